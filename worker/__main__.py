@@ -9,17 +9,19 @@ import threading
 from contextlib import closing
 
 from core import logs, schema
+from core.process import exit_after
 from core.settings import Settings
 from core.telemetry import open_tracing
 from worker.runtime import Runtime
 from worker.slots import running_slots
-from worker.supervisor.shutdown import end_in_time
 from worker.supervisor.sweeper import sweeping
 
 logger = logging.getLogger(__name__)
 
 _WAIT, _WAIT_BESIDE_BROKER = 0.2, 1.0
 """Seconds between two looks of an idle slot at the table. Beside a broker, a message ends the wait."""
+_END_SECONDS = 8.0
+"""Time from the end of the children to that of the worker; `masktune serve` kills it four seconds later."""
 
 
 def main(settings: Settings | None = None) -> int:
@@ -34,7 +36,7 @@ def main(settings: Settings | None = None) -> int:
 
 def serve(runtime: Runtime) -> int:
     """Work and sweep until SIGTERM; returns the exit code."""
-    end_in_time(runtime)
+    _end_in_time(runtime)
     _exit_on_signal()
     beside_broker = bool(runtime.settings.broker_url)
     with sweeping(runtime), running_slots(runtime, wait=_WAIT_BESIDE_BROKER if beside_broker else _WAIT):
@@ -45,6 +47,27 @@ def serve(runtime: Runtime) -> int:
             return run(runtime)
         threading.Event().wait()
     return 0
+
+
+def _end_in_time(runtime: Runtime) -> None:
+    """Guarantee that this process and its children end in bounded time once the worker is told to stop.
+
+    It cannot stop on its own while its supervisors wait for an unresponsive database.
+    """
+
+    def kill_children() -> None:
+        for child in list(runtime.children):
+            child.kill()
+
+    def watch() -> None:
+        runtime.stopping.wait()
+        exit_after(
+            runtime.settings.end_grace_seconds + _END_SECONDS,
+            "the worker could not stop in time; its jobs are queued again when their leases run out",
+            last=kill_children,
+        )
+
+    threading.Thread(target=watch, name="stop", daemon=True).start()
 
 
 def _exit_on_signal() -> None:

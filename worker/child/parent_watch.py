@@ -27,10 +27,8 @@ class ParentWatch:
     def first_line(self) -> bytes:
         """Wait for the first line. Raises EOFError if stdin ends before it."""
         while b"\n" not in self._rest:
-            data = os.read(self._descriptor, 1 << 16)
-            if not data:
+            if not self._receive():
                 raise EOFError("stdin ended before the spec")
-            self._rest += data
         line, _, self._rest = self._rest.partition(b"\n")
         return line
 
@@ -40,18 +38,18 @@ class ParentWatch:
 
     def _watch(self) -> None:
         try:
-            self._wait_for_the_end()
+            while (left := self._deadline() - time.monotonic()) > 0:
+                readable, _, _ = select.select([self._descriptor], [], [], min(left, 3600.0))
+                if readable and not self._receive():
+                    return
         finally:
             end_process_group()
 
-    def _wait_for_the_end(self) -> None:
-        while (left := self._deadline() - time.monotonic()) > 0:
-            readable, _, _ = select.select([self._descriptor], [], [], min(left, 3600.0))
-            if readable:
-                data = os.read(self._descriptor, 1 << 16)
-                if not data:
-                    return
-                self._rest += data
+    def _receive(self) -> bool:
+        """Read what there is; False at the end of the file."""
+        chunk = os.read(self._descriptor, 1 << 16)
+        self._rest += chunk
+        return bool(chunk)
 
     def _deadline(self) -> float:
         """The newest deadline that has been received in full."""

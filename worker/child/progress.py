@@ -51,6 +51,9 @@ class JobProgress:
         stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
         self._stage_fraction = stage_fraction = max(self._stage_fraction, stage_fraction)
         fraction = min(1.0, self._before + self._share[stage] * stage_fraction)
+        gained, eta = fraction - self._start, None
+        if gained >= 0.005:  # at the pace of this attempt, which is unknown until then
+            eta = round((time.monotonic() - self._started_at) * (1.0 - fraction) / gained, 1)
         return ProgressReport(
             fraction=round(fraction, 4),
             stage=stage,
@@ -60,7 +63,7 @@ class JobProgress:
             step=progress.step,
             steps=progress.steps,
             images_per_second=round(progress.images_per_second, 1),
-            eta_seconds=self._eta(fraction),
+            eta_seconds=eta,
             metrics=dict(progress.metrics),
             advanced=advanced,
         )
@@ -71,10 +74,3 @@ class JobProgress:
         self._before = min(1.0, self._before + self._share[stage])
         self._stage_fraction = 0.0
         return last
-
-    def _eta(self, fraction: float) -> float | None:
-        """Seconds left at the pace of this attempt; None while that is still unknown."""
-        gained = fraction - self._start
-        if gained < 0.005:
-            return None
-        return round((time.monotonic() - self._started_at) * (1.0 - fraction) / gained, 1)

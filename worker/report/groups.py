@@ -13,9 +13,10 @@ from pydantic import TypeAdapter
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
+from models.backbones.network import Network
 from models.mitigation.features import Labels
 from models.mitigation.groups import Groups
-from models.mitigation.retrain import GroupReport, describe_groups
+from models.mitigation.retrain import describe_groups
 from models.runtime.images import mask_image, png
 from worker.protocol import ModelSpec
 from worker.report.arms import LogitsCache, arm_before
@@ -34,21 +35,22 @@ def make_groups(
     """The section `groups`, with its pictures written to `folder`; None for other kinds of jobs."""
     if context.spec.kind is not JobKind.RETRAIN_HEAD:
         return None
-    members, head = _left_by(context, Stage.RETRAIN_HEAD)
+    members, head = _read_head(context, Stage.RETRAIN_HEAD)
     before = arm_before(context.spec.models[context.spec.model or ""])
     predictions = {before: members.before, Arm.RETRAINED: members.held_out}
     control = None
     if Stage.CONTROL in context.spec.done:
-        plain, control = _left_by(context, Stage.CONTROL)
+        plain, control = _read_head(context, Stage.CONTROL)
         predictions[Arm.RETRAINED_CONTROL] = plain.held_out
+    doubt = members.doubt if len(members.doubt) else None
     reports = describe_groups(
-        _groups(members, head),
+        Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt),
         rows=members.rows,
         labels=members.labels,
         predictions={arm.value: predicted for arm, predicted in predictions.items()},
     )
     smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
-    pictures = _Pictures(context, cache, models[Arm.RETRAINED], folder)
+    network = cache.network(models[Arm.RETRAINED])
     return _SECTION.validate_python(
         {
             "source": "labels" if head["groups"] == "given" else head["groups"],
@@ -66,9 +68,11 @@ def make_groups(
                     inferred=report.inferred,
                     n=report.n,
                     share=report.share,
-                    accuracies=_accuracies(report),
+                    accuracies={Arm(one.model): Proportion.model_validate(one) for one in report.accuracies},
                     true_groups=_true_groups(context, members.rows[members.assigned == number]),
-                    examples=pictures.of(report.examples if report.name in smallest else ()),
+                    examples=_examples(
+                        context, network, report.examples if report.name in smallest else (), folder
+                    ),
                 )
                 for number, report in enumerate(reports)
             ],
@@ -76,19 +80,10 @@ def make_groups(
     )
 
 
-def _left_by(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
+def _read_head(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
     folder = context.artifacts.folder(context.spec.done[stage]["artifact"])
     head: dict[str, Any] = json.loads((folder / HEAD).read_text())
     return Members.load(folder / MEMBERS), head
-
-
-def _groups(members: Members, head: Mapping[str, Any]) -> Groups:
-    doubt = members.doubt if len(members.doubt) else None
-    return Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt)
-
-
-def _accuracies(report: GroupReport) -> dict[Arm, Proportion]:
-    return {Arm(one.model): Proportion.model_validate(one) for one in report.accuracies}
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
@@ -100,17 +95,13 @@ def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
     return {name: n for name, n in zip(names, counts, strict=True) if n}
 
 
-class _Pictures:
-    """Example images as the retrained network sees them."""
-
-    def __init__(self, context: StageContext, cache: LogitsCache, model: ModelSpec, folder: Path) -> None:
-        self._context, self._network, self._folder = context, cache.network(model), folder
-
-    def of(self, rows: tuple[int, ...]) -> list[GroupExample]:
-        squares = squares_of(self._context, self._network, np.array(rows, np.int64))
-        return [self._example(row, pixels) for row, pixels in zip(rows, squares, strict=True)]
-
-    def _example(self, row: int, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> GroupExample:
+def _examples(
+    context: StageContext, network: Network, rows: tuple[int, ...], folder: Path
+) -> list[GroupExample]:
+    """Example images as the retrained network sees them, written to `folder`."""
+    examples = []
+    for row, pixels in zip(rows, squares_of(context, network, np.array(rows, np.int64)), strict=True):
         name = f"group-{row}.png"
-        (self._folder / name).write_bytes(png(mask_image(pixels, np.zeros(pixels.shape[:2], bool))))
-        return GroupExample(sample=row, path=self._context.store.sample(row).path, image=name)
+        (folder / name).write_bytes(png(mask_image(pixels, np.zeros(pixels.shape[:2], bool))))
+        examples.append(GroupExample(sample=row, path=context.store.sample(row).path, image=name))
+    return examples

@@ -17,7 +17,6 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.report.probabilities import (
     Certificate,
     Certificates,
-    CertificateStatus,
     Reliability,
     RiskCurve,
     RiskCurvePoint,
@@ -31,7 +30,6 @@ from models.evaluation.reliability import calibration_error
 from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
-    Selection,
     best_certifiable_risk,
     certify,
     risk_coverage,
@@ -141,7 +139,7 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
     point = alone.point
     return Certificate(
         max_risk=max_risk,
-        status=_status(alone),
+        status="certified" if alone.status == "certified" else "not_certifiable",
         coverage=point.coverage,
         coverage_low=point.coverage_interval.low,
         coverage_high=point.coverage_interval.high,
@@ -149,13 +147,9 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
         errors=point.errors,
         risk_upper=risk_upper(alone),
         simultaneous=SimultaneousCertificate(
-            status=_status(simultaneous),
+            status="certified" if simultaneous.status == "certified" else "not_certifiable",
             coverage=simultaneous.point.coverage,
             answered=simultaneous.point.answered,
             errors=simultaneous.point.errors,
         ),
     )
-
-
-def _status(selection: Selection) -> CertificateStatus:
-    return "certified" if selection.status == "certified" else "not_certifiable"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,53 +16,34 @@ import pyarrow.parquet as pq
 _GROUP_ROWS = 8192
 """Minimum number of rows in a Parquet row group, except the last."""
 
-
-class TableWriter(Protocol):
-    """A context manager to which batches of columns are written."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def write(self, columns: Mapping[str, Any]) -> None:
-        """Append rows: for each column of the schema a sequence, or None if all its cells are empty."""
-        ...
+Write = Callable[[Mapping[str, Any]], None]
+"""Appends rows: for each column of the schema a sequence, or None if all its cells are empty."""
 
 
-def open_writer(path: Path, schema: pa.Schema, classes: Sequence[str]) -> TableWriter:
-    """A writer for the format that the file's suffix names: `.parquet` or `.csv`."""
-    return _WRITERS[path.suffix](path, schema, classes)
+def open_table(path: Path, schema: pa.Schema, classes: Sequence[str]) -> AbstractContextManager[Write]:
+    """Open a table in the format that the file's suffix names, `.parquet` or `.csv`."""
+    return _parquet(path, schema) if path.suffix == ".parquet" else _csv(path, schema.names, classes)
 
 
-class _Parquet:
-    def __init__(self, path: Path, schema: pa.Schema, classes: Sequence[str]) -> None:
-        self._path, self._schema = path, schema
-        self._waiting: list[pa.RecordBatch] = []
+@contextmanager
+def _parquet(path: Path, schema: pa.Schema) -> Iterator[Write]:
+    batches: list[pa.RecordBatch] = []
 
-    def __enter__(self) -> Self:
-        self._writer = pq.ParquetWriter(self._path, self._schema, compression="zstd")
-        return self
+    def write(columns: Mapping[str, Any]) -> None:
+        count = len(columns[schema.names[0]])
+        arrays = [_arrow(columns.get(field.name), field.type, count) for field in schema]
+        batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        if sum(batch.num_rows for batch in batches) >= _GROUP_ROWS:
+            flush()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+    def flush() -> None:
+        writer.write_table(pa.Table.from_batches(batches, schema=schema))
+        batches.clear()
 
-    def write(self, columns: Mapping[str, Any]) -> None:
-        count = len(columns[self._schema.names[0]])
-        arrays = [_arrow(columns.get(field.name), field.type, count) for field in self._schema]
-        self._waiting.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
-        if sum(batch.num_rows for batch in self._waiting) >= _GROUP_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting))
-            self._waiting = []
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        yield write
+        if batches:
+            flush()
 
 
 def _arrow(values: Any, type: pa.DataType, count: int) -> pa.Array:
@@ -73,42 +54,29 @@ def _arrow(values: Any, type: pa.DataType, count: int) -> pa.Array:
     return pa.array(values, type)
 
 
-class _Csv:
-    def __init__(self, path: Path, schema: pa.Schema, classes: Sequence[str]) -> None:
-        self._path, self._names, self._classes = path, schema.names, classes
+@contextmanager
+def _csv(path: Path, names: Sequence[str], classes: Sequence[str]) -> Iterator[Write]:
+    """`probabilities` has one column per class."""
 
-    def __enter__(self) -> Self:
-        self._file = self._path.open("w", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow([head for name in self._names for head in self._heads(name)])
-        return self
+    def write(columns: Mapping[str, Any]) -> None:
+        count = len(columns[names[0]])
+        cells = [_cells(name, columns.get(name), count) for name in names]
+        writer.writerows(list(chain.from_iterable(row)) for row in zip(*cells, strict=True))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def write(self, columns: Mapping[str, Any]) -> None:
-        count = len(columns[self._names[0]])
-        cells = [self._cells(name, columns.get(name), count) for name in self._names]
-        self._writer.writerows(list(chain.from_iterable(row)) for row in zip(*cells, strict=True))
-
-    def _heads(self, name: str) -> list[str]:
-        return [f"p:{label}" for label in self._classes] if name == "probabilities" else [name]
-
-    def _cells(self, name: str, values: Any, count: int) -> list[list[Any]]:
-        """The cells of one column, row by row; `probabilities` has one cell per class in each row."""
-        if values is None:
-            return [[""]] * count
-        rows = values.tolist() if isinstance(values, np.ndarray) else values
-        if name == "probabilities":
-            return list(rows)
-        if isinstance(values, np.ndarray) and values.ndim == 2:
-            return [[" ".join(map(repr, row))] for row in rows]
-        return [["" if value is None else value] for value in rows]
+    heads = {"probabilities": [f"p:{label}" for label in classes]}
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([head for name in names for head in heads.get(name, [name])])
+        yield write
 
 
-_WRITERS: dict[str, Callable[[Path, pa.Schema, Sequence[str]], TableWriter]] = {
-    ".parquet": _Parquet,
-    ".csv": _Csv,
-}
+def _cells(name: str, values: Any, count: int) -> list[list[Any]]:
+    """The cells of one column, row by row."""
+    if values is None:
+        return [[""]] * count
+    rows = values.tolist() if isinstance(values, np.ndarray) else values
+    if name == "probabilities":
+        return list(rows)
+    if isinstance(values, np.ndarray) and values.ndim == 2:
+        return [[" ".join(map(repr, row))] for row in rows]
+    return [["" if cell is None else cell] for cell in rows]

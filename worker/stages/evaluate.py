@@ -76,7 +76,15 @@ def evaluate(context: StageContext) -> Result:
             },
             shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs) if pool else None,
             groups=make_groups(context, models, cache, folder=folder),
-            cost=[*_earlier_costs(context), _cost(context, started, cache.images_per_second)],
+            cost=[
+                *_earlier_costs(context),
+                StageCost(
+                    stage=context.stage,
+                    seconds=round(time.monotonic() - started, 3),
+                    images_per_second=cache.images_per_second,  # of plain forward passes
+                    device=device_name(context.run.device),
+                ),
+            ],
             **figures.sections(),
             **risk_sections(context, models, logits),
         )
@@ -149,13 +157,3 @@ def _training_note(context: StageContext) -> str | None:
     if not context.spec.params.get("freeze_backbone"):
         return None
     return _FROZEN_MASKED if Stage.FINETUNE in context.spec.done else _FROZEN
-
-
-def _cost(context: StageContext, started: float, rate: float | None) -> StageCost:
-    """The cost of this stage; `rate` is the throughput of its plain forward passes."""
-    return StageCost(
-        stage=context.stage,
-        seconds=round(time.monotonic() - started, 3),
-        images_per_second=rate,
-        device=device_name(context.run.device),
-    )

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -96,8 +95,17 @@ def publish_head(
     source, artifact = given_model(context), context.key(context.stage)
     params = {**hyperparameters, "retrain_head": context.spec.params}
     model = publish_model(context, network, arm=arm, erm_id=source.erm_id or source.id, params=params)
+    groups = head.groups
+    members = Members(
+        rows=features.rows,
+        labels=features.labels,
+        assigned=groups.assigned,
+        doubt=np.empty(0) if groups.doubt is None else groups.doubt,
+        before=features.predictions,
+        held_out=head.held_out,
+    )
     with context.artifacts.writing(artifact) as folder:
-        Members.of(head, features).save(folder / MEMBERS)
+        np.savez_compressed(folder / MEMBERS, **members._asdict())
         (folder / HEAD).write_text(json.dumps(head.to_json(), ensure_ascii=False))
     return {
         "artifact": artifact,
@@ -105,13 +113,12 @@ def publish_head(
         "figures": {
             "weights": weights_digest(network.model),
             "penalty": head.penalty,
-            "groups": head.groups.counts,
+            "groups": groups.counts,
         },
     }
 
 
-@dataclass(frozen=True)
-class Members:
+class Members(NamedTuple):
     """The training split as used by a fit, arrays of (N,); see the module's docstring."""
 
     rows: Labels
@@ -122,17 +129,6 @@ class Members:
     held_out: Labels
 
     @classmethod
-    def of(cls, head: RetrainedHead, features: Features) -> Self:
-        groups = head.groups
-        doubt = np.empty(0) if groups.doubt is None else groups.doubt
-        return cls(
-            features.rows, features.labels, groups.assigned, doubt, features.predictions, head.held_out
-        )
-
-    def save(self, file: Path) -> None:
-        np.savez_compressed(file, **{name: getattr(self, name) for name in self.__dataclass_fields__})
-
-    @classmethod
     def load(cls, file: Path) -> Self:
         with np.load(file, allow_pickle=False) as arrays:
-            return cls(**{name: arrays[name] for name in cls.__dataclass_fields__})
+            return cls(**{name: arrays[name] for name in cls._fields})

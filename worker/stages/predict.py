@@ -31,7 +31,7 @@ from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec
-from worker.report.tables import open_writer
+from worker.report.tables import open_table
 from worker.stages.context import Result, StageContext
 from worker.stages.passes import loader_for
 from worker.stages.policy import apply_policy, describe, score_name
@@ -47,10 +47,10 @@ def predict(context: StageContext) -> Result:
     started, artifact, file = time.monotonic(), context.key("predictions"), f"predictions.{output}"
     rows, answered = context.store.rows(split), 0
     with context.artifacts.writing(artifact) as folder:
-        with open_writer(folder / file, pair.schema(), model.classes) as writer:
+        with open_table(folder / file, pair.schema(), model.classes) as write:
             for columns in pair.predictions(rows, selection):
                 answered += columns.pop("answered")
-                writer.write(columns)
+                write(columns)
         facts = {
             "model": model.id,
             "classes": list(model.classes),

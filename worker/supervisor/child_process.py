@@ -97,24 +97,25 @@ class ChildProcess:
         ended = self.returncode is not None  # checked before reading, so that no output is missed
         while True:
             try:
-                data = os.read(self._stdout.fileno(), 1 << 16)
+                chunk = os.read(self._stdout.fileno(), 1 << 16)
             except BlockingIOError:
                 break
-            if not data:  # the child closed its stdout: only its exit is still to come
+            if not chunk:  # the child closed its stdout: only its exit is still to come
                 if self._stdout in self._selector.get_map():
                     self._selector.unregister(self._stdout)
                 break
-            self._rest += data
+            self._rest += chunk
         *lines, self._rest = self._rest.split(b"\n")
         return lines, ended
 
     def end(self, grace_seconds: float) -> None:
         """End the child and every process it started, by SIGTERM, then SIGKILL; return when all are gone."""
         if self.returncode is None:
-            self._signal_group(signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(grace_seconds)
-        self._kill_marked()
+        self.kill()
         self._stdin.close()
         self._popen.wait()
         self._selector.close()
@@ -130,10 +131,6 @@ class ChildProcess:
             for pid in marked(self.mark):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGUSR1)
-
-    def kill(self) -> None:
-        """Kill the child and every process it started, from any thread; the owner must still call `end`."""
-        self._kill_marked()
 
     def _hand_over(self) -> None:
         """Write what the child's stdin takes now; have the selector watch it while something is left."""
@@ -157,11 +154,8 @@ class ChildProcess:
         self._stdin.close()
         self._stdout.close()
 
-    def _signal_group(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, number)
-
-    def _kill_marked(self) -> None:
+    def kill(self) -> None:
+        """Kill the child and every process it started, from any thread; the owner must still call `end`."""
         complain_at = time.monotonic() + _COMPLAIN_SECONDS
         while True:
             try:

@@ -12,15 +12,21 @@ from worker.protocol import DatasetSpec, MaskSetSpec, ModelSpec, Spec
 
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     """Read what the job needs. Raises `NotFound` or `DatasetNotReady` if an input is gone."""
-    mask_set = _mask_set(session, job)
-    model_id = mask_set.model_id if mask_set else job.inputs.get("model")
+    mask_set, model_id = None, job.inputs.get("model")
+    if job.inputs.get("mask_set"):
+        mask_job = jobs.get(session, job.inputs["mask_set"])
+        model_id = mask_job.inputs["model"]
+        mask_set = MaskSetSpec(mask_job.id, mask_job.done[Stage.MASK]["artifact"], model_id)
     model = registry.get(session, model_id).id if model_id else None
-    names = [*filter(None, [model]), *job.models.values(), *_named(job)]
+    # The parameters may name models too: the starting point of a training, and the second model.
+    named = (model, job.params.get("pretrained"), job.params.get("second_model"))
+    names = [*(name for name in named if isinstance(name, str)), *job.models.values()]
+    skipped = () if job.params.get("control", True) else (Stage.CONTROL,)
     return Spec(
         job_id=job.id,
         kind=job.kind,
         attempt=job.attempt,
-        stages=tuple(s for s in STAGES[job.kind] if s not in job.done and _is_to_run(s, job)),
+        stages=tuple(stage for stage in STAGES[job.kind] if stage not in (*job.done, *skipped)),
         done=job.done,
         params=job.params,
         inputs=job.inputs,
@@ -31,11 +37,6 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
         mask_set=mask_set,
         models=_models(session, names),
     )
-
-
-def _is_to_run(stage: Stage, job: JobRow) -> bool:
-    """Whether to run the stage: the control can be switched off, the others cannot."""
-    return stage is not Stage.CONTROL or bool(job.params.get("control", True))
 
 
 def _dataset(session: Session, job: JobRow) -> DatasetSpec | None:
@@ -53,20 +54,6 @@ def _dataset(session: Session, job: JobRow) -> DatasetSpec | None:
         classes=tuple(row.classes),
         shortcuts=(row.summary or {}).get("shortcuts"),
     )
-
-
-def _mask_set(session: Session, job: JobRow) -> MaskSetSpec | None:
-    name = job.inputs.get("mask_set")
-    if name is None:
-        return None
-    maker = jobs.get(session, name)
-    return MaskSetSpec(maker.id, maker.done[Stage.MASK]["artifact"], maker.inputs["model"])
-
-
-def _named(job: JobRow) -> list[str]:
-    """Ids of the models named in the parameters: the starting point of a training, and the second model."""
-    named = (job.params.get("pretrained"), job.params.get("second_model"))
-    return [name for name in named if isinstance(name, str)]
 
 
 def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:

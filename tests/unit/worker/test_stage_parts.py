@@ -12,7 +12,7 @@ import pytest
 
 from worker.report.gallery import class_balanced
 from worker.report.saliency import evenly
-from worker.report.tables import open_writer
+from worker.report.tables import open_table
 from worker.stages.import_ import below
 
 SCHEMA = pa.schema(
@@ -70,9 +70,9 @@ def test_a_link_out_of_the_allowed_folder(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    with open_writer(tmp_path / "t.parquet", SCHEMA, ["x", "y"]) as writer:
-        writer.write(COLUMNS)
-        writer.write(COLUMNS)
+    with open_table(tmp_path / "t.parquet", SCHEMA, ["x", "y"]) as write:
+        write(COLUMNS)
+        write(COLUMNS)
     table = pq.read_table(tmp_path / "t.parquet")
     assert table.schema.equals(SCHEMA)
     assert table.to_pylist()[1] == {
@@ -86,8 +86,8 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_csv(tmp_path: Path) -> None:
-    with open_writer(tmp_path / "t.csv", SCHEMA, ["x", "y"]) as writer:
-        writer.write(COLUMNS)
+    with open_table(tmp_path / "t.csv", SCHEMA, ["x", "y"]) as write:
+        write(COLUMNS)
     with (tmp_path / "t.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {
