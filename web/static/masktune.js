@@ -79,7 +79,7 @@ function formOf(drop, file) {
   const form = new FormData();
   for (const field of fieldsOf(drop)) {
     const lines = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
-    const value = "fileName" in field.dataset ? field.value.trim() || file.name.split(".")[0] : field.value.trim();
+    const value = "fileName" in field.dataset ? field.value.trim() || file.name.split(".")[0].slice(0, 100) : field.value.trim();
     if (value) form.append(field.name, "lines" in field.dataset ? JSON.stringify(lines) : value);
   }
   form.append("file", file);
