@@ -26,8 +26,8 @@ from benchmarks import _simulation
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.reliance import GAP, MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
-from models.shortcuts.saliency_summary import Labels
 from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
+from models.types import Labels
 
 INNOCENT = {
     "failure": Sign("property", "cause", True, 1, "a property that is the task itself"),

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from models.backbones.errors import UnsupportedBackbone
 from models.backbones.published import PublishedWeights
 from models.backbones.weights import last_layers
+from models.types import Rgb
 
-Rgb = tuple[float, float, float]
 IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)
 IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
-from models.backbones.network import BuildRequest, Built, Chain, Rgb, Split, flatten
+from models.backbones.network import BuildRequest, Built, Chain, Split, flatten
 from models.backbones.published import NO_WEIGHTS, PublishedWeights
 from models.backbones.weights import with_local_weights
+from models.types import Rgb
 
 
 class SmallCNN(nn.Module):

@@ -16,7 +16,6 @@ from models.backbones.network import (
     SIZE_ERRORS,
     BuildRequest,
     Built,
-    Rgb,
     Split,
     grid_to_tokens,
     tokens_to_grid,
@@ -26,6 +25,7 @@ from models.backbones.packaged import PACKAGED, load_packaged
 from models.backbones.published import NO_WEIGHTS, PublishedWeights, is_in_torch_cache
 from models.backbones.timm_cuts import cut_of
 from models.backbones.weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
+from models.types import Rgb
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
 

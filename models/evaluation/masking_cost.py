@@ -17,6 +17,7 @@ from models.evaluation.metrics import Names
 from models.evaluation.paired import Difference, paired_difference
 from models.shortcuts.saliency_summary import mean_interval
 from models.statistics import wilson
+from models.types import Labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from models.run import Run
     from models.saliency import Saliency
 
-Labels = NDArray[np.int64]
 ArmName = Literal["plain", "own", "elsewhere", "scattered"]
 """What is masked: nothing; the model's own mask; that mask shifted cyclically; as many scattered pixels."""
 

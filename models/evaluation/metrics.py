@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.statistics import Interval, least_share, mean_share, wilson
+from models.types import Labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from models.backbones.network import Network
     from models.data.batches import Batch, Loader
     from models.run import Run
-
-Labels = NDArray[np.int64]
 
 
 class Logits(NamedTuple):

@@ -8,10 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Floats, Interval, wilson
-
-Bools = NDArray[np.bool_]
-Labels = NDArray[np.int64]
+from models.statistics import Interval, wilson
+from models.types import Bools, Floats, Labels
 
 Statistic = Literal[
     "accuracy",

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.statistics import student, wilson
-
-Labels = NDArray[np.int64]
+from models.types import Labels
 
 
 class ReliabilityBin(NamedTuple):

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from models.evaluation.paired import Bools, Difference, Labels, Statistic, paired_difference
+from models.evaluation.paired import Difference, Statistic, paired_difference
+from models.types import Bools, Labels
 
 LEAST_GROUP = 10
 """Minimum size of a group that may decide: in a smaller group, no model can be shown to be better, and the

@@ -19,13 +19,7 @@ from models.backbones.network import Network
 from models.data.batches import Batch, Loader
 from models.data.loaders import map_loader
 from models.data.store import Store
-from models.masking.rule import (
-    Size,
-    count_masked,
-    heights,
-    seed_of_set,
-    threshold_heights,
-)
+from models.masking.rule import count_masked, heights, seed_of_set, threshold_heights
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, write_mask_set
 from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches, with_progress
@@ -39,6 +33,7 @@ from models.saliency import (
     saliency_of_activation,
 )
 from models.training.distributed import wait_for_all
+from models.types import Size
 
 T = TypeVar("T")
 

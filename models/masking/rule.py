@@ -16,9 +16,7 @@ from torch.nn import functional
 
 from masktune.contract.hyperparameters import Fill
 from models.saliency.scale import upsample
-
-Size = tuple[int, int]
-"""Height and width of the image, pixels."""
+from models.types import Size
 
 
 def heights(maps: Tensor, size: Size) -> Tensor:

@@ -23,9 +23,10 @@ from torch import Tensor
 
 from models.data.loader_settings import MaskSource
 from models.errors import LearningError
-from models.masking.rule import Size, random_masks, threshold_masks
+from models.masking.rule import random_masks, threshold_masks
 from models.runtime.files import hidden_sibling, publish, sweep_siblings
 from models.runtime.transfer import to_device
+from models.types import Size
 
 _VERSION = 1
 _RECORDS, _HEADER = "masks.npy", "mask_set.json"

@@ -21,9 +21,7 @@ from models.errors import LearningError
 from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
-
-Labels = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from models.types import Labels
 
 
 class HeadError(LearningError, ValueError):

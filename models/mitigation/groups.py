@@ -14,10 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import GroupSource, HeadConfig
-from models.mitigation.features import Features, Floats, HeadError, Labels
+from models.mitigation.features import Features, HeadError
 from models.mitigation.logistic import (
     Check,
     Standardised,
@@ -30,10 +29,10 @@ from models.mitigation.logistic import (
     of_label,
 )
 from models.shortcuts.clustering import cluster
-from models.shortcuts.saliency_summary import Maps, shares
+from models.shortcuts.saliency_summary import shares
+from models.types import Bools, Floats, Labels, Maps
 
 Source = GroupSource | Literal["classes"]
-Flags = NDArray[np.bool_]
 
 _SPLITS = 20  # random splits into halves
 _MIN_FLAGGED = 2  # distinct images of a class: a single one could not be both fitted and held out
@@ -229,7 +228,7 @@ def _judge(
     return log_softmax(logits)
 
 
-def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tuple[Flags, Floats, Labels]:
+def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tuple[Bools, Floats, Labels]:
     """(whether a mistake, 1 − probability of the label, spurious label), (N,) each."""
     own = np.exp(of_label(log_probabilities, labels))
     others = log_probabilities.copy()
@@ -238,7 +237,7 @@ def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tu
     return mistakes, 1 - own, np.where(mistakes, others.argmax(1), labels)
 
 
-def _flagged_pictures(labels: Labels, flags: Flags, copies: Labels) -> Labels:
+def _flagged_pictures(labels: Labels, flags: Bools, copies: Labels) -> Labels:
     """Number of distinct flagged images per class, (K,); `copies` (N,) come from `first_samples`."""
     pictures = np.unique(labels[flags] * len(labels) + copies[flags])
     return np.bincount(pictures // len(labels), minlength=int(labels.max()) + 1)
@@ -247,7 +246,7 @@ def _flagged_pictures(labels: Labels, flags: Flags, copies: Labels) -> Labels:
 def _flagged(
     source: Source,
     labels: Labels,
-    flags: Flags,
+    flags: Bools,
     classes: Sequence[str],
     *,
     called: tuple[str, str],

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.mitigation.features import Floats, Head, HeadError, Labels
+from models.mitigation.features import Head, HeadError
 from models.training.eager_optim import eager
+from models.types import Floats, Labels
 
 Check = Callable[[], None]
 """Called at every step of a fit; raises an exception to end it, as `Run.check` does."""

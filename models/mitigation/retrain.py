@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.network import Network
-from models.mitigation.features import Features, Floats, Head, Labels, install_head
+from models.mitigation.features import Features, Head, install_head
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import (
     Check,
@@ -28,6 +28,7 @@ from models.mitigation.logistic import (
 )
 from models.shortcuts.slices import ModelAccuracy
 from models.statistics import wilson
+from models.types import Floats, Labels
 
 _SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try
 _EXAMPLES = 8

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.selective.scores import Counts
 from models.selective.table import CalibrationTable
+from models.types import Counts
 
 _EARLY_SHARE = 0.25  # of δ, for the early start
 _EARLY_ERRORS = 2  # that the early start allows

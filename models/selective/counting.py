@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.selective.scores import SCORES, Counts, Scored, score_inputs
+from models.selective.scores import SCORES, Scored, score_inputs
 from models.selective.table import CalibrationTable
+from models.types import Counts
 
 
 class SplitTables(NamedTuple):

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.selective.scores import Floats
 from models.selective.table import CalibrationTable
 from models.statistics import clopper_pearson
+from models.types import Floats
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from masktune.contract.hyperparameters import ScoreName
-
-Floats = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from models.types import Counts, Floats
 
 
 class ScoreNeedsErm(ValueError):

@@ -10,8 +10,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.selective.scores import Counts, Floats
 from models.statistics import Interval, clopper_pearson, upper_bound
+from models.types import Counts, Floats
 
 DEFAULT_CONFIDENCE = 0.99
 _COVERAGE_CONFIDENCE = 0.95  # two-sided

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.selective.scores import Counts, Floats
+from models.types import Counts, Floats
 
 _LARGEST = 20.0  # its inverse is the smallest
 _ROUNDS = 30  # halvings of the range of log T, down to 6e-9

@@ -13,7 +13,6 @@ from models.data.store import Store
 from models.shortcuts.findings import (
     MIN_PER_CLASS,
     RULE,
-    Labels,
     PropertyCounts,
     ShortcutCheck,
     Transfer,
@@ -25,6 +24,7 @@ from models.shortcuts.findings import (
 from models.shortcuts.naive_bayes import Bins, binned, cross_fit, predict_unseen, stratified_folds
 from models.shortcuts.properties import MAX_IMAGES, PropertyTable, simple_properties
 from models.statistics import wilson
+from models.types import Labels
 
 FOLDS = 5
 MAX_CLASSES = 20  # the cost grows with their number

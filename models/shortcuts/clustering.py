@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int64]
+from models.types import Floats, Labels
 
 MAX_CLUSTERS = 5
 MIN_SILHOUETTE = 0.25  # below it "no substantial structure" (Kaufman and Rousseeuw 1990)

@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.shortcuts.properties import Property
 from models.statistics import mean_share, wilson
+from models.types import Labels
 
-Labels = NDArray[np.int64]
 Strength = Literal["strong", "weak", "none"]
 
 ALPHA = 0.05

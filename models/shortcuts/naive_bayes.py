@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int64]
-Floats = NDArray[np.float32]
+from models.types import Floats32, Labels
 
 # Finer at the ends, since a mark on a few images shows in a tail.
 QUANTILES = (0.01, 0.03, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 0.99)
@@ -20,9 +19,9 @@ _BLOCK = 1 << 21  # scores held at once, float32: 8 MiB
 class Bins(NamedTuple):
     """The bins of all features side by side: `onehot` (N, B); `sizes` (B,), how many bins the feature has."""
 
-    onehot: Floats
-    sizes: Floats
-    edges: tuple[Floats, ...]
+    onehot: Floats32
+    sizes: Floats32
+    edges: tuple[Floats32, ...]
 
 
 class CrossFitted(NamedTuple):
@@ -45,21 +44,21 @@ class CrossFitted(NamedTuple):
         return np.concatenate([whole, recall - false], 1)
 
 
-def binned(values: Floats) -> Bins:
+def binned(values: Floats32) -> Bins:
     """(N, d) → bins between the quantiles of each feature; equal values always share a bin."""
     edges = tuple(_edges(column) for column in values.T)
     sizes = np.concatenate([np.full(len(edge) + 1, len(edge) + 1, np.float32) for edge in edges])
     return Bins(_onehot(values, edges), sizes, edges)
 
 
-def _edges(column: Floats) -> Floats:
+def _edges(column: Floats32) -> Floats32:
     """Edges below the largest value, so that no bin is empty and larger foreign values share its bin."""
     edges = np.unique(np.quantile(column, QUANTILES, method="lower"))
-    below: Floats = edges[edges < column.max()]
+    below: Floats32 = edges[edges < column.max()]
     return below
 
 
-def _onehot(values: Floats, edges: tuple[Floats, ...]) -> Floats:
+def _onehot(values: Floats32, edges: tuple[Floats32, ...]) -> Floats32:
     """A value's bin is the number of edges below it, so that a few high values among zeros get their own."""
     rows = np.arange(len(values))
     parts = []
@@ -105,7 +104,7 @@ def cross_fit(
     return tuple(CrossFitted(*map(np.concatenate, zip(*blocks, strict=True))) for blocks in fitted)
 
 
-def predict_unseen(bins: Bins, *, values: Floats, labels: Labels) -> Labels:
+def predict_unseen(bins: Bins, *, values: Floats32, labels: Labels) -> Labels:
     """Fit `bins` to (N,) `labels` with the prior, and predict the classes (M,) of foreign `values` (M, d)."""
     classes = int(labels.max()) + 1
     counts = np.bincount(labels, minlength=classes).astype(np.float32)
@@ -118,7 +117,7 @@ class _Block(NamedTuple):
     """p of the labellings (N, p), and `targets` (N, p·K): 1 where a sample has that class."""
 
     labels: Labels
-    targets: Floats
+    targets: Floats32
     classes: int
 
 
@@ -146,7 +145,7 @@ def _predict_held_out(source: Bins, block: _Block, parts: Sequence[slice], *, pr
     return np.concatenate(predicted)
 
 
-def _log_shares(table: Floats, counts: Floats, sizes: Floats) -> Floats:
+def _log_shares(table: Floats32, counts: Floats32, sizes: Floats32) -> Floats32:
     """log P(bin | class), from counts (B, K) per bin and (K,) in total."""
     return np.log((table + _PSEUDOCOUNT) / (counts + _PSEUDOCOUNT * sizes[:, None]))
 

@@ -20,9 +20,7 @@ from PIL import Image, ImageOps
 from models.data.checks import MEDIA_TYPES, STORED, decode_image, image_type
 from models.data.grey import GreyWindow
 from models.data.store import Store
-
-Floats = NDArray[np.float32]
-Rows = NDArray[np.int64]
+from models.types import Floats32, Labels
 
 SIDE = 64  # pixels; the side of the square that a large image is reduced to
 MAX_SOURCE_PIXELS = 1_200_000_000  # decoded in total at most: 5,000 images of 500×375, with a margin
@@ -50,12 +48,12 @@ class PropertyTable:
     `images` is the number of samples requested: fewer are measured if images are large.
     """
 
-    rows: Rows
+    rows: Labels
     properties: tuple[Property, ...]
-    values: Floats
+    values: Floats32
     images: int
 
-    def columns(self) -> Iterator[tuple[Property, Floats]]:
+    def columns(self) -> Iterator[tuple[Property, Floats32]]:
         """Each property with its own columns (N, d)."""
         start = 0
         for measured in self.properties:
@@ -66,7 +64,7 @@ class PropertyTable:
 
 def simple_properties(
     store: Store,
-    rows: Rows,
+    rows: Labels,
     *,
     limit: int = MAX_IMAGES,
     threads: int = 2,
@@ -83,7 +81,7 @@ def simple_properties(
     most = min(limit, len(rows))
     chosen = rows[: _affordable(store, rows[:most])]
     chunks = [chosen[i : i + _CHUNK] for i in range(0, len(chosen), _CHUNK)]
-    measured: list[Floats] = []
+    measured: list[Floats32] = []
     pool = ThreadPoolExecutor(threads)
     try:
         for number, values in enumerate(pool.map(partial(_measure, store), chunks), 1):
@@ -95,14 +93,14 @@ def simple_properties(
     return PropertyTable(chosen, _PROPERTIES, np.concatenate(measured), most)
 
 
-def _affordable(store: Store, rows: Rows) -> int:
+def _affordable(store: Store, rows: Labels) -> int:
     if store.pixels is not None:
         return len(rows)
     cost = np.cumsum(store.sizes[rows].prod(1))
     return max(min(MIN_IMAGES, len(rows)), int(np.searchsorted(cost, MAX_SOURCE_PIXELS, side="right")))
 
 
-def _measure(store: Store, rows: Rows) -> Floats:
+def _measure(store: Store, rows: Labels) -> Floats32:
     """Features (B, D): first of the pixels, then of the files."""
     files = [store.image_bytes(row) for row in rows.tolist()]
     window, pixels = store.info.grey_window, store.pixels
@@ -139,12 +137,12 @@ def _drafted(encoded: bytes) -> Image.Image | None:
 class _Planes(NamedTuple):
     """One chunk of images: `rgb` (B, H, W, 3), the others (B, H, W), all float32 in 0..255."""
 
-    rgb: Floats
-    luma: Floats
-    steps: Floats  # |difference| to the right and downward neighbours
+    rgb: Floats32
+    luma: Floats32
+    steps: Floats32  # |difference| to the right and downward neighbours
 
 
-def _of_pixels(pixels: NDArray[np.uint8]) -> Iterator[Floats]:
+def _of_pixels(pixels: NDArray[np.uint8]) -> Iterator[Floats32]:
     rgb = pixels.astype(np.float32)
     luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
     steps = np.zeros_like(luma)
@@ -157,40 +155,40 @@ def _of_pixels(pixels: NDArray[np.uint8]) -> Iterator[Floats]:
         yield _region(planes, region)
 
 
-def _brightness(planes: _Planes) -> Iterator[Floats]:
+def _brightness(planes: _Planes) -> Iterator[Floats32]:
     yield planes.luma.mean((1, 2))
 
 
-def _contrast(planes: _Planes) -> Iterator[Floats]:
+def _contrast(planes: _Planes) -> Iterator[Floats32]:
     yield planes.luma.std((1, 2))
     yield (planes.luma < 16).mean((1, 2), dtype=np.float32)
     yield (planes.luma > 239).mean((1, 2), dtype=np.float32)
 
 
-def _opponents(planes: _Planes) -> tuple[Floats, Floats]:
+def _opponents(planes: _Planes) -> tuple[Floats32, Floats32]:
     """Red against green, yellow against blue (Hasler and Süsstrunk 2003)."""
     red, green, blue = np.moveaxis(planes.rgb, -1, 0)
     return red - green, (red + green) / 2 - blue
 
 
-def _colour(planes: _Planes) -> Iterator[Floats]:
+def _colour(planes: _Planes) -> Iterator[Floats32]:
     for opponent in _opponents(planes):
         yield opponent.mean((1, 2))
 
 
-def _colourfulness(planes: _Planes) -> Iterator[Floats]:
+def _colourfulness(planes: _Planes) -> Iterator[Floats32]:
     for opponent in _opponents(planes):
         yield opponent.std((1, 2))
     high, low = planes.rgb.max(-1), planes.rgb.min(-1)
     yield ((high - low) / np.maximum(high, 1)).mean((1, 2))
 
 
-def _sharpness(planes: _Planes) -> Iterator[Floats]:
+def _sharpness(planes: _Planes) -> Iterator[Floats32]:
     yield planes.steps.mean((1, 2))
     yield planes.steps.max((1, 2))
 
 
-def _region(planes: _Planes, region: Region) -> Floats:
+def _region(planes: _Planes, region: Region) -> Floats32:
     """Mean red, green and blue of a region, and its mean step, because text, rulers and frames are edges."""
     height, width = planes.luma.shape[1:]
     place = (slice(None), region.rows(height), region.columns(width))

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.statistics import Interval, student
-
-Labels = NDArray[np.int64]
-Maps = NDArray[np.float32]
-Floats = NDArray[np.float64]
+from models.types import Floats, Labels, Maps
 
 
 def shares(maps: Maps) -> Floats:

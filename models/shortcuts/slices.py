@@ -14,8 +14,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from models.shortcuts.clustering import MAX_CLUSTERS, MIN_SILHOUETTE, MIN_SIZE, REFERENCES, cluster
-from models.shortcuts.saliency_summary import Floats, Labels, Maps, shares
+from models.shortcuts.saliency_summary import shares
 from models.statistics import wilson
+from models.types import Floats, Labels, Maps
 
 RULE = (
     f"The maps of a class are divided into 2 to {MAX_CLUSTERS} slices of at least {MIN_SIZE} images, in the "

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Augmentation
-from models.masking.rule import Size
+from models.types import Size
 
 Plans = tuple[Tensor, ...]
 """Augmentation parameters of N images, as tensors (N, …) that are split alike into batches."""

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from models.backbones.network import Network
 from models.data.batches import Batch, plan
-from models.mitigation.features import Labels
 from models.run import Run
 from models.runtime.transfer import to_device
 from models.training.checkpoints import tensors_digest
+from models.types import Labels
 
 FeatureSource = Callable[[str], NDArray[np.float32]]
 """Split name → the features (N, D) of its images, in stored order."""

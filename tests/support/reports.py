@@ -19,7 +19,7 @@ from masktune.contract.report.report import MaskSummary, ReportDataset, ReportMo
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost
-from models.evaluation.metrics import Labels, Names, metrics
+from models.evaluation.metrics import Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
@@ -29,6 +29,7 @@ from models.shortcuts.properties import Property, PropertyTable
 from models.shortcuts.reliance import of_mask, of_property, of_shift, read
 from models.shortcuts.saliency_summary import mean_maps, saliency_shifts
 from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
+from models.types import Labels
 
 Json = dict[str, Any]
 

@@ -14,15 +14,8 @@ from numpy.typing import NDArray
 from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryItem, GalleryRule
 from models.backbones.network import Network
 from models.runtime.images import mask_image, overlay
-from models.shortcuts.saliency_summary import (
-    RULE_SENTENCES,
-    RULES,
-    Floats,
-    Labels,
-    PairedMaps,
-    saliency_shift,
-    select,
-)
+from models.shortcuts.saliency_summary import RULE_SENTENCES, RULES, PairedMaps, saliency_shift, select
+from models.types import Floats, Labels
 from worker.report.saliency import SaliencyPool, mask_of, masking_of, save_picture
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for

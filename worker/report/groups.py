@@ -14,10 +14,10 @@ from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.backbones.network import Network
-from models.mitigation.features import Labels
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import describe_groups
 from models.runtime.images import mask_image, png
+from models.types import Labels
 from worker.protocol import ModelSpec
 from worker.report.arms import LogitsCache, arm_before
 from worker.report.gallery import squares_of

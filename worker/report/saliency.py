@@ -26,7 +26,8 @@ from models.masking.rule import threshold_masks, thresholds
 from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.images import Pixels, overlay, png, thumbnail
 from models.saliency import saliency
-from models.shortcuts.saliency_summary import Floats, Labels, Maps, MeanMap, mean_maps, saliency_shifts
+from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
+from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
 from worker.report.arms import BEFORE, LogitsCache, judged_arm, seed_name, seeded
 from worker.stages.context import StageContext

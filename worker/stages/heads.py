@@ -19,11 +19,12 @@ from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.export import ModelCard
-from models.mitigation.features import Features, Labels, compute_features, head_of
+from models.mitigation.features import Features, compute_features, head_of
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
 from models.run import Progress
 from models.training.checkpoints import weights_digest
+from models.types import Labels
 from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.features import FrozenFeatures

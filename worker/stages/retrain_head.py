@@ -11,11 +11,11 @@ from masktune.contract.hyperparameters import GroupSource, RetrainConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.data.batches import Batch
-from models.mitigation.features import Features, Labels
+from models.mitigation.features import Features
 from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, label_groups
 from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency
-from models.shortcuts.saliency_summary import Maps
+from models.types import Labels, Maps
 from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.heads import fit_head, publish_head, training_features

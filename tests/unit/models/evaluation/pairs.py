@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.evaluation.paired import Bools, Labels
+from models.types import Bools, Labels
 
 
 def outcomes(table: Sequence[Sequence[int]]) -> tuple[Bools, Bools, Labels]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.evaluation.paired import Bools, Statistic, paired_difference, paired_table
+from models.evaluation.paired import Statistic, paired_difference, paired_table
+from models.types import Bools
 from tests.unit.models.evaluation.pairs import outcomes
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.paired import Bools, Labels, paired_difference
+from models.evaluation.paired import paired_difference
 from models.evaluation.verdict import Verdict, compare, verdict
+from models.types import Bools, Labels
 from tests.unit.models.evaluation.pairs import outcomes
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.paired import Difference, Labels, Statistic
+from models.evaluation.paired import Difference, Statistic
 from models.evaluation.verdict import LEAST_GROUP, compare, groups_decide, verdict
+from models.types import Labels
 from tests.unit.models.evaluation.pairs import outcomes
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.selective import SCORES, CalibrationTable, SplitTables, count_split, decide, score
-from models.selective.scores import Counts, Floats
+from models.types import Counts, Floats
 
 CLASSES, GROUPS = ("cat", "dog", "owl"), ("day", "night", "nobody's")
 
