@@ -20,15 +20,15 @@ SILENT_SECONDS = 45.0
 def marked(mark: str) -> dict[int, str]:
     """The living processes that carry the mark: pid → command line."""
     needle = f"{MARK}={mark}".encode()
-    found = {}
+    processes = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):  # it has ended, or belongs to another user
                 if needle in (entry / "environ").read_bytes().split(b"\0"):
                     command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
                     if command:  # a zombie has none
-                        found[int(entry.name)] = command
-    return found
+                        processes[int(entry.name)] = command
+    return processes
 
 
 @dataclass
@@ -72,17 +72,19 @@ class Stack:
             settings |= {"BROKER_URL": redis.url, "DATABASE_URL": postgres.url}
             redis.start()
             wait_for_port(redis.port, "Redis")
-        given = environment(**settings) | {MARK: mark, "OMP_NUM_THREADS": "1"}
+        variables = environment(**settings) | {MARK: mark, "OMP_NUM_THREADS": "1"}
         port = free_port()
         masktune = [sys.executable, "-m", "masktune.cli"]
         stack = cls(
             folder=folder,
             settings=settings,
-            environment=given,
+            environment=variables,
             mark=mark,
-            api=Part("api", [*masktune, "api", "--port", str(port)], given, folder),
+            api=Part("api", [*masktune, "api", "--port", str(port)], variables, folder),
             api_port=port,
-            workers=[Part(f"worker-{i + 1}", [*masktune, "worker"], given, folder) for i in range(workers)],
+            workers=[
+                Part(f"worker-{i + 1}", [*masktune, "worker"], variables, folder) for i in range(workers)
+            ],
             redis=redis,
             postgres=postgres,
         )

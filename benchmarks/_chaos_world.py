@@ -48,8 +48,8 @@ class World:
 
     def __init__(self, stack: Stack, *, side: int) -> None:
         self.stack = stack
-        given = {key.lower(): value for key, value in stack.settings.items()}
-        self.settings = Settings.model_validate(given)
+        settings = {key.lower(): value for key, value in stack.settings.items()}
+        self.settings = Settings.model_validate(settings)
         self.database = Database(self.settings.database)
         self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
         self.notifier = JobNotifier(self.settings.broker_url)
@@ -85,12 +85,12 @@ class World:
         """Like `post`, but on a separate thread: an interrupted upload's key is free only after a minute."""
         key = f"upload-{next(self._uploads)}"
         try:
-            made = self.client.datasets.upload(self.archive, name=key, idempotency_key=key)
+            dataset = self.client.datasets.upload(self.archive, name=key, idempotency_key=key)
         except ClientError as error:
             print(f"{key} was refused: {error}", file=sys.stderr)
             self.refused += 1
         else:
-            self.uploaded.append(made.id)
+            self.uploaded.append(dataset.id)
 
     def resume_all(self) -> None:
         for job_id in self.cancelled():
@@ -141,13 +141,13 @@ class World:
 
     def successes(self, job_id: str) -> int:
         with self.database.read() as session:
-            told = events.page(session, job_id, after=0, limit=100_000)
-        return sum(e.type == EventType.STATE and e.data["state"] == "succeeded" for e in told)
+            page = events.page(session, job_id, after=0, limit=100_000)
+        return sum(e.type == EventType.STATE and e.data["state"] == "succeeded" for e in page)
 
     def events_in_order(self, job_id: str) -> bool:
         with self.database.read() as session:
-            told = events.page(session, job_id, after=0, limit=100_000)
-        return [event.seq for event in told] == list(range(1, len(told) + 1))
+            page = events.page(session, job_id, after=0, limit=100_000)
+        return [event.seq for event in page] == list(range(1, len(page) + 1))
 
     # --- files ----------------------------------------------------------------------------------
 
@@ -211,11 +211,11 @@ def _whole(key: str) -> str:
 
 def _digest(artifacts: Artifacts, model: ModelRow) -> str:
     """SHA-256 of the tensors by name, without the file's header, which contains the job's id."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in sorted(load_file(artifacts.folder(model.artifact) / "model.safetensors").items()):
-        found.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        found.update(tensor.tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
 
 
 def _write_digits(archive: Path, *, side: int) -> None:

@@ -110,9 +110,9 @@ def train_arms(
     masks = load_or_compute_masks(network, store, config, run, folder=folder / "masks")
     yield Arm("erm", network)
     start = CheckpointFolder(folder / "erm").last()
-    for name, found in (("random_mask", random_set), ("masktune", masks)):
-        finetune_on_masks(network, store, config, run, folder=folder / name, start=start, masks=found)
-        yield Arm(name, network, found)
+    for name, mask_set in (("random_mask", random_set), ("masktune", masks)):
+        finetune_on_masks(network, store, config, run, folder=folder / name, start=start, masks=mask_set)
+        yield Arm(name, network, mask_set)
     continue_as_control(network, store, config, run, folder=folder / "control", start=start)
     yield Arm("control", network)
 

@@ -37,9 +37,9 @@ class World(NamedTuple):
 
 def world(folder: Path, *, images: int, ended: int) -> World:
     """The world in this folder, created if missing. `ended` is the number of jobs in the history."""
-    kept = folder / READY
-    if kept.exists():
-        return World(**json.loads(kept.read_text()))
+    record = folder / READY
+    if record.exists():
+        return World(**json.loads(record.read_text()))
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / "images.zip"
     _write_images(archive, images)
@@ -53,9 +53,9 @@ def world(folder: Path, *, images: int, ended: int) -> World:
         ended_job = client.jobs.wait(job.id, timeout=HOUR)
         trained = time.monotonic()
     archive.unlink()
-    made = World(dataset.id, job.id, ended_job.models["erm"], imported - began, trained - imported)
-    kept.write_text(json.dumps(made._asdict()))
-    return made
+    world = World(dataset.id, job.id, ended_job.models["erm"], imported - began, trained - imported)
+    record.write_text(json.dumps(world._asdict()))
+    return world
 
 
 def _write_images(archive: Path, number: int) -> None:

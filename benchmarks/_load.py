@@ -45,7 +45,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LoadResult:
     """Results for the requests after the warm-up. Latencies are in ms, from when a request was due."""
 
     seconds: float
@@ -65,7 +65,7 @@ class Seen:
         return self.answered / self.seconds
 
 
-def load(plan: Plan) -> Seen:
+def load(plan: Plan) -> LoadResult:
     """Carry out the plan in a separate process."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks._load"],
@@ -77,7 +77,7 @@ def load(plan: Plan) -> Seen:
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
-    return Seen(**json.loads(done.stdout))
+    return LoadResult(**json.loads(done.stdout))
 
 
 @dataclass
@@ -213,14 +213,14 @@ def _request(plan: Plan, body: bytes) -> bytes:
     return head.encode() + body
 
 
-async def _carry_out(plan: Plan) -> Seen:
+async def _carry_out(plan: Plan) -> LoadResult:
     client, unanswered = _Client(plan), 0
     if plan.rate is None:
         await client.closed()
     else:
         unanswered = await client.open_loop(plan.rate)
     tally = client.tally
-    return Seen(
+    return LoadResult(
         plan.seconds,
         dict(tally.statuses),
         len(tally.answered),

@@ -47,7 +47,7 @@ class Plants:
 
     def background(self, rows: Labels, size: int) -> Tensor:
         """(N, size, size) bool: the true background of each sample, from the cut-out that was pasted."""
-        found = []
+        pairs = []
         with zipfile.ZipFile(self.archive) as archive:
             lines = csv.DictReader(io.StringIO(archive.read("metadata.csv").decode()))
             number = {line["img_filename"]: line["img_id"] for line in lines}
@@ -55,8 +55,8 @@ class Plants:
                 name = f"masks/{number[self.store.sample(row).path]}.png"
                 with Image.open(io.BytesIO(archive.read(name))) as picture:
                     small = picture.convert("L").resize((size, size), Image.Resampling.BILINEAR)
-                found.append(np.asarray(small) < 128)
-        return torch.from_numpy(np.stack(found))
+                pairs.append(np.asarray(small) < 128)
+        return torch.from_numpy(np.stack(pairs))
 
 
 def open_plants(archive: Path, folder: Path, *, parts: int) -> Plants:

@@ -92,10 +92,10 @@ def search(archive: Path, config: Hyperparameters, run: Run, *, folder: Path, tr
     rows = []
     for variant in (RELEASED, CONTROL, FROZEN_CONTROL, *_draw(tries, run.seed)):
         network = train_variant(variant, cut, config, run, folder=folder, space=space / "cut")
-        said = predict(network, cut.store, cut.store.rows("val"), config, run)
-        losses = -of_label(log_softmax(said.logits), said.labels)
+        logits = predict(network, cut.store, cut.store.rows("val"), config, run)
+        losses = -of_label(log_softmax(logits.logits), logits.labels)
         means = [float(losses[judge == group].mean()) for group in np.unique(judge)]
-        rows.append({**asdict(variant), "accuracy": float((said.labels == said.predictions).mean())})
+        rows.append({**asdict(variant), "accuracy": float((logits.labels == logits.predictions).mean())})
         rows[-1] |= {"score": float(np.mean(means))}
     print(table(rows))
     best = min(rows, key=lambda row: float(row["score"]))
@@ -108,20 +108,20 @@ def search(archive: Path, config: Hyperparameters, run: Run, *, folder: Path, tr
         network = train_variant(variant, whole, config, run, folder=folder, space=space / "whole")
         tested[name] = _test(network, whole, config, run)
         print(f"search, {name}: {tested[name]}", flush=True)
-    found = {"tried": rows, "chosen": asdict(chosen), "search_seconds": spent, "test": tested}
-    return found | {"judge_groups": np.bincount(judge).tolist()}
+    summary = {"tried": rows, "chosen": asdict(chosen), "search_seconds": spent, "test": tested}
+    return summary | {"judge_groups": np.bincount(judge).tolist()}
 
 
 def _draw(tries: int, seed: int) -> Iterator[Variant]:
     rng = np.random.default_rng([seed, 3])
-    seen = {RELEASED}
-    while len(seen) <= tries:
+    tried = {RELEASED}
+    while len(tried) <= tries:
         picked = {name: values[int(rng.integers(len(values)))] for name, values in _GRID.items()}
         variant = Variant(**picked)
         if variant.frozen:  # these two settings apply to the finetune only
             variant = replace(variant, iterations=1, rate=None)
-        if variant not in seen:
-            seen.add(variant)
+        if variant not in tried:
+            tried.add(variant)
             yield variant
 
 
@@ -185,7 +185,7 @@ def _frozen_head(
 
 def _test(network: Network, plants: Plants, config: Hyperparameters, run: Run) -> dict[str, float]:
     store = plants.store
-    said = predict(network, store, store.rows("test"), config, run)
-    found = metrics(said.labels, said.predictions, groups=store.groups[said.rows])
-    assert found.worst_group_accuracy is not None
-    return {"average": found.accuracy, "worst_group": found.worst_group_accuracy}
+    logits = predict(network, store, store.rows("test"), config, run)
+    measured = metrics(logits.labels, logits.predictions, groups=store.groups[logits.rows])
+    assert measured.worst_group_accuracy is not None
+    return {"average": measured.accuracy, "worst_group": measured.worst_group_accuracy}

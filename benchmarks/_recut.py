@@ -45,13 +45,13 @@ class Case(NamedTuple):
 
 def digits(kind: BiasKind, ratio: float, rng: np.random.Generator) -> Case:
     """scikit-learn's digits, 0-4 against 5-9, with `kind` painted on; the halves share no digit."""
-    made = make_builtin("digits")
-    labels = (made.labels >= 5).astype(np.int64)
-    half = folds(made.labels, count=2, rng=rng) == 0
+    digits = make_builtin("digits")
+    labels = (digits.labels >= 5).astype(np.int64)
+    half = folds(digits.labels, count=2, rng=rng) == 0
     painted = []
     for mine, share in ((half, ratio), (~half, 0.5)):
-        found = bias_images(made.images[mine], labels[mine], kind=kind, ratio=share, rng=rng)
-        painted.append(Half(found.images, labels[mine], (~found.painted).astype(np.int64)))
+        biased = bias_images(digits.images[mine], labels[mine], kind=kind, ratio=share, rng=rng)
+        painted.append(Half(biased.images, labels[mine], (~biased.painted).astype(np.int64)))
     return Case(f"digits, {kind}", ratio, *painted)
 
 

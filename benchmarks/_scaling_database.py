@@ -88,7 +88,7 @@ def _run_job(client: TestClient, runtime: Runtime, body: dict[str, object]) -> J
             "SELECT count(*), count(*) FILTER (WHERE e.type != 'progress' OR e.data->>'metrics' != '{}'), "
             "sum(pg_column_size(e.*)) FROM events e WHERE job_id = :id"
         )
-        told, kept, event_bytes = session.execute(of_events, {"id": job}).one()
+        events_count, events_left, event_bytes = session.execute(of_events, {"id": job}).one()
         row_bytes = session.scalar(text("SELECT pg_column_size(j.*) FROM jobs j WHERE id = :id"), {"id": job})
         seconds = row.times["succeeded"] - row.times["running"]
     return JobCost(
@@ -97,8 +97,8 @@ def _run_job(client: TestClient, runtime: Runtime, body: dict[str, object]) -> J
         count.statements,
         count.commits,
         1e3 * count.seconds,
-        told,
-        kept,
+        events_count,
+        events_left,
         event_bytes,
         row_bytes or 0,
         tree_bytes(store) - before,
@@ -187,8 +187,8 @@ def thinning(database: Database, like: str, *, jobs_each: int = 5, rounds: int =
         some = "(SELECT id FROM jobs WHERE id LIKE 'job_copy_succeeded%' LIMIT :number)"
         session.execute(text(old + some), {"number": number})
         of = session.scalar(text("SELECT max(seq) FROM events WHERE job_id = :like"), {"like": like}) or 1
-        made = {"of": of, "times": many // of, "many": many, "like": like}
-        session.execute(text(copied), made)
+        row_counts = {"of": of, "times": many // of, "many": many, "like": like}
+        session.execute(text(copied), row_counts)
     before, spent = _events(database), []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -231,11 +231,11 @@ def timings(database: Database, settings: Settings) -> dict[str, float]:
         "count by state (/metrics)": jobs.counts,
         "oldest that waits (/metrics)": jobs.oldest_queued_seconds,
     }
-    found: dict[str, float] = {}
+    sizes: dict[str, float] = {}
     for name, operation in operations.items():
-        found[name] = _median(lambda operation=operation: _commit(database, operation))  # type: ignore[misc]  # bound now
-    found["sweep"] = _median(lambda: sweep(database, settings))
-    return found
+        sizes[name] = _median(lambda operation=operation: _commit(database, operation))  # type: ignore[misc]  # bound now
+    sizes["sweep"] = _median(lambda: sweep(database, settings))
+    return sizes
 
 
 def _commit(database: Database, operation: Callable[[Session], object]) -> None:

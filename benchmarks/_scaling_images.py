@@ -37,8 +37,8 @@ def measure(folder: Path, *, images: int, side: int, kind: str) -> ImportCost:
     write_archive(archive, images=images, side=side, kind=kind)
     command = [sys.executable, "-m", "benchmarks._scaling_images", str(archive), str(folder / archive.stem)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout.splitlines()[-1])
-    return ImportCost(images, side, archive.stat().st_size, **found)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    return ImportCost(images, side, archive.stat().st_size, **figures)
 
 
 def write_archive(path: Path, *, images: int, side: int, kind: str) -> None:

@@ -34,21 +34,21 @@ class Queue(NamedTuple):
 def simulate(load: Load, workers: int, *, days: int = 7, seed: int = 0) -> Queue:
     """Simulate jobs served oldest first, each by the first worker that is free."""
     rng = np.random.default_rng(seed)
-    wanted = rng.poisson(load.jobs_per_day * days)
-    arrivals = np.sort(_arrivals(rng, wanted, days))
+    jobs_count = rng.poisson(load.jobs_per_day * days)
+    arrivals = np.sort(_arrivals(rng, jobs_count, days))
     mean = np.log(load.mean_seconds) - load.spread**2 / 2
-    durations = rng.lognormal(mean, load.spread, wanted)
+    durations = rng.lognormal(mean, load.spread, jobs_count)
     free = [0.0] * workers
-    waits = np.empty(wanted)
-    starts = np.empty(wanted)
+    waits = np.empty(jobs_count)
+    starts = np.empty(jobs_count)
     for number, (arrival, duration) in enumerate(zip(arrivals, durations, strict=True)):
         start = max(arrival, heapq.heappop(free))
         heapq.heappush(free, start + duration)
         starts[number], waits[number] = start, start - arrival
     changes = np.concatenate([starts, starts + durations])
     order = np.argsort(changes, kind="stable")
-    running = np.cumsum(np.repeat([1, -1], wanted)[order])
-    p50, p95 = np.percentile(waits, [50, 95]) if wanted else (0.0, 0.0)
+    running = np.cumsum(np.repeat([1, -1], jobs_count)[order])
+    p50, p95 = np.percentile(waits, [50, 95]) if jobs_count else (0.0, 0.0)
     return Queue(
         workers, float(durations.sum() / (workers * days * DAY)), p50, p95, int(running.max(initial=0))
     )
@@ -57,22 +57,24 @@ def simulate(load: Load, workers: int, *, days: int = 7, seed: int = 0) -> Queue
 def fewest(load: Load, *, wait_p95: float) -> Queue:
     """The smallest number of workers, within 1 %, with which 95 in 100 jobs wait at most `wait_p95` s."""
     low, high = 0, max(1, int(load.jobs_per_day * load.mean_seconds / DAY))
-    while (found := simulate(load, high)).wait_p95 > wait_p95:
+    while (simulation := simulate(load, high)).wait_p95 > wait_p95:
         low, high = high, high * 2
     while high - low > max(1, high // 100):
         middle = (low + high) // 2
         tried = simulate(load, middle)
-        low, high, found = (low, middle, tried) if tried.wait_p95 <= wait_p95 else (middle, high, found)
-    return found
+        low, high, simulation = (
+            (low, middle, tried) if tried.wait_p95 <= wait_p95 else (middle, high, simulation)
+        )
+    return simulation
 
 
 def _arrivals(rng: np.random.Generator, count: int, days: int) -> np.ndarray:
     """Sampled by rejection from a rate of 1 − cos/2 over each day."""
-    found: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
     missing = count
     while missing > 0:
         at = rng.uniform(0, days * DAY, 2 * missing)
         keep = rng.uniform(0, 1.5, at.size) < 1 - 0.5 * np.cos(2 * np.pi * at / DAY)
-        found.append(at[keep][:missing])
-        missing -= found[-1].size
-    return np.concatenate(found) if found else np.empty(0)
+        starts.append(at[keep][:missing])
+        missing -= starts[-1].size
+    return np.concatenate(starts) if starts else np.empty(0)

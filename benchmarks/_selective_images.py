@@ -46,7 +46,7 @@ _POOL_PARTS = 3  # one part in three of the plants' training images is held out
 _COVERAGES = (1.0, 0.95, 0.9, 0.85)  # as in the tables of papers
 
 
-class Wish(NamedTuple):
+class PolicyTarget(NamedTuple):
     max_risk: float
     confidence: float
 
@@ -62,7 +62,7 @@ class Setting:
     name: str
     store: Store
     config: Hyperparameters
-    wish: Wish
+    target: PolicyTarget
     network: Network
 
 
@@ -71,13 +71,15 @@ def mnist_setting(folder: Path, root: Path, *, epochs: int, seed: int) -> Settin
     config = _preset("biased_mnist", epochs, seed)
     place = folder / f"biased-mnist-random-{seed}"
     if not place.exists():
-        made = make_builtin("biased-mnist", BuiltinOptions(root=root, seed=seed, assignment="random"))
-        assert made.splits is not None
-        assert made.groups is not None
-        arrays = Arrays(made.images, made.labels, list(made.splits), made.groups)
-        packed(place, arrays, DatasetInfo("Biased MNIST", "builtin", made.classes, made.group_names))
+        builtin = make_builtin("biased-mnist", BuiltinOptions(root=root, seed=seed, assignment="random"))
+        assert builtin.splits is not None
+        assert builtin.groups is not None
+        arrays = Arrays(builtin.images, builtin.labels, list(builtin.splits), builtin.groups)
+        packed(place, arrays, DatasetInfo("Biased MNIST", "builtin", builtin.classes, builtin.group_names))
     store = Store.open(place)
-    return Setting(f"Biased MNIST {seed}", store, config, Wish(0.01, 0.95), new_network(store, config))
+    return Setting(
+        f"Biased MNIST {seed}", store, config, PolicyTarget(0.01, 0.95), new_network(store, config)
+    )
 
 
 def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size: int = 96) -> Setting:
@@ -88,7 +90,7 @@ def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size:
     )
     config = replace(config, optimizer=OptimizerConfig(learning_rate=0.003))
     network = lite0(len(store.classes), config.image_size, folder)
-    return Setting(f"plants {size} px {seed}", store, config, Wish(0.10, 0.90), network)
+    return Setting(f"plants {size} px {seed}", store, config, PolicyTarget(0.10, 0.90), network)
 
 
 def preset_setting(name: str, folder: Path, root: Path, *, epochs: int | None, seed: int) -> Setting:
@@ -96,15 +98,15 @@ def preset_setting(name: str, folder: Path, root: Path, *, epochs: int | None, s
     config = _preset(name, epochs, seed)
     place = folder / f"{name}-{seed}"
     if not place.exists():
-        made = make_builtin(name, BuiltinOptions(root=root, seed=seed))
-        assert made.splits is not None
-        splits = np.array(made.splits)
+        builtin = make_builtin(name, BuiltinOptions(root=root, seed=seed))
+        assert builtin.splits is not None
+        splits = np.array(builtin.splits)
         train = np.random.default_rng(seed).permutation(np.flatnonzero(splits == "train"))
         splits[train[: len(train) // 5]] = "val"
-        arrays = Arrays(made.images, made.labels, splits.tolist())
-        packed(place, arrays, DatasetInfo(name, "builtin", made.classes))
+        arrays = Arrays(builtin.images, builtin.labels, splits.tolist())
+        packed(place, arrays, DatasetInfo(name, "builtin", builtin.classes))
     store = Store.open(place)
-    return Setting(f"{name} {seed}", store, config, Wish(0.02, 0.95), new_network(store, config))
+    return Setting(f"{name} {seed}", store, config, PolicyTarget(0.02, 0.95), new_network(store, config))
 
 
 def _preset(name: str, epochs: int | None, seed: int) -> Hyperparameters:
@@ -137,15 +139,15 @@ def answers(setting: Setting, run: Run, *, folder: Path) -> dict[str, dict[str, 
     place = folder / f"{setting.name.replace(' ', '-')}-epochs-{config.epochs}"
     data = FitData(train_loader(store, config, run), val_loader(store, config, run))
     fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(place / "erm"))
-    erm = _said(network, setting, run)
+    erm = _logits(network, setting, run)
     masks = load_or_compute_masks(network, store, config, run, folder=place / "masks")
     start = CheckpointFolder(place / "erm").last()
     finetune_on_masks(network, store, config, run, folder=place / "masktune", start=start, masks=masks)
-    tuned = _said(network, setting, run)
+    tuned = _logits(network, setting, run)
     return {split: _answers(store, erm[split], tuned[split]) for split in erm}
 
 
-def _said(network: Network, setting: Setting, run: Run) -> dict[str, Logits]:
+def _logits(network: Network, setting: Setting, run: Run) -> dict[str, Logits]:
     store, config = setting.store, setting.config
     return {split: predict(network, store, store.rows(split), config, run) for split in ("val", "test")}
 
@@ -154,20 +156,20 @@ def _answers(store: Store, erm: Logits, tuned: Logits) -> dict[str, Answers]:
     def judged(scored: Scored) -> Answers:
         return Answers(scored.labels == tuned.labels, scored.scores, store.groups[tuned.rows])
 
-    found = {ERM_ALONE: judged(score("max_softmax", erm.logits))}
-    return found | {name: judged(score(name, tuned.logits, erm.logits)) for name in SCORES}
+    by_score = {ERM_ALONE: judged(score("max_softmax", erm.logits))}
+    return by_score | {name: judged(score(name, tuned.logits, erm.logits)) for name in SCORES}
 
 
 # --- the figures --------------------------------------------------------------------------
 
 
-def rows(setting: Setting, said: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
+def rows(setting: Setting, answers: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
     """One row per case, score and policy, averaged over `HALVES` random cuts.
 
     Cases: `like` calibrates on one half of the pool and tests on the other; `shifted` tests on `test`
     instead; `calibrated there` cuts `test` in two.
     """
-    pool, test = said["val"], said["test"]
+    pool, test = answers["val"], answers["test"]
     cases = {"like": (pool, None), "shifted": (pool, test), "calibrated there": (test, None)}
     for case, (source, other) in cases.items():
         for name in source:
@@ -188,10 +190,10 @@ def _policies(
 ) -> Iterator[dict[str, Any]]:
     tables = [CalibrationTable.build(a.scores, a.right) for a, _ in cuts]
     tests = [test for _, test in cuts]
-    wish = setting.wish
+    target = setting.target
     policies: dict[str, list[float | None]] = {
-        f"certificate {wish.max_risk:.0%} at {wish.confidence:.0%}": [
-            _certified(table, wish) for table in tables
+        f"certificate {target.max_risk:.0%} at {target.confidence:.0%}": [
+            _certified(table, target) for table in tables
         ],
         f"coverage {_COVERAGE:.0%}": [threshold_for_coverage(table, _COVERAGE).threshold for table in tables],
         "none": [-np.inf] * len(cuts),
@@ -202,12 +204,12 @@ def _policies(
             "case": case,
             "score": name,
             "policy": policy,
-            "delta": 1 - wish.confidence,
+            "delta": 1 - target.confidence,
         } | _figures(setting, policy, thresholds, tests)
 
 
-def _certified(table: CalibrationTable, wish: Wish) -> float | None:
-    step = certified_step(table, *wish)  # without the planning of `certify`, which costs a hundred walks
+def _certified(table: CalibrationTable, target: PolicyTarget) -> float | None:
+    step = certified_step(table, *target)  # without the planning of `certify`, which costs a hundred walks
     return None if step is None else float(table.thresholds[step])
 
 
@@ -218,7 +220,7 @@ def _figures(
     counts = np.array([(len(t), t.sum(), (t & ~a.right).sum()) for t, a in zip(taken, tests, strict=True)])
     answering = counts[counts[:, 1] > 0]
     risk = answering[:, 2] / answering[:, 1]
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "certified": sum(bar is not None for bar in thresholds) / len(thresholds),
         "coverage": float((counts[:, 1] / counts[:, 0]).mean()),
         "error": float(answering[:, 2].sum() / answering[:, 1].sum()) if len(answering) else None,
@@ -226,32 +228,32 @@ def _figures(
     if policy.startswith("certificate"):
         # A test half is noisy: only a risk above the target at 99 % confidence counts as surely above.
         low = 1 - upper_bound(answering[:, 1] - answering[:, 2], answering[:, 1], confidence=0.99)
-        found["above_target"] = float((risk > setting.wish.max_risk).mean()) if len(risk) else 0.0
-        found["surely_above"] = float((low > setting.wish.max_risk).mean()) if len(risk) else 0.0
+        row["above_target"] = float((risk > setting.target.max_risk).mean()) if len(risk) else 0.0
+        row["surely_above"] = float((low > setting.target.max_risk).mean()) if len(risk) else 0.0
     else:
-        found |= {"above_target": None, "surely_above": None}
-    return found | _by_group(setting.store, taken, tests)
+        row |= {"above_target": None, "surely_above": None}
+    return row | _by_group(setting.store, taken, tests)
 
 
 def _by_group(store: Store, taken: Sequence[NDArray[np.bool_]], tests: Sequence[Answers]) -> dict[str, Any]:
     """Coverage and error in each group of the tests, over all cuts together."""
     groups, answered = np.concatenate([a.groups for a in tests]), np.concatenate(taken)
     wrong = answered & ~np.concatenate([a.right for a in tests])
-    found, shares = {}, []
+    row, shares = {}, []
     for group in np.unique(groups[groups >= 0]).tolist():
         inside = groups == group
         n, k, e = int(inside.sum()), int(answered[inside].sum()), int(wrong[inside].sum())
         shares.append(k / n)
-        found[store.group_names[group]] = f"{k / n:.3f}/{'-' if k == 0 else f'{e / k:.4f}'}"
+        row[store.group_names[group]] = f"{k / n:.3f}/{'-' if k == 0 else f'{e / k:.4f}'}"
     ratio = min(shares) / max(shares) if shares and max(shares) > 0 else None
-    return {"coverage_ratio": ratio, "groups": found}
+    return {"coverage_ratio": ratio, "groups": row}
 
 
-def areas(setting: Setting, said: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
+def areas(setting: Setting, answers: Mapping[str, Mapping[str, Answers]]) -> Iterator[dict[str, Any]]:
     """AURC and AUGRC (×1000) on pool and test, and the error at the coverages that papers report."""
-    for split, by_score in said.items():
-        for name, found in by_score.items():
-            table = CalibrationTable.build(found.scores, found.right)
+    for split, by_score in answers.items():
+        for name, each in by_score.items():
+            table = CalibrationTable.build(each.scores, each.right)
             curve = risk_coverage(table, points=1)
             errors = {}
             for coverage in _COVERAGES:

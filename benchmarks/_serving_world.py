@@ -190,11 +190,11 @@ def warm(port: int, kind: Kind, model: str, engines: int) -> None:
     """Send requests until ONNX Runtime serves `engines` pairs; their graphs are exported meanwhile."""
     ask = _ask(port, kind, f"/predict?model={model}")
     deadline = time.monotonic() + 2 * _PATIENCE
-    wanted = f'masktune_models_loaded{{engine="onnxruntime"}} {engines}.0'
+    sample = f'masktune_models_loaded{{engine="onnxruntime"}} {engines}.0'
     while True:
         urlopen(ask, timeout=_PATIENCE).close()
         with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            if wanted in answer.read().decode():
+            if sample in answer.read().decode():
                 return
         if time.monotonic() > deadline:
             raise TimeoutError("no graph took over")

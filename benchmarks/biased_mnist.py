@@ -47,7 +47,7 @@ from models.runtime.process import prepare_process
 from models.training.inputs import new_network
 from tests.support.arrays import Arrays
 
-_SHOWN = {"description", "title", "data", "released"}  # a preset's other keys
+_DESCRIPTIVE = {"description", "title", "data", "released"}  # a preset's other keys
 
 
 @dataclass(frozen=True)
@@ -100,24 +100,24 @@ def _experiment(data: Data, config: Hyperparameters, run: Run, *, place: Path) -
                 groups=data.biased.groups[rows],
                 generator=lambda _: np.random.default_rng(config.seed),
             )
-            found = verdict(differences)
-            print(f"{place.name}: MaskTune against the control: {found.verdict}, {found.deciding}")
+            outcome = verdict(differences)
+            print(f"{place.name}: MaskTune against the control: {outcome.verdict}, {outcome.deciding}")
         yield {"set": place.name, "epochs": config.epochs, **row}
 
 
 def _judge(
     arm: Arm, data: Data, config: Hyperparameters, run: Run
 ) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.bool_]]]:
-    said = {
+    logits_of = {
         "val": predict(arm.network, data.biased, data.biased.rows("val"), config, run),
         "wrong": predict(arm.network, data.biased, data.biased.rows("test"), config, run),
         "without": predict(arm.network, data.without, data.without.rows("test"), config, run),
     }
-    found = {name: metrics(logits.labels, logits.predictions) for name, logits in said.items()}
-    row: dict[str, Any] = {"arm": arm.name} | {name: measured.accuracy for name, measured in found.items()}
-    row |= {"worst_class_wrong": found["wrong"].worst_class_accuracy}
+    by_arm = {name: metrics(logits.labels, logits.predictions) for name, logits in logits_of.items()}
+    row: dict[str, Any] = {"arm": arm.name} | {name: measured.accuracy for name, measured in by_arm.items()}
+    row |= {"worst_class_wrong": by_arm["wrong"].worst_class_accuracy}
     row |= _mask_figures(arm.masks, data.biased, config)
-    return row, said["wrong"].labels == said["wrong"].predictions
+    return row, logits_of["wrong"].labels == logits_of["wrong"].predictions
 
 
 def _mask_figures(masks: MaskSet | None, store: Store, config: Hyperparameters) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def _mask_figures(masks: MaskSet | None, store: Store, config: Hyperparameters) 
 
     rows = store.rows("train")
     painted = rows[store.groups[rows] % 2 == 1]
-    found = masks.masks(torch.from_numpy(painted), config.image_size, torch.device("cpu"))
-    corner = found[:, :SQUARE, :SQUARE].float().mean()
+    masked = masks.masks(torch.from_numpy(painted), config.image_size, torch.device("cpu"))
+    corner = masked[:, :SQUARE, :SQUARE].float().mean()
     return {"masked": masks.masked_share, "square_masked": float(corner)}
 
 
@@ -156,16 +156,16 @@ def _limited(
     splits: np.ndarray[Any, np.dtype[np.str_]], limit: int | None
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Positions spread evenly over each split, so that classes and marks stay in proportion."""
-    kept = []
+    lines = []
     for split in np.unique(splits):
         rows = np.flatnonzero(splits == split)
-        kept.append(rows if limit is None else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)])
-    return np.sort(np.concatenate(kept))
+        lines.append(rows if limit is None else rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)])
+    return np.sort(np.concatenate(lines))
 
 
 def _config(arguments: argparse.Namespace, seed: int) -> Hyperparameters:
     preset = tomllib.loads((resources.files("presets") / "biased_mnist.toml").read_text())
-    config = Hyperparameters.from_json({k: v for k, v in preset.items() if k not in _SHOWN})
+    config = Hyperparameters.from_json({k: v for k, v in preset.items() if k not in _DESCRIPTIVE})
     config = replace(config, seed=seed)
     if not arguments.full:
         config = replace(config, epochs=arguments.epochs)

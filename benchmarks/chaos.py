@@ -209,33 +209,33 @@ class Chaos:
         """The number of attempts, and of everything that went wrong, by its name in `WRONGS`."""
         world = self.world
         listed = {job.id for job in world.client.jobs.list(kind="masktune")}
-        found = dict.fromkeys(WRONGS, 0)
+        counts = dict.fromkeys(WRONGS, 0)
         attempts = 0
         for job_id, seed in world.posted.items():
             if job_id not in listed:
-                found["lost"] += 1
+                counts["lost"] += 1
                 continue
             row = world.row(job_id)
             attempts += row.attempt
-            found["stuck"] += not row.state.ended
-            found["failed"] += row.state is JobState.FAILED
+            counts["stuck"] += not row.state.ended
+            counts["failed"] += row.state is JobState.FAILED
             if row.state is JobState.SUCCEEDED:
-                found["weights_differ"] += world.weights(row) != self.references[seed]
-                found["twice"] += world.successes(job_id) != 1
-                found["models_wrong"] += world.models(job_id) != _ARMS
-                found["files_left"] += world.artifacts.exists(f"jobs/{job_id}/work")
-            found["events_wrong"] += not world.events_in_order(job_id)
+                counts["weights_differ"] += world.weights(row) != self.references[seed]
+                counts["twice"] += world.successes(job_id) != 1
+                counts["models_wrong"] += world.models(job_id) != _ARMS
+                counts["files_left"] += world.artifacts.exists(f"jobs/{job_id}/work")
+            counts["events_wrong"] += not world.events_in_order(job_id)
         # If a retry created a second job, one more job is listed than was posted.
-        found["twice"] += len(listed) - len(self.references) - len(world.posted)
-        found["lost"] += world.refused
-        found["not_imported"] = world.datasets_not(DatasetState.READY)
+        counts["twice"] += len(listed) - len(self.references) - len(world.posted)
+        counts["lost"] += world.refused
+        counts["not_imported"] = world.datasets_not(DatasetState.READY)
         for what, keys in (("files_left", world.files_left()), ("files_missing", world.files_missing())):
-            found[what] += len(keys)
+            counts[what] += len(keys)
             for key in keys:
                 print(f"{what}: {key}", file=sys.stderr)
-        found["orphans"] += world.orphans()
-        found["would_not_end"] = self.strikes.would_not_end
-        return {"attempts": attempts, **found}
+        counts["orphans"] += world.orphans()
+        counts["would_not_end"] = self.strikes.would_not_end
+        return {"attempts": attempts, **counts}
 
     def _say(self, text: str) -> None:
         print(f"  {self.world.stack.folder.name}: {text}", file=sys.stderr, flush=True)

@@ -60,23 +60,27 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--visits", type=int, default=5)
     parser.add_argument("--folder", type=Path)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     binary = chromium()
     if binary is None:
         raise SystemExit("NOT RUN: this needs chromium")
-    temporary = tempfile.TemporaryDirectory(prefix="masktune-dashboard-") if asked.folder is None else None
-    with temporary or nullcontext(asked.folder) as name:
-        sizes = {"empty": (SMALL, 0), "full": (asked.images, asked.jobs)}
+    temporary = (
+        tempfile.TemporaryDirectory(prefix="masktune-dashboard-") if arguments.folder is None else None
+    )
+    with temporary or nullcontext(arguments.folder) as name:
+        sizes = {"empty": (SMALL, 0), "full": (arguments.images, arguments.jobs)}
         folders = {kind: Path(name).absolute() / kind for kind in sizes}
         worlds = {
             kind: world(folders[kind], images=images, ended=ended) for kind, (images, ended) in sizes.items()
         }
-        found = {kind: _looked_at(binary, folders[kind], made, asked.visits) for kind, made in worlds.items()}
-    return _judged(found, worlds, jobs=asked.jobs, images=asked.images)
+        medians = {
+            kind: _looked_at(binary, folders[kind], each, arguments.visits) for kind, each in worlds.items()
+        }
+    return _judged(medians, worlds, jobs=arguments.jobs, images=arguments.images)
 
 
-def _judged(found: dict[str, dict[str, float]], worlds: dict[str, World], *, jobs: int, images: int) -> int:
-    empty, full = found["empty"], found["full"]
+def _judged(medians: dict[str, dict[str, float]], worlds: dict[str, World], *, jobs: int, images: int) -> int:
+    empty, full = medians["empty"], medians["full"]
     print(
         table(
             [
@@ -90,13 +94,13 @@ def _judged(found: dict[str, dict[str, float]], worlds: dict[str, World], *, job
         for what, seconds in full.items()
     }
     ok = all(target["value"] <= target["at_most"] for target in targets.values())
-    made = {kind: one._asdict() for kind, one in worlds.items()}
-    line = {"benchmark": "dashboard", "load_average": load_average(), "worlds": made, "targets": targets}
+    records = {kind: one._asdict() for kind, one in worlds.items()}
+    line = {"benchmark": "dashboard", "load_average": load_average(), "worlds": records, "targets": targets}
     print(json.dumps(line | {"jobs": jobs, "images": images, "ok": ok}))
     return 0 if ok else 1
 
 
-def _looked_at(binary: str, folder: Path, made: World, visits: int) -> dict[str, float]:
+def _looked_at(binary: str, folder: Path, world: World, visits: int) -> dict[str, float]:
     """Seconds per page and action, medians of the visits; the first loads the toolkit and is left out."""
     from playwright.sync_api import sync_playwright
 
@@ -106,30 +110,30 @@ def _looked_at(binary: str, folder: Path, made: World, visits: int) -> dict[str,
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(120_000)
         for _ in range(visits + 1):
-            for name, (path, wanted) in PAGES.items():
+            for name, (path, selector) in PAGES.items():
                 began = time.monotonic()
-                page.goto(url + path.format(**made._asdict()))
-                page.locator(wanted).first.wait_for()
+                page.goto(url + path.format(**world._asdict()))
+                page.locator(selector).first.wait_for()
                 seconds[name].append(time.monotonic() - began)
             for name, act in ACTS.items():
-                seconds[name].append(act(page, url, made))
+                seconds[name].append(act(page, url, world))
         browser.close()
     return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
 
 
-def _turn_samples(page: Page, url: str, made: World) -> float:
-    page.goto(f"{url}/ui/datasets/{made.dataset}")
+def _turn_samples(page: Page, url: str, world: World) -> float:
+    page.goto(f"{url}/ui/datasets/{world.dataset}")
     page.locator(".samples img").first.wait_for()
     return _until(page, page.get_by_role("button", name="Next").click, "text=page 2")
 
 
-def _samples_of_a_class(page: Page, url: str, made: World) -> float:
+def _samples_of_a_class(page: Page, url: str, world: World) -> float:
     page.get_by_label("Class", exact=True).first.click()
     option = page.get_by_role("option", name="b", exact=True)
     return _until(page, option.click, "text=page 1")
 
 
-def _failed_jobs(page: Page, url: str, made: World) -> float:
+def _failed_jobs(page: Page, url: str, world: World) -> float:
     page.goto(f"{url}/ui/jobs")
     page.locator("table tbody tr").first.wait_for()
     page.get_by_label("State", exact=True).first.click()
@@ -146,10 +150,10 @@ ACTS: dict[str, Callable[[Page, str, World], float]] = {
 }
 
 
-def _until(page: Page, act: Callable[[], object], wanted: str) -> float:
+def _until(page: Page, act: Callable[[], object], selector: str) -> float:
     began = time.monotonic()
     act()
-    page.locator(wanted).first.wait_for()
+    page.locator(selector).first.wait_for()
     return time.monotonic() - began
 
 

@@ -87,8 +87,8 @@ def main() -> int:
     aims: dict[str, Aim] = {}
     for name in arguments.networks:
         with tempfile.TemporaryDirectory(prefix="masktune-engines-") as folder:
-            found, wanted = measure(KINDS[name], arguments.rounds, Path(folder))
-        rows, aims = rows + found, aims | wanted
+            figures, targets = measure(KINDS[name], arguments.rounds, Path(folder))
+        rows, aims = rows + figures, aims | targets
     print(table(rows))
     for key, aim in aims.items():
         print(f"{key:58} {aim.value:10.3g}  {'held' if aim.ok else 'MISSED'}")
@@ -101,9 +101,12 @@ def measure(kind: Kind, rounds: int, folder: Path) -> tuple[list[dict[str, Any]]
     fitting, judging = digits(kind)
     network = fitted(kind, fitting)
     engines = built(network, kind, folder)
-    said = {name: answers(engine, judging.images) for name, engine in engines.items()}
+    by_engine = {name: answers(engine, judging.images) for name, engine in engines.items()}
     rates, costs = timed(engines, judging.images, rounds)
-    rows = [_row(kind, name, rates, costs, said[name], said["torch"], judging.labels) for name in engines]
+    rows = [
+        _row(kind, name, rates, costs, by_engine[name], by_engine["torch"], judging.labels)
+        for name in engines
+    ]
     return rows, _aims(kind, rows)
 
 
@@ -158,12 +161,14 @@ def _fit_last_layer(network: Network, images: torch.Tensor, labels: torch.Tensor
         for some in torch.split(images, 32):
             network.train()(some)
         network.eval()
-        seen = torch.cat([network.features(some).mean((2, 3)) for some in torch.split(images, 16)]).double()
-        centre, spread = seen.mean(0), seen.std(0) + 1e-6
-        seen = (seen - centre) / spread
-        wanted = torch.nn.functional.one_hot(labels, CLASSES).double() - 1 / CLASSES
-        gram = seen @ seen.T + len(labels) * torch.eye(len(labels), dtype=torch.float64)
-        weights = (seen.T @ torch.linalg.solve(gram, wanted)) / spread[:, None]
+        features = torch.cat(
+            [network.features(some).mean((2, 3)) for some in torch.split(images, 16)]
+        ).double()
+        centre, spread = features.mean(0), features.std(0) + 1e-6
+        features = (features - centre) / spread
+        targets = torch.nn.functional.one_hot(labels, CLASSES).double() - 1 / CLASSES
+        gram = features @ features.T + len(labels) * torch.eye(len(labels), dtype=torch.float64)
+        weights = (features.T @ torch.linalg.solve(gram, targets)) / spread[:, None]
         layer.weight.copy_(10 * weights.T)
         layer.bias.copy_(10 * (1 / CLASSES - centre @ weights))
 
@@ -220,12 +225,12 @@ def _row(
     name: str,
     rates: Mapping[tuple[str, int], Sequence[float]],
     explaining: Mapping[str, Sequence[float]],
-    said: Scores,
+    scores: Scores,
     torchs: Scores,
     labels: NDArray[np.int64],
 ) -> dict[str, Any]:
-    right = np.asarray(said.logits.argmax(1) == labels)
-    apart = difference(said, torchs)
+    right = np.asarray(scores.logits.argmax(1) == labels)
+    apart = difference(scores, torchs)
     row: dict[str, Any] = {"network": kind.backbone, "engine": name, "threads": kind.threads}
     for batch in BATCHES:
         pairs = zip(rates[name, batch], rates["torch", batch], strict=True)

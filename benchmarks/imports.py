@@ -56,13 +56,13 @@ def run_once(code: str) -> float:
 
 def count_modules(code: str) -> int:
     """How many modules an interpreter has loaded after this code."""
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(len(sys.modules))"],
         check=True,
         capture_output=True,
         text=True,
     )
-    return int(told.stdout)
+    return int(done.stdout)
 
 
 if __name__ == "__main__":

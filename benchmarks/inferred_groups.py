@@ -54,9 +54,9 @@ def main() -> int:
         for seed in arguments.seeds:
             run = make_run(arguments.device, seed, f"seed {seed}")
             for case, pixels in _cases(arguments.plants, arguments.ratios, seed):
-                found = list(_heads(case, pixels, run, folder=folder))
-                print(table(found), flush=True)
-                rows += found
+                heads = list(_heads(case, pixels, run, folder=folder))
+                print(table(heads), flush=True)
+                rows += heads
     return finish("inferred_groups", run, rows=rows, aims=_aims(rows), heads=dataclasses.asdict(HeadConfig()))
 
 
@@ -105,11 +105,11 @@ def _heads(case: Case, pixels: int, run: Run, *, folder: Path) -> Iterator[dict[
         "cross_mistakes": inferred,
         "labels": label_groups(train.labels, case.train.places, classes=CLASSES, names=PLACES),
     }.items():
-        found = retrain_head(network, train, groups, config, seed=run.seed, device=run.device)
-        answers = found.head.logits(test.values).argmax(1)
+        retrained = retrain_head(network, train, groups, config, seed=run.seed, device=run.device)
+        answers = retrained.head.logits(test.values).argmax(1)
         shares = _shares(case.test, answers == test.labels)
         row = {"set": case.name, "ratio": case.ratio, "seed": run.seed, "groups": arm}
-        row |= {"worst_group": min(shares), "mean": float(np.mean(shares)), "penalty": found.penalty}
+        row |= {"worst_group": min(shares), "mean": float(np.mean(shares)), "penalty": retrained.penalty}
         yield row | _flagged(groups, case.train)
 
 

@@ -119,15 +119,15 @@ def library_masks(network: Network, loader: Fixed) -> NDArray[np.bool_]:
     from pytorch_grad_cam import XGradCAM
 
     whole = Whole(network).eval()
-    found: list[NDArray[np.bool_]] = []
+    masks: list[NDArray[np.bool_]] = []
     with XGradCAM(whole, [whole.tap]) as cam:
         for batch in loader.epoch(None):
-            found = []
+            masks = []
             for heat in cam(batch.images, None):
                 positive = heat[heat > 0]
                 bound = positive.mean() + 2 * positive.std() if positive.size else np.inf
-                found.append(heat > bound)
-    return np.array(found)
+                masks.append(heat > bound)
+    return np.array(masks)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
@@ -163,9 +163,9 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
     run = Run(device=plan.device)
     seconds = dict[str, list[float]](forward=[], apart=[], stage=[], library=[])
     folders = (plan.folder / f"{name}-{layout}-{i}" for i in range(plan.runs + 1))
-    shown = next(folders)
+    first_folder = next(folders)
     forward_pass(network, few)  # warm-up
-    compute_mask_set(network, few, MaskingConfig(), run, folder=shown)
+    compute_mask_set(network, few, MaskingConfig(), run, folder=first_folder)
     reference = library_masks(network, Fixed(loader.pixels, 1))
     library_masks(plain, Fixed(few.pixels, 1))
     for folder in folders:
@@ -180,7 +180,7 @@ def measure(name: str, case: Case, layout: str, plan: Plan) -> dict[str, Any]:
             )
         )
         seconds["library"].append(timed(lambda: library_masks(plain, few), plan.device))
-    ours = MaskSet.open(shown).masks(torch.arange(case.batch), case.size, torch.device("cpu")).numpy()
+    ours = MaskSet.open(first_folder).masks(torch.arange(case.batch), case.size, torch.device("cpu")).numpy()
     return {
         "network": name,
         "layout": layout,
@@ -213,7 +213,7 @@ def rates(seconds: dict[str, list[float]], *, images: int, few: int) -> dict[str
 
 
 def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    outcomes: dict[str, dict[str, Any]] = {}
     for row in rows:
         key = f"{row['network']}/{row['layout']}"
         aims = {"stage_over_forward": (row["stage_over_forward"], ">=", cases[row["network"]].share)}
@@ -222,8 +222,8 @@ def targets(rows: list[dict[str, Any]], cases: dict[str, Case]) -> dict[str, dic
         aims["stage_over_library"] = (row["stage_over_library"], ">=", OVER_LIBRARY[row["layout"]])
         for aim, (value, sign, bound) in aims.items():
             ok = value >= bound if sign == ">=" else value <= bound
-            found[f"{key}/{aim}"] = {"value": value, sign: bound, "ok": ok}
-    return found
+            outcomes[f"{key}/{aim}"] = {"value": value, sign: bound, "ok": ok}
+    return outcomes
 
 
 def show(row: dict[str, Any]) -> None:

@@ -39,23 +39,23 @@ def main() -> int:
     parser.add_argument("--images", type=int, nargs="+", default=[5_000, 20_000], help="Small ones.")
     parser.add_argument("--photographs", type=int, default=500, help="JPEGs of 448 × 448.")
     parser.add_argument("--job-minutes", type=float, nargs="+", default=[2.0, 20.0])
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     run = make_run("cpu", 0, "scaling")
     with tempfile.TemporaryDirectory(prefix="masktune-scaling-") as name:
         folder = Path(name)
-        with own_database(asked.server) as url:
-            costs = run_jobs(url, folder / "var", (asked.epochs, 4 * asked.epochs))
+        with own_database(arguments.server) as url:
+            costs = run_jobs(url, folder / "var", (arguments.epochs, 4 * arguments.epochs))
             _say(
-                f"Whole masktune jobs (digits, {asked.epochs} and {4 * asked.epochs} epochs)",
+                f"Whole masktune jobs (digits, {arguments.epochs} and {4 * arguments.epochs} epochs)",
                 [cost._asdict() for cost in costs],
             )
-            queries = _queries(url, costs[0].id, asked.queued, asked.ended)
-        images = [measure(folder, images=n, side=28, kind="PNG") for n in sorted(asked.images)]
-        images.append(measure(folder, images=asked.photographs, side=448, kind="JPEG"))
+            queries = _queries(url, costs[0].id, arguments.queued, arguments.ended)
+        images = [measure(folder, images=n, side=28, kind="PNG") for n in sorted(arguments.images)]
+        images.append(measure(folder, images=arguments.photographs, side=448, kind="JPEG"))
     _say("Imports", [one._asdict() for one in images])
     per_image = _growth(images)
     longest = queries[-1]
-    days = _days(costs, longest, asked.job_minutes)
+    days = _days(costs, longest, arguments.job_minutes)
     _say(f"Workers so that 95 in 100 jobs wait at most {WAIT_SECONDS / 60:.0f} min (simulated)", days)
     # A quiet machine takes a tenth of these. Without their indexes the first three took 0.2 to 1.2 s.
     aims = {
@@ -116,26 +116,26 @@ def _days(costs: list[JobCost], query: dict[str, Any], minutes: list[float]) -> 
     per_second = (long.statements - short.statements) / (long.seconds - short.seconds)
     spent = min(cost.database_ms / cost.statements for cost in costs)  # the less disturbed of the two
     events = (long.events - short.events) / (long.seconds - short.seconds)
-    kept = (long.events_kept - short.events_kept) / (long.seconds - short.seconds)
+    growth = (long.events_kept - short.events_kept) / (long.seconds - short.seconds)
     width = long.event_bytes / long.events
     for mean in minutes:
         for jobs in DAYS:
             began = time.perf_counter()
-            found = fewest(Load(jobs, 60 * mean), wait_p95=WAIT_SECONDS)
-            sweeps = (found.workers + 1) / Settings().sweep_seconds
+            slots = fewest(Load(jobs, 60 * mean), wait_p95=WAIT_SECONDS)
+            sweeps = (slots.workers + 1) / Settings().sweep_seconds
             rows.append(
                 {
                     "jobs a day": jobs,
                     "minutes each": mean,
-                    "workers": found.workers,
-                    "busy": found.busy,
-                    "wait p95 s": found.wait_p95,
-                    "statements/s": per_second * found.running_peak,
+                    "workers": slots.workers,
+                    "busy": slots.busy,
+                    "wait p95 s": slots.wait_p95,
+                    "statements/s": per_second * slots.running_peak,
                     "sweeps/s": sweeps,
-                    "connections busy": (per_second * found.running_peak * spent + sweeps * query["sweep"])
+                    "connections busy": (per_second * slots.running_peak * spent + sweeps * query["sweep"])
                     / 1e3,
                     "rows a day": round(jobs * (1 + short.events + events * 60 * mean)),
-                    "kept a day": round(jobs * (1 + short.events_kept + kept * 60 * mean)),
+                    "kept a day": round(jobs * (1 + short.events_kept + growth * 60 * mean)),
                     "GB a day": jobs * (short.row_bytes + width * (short.events + events * 60 * mean)) / 1e9,
                     "simulated in s": time.perf_counter() - began,
                 }

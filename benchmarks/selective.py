@@ -37,12 +37,12 @@ Floats = NDArray[np.float64]
 _CELLS = 100_000  # of the numerical integral over coverage
 
 
-class Wish(NamedTuple):
+class PolicyTarget(NamedTuple):
     max_risk: float
     confidence: float
 
 
-WISHES = (Wish(0.02, 0.99), Wish(0.01, 0.95), Wish(0.05, 0.90))
+POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))
 SIZES = (500, 2000, 5000)
 
 
@@ -103,7 +103,7 @@ POPULATIONS = (
     Population("sure errors", bump),
     Population("ties", power(7.75, oracle=0.858, risk=0.02), levels=25),
     # Risk just above the wish at every coverage: the hardest to refuse.
-    *(Population(f"flat {wish.max_risk:.0%}", flat(1.02 * wish.max_risk)) for wish in WISHES),
+    *(Population(f"flat {target.max_risk:.0%}", flat(1.02 * target.max_risk)) for target in POLICY_TARGETS),
 )
 # The prototype's measurements there (mean coverage at 2 % with 99 %), to be met to a percentage point.
 REFERENCE = {
@@ -114,21 +114,21 @@ REFERENCE = {
 }
 
 
-def certificate(table: CalibrationTable, wish: Wish) -> float:
+def certificate(table: CalibrationTable, target: PolicyTarget) -> float:
     """Answered coverage, as the rank of the threshold; 0 if nothing is certified."""
-    step = certified_step(table, *wish)
+    step = certified_step(table, *target)
     return 0.0 if step is None else float(-table.thresholds[step])
 
 
-def naive(table: CalibrationTable, wish: Wish) -> float:
-    fits = np.flatnonzero(table.wrong <= wish.max_risk * table.answered)
+def naive(table: CalibrationTable, target: PolicyTarget) -> float:
+    fits = np.flatnonzero(table.wrong <= target.max_risk * table.answered)
     return float(-table.thresholds[fits[-1]]) if len(fits) else 0.0
 
 
-def sgr(table: CalibrationTable, wish: Wish) -> float:
+def sgr(table: CalibrationTable, target: PolicyTarget) -> float:
     """Binary search over the ranks; each step uses an equal part of δ."""
     rounds = math.ceil(math.log2(table.n))
-    allowed = allowed_errors(table.n, wish.max_risk, (1 - wish.confidence) / rounds)
+    allowed = allowed_errors(table.n, target.max_risk, (1 - target.confidence) / rounds)
     low, high, best = 0, len(table.answered) - 1, -1
     for _ in range(rounds):
         middle = (low + high + 1) // 2
@@ -139,7 +139,7 @@ def sgr(table: CalibrationTable, wish: Wish) -> float:
     return float(-table.thresholds[best]) if best >= 0 else 0.0
 
 
-METHODS: dict[str, Callable[[CalibrationTable, Wish], float]] = {
+METHODS: dict[str, Callable[[CalibrationTable, PolicyTarget], float]] = {
     "certificate": certificate,
     "sgr": sgr,
     "naive": naive,
@@ -152,16 +152,16 @@ def simulate(
     """One row per wish: mean coverage and share of violations of each method over the same draws."""
     tables = [population.draw(n, rng) for _ in range(draws)]
     rows: list[dict[str, object]] = []
-    for wish in WISHES:
+    for target in POLICY_TARGETS:
         row: dict[str, object] = {
             "population": population.name,
             "n": n,
-            **wish._asdict(),
-            "oracle": population.oracle(wish.max_risk),
+            **target._asdict(),
+            "oracle": population.oracle(target.max_risk),
         }
         for name, method in METHODS.items():
-            covered = [method(table, wish) for table in tables]
-            broken = sum(c > 0 and population.true_risk(c) > wish.max_risk for c in covered)
+            covered = [method(table, target) for table in tables]
+            broken = sum(c > 0 and population.true_risk(c) > target.max_risk for c in covered)
             row |= {f"{name}_coverage": sum(covered) / draws, f"{name}_violations": broken / draws}
         rows.append(row)
     return rows
@@ -174,7 +174,7 @@ def targets(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
         for row in rows
     ]
     worst, where = max(excess, key=lambda pair: pair[0])
-    found: dict[str, dict[str, object]] = {
+    summaries: dict[str, dict[str, object]] = {
         "violations_over_delta": {
             "value": worst,
             "at_most": 1.0,
@@ -184,18 +184,20 @@ def targets(rows: list[dict[str, object]]) -> dict[str, dict[str, object]]:
         }
     }
     for (method, n), expected in REFERENCE.items():
-        wish = WISHES[0]
+        target = POLICY_TARGETS[0]
         (row,) = (
-            r for r in rows if r["population"] == PROTOTYPE and r["n"] == n and r["max_risk"] == wish.max_risk
+            r
+            for r in rows
+            if r["population"] == PROTOTYPE and r["n"] == n and r["max_risk"] == target.max_risk
         )
         value = float(row[f"{method}_coverage"])  # type: ignore[arg-type]  # a figure
-        found[f"{method}_coverage_{n}"] = {
+        summaries[f"{method}_coverage_{n}"] = {
             "value": value,
             "reference": expected,
             "within": 0.01,
             "ok": abs(value - expected) <= 0.01,
         }
-    return found
+    return summaries
 
 
 def show(row: dict[str, object]) -> None:
@@ -228,19 +230,21 @@ def on_images(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     from benchmarks._common import make_run, table, work_folder
     from models.runtime.process import prepare_process
 
-    found: dict[str, list[dict[str, Any]]] = {"policies": [], "areas": []}
+    collected: dict[str, list[dict[str, Any]]] = {"policies": [], "areas": []}
     prepare_process(arguments.threads)
     with work_folder(arguments.work) as folder:
         for seed in arguments.seeds:
             for make in _settings(arguments, images, folder, seed):
                 setting = make()
-                said = images.answers(setting, make_run(arguments.device, seed, setting.name), folder=folder)
-                rows, areas = list(images.rows(setting, said)), list(images.areas(setting, said))
+                answers = images.answers(
+                    setting, make_run(arguments.device, seed, setting.name), folder=folder
+                )
+                rows, areas = list(images.rows(setting, answers)), list(images.areas(setting, answers))
                 print(table([{k: v for k, v in row.items() if k != "groups"} for row in rows]))
                 print(table(areas), flush=True)
-                found["policies"] += rows
-                found["areas"] += areas
-    return found
+                collected["policies"] += rows
+                collected["areas"] += areas
+    return collected
 
 
 def _settings(
@@ -261,14 +265,14 @@ def _settings(
 
 def image_targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, object]]:
     """If calibration and test are alike, at most a share δ of test halves may surely break the promise."""
-    found: dict[str, dict[str, object]] = {}
+    aims: dict[str, dict[str, object]] = {}
     for row in rows:
         if row["case"] == "shifted" or not row["policy"].startswith("certificate"):
             continue
         value = float(row["surely_above"])
         name = f"{row['set']}/{row['case']}/{row['score']}"
-        found[name] = {"value": value, "at_most": row["delta"], "ok": value <= row["delta"]}
-    return found
+        aims[name] = {"value": value, "at_most": row["delta"], "ok": value <= row["delta"]}
+    return aims
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Explain, Upload
 from benchmarks._common import Aim, table
-from benchmarks._load import Plan, Seen, load
+from benchmarks._load import LoadResult, Plan, load
 from benchmarks._machine import device_name, load_average, usable_cores
 from benchmarks._serving_world import (
     Furnished,
@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.rows: list[dict[str, Any]] = []
-        self.seen: defaultdict[tuple[str, str, int], list[Seen]] = defaultdict(list)
+        self.measured: defaultdict[tuple[str, str, int], list[LoadResult]] = defaultdict(list)
         self.engine: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         """Images/s of each round, by network and batch."""
         self.overload: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
@@ -83,23 +83,25 @@ class Bench:
             before = server.cpu_seconds()
             seconds = self.seconds if kind.side < 100 else 2 * self.seconds  # few answers a second
             plan = Plan(server.port, path, kind.content_type, kind.bodies, count, seconds, warmup=0.5)
-            seen = load(plan)
-            self.seen[service, kind.backbone, count].append(seen)
+            measured = load(plan)
+            self.measured[service, kind.backbone, count].append(measured)
             # The requests of the warm-up are counted at the rate of the others.
-            answers = max(1.0, seen.rate * (plan.seconds + plan.warmup))
+            answers = max(1.0, measured.rate * (plan.seconds + plan.warmup))
             cpu = (server.cpu_seconds() - before) / answers
-            self.row(service, kind, f"{count} clients", seen, cpu_ms=round(1000 * cpu, 3))
+            self.row(service, kind, f"{count} clients", measured, cpu_ms=round(1000 * cpu, 3))
 
-    def row(self, service: str, kind: Kind, load_: str, seen: Seen, cpu_ms: float | None = None) -> None:
-        refused = sum(seen.statuses.values()) - seen.answered
+    def row(
+        self, service: str, kind: Kind, load_: str, measured: LoadResult, cpu_ms: float | None = None
+    ) -> None:
+        refused = sum(measured.statuses.values()) - measured.answered
         self.rows.append(
             {
                 "service": service,
                 "network": kind.backbone,
                 "load": load_,
-                "answers/s": round(seen.rate, 1),
-                "p50_ms": seen.p50,
-                "p99_ms": seen.p99,
+                "answers/s": round(measured.rate, 1),
+                "p50_ms": measured.p50,
+                "p99_ms": measured.p99,
                 "refused": refused,
                 "cpu_ms": cpu_ms,
                 "busy": load_average(),
@@ -109,7 +111,7 @@ class Bench:
 
     def rates(self, service: str, network: str, clients: int) -> list[float]:
         """Answers/s of each round."""
-        return [seen.rate for seen in self.seen[service, network, clients]]
+        return [measured.rate for measured in self.measured[service, network, clients]]
 
     def best(self, service: str, network: str) -> int:
         """This round's best number of clients."""
@@ -119,7 +121,7 @@ class Bench:
         """Medians over the rounds; for figures that must hold throughout, the worst."""
         rounds = self.overload[network]
         return {
-            key: (max if key.startswith("livez") else median)([seen[key] for seen in rounds])
+            key: (max if key.startswith("livez") else median)([figures[key] for figures in rounds])
             for key in rounds[0]
         }
 
@@ -248,7 +250,7 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
     """
     seconds = max(bench.seconds, 10.0)
 
-    def beside_probe(clients: int, rate: float | None) -> list[Seen]:
+    def beside_probe(clients: int, rate: float | None) -> list[LoadResult]:
         plan = Plan(
             port, f"/predict?model={model}", kind.content_type, kind.bodies, clients, seconds,
             rate=rate, warmup=4.0,
@@ -263,7 +265,7 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
     again, _ = beside_probe(clients, None)
 
     def p99(clients: int) -> float:
-        return bench.seen["masktune", kind.backbone, clients][-1].p99
+        return bench.measured["masktune", kind.backbone, clients][-1].p99
 
     bench.row("masktune", kind, f"{clients} clients, its best", peak)
     bench.row("masktune", kind, "twice its best", flooded)
@@ -340,7 +342,7 @@ def _over(value: float, other: float) -> float:
 
 def _aims(bench: Bench, explaining: float, job: float) -> dict[str, Aim]:
     flood, light = bench.flooded("resnet50"), bench.flooded("small_cnn")
-    tails = [_over(seen.p99, seen.p50) for seen in bench.seen["masktune", "small_cnn", 32]]
+    tails = [_over(measured.p99, measured.p50) for measured in bench.measured["masktune", "small_cnn", 32]]
 
     def over(service: str) -> float:
         ours = bench.rates("masktune (processes)", "small_cnn", 32)

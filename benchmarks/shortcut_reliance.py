@@ -101,21 +101,23 @@ class Honest(NamedTuple):
 
     def signs(self, rng: np.random.Generator) -> list[Sign | None]:
         """Four groups, validation as large as test; the model's own mask flips half of the answers."""
-        labels, said = self.answers(rng)
+        labels, predictions = self.answers(rng)
         groups, names = rng.integers(0, 4, self.n), Names(("a", "b"), ("1", "2", "3", "4"))
-        test = metrics(labels, said, groups=groups, names=names)
-        own = np.where(rng.random(self.n) < 0.5, said, 1 - said)
-        under = MaskedPredictions(np.arange(self.n), labels, np.full(self.n, 0.05), said, own, said, said)
+        test = metrics(labels, predictions, groups=groups, names=names)
+        own = np.where(rng.random(self.n) < 0.5, predictions, 1 - predictions)
+        under = MaskedPredictions(
+            np.arange(self.n), labels, np.full(self.n, 0.05), predictions, own, predictions, predictions
+        )
         mask = of_mask(masking_cost(under, generator=rng), split="test")
         return [of_groups(test, split="test"), of_shift(metrics(*self.answers(rng)), test), mask]
 
     def slices(self, rng: np.random.Generator) -> InferredSlices:
         """Slices from maps (N, 4, 4) that are high where the evidence for the answer is, left or right."""
-        labels, said = self.answers(rng)
+        labels, predictions = self.answers(rng)
         maps = 0.3 * rng.random((self.n, 4, 4))
-        maps[np.arange(self.n), 1, 3 * said] += 1
+        maps[np.arange(self.n), 1, 3 * predictions] += 1
         inputs = SliceInputs(np.arange(self.n), labels, maps.astype(np.float32))
-        return infer_slices(inputs, classes=("a", "b"), predictions={"erm": said}, rng=rng)
+        return infer_slices(inputs, classes=("a", "b"), predictions={"erm": predictions}, rng=rng)
 
 
 HONEST = tuple(Honest(n, accuracy) for n in (400, 2000) for accuracy in (0.7, 0.9, 0.97))
@@ -123,43 +125,43 @@ SLICED = 20
 """One in this many draws of an honest setting is cut into slices, which takes as long as all the rest."""
 
 
-def apart(found: InferredSlices) -> bool:
+def apart(slices: InferredSlices) -> bool:
     """Whether two slices of one class differ as a sign requires: by `GAP`, with disjoint intervals."""
-    for one, other in itertools.combinations(found.slices, 2):
-        worse, better = sorted((one.accuracies[0], other.accuracies[0]), key=lambda told: told.accuracy)
+    for one, other in itertools.combinations(slices.slices, 2):
+        worse, better = sorted((one.accuracies[0], other.accuracies[0]), key=lambda each: each.accuracy)
         if one.label == other.label and better.accuracy - worse.accuracy >= GAP and worse.high < better.low:
             return True
     return False
 
 
 def null_settings() -> list[Setting]:
-    found = []
+    settings = []
     for accuracy in (0.7, 0.9, 0.97):
         for sizes in ((500, 500), (2255, 2255, 642, 642), (200,) * 10, (30,) * 20):
-            found.append(
+            settings.append(
                 Setting(f"{len(sizes)} groups of {min(sizes)}, {accuracy}", 0, grouped(sizes, accuracy))
             )
-        found.append(Setting(f"validation 300, test 1,000, {accuracy}", 0, shifted(300, 1000, accuracy)))
+        settings.append(Setting(f"validation 300, test 1,000, {accuracy}", 0, shifted(300, 1000, accuracy)))
         everything = together(grouped((200,) * 4, accuracy), shifted(300, 800, accuracy))
-        found.append(Setting(f"groups and test, {accuracy}", 0, everything))
+        settings.append(Setting(f"groups and test, {accuracy}", 0, everything))
     for n in (50, 200, 1000):
-        found.append(Setting(f"mask on {n}, nothing beyond", 0, masked(n, 0.1, 0.0)))
-        found.append(Setting(f"mask on {n}, just the rule's share", 0, masked(n, 0.1, MANY_CHANGES)))
+        settings.append(Setting(f"mask on {n}, nothing beyond", 0, masked(n, 0.1, 0.0)))
+        settings.append(Setting(f"mask on {n}, just the rule's share", 0, masked(n, 0.1, MANY_CHANGES)))
     for honest in HONEST:
-        found.append(Setting(f"honest, {honest.n} images, {honest.accuracy}", 0, honest.signs))
-    return found
+        settings.append(Setting(f"honest, {honest.n} images, {honest.accuracy}", 0, honest.signs))
+    return settings
 
 
 def power_settings() -> list[Setting]:
-    found = []
+    settings = []
     for effect in (0.1, 0.2, 0.4):
-        found.append(Setting("4 groups of 100", effect, grouped((100,) * 4, 0.95, effect)))
-        found.append(Setting("validation 300, test 1,000", effect, shifted(300, 1000, 0.95, effect)))
-        found.append(Setting("mask on 200", effect, masked(200, 0.05, MANY_CHANGES + effect)))
-    return found
+        settings.append(Setting("4 groups of 100", effect, grouped((100,) * 4, 0.95, effect)))
+        settings.append(Setting("validation 300, test 1,000", effect, shifted(300, 1000, 0.95, effect)))
+        settings.append(Setting("mask on 200", effect, masked(200, 0.05, MANY_CHANGES + effect)))
+    return settings
 
 
-def seen(setting: Setting, draws: int, rng: np.random.Generator) -> float:
+def strong_share(setting: Setting, draws: int, rng: np.random.Generator) -> float:
     """The share of draws whose evidence is read as strong."""
     strong = 0
     for _ in range(draws):
@@ -176,7 +178,7 @@ def main() -> int:
     print(f"{'setting':44} {'true gap':>8} {'strong':>7}")
     figures, worst = [], 0.0
     for setting in null_settings() + power_settings():
-        share = seen(setting, arguments.draws, rng)
+        share = strong_share(setting, arguments.draws, rng)
         print(f"{setting.name:44} {setting.effect:8.2f} {share:7.3f}", flush=True)
         figures.append({"setting": setting.name, "effect": setting.effect, "strong": share})
         if setting.effect == 0:

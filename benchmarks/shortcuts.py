@@ -77,10 +77,10 @@ def nulls(folder: Path) -> Iterator[Null]:
 def false_alarms(null: Null, draws: int, rng: np.random.Generator) -> dict[str, Any]:
     alarms = 0
     for _ in range(draws):
-        found = check_properties(
+        check = check_properties(
             null.table, rng.permutation(null.labels), null.classes, rng=rng, permutations=PERMUTATIONS
         )
-        alarms += found.strength != "none"
+        alarms += check.strength != "none"
     # Three standard errors of a share, so that a good rule does not fail by chance.
     allowed = FALSE_ALARMS + 3 * (FALSE_ALARMS * (1 - FALSE_ALARMS) / draws) ** 0.5
     share = alarms / draws
@@ -126,13 +126,13 @@ def detection(shortcut: Shortcut, repeats: int, rng: np.random.Generator) -> dic
         images, labels, classes = SHORTCUTS[shortcut](shortcut.ratio, rng)
         with tempfile.TemporaryDirectory() as folder:
             store = stored(Path(folder) / "store", images, labels, classes)
-            found = find_shortcuts(store, rng=rng)
-        there = next(f for f in found.findings if f.where == shortcut.where)
+            check = find_shortcuts(store, rng=rng)
+        there = next(f for f in check.findings if f.where == shortcut.where)
         at_all += there.strength != "none"
         strong += there.strength == "strong"
-        first += found.findings[0].where == shortcut.where
+        first += check.findings[0].where == shortcut.where
         effects.append(max(there.effect, there.best_class.effect))
-    seen = strong if shortcut.strong else at_all
+    threshold = strong if shortcut.strong else at_all
     return {
         "setting": shortcut.name,
         "repeats": repeats,
@@ -140,7 +140,7 @@ def detection(shortcut: Shortcut, repeats: int, rng: np.random.Generator) -> dic
         "strong": strong / repeats,
         "first": first / repeats,
         "mean_effect": float(np.mean(effects)),
-        "ok": seen == repeats,
+        "ok": threshold == repeats,
     }
 
 
@@ -148,9 +148,9 @@ def plants(archive: Path) -> dict[str, Any]:
     """The background must be found in train, where it predicts the class, and fail on the balanced test."""
     with tempfile.TemporaryDirectory() as folder:
         import_dataset(archive, Path(folder) / "store")
-        found = find_shortcuts(Store.open(Path(folder) / "store"), rng=np.random.default_rng(0))
-    show(found)
-    best = found.findings[0]
+        check = find_shortcuts(Store.open(Path(folder) / "store"), rng=np.random.default_rng(0))
+    show(check)
+    best = check.findings[0]
     assert best.elsewhere is not None
     return {
         "setting": "plants",
@@ -162,9 +162,9 @@ def plants(archive: Path) -> dict[str, Any]:
     }
 
 
-def show(found: ShortcutCheck) -> None:
-    print(f"\n{found.sentence}")
-    for f in found.findings:
+def show(check: ShortcutCheck) -> None:
+    print(f"\n{check.sentence}")
+    for f in check.findings:
         there = f"{f.elsewhere.split} {f.elsewhere.accuracy:.3f}" if f.elsewhere else ""
         print(
             f"  {f.strength:6} {f.property:20} accuracy {f.accuracy:.3f} (majority {f.majority:.3f}) "
@@ -190,12 +190,12 @@ def photos(folder: Path, count: int) -> Store:
 def speed(name: str, store: Store, *, scale_to: int, target: float) -> dict[str, Any]:
     """CPU seconds, since wall time means nothing on a busy machine; measured on fewer images, scaled up."""
     wall, cpu = time.perf_counter(), time.process_time()
-    found = find_shortcuts(store, rng=np.random.default_rng(0), max_images=scale_to)
+    check = find_shortcuts(store, rng=np.random.default_rng(0), max_images=scale_to)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    scaled = cpu * scale_to / found.n
+    scaled = cpu * scale_to / check.n
     return {
         "setting": name,
-        "images": found.n,
+        "images": check.n,
         "wall_seconds": round(wall, 2),
         "cpu_seconds": round(cpu, 2),
         "cpu_seconds_of_5000": round(scaled, 2),

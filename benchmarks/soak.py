@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._common import Aim, table
-from benchmarks._load import Plan, Seen, load
+from benchmarks._load import LoadResult, Plan, load
 from benchmarks._machine import load_average, usable_cores
 from benchmarks._serving_world import Furnished, Kind, Server, digits, furnish, masktune, warm
 from masktune import Client, ProblemError, Retry
@@ -62,8 +62,8 @@ def main() -> int:
             warm(server.port, kind, world.alone, 1)
             figures = _measure(server, kind, world, folder, 60 * arguments.minutes)
     memory = figures.pop("memory_mib")
-    shown = memory[:: max(1, len(memory) // 12)]
-    print(table([{"minute": round(minute, 1), "MiB": round(mib, 1)} for minute, mib in shown]))
+    samples = memory[:: max(1, len(memory) // 12)]
+    print(table([{"minute": round(minute, 1), "MiB": round(mib, 1)} for minute, mib in samples]))
     print(table([figures]))
     aims = {
         "growth of memory": Aim(_growth([mib for _, mib in memory]), at_most=GROWTH),
@@ -126,8 +126,8 @@ def _measure(server: Server, kind: Kind, world: Furnished, folder: Path, seconds
     }
 
 
-def _others_than(seen: Seen, *statuses: str) -> int:
-    return sum(count for status, count in seen.statuses.items() if status not in statuses)
+def _others_than(measured: LoadResult, *statuses: str) -> int:
+    return sum(count for status, count in measured.statuses.items() if status not in statuses)
 
 
 @contextmanager
@@ -141,10 +141,10 @@ def _others(port: int, kind: Kind, world: Furnished, folder: Path) -> Iterator[C
         counts["explained"] += 1
 
     def upload(client: Client) -> None:
-        made = client.datasets.upload(archive, name=f"soak-{counts['uploaded']}")
-        assert made.job is not None
-        client.jobs.cancel(made.job)
-        client.datasets.delete(made.id)
+        dataset = client.datasets.upload(archive, name=f"soak-{counts['uploaded']}")
+        assert dataset.job is not None
+        client.jobs.cancel(dataset.job)
+        client.datasets.delete(dataset.id)
         counts["uploaded"] += 1
         done.wait(1.0)
 
@@ -176,19 +176,19 @@ def _others(port: int, kind: Kind, world: Furnished, folder: Path) -> Iterator[C
 def _memory(server: Server) -> Iterator[list[tuple[float, float]]]:
     """Record (minutes, MiB) of the service's process every few seconds while the block runs."""
     done, began = threading.Event(), time.monotonic()
-    seen: list[tuple[float, float]] = []
+    samples: list[tuple[float, float]] = []
 
     def read() -> None:
         while not done.wait(_READ_SECONDS):
             status = Path(f"/proc/{server.pids[0]}/status").read_text()
             resident = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
             assert resident is not None
-            seen.append(((time.monotonic() - began) / 60, int(resident[1]) / 1024))
+            samples.append(((time.monotonic() - began) / 60, int(resident[1]) / 1024))
 
     thread = threading.Thread(target=read)
     thread.start()
     try:
-        yield seen
+        yield samples
     finally:
         done.set()
         thread.join()

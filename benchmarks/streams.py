@@ -90,9 +90,11 @@ def main() -> int:
 
 def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
     port = free_port()
-    given = environment(DATA_DIR=str(settings.data_dir), PORT=str(port), MAX_EVENT_STREAMS=str(streams + 10))
+    variables = environment(
+        DATA_DIR=str(settings.data_dir), PORT=str(port), MAX_EVENT_STREAMS=str(streams + 10)
+    )
     command = [sys.executable, "-m", "masktune.cli", "api", "--port", str(port)]
-    part = Part("api", command, given, folder)
+    part = Part("api", command, variables, folder)
     part.start()
     wait_for_port(port, "the API")
     # Ten seconds after its start, a process imports torch, once: seconds of CPU that are not the streams'.
@@ -104,23 +106,23 @@ def _api(folder: Path, settings: Settings, *, streams: int) -> Part:
 async def _measure(api: Part, database: Database, arguments: argparse.Namespace) -> dict[str, float]:
     url = f"http://127.0.0.1:{api.environment['MASKTUNE_PORT']}"
     claimed = _claimed(database, arguments.jobs)
-    found = Followed({lease.job_id: [] for lease in claimed})
+    followed = Followed({lease.job_id: [] for lease in claimed})
     stop = asyncio.Event()
     teller = asyncio.create_task(_tell(database, claimed, arguments.every, stop))
     clients = [AsyncClient(url) for _ in range(-(-arguments.streams // PER_CLIENT))]
-    names = list(found.numbers)
+    names = list(followed.numbers)
     followers = [
-        asyncio.create_task(_follow(clients[n // PER_CLIENT], names[n % len(names)], found))
+        asyncio.create_task(_follow(clients[n // PER_CLIENT], names[n % len(names)], followed))
         for n in range(arguments.streams)
     ]
     await asyncio.sleep(_WARM_SECONDS)
-    while found.open < arguments.streams:
+    while followed.open < arguments.streams:
         await asyncio.sleep(0.2)
-    opened = found.open
-    before, events_before, began = _cpu_seconds(api), _received(found), time.monotonic()
+    opened = followed.open
+    before, events_before, began = _cpu_seconds(api), _received(followed), time.monotonic()
     await asyncio.sleep(arguments.seconds)
     lasted = time.monotonic() - began
-    cpu, received = _cpu_seconds(api) - before, _received(found) - events_before
+    cpu, received = _cpu_seconds(api) - before, _received(followed) - events_before
     await asyncio.to_thread(api.kill)
     await asyncio.sleep(2 * arguments.every)  # events are written while the API is down
     await asyncio.to_thread(api.start)
@@ -133,7 +135,9 @@ async def _measure(api: Part, database: Database, arguments: argparse.Namespace)
     for client in clients:
         await client.aclose()
     wrong = sum(
-        numbers != list(range(1, last[job] + 1)) for job, told in found.numbers.items() for numbers in told
+        numbers != list(range(1, last[job] + 1))
+        for job, lists in followed.numbers.items()
+        for numbers in lists
     )
     return {
         "streams": arguments.streams,
@@ -147,16 +151,16 @@ async def _measure(api: Part, database: Database, arguments: argparse.Namespace)
     }
 
 
-async def _follow(client: AsyncClient, job: str, found: Followed) -> None:
+async def _follow(client: AsyncClient, job: str, followed: Followed) -> None:
     numbers: list[int] = []
-    found.numbers[job].append(numbers)
+    followed.numbers[job].append(numbers)
     async for event in client.jobs.events(job):
-        found.open += not numbers
+        followed.open += not numbers
         numbers.append(event.id)
 
 
-def _received(found: Followed) -> int:
-    return sum(len(numbers) for told in found.numbers.values() for numbers in told)
+def _received(followed: Followed) -> int:
+    return sum(len(numbers) for lists in followed.numbers.values() for numbers in lists)
 
 
 def _claimed(database: Database, number: int) -> list[Lease]:

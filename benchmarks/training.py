@@ -142,7 +142,7 @@ def _measure(setup: Setup, runs: int) -> dict[str, Any]:
             timing = way()
             if index:  # the first round warms up
                 timings[name].append(timing)
-    seconds = {name: [t.epoch for t in found] for name, found in timings.items()}
+    seconds = {name: [t.epoch for t in timed] for name, timed in timings.items()}
 
     def rate(name: str) -> float | None:
         return setup.case.images / statistics.median(seconds[name]) if name in seconds else None

@@ -74,17 +74,17 @@ CLASSES = {
 
 
 def settings() -> list[Setting]:
-    found = [
+    settings = [
         Setting(name, sizes, accuracies, accuracies, discordant, "worst_group_accuracy")
         for (name, (sizes, accuracies)), discordant in itertools.product(
             SHAPES.items(), (0.005, 0.01, 0.02, 0.05, 0.15)
         )
     ]
-    found += [
+    settings += [
         Setting(name, *each, discordant, "worst_group_accuracy")
         for (name, each), discordant in itertools.product(UNLIKE.items(), (0.02, 0.15))
     ]
-    found += [
+    settings += [
         Setting(name, sizes, accuracies, accuracies, discordant, "balanced_accuracy")
         for (name, (sizes, accuracies)), discordant in itertools.product(CLASSES.items(), (0.005, 0.01, 0.03))
     ]
@@ -92,12 +92,12 @@ def settings() -> list[Setting]:
         sizes, control = SHAPES[name]
         worst = control.index(min(control))
         masktune: tuple[float, ...] = (*control[:worst], control[worst] + gain, *control[worst + 1 :])
-        found.append(Setting(name, sizes, masktune, control, 0.05, "worst_group_accuracy"))
+        settings.append(Setting(name, sizes, masktune, control, 0.05, "worst_group_accuracy"))
     for name, gain in itertools.product(("ten classes", "two hundred classes of 5"), (0.01, 0.03)):
         each_size, before = CLASSES[name]
         after = tuple(min(1.0, accuracy + gain) for accuracy in before)
-        found.append(Setting(name, each_size, after, before, 0.03, "balanced_accuracy"))
-    return found
+        settings.append(Setting(name, each_size, after, before, 0.03, "balanced_accuracy"))
+    return settings
 
 
 def cells(setting: Setting) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
     for _ in range(draws):
         table = rng.multinomial(setting.sizes, probabilities)
         kinds = np.concatenate([np.repeat(np.arange(4), row) for row in table])
-        found = paired_difference(
+        difference = paired_difference(
             kinds < 2,
             kinds % 2 == 0,
             strata=strata,
@@ -143,7 +143,7 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
             resamples=RESAMPLES,
         )
         plain = plain_interval(table, setting.statistic, rng)
-        for suffix, (low, high) in (("", (found.low, found.high)), ("_plain", plain)):
+        for suffix, (low, high) in (("", (difference.low, difference.high)), ("_plain", plain)):
             named[f"helped{suffix}"] += low > 0
             named[f"hurt{suffix}"] += high < 0
     return {key: count / draws for key, count in named.items()}

@@ -79,8 +79,8 @@ def main() -> int:
                 )
     if rows:
         print(table(rows))
-    found = [row["worst_group"] for row in rows if row["arm"] == "head: cross_mistakes"]
-    aims = {"cross_mistakes/worst_group": Aim(float(np.mean(found)), at_least=WORST_GROUP)} if found else {}
+    worst = [row["worst_group"] for row in rows if row["arm"] == "head: cross_mistakes"]
+    aims = {"cross_mistakes/worst_group": Aim(float(np.mean(worst)), at_least=WORST_GROUP)} if worst else {}
     config = _config(arguments, arguments.seeds[0])
     more = {"hyperparameters": config.to_json(), "heads": asdict(HeadConfig())}
     return finish("waterbirds_like", run, rows=rows, aims=aims, **more, **extra)
@@ -95,10 +95,10 @@ def _arms(
     place = folder / f"arms-{config.image_size}-{config.epochs}-seed-{run.seed}"
     correct: dict[str, NDArray[np.bool_]] = {}
     for arm in train_arms(network, store, config, run, folder=place):
-        said = predict(arm.network, store, test, config, run)
-        correct[arm.name] = said.labels == said.predictions
+        logits = predict(arm.network, store, test, config, run)
+        correct[arm.name] = logits.labels == logits.predictions
         row = {"seed": run.seed, "arm": arm.name, "pixels": config.image_size}
-        row |= _figures(plants, said.predictions)
+        row |= _figures(plants, logits.predictions)
         row |= {"masked": None, "on_background": None, "background": None}
         if arm.masks is not None:
             hit, background = masked_background(arm.masks, plants, config.image_size)
@@ -108,8 +108,8 @@ def _arms(
                 "background": background,
             }
         if arm.name in ("erm", "masktune"):
-            said = predict(arm.network, store, plants.training_rows(), config, run)
-            predictions[arm.name] = said.predictions
+            logits = predict(arm.network, store, plants.training_rows(), config, run)
+            predictions[arm.name] = logits.predictions
         yield row
     _say_verdict("MaskTune", plants, correct["masktune"], correct["control"], run)
 
@@ -128,7 +128,7 @@ def _heads(
     train = _features(plants, plants.training_rows(), "train", size, run, folder=folder)
     test = _features(plants, store.rows("test"), "test", size, run, folder=folder)
     network = lite0(len(store.classes), size, folder)
-    config, correct, said = HeadConfig(), dict[str, NDArray[np.bool_]](), dict[str, Labels]()
+    config, correct, held_out = HeadConfig(), dict[str, NDArray[np.bool_]](), dict[str, Labels]()
     for name, make in _groupings(plants, train, config, run, predictions).items():
         if name not in kinds:
             continue
@@ -138,19 +138,19 @@ def _heads(
             groups = cluster_groups(train.labels, maps, classes=store.classes, seed=run.seed)
         else:
             groups = make()
-        found = retrain_head(network, train, groups, config, seed=run.seed, device=run.device)
-        answers = np.asarray(found.head.logits(test.values).argmax(1), np.int64)
-        correct[name], said[name] = answers == test.labels, found.held_out
+        retrained = retrain_head(network, train, groups, config, seed=run.seed, device=run.device)
+        answers = np.asarray(retrained.head.logits(test.values).argmax(1), np.int64)
+        correct[name], held_out[name] = answers == test.labels, retrained.held_out
         row: dict[str, Any] = {"seed": run.seed, "arm": f"head: {name}", "pixels": size}
         row |= _figures(plants, answers) | {"masked": None, "on_background": None, "background": None}
         print(
-            f"{name}: {groups.counts} {_agreement(groups, plants, train)}, penalty {found.penalty:g}, "
+            f"{name}: {groups.counts} {_agreement(groups, plants, train)}, penalty {retrained.penalty:g}, "
             f"{dict(groups.details)}, {time.perf_counter() - started:.1f} s"
         )
         if name != "classes":
             _say_verdict(name, plants, correct[name], correct["classes"], run)
         if name == "cross_mistakes":
-            for report in describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said):
+            for report in describe_groups(groups, rows=train.rows, labels=train.labels, predictions=held_out):
                 accuracies = ", ".join(f"{a.model} {a.correct}/{a.n}" for a in report.accuracies)
                 print(
                     f"  inferred: {report.name}: {report.n}, held out: {accuracies}; rows {report.examples}"
@@ -199,9 +199,9 @@ def _maps(network: Any, plants: Plants, rows: Labels, run: Run, *, folder: Path)
 def _figures(plants: Plants, predictions: Labels) -> dict[str, Any]:
     store = plants.store
     test = store.rows("test")
-    found = metrics(store.labels[test], predictions, groups=store.groups[test])
-    return {"average": found.accuracy, "worst_group": found.worst_group_accuracy} | {
-        f"group {s.id}": s.accuracy for s in found.groups
+    measured = metrics(store.labels[test], predictions, groups=store.groups[test])
+    return {"average": measured.accuracy, "worst_group": measured.worst_group_accuracy} | {
+        f"group {s.id}": s.accuracy for s in measured.groups
     }
 
 
@@ -223,10 +223,10 @@ def _say_verdict(
         groups=plants.store.groups[test],
         generator=lambda _: np.random.default_rng(run.seed),
     )
-    found = verdict(differences)
-    difference = found.deciding
+    outcome = verdict(differences)
+    difference = outcome.deciding
     print(
-        f"{name} against its control, worst group: {found.verdict}, "
+        f"{name} against its control, worst group: {outcome.verdict}, "
         f"{difference.estimate:+.3f} ({difference.low:+.3f} … {difference.high:+.3f})",
         flush=True,
     )
