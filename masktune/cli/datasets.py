@@ -10,7 +10,7 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
-from masktune.cli.output import USAGE, add_user_rows, age, fail, new_table
+from masktune.cli.output import USAGE, age, fail, new_table, table_of
 from masktune.cli.progress import follow, sending, watching
 from masktune.cli.session import Session, connected
 
@@ -180,9 +180,7 @@ def delete(session: Session, dataset_id: Id) -> None:
 
 def table(dataset: Dataset) -> Table:
     """One data set in full."""
-    grid = new_table(title=f"data set {dataset.name}")
-    grid.add_row("id", dataset.id)
-    add_user_rows(grid, dataset)
+    grid = table_of(dataset, "data set")
     grid.add_row("state", dataset.state)
     grid.add_row("format", dataset.format or "–")
     grid.add_row("classes", ", ".join(dataset.classes) or "–")

@@ -10,7 +10,7 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
-from masktune.cli.output import ENDED_BADLY, USAGE, add_user_rows, age, fail, figure, new_table
+from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure, table_of
 from masktune.cli.progress import describe, follow, last, watching
 from masktune.cli.session import Session, connected, plain
 from masktune.contract.hyperparameters import hyperparameters_of
@@ -222,9 +222,7 @@ def predictions(
 
 def table(job: Job) -> Table:
     """One job in full."""
-    grid = new_table(title=f"{job.kind} job")
-    grid.add_row("id", job.id)
-    add_user_rows(grid, job)
+    grid = table_of(job, f"{job.kind} job")
     grid.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
     grid.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
     if job.priority:

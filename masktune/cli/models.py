@@ -9,7 +9,7 @@ import typer
 
 from masktune.cli import completion, evaluation
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
-from masktune.cli.output import add_user_rows, age, figure, new_table
+from masktune.cli.output import age, figure, new_table, table_of
 from masktune.cli.progress import sending
 from masktune.cli.session import Session, connected
 
@@ -284,9 +284,7 @@ def delete(session: Session, model: Name) -> None:
 
 def table(model: Model) -> Table:
     """One model in full."""
-    grid = new_table(title=f"{model.arm} model")
-    grid.add_row("id", model.id)
-    add_user_rows(grid, model)
+    grid = table_of(model, f"{model.arm} model")
     grid.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
     grid.add_row("classes", ", ".join(model.classes))
     grid.add_row("data set", model.dataset or "–")

@@ -73,12 +73,13 @@ def figure(number: object, digits: int = 3) -> str:
     return str(number)
 
 
-def add_user_rows(table: Table, resource: Resource) -> None:
-    """Add a resource's name and metadata, where it has any, to the table that shows it."""
-    if resource.name:
-        table.add_row("name", resource.name)
+def table_of(resource: Resource, kind: str) -> Table:
+    """A table of one resource, which begins with its id and metadata; its title has its name, if any."""
+    table = new_table(title=f"{kind} {resource.name or ''}".rstrip())
+    table.add_row("id", resource.id)
     for key, text in resource.metadata.items():
         table.add_row(key, text)
+    return table
 
 
 def age(moment: Any) -> str:

@@ -128,6 +128,7 @@ class Shape(BaseModel):
 class Resource(Shape):
     """What data sets, jobs and models have in common."""
 
+    id: str
     name: str | None = Field(None, description="As its users call it.")
     metadata: dict[str, str] = Field({}, description="Its users' own notes.")
     created_by: str | None = Field(

@@ -165,7 +165,6 @@ class FullReport(Shape):
 class Dataset(Resource):
     """A data set. `splits` counts the samples of each split; `report` says what was rejected and why."""
 
-    id: str
     name: str
     state: DatasetState
     format: str = Field(description="As the import found it; until then as requested.")

@@ -49,7 +49,6 @@ class Job(Resource):
 
     by_kind: ClassVar[dict[str, type[Job]]] = {}
 
-    id: str
     kind: KindName
     state: JobState
     stage: StageName | None = None

@@ -104,7 +104,6 @@ class CalibrationRef(Shape):
 class Model(Resource):
     """A trained or imported network."""
 
-    id: str
     dataset: str | None = Field(None, description="The data set it was trained on.")
     job: str | None = Field(None, description="The job that made it.")
     arm: ArmName
