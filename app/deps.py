@@ -21,7 +21,6 @@ from starlette.requests import HTTPConnection
 
 from app.auth.keyring import Caller, Keyring
 from app.datasets.stores import Stores
-from app.http.locations import Locate
 from app.inference import Inference
 from app.jobs.event_feed import EventFeed
 from app.operations.health import Probes
@@ -62,8 +61,9 @@ EventFeedDep = Annotated[EventFeed, opened("event_feed")]
 MetricsDep = Annotated[Metrics, opened("metrics")]
 DatabaseDep = Annotated[Database, opened("database")]
 """For routes that open sessions themselves; `Reading` and `Writing` suit most."""
-LocateDep = Annotated[Locate, opened("location")]
-"""Maps one of our paths to its address as a client sees it, with the proxy's prefix."""
+RootPathDep = Annotated[str, opened("root_path")]
+"""The prefix under which a proxy serves the API, without a trailing slash: the start of every address that an
+answer names. Empty without a prefix."""
 
 
 DiscardFiles = Callable[[Session, Collection[str]], None]

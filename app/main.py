@@ -163,6 +163,7 @@ def _open(
     )
     return Services(
         settings=settings,
+        root_path=settings.root_path,
         database=database,
         artifacts=artifacts,
         notifier=notifier,

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from app.auth.keyring import Keyring
 from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
-from app.http.locations import location
 from app.inference import Inference
 from app.jobs.event_feed import EventFeed
 from app.operations.health import Probes
@@ -27,6 +26,7 @@ class Services:
     """Objects that live as long as the process; stored in `app.state.services`."""
 
     settings: Settings
+    root_path: str
     database: Database
     artifacts: Artifacts
     notifier: JobNotifier
@@ -42,7 +42,3 @@ class Services:
     tracing: Tracing
     probes: Probes
     """The checks of /readyz."""
-
-    def location(self, path: str) -> str:
-        """Return the path as a client sees it, with the proxy's prefix."""
-        return location(self.settings.root_path, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.auth import service as keys
-from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, KeyringDep, LocateDep, Reading, Writing
+from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, KeyringDep, Reading, RootPathDep, Writing
 from app.http import pagination
 from app.http.etag import conditional
 from app.http.idempotency import Idempotent
@@ -29,9 +29,9 @@ router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
     summary="Create a key",
     responses=problems(409, 422),
 )
-def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, locate: LocateDep) -> Response:
+def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, root_path: RootPathDep) -> Response:
     """Only if the operator has configured a key (`MASKTUNE_API_KEYS`): without one the service is open."""
-    return keys.create(once, body, keyring, locate)
+    return keys.create(once, body, keyring, root_path)
 
 
 @router.get(

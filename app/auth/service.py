@@ -8,7 +8,6 @@ from starlette.responses import Response
 from app.auth.keyring import Caller, Keyring, digest_of, new_secret
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
-from app.http.locations import Locate
 from core.errors import Conflict
 from core.queries import keys
 from core.session import after_commit
@@ -21,7 +20,7 @@ MOST = 1000
 """Limit of valid keys. Each request is compared with all of them, which takes 0.1 to 0.2 ms at this limit."""
 
 
-def create(once: Once, request: KeyRequest, keyring: Keyring, locate: Locate) -> Response:
+def create(once: Once, request: KeyRequest, keyring: Keyring, root_path: str) -> Response:
     """Answer 201 with the secret. The response stored for the Idempotency-Key does not contain it."""
     if not keyring.closed:
         raise Conflict(
@@ -42,10 +41,12 @@ def create(once: Once, request: KeyRequest, keyring: Keyring, locate: Locate) ->
         key = describe(keys.add(session, row))
         answers.append(NewKey(**dict(key), secret=secret))
         after_commit(session, keyring.forget)
-        return _answer(NewKey(**dict(key), secret=None), locate)
+        return _answer(NewKey(**dict(key), secret=None), root_path)
 
     stored = once.run(fingerprint(request), make)
-    return _answer(answers[0], locate) if answers else stored  # no key was created: replay the first response
+    return (
+        _answer(answers[0], root_path) if answers else stored
+    )  # no key was created: replay the first response
 
 
 def describe(row: KeyRow) -> Key:
@@ -75,7 +76,7 @@ def revoke(session: Session, keyring: Keyring, key_id: str) -> None:
     after_commit(session, keyring.forget)
 
 
-def _answer(key: NewKey, locate: Locate) -> Response:
+def _answer(key: NewKey, root_path: str) -> Response:
     # no-store keeps the secret out of caches along the way.
-    headers = {"Location": locate(f"/keys/{key.id}"), "Cache-Control": "no-store"}
+    headers = {"Location": f"{root_path}/keys/{key.id}", "Cache-Control": "no-store"}
     return represent(key, status=201, headers=headers)

@@ -116,4 +116,4 @@ def _create(
         ),
     )
     dataset = describe(row)
-    return represent(dataset, status=202, headers={"Location": creation.locate(f"/datasets/{row.id}")})
+    return represent(dataset, status=202, headers={"Location": f"{creation.root_path}/datasets/{row.id}"})

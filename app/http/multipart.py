@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 
 from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from core.errors import InvalidInput
 
@@ -32,18 +31,16 @@ class PartParser(ABC):
         self.pieces: list[bytes] = []
         self._header_name, self._header_text = bytearray(), bytearray()
         self._disposition = b""
-        self._ended = False
         self._parser = MultipartParser(
             options[b"boundary"],
             {
-                "on_part_begin": self._part_begin,
+                "on_part_begin": self.part_begun,
                 "on_header_field": lambda body, start, end: self._header(self._header_name, body[start:end]),
                 "on_header_value": lambda body, start, end: self._header(self._header_text, body[start:end]),
                 "on_header_end": self._header_end,
                 "on_headers_finished": self._headers_finished,
                 "on_part_data": lambda body, start, end: self.part_data(body[start:end]),
                 "on_part_end": self.part_ended,
-                "on_end": self._end,
             },
         )
 
@@ -59,7 +56,7 @@ class PartParser(ABC):
 
     def check_ended(self) -> None:
         """Raise if the body has ended before its last boundary."""
-        if not self._ended:
+        if self._parser.state != MultipartState.END:
             raise self.fault("truncated", "the body ends before its last boundary; send all of it")
 
     @abstractmethod
@@ -79,10 +76,6 @@ class PartParser(ABC):
     @abstractmethod
     def part_ended(self) -> None: ...
 
-    def _part_begin(self) -> None:
-        self._disposition = b""
-        self.part_begun()
-
     def _header(self, into: bytearray, piece: bytes) -> None:
         into += piece
         if len(into) > MAX_HEADER_BYTES:
@@ -96,12 +89,11 @@ class PartParser(ABC):
 
     def _headers_finished(self) -> None:
         kind, options = parse_options_header(self._disposition)
+        self._disposition = b""
         if kind != b"form-data" or b"name" not in options:
             raise self.fault("unnamed-part", "a part has no name in its Content-Disposition")
-        self.part_named(_text(options, b"name") or "", _text(options, b"filename"))
-
-    def _end(self) -> None:
-        self._ended = True
+        texts = {option: text.decode("utf-8", "replace") for option, text in options.items()}
+        self.part_named(texts[b"name"], texts.get(b"filename"))
 
 
 class UploadForm(PartParser):
@@ -157,7 +149,3 @@ class UploadForm(PartParser):
 def pointer(name: str) -> str:
     """Return a JSON pointer (RFC 6901) to a field of the form."""
     return "/" + name.replace("~", "~0").replace("/", "~1")
-
-
-def _text(options: Mapping[bytes, bytes], name: bytes) -> str | None:
-    return options[name].decode("utf-8", "replace") if name in options else None

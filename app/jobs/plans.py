@@ -94,7 +94,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest) -> Response
             user_metadata=request.metadata,
             priority=request.priority,
         )
-        job = describe(row, creation.locate)
+        job = describe(row, creation.root_path)
         return represent(job, status=202, headers={"Location": job.links["self"]})
 
     return creation.once.run_planned(fingerprint(kind, request), plan, make)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app.http.edits import user_fields
 from app.http.key_order import sorted_keys
-from app.http.locations import Locate
 from core.tables import EventRow, JobRow
 from masktune.contract.jobs import Event, Job, JobInputs, Progress
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
@@ -12,7 +11,7 @@ from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 
 
-def describe(row: JobRow, locate: Locate) -> Job:
+def describe(row: JobRow, root_path: str) -> Job:
     """Describe the job's current state."""
     known = {name: row.progress[name] for name in Progress.model_fields if name in row.progress}
     progress = {"stage": row.stage, **known}
@@ -38,7 +37,7 @@ def describe(row: JobRow, locate: Locate) -> Job:
         started_at=row.times.get(JobState.RUNNING),
         cancelling_at=row.times.get(JobState.CANCELLING),
         ended_at=row.ended_at,
-        links=_links(row, locate),
+        links=_links(row, root_path),
         **user_fields(row),
     )
 
@@ -48,8 +47,8 @@ def describe_event(row: EventRow) -> Event:
     return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=sorted_keys(row.data))
 
 
-def _links(row: JobRow, locate: Locate) -> dict[str, str]:
-    here = locate(f"/jobs/{row.id}")
+def _links(row: JobRow, root_path: str) -> dict[str, str]:
+    here = f"{root_path}/jobs/{row.id}"
     links = {"self": here, "events": f"{here}/events"}
     if row.state is JobState.SUCCEEDED and row.kind in _REPORTING:
         links["report"] = f"{here}/report"

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 from fastapi import Depends
 from sqlalchemy.orm import Session
 
-from app.deps import LocateDep, NotifierDep, SettingsDep
+from app.deps import NotifierDep, RootPathDep, SettingsDep
 from app.http.idempotency import Idempotent, Once
-from app.http.locations import Locate
 from core.errors import TooManyRequests
 from core.notifications import JobNotifier
 from core.queries import jobs
@@ -49,7 +48,7 @@ class JobCreation:
 
     once: Once
     queue: JobQueue
-    locate: Locate
+    root_path: str
 
     def add(
         self,
@@ -86,8 +85,8 @@ async def _queue(settings: SettingsDep, notifier: NotifierDep) -> JobQueue:
 QueueDep = Annotated[JobQueue, Depends(_queue)]
 
 
-async def _creation(once: Idempotent, queue: QueueDep, locate: LocateDep) -> JobCreation:
-    return JobCreation(once, queue, locate)
+async def _creation(once: Idempotent, queue: QueueDep, root_path: RootPathDep) -> JobCreation:
+    return JobCreation(once, queue, root_path)
 
 
 CreationDep = Annotated[JobCreation, Depends(_creation)]

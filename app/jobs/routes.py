@@ -14,8 +14,8 @@ from app.deps import (
     CallerFirst,
     JobKey,
     LoadedJob,
-    LocateDep,
     Reading,
+    RootPathDep,
     Writing,
 )
 from app.http import pagination
@@ -122,7 +122,7 @@ def start_predict(body: PredictRequest, creation: CreationDep) -> Response:
 def list_jobs(
     request: Request,
     session: Reading,
-    locate: LocateDep,
+    root_path: RootPathDep,
     kind: KindFilter = None,
     state: StateFilter = None,
     dataset: DatasetFilter = None,
@@ -134,7 +134,9 @@ def list_jobs(
         session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
     )
     rows, following = pagination.page(rows, limit)
-    return conditional(request, JobPage(data=[describe(row, locate) for row in rows], next_cursor=following))
+    return conditional(
+        request, JobPage(data=[describe(row, root_path) for row in rows], next_cursor=following)
+    )
 
 
 @router.get(
@@ -144,8 +146,8 @@ def list_jobs(
     response_model=AnyJob,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
-    return conditional(request, describe(row, locate))
+def get_job(request: Request, row: LoadedJob, root_path: RootPathDep) -> Response:
+    return conditional(request, describe(row, root_path))
 
 
 @router.patch(
@@ -156,10 +158,10 @@ def get_job(request: Request, row: LoadedJob, locate: LocateDep) -> Response:
     responses=problems(404, 412),
 )
 def edit_job(
-    job_id: JobKey, edit: Edit, session: Writing, locate: LocateDep, if_match: IfMatch = None
+    job_id: JobKey, edit: Edit, session: Writing, root_path: RootPathDep, if_match: IfMatch = None
 ) -> Response:
     row = queries.get(session, job_id, lock=True)
-    return apply_edit(session, row, edit, if_match=if_match, describe=lambda: describe(row, locate))
+    return apply_edit(session, row, edit, if_match=if_match, describe=lambda: describe(row, root_path))
 
 
 @router.post(
@@ -170,8 +172,8 @@ def edit_job(
     response_model=AnyJob,
     responses=problems(404, 409),
 )
-def cancel_job(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
-    return represent(describe(queries.cancel(session, job_id), locate), status=202)
+def cancel_job(job_id: JobKey, session: Writing, root_path: RootPathDep) -> Response:
+    return represent(describe(queries.cancel(session, job_id), root_path), status=202)
 
 
 @router.post(
@@ -182,8 +184,8 @@ def cancel_job(job_id: JobKey, session: Writing, locate: LocateDep) -> Response:
     response_model=AnyJob,
     responses=problems(404, 409),
 )
-def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, locate: LocateDep) -> Response:
-    return represent(describe(jobs.resume(session, queue, job_id), locate), status=202)
+def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
+    return represent(describe(jobs.resume(session, queue, job_id), root_path), status=202)
 
 
 @router.get(

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy.orm import Session
 
-from app.deps import ADMIN, READER, CallerFirst, DatabaseDep, InferenceDep, LocateDep, Reading, Writing
+from app.deps import ADMIN, READER, CallerFirst, DatabaseDep, InferenceDep, Reading, RootPathDep, Writing
 from app.http.etag import IfMatch, conditional, represent
 from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
@@ -75,7 +75,7 @@ def set_alias(
     target: AliasTarget,
     database: DatabaseDep,
     inference: InferenceDep,
-    locate: LocateDep,
+    root_path: RootPathDep,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
@@ -89,7 +89,7 @@ def set_alias(
     with database.begin() as session:
         existed = hold(session)
         alias = aliases.point(session, name, target.model)
-    headers = {"Location": locate(f"/aliases/{name}")}
+    headers = {"Location": f"{root_path}/aliases/{name}"}
     return represent(alias, status=200 if existed else 201, headers=headers)
 
 

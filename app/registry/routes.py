@@ -18,9 +18,9 @@ from app.deps import (
     DiscardDep,
     InferenceDep,
     LoadedModel,
-    LocateDep,
     MetricsDep,
     Reading,
+    RootPathDep,
     SettingsDep,
     UsageDep,
     Writing,
@@ -99,13 +99,13 @@ async def import_model(
     settings: SettingsDep,
     artifacts: ArtifactsDep,
     metrics: MetricsDep,
-    locate: LocateDep,
+    root_path: RootPathDep,
 ) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART:
         raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
     async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
-        return await run_in_threadpool(model_import.create, once, upload, artifacts, locate)
+        return await run_in_threadpool(model_import.create, once, upload, artifacts, root_path)
 
 
 @router.get(

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from app.datasets.uploads import Upload
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
-from app.http.locations import Locate
 from app.http.tentative_artifact import tentative
 from app.http.validation import parse_form
 from app.registry.service import describe
@@ -36,7 +35,7 @@ _STRANGERS = {
 }
 
 
-def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> Response:
+def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> Response:
     """Turn the file into an artifact and a row: both or none. `InvalidInput` says what does not fit."""
     request = parse_fields(upload.fields)
     check_file(upload.path)
@@ -69,7 +68,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, locate: Locate) -> 
                     created_by=once.caller,
                 ),
             )
-            headers = {"Location": locate(f"/models/{row.id}")}
+            headers = {"Location": f"{root_path}/models/{row.id}"}
             return represent(describe(row), status=201, headers=headers)
 
         return once.run(digest, make)
