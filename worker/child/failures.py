@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
@@ -25,27 +24,12 @@ _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
 }
 
 
-def _out_of_memory(error: BaseException) -> MasktuneError:
-    return JobError(
-        "out_of_memory",
-        "the device ran out of memory; use a smaller batch_size or image_size, or a smaller backbone",
-    )
-
-
-def _os_error(error: BaseException) -> MasktuneError | None:
-    kind = storage_fault(error) if isinstance(error, OSError) else None
-    if kind is None:
-        return None
-    reason, detail = _STORAGE[kind]
-    return kind(detail, extra={"reason": reason})
-
-
-def _runtime_error(error: BaseException) -> MasktuneError | None:
+def _runtime_error(error: RuntimeError) -> MasktuneError | None:
     torch = sys.modules.get("torch")  # not loaded in an import job
     on_card = torch is not None and isinstance(error, torch.OutOfMemoryError)
     # torch has no exception class for main memory that runs out, nor for a killed data loader process.
     if on_card or "DefaultCPUAllocator" in str(error):
-        return _out_of_memory(error)
+        return _out_of_memory()
     hint = next((hint for words, hint in _LOADER_KILLED.items() if words in str(error)), None)
     if hint is None or "DataLoader worker" not in str(error):
         return None
@@ -60,37 +44,36 @@ _LOADER_KILLED = {
 """Text of torch's error → its likely cause. The job is retried, as when its whole process is killed."""
 
 
-def _artifact_missing(error: BaseException) -> MasktuneError:
+def _out_of_memory() -> MasktuneError:
     return JobError(
-        "artifact_missing", f"the artifact {error} is gone from the store; rerun the job that made it"
+        "out_of_memory",
+        "the device ran out of memory; use a smaller batch_size or image_size, or a smaller backbone",
     )
 
 
-def _learning_error(error: BaseException) -> MasktuneError:
-    assert isinstance(error, LearningError | ConfigError)
-    return JobError(error.reason, str(error))
+def _explanation(error: Exception) -> MasktuneError | None:
+    match error:
+        case MasktuneError():  # is its own explanation
+            return error
+        case MemoryError():
+            return _out_of_memory()
+        case ArtifactMissing():
+            return JobError(
+                "artifact_missing", f"the artifact {error} is gone from the store; rerun the job that made it"
+            )
+        case LearningError() | ConfigError():
+            return JobError(error.reason, str(error))
+        case OSError() if (kind := storage_fault(error)) is not None:
+            reason, detail = _STORAGE[kind]
+            return kind(detail, extra={"reason": reason})
+        case RuntimeError():
+            return _runtime_error(error)
+    return None
 
 
-EXPLAINED: dict[type[BaseException], Callable[[BaseException], MasktuneError | None]] = {
-    MemoryError: _out_of_memory,
-    ArtifactMissing: _artifact_missing,
-    LearningError: _learning_error,
-    ConfigError: _learning_error,
-    OSError: _os_error,
-    RuntimeError: _runtime_error,
-}
-"""Errors that a stage may raise, specific before general; a `MasktuneError` is its own explanation."""
-
-KNOWN: tuple[type[BaseException], ...] = (MasktuneError, *EXPLAINED)
-
-
-def explain(error: BaseException) -> Failed | None:
-    """The message about this error, one of `KNOWN`; None if it turns out to be an unexpected one."""
-    explanation: MasktuneError | None
-    if isinstance(error, MasktuneError):
-        explanation = error
-    else:
-        explanation = next(make(error) for kind, make in EXPLAINED.items() if isinstance(error, kind))
+def explain(error: Exception) -> Failed | None:
+    """The message about a known failure; None for any other error."""
+    explanation = _explanation(error)
     if explanation is None:
         return None
     retry = isinstance(explanation, JobError) and explanation.retry

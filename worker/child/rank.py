@@ -52,7 +52,7 @@ def main(folder: Path, stage: Stage) -> int:
 
     with loading():
         prepare_process(threads)
-        from worker.child.failures import KNOWN, explain
+        from worker.child.failures import explain
         from worker.child.runner import Job
         from worker.stages import stage_function
 
@@ -71,7 +71,7 @@ def main(folder: Path, stage: Stage) -> int:
         output = function(job.context(stage))
     except Exception as error:  # unexpected errors too: `os._exit` must skip the interpreter's shutdown
         logger.exception("rank %d gave up", rank)
-        failure = explain(error) if isinstance(error, KNOWN) else None
+        failure = explain(error)
         if failure is not None:
             _write(folder / FAILURE, failure.model_dump_json())
         return 1

@@ -20,7 +20,7 @@ from core.settings import Settings
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
-from worker.child.failures import KNOWN, explain
+from worker.child.failures import explain
 from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
@@ -64,7 +64,7 @@ class Job:
                 self._run_stage(stage)
         except (Stopped, ImportStopped):
             return STOPPED
-        except KNOWN as error:
+        except Exception as error:
             failure = explain(error)
             if failure is None:
                 raise
@@ -131,7 +131,7 @@ class Job:
             threads=self.threads,
             on_progress=on_progress,
             should_stop=self._stop_or_alive,
-            say=self.reporter.log,
+            log=self.reporter.log,
         )
 
     def _stop_or_alive(self) -> bool:

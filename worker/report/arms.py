@@ -24,7 +24,7 @@ from worker.stages.passes import Passes, loader_for
 from worker.stages.training import load
 
 BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.BASELINE)
-"""The arms that a judged model may have come from; the first one present counts."""
+"""The arms that a treatment arm may have come from; the first one present counts."""
 
 
 class ComparedModels(NamedTuple):
@@ -69,7 +69,7 @@ def compared_models(context: StageContext) -> ComparedModels:
 
 def arm_before(model: ModelSpec) -> Arm:
     """The arm under which a source model is compared. The control of another job is not this job's control,
-    and an earlier retrained head is not the judged one: both are the `BASELINE`."""
+    and an earlier retrained head is not its treatment arm: both are the `BASELINE`."""
     return Arm.BASELINE if model.arm in (*CONTROLS, Arm.RETRAINED) else model.arm
 
 
@@ -79,7 +79,7 @@ def seed_name(arm: Arm) -> str:
     return "control" if arm in CONTROLS else "given" if arm is Arm.BASELINE else arm.value
 
 
-def judged_arm(arms: Collection[Arm]) -> Arm:
+def treatment_arm(arms: Collection[Arm]) -> Arm:
     """The arm that the others are compared with: the retrained head if there is one, else MaskTune."""
     return Arm.RETRAINED if Arm.RETRAINED in arms else Arm.MASKTUNE
 

@@ -26,7 +26,7 @@ ITEMS = 4
 MISTAKEN: GalleryRule = "mistaken"
 _SIDE = 256  # pixels per side of a picture, kept small because one page shows sixty
 
-WORDS: dict[GalleryRule, str] = {
+RULE_TEXTS: dict[GalleryRule, str] = {
     **{rule: RULE_SENTENCES[rule] for rule in RULES},
     MISTAKEN: "the images on which the answer is wrong, most confident first",
 }
@@ -47,7 +47,7 @@ def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> 
     ]
     used = {rule for rule, _ in picks}
     return Gallery(
-        rules={rule: sentence for rule, sentence in WORDS.items() if rule in used},
+        rules={rule: sentence for rule, sentence in RULE_TEXTS.items() if rule in used},
         class_balanced_order=CLASS_BALANCED_ORDER,
         split=pool.split,
         pool=len(pool.rows),

@@ -20,10 +20,10 @@ from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
-from worker.report.arms import BEFORE, arm_before, judged_arm, seed_name, seeded, without_copies
+from worker.report.arms import BEFORE, arm_before, seed_name, seeded, treatment_arm, without_copies
 from worker.stages.context import StageContext
 
-JUDGED_SPLIT = "test"
+VERDICT_SPLIT = "test"
 """The verdict is about the split on which no choice was made."""
 
 
@@ -36,7 +36,7 @@ class Figures:
         first = (arm_before(context.spec.models[source]),) if source else ()
         arms = {arm for by_arm in logits.values() for arm in by_arm}
         self.before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
-        """The model that the judged one was made from."""
+        """The model that the treatment arm was made from."""
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
 
@@ -105,50 +105,50 @@ class Figures:
 
     @cached_property
     def _compared(self) -> dict[str, dict[Arm, tuple[Difference, ...]]]:
-        """By split and rival: the judged arm minus the rival, in every statistic that the split allows."""
+        """By split and rival: the treatment arm minus the rival, in every statistic that the split allows."""
         return {
             split: {
-                rival: self._compare(split, judged_arm(by_arm), rival)
+                rival: self._compare(split, treatment_arm(by_arm), rival)
                 for rival in by_arm
-                if judged_arm(by_arm) in by_arm and rival is not judged_arm(by_arm)
+                if treatment_arm(by_arm) in by_arm and rival is not treatment_arm(by_arm)
             }
             for split, by_arm in self._logits.items()
         }
 
-    def _compare(self, split: str, judged: Arm, rival: Arm) -> tuple[Difference, ...]:
+    def _compare(self, split: str, treatment: Arm, rival: Arm) -> tuple[Difference, ...]:
         """Compare with identical images counted once: a copy errs with its first and adds no evidence."""
         self._run.check()
-        judged_logits, rival_logits = (
-            without_copies(self._store, self._logits[split][arm]) for arm in (judged, rival)
+        treatment_logits, rival_logits = (
+            without_copies(self._store, self._logits[split][arm]) for arm in (treatment, rival)
         )
         return compare(
-            _correct(judged_logits),
+            _correct(treatment_logits),
             _correct(rival_logits),
-            classes=judged_logits.labels,
-            groups=self._store.groups[judged_logits.rows],
+            classes=treatment_logits.labels,
+            groups=self._store.groups[treatment_logits.rows],
             train_group_weights=self._train_group_weights,
             generator=lambda statistic: seeded(self._run, f"{split}/{seed_name(rival)}/{statistic}"),
         )
 
     def _differences(self, split: str) -> list[ArmDifference]:
-        judged = judged_arm(self._logits[split])
+        treatment = treatment_arm(self._logits[split])
         return [
-            ArmDifference(a=judged, b=rival, **self._named(difference))
+            ArmDifference(a=treatment, b=rival, **self._named(difference))
             for rival, differences in self._compared[split].items()
             for difference in differences
         ]
 
     def _verdict(self) -> section.Verdict | None:
         """The verdict, from two of the listed differences: against the control, else the model before."""
-        compared = self._compared.get(JUDGED_SPLIT, {})
+        compared = self._compared.get(VERDICT_SPLIT, {})
         rival = next((arm for arm in (*CONTROLS, self.before) if arm in compared), None)
         if rival is None:
             return None
         decision = verdict(compared[rival])
         return section.Verdict(
             verdict=decision.verdict,
-            split=JUDGED_SPLIT,
-            a=judged_arm(self._logits[JUDGED_SPLIT]),
+            split=VERDICT_SPLIT,
+            a=treatment_arm(self._logits[VERDICT_SPLIT]),
             b=rival,
             deciding_difference=section.Difference(**self._named(decision.deciding)),
             accuracy_difference=section.Difference(**self._named(decision.average)),
@@ -172,12 +172,12 @@ class Figures:
         return None if error is None else Reliability.model_validate(error)
 
     def _disagreement(self, split: str) -> Disagreement | None:
-        """How often ERM and the judged arm disagree: a signal of distribution shift that needs no labels."""
+        """How often ERM and the treatment arm disagree: a sign of distribution shift that needs no labels."""
         by_arm = self._logits[split]
-        judged = judged_arm(by_arm)
-        if not {Arm.ERM, judged} <= by_arm.keys():
+        treatment = treatment_arm(by_arm)
+        if not {Arm.ERM, treatment} <= by_arm.keys():
             return None
-        differ = by_arm[Arm.ERM].predictions != by_arm[judged].predictions
+        differ = by_arm[Arm.ERM].predictions != by_arm[treatment].predictions
         n, disagree = len(differ), int(differ.sum())
         low, high = wilson(disagree, n)
         return Disagreement(n=n, disagree=disagree, share=disagree / n, low=low, high=high)

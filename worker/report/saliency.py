@@ -29,7 +29,7 @@ from models.saliency import saliency
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, LogitsCache, judged_arm, seed_name, seeded
+from worker.report.arms import BEFORE, LogitsCache, seed_name, seeded, treatment_arm
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -71,7 +71,7 @@ class SaliencyPool:
     arms: Mapping[Arm, ArmSaliency]
     before: Arm
     after: Arm | None
-    """The judged arm, if there is one besides the first and its maps have the same size."""
+    """The treatment arm, if there is one besides the first and its maps have the same size."""
 
 
 def without_controls(models: Mapping[Arm, ModelSpec]) -> dict[Arm, ModelSpec]:
@@ -90,9 +90,9 @@ def explain_pool(
     }
     order = sorted(explained, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
     arms = {arm: explained[arm] for arm in order}
-    before, judged = order[0], judged_arm(arms)
-    comparable = judged in order[1:] and arms[judged].maps.shape == arms[before].maps.shape
-    return SaliencyPool(split, len(of_split), rows, arms, before, judged if comparable else None)
+    before, treatment = order[0], treatment_arm(arms)
+    comparable = treatment in order[1:] and arms[treatment].maps.shape == arms[before].maps.shape
+    return SaliencyPool(split, len(of_split), rows, arms, before, treatment if comparable else None)
 
 
 def evenly(rows: Labels, count: int) -> Labels:

@@ -48,16 +48,16 @@ def read_tables(context: StageContext, calibration: Mapping[str, Any]) -> dict[s
 def calibrate(context: StageContext) -> Result:
     """Write the tables of every model of the job, for each score that applies to it."""
     if not len(context.store.rows(SPLIT)):
-        context.say("the data set has no calibration split: its models serve without a certificate")
+        context.log("the data set has no calibration split: its models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
     rows = context.store.calibration_rows()
     if copies := len(context.store.rows(SPLIT)) - len(rows):
-        context.say(
+        context.log(
             f"{copies} copies of pictures were left out of the calibration: each picture counts once, and "
             "not at all if it is in train or val too"
         )
     if not len(rows):
-        context.say("no picture is left to calibrate with: the models serve without a certificate")
+        context.log("no picture is left to calibrate with: the models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
     own, everything = compared_models(context)
     warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0

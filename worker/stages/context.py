@@ -22,7 +22,7 @@ Result = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StageContext:
-    """One stage of one job. `device` is torch's device name, `threads` the number of CPU threads; `say`
+    """One stage of one job. `device` is torch's device name, `threads` the number of CPU threads; `log`
     writes a line to the job's log.
     """
 
@@ -35,7 +35,7 @@ class StageContext:
     threads: int
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
-    say: Callable[[str], None]
+    log: Callable[[str], None]
 
     @cached_property
     def run(self) -> Run:

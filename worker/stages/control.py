@@ -1,4 +1,4 @@
-"""Control: the same budget without the judged intervention, so that a difference is due to that alone."""
+"""Control: the same budget without the treatment, so that a difference is due to that alone."""
 
 from __future__ import annotations
 

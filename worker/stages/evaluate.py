@@ -104,7 +104,7 @@ def _splits(context: StageContext) -> list[str]:
     splits = requested or ["val", "test"]
     empty = [split for split in splits if not len(context.store.rows(split))]
     for split in empty:
-        context.say(f"the split {split} has no samples and is left out")
+        context.log(f"the split {split} has no samples and is left out")
     return [split for split in splits if split not in empty]
 
 

@@ -24,7 +24,7 @@ def finetune(context: StageContext) -> Result:
     config, store, start = config_for(context, card), context.store, last_checkpoint(context, model)
     source = frozen_source(context, network)
     if source is not None:
-        context.say("the backbone is frozen: the last layer alone is trained on the masked images")
+        context.log("the backbone is frozen: the last layer alone is trained on the masked images")
 
     def checkpoints(iteration: int) -> Path:
         last = iteration == config.masking.iterations - 1

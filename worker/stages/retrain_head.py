@@ -33,7 +33,7 @@ def retrain_head(context: StageContext) -> Result:
     features = training_features(context, network, card, cache)
     groups = _SOURCES[config_of(context).groups](context, network, features, cache)
     if len(groups.names) <= len(context.store.classes):
-        context.say("no class was divided into groups: the head will equal its control")
+        context.log("no class was divided into groups: the head will equal its control")
     head = fit_head(context, network, features, groups, cache)
     return publish_head(
         context, network, head, features, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters

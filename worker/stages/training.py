@@ -56,7 +56,7 @@ def last_checkpoint(context: StageContext, model: ModelSpec) -> Checkpoint | Non
             newest = None
         if newest is not None:
             return newest
-    context.say(f"model {model.id} has no checkpoint: its weights are tuned with a fresh optimizer")
+    context.log(f"model {model.id} has no checkpoint: its weights are tuned with a fresh optimizer")
     return None
 
 

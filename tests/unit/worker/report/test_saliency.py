@@ -69,7 +69,7 @@ def bench(folder: Path, masking: dict[str, Any]) -> tuple[StageContext, ModelSpe
         threads=1,
         on_progress=lambda progress: None,
         should_stop=lambda: False,
-        say=print,
+        log=print,
     )
     return context, model
 

@@ -56,7 +56,7 @@ def context(tmp_path: Path) -> StageContext:
         threads=1,
         on_progress=print,
         should_stop=lambda: False,
-        say=print,
+        log=print,
     )
 
 
