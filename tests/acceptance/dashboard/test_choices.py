@@ -110,7 +110,7 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
     visitor.looked_at("report-no-object")
 
 
-def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, untaught: str) -> None:
+def test_an_invalid_number_is_kept_and_reported(visitor: Visitor, untaught: str) -> None:
     """Another in its place would be trained with before anybody saw it."""
     visitor.goto(f"/ui/new?dataset={untaught}&kind=erm")
     visitor.page.get_by_text("Fields that override the preset").click()
@@ -128,9 +128,7 @@ def test_a_number_that_cannot_be_is_kept_and_said(visitor: Visitor, untaught: st
         assert [job for job in client.jobs.list(dataset=untaught) if job.kind == "erm"] == []
 
 
-def test_a_name_is_not_taken_from_another_model_unasked(
-    visitor: Visitor, guesser: str, tmp_path: Path
-) -> None:
+def test_moving_an_alias_needs_a_confirmation(visitor: Visitor, guesser: str, tmp_path: Path) -> None:
     page = visitor.page
     with Client(visitor.url) as client:
         weights = client.models.download(guesser, tmp_path / "weights.safetensors")
@@ -155,7 +153,7 @@ def test_a_name_is_not_taken_from_another_model_unasked(
         assert client.models.alias("in-service").model == guesser
 
 
-def test_a_table_is_sorted_by_its_head(visitor: Visitor, challenge: str, guesser: str) -> None:
+def test_a_click_on_a_column_header_sorts_the_table(visitor: Visitor, challenge: str, guesser: str) -> None:
     page = visitor.page
     visitor.goto(f"/ui/datasets/{challenge}")
     names = page.locator("[aria-label=Counts] tbody th")
@@ -175,7 +173,7 @@ def test_a_table_is_sorted_by_its_head(visitor: Visitor, challenge: str, guesser
     assert found == sorted(found)
 
 
-def test_what_was_chosen_is_found_again(visitor: Visitor, challenge: str, guesser: str) -> None:
+def test_filters_survive_a_reload(visitor: Visitor, challenge: str, guesser: str) -> None:
     page = visitor.page
     with Client(visitor.url) as client:
         job = client.models.get(guesser).job
@@ -196,7 +194,7 @@ def test_what_was_chosen_is_found_again(visitor: Visitor, challenge: str, guesse
     expect(page.get_by_text("No jobs match these filters.")).to_be_visible()
 
 
-def test_the_list_of_jobs_goes_on_by_itself(visitor: Visitor, challenge: str) -> None:
+def test_the_list_of_jobs_refreshes_itself(visitor: Visitor, challenge: str) -> None:
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=challenge, epochs=9_000, backbone="small_cnn")
         visitor.goto("/ui/jobs?kind=erm")
@@ -205,7 +203,7 @@ def test_the_list_of_jobs_goes_on_by_itself(visitor: Visitor, challenge: str) ->
         expect(visitor.page.locator("tbody tr").first).to_contain_text("cancelled", timeout=PATIENCE)
 
 
-def test_a_share_that_cannot_be_is_not_asked_for(visitor: Visitor, guesser: str) -> None:
+def test_an_invalid_percentage_is_not_requested(visitor: Visitor, guesser: str) -> None:
     page = visitor.page
     visitor.goto(f"/ui/try?model={guesser}&policy=max_risk&value=50")
     page.get_by_role("button", name="Sample").first.click()
@@ -226,7 +224,7 @@ def test_a_share_that_cannot_be_is_not_asked_for(visitor: Visitor, guesser: str)
     expect(result).not_to_contain_text("/images/0")
 
 
-def test_an_address_without_a_page_leads_on(visitor: Visitor) -> None:
+def test_an_unknown_address_links_to_the_pages(visitor: Visitor) -> None:
     visitor.goto("/ui/nothing")
     expect(visitor.page.get_by_text("There is no page at this address.")).to_be_visible()
     visitor.looked_at("no-page")

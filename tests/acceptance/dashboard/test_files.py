@@ -65,7 +65,7 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     visitor.looked_at("imported")
 
 
-def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> None:
+def test_invalid_archives_are_explained(visitor: Visitor, service: str) -> None:
     visitor.goto("/")
     upload = visitor.page.locator("#dataset-drop input[type=file]")
     upload.set_input_files(
@@ -91,7 +91,7 @@ def test_wrong_files_are_refused_in_words(visitor: Visitor, service: str) -> Non
     visitor.looked_at("invalid-listed")
 
 
-def test_several_files_that_are_dropped_are_not_taken_for_one(visitor: Visitor) -> None:
+def test_only_one_dropped_file_is_accepted(visitor: Visitor) -> None:
     visitor.goto("/")
     visitor.page.locator("#dataset-drop").evaluate(
         """drop => {
@@ -105,7 +105,7 @@ def test_several_files_that_are_dropped_are_not_taken_for_one(visitor: Visitor) 
     )
 
 
-def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:
+def test_requests_from_other_sites_are_refused(service: str) -> None:
     """Beside an API without keys it would need nobody's."""
     for path in ("/ui/", "/ui/jobs", "/"):
         rebound = httpx.get(f"{service}{path}", headers={"Host": "evil.example"}, trust_env=False)
@@ -118,7 +118,7 @@ def test_no_page_of_another_site_drives_the_dashboard(service: str) -> None:
     assert joined.status_code == 403
 
 
-def test_an_answer_never_stands_under_another_image(
+def test_a_late_answer_does_not_replace_a_newer_one(
     tab: Page, service: str, model: str, processes: Processes
 ) -> None:
     port = free_port()
@@ -144,15 +144,13 @@ def test_an_answer_never_stands_under_another_image(
         page.close()
 
 
-def test_what_is_not_there(visitor: Visitor) -> None:
+def test_a_missing_data_set_is_not_found(visitor: Visitor) -> None:
     visitor.goto("/ui/datasets/ds_none")
     expect(visitor.heading("Not found")).to_be_visible()
     visitor.looked_at("nothing")
 
 
-def test_a_theme_stays_when_the_page_changes_and_when_it_is_loaded_again(
-    visitor: Visitor, model: str
-) -> None:
+def test_the_theme_survives_redraws_and_reloads(visitor: Visitor, model: str) -> None:
     visitor.goto(f"/ui/try?model={model}")
     theme = visitor.page.get_by_role("button", name=re.compile("Theme"))
     theme.click()

@@ -137,7 +137,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.looked_at("models")
 
 
-def test_alone_it_asks_for_a_key_and_says_when_the_service_is_away(
+def test_the_dashboard_alone_asks_for_a_key_and_reports_an_unreachable_service(
     tab: Page, processes: Processes, tmp_path: Path
 ) -> None:
     api_port, web_port, key = free_port(), free_port(), "a-secret-of-the-test"

@@ -43,7 +43,9 @@ def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
         visitor.looked_at("jobs")
 
 
-def test_of_a_long_job_only_what_is_drawn_is_read(visitor: Visitor, dataset: str, folder: Path) -> None:
+def test_a_long_job_shows_its_start_its_newest_events_and_its_curve(
+    visitor: Visitor, dataset: str, folder: Path
+) -> None:
     page = visitor.page
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
@@ -96,7 +98,7 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     expect(visitor.heading("Estimated time")).to_be_visible()
 
 
-def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, dataset: str) -> None:
+def test_an_invalid_field_is_marked(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}")
     visitor.fill("Network", "no_such_network")
     visitor.button("Start the job").click()
@@ -107,7 +109,7 @@ def test_a_field_that_cannot_be_is_said_where_it_is_asked(visitor: Visitor, data
     visitor.looked_at("wrong-field")
 
 
-def test_a_page_that_was_away_keeps_what_was_typed(visitor: Visitor, dataset: str) -> None:
+def test_a_page_keeps_its_fields_over_a_lost_connection(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
     visitor.page.get_by_text("Fields that override the preset").click()
     visitor.fill("Epochs", "7")
@@ -171,7 +173,7 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     assert downloading.value.path().read_text().startswith("row,path,label,predicted,decision")
 
 
-def test_what_a_model_cannot_do_is_said_beside_the_field(
+def test_a_model_of_other_classes_is_reported_at_the_field(
     visitor: Visitor, model: str, tmp_path: Path
 ) -> None:
     with Client(visitor.url) as client:

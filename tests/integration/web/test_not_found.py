@@ -21,7 +21,7 @@ SCRIPT = {"Accept": "*/*"}
         ("/ui/files/models/mdl_1/download", 502, "The service is not responding"),
     ],
 )
-def test_a_browser_gets_a_page_and_a_script_its_sentence(
+def test_errors_are_pages_for_browsers_and_json_for_scripts(
     dashboard: FastAPI, path: str, status: int, said: str
 ) -> None:
     with TestClient(dashboard, "http://localhost") as browser:
@@ -32,7 +32,7 @@ def test_a_browser_gets_a_page_and_a_script_its_sentence(
         assert (told.status_code, told.headers["content-type"]) == (status, "application/json")
 
 
-def test_an_asset_that_is_not_there_is_no_page(dashboard: FastAPI) -> None:
+def test_a_missing_asset_is_a_json_404(dashboard: FastAPI) -> None:
     with TestClient(dashboard, "http://localhost") as browser:
         missing = browser.get("/ui/static/nothing.js", headers=SCRIPT)
         assert (missing.status_code, missing.headers["content-type"]) == (404, "application/json")

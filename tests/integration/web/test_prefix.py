@@ -23,7 +23,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("root", "header", "prefix"), CASES)
-def test_every_asset_of_a_page_is_there(dashboard: FastAPI, root: str, header: str, prefix: str) -> None:
+def test_links_and_assets_have_the_prefix(dashboard: FastAPI, root: str, header: str, prefix: str) -> None:
     headers = {"X-Forwarded-Prefix": header} if header else {}
     with TestClient(dashboard, "http://localhost", root_path=root, headers=headers) as browser:
         page = browser.get(f"{root}/ui/jobs")
@@ -37,9 +37,7 @@ def test_every_asset_of_a_page_is_there(dashboard: FastAPI, root: str, header: s
 
 
 @pytest.mark.parametrize(("root", "header", "prefix"), CASES)
-def test_who_gave_a_key_comes_back_to_the_page(
-    dashboard: FastAPI, root: str, header: str, prefix: str
-) -> None:
+def test_the_key_form_keeps_the_prefix(dashboard: FastAPI, root: str, header: str, prefix: str) -> None:
     headers = {"X-Forwarded-Prefix": header} if header else {}
     with TestClient(dashboard, "http://localhost", root_path=root, headers=headers) as browser:
         wanted = {"key": "a", "next": f"{prefix}/ui/models"}

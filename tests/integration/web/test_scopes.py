@@ -66,7 +66,7 @@ def api() -> Iterator[StubApi]:
         ("/ui/try?model=mdl_1", "predict", ["When to answer"]),
     ],
 )
-def test_what_a_key_may_not_do_is_not_offered(
+def test_pages_offer_only_what_the_key_may_do(
     dashboard: FastAPI, api: StubApi, path: str, scope: str, offered: list[str]
 ) -> None:
     with TestClient(dashboard, "http://localhost") as browser:

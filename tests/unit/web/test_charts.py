@@ -22,7 +22,7 @@ def test_ticks_are_round_and_within(low: float, high: float, found: list[float])
     assert ticks(low, high) == pytest.approx(found)
 
 
-def test_what_is_counted_has_whole_ticks() -> None:
+def test_counts_have_whole_ticks() -> None:
     assert ticks(1, 3, 6, whole=True) == [1, 2, 3]
 
 
@@ -50,7 +50,7 @@ def test_a_single_point_can_be_seen() -> None:
     assert "h.1" in svg(_chart(Line("loss", [(1, 1.0)])))
 
 
-def test_nothing_measured_is_nothing_drawn() -> None:
+def test_a_chart_without_figures_is_empty() -> None:
     assert svg(_chart(Line("loss", [(1, None)]))) == ""
 
 

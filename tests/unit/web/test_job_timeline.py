@@ -44,7 +44,7 @@ def test_an_epoch_that_is_trained_again_replaces_what_came_after_it() -> None:
     assert [(e.number, e.loss) for e in timeline.epochs] == [(1, 2.0), (2, 1.1)]
 
 
-def test_stages_states_and_words_make_the_log() -> None:
+def test_the_log_has_stages_states_and_messages() -> None:
     timeline = _timeline(
         ("state", {"state": "running", "attempt": 1}),
         ("stage", {"stage": "erm", "status": "started"}),
@@ -94,7 +94,7 @@ def test_events_may_come_in_any_order() -> None:
     assert backwards.progress == told[3].data
 
 
-def test_an_epoch_that_was_left_out_keeps_its_place() -> None:
+def test_missing_epochs_leave_a_gap_in_the_curve() -> None:
     timeline = _timeline(_epoch("erm", 1, 2.0), _epoch("erm", 50, 1.0), _epoch("finetune", 3, 0.5))
     loss, _ = timeline.charts
     assert list(loss.lines[0].points) == [(1, 2.0), (50, 1.0), (53, 0.5)]

@@ -20,7 +20,7 @@ class Source:
             yield number
 
 
-def test_a_hundred_thousand_entries_cost_one_page() -> None:
+def test_the_first_page_reads_one_page_of_a_long_list() -> None:
     async def run() -> None:
         source = Source(100_000)
         pager = Pager(source.entries(), 10)
@@ -56,7 +56,7 @@ def test_a_full_last_page_has_none_behind_it() -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_one_empty_page() -> None:
+def test_an_empty_list_is_one_empty_page() -> None:
     async def run() -> None:
         pager = Pager(Source(0).entries(), 10)
         assert await pager.page() == []

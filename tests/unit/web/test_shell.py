@@ -45,7 +45,7 @@ def test_each_error_says_what_to_do(error: ClientError, title: str, detail: str)
     assert error_text(error) == (title, detail)
 
 
-def test_a_service_that_is_away_is_named() -> None:
+def test_an_unreachable_service_is_named() -> None:
     connection.connect("http://127.0.0.1:9")
     title, detail = error_text(Unreachable("refused"))
     assert title == "The service is not responding"

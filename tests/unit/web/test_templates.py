@@ -53,7 +53,7 @@ def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: st
     assert f'<span class="badge {tone}">{badge}</span>' in page
 
 
-def test_every_word_of_the_api_has_its_tone() -> None:
+def test_every_drift_status_has_a_tone() -> None:
     assert set(get_args(Drift.model_fields["status"].annotation)) <= labels.TONES.keys()
 
 
@@ -67,7 +67,7 @@ def groups(**table: Any) -> str:
     return drawn("reject_groups", table=GroupTable.model_validate(asked | table | {"groups": rows}))
 
 
-def test_a_row_is_judged_only_where_a_risk_was_asked_for() -> None:
+def test_groups_are_judged_only_against_a_requested_risk() -> None:
     plain = groups()
     assert "compared with" not in plain
     assert "Within the risk?" not in plain
@@ -107,7 +107,7 @@ def report_of(d: Dataset) -> str:
 
 
 @pytest.mark.parametrize(("number", "listed"), [(2, True), (60, True), (61, False), (1000, False)])
-def test_of_many_classes_the_totals_are_shown_and_how_many_they_are(number: int, listed: bool) -> None:
+def test_many_classes_are_counted_but_not_listed(number: int, listed: bool) -> None:
     names = [f"class {n}" for n in range(number)]
     by_class = {split: dict.fromkeys(names, 5) for split in ("train", "test")}
     page = report_of(dataset(classes=names, report={"classes": by_class}))
@@ -144,7 +144,7 @@ def test_the_list_says_why_a_data_set_is_invalid(report: dict[str, Any] | None, 
     assert re.findall(r"<small[^>]*>(.*?)</small>", page) == [said]
 
 
-def test_an_import_that_judged_nothing_is_not_shown_as_good_news() -> None:
+def test_an_import_without_findings_is_shown_as_not_judged() -> None:
     seen = {"strength": "none", "sentence": "Nothing was judged: too few images.", "findings": [], "n": 0}
     unjudged = dataset(report={"shortcuts": seen})
     page = report_of(unjudged)
@@ -152,7 +152,7 @@ def test_an_import_that_judged_nothing_is_not_shown_as_good_news() -> None:
     assert '<span class="badge unsure">not judged</span>' in drawn("datasets", datasets=[unjudged])
 
 
-def test_a_model_that_could_not_be_judged_is_not_shown_as_good_news() -> None:
+def test_a_model_that_is_not_testable_is_shown_as_such() -> None:
     answers = [("Does the model rely on a shortcut?", "…")]
     why = "It is no better than a guess."
     unknown = ShortcutReliance(evidence="not_testable", reason=why, rule="…", signs=[])

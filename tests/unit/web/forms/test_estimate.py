@@ -43,13 +43,13 @@ def test_the_work_of_a_masktune_job() -> None:
     }  # fmt: skip
 
 
-def test_without_a_control_there_is_less() -> None:
+def test_a_job_without_control_has_less_work() -> None:
     found = work(replace(PLAN, control=False))
     assert "control" not in found
     assert found["evaluate"] == 800 + 2 * MAPS
 
 
-def test_a_frozen_backbone_sees_each_image_once_and_each_masked_image_once() -> None:
+def test_a_frozen_backbone_processes_each_image_once_plain_and_once_masked() -> None:
     assert work(PHOTOGRAPHS) == {
         "erm": 1100, "mask": 1000, "finetune": 1000, "calibrate": 200, "evaluate": 300 + 2 * MAPS,
     }  # fmt: skip
@@ -97,7 +97,7 @@ def test_of_a_frozen_training_only_the_masks_measure_the_network() -> None:
     assert not estimate(PHOTOGRAPHS, [replace(earlier, rates={"erm": 99_000.0})]).is_measured
 
 
-def test_what_trains_nothing_is_measured_by_any_training_of_its_network() -> None:
+def test_any_training_of_the_network_measures_a_job_without_training() -> None:
     plan = Plan("mask", {"train": 1000}, backbone=LITE0, image_size=224, side=500)
     for frozen in (True, False):
         assert estimate(plan, [MeasuredRates("job_1", LITE0, 224, frozen, RATES, "cpu")]).is_measured
@@ -118,7 +118,7 @@ def test_more_epochs_cost_more_and_larger_images_cost_more() -> None:
     ("side", "network", "size", "epochs"),
     [(8, "small_cnn", 28, 15), (64, "small_cnn", 64, 15), (100, LITE0, 100, 30), (500, LITE0, 224, 30)],
 )
-def test_what_the_service_is_expected_to_choose(side: int, network: str, size: int, epochs: int) -> None:
+def test_expected_defaults_follow_the_image_size(side: int, network: str, size: int, epochs: int) -> None:
     plan = Plan("erm", {"train": 10}, side=side)
     assert (plan.network, plan.size, plan.expected_epochs, plan.is_frozen) == (
         network,
@@ -142,7 +142,7 @@ def test_what_the_service_is_expected_to_choose(side: int, network: str, size: i
         {"backbone": "resnet18", "pretrained": True, "freeze_backbone": True},
     ],
 )
-def test_the_expected_choice_is_the_one_of_the_service(side: int, asked: dict[str, Any]) -> None:
+def test_expected_defaults_are_those_of_the_service(side: int, asked: dict[str, Any]) -> None:
     from models.defaults import default_hyperparameters
 
     chosen = default_hyperparameters(side, 1000, 2, **asked)
@@ -166,7 +166,7 @@ def test_a_report_s_cost_is_read() -> None:
     assert (found.rates, found.device, found.is_frozen) == ({"erm": 50.0}, "cpu", True)
 
 
-def test_what_looks_at_a_model_passes_only_the_images_that_it_looks_at() -> None:
+def test_jobs_without_training_pass_only_their_images() -> None:
     assert work(replace(PLAN, kind="mask")) == {"mask": 1000}
     assert work(replace(PLAN, kind="finetune", finetune_epochs=2)) == {
         "finetune": 2200, "calibrate": 200, "evaluate": 400 + MAPS,
@@ -180,5 +180,5 @@ def test_what_looks_at_a_model_passes_only_the_images_that_it_looks_at() -> None
 @pytest.mark.parametrize(
     ("kind", "expected"), [("mask", ("Training images", 1000)), ("predict", ("Images", 1600))]
 )
-def test_the_images_that_a_job_is_about(kind: str, expected: tuple[str, int]) -> None:
+def test_the_image_count_depends_on_the_kind(kind: str, expected: tuple[str, int]) -> None:
     assert replace(PLAN, kind=kind).image_count == expected

@@ -25,7 +25,7 @@ def _drawn(job: Job, *finished: str) -> list[str]:
     return [state for state, _ in stages(job, timeline)]
 
 
-def test_a_stage_is_done_that_said_so() -> None:
+def test_a_finished_stage_is_done() -> None:
     job = Job.model_validate(
         {
             "id": "job_1",
@@ -38,7 +38,7 @@ def test_a_stage_is_done_that_said_so() -> None:
     assert _drawn(job, "erm") == ["done", "now", ""]
 
 
-def test_a_stage_is_done_that_another_came_after_whatever_was_read_of_it() -> None:
+def test_stages_before_the_current_one_are_done() -> None:
     job = Job.model_validate(
         {
             "id": "job_1",
@@ -51,7 +51,7 @@ def test_a_stage_is_done_that_another_came_after_whatever_was_read_of_it() -> No
     assert _drawn(job) == ["done", "done", "now", "", "", ""]
 
 
-def test_all_are_done_of_a_job_that_succeeded() -> None:
+def test_all_stages_of_a_succeeded_job_are_done() -> None:
     assert (
         _drawn(
             Job.model_validate(

@@ -62,7 +62,7 @@ def _page(by_arm: dict[Arm, ArmMetrics], split: str = "test") -> str:
     return re.sub(r"\s+", " ", page)
 
 
-def test_of_many_classes_the_worst_are_shown() -> None:
+def test_a_long_table_has_the_worst_classes() -> None:
     accuracies = [0.9] * (MOST_GROUPS + 20)
     accuracies[-1], accuracies[-2] = 0.1, 0.2
     found = tables({Arm.ERM: _figures(*[0.9] * len(accuracies)), Arm.MASKTUNE: _figures(*accuracies)})
@@ -88,13 +88,13 @@ def test_every_figure_stands_with_its_interval() -> None:
     assert "2.2 % – 88.8 %" in page
 
 
-def test_where_all_are_alike_none_is_the_lowest() -> None:
+def test_equal_accuracies_have_no_lowest() -> None:
     marked = 'class="number lowest"'
     assert marked not in _page({Arm.ERM: _figures(1.0, 1.0)})
     assert _page({Arm.ERM: _figures(1.0, 0.9)}).count(marked) == 1
 
 
-def test_right_answers_without_an_object_are_no_merit() -> None:
+def test_splits_without_an_object_are_not_judged() -> None:
     page = _page({Arm.ERM: _figures(1.0, 0.9)}, split="only_bg_t")
     assert 'class="number lowest"' not in page
     lower = next(

@@ -27,26 +27,26 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         (200_000, "2 days 7 h"),
     ],
 )
-def test_durations_in_the_units_that_tell(seconds: float, said: str) -> None:
+def test_durations_use_their_two_largest_units(seconds: float, said: str) -> None:
     assert formats.duration(seconds) == said
 
 
 @pytest.mark.parametrize(
     ("before", "said"), [(5, "just now"), (61, "1 minute ago"), (7300, "2 hours ago"), (90_000, "1 day ago")]
 )
-def test_how_long_ago(before: int, said: str) -> None:
+def test_ages_use_their_largest_unit(before: int, said: str) -> None:
     assert labels.ago(NOW - timedelta(seconds=before), NOW) == said
 
 
-def test_what_is_not_known_is_a_dash() -> None:
+def test_a_missing_figure_is_a_dash() -> None:
     assert [formats.percent(None), labels.number(None), formats.duration(None), labels.ago(None)] == ["–"] * 4
 
 
-def test_shares() -> None:
+def test_percentages_have_a_space_that_does_not_break() -> None:
     assert formats.percent(0.9999, 1) == "100.0\u00a0%"
 
 
-def test_arms_stand_before_first_and_strangers_last() -> None:
+def test_unknown_arms_come_last() -> None:
     assert labels.arms_in_order({"new": 1, "masktune": 1, "erm": 1}) == ["erm", "masktune", "new"]
 
 
@@ -77,14 +77,16 @@ def test_every_kind_and_every_stage_has_a_name() -> None:
         ("erm", {"epochs": 3}, ""),
     ],
 )
-def test_what_a_job_was_asked_for(kind: str, params: dict[str, object], said: str) -> None:
+def test_a_job_without_training_is_described_in_a_sentence(
+    kind: str, params: dict[str, object], said: str
+) -> None:
     assert labels.job_description(kind, params).endswith(said)
 
 
 @pytest.mark.parametrize(
     ("count", "said"), [(1, "1 file was"), (0, "0 files were"), (1200, "1,200 files were")]
 )
-def test_one_is_said_as_one(count: int, said: str) -> None:
+def test_a_count_has_the_noun_in_the_right_number(count: int, said: str) -> None:
     assert labels.count_of(count, "file was", "files were") == said
 
 
@@ -96,13 +98,11 @@ def test_one_is_said_as_one(count: int, said: str) -> None:
         ({"strength": "none", "findings": []}, ("unsure", "not judged")),
     ],
 )
-def test_an_import_that_judged_nothing_has_found_no_absence(
-    seen: dict[str, object], said: tuple[str, str]
-) -> None:
+def test_an_import_without_findings_is_not_judged(seen: dict[str, object], said: tuple[str, str]) -> None:
     assert labels.shortcut(seen)[:2] == said
 
 
-def test_the_splits_that_a_data_set_really_has() -> None:
+def test_only_splits_with_images_are_listed() -> None:
     splits = {"only_bg_t": 40, "test": 9, "train": 3, "val": 0, "another": 1}
     dataset = Dataset(
         id="ds_1", name="birds", state="ready", format="csv", splits=splits, created_at=datetime.now(UTC)
@@ -110,13 +110,13 @@ def test_the_splits_that_a_data_set_really_has() -> None:
     assert labels.splits_of(dataset) == ["train", "test", "only_bg_t"]
 
 
-def test_every_split_of_the_service_has_words() -> None:
+def test_every_split_of_the_service_has_a_label() -> None:
     from models.data.splits import ALL_SPLITS
 
     assert set(labels.SPLITS) == set(ALL_SPLITS)
 
 
-def test_a_model_is_told_by_what_it_was_trained_on() -> None:
+def test_a_model_is_labelled_with_its_data_set() -> None:
     created_at = datetime.now(UTC) - timedelta(hours=2)
     model = Model(
         id="mdl_01abcdef",

@@ -39,21 +39,21 @@ def _curve(table: GroupTable) -> RiskCoverage:
     )
 
 
-def test_a_coverage_finds_the_point_that_answers_at_least_as_many() -> None:
+def test_a_coverage_selects_the_point_that_answers_at_least_as_many() -> None:
     assert point_at(POINTS, 0.5) is POINTS[1]
     assert point_at(POINTS, 0.6) is POINTS[1]
     assert point_at(POINTS, 1.0) is POINTS[2]
     assert point_at([], 0.5) is None
 
 
-def test_a_threshold_finds_its_point() -> None:
+def test_a_threshold_selects_its_point() -> None:
     assert point_of(POINTS, 0.9) is POINTS[1]
     assert point_of(POINTS, 0.7) is POINTS[1]
     assert point_of(POINTS, 0.999) is POINTS[0]
     assert point_of(POINTS, None) is None
 
 
-def test_after_looking_only_the_band_is_promised() -> None:
+def test_a_coverage_chosen_after_looking_quotes_the_band() -> None:
     table = _table()
     said = statement(table, POINTS[1], _curve(table))
     assert "at most 12.0\u00a0%" in said
@@ -67,7 +67,7 @@ def test_a_certificate_says_what_it_does_not_hold_for() -> None:
     assert "no promise about a single input, a group or shifted data" in said
 
 
-def test_what_cannot_be_certified_abstains() -> None:
+def test_a_risk_that_is_not_certifiable_abstains_on_every_input() -> None:
     table = _table(policy="max_risk", requested=0.001, status="not_certifiable", threshold=None)
     said = statement(table, None, _curve(table))
     assert "abstains on every input" in said
@@ -75,7 +75,7 @@ def test_what_cannot_be_certified_abstains() -> None:
     assert statement(_table(threshold=None), None, _curve(table)) == "No input would be answered."
 
 
-def test_a_sample_is_refused_below_the_threshold_or_without_a_score() -> None:
+def test_the_model_abstains_below_the_threshold_or_without_a_score() -> None:
     shown = [
         ScoredSample(1, "a", "a", 0.95),
         ScoredSample(2, "a", "b", 0.9),
@@ -86,6 +86,6 @@ def test_a_sample_is_refused_below_the_threshold_or_without_a_score() -> None:
     assert abstentions(shown, None) == [True] * 4
 
 
-def test_the_chart_says_in_words_where_one_stands() -> None:
+def test_the_chart_describes_the_selected_point() -> None:
     drawn = svg(curve_chart(_curve(_table()), POINTS[1]))
     assert "60.0\u00a0% answered, 2.0\u00a0% wrong" in drawn

@@ -60,13 +60,13 @@ def test_an_api_that_answers_without_a_key_is_open(
     assert answers.asked == 1
 
 
-def test_an_api_that_fails_is_as_open_as_it_was(api: tuple[str, type[Answers]]) -> None:
+def test_an_error_does_not_change_whether_the_api_is_open(api: tuple[str, type[Answers]]) -> None:
     url, answers = api
     answers.status = 403
     assert asyncio.run(Connections(url).is_open())
 
 
-def test_an_api_that_is_away_may_be_open() -> None:
+def test_an_unreachable_api_counts_as_open() -> None:
     assert asyncio.run(Connections("http://127.0.0.1:9").is_open())
 
 

@@ -19,7 +19,7 @@ def browser() -> TestClient:
     return TestClient(app, follow_redirects=False)
 
 
-def test_a_key_is_kept_and_forgotten(browser: TestClient) -> None:
+def test_a_key_is_stored_and_deleted(browser: TestClient) -> None:
     kept = browser.post("/key", data={"key": " mt_abc ", "next": "/jobs"})
     assert (kept.status_code, kept.headers["location"]) == (303, "/jobs")
     assert browser.cookies[KEY_COOKIE] == "mt_abc"
@@ -27,7 +27,7 @@ def test_a_key_is_kept_and_forgotten(browser: TestClient) -> None:
     assert KEY_COOKIE not in browser.cookies
 
 
-def test_who_gives_a_key_comes_back_to_the_whole_address(browser: TestClient) -> None:
+def test_a_key_redirects_to_the_requested_address(browser: TestClient) -> None:
     wanted = "/new?kind=evaluate&model=mdl_1"
     kept = browser.post("/key", data={"key": "mt_abc", "next": wanted})
     assert kept.headers["location"] == wanted
@@ -36,14 +36,14 @@ def test_who_gives_a_key_comes_back_to_the_whole_address(browser: TestClient) ->
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "mt_abc…", "mt\x00abc", "mt_\u200babc", "a\r\nb"])
-def test_a_key_that_no_request_can_carry_is_not_kept(browser: TestClient, key: str) -> None:
+def test_a_key_that_cannot_be_sent_is_not_stored(browser: TestClient, key: str) -> None:
     """Every page would fail with it, and none would be left to forget it on."""
     refused = browser.post("/key", data={"key": key, "next": "/jobs"})
     assert (refused.status_code, refused.headers["location"]) == (303, "/jobs?unsendable")
     assert "set-cookie" not in refused.headers
 
 
-def test_a_key_that_was_kept_before_and_cannot_be_sent_counts_as_none() -> None:
+def test_a_stored_key_that_cannot_be_sent_is_ignored() -> None:
     cookie = f'{KEY_COOKIE}="schl\\374ssel"'.encode()
     assert key_of(Request({"type": "http", "headers": [(b"cookie", cookie)]})) is None
 

@@ -86,7 +86,7 @@ def test_splits_that_say_nothing_of_quality_come_last_and_say_so() -> None:
     assert split_note(typed(value), "test") == "None of the models was trained on these images."
 
 
-def test_the_worst_class_stands_only_where_there_is_no_group() -> None:
+def test_the_worst_class_is_listed_only_without_groups() -> None:
     assert "worst_class_accuracy" not in statistics_in_order(typed(report()), "test")
     assert "worst_class_accuracy" in statistics_in_order(typed(report(groups=False)), "test")
 
@@ -123,7 +123,7 @@ def test_a_verdict_names_the_difference_that_decided(name: str, tone: str, title
         ("no_detectable_effect", "No detectable effect"),
     ],
 )
-def test_without_a_control_nothing_is_said_to_have_helped(name: str, title: str) -> None:
+def test_a_gain_without_control_is_not_called_help(name: str, title: str) -> None:
     text = verdict(decided(name, b="erm"))
     assert text.title == title
     assert "No control was trained" in text.sentence
@@ -225,13 +225,13 @@ def _reliance(evidence_name: str, **more: Any) -> ShortcutReliance:
     )
 
 
-def test_a_shortcut_is_told_with_the_first_sign_of_each_kind() -> None:
+def test_a_shortcut_answer_has_the_first_sign_of_each_kind() -> None:
     assert shortcut_answer(_reliance("strong")) == (
         "It relies on a shortcut. It fails on the test split. Its own mask is small."
     )
 
 
-def test_what_was_not_seen_is_not_said_to_be_absent() -> None:
+def test_no_sign_of_a_shortcut_is_no_proof_of_absence() -> None:
     assert shortcut_answer(_reliance("none_seen", count=1)) == (
         "No sign of a shortcut in 1 checks. That is no proof of absence."
     )
@@ -252,7 +252,7 @@ def _trust(*targets: tuple[float, str, str]) -> str:
     return answers(typed(value))[-1].answer
 
 
-def test_the_certificate_that_is_named_is_one_that_may_be_picked_by_looking() -> None:
+def test_the_named_certificate_holds_jointly() -> None:
     alone, both = ("certified", "not_certifiable"), ("certified", "certified")
     text = _trust((0.01, *alone), (0.02, *both), (0.05, *both))
     assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in text
@@ -272,7 +272,7 @@ def test_a_report_from_before_certificates_held_jointly_names_none() -> None:
 # --- the notes -----------------------------------------------------------------------------------
 
 
-def test_the_background_gap_is_told_for_each_model() -> None:
+def test_the_background_gap_is_listed_for_each_model() -> None:
     counts = {"paired": True, "n_same": 9, "correct_same": 9, "n_random": 9, "correct_random": 9}
     gaps: dict[Arm, BackgroundGap] = {
         Arm.ERM: BackgroundGap.model_validate({"gap": 0.3, "low": 0.2, "high": 0.4} | counts),
@@ -284,7 +284,7 @@ def test_the_background_gap_is_told_for_each_model() -> None:
     assert text_notes.background_gap({}) is None
 
 
-def test_saliency_that_moved_is_told_with_its_interval() -> None:
+def test_the_saliency_shift_has_its_interval() -> None:
     section = typed(evidence(report())).saliency
     assert section is not None
     assert section.shift is not None
