@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from core.copies import MARKER, ArtifactMissing, Copies, nobody, told_at_each_part
+from core.copies import MARKER, ArtifactMissing, Copies, do_nothing, part_callback
 from core.leftovers import remove_abandoned
 
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors"]
@@ -40,7 +40,7 @@ class Artifacts:
     `alive` is called, from any thread, for each part of a file that is copied to or from a remote store.
     """
 
-    def __init__(self, url: str, *, cache: Path, alive: Callable[[], object] = nobody) -> None:
+    def __init__(self, url: str, *, cache: Path, alive: Callable[[], object] = do_nothing) -> None:
         # A cached listing would hide what other hosts have written since.
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root = root.rstrip("/")
@@ -97,7 +97,7 @@ class Artifacts:
         self._remove(path)  # including the remains of an interrupted put
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             remote = f"{path}/{file.relative_to(folder).as_posix()}"
-            self.fs.put_file(str(file), remote, callback=told_at_each_part(self._alive))
+            self.fs.put_file(str(file), remote, callback=part_callback(self._alive))
         self.fs.pipe_file(f"{path}/{MARKER}", uuid.uuid4().hex.encode())
 
     def folder(self, key: str) -> Path:
@@ -161,7 +161,7 @@ class Artifacts:
         folder.chmod(0o755)  # mkdtemp creates it for this user only; another process may serve it
         new = _beside(target)
         try:
-            _bring(folder, new)
+            _move_folder(folder, new)
             _sync_tree(new)
             if target.exists():
                 old = _beside(target)
@@ -189,7 +189,7 @@ def _beside(target: Path) -> Path:
     return target.with_name(f".{target.name}.{uuid.uuid4().hex}")
 
 
-def _bring(folder: Path, place: Path) -> None:
+def _move_folder(folder: Path, place: Path) -> None:
     """Move a folder, even across file systems: scratch space and store may be two volumes."""
     try:
         folder.rename(place)

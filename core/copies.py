@@ -33,11 +33,11 @@ class ArtifactMissing(Exception):
     """There is no artifact under this key."""
 
 
-def nobody() -> None:
+def do_nothing() -> None:
     """Do nothing: the default for `alive`."""
 
 
-def told_at_each_part(alive: Callable[[], object]) -> Callback:
+def part_callback(alive: Callable[[], object]) -> Callback:
     """A callback for fsspec that calls `alive` after each copied part of a file."""
     return Callback(hooks={"alive": lambda *_: alive()})
 
@@ -59,7 +59,7 @@ class Copies:
     """
 
     def __init__(
-        self, fs: AbstractFileSystem, root: str, folder: Path, *, alive: Callable[[], object] = nobody
+        self, fs: AbstractFileSystem, root: str, folder: Path, *, alive: Callable[[], object] = do_nothing
     ) -> None:
         self._fs, self._root, self._folder, self._alive = fs, root, folder, alive
         self._guard = Lock()
@@ -190,7 +190,7 @@ class Copies:
                 self._fs.get_file(
                     f"{self._root}/{key}/{name}",
                     str(partial / name),
-                    callback=told_at_each_part(self._alive),
+                    callback=part_callback(self._alive),
                 )
             if self._mark(key) == mark:
                 _move(partial, place)

@@ -1,6 +1,6 @@
 """The log of every process: lines for people or JSON for machines, with the request and job of each record.
 
-`bound` sets fields for a block of code, `setup` for a whole process; both are added to every record, even
+`bind` sets fields for a block of code, `setup` for a whole process; both are added to every record, even
 those of libraries.
 """
 
@@ -25,7 +25,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 @contextmanager
-def bound(**fields: str | None) -> Iterator[None]:
+def bind(**fields: str | None) -> Iterator[None]:
     """Add fields such as `request_id` and `job_id` to every record of this context; None is left out.
 
     Tasks and `asyncio.to_thread` inherit the fields; a thread started inside the block does not.

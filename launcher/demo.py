@@ -92,7 +92,7 @@ class Demo:
     def upload(self) -> Dataset:
         """Make the zip, upload it, and wait for the import."""
         from launcher.demo_data import SHARE, write_zip
-        from masktune.cli.progress import sending
+        from masktune.cli.progress import transfer_bar
 
         _heading(self.console, "2. The data, with a trap in it")
         archive = self.scratch / "digits.zip"
@@ -104,7 +104,7 @@ class Demo:
             f"In the {counts.test} test images it is the other way round: on every 5-9, on no 0-4.",
             "A model that learned the square fails there.",
         )
-        with sending(self.console, "uploading digits.zip") as on_sent:
+        with transfer_bar(self.console, "uploading digits.zip") as on_sent:
             dataset = self.client.datasets.upload(archive, name="digits with a square", on_sent=on_sent)
         dataset = self.client.datasets.wait(dataset.id, timeout=300)
         splits = ", ".join(f"{split} {n}" for split, n in dataset.splits.items())

@@ -49,11 +49,11 @@ class ProcessManager:
         try:
             async with asyncio.TaskGroup() as group:
                 for process in self.processes:
-                    group.create_task(self._keep(process))
+                    group.create_task(self._keep_running(process))
         except* ProcessFailed as failed:
             raise failed.exceptions[0] from None
 
-    async def _keep(self, process: Process) -> None:
+    async def _keep_running(self, process: Process) -> None:
         wait = FIRST_WAIT
         while not self.stop.is_set():
             started = time.monotonic()
@@ -65,7 +65,7 @@ class ProcessManager:
             if time.monotonic() - started > STEADY:
                 wait = FIRST_WAIT
             self.say(f"the {process.name} ended ({_ending(code)}); restarting it in {wait:g} s")
-            await _either(self.stop.wait(), asyncio.sleep(wait))
+            await _first_of(self.stop.wait(), asyncio.sleep(wait))
             wait = min(wait * 2, LONGEST_WAIT)
 
     async def _run_once(self, process: Process) -> int:
@@ -79,7 +79,7 @@ class ProcessManager:
             start_new_session=True,
         )
         try:
-            await _either(self.stop.wait(), child.wait())
+            await _first_of(self.stop.wait(), child.wait())
         finally:
             await _end(child, process.grace)
         assert child.returncode is not None
@@ -97,7 +97,7 @@ async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
         await process.wait()
 
 
-async def _either(*awaited: Coroutine[object, object, object]) -> None:
+async def _first_of(*awaited: Coroutine[object, object, object]) -> None:
     """Wait until one of them is done; cancel the others."""
     tasks = [asyncio.ensure_future(one) for one in awaited]
     try:

@@ -61,8 +61,8 @@ def serve(
     _tie(tied)
     startup.migrate(settings)
     doctor.warn_without_card(settings)
-    with _listening(settings) as listener:
-        asyncio.run(_keep(settings, _service(settings, listener), listener))
+    with _listener(settings) as listener:
+        asyncio.run(_run_until_signal(settings, _service(settings, listener), listener))
 
 
 def api(
@@ -142,7 +142,7 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
 def _api_together(settings: Settings) -> None:
     """Run several API processes, each with its own socket at the same address."""
-    with _sharing(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
+    with _shared_listeners(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
         environment = {
             **_environment(settings),
             "MASKTUNE_MODELS_IN_MEMORY_BYTES": str(settings.models_in_memory_bytes // len(listeners)),
@@ -152,7 +152,7 @@ def _api_together(settings: Settings) -> None:
             _api_process(settings, f"API process {number}", listener, environment)
             for number, listener in enumerate(listeners, 1)
         ]
-        asyncio.run(_keep(settings, processes, listeners[0]))
+        asyncio.run(_run_until_signal(settings, processes, listeners[0]))
 
 
 def _service(settings: Settings, listener: socket.socket) -> Sequence[Process]:
@@ -192,7 +192,9 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-async def _keep(settings: Settings, processes: Sequence[Process], listener: socket.socket) -> None:
+async def _run_until_signal(
+    settings: Settings, processes: Sequence[Process], listener: socket.socket
+) -> None:
     """Run the processes until a signal stops them, and print a message when they are ready."""
     from launcher.process_manager import ProcessFailed, ProcessManager
 
@@ -259,13 +261,13 @@ async def _answers(host: str, port: int) -> bool:
 
 
 @contextmanager
-def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
+def _shared_listeners(settings: Settings) -> Iterator[list[socket.socket]]:
     """One listening socket per process; the kernel distributes new connections among them.
 
     They are bound here so that they outlive a crashed process: its connections wait for the restart.
     """
     # Fails if another service has the address, which SO_REUSEPORT alone would not.
-    with _listening(settings) as first:
+    with _listener(settings) as first:
         host, port = first.getsockname()[:2]
         family = first.family
     with ExitStack() as opened:
@@ -278,7 +280,7 @@ def _sharing(settings: Settings) -> Iterator[list[socket.socket]]:
 
 
 @contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
+def _listener(settings: Settings) -> Iterator[socket.socket]:
     """A socket bound before the API starts: port 0 is resolved at once, and API restarts drop no client."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:

@@ -63,7 +63,7 @@ def work(runtime: Runtime, slot: int = 0) -> None:
         row = _claim(runtime)
         if row is None:
             return
-        with logs.bound(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
+        with logs.bind(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
             logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
             lease = Lease(row.id, row.token)
             Supervisor(runtime, lease, slot=slot, claimed_at=claimed_at, trace=attempt).run()

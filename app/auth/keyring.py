@@ -20,8 +20,8 @@ from core.queries import keys
 from core.session import Database
 from masktune.contract.vocabulary import Scope
 
-EVERYTHING = frozenset(Scope)
-KEPT_SECONDS = 5.0
+ALL_SCOPES = frozenset(Scope)
+CACHE_SECONDS = 5.0
 """How long the keys read from the database are cached. A revoked key stops working at once on the replica
 that revoked it, and within this time on the others."""
 REST_SECONDS = 1.0
@@ -48,7 +48,7 @@ class Caller:
             raise Forbidden(f"this needs a key with the scope {scope.value}; yours has only {held}")
 
 
-ANYONE = Caller("anyone", EVERYTHING)
+ANYONE = Caller("anyone", ALL_SCOPES)
 """The caller of a service without keys, which listens on loopback only."""
 
 ReadKeys = Callable[[], Sequence[tuple[bytes, Caller]]]
@@ -66,7 +66,7 @@ def digest_of(secret: str) -> bytes:
 
 
 class Keyring:
-    """The operator's keys, and those in the database as of at most `KEPT_SECONDS` ago."""
+    """The operator's keys, and those in the database as of at most `CACHE_SECONDS` ago."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Keyring:
         digest = digest_of(secret or "")
         caller = _match(self._operator, digest)
         if caller is None and secret:
-            caller = _match(await self._believed(), digest)
+            caller = _match(await self._created_keys(), digest)
         if caller is None:
             raise Unauthenticated(
                 "send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
@@ -110,12 +110,12 @@ class Keyring:
             )
         return caller
 
-    async def _believed(self) -> Sequence[tuple[bytes, Caller]]:
+    async def _created_keys(self) -> Sequence[tuple[bytes, Caller]]:
         """Return the created keys. One request reads them for all that are waiting, or fails for all."""
         requested_at = self._clock()
-        if requested_at - self._read_at >= KEPT_SECONDS:
+        if requested_at - self._read_at >= CACHE_SECONDS:
             async with self._reading:
-                if self._clock() - self._read_at >= KEPT_SECONDS:
+                if self._clock() - self._read_at >= CACHE_SECONDS:
                     if requested_at < self._rests_until:
                         raise self._failure.with_traceback(None)  # else it would grow with each raise
                     await self._read_anew()

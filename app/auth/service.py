@@ -71,7 +71,7 @@ def own(keyring: Keyring, caller: Caller) -> OwnKey:
 
 
 def revoke(session: Session, keyring: Keyring, key_id: str) -> None:
-    """Revoke a key: on this replica with the commit, everywhere within `KEPT_SECONDS`."""
+    """Revoke a key: on this replica with the commit, everywhere within `CACHE_SECONDS`."""
     keys.revoke(session, key_id)
     after_commit(session, keyring.forget)
 

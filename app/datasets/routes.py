@@ -76,7 +76,7 @@ async def create_dataset(
         source = parse_json(SourceRequest, await request.body())
         return await run_in_threadpool(datasets.create_from_source, creation, source, settings.sources)
     if kind == MULTIPART:
-        async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
+        async with uploads.receive_upload(request, settings.scratch, metrics=metrics) as upload:
             return await run_in_threadpool(datasets.create_from_upload, creation, upload, artifacts)
     raise UnsupportedMedia(
         "send multipart/form-data with the archive as `file`, or application/json with `source`"

@@ -59,7 +59,7 @@ class Spool:
 
 
 @asynccontextmanager
-async def received(request: Request, scratch: Path, *, metrics: Metrics) -> AsyncIterator[Upload]:
+async def receive_upload(request: Request, scratch: Path, *, metrics: Metrics) -> AsyncIterator[Upload]:
     """Receive the single file of a multipart body and its fields, in any order.
 
     The scratch copy is removed at the end of the block, even if the client disconnects.

@@ -28,7 +28,7 @@ class Plan:
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
     request = requested_policy(query)
-    find = calibrations.needed if request.policy in ("coverage", "max_risk") else calibrations.of
+    find = calibrations.get if request.policy in ("coverage", "max_risk") else calibrations.find
     model = models.find(session, inference, query.model)
     try:
         calibration = find(model, artifacts)

@@ -32,7 +32,7 @@ def _name(
         str, Path(pattern=ALIAS_PATTERN, description="Lowercase letters, digits, `.`, `_` and `-`.")
     ],
 ) -> str:
-    return aliases.named(name)
+    return aliases.check_name(name)
 
 
 AliasName = Annotated[str, Depends(_name)]

@@ -37,7 +37,7 @@ def show(session: Session, name: str) -> AliasWithHistory:
     return _with_history(session, row)
 
 
-def named(name: str) -> str:
+def check_name(name: str) -> str:
     """Return the name, or raise `InvalidInput` if it could be taken for an id."""
     if name.startswith(("ds_", "job_", "mdl_", "cal_")):
         raise InvalidInput.field("{name}", "like-an-id", f"{name!r} looks like an id; choose another name")

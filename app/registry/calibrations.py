@@ -18,7 +18,7 @@ FILE = "tables.json"
 DEFAULT_SCORE: ScoreName = "max_softmax"
 
 
-def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
+def find(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
     """Return the model's calibration, or None if it was never calibrated."""
     if model.calibration is None:
         return None
@@ -27,9 +27,9 @@ def of(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
     )
 
 
-def needed(model: ModelRow, artifacts: Artifacts) -> Calibration:
-    """Like `of`, but raise `Conflict`, which says how to get one, if there is none."""
-    calibration = of(model, artifacts)
+def get(model: ModelRow, artifacts: Artifacts) -> Calibration:
+    """Like `find`, but raise `Conflict`, which says how to get one, if there is none."""
+    calibration = find(model, artifacts)
     if calibration is None:
         raise Conflict(
             f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set"

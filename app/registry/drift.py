@@ -28,7 +28,7 @@ _STATEMENTS: dict[DriftStatus, str] = {
 
 def drift(row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Database, *, days: int) -> Drift:
     """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
-    calibration = calibrations.needed(row, artifacts)
+    calibration = calibrations.get(row, artifacts)
     name = calibrations.score_name(None, row)
     usage.flush(database)  # counts of this replica; the others may be seconds behind
     with database.read() as session:

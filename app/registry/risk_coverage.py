@@ -38,7 +38,7 @@ STATEMENT = (
 def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
     """Compute the curve. Raises `Conflict` without a calibration, `InvalidInput` if it lacks the score."""
     _check(query)
-    calibration = calibrations.needed(row, artifacts)
+    calibration = calibrations.get(row, artifacts)
     reference = calibration_ref(row)
     assert reference is not None
     name = calibrations.score_name(query.score, row)

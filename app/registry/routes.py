@@ -104,7 +104,7 @@ async def import_model(
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART:
         raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
-    async with uploads.received(request, settings.scratch, metrics=metrics) as upload:
+    async with uploads.receive_upload(request, settings.scratch, metrics=metrics) as upload:
         return await run_in_threadpool(model_import.create, once, upload, artifacts, root_path)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
 from core.queries.rows import newest_first
-from core.queries.states import enter, renamed
+from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
 from core.tables import JobRow
 from masktune.contract.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState
@@ -134,7 +134,7 @@ def resume(session: Session, job_id: str) -> JobRow:
             f"job {job_id} is {row.state.value}; only a failed or cancelled job can be resumed"
         )
     row.state, row.error, row.ended_at = JobState.QUEUED, None, None
-    row.inputs = renamed(row)
+    row.inputs = inputs_with_new_ids(row)
     row.attempt, row.crashes, row.losses = 0, 0, 0
     row.not_before = db_now()
     row.thinned_at = None  # it will have new events

@@ -24,11 +24,11 @@ def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
     row.times = row.times | {state.value: now}
     session.flush()
     if state in RESUMABLE:
-        trash.put(session, unrecorded(row), after=_UNRECORDED_SECONDS)
+        trash.put(session, unrecorded_keys(row), after=_UNRECORDED_SECONDS)
     events.add(session, job_id, EventType.STATE, {"state": state, "attempt": row.attempt} | data)
 
 
-def unrecorded(row: JobRow) -> list[str]:
+def unrecorded_keys(row: JobRow) -> list[str]:
     """Keys that the job was going to write but no row names; a killed attempt may have left files there."""
     planned, resumed = row.inputs.get("model_ids") or {}, row.inputs.get("resumed", 0)
     keys = [f"models/{model_id}" for arm, model_id in planned.items() if arm not in row.models]
@@ -38,7 +38,7 @@ def unrecorded(row: JobRow) -> list[str]:
     return keys
 
 
-def renamed(row: JobRow) -> dict[str, Any]:
+def inputs_with_new_ids(row: JobRow) -> dict[str, Any]:
     """The inputs of a resumed job, with new ids for everything that is `unrecorded`.
 
     The old keys are in the trash and must not be reused: their artifacts may be being deleted.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from masktune.client.calls import Changes
 
 
-def assigned(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> dict[str, Any]:
+def parse_assignments(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> dict[str, Any]:
     """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`. The value of a text field, and one that is not valid
     JSON, is kept as text."""
     fields: dict[str, Any] = {}

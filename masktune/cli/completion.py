@@ -38,11 +38,11 @@ def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str
     return sorted(names.items(), key=lambda one: known.get(one[0], len(known)))
 
 
-def words(*offered: str) -> Callable[[str], list[str]]:
+def words(*offers_of: str) -> Callable[[str], list[str]]:
     """Complete from a fixed list of words, without asking the service."""
 
     def complete(incomplete: str) -> list[str]:
-        return [word for word in offered if word.startswith(incomplete)]
+        return [word for word in offers_of if word.startswith(incomplete)]
 
     return complete
 
@@ -75,7 +75,7 @@ def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Aliases first, then ids of models."""
 
     def named(client: Client) -> Iterable[Offer]:
-        yield from aliased(client)
+        yield from alias_offers(client)
         yield from ((m.id, f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
 
     return _from_service(ctx, incomplete, named)
@@ -83,7 +83,7 @@ def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
 
 def aliases(ctx: typer.Context, incomplete: str) -> list[Offer]:
     """Aliases, described by the models they point at."""
-    return _from_service(ctx, incomplete, aliased)
+    return _from_service(ctx, incomplete, alias_offers)
 
 
 def presets(ctx: typer.Context, incomplete: str) -> list[Offer]:
@@ -100,12 +100,12 @@ def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
     )
 
 
-def aliased(client: Client) -> Iterable[Offer]:
+def alias_offers(client: Client) -> Iterable[Offer]:
     return ((a.name, a.model) for a in client.models.aliases())
 
 
 def _from_service(
-    ctx: typer.Context, incomplete: str, offered: Callable[[Client], Iterable[Offer]]
+    ctx: typer.Context, incomplete: str, offers_of: Callable[[Client], Iterable[Offer]]
 ) -> list[Offer]:
     """Completions from the service, or none if the request fails: pressing Tab never shows an error."""
     from rich.markup import escape
@@ -115,7 +115,7 @@ def _from_service(
     url, key, ca_file = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key"), ctx.params.get("ca_file")
     try:
         with Client(url, key=key, ca_file=ca_file, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
-            offers = islice(offered(client), MOST)
+            offers = islice(offers_of(client), MOST)
             # Typer interprets rich markup in descriptions, and names may look like markup.
             return [(word, escape(beside)) for word, beside in offers if word.startswith(incomplete)]
     except ClientError:

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masktune.cli import completion
-from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
+from masktune.cli.assignments import (
+    Metadata,
+    NewMetadata,
+    NewName,
+    changes_of,
+    metadata_of,
+    parse_assignments,
+)
 from masktune.cli.output import USAGE, age, fail, new_table, table_of
-from masktune.cli.progress import follow, sending, watching
-from masktune.cli.session import Session, connected
+from masktune.cli.progress import follow, transfer_bar, watch_hint
+from masktune.cli.session import Session, with_session
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +43,7 @@ Id = Annotated[
 
 
 @app.command()
-@connected
+@with_session
 def add(
     session: Session,
     what: Annotated[
@@ -67,7 +74,7 @@ def add(
     wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
 ) -> None:
     """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or import one from a source."""
-    options, notes, datasets = assigned(option), metadata_of(metadata), session.client.datasets
+    options, notes, datasets = parse_assignments(option), metadata_of(metadata), session.client.datasets
     if _is_source(what):
         dataset = datasets.from_source(
             what, name=name, format=format, options=options, seed=seed, metadata=notes
@@ -76,7 +83,7 @@ def add(
         path = Path(what)
         if not path.exists():
             fail(f"{what} does not exist", USAGE)
-        with sending(session.console, f"uploading {path.name}") as on_sent:
+        with transfer_bar(session.console, f"uploading {path.name}") as on_sent:
             dataset = datasets.upload(
                 path,
                 name=name,
@@ -88,7 +95,7 @@ def add(
             )
     session.say(f"data set {dataset.id} is being imported")
     if wait:
-        with watching(dataset.job) if dataset.job else nullcontext():
+        with watch_hint(dataset.job) if dataset.job else nullcontext():
             if dataset.job and not session.json:
                 follow(session.console, session.client.jobs.watch(dataset.job))
             dataset = datasets.wait(dataset.id)
@@ -99,7 +106,7 @@ app.command("upload", help="The same as `add`.")(add)
 
 
 @app.command("list")
-@connected
+@with_session
 def list_(
     session: Session, most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20
 ) -> None:
@@ -120,7 +127,7 @@ def list_(
 
 
 @app.command()
-@connected
+@with_session
 def show(session: Session, dataset_id: Id) -> None:
     """Show one data set: splits, groups, and what its import rejected."""
     dataset = session.client.datasets.get(dataset_id)
@@ -128,7 +135,7 @@ def show(session: Session, dataset_id: Id) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def edit(session: Session, dataset_id: Id, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a data set."""
     dataset = session.client.datasets.update(dataset_id, **changes_of(name, metadata))
@@ -136,7 +143,7 @@ def edit(session: Session, dataset_id: Id, name: NewName = None, metadata: NewMe
 
 
 @app.command()
-@connected
+@with_session
 def report(session: Session, dataset_id: Id) -> None:
     """List every file that the import rejected or ignored, and every duplicate image."""
     import_report = session.client.datasets.report(dataset_id)
@@ -144,7 +151,7 @@ def report(session: Session, dataset_id: Id) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def samples(
     session: Session,
     dataset_id: Id,
@@ -171,7 +178,7 @@ def samples(
 
 
 @app.command()
-@connected
+@with_session
 def delete(session: Session, dataset_id: Id) -> None:
     """Delete a data set and its images. Refused while a job uses it."""
     session.client.datasets.delete(dataset_id)

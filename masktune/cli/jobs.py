@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from masktune.cli import completion
-from masktune.cli.assignments import Metadata, NewMetadata, NewName, assigned, changes_of, metadata_of
+from masktune.cli.assignments import (
+    Metadata,
+    NewMetadata,
+    NewName,
+    changes_of,
+    metadata_of,
+    parse_assignments,
+)
 from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure, table_of
-from masktune.cli.progress import describe, follow, last, watching
-from masktune.cli.session import Session, connected, plain
+from masktune.cli.progress import describe, follow, last, watch_hint
+from masktune.cli.session import Session, plain, with_session
 from masktune.contract.hyperparameters import hyperparameters_of
 from masktune.contract.parameters import dotted
 
@@ -32,7 +39,7 @@ Id = Annotated[
 
 
 @app.command()
-@connected
+@with_session
 def start(
     session: Session,
     kind: Annotated[
@@ -77,19 +84,21 @@ def start(
     named: dict[str, Any] = {"dataset": dataset, "model": model, "preset": preset}
     named |= {"name": name, "metadata": metadata_of(metadata) or None, "priority": priority}
     text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
-    fields = assigned(set, text_fields) | {name: field for name, field in named.items() if field is not None}
+    fields = parse_assignments(set, text_fields) | {
+        name: field for name, field in named.items() if field is not None
+    }
     job = session.client.jobs.start(kind, **fields)
     if not watch:
         session.show(job, lambda: table(job))
         return
     session.say(f"job {job.id} is queued")
-    job = _followed(session, job.id)
+    job = _follow_to_end(session, job.id)
     session.show(job, lambda: table(job))
     _judge(session, job)
 
 
 @app.command()
-@connected
+@with_session
 def presets(session: Session) -> None:
     """List the presets."""
     session.show_all(
@@ -100,7 +109,7 @@ def presets(session: Session) -> None:
 
 
 @app.command("list")
-@connected
+@with_session
 def list_(
     session: Session,
     kind: Annotated[
@@ -129,7 +138,7 @@ def list_(
 
 
 @app.command()
-@connected
+@with_session
 def show(session: Session, job_id: Id) -> None:
     """Show one job."""
     job = session.client.jobs.get(job_id)
@@ -137,7 +146,7 @@ def show(session: Session, job_id: Id) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def edit(session: Session, job_id: Id, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a job."""
     job = session.client.jobs.update(job_id, **changes_of(name, metadata))
@@ -145,22 +154,22 @@ def edit(session: Session, job_id: Id, name: NewName = None, metadata: NewMetada
 
 
 @app.command()
-@connected
+@with_session
 def watch(session: Session, job_id: Id) -> None:
     """Follow a job to its end; with --json, one line per event. Exit code 4 unless it succeeds."""
     if session.json:
-        with watching(job_id):
+        with watch_hint(job_id):
             for event in session.client.jobs.events(job_id):
                 print(json.dumps(plain(event)), flush=True)
         job = session.client.jobs.get(job_id)
     else:
-        job = _followed(session, job_id)
+        job = _follow_to_end(session, job_id)
         session.console.print(table(job))
     _judge(session, job)
 
 
 @app.command()
-@connected
+@with_session
 def cancel(session: Session, job_id: Id) -> None:
     """Cancel a job. What it has trained so far is kept, and `resume` continues from there."""
     job = session.client.jobs.cancel(job_id)
@@ -168,7 +177,7 @@ def cancel(session: Session, job_id: Id) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def resume(session: Session, job_id: Id) -> None:
     """Resume a failed or cancelled job from its last checkpoint."""
     job = session.client.jobs.resume(job_id)
@@ -176,7 +185,7 @@ def resume(session: Session, job_id: Id) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def report(
     session: Session,
     job_id: Id,
@@ -202,7 +211,7 @@ def report(
 
 
 @app.command()
-@connected
+@with_session
 def predictions(
     session: Session,
     job_id: Id,
@@ -253,10 +262,10 @@ def _accuracies(splits: dict[str, SplitMetrics]) -> str:
     return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in ordered)
 
 
-def _followed(session: Session, job_id: str) -> Job:
+def _follow_to_end(session: Session, job_id: str) -> Job:
     """Wait for the job to end and return it; shows progress unless the output is JSON."""
     changes = session.client.jobs.watch(job_id)
-    with watching(job_id):
+    with watch_hint(job_id):
         return last(changes) if session.json else follow(session.console, changes)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.output import REFUSED, age, fail
-from masktune.cli.session import Session, connected
+from masktune.cli.session import Session, with_session
 from masktune.contract.vocabulary import Scope
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 @app.command()
-@connected
+@with_session
 def create(
     session: Session,
     name: Annotated[str, typer.Argument(help="Who or what will use the key.", show_default=False)],
@@ -61,7 +61,7 @@ def first(
 
 
 @app.command("list")
-@connected
+@with_session
 def list_(session: Session) -> None:
     """List keys, newest first."""
     session.show_all(
@@ -72,7 +72,7 @@ def list_(session: Session) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def revoke(
     session: Session,
     id: Annotated[
@@ -88,7 +88,7 @@ def revoke(
 
 
 @app.command()
-@connected
+@with_session
 def whoami(session: Session) -> None:
     """Show what your own key may do. Needs no particular scope."""
     own = session.client.keys.whoami()

@@ -10,8 +10,8 @@ import typer
 from masktune.cli import completion, evaluation
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
 from masktune.cli.output import age, figure, new_table, table_of
-from masktune.cli.progress import sending
-from masktune.cli.session import Session, connected
+from masktune.cli.progress import transfer_bar
+from masktune.cli.session import Session, with_session
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,7 @@ Name = Annotated[
 
 
 @app.command("list")
-@connected
+@with_session
 def list_(
     session: Session,
     dataset: Annotated[
@@ -69,7 +69,7 @@ def list_(
 
 
 @app.command()
-@connected
+@with_session
 def backbones(
     session: Session,
     name: Annotated[
@@ -95,7 +95,7 @@ def backbones(
 
 
 @app.command()
-@connected
+@with_session
 def show(session: Session, model: Name) -> None:
     """Show one model."""
     network = session.client.models.get(model)
@@ -103,7 +103,7 @@ def show(session: Session, model: Name) -> None:
 
 
 @app.command()
-@connected
+@with_session
 def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a model."""
     edited = session.client.models.update(model, **changes_of(name, metadata))
@@ -111,7 +111,7 @@ def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetad
 
 
 @app.command()
-@connected
+@with_session
 def add(
     session: Session,
     file: Annotated[
@@ -134,7 +134,7 @@ def add(
     metadata: Metadata = None,
 ) -> None:
     """Import a model of your own. Its weights keep the names that its library gives them."""
-    with sending(session.console, f"uploading {file.name}") as on_sent:
+    with transfer_bar(session.console, f"uploading {file.name}") as on_sent:
         network = session.client.models.import_(
             file,
             backbone=backbone,
@@ -149,7 +149,7 @@ def add(
 
 
 @app.command()
-@connected
+@with_session
 def alias(
     session: Session,
     name: Annotated[
@@ -175,7 +175,7 @@ def alias(
 
 
 @app.command()
-@connected
+@with_session
 def unalias(
     session: Session,
     name: Annotated[
@@ -188,7 +188,7 @@ def unalias(
 
 
 @app.command()
-@connected
+@with_session
 def rollback(
     session: Session,
     name: Annotated[
@@ -202,7 +202,7 @@ def rollback(
 
 
 @app.command()
-@connected
+@with_session
 def download(
     session: Session,
     model: Name,
@@ -215,13 +215,13 @@ def download(
 ) -> None:
     """Write a model's weights to a file."""
     target = output or Path(f"{model}.{format}")
-    with sending(session.console, f"downloading {target.name}") as on_received:
+    with transfer_bar(session.console, f"downloading {target.name}") as on_received:
         session.client.models.download(model, target, format=format, on_received=on_received)
     session.show({"path": str(target)}, lambda: f"the weights are in {target}")
 
 
 @app.command("risk-coverage")
-@connected
+@with_session
 def risk_coverage(
     session: Session,
     model: Name,
@@ -263,7 +263,7 @@ def risk_coverage(
 
 
 @app.command()
-@connected
+@with_session
 def drift(
     session: Session,
     model: Name,
@@ -275,7 +275,7 @@ def drift(
 
 
 @app.command()
-@connected
+@with_session
 def delete(session: Session, model: Name) -> None:
     """Delete a model. Refused while something refers to it."""
     session.client.models.delete(model)

@@ -11,7 +11,7 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
-from masktune.cli.session import Session, connected
+from masktune.cli.session import Session, with_session
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -23,7 +23,7 @@ _MOST = 64
 _POLICY = "When to abstain (at most one)"
 
 
-@connected
+@with_session
 def predict(
     session: Session,
     images: Annotated[

@@ -22,7 +22,7 @@ EVERY = 5.0
 
 
 @contextmanager
-def sending(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
+def transfer_bar(console: Console, label: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar for an upload or download. Yields a callable for (bytes done, total bytes)."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -39,7 +39,7 @@ def follow(console: Console, changes: Iterable[Job]) -> Job:
 
 
 @contextmanager
-def watching(job: str) -> Iterator[None]:
+def watch_hint(job: str) -> Iterator[None]:
     """Let Ctrl-C stop only the watching, and say so: users could think that it had stopped the job."""
     try:
         yield

@@ -69,7 +69,7 @@ def plain(answer: BaseModel | dict[str, Any]) -> object:
     return answer if isinstance(answer, dict) else answer.model_dump(mode="json")
 
 
-def connected(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
+def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P, None]:
     """Give the command a `Session` and the options --url, --key, --ca-file and --json.
 
     Prints its errors in one line.

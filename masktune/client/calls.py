@@ -153,24 +153,24 @@ def until(ended: Callable[[S], bool], request: Request, shape: type[S], *, timeo
             failed = 0
         except ClientError as error:
             failed += 1
-            if latest is None or failed >= PATIENCE or not passing(error):
+            if latest is None or failed >= PATIENCE or not is_transient(error):
                 raise
         now: float = yield Now()
         if ended(latest) or (timeout is not None and now - started >= timeout):
             return latest
-        wait = growing(retry, failed) if failed else pause
+        wait = backoff_seconds(retry, failed) if failed else pause
         yield Sleep(wait if timeout is None else min(wait, max(timeout - (now - started), 0.01)))
         pause = min(pause * 1.3, 2.0)
 
 
-def passing(error: ClientError) -> bool:
+def is_transient(error: ClientError) -> bool:
     """Whether the error is transient: the same request may succeed in a moment."""
     if isinstance(error, ProblemError):
         return error.status in _NOT_DONE or error.status == 429 or error.code == ErrorCode.REQUEST_IN_FLIGHT
     return isinstance(error, Unreachable)
 
 
-def growing(retry: Retry, failed: int) -> float:
+def backoff_seconds(retry: Retry, failed: int) -> float:
     """Seconds to wait after `failed` consecutive failures."""
     return min(retry.longest, retry.first * 2.0**failed)
 
@@ -200,7 +200,7 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
             if response.status_code < 400:
                 raise _redirected(request, response)
             problem = ProblemError.of(response)
-            if last or not request.repeatable or not passing(problem):
+            if last or not request.repeatable or not is_transient(problem):
                 raise problem
             retry_after = _retry_after(retry, response)
             wait = _backoff(retry, attempt) if retry_after is None else retry_after

@@ -23,7 +23,7 @@ from masktune.client.calls import (
 from masktune.client.errors import DatasetInvalid, WaitedTooLong
 from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
-from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, spelt
+from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, as_utf8
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME
 from masktune.contract.datasets import Dataset, FullReport, Sample
@@ -48,10 +48,10 @@ def upload_dataset(
     """
     path = Path(path)
     folder = path.is_dir()
-    called = spelt(path.resolve().name)
+    called = as_utf8(path.resolve().name)
     part = FilePart(
         field="file",
-        filename=f"{called}.zip" if folder else spelt(path.name),
+        filename=f"{called}.zip" if folder else as_utf8(path.name),
         open=partial(ZippedFolder if folder else CountedFile, path, on_sent),
     )
     form = {"name": name or called.partition(".")[0][:MOST_NAME], "format": format, "seed": str(seed)}

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import httpx
 
-from masktune.client.calls import PATIENCE, call, get, growing, open_body, passing, segment
+from masktune.client.calls import PATIENCE, backoff_seconds, call, get, is_transient, open_body, segment
 from masktune.client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.client.sse import Parser, ServerEvent
 from masktune.client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
@@ -49,7 +49,7 @@ def follow_batches(
         except httpx.TransportError as error:
             broken = error
         except ClientError as error:
-            if last == 0 or not passing(error):  # never reached; only a restarting service is waited for
+            if last == 0 or not is_transient(error):  # never reached; only a restarting service is waited for
                 raise
             broken = error
         if over:
@@ -57,7 +57,7 @@ def follow_batches(
         silent = 0 if last > before else silent + 1
         if silent >= PATIENCE:
             raise Unreachable(f"the event stream of job {job_id} broke {silent} times in a row") from broken
-        yield Sleep(growing(retry, silent))
+        yield Sleep(backoff_seconds(retry, silent))
 
 
 def _tell_each(events: list[Event]) -> EmittingFlow[Event]:

@@ -13,7 +13,7 @@ from masktune.client.calls import Changes, call, create, fetch, get, idempotent,
 from masktune.client.downloads import download
 from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
-from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, spelt
+from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, as_utf8
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
 from masktune.contract.reject_option import Drift, RiskCoverage
@@ -80,7 +80,7 @@ def import_model(
         method="POST",
         path="/models",
         form=form,
-        files=(FilePart("file", spelt(path.name), partial(CountedFile, path, on_sent)),),
+        files=(FilePart("file", as_utf8(path.name), partial(CountedFile, path, on_sent)),),
         headers=idempotent(idempotency_key),
         repeatable=True,
         answer_seconds=STORED_SECONDS,

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from masktune.client.calls import call, fetch, get
 from masktune.client.resource import D, Operation, Resource
-from masktune.client.uploads import CountedFile, spelt
+from masktune.client.uploads import CountedFile, as_utf8
 from masktune.client.wire import FilePart, Flow, Request
 from masktune.contract.predictions import Answer, SaliencyAnswer
 
@@ -121,4 +121,4 @@ def _part(number: int, image: Image) -> FilePart:
     if isinstance(image, bytes):
         return FilePart("file", f"image-{number}", partial(io.BytesIO, image))
     path = Path(image)
-    return FilePart("file", spelt(path.name), partial(CountedFile, path, None))
+    return FilePart("file", as_utf8(path.name), partial(CountedFile, path, None))

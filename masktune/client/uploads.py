@@ -28,7 +28,7 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in _visible_files(path))
 
 
-def spelt(name: str) -> str:
+def as_utf8(name: str) -> str:
     """A file's name as text that can be encoded as UTF-8.
 
     Names from old archives and shares may not be valid UTF-8. They are decoded as Latin-1, which accepts any
@@ -99,7 +99,7 @@ class ZippedFolder:
         sink, sent = _Sink(), 0
         with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
             for path in self._files:
-                entry = zipfile.ZipInfo(spelt(path.relative_to(self._folder).as_posix()), _EPOCH)
+                entry = zipfile.ZipInfo(as_utf8(path.relative_to(self._folder).as_posix()), _EPOCH)
                 with archive.open(entry, "w", force_zip64=True) as target, path.open("rb") as source:
                     while chunk := source.read(_CHUNK):
                         target.write(chunk)

@@ -13,7 +13,7 @@ import fsspec
 import numpy as np
 
 from core.artifacts import ArtifactMissing
-from core.copies import told_at_each_part
+from core.copies import part_callback
 from core.errors import JobError
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
@@ -191,6 +191,6 @@ def _fetched(context: StageContext, address: str) -> Path:
                 "(MASKTUNE_MAX_UPLOAD_BYTES)",
             )
         (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(name, str(target / relative), callback=told_at_each_part(context.should_stop))
+        fs.get_file(name, str(target / relative), callback=part_callback(context.should_stop))
     only = target / UPLOADED
     return only if only.is_file() else target

@@ -59,7 +59,7 @@ class Observe:
             await send(message)
 
         self.metrics.inside += 1
-        with logs.bound(request_id=request_id):
+        with logs.bind(request_id=request_id):
             try:
                 await self.app(scope, receive, noting)
             except BaseException as error:

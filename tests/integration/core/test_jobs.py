@@ -294,8 +294,8 @@ def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_wr
         row = jobs.resume(session, job_id)
     assert _trash(database).keys() == left.keys()
     assert row.inputs["model_ids"]["erm"] == "mdl_1"
-    assert not left.keys() & set(states.unrecorded(row))
-    assert len(states.unrecorded(row)) == len(left)
+    assert not left.keys() & set(states.unrecorded_keys(row))
+    assert len(states.unrecorded_keys(row)) == len(left)
 
 
 def test_of_a_job_that_makes_no_model_a_calibration_goes(database: Database) -> None:

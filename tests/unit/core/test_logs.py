@@ -39,7 +39,7 @@ def as_json(text: str) -> dict[str, Any]:
 
 def test_json_has_what_is_bound_and_what_is_extra() -> None:
     with handled("json", job_id="job_1", request_id=None) as (logger, written):
-        with logs.bound(request_id="abc", job_id=None):
+        with logs.bind(request_id="abc", job_id=None):
             logger.info("said %d\nthings", 2, extra={"status": 200})
     line = as_json(written.getvalue())
     assert line.pop("time").endswith("+00:00")
@@ -64,7 +64,7 @@ def test_json_keeps_a_traceback_on_its_line() -> None:
 
 def test_a_line_for_people_ends_with_the_fields() -> None:
     with handled("text", job_id="job_1") as (logger, written):
-        with logs.bound(request_id="abc"):
+        with logs.bind(request_id="abc"):
             logger.warning("careful")
         logger.warning("bare")
     first, second = written.getvalue().splitlines()
@@ -74,7 +74,7 @@ def test_a_line_for_people_ends_with_the_fields() -> None:
 
 def test_what_is_bound_ends_with_its_block_even_when_it_fails() -> None:
     with handled("text") as (logger, written):
-        with pytest.raises(LookupError), logs.bound(request_id="abc"), logs.bound(job_id="job_2"):
+        with pytest.raises(LookupError), logs.bind(request_id="abc"), logs.bind(job_id="job_2"):
             raise LookupError
         logger.warning("after")
     assert written.getvalue().endswith("masktune.test: after\n")

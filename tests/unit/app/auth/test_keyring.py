@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.auth.keyring import ANYONE, KEPT_SECONDS, REST_SECONDS, Caller, Keyring, digest_of, new_secret
+from app.auth.keyring import ANYONE, CACHE_SECONDS, REST_SECONDS, Caller, Keyring, digest_of, new_secret
 from core.errors import Forbidden, Unauthenticated
 from masktune.contract.vocabulary import Scope
 
@@ -87,7 +87,7 @@ def test_a_revoked_key_dies_within_seconds_and_at_once_where_it_was_revoked() ->
             kept.ring.forget()
         else:
             assert identify(kept.ring, "made").id == "key_1"  # at another replica, for now
-            kept.now = KEPT_SECONDS
+            kept.now = CACHE_SECONDS
         with pytest.raises(Unauthenticated):
             identify(kept.ring, "made")
 
@@ -111,7 +111,7 @@ def test_a_key_that_changes_while_they_are_read_is_read_again() -> None:
 def test_without_the_database_the_operators_keys_open_and_no_other_is_believed() -> None:
     kept = Kept()
     identify(kept.ring, "made")
-    kept.away, kept.now = True, KEPT_SECONDS
+    kept.away, kept.now = True, CACHE_SECONDS
     assert identify(kept.ring, "root").scopes == ADMIN
     with pytest.raises(OSError, match="away"):
         identify(kept.ring, "made")

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from app.datasets.uploads import received
+from app.datasets.uploads import receive_upload
 from app.operations.metrics import Metrics
 
 SECONDS = 5.0
@@ -40,7 +40,7 @@ def test_what_was_taken_is_removed_beside_the_event_loop(
     async def take() -> None:
         kind = b"multipart/form-data; boundary=b"
         request = Request({"type": "http", "headers": [(b"content-type", kind)]}, never)
-        async with received(request, tmp_path, metrics=Metrics()):
+        async with receive_upload(request, tmp_path, metrics=Metrics()):
             raise AssertionError("it never arrives")
 
     async def end_twice() -> None:

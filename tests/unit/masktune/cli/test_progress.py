@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from masktune import Job
-from masktune.cli.progress import describe, follow, sending
+from masktune.cli.progress import describe, follow, transfer_bar
 
 CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
@@ -44,7 +44,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
     console = Console(file=out, width=120, force_terminal=True)
     assert follow(console, JOBS).state == "succeeded"
     assert "100%" in out.getvalue()
-    with sending(console, "uploading") as on_sent:
+    with transfer_bar(console, "uploading") as on_sent:
         on_sent(512, 1024)
     assert "uploading" in out.getvalue()
 
@@ -52,7 +52,7 @@ def test_on_a_terminal_there_is_a_bar() -> None:
 def test_a_bar_has_names_as_they_are() -> None:
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True)
-    with sending(console, "uploading photos[/x] [old]") as on_sent:
+    with transfer_bar(console, "uploading photos[/x] [old]") as on_sent:
         on_sent(512, 1024)
     follow(
         console,

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from masktune.cli.characters import escape_controls
 from masktune.cli.output import fail
-from masktune.cli.progress import watching
+from masktune.cli.progress import watch_hint
 from masktune.cli.terminal import Terminal
 from tests.unit.masktune.cli.conftest import Service
 from tests.unit.masktune.cli.test_commands import DATASET, FULL_REPORT, JOB
@@ -66,7 +66,7 @@ def test_where_there_is_no_terminal_a_line_is_whole(service: Service) -> None:
 
 
 def test_an_interrupted_watch_says_that_the_job_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as ended, watching("job_1"):
+    with pytest.raises(typer.Exit) as ended, watch_hint("job_1"):
         raise KeyboardInterrupt
     assert ended.value.exit_code == 130
     assert capsys.readouterr().err == (
