@@ -24,8 +24,7 @@ from models.run import Run
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult, fit
 from models.training.frozen import FeatureSource
-from models.training.inputs import continued_config, erm_config, fit_data, split_features
-from models.training.preflight import check_ready
+from models.training.inputs import check_ready, continued_config, erm_config, fit_data, split_features
 
 Arm = Literal["erm", "masktune", "control"]
 

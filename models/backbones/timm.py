@@ -21,8 +21,13 @@ from models.backbones.network import (
     tokens_to_grid,
     wrong_size,
 )
-from models.backbones.packaged import PACKAGED, load_packaged
-from models.backbones.published import NO_WEIGHTS, PublishedWeights, is_in_torch_cache
+from models.backbones.published import (
+    NO_WEIGHTS,
+    PACKAGED,
+    PublishedWeights,
+    is_in_torch_cache,
+    load_packaged,
+)
 from models.backbones.timm_cuts import cut_of
 from models.backbones.weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
 from models.types import Rgb

@@ -1,4 +1,4 @@
-"""What each training of the method takes: a network, its batches, and its plan."""
+"""What each training of the method takes: a network, its batches, and its plan; what is checked first."""
 
 from __future__ import annotations
 
@@ -8,18 +8,29 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from masktune.contract.hyperparameters import Hyperparameters, ScheduleConfig
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, ScheduleConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loader_settings import Masking, MaskSource
 from models.data.loaders import check_split, evaluation_loader, train_loader, val_loader
 from models.data.store import Store
+from models.masking.compute import RANDOM
 from models.masking.rule import apply_masks
 from models.mitigation.features import compute_features
 from models.run import Run
+from models.saliency import METHODS, UnknownMethod
 from models.training.checkpoints import Checkpoint
 from models.training.fit import FitConfig, FitData
 from models.training.frozen import FeatureLoader, FeatureSource
+
+
+def check_ready(store: Store, masking: MaskingConfig, run: Run) -> None:
+    """Check what would end `masktune` long after it began. Raises UnknownMethod, SplitTooSmall."""
+    if masking.method not in (*METHODS, RANDOM):
+        known = ", ".join((*METHODS, RANDOM))
+        raise UnknownMethod(f"there is no masking method {masking.method!r}; use one of {known}")
+    for split, ranks in {"train": 1, "val": run.world_size, "test": 1}.items():
+        check_split(store, split, ranks=ranks)
 
 
 def new_network(store: Store, config: Hyperparameters) -> Network:
