@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
+from models.data.layout import DatasetInfo
 from models.data.loaders import evaluation_loader
-from models.data.store import DatasetInfo, Store
+from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.masking.compute import RANDOM, load_or_compute_masks
 from models.masking.store import MaskSet

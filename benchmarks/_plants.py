@@ -20,8 +20,9 @@ from models.backbones.build import build_network
 from models.backbones.network import Built, Network, Split
 from models.data.archives import ArchiveLimits, unpack
 from models.data.formats import FormatName, read
+from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
-from models.data.store import DatasetInfo, Store
+from models.data.store import Store
 from models.masking.store import MaskSet
 from models.mitigation.logistic import folds
 from models.runtime.files import hidden_sibling

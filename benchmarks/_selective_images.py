@@ -17,8 +17,9 @@ from benchmarks._plants import BACKBONE, lite0, open_plants
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
 from models.backbones.network import Network
 from models.data.builtin import BuiltinOptions, make_builtin
+from models.data.layout import DatasetInfo
 from models.data.loaders import train_loader, val_loader
-from models.data.store import DatasetInfo, Store
+from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.masking.compute import load_or_compute_masks
 from models.masktune import finetune_on_masks

@@ -32,7 +32,8 @@ from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState
 from models.backbones.build import build_network
-from models.data.store import DatasetInfo, Row, StoreWriter
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from tests.support.servers import free_port
 

@@ -38,7 +38,8 @@ from benchmarks._common import (
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind, Hyperparameters
 from models.data.biased import SQUARE
 from models.data.builtin import HALVES, BuiltinOptions, make_builtin
-from models.data.store import DatasetInfo, Store
+from models.data.layout import DatasetInfo
+from models.data.store import Store
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
 from models.masking.store import MaskSet

@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._common import Aim, finish, table, work_folder
+from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
-from models.data.store import DatasetInfo, Store
+from models.data.store import Store
 from models.defaults import default_hyperparameters
 from models.masktune import fit_erm
 from models.run import Run, resolve_device

@@ -30,8 +30,9 @@ from benchmarks._plants import lite0
 from benchmarks._recut import Case, Half, cut_outs, digits, recompose
 from masktune.contract.hyperparameters import BiasKind, HeadConfig
 from models.data.batches import make_loader
+from models.data.layout import DatasetInfo
 from models.data.loader_settings import LoaderSettings
-from models.data.store import DatasetInfo, Store
+from models.data.store import Store
 from models.mitigation.features import Features, compute_features
 from models.mitigation.groups import Groups, class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import retrain_head

@@ -31,7 +31,8 @@ from models.data.importing import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
-from models.shortcuts import ShortcutCheck, check_properties, find_shortcuts
+from models.shortcuts.check import check_properties, find_shortcuts
+from models.shortcuts.findings import ShortcutCheck
 from models.shortcuts.properties import PropertyTable, simple_properties
 from tests.support.arrays import Arrays, write_arrays
 

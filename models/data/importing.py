@@ -28,7 +28,7 @@ from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.checks import ImageLimits, grey_levels
 from models.data.formats import FormatName, FormatOptions, read
 from models.data.grey import LEVELS, GreyWindow, histogram, window_of
-from models.data.inspection import AcceptedImage, AcceptedImages
+from models.data.inspection import AcceptedImages
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE, ImportRefused, ImportReport, ImportStopped, Rejection
@@ -36,8 +36,6 @@ from models.data.sources import ArraySource, FolderSource, Source
 from models.data.splits import assign_splits
 from models.runtime.files import hidden_sibling, publish, sweep_siblings
 from models.runtime.ordered import in_order
-
-__all__ = ["ImportOptions", "ImportReport", "ImportStopped", "import_dataset"]
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
@@ -124,8 +122,7 @@ def _import(
 ) -> ImportReport:
     manifest = source.manifest
     with StoreWriter(target) as writer:
-        images, rejected = _check_all(source, writer, options, watch)
-        accepted = AcceptedImages(manifest, images)
+        accepted, rejected = _check_all(source, writer, options, watch)
         report = ImportReport(
             state="invalid",
             name=options.name,
@@ -136,7 +133,7 @@ def _import(
             ignored=(*junk, *manifest.ignored),
         )
         if problems := inspection.first_problems(accepted):
-            return _publish_report(replace(report, count=len(images), problems=problems), target)
+            return _publish_report(replace(report, count=len(accepted.images), problems=problems), target)
         assignment = assign_splits(
             [entry.split for entry in accepted.entries],
             accepted.labels,
@@ -168,8 +165,8 @@ def _import(
 
 def _check_all(
     source: Source, writer: StoreWriter, options: ImportOptions, watch: Watch
-) -> tuple[list[AcceptedImage], list[Rejection]]:
-    images: list[AcceptedImage] = []
+) -> tuple[AcceptedImages, list[Rejection]]:
+    accepted = AcceptedImages(source.manifest, [], [])
     rejected: list[Rejection] = []
     count = len(source.manifest.entries)
     for index, checked in enumerate(_in_order(source.check, count, options.threads)):
@@ -177,10 +174,10 @@ def _check_all(
         if isinstance(checked, Rejection):
             rejected.append(checked)
             continue
-        size, hashes = (checked.width, checked.height), (checked.sha256, checked.pixel_hash)
-        images.append(AcceptedImage(index, *size, *hashes, checked.grey_16))
+        accepted.numbers.append(index)
+        accepted.images.append(replace(checked, pixels=None))
         writer.pixels.add(checked.pixels)
-    return images, rejected
+    return accepted, rejected
 
 
 def _measure_window(
@@ -188,8 +185,8 @@ def _measure_window(
 ) -> GreyWindow | None:
     """The window of the 16-bit grey images in `train`; None if there is none."""
     numbers = [
-        image.number
-        for image, split in zip(accepted.images, splits, strict=True)
+        number
+        for number, image, split in zip(accepted.numbers, accepted.images, splits, strict=True)
         if image.grey_16 and split == "train"
     ]
     if not numbers:
@@ -211,9 +208,9 @@ def _pack(
     source: Source, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
 ) -> None:
     count = len(source.manifest.entries)
-    rows = zip(accepted.images, accepted.entries, splits, strict=True)
-    for done, (image, entry, split) in enumerate(rows, start=count + 1):
-        encoded = source.encoded(image.number)
+    rows = zip(accepted.numbers, accepted.images, accepted.entries, splits, strict=True)
+    for done, (number, image, entry, split) in enumerate(rows, start=count + 1):
+        encoded = source.encoded(number)
         writer.add(Row(entry.path, entry.label, split, entry.group, image.width, image.height, encoded))
         watch.step(done, 2 * count)
     watch.step(2 * count, 2 * count)

@@ -4,43 +4,33 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.checks import CheckedImage
 from models.data.formats import Entry, Manifest
 from models.data.grey import TAIL, GreyWindow
 from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment
 
 
-class AcceptedImage(NamedTuple):
-    """An accepted image: number in `Manifest.entries`, upright size (pixels), hashes of file and pixels, and
-    whether it is 16-bit grey."""
-
-    number: int
-    width: int
-    height: int
-    sha256: bytes
-    pixel_hash: bytes
-    grey_16: bool
-
-
 @dataclass(frozen=True)
 class AcceptedImages:
-    """The images that will be packed, in row order."""
+    """The images that will be packed, in row order: their `numbers` in `manifest.entries`, without pixels."""
 
     manifest: Manifest
-    images: list[AcceptedImage]
+    numbers: list[int]
+    images: list[CheckedImage]
 
     @cached_property
     def entries(self) -> list[Entry]:
         """The entry of each row."""
-        return [self.manifest.entries[image.number] for image in self.images]
+        return [self.manifest.entries[number] for number in self.numbers]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -96,7 +86,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
         state="invalid" if problems else "ready",
         count=len(accepted.images),
         splits=_counts(accepted, splits),
-        split_record=assignment.record.to_json(),
+        split_record=asdict(assignment.record),
         problems=problems,
         duplicates=duplicates,
         notes=(

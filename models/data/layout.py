@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -47,16 +46,9 @@ class DatasetInfo:
     summary: Mapping[str, Any] = field(default_factory=dict)
     grey_window: GreyWindow | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self) | {
-            "classes": list(self.classes),
-            "group_names": list(self.group_names),
-        }
-
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Inverse of `to_json`; ignores unknown keys. Raises KeyError if one is missing, ValueError."""
+        """From its JSON; ignores unknown keys. Raises KeyError if one is missing, ValueError."""
         return cls(
             name=record["name"],
             format=record["format"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -83,7 +84,7 @@ class StoreWriter:
         self.pixels.complete(self.count)
         self._close()
         text = json.dumps(
-            {"version": VERSION, "count": self.count, **info.to_json()}, indent=2, ensure_ascii=False
+            {"version": VERSION, "count": self.count, **asdict(info)}, indent=2, ensure_ascii=False
         )
         (self.folder / DATASET_FILE).write_text(text, encoding="utf-8")
         publish(self.folder, self.directory)

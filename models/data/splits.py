@@ -6,7 +6,6 @@ else uses. This module does not import torch.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -63,13 +62,6 @@ class SplitRecord:
     made: Mapping[str, Cut] = field(default_factory=dict)
     seed: int = 0
     stratified_by: tuple[str, ...] = ("label",)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self) | {
-            "given": list(self.given),
-            "stratified_by": list(self.stratified_by),
-        }
 
 
 class Assignment(NamedTuple):

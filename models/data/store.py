@@ -26,12 +26,9 @@ from numpy.typing import NDArray
 
 from models.data.grey import GreyWindow
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
-from models.data.packing import Row, StoreWriter
 from models.data.report import REPORT_FILE
 from models.data.splits import ALL_SPLITS, SPLITS
 from models.errors import LearningError
-
-__all__ = ["DatasetInfo", "Row", "Sample", "Store", "StoreError", "StoreWriter"]
 
 
 class StoreError(LearningError):

@@ -23,7 +23,7 @@ from models.data.formats import FormatName, FormatOptions
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
-from models.shortcuts import find_shortcuts
+from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
 from worker.protocol import DatasetSpec
 from worker.stages.context import Result, StageContext

@@ -28,7 +28,8 @@ from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
 from models.backbones.build import build_network
-from models.data.store import DatasetInfo, Row, StoreWriter
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from models.selective import SCORES, CalibrationTable, score
 from tests.integration.app.conftest import LOCAL

@@ -16,7 +16,8 @@ from masktune.contract.vocabulary import Arm, DatasetState
 from models.backbones.build import build_network
 from models.data.decoding import stored_square, to_unit
 from models.data.grey import GreyWindow
-from models.data.store import DatasetInfo, Row, StoreWriter
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import CLASSES, World
 

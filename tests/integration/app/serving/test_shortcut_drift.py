@@ -12,7 +12,8 @@ from app.main import create_app
 from core.settings import Settings
 from masktune.contract.vocabulary import JobKind
 from models.data.builtin import BuiltinOptions, make_builtin
-from models.data.store import DatasetInfo, Store
+from models.data.layout import DatasetInfo
+from models.data.store import Store
 from tests.integration.app.conftest import LOCAL
 from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import hyperparameters

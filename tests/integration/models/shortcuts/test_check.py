@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.shortcuts import check_properties
+from models.shortcuts.check import check_properties
 from tests.unit.models.shortcuts.test_check import table_of
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from app.datasets.stores import Stores
 from core.artifacts import Artifacts
-from models.data.store import DatasetInfo, Row, StoreWriter
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter
 
 
 class HeldBack(Artifacts):

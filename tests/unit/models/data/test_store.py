@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow.feather
 import pytest
 
-from models.data.store import DatasetInfo, Row, Store, StoreError, StoreWriter
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter
+from models.data.store import Store, StoreError
 from tests.support.arrays import Arrays, write_arrays
 
 INFO = DatasetInfo("pets", "image_folder", ("cat", "dog"), ("indoors", "outdoors"), seed=3)

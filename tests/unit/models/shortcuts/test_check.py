@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from models.data.layout import DatasetInfo
 from models.data.store import Store
-from models.shortcuts import Finding, OtherSplit, ShortcutCheck, check_properties, find_shortcuts
+from models.shortcuts.check import OtherSplit, check_properties, find_shortcuts
+from models.shortcuts.findings import Finding, ShortcutCheck
 from models.shortcuts.naive_bayes import binned, cross_fit, predict_unseen, stratified_folds
 from models.shortcuts.properties import Property, PropertyTable
 from tests.support.arrays import Arrays, write_arrays
