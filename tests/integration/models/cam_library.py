@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-import pytorch_grad_cam as library
+from typing import Any
+
 from torch import Tensor, nn
 
 from models.saliency import SplitNetwork
 
 FAST = {
-    "xgradcam": library.XGradCAM,
-    "gradcam": library.GradCAM,
-    "gradcam++": library.GradCAMPlusPlus,
-    "hirescam": library.HiResCAM,
-    "layercam": library.LayerCAM,
-    "gradcamelementwise": library.GradCAMElementWise,
-    "finercam": library.FinerCAM,
-    "shapleycam": library.ShapleyCAM,
-    "eigencam": library.EigenCAM,
-    "eigengradcam": library.EigenGradCAM,
-    "segeigencam": library.SegEigenCAM,
-    "fem": library.FEM,
+    "xgradcam": "XGradCAM",
+    "gradcam": "GradCAM",
+    "gradcam++": "GradCAMPlusPlus",
+    "hirescam": "HiResCAM",
+    "layercam": "LayerCAM",
+    "gradcamelementwise": "GradCAMElementWise",
+    "finercam": "FinerCAM",
+    "shapleycam": "ShapleyCAM",
+    "eigencam": "EigenCAM",
+    "eigengradcam": "EigenGradCAM",
+    "segeigencam": "SegEigenCAM",
+    "fem": "FEM",
 }
-SLOW = {"scorecam": library.ScoreCAM, "ablationcam": library.AblationCAM, "fullgrad": library.FullGrad}
+SLOW = {"scorecam": "ScoreCAM", "ablationcam": "AblationCAM", "fullgrad": "FullGrad"}
 LIBRARY = FAST | SLOW
+
+
+def cam_class(method: str) -> Any:
+    """The package's class; imported here, for it loads torchvision and matplotlib."""
+    import pytorch_grad_cam
+
+    return getattr(pytorch_grad_cam, LIBRARY[method])
 
 
 class Whole(nn.Module):

