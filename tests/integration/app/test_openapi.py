@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from schemathesis.specs.openapi.checks import status_code_conformance
 from app.main import create_app
 from core.settings import Settings
 from tests.integration.app.conftest import LOCAL, Front
+from tests.openapi import SNAPSHOT
 
-DOCUMENT = create_app(Settings()).openapi()
+DOCUMENT = json.loads(SNAPSHOT.read_text())
+"""As test_openapi_snapshot.py holds it against the front's; to make it takes longer than all the requests."""
 # An event stream of a queued job has no end; test_events.py reads real ones.
 OPERATIONS = [
     (method, path)
@@ -25,12 +28,14 @@ OPERATIONS = [
 
 
 def test_every_front_has_the_same_document(front: Front) -> None:
-    assert front.client.get("/openapi.json").json() == DOCUMENT
+    served = front.client.get("/openapi.json").json()
+    del served["info"]["version"]
+    assert served == DOCUMENT
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=lambda part: part)
 def test_the_front_keeps_to_its_document(front: Front, method: str, path: str) -> None:
-    front.app.openapi_schema = DOCUMENT  # making the same one again takes longer than all the requests
+    front.app.openapi_schema = DOCUMENT | {"info": DOCUMENT["info"] | {"version": "0"}}
     document = schemathesis.openapi.from_asgi("/openapi.json", front.app, headers={"Host": "localhost"})
 
     @given(case=document[path][method].as_strategy())
