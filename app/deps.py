@@ -101,16 +101,6 @@ _bearer = HTTPBearer(auto_error=False, description="The key, in the `Authorizati
 _header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The key, in its own header.")
 
 
-async def identify(
-    connection: HTTPConnection,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
-) -> Caller:
-    """Return the caller that `CallerFirst` identified. `bearer` and `header` only document the schemes."""
-    caller: Caller = connection.state.caller
-    return caller
-
-
 class RequiredScope:
     """Dependency that returns the caller, whose scopes `CallerFirst` has already checked.
 
@@ -122,7 +112,14 @@ class RequiredScope:
         self.scope, self.any_key = scope, any_key
         self.scopes = () if any_key else (scope,) if also is None else (scope, also)
 
-    async def __call__(self, caller: Annotated[Caller, Depends(identify)]) -> Caller:
+    async def __call__(
+        self,
+        connection: HTTPConnection,
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+        header: Annotated[str | None, Depends(_header)],
+    ) -> Caller:
+        """Return the caller. `bearer` and `header` only document the schemes."""
+        caller: Caller = connection.state.caller
         return caller
 
 

@@ -131,17 +131,13 @@ def beside(api: App, dashboard: Dashboard, guard: Callable[[App], App]) -> App:
     pages = guard(dashboard)
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and _of_pages(scope):
-            return await pages(scope, receive, send)
-        try:
-            return await api(scope, receive, send)
-        finally:
-            if scope["type"] == "lifespan":
+        if scope["type"] == "lifespan":
+            try:
+                return await api(scope, receive, send)
+            finally:
                 await dashboard.aclose()
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        is_page = path in ("", "/", HOME) or path.startswith(f"{HOME}/")
+        return await (pages if is_page else api)(scope, receive, send)
 
     return both
-
-
-def _of_pages(scope: Scope) -> bool:
-    path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
-    return path in ("", "/", HOME) or path.startswith(f"{HOME}/")

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.auth.keyring import Caller
-from app.deps import DatabaseDep, TracingDep, identify
+from app.deps import DatabaseDep, TracingDep
 from core.errors import IdempotencyMismatch, RequestInFlight
 from core.queries import idempotency
 from core.session import Database
@@ -99,9 +99,9 @@ async def _once(
     request: Request,
     database: DatabaseDep,
     tracing: TracingDep,
-    caller: Annotated[Caller, Depends(identify)],
     key: IdempotencyKey = None,
 ) -> Once:
+    caller: Caller = request.state.caller
     origin = Origin(request.state.request_id, tracing.traceparent())
     if key is None:
         return Once(database, caller.id, None, origin)

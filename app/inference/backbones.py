@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
+from core.errors import InvalidInput
 from models.backbones.errors import UnknownBackbone
 from models.defaults import OWN_BACKBONES
 
@@ -38,11 +39,12 @@ def list_backbones() -> list[ListedBackbone]:
     return backbones.list_backbones()
 
 
-def check_method(name: str) -> None:
-    """Raise `ValueError` unless it is a method of `models.saliency`."""
+def check_method(name: str, pointer: str) -> None:
+    """Raise `InvalidInput` at this pointer unless it is a method of `models.saliency`."""
     if name == "xgradcam":  # the default, known without an import
         return
     from models.saliency import METHODS  # imports torch
 
     if name not in METHODS:
-        raise ValueError(f"there is no saliency method {name!r}; use one of {', '.join(METHODS)}")
+        detail = f"there is no saliency method {name!r}; use one of {', '.join(METHODS)}"
+        raise InvalidInput.field(pointer, "unknown-method", detail)

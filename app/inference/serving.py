@@ -18,7 +18,7 @@ from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from app.inference.scheduling.limits import ImageMemory
 from app.inference.types import Engine, Explain, Scores, Upload
 from core.artifacts import Artifacts
-from core.errors import BadImage, FieldError, InvalidInput
+from core.errors import BadImage, FieldError
 from core.settings import Settings
 from models.data.checks import ImageError, ImageLimits
 
@@ -109,18 +109,6 @@ class Inference:
         """Raise `Overloaded` if `forward` would: a refusal should cost as little as possible."""
         self._batcher(explain).check(images)
 
-    async def check_method(self, explain: Explain, *, images: int) -> None:
-        """Raise `InvalidInput` for an unknown saliency method, or too many images for a slow one."""
-        known = await asyncio.to_thread(_methods)
-        if explain.method not in known:
-            raise InvalidInput.field(
-                "?method", "unknown-method", f"there is no {explain.method!r}; use one of {', '.join(known)}"
-            )
-        if explain.method in SLOW_METHODS and images > SLOW_IMAGES:
-            raise InvalidInput.field(
-                "?method", "too-many-images", f"{explain.method} takes at most {SLOW_IMAGES} images at a time"
-            )
-
     async def draw(self, work: Callable[[], T]) -> T:
         """Run work that draws images or writes long answers off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._drawers, work)
@@ -147,9 +135,3 @@ class Inference:
         self._slow.close()
         self._decoders.shutdown(cancel_futures=True)
         self._drawers.shutdown(cancel_futures=True)
-
-
-def _methods() -> tuple[str, ...]:
-    from models.saliency import METHODS  # imports torch
-
-    return METHODS

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,21 +82,9 @@ class Scores(NamedTuple):
         """Concatenate pieces of one request, without `score_inputs`."""
         if len(pieces) == 1:
             return pieces[0]
-        return cls(
-            np.concatenate([p.logits for p in pieces]),
-            _concatenated([p.erm_logits for p in pieces]),
-            _concatenated([p.maps for p in pieces]),
-            _concatenated([p.targets for p in pieces]),
-        )
-
-
-Number = TypeVar("Number", bound=np.generic)
-
-
-def _concatenated(parts: Sequence[NDArray[Number] | None]) -> NDArray[Number] | None:
-    """Concatenate the parts that are not None; None if all are."""
-    there = [part for part in parts if part is not None]
-    return np.concatenate(there) if there else None
+        columns: Iterable[Any] = zip(*pieces, strict=True)
+        joined: Any = (None if parts[0] is None else np.concatenate(parts) for parts in columns)
+        return cls(*joined)
 
 
 class Engine(Protocol):

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from app.http.etag import represent
 from app.http.idempotency import fingerprint
+from app.inference.backbones import check_method
 from app.jobs.hyperparameters import (
-    check_method_field,
     defaults_for,
     explicit_fields,
     requested_start,
@@ -167,7 +167,7 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
 def _predict(session: Session, request: PredictRequest) -> Plan:
     model, dataset = _pair(session, request.model, request.dataset)
     _check_splits(dataset, [request.split], "/split")
-    check_method_field(request.method, "/method")
+    check_method(request.method, "/method")
     for policy in ("coverage", "max_risk", "min_score"):
         if getattr(request, policy) is not None and model.calibration is None:
             raise InvalidInput.field(

@@ -19,7 +19,8 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.negotiation import preferred
-from app.inference import Explain, ForwardResult, Inference, Pair
+from app.inference import SLOW_IMAGES, SLOW_METHODS, Explain, ForwardResult, Inference, Pair
+from app.inference.backbones import check_method
 from app.predictions import stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import pair_of
@@ -70,6 +71,7 @@ class Mapped:
 
 def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
     """Resolve the model, the class and the mask rule. Raises for whatever is wrong with the query."""
+    check_method(query.method, "?method")
     model = models.find(session, inference, query.model)
     target = None
     if query.target is not None:
@@ -107,6 +109,9 @@ class SaliencyService:
             RequestImages(request, self.settings, reserve, self.threads) as images,
         ):
             await images.receive()
+            if query.method in SLOW_METHODS and len(images.sizes) > SLOW_IMAGES:
+                detail = f"{query.method} takes at most {SLOW_IMAGES} images at a time"
+                raise InvalidInput.field("?method", "too-many-images", detail)
             resolved = await run_sync(self._plan, query, limiter=self.threads)
             view = _view(request, query, images=len(images.sizes))
             self.inference.check_places(len(images.sizes), resolved.explain)
@@ -129,7 +134,6 @@ class SaliencyService:
         """
         engine = await load(request, self.inference, plan.pair)
         uploads = await read()
-        await self.inference.check_method(plan.explain, images=len(uploads))
         forward = await self.inference.forward(engine, uploads, plan.explain)
         body = await self.inference.draw(partial(_written, plan, forward, view))
         return Response(body, media_type=JSON if view is None else PNG, headers=NOT_STORED)

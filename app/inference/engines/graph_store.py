@@ -40,17 +40,20 @@ def key(model_id: str) -> str:
     return f"exports/{model_id}"
 
 
-def graph(part: Part, artifacts: Artifacts, *, stop: Event | None = None) -> Path:
+def graph(part: Part, artifacts: Artifacts, *, stop: Event) -> Path:
     """Return the graph's file on the local disk; export it if there is none.
 
     Raises `Conflict` for a network that cannot be exported, `NotFound` if the model is gone, and
     `Unavailable` if the export takes too long or `stop` is set.
     """
-    stop = stop or Event()
     if not artifacts.exists(key(part.id)):
         with _turn(stop):
             if not artifacts.exists(key(part.id)):
                 _export(part, artifacts, stop)
+    return _stored(part, artifacts)
+
+
+def _stored(part: Part, artifacts: Artifacts) -> Path:
     return artifacts.folder(key(part.id)) / FILE
 
 
@@ -68,21 +71,15 @@ class Exports:
     async def graph(self, part: Part) -> Path:
         """Like the function `graph`; raises `Overloaded` if too many downloads already wait."""
         try:
-            return await run_sync(self._stored, part)
+            return await run_sync(_stored, part, self._artifacts)
         except ArtifactMissing:
-            return await self._exported(part)
+            with self._waiters.another():
+                export = partial(graph, part, self._artifacts, stop=self._stop)
+                return await run_sync(export, limiter=self._threads)
 
     def stop(self) -> None:
         """Start no more exports, and end the running one."""
         self._stop.set()
-
-    def _stored(self, part: Part) -> Path:
-        return self._artifacts.folder(key(part.id)) / FILE
-
-    async def _exported(self, part: Part) -> Path:
-        with self._waiters.another():
-            work = partial(graph, part, self._artifacts, stop=self._stop)
-            return await run_sync(work, limiter=self._threads)
 
 
 @contextmanager

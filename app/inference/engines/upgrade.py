@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -44,10 +44,8 @@ class Proven(NamedTuple):
     why: str
 
 
-class Prover(Protocol):
-    """Builds the faster engine of a pair and compares it with the current one, on (N, 3, S, S) images."""
-
-    def __call__(self, pair: Pair, engine: Engine, images: Squares) -> Proven: ...
+Prover = Callable[[Pair, Engine, Squares], Proven]
+"""Builds the faster engine of a pair and compares it with the current one, on (N, 3, S, S) images."""
 
 
 class _Collected(NamedTuple):

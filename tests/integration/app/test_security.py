@@ -1041,8 +1041,9 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
     server = listen()
     url = "http://{}:{}".format(*server.address)
     graph = f"{url}/models/{server.model()}/download?format=onnx"
-    with graphs._exporting, ThreadPoolExecutor(60) as threads:  # an export that goes on
-        asked = [threads.submit(httpx.get, graph, timeout=120) for _ in range(60)]
+    client = httpx.Client(timeout=120, limits=httpx.Limits(max_connections=None))
+    with graphs._exporting, client, ThreadPoolExecutor(60) as threads:  # an export that goes on
+        asked = [threads.submit(client.get, graph) for _ in range(60)]
         until(lambda: sum(one.done() for one in asked) == 60 - graphs.MOST_WAITING)
         refused = [one.result() for one in asked if one.done()]
         assert {(one.status_code, one.json()["type"]) for one in refused} == {(503, "/problems/overloaded")}
