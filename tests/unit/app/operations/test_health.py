@@ -3,7 +3,9 @@
 import asyncio
 from threading import Event, active_count
 
-from app.operations.health import Probes
+import pytest
+
+from app.operations.health import FORWARD_SECONDS, ForwardCheck, Probes
 
 
 class Store:
@@ -45,3 +47,25 @@ def test_what_a_check_raises_is_told_and_it_is_asked_again() -> None:
         assert await probes.ask("storage", lambda: None, 5) is None
 
     asyncio.run(run())
+
+
+def test_a_passed_forward_check_is_kept_and_a_failed_one_is_not() -> None:
+    now, runs, broken = 0.0, 0, True
+
+    def run() -> None:
+        nonlocal runs
+        runs += 1
+        if broken:
+            raise RuntimeError
+
+    check = ForwardCheck(run, clock=lambda: now)
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            check()
+    broken = False
+    check()
+    check()
+    assert runs == 3
+    now = FORWARD_SECONDS + 1
+    check()
+    assert runs == 4

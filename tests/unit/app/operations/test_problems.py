@@ -1,0 +1,31 @@
+"""Which errors of the disk are problems of their own."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from app.datasets.uploads import Spool
+from app.operations.problems_routes import storage_error
+from tests.machine import needs
+
+
+def test_a_full_disk_is_told_as_one() -> None:
+    needs("/dev/full")
+    spool = Spool(Path("/dev/full"))
+    spool.write(b"x" * 100)
+    with pytest.raises(OSError, match="space") as failed:
+        spool.close()
+    found = storage_error(failed.value)
+    assert found is not None
+    assert found.status == 507
+
+
+def test_a_store_that_may_not_be_written_is_told_and_other_faults_are_not() -> None:
+    for number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        found = storage_error(OSError(number, "no"))
+        assert found is not None
+        assert (found.code, found.status) == ("storage-not-writable", 507)
+    assert storage_error(OSError(errno.EIO, "no")) is None
