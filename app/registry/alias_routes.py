@@ -14,6 +14,7 @@ from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
 from app.operations.problems_routes import problems
 from app.registry import aliases
+from core.queries import registry
 from masktune.contract.models import (
     ALIAS_PATTERN,
     Aliases,
@@ -130,4 +131,4 @@ def roll_back_alias(
 )
 def delete_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
     aliases.check(session, name, if_match=if_match, if_none_match=None)
-    aliases.remove(session, name)
+    registry.remove_alias(session, name)

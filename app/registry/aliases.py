@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.http.etag import etag_of, matches
 from app.inference import Inference, Pair
 from app.predictions.plans import pair_of
-from core.errors import Conflict, InvalidInput, MasktuneError, NotFound, PreconditionFailed
+from core.errors import Conflict, InvalidInput, MasktuneError, PreconditionFailed
 from core.queries import registry
 from core.tables import AliasRow
 from masktune.contract.models import Alias, Aliases, AliasMove, AliasWithHistory
@@ -31,10 +31,7 @@ def listing(session: Session) -> Aliases:
 
 def show(session: Session, name: str) -> AliasWithHistory:
     """Return the alias with its moves, or raise `NotFound`."""
-    row = registry.get_alias(session, name)
-    if row is None:
-        raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
-    return _with_history(session, row)
+    return _with_history(session, registry.get_alias(session, name))
 
 
 def check_name(name: str) -> str:
@@ -51,7 +48,7 @@ def check(
 
     Raises `PreconditionFailed`.
     """
-    row = registry.get_alias(session, name, lock=lock)
+    row = registry.find_alias(session, name, lock=lock)
     if row is None:
         if if_match is not None:
             raise PreconditionFailed(f"there is no alias {name!r} yet; leave out If-Match to create it")
@@ -88,7 +85,7 @@ def load_ahead(inference: Inference, pair: Pair) -> None:
 def point(session: Session, name: str, model: str) -> AliasWithHistory:
     """Point the alias at a model (an id or another alias). Nothing is recorded if it already points there."""
     target = registry.get(session, model)
-    row = registry.get_alias(session, name, lock=True)
+    row = registry.find_alias(session, name, lock=True)
     if row is None or row.model_id != target.id:
         try:
             with session.begin_nested():
@@ -111,8 +108,6 @@ def roll_back(session: Session, name: str, version: int | None) -> AliasWithHist
 def model_before(session: Session, name: str, version: int | None, *, lock: bool = False) -> str:
     """Return the id of the model that `roll_back` would point to; raises the same errors."""
     row = registry.get_alias(session, name, lock=lock)
-    if row is None:
-        raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
     moves = registry.alias_moves(session, name, limit=HISTORY)
     if version is None:
         model_id = next((m.model_id for m in moves if m.model_id not in (None, row.model_id)), None)
@@ -125,10 +120,6 @@ def model_before(session: Session, name: str, version: int | None, *, lock: bool
                 "/version", "unknown-version", f"alias {name!r} has no version {version} with a model"
             )
     return model_id
-
-
-def remove(session: Session, name: str) -> None:
-    registry.remove_alias(session, name)
 
 
 def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:

@@ -86,8 +86,16 @@ def delete(session: Session, model_id: str) -> ModelRow:
     return row
 
 
-def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow | None:
+def find_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow | None:
     return session.get(AliasRow, name, with_for_update=lock)
+
+
+def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow:
+    """The alias, or `NotFound`."""
+    alias = find_alias(session, name, lock=lock)
+    if alias is None:
+        raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
+    return alias
 
 
 def aliases(session: Session) -> list[AliasRow]:
@@ -96,7 +104,7 @@ def aliases(session: Session) -> list[AliasRow]:
 
 def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
     """Point the alias at the model and record the move."""
-    alias = get_alias(session, name, lock=True)
+    alias = find_alias(session, name, lock=True)
     version = 1 + max((move.version for move in alias_moves(session, name, limit=1)), default=0)
     if alias is None:
         alias = AliasRow(name=name, model_id=model_id, version=version)
@@ -110,8 +118,6 @@ def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
 
 def remove_alias(session: Session, name: str) -> None:
     alias = get_alias(session, name, lock=True)
-    if alias is None:
-        raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
     session.add(AliasMoveRow(name=name, version=alias.version + 1, model_id=None))
     session.delete(alias)
     session.flush()
