@@ -162,7 +162,9 @@ class Artifacts:
         new = _beside(target)
         try:
             _move_folder(folder, new)
-            _sync_tree(new)
+            # A rename that survives a power cut must name whole files.
+            for path in (*new.rglob("*"), new):
+                _sync(path)
             if target.exists():
                 old = _beside(target)
                 target.rename(old)
@@ -206,10 +208,3 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _sync_tree(folder: Path) -> None:
-    """Sync all files to disk before the rename: a rename that survives a power cut must name whole files."""
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)

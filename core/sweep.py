@@ -38,9 +38,14 @@ def sweep(database: Database, settings: Settings) -> None:
     The sweep uses only the database and must never wait for a store: that is left to `core.maintenance`.
     """
     with database.begin() as session:
-        for job_id in leases.requeue_expired(
-            session, max_attempts=settings.max_attempts, too_many=_too_many(settings.max_attempts)
-        ):
+        most = settings.max_attempts
+        too_many = problem(
+            ErrorCode.JOB_FAILED,
+            f"the job was given up: {most} workers in a row fell silent without an epoch of progress; check "
+            "the workers' logs and memory, then POST /jobs/{id}/resume: it resumes from its last checkpoint",
+            extra={"reason": "too_many_attempts"},
+        )
+        for job_id in leases.requeue_expired(session, max_attempts=most, too_many=too_many):
             logger.warning("job %s lost its worker and is queued again", job_id)
         close_imports(session)
         idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
@@ -74,12 +79,3 @@ def close_imports(session: Session, job_id: str | None = None) -> None:
             },
             ready=False,
         )
-
-
-def _too_many(losses: int) -> dict[str, object]:
-    return problem(
-        ErrorCode.JOB_FAILED,
-        f"the job was given up: {losses} workers in a row fell silent without an epoch of progress; check "
-        "the workers' logs and memory, then POST /jobs/{id}/resume: it resumes from its last checkpoint",
-        extra={"reason": "too_many_attempts"},
-    )
