@@ -57,66 +57,53 @@ def fields(incomplete: str) -> list[Offer]:
     ]
 
 
-def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of data sets, described by their names."""
-    return _from_service(
-        ctx, incomplete, lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST))
-    )
+def _from_service(
+    offers_of: Callable[[Client], Iterable[Offer]],
+) -> Callable[[typer.Context, str], list[Offer]]:
+    """Complete from what the service has; offer nothing if a request fails: pressing Tab shows no error."""
+
+    def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
+        from rich.markup import escape
+
+        from masktune import DEFAULT_URL, Client, ClientError, Retry
+
+        url, key, ca_file = (ctx.params.get(name) for name in ("url", "key", "ca_file"))
+        retry = Retry(attempts=1)
+        try:
+            with Client(
+                url or DEFAULT_URL, key=key, ca_file=ca_file, timeout=PATIENCE, retry=retry
+            ) as client:
+                offers = islice(offers_of(client), MOST)
+                # Typer interprets rich markup in descriptions, and names may look like markup.
+                return [(word, escape(beside)) for word, beside in offers if word.startswith(incomplete)]
+        except ClientError:
+            return []
+
+    return complete
 
 
-def jobs(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of jobs, described by kind and state."""
-    return _from_service(
-        ctx, incomplete, lambda client: ((j.id, f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
-    )
-
-
-def models(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Aliases first, then ids of models."""
-
-    def named(client: Client) -> Iterable[Offer]:
-        yield from alias_offers(client)
-        yield from ((m.id, f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
-
-    return _from_service(ctx, incomplete, named)
-
-
-def aliases(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Aliases, described by the models they point at."""
-    return _from_service(ctx, incomplete, alias_offers)
-
-
-def presets(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Names of presets."""
-    return _from_service(ctx, incomplete, lambda client: ((p.name, p.title) for p in client.jobs.presets()))
-
-
-def keys(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of keys that have not been revoked."""
-    return _from_service(
-        ctx,
-        incomplete,
-        lambda client: ((k.id, k.name) for k in client.keys.list(limit=MOST) if k.revoked_at is None),
-    )
-
-
-def alias_offers(client: Client) -> Iterable[Offer]:
+def _aliases(client: Client) -> Iterable[Offer]:
     return ((a.name, a.model) for a in client.models.aliases())
 
 
-def _from_service(
-    ctx: typer.Context, incomplete: str, offers_of: Callable[[Client], Iterable[Offer]]
-) -> list[Offer]:
-    """Completions from the service, or none if the request fails: pressing Tab never shows an error."""
-    from rich.markup import escape
+def _models(client: Client) -> Iterable[Offer]:
+    yield from _aliases(client)
+    yield from ((m.id, m.name or f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
 
-    from masktune import DEFAULT_URL, Client, ClientError, Retry
 
-    url, key, ca_file = ctx.params.get("url") or DEFAULT_URL, ctx.params.get("key"), ctx.params.get("ca_file")
-    try:
-        with Client(url, key=key, ca_file=ca_file, timeout=PATIENCE, retry=Retry(attempts=1)) as client:
-            offers = islice(offers_of(client), MOST)
-            # Typer interprets rich markup in descriptions, and names may look like markup.
-            return [(word, escape(beside)) for word, beside in offers if word.startswith(incomplete)]
-    except ClientError:
-        return []
+datasets = _from_service(lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST)))
+"""Ids of data sets, described by their names."""
+jobs = _from_service(
+    lambda client: ((j.id, j.name or f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
+)
+"""Ids of jobs, described by name, or kind and state."""
+models = _from_service(_models)
+"""Aliases first, then ids of models."""
+aliases = _from_service(_aliases)
+"""Aliases, described by the models they point at."""
+presets = _from_service(lambda client: ((p.name, p.title) for p in client.jobs.presets()))
+"""Names of presets."""
+keys = _from_service(
+    lambda client: ((k.id, k.name) for k in client.keys.list(limit=MOST) if k.revoked_at is None)
+)
+"""Ids of keys that have not been revoked."""
