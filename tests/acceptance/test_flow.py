@@ -56,7 +56,7 @@ def separate(processes: Processes, folder: Path) -> Iterator[Service]:
         yield Service(url, key)
         for part in parts:
             part.terminate()
-        assert [part.wait(30) for part in parts] == [0, 0]
+        assert [part.wait(60) for part in parts] == [0, 0]
         assert processes.left() == []
 
 

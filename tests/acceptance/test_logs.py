@@ -41,7 +41,7 @@ def test_the_id_of_a_request_goes_with_its_job_to_every_process(processes: Proce
         processes.wait_until(lambda: client.get(where).json()["state"] == "invalid", seconds=60)
         job = client.get("/jobs").json()["data"][0]["id"]
     serve.terminate()
-    assert serve.wait(30) == 0
+    assert serve.wait(60) == 0
     lines: list[dict[str, Any]] = [
         json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines() if line.startswith("{")
     ]

@@ -78,7 +78,7 @@ def test_api_and_worker_send_one_trace(
 
         processes.wait_until(job_is_told, seconds=60)
     serve.terminate()
-    assert serve.wait(30) == 0
+    assert serve.wait(60) == 0
     (request,) = (span for span in collector.spans if span.name == "POST /datasets")
     assert request.service == "masktune-api"
     of_trace = {(span.service, span.name) for span in collector.spans if span.trace == request.trace}

@@ -77,7 +77,7 @@ def served(folder: Path) -> Iterator[str]:
     try:
         yield address(serve)
         serve.terminate()
-        assert serve.wait(30) == 0
+        assert serve.wait(60) == 0
         assert made.left() == []
     finally:
         serve.kill()

@@ -188,7 +188,7 @@ def test_the_dashboard_alone_asks_for_a_key_and_reports_an_unreachable_service(
     visitor.looked_at("too-large")
 
     api.terminate()
-    assert api.wait(30) == 0
+    assert api.wait(60) == 0
     visitor.goto("/ui/jobs")
     expect(visitor.heading("The service is not responding")).to_be_visible()
     visitor.looked_at("away")

@@ -80,9 +80,9 @@ def test_a_stream_behind_a_number_that_was_never_told_ends_with_its_job(
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(front.client.get, f"/jobs/{job}/events", headers=headers)
         try:
-            wait_until(lambda: len(front.services.event_feed) == 1, 10)
+            wait_until(lambda: len(front.services.event_feed) == 1, 30)
             front.end(lease)
-            assert [event["id"] for event in parse(asked.result(10).text)] == ["3"]
+            assert [event["id"] for event in parse(asked.result(30).text)] == ["3"]
         finally:
             assert front.client.portal is not None
             front.client.portal.call(front.services.event_feed.stop)
@@ -300,8 +300,8 @@ def test_a_client_that_leaves_is_forgotten(
             if message.get("body"):
                 begun.set()
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(12):
             await front.app(scope, receive, send)
 
     asyncio.run(run())
-    wait_until(lambda: len(front.services.event_feed) == 0, 5)
+    wait_until(lambda: len(front.services.event_feed) == 0, 12)  # before the next heartbeat

@@ -116,14 +116,14 @@ def test_a_request_still_in_flight_is_409(either: Front) -> None:
 
     def slow() -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     def make(session: Session, planned: None) -> Response:
         return Response(b"made", status_code=202)
 
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(once.run_planned, "f", slow, make)
-        entered.wait(10)
+        entered.wait(60)
         with pytest.raises(RequestInFlight):
             once.run_planned("f", slow, make)
         leave.set()

@@ -130,7 +130,7 @@ def test_the_front_sweeps(start: StartFront, wait_until: Any) -> None:
         with front.services.database.read() as session:
             return jobs.get(session, job).state == "queued"
 
-    wait_until(queued_again, 15)
+    wait_until(queued_again, 30)
 
 
 def test_no_key_no_address_but_loopback(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_maintenance_runs_beside_others_and_once_at_a_time(
 ) -> None:
     maintenance, left = Maintenance(database, settings), old(settings.scratch / "uploads/x")
     maintenance.start()
-    wait_until(lambda: not left.exists(), 10)
+    wait_until(lambda: not left.exists(), 30)
     maintenance.close(timeout=10)
     os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
     old(left)
@@ -122,7 +122,7 @@ def test_a_database_that_is_away_is_told_and_does_not_end_maintenance(
         connection.exec_driver_sql("ALTER TABLE trash RENAME TO gone")
     maintenance, left = Maintenance(database, settings), old(settings.scratch / "uploads/x")
     maintenance.start()
-    wait_until(lambda: "maintenance failed" in caplog.text, 10)
+    wait_until(lambda: "maintenance failed" in caplog.text, 30)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO trash")
 
@@ -130,7 +130,7 @@ def test_a_database_that_is_away_is_told_and_does_not_end_maintenance(
         maintenance.start()
         return not left.exists()
 
-    wait_until(kept, 10)
+    wait_until(kept, 30)
     maintenance.close(timeout=10)
 
 

@@ -214,7 +214,7 @@ def test_a_migration_that_waits_for_a_backup_lets_the_service_go_on(empty: str) 
                     connection.execute(sa.text("SELECT count(*) FROM jobs"))
                 time.sleep(0.05)
             assert not upgraded.done()
-        upgraded.result(timeout=20)
+        upgraded.result(timeout=60)
         assert schema.is_current(database)
 
 

@@ -48,7 +48,7 @@ class Held(Celery):  # type: ignore[misc]  # celery has no types
         self.gate, self.sent = gate, 0
 
     def send_task(self, *args: Any, **kwargs: Any) -> None:
-        self.gate.wait(20)
+        self.gate.wait(60)
         self.sent += 1
 
 
@@ -68,7 +68,7 @@ def test_closing_awaits_one_message_and_not_all(wait_until: Any) -> None:
 
     with ThreadPoolExecutor() as pool:
         closing = pool.submit(notifier.close)
-        wait_until(closed, 20)
+        wait_until(closed, 30)
         gate.set()
         closing.result()
     assert held.sent == 1

@@ -141,7 +141,7 @@ def working(runtime: Runtime) -> Iterator[Callable[..., threading.Thread]]:
     yield start
     runtime.stopping.set()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
 

@@ -87,7 +87,7 @@ class Service:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGCONT)
                 worker.terminate()
-                worker.wait(timeout=30)
+                worker.wait(timeout=60)
         self.notifier.close()
         self.database.close()
         assert self.children() == []

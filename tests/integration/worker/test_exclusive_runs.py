@@ -91,7 +91,7 @@ def test_sigterm_of_a_worker_gives_its_job_to_another(backend: Backend, referenc
     job_id = service.add()
     service.await_child_at(IN_ORDER[0])
     first.terminate()
-    assert first.wait(timeout=30) == 0
+    assert first.wait(timeout=60) == 0
     assert service.children() == []
     assert service.job(job_id).state is JobState.QUEUED
     service.open_gates()

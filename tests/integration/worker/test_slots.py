@@ -31,7 +31,7 @@ def test_an_idle_slot_finds_a_job_that_nobody_told_it_of(
 ) -> None:
     with running_slots(runtime, wait=0.05):
         job_id = add_job(FAILED)
-        wait_until(lambda: job_of(job_id).state.ended, 20)
+        wait_until(lambda: job_of(job_id).state.ended, 30)
 
 
 def test_a_notification_ends_the_wait(
@@ -42,7 +42,7 @@ def test_a_notification_ends_the_wait(
         wait_until(lambda: not runtime.wakeup.is_set(), 20)  # it is looking at an empty table, or has
         job_id = add_job(FAILED)
         runtime.wakeup.set()
-        wait_until(lambda: job_of(job_id).state.ended, 20)
+        wait_until(lambda: job_of(job_id).state.ended, 30)
 
 
 def test_every_slot_runs_a_job_and_stopping_gives_all_of_them_back(
@@ -79,6 +79,6 @@ def test_a_slot_outlives_a_fault_of_ours(
 ) -> None:
     lost, job_id = add_job(FAILED), add_job(FAILED)
     with running_slots(variant(runtime, tracing=FailingTracing()), wait=0.05):
-        wait_until(lambda: job_of(job_id).state.ended, 20)
+        wait_until(lambda: job_of(job_id).state.ended, 30)
     assert job_of(lost).state is JobState.RUNNING  # until its lease ends and the sweep queues it again
     assert "slot 0 failed; it goes on" in caplog.text

@@ -99,7 +99,7 @@ def test_a_model_that_cannot_be_loaded_does_not_keep_an_alias_from_moving(
     world, client = fresh_world, fresh_world.client
     for model in (world.erm, world.control):
         client.put("/aliases/a", json={"model": model})
-    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 10)
+    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 30)
     world.services.artifacts.delete(f"models/{world.model}")
     assert client.put("/aliases/a", json={"model": world.model}).status_code == 200
     assert f"model {world.model} was not loaded before" in caplog.text
@@ -118,8 +118,8 @@ def test_a_rollback_loads_what_it_leads_to(fresh_world: World, wait_until: Waite
     world, client = fresh_world, fresh_world.client
     for model in (world.erm, world.model):
         client.put("/aliases/a", json={"model": model})
-    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 10)
+    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 30)
     world.services.inference.forget(world.erm)
     assert world.services.inference.loaded == {}
     assert client.post("/aliases/a/rollback").json()["model"] == world.erm
-    wait_until(lambda: world.services.inference.loaded == {"torch": 1}, 10)
+    wait_until(lambda: world.services.inference.loaded == {"torch": 1}, 30)

@@ -65,8 +65,8 @@ def test_what_a_child_does_not_take_holds_up_nobody_and_arrives_when_it_does(wai
     lines = b"x" * 200_000 + b"\nbehind"
     sending = threading.Thread(target=child.send, args=(lines,), daemon=True)
     sending.start()
-    wait_until(lambda: b"State:\tT" in Path(f"/proc/{child.pid}/status").read_bytes(), 20)
-    sending.join(5)
+    wait_until(lambda: b"State:\tT" in Path(f"/proc/{child.pid}/status").read_bytes(), 30)
+    sending.join(30)
     assert not sending.is_alive()
     assert child.read(0.0) == ([], False)
     os.kill(child.pid, signal.SIGCONT)
@@ -76,7 +76,7 @@ def test_what_a_child_does_not_take_holds_up_nobody_and_arrives_when_it_does(wai
 
 def test_a_family_that_minds_no_signal_is_gone_when_end_returns(wait_until: Wait) -> None:
     child = start(FAMILY)
-    wait_until(lambda: len(marked(child.mark)) == 3, 20)
+    wait_until(lambda: len(marked(child.mark)) == 3, 30)
     child.end(0.1)
     assert marked(child.mark) == []
     assert child.returncode == -signal.SIGKILL
@@ -84,7 +84,7 @@ def test_a_family_that_minds_no_signal_is_gone_when_end_returns(wait_until: Wait
 
 def test_orphans_of_a_child_that_was_killed_are_found(wait_until: Wait) -> None:
     child = start(FAMILY)
-    wait_until(lambda: len(marked(child.mark)) == 3, 20)
+    wait_until(lambda: len(marked(child.mark)) == 3, 30)
     os.kill(child.pid, signal.SIGKILL)
     assert lines_of(child) in ([], [b"ready"])
     assert len(marked(child.mark)) == 2
@@ -105,13 +105,13 @@ def without_descriptors() -> Iterator[None]:
 
 def test_a_family_is_awaited_that_cannot_be_looked_for_at_once(wait_until: Wait) -> None:
     child = start(FAMILY)
-    wait_until(lambda: len(marked(child.mark)) == 3, 20)
+    wait_until(lambda: len(marked(child.mark)) == 3, 30)
     ending = threading.Thread(target=child.end, args=(0.1,))
     with without_descriptors():
         ending.start()
         ending.join(0.5)
         assert ending.is_alive(), "nobody knows yet that all are gone"
-    ending.join(20)
+    ending.join(30)
     assert marked(child.mark) == []
 
 

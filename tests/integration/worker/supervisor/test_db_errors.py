@@ -124,9 +124,9 @@ def test_a_failover_to_a_server_that_takes_no_writes_yet_fails_no_job(
     """The connections that led to it are given up, or they would find it read-only for ever."""
     job_id = add_job([("say", {"type": "stage_started", "stage": "erm"}), ("sleep", 1.0), *TRAINED])
     thread = working(with_settings(runtime, lease_seconds=60.0))
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     with read_only(database_url):
         wait_until(lambda: processes_of_children() == [], 20)  # it has finished
-    thread.join(20)
+    thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.error, job.attempt) == (JobState.SUCCEEDED, None, 1)

@@ -283,11 +283,11 @@ def test_cancel_ends_the_whole_tree_before_it_is_told(
 ) -> None:
     job_id = add_job([("ignore_sigterm", None), ("spawn_stray", None), started("erm"), ("sleep", 600)])
     working()
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     assert processes_of_children()
     with database.begin() as session:
         jobs.cancel(session, job_id)
-    wait_until(lambda: job_of(job_id).state is JobState.CANCELLED, 20)
+    wait_until(lambda: job_of(job_id).state is JobState.CANCELLED, 30)
     assert processes_of_children() == []
 
 
@@ -298,10 +298,10 @@ def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
     job_id = add_job([started("erm"), ("sleep", 1.0), ("exit", 1)])
     thread = threading.Thread(target=work, args=(Runtime(**{**vars(runtime), "settings": slow}),))
     thread.start()
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     with database.begin() as session:
         jobs.cancel(session, job_id)
-    thread.join(20)
+    thread.join(60)
     assert job_of(job_id).state is JobState.CANCELLED
 
 
@@ -310,9 +310,9 @@ def test_a_stopping_worker_gives_its_job_back(
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)])
     thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     runtime.stopping.set()
-    thread.join(20)
+    thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.worker, job.lease_until, job.crashes) == (JobState.QUEUED, None, None, 0)
     assert processes_of_children() == []
@@ -323,10 +323,10 @@ def test_a_lost_lease_ends_the_child_and_writes_nothing(
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=[("sleep", 0.2), *TRAINED])
     thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     with database.begin() as session:  # what the sweep and another worker's claim do
         session.execute(update(JobRow).where(JobRow.id == job_id).values(token=JobRow.token + 1))
-    thread.join(20)
+    thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.token, job.done) == (JobState.RUNNING, 2, {})
     assert processes_of_children() == []
@@ -428,10 +428,10 @@ def test_a_child_goes_on_while_the_database_is_away(
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 1.0), *TRAINED[1:]])
     thread = working(with_settings(runtime, lease_seconds=60.0))
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     with away(database_url):
         wait_until(lambda: processes_of_children() == [], 20)  # it has finished
-    thread.join(20)
+    thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
     assert set(job.done) == {"erm", "calibrate", "evaluate"}
@@ -443,10 +443,10 @@ def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=TRAINED)
     thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     with away(database_url):
-        wait_until(lambda: processes_of_children() == [], 20)
-    thread.join(20)
+        wait_until(lambda: processes_of_children() == [], 30)
+    thread.join(60)
     assert job_of(job_id).state is JobState.RUNNING  # nobody could write otherwise
     sweep_once(runtime)
     work(runtime)

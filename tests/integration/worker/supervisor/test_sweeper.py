@@ -54,10 +54,10 @@ def test_a_store_that_hangs_does_not_stop_the_healing_of_lost_jobs(
         trash.put(session, ["models/mdl_1"])
         session.execute(update(TrashRow).values(at=0.0))
     with sweeping(Runtime(**{**vars(runtime), "settings": settings})):
-        wait_until(hanging.asked.is_set, 10)
+        wait_until(hanging.asked.is_set, 30)
         job_id = add_job([])
         with database.begin() as session:
             assert leases.claim(session, worker="lost", lease_seconds=0.0) is not None
         time.sleep(0.01)
-        wait_until(lambda: job_of(job_id).state is JobState.QUEUED, 10)
+        wait_until(lambda: job_of(job_id).state is JobState.QUEUED, 30)
         hanging.may_answer.set()

@@ -95,10 +95,10 @@ def test_a_cancelled_job_whose_child_hangs_ends_cancelled(
     """Also where nobody has looked for the cancel before the child is given up."""
     job_id = add_job(STOPPED)
     thread = working(with_settings(patient(runtime), control_seconds=60.0))
-    wait_until(lambda: job_of(job_id).stage is not None, 20)
+    wait_until(lambda: job_of(job_id).stage is not None, 30)
     with database.begin() as session:
         jobs.cancel(session, job_id)
-    thread.join(20)
+    thread.join(60)
     assert job_of(job_id).state is JobState.CANCELLED
 
 
@@ -129,11 +129,11 @@ def test_a_child_outlives_no_lease_though_its_worker_stops_before_the_first_rene
     with stopped_at_first(runtime.database, "SET lease_until", done) as stopped:
         thread.start()
         try:
-            wait_until(stopped.is_set, 20)
-            wait_until(lambda: len(processes_of_children()) == 1, 20)
+            wait_until(stopped.is_set, 30)
+            wait_until(lambda: len(processes_of_children()) == 1, 30)
             time.sleep(runtime.settings.lease_seconds)
-            wait_until(lambda: processes_of_children() == [], 20)
+            wait_until(lambda: processes_of_children() == [], 30)
         finally:
             runtime.stopping.set()
             done.set()
-            thread.join(20)
+            thread.join(60)
