@@ -112,16 +112,14 @@ def read_deadline(line: bytes) -> float:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A data set. `source` and `options` are for its import, the other fields for all other jobs.
+    """A data set. `source` is for its import, the other fields are for all other jobs.
 
     `shortcuts` is the finding of the import (`models.shortcuts.ShortcutCheck` as JSON).
     """
 
     id: str
     name: str
-    format: str
     source: dict[str, Any]
-    options: dict[str, Any]
     artifact: str | None
     classes: tuple[str, ...]
     shortcuts: dict[str, Any] | None = None
@@ -136,19 +134,9 @@ class ModelSpec:
     artifact: str
     erm_id: str | None
     job_id: str | None
-    dataset_id: str | None
     classes: tuple[str, ...]
     backbone: str
     calibration: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class MaskSetSpec:
-    """The mask set that a mask job made, and the id of the model whose saliency maps it is made of."""
-
-    job_id: str
-    artifact: str
-    model_id: str
 
 
 @dataclass(frozen=True)
@@ -171,7 +159,8 @@ class Spec:
     """Id of the request that started the job, for the log."""
     model: str | None = None
     dataset: DatasetSpec | None = None
-    mask_set: MaskSetSpec | None = None
+    mask_set: str | None = None
+    """Key of the mask set that the job was given."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
 
     def to_line(self) -> bytes:

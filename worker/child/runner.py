@@ -157,7 +157,6 @@ class Job:
                 artifact=m["artifact"],
                 erm_id=m["erm_id"],
                 job_id=self.spec.job_id,
-                dataset_id=self.spec.dataset.id if self.spec.dataset else None,
                 classes=tuple(m["classes"]),
                 backbone=m["backbone"],
                 calibration=None,

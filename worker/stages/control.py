@@ -31,10 +31,14 @@ def control(context: StageContext) -> Result:
         fitted = continue_as_control(
             network, context.store, config, run, folder=checkpoints, start=start, features=source
         )
-        if run.rank > 0:
-            return {}
         return publish(
-            context, network, fitted, arm=Arm.MASKTUNE_CONTROL, checkpoints=checkpoints, erm_id=model.id
+            context,
+            network,
+            fitted,
+            rank=run.rank,
+            arm=Arm.MASKTUNE_CONTROL,
+            checkpoints=checkpoints,
+            erm_id=model.id,
         )
 
 

@@ -22,6 +22,4 @@ def erm(context: StageContext) -> Result:
     source = frozen_source(context, network)
     with process_group(context.run) as run:
         fitted = fit_erm(network, context.store, params, run, folder=checkpoints, features=source)
-        if run.rank > 0:
-            return {}
-        return publish(context, network, fitted, arm=Arm.ERM, checkpoints=checkpoints)
+        return publish(context, network, fitted, rank=run.rank, arm=Arm.ERM, checkpoints=checkpoints)

@@ -52,14 +52,11 @@ class FrozenFeatures:
         try:
             folder = self._context.artifacts.folder(key)
         except ArtifactMissing:
-            self._compute(key, split, run)
+            loader = loader_for(self._context, self._network, self._context.store.rows(split), run)
+            computed = compute_features(self._network.to(run.device), loader, run).values
+            with self._context.artifacts.writing(key) as target:
+                np.save(target / VALUES, computed)
             folder = self._context.artifacts.folder(key)
         run.on_progress(Progress(1, 1, 1, 1, 0.0))
         values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="r")
         return values
-
-    def _compute(self, key: str, split: str, run: Run) -> None:
-        loader = loader_for(self._context, self._network, self._context.store.rows(split), run)
-        values = compute_features(self._network.to(run.device), loader, run).values
-        with self._context.artifacts.writing(key) as folder:
-            np.save(folder / VALUES, values)

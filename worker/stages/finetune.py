@@ -34,8 +34,7 @@ def finetune(context: StageContext) -> Result:
 
         def masks(iteration: int) -> MaskSet:
             if iteration == 0:  # those of the given mask set, else those of the job's mask stage
-                spec = context.spec
-                artifact = spec.mask_set.artifact if spec.mask_set else spec.done[Stage.MASK]["artifact"]
+                artifact = context.spec.mask_set or context.spec.done[Stage.MASK]["artifact"]
                 return MaskSet.open(context.artifacts.folder(artifact))
             folder = context.workspace.path / f"masks-{iteration + 1}"
             mask_set = load_or_compute_masks(network, store, config, run, folder=folder, iteration=iteration)
@@ -50,8 +49,8 @@ def finetune(context: StageContext) -> Result:
             checkpoints=checkpoints,
             features=source,
         )
-        if run.rank > 0:
-            return {}
         folder = checkpoints(config.masking.iterations - 1)
         erm_id = model.id if model.arm is not Arm.MASKTUNE else model.erm_id
-        return publish(context, network, fitted, arm=Arm.MASKTUNE, checkpoints=folder, erm_id=erm_id)
+        return publish(
+            context, network, fitted, rank=run.rank, arm=Arm.MASKTUNE, checkpoints=folder, erm_id=erm_id
+        )

@@ -44,13 +44,13 @@ def import_(context: StageContext) -> Result:
         nonlocal stored
         stored = steps
         rate = done / 2 / max(time.monotonic() - started, 1e-9)
-        context.progress(done, stored + _steps_of_looking(stored), rate)
+        context.progress(done, steps + _search_steps(steps), rate)
 
-    def on_looked(done: int, images: int) -> None:
+    def on_searched(done: int, images: int) -> None:
         if context.should_stop():
             raise ImportStopped
-        looking = _steps_of_looking(stored)
-        context.progress(stored + looking * done // images, stored + looking)
+        search = _search_steps(stored)
+        context.progress(stored + search * done // images, stored + search)
 
     report = import_dataset(
         _source(context, dataset),
@@ -59,7 +59,7 @@ def import_(context: StageContext) -> Result:
         on_progress=on_stored,
         should_stop=context.should_stop,
     )
-    summary = _summary(report, target, seed=context.seed, on_progress=on_looked)
+    summary = _summary(report, target, seed=context.seed, on_progress=on_searched)
     context.artifacts.put(target, artifact)
     if not context.artifacts.local:
         shutil.rmtree(target)
@@ -72,7 +72,7 @@ def import_(context: StageContext) -> Result:
     }
 
 
-def _steps_of_looking(stored: int) -> int:
+def _search_steps(stored: int) -> int:
     """Steps of the search for shortcuts, which costs per image about as much as checking and packing it."""
     return min(2 * MAX_IMAGES, stored)
 

@@ -65,11 +65,14 @@ def publish(
     network: Network,
     fitted: FitResult,
     *,
+    rank: int,
     arm: Arm,
     checkpoints: Path,
     erm_id: str | None = None,
 ) -> Result:
-    """Publish the model and the checkpoints it came from; return the stage's result."""
+    """Publish the model and the checkpoints it came from; return the stage's result. Rank 0 does it."""
+    if rank > 0:
+        return {}
     artifact = context.key(context.stage)
     model = publish_model(context, network, arm=arm, erm_id=erm_id, params=context.params.to_json())
     with context.artifacts.writing(artifact) as folder:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
-from worker.protocol import DatasetSpec, MaskSetSpec, ModelSpec, Spec
+from worker.protocol import DatasetSpec, ModelSpec, Spec
 
 
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
@@ -16,7 +16,7 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     if job.inputs.get("mask_set"):
         mask_job = jobs.get(session, job.inputs["mask_set"])
         model_id = mask_job.inputs["model"]
-        mask_set = MaskSetSpec(mask_job.id, mask_job.done[Stage.MASK]["artifact"], model_id)
+        mask_set = mask_job.done[Stage.MASK]["artifact"]
     model = registry.get(session, model_id).id if model_id else None
     # The parameters may name models too: the starting point of a training, and the second model.
     named = (model, job.params.get("pretrained"), job.params.get("second_model"))
@@ -47,9 +47,7 @@ def _dataset(session: Session, job: JobRow) -> DatasetSpec | None:
     return DatasetSpec(
         id=row.id,
         name=row.name,
-        format=row.format,
         source=row.source,
-        options=row.options,
         artifact=row.artifact,
         classes=tuple(row.classes),
         shortcuts=(row.summary or {}).get("shortcuts"),
@@ -69,7 +67,6 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
                 artifact=row.artifact,
                 erm_id=row.erm_id,
                 job_id=row.job_id,
-                dataset_id=row.dataset_id,
                 classes=tuple(row.classes),
                 backbone=row.backbone,
                 calibration=row.calibration,

@@ -47,7 +47,7 @@ def bench(folder: Path, masking: dict[str, Any]) -> tuple[StageContext, ModelSpe
     network = build_network("small_cnn", classes=2, image_size=28, seed=3)
     with artifacts.writing("models/m") as card:
         save_model(network, card_of(network, CLASSES, "erm"), card)
-    model = ModelSpec("mdl_m", Arm.ERM, "models/m", None, None, None, CLASSES, "small_cnn", None)
+    model = ModelSpec("mdl_m", Arm.ERM, "models/m", None, None, CLASSES, "small_cnn", None)
     spec = Spec(
         job_id=new_id("job"),
         kind=JobKind.MASKTUNE,
@@ -57,7 +57,7 @@ def bench(folder: Path, masking: dict[str, Any]) -> tuple[StageContext, ModelSpe
         params=Hyperparameters.from_json({"image_size": 28, "masking": masking}).to_json(),
         inputs={},
         slot=0,
-        dataset=DatasetSpec("ds_d", "x", "builtin", {}, {}, "datasets/ds", CLASSES),
+        dataset=DatasetSpec("ds_d", "x", {}, "datasets/ds", CLASSES),
         models={"mdl_m": model},
     )
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)

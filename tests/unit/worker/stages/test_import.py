@@ -44,7 +44,7 @@ def context(tmp_path: Path) -> StageContext:
         params={},
         inputs={},
         slot=0,
-        dataset=DatasetSpec(new_id("ds"), "ab", "auto", {"address": address}, {}, None, ()),
+        dataset=DatasetSpec(new_id("ds"), "ab", {"address": address}, None, ()),
     )
     return StageContext(
         spec=spec,
