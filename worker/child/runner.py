@@ -17,7 +17,7 @@ from core.artifacts import Artifacts
 from core.errors import JobError
 from core.loading import loading
 from core.settings import Settings
-from masktune.contract.vocabulary import JobKind, Stage
+from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
@@ -153,7 +153,7 @@ class Job:
         models = {
             m["id"]: ModelSpec(
                 id=m["id"],
-                arm=m["arm"],
+                arm=Arm(m["arm"]),
                 artifact=m["artifact"],
                 erm_id=m["erm_id"],
                 job_id=self.spec.job_id,

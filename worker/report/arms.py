@@ -73,19 +73,19 @@ def arm_before(model: ModelSpec) -> Arm:
     return Arm.BASELINE if model.arm in (*CONTROLS, Arm.RETRAINED) else model.arm
 
 
-def seed_name(arm: Arm) -> str:
-    """The arm's name in the seeds of intervals. It does not follow the arm's own name, so that the figures of
-    the same models stay those of earlier versions."""
-    return "control" if arm in CONTROLS else "given" if arm is Arm.BASELINE else arm.value
-
-
 def treatment_arm(arms: Collection[Arm]) -> Arm:
     """The arm that the others are compared with: the retrained head if there is one, else MaskTune."""
     return Arm.RETRAINED if Arm.RETRAINED in arms else Arm.MASKTUNE
 
 
-def seeded(run: Run, name: str) -> np.random.Generator:
-    """A generator seeded by job and `name`, so that all attempts draw the same intervals."""
+def seeded(run: Run, *path: str) -> np.random.Generator:
+    """A generator seeded by job and `path`, so that all attempts draw the same intervals.
+
+    Controls and the baseline have older names here, so that the figures of the same models stay those of
+    earlier versions.
+    """
+    older = dict.fromkeys(CONTROLS, "control") | {Arm.BASELINE: "given"}
+    name = "/".join(older.get(part, part) if isinstance(part, Arm) else part for part in path)
     return np.random.default_rng([run.seed & 0xFFFFFFFF, *name.encode()])
 
 

@@ -20,7 +20,7 @@ from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
-from worker.report.arms import BEFORE, arm_before, seed_name, seeded, treatment_arm, without_copies
+from worker.report.arms import BEFORE, arm_before, seeded, treatment_arm, without_copies
 from worker.stages.context import StageContext
 
 VERDICT_SPLIT = "test"
@@ -127,7 +127,7 @@ class Figures:
             classes=treatment_logits.labels,
             groups=self._store.groups[treatment_logits.rows],
             train_group_weights=self._train_group_weights,
-            generator=lambda statistic: seeded(self._run, f"{split}/{seed_name(rival)}/{statistic}"),
+            generator=lambda statistic: seeded(self._run, split, rival, statistic),
         )
 
     def _differences(self, split: str) -> list[ArmDifference]:
@@ -167,7 +167,7 @@ class Figures:
     def _reliability(self, split: str, arm: Arm) -> Reliability | None:
         self._run.check()
         logits = self._logits[split][arm]
-        generator = seeded(self._run, f"{split}/{seed_name(arm)}/reliability")
+        generator = seeded(self._run, split, arm, "reliability")
         error = calibration_error(logits.logits, logits.labels, generator=generator)
         return None if error is None else Reliability.model_validate(error)
 
@@ -193,7 +193,7 @@ class Figures:
                     background_gap(
                         _of_variant(self._store, logits, SAME),
                         _of_variant(self._store, logits, RANDOM),
-                        generator=seeded(self._run, f"background/{split}/{seed_name(arm)}"),
+                        generator=seeded(self._run, "background", split, arm),
                     )
                 )
                 for arm, logits in by_arm.items()

@@ -15,7 +15,7 @@ from PIL.Image import Image
 from masktune.contract.hyperparameters import Crop, MaskingConfig
 from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
-from masktune.contract.vocabulary import CONTROLS, Arm
+from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.data.batches import Batch
 from models.data.store import Store
@@ -29,7 +29,7 @@ from models.saliency import saliency
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, LogitsCache, seed_name, seeded, treatment_arm
+from worker.report.arms import BEFORE, LogitsCache, seeded, treatment_arm
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -74,20 +74,13 @@ class SaliencyPool:
     """The treatment arm, if there is one besides the first and its maps have the same size."""
 
 
-def without_controls(models: Mapping[Arm, ModelSpec]) -> dict[Arm, ModelSpec]:
-    """All models but the controls, which appear only in the figures."""
-    return {arm: model for arm, model in models.items() if arm not in CONTROLS}
-
-
 def explain_pool(
     context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, split: str
 ) -> SaliencyPool:
-    """Run each model but the controls over the pool: one pass, or two if the job crops. Raises Stopped."""
+    """Run each of these models over the pool: one pass, or two if the job crops. Raises Stopped."""
     of_split = context.store.rows(split)
     rows = evenly(of_split, POOL)
-    explained = {
-        arm: _explain(context, model, cache, rows) for arm, model in without_controls(models).items()
-    }
+    explained = {arm: _explain(context, model, cache, rows) for arm, model in models.items()}
     order = sorted(explained, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
     arms = {arm: explained[arm] for arm in order}
     before, treatment = order[0], treatment_arm(arms)
@@ -226,27 +219,23 @@ def costs_of_masks(
     context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, splits: list[str]
 ) -> dict[str, dict[Arm, MaskingCost]]:
     """The cost of each model's own mask, on at most 1,024 images of each split. Raises Stopped."""
-    return {
-        split: {
-            arm: _cost(context, model, cache, split, arm) for arm, model in without_controls(models).items()
-        }
-        for split in splits
-    }
-
-
-def _cost(context: StageContext, model: ModelSpec, cache: LogitsCache, split: str, arm: Arm) -> MaskingCost:
-    store, network = context.store, cache.network(model)
-    samples = store.rows(split)
-    rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals assume samples without copies
-    config = masking_of(context)
-    with cache.passes.next() as run:
-        whole = loader_for(context, network, rows, run)
-        crops = config.crop != "none"
-        cropped = loader_for(context, network, rows, run, crop=config.crop) if crops else None
-        predictions = predict_under_masks(network, whole, config, run, cropped=cropped)
-    return masking_cost(
-        predictions,
-        generator=seeded(run, f"mask/{split}/{seed_name(arm)}"),
-        groups=store.groups[predictions.rows] if store.has_groups else None,
-        names=Names(store.classes, store.group_names),
-    )
+    store, config = context.store, masking_of(context)
+    costs: dict[str, dict[Arm, MaskingCost]] = {}
+    for split in splits:
+        samples = store.rows(split)
+        rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals assume samples without copies
+        costs[split] = {}
+        for arm, model in models.items():
+            network, cropped = cache.network(model), None
+            with cache.passes.next() as run:
+                whole = loader_for(context, network, rows, run)
+                if config.crop != "none":
+                    cropped = loader_for(context, network, rows, run, crop=config.crop)
+                predictions = predict_under_masks(network, whole, config, run, cropped=cropped)
+            costs[split][arm] = masking_cost(
+                predictions,
+                generator=seeded(run, "mask", split, arm),
+                groups=store.groups[predictions.rows] if store.has_groups else None,
+                names=Names(store.classes, store.group_names),
+            )
+    return costs

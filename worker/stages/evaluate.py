@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from masktune.contract.report import VERSION, Report
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
-from masktune.contract.vocabulary import Arm, JobKind, Stage
+from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage
 from models.data.splits import SPLITS
 from models.evaluation import masking_cost
 from models.run import device_name
@@ -24,7 +24,7 @@ from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
 from worker.report.metrics import Figures
 from worker.report.risk import risk_sections
-from worker.report.saliency import costs_of_masks, explain_pool, make_saliency, without_controls
+from worker.report.saliency import costs_of_masks, explain_pool, make_saliency
 from worker.report.slices import make_slices
 from worker.stages.context import Result, StageContext
 
@@ -35,16 +35,17 @@ _TIMED = (Stage.ERM, Stage.MASK, Stage.FINETUNE, Stage.RETRAIN_HEAD, Stage.CONTR
 def evaluate(context: StageContext) -> Result:
     """Write the before/after report; return the plain figures of each arm."""
     models, splits, started = compared_models(context).all, _splits(context), time.monotonic()
-    explained = len(without_controls(models))
-    cache = LogitsCache(context, passes=(len(models) + explained) * len(splits) + explained)
+    explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
+    passes = (len(models) + len(explained)) * len(splits) + len(explained)
+    cache = LogitsCache(context, passes=passes)
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     figures, dataset = Figures(context, logits), context.spec.dataset
     assert dataset is not None
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         pool_split = next((split for split in (GALLERY_SPLIT, *splits) if split in splits), None)
-        pool = explain_pool(context, models, cache, split=pool_split) if pool_split else None
-        costs = costs_of_masks(context, models, cache, splits=splits)
+        pool = explain_pool(context, explained, cache, split=pool_split) if pool_split else None
+        costs = costs_of_masks(context, explained, cache, splits=splits)
         masks = context.spec.done.get(Stage.MASK, {}).get("summary")
         report = Report(
             version=VERSION,
