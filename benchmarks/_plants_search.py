@@ -127,7 +127,7 @@ def _draw(tries: int, seed: int) -> Iterator[Variant]:
 
 def _judge_groups(cut: Plants, run: Run, *, folder: Path) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Inferred groups of the judging third, in the order of its rows."""
-    network = lite0(len(cut.store.classes), 128, folder).to(run.device)
+    network = lite0(len(cut.store.classes), 128).to(run.device)
     rows = cut.training_rows()
     loader = make_loader(cut.store, rows, LoaderSettings(128, _BATCH), run)
     features = compute_features(network, loader, run)
@@ -142,7 +142,7 @@ def train_variant(
     store = plants.store
     if variant.frozen and not variant.masked:
         return _frozen_head(plants, config, run, folder=folder, masks=None)
-    network = lite0(len(store.classes), config.image_size, folder)
+    network = lite0(len(store.classes), config.image_size)
     fit_erm(network, store, config, run, folder=space / "erm")
     last = CheckpointFolder(space / "erm").last()
     if not variant.masked:
@@ -173,7 +173,7 @@ def _frozen_head(
 ) -> Network:
     """The untouched backbone with a head fitted to the (masked) training images, balanced over classes."""
     store = plants.store
-    network = lite0(len(store.classes), config.image_size, folder).to(run.device)
+    network = lite0(len(store.classes), config.image_size).to(run.device)
     fill = partial(apply_masks, fill=config.masking.fill)
     masking = None if masks is None else Masking(masks, fill)
     settings = LoaderSettings(config.image_size, _BATCH, masking=masking)

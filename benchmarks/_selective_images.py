@@ -90,7 +90,7 @@ def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size:
         backbone=BACKBONE, image_size=size, epochs=epochs, augmentation="flip", seed=seed
     )
     config = replace(config, optimizer=OptimizerConfig(learning_rate=0.003))
-    network = lite0(len(store.classes), config.image_size, folder)
+    network = lite0(len(store.classes), config.image_size)
     return Setting(f"plants {size} px {seed}", store, config, PolicyTarget(0.10, 0.90), network)
 
 

@@ -98,7 +98,7 @@ def _heads(case: Case, pixels: int, run: Run, *, folder: Path) -> Iterator[dict[
         _features(half, pixels, run, folder=folder, name=f"{name}-{part}")
         for part, half in (("train", case.train), ("test", case.test))
     )
-    network, config = lite0(len(CLASSES), pixels, folder), HeadConfig()
+    network, config = lite0(len(CLASSES), pixels), HeadConfig()
     inferred = cross_mistakes(train, config, classes=CLASSES, seed=run.seed, device=run.device)
     for arm, groups in {
         "classes": class_groups(train.labels, CLASSES),
@@ -137,7 +137,7 @@ def _features(half: Half, pixels: int, run: Run, *, folder: Path, name: str) -> 
             arrays = Arrays(half.images, half.labels, ["train"] * len(half.labels))
             write_arrays(place, arrays, DatasetInfo(name, "builtin", CLASSES))
         store = Store.open(place)
-        network = lite0(len(CLASSES), pixels, folder).to(run.device)
+        network = lite0(len(CLASSES), pixels).to(run.device)
         loader = make_loader(store, store.rows(), LoaderSettings(pixels, _BATCH), run)
         compute_features(network, loader, run).save(path)
     return Features.load(path)

@@ -91,7 +91,7 @@ def _arms(
 ) -> Iterator[dict[str, Any]]:
     """Yield one row per arm; put ERM's and MaskTune's predictions of the training split in `predictions`."""
     store, test = plants.store, plants.store.rows("test")
-    network = lite0(len(store.classes), config.image_size, folder)
+    network = lite0(len(store.classes), config.image_size)
     place = folder / f"arms-{config.image_size}-{config.epochs}-seed-{run.seed}"
     correct: dict[str, NDArray[np.bool_]] = {}
     for arm in train_arms(network, store, config, run, folder=place):
@@ -127,7 +127,7 @@ def _heads(
     store = plants.store
     train = _features(plants, plants.training_rows(), "train", size, run, folder=folder)
     test = _features(plants, store.rows("test"), "test", size, run, folder=folder)
-    network = lite0(len(store.classes), size, folder)
+    network = lite0(len(store.classes), size)
     config, correct, held_out = HeadConfig(), dict[str, NDArray[np.bool_]](), dict[str, Labels]()
     for name, make in _groupings(plants, train, config, run, predictions).items():
         if name not in kinds:
@@ -181,7 +181,7 @@ def _features(plants: Plants, rows: Labels, name: str, size: int, run: Run, *, f
     """The untouched backbone's features, kept in `folder`."""
     path = folder / f"features-{name}-{size}.npz"
     if not path.exists():
-        network = lite0(len(plants.store.classes), size, folder).to(run.device)
+        network = lite0(len(plants.store.classes), size).to(run.device)
         loader = make_loader(plants.store, rows, LoaderSettings(size, _BATCH), run)
         compute_features(network, loader, run).save(path)
     return Features.load(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -80,19 +79,17 @@ def build_network(
     classes: int,
     image_size: int,
     pretrained: bool = False,
-    weights: Path | None = None,
     seed: int = 0,
 ) -> Network:
-    """Build the network `name` with random weights drawn from `seed`, published ones, or a local file's.
+    """Build the network `name` with random weights drawn from `seed`, or with published ones.
 
-    `weights` is a safetensors or PyTorch file with the library's tensor names, loaded strictly; the
-    last layer is kept if it has `classes` outputs and freshly initialised otherwise. Library networks
-    normalise with their library's mean and std, `resnet32` with 0.5, `small_cnn` not at all. Returns
-    the network in eval mode, channels last.
+    With published weights, the last layer is kept if it has `classes` outputs and freshly initialised
+    otherwise. Library networks normalise with their library's mean and std, `resnet32` with 0.5, `small_cnn`
+    not at all. Returns the network in eval mode, channels last.
     Raises `UnknownBackbone`, `UnsupportedBackbone`, `WeightsUnavailable`.
     """
     library, plain = _find(name)
-    request = BuildRequest(plain, classes, image_size, pretrained, weights)
+    request = BuildRequest(plain, classes, image_size, pretrained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = library.build(request)

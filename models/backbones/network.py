@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -35,13 +34,12 @@ class BackboneSpec:
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """A request to a library. `weights` is a local file with the library's own tensor names."""
+    """A request to a library."""
 
     name: str
     classes: int
     image_size: int
     pretrained: bool = False
-    weights: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
 from models.backbones.network import BuildRequest, Built, Chain, Split, flatten
 from models.backbones.published import NO_WEIGHTS, PublishedWeights
-from models.backbones.weights import with_local_weights
 from models.types import Rgb
 
 
@@ -132,7 +131,4 @@ def build(request: BuildRequest) -> Built:
         raise WeightsUnavailable(
             f"there are no published weights for {request.name}: leave out pretrained, or name a model"
         )
-    model = with_local_weights(
-        lambda classes: make(classes, request.image_size), request.classes, request.weights
-    )
-    return Built(model, split, mean, std)
+    return Built(make(request.classes, request.image_size), split, mean, std)

@@ -29,7 +29,7 @@ from models.backbones.published import (
     load_packaged,
 )
 from models.backbones.timm_cuts import cut_of
-from models.backbones.weights import last_layers, renew_classifiers, scoring_layers, with_local_weights
+from models.backbones.weights import last_layers, renew_classifiers, scoring_layers
 from models.types import Rgb
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
@@ -83,13 +83,10 @@ def build(request: BuildRequest) -> Built:
 
 
 def _make(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
-    if request.pretrained and request.weights is None:
+    if request.pretrained:
         return _published(request, options)
-
-    def make(classes: int) -> nn.Module:
-        return timm.create_model(request.name, num_classes=classes, **options)
-
-    return with_local_weights(make, request.classes, request.weights, _classifiers)
+    model: nn.Module = timm.create_model(request.name, num_classes=request.classes, **options)
+    return model
 
 
 def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
@@ -99,7 +96,7 @@ def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailable(
             f"the published weights of {request.name} could not be fetched ({error}): "
-            "leave out pretrained, or give a local file of weights"
+            "leave out pretrained, or let it name a model of this backbone"
         ) from error
     if packaged:
         load_packaged(model, request.name)

@@ -26,7 +26,7 @@ from models.backbones.network import (
     wrong_size,
 )
 from models.backbones.published import PublishedWeights, is_in_torch_cache
-from models.backbones.weights import renew_classifiers, with_local_weights
+from models.backbones.weights import renew_classifiers
 
 
 def names() -> Sequence[str]:
@@ -41,12 +41,7 @@ def published_weights(name: str) -> PublishedWeights:
 
 def build(request: BuildRequest) -> Built:
     """Normalise as the published weights expect, pretrained or not, so that any weights fit."""
-    if request.pretrained and request.weights is None:
-        model = _published(request)
-    else:
-        model = with_local_weights(
-            lambda classes: _make(request, classes, weights=None), request.classes, request.weights
-        )
+    model = _published(request) if request.pretrained else _make(request, request.classes, weights=None)
     split = _SPLITS.get(type(model))
     if split is None:
         raise UnsupportedBackbone(f"{request.name}: splitting a {type(model).__name__} is not supported yet")
@@ -83,7 +78,7 @@ def _published(request: BuildRequest) -> nn.Module:
     except (OSError, RuntimeError) as error:
         raise WeightsUnavailable(
             f"the published weights of {request.name} could not be fetched ({error}): "
-            "leave out pretrained, or give a local file of weights"
+            "leave out pretrained, or let it name a model of this backbone"
         ) from error
     renew_classifiers(model, old=published, new=request.classes)
     return model

@@ -49,28 +49,6 @@ def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last
             model.set_submodule(name, nn.Conv2d(layer.in_channels, new, kernel_size=1, bias=bias))
 
 
-def with_local_weights(
-    make: Callable[[int], nn.Module], classes: int, weights: Path | None, find: Find = last_layers
-) -> nn.Module:
-    """`make(classes)`, with the tensors of the file `weights`, if given, loaded strictly.
-
-    If the file has another number of classes, the last layer is freshly initialised.
-    """
-    model = make(classes)
-    if weights is None:
-        return model
-    state = read_tensors(weights)
-    name = find(model, classes)[-1]
-    if f"{name}.weight" not in state:
-        raise WeightsUnavailable(f"{weights.name} has no tensor {name}.weight: it is for another network")
-    stored = len(state[f"{name}.weight"])
-    if stored != classes:
-        model = make(stored)
-    load_strictly(model, state, what=weights.name)
-    renew_classifiers(model, old=stored, new=classes, find=find)
-    return model
-
-
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
     """Load `state`. Raises `WeightsUnavailable` for a tensor missing, left over or of another shape."""
     require_fit(shapes_of(model.state_dict()), shapes_of(state), what=what)

