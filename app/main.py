@@ -27,16 +27,16 @@ from app.operations import limits_routes as limits
 from app.operations import metrics_routes as metrics
 from app.operations import openapi_routes as openapi
 from app.operations import problems_routes as problems
-from app.operations.background import in_background, sweep_periodically, warm_up
+from app.operations.background import in_background, repeated, sweep_periodically, warm_up
 from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
 from app.operations.limits import limit_of
-from app.operations.metrics import Metrics, refreshed
+from app.operations.metrics import GAUGES_SECONDS, Metrics, forget_the_dead
 from app.predictions import routes as predict
 from app.predictions import saliency_routes as saliency
 from app.predictions import stored_images as images
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.predictions.usage import UsageBuffer, UsageCounters, flushed
+from app.predictions.usage import FLUSH_SECONDS, UsageBuffer, UsageCounters, flush
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
 from app.registry import routes as models
@@ -88,14 +88,18 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.check_exposure()
         await asyncio.to_thread(upgrade, settings.database)
+        forget_the_dead()
         with ExitStack() as closing:
+            closing.callback(counters.close)
             forward = ForwardCheck(partial(check_forward, settings.device))
             services = _open(settings, counters, traces, closing, forward)
             app.state.services = services
             async with (
                 in_background(sweep_periodically(services.database, settings)),
-                flushed(services.usage, services.database),
-                refreshed(counters, services.event_feed, services.inference),
+                repeated(partial(flush, services.usage, services.database), FLUSH_SECONDS),
+                repeated(
+                    partial(counters.set_gauges, services.event_feed, services.inference), GAUGES_SECONDS
+                ),
                 in_background(warm_up(forward)),
                 aclosing(services.rates),
             ):

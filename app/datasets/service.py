@@ -16,7 +16,7 @@ from app.datasets.stores import Stores
 from app.deps import DiscardFiles
 from app.http.etag import represent
 from app.http.idempotency import fingerprint
-from app.http.tentative_artifact import tentative
+from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
 from core.artifacts import Artifacts
@@ -39,11 +39,11 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
         return answer  # saves writing a large file to the store a second time
     dataset_id = new_id("ds")
     key = f"uploads/{dataset_id}"
-    with tentative(creation.once.database, artifacts, key) as keep:
+    with staged_artifact(creation.once.database, artifacts, key) as confirm:
         uploads.store(upload, artifacts, key)
 
         def make(session: Session) -> Response:
-            keep(session)
+            confirm(session)
             return _create(creation, session, dataset_id, request, source={"upload": key}, options=options)
 
         return creation.once.run(digest, make)

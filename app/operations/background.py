@@ -32,6 +32,22 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
             await task
 
 
+@asynccontextmanager
+async def repeated(work: Callable[[], None], seconds: float) -> AsyncIterator[None]:
+    """Call `work` in a thread every so many seconds while the block runs, and once at its end."""
+
+    async def repeat() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await asyncio.to_thread(work)
+
+    try:
+        async with in_background(repeat()):
+            yield
+    finally:
+        await asyncio.to_thread(work)
+
+
 async def sweep_periodically(database: Database, settings: Settings) -> None:
     """Sweep every `sweep_seconds`, and run the maintenance beside it.
 

@@ -6,10 +6,8 @@ library adds it), one prefix. `deploy/grafana` and `deploy/prometheus` query the
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -20,7 +18,6 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from app.inference import Inference
 from app.jobs.event_feed import EventFeed
-from app.operations.background import in_background
 from masktune.contract.vocabulary import JobState, UsageKind
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -28,7 +25,8 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 MOST_MODELS = 64
 """Number of models with their own label, the first to be served; all others share `(other)`."""
 GAUGES_SECONDS = 5.0
-"""Between two settings of the gauges, which are set for each scrape too."""
+"""Between two settings of the gauges. If several processes share an address, only one answers a scrape, and
+sets its own anew; the others report the values they last set."""
 ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
 _OUTCOMES = (UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD)
@@ -75,7 +73,9 @@ class Metrics:
         self._models = set[str]()
         self._lock = Lock()
         self.loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
-        self.waiting = own("masktune_images_waiting", "Images waiting for an engine.")
+        self.waiting = own(
+            "masktune_images_waiting", "Images waiting for an engine, those being decoded included."
+        )
         self._jobs = shared("masktune_jobs", "Jobs in each state.", ("state",))
         self._oldest = shared(
             "masktune_oldest_queued_job_age_seconds",
@@ -133,27 +133,6 @@ class Metrics:
         """Drop this process's gauges; its counters remain."""
         if _shared_folder() is not None:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]
-
-
-@asynccontextmanager
-async def refreshed(metrics: Metrics, event_feed: EventFeed, inference: Inference) -> AsyncIterator[None]:
-    """Set the gauges every few seconds while the block runs, and drop them at its end.
-
-    If several processes share an address, only one answers a scrape; the others report the values they last
-    set.
-    """
-    forget_the_dead()
-    try:
-        async with in_background(_refresh_periodically(metrics, event_feed, inference)):
-            yield
-    finally:
-        metrics.close()
-
-
-async def _refresh_periodically(metrics: Metrics, event_feed: EventFeed, inference: Inference) -> None:
-    while True:
-        metrics.set_gauges(event_feed, inference)
-        await asyncio.sleep(GAUGES_SECONDS)
 
 
 def forget_the_dead() -> None:

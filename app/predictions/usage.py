@@ -8,17 +8,14 @@ Prometheus sums over the replicas.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.operations.background import in_background
 from app.operations.metrics import Metrics
 from core.queries import served
 from core.queries.served import Key
@@ -105,24 +102,9 @@ def count(
     return counts
 
 
-@asynccontextmanager
-async def flushed(usage: UsageBuffer, database: Database) -> AsyncIterator[None]:
-    """Flush every `FLUSH_SECONDS` while the block runs, and once at its end."""
-
-    async def flush_periodically() -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await asyncio.to_thread(_flush, usage, database)
-
-    try:
-        async with in_background(flush_periodically()):
-            yield
-    finally:
-        await asyncio.to_thread(_flush, usage, database)
-
-
-def _flush(usage: UsageBuffer, database: Database) -> None:
+def flush(usage: UsageBuffer, database: Database) -> None:
+    """Like `UsageBuffer.flush`, but log errors: the next flush writes the counts."""
     try:
         usage.flush(database)
-    except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts: the next flush writes them
+    except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts
         logger.warning("counts of what was served could not be written and wait: %s", error)

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.datasets.uploads import Upload
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
-from app.http.tentative_artifact import tentative
+from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse_form
 from app.registry.service import describe
 from core.artifacts import Artifacts
@@ -47,12 +47,12 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
     model_id = new_id("mdl")
     key = f"models/{model_id}"
 
-    with tentative(once.database, artifacts, key) as keep:
+    with staged_artifact(once.database, artifacts, key) as confirm:
         # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
         _take_in(upload, request, artifacts, key)
 
         def make(session: Session) -> Response:
-            keep(session)
+            confirm(session)
             row = registry.add(
                 session,
                 ModelRow(

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from sqlalchemy import make_url, update
 from sqlalchemy import select as query
 
-from app.http.tentative_artifact import LONGEST_SECONDS, tentative
+from app.http.staged_artifact import LONGEST_SECONDS, staged_artifact
 from core.artifacts import Artifacts
 from core.errors import Unavailable
 from core.maintenance import run_maintenance
@@ -191,13 +191,14 @@ def test_who_takes_longer_than_the_trash_waits_creates_nothing(
     database: Database, artifacts: Artifacts
 ) -> None:
     """The sweep may be deleting it."""
-    with pytest.raises(Unavailable), tentative(database, artifacts, "uploads/ds_1") as keep:  # noqa: PT012  # the block is the point
+    staged = staged_artifact(database, artifacts, "uploads/ds_1")
+    with pytest.raises(Unavailable), staged as confirm:  # noqa: PT012  # the block is the point
         with artifacts.writing("uploads/ds_1") as folder:
             (folder / "archive").touch()
         with database.begin() as session:
             session.execute(update(TrashRow).values(at=TrashRow.at - LONGEST_SECONDS))
         with database.begin() as session:
-            keep(session)
+            confirm(session)
     assert not artifacts.exists("uploads/ds_1")
     assert in_trash(database) == []
 

@@ -1,4 +1,4 @@
-"""An artifact that is kept only if the row that names it is committed."""
+"""An artifact that stays only if the row that names it is committed."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ LONGEST_SECONDS = 86_400.0
 
 
 @contextmanager
-def tentative(database: Database, artifacts: Artifacts, key: str) -> Iterator[Callable[[Session], None]]:
+def staged_artifact(
+    database: Database, artifacts: Artifacts, key: str
+) -> Iterator[Callable[[Session], None]]:
     """Guard a block that stores the artifact and then writes the row that names it.
 
-    Yields `keep`, which must be called in that row's transaction. Until the commit, the key is in the trash.
-    If the process is killed, the sweep deletes the artifact; if only the response to the COMMIT is lost, the
-    artifact is kept.
+    Yields `confirm`, which must be called in that row's transaction. Until the commit, the key is in the
+    trash. If the process is killed, the sweep deletes the artifact; if only the response to the COMMIT is
+    lost, the artifact stays.
     """
     with database.begin() as session:
         trash.put(session, [key], after=LONGEST_SECONDS)
 
-    def keep(session: Session) -> None:
+    def confirm(session: Session) -> None:
         if not trash.take_back(session, key):  # the sweep may be deleting it
             raise Unavailable("storing the file took more than a day; send it again")
 
     try:
-        yield keep
+        yield confirm
     finally:
-        _discard_unless_kept(database, artifacts, key)
+        _discard_unless_confirmed(database, artifacts, key)
 
 
-def _discard_unless_kept(database: Database, artifacts: Artifacts, key: str) -> None:
+def _discard_unless_confirmed(database: Database, artifacts: Artifacts, key: str) -> None:
     """Delete the artifact, unless its row was committed: perhaps without this process learning of it."""
     try:
         with database.begin() as session:
