@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from rich.box import SIMPLE
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from masktune.cli.output import figure
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
-
-    from masktune.contract.report import Report
-    from masktune.contract.report.accuracy import ArmMetrics
-    from masktune.contract.report.base import StatisticName
+from masktune.contract.report import Report
+from masktune.contract.report.accuracy import ArmMetrics
+from masktune.contract.report.base import StatisticName
+from masktune.contract.report.text import answers, verdict
+from masktune.contract.report.text.names import (
+    ARM_DESCRIPTIONS,
+    ARM_NAMES,
+    STATISTICS,
+    in_order,
+    statistics_in_order,
+)
 
 
 def comparison(report: Report, split: str = "test") -> Table:
     """The models of a report side by side: one column per arm, one row per figure and per group."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    from masktune.contract.report.text.names import ARM_NAMES, STATISTICS, in_order, statistics_in_order
-
     by_arm = report.metrics.get(split, {})
     arms = in_order(by_arm)
     n = next((by_arm[arm].n for arm in arms), 0)
@@ -39,15 +40,11 @@ def comparison(report: Report, split: str = "test") -> Table:
 
 def legend(report: Report) -> str:
     """What each model of the report is."""
-    from masktune.contract.report.text.names import ARM_DESCRIPTIONS, ARM_NAMES, in_order
-
     return "; ".join(f"{ARM_NAMES[arm]}: {ARM_DESCRIPTIONS[arm]}" for arm in in_order(report.models)) + "."
 
 
 def conclusions(report: Report) -> list[str]:
     """Whether the model before relies on a shortcut, the verdict, and what to do next."""
-    from masktune.contract.report.text import answers, verdict
-
     decision = verdict(report)
     return [
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
@@ -57,18 +54,14 @@ def conclusions(report: Report) -> list[str]:
     ]
 
 
-def render(report: Report) -> Any:
+def render(report: Report) -> Group:
     """The whole report for a terminal."""
-    from rich.console import Group
-
     splits = [split for split in ("val", "test") if report.metrics.get(split)]
     tables = (comparison(report, split) for split in splits)
     return Group(*tables, legend(report), *conclusions(report))
 
 
 def _with_interval(metrics: ArmMetrics, name: StatisticName) -> Text:
-    from rich.text import Text
-
     estimate, low, high = metrics.statistic(name)
     if low is None:
         return Text(figure(estimate))
