@@ -283,6 +283,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "run": ci,
     "pre-commit": hooks,
     "bandit": bandit,
+    "openapi-python-client": anything,
     "cd": anything,
     "export": exported,
 }
