@@ -57,7 +57,7 @@ def addresses(path: str, ids: dict[str, tuple[str, ...]]) -> list[str]:
     ]
 
 
-def test_no_answer_tells_a_stranger_what_there_is(ids: Ids) -> None:
+def test_an_unauthenticated_caller_learns_nothing_of_what_exists(ids: Ids) -> None:
     """401 without a key and 403 with one of another scope, whatever the id and whatever else is sent."""
     front, known = ids
     assert len(SECURED) > 40
@@ -76,7 +76,9 @@ def test_no_answer_tells_a_stranger_what_there_is(ids: Ids) -> None:
 @pytest.mark.parametrize(
     "route", ["POST /jobs/erm", "POST /keys", "PUT /aliases/a", "POST /aliases/a/rollback"]
 )
-def test_nothing_of_a_strangers_body_is_awaited(listen: Callable[..., Listening], route: str) -> None:
+def test_the_body_of_an_unauthenticated_request_is_not_awaited(
+    listen: Callable[..., Listening], route: str
+) -> None:
     """Nor is anything of it parsed; here it never comes."""
     head = f"{route} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
     assert listen(api_keys=KEYS).ask(f"{head}Connection: close\r\n\r\n".encode())[9:12] == b"401"

@@ -166,7 +166,7 @@ def test_an_upload_that_cannot_fit_is_refused_before_it_is_read(start: StartFron
     assert json.loads(sent[1]["body"])["type"] == "/problems/storage-full"
 
 
-def test_sources(front: Front, tmp_path: Path) -> None:
+def test_each_source_is_checked_when_it_is_named(front: Front, tmp_path: Path) -> None:
     def ask(**fields: Any) -> Any:
         return front.client.post("/datasets", json={"name": "d"} | fields)
 
@@ -260,7 +260,7 @@ def test_samples_of_a_data_set_that_is_not_ready(front: Front) -> None:
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/report-not-ready")
 
 
-def test_deleting(either: Front) -> None:
+def test_an_unused_data_set_is_deleted_with_its_files_and_no_other(either: Front) -> None:
     busy = upload(either).json()
     refused = either.client.delete(f"/datasets/{busy['id']}")
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/dataset-in-use")

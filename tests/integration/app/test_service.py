@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 LAST = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
-def test_it_answers(front: Front) -> None:
+def test_livez_answers(front: Front) -> None:
     assert front.client.get("/livez").json() == {"status": "ok"}
 
 

@@ -318,7 +318,9 @@ def test_a_folder_that_holds_something_is_refused(
         save(url, artifacts, tmp_path)
 
 
-def test_the_commands(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:
+def test_the_backup_and_restore_commands(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
     first, second = make_database("sqlite"), make_database("sqlite")
     furnish(first, artifacts)
 

@@ -167,7 +167,7 @@ def test_a_job_that_succeeded_while_it_was_being_cancelled_has_succeeded(databas
     assert _job(database, lease.job_id).state is JobState.SUCCEEDED
 
 
-def test_a_job_that_fails_says_why_in_its_row_and_in_its_story(database: Database) -> None:
+def test_a_job_that_fails_says_why_in_its_row_and_its_events(database: Database) -> None:
     _add(database)
     lease, error = _claim(database), {"detail": "no space"}
     with database.begin() as session:
@@ -181,7 +181,7 @@ def test_a_job_that_fails_says_why_in_its_row_and_in_its_story(database: Databas
     )
 
 
-def test_a_job_given_up_by_the_sweep_says_why_in_its_row_and_in_its_story(database: Database) -> None:
+def test_a_job_given_up_by_the_sweep_says_why_in_its_row_and_its_events(database: Database) -> None:
     _add(database)
     lease = _claim(database, lease_seconds=-1)
     assert _sweep(database, max_attempts=1) == []
@@ -202,7 +202,7 @@ def test_every_change_of_a_job_is_told(database: Database) -> None:
         leases.set_metrics(session, lease, {"accuracy": 1.0})
         leases.release(session, lease, reason="worker stopped")
     again = _claim(database)
-    for _ in range(2):  # a second wish changes nothing, and is not told
+    for _ in range(2):  # a second cancel changes nothing, and is not told
         with database.begin() as session:
             assert jobs.cancel(session, job_id).state is JobState.CANCELLING
     with database.begin() as session:

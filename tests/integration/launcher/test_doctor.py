@@ -92,7 +92,7 @@ def test_a_port_that_is_taken_and_an_address_that_is_open(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("free", "level", "code"), [(2**27, "wrong", 1), (2**30, "warning", 0)])
-def test_little_room(
+def test_little_disk_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str, code: int
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(2**40, 0, free))

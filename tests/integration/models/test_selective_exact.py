@@ -50,15 +50,15 @@ def brute_force(table: CalibrationTable, risk: float, confidence: float) -> floa
 )
 @settings(max_examples=60, deadline=None)
 def test_the_certificate_is_the_procedure_step_by_step(
-    n: int, wish: tuple[float, float], seed: int, ties: bool
+    n: int, target: tuple[float, float], seed: int, ties: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     rank = rng.random(n)
     correct = rng.random(n) >= rng.choice([0.05, 0.3]) * rank**4
     scores = -np.ceil(rank * 12) if ties else -rank
     table = CalibrationTable.build(scores, correct)
-    step = certified_step(table, *wish)
-    assert (None if step is None else float(table.thresholds[step])) == brute_force(table, *wish)
-    for risk in (1e-4, wish[0], 0.2, 0.6, 0.99):
-        some = certified_step(table, risk, wish[1]) is not None
-        assert certifies_any(table, risk, wish[1]) == some
+    step = certified_step(table, *target)
+    assert (None if step is None else float(table.thresholds[step])) == brute_force(table, *target)
+    for risk in (1e-4, target[0], 0.2, 0.6, 0.99):
+        some = certified_step(table, risk, target[1]) is not None
+        assert certifies_any(table, risk, target[1]) == some

@@ -38,7 +38,7 @@ def test_its_task_wakes_the_slots(runtime: Runtime) -> None:
     assert runtime.wakeup.is_set()
 
 
-def test_its_settings(runtime: Runtime) -> None:
+def test_the_worker_keeps_no_results_and_reconnects_for_ever(runtime: Runtime) -> None:
     app = make_worker(runtime)
     expected = {
         "task_ignore_result": True,

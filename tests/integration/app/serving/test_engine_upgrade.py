@@ -146,7 +146,7 @@ def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:
         ([np.nan, 0], False),
     ],
 )
-def test_what_passes(change: list[float], passes: bool) -> None:
+def test_which_differences_pass_verification(change: list[float], passes: bool) -> None:
     logits = np.array([[0.2, 0.1], [0.3, 0.9]], np.float32)
     found = difference(Scores(logits + np.array(change, np.float32), logits), Scores(logits, logits))
     assert found.passes is passes

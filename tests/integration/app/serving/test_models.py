@@ -311,11 +311,11 @@ def test_groups_and_classes_have_their_own_rows(world: World) -> None:
 
 def test_the_table_at_a_certificate(world: World) -> None:
     address = f"/models/{world.model}/risk-coverage"
-    wish = {"max_risk": 0.3, "risk_confidence": 0.9}
-    table = world.client.get(address, params=wish).json()["table"]
+    policy = {"max_risk": 0.3, "risk_confidence": 0.9}
+    table = world.client.get(address, params=policy).json()["table"]
     assert (table["policy"], table["requested"], table["status"]) == ("max_risk", 0.3, "certified")
     assert (table["max_risk"], table["risk_confidence"]) == (0.3, 0.9)
-    served = world.ask(**wish)["selection"]
+    served = world.ask(**policy)["selection"]
     assert table["threshold"] == served["threshold"]
     for row in table["groups"]:
         assert (row["verdict"] == "bound_below") == (row["risk_upper"] <= 0.3)

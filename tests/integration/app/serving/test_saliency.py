@@ -77,7 +77,7 @@ def test_uploads_are_explained_in_order(world: World) -> None:
     np.testing.assert_allclose(images[0]["map"], stored["map"], rtol=1e-4, atol=1e-6)
 
 
-def test_wrong_wishes_are_422(world: World) -> None:
+def test_invalid_policy_requests_are_422(world: World) -> None:
     ask, files = world.client.post, [("file", (f"{n}.png", picture(n))) for n in range(9)]
     model = {"model": world.model}
     two_as_png = ask("/saliency", params=model | {"format": "png"}, files=files[:2])

@@ -86,7 +86,7 @@ def processes_of_children() -> list[int]:
     return found
 
 
-def test_a_job_succeeds_and_tells_its_story(
+def test_a_job_that_succeeds_records_its_events(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
 ) -> None:
     job_id = add_job(TRAINED)

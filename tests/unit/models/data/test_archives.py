@@ -201,7 +201,7 @@ def test_a_giant_extended_header_is_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"\x89PNG\r\n\x1a\n" + bytes(600)])
-def test_no_archive(tmp_path: Path, data: bytes) -> None:
+def test_what_is_no_archive_is_refused_as_one(tmp_path: Path, data: bytes) -> None:
     assert refusal(tmp_path, data) is ProblemCode.NOT_AN_ARCHIVE
 
 

@@ -113,7 +113,7 @@ def test_ratio_zero_is_the_wrong_class() -> None:
     assert painted.tolist() == (LABELS == 1).tolist()
 
 
-def test_wrong_arguments() -> None:
+def test_wrong_arguments_are_value_errors() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="labels 0 or 1"):
         bias_images(IMAGES, LABELS + 1, rng=rng)

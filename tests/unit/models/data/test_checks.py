@@ -59,7 +59,7 @@ def png_claiming(width: int, height: int) -> bytes:
     ("suffix", "format"),
     [("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP"), ("gif", "GIF"), ("bmp", "BMP"), ("tiff", "TIFF")],
 )
-def test_every_type(make_image: MakeImage, suffix: str, format: str) -> None:
+def test_every_type_of_image_is_accepted(make_image: MakeImage, suffix: str, format: str) -> None:
     data = make_image(format=format)
     result = accepted(check_image(data, f"a.{suffix}"))
     assert (result.type, result.width, result.height) == (format, 16, 12)

@@ -61,10 +61,10 @@ def theirs(
 
 
 @pytest.mark.filterwarnings("ignore")  # MAPIE warns where nothing can be certified
-@pytest.mark.parametrize("wish", [(0.02, 0.99), (0.05, 0.9), (0.1, 0.95)])
+@pytest.mark.parametrize("target", [(0.02, 0.99), (0.05, 0.9), (0.1, 0.95)])
 @pytest.mark.parametrize(("n", "ties"), [(120, False), (500, False), (3000, True)])
-def test_mapie_certifies_the_same_thresholds(n: int, ties: bool, wish: tuple[float, float]) -> None:
-    risk, confidence = wish
+def test_mapie_certifies_the_same_thresholds(n: int, ties: bool, target: tuple[float, float]) -> None:
+    risk, confidence = target
     probabilities, labels = said(n, seed=n, ties=ties)
     top, right = probabilities.max(1), probabilities.argmax(1) == labels
     table = CalibrationTable.build(top, right)
@@ -81,7 +81,7 @@ def test_mapie_certifies_the_same_thresholds(n: int, ties: bool, wish: tuple[flo
             assert binom.cdf(e + 1, k, risk) > walk.level
         assert found.tolist() == thresholds[: len(found)].tolist()
         lowest += thresholds[:passed].tolist()
-    step = certified_step(table, *wish)
+    step = certified_step(table, *target)
     assert (None if step is None else float(table.thresholds[step])) == min(lowest, default=None)
 
 

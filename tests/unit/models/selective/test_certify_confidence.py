@@ -1,4 +1,4 @@
-"""What a selection says of itself: the confidence that was asked for, and where each wish begins and ends."""
+"""What a selection says of itself: its confidence, and where each target begins and ends."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_bound_that_is_just_the_risk_asked_for_is_not_above_it() -> None:
     assert verdicts == ["bound_below", "bound_above"]
 
 
-# where a wish begins and ends
+# where a target begins and ends
 
 
 @pytest.mark.parametrize("confidence", [1.0, 0.4999, math.nan])
@@ -85,7 +85,7 @@ def test_a_threshold_of_ones_own_is_a_number(score: float) -> None:
 def test_of_a_split_with_unusable_scores_no_more_is_answered_than_can_be(
     coverage: float, answered: int
 ) -> None:
-    """And beyond what calibration can reach the wish is for every finite score."""
+    """And beyond what calibration can reach the target is for every finite score."""
     found = threshold_for_coverage(split(100, unusable=20), coverage)
     assert found.point.answered == answered
     assert found.threshold == (-math.inf if coverage > 0.8 else -answered)

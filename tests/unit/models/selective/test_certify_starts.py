@@ -1,4 +1,4 @@
-"""The starts of a certificate share its error: no split and no wish spends more of it than was asked for."""
+"""The starts of a certificate share its error: no split and no target spends more of it than allowed."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def rising(n: int, seed: int = 0, exponent: float = 8.0) -> CalibrationTable:
 
 
 @pytest.mark.parametrize("coverage", [0.001, 0.25, 0.9, 0.999])
-def test_a_coverage_is_the_least_that_reaches_the_wish(coverage: float) -> None:
+def test_a_coverage_is_the_least_that_reaches_the_target(coverage: float) -> None:
     table = rising(1000)
     point = threshold_for_coverage(table, coverage).point
     assert point.answered == math.ceil(coverage * 1000)
@@ -93,7 +93,7 @@ def test_groups_have_their_own_counts_and_bounds() -> None:
 
 
 def test_where_nobody_asked_for_a_risk_no_group_has_a_verdict() -> None:
-    """The whole split's own bound is no wish: it comes from the data that it would be compared with."""
+    """The whole split's own bound is no target: it comes from the data that it would be compared with."""
     tables = {"all": CalibrationTable.build(np.full(300, -0.1), np.ones(300, bool))}
     (found,) = by_group(tables, -1.0)
     assert found.verdict is None

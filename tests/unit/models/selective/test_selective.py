@@ -162,7 +162,7 @@ def fewest(risk: float, level: float, *, errors: int) -> int:
     return next(k for k in range(errors + 1, 10_000) if binom.cdf(errors, k, risk) <= level)
 
 
-def test_a_certified_bound_is_below_the_wish() -> None:
+def test_a_certified_bound_is_below_the_requested_risk() -> None:
     found = certify(rising(2000), max_risk=0.02)
     assert found.status == "certified"
     assert found.point.risk_upper <= 0.02
@@ -213,15 +213,19 @@ def test_228_right_answers_are_the_least_for_two_percent_at_99() -> None:
     assert samples_at_least(1e-9, 0.99) is None
 
 
-@pytest.mark.parametrize("wish", [{"max_risk": 0.0}, {"max_risk": 1.0}, {"max_risk": 0.1, "confidence": 0.4}])
-def test_an_impossible_wish_is_refused(wish: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "target", [{"max_risk": 0.0}, {"max_risk": 1.0}, {"max_risk": 0.1, "confidence": 0.4}]
+)
+def test_an_impossible_target_is_refused(target: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        certify(rising(50), **wish)
+        certify(rising(50), **target)
 
 
-@pytest.mark.parametrize("wish", [(0.02, 0.99), (0.05, 0.9)])
-def test_the_promise_is_kept_over_draws_and_the_naive_threshold_breaks_it(wish: tuple[float, float]) -> None:
-    risk, confidence = wish
+@pytest.mark.parametrize("target", [(0.02, 0.99), (0.05, 0.9)])
+def test_the_promise_is_kept_over_draws_and_the_naive_threshold_breaks_it(
+    target: tuple[float, float],
+) -> None:
+    risk, confidence = target
     limit = (risk * 9 / 0.6) ** (1 / 8)  # the rank at which the risk of `rising` is the target
     broken = naive_broken = 0
     for seed in range(300):

@@ -15,7 +15,7 @@ def _rates(schedule: ScheduleConfig, epochs: int) -> list[float]:
     return [learning_rate(1.0, schedule, epoch=e, epochs=epochs) for e in range(epochs)]
 
 
-def test_schedules() -> None:
+def test_learning_rates_follow_their_schedule() -> None:
     assert _rates(ScheduleConfig(), 3) == [1, 1, 1]
     assert _rates(ScheduleConfig("multistep", (2, 3), gamma=0.5), 5) == [1, 1, 0.5, 0.25, 0.25]
     cosine = _rates(ScheduleConfig("cosine"), 10)

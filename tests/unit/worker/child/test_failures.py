@@ -35,7 +35,7 @@ from worker.child.failures import explain
         (JobError("not_certifiable", "ask for more"), "not_certifiable"),
     ],
 )
-def test_foreseen(error: Exception, reason: str) -> None:
+def test_a_foreseen_error_has_its_reason_and_is_not_retried(error: Exception, reason: str) -> None:
     explained = explain(error)
     assert explained is not None
     problem, retry = explained.error, explained.retry
@@ -82,6 +82,6 @@ def test_other_errors_of_the_service_speak_for_themselves() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError(errno.EIO, "x")])
-def test_unforeseen(error: Exception) -> None:
+def test_an_unforeseen_error_has_no_reason(error: Exception) -> None:
     assert explain(error) is None
     assert explain(ZeroDivisionError()) is None

@@ -19,7 +19,7 @@ def test_the_first_line_is_read_whole_however_it_comes() -> None:
     os.close(reading)
 
 
-def test_no_line_at_all() -> None:
+def test_a_pipe_that_ends_without_a_line_is_an_end_of_file() -> None:
     reading, writing = os.pipe()
     os.close(writing)
     with pytest.raises(EOFError):

@@ -42,7 +42,7 @@ def test_a_job_without_control_reaches_one_too() -> None:
     assert [job_progress.finished(s).fraction for s in stages][-1] == pytest.approx(1.0)
 
 
-def test_no_pace_no_estimate() -> None:
+def test_without_a_pace_there_is_no_estimate() -> None:
     job_progress = JobProgress(JobKind.PREDICT, {}, STAGES[JobKind.PREDICT])
     assert job_progress.report(Stage.PREDICT, Progress(0, 1, 0, 4, 0.0)).eta_seconds is None
     eta = job_progress.report(Stage.PREDICT, Progress(0, 1, 2, 4, 0.0)).eta_seconds

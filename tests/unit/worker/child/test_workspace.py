@@ -78,7 +78,7 @@ def test_what_killed_attempts_left_half_written_goes(artifacts: Artifacts, tmp_p
     assert not (root / "jobs/job_1/.erm.x1").exists()
 
 
-def test_copied_files(tmp_path: Path) -> None:
+def test_files_are_copied_without_folders(tmp_path: Path) -> None:
     (tmp_path / "a/inner").mkdir(parents=True)
     (tmp_path / "a/file").write_text("x")
     copy_files(tmp_path / "a", tmp_path / "b")
