@@ -92,8 +92,8 @@ async def create_dataset(
 )
 def list_datasets(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
     rows = newest_first(session, DatasetRow, before=pagination.decode(cursor), limit=limit + 1)
-    entries, following = pagination.page(rows, limit)
-    page = Page[Dataset](data=[describe(row) for row in entries], next_cursor=following)
+    entries, next_cursor = pagination.page(rows, limit)
+    page = Page[Dataset](data=[describe(row) for row in entries], next_cursor=next_cursor)
     return conditional(request, page)
 
 

@@ -35,7 +35,7 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
     options = _options(FormatOptions, request.options)
     # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
     digest = fingerprint(request, upload.sha256)
-    if (answer := creation.once.answered(digest)) is not None:
+    if (answer := creation.once.stored_response(digest)) is not None:
         return answer  # saves writing a large file to the store a second time
     dataset_id = new_id("ds")
     key = f"uploads/{dataset_id}"

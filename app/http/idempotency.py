@@ -59,7 +59,7 @@ class Once:
         """
         return self.run_planned(fingerprint, lambda: None, lambda session, _: make(session))
 
-    def answered(self, fingerprint: str) -> Response | None:
+    def stored_response(self, fingerprint: str) -> Response | None:
         """Return the stored response of an earlier request with this key, to save slow work before `run`.
 
         Also None while that request is in progress, a case that only `run` can decide.

@@ -64,8 +64,8 @@ class Plan:
 
     def inputs_as_json(self) -> dict[str, Any]:
         """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""
-        named = {"mask_set": self.mask_set, "model": self.model}
-        inputs: dict[str, Any] = {name: id for name, id in named.items() if id is not None}
+        ids = {"mask_set": self.mask_set, "model": self.model}
+        inputs: dict[str, Any] = {name: id for name, id in ids.items() if id is not None}
         if self.arms:
             inputs["model_ids"] = {arm.value: new_id("mdl") for arm in self.arms}
         return inputs

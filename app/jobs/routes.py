@@ -133,9 +133,9 @@ def list_jobs(
     rows = queries.listing(
         session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
     )
-    rows, following = pagination.page(rows, limit)
+    rows, next_cursor = pagination.page(rows, limit)
     return conditional(
-        request, JobPage(data=[describe(row, root_path) for row in rows], next_cursor=following)
+        request, JobPage(data=[describe(row, root_path) for row in rows], next_cursor=next_cursor)
     )
 
 

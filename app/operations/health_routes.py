@@ -25,10 +25,10 @@ async def get_livez() -> Alive:
 async def get_readyz(probes: ProbesDep) -> Ready:
     """A 503 problem has `parts` too, and says which of them fail."""
     parts = await probes.parts()
-    failing = [part.name for part in parts if not part.ok]
-    if failing:
+    failures = [part.name for part in parts if not part.ok]
+    if failures:
         raise Unavailable(
-            f"not ready: {', '.join(failing)}; see `parts` for details",
+            f"not ready: {', '.join(failures)}; see `parts` for details",
             extra={"parts": [part.model_dump() for part in parts]},
         )
     return Ready(parts=parts)

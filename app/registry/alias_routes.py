@@ -82,13 +82,13 @@ def set_alias(
 ) -> Response:
     """The model is loaded before the alias moves, so that no request for the alias waits for it. If loading
     fails or takes longer than half a minute, the alias moves all the same."""
-    hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
+    check = partial(aliases.check, name=name, if_match=if_match, if_none_match=if_none_match)
     with database.read() as session:
-        hold(session, lock=False)
+        check(session, lock=False)
         pair = aliases.target(session, target.model)
     aliases.load_ahead(inference, pair)
     with database.begin() as session:
-        existed = hold(session)
+        existed = check(session)
         alias = aliases.point(session, name, target.model)
     headers = {"Location": f"{root_path}/aliases/{name}"}
     return represent(alias, status=200 if existed else 201, headers=headers)
@@ -111,16 +111,16 @@ def roll_back_alias(
     """A rollback is itself a move, so a second one undoes it: send an Idempotency-Key."""
     rollback = target or RollbackTarget(version=None)
 
-    hold = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
+    check = partial(aliases.check, name=name, if_match=if_match, if_none_match=None)
 
     def load() -> None:
         with once.database.read() as session:
-            hold(session, lock=False)
+            check(session, lock=False)
             pair = aliases.target(session, aliases.model_before(session, name, rollback.version))
         aliases.load_ahead(inference, pair)
 
     def make(session: Session, _: None) -> Response:
-        hold(session)
+        check(session)
         return represent(aliases.roll_back(session, name, rollback.version))
 
     return once.run_planned(fingerprint(rollback), load, make)

@@ -76,8 +76,8 @@ def list_models(
         job_id=job,
         arm=arm,
     )
-    entries, following = pagination.page(rows, limit)
-    page = Page[Model](data=[models.describe(row) for row in entries], next_cursor=following)
+    entries, next_cursor = pagination.page(rows, limit)
+    page = Page[Model](data=[models.describe(row) for row in entries], next_cursor=next_cursor)
     return conditional(request, page)
 
 
@@ -159,11 +159,11 @@ async def download_model(
     ] = ("safetensors"),
 ) -> Response:
     file = await downloads.prepare(row, format, artifacts, inference.exports)
-    named = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
+    by_id = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
     headers = {
         "ETag": file.etag,
         "Accept-Ranges": "none",
-        "Cache-Control": "private, max-age=31536000, immutable" if named else "private, no-cache",
+        "Cache-Control": "private, max-age=31536000, immutable" if by_id else "private, no-cache",
     }
     if matches(request.headers.get("if-none-match"), file.etag):
         return Response(status_code=304, headers=headers)

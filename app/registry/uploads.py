@@ -42,7 +42,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
     if request.dataset is not None:
         _check_dataset(once.database, request)
     digest = fingerprint(request, upload.sha256)
-    if (answer := once.answered(digest)) is not None:
+    if (answer := once.stored_response(digest)) is not None:
         return answer  # saves building the network and storing its file a second time
     model_id = new_id("mdl")
     key = f"models/{model_id}"
