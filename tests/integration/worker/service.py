@@ -34,10 +34,10 @@ PATIENCE = 90.0
 
 IN_ORDER = STAGES[JobKind.MASKTUNE]
 GATES = {
-    Stage.ERM: "work/erm/epoch-00002.partial",
-    Stage.MASK: ".masks-1.partial/masks.npy",
-    Stage.FINETUNE: "work/finetune/epoch-00002.partial",
-    Stage.CONTROL: "work/control/epoch-00002.partial",
+    Stage.ERM: "work/erm/.epoch-00002.pt.partial",
+    Stage.MASK: "/masks.npy",
+    Stage.FINETUNE: "work/finetune/.epoch-00002.pt.partial",
+    Stage.CONTROL: "work/control/.epoch-00002.pt.partial",
     Stage.CALIBRATE: "tables.json",
     Stage.EVALUATE: "-erm-overlay.png",
 }
