@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from masktune.cli import completion, evaluation
+from masktune.cli import completion, model_tables
 from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
-from masktune.cli.output import age, figure, new_table, table_of
+from masktune.cli.output import age, figure
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from masktune import AliasWithHistory, Model, RiskCoverageOptions, SplitMetrics
+    from masktune import RiskCoverageOptions
 
 app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
 
@@ -60,8 +58,8 @@ def list_(
             m.arm,
             m.backbone,
             str(len(m.classes)),
-            figure(_figures(m, "test").accuracy),
-            figure(_figures(m, "test").worst_group_accuracy),
+            figure(model_tables.split_metrics(m, "test").accuracy),
+            figure(model_tables.split_metrics(m, "test").worst_group_accuracy),
             age(m.created_at),
         ),
         most=most,
@@ -99,7 +97,7 @@ def backbones(
 def show(session: Session, model: Name) -> None:
     """Show one model."""
     network = session.client.models.get(model)
-    session.show(network, lambda: table(network))
+    session.show(network, lambda: model_tables.model_table(network))
 
 
 @app.command()
@@ -107,7 +105,7 @@ def show(session: Session, model: Name) -> None:
 def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a model."""
     edited = session.client.models.update(model, **changes_of(name, metadata))
-    session.show(edited, lambda: table(edited))
+    session.show(edited, lambda: model_tables.model_table(edited))
 
 
 @app.command()
@@ -145,7 +143,7 @@ def add(
             metadata=metadata_of(metadata),
             on_sent=on_sent,
         )
-    session.show(network, lambda: table(network))
+    session.show(network, lambda: model_tables.model_table(network))
 
 
 @app.command()
@@ -171,7 +169,7 @@ def alias(
         )
         return
     target = models.alias(name) if model is None else models.set_alias(name, model)
-    session.show(target, lambda: _history(target))
+    session.show(target, lambda: model_tables.history(target))
 
 
 @app.command()
@@ -198,7 +196,7 @@ def rollback(
 ) -> None:
     """Point an alias back at the model that it pointed to before."""
     target = session.client.models.roll_back_alias(name, version=version)
-    session.show(target, lambda: _history(target))
+    session.show(target, lambda: model_tables.history(target))
 
 
 @app.command()
@@ -257,7 +255,7 @@ def risk_coverage(
         plot.write_bytes(models.risk_coverage_picture(model, **options))
     options["points"] = points
     risks = models.risk_coverage(model, **options)
-    session.show(risks, lambda: evaluation.curve(risks))
+    session.show(risks, lambda: model_tables.curve(risks))
     if plot is not None:
         session.say(f"the curve is drawn in {plot}")
 
@@ -271,7 +269,7 @@ def drift(
 ) -> None:
     """Show whether a model's inputs still look like its calibration split."""
     report = session.client.models.drift(model, days=days)
-    session.show(report, lambda: evaluation.drift(report))
+    session.show(report, lambda: model_tables.drift(report))
 
 
 @app.command()
@@ -280,33 +278,3 @@ def delete(session: Session, model: Name) -> None:
     """Delete a model. Refused while something refers to it."""
     session.client.models.delete(model)
     session.say(f"model {model} is deleted")
-
-
-def table(model: Model) -> Table:
-    """One model in full."""
-    grid = table_of(model, f"{model.arm} model")
-    grid.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
-    grid.add_row("classes", ", ".join(model.classes))
-    grid.add_row("data set", model.dataset or "–")
-    grid.add_row("job", model.job or "–")
-    grid.add_row("calibrated on", f"{model.calibration.n if model.calibration else 'no'} samples")
-    for split in ("val", "test"):
-        figures = _figures(model, split)
-        grid.add_row(
-            split,
-            f"accuracy {figure(figures.accuracy)}, worst group {figure(figures.worst_group_accuracy)}",
-        )
-    return grid
-
-
-def _history(alias: AliasWithHistory) -> Table:
-    listing = new_table("move", "model", "at", title=f"alias {alias.name}")
-    for move in alias.history:
-        listing.add_row(str(move.version), move.model or "removed", age(move.at))
-    return listing
-
-
-def _figures(model: Model, split: str) -> SplitMetrics:
-    from masktune import SplitMetrics
-
-    return getattr(model.metrics, split) or SplitMetrics()

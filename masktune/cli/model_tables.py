@@ -1,17 +1,17 @@
-"""A model's risk-coverage curve and drift as terminal tables."""
+"""A model, the history of an alias, a risk-coverage curve and drift as terminal tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from masktune.cli.output import figure, new_table
+from masktune.cli.output import age, figure, new_table, table_of
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from masktune import Drift, GroupRow, RiskCoverage, ShareOf
+    from masktune import AliasWithHistory, Drift, GroupRow, Model, RiskCoverage, ShareOf, SplitMetrics
 
 
 def curve(risks: RiskCoverage) -> Group:
@@ -102,3 +102,33 @@ def _rows(*parts: Iterable[GroupRow]) -> Iterable[tuple[str, ...]]:
 
 def _share(of: ShareOf) -> str:
     return f"{of.k} of {of.n} ({figure(of.share)})"
+
+
+def model_table(model: Model) -> Table:
+    """One model in full."""
+    grid = table_of(model, f"{model.arm} model")
+    grid.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
+    grid.add_row("classes", ", ".join(model.classes))
+    grid.add_row("data set", model.dataset or "–")
+    grid.add_row("job", model.job or "–")
+    grid.add_row("calibrated on", f"{model.calibration.n if model.calibration else 'no'} samples")
+    for split in ("val", "test"):
+        figures = split_metrics(model, split)
+        grid.add_row(
+            split,
+            f"accuracy {figure(figures.accuracy)}, worst group {figure(figures.worst_group_accuracy)}",
+        )
+    return grid
+
+
+def history(alias: AliasWithHistory) -> Table:
+    listing = new_table("move", "model", "at", title=f"alias {alias.name}")
+    for move in alias.history:
+        listing.add_row(str(move.version), move.model or "removed", age(move.at))
+    return listing
+
+
+def split_metrics(model: Model, split: str) -> SplitMetrics:
+    from masktune import SplitMetrics
+
+    return getattr(model.metrics, split) or SplitMetrics()
