@@ -43,10 +43,7 @@ def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, root_pat
 )
 def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
     rows = newest_first(session, KeyRow, before=pagination.decode(cursor), limit=limit + 1)
-    rows_of_page, next_cursor = pagination.page(rows, limit)
-    return conditional(
-        request, Page[Key](data=[keys.describe(row) for row in rows_of_page], next_cursor=next_cursor)
-    )
+    return conditional(request, pagination.page(rows, limit, keys.describe))
 
 
 @router.get("/self", response_model=OwnKey, summary="Get the key of this request", responses=NOT_MODIFIED)

@@ -92,9 +92,7 @@ async def create_dataset(
 )
 def list_datasets(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
     rows = newest_first(session, DatasetRow, before=pagination.decode(cursor), limit=limit + 1)
-    entries, next_cursor = pagination.page(rows, limit)
-    page = Page[Dataset](data=[describe(row) for row in entries], next_cursor=next_cursor)
-    return conditional(request, page)
+    return conditional(request, pagination.page(rows, limit, describe))
 
 
 @router.get(

@@ -7,11 +7,13 @@ import binascii
 import json
 import math
 import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Protocol, TypeVar
 
 from fastapi import Query
 
 from core.errors import InvalidInput
+from masktune.contract.base import Page
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Most entries in the page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page; opaque.")]
@@ -29,6 +31,7 @@ class Dated(Protocol):
 
 
 Row = TypeVar("Row", bound=Dated)
+Item = TypeVar("Item")
 
 
 def encode(at: float, last: str) -> str:
@@ -61,12 +64,14 @@ def decode_number(cursor: str | None) -> int | None:
     raise _invalid()
 
 
-def page(rows: list[Row], limit: int) -> tuple[list[Row], str | None]:
-    """Split `limit + 1` queried rows into a page and the cursor of the next one, if there is more."""
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], encode(last.created_at, last.id)
+def page(rows: Sequence[Row], limit: int, describe: Callable[[Row], Item]) -> Page[Item]:
+    """Make a page of `limit + 1` queried rows, with the cursor of the next one if there is more."""
+    entries = rows[:limit]
+    more = len(rows) > limit
+    return Page(
+        data=[describe(row) for row in entries],
+        next_cursor=encode(entries[-1].created_at, entries[-1].id) if more else None,
+    )
 
 
 def _pack(place: list[Any]) -> str:

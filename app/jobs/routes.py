@@ -133,10 +133,7 @@ def list_jobs(
     rows = queries.listing(
         session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
     )
-    rows, next_cursor = pagination.page(rows, limit)
-    return conditional(
-        request, JobPage(data=[describe(row, root_path) for row in rows], next_cursor=next_cursor)
-    )
+    return conditional(request, pagination.page(rows, limit, lambda row: describe(row, root_path)))
 
 
 @router.get(

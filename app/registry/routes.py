@@ -76,9 +76,7 @@ def list_models(
         job_id=job,
         arm=arm,
     )
-    entries, next_cursor = pagination.page(rows, limit)
-    page = Page[Model](data=[models.describe(row) for row in entries], next_cursor=next_cursor)
-    return conditional(request, page)
+    return conditional(request, pagination.page(rows, limit, models.describe))
 
 
 @router.post(

@@ -71,9 +71,9 @@ def test_pages_hold_every_row_once_in_order(times: list[int], limit: int) -> Non
     before: tuple[float, str] | None = None
     while True:
         rest = [r for r in rows if before is None or (r.created_at, r.id) < before]
-        shown, cursor = pagination.page(rest[: limit + 1], limit)
-        seen += shown
-        if cursor is None:
+        page = pagination.page(rest[: limit + 1], limit, lambda row: row)
+        seen += page.data
+        if page.next_cursor is None:
             break
-        before = pagination.decode(cursor)
+        before = pagination.decode(page.next_cursor)
     assert seen == rows
