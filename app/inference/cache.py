@@ -79,12 +79,10 @@ class EngineCache:
                 ready.set_result(engine)
                 return ready
             loading = self._loading.get(pair)
-            fresh = loading is None
             if loading is None:
                 loading = self._loading[pair] = self._loader.submit(self._load, pair)
-        if fresh:  # outside the lock: if the load has already ended, the callback runs immediately
-            loading.add_done_callback(partial(self._keep, pair))
-        return loading
+                loading.add_done_callback(partial(self._keep, pair))  # at once if the load has already ended
+            return loading
 
     async def get(self, pair: Pair) -> Engine:
         """Await the result of `begin`. Raises what the load raises, and `Overloaded` if too many wait."""
