@@ -29,6 +29,18 @@ UPGRADE = (
     "Origin: {origin}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
 )
+SMUGGLED = b"GET /problems HTTP/1.1\r\nHost: localhost\r\nX-Rest: "
+POSTED = b"POST /jobs/erm HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n%s\r\n\r\n"
+CHUNKS = b"0\r\n\r\n" + SMUGGLED
+TWO_WAYS = {
+    "a length beside chunks": POSTED % b"Content-Length: 4\r\nTransfer-Encoding: chunked" + CHUNKS,
+    "chunks beside a length": POSTED % b"Transfer-Encoding: chunked\r\nContent-Length: 99" + CHUNKS,
+    "two lengths": POSTED % b"Content-Length: 0\r\nContent-Length: %d" % len(SMUGGLED) + SMUGGLED,
+    "a space before the colon": POSTED % b"Content-Length: 99\r\nTransfer-Encoding : chunked" + CHUNKS,
+    "chunks by another name": POSTED % b"Content-Length: 99\r\nTransfer-Encoding: xchunked" + CHUNKS,
+    "a bare line feed": POSTED % b"X: a\nTransfer-Encoding: chunked\r\nContent-Length: 99" + CHUNKS,
+    "another protocol": POSTED % b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0" + SMUGGLED,
+}
 PAST_THE_PROXY = """
 from urllib.request import Request, urlopen
 headers = {"X-Forwarded-For": "203.0.113.2", "X-Request-ID": "past-the-proxy"}
@@ -166,6 +178,26 @@ def test_the_address_of_the_client_is_believed_from_the_proxy_alone(stack: Stack
     assert web in past
     assert proxy not in through
     assert "203.0.113" not in through + past
+
+
+@pytest.mark.parametrize("attack", TWO_WAYS.values(), ids=TWO_WAYS)
+def test_no_request_reaches_the_answers_of_others(stack: Stack, attack: bytes) -> None:
+    """Proxy and service may read it in two ways; what one takes for the next request would meet another's."""
+    with stack.http() as http:
+        for _ in range(5):
+            with stack.connection() as connection:
+                connection.sendall(attack)
+                connection.settimeout(0.2)
+                with suppress(TimeoutError):
+                    assert b" 101 " not in connection.recv(200)
+                answers = {http.get("/livez").text for _ in range(5)}
+                assert answers == {'{"status":"ok"}'}
+
+
+def test_an_oversized_head_is_refused(stack: Stack) -> None:
+    with stack.connection() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 80_000 + b"\r\n\r\n")
+        assert b" 431 " in connection.recv(100)
 
 
 def test_who_sends_a_head_slowly_is_cut_off(stack: Stack) -> None:
