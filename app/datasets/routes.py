@@ -30,6 +30,7 @@ from app.http import pagination
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional
 from app.http.file_response import send_file
+from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.multipart import MULTIPART
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
@@ -89,9 +90,13 @@ async def create_dataset(
     summary="List data sets, newest first",
     response_model=Page[Dataset],
     responses=NOT_MODIFIED | problems(422),
+    openapi_extra=METADATA_FILTER,
 )
-def list_datasets(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
-    rows = newest_first(session, DatasetRow, before=pagination.decode(cursor), limit=limit + 1)
+def list_datasets(
+    request: Request, session: Reading, filters: FiltersDep, limit: Limit = 20, cursor: Cursor = None
+) -> Response:
+    before, conditions = pagination.decode(cursor), filters.conditions(session, DatasetRow)
+    rows = newest_first(session, DatasetRow, before=before, limit=limit + 1, conditions=conditions)
     return conditional(request, pagination.page(rows, limit, describe))
 
 

@@ -22,6 +22,7 @@ from app.http import pagination
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
+from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import plans as starting
@@ -118,11 +119,13 @@ def start_predict(body: PredictRequest, creation: CreationDep) -> Response:
     summary="List jobs, newest first",
     response_model=JobPage,
     responses=NOT_MODIFIED | problems(422),
+    openapi_extra=METADATA_FILTER,
 )
 def list_jobs(
     request: Request,
     session: Reading,
     root_path: RootPathDep,
+    filters: FiltersDep,
     kind: KindFilter = None,
     state: StateFilter = None,
     dataset: DatasetFilter = None,
@@ -131,7 +134,13 @@ def list_jobs(
 ) -> Response:
     before = pagination.decode(cursor)
     rows = queries.listing(
-        session, before=before, limit=limit + 1, kind=kind, state=state, dataset_id=dataset
+        session,
+        before=before,
+        limit=limit + 1,
+        kind=kind,
+        state=state,
+        dataset_id=dataset,
+        filters=filters,
     )
     return conditional(request, pagination.page(rows, limit, lambda row: describe(row, root_path)))
 

@@ -29,6 +29,7 @@ from app.http import pagination
 from app.http.edits import apply_edit
 from app.http.etag import JSON, IfMatch, conditional, matches
 from app.http.file_response import WholeFile
+from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.idempotency import Idempotent
 from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
@@ -58,10 +59,12 @@ PNG = "image/png"
     response_model=Page[Model],
     summary="List models, newest first",
     responses=NOT_MODIFIED | problems(422),
+    openapi_extra=METADATA_FILTER,
 )
 def list_models(
     request: Request,
     session: Reading,
+    filters: FiltersDep,
     dataset: Annotated[DatasetRef | None, Query(description="Only models of this data set.")] = None,
     job: Annotated[JobRef | None, Query(description="Only models made by this job.")] = None,
     arm: Annotated[Arm | None, Query(description="Only models of this arm.")] = None,
@@ -75,6 +78,7 @@ def list_models(
         dataset_id=dataset,
         job_id=job,
         arm=arm,
+        filters=filters,
     )
     return conditional(request, pagination.page(rows, limit, models.describe))
 

@@ -12,7 +12,7 @@ from sqlalchemy import String, case, cast, func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
-from core.queries.rows import newest_first
+from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
 from core.tables import JobRow
@@ -48,10 +48,12 @@ def listing(
     kind: JobKind | None = None,
     state: JobState | None = None,
     dataset_id: str | None = None,
+    filters: Filters = NO_FILTERS,
 ) -> list[JobRow]:
     """Jobs, newest first, after the (created_at, id) of the last one seen."""
     where = {JobRow.kind: kind, JobRow.state: state, JobRow.dataset_id: dataset_id}
-    return newest_first(session, JobRow, before=before, limit=limit, where=where)
+    conditions = filters.conditions(session, JobRow)
+    return newest_first(session, JobRow, before=before, limit=limit, where=where, conditions=conditions)
 
 
 def using_dataset(session: Session, dataset_id: str) -> list[str]:

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
 from core.queries import jobs, served
+from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.rows import add as add
-from core.queries.rows import newest_first
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, ModelRow
 from masktune.contract.ids import is_id
@@ -39,10 +39,12 @@ def listing(
     dataset_id: str | None = None,
     job_id: str | None = None,
     arm: Arm | None = None,
+    filters: Filters = NO_FILTERS,
 ) -> list[ModelRow]:
     """Models, newest first, after the (created_at, id) of the last one seen."""
     where = {ModelRow.dataset_id: dataset_id, ModelRow.job_id: job_id, ModelRow.arm: arm}
-    return newest_first(session, ModelRow, before=before, limit=limit, where=where)
+    conditions = filters.conditions(session, ModelRow)
+    return newest_first(session, ModelRow, before=before, limit=limit, where=where, conditions=conditions)
 
 
 def missing(session: Session, model_ids: Iterable[str]) -> set[str]:

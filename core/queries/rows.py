@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.tables import DatasetRow, JobRow, KeyRow, ModelRow
 
 Row = TypeVar("Row", DatasetRow, JobRow, KeyRow, ModelRow)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What the listed data sets, jobs or models must have in common; None and no pairs ask for nothing."""
+
+    name: str | None = None
+    created_by: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Pairs that must all be among the row's."""
+    created_after: float | None = None
+    """Seconds since 1970, as `created_at`; a row of this very moment is listed."""
+    created_before: float | None = None
+    """The same; a row of this very moment is not listed."""
+
+    def conditions(
+        self, session: Session, table: type[DatasetRow] | type[JobRow] | type[ModelRow]
+    ) -> list[ColumnElement[bool]]:
+        """The SQL conditions on the rows of this table."""
+        conditions: list[ColumnElement[bool]] = []
+        if self.name is not None:
+            conditions.append(table.name == self.name)
+        if self.created_by is not None:
+            conditions.append(table.created_by == self.created_by)
+        if self.created_after is not None:
+            conditions.append(table.created_at >= self.created_after)
+        if self.created_before is not None:
+            conditions.append(table.created_at < self.created_before)
+        # Not a JSON path: SQLite's has no way to quote a key with a quotation mark.
+        is_postgres = session.get_bind().dialect.name == "postgresql"
+        pairs_of = func.jsonb_each_text if is_postgres else func.json_each
+        for key, text in self.metadata.items():
+            pair = pairs_of(table.user_metadata).table_valued("key", "value")
+            query = select(pair.c.key).where(pair.c.key == key, pair.c.value == text)
+            conditions.append(query.exists())
+        return conditions
+
+
+NO_FILTERS = Filters()
 
 
 def add(session: Session, row: Row) -> Row:
@@ -28,12 +68,14 @@ def newest_first(
     before: tuple[float, str] | None,
     limit: int,
     where: Mapping[InstrumentedAttribute[Any], object] | None = None,
+    conditions: Iterable[ColumnElement[bool]] = (),
 ) -> list[Row]:
     """At most `limit` rows after the (created_at, id) `before` of the last one seen, newest first.
 
     None values in `where` are ignored.
     """
     query = select(table).order_by(table.created_at.desc(), table.id.desc()).limit(limit)
+    query = query.where(*conditions)
     if before is not None:
         at, last = before
         query = query.where((table.created_at < at) | ((table.created_at == at) & (table.id < last)))

@@ -41,6 +41,13 @@ NewMetadata = Annotated[
     list[str] | None,
     typer.Option("--meta", metavar="KEY=TEXT", help="A note to add or change; KEY= removes it."),
 ]
+ListedName = Annotated[
+    str | None, typer.Option("--name", help="Only those with exactly this name.", show_default=False)
+]
+ListedMetadata = Annotated[
+    list[str] | None,
+    typer.Option("--meta", metavar="KEY=TEXT", help="Only those with this note; may be repeated."),
+]
 
 
 def metadata_of(pairs: Iterable[str] | None) -> dict[str, str]:

@@ -10,6 +10,8 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import (
+    ListedMetadata,
+    ListedName,
     Metadata,
     NewMetadata,
     NewName,
@@ -108,11 +110,14 @@ app.command("upload", help="The same as `add`.")(add)
 @app.command("list")
 @with_session
 def list_(
-    session: Session, most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20
+    session: Session,
+    name: ListedName = None,
+    metadata: ListedMetadata = None,
+    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List data sets, newest first."""
     session.show_all(
-        session.client.datasets.list(limit=min(most, 100)),
+        session.client.datasets.list(name=name, metadata=metadata_of(metadata), limit=min(most, 100)),
         ("id", "name", "state", "classes", "samples", "created"),
         lambda d: (
             d.id,

@@ -10,6 +10,8 @@ import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import (
+    ListedMetadata,
+    ListedName,
     Metadata,
     NewMetadata,
     NewName,
@@ -125,10 +127,19 @@ def list_(
     dataset: Annotated[
         str | None, typer.Option(help="Only jobs of this data set.", autocompletion=completion.datasets)
     ] = None,
+    name: ListedName = None,
+    metadata: ListedMetadata = None,
     most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List jobs, newest first."""
-    jobs = session.client.jobs.list(kind=kind, state=state, dataset=dataset, limit=min(most, 100))
+    jobs = session.client.jobs.list(
+        kind=kind,
+        state=state,
+        dataset=dataset,
+        name=name,
+        metadata=metadata_of(metadata),
+        limit=min(most, 100),
+    )
     session.show_all(
         jobs,
         ("id", "kind", "state", "stage", "done", "queued"),

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from masktune.cli import completion, model_tables
-from masktune.cli.assignments import Metadata, NewMetadata, NewName, changes_of, metadata_of
+from masktune.cli.assignments import (
+    ListedMetadata,
+    ListedName,
+    Metadata,
+    NewMetadata,
+    NewName,
+    changes_of,
+    metadata_of,
+)
 from masktune.cli.output import age, figure
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
@@ -46,10 +54,19 @@ def list_(
             autocompletion=completion.words(*completion.ARMS),
         ),
     ] = None,
+    name: ListedName = None,
+    metadata: ListedMetadata = None,
     most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List models, newest first."""
-    models = session.client.models.list(dataset=dataset, job=job, arm=arm, limit=min(most, 100))
+    models = session.client.models.list(
+        dataset=dataset,
+        job=job,
+        arm=arm,
+        name=name,
+        metadata=metadata_of(metadata),
+        limit=min(most, 100),
+    )
     session.show_all(
         models,
         ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created"),

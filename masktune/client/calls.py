@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -29,7 +30,7 @@ from masktune.client.wire import (
     Retry,
     Sleep,
 )
-from masktune.contract.base import Page
+from masktune.contract.base import Page, rfc3339
 from masktune.contract.problems import ErrorCode
 
 T = TypeVar("T")
@@ -113,6 +114,35 @@ def segment(name: str) -> str:
 
 def get(path: str, **query: str | int | float | bool | None) -> Request:
     return Request(method="GET", path=path, query=query, repeatable=True)
+
+
+class Filters(TypedDict, total=False):
+    """Which data sets, jobs or models are listed; all that is given must hold."""
+
+    name: str | None
+    """The exact name."""
+    created_by: str | None
+    """Id of a key."""
+    metadata: Mapping[str, str] | None
+    """Pairs that must all be there."""
+    created_after: datetime | None
+    """This moment or later; local time if it names no time zone."""
+    created_before: datetime | None
+
+
+def get_list(path: str, filters: Filters, **query: str | int | None) -> Request:
+    """Build the GET of a list with these filters, and those in `query` that it alone has."""
+    after, before = filters.get("created_after"), filters.get("created_before")
+    metadata = filters.get("metadata") or {}
+    return get(
+        path,
+        **query,
+        name=filters.get("name"),
+        created_by=filters.get("created_by"),
+        created_after=rfc3339(after) if after else None,
+        created_before=rfc3339(before) if before else None,
+        **{f"metadata.{key}": text for key, text in metadata.items()},
+    )
 
 
 def create(path: str, *, json: object = None, key: str | None = None) -> Request:

@@ -10,10 +10,12 @@ from typing import Any, Unpack
 
 from masktune.client.calls import (
     Changes,
+    Filters,
     call,
     create,
     fetch,
     get,
+    get_list,
     idempotent,
     pages,
     segment,
@@ -104,9 +106,10 @@ def update_dataset(
     return call(update(f"/datasets/{segment(dataset_id)}", changes, if_match), Dataset)
 
 
-def list_datasets(*, limit: int | None = None) -> EmittingFlow[Dataset]:
-    """Iterate over all data sets, newest first. `limit` is the page size."""
-    return pages(get("/datasets", limit=limit), Dataset)
+def list_datasets(*, limit: int | None = None, **filters: Unpack[Filters]) -> EmittingFlow[Dataset]:
+    """Iterate over data sets, newest first: all, or those of a name, a creator, metadata or a time.
+    `limit` is the page size."""
+    return pages(get_list("/datasets", filters, limit=limit), Dataset)
 
 
 def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[Dataset]:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Unpack
 
-from masktune.client.calls import Changes, call, create, fetch, get, pages, segment, until, update
+from masktune.client.calls import (
+    Changes,
+    Filters,
+    call,
+    create,
+    fetch,
+    get,
+    get_list,
+    pages,
+    segment,
+    until,
+    update,
+)
 from masktune.client.downloads import download
 from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
@@ -47,9 +59,12 @@ def list_jobs(
     state: str | None = None,
     dataset: str | None = None,
     limit: int | None = None,
+    **filters: Unpack[Filters],
 ) -> EmittingFlow[Job]:
-    """Iterate over jobs, newest first, optionally by kind, state or data set. `limit` is the page size."""
-    return pages(get("/jobs", kind=kind, state=state, dataset=dataset, limit=limit), Job)
+    """Iterate over jobs, newest first, optionally by kind, state, data set or what all resources have:
+    `list(name="night", metadata={"site": "Bern"})`. `limit` is the page size."""
+    query = get_list("/jobs", filters, kind=kind, state=state, dataset=dataset, limit=limit)
+    return pages(query, Job)
 
 
 def cancel(job_id: str) -> Flow[Job]:

@@ -9,7 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from masktune.client.calls import Changes, call, create, fetch, get, idempotent, pages, segment, update
+from masktune.client.calls import (
+    Changes,
+    Filters,
+    call,
+    create,
+    fetch,
+    get,
+    get_list,
+    idempotent,
+    pages,
+    segment,
+    update,
+)
 from masktune.client.downloads import download
 from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
@@ -30,10 +42,16 @@ def update_model(model: str, *, if_match: str | None = None, **changes: Unpack[C
 
 
 def list_models(
-    *, dataset: str | None = None, job: str | None = None, arm: str | None = None, limit: int | None = None
+    *,
+    dataset: str | None = None,
+    job: str | None = None,
+    arm: str | None = None,
+    limit: int | None = None,
+    **filters: Unpack[Filters],
 ) -> EmittingFlow[Model]:
-    """Iterate over models, newest first, optionally of one data set, job or arm. `limit` is the page size."""
-    return pages(get("/models", dataset=dataset, job=job, arm=arm, limit=limit), Model)
+    """Iterate over models, newest first, optionally of one data set, job or arm, or by what all resources
+    have: `list(name="night", metadata={"site": "Bern"})`. `limit` is the page size."""
+    return pages(get_list("/models", filters, dataset=dataset, job=job, arm=arm, limit=limit), Model)
 
 
 def delete_model(model: str) -> Flow[None]:

@@ -105,6 +105,7 @@ class Edit(Strict):
 
 DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^ds_[0-9a-z]+$")]
 JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^job_[0-9a-z]+$")]
+KeyRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^key_[0-9a-z]+$")]
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 """An id or an alias."""
 

@@ -8,6 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from typer.testing import CliRunner
@@ -265,6 +266,21 @@ def test_an_edit_sends_what_it_changes_alone(service: Service) -> None:
         assert json.loads(service.asked[-1][1]) == sent
     for options in ([], ["--meta", "site"], ["--meta", "=x"]):
         assert service.masktune("jobs", "edit", "job_1", *options).exit_code == 2
+
+
+@pytest.mark.parametrize("resource", ["datasets", "jobs", "models"])
+def test_a_list_is_filtered_by_name_and_metadata(service: Service, resource: str) -> None:
+    service.answers[f"GET /{resource}"] = (200, {"data": []})
+    options = ("--name", "night", "--meta", "site=Bern", "--meta", "lens=50 mm")
+    assert service.masktune(resource, "list", *options).exit_code == 0
+    query = parse_qs(service.asked[-1][0].partition("?")[2])
+    assert query == {
+        "limit": ["20"],
+        "name": ["night"],
+        "metadata.site": ["Bern"],
+        "metadata.lens": ["50 mm"],
+    }
+    assert service.masktune(resource, "list", "--meta", "site").exit_code == 2
 
 
 def test_a_job_is_started_with_a_name_metadata_and_a_priority(service: Service) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,23 @@ def test_the_async_client_awaits_and_iterates() -> None:
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())
     assert found.model_dump(exclude_unset=True, mode="json") == listed
+
+
+@pytest.mark.parametrize("list_", [datasets.list_datasets, jobs.list_jobs, models.list_models])
+def test_filters_of_a_list_are_sent_with_each_page(runner: Runner, list_: Callable[..., Any]) -> None:
+    pages: list[dict[str, Any]] = [{"data": [], "next_cursor": "c"}, {"data": [], "next_cursor": None}]
+    script = Script([httpx.Response(200, json=page) for page in pages])
+    after = datetime(2025, 11, 3, 10, 30, tzinfo=timezone(timedelta(hours=1)))
+    metadata = {"site": "Bern", "a&b": "1 = 1"}
+    runner.all(script, list_(name="night", created_by="key_1", metadata=metadata, created_after=after))
+    filters = {
+        "name": "night",
+        "created_by": "key_1",
+        "metadata.site": "Bern",
+        "metadata.a&b": "1 = 1",
+        "created_after": "2025-11-03T09:30:00.000Z",
+    }
+    assert [dict(request.url.params) for request in script.asked] == [filters, filters | {"cursor": "c"}]
 
 
 def test_a_job_is_waited_for(runner: Runner) -> None:

@@ -1,0 +1,112 @@
+"""Lists of data sets, jobs and models by name, creator, metadata and time, on both databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
+from tests.integration.app.conftest import Front
+
+LISTS = ("datasets", "jobs", "models")
+START = datetime(2025, 11, 3, 9, 30, tzinfo=UTC)
+KEYS = ("key_06d4k3w8s0q6v7yx3n5m9a1b2c", "key_06d4k3w8s0q6v7yx3n5m9a1b2d")
+METADATA = ({"site": "Bern", "lens": "50 mm"}, {"site": "Bern"}, {"site": "Genève"}, {'a "b" \\c.d': "é%_'"})
+
+
+def add_rows(front: Front, kind: str) -> list[str]:
+    """Add eight resources, the oldest first, a minute apart; return their ids in this order."""
+    ids = []
+    for number in range(8):
+        fields: dict[str, Any] = {
+            "name": ("night", "Night", "day", "night birds")[number // 2],
+            "user_metadata": METADATA[number % 4],
+            "created_by": KEYS[number % 2],
+            "created_at": (START + timedelta(minutes=number)).timestamp(),
+        }
+        row: DatasetRow | JobRow | ModelRow
+        if kind == "datasets":
+            fields |= {"state": DatasetState.IMPORTING, "format": "auto", "source": {}, "options": {}}
+            row = DatasetRow(id=new_id("ds"), job_id=new_id("job"), **fields)
+        elif kind == "jobs":
+            row = JobRow(id=new_id("job"), kind=JobKind.ERM, state=JobState.CANCELLED, params={}, **fields)
+        else:
+            fields |= {"arm": Arm.ERM, "backbone": "resnet32", "classes": ["a", "b"], "image_size": 32}
+            row = ModelRow(id=new_id("mdl"), artifact="models/none", **fields)
+        ids.append(row.id)
+        with front.services.database.begin() as session:
+            session.add(row)
+    return ids
+
+
+def minute(number: int) -> str:
+    return (START + timedelta(minutes=number)).isoformat()
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_filters_of_a_list_must_all_hold(either: Front, kind: str) -> None:
+    ids = add_rows(either, kind)
+    cases: list[tuple[dict[str, str], list[int]]] = [
+        ({"name": "night"}, [1, 0]),
+        ({"name": "nigh"}, []),
+        ({"created_by": KEYS[0]}, [6, 4, 2, 0]),
+        ({"metadata.site": "Bern"}, [5, 4, 1, 0]),
+        ({"metadata.site": "Bern", "metadata.lens": "50 mm"}, [4, 0]),
+        ({"metadata.site": "Genève"}, [6, 2]),
+        ({"metadata.site": "bern"}, []),
+        ({'metadata.a "b" \\c.d': "é%_'"}, [7, 3]),
+        ({"metadata.lens": ""}, []),
+        ({"created_after": minute(2), "created_before": minute(5)}, [4, 3, 2]),
+        ({"created_after": "2025-11-03T11:35:00+02:00"}, [7, 6, 5]),
+        ({"metadata.site": "Bern", "created_by": KEYS[1], "name": "day"}, [5]),
+    ]
+    for query, expected in cases:
+        answer = either.client.get(f"/{kind}", params=query)
+        assert [entry["id"] for entry in answer.json()["data"]] == [ids[number] for number in expected], query
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_the_cursor_of_a_filtered_list_leads_to_its_next_page(either: Front, kind: str) -> None:
+    ids = add_rows(either, kind)
+    query, pages = {"metadata.site": "Bern", "limit": "2"}, []
+    while True:
+        page = either.client.get(f"/{kind}", params=query).json()
+        pages.append([entry["id"] for entry in page["data"]])
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert pages == [[ids[5], ids[4]], [ids[1], ids[0]]]
+
+
+def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(either: Front) -> None:
+    job = either.job()
+    created_at = either.client.get(f"/jobs/{job}").json()["created_at"]
+    for bound, listed in (("created_after", [job]), ("created_before", [])):
+        data = either.client.get("/jobs", params={bound: created_at}).json()["data"]
+        assert [entry["id"] for entry in data] == listed
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ({"name": ""}, "?name"),
+        ({"name": "a\0"}, "?name"),
+        ({"created_by": "0123456789abcdef"}, "?created_by"),
+        ({"created_after": "yesterday"}, "?created_after"),
+        ({"created_before": "2025-11-03T09:30:00"}, "?created_before"),
+        ({"metadata.": "x"}, "?metadata."),
+        ({"metadata." + "k" * 41: "x"}, "?metadata." + "k" * 41),
+        ({"metadata.k": "x" * 201}, "?metadata.k"),
+        ({"metadata.k": "\0"}, "?metadata.k"),
+        ({f"metadata.{number}": "x" for number in range(17)}, "?metadata"),
+    ],
+)
+def test_faulty_filters(front: Front, kind: str, query: dict[str, str], pointer: str) -> None:
+    answer = front.client.get(f"/{kind}", params=query)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
