@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -20,22 +19,16 @@ from models.mitigation.features import Features, HeadError
 from models.mitigation.logistic import (
     Check,
     Standardised,
-    balanced_weights,
     first_samples,
-    folds,
-    held_out_logits,
-    log_softmax,
     never,
-    of_label,
 )
+from models.mitigation.mistakes import MIN_FLAGGED, find_mistakes
 from models.shortcuts.clustering import cluster
 from models.shortcuts.saliency_summary import shares
 from models.types import Bools, Floats, Labels, Maps
 
 Source = GroupSource | Literal["classes"]
 
-_SPLITS = 20  # random splits into halves
-_MIN_FLAGGED = 2  # distinct images of a class: a single one could not be both fitted and held out
 _MAP_SIDE = 8  # larger maps are average-pooled to this size before clustering
 
 
@@ -106,7 +99,7 @@ def disagreement_groups(
     Samples with equal `pictures` (N,) are copies. They count once in deciding whether to divide a class.
     """
     called, copies = ("the models agree", "the models differ"), first_samples(pictures, len(labels))
-    return _flagged("disagreement", labels, first != second, classes, called=called, copies=copies)
+    return divided_by("disagreement", labels, first != second, classes, called=called, copies=copies)
 
 
 def cluster_groups(
@@ -147,103 +140,45 @@ def cross_mistakes(
     device: torch.device | None = None,
     check: Check = never,
 ) -> Groups:
-    """Cross class with whether heads fitted without the sample misclassify it (after XRM).
+    """Cross class with whether heads fitted without the sample misclassify it: see `find_mistakes`.
 
-    1. Judges: for each of twenty random splits into halves, a head fitted on one half predicts the other.
-       Their penalty is the one with the lowest held-out cross-entropy.
-    2. A sample is a mistake if the judges' mean logits give its label a probability below the threshold. Its
-       spurious label is then the most probable other class. Every other sample keeps its own label.
-    3. `rounds` times: heads with the same penalty are fitted to the spurious labels, balanced over class ×
-       mistake, which makes them rely on the shortcut instead of the class. The mistakes are then the samples
-       whose label they give a probability below one half. This finds two to three times as many minority
-       samples as step 2 (Pezeshki et al. 2024 flip labels to the same end).
-
-    `doubt` is one minus the probability that the last of these heads give to the label. A head is balanced
-    by `doubt`, not by the cut at one half: the few mistakes are the minority's hardest samples, and a head
-    fitted to them alone overcorrects. No temperature is fitted first: the heads' targets come from similar
-    heads, so a temperature would make them look overconfident.
+    A head is balanced by `doubt`, not by the cut at one half: the few mistakes are the minority's hardest
+    samples, and a head fitted to them alone overcorrects. No temperature is fitted first: the heads' targets
+    come from similar heads, so a temperature would make them look overconfident.
 
     A class is divided only if it has at least two distinct mistakes and two distinct other samples. Copies,
     by `pictures` (N,), are judged by heads that saw none of them, and count as one mistake. `check` is
     called at every step of a fit.
     """
-    standardised = Standardised.of(features.values, device)
-    labels, rng = features.labels, np.random.default_rng([seed, 1])
-    count = int(labels.max()) + 1  # also for spurious labels, which may lack the last class
-    plain, copies = balanced_weights(labels, labels), first_samples(pictures, len(labels))
-    judge = partial(_judge, standardised, copies=copies, classes=count, rng=rng, check=check)
-    judged = {p: judge(labels, labels, plain, penalty=p) for p in config.judge_penalties}
-    losses = {p: float(-of_label(held_out, labels).mean()) for p, held_out in judged.items()}
-    penalty = min(judged, key=lambda p: losses[p])
-    mistakes, doubt, spurious = _mistakes(judged[penalty], labels, config.threshold)
-    history = [int(mistakes.sum())]
-    for _ in range(config.rounds):
-        groups = labels * 2 + mistakes
-        if _flagged_pictures(labels, mistakes, copies).min() < _MIN_FLAGGED:
-            break
-        held_out = judge(spurious, groups, balanced_weights(labels, groups), penalty=penalty)
-        flagged, surely, taken = _mistakes(held_out, labels, 0.5)
-        if _flagged_pictures(labels, flagged, copies).min() < _MIN_FLAGGED:
-            break
-        mistakes, doubt, spurious = flagged, surely, taken
-        history.append(int(mistakes.sum()))
+    copies = first_samples(pictures, len(features.labels))
+    mistakes = find_mistakes(
+        Standardised.of(features.values, device),
+        features.labels,
+        config,
+        copies=copies,
+        rng=np.random.default_rng([seed, 1]),
+        check=check,
+    )
     details = {
-        "judge_penalty": penalty,
-        "judge_losses": {f"{p:g}": loss for p, loss in losses.items()},
+        "judge_penalty": mistakes.penalty,
+        "judge_losses": {f"{penalty:g}": loss for penalty, loss in mistakes.losses.items()},
         "threshold": config.threshold,
-        "flagged": history,
+        "flagged": list(mistakes.history),
     }
     called = ("judged right", "judged wrong")
-    return _flagged(
+    return divided_by(
         "cross_mistakes",
-        labels,
-        mistakes,
+        features.labels,
+        mistakes.flags,
         classes,
         called=called,
         copies=copies,
-        doubt=doubt,
+        doubt=mistakes.doubt,
         details=details,
     )
 
 
-def _judge(
-    standardised: Standardised,
-    targets: Labels,
-    strata: Labels,
-    weights: Floats,
-    *,
-    copies: Labels,
-    classes: int,
-    penalty: float,
-    rng: np.random.Generator,
-    check: Check,
-) -> Floats:
-    """Held-out log-probabilities (N, K), from heads fitted to `targets` on halves stratified by `strata`."""
-    halves = [folds(strata, count=2, rng=rng, pictures=copies) for _ in range(_SPLITS)]
-    held = np.concatenate([half[:, None] == np.arange(2) for half in halves], axis=1)
-    columns = np.repeat(weights[:, None], held.shape[1], 1)
-    logits = held_out_logits(
-        standardised, targets, columns, held=held, penalty=penalty, classes=classes, check=check
-    )
-    return log_softmax(logits)
-
-
-def _mistakes(log_probabilities: Floats, labels: Labels, threshold: float) -> tuple[Bools, Floats, Labels]:
-    """(whether a mistake, 1 − probability of the label, spurious label), (N,) each."""
-    own = np.exp(of_label(log_probabilities, labels))
-    others = log_probabilities.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    mistakes = own < threshold
-    return mistakes, 1 - own, np.where(mistakes, others.argmax(1), labels)
-
-
-def _flagged_pictures(labels: Labels, flags: Bools, copies: Labels) -> Labels:
-    """Number of distinct flagged images per class, (K,); `copies` (N,) come from `first_samples`."""
-    pictures = np.unique(labels[flags] * len(labels) + copies[flags])
-    return np.bincount(pictures // len(labels), minlength=int(labels.max()) + 1)
-
-
-def _flagged(
+def divided_by(
     source: Source,
     labels: Labels,
     flags: Bools,
@@ -258,7 +193,7 @@ def _flagged(
     assigned, names = np.zeros(len(labels), np.int64), list[str]()
     for label, name in enumerate(classes):
         mine = labels == label
-        split = min(len(np.unique(copies[mine & side])) for side in (flags, ~flags)) >= _MIN_FLAGGED
+        split = min(len(np.unique(copies[mine & side])) for side in (flags, ~flags)) >= MIN_FLAGGED
         assigned[mine] = len(names) + (flags[mine] if split else 0)
         names += [f"{name} · {state}" for state in called] if split else [name]
     return Groups(source, True, assigned, tuple(names), doubt, details or {})
