@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 from zipfile import BadZipFile
@@ -70,19 +71,19 @@ def compute_features(network: Network, loader: Loader, run: Run) -> Features:
 
     Raises Stopped, and HeadError unless the last layer is linear and sees one vector per image.
     """
-    layer = linear_layer(network)
-
-    def answer(batch: Batch) -> tuple[Tensor, ...]:
-        with torch.inference_mode():
-            logits = network(batch.images).float().cpu()
-        values = received.inputs.pop().float().cpu()
-        if values.ndim != 2:
-            raise HeadError(f"the last layer of {network.spec.name} sees more than one vector per image")
-        return batch.rows, batch.labels.cpu(), values, logits
-
-    with evaluating(network), _inputs_of(layer) as received:
-        parts = list(map_batches(loader, run, answer))
+    with evaluating(network), inputs_of(linear_layer(network)) as received:
+        parts = list(map_batches(loader, run, partial(forward_batch, network, received)))
     return Features(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+
+
+def forward_batch(network: Network, received: LayerInputs, batch: Batch) -> tuple[Tensor, ...]:
+    """Rows (B,), labels (B,), inputs (B, D) of the last layer, and logits (B, K) of one batch, on the CPU."""
+    with torch.inference_mode():
+        logits = network(batch.images).float().cpu()
+    values = received.inputs.pop().float().cpu()
+    if values.ndim != 2:
+        raise HeadError(f"the last layer of {network.spec.name} sees more than one vector per image")
+    return batch.rows, batch.labels.cpu(), values, logits
 
 
 def linear_layer(network: Network) -> nn.Linear:
@@ -96,7 +97,7 @@ def linear_layer(network: Network) -> nn.Linear:
     return layer
 
 
-class _LayerInputs(threading.local):
+class LayerInputs(threading.local):
     """The inputs that a layer received, separate for each thread that calls the network."""
 
     def __init__(self) -> None:
@@ -104,8 +105,8 @@ class _LayerInputs(threading.local):
 
 
 @contextmanager
-def _inputs_of(layer: nn.Module) -> Iterator[_LayerInputs]:
-    received = _LayerInputs()
+def inputs_of(layer: nn.Module) -> Iterator[LayerInputs]:
+    received = LayerInputs()
     hook = layer.register_forward_pre_hook(lambda _, args: received.inputs.append(args[0]))
     try:
         yield received

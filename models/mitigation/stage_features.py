@@ -1,0 +1,135 @@
+"""The last layer's inputs and the early stages' features, from one forward pass over the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.mitigation.features import Features, forward_batch, inputs_of, linear_layer
+from models.mitigation.stages import Stage, as_grid, early_stages, outputs_of
+from models.runtime.batched_eval import evaluating, map_batches
+from models.types import Labels
+
+if TYPE_CHECKING:
+    from models.backbones.network import Network
+    from models.data.batches import Batch, Loader
+    from models.run import Run
+
+_DIRECTIONS = 400
+_GRID = 4  # places a side: a coin in a corner is lost in the mean over the whole image
+_FITTING_IMAGES = 4096
+_FITTING_BYTES = 512 << 20  # fewer images, but not below twice the directions, where there are many channels
+_LARGEST = 60_000.0  # that float16 can hold
+_CONSTANT = 1e-6  # a pooled feature with a smaller std is not scaled, as in `Standardised`
+_ROUNDING = 1e-5  # share of the largest direction's variance below which a direction is a rounding error
+
+Vectors = Sequence[Tensor]
+"""Of one batch, the pooled features (B, D) of each stage."""
+
+
+@dataclass(frozen=True)
+class StageFeatures:
+    """`last` holds the last layer's inputs. `early` has, for each of `stages` from shallow to deep, the
+    samples' principal coordinates, (N, ≤ 400) float16. All are in the order of `last.rows`.
+    """
+
+    last: Features
+    stages: tuple[Stage, ...]
+    early: tuple[NDArray[np.float16], ...]
+
+
+def shuffled(rows: Labels) -> Labels:
+    """`rows` in an order without a pattern, the same in every job."""
+    return np.random.default_rng(0).permutation(rows)
+
+
+def compute_stage_features(network: Network, loader: Loader, run: Run) -> StageFeatures:
+    """Compute all in evaluation mode, in ascending order of rows. Raises as `compute_features` does.
+
+    `loader` gives the rows `shuffled`: the principal directions are fitted to the first 4,096 images, and
+    from then on only coordinates are kept, 0.8 kB an image and stage. So 100,000 images of a network with
+    1,280 last features take 0.8 GB, twice that while they are put in order.
+    """
+    layer, stages = linear_layer(network), early_stages(network)
+    names = [stage.name for stage in stages]
+    last: list[tuple[Tensor, ...]] = []
+
+    def forward(batch: Batch) -> tuple[tuple[Tensor, ...], Vectors]:
+        columns = forward_batch(network, received, batch)
+        return columns, [vectors for _, vectors in outputs.take()]
+
+    def batches() -> Iterator[Vectors]:
+        for columns, early in map_batches(loader, run, forward):
+            last.append(columns)
+            yield early
+
+    with evaluating(network), inputs_of(layer) as received, outputs_of(network, names, pool_stage) as outputs:
+        early = principal_coordinates(batches())
+    rows, labels, values, logits = (torch.cat(column).numpy() for column in zip(*last, strict=True))
+    last.clear()
+    order = np.argsort(rows)
+    features = Features(rows[order], labels[order], values[order], logits[order])
+    return StageFeatures(features, stages, tuple(coordinates[order] for coordinates in early))
+
+
+def pool_stage(output: Any) -> Tensor:
+    """Mean and std over the places, and mean and maximum in a grid of 4×4: (B, C, h, w) → (B, 34·C)."""
+    grid = as_grid(output)
+    assert grid is not None  # `early_stages` names no other modules
+    grid = grid.float()
+    side = min(_GRID, grid.shape[-1])
+    pools = F.adaptive_avg_pool2d(grid, side), F.adaptive_max_pool2d(grid, side)
+    std, mean = torch.std_mean(grid, (2, 3))
+    return torch.cat([mean, std, *(part.flatten(1) for part in pools)], 1).cpu()
+
+
+def principal_coordinates(batches: Iterator[Vectors]) -> tuple[NDArray[np.float16], ...]:
+    """Coordinates (N, ≤ 400) of each stage along the directions in which the first images differ most."""
+    first: list[Vectors] = []
+    for vectors in batches:
+        first.append(vectors)
+        if sum(len(batch[0]) for batch in first if batch) >= _fitting_images(vectors):
+            break
+    axes = [_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True)]
+    parts = [
+        [axis.coordinates(values) for axis, values in zip(axes, vectors, strict=True)]
+        for vectors in chain(first, batches)
+    ]
+    return tuple(np.concatenate(stage) for stage in zip(*parts, strict=True))
+
+
+def _fitting_images(vectors: Vectors) -> int:
+    width = sum(values.shape[1] for values in vectors)
+    return max(2 * _DIRECTIONS, min(_FITTING_IMAGES, _FITTING_BYTES // (4 * max(width, 1))))
+
+
+class Axes(NamedTuple):
+    """`weight` (D, P) takes pooled features to coordinates; `offset` (P,) are those of the mean image."""
+
+    weight: Tensor
+    offset: Tensor
+
+    def coordinates(self, values: Tensor) -> NDArray[np.float16]:
+        return np.asarray((values @ self.weight - self.offset).clamp(-_LARGEST, _LARGEST).half().numpy())
+
+
+def _fit_axes(values: Tensor) -> Axes:
+    """The principal directions of the standardised `values` (n, D), by randomised SVD (Halko et al. 2011)."""
+    std, mean = torch.std_mean(values, 0, correction=0)
+    scale = torch.where(std < _CONSTANT, 1.0, std)
+    standardised = (values - mean) / scale
+    count = min(_DIRECTIONS, *values.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, size, directions = torch.svd_lowrank(standardised, q=min(count + 16, *values.shape))
+    significant = size[:count].square() > _ROUNDING * size[0].square()
+    weight = directions[:, :count][:, significant] / scale[:, None]
+    return Axes(weight, mean @ weight)

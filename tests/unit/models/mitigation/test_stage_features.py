@@ -1,0 +1,70 @@
+"""Stage features: one pass gives the last features and each stage's coordinates, whatever the order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.backbones.build import build_network
+from models.data.batches import StoreLoader, make_loader
+from models.data.loader_settings import LoaderSettings
+from models.mitigation import stage_features as module
+from models.mitigation.features import compute_features
+from models.mitigation.stage_features import compute_stage_features, principal_coordinates, shuffled
+from models.run import Run
+from tests.unit.models.conftest import StoreFactory
+
+RUN = Run()
+
+
+def _loader(make_store: StoreFactory, *, mixed: bool = True, train: int = 24) -> StoreLoader:
+    store = make_store(train=train, side=28)
+    rows = store.rows("train")
+    return make_loader(store, shuffled(rows) if mixed else rows, LoaderSettings(28, 8), RUN)
+
+
+def test_the_last_features_are_those_of_a_plain_pass(make_store: StoreFactory) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28)
+    features = compute_stage_features(network, _loader(make_store), RUN)
+    plain = compute_features(network, _loader(make_store, mixed=False), RUN)
+    np.testing.assert_array_equal(features.last.rows, plain.rows)
+    np.testing.assert_array_equal(features.last.labels, plain.labels)
+    np.testing.assert_allclose(features.last.values, plain.values, atol=1e-5)
+    assert [len(coordinates) for coordinates in features.early] == [24, 24, 24]
+    assert all(coordinates.shape[1] == 23 for coordinates in features.early)  # a dimension fewer than images
+
+
+def test_a_second_pass_gives_the_same_bits(make_store: StoreFactory) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28)
+    first, second = (compute_stage_features(network, _loader(make_store), RUN) for _ in range(2))
+    for some, others in zip(first.early, second.early, strict=True):
+        np.testing.assert_array_equal(some, others)
+
+
+def test_coordinates_keep_the_distances_between_images() -> None:
+    values = torch.randn(40, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13) + 5
+    (coordinates,) = principal_coordinates(iter([[values[:25]], [values[25:]]]))
+    standardised = (values - values.mean(0)) / values.std(0, correction=0)
+    torch.testing.assert_close(
+        torch.cdist(torch.from_numpy(coordinates).float(), torch.from_numpy(coordinates).float()),
+        torch.cdist(standardised, standardised),
+        atol=0.02,
+        rtol=0.01,
+    )
+
+
+def test_images_after_the_first_ones_are_projected_on_their_axes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_DIRECTIONS", 3)
+    monkeypatch.setattr(module, "_FITTING_IMAGES", 20)
+    values = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 30)
+    parts = [[values[first : first + 10]] for first in range(0, 60, 10)]
+    (coordinates,) = principal_coordinates(iter(parts))
+    (fitted,) = principal_coordinates(iter(parts[:2]))
+    assert coordinates.shape == (60, 3)
+    np.testing.assert_array_equal(coordinates[:20], fitted)
+
+
+def test_equal_images_have_no_direction_in_which_they_differ() -> None:
+    (coordinates,) = principal_coordinates(iter([[torch.ones(6, 4)]]))
+    assert coordinates.shape == (6, 0)
