@@ -24,6 +24,7 @@ _ITERATIONS = 300
 _HISTORY = 20
 _TOLERANCE = 1e-6  # on the largest absolute gradient
 _CONSTANT = 1e-6  # a feature with a smaller std counts as constant and is not scaled
+_NOT_FINITE = "the features of the training images are not all finite numbers: use another model"
 _LOGITS_AT_ONCE = 1 << 25
 """Logits computed at once, over rows and heads: 128 MiB, and a few times that with their gradients."""
 _WEIGHTS_AT_ONCE = 1 << 25
@@ -51,11 +52,22 @@ class Standardised:
         raw = torch.from_numpy(values).to(device or torch.device("cpu"))
         std, mean = torch.std_mean(raw, 0, correction=0)
         if not bool((std.isfinite() & mean.isfinite()).all()):
-            raise HeadError(
-                "the features of the training images are not all finite numbers: use another model"
-            )
+            raise HeadError(_NOT_FINITE)
         std = torch.where(std < _CONSTANT, torch.ones_like(std), std)
         return cls((raw - mean) / std, mean, std)
+
+    @classmethod
+    def principal(cls, coordinates: NDArray[np.float32], device: torch.device | None = None) -> Self:
+        """Take principal coordinates of standardised features as they are.
+
+        Scaled to std 1 each, they would give the many small directions as much weight as the few large ones.
+        Raises HeadError if they are not finite.
+        """
+        if not np.isfinite(coordinates).all():
+            raise HeadError(_NOT_FINITE)
+        values = torch.from_numpy(coordinates).to(device or torch.device("cpu"))
+        mean = values.mean(0)
+        return cls(values - mean, mean, torch.ones_like(mean))
 
     def head(self, weights: Tensor) -> Head:
         """Fold the standardisation into `weights` (D + 1, K), for a head that takes raw features."""

@@ -1,0 +1,202 @@
+"""Infer which samples lack the shortcut, without group labels, or tell why that cannot be done.
+
+A shortcut is usually a low-level thing. Judges that see an early stage of the network must rest on it, for
+they can hardly see the class: so what they get wrong is the minority, and the judges of two stages agree
+about it. Without a shortcut, each stage gets other samples wrong. Where the class is the low-level thing and
+the shortcut the object, early judges make hardly any mistake; then the last features may tell.
+
+The gates were set on one network and photographs of two classes: `benchmarks.finder` measures them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from masktune.contract.hyperparameters import HeadConfig
+from models.mitigation.groups import Groups, class_groups, divided_by
+from models.mitigation.logistic import Check, Standardised, first_samples, never
+from models.mitigation.mistakes import Mistakes, find_mistakes
+from models.mitigation.stage_features import StageFeatures
+from models.types import Bools, Labels
+
+MAX_CLASSES = 100
+_AGREEMENT = (0.5, 0.6)
+"""The Jaccard index at which two neighbouring stages agree: of the deepest pair, of the pair before it.
+
+With a shortcut on 80 to 98 % the deepest pair had .57 to 1.00, without one .24 to .51; the other pair, where
+it was needed, .91, and without a shortcut up to .72. So the agreement alone would open by mistake: see below.
+"""
+_LARGEST_SHARE = 0.25
+"""Of the samples. Without a shortcut, and with few images, early judges guess on 30 to 40 % of them."""
+_FEWEST, _FEWEST_PER_CLASS = 10, 3
+"""Images that a stage must get wrong. Still too few for ten classes of 40 images without a shortcut: 33
+mistakes opened the gate, which cost .03 of the average; with 400 images a class it stayed closed."""
+_UNSURE_SHARE = 0.65
+"""Of the last features' mistakes: so many more may be in doubt. .34 to .63 with a shortcut on 95 % that early
+stages do not see, .75 to 1.06 without one: the weakest of the gates."""
+_SPLITS = 10  # random halves; fewer for more than ten classes, whose heads take longer, but three at least
+
+Reason = Literal[
+    "stages_agree",
+    "class_is_low_level",
+    "stages_disagree",
+    "too_few_mistakes",
+    "too_many_mistakes",
+    "too_few_stages",
+    "too_many_classes",
+]
+
+
+class Agreement(NamedTuple):
+    """Two stages, by name, how many images the judges of each get wrong, and how far these are the same.
+
+    `required` is the least Jaccard index that opens the gate.
+    """
+
+    shallow: str
+    deep: str
+    flagged_shallow: int
+    flagged_deep: int
+    jaccard: float
+    required: float
+
+
+@dataclass(frozen=True)
+class Minority:
+    """`groups` to balance a head over: class × minority, or the classes alone where the gate stays closed.
+
+    `stage` names the module whose judges were taken: None for the last features, or none at all.
+    """
+
+    groups: Groups
+    reason: Reason
+    stage: str | None = None
+    agreements: tuple[Agreement, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        return self.groups.inferred
+
+
+def infer_minority(
+    features: StageFeatures,
+    config: HeadConfig,
+    *,
+    classes: Sequence[str],
+    seed: int,
+    pictures: Labels | None = None,
+    device: torch.device | None = None,
+    check: Check = never,
+) -> Minority:
+    """Ask the early stages from deep to shallow, then the last features.
+
+    1. The judges of the deepest early stage and of the one before it agree: the minority is what the deepest
+       gets wrong. Failing that, the same for the next pair.
+    2. Early judges make hardly any mistake, and those of the last features are sure of theirs: the minority
+       is what these get wrong. They are less exact, so a sample is weighted by its doubt.
+    3. Otherwise there are only the classes.
+
+    Copies, by `pictures` (N,), count once. Raises HeadError if the features are not finite.
+    """
+    undivided = class_groups(features.last.labels, classes)
+    if len(classes) > MAX_CLASSES:
+        return Minority(undivided, "too_many_classes")
+    if len(features.stages) < 2:
+        return Minority(undivided, "too_few_stages")
+    copies = first_samples(pictures, len(features.last.labels))
+    judges = _Judges(features, config, classes, seed, copies, device, check)
+    agreements: list[Agreement] = []
+    deepest = len(features.stages) - 1
+    for deep, required in zip(range(deepest, 0, -1), _AGREEMENT, strict=False):
+        agreement = judges.compare(deep - 1, deep, required)
+        agreements.append(agreement)
+        faults = judges.size_fault(judges.early(deep - 1)), judges.size_fault(judges.early(deep))
+        if faults == (None, None) and agreement.jaccard >= required:
+            groups = judges.divide(judges.early(deep), by_doubt=False)
+            return Minority(groups, "stages_agree", agreement.deep, tuple(agreements))
+    early, last = judges.early(deepest), judges.last()
+    if judges.size_fault(last) is None and _class_is_low_level(early, last):
+        groups = judges.divide(last, by_doubt=True)
+        return Minority(groups, "class_is_low_level", None, tuple(agreements))
+    return Minority(undivided, judges.size_fault(early) or "stages_disagree", None, tuple(agreements))
+
+
+def jaccard(first: Bools, second: Bools) -> float:
+    """The share, in 0..1, that both flag among those that either flags; 0 if there are none."""
+    return float((first & second).sum() / max((first | second).sum(), 1))
+
+
+def _class_is_low_level(early: Mistakes, last: Mistakes) -> bool:
+    """Whether the last features mislead, by something that early ones do not see.
+
+    Without a shortcut they get hard images wrong, and are unsure of many more.
+    """
+    unsure = (last.doubt > 0.25) & (last.doubt < 0.75)
+    return bool(4 * early.flags.sum() < last.flags.sum() and unsure.sum() < _UNSURE_SHARE * last.flags.sum())
+
+
+@dataclass(frozen=True)
+class _Judges:
+    """The mistakes of each early stage, found when they are first asked for, and of the last features."""
+
+    features: StageFeatures
+    config: HeadConfig
+    classes: Sequence[str]
+    seed: int
+    copies: Labels
+    device: torch.device | None
+    check: Check
+    _early: dict[int, Mistakes] = field(default_factory=dict)
+
+    def early(self, stage: int) -> Mistakes:
+        if stage not in self._early:
+            coordinates = self.features.early[stage].astype(np.float32)
+            self._early[stage] = self._judge(Standardised.principal(coordinates, self.device), stage)
+        return self._early[stage]
+
+    def last(self) -> Mistakes:
+        standardised = Standardised.of(self.features.last.values, self.device)
+        return self._judge(standardised, len(self.features.stages))
+
+    def _judge(self, standardised: Standardised, number: int) -> Mistakes:
+        # Splits of its own for each stage: with the same ones they would share their accidents.
+        rng = np.random.default_rng([self.seed, 3, number])
+        labels = self.features.last.labels
+        splits = max(3, min(_SPLITS, 100 // len(self.classes)))
+        return find_mistakes(
+            standardised, labels, self.config, copies=self.copies, rng=rng, splits=splits, check=self.check
+        )
+
+    def compare(self, shallow: int, deep: int, required: float) -> Agreement:
+        flags = self.early(shallow).flags, self.early(deep).flags
+        names = self.features.stages[shallow].name, self.features.stages[deep].name
+        return Agreement(*names, self._images(flags[0]), self._images(flags[1]), jaccard(*flags), required)
+
+    def size_fault(self, mistakes: Mistakes) -> Reason | None:
+        """Why the mistakes are too few or too many to be a minority, if they are."""
+        flagged = self._images(mistakes.flags)
+        if flagged < max(_FEWEST, _FEWEST_PER_CLASS * len(self.classes)):
+            return "too_few_mistakes"
+        if flagged > _LARGEST_SHARE * len(np.unique(self.copies)):
+            return "too_many_mistakes"
+        return None
+
+    def _images(self, flags: Bools) -> int:
+        return len(np.unique(self.copies[flags]))
+
+    def divide(self, mistakes: Mistakes, *, by_doubt: bool) -> Groups:
+        return divided_by(
+            "cross_mistakes",
+            self.features.last.labels,
+            mistakes.flags,
+            self.classes,
+            called=("judged right", "judged wrong"),
+            copies=self.copies,
+            doubt=mistakes.doubt if by_doubt else None,
+            details={"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty},
+        )

@@ -1,0 +1,164 @@
+"""The finder: it opens where early stages agree on a minority, stays closed elsewhere, and says why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from masktune.contract.hyperparameters import HeadConfig
+from models.mitigation.features import Features, HeadError
+from models.mitigation.finder import MAX_CLASSES, Minority, infer_minority, jaccard
+from models.mitigation.stage_features import StageFeatures, principal_coordinates
+from models.mitigation.stages import Stage
+
+CONFIG = HeadConfig(judge_penalties=(0.1,))
+STAGES = tuple(Stage(name, 8, side) for name, side in (("shallow", 16), ("middle", 8), ("deep", 4)))
+
+
+def stage_features(
+    labels: NDArray[np.int64],
+    places: NDArray[np.int64],
+    *,
+    early: tuple[float, float] = (0.1, 3.0),
+    last: tuple[float, float] = (1.0, 2.0),
+    seed: int = 0,
+) -> StageFeatures:
+    """Half of the features follow the class, half the place, by the strengths (class, place) over noise 1."""
+    rng, classes = np.random.default_rng(seed), int(labels.max()) + 1
+    centres = rng.normal(size=(2, classes, 8))
+
+    def draw(strengths: tuple[float, float]) -> NDArray[np.float32]:
+        signal = [strength * centres[i][(labels, places)[i]] for i, strength in enumerate(strengths)]
+        both = np.concatenate(signal, 1)
+        return (both + rng.normal(size=both.shape)).astype(np.float32)
+
+    logits = np.zeros((len(labels), classes), np.float32)
+    batch = [torch.from_numpy(draw(early)) for _ in STAGES]
+    return StageFeatures(
+        Features(np.arange(len(labels)), labels, draw(last), logits),
+        STAGES,
+        principal_coordinates(iter([batch])),
+    )
+
+
+def biased(
+    *, classes: int = 2, majority: int = 150, minority: int = 15
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(labels, places): of each class `majority` samples at its place, `minority` at the next class's."""
+    labels = np.repeat(np.arange(classes), majority + minority)
+    late = np.tile(np.arange(majority + minority) >= majority, classes)
+    return labels, (labels + late) % classes
+
+
+def infer(features: StageFeatures, *, pictures: NDArray[np.int64] | None = None) -> Minority:
+    classes = [f"class {number}" for number in range(features.last.classes)]
+    return infer_minority(features, CONFIG, classes=classes, seed=0, pictures=pictures)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_early_stages_that_agree_name_the_minority(classes: int) -> None:
+    labels, places = biased(classes=classes)
+    minority = infer(stage_features(labels, places))
+    assert (minority.is_open, minority.reason, minority.stage) == (True, "stages_agree", "deep")
+    assert minority.groups.doubt is None
+    assert len(minority.groups.names) == 2 * classes
+    flagged = minority.groups.assigned % 2 == 1
+    assert jaccard(flagged, labels != places) > 0.8
+    (agreement,) = minority.agreements
+    assert (agreement.shallow, agreement.deep) == ("middle", "deep")
+    assert agreement.jaccard >= agreement.required
+
+
+def test_a_deepest_stage_that_disagrees_leaves_the_word_to_the_pair_before_it() -> None:
+    labels, places = biased()
+    features = stage_features(labels, places)
+    noise = np.random.default_rng(1).normal(size=features.early[2].shape).astype(np.float16)
+    minority = infer(replace(features, early=(*features.early[:2], noise)))
+    assert (minority.reason, minority.stage) == ("stages_agree", "middle")
+    assert len(minority.agreements) == 2
+
+
+def test_without_a_shortcut_the_gate_stays_closed() -> None:
+    labels, _ = biased()
+    places = np.random.default_rng(0).permutation(labels)
+    minority = infer(stage_features(labels, places, early=(0.3, 3.0)))
+    assert not minority.is_open
+    assert minority.groups.counts == {"class 0": 165, "class 1": 165}
+
+
+def test_a_class_that_early_stages_see_leaves_the_word_to_the_last_features() -> None:
+    labels, places = biased(minority=20)
+    minority = infer(stage_features(labels, places, early=(4.0, 0.0), last=(0.2, 4.0)))
+    assert (minority.reason, minority.stage) == ("class_is_low_level", None)
+    assert minority.groups.doubt is not None
+    assert jaccard(minority.groups.doubt > 0.5, labels != places) > 0.8
+
+
+def test_features_that_tell_the_class_well_have_no_minority() -> None:
+    labels, places = biased()
+    minority = infer(stage_features(labels, places, early=(4.0, 0.0), last=(4.0, 0.0)))
+    assert minority.reason == "too_few_mistakes"
+
+
+def test_a_class_without_a_flagged_image_is_left_whole() -> None:
+    labels, places = biased(classes=3)
+    places[labels == 2] = 2
+    minority = infer(stage_features(labels, places, early=(0.0, 8.0)))
+    assert minority.is_open
+    assert len(minority.groups.names) == 5
+    assert minority.groups.names[-1] == "class 2"
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_few_images_a_class_have_too_few_mistakes(count: int) -> None:
+    labels, places = biased(majority=count, minority=0)
+    assert infer(stage_features(labels, places)).reason == "too_few_mistakes"
+
+
+def test_copies_count_once() -> None:
+    """Nine copies of one mistake are no minority."""
+    labels, places = biased(minority=1)
+    copies = np.r_[np.arange(len(labels)), np.repeat(np.flatnonzero(labels != places), 9)]
+    features = stage_features(labels, places)
+    last = replace(
+        features.last,
+        rows=np.arange(len(copies)),
+        **{name: getattr(features.last, name)[copies] for name in ("labels", "values", "logits")},
+    )
+    copied = replace(features, last=last, early=tuple(values[copies] for values in features.early))
+    minority = infer(copied, pictures=copies)
+    assert minority.reason == "too_few_mistakes"
+    assert minority.agreements[0].flagged_deep < 10
+
+
+def test_more_classes_than_were_measured_get_the_control() -> None:
+    labels, places = biased(classes=MAX_CLASSES + 1, majority=2, minority=0)
+    minority = infer(stage_features(labels, places))
+    assert (minority.is_open, minority.reason) == (False, "too_many_classes")
+
+
+def test_a_network_with_one_stage_gets_the_control() -> None:
+    features = stage_features(*biased())
+    minority = infer(replace(features, stages=STAGES[:1], early=features.early[:1]))
+    assert minority.reason == "too_few_stages"
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    features = stage_features(*biased())
+    features.early[2][3, 0] = np.nan
+    with pytest.raises(HeadError, match="finite"):
+        infer(features)
+
+
+def test_another_seed_names_nearly_the_same_minority() -> None:
+    labels, places = biased()
+    features = stage_features(labels, places)
+    first, second = (
+        infer_minority(features, CONFIG, classes=("a", "b"), seed=seed).groups.assigned % 2 == 1
+        for seed in (0, 1)
+    )
+    assert jaccard(first, second) > 0.8
