@@ -52,4 +52,4 @@ def test_a_limit_bounds_one_side() -> None:
     lines = LIMITS["lines of docstrings and comments"]
     assert (lines.allows(5_400), lines.allows(5_399)) == (True, False)
     empty = LIMITS["names result, value, data, item, obj"]
-    assert (empty.allows(250), empty.allows(251)) == (True, False)
+    assert (empty.allows(60), empty.allows(61)) == (True, False)
