@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.unit.masktune.cli.conftest import Service, service
+from tests.unit.masktune.client.conftest import job
 
 __all__ = ["service"]
 
@@ -30,7 +31,7 @@ def test_a_reader_who_has_enough_is_no_error(service: Service, length: int, more
 
 
 def test_an_encoding_without_a_sign_ends_no_command(service: Service) -> None:
-    service.answers["GET /jobs"] = (200, {"data": [{"id": "job_1", "kind": "erm", "state": "queued"}]})
+    service.answers["GET /jobs"] = (200, {"data": [job(state="queued")]})
     done = subprocess.run(
         [sys.executable, "-m", "masktune.cli", "jobs", "list", "--url", service.url],
         env={"PYTHONIOENCODING": "ascii", "PATH": ""},
@@ -45,7 +46,7 @@ def test_an_encoding_without_a_sign_ends_no_command(service: Service) -> None:
 def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None:
     """The stream of the job's events says nothing, as that of a long epoch."""
     ended = threading.Event()
-    service.answers["GET /jobs/job_1"] = (200, {"id": "job_1", "kind": "erm", "state": "running"})
+    service.answers["GET /jobs/job_1"] = (200, job(state="running"))
     service.by_headers["GET /jobs/job_1/events"] = lambda _: str(ended.wait(60)).encode()
     command = [sys.executable, "-m", "masktune.cli", "jobs", "watch", "job_1", "--url", service.url]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
