@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.network import Network
+from models.runtime.batched_eval import evaluating
 
 _STAGES = 3
 _DEPTHS = (1 / 6, 1 / 3, 1 / 2)
@@ -77,7 +78,8 @@ def _activations(network: Network, depth: int) -> list[Stage]:
     side = network.spec.image_size
     image = torch.zeros(1, 3, side, side, device=network.mean.device)
     stages: list[Stage] = []
-    with outputs_of(network, list(_trunk(network.model, depth)), _shape) as outputs, torch.inference_mode():
+    names = list(_trunk(network.model, depth))
+    with evaluating(network), outputs_of(network, names, _shape) as outputs, torch.inference_mode():
         network(image)
     for name, (channels, side) in outputs.take():
         if 1 < side <= (stages[-1].side if stages else side):  # VGG's last pooling enlarges the grid
