@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 from models.mitigation.features import Features, forward_batch, inputs_of, linear_layer
 from models.mitigation.stages import Stage, as_grid, early_stages, outputs_of
 from models.runtime.batched_eval import evaluating, map_batches
+from models.runtime.files import replacing
 from models.types import Labels
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from models.data.batches import Batch, Loader
     from models.run import Run
 
+STAGES_FILE = "stages.json"
 _DIRECTIONS = 400
 _GRID = 4  # places a side: a coin in a corner is lost in the mean over the whole image
 _FITTING_IMAGES = 4096
@@ -44,6 +48,25 @@ class StageFeatures:
     last: Features
     stages: tuple[Stage, ...]
     early: tuple[NDArray[np.float16], ...]
+
+    def save_early(self, folder: Path) -> None:
+        """Write `early-N.npy` for each stage, then `stages.json`: without it, the folder holds no stages."""
+        for number, coordinates in enumerate(self.early):
+            with replacing(folder / _early_file(number)) as file:
+                np.save(file, coordinates)
+        with replacing(folder / STAGES_FILE) as file:
+            file.write(json.dumps([stage._asdict() for stage in self.stages]).encode())
+
+    @classmethod
+    def load(cls, folder: Path, last: Features) -> Self:
+        """Join `last` with what `save_early` wrote; `early` is mapped from its files."""
+        stages = tuple(Stage(**stage) for stage in json.loads((folder / STAGES_FILE).read_text()))
+        files = [folder / _early_file(number) for number in range(len(stages))]
+        return cls(last, stages, tuple(np.load(file, mmap_mode="r") for file in files))
+
+
+def _early_file(number: int) -> str:
+    return f"early-{number}.npy"
 
 
 def shuffled(rows: Labels) -> Labels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,13 @@ from models.data.batches import StoreLoader, make_loader
 from models.data.loader_settings import LoaderSettings
 from models.mitigation import stage_features as module
 from models.mitigation.features import compute_features
-from models.mitigation.stage_features import compute_stage_features, principal_coordinates, shuffled
+from models.mitigation.stage_features import (
+    STAGES_FILE,
+    StageFeatures,
+    compute_stage_features,
+    principal_coordinates,
+    shuffled,
+)
 from models.run import Run
 from tests.unit.models.conftest import StoreFactory
 
@@ -40,6 +48,28 @@ def test_a_second_pass_gives_the_same_bits(make_store: StoreFactory) -> None:
     first, second = (compute_stage_features(network, _loader(make_store), RUN) for _ in range(2))
     for some, others in zip(first.early, second.early, strict=True):
         np.testing.assert_array_equal(some, others)
+
+
+def test_stored_stages_are_mapped_from_their_files(make_store: StoreFactory, tmp_path: Path) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28)
+    features = compute_stage_features(network, _loader(make_store), RUN)
+    features.save_early(tmp_path)
+    loaded = StageFeatures.load(tmp_path, features.last)
+    assert loaded.stages == features.stages
+    for stored, computed in zip(loaded.early, features.early, strict=True):
+        assert isinstance(stored, np.memmap)
+        assert stored.dtype == np.float16
+        np.testing.assert_array_equal(stored, computed)
+
+
+def test_a_folder_without_the_names_of_the_stages_has_none(make_store: StoreFactory, tmp_path: Path) -> None:
+    """The names are written last: a killed process leaves coordinates without them."""
+    network = build_network("small_cnn", classes=2, image_size=28)
+    features = compute_stage_features(network, _loader(make_store), RUN)
+    features.save_early(tmp_path)
+    (tmp_path / STAGES_FILE).unlink()
+    with pytest.raises(FileNotFoundError):
+        StageFeatures.load(tmp_path, features.last)
 
 
 def test_coordinates_keep_the_distances_between_images() -> None:
