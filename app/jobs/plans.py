@@ -298,5 +298,5 @@ def _check_grouped(dataset: DatasetRow) -> None:
             "/groups",
             "no-groups",
             f"{train['count'] - grouped:,} of {train['count']:,} training samples have no group; upload the "
-            "data set with groups, or infer them: groups=cross_mistakes",
+            "data set with groups, or infer them: groups=early_stages",
         )

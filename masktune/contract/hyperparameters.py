@@ -17,7 +17,7 @@ BiasKind = Literal["square", "two_squares", "background", "foreground"]
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]
-GroupSource = Literal["labels", "saliency_clusters", "disagreement", "cross_mistakes"]
+GroupSource = Literal["labels", "early_stages", "cross_mistakes", "disagreement", "saliency_clusters"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["constant", "multistep", "cosine"]
@@ -235,11 +235,12 @@ class RetrainConfig(Parameters):
     groups: Annotated[
         GroupSource,
         Doc(
-            "labels: those of the data set. cross_mistakes (default): by what heads fitted on other samples "
-            "get wrong. disagreement: by where `second_model` differs. saliency_clusters: by where "
-            "the model looks. All except `labels` are inferred, and marked so."
+            "labels: those of the data set. early_stages (default): by what heads on early stages of the "
+            "network get wrong, if two stages agree; the classes alone if not. cross_mistakes: by what heads "
+            "fitted on other samples get wrong. disagreement: by where `second_model` differs. "
+            "saliency_clusters: by where the model looks. All except `labels` are inferred, and marked so."
         ),
-    ] = "cross_mistakes"
+    ] = "early_stages"
     second_model: Annotated[str | None, Doc("Id or alias; with `disagreement` only.")] = None
     head: HeadConfig = field(default_factory=HeadConfig)
     seed: Seed = 0

@@ -11,7 +11,7 @@ The gates were set on one network and photographs of two classes: `benchmarks.fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -81,6 +81,16 @@ class Minority:
     @property
     def is_open(self) -> bool:
         return self.groups.inferred
+
+    def explained_groups(self) -> Groups:
+        """`groups`, with the reason and the agreements among their details."""
+        details = {
+            "reason": self.reason,
+            "stage": self.stage,
+            "agreements": [agreement._asdict() for agreement in self.agreements],
+            **self.groups.details,
+        }
+        return replace(self.groups, source="early_stages", details=details)
 
 
 def infer_minority(
@@ -191,7 +201,7 @@ class _Judges:
 
     def divide(self, mistakes: Mistakes, *, by_doubt: bool) -> Groups:
         return divided_by(
-            "cross_mistakes",
+            "early_stages",
             self.features.last.labels,
             mistakes.flags,
             self.classes,

@@ -15,8 +15,9 @@ from web.shell import html
 from web.text import labels
 
 GROUPS = {
-    "": "groups inferred from mistakes",
+    "": "groups inferred from early stages of the network",
     "labels": "the groups of the data set",
+    "cross_mistakes": "groups inferred from mistakes on the last features",
     "saliency_clusters": "groups inferred from where the model looks",
     "disagreement": "groups inferred from disagreement with a second model",
 }

@@ -19,9 +19,10 @@ from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.export import ModelCard
-from models.mitigation.features import Features, compute_features, head_of
+from models.mitigation.features import Features
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
+from models.mitigation.stage_features import STAGES_FILE, StageFeatures, compute_stage_features, shuffled
 from models.run import Progress
 from models.training.checkpoints import weights_digest
 from models.types import Labels
@@ -36,27 +37,26 @@ FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
 def training_features(
     context: StageContext, network: Network, card: ModelCard, cache: LogitsCache
-) -> Features:
+) -> StageFeatures:
     """The features of the training split, kept for the control and for later attempts.
 
     Those of a frozen backbone serve other jobs as well; those of a network that was trained whole go with the
     job.
     """
-    rows = context.store.rows("train")
     if card.hyperparameters.get("freeze_backbone"):
         with cache.passes.next() as run:
-            values = np.array(FrozenFeatures(context, network).load("train", run))
-        return Features(rows, context.store.labels[rows], values, head_of(network).logits(values))
+            return FrozenFeatures(context, network).load_stages(run)
     folder = context.workspace.path / "features"
-    file = folder / FEATURES
     with cache.passes.next() as run:
-        if not file.is_file():
-            loader = loader_for(context, network, rows, run)
-            features = compute_features(network, loader, run)
+        # An attempt of an earlier version left no early stages.
+        if not ((folder / STAGES_FILE).is_file() and (folder / FEATURES).is_file()):
+            loader = loader_for(context, network, shuffled(context.store.rows("train")), run)
+            features = compute_stage_features(network, loader, run)
             folder.mkdir(parents=True, exist_ok=True)
-            features.save(file)
+            features.save_early(folder)
+            features.last.save(folder / FEATURES)
             context.workspace.save()
-    return Features.load(file)
+    return StageFeatures.load(folder, Features.load(folder / FEATURES))
 
 
 def fit_head(

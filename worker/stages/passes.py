@@ -28,7 +28,7 @@ def loader_for(
     *,
     crop: Crop = "none",
 ) -> StoreLoader:
-    """A loader of these rows in stored order, at the network's input size; `crop` is for saliency only."""
+    """A loader of these rows in this order, at the network's input size; `crop` is for saliency only."""
     size = network.spec.image_size
     settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
     return make_loader(context.store, rows, settings, run or context.run)

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from masktune.contract.hyperparameters import GroupSource, RetrainConfig
+from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.data.batches import Batch
-from models.mitigation.features import Features
+from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, label_groups
+from models.mitigation.stage_features import StageFeatures
 from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import saliency
 from models.types import Labels, Maps
@@ -33,10 +35,10 @@ def retrain_head(context: StageContext) -> Result:
     features = training_features(context, network, card, cache)
     groups = _SOURCES[config_of(context).groups](context, network, features, cache)
     if len(groups.names) <= len(context.store.classes):
-        context.log("no class was divided into groups: the head will equal its control")
-    head = fit_head(context, network, features, groups, cache)
+        context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
+    head = fit_head(context, network, features.last, groups, cache)
     return publish_head(
-        context, network, head, features, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
+        context, network, head, features.last, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
     )
 
 
@@ -47,46 +49,63 @@ def config_of(context: StageContext) -> RetrainConfig:
 # --- where the groups come from ---------------------------------------------------------------
 
 
-def _labels(context: StageContext, network: Network, features: Features, cache: LogitsCache) -> Groups:
+def _labels(context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache) -> Groups:
     store = context.store
-    groups = store.groups[features.rows]
-    return label_groups(features.labels, groups, classes=store.classes, names=store.group_names)
+    groups = store.groups[features.last.rows]
+    return label_groups(features.last.labels, groups, classes=store.classes, names=store.group_names)
 
 
-def _cross_mistakes(
-    context: StageContext, network: Network, features: Features, cache: LogitsCache
+def _early_stages(
+    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
 ) -> Groups:
-    return cross_mistakes(
+    minority = infer_minority(
         features,
         config_of(context).head,
         classes=context.store.classes,
         seed=context.run.seed,
-        pictures=context.store.pictures(features.rows),
+        pictures=context.store.pictures(features.last.rows),
+        device=context.run.device,
+        check=context.run.check,
+    )
+    return minority.explained_groups()
+
+
+def _cross_mistakes(
+    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
+) -> Groups:
+    return cross_mistakes(
+        features.last,
+        config_of(context).head,
+        classes=context.store.classes,
+        seed=context.run.seed,
+        pictures=context.store.pictures(features.last.rows),
         device=context.run.device,
         check=context.run.check,
     )
 
 
-def _disagreement(context: StageContext, network: Network, features: Features, cache: LogitsCache) -> Groups:
+def _disagreement(
+    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
+) -> Groups:
     second = cache.logits(context.spec.models[config_of(context).second_model or ""], "train")
     return disagreement_groups(
-        features.labels,
-        features.predictions,
+        features.last.labels,
+        features.last.predictions,
         second.predictions,
         classes=context.store.classes,
-        pictures=context.store.pictures(features.rows),
+        pictures=context.store.pictures(features.last.rows),
     )
 
 
 def _saliency_clusters(
-    context: StageContext, network: Network, features: Features, cache: LogitsCache
+    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
 ) -> Groups:
     return cluster_groups(
-        features.labels,
-        _maps_of_labels(context, network, features.rows, cache),
+        features.last.labels,
+        _maps_of_labels(context, network, features.last.rows, cache),
         classes=context.store.classes,
         seed=context.run.seed,
-        pictures=context.store.pictures(features.rows),
+        pictures=context.store.pictures(features.last.rows),
     )
 
 
@@ -101,9 +120,10 @@ def _maps_of_labels(context: StageContext, network: Network, rows: Labels, cache
     return np.asarray(torch.cat(maps).numpy(), np.float32)
 
 
-_SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, Features, LogitsCache], Groups]] = {
+_SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, StageFeatures, LogitsCache], Groups]] = {
     "labels": _labels,
-    "saliency_clusters": _saliency_clusters,
-    "disagreement": _disagreement,
+    "early_stages": _early_stages,
     "cross_mistakes": _cross_mistakes,
+    "disagreement": _disagreement,
+    "saliency_clusters": _saliency_clusters,
 }

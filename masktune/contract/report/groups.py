@@ -9,6 +9,17 @@ from pydantic import Field
 from masktune.contract.report.base import Proportion, Section
 from masktune.contract.vocabulary import Arm
 
+GroupReason = Literal[
+    "stages_agree",
+    "class_is_low_level",
+    "stages_disagree",
+    "too_few_mistakes",
+    "too_many_mistakes",
+    "too_few_stages",
+    "too_many_classes",
+]
+"""Why early stages named a minority (the first two), or did not."""
+
 
 class GroupExample(Section):
     """A sample of a group, and its picture as a file beside the report."""
@@ -59,6 +70,29 @@ class MistakeDetails(Section):
     flagged: list[int]
 
 
+class StageAgreement(Section):
+    """Two early stages of a network, by name: how many images the judges of each get wrong, the Jaccard index
+    (0..1) of these two sets, and the least index at which the stages count as agreeing."""
+
+    shallow: str
+    deep: str
+    flagged_shallow: int
+    flagged_deep: int
+    jaccard: float
+    required: float
+
+
+class EarlyStageDetails(Section):
+    """Why the samples were divided, or were not. `stage` is the module whose judges were taken: null for the
+    last features, or if no class was divided. The penalty and the counts of mistakes are those judges'."""
+
+    reason: GroupReason
+    stage: str | None
+    agreements: list[StageAgreement]
+    judge_penalty: float | None = None
+    flagged: list[int] = Field(default=[], description="Mistakes before and after each round.")
+
+
 class ClusterDetails(Section):
     """The silhouette of each class's division, by class."""
 
@@ -70,6 +104,14 @@ class LabelledGroups(_BalancedGroups):
 
     source: Literal["labels"]
     details: NoDetails
+
+
+class EarlyStageGroups(_BalancedGroups):
+    """Groups inferred from the mistakes of heads on early stages of the network; the classes alone, and then
+    not `inferred`, if the stages did not name a minority."""
+
+    source: Literal["early_stages"]
+    details: EarlyStageDetails
 
 
 class MistakeGroups(_BalancedGroups):
@@ -94,5 +136,6 @@ class SaliencyGroups(_BalancedGroups):
 
 
 BalancedGroups = Annotated[
-    LabelledGroups | MistakeGroups | DisagreementGroups | SaliencyGroups, Field(discriminator="source")
+    LabelledGroups | EarlyStageGroups | MistakeGroups | DisagreementGroups | SaliencyGroups,
+    Field(discriminator="source"),
 ]

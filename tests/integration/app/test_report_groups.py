@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from app.reports.figures import group
+from masktune.contract.hyperparameters import GroupSource
 from masktune.contract.report import Report
 from masktune.contract.report.text.glossary import glossary
-from masktune.contract.report.text.groups import groups_note
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_note
 from masktune.contract.vocabulary import Arm
 from models.statistics import wilson
 from tests.integration.app.test_report_page import _html, _read
 from tests.support.reports import report
 
+EARLY: dict[str, Any] = {
+    "reason": "stages_agree",
+    "stage": "blocks.4.2",
+    "agreements": [
+        {
+            "shallow": "blocks.2.1",
+            "deep": "blocks.4.2",
+            "flagged_shallow": 131,
+            "flagged_deep": 110,
+            "jaccard": 0.84,
+            "required": 0.5,
+        }
+    ],
+    "judge_penalty": 0.1,
+    "flagged": [60, 100, 110],
+}
 RIGHT: dict[Arm, tuple[float, ...]] = {
     Arm.ERM: (0.2, 0.99, 0.99, 0.25),
     Arm.MASKTUNE_CONTROL: (0.25, 0.99, 0.98, 0.3),
@@ -61,7 +78,7 @@ def retrained_report(source: str) -> dict[str, Any]:
         "divided": True,
         "split": "train",
         "n": 1010,
-        "details": {},
+        "details": EARLY if source == "early_stages" else {},
         "penalty": 1.0,
         "control_penalty": 3.0,
         "held_out": {"erm": False, "retrained_control": True, "retrained": True},
@@ -73,7 +90,7 @@ def retrained_report(source: str) -> dict[str, Any]:
     return value | {"kind": "retrain_head", "masks": None}
 
 
-@pytest.mark.parametrize("source", ["cross_mistakes", "disagreement", "saliency_clusters", "labels"])
+@pytest.mark.parametrize("source", get_args(GroupSource))
 def test_groups_that_nobody_labelled_are_marked_as_inferred(source: str) -> None:
     html = _html(retrained_report(source))
     text = _read(html).text
@@ -101,6 +118,28 @@ def test_what_was_not_divided_is_said() -> None:
     assert "No class was divided" not in _html(value)
     value["groups"]["divided"] = False
     assert "No class was divided" in _html(value)
+
+
+def test_agreement_of_early_stages_is_shown_with_its_counts() -> None:
+    text = _read(_html(retrained_report("early_stages"))).text
+    assert "blocks.2.1 get 131 images wrong, those on blocks.4.2 110" in text
+    assert "84.0\u00a0% are the same; 50\u00a0% are required" in text
+    assert "The groups are those of blocks.4.2." in text
+    assert "blocks" not in _read(_html(retrained_report("cross_mistakes"))).text
+
+
+@pytest.mark.parametrize("reason", UNDIVIDED_REASONS)
+def test_stages_that_name_no_minority_leave_the_classes_and_a_reason(reason: str) -> None:
+    value = retrained_report("early_stages")
+    value["groups"] |= {"divided": False, "inferred": False}
+    value["groups"]["details"] = EARLY | {"reason": reason, "stage": None, "flagged": []}
+    for group_slice in value["groups"]["slices"]:
+        group_slice["inferred"] = False
+    text = _read(_html(value)).text
+    assert UNDIVIDED_REASONS[reason] in text
+    assert "The classes themselves" in text
+    assert "inferred: nobody labelled them" not in text
+    assert "A guess" not in text
 
 
 def test_the_words_are_those_of_a_retrained_head() -> None:

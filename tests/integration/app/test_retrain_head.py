@@ -28,7 +28,7 @@ def test_it_is_resolved_in_full(either: Front) -> None:
     assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
     assert body["inputs"] == {"model": model, "mask_set": None}
     params = body["params"]
-    assert (params["groups"], params["second_model"], params["seed"]) == ("cross_mistakes", None, 4)
+    assert (params["groups"], params["second_model"], params["seed"]) == ("early_stages", None, 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)
     with either.services.database.read() as session:
         made = session.get_one(JobRow, body["id"]).inputs["model_ids"]
@@ -61,7 +61,9 @@ def test_given_groups_must_be_those_of_every_training_sample(front: Front) -> No
     grouped(front, dataset, missing=1)
     answer = start(front, "retrain_head", model=model, groups="labels")
     refused(answer, 422, "invalid-input", "/groups")
-    assert "1 of 6 training samples" in answer.json()["errors"][0]["detail"]
+    detail = answer.json()["errors"][0]["detail"]
+    assert "1 of 6 training samples" in detail
+    assert "groups=early_stages" in detail
     grouped(front, dataset)
     assert start(front, "retrain_head", model=model, groups="labels").status_code == 202
 

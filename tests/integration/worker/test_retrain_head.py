@@ -22,6 +22,7 @@ from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.export import load_model
+from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
@@ -118,7 +119,8 @@ def test_true_groups_win_the_minority_back(bench: Bench, given: JobRow) -> None:
 
 def test_the_report_shows_the_groups(bench: Bench, erm: JobRow, given: JobRow) -> None:
     model = {"model": erm.models["erm"]}
-    guessed = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=config(), inputs=model))[0]
+    mistakes = config(groups="cross_mistakes")
+    guessed = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=mistakes, inputs=model))[0]
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     n = store.counts["train"]
     for job, inferred in ((given, False), (guessed, True)):
@@ -178,7 +180,8 @@ def test_copies_of_a_picture_are_judged_together(bench: Bench) -> None:
                 Image.fromarray(picture).save(images / name / f"{number:02d}-{copy}.png")
     _, dataset = bench.imported({"address": f"file://{images}"})
     given = {"model": bench.untrained(tuple(dataset.classes))}
-    job = bench.run(JobKind.RETRAIN_HEAD, dataset_id=dataset.id, inputs=given, params=config())
+    params = config(groups="cross_mistakes")
+    job = bench.run(JobKind.RETRAIN_HEAD, dataset_id=dataset.id, inputs=given, params=params)
     members = Members.load(bench.folder(bench.succeed(job)[0].done["retrain_head"]["artifact"]) / MEMBERS)
     assert dataset.artifact is not None
     pictures = Store.open(bench.folder(dataset.artifact)).pictures(members.rows)
@@ -243,8 +246,16 @@ def test_it_goes_on_with_the_features_of_the_last_attempt(bench: Bench, erm: Job
         return looks > 3
 
     assert bench.stop(job_id, stop_in_the_fit).done == {}
-    written = features.stat().st_mtime_ns
+    files = sorted(features.parent.iterdir())
+    assert {file.name for file in files} == {
+        FEATURES,
+        STAGES_FILE,
+        "early-0.npy",
+        "early-1.npy",
+        "early-2.npy",
+    }
+    written = [file.stat().st_mtime_ns for file in files]
     job = bench.succeed(job_id)[0]
-    assert features.stat().st_mtime_ns == written
+    assert [file.stat().st_mtime_ns for file in files] == written
     for stage in ("retrain_head", "control"):
         assert job.done[stage]["figures"] == given.done[stage]["figures"]

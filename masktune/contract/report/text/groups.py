@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from masktune.contract.report.groups import BalancedGroups, GroupSlice
+from collections.abc import Mapping
+
+from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups, GroupSlice, StageAgreement
+from masktune.contract.report.text.formats import percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
 
 _SOURCES = {
     "labels": "The data set's own groups, which somebody labelled. Here they were trained on: a ceiling for "
     "what a guess could reach.",
+    "early_stages": "A guess. A sample is in the second group of its class if heads that see only an early "
+    "stage of the network, fitted without the sample, predict another class. At an early stage a pattern "
+    "such as a background shows, and the class hardly does: the second group should be the images that "
+    "lack it.",
     "cross_mistakes": "A guess. A sample is in the second group of its class if heads fitted without it "
     "predict another class; its weight in each group is how confident they are of it.",
     "disagreement": "A guess. A sample is in the second group of its class if two models disagree on it.",
     "saliency_clusters": "A guess. The samples of a class are divided by where the model looks in them.",
 }
-_UNDIVIDED = (
+_LAST_FEATURES = (
+    "A guess. Early stages of the network tell the classes apart, so the pattern that misleads it is in its "
+    "last features. A sample is in the second group of its class if heads on these, fitted without it, "
+    "predict another class; its weight in each group is how confident they are of it."
+)
+_CLASSES_ALONE = "The classes themselves: no images were found that lack a pattern of their class."
+UNDIVIDED = (
     "No class was divided, so there was nothing to balance over and the retrained head equals its control."
 )
+UNDIVIDED_REASONS: Mapping[str | None, str] = {
+    reason: f"{sentence}, so no class was divided: the retrained model equals its control."
+    for reason, sentence in {
+        "stages_disagree": "Two stages of the network disagree about which images lack the pattern of their "
+        "class",
+        "too_few_mistakes": "Seen at its early stages alone, the network gets too few images wrong to call "
+        "them the ones that lack the pattern of their class",
+        "too_many_mistakes": "Seen at its early stages alone, the network gets more than a quarter of the "
+        "images wrong, too many to call them the ones that lack the pattern of their class",
+        "too_few_stages": "The network has no two early stages that could be compared",
+        "too_many_classes": "Early stages name the images that lack a pattern for up to 100 classes only",
+    }.items()
+}
+"""By the reason for which early stages divided no class; without statistics, for the log as well."""
 _ADVICE = {
     "cross_mistakes": " A backbone that fits every training sample leaves no mistakes to find: try a model "
     "trained for fewer epochs.",
@@ -29,12 +56,40 @@ def groups_title(groups: BalancedGroups) -> str:
 
 def groups_lead(groups: BalancedGroups) -> str:
     """Where the groups come from."""
-    return f"{_SOURCES[groups.source]} The last layer was balanced over them; the backbone was kept."
+    source = _SOURCES[groups.source]
+    if isinstance(groups, EarlyStageGroups):
+        if not groups.inferred:
+            source = _CLASSES_ALONE
+        elif groups.details.reason == "class_is_low_level":
+            source = _LAST_FEATURES
+    return f"{source} The last layer was balanced over them; the backbone was kept."
+
+
+def groups_agreements(groups: BalancedGroups) -> list[str]:
+    """How far early stages of the network agreed about the images that lack the pattern, a pair each."""
+    if not isinstance(groups, EarlyStageGroups):
+        return []
+    sentences = [_agreement(agreement) for agreement in groups.details.agreements]
+    if groups.details.stage:
+        sentences.append(f"The groups are those of {groups.details.stage}.")
+    return sentences
+
+
+def _agreement(pair: StageAgreement) -> str:
+    return (
+        f"Heads on the stage {pair.shallow} get {pair.flagged_shallow:,} images wrong, those on {pair.deep} "
+        f"{pair.flagged_deep:,}. Of all these images, {percent(pair.jaccard)} are the same; "
+        f"{whole_percent(pair.required)} are required."
+    )
 
 
 def groups_warning(groups: BalancedGroups) -> str:
     """That there was nothing to balance over, if so."""
-    return "" if groups.divided else _UNDIVIDED + _ADVICE.get(groups.source, "")
+    if groups.divided:
+        return ""
+    if isinstance(groups, EarlyStageGroups):
+        return UNDIVIDED_REASONS.get(groups.details.reason, UNDIVIDED)
+    return UNDIVIDED + _ADVICE.get(groups.source, "")
 
 
 def groups_note(groups: BalancedGroups) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import HeadConfig
+from masktune.contract.report.groups import EarlyStageDetails, GroupReason
 from models.mitigation.features import Features, HeadError
-from models.mitigation.finder import MAX_CLASSES, Minority, infer_minority, jaccard
+from models.mitigation.finder import MAX_CLASSES, Minority, Reason, infer_minority, jaccard
 from models.mitigation.stage_features import StageFeatures, principal_coordinates
 from models.mitigation.stages import Stage
 
@@ -111,6 +113,22 @@ def test_a_class_without_a_flagged_image_is_left_whole() -> None:
     assert minority.is_open
     assert len(minority.groups.names) == 5
     assert minority.groups.names[-1] == "class 2"
+
+
+def test_a_report_can_read_the_reason_from_the_groups() -> None:
+    open_, closed = (
+        infer(stage_features(*biased(minority=minority), early=early)).explained_groups()
+        for minority, early in ((15, (0.1, 3.0)), (0, (4.0, 0.0)))
+    )
+    details = EarlyStageDetails.model_validate(open_.details)
+    assert (open_.source, open_.inferred, details.reason) == ("early_stages", True, "stages_agree")
+    assert details.stage == "deep"
+    assert details.agreements[0].jaccard >= details.agreements[0].required
+    assert details.flagged[-1] == details.agreements[0].flagged_deep
+    details = EarlyStageDetails.model_validate(closed.details)
+    assert (closed.source, closed.inferred, details.stage) == ("early_stages", False, None)
+    assert details.reason == "too_few_mistakes"
+    assert set(get_args(GroupReason)) == set(get_args(Reason))
 
 
 @pytest.mark.parametrize("count", [2, 5])

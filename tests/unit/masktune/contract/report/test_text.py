@@ -10,11 +10,13 @@ import pytest
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import BackgroundGap
 from masktune.contract.report.base import StatisticName
+from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
 from masktune.contract.report.text import answers, percent, points, verdict, whole_percent
 from masktune.contract.report.text import notes as text_notes
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_answer
 from masktune.contract.report.text.formats import first_names, points_apart, points_interval
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
@@ -314,3 +316,13 @@ def test_classes_that_were_not_divided_are_named() -> None:
     assert text_notes.undivided_classes([], 1) == ""
     assert text_notes.undivided_classes([], 0) == "No image has a map that shows where the model looks."
     assert "all images of a, b in one way" in text_notes.undivided_classes(["a", "b"], 0)
+
+
+# --- groups --------------------------------------------------------------------------------------
+
+
+def test_each_reason_for_undivided_classes_has_a_sentence() -> None:
+    assert set(UNDIVIDED_REASONS) == set(get_args(GroupReason)) - {"stages_agree", "class_is_low_level"}
+    for sentence in UNDIVIDED_REASONS.values():
+        assert sentence.endswith("the retrained model equals its control.")
+        assert "Jaccard" not in sentence
