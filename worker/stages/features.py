@@ -1,8 +1,9 @@
 """The features of a frozen backbone, computed once for all stages and jobs that use them.
 
 The artifact `features/{data set}/{digest}-{split}` holds `values.npy`, (N, D) float32: the last layer's
-inputs for the images of the split in stored order. That of `train` also holds the early stages of the same
-pass (`StageFeatures.save_early`), which infer groups. The digest is of the weights below the last layer, the
+inputs for the images of the split in stored order. `features/{data set}/{digest}-early` holds the early
+stages of the training split (`StageFeatures.save_early`), once a job has inferred groups from them: they cost
+half a pass more, which a plain training does not pay. The digest is of the weights below the last layer, the
 input size and the data set, so an artifact is never out of date. Deleting the data set deletes them all.
 """
 
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from core.artifacts import ArtifactMissing
 from models.backbones.network import Network
 from models.mitigation.features import Features, compute_features, head_of
-from models.mitigation.stage_features import STAGES_FILE, StageFeatures, compute_stage_features, shuffled
+from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
 from models.run import Progress, Run
 from models.training.frozen import FeatureSource, backbone_digest
 from worker.stages.context import StageContext
 from worker.stages.passes import Passes, loader_for
 
-VALUES = "values.npy"
+VALUES, EARLY = "values.npy", "early"
 
 
 def frozen_source(context: StageContext, network: Network) -> FeatureSource | None:
@@ -49,38 +50,43 @@ class FrozenFeatures:
 
     def load(self, split: str, run: Run) -> NDArray[np.float32]:
         """(N, D), mapped from the artifact's file."""
-        values: NDArray[np.float32] = np.load(self._folder(split, run, VALUES) / VALUES, mmap_mode="r")
+        folder = self._folder(split)
+        if folder is None:
+            network, rows = self._network.to(run.device), self._context.store.rows(split)
+            loader = loader_for(self._context, network, rows, run)
+            folder = self._save_values(split, compute_features(network, loader, run).values)
+        run.on_progress(Progress(1, 1, 1, 1, 0.0))
+        values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="r")
         return values
 
     def load_stages(self, run: Run) -> StageFeatures:
         """Those of the training split; the early stages are mapped from the artifact's files."""
-        # The artifact of an earlier version has no early stages: it is computed again.
-        folder, rows = self._folder("train", run, STAGES_FILE), self._context.store.rows("train")
-        values = np.load(folder / VALUES)
+        rows, folder = self._context.store.rows("train"), self._folder(EARLY)
+        if folder is None:
+            network = self._network.to(run.device)
+            loader = loader_for(self._context, network, shuffled(rows), run)
+            features = compute_stage_features(network, loader, run)
+            if self._folder("train") is None:
+                self._save_values("train", features.last.values)
+            with self._context.artifacts.writing(self._key(EARLY)) as target:
+                features.save_early(target)
+            folder = self._context.artifacts.folder(self._key(EARLY))
+        values = np.array(self.load("train", run))
         logits = head_of(self._network).logits(values)
         return StageFeatures.load(folder, Features(rows, self._context.store.labels[rows], values, logits))
 
-    def _folder(self, split: str, run: Run, required: str) -> Path:
-        """The artifact's folder, computed unless it is there with the file `required`."""
+    def _key(self, part: str) -> str:
         assert self._context.spec.dataset is not None
-        key = f"features/{self._context.spec.dataset.id}/{self._digest}-{split}"
-        try:
-            present = (self._context.artifacts.folder(key) / required).is_file()
-        except ArtifactMissing:
-            present = False
-        if not present:
-            with self._context.artifacts.writing(key) as target:
-                self._compute(split, run, target)
-        run.on_progress(Progress(1, 1, 1, 1, 0.0))
-        return self._context.artifacts.folder(key)
+        return f"features/{self._context.spec.dataset.id}/{self._digest}-{part}"
 
-    def _compute(self, split: str, run: Run, target: Path) -> None:
-        network, rows = self._network.to(run.device), self._context.store.rows(split)
-        if split == "train":
-            loader = loader_for(self._context, network, shuffled(rows), run)
-            features = compute_stage_features(network, loader, run)
-            features.save_early(target)
-            values = features.last.values
-        else:
-            values = compute_features(network, loader_for(self._context, network, rows, run), run).values
-        np.save(target / VALUES, values)
+    def _folder(self, part: str) -> Path | None:
+        """The artifact's folder; None if it is not there."""
+        try:
+            return self._context.artifacts.folder(self._key(part))
+        except ArtifactMissing:
+            return None
+
+    def _save_values(self, split: str, values: NDArray[np.float32]) -> Path:
+        with self._context.artifacts.writing(self._key(split)) as target:
+            np.save(target / VALUES, values)
+        return self._context.artifacts.folder(self._key(split))
