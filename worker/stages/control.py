@@ -45,7 +45,7 @@ def control(context: StageContext) -> Result:
 def _plain_head(context: StageContext, network: Network, card: ModelCard) -> Result:
     """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
     cache = LogitsCache(context, passes=2)
-    features = training_features(context, network, card, cache).last
+    features = training_features(context, network, card, cache, early=False).last
     groups = class_groups(features.labels, context.store.classes)
     head = fit_head(context, network, features, groups, cache)
     return publish_head(

@@ -71,9 +71,13 @@ class FrozenFeatures:
             with self._context.artifacts.writing(self._key(EARLY)) as target:
                 features.save_early(target)
             folder = self._context.artifacts.folder(self._key(EARLY))
-        values = np.array(self.load("train", run))
+        return StageFeatures.load(folder, self.load_training(run))
+
+    def load_training(self, run: Run) -> Features:
+        """Those of the training split, in memory."""
+        rows, values = self._context.store.rows("train"), np.array(self.load("train", run))
         logits = head_of(self._network).logits(values)
-        return StageFeatures.load(folder, Features(rows, self._context.store.labels[rows], values, logits))
+        return Features(rows, self._context.store.labels[rows], values, logits)
 
     def _key(self, part: str) -> str:
         assert self._context.spec.dataset is not None

@@ -36,16 +36,17 @@ FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
 
 def training_features(
-    context: StageContext, network: Network, card: ModelCard, cache: LogitsCache
+    context: StageContext, network: Network, card: ModelCard, cache: LogitsCache, *, early: bool
 ) -> StageFeatures:
     """The features of the training split, kept for the control and for later attempts.
 
-    Those of a frozen backbone serve other jobs as well; those of a network that was trained whole go with the
-    job.
+    Those of a frozen backbone serve other jobs as well, and have early stages only if `early` asks for them;
+    those of a network that was trained whole go with the job.
     """
     if card.hyperparameters.get("freeze_backbone"):
         with cache.passes.next() as run:
-            return FrozenFeatures(context, network).load_stages(run)
+            frozen = FrozenFeatures(context, network)
+            return frozen.load_stages(run) if early else StageFeatures(frozen.load_training(run), (), ())
     folder = context.workspace.path / "features"
     with cache.passes.next() as run:
         # An attempt of an earlier version left no early stages.

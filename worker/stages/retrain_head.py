@@ -32,8 +32,9 @@ def retrain_head(context: StageContext) -> Result:
     """
     network, card = load(context, given_model(context))
     cache = LogitsCache(context, passes=3)  # the features, the groups, and the fits
-    features = training_features(context, network, card, cache)
-    groups = _SOURCES[config_of(context).groups](context, network, features, cache)
+    source = config_of(context).groups
+    features = training_features(context, network, card, cache, early=source == "early_stages")
+    groups = _SOURCES[source](context, network, features, cache)
     if len(groups.names) <= len(context.store.classes):
         context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
     head = fit_head(context, network, features.last, groups, cache)
