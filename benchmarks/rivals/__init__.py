@@ -1,0 +1,1 @@
+"""Methods around MaskTune as heads on the same frozen features: one protocol, no group labels."""

@@ -1,0 +1,181 @@
+"""Methods around MaskTune beside the product's own: the same features, budget and seeds, no group labels.
+
+    python -m benchmarks.rivals --data FOLDER [--sets background camera coin digits] [--methods …]
+        [--seeds 0 1 2] [--quick] [--cache FOLDER]
+
+The features are those of a frozen EfficientNet-Lite0 with ImageNet weights, the plants at 128 px and the
+digits at 64 px, computed once and kept in the cache folder. `--data` has mnist/, stampplants.zip,
+stampplants-site.zip and stampplants-tag.zip (Waterbirds layout; the shortcut is the background, the camera,
+a coin in a corner).
+The plants come as they are (95 %, one run a seed), as cuts of 98, 90, 80 and 50 % that drop training
+images, and with class and place exchanged; the digits on ten colours, 99, 95 and 10 % on their class's.
+The given validation split is balanced over the groups and not read. Prints a table per set, average / worst
+group on the test half, and one of the minorities that the methods name. Ends with one JSON line; exits with
+1 if the default misses a target of `benchmarks.rivals.targets`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._common import finish, make_run, table, work_folder
+from benchmarks.rivals.features import lite0
+from benchmarks.rivals.methods import CEILING, CEILING_PUBLISHED, RIVALS
+from benchmarks.rivals.protocol import CONFIG, Fit, Training, make_start, retrain
+from benchmarks.rivals.sets import NO_SHORTCUT, RANDOM_COLOURS, SETS, Case, read_cases
+from benchmarks.rivals.targets import Row, aims, gate_aim, mean
+from models.mitigation.finder import infer_minority
+from models.mitigation.groups import label_groups
+from models.runtime.process import prepare_process
+
+_FEWEST_POSITIONS = 9  # of a map
+
+
+def main() -> int:
+    arguments = _arguments()
+    prepare_process(arguments.threads)
+    run = make_run("cpu", arguments.seeds[0], "rivals")
+    rows: list[Row] = []
+    opened: list[bool] = []
+    with work_folder(arguments.cache) as cache:
+        for kind in arguments.sets:
+            for case in read_cases(kind, arguments.data, cache, seeds=arguments.seeds, quick=arguments.quick):
+                if case.share in (NO_SHORTCUT, RANDOM_COLOURS):
+                    opened.append(_gate_opens(case))
+                if not case.gate_only:
+                    rows += _measure(case, arguments.methods)
+            mine = [row for row in rows if row["set"].startswith(kind)]
+            print(table(_accuracies(mine)), table(_minorities(mine)), sep="\n\n", end="\n\n", flush=True)
+    return finish("rivals", run, rows=rows, aims=aims(rows) | gate_aim(opened))
+
+
+def _measure(case: Case, methods: Sequence[str]) -> list[Row]:
+    training = _training(case)
+    start = make_start(training)
+    rows = []
+    for name in methods:
+        rival, started = RIVALS[name], time.perf_counter()
+        if not rival.has_views or math.prod(training.activations.shape[2:]) > _FEWEST_POSITIONS:
+            rows.append(_row(case, name, rival.fit(training, start), started))
+    true = label_groups(training.labels, case.train.places, classes=training.classes, names=training.classes)
+    started = time.perf_counter()
+    rows.append(_row(case, CEILING, Fit(retrain(training, true).head), started))
+    return rows
+
+
+def _training(case: Case) -> Training:
+    """What methods may see: no place."""
+    train, seed = case.train, case.seed
+    network = lite0(train.images.shape[1])
+    return Training(train.stage_features(), train.images, train.activations, network, seed)
+
+
+def _gate_opens(case: Case) -> bool:
+    training = _training(case)
+    features, classes = training.features, training.classes
+    return infer_minority(features, CONFIG, classes=classes, seed=training.seed).is_open
+
+
+def _row(case: Case, method: str, fit: Fit, started: float) -> Row:
+    """Worst group and average on the test half; what the method names, beside the true minority."""
+    seconds = time.perf_counter() - started
+    test = case.test
+    right = fit.head.logits(test.last).argmax(1) == test.labels
+    cells = np.unique(np.stack([test.labels, test.places], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    row: Row = {
+        "set": case.kind,
+        "share": case.share,
+        "repeat": case.repeat,
+        "method": method,
+        "average": float(right.mean()),
+        "worst": float((np.bincount(cells, right) / np.bincount(cells)).min()),
+        "flagged": None,
+        "precision": None,
+        "recall": None,
+        "seconds": round(seconds, 1),
+    }
+    if fit.minority is not None:
+        true = case.train.labels != case.train.places
+        hits, flagged = int((fit.minority & true).sum()), int(fit.minority.sum())
+        row |= {
+            "flagged": flagged,
+            "precision": hits / max(flagged, 1),
+            "recall": hits / max(int(true.sum()), 1),
+        }
+    figures = f"{row['average']:.3f} / {row['worst']:.3f}, {seconds:.0f} s"
+    print(f"{case.kind} {case.share:.0%} {case.repeat} {method}: {figures}", file=sys.stderr, flush=True)
+    return row
+
+
+def _accuracies(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Methods × shares: average / worst group, means over seeds or cuts; beside them what was published."""
+
+    def show(method: str, mine: Sequence[Row]) -> str | None:
+        if all(row["method"] != method for row in mine):
+            return None
+        return f"{mean(mine, method, 'average'):.3f} / {mean(mine, method, 'worst'):.3f}"
+
+    summary = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        published = CEILING_PUBLISHED if method == CEILING else RIVALS[method].published
+        cells = {name: show(method, mine) for name, mine in _by_case(rows).items()}
+        figures = {
+            "Waterbirds": published.waterbirds,
+            "CelebA": published.celeba,
+            "its labels": published.labels,
+        }
+        summary.append({"method": method, **cells, **figures})
+    return summary
+
+
+def _minorities(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Methods × shares: precision / recall of the named minority; "-" where none is named."""
+
+    def show(method: str, mine: Sequence[Row]) -> str | None:
+        named = [row for row in mine if row["method"] == method and row["flagged"] is not None]
+        if not named:
+            return None
+        return f"{mean(named, method, 'precision'):.2f} / {mean(named, method, 'recall'):.2f}"
+
+    methods = dict.fromkeys(row["method"] for row in rows)
+    return [
+        {"named by": method, **{name: show(method, mine) for name, mine in _by_case(rows).items()}}
+        for method in methods
+    ]
+
+
+def _by_case(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    cases: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        cases[f"{row['set']} {row['share']:.0%}"].append(row)
+    return cases
+
+
+def _arguments() -> argparse.Namespace:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rivals", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the folder with the plants and mnist/")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--methods", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--quick", action="store_true", help="the sets as they are, and one without a shortcut"
+    )
+    parser.add_argument("--cache", type=Path, help="a folder for features (default: a temporary one)")
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""What a frozen EfficientNet-Lite0 with ImageNet weights says of images, computed once for all methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.backbones.build import build_network
+from models.backbones.network import Network
+from models.mitigation.features import Features, inputs_of
+from models.mitigation.stage_features import StageFeatures, pool_stage, principal_coordinates
+from models.mitigation.stages import Stage, early_stages, outputs_of
+from models.runtime.files import replacing
+from models.types import Labels
+
+Images = NDArray[np.uint8]
+BACKBONE = "timm/tf_efficientnet_lite0"
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """N images (N, S, S, 3) with their classes and places; a place is the shortcut's value.
+
+    `vectors` has the pooled features (N, D) of each early stage, `activations` (N, C, h, w) the last ones and
+    `last` (N, C) their means over the positions. The early stages are only pooled, because each training set
+    has principal directions of its own.
+    """
+
+    images: Images
+    labels: Labels
+    places: Labels
+    stages: tuple[Stage, ...]
+    vectors: tuple[NDArray[np.float16], ...]
+    activations: NDArray[np.float16]
+    last: NDArray[np.float32]
+
+    def take(self, rows: Labels) -> Self:
+        vectors = tuple(stage[rows] for stage in self.vectors)
+        columns = self.images[rows], self.labels[rows], self.places[rows]
+        return type(self)(*columns, self.stages, vectors, self.activations[rows], self.last[rows])
+
+    def swapped(self) -> Self:
+        """The same images, to be told apart by their places."""
+        everything = self.vectors, self.activations, self.last
+        return type(self)(self.images, self.places, self.labels, self.stages, *everything)
+
+    def stage_features(self) -> StageFeatures:
+        classes = int(self.labels.max()) + 1
+        logits = np.zeros((len(self.labels), classes), np.float32)  # no network was trained on them
+        last = Features(np.arange(len(self.labels)), self.labels, self.last, logits)
+        batch = [torch.from_numpy(stage.astype(np.float32)) for stage in self.vectors]
+        return StageFeatures(last, self.stages, principal_coordinates(iter([batch])))
+
+
+def load_photographs(
+    path: Path, read_images: Callable[[], Images], labels: Labels, places: Labels
+) -> Photographs:
+    """Features are read from the file `path`, which is written if there is none."""
+    images = read_images()
+    network = lite0(images.shape[1])
+    if not path.exists():
+        _save_features(network, images, path)
+    stages = early_stages(network)
+    with np.load(path) as file:
+        vectors = tuple(file[f"arr_{2 + number}"] for number in range(len(stages)))
+        return Photographs(images, labels, places, stages, vectors, file["arr_0"], file["arr_1"])
+
+
+def lite0(pixels: int) -> Network:
+    return build_network(BACKBONE, classes=2, image_size=pixels, pretrained=True).eval()
+
+
+def last_features(network: Network, images: Images) -> NDArray[np.float32]:
+    """The inputs (N, C) of the last layer."""
+    with inputs_of(network.classifier) as received, torch.inference_mode():
+        for first in range(0, len(images), _BATCH):
+            network(_tensor(images[first : first + _BATCH]))
+    return torch.cat(received.inputs).numpy()
+
+
+def _save_features(network: Network, images: Images, path: Path) -> None:
+    names = [stage.name for stage in early_stages(network)]
+    activations, vectors = [], []
+    with (
+        inputs_of(network.classifier) as received,
+        outputs_of(network, names, pool_stage) as outputs,
+        torch.inference_mode(),
+    ):
+        for first in range(0, len(images), _BATCH):
+            activation = network.features(_tensor(images[first : first + _BATCH]))
+            network.head(activation)
+            activations.append(activation.half())
+            vectors.append([pooled.half() for _, pooled in outputs.take()])
+    columns = [torch.cat(activations), torch.cat(received.inputs)]
+    columns += [torch.cat(stage) for stage in zip(*vectors, strict=True)]
+    with replacing(path) as file:
+        np.savez(file, *(column.numpy() for column in columns))
+
+
+def _tensor(images: Images) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,128 @@
+"""Training sets with a shortcut of known strength, or none, and a test half that is balanced over it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageColor
+
+from benchmarks.rivals.features import Images, Photographs, load_photographs
+from models.types import Labels
+
+PLANTS = {
+    "background": "stampplants.zip",
+    "camera": "stampplants-site.zip",
+    "coin": "stampplants-tag.zip",
+}
+DIGITS = "digits"
+SETS = (*PLANTS, DIGITS)
+OWN_SHARE, NO_SHORTCUT, RANDOM_COLOURS = 0.95, 0.5, 0.1
+_CUTS = {0.98: (0, 1), 0.9: (0, 1), 0.8: (0, 1), NO_SHORTCUT: (0, 1, 2)}
+_GATE_CUTS = range(3, 7)  # beside the three above: 21 over the three kinds of shortcut
+_COLOURS = np.array(
+    [ImageColor.getrgb(f"hsl({hue}, 60%, {light}%)") for light in (35, 60) for hue in range(0, 360, 72)]
+)
+_DIGITS, _DIGIT_PIXELS = 4000, 64
+
+
+class Case(NamedTuple):
+    """A training set of which the share `share` of each class is at the class's place, and its test half.
+
+    `repeat` numbers the cuts, or is the seed where a set is not cut. With `gate_only` no head is fitted.
+    """
+
+    kind: str
+    share: float
+    repeat: int
+    seed: int
+    train: Photographs
+    test: Photographs
+    gate_only: bool = False
+
+
+def read_cases(kind: str, data: Path, cache: Path, *, seeds: Sequence[int], quick: bool) -> Iterator[Case]:
+    """All cases of one of `SETS`; if `quick`, the set as it is and one cut without a shortcut."""
+    if kind == DIGITS:
+        yield from _digits(data / "mnist", cache, seed=seeds[0], quick=quick)
+        return
+    train, test = _plants(data / PLANTS[kind], cache)
+    for seed in seeds:
+        yield Case(kind, OWN_SHARE, seed, seed, train, test)
+    for share, cuts in _CUTS.items():
+        for cut in (0,) if quick else cuts:
+            if share == NO_SHORTCUT or not quick:
+                yield Case(kind, share, cut, seeds[0], train.take(_cut(train, share, cut)), test)
+    if quick:
+        return
+    yield Case(f"{kind}, swapped", OWN_SHARE, 0, seeds[0], train.swapped(), test.swapped())
+    for cut in _GATE_CUTS:
+        drawn = train.take(_cut(train, NO_SHORTCUT, cut))
+        yield Case(kind, NO_SHORTCUT, cut, seeds[0], drawn, test, gate_only=True)
+
+
+def _cut(photographs: Photographs, share: float, cut: int) -> Labels:
+    """Rows of which the share `share` of each class is at its place: as many as there are."""
+    rng, rows = np.random.default_rng([cut, 99]), []
+    aligned = photographs.labels == photographs.places
+    for label in np.unique(photographs.labels):
+        mine = photographs.labels == label
+        majority = rng.permutation(np.flatnonzero(mine & aligned))
+        minority = rng.permutation(np.flatnonzero(mine & ~aligned))
+        fewer = min(len(minority), round(len(majority) * (1 - share) / share))
+        rows += [majority[: round(fewer * share / (1 - share))], minority[:fewer]]
+    return np.sort(np.concatenate(rows))
+
+
+def _plants(archive: Path, cache: Path) -> tuple[Photographs, Photographs]:
+    """The given training and test splits. The validation split is balanced, so it is left out."""
+    with zipfile.ZipFile(archive) as pack:
+        lines = list(csv.DictReader(io.StringIO(pack.read("metadata.csv").decode())))
+        lines = [line for line in lines if line["split"] != "1"]
+
+        def read_images() -> Images:
+            pictures = (Image.open(io.BytesIO(pack.read(line["img_filename"]))) for line in lines)
+            return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
+
+        labels, places, split = (
+            np.array([int(line[key]) for line in lines]) for key in ("y", "place", "split")
+        )
+        whole = load_photographs(cache / f"{archive.stem}.npz", read_images, labels, places)
+    return whole.take(np.flatnonzero(split == 0)), whole.take(np.flatnonzero(split == 2))
+
+
+def _digits(mnist: Path, cache: Path, *, seed: int, quick: bool) -> Iterator[Case]:
+    """4,000 digits on ten colours; the test half has 4,000 others on random ones."""
+    test = _coloured(mnist, "t10k", RANDOM_COLOURS, cache)
+    for share in (0.99,) if quick else (0.99, OWN_SHARE, RANDOM_COLOURS):
+        yield Case(DIGITS, share, 0, seed, _coloured(mnist, "train", share, cache), test)
+
+
+def _coloured(mnist: Path, part: str, share: float, cache: Path) -> Photographs:
+    """White digits on the colour of their class in the share `share`, else on another's."""
+    digits = _idx(mnist / f"{part}-images-idx3-ubyte.gz", 16)[: _DIGITS * 28 * 28].reshape(-1, 28, 28)
+    labels = _idx(mnist / f"{part}-labels-idx1-ubyte.gz", 8)[:_DIGITS].astype(np.int64)
+    rng = np.random.default_rng(7)
+    others = (labels + rng.integers(1, 10, _DIGITS)) % 10
+    places = np.where(rng.random(_DIGITS) < share, labels, others)
+
+    def paint() -> Images:
+        strength = digits[..., None] / 255
+        painted = (_COLOURS[places][:, None, None] * (1 - strength) + 255 * strength).round()
+        large = torch.from_numpy(painted).permute(0, 3, 1, 2).float()
+        large = F.interpolate(large, size=(_DIGIT_PIXELS, _DIGIT_PIXELS), mode="bilinear")
+        return np.asarray(large.permute(0, 2, 3, 1).byte().numpy())
+
+    return load_photographs(cache / f"{part}-{share:g}.npz", paint, labels, places)
+
+
+def _idx(path: Path, header: int) -> Images:
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=header)
