@@ -5,8 +5,9 @@
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
 many, in others MaskTune's is truly worse, and only *helped* is wrong. Power settings: MaskTune's worst group
-is better by 2 to 20 points. Each draw generates a test set's paired counts and computes the 95 % interval;
-a plain bootstrap of the same statistic is shown beside it.
+is better by 2 to 20 points. Each draw generates a test set's paired counts and the verdict by them; a plain
+bootstrap of the same statistic is shown beside it. Guessing settings: a model whose answers ignore the images
+is taken for one that has learned something if its accuracy on validation is above chance.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _simulation
+from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, paired_difference
+from models.evaluation.verdict import VerdictName, decide
 
 RESAMPLES = 1000
 
@@ -71,6 +74,18 @@ CLASSES = {
     "two hundred classes of 5": ((5,) * 200, (0.9,) * 200),
     "five hundred classes of 2": ((2,) * 500, (0.9,) * 500),
 }
+
+
+GUESSING: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
+    "two classes of 10": ((10, 10), (0.5, 0.5)),
+    "two classes of 100": ((100, 100), (0.5, 0.5)),
+    "95 to 5, always the first": ((190, 10), (1.0, 0.0)),
+    "95 to 5, by their shares": ((190, 10), (0.95, 0.05)),
+    "ten classes of 2": ((2,) * 10, (0.1,) * 10),
+    "ten classes of 50": ((50,) * 10, (0.1,) * 10),
+    "hundred classes of 10": ((10,) * 100, (0.01,) * 100),
+}
+"""Sizes of the classes in validation, and how often a model that ignores the images answers each."""
 
 
 def settings() -> list[Setting]:
@@ -127,9 +142,9 @@ def plain_interval(
 
 
 def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str, float]:
-    """Shares of draws called helped and hurt, by the rule and by a plain bootstrap."""
+    """Shares of draws with each verdict, and of those called helped and hurt by a plain bootstrap."""
     probabilities = cells(setting)
-    named = {"helped": 0, "hurt": 0, "helped_plain": 0, "hurt_plain": 0}
+    counts: dict[str, int] = dict.fromkeys((*get_args(VerdictName), "helped_plain", "hurt_plain"), 0)
     strata = np.repeat(np.arange(len(setting.sizes)), setting.sizes)
     for _ in range(draws):
         table = rng.multinomial(setting.sizes, probabilities)
@@ -142,11 +157,20 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
             generator=rng,
             resamples=RESAMPLES,
         )
-        plain = plain_interval(table, setting.statistic, rng)
-        for suffix, (low, high) in (("", (difference.low, difference.high)), ("_plain", plain)):
-            named[f"helped{suffix}"] += low > 0
-            named[f"hurt{suffix}"] += high < 0
-    return {key: count / draws for key, count in named.items()}
+        counts[decide(difference)] += 1
+        low, high = plain_interval(table, setting.statistic, rng)
+        counts["helped_plain"] += low > 0
+        counts["hurt_plain"] += high < 0
+    return {name: count / draws for name, count in counts.items()}
+
+
+def simulate_guesses(
+    sizes: tuple[int, ...], shares: tuple[float, ...], draws: int, rng: np.random.Generator
+) -> float:
+    """Share of draws in which a model that guesses is above chance."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    predicted = rng.choice(len(sizes), size=(draws, len(labels)), p=shares)
+    return float(np.mean([metrics(labels, of_draw).above_chance for of_draw in predicted]))
 
 
 def wrong(setting: Setting, rates: dict[str, float], suffix: str = "") -> float:
@@ -162,23 +186,37 @@ def main() -> int:
     arguments = _simulation.arguments(__doc__.splitlines()[0])
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
-    print(f"{'setting':26} {'statistic':22} {'discord.':>8} {'effect':>7} {'helped':>7} {'hurt':>7}   plain")
+    print(
+        f"{'setting':26} {'statistic':22} {'discord.':>8} {'effect':>7} {'helped':>7} {'hurt':>7} "
+        f"{'no eff.':>7} {'untest.':>7}   plain"
+    )
     figures, worst, worst_plain = [], 0.0, 0.0
+    worst_helped = worst_hurt = 0.0
     for setting in settings():
         rates = simulate(setting, arguments.draws, rng)
         print(
             f"{setting.name:26} {setting.statistic:22} {setting.discordant:8.3f} {setting.effect:7.3f} "
-            f"{rates['helped']:7.3f} {rates['hurt']:7.3f}   "
+            f"{rates['helped']:7.3f} {rates['hurt']:7.3f} {rates['no_detectable_effect']:7.3f} "
+            f"{rates['not_testable']:7.3f}   "
             f"{rates['helped_plain']:.3f} {rates['hurt_plain']:.3f}",
             flush=True,
         )
         figures.append(setting._asdict() | {"effect": setting.effect} | rates)
         worst = max(worst, wrong(setting, rates))
         worst_plain = max(worst_plain, wrong(setting, rates, "_plain"))
+        if setting.effect < 1e-9:
+            worst_helped = max(worst_helped, rates["helped"])
+        if setting.effect > -1e-9:
+            worst_hurt = max(worst_hurt, rates["hurt"])
+    guesses = {name: simulate_guesses(*guessing, arguments.draws, rng) for name, guessing in GUESSING.items()}
+    figures += [{"name": name, "above_chance": rate} for name, rate in guesses.items()]
+    for name, rate in guesses.items():
+        print(f"{name:26} guesses, above chance: {rate:.3f}")
     print(f"most often wrong: {worst:.3f}, the plain bootstrap {worst_plain:.3f}")
+    print(f"helped without a gain: at most {worst_helped:.3f}; hurt without a loss: at most {worst_hurt:.3f}")
     return _simulation.finish(
         "verdict",
-        worst=worst,
+        worst=max(worst, *guesses.values()),
         draws=arguments.draws,
         figures=figures,
         seconds=time.perf_counter() - start,

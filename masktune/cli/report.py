@@ -49,6 +49,7 @@ def conclusions(report: Report) -> list[str]:
     return [
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
         f"{decision.title}. {decision.sentence}",
+        *([decision.figures] if decision.figures else []),
         decision.next,
         *([report.training_note] if report.training_note else []),
     ]

@@ -96,6 +96,20 @@ class Metrics:
     train_weighted_accuracy_low: float | None
     train_weighted_accuracy_high: float | None
 
+    @property
+    def chance(self) -> float:
+        """The highest balanced accuracy that answers which ignore the images can be expected to have.
+
+        It is the same whatever the shares of the classes. Plain accuracy would have to exceed the share of
+        the largest class, which a model that is good at a rare class need not.
+        """
+        return 1 / len(self.classes)
+
+    @property
+    def above_chance(self) -> bool:
+        """Whether the interval of the balanced accuracy lies above chance; true with a single class."""
+        return len(self.classes) < 2 or self.balanced_accuracy_low > self.chance
+
 
 @dataclass(frozen=True)
 class Names:

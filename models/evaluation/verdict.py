@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from models.evaluation.metrics import Metrics
 from models.evaluation.paired import Difference, Statistic, paired_difference
 from models.types import Bools, Labels
 
@@ -68,25 +69,35 @@ def _large_enough(groups: Labels) -> tuple[Labels, int]:
     return np.where(np.isin(groups, large), groups, -1), len(keys) - len(large)
 
 
-VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
+VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
+NotTestableReason = Literal["no_groups", "not_above_chance"]
 
 
 class Verdict(NamedTuple):
-    """The verdict, the difference that decided it, and the difference in average accuracy."""
+    """The verdict, why it is `not_testable` if it is, the difference that decided or would have, and the
+    difference in average accuracy."""
 
     verdict: VerdictName
+    reason: NotTestableReason | None
     deciding: Difference
     average: Difference
 
 
-def verdict(differences: Sequence[Difference]) -> Verdict:
+def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] = ()) -> Verdict:
     """Decide whether MaskTune helped, from `differences` to its control on samples that trained neither.
 
-    The control has the same training budget. The rule uses the 95 % interval of the difference in
-    worst-group accuracy if groups can decide (`groups_decide`), else in balanced accuracy. Above 0: helped.
-    Below 0: hurt. Otherwise: no detectable effect. benchmarks/verdict.py simulates the error rates, which
-    docs/REPORT.md reports. The rule judges one statistic: a model that helped the worst group may have lost
-    on average, so that difference is returned too. Raises ValueError if a required difference is missing.
+    The control has the same training budget. `validation` holds the metrics of both models on the validation
+    split, if that was evaluated; one that is not above chance there has learned nothing that could be
+    compared: not testable. Else the rule uses the 95 % interval of the difference in worst-group accuracy if
+    groups can decide (`groups_decide`), or in balanced accuracy. Above 0: helped. Below 0: hurt. Otherwise,
+    no detectable effect if groups decided. Without them, a test split that has the shortcut cannot show that
+    a model lost it: not testable.
+
+    Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
+    most 4.2 %, hurt without a true loss in at most 2.2 %; a model that guesses is above chance in at most
+    5.1 %. No detectable effect and not testable claim nothing. The rule judges one statistic: a model that
+    helped the worst group may have lost on average, so that difference is returned too. Raises ValueError if
+    a required difference is missing.
 
     The verdict applies to these two models and inputs like these. Two trainings that differ only in the
     seed differ too, and enough samples will show it.
@@ -98,7 +109,10 @@ def verdict(differences: Sequence[Difference]) -> Verdict:
         deciding = worst
     if deciding is None or average is None:
         raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
-    return Verdict(_name(deciding), deciding, average)
+    if not all(metrics.above_chance for metrics in validation):
+        return Verdict("not_testable", "not_above_chance", deciding, average)
+    name = decide(deciding)
+    return Verdict(name, "no_groups" if name == "not_testable" else None, deciding, average)
 
 
 def groups_decide(worst: Difference, average: Difference) -> bool:
@@ -106,7 +120,10 @@ def groups_decide(worst: Difference, average: Difference) -> bool:
     return worst.strata >= 2 and worst.smallest >= LEAST_GROUP and 2 * worst.n >= average.n
 
 
-def _name(difference: Difference) -> VerdictName:
-    if difference.low > 0:
+def decide(deciding: Difference) -> VerdictName:
+    """The verdict by the difference that decides, that in worst-group accuracy where groups can."""
+    if deciding.low > 0:
         return "helped"
-    return "hurt" if difference.high < 0 else "no_detectable_effect"
+    if deciding.high < 0:
+        return "hurt"
+    return "no_detectable_effect" if deciding.statistic == "worst_group_accuracy" else "not_testable"

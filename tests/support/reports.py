@@ -275,6 +275,7 @@ def _verdict(said: Mapping[Arm, Labels], labels: Labels, group: Labels | None) -
     decision = verdict(_compared(said, rival, labels, group))
     return accuracy.Verdict(
         verdict=decision.verdict,
+        reason=decision.reason,
         split="test",
         a="masktune",
         b=rival,

@@ -57,6 +57,7 @@ TONES = {
     "good": "good",
     "neutral": "unsure",
     "bad": "bad",
+    "muted": "",
 }
 """The colour of a state or a verdict, which is never shown without its word."""
 

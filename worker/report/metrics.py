@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masktune.contract.report import accuracy as section
-from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, BackgroundGap, Disagreement
+from masktune.contract.report.accuracy import (
+    ArmDifference,
+    ArmMetrics,
+    BackgroundGap,
+    Disagreement,
+    ModelAtChance,
+)
 from masktune.contract.report.probabilities import Reliability
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 from models.data.store import Store
@@ -144,11 +150,16 @@ class Figures:
         rival = next((arm for arm in (*CONTROLS, self.before) if arm in compared), None)
         if rival is None:
             return None
-        decision = verdict(compared[rival])
+        treatment = treatment_arm(self._logits[VERDICT_SPLIT])
+        by_arm = self.metrics_without_copies(("val",)).get("val", {})
+        validation = {arm: by_arm[arm] for arm in (treatment, rival) if arm in by_arm}
+        decision = verdict(compared[rival], validation=list(validation.values()))
         return section.Verdict(
             verdict=decision.verdict,
+            reason=decision.reason,
+            at_chance=[_at_chance(arm, m) for arm, m in validation.items() if not m.above_chance],
             split=VERDICT_SPLIT,
-            a=treatment_arm(self._logits[VERDICT_SPLIT]),
+            a=treatment,
             b=rival,
             deciding_difference=section.Difference(**self._named(decision.deciding)),
             accuracy_difference=section.Difference(**self._named(decision.average)),
@@ -201,6 +212,17 @@ class Figures:
             for split, by_arm in self._logits.items()
             if all(len(self._store.rows(split, group=names.index(name))) for name in (SAME, RANDOM))
         }
+
+
+def _at_chance(arm: Arm, of_arm: Metrics) -> ModelAtChance:
+    return ModelAtChance(
+        arm=arm,
+        n=of_arm.n,
+        balanced_accuracy=of_arm.balanced_accuracy,
+        low=of_arm.balanced_accuracy_low,
+        high=of_arm.balanced_accuracy_high,
+        chance=of_arm.chance,
+    )
 
 
 def _correct(logits: Logits) -> NDArray[np.bool_]:

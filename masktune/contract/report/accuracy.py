@@ -9,7 +9,8 @@ from pydantic import Field
 from masktune.contract.report.base import Proportion, Section, StatisticName
 from masktune.contract.vocabulary import Arm
 
-VerdictName = Literal["helped", "no_detectable_effect", "hurt"]
+VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
+NotTestableReason = Literal["no_groups", "not_above_chance"]
 
 
 class SliceAccuracy(Proportion):
@@ -82,10 +83,28 @@ class ArmDifference(Difference):
     b: Arm
 
 
+class ModelAtChance(Section):
+    """A model whose balanced accuracy on `n` validation samples is not above chance, one over the number of
+    classes, by its 95 % interval."""
+
+    arm: Arm
+    n: int
+    balanced_accuracy: float
+    low: float
+    high: float
+    chance: float
+
+
 class Verdict(Section):
-    """Whether model a helped, against model b, by one difference that was fixed beforehand."""
+    """Whether model a helped, against model b, by one difference that was fixed beforehand.
+
+    `reason` says why it is `not_testable`: the test split has no groups that could show that there is no
+    effect, or the models `at_chance` have learned nothing.
+    """
 
     verdict: VerdictName
+    reason: NotTestableReason | None = None
+    at_chance: list[ModelAtChance] = []
     split: str
     a: Arm
     b: Arm

@@ -8,7 +8,7 @@ from typing import Any
 
 from masktune.contract.report.report import Report
 
-VERSION = 3
+VERSION = 4
 
 Json = dict[str, Any]
 
@@ -29,10 +29,33 @@ def read_report(text: str) -> Report:
 
 
 def upgrade(report_json: Json) -> Json:
-    """Return the JSON of a report of any earlier version, or without one, as version 3."""
-    if report_json.get("version", 1) >= VERSION:
+    """Return the JSON of a report of any earlier version, or without one, as this version."""
+    version = report_json.get("version", 1)
+    if version >= VERSION:
         return report_json
-    report: Json = _rename(report_json, _SECTIONS) | {"version": VERSION}
+    report = report_json if version == 3 else _version_3(report_json)
+    change = {"verdict": _testable_verdict, "shortcut_reliance": _testable_reliance}
+    changed = {name: of(report[name]) for name, of in change.items() if report.get(name) is not None}
+    return report | changed | {"version": VERSION}
+
+
+def _testable_verdict(section: Json) -> Json:
+    """Before version 4, a test split without groups was said to show no effect."""
+    statistic = section["deciding_difference"]["statistic"]
+    if section["verdict"] != "no_detectable_effect" or statistic == "worst_group_accuracy":
+        return section
+    return section | {"verdict": "not_testable", "reason": "no_groups"}
+
+
+def _testable_reliance(section: Json) -> Json:
+    """Before version 4, a test split without groups was said to show no sign of a shortcut."""
+    if section["evidence"] != "none_seen" or any(sign["name"] == "groups" for sign in section["signs"]):
+        return section
+    return section | {"evidence": "not_testable", "reason": "The test split has no groups."}
+
+
+def _version_3(report_json: Json) -> Json:
+    report: Json = _rename(report_json, _SECTIONS)
     arm = _arms(report["kind"])
     for name in ("models", "temperature"):
         report[name] = _by_arm(report.get(name), arm)

@@ -102,7 +102,7 @@ def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktu
         assert {"a": "masktune", "b": "masktune_control"} | told == listed[
             "masktune_control", told["statistic"]
         ]
-    assert report["verdict"]["verdict"] in {"helped", "no_detectable_effect", "hurt"}
+    assert report["verdict"]["verdict"] != "no_detectable_effect"  # there are no groups
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
     items = report["gallery"]["items"]

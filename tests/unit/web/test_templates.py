@@ -157,7 +157,7 @@ def test_a_model_that_is_not_testable_is_shown_as_such() -> None:
     why = "It is no better than a guess."
     unknown = ShortcutReliance(evidence="not_testable", reason=why, rule="…", signs=[])
     page = drawn("report_answers", reliance=unknown, evidence=EVIDENCE, answers=answers)
-    assert '<div class="callout unsure"> <strong>Not testable</strong> <p>It is no' in page
+    assert '<div class="callout "> <strong>Not testable here</strong> <p>It is no' in page
     unseen = ShortcutReliance(evidence="none_seen", rule="…", signs=[])
     assert '<div class="callout good"> <strong>No sign of a shortcut</strong> <ul' in drawn(
         "report_answers", reliance=unseen, evidence=EVIDENCE, answers=answers

@@ -26,7 +26,7 @@ EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
     "strong": ("bad", "It relies on a shortcut"),
     "some": ("neutral", "Some signs of a shortcut"),
     "none_seen": ("good", "No sign of a shortcut"),
-    "not_testable": ("neutral", "Not testable"),
+    "not_testable": ("muted", "Not testable here"),
 }
 """Tone and title of each degree of evidence."""
 

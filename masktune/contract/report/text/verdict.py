@@ -2,50 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
-from masktune.contract.report.text.formats import points_apart, points_interval
+from masktune.contract.report.text.formats import (
+    out_of_100,
+    percent,
+    percent_interval,
+    points_apart,
+    points_interval,
+)
 from masktune.contract.report.text.names import STATISTICS, capitalised, within_sentence
 from masktune.contract.vocabulary import CONTROLS, Arm
 
-Tone = Literal["good", "neutral", "bad"]
+Tone = Literal["good", "neutral", "bad", "muted"]
+"""`muted`, in grey, is for what could not be tested."""
 
 
 class Verdict(NamedTuple):
-    """A verdict in words: what was decided, by which difference, by which rule, and what to do next.
-
-    `rule` is empty if nothing was compared.
+    """A verdict in words: what happened, for a reader without statistics; the figures and the rule that it
+    rests on; and what to do next. `figures` and `rule` are empty if nothing was compared.
     """
 
     tone: Tone
     title: str
     sentence: str
+    figures: str
     rule: str
     next: str
 
+
+NEEDED_FOR_A_TEST = (
+    "To test it, bring test images in which the pattern is broken, at least 10 of each kind, and label their "
+    "groups."
+)
+"""What a shortcut needs in order to show."""
 
 _TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
     "helped": ("good", "{} helped", "{} is better than {}"),
     "no_detectable_effect": ("neutral", "No detectable effect", "No detectable effect"),
     "hurt": ("bad", "{} hurt", "{} is worse than {}"),
+    "not_testable": ("muted", "Not testable here", "Not testable here"),
 }
 """Tone, title with a control, and without: then, as much training might have done the same."""
+
+_NOT_CHANCE = "A difference this large is unlikely to be chance."
+_MEANINGS: dict[accuracy.VerdictName, str] = {
+    "helped": _NOT_CHANCE,
+    "hurt": _NOT_CHANCE,
+    "no_detectable_effect": "A difference this small can be chance.",
+    "not_testable": "A difference this small can be chance, and a larger one may be hidden: no groups say "
+    "which of these images break a pattern.",
+}
 
 _NEXT: dict[accuracy.VerdictName, str] = {
     "helped": "Decide when the new model should abstain, then point the alias your programs use at it.",
     "no_detectable_effect": "Nothing here favours the new model. More test images, especially of the worst "
     "case, could reveal a smaller effect.",
     "hurt": "Keep the original model.",
+    "not_testable": NEEDED_FOR_A_TEST,
 }
 _NEXT_UNCONTROLLED = "A masktune job with a control tells the two apart."
+_NEXT_AT_CHANCE = "Check the labels, and train longer or with another learning rate."
 
 _NOTHING_COMPARED = Verdict(
     "neutral",
     "No comparison",
     "This report has no MaskTune model or retrained head to compare with another model on the test split, so "
     "there is nothing to judge.",
+    "",
     "",
     "A masktune job trains two more models, with masks and without, and shows whether the masks helped.",
 )
@@ -67,30 +94,75 @@ def verdict(report: Report) -> Verdict:
     tone, beside_control, alone = _TITLES[decision.verdict]
     controlled, rival = decision.b in CONTROLS, within_sentence(decision.b)
     title = (beside_control if controlled else alone).format(capitalised(within_sentence(decision.a)), rival)
-    uncontrolled_gain = decision.verdict == "helped" and not controlled
+    at_chance = decision.at_chance
     return Verdict(
         tone=tone,
         title=title,
-        sentence=_sentence(decision, rival),
+        sentence=_guesses(at_chance) if at_chance else _sentence(report, decision),
+        figures=" ".join(map(_figures_at_chance, at_chance)) if at_chance else _figures(decision, rival),
         rule=_rule(decision),
-        next=_NEXT_UNCONTROLLED if uncontrolled_gain else _NEXT[decision.verdict],
+        next=_next(decision),
     )
 
 
-def _sentence(decision: accuracy.Verdict, rival: str) -> str:
-    difference, statistic = decision.deciding_difference, _statistic(decision)
+def _next(decision: accuracy.Verdict) -> str:
+    if decision.at_chance:
+        return _NEXT_AT_CHANCE
+    if decision.verdict == "helped" and decision.b not in CONTROLS:
+        return _NEXT_UNCONTROLLED
+    return _NEXT[decision.verdict]
+
+
+def _sentence(report: Report, decision: accuracy.Verdict) -> str:
+    a, b = within_sentence(decision.a), within_sentence(decision.b)
+    difference, of_arm = decision.deciding_difference, report.metrics[decision.split]
+    of_a, of_b = of_arm[decision.a], of_arm[decision.b]
+    if difference.statistic == "worst_group_accuracy":
+        shares = _hardest(of_a, difference.worst_a), _hardest(of_b, difference.worst_b)
+        where = "of its hardest group"
+    else:
+        shares, where = (of_a.balanced_accuracy, of_b.balanced_accuracy), "as a mean over the classes"
+    (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
     text = (
-        f"On {difference.n:,} samples of the {decision.split} split, its {statistic} is "
+        f"On {of_a.n:,} {decision.split} images, {a} gets {part_a} in 100 right {where}; {b} {part_b}. "
+        f"Over all images, it is {all_a} against {all_b}. {_MEANINGS[decision.verdict]}"
+    )
+    if decision.b not in CONTROLS:
+        text += " No control was trained: equally long training alone might have done as much."
+    return text
+
+
+def _hardest(of_arm: accuracy.ArmMetrics, group: str | None) -> float:
+    """Accuracy in the group that decided; older reports do not name it."""
+    of_groups = (one.accuracy for one in of_arm.groups if one.name == group)
+    return next(of_groups, of_arm.worst_group_accuracy or 0.0)
+
+
+def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:
+    names = " and ".join(within_sentence(model.arm) for model in models)
+    return (
+        f"On the validation images, {names} cannot be told from guessing. A model that has learned nothing "
+        "can neither have a shortcut nor lose one."
+    )
+
+
+def _figures(decision: accuracy.Verdict, rival: str) -> str:
+    difference = decision.deciding_difference
+    return (
+        f"On {difference.n:,} distinct samples of the {decision.split} split, its {_statistic(decision)} is "
         f"{points_apart(difference.estimate)} that of {rival} "
         f"(95\u00a0% interval {points_interval(difference.low, difference.high)})"
         f"{_lowest(difference, rival)}. Its average accuracy is "
         f"{points_apart(decision.accuracy_difference.estimate)} that of {rival}."
     )
-    if decision.verdict == "no_detectable_effect":
-        text += " These samples are consistent with any effect within the interval."
-    if decision.b not in CONTROLS:
-        text += " No control was trained: equally long training alone might have done as much."
-    return text
+
+
+def _figures_at_chance(model: accuracy.ModelAtChance) -> str:
+    return (
+        f"On {model.n:,} distinct samples of the validation split, the balanced accuracy of "
+        f"{within_sentence(model.arm)} is {percent(model.balanced_accuracy)} (95\u00a0% interval "
+        f"{percent_interval(model.low, model.high)}); that of a guess is {percent(model.chance)}."
+    )
 
 
 def _lowest(difference: accuracy.Difference, rival: str) -> str:
@@ -107,9 +179,11 @@ def _rule(decision: accuracy.Verdict) -> str:
     control = _CONTROL_RULES.get(decision.b, _NO_CONTROL_RULE)
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
-        "interval lies above zero, the verdict is helped; below zero, hurt; if it covers zero, no detectable "
-        f"effect, which is not the same as no effect. {control} The interval is for these two models on "
-        "inputs like those of the split; it does not cover another seed."
+        "interval lies above zero, the verdict is helped; below zero, hurt. If it covers zero, the verdict "
+        "is no detectable effect, which is not the same as no effect, or not testable if no groups could "
+        "show one. It is not testable either if the balanced accuracy of one of the models on the validation "
+        f"split is not above that of a guess by its 95\u00a0% interval. {control} The interval is for these "
+        "two models on inputs like those of the split; it does not cover another seed."
     )
 
 

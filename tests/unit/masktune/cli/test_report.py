@@ -53,8 +53,8 @@ def test_a_narrow_terminal_cuts_no_figure() -> None:
 @pytest.mark.parametrize("note", [None, "The backbone was frozen."])
 def test_the_conclusions_are_the_shortcut_the_verdict_and_what_to_do_next(note: str | None) -> None:
     told = Report.model_validate(evidence(report()) | {"training_note": note})
-    shortcut, decision, follows, *rest = conclusions(told)
+    shortcut, decision, figures, follows, *rest = conclusions(told)
     assert shortcut.startswith("Does the model rely on a shortcut? It relies on a shortcut. ")
     assert decision == f"{verdict(told).title}. {verdict(told).sentence}"
-    assert follows == verdict(told).next
+    assert (figures, follows) == (verdict(told).figures, verdict(told).next)
     assert rest == ([note] if note else [])

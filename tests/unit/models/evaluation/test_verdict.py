@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.evaluation.metrics import metrics
 from models.evaluation.paired import paired_difference
 from models.evaluation.verdict import Verdict, compare, verdict
 from models.types import Bools, Labels
@@ -40,6 +41,26 @@ def test_balanced_accuracy_decides_where_there_are_none(groups: Labels | None) -
     found = judged(a, b, classes=classes, groups=groups)
     assert (found.verdict, found.deciding.statistic) == ("helped", "balanced_accuracy")
     assert found.deciding.estimate == pytest.approx(75 / 200 / 2)
+
+
+def test_without_groups_a_difference_that_can_be_chance_is_not_testable() -> None:
+    a, b, classes = outcomes([[180, 10, 10, 0], [180, 10, 10, 0]])
+    found = judged(a, b, classes=classes)
+    assert (found.verdict, found.reason) == ("not_testable", "no_groups")
+    groups = judged(a, b, classes=classes, groups=classes)
+    assert (groups.verdict, groups.reason) == ("no_detectable_effect", None)
+
+
+@pytest.mark.parametrize(("right", "expected"), [(55, "not_testable"), (70, "helped")])
+def test_a_model_that_is_not_above_chance_on_validation_gets_no_verdict(right: int, expected: str) -> None:
+    """Its random answers are right in half of each group; the control is good in one and bad in the other."""
+    a, b, groups = outcomes([[50, 0, 45, 5], [5, 45, 0, 50]])
+    labels = np.repeat([0, 1], 100)
+    guesses = np.where(np.tile(np.arange(100) < right, 2), labels, 1 - labels)
+    differences = compare(a, b, classes=labels, groups=groups, generator=lambda _: np.random.default_rng(0))
+    found = verdict(differences, validation=[metrics(labels, labels), metrics(labels, guesses)])
+    assert found.verdict == expected
+    assert (found.reason == "not_above_chance") == (expected == "not_testable")
 
 
 def test_samples_without_a_group_are_left_out_of_the_groups() -> None:

@@ -78,7 +78,7 @@ def test_the_verdict_is_the_same_everywhere(right: dict[Arm, tuple[float, ...]])
     told, everywhere = rendered_everywhere(tuple(right.items()))
     text = verdict(told)
     for shown in everywhere:
-        for sentence in (text.title, text.sentence, text.next):
+        for sentence in (text.title, text.sentence, text.figures, text.next):
             assert plain(sentence) in shown
 
 

@@ -15,7 +15,7 @@ from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignNa
 from masktune.contract.report.text import answers, percent, points, verdict, whole_percent
 from masktune.contract.report.text import notes as text_notes
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_answer
-from masktune.contract.report.text.formats import first_names, points_apart, points_interval
+from masktune.contract.report.text.formats import first_names, out_of_100, points_apart, points_interval
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
@@ -28,6 +28,7 @@ from masktune.contract.report.text.names import (
     splits_in_order,
     statistics_in_order,
 )
+from masktune.contract.report.text.verdict import NEEDED_FOR_A_TEST
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import evidence, report
 
@@ -107,10 +108,10 @@ def test_the_worst_class_is_listed_only_without_groups() -> None:
 def test_a_verdict_names_the_difference_that_decided(name: str, tone: str, title: str, follows: str) -> None:
     text = verdict(decided(name, estimate=0.1, low=-0.02, high=0.2, n=400))
     assert (text.tone, text.title) == (tone, title)
-    assert "On 400 samples of the test split, its worst-group accuracy is 10.0 points above" in text.sentence
-    assert "that of the control (95\u00a0% interval −2.0 to +20.0)" in text.sentence
-    assert re.search(r"Its average accuracy is [\d.]+ points above that of the control\.", text.sentence)
-    assert ("any effect within the interval" in text.sentence) == (name == "no_detectable_effect")
+    assert "400 distinct samples of the test split, its worst-group accuracy is 10.0 points" in text.figures
+    assert "that of the control (95\u00a0% interval −2.0 to +20.0)" in text.figures
+    assert re.search(r"Its average accuracy is [\d.]+ points above that of the control\.", text.figures)
+    assert ("can be chance" in text.sentence) == (name == "no_detectable_effect")
     assert "No control was trained" not in text.sentence
     assert follows in text.next
     assert "chosen beforehand, decides: that in worst-group accuracy" in text.rule
@@ -135,15 +136,72 @@ def test_a_gain_without_control_is_not_called_help(name: str, title: str) -> Non
 
 def test_a_verdict_says_which_groups_it_is_about() -> None:
     worst = {"worst_a": "gull on land", "worst_b": "gull at sea"}
-    text = verdict(decided("helped", left_out=2, **worst)).sentence
+    text = verdict(decided("helped", left_out=2, **worst)).figures
     assert "its lowest is gull on land, that of the control is gull at sea" in text
     assert "among groups with at least 10 samples (2 have fewer)" in text
-    assert "have fewer" not in verdict(decided("helped", left_out=0, **worst)).sentence
-    assert "its lowest" not in verdict(decided("helped", worst_a=None, worst_b=None)).sentence
+    assert "have fewer" not in verdict(decided("helped", left_out=0, **worst)).figures
+    assert "its lowest" not in verdict(decided("helped", worst_a=None, worst_b=None)).figures
+
+
+def test_a_verdict_is_told_in_counts_out_of_a_hundred() -> None:
+    value = report()
+    for arm, accuracy, worst in (("masktune", 0.96, 0.904), ("masktune_control", 0.97, 0.74)):
+        of_arm = value["metrics"]["test"][arm]
+        of_arm["accuracy"] = accuracy
+        for group in of_arm["groups"]:
+            group["accuracy"] = worst
+    assert verdict(typed(value)).sentence == (
+        "On 400 test images, MaskTune gets 90 in 100 right of its hardest group; the control 74. "
+        "Over all images, it is 96 against 97. A difference this large is unlikely to be chance."
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "counts"),
+    [(0.904, 0.74, ("90", "74")), (0.95, 0.954, ("95.0", "95.4")), (0.95, 0.95, ("95", "95"))],
+)
+def test_counts_have_a_decimal_only_where_it_tells_them_apart(
+    a: float, b: float, counts: tuple[str, str]
+) -> None:
+    assert out_of_100(a, b) == counts
+
+
+@pytest.mark.parametrize("name", ["helped", "hurt", "not_testable"])
+def test_without_groups_a_small_difference_is_not_testable(name: str) -> None:
+    value = report(groups=False)
+    value["verdict"] |= {"verdict": name, "reason": "no_groups" if name == "not_testable" else None}
+    text = verdict(typed(value))
+    assert "right as a mean over the classes" in text.sentence
+    assert "balanced accuracy" in text.figures
+    untestable = (text.tone, text.title, text.next) == ("muted", "Not testable here", NEEDED_FOR_A_TEST)
+    assert untestable == ("a larger one may be hidden" in text.sentence) == (name == "not_testable")
+
+
+def test_a_model_that_guesses_gets_no_verdict_but_its_figures() -> None:
+    at_chance = {
+        "arm": "masktune",
+        "n": 150,
+        "balanced_accuracy": 0.52,
+        "low": 0.45,
+        "high": 0.59,
+        "chance": 0.5,
+    }
+    value = report()
+    value["verdict"] |= {"verdict": "not_testable", "reason": "not_above_chance", "at_chance": [at_chance]}
+    text = verdict(typed(value))
+    assert (text.tone, text.title) == ("muted", "Not testable here")
+    assert text.sentence.startswith("On the validation images, MaskTune cannot be told from guessing.")
+    assert text.figures == (
+        "On 150 distinct samples of the validation split, the balanced accuracy of MaskTune is 52.0\u00a0% "
+        "(95\u00a0% interval 45.0 – 59.0); that of a guess is 50.0\u00a0%."
+    )
+    assert "Check the labels" in text.next
 
 
 def test_a_retrained_head_has_a_control_of_its_own() -> None:
     value = report()
+    by_arm = value["metrics"]["test"]
+    by_arm |= {"retrained": by_arm["masktune"], "retrained_control": by_arm["masktune_control"]}
     value["verdict"] |= {"a": "retrained", "b": "retrained_control"}
     text = verdict(typed(value))
     assert text.title == "The retrained head helped"
@@ -238,7 +296,7 @@ def test_no_sign_of_a_shortcut_is_no_proof_of_absence() -> None:
         "No sign of a shortcut in 1 checks. That is no proof of absence."
     )
     why = "It is no better than a guess."
-    assert shortcut_answer(_reliance("not_testable", count=1, reason=why)) == f"Not testable. {why}"
+    assert shortcut_answer(_reliance("not_testable", count=1, reason=why)) == f"Not testable here. {why}"
 
 
 def _trust(*targets: tuple[float, str, str]) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from masktune.contract.report import VERSION, Report, read_report, upgrade
 from masktune.contract.vocabulary import Arm
+from tests.support.reports import evidence, report
 
 BEFORE = Path(__file__).parents[4] / "upgrade" / "before.tar.xz"
 
@@ -62,6 +63,23 @@ def test_a_report_without_a_version_is_read_like_the_first(stored: list[dict[str
     before = dict(stored[0])
     del before["version"]
     assert read_report(json.dumps(before)).version == VERSION
+
+
+@pytest.mark.parametrize("groups", [True, False])
+def test_version_3_claimed_to_have_tested_splits_without_groups(groups: bool) -> None:
+    before = evidence(report(groups=groups)) | {"version": 3}
+    before["verdict"]["verdict"] = "no_detectable_effect"
+    before["shortcut_reliance"]["evidence"] = "none_seen"
+    sign = {"name": "groups", "kind": "failure", "present": False, "n": 9, "sentence": "…"}
+    before["shortcut_reliance"]["signs"] = [sign] if groups else []
+    after = read_report(json.dumps(before))
+    assert after.verdict is not None
+    assert after.shortcut_reliance is not None
+    assert (after.verdict.verdict, after.verdict.reason, after.shortcut_reliance.evidence) == (
+        ("no_detectable_effect", None, "none_seen")
+        if groups
+        else ("not_testable", "no_groups", "not_testable")
+    )
 
 
 def test_figures_that_were_not_finite_are_null(stored: list[dict[str, Any]]) -> None:
