@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from models.evaluation.masking_cost import MaskingCost
 from models.evaluation.metrics import Metrics
+from models.evaluation.verdict import LEAST_GROUP
 from models.statistics import upper_ends, wilson
 
 Evidence = Literal["strong", "some", "none_seen", "not_testable"]
@@ -30,7 +31,9 @@ RULE = (
     f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
-    "relies on a shortcut. One kind: some signs. Neither: no sign. The failures of a model that is no better "
+    "relies on a shortcut. One kind: some signs. Neither: no sign, if two groups or more, each of at least "
+    f"{LEAST_GROUP} images, hold at least half of the split: without them, images that all have the shortcut "
+    "show no failure, and the model is not testable. The failures of a model that is no better "
     "than a guess on the validation split (the 95 % interval of its mean accuracy over classes reaches "
     "chance) are no signs; without a sign of a cause, such a model is not testable. "
     "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
@@ -59,11 +62,15 @@ class ShortcutReliance:
     reason: str | None = None
 
 
-def read(signs: Sequence[Sign], validation: Metrics | None = None) -> ShortcutReliance:
-    """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them.
+def read(
+    signs: Sequence[Sign], validation: Metrics | None = None, *, judged: Metrics | None = None
+) -> ShortcutReliance:
+    """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them,
+    `judged` those on the split where failures were sought.
 
-    A model that is no better than chance there has learned nothing, or only what does not hold there. Then
-    neither its failures nor their absence says anything about a shortcut.
+    A model that is no better than chance on validation has learned nothing, or only what does not hold there.
+    Then neither its failures nor their absence says anything about a shortcut. Nor does their absence if no
+    groups say which images break a pattern: a split may have been cut from the same images as training.
     """
     guess = None if validation is None else _guess(validation)
     if guess is not None:
@@ -78,18 +85,29 @@ def read(signs: Sequence[Sign], validation: Metrics | None = None) -> ShortcutRe
         return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
     if not signs:
         return ShortcutReliance("not_testable", RULE, (), "There was nothing to check.")
+    if judged is None or not _would_show(judged):
+        reason = (
+            f"Nothing was seen in {len(signs)} checks, but the split has no groups that say which of its "
+            "images break a pattern: if all of them have it, a model that relies on it is right there."
+        )
+        return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
     return ShortcutReliance("none_seen", RULE, tuple(signs))
+
+
+def _would_show(judged: Metrics) -> bool:
+    """Whether the model's failures would show on the split: by groups that could also decide a verdict."""
+    sizes = [group.n for group in judged.groups if group.n >= LEAST_GROUP]
+    return len(sizes) >= 2 and 2 * sum(sizes) >= judged.n
 
 
 def _guess(validation: Metrics) -> str | None:
     """Opening of a sentence saying that the model is no better than chance; None if it is better."""
-    chance = 1 / len(validation.classes)
-    low, high = validation.balanced_accuracy_low, validation.balanced_accuracy_high
-    if len(validation.classes) < 2 or low > chance:
+    if validation.above_chance:
         return None
+    low, high = validation.balanced_accuracy_low, validation.balanced_accuracy_high
     return (
         f"On validation, its mean accuracy over classes is {_share(validation.balanced_accuracy, low, high)},"
-        f" no better than a guess ({100 * chance:.1f} %)"
+        f" no better than a guess ({100 * validation.chance:.1f} %)"
     )
 
 

@@ -129,7 +129,9 @@ def _shortcut_reliance(
     if dataset.shortcuts is not None:
         signs.append(of_property(dataset.shortcuts))
     validation = metrics["val"][arm] if "val" in metrics else None
-    return ShortcutReliance.model_validate(read([sign for sign in signs if sign is not None], validation))
+    present = [sign for sign in signs if sign is not None]
+    judged = metrics[split][arm] if split != "train" else None
+    return ShortcutReliance.model_validate(read(present, validation, judged=judged))
 
 
 def _earlier_costs(context: StageContext) -> list[StageCost]:

@@ -101,7 +101,7 @@ def test_a_model_that_guesses_is_not_said_to_be_free_of_shortcuts(
     share: float, evidence: str | None, fails: bool
 ) -> None:
     failure, cause = Sign("shift", "failure", fails, 9, "Told."), Sign("mask", "cause", False, 9, "Told.")
-    found = read([failure, cause], judged(share))
+    found = read([failure, cause], judged(share), judged=measured(0.9, 0.9))
     assert found.evidence == (evidence or ("some" if fails else "none_seen"))
     assert found.reason == (
         "On validation, its mean accuracy over classes is 52.0 % (45.1–58.8), no better than a guess "
@@ -175,11 +175,34 @@ def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:
     ],
 )
 def test_a_failure_and_a_cause_together_are_a_shortcut(failure: bool, cause: bool, evidence: str) -> None:
-    found = read([Sign("shift", "failure", failure, 9, "…"), Sign("mask", "cause", cause, 9, "…")])
+    signs = [Sign("shift", "failure", failure, 9, "…"), Sign("mask", "cause", cause, 9, "…")]
+    found = read(signs, judged=measured(0.9, 0.9))
     assert found.evidence == evidence
     written = section.ShortcutReliance.model_validate(found).model_dump(mode="json")
     assert written["signs"][1]["present"] is cause
     assert found.reason is None
+
+
+@pytest.mark.parametrize(
+    ("split", "evidence"),
+    [
+        (None, "not_testable"),
+        (judged(0.9), "not_testable"),
+        (grouped((100, 100)), "not_testable"),
+        (grouped((100, 100), (9, 9)), "not_testable"),
+        (grouped((100, 100), (10, 10)), "none_seen"),
+    ],
+    ids=["no split", "no groups", "one group", "a second one of nine images", "two groups"],
+)
+def test_no_sign_is_said_only_of_a_split_whose_groups_would_show_one(
+    split: Metrics | None, evidence: str
+) -> None:
+    found = read([Sign("shift", "failure", False, 9, "…")], judged(0.9), judged=split)
+    assert found.evidence == evidence
+    assert (found.reason is None) == (evidence == "none_seen")
+    assert found.reason is None or found.reason.startswith(
+        "Nothing was seen in 1 checks, but the split has no"
+    )
 
 
 def test_where_nothing_was_looked_at_nothing_is_judged() -> None:
