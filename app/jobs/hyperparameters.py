@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -11,26 +12,48 @@ from app.inference.backbones import check_backbone, check_method
 from app.jobs import presets
 from core.errors import InvalidInput
 from core.tables import DatasetRow
-from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
-from masktune.contract.job_requests import JobRequest, RetrainHeadRequest
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
+from masktune.contract.job_requests import JobRequest, MitigateRequest, RetrainHeadRequest
+from masktune.contract.parameters import ConfigError, Parameters
 from masktune.contract.request_fields import explicit
 from models.backbones.errors import UnknownBackbone
 from models.defaults import default_hyperparameters
 
 RANDOM = "random"
 """The masking method that masks as many pixels as saliency would, at random places."""
+_GROUPS: Mapping[type[BaseModel], type[Parameters]] = {
+    MitigateRequest: MitigateConfig,
+    RetrainHeadRequest: RetrainConfig,
+}
+"""The parameters of a request, where they are not those of a training alone."""
 NOT_PARAMS = frozenset({"dataset", "model", "mask_set", "preset", *JobRequest.model_fields})
+
+
+Config = TypeVar("Config", bound=Hyperparameters)
 
 
 def resolve(base: Mapping[str, Any], request: BaseModel, **fixed: Any) -> Hyperparameters:
     """Merge `base` ← the request's preset ← its single fields ← `fixed`. Raises `InvalidInput`."""
+    return _resolve(Hyperparameters, base, request, fixed)
+
+
+def resolve_mitigation(base: Mapping[str, Any], request: MitigateRequest, **fixed: Any) -> MitigateConfig:
+    """As `resolve`. Unless the request says otherwise, MaskTune is run where the whole network is trained."""
+    params = _resolve(MitigateConfig, base, request, fixed)
+    if "masktune" in explicit_fields(request):
+        return params
+    return replace(params, masktune=not params.freeze_backbone)
+
+
+def _resolve(
+    config: type[Config], base: Mapping[str, Any], request: BaseModel, fixed: Mapping[str, Any]
+) -> Config:
     layers = _layers(request)
     merged = _with_a_schedule_that_holds(base)
     for layer in (*layers, fixed):
         merged = merge(merged, _with_a_whole_schedule(layer))
     try:
-        params = Hyperparameters.from_json(merged)
+        params = config.from_json(merged)
     except ConfigError as error:
         raise InvalidInput.field(error.pointer, "invalid-value", error.message) from error
     _check_names(params, layers[-1])
@@ -92,7 +115,7 @@ def requested_start(request: BaseModel) -> dict[str, Any]:
 
 def explicit_fields(request: BaseModel) -> dict[str, Any]:
     """Return the hyperparameters that the client set explicitly."""
-    group = RetrainConfig if isinstance(request, RetrainHeadRequest) else Hyperparameters
+    group = next((group for kind, group in _GROUPS.items() if isinstance(request, kind)), Hyperparameters)
     return explicit(group, request.model_dump(exclude_unset=True, exclude=set(NOT_PARAMS)))
 
 

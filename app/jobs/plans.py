@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from app.jobs.hyperparameters import (
     requested_start,
     resolve,
     resolve_head,
+    resolve_mitigation,
 )
 from app.jobs.presenter import describe
 from app.jobs.queue import JobCreation
@@ -34,15 +35,17 @@ from masktune.contract.job_requests import (
     JobRequest,
     MaskRequest,
     MasktuneRequest,
+    MitigateRequest,
     PredictRequest,
     RetrainHeadRequest,
 )
-from masktune.contract.parameters import Parameters
+from masktune.contract.parameters import Parameters, declared
 from masktune.contract.report.text.formats import first_names
-from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
+from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")
 """Fields of `masking` that determine a mask set; the others determine how it is used."""
+_HEADS = (Arm.RETRAINED, Arm.RETRAINED_CONTROL)
 
 
 @dataclass(frozen=True)
@@ -109,17 +112,37 @@ def _masktune(session: Session, request: MasktuneRequest) -> Plan:
 
 
 def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
+    dataset, params = _trained_from(session, request, resolve)
+    return Plan(dataset.id, params, [arm for arm in arms if arm not in CONTROLS or params.control])
+
+
+def _mitigate(session: Session, request: MitigateRequest) -> Plan:
+    dataset, params = _trained_from(session, request, resolve_mitigation)
+    if params.groups == "labels":
+        _check_grouped(dataset)
+    treatments = [Arm.RETRAINED, *([Arm.MASKTUNE] if params.masktune else [])]
+    controls = [CONTROL_OF[arm] for arm in treatments] if params.control else []
+    return Plan(dataset.id, params, [Arm.ERM, *treatments, *controls])
+
+
+Request = TypeVar("Request", ErmRequest | MasktuneRequest, MitigateRequest)
+Config = TypeVar("Config", bound=Hyperparameters)
+
+
+def _trained_from(
+    session: Session, request: Request, resolve_fields: Callable[..., Config]
+) -> tuple[DatasetRow, Config]:
+    """Return the data set, and the hyperparameters of a training from published or random weights, or from a
+    model."""
     dataset = datasets.get_ready(session, request.dataset)
     base = defaults_for(dataset, **requested_start(request))
-    if isinstance(request.pretrained, str):
-        model = registry.get(session, request.pretrained)
-        # The request may have named an alias.
-        params = resolve(base | _fields_of_weights(model), request, pretrained=model.id)
-        _check_pretrained(model, params.backbone)
-    else:
-        params = resolve(base, request)
-    trained = [arm for arm in arms if arm is not Arm.MASKTUNE_CONTROL or params.control]
-    return Plan(dataset.id, params, trained)
+    if not isinstance(request.pretrained, str):
+        return dataset, resolve_fields(base, request)
+    model = registry.get(session, request.pretrained)
+    # The request may have named an alias.
+    params = resolve_fields(base | _fields_of_weights(model), request, pretrained=model.id)
+    _check_pretrained(model, params.backbone)
+    return dataset, params
 
 
 def _mask(session: Session, request: MaskRequest) -> Plan:
@@ -184,6 +207,7 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
 
 
 PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
+    JobKind.MITIGATE: _mitigate,
     JobKind.ERM: _erm,
     JobKind.MASK: _mask,
     JobKind.FINETUNE: _finetune,
@@ -223,9 +247,14 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
     while source is not None and source.job_id is not None:
         job = jobs.get(session, source.job_id)
         if job.kind is not JobKind.RETRAIN_HEAD:
-            return job.params
+            return _training_fields(job)
         source = session.get(ModelRow, job.inputs["model"])
     return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
+
+
+def _training_fields(job: JobRow) -> Mapping[str, Any]:
+    """Return the fields of a job's training, without what else it was asked to do."""
+    return {name: setting for name, setting in job.params.items() if name in declared(Hyperparameters)}
 
 
 def _fields_of_weights(model: ModelRow) -> dict[str, Any]:
@@ -251,11 +280,9 @@ def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) 
 
 def _check_continuation(session: Session, model: ModelRow, params: Hyperparameters, *, pointer: str) -> None:
     """Check that the finetune trains the same layers, with the optimizer whose state it goes on with."""
-    if model.job_id is None:
+    if model.job_id is None or model.arm in _HEADS:  # a retrained head leaves no optimizer state
         return
     job = jobs.get(session, model.job_id)
-    if job.kind is JobKind.RETRAIN_HEAD:  # leaves no optimizer state
-        return
     earlier, optimizer = job.params["optimizer"]["name"], params.optimizer.name
     if earlier != optimizer:
         raise InvalidInput.field(

@@ -38,10 +38,19 @@ from masktune.contract.job_requests import (
     FinetuneRequest,
     MaskRequest,
     MasktuneRequest,
+    MitigateRequest,
     PredictRequest,
     RetrainHeadRequest,
 )
-from masktune.contract.jobs import AnyJob, EvaluateJob, JobPage, PredictJob, RetrainHeadJob, TrainingJob
+from masktune.contract.jobs import (
+    AnyJob,
+    EvaluateJob,
+    JobPage,
+    MitigateJob,
+    PredictJob,
+    RetrainHeadJob,
+    TrainingJob,
+)
 from masktune.contract.vocabulary import JobKind, JobState
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
@@ -56,6 +65,16 @@ StateFilter = Annotated[JobState | None, Query(description="Only jobs in this st
 DatasetFilter = Annotated[
     str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Only jobs of this data set.")
 ]
+
+
+@router.post(
+    "/mitigate",
+    response_model=MitigateJob,
+    summary="Try what suits the data against a shortcut, and recommend one model",
+    **STARTING,
+)
+def start_mitigate(body: MitigateRequest, creation: CreationDep) -> Response:
+    return starting.start(creation, JobKind.MITIGATE, body)
 
 
 @router.post("/erm", response_model=TrainingJob, summary="Train by plain ERM", **STARTING)
@@ -81,7 +100,7 @@ def start_finetune(body: FinetuneRequest, creation: CreationDep) -> Response:
 @router.post(
     "/masktune",
     response_model=TrainingJob,
-    summary="Run the whole method: erm, mask, finetune, control, calibrate, evaluate",
+    summary="Run the paper's whole method: erm, mask, finetune, control, calibrate, evaluate",
     **STARTING,
 )
 def start_masktune(body: MasktuneRequest, creation: CreationDep) -> Response:

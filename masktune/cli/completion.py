@@ -22,7 +22,7 @@ MOST = 50
 """Entries offered of each kind, newest first; nobody picks from a longer list."""
 PATIENCE = 2.0  # seconds; pressing Tab must not wait for an unreachable service
 
-KINDS = ("masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
+KINDS = ("mitigate", "masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
 FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
 SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn")
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")

@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from masktune.contract.parameters import Bounds, Doc, Parameters
+from masktune.contract.parameters import Bounds, Doc, Parameters, declared
 
 BiasAssignment = Literal["order", "random"]
 BiasKind = Literal["square", "two_squares", "background", "foreground"]
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]
+MitigationGroups = Literal["labels", "early_stages", "cross_mistakes"]
 GroupSource = Literal["labels", "early_stages", "cross_mistakes", "disagreement", "saliency_clusters"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -255,6 +256,35 @@ class RetrainConfig(Parameters):
             self.require(self.second_model is None, "second_model", "is only for groups = disagreement")
 
 
+@dataclass(frozen=True)
+class MitigateConfig(Hyperparameters):
+    """Everything that determines a mitigation: a training, how its head is retrained, whether it masks."""
+
+    groups: Annotated[
+        MitigationGroups,
+        Doc("What the last layer is balanced over, as in POST /jobs/retrain_head."),
+    ] = "early_stages"
+    head: HeadConfig = field(default_factory=HeadConfig)
+    masktune: Annotated[
+        bool,
+        Doc(
+            "Also mask and finetune. By default where the whole network is trained; a frozen backbone keeps "
+            "looking where it looked."
+        ),
+    ] = True
+
+    @property
+    def training(self) -> Hyperparameters:
+        """Those of ERM and of MaskTune."""
+        return Hyperparameters(**{name: getattr(self, name) for name in declared(Hyperparameters)})
+
+    @property
+    def retraining(self) -> RetrainConfig:
+        """Those of the retrained head and of its control."""
+        return RetrainConfig(groups=self.groups, head=self.head, seed=self.seed, control=self.control)
+
+
 def hyperparameters_of(kind: str) -> type[Parameters]:
     """The class of a job's hyperparameters, by the job's kind."""
-    return RetrainConfig if kind == "retrain_head" else Hyperparameters
+    classes: dict[str, type[Parameters]] = {"retrain_head": RetrainConfig, "mitigate": MitigateConfig}
+    return classes.get(kind, Hyperparameters)

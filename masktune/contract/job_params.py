@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, create_model
 
 from masktune.contract.base import Shape
-from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig, ScoreName
+from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig, ScoreName
 from masktune.contract.parameters import Parameter, Parameters, declared
 
 
@@ -54,6 +54,11 @@ class ImportParams(JobParams):
 @holds(Hyperparameters)
 class TrainingParams(JobParams):
     """The hyperparameters of a training, of a mask set and of a finetune."""
+
+
+@holds(MitigateConfig)
+class MitigateParams(JobParams):
+    """How a network is trained, and what is tried against a shortcut."""
 
 
 @holds(RetrainConfig)

@@ -7,7 +7,13 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from masktune.contract.base import DatasetRef, JobRef, Metadata, ModelRef, Name, Split, Strict, Word
-from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig, ScoreName
+from masktune.contract.hyperparameters import (
+    Hyperparameters,
+    MaskingConfig,
+    MitigateConfig,
+    RetrainConfig,
+    ScoreName,
+)
 from masktune.contract.parameters import declared
 from masktune.contract.request_fields import accepts
 
@@ -44,9 +50,14 @@ class ErmRequest(_Training):
     """Plain training. Every field except `dataset` has a default that suits the data set."""
 
 
+@accepts(MitigateConfig)
+class MitigateRequest(_Training):
+    """The way past a shortcut that suits the data. Every field except `dataset` has a default that does."""
+
+
 @accepts(Hyperparameters)
 class MasktuneRequest(_Training):
-    """The whole method. Every field except `dataset` has a default that suits the data set."""
+    """The paper's whole method. Every field except `dataset` has a default that suits the data set."""
 
 
 @accepts(Hyperparameters, "seed", "batch_size", "precision", "masking")

@@ -12,6 +12,7 @@ from masktune.contract.job_params import (
     EvaluateParams,
     ImportParams,
     JobParams,
+    MitigateParams,
     PredictParams,
     RetrainHeadParams,
     TrainingParams,
@@ -95,6 +96,13 @@ class TrainingJob(Job):
     params: TrainingParams = Field(default_factory=TrainingParams)
 
 
+class MitigateJob(Job):
+    """A job that tries what suits the data against a shortcut, and recommends one model."""
+
+    kind: Literal[JobKind.MITIGATE]
+    params: MitigateParams = Field(default_factory=MitigateParams)
+
+
 class RetrainHeadJob(Job):
     """A job that refits the last layer of a model."""
 
@@ -119,12 +127,14 @@ class PredictJob(Job):
 Job.by_kind |= {
     **dict.fromkeys((JobKind.ERM, JobKind.MASK, JobKind.FINETUNE, JobKind.MASKTUNE), TrainingJob),
     JobKind.IMPORT: ImportJob,
+    JobKind.MITIGATE: MitigateJob,
     JobKind.RETRAIN_HEAD: RetrainHeadJob,
     JobKind.EVALUATE: EvaluateJob,
     JobKind.PREDICT: PredictJob,
 }
 AnyJob = Annotated[
-    ImportJob | TrainingJob | RetrainHeadJob | EvaluateJob | PredictJob, Field(discriminator="kind")
+    ImportJob | MitigateJob | TrainingJob | RetrainHeadJob | EvaluateJob | PredictJob,
+    Field(discriminator="kind"),
 ]
 
 

@@ -11,6 +11,7 @@ STAGES: Mapping[str, str] = {
     "finetune": "masked finetuning",
     "control": "control training",
     "retrain_head": "last-layer retraining",
+    "head_control": "last-layer control",
     "calibrate": "calibration",
     "evaluate": "evaluation",
     "predict": "prediction",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class JobKind(StrEnum):
@@ -10,6 +12,9 @@ class JobKind(StrEnum):
 
     IMPORT = "import"
     """Unpack, check and pack an upload into a data set."""
+    MITIGATE = "mitigate"
+    """The way past a shortcut that suits the data: ERM, a last layer retrained over inferred groups, MaskTune
+    where the whole network is trained, a control for each, and one recommendation."""
     ERM = "erm"
     """Train a classifier by empirical risk minimisation: the plain first training."""
     MASK = "mask"
@@ -61,6 +66,7 @@ class Stage(StrEnum):
     FINETUNE = "finetune"
     CONTROL = "control"
     RETRAIN_HEAD = "retrain_head"
+    HEAD_CONTROL = "head_control"
     CALIBRATE = "calibrate"
     EVALUATE = "evaluate"
     PREDICT = "predict"
@@ -68,6 +74,16 @@ class Stage(StrEnum):
 
 STAGES: dict[JobKind, tuple[Stage, ...]] = {
     JobKind.IMPORT: (Stage.IMPORT,),
+    JobKind.MITIGATE: (
+        Stage.ERM,
+        Stage.RETRAIN_HEAD,
+        Stage.HEAD_CONTROL,
+        Stage.MASK,
+        Stage.FINETUNE,
+        Stage.CONTROL,
+        Stage.CALIBRATE,
+        Stage.EVALUATE,
+    ),
     JobKind.ERM: (Stage.ERM, Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.MASK: (Stage.MASK,),
     JobKind.FINETUNE: (Stage.FINETUNE, Stage.CALIBRATE, Stage.EVALUATE),
@@ -83,7 +99,19 @@ STAGES: dict[JobKind, tuple[Stage, ...]] = {
     JobKind.EVALUATE: (Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.PREDICT: (Stage.PREDICT,),
 }
-"""The stages of each kind that can be started, in order."""
+"""The stages of each kind, in order."""
+_OF_MASKTUNE = frozenset({Stage.MASK, Stage.FINETUNE, Stage.CONTROL})
+_OF_CONTROLS = frozenset({Stage.CONTROL, Stage.HEAD_CONTROL})
+
+
+def stages_of(kind: JobKind, params: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """The stages of a job with these parameters, in order: without those that it was asked to leave out."""
+    skipped: frozenset[Stage] = frozenset()
+    if not params.get("control", True):
+        skipped |= _OF_CONTROLS
+    if kind is JobKind.MITIGATE and not params["masktune"]:
+        skipped |= _OF_MASKTUNE
+    return tuple(stage for stage in STAGES[kind] if stage not in skipped)
 
 
 class DatasetState(StrEnum):
@@ -125,8 +153,9 @@ class Arm(StrEnum):
     retrained) means another model there. No model has this arm."""
 
 
-CONTROLS = (Arm.MASKTUNE_CONTROL, Arm.RETRAINED_CONTROL)
-"""The same budget without what is judged."""
+CONTROL_OF = {Arm.MASKTUNE: Arm.MASKTUNE_CONTROL, Arm.RETRAINED: Arm.RETRAINED_CONTROL}
+"""Each arm that is judged, with its control: the same budget without what is judged."""
+CONTROLS = tuple(CONTROL_OF.values())
 
 
 class WeightsPlace(StrEnum):

@@ -27,7 +27,7 @@ OTHER_NETWORK = (8.0, 25.0)
 SMALL_NETWORKS = ("small_cnn", "resnet32")
 SMALL_SIDE, LIBRARY_SIDE, SMALL_EPOCHS, LARGE_EPOCHS = 64, 224, Hyperparameters.epochs, 30
 """The service's expected defaults for empty fields; the started job shows the actual ones."""
-TRAINING_KINDS = ("erm", "masktune", "finetune")
+TRAINING_KINDS = ("mitigate", "erm", "masktune", "finetune")
 """The kinds of job that train a network, or its last layer, by epochs."""
 OVERHEAD = 12.0
 """Seconds for a worker's child process to start and load libraries."""
@@ -133,6 +133,10 @@ def work(plan: Plan) -> dict[str, int]:
             control = {"control": finetune} if plan.control and not plan.is_frozen else {}
             evaluation = _evaluation(plan, models=3 if plan.control else 2, explained=2)
             return {"erm": erm, "mask": train, "finetune": finetune} | control | evaluation
+        case "mitigate":
+            heads = {"retrain_head": 0 if plan.is_frozen else train + val}
+            tuned = {} if plan.is_frozen else {"mask": train, "finetune": finetune, "control": finetune}
+            return {"erm": erm} | heads | tuned | _evaluation(plan, models=5, explained=3)
         case "retrain_head":
             return {"retrain_head": train + val} | _evaluation(plan, models=2, explained=2)
         case "mask":

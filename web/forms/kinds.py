@@ -24,6 +24,16 @@ TRAINED: dict[bool | str, str] = {
 }
 FILLS = {"": "automatic", "black": "black", "mean": "mean colour", "blur": "blur"}
 AUGMENTATIONS = {"": "automatic", "none": "none", "crop_flip": "crop and flip"}
+MITIGATION_GROUPS = {
+    "": "automatic: groups that early stages infer",
+    "cross_mistakes": "inferred: mistakes of held-out heads",
+    "labels": "the groups of the data set",
+}
+MASKED: dict[bool | str, str] = {
+    "": "automatic: where the whole network is trained",
+    True: "yes",
+    False: "no",
+}
 
 
 class Erm(Fields):
@@ -84,6 +94,18 @@ class Masktune(Erm):
             )
 
 
+class Mitigate(Masktune):
+    """The way past a shortcut that suits the data."""
+
+    kind = "mitigate"
+
+    def build(self) -> None:
+        super().build()
+        with collapsible("What is tried"):
+            self.choose("/groups", "Last layer balanced over", MITIGATION_GROUPS)
+            self.choose("/masktune", "MaskTune", MASKED)
+
+
 class Finetune(Fields):
     """Training a model further on masked images; the mask set determines the model and the data set."""
 
@@ -135,6 +157,7 @@ class Finetune(Fields):
 
 
 FORMS: dict[str, type[Fields]] = {
+    "mitigate": Mitigate,
     "masktune": Masktune,
     "erm": Erm,
     "mask": Mask,
@@ -143,4 +166,4 @@ FORMS: dict[str, type[Fields]] = {
     "evaluate": Evaluate,
     "predict": Predict,
 }
-"""All kinds of job that can be started, the whole method first."""
+"""All kinds of job that can be started, the one for most people first."""

@@ -24,7 +24,7 @@ TAIL = 500
 """The newest events, which are followed; of older ones, those within an epoch are left out."""
 RETRY_SECONDS = 3.0
 """Seconds before the page asks an unavailable service for events again."""
-REPORTED = ("masktune", "erm", "finetune", "retrain_head", "evaluate")
+REPORTED = ("mitigate", "masktune", "erm", "finetune", "retrain_head", "evaluate")
 
 
 @page("/jobs/{job_id}", "Job", "/jobs")

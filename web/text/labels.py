@@ -15,6 +15,10 @@ from masktune.contract.vocabulary import Arm
 Json = Mapping[str, Any]
 
 KINDS = {
+    "mitigate": (
+        "Find a way past shortcuts",
+        "Train a plain model, try what suits the data against a shortcut, compare, and recommend one model.",
+    ),
     "masktune": (
         "MaskTune",
         "Train a plain model, mask what it looks at, finetune it on the masked images, compare.",

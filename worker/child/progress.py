@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from masktune.contract.vocabulary import STAGES, JobKind, Stage
+from masktune.contract.vocabulary import JobKind, Stage, stages_of
 from models.run import Progress
 from worker.protocol import ProgressReport
 
 _PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
     Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
+    Stage.RETRAIN_HEAD: lambda _: 0.7,
+    Stage.HEAD_CONTROL: lambda _: 0.1,
     Stage.MASK: lambda _: 1.0,
     Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
     Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
@@ -36,10 +38,9 @@ class JobProgress:
     """
 
     def __init__(self, kind: JobKind, params: Mapping[str, Any], remaining: Sequence[Stage]) -> None:
-        trains = kind in (JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
-        costs = {stage: _PASSES[stage](params) if trains else 1.0 for stage in STAGES[kind]}
-        skipped = [s for s in costs if s is Stage.CONTROL and s not in remaining]
-        total = sum(cost for stage, cost in costs.items() if stage not in skipped)
+        trains = kind in (JobKind.MITIGATE, JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
+        costs = {stage: _PASSES[stage](params) if trains else 1.0 for stage in stages_of(kind, params)}
+        total = sum(costs.values())
         self._share = {stage: cost / total for stage, cost in costs.items()}
         self._before = 1.0 - sum(self._share[stage] for stage in remaining)
         self._start, self._started_at = self._before, time.monotonic()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import JobError
-from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
+from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.backbones.network import Network
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
@@ -73,9 +73,14 @@ def arm_before(model: ModelSpec) -> Arm:
     return Arm.BASELINE if model.arm in (*CONTROLS, Arm.RETRAINED) else model.arm
 
 
-def treatment_arm(arms: Collection[Arm]) -> Arm:
-    """The arm that the others are compared with: the retrained head if there is one, else MaskTune."""
-    return Arm.RETRAINED if Arm.RETRAINED in arms else Arm.MASKTUNE
+def treatments(arms: Collection[Arm]) -> list[Arm]:
+    """Those of the arms that are judged, the retrained head first."""
+    return [arm for arm in (Arm.RETRAINED, Arm.MASKTUNE) if arm in arms]
+
+
+def rival_of(treatment: Arm, arms: Collection[Arm], before: Arm | None) -> Arm | None:
+    """The arm that a treatment is judged against: its control, else the model that it was made from."""
+    return next((arm for arm in (CONTROL_OF[treatment], before) if arm in arms), None)
 
 
 def seeded(run: Run, *path: str) -> np.random.Generator:

@@ -23,6 +23,7 @@ from worker.report.arms import LogitsCache, arm_before
 from worker.report.gallery import squares_of
 from worker.stages.context import StageContext
 from worker.stages.heads import HEAD, MEMBERS, Members
+from worker.stages.training import given_model
 
 _SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)
 _PICTURED = 24
@@ -32,15 +33,16 @@ _PICTURED = 24
 def make_groups(
     context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, folder: Path
 ) -> BalancedGroups | None:
-    """The section `groups`, with its pictures written to `folder`; None for other kinds of jobs."""
-    if context.spec.kind is not JobKind.RETRAIN_HEAD:
+    """The section `groups`, with its pictures written to `folder`; None if no head was retrained."""
+    if Stage.RETRAIN_HEAD not in context.spec.done:
         return None
     members, head = _read_head(context, Stage.RETRAIN_HEAD)
-    before = arm_before(context.spec.models[context.spec.model or ""])
+    before = arm_before(given_model(context))
     predictions = {before: members.before, Arm.RETRAINED: members.held_out}
     control = None
-    if Stage.CONTROL in context.spec.done:
-        plain, control = _read_head(context, Stage.CONTROL)
+    control_stage = Stage.CONTROL if context.spec.kind is JobKind.RETRAIN_HEAD else Stage.HEAD_CONTROL
+    if control_stage in context.spec.done:
+        plain, control = _read_head(context, control_stage)
         predictions[Arm.RETRAINED_CONTROL] = plain.held_out
     doubt = members.doubt if len(members.doubt) else None
     reports = describe_groups(

@@ -18,7 +18,7 @@ from masktune.contract.report.accuracy import (
     ModelAtChance,
 )
 from masktune.contract.report.probabilities import Reliability
-from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
+from masktune.contract.vocabulary import Arm, JobKind
 from models.data.store import Store
 from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
@@ -26,7 +26,7 @@ from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
-from worker.report.arms import BEFORE, arm_before, seeded, treatment_arm, without_copies
+from worker.report.arms import BEFORE, arm_before, rival_of, seeded, treatments, without_copies
 from worker.stages.context import StageContext
 
 VERDICT_SPLIT = "test"
@@ -42,15 +42,19 @@ class Figures:
         first = (arm_before(context.spec.models[source]),) if source else ()
         arms = {arm for by_arm in logits.values() for arm in by_arm}
         self.before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
-        """The model that the treatment arm was made from."""
+        """The model that the treatment arms were made from."""
+        self.treatments = treatments(arms - {self.before})
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
 
-    def sections(self) -> dict[str, Any]:
-        """The sections of a report that follow from the logits alone."""
+    def sections(self, after: Arm | None) -> dict[str, Any]:
+        """The sections of a report that follow from the logits alone; `after` is the treatment that it is
+        about."""
         return {
             "before": self.before,
-            "verdict": self._verdict(),
+            "after": after,
+            "verdict": None if after is None else self.verdicts.get(after),
+            "verdicts": self.verdicts,
             "metrics": {
                 split: {arm: ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
@@ -59,7 +63,7 @@ class Figures:
             "disagreement": {
                 split: disagreement
                 for split in self._logits
-                if (disagreement := self._disagreement(split)) is not None
+                if (disagreement := self._disagreement(split, after)) is not None
             },
             "background_gap": self._background_gaps(),
             "reliability": {
@@ -110,13 +114,14 @@ class Figures:
         )
 
     @cached_property
-    def _compared(self) -> dict[str, dict[Arm, tuple[Difference, ...]]]:
-        """By split and rival: the treatment arm minus the rival, in every statistic that the split allows."""
+    def _compared(self) -> dict[str, dict[tuple[Arm, Arm], tuple[Difference, ...]]]:
+        """By split: each treatment minus each other arm, in every statistic that the split allows."""
         return {
             split: {
-                rival: self._compare(split, treatment_arm(by_arm), rival)
+                (treatment, rival): self._compare(split, treatment, rival)
+                for treatment in self.treatments
                 for rival in by_arm
-                if treatment_arm(by_arm) in by_arm and rival is not treatment_arm(by_arm)
+                if rival is not treatment
             }
             for split, by_arm in self._logits.items()
         }
@@ -124,6 +129,8 @@ class Figures:
     def _compare(self, split: str, treatment: Arm, rival: Arm) -> tuple[Difference, ...]:
         """Compare with identical images counted once: a copy errs with its first and adds no evidence."""
         self._run.check()
+        # The first treatment has the intervals that it has in a job without a second one.
+        others = () if treatment is self.treatments[0] else (treatment,)
         treatment_logits, rival_logits = (
             without_copies(self._store, self._logits[split][arm]) for arm in (treatment, rival)
         )
@@ -133,27 +140,30 @@ class Figures:
             classes=treatment_logits.labels,
             groups=self._store.groups[treatment_logits.rows],
             train_group_weights=self._train_group_weights,
-            generator=lambda statistic: seeded(self._run, split, rival, statistic),
+            generator=lambda statistic: seeded(self._run, split, *others, rival, statistic),
         )
 
     def _differences(self, split: str) -> list[ArmDifference]:
-        treatment = treatment_arm(self._logits[split])
         return [
             ArmDifference(a=treatment, b=rival, **self._named(difference))
-            for rival, differences in self._compared[split].items()
+            for (treatment, rival), differences in self._compared[split].items()
             for difference in differences
         ]
 
-    def _verdict(self) -> section.Verdict | None:
+    @cached_property
+    def verdicts(self) -> dict[Arm, section.Verdict]:
+        """By treatment, those that the test split allows."""
+        arms = self._logits.get(VERDICT_SPLIT, {})
+        rivals = {arm: rival_of(arm, arms, self.before) for arm in self.treatments}
+        return {arm: self._verdict(arm, rival) for arm, rival in rivals.items() if rival is not None}
+
+    def _verdict(self, treatment: Arm, rival: Arm) -> section.Verdict:
         """The verdict, from two of the listed differences: against the control, else the model before."""
-        compared = self._compared.get(VERDICT_SPLIT, {})
-        rival = next((arm for arm in (*CONTROLS, self.before) if arm in compared), None)
-        if rival is None:
-            return None
-        treatment = treatment_arm(self._logits[VERDICT_SPLIT])
         by_arm = self.metrics_without_copies(("val",)).get("val", {})
         validation = {arm: by_arm[arm] for arm in (treatment, rival) if arm in by_arm}
-        decision = verdict(compared[rival], validation=list(validation.values()))
+        decision = verdict(
+            self._compared[VERDICT_SPLIT][treatment, rival], validation=list(validation.values())
+        )
         return section.Verdict(
             verdict=decision.verdict,
             reason=decision.reason,
@@ -182,13 +192,12 @@ class Figures:
         error = calibration_error(logits.logits, logits.labels, generator=generator)
         return None if error is None else Reliability.model_validate(error)
 
-    def _disagreement(self, split: str) -> Disagreement | None:
-        """How often ERM and the treatment arm disagree: a sign of distribution shift that needs no labels."""
+    def _disagreement(self, split: str, after: Arm | None) -> Disagreement | None:
+        """How often ERM and the model after disagree: a sign of distribution shift that needs no labels."""
         by_arm = self._logits[split]
-        treatment = treatment_arm(by_arm)
-        if not {Arm.ERM, treatment} <= by_arm.keys():
+        if after is None or Arm.ERM not in by_arm:
             return None
-        differ = by_arm[Arm.ERM].predictions != by_arm[treatment].predictions
+        differ = by_arm[Arm.ERM].predictions != by_arm[after].predictions
         n, disagree = len(differ), int(differ.sum())
         low, high = wilson(disagree, n)
         return Disagreement(n=n, disagree=disagree, share=disagree / n, low=low, high=high)

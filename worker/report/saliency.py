@@ -29,7 +29,7 @@ from models.saliency import saliency
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, LogitsCache, seeded, treatment_arm
+from worker.report.arms import BEFORE, LogitsCache, seeded
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -71,11 +71,16 @@ class SaliencyPool:
     arms: Mapping[Arm, ArmSaliency]
     before: Arm
     after: Arm | None
-    """The treatment arm, if there is one besides the first and its maps have the same size."""
+    """The treatment that the report is about, if its maps have the same size as the first one's."""
 
 
 def explain_pool(
-    context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, split: str
+    context: StageContext,
+    models: Mapping[Arm, ModelSpec],
+    cache: LogitsCache,
+    *,
+    split: str,
+    after: Arm | None,
 ) -> SaliencyPool:
     """Run each of these models over the pool: one pass, or two if the job crops. Raises Stopped."""
     of_split = context.store.rows(split)
@@ -83,9 +88,9 @@ def explain_pool(
     explained = {arm: _explain(context, model, cache, rows) for arm, model in models.items()}
     order = sorted(explained, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
     arms = {arm: explained[arm] for arm in order}
-    before, treatment = order[0], treatment_arm(arms)
-    comparable = treatment in order[1:] and arms[treatment].maps.shape == arms[before].maps.shape
-    return SaliencyPool(split, len(of_split), rows, arms, before, treatment if comparable else None)
+    before = order[0]
+    comparable = after in order[1:] and arms[after].maps.shape == arms[before].maps.shape
+    return SaliencyPool(split, len(of_split), rows, arms, before, after if comparable else None)
 
 
 def evenly(rows: Labels, count: int) -> Labels:

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.artifacts import Artifacts
 from core.settings import Settings
-from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
@@ -54,7 +54,16 @@ class StageContext:
     @cached_property
     def params(self) -> Hyperparameters:
         """The hyperparameters of a training job; raises ConfigError for other kinds."""
+        if self.spec.kind is JobKind.MITIGATE:
+            return MitigateConfig.from_json(self.spec.params).training
         return Hyperparameters.from_json(self.spec.params)
+
+    @cached_property
+    def retraining(self) -> RetrainConfig:
+        """How a head is retrained; raises ConfigError for a job that retrains none."""
+        if self.spec.kind is JobKind.MITIGATE:
+            return MitigateConfig.from_json(self.spec.params).retraining
+        return RetrainConfig.from_json(self.spec.params)
 
     @cached_property
     def store(self) -> Store:

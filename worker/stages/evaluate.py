@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from masktune.contract.report import VERSION, Report
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
-from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage
+from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.splits import SPLITS
 from models.evaluation import masking_cost
 from models.run import device_name
@@ -29,7 +29,6 @@ from worker.report.slices import make_slices
 from worker.stages.context import Result, StageContext
 
 REPORT = "report.json"
-_TIMED = (Stage.ERM, Stage.MASK, Stage.FINETUNE, Stage.RETRAIN_HEAD, Stage.CONTROL, Stage.CALIBRATE)
 
 
 def evaluate(context: StageContext) -> Result:
@@ -41,10 +40,11 @@ def evaluate(context: StageContext) -> Result:
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     figures, dataset = Figures(context, logits), context.spec.dataset
     assert dataset is not None
+    after = next(iter(figures.treatments), None)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         pool_split = next((split for split in (GALLERY_SPLIT, *splits) if split in splits), None)
-        pool = explain_pool(context, explained, cache, split=pool_split) if pool_split else None
+        pool = explain_pool(context, explained, cache, split=pool_split, after=after) if pool_split else None
         costs = costs_of_masks(context, explained, cache, splits=splits)
         masks = context.spec.done.get(Stage.MASK, {}).get("summary")
         report = Report(
@@ -86,7 +86,7 @@ def evaluate(context: StageContext) -> Result:
                     device=device_name(context.run.device),
                 ),
             ],
-            **figures.sections(),
+            **figures.sections(after),
             **risk_sections(context, models, logits),
         )
         (folder / REPORT).write_text(report.model_dump_json(indent=1))
@@ -143,7 +143,7 @@ def _earlier_costs(context: StageContext) -> list[StageCost]:
             images_per_second=done.get("images_per_second"),
             device=done.get("device"),
         )
-        for stage in _TIMED
+        for stage in STAGES[context.spec.kind]
         if (done := context.spec.done.get(stage)) is not None
     ]
 

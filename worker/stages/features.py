@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.artifacts import ArtifactMissing
+from masktune.contract.vocabulary import JobKind
 from models.backbones.network import Network
 from models.mitigation.features import Features, compute_features, head_of
 from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
@@ -32,9 +33,12 @@ def frozen_source(context: StageContext, network: Network) -> FeatureSource | No
     if not context.params.freeze_backbone:
         return None
     frozen, passes = FrozenFeatures(context, network), Passes(context.run, 2)  # of train and val
+    early = context.spec.kind is JobKind.MITIGATE and context.retraining.groups == "early_stages"
 
     def features(split: str) -> NDArray[np.float32]:
         with passes.next() as run:
+            if early and split == "train":  # the next stage reads early stages: one pass computes all
+                return frozen.load_stages(run).last.values
             return frozen.load(split, run)
 
     return features

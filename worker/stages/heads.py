@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.export import ModelCard
@@ -64,14 +63,13 @@ def fit_head(
     context: StageContext, network: Network, features: Features, groups: Groups, cache: LogitsCache
 ) -> RetrainedHead:
     """Fit a head balanced over `groups` and install it in the network."""
-    config = RetrainConfig.from_json(context.spec.params)
     with cache.passes.next() as run:
         run.on_progress(Progress(0, 1, 0, 1, 0.0))
         head = retrain_head(
             network,
             features,
             groups,
-            config.head,
+            context.retraining.head,
             seed=run.seed,
             pictures=context.store.pictures(features.rows),
             device=run.device,
@@ -95,7 +93,7 @@ def publish_head(
     The new model is paired with the given model's ERM model if it has one, else with the given model itself.
     """
     source, artifact = given_model(context), context.key(context.stage)
-    params = {**hyperparameters, "retrain_head": context.spec.params}
+    params = {**hyperparameters, "retrain_head": context.retraining.to_json()}
     model = publish_model(context, network, arm=arm, erm_id=source.erm_id or source.id, params=params)
     groups = head.groups
     members = Members(

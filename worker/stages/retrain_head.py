@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from masktune.contract.hyperparameters import GroupSource, RetrainConfig
+from masktune.contract.hyperparameters import GroupSource
 from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
@@ -32,7 +32,7 @@ def retrain_head(context: StageContext) -> Result:
     """
     network, card = load(context, given_model(context))
     cache = LogitsCache(context, passes=3)  # the features, the groups, and the fits
-    source = config_of(context).groups
+    source = context.retraining.groups
     features = training_features(context, network, card, cache, early=source == "early_stages")
     groups = _SOURCES[source](context, network, features, cache)
     if len(groups.names) <= len(context.store.classes):
@@ -41,10 +41,6 @@ def retrain_head(context: StageContext) -> Result:
     return publish_head(
         context, network, head, features.last, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
     )
-
-
-def config_of(context: StageContext) -> RetrainConfig:
-    return RetrainConfig.from_json(context.spec.params)
 
 
 # --- where the groups come from ---------------------------------------------------------------
@@ -61,7 +57,7 @@ def _early_stages(
 ) -> Groups:
     minority = infer_minority(
         features,
-        config_of(context).head,
+        context.retraining.head,
         classes=context.store.classes,
         seed=context.run.seed,
         pictures=context.store.pictures(features.last.rows),
@@ -76,7 +72,7 @@ def _cross_mistakes(
 ) -> Groups:
     return cross_mistakes(
         features.last,
-        config_of(context).head,
+        context.retraining.head,
         classes=context.store.classes,
         seed=context.run.seed,
         pictures=context.store.pictures(features.last.rows),
@@ -88,7 +84,7 @@ def _cross_mistakes(
 def _disagreement(
     context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
 ) -> Groups:
-    second = cache.logits(context.spec.models[config_of(context).second_model or ""], "train")
+    second = cache.logits(context.spec.models[context.retraining.second_model or ""], "train")
     return disagreement_groups(
         features.last.labels,
         features.last.predictions,

@@ -158,6 +158,7 @@ EFFECTS: dict[Stage, Callable[[Session, Lease, JobRow, Mapping[str, Any]], None]
     Stage.FINETUNE: _trained,
     Stage.CONTROL: _trained,
     Stage.RETRAIN_HEAD: _trained,
+    Stage.HEAD_CONTROL: _trained,
     Stage.CALIBRATE: _calibrated,
     Stage.EVALUATE: _evaluated,
 }

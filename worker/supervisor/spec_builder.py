@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from masktune.contract.vocabulary import STAGES, JobKind, Stage
+from masktune.contract.vocabulary import JobKind, Stage, stages_of
 from worker.protocol import DatasetSpec, ModelSpec, Spec
 
 
@@ -21,12 +21,11 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     # The parameters may name models too: the starting point of a training, and the second model.
     named = (model, job.params.get("pretrained"), job.params.get("second_model"))
     names = [*(name for name in named if isinstance(name, str)), *job.models.values()]
-    skipped = () if job.params.get("control", True) else (Stage.CONTROL,)
     return Spec(
         job_id=job.id,
         kind=job.kind,
         attempt=job.attempt,
-        stages=tuple(stage for stage in STAGES[job.kind] if stage not in (*job.done, *skipped)),
+        stages=tuple(stage for stage in stages_of(job.kind, job.params) if stage not in job.done),
         done=job.done,
         params=job.params,
         inputs=job.inputs,

@@ -70,10 +70,12 @@ class Report(Section):
         None, description="What to know of how the models were trained: that only the last layer was, say."
     )
     before: Arm | None = Field(None, description="The model that the one after was made from.")
-    verdict: Verdict | None
+    after: Arm | None = Field(None, description="The model that the report is about.")
+    verdict: Verdict | None = Field(description="On the model after.")
+    verdicts: dict[Arm, Verdict] = Field({}, description="On each model that was made against a shortcut.")
     metrics: dict[str, dict[Arm, ArmMetrics]] = Field(description="By split and arm.")
     differences: dict[str, list[ArmDifference]] = Field(
-        description="By split: MaskTune or the retrained head minus each other arm, paired."
+        description="By split: each model that was made against a shortcut minus each other model, paired."
     )
     disagreement: dict[str, Disagreement] = Field(
         description="By split: how often ERM and the model after it answer differently."

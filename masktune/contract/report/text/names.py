@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import SignName
-from masktune.contract.vocabulary import CONTROLS, Arm
+from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm
 
 ARMS = (
     Arm.ERM,
@@ -91,7 +91,9 @@ def in_order(arms: Iterable[Arm]) -> list[Arm]:
 
 
 def arm_after(report: Report) -> Arm:
-    """The arm that the others are compared with, whether or not the report has it."""
+    """The arm that the report is about, whether or not the report has it. Older reports do not name it."""
+    if report.after is not None:
+        return report.after
     return Arm.RETRAINED if Arm.RETRAINED in report.models else Arm.MASKTUNE
 
 
@@ -102,7 +104,7 @@ def arm_before(report: Report) -> Arm:
 
 def control_arm(report: Report) -> Arm:
     """The control of the arm after, whether or not the report has it."""
-    return Arm.RETRAINED_CONTROL if arm_after(report) is Arm.RETRAINED else Arm.MASKTUNE_CONTROL
+    return CONTROL_OF[arm_after(report)]
 
 
 def says_nothing_of_quality(split: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from masktune.contract.hyperparameters import Hyperparameters
-from masktune.contract.vocabulary import STAGES, JobKind, Stage
+from masktune.contract.hyperparameters import MitigateConfig
+from masktune.contract.vocabulary import STAGES, JobKind, Stage, stages_of
 from models.run import Progress
 from worker.child.progress import JobProgress
 
-PARAMS = Hyperparameters(epochs=3).to_json()
+PARAMS = MitigateConfig(epochs=3).to_json()
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -36,8 +36,10 @@ def test_an_attempt_starts_where_the_finished_stages_end() -> None:
 
 
 def test_a_job_without_control_reaches_one_too() -> None:
-    stages = tuple(s for s in STAGES[JobKind.MASKTUNE] if s is not Stage.CONTROL)
-    job_progress = JobProgress(JobKind.MASKTUNE, PARAMS, stages)
+    params = PARAMS | {"control": False}
+    stages = stages_of(JobKind.MASKTUNE, params)
+    assert Stage.CONTROL not in stages
+    job_progress = JobProgress(JobKind.MASKTUNE, params, stages)
     assert job_progress.report(stages[0], Progress(0, 3, 0, 4, 0.0)).fraction == 0.0
     assert [job_progress.finished(s).fraction for s in stages][-1] == pytest.approx(1.0)
 

@@ -1,0 +1,83 @@
+"""The way past a shortcut as one job: what it trains, and that its models are those of the single jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from core.tables import JobRow
+from masktune.contract.hyperparameters import MitigateConfig
+from masktune.contract.report import Report
+from masktune.contract.vocabulary import STAGES, Arm, JobKind
+from models.data.importing import import_dataset
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import hyperparameters
+from tests.integration.worker.test_early_stages import PARAMS, QUICK, make_digits
+from worker.stages.evaluate import REPORT
+
+TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
+ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    return MitigateConfig.from_json(hyperparameters(**TRAINING) | {"head": QUICK} | changes).to_json()
+
+
+def report_of(bench: Bench, job: JobRow) -> Report:
+    folder = bench.folder(job.done["evaluate"]["artifact"])
+    return Report.model_validate_json((folder / REPORT).read_text())
+
+
+def weights(job: JobRow) -> dict[str, str]:
+    """The digest of each model's weights, by arm."""
+    return {
+        output["models"][0]["arm"]: output["figures"]["weights"]
+        for output in job.done.values()
+        if output.get("figures")
+    }
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """With a data set whose square goes with the class in nine of ten images."""
+    folder = tmp_path_factory.mktemp("mitigate")
+    import_dataset(make_digits(folder / "images" / "biased", aligned=9), folder / "store")
+    with opened_bench(folder, folder / "store") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def whole(bench: Bench) -> JobRow:
+    return bench.succeed(bench.run(JobKind.MITIGATE, params=config()))[0]
+
+
+def test_every_arm_is_trained_calibrated_and_compared(bench: Bench, whole: JobRow) -> None:
+    assert tuple(whole.done) == tuple(stage.value for stage in STAGES[JobKind.MITIGATE])
+    assert whole.models.keys() == ARMS
+    report = report_of(bench, whole)
+    assert report.models.keys() == report.certificates.keys() == ARMS
+    assert {(verdict.a, verdict.b) for verdict in report.verdicts.values()} == {
+        (Arm.RETRAINED, Arm.RETRAINED_CONTROL),
+        (Arm.MASKTUNE, Arm.MASKTUNE_CONTROL),
+    }
+    assert report.groups is not None
+    assert report.groups.held_out.keys() == {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL}
+    assert [cost.stage for cost in report.cost] == list(STAGES[JobKind.MITIGATE])
+
+
+def test_its_models_are_those_of_the_single_jobs(bench: Bench, whole: JobRow) -> None:
+    masktune = bench.succeed(bench.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
+    erm = {"model": masktune.models["erm"]}
+    retrained = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=PARAMS, inputs=erm))[0]
+    assert weights(whole) == weights(masktune) | weights(retrained)
+
+
+def test_it_trains_what_it_is_asked_for(bench: Bench) -> None:
+    job = bench.succeed(bench.run(JobKind.MITIGATE, params=config(masktune=False, control=False)))[0]
+    assert list(job.done) == ["erm", "retrain_head", "calibrate", "evaluate"]
+    assert job.models.keys() == {Arm.ERM, Arm.RETRAINED}
+    verdict = report_of(bench, job).verdict
+    assert verdict is not None
+    assert (verdict.a, verdict.b) == (Arm.RETRAINED, Arm.ERM)

@@ -1,0 +1,22 @@
+"""Head control: the last layer balanced over classes alone, so that a difference is due to the groups."""
+
+from __future__ import annotations
+
+from masktune.contract.vocabulary import Arm
+from models.mitigation.groups import class_groups
+from worker.report.arms import LogitsCache
+from worker.stages.context import Result, StageContext
+from worker.stages.heads import fit_head, publish_head, training_features
+from worker.stages.training import given_model, load
+
+
+def head_control(context: StageContext) -> Result:
+    """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
+    network, card = load(context, given_model(context))
+    cache = LogitsCache(context, passes=2)
+    features = training_features(context, network, card, cache, early=False).last
+    groups = class_groups(features.labels, context.store.classes)
+    head = fit_head(context, network, features, groups, cache)
+    return publish_head(
+        context, network, head, features, arm=Arm.RETRAINED_CONTROL, hyperparameters=card.hyperparameters
+    )
