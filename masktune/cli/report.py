@@ -19,6 +19,7 @@ from masktune.contract.report.text.names import (
     in_order,
     statistics_in_order,
 )
+from masktune.contract.report.text.notes import many_empty_masks
 
 
 def comparison(report: Report, split: str = "test") -> Table:
@@ -48,6 +49,7 @@ def conclusions(report: Report) -> list[str]:
     decision = verdict(report)
     return [
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
+        *([many] if (many := many_empty_masks(report.masks)) else []),
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),
         decision.next,

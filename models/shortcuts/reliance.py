@@ -162,12 +162,13 @@ def of_shift(validation: Metrics, test: Metrics) -> Sign:
 def of_mask(cost: MaskingCost, *, split: str) -> Sign:
     """Compare how many answers the model's own mask changes with how many the same mask elsewhere does."""
     beyond = cost.changes_beyond_elsewhere
+    empty = f"is empty on {cost.nothing_masked:,} of {cost.n:,} images, " if cost.nothing_masked else ""
     return Sign(
         name="mask",
         kind="cause",
         present=cost.masked_share <= SMALL_MASK and beyond.low >= MANY_CHANGES,
         n=cost.n,
-        sentence=f"On the {split} split, its own mask covers "
+        sentence=f"On the {split} split, its own mask {empty}covers "
         f"{_share(cost.masked_share, cost.masked_low, cost.masked_high)} of the image and changes "
         f"{_points(beyond.estimate, beyond.low, beyond.high)} more of its answers than the same mask "
         "elsewhere.",

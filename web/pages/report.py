@@ -36,7 +36,8 @@ async def show(job_id: str) -> None:
     set_title(f"{decision.title} · {labels.shorten(report.dataset.name)} · Report")
     models = [(arm, report.models[arm]) for arm in in_order(report.models)]
     after = report.models.get(arm_after(report))
-    html("report_head", report=report, verdict=decision, arms=models, after=after)
+    empty_masks = notes.many_empty_masks(report.masks)
+    html("report_head", report=report, verdict=decision, arms=models, after=after, empty_masks=empty_masks)
     reliance = report.shortcut_reliance
     html("report_answers", answers=answers(report), reliance=reliance, evidence=EVIDENCE)
     for split in splits[:1]:
@@ -44,7 +45,8 @@ async def show(job_id: str) -> None:
     images = [_gallery_image(image, report) for image in report.gallery.items] if report.gallery else []
     key = await api().keys.whoami()
     if images and key.may("predict"):
-        html("gallery", images=images, lead=notes.GALLERY, rules=report.gallery and report.gallery.rules)
+        rules = report.gallery and report.gallery.rules
+        html("gallery", images=images, lead=notes.GALLERY, coarse=notes.coarse_maps(report), rules=rules)
     elif images:  # the models generate its images when the page is opened
         html("notice", tone="", text=f"Where the models look is not shown. {missing_scope(key, 'predict')}")
     for split in splits[1:]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 
+from masktune.contract.report.report import MaskSummary
+from masktune.contract.report.text.notes import empty_masks
 from models.data.loaders import map_loader
 from models.masking.compute import compute_mask_set
 from worker.stages.context import Result, StageContext
@@ -20,6 +22,8 @@ def mask(context: StageContext) -> Result:
     shutil.rmtree(folder, ignore_errors=True)  # from an attempt that was killed before it reported
     summary = compute_mask_set(network, loader, config.masking, context.run, folder=folder)
     context.artifacts.put(folder, artifact)
+    if empty := empty_masks(MaskSummary.model_validate(summary)):
+        context.log(empty)
     return {
         "artifact": artifact,
         "summary": asdict(summary),

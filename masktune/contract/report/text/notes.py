@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disagreement
 from masktune.contract.report.probabilities import Certificate, Reliability, Temperature
-from masktune.contract.report.report import MaskSummary
+from masktune.contract.report.report import MaskSummary, Report
 from masktune.contract.report.saliency import GroupAgreement, SaliencyShift
 from masktune.contract.report.text.formats import (
     first_names,
@@ -15,7 +16,7 @@ from masktune.contract.report.text.formats import (
     points,
     points_interval,
 )
-from masktune.contract.report.text.names import ARM_NAMES, within_sentence
+from masktune.contract.report.text.names import ARM_NAMES, in_order, within_sentence
 from masktune.contract.vocabulary import Arm
 
 DIFFERENCES = (
@@ -28,6 +29,13 @@ NOT_FINITE = (
     "Its answers on this split include numbers that are not finite, so its probabilities are not assessed."
 )
 """Of a model without a finite answer."""
+
+NOTABLE_EMPTY = 0.05
+"""Share of empty masks that a report speaks of first: as many images keep their pattern unmasked as usually
+lack it in a biased data set, which is enough to outweigh them."""
+COARSE_SIDE, _FINE_SIDE, _STRIDE = 3, 4, 32
+"""Sides of maps that are too coarse and fine enough: of 3 × 3 places, all but one lie at the border, so that
+a map cannot tell the object from what surrounds it. Networks shrink images by up to `_STRIDE`."""
 
 CURVE_SPLITS = {
     "calibration": "Inputs like the training data, but not trained on: what a certificate is about.",
@@ -69,15 +77,47 @@ def saliency_shift(shift: SaliencyShift | None, after: Arm | None) -> str | None
     )
 
 
+def coarse_maps(report: Report) -> str:
+    """That the saliency maps are too coarse, and the image size that would do; empty if they are not."""
+    means = report.saliency.mean_maps if report.saliency else {}
+    sides = {arm: len(mean.map) for arm, of_arm in means.items() for mean in of_arm if mean.map is not None}
+    coarse = [arm for arm in in_order(sides) if sides[arm] <= COARSE_SIDE and arm in report.models]
+    if not coarse:
+        return ""
+    side, pixels = sides[coarse[0]], report.models[coarse[0]].image_size
+    enough = _STRIDE * math.ceil(pixels * _FINE_SIDE / side / _STRIDE)
+    return (
+        f"Too coarse: the maps of {within_sentence(coarse[0])} divide an image into {side} × {side} places, "
+        "and so do masks made of them. They cannot tell the object from what surrounds it. An image size of "
+        f"{enough} pixels, instead of {pixels}, would give at least {_FINE_SIDE} × {_FINE_SIDE}."
+    )
+
+
+def empty_masks(summary: MaskSummary | None) -> str:
+    """How many training images have an empty mask; empty if none has."""
+    if summary is None or not summary.nothing_masked:
+        return ""
+    return (
+        f"{summary.nothing_masked:,} of {summary.images:,} training images have an empty mask: nothing in "
+        "them was hidden."
+    )
+
+
+def many_empty_masks(summary: MaskSummary | None) -> str:
+    """The same, where their share is notable."""
+    if summary is None or summary.nothing_masked < NOTABLE_EMPTY * summary.images:
+        return ""
+    return empty_masks(summary)
+
+
 def masks(summary: MaskSummary | None) -> tuple[tuple[str, str], ...]:
     """The masks of the training images as (figure, meaning) pairs."""
     if summary is None:
         return ()
     speed = ((f"{summary.images_per_second:,.0f}", "images per second"),) if summary.images_per_second else ()
     return (
+        (f"{summary.nothing_masked:,}", f"of {summary.images:,} training images have an empty mask"),
         (percent(summary.masked_share), "of the training pixels are masked"),
-        (f"{summary.images:,}", "training images have a mask"),
-        (f"{summary.nothing_masked:,}", "of them have nothing masked: their map is flat"),
         *speed,
     )
 

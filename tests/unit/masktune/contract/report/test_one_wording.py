@@ -16,6 +16,7 @@ from masktune.contract.report import Report
 from masktune.contract.report.text import answers, verdict
 from masktune.contract.report.text.answers import EVIDENCE
 from masktune.contract.report.text.names import arm_after
+from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import RIGHT, evidence, report
 from web.shell import render as render_dashboard
@@ -34,8 +35,9 @@ def page(told: Report) -> str:
 def dashboard(told: Report) -> str:
     after = told.models.get(arm_after(told))
     arms = list(told.models.items())
+    empty = many_empty_masks(told.masks)
     head = render_dashboard(
-        "report_head", report=told, verdict=verdict(told), arms=arms, after=after, link=str
+        "report_head", report=told, verdict=verdict(told), arms=arms, after=after, empty_masks=empty, link=str
     )
     reliance = told.shortcut_reliance
     return head + render_dashboard(
@@ -80,6 +82,15 @@ def test_the_verdict_is_the_same_everywhere(right: dict[Arm, tuple[float, ...]])
     for shown in everywhere:
         for sentence in (text.title, text.sentence, text.figures, text.next):
             assert plain(sentence) in shown
+
+
+def test_many_empty_masks_are_spoken_of_before_the_verdict() -> None:
+    value = evidence(report())
+    value["masks"] |= {"images": 1000, "nothing_masked": 200}
+    told = Report.model_validate(value)
+    text, empty = plain(verdict(told).sentence), many_empty_masks(told.masks)
+    for shown in (words(page(told)), words(dashboard(told)), words(terminal(told))):
+        assert -1 < shown.index(empty) < shown.index(text)
 
 
 def test_the_evidence_of_a_shortcut_is_the_same_everywhere() -> None:

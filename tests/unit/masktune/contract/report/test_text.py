@@ -354,6 +354,34 @@ def test_the_saliency_shift_has_its_interval() -> None:
     assert text_notes.saliency_shift(section.shift.all, None) is None
 
 
+@pytest.mark.parametrize(
+    ("side", "image_size", "enough"), [(4, 128, None), (3, 96, 128), (2, 64, 128), (1, 32, 128), (2, 36, 96)]
+)
+def test_maps_of_three_places_a_side_are_too_coarse(side: int, image_size: int, enough: int | None) -> None:
+    value = evidence(report())
+    value["models"]["erm"]["image_size"] = image_size
+    for mean in value["saliency"]["mean_maps"]["erm"]:
+        mean["map"] = [[0.1] * side] * side
+    text = text_notes.coarse_maps(typed(value))
+    assert bool(text) == (enough is not None)
+    assert enough is None or (
+        f"ERM divide an image into {side} × {side} places" in text
+        and f"An image size of {enough} pixels, instead of {image_size}, would give at least 4 × 4." in text
+    )
+
+
+@pytest.mark.parametrize(("nothing_masked", "said", "first"), [(0, 0, 0), (1, 1, 0), (49, 1, 0), (50, 1, 1)])
+def test_empty_masks_come_first_where_they_are_one_in_twenty(
+    nothing_masked: int, said: int, first: int
+) -> None:
+    summary = typed(report()).masks
+    assert summary is not None
+    masks = summary.model_copy(update={"images": 1000, "nothing_masked": nothing_masked})
+    texts = [text_notes.empty_masks(masks), text_notes.many_empty_masks(masks)]
+    assert [bool(text) for text in texts] == [bool(said), bool(first)]
+    assert not said or texts[0].startswith(f"{nothing_masked} of 1,000 training images have an empty mask")
+
+
 def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
     found = typed(report()).reliability["test"][Arm.ERM]
     assert found is not None
