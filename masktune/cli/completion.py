@@ -24,7 +24,7 @@ PATIENCE = 2.0  # seconds; pressing Tab must not wait for an unreachable service
 
 KINDS = ("mitigate", "masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
 FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
-SOURCES = ("digits", "biased-digits", "mnist", "biased-mnist", "cifar10", "svhn")
+SOURCES = ("digits", "biased-digits", "digits-on-photos", "mnist", "biased-mnist", "cifar10", "svhn")
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
 ARMS = ("erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported")

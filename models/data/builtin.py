@@ -15,11 +15,18 @@ from PIL import Image
 
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind
 from models.data.biased import KIND_NAMES, bias_images
+from models.data.digits_on_photos import draw_on_photographs
 from models.data.report import ImportRefused, ProblemCode
 from models.data.splits import assign_splits
 
 DIGITS = tuple(str(digit) for digit in range(10))
 HALVES = ("0-4", "5-9")
+LOOPS = ("loop", "no loop")
+PHOTOGRAPHS = ("temple", "flower")
+"""scikit-learn's china.jpg and flower.jpg, in the order of the `LOOPS` whose background they mostly are."""
+PHOTOGRAPH_SHARE = 0.95
+_DIGITS_OF_LOOPS = ((0, 6, 8, 9), (1, 2, 3, 5, 7))  # a 4 is written both ways
+_TEST_SHARE = 0.3
 
 
 class SourceError(ImportRefused):
@@ -91,6 +98,31 @@ def _biased_digits(options: BuiltinOptions) -> BuiltinData:
     splits = np.array(assign_splits([None] * len(halves), halves, seed=options.seed).splits)
     names = ("train", "val", "calibration", "test")
     return _biased([_Part(n, digits.images[splits == n], digits.labels[splits == n]) for n in names], options)
+
+
+def _digits_on_photos(options: BuiltinOptions) -> BuiltinData:
+    """Digits with a closed loop against those without, each class mostly over a photograph of its own.
+
+    95 % of each class's training images are; in test, half of them, so that its groups are balanced. Each
+    digit is used once.
+    """
+    from sklearn.datasets import load_digits, load_sample_image
+
+    rng = np.random.default_rng([options.seed, 2])
+    strokes, digits = load_digits(return_X_y=True)
+    chosen = np.isin(digits, np.concatenate(_DIGITS_OF_LOOPS))
+    labels = np.isin(digits[chosen], _DIGITS_OF_LOOPS[1]).astype(np.int64)
+    splits, places = np.full(len(labels), "train"), labels.copy()
+    for label in range(len(LOOPS)):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        test, train = np.split(rows, [round(_TEST_SHARE * len(rows))])
+        splits[test] = "test"
+        elsewhere = [*test[: len(test) // 2], *train[: round((1 - PHOTOGRAPH_SHARE) * len(train))]]
+        places[elsewhere] = 1 - label
+    photographs = [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
+    images = draw_on_photographs(strokes[chosen].reshape(-1, 8, 8) / 16, photographs, places, rng)
+    names = tuple(f"{loop} · {photograph}" for loop in LOOPS for photograph in PHOTOGRAPHS)
+    return BuiltinData(images, labels, LOOPS, tuple(splits.tolist()), labels * 2 + places, names)
 
 
 def _mnist(options: BuiltinOptions) -> BuiltinData:
@@ -250,6 +282,7 @@ def _biased(parts: Sequence[_Part], options: BuiltinOptions) -> BuiltinData:
 BUILTIN: Mapping[str, Callable[[BuiltinOptions], BuiltinData]] = {
     "digits": _digits,
     "biased-digits": _biased_digits,
+    "digits-on-photos": _digits_on_photos,
     "mnist": _mnist,
     "biased-mnist": _biased_mnist,
     "cifar10": _cifar10,

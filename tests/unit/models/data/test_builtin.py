@@ -66,6 +66,19 @@ def test_biased_digits_have_the_shortcut_on_the_wrong_class_in_test_only() -> No
     assert ((corner == [255, 0, 0]).all(axis=(1, 2)) == painted).all()
 
 
+def test_digits_on_photos_lack_their_photograph_in_a_twentieth_of_training_and_half_of_test() -> None:
+    made = make_builtin("digits-on-photos", BuiltinOptions(seed=1))
+    assert made.splits is not None
+    assert made.groups is not None
+    assert made.group_names[1] == "loop · flower"
+    assert (made.groups // 2 == made.labels).all()
+    splits, elsewhere = np.array(made.splits), made.groups % 2 != made.labels
+    for label in (0, 1):
+        train, test = ((splits == split) & (made.labels == label) for split in ("train", "test"))
+        assert elsewhere[train].sum() == round(0.05 * train.sum())
+        assert elsewhere[test].sum() == test.sum() // 2 > 100
+
+
 @pytest.mark.parametrize(("below", "suffix"), [("", ".gz"), ("MNIST/raw", "")])
 def test_mnist_from_a_folder(tmp_path: Path, write_mnist: WriteMnist, below: str, suffix: str) -> None:
     write_mnist(tmp_path / "root" / below, suffix)
