@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.http.edits import user_fields
 from app.http.key_order import sorted_keys
 from core.tables import EventRow, JobRow
-from masktune.contract.jobs import Event, Job, JobInputs, Progress
+from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Progress
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
 
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
@@ -30,6 +30,7 @@ def describe(row: JobRow, root_path: str) -> Job:
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
         models=sorted_keys(row.models),
         metrics=sorted_keys(row.metrics),
+        verdict=_verdict(row),
         error=row.error,
         events=row.event_seq,
         created_at=row.created_at,
@@ -40,6 +41,12 @@ def describe(row: JobRow, root_path: str) -> Job:
         links=_links(row, root_path),
         **user_fields(row),
     )
+
+
+def _verdict(row: JobRow) -> JobVerdict | None:
+    verdict = row.done.get(Stage.EVALUATE, {}).get("verdict")
+    # Earlier versions kept its name alone, and had another rule.
+    return JobVerdict.model_validate(verdict) if isinstance(verdict, dict) else None
 
 
 def describe_event(row: EventRow) -> Event:

@@ -142,10 +142,24 @@ def list_(
     )
     session.show_all(
         jobs,
-        ("id", "kind", "state", "stage", "done", "queued"),
-        lambda j: (j.id, j.kind, j.state, j.stage or "–", f"{j.progress.fraction:.0%}", age(j.created_at)),
+        ("id", "kind", "state", "stage", "done", "verdict", "queued"),
+        lambda j: (
+            j.id,
+            j.kind,
+            j.state,
+            j.stage or "–",
+            f"{j.progress.fraction:.0%}",
+            _verdict(j),
+            age(j.created_at),
+        ),
         most=most,
     )
+
+
+def _verdict(job: Job) -> str:
+    from masktune.contract.report.text import verdict_title
+
+    return verdict_title(job.verdict.verdict, job.verdict.a, job.verdict.b)[1] if job.verdict else "–"
 
 
 @app.command()

@@ -19,7 +19,8 @@ from masktune.contract.job_params import (
 )
 from masktune.contract.models import SplitMetrics
 from masktune.contract.problems import Problem
-from masktune.contract.vocabulary import EventType, JobKind, JobState
+from masktune.contract.report.accuracy import VerdictName
+from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
 """Figures by arm and split."""
@@ -45,6 +46,14 @@ class JobInputs(Shape):
     mask_set: str | None = Field(None, description="Id of a mask job.")
 
 
+class JobVerdict(Shape):
+    """Whether the job's model a helped, against model b."""
+
+    verdict: VerdictName
+    a: Arm
+    b: Arm
+
+
 class Job(Resource):
     """A job. Each kind has its own class, with its own `params`; this one is for kinds that are newer."""
 
@@ -61,6 +70,7 @@ class Job(Resource):
     inputs: JobInputs = Field(default_factory=JobInputs)
     models: dict[str, str] = Field({}, description="Arm → id of the model.")
     metrics: JobMetrics = {}
+    verdict: JobVerdict | None = Field(None, description="What the job's report decides, if it compares.")
     error: Problem | None = Field(None, description="Why the job failed, and what to do about it.")
     events: int = Field(0, description="Number of the newest event.")
     created_at: Time

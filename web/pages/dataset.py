@@ -5,7 +5,10 @@ from __future__ import annotations
 from nicegui import ui
 
 from masktune import Dataset, Job
-from web.paging import Pager
+from masktune.contract.models import SplitMetrics
+from masktune.contract.report.text.names import in_order
+from masktune.contract.vocabulary import Arm
+from web.paging import Pager, first
 from web.shell import button, confirm, html, notify_on_error, page, set_title
 from web.text import labels
 from web.transport.connection import api
@@ -13,6 +16,8 @@ from web.widgets import select_field, set_query, show_pages
 
 SAMPLES = 36
 """Samples per page."""
+JOBS = 20
+"""Most jobs side by side, the newest."""
 REFRESH_SECONDS = 1.0
 ALL = ""
 """The option that disables a filter."""
@@ -36,7 +41,15 @@ async def show(dataset_id: str, split: str = "", label: str = "", group: str = "
         return
     html("dataset_report", d=dataset, splits=labels.splits_of(dataset))
     if dataset.state == "ready":
+        succeeded = await first(api().jobs.list(dataset=dataset.id, state="succeeded"), JOBS)
+        html("dataset_jobs", jobs=[(job, *figures(job)) for job in succeeded if job.metrics])
         await _samples(dataset, split, label, group)
+
+
+def figures(job: Job) -> tuple[Arm, SplitMetrics]:
+    """The model that the job is about, and its figures on the test split."""
+    arm = job.verdict.a if job.verdict else in_order(map(Arm, job.metrics))[0]
+    return arm, job.metrics[arm].get("test", SplitMetrics())
 
 
 async def _show_import(dataset: Dataset) -> None:

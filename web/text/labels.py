@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from masktune import Dataset, ImportReport, Model
+from masktune.contract.jobs import JobVerdict
+from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import percent
 from masktune.contract.report.text.names import ARM_NAMES, ARMS, capitalised
 from masktune.contract.stages import STAGES
@@ -133,6 +135,12 @@ _SHORTCUTS = {
     "weak": "Possibly: a simple property weakly predicts the class",
     "none": "No simple shortcut was found",
 }
+
+
+def verdict(of_job: JobVerdict) -> tuple[str, str]:
+    """Colour and title of a job's verdict."""
+    tone, title = verdict_title(of_job.verdict, of_job.a, of_job.b)
+    return TONES[tone], title
 
 
 def count_of(count: int, one: str, many: str) -> str:

@@ -94,7 +94,7 @@ def evaluate(context: StageContext) -> Result:
         "artifact": artifact,
         "models": {arm.value: model.id for arm, model in models.items()},
         "metrics": {arm.value: figures.plain(arm) for arm in models},
-        "verdict": report.verdict and report.verdict.verdict,
+        "verdict": report.verdict and report.verdict.model_dump(mode="json", include={"verdict", "a", "b"}),
         "images_per_second": report.cost[-1].images_per_second,
     }
 

@@ -103,6 +103,8 @@ def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktu
             "masktune_control", told["statistic"]
         ]
     assert report["verdict"]["verdict"] != "no_detectable_effect"  # there are no groups
+    of_job = masktune.done["evaluate"]["verdict"]
+    assert of_job == {name: report["verdict"][name] for name in ("verdict", "a", "b")}
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
     items = report["gallery"]["items"]

@@ -7,9 +7,11 @@ from typing import Any, get_args
 
 import pytest
 
-from masktune import Dataset, Drift, GroupTable
+from masktune import Dataset, Drift, GroupTable, Job
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE
+from masktune.contract.vocabulary import Arm
+from web.pages.dataset import figures
 from web.shell import render
 from web.text import labels
 
@@ -177,3 +179,36 @@ def test_rejected_files_are_counted(number: int, said: str) -> None:
 )
 def test_an_empty_list_says_whether_filters_emptied_it(is_filtered: bool, text: str) -> None:
     assert text in drawn("jobs", jobs=[], names={}, is_filtered=is_filtered)
+
+
+# --- jobs with their verdicts ---------------------------------------------------------------------------
+
+
+def job(b: str = "masktune_control") -> Job:
+    verdict = {"verdict": "helped", "a": "masktune", "b": b}
+    test = {"test": {"accuracy": 0.96, "worst_group_accuracy": 0.904}}
+    of_job = {"id": "job_1", "kind": "masktune", "state": "succeeded", "params": {"seed": 7}}
+    return Job.model_validate(
+        of_job | CREATED | {"verdict": verdict, "metrics": {"erm": {}, "masktune": test}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("b", "title"), [("masktune_control", "MaskTune helped"), ("erm", "MaskTune is better than ERM")]
+)
+def test_a_list_of_jobs_has_their_verdicts(b: str, title: str) -> None:
+    page = drawn("jobs", jobs=[job(b)], names={}, is_filtered=False)
+    assert f'<span class="badge good">{title}</span>' in page
+
+
+def test_jobs_of_a_data_set_stand_side_by_side() -> None:
+    page = drawn("dataset_jobs", jobs=[(job(), *figures(job()))])
+    cells = [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", page)]
+    assert cells == ["7", "MaskTune", "96.0 %", "90.4 %", "MaskTune helped"]
+    assert drawn("dataset_jobs", jobs=[]).strip() == ""
+
+
+def test_a_job_without_a_verdict_is_about_its_first_model() -> None:
+    plain = job().model_copy(update={"verdict": None})
+    arm, test = figures(plain)
+    assert (arm, test.accuracy) == (Arm.ERM, None)

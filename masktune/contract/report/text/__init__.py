@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.formats import percent, points, whole_percent
-from masktune.contract.report.text.verdict import Verdict, verdict
+from masktune.contract.report.text.verdict import Verdict, verdict, verdict_title
 
-__all__ = ["Answer", "Verdict", "answers", "percent", "points", "verdict", "whole_percent"]
+__all__ = ["Answer", "Verdict", "answers", "percent", "points", "verdict", "verdict_title", "whole_percent"]

@@ -91,10 +91,8 @@ def verdict(report: Report) -> Verdict:
     decision = report.verdict
     if decision is None:
         return _NOTHING_COMPARED
-    tone, beside_control, alone = _TITLES[decision.verdict]
-    controlled, rival = decision.b in CONTROLS, within_sentence(decision.b)
-    title = (beside_control if controlled else alone).format(capitalised(within_sentence(decision.a)), rival)
-    at_chance = decision.at_chance
+    tone, title = verdict_title(decision.verdict, decision.a, decision.b)
+    at_chance, rival = decision.at_chance, within_sentence(decision.b)
     return Verdict(
         tone=tone,
         title=title,
@@ -103,6 +101,13 @@ def verdict(report: Report) -> Verdict:
         rule=_rule(decision),
         next=_next(decision),
     )
+
+
+def verdict_title(name: accuracy.VerdictName, a: Arm, b: Arm) -> tuple[Tone, str]:
+    """The tone and title of a verdict on model a, against model b."""
+    tone, beside_control, alone = _TITLES[name]
+    title = beside_control if b in CONTROLS else alone
+    return tone, title.format(capitalised(within_sentence(a)), within_sentence(b))
 
 
 def _next(decision: accuracy.Verdict) -> str:

@@ -64,6 +64,7 @@ JOB: dict[str, Any] = {
     "progress": {"fraction": 1.0},
     "models": {"erm": "mdl_1", "masktune": "mdl_2"},
     "metrics": {"erm": {"test": {"accuracy": 0.25}}},
+    "verdict": {"verdict": "helped", "a": "masktune", "b": "masktune_control"},
 }
 FAILED = JOB | {"state": "failed", "error": {"title": "The job failed", "detail": "the disk\nis full"}}
 MODEL: dict[str, Any] = {
@@ -187,7 +188,7 @@ DRIFT: dict[str, Any] = {
             ["0.png", "1.png"],
         ),
         ("datasets delete ds_1", "DELETE /datasets/ds_1", {}, ["ds_1 is deleted"]),
-        ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "masktune", "100%"]),
+        ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "100%", "MaskTune helped"]),
         ("jobs show job_1", "GET /jobs/job_1", JOB, ["model masktune", "mdl_2", "test 0.250"]),
         ("jobs watch job_1", "GET /jobs/job_1", JOB, ["succeeded"]),
         ("jobs cancel job_1", "POST /jobs/job_1/cancel", JOB | {"state": "cancelling"}, ["cancelling"]),
@@ -455,7 +456,7 @@ def test_a_report_is_a_table(service: Service) -> None:
     figures = REPORT["metrics"]["test"]["masktune"]
     assert f"{figures['accuracy']:.3f} ({figures['low']:.3f}–{figures['high']:.3f})" in shown
     assert shown.index("ERM") < shown.index("Control") < shown.index("MaskTune")
-    assert "MaskTune helped. On 400 samples of the test split" in shown
+    assert "MaskTune helped. On 400 test images, MaskTune gets" in shown
     assert "This report has not looked for one." in shown
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})
     assert "No comparison. " in service.masktune("jobs", "report", "job_1").stdout
