@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.rivals.protocol import CONFIG, Fit, Start, Training, reweight
+from benchmarks.rivals.protocol import CONFIG, Fit, Training, reweight
 from models.mitigation.logistic import balanced_weights, fit_heads, folds
 from models.training.eager_optim import eager
 from models.types import Floats, Labels
@@ -19,7 +19,7 @@ _LBFGS = eager(torch.optim.LBFGS)
 _FOLDS = 5
 
 
-def fg_ccdb(training: Training, start: Start) -> Fit:
+def fg_ccdb(training: Training) -> Fit:
     """Fine-grained class-conditional distribution balancing (Zhao 2026): each class gets the same mix of
     predictions.
 
@@ -29,7 +29,7 @@ def fg_ccdb(training: Training, start: Start) -> Fit:
     validation split. Here: heads, and nothing to select; a cell of one sample joins its class's own.
     """
     labels, classes = training.labels, len(training.classes)
-    features, targets = start.standardised.values, torch.from_numpy(training.labels)
+    features, targets = training.standardised.values, torch.from_numpy(training.labels)
     chosen = folds(labels, count=round(1 / _CCDB_FIRST), rng=training.rng(10)) == 0
     for _ in range(_CCDB_REPEATS + 1):
         weights = torch.from_numpy(balanced_weights(labels, labels, chosen)[:, None])
@@ -63,7 +63,7 @@ def mixture_weights(predictions: Labels, labels: Labels, classes: int) -> Floats
     return np.asarray(mix[predictions] / table[predictions, labels])
 
 
-def ula(training: Training, start: Start) -> Fit:
+def ula(training: Training) -> Fit:
     """uLA (Tsirigotis et al. 2023): logit adjustment by log p(y | the biased model's prediction).
 
     Published: a linear proxy on a self-supervised backbone, then the network finetuned from it. Here: the
@@ -71,10 +71,10 @@ def ula(training: Training, start: Start) -> Fit:
     is added in training only, and the mean accuracy over the cells chooses among the candidates.
     """
     labels, classes = training.labels, len(training.classes)
-    table = conditional(start.held_out, labels)
-    offsets = torch.from_numpy(np.log(table)[start.predictions].astype(np.float32))
-    features, targets = start.standardised.values, torch.from_numpy(labels)
-    cells = start.predictions * classes + labels
+    table = conditional(training.held_out, labels)
+    offsets = torch.from_numpy(np.log(table)[training.predictions].astype(np.float32))
+    features, targets = training.standardised.values, torch.from_numpy(labels)
+    cells = training.predictions * classes + labels
     fold = folds(cells, count=_FOLDS, rng=training.rng(11))
     held = fold[:, None] == np.arange(_FOLDS)
 
@@ -88,7 +88,7 @@ def ula(training: Training, start: Start) -> Fit:
     penalty = max(CONFIG.penalties, key=held_out_accuracy)
     whole = np.ones((len(labels), 1), bool)
     fitted = fit_adjusted_heads(features, targets, offsets, whole, penalty=penalty)[0]
-    return Fit(start.standardised.head(fitted), start.predictions != labels)
+    return Fit(training.standardised.head(fitted), training.predictions != labels)
 
 
 def conditional(log_probabilities: Floats, labels: Labels) -> Floats:

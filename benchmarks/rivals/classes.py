@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.rivals.protocol import Fit, Start, Training
+from benchmarks.rivals.protocol import Fit, Training
 from models.mitigation.features import Head
 from models.types import Floats, Labels
 
@@ -12,19 +12,19 @@ _SHIFTS = np.linspace(-3, 3, 61)  # logarithms of the factors that are tried
 _PASSES = 2
 
 
-def control(training: Training, start: Start) -> Fit:
+def control(training: Training) -> Fit:
     """ERM balanced over the classes."""
-    return Fit(start.head)
+    return Fit(training.erm.head)
 
 
-def class_scaling(training: Training, start: Start) -> Fit:
+def class_scaling(training: Training) -> Fit:
     """ERM whose class probabilities are multiplied by a factor each (Seo and Han 2025).
 
     The paper chooses the factors for the worst group of a labelled validation split; here it is the worst
     class of the held-out predictions, the nearest thing that needs no groups.
     """
-    shifts = _best_shifts(start.held_out, training.labels)
-    return Fit(Head(start.head.weight, start.head.bias + shifts.astype(np.float32)))
+    shifts = _best_shifts(training.held_out, training.labels)
+    return Fit(Head(training.erm.head.weight, training.erm.head.bias + shifts.astype(np.float32)))
 
 
 def _best_shifts(log_probabilities: Floats, labels: Labels) -> Floats:

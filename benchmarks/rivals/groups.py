@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchmarks.rivals.protocol import CONFIG, Fit, Start, Training, retrain, reweight
+from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain, reweight
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import fit_heads
@@ -14,20 +14,20 @@ from models.types import Bools, Floats, Labels
 _STRENGTH = 1.2
 
 
-def cross_mistakes(training: Training, start: Start) -> Fit:
+def cross_mistakes(training: Training) -> Fit:
     """Ours, of the last features: balanced over class × what heads fitted without the sample get wrong."""
-    return Fit(retrain(training, start.groups).head, named_minority(start.groups))
+    return Fit(retrain(training, training.groups).head, named_minority(training.groups))
 
 
-def early_stages(training: Training, start: Start) -> Fit:
+def early_stages(training: Training) -> Fit:
     """Ours, and the default: `cross_mistakes` on early stages that agree, else the control."""
     minority = infer_minority(training.features, CONFIG, classes=training.classes, seed=training.seed)
     if not minority.is_open:
-        return Fit(start.head)
+        return Fit(training.erm.head)
     return Fit(retrain(training, minority.groups).head, named_minority(minority.groups))
 
 
-def gerne_strength(training: Training, start: Start) -> Fit:
+def gerne_strength(training: Training) -> Fit:
     """GERNE's extrapolation (Asaad et al. 2025) over the groups of `cross_mistakes`.
 
     The gradient of a batch with fewer samples at their class's place, plus β times its difference to that of
@@ -35,8 +35,8 @@ def gerne_strength(training: Training, start: Start) -> Fit:
     than that (`extrapolated_weights`). Published: groups from a threshold on ERM's probabilities, β by
     validation groups. Here: the groups of `cross_mistakes`, and 1.2, since nothing without groups chooses it.
     """
-    weights = extrapolated_weights(start.groups, training.labels, _STRENGTH)
-    return Fit(reweight(training, weights), named_minority(start.groups))
+    weights = extrapolated_weights(training.groups, training.labels, _STRENGTH)
+    return Fit(reweight(training, weights), named_minority(training.groups))
 
 
 def extrapolated_weights(groups: Groups, labels: Labels, strength: float) -> Floats:
@@ -56,20 +56,20 @@ def extrapolated_weights(groups: Groups, labels: Labels, strength: float) -> Flo
     return weights
 
 
-def ppa_aggregation(training: Training, start: Start) -> Fit:
+def ppa_aggregation(training: Training) -> Fit:
     """PPA's last two steps (Zhu et al. 2025) over the groups of `cross_mistakes`.
 
     A head tells the groups apart, with the logarithm of each group's share added in training; a class's
     weights are the sum of its groups'. Published: groups from what CLIP's features say when the class names
     are projected out, which takes a text encoder.
     """
-    groups, values = start.groups.assigned, start.standardised.values
+    groups, values = training.groups.assigned, training.standardised.values
     counts = np.bincount(groups)
     fitted = fit_heads(
         values,
         torch.from_numpy(groups),
         torch.ones(len(groups), 1),
-        penalty=start.penalty,
+        penalty=training.erm.penalty,
         classes=len(counts),
     )[0]
     # The added logarithms do not depend on the sample and the bias is free: so the fit is the one without
@@ -79,7 +79,7 @@ def ppa_aggregation(training: Training, start: Start) -> Fit:
     of_class[groups] = training.labels
     summed = fitted.new_zeros(len(fitted), len(training.classes))
     summed.index_add_(1, torch.from_numpy(of_class), fitted)
-    return Fit(start.standardised.head(summed), named_minority(start.groups))
+    return Fit(training.standardised.head(summed), named_minority(training.groups))
 
 
 def named_minority(groups: Groups) -> Bools:

@@ -37,10 +37,12 @@ from models.types import Bools, Floats, Labels
 CONFIG = HeadConfig()
 
 
-class Training(NamedTuple):
-    """A training set as a method may see it; arrays are in the order of `features.last`.
+@dataclass(frozen=True)
+class Training:
+    """A training set as a method may see it, and what most methods start from, computed when first asked for.
 
-    `images` (N, S, S, 3) and `activations` (N, C, h, w) are those of the frozen `network`.
+    Arrays are in the order of `features.last`; `images` (N, S, S, 3) and `activations` (N, C, h, w) are those
+    of the frozen `network`.
     """
 
     features: StageFeatures
@@ -65,6 +67,33 @@ class Training(NamedTuple):
         """Randomness of its own for each method that draws."""
         return np.random.default_rng([self.seed, number])
 
+    @cached_property
+    def standardised(self) -> Standardised:
+        return Standardised.of(self.last.values)
+
+    @cached_property
+    def erm(self) -> RetrainedHead:
+        """The head balanced over the classes: the control of all others."""
+        return retrain(self, class_groups(self.labels, self.classes))
+
+    @cached_property
+    def held_out(self) -> Floats:
+        """Log-probabilities (N, K) of each sample by heads with ERM's penalty, fitted without it.
+
+        A head on 1,280 features hardly errs on its own training samples, so these stand in for an unfinished
+        network's.
+        """
+        return cross_fit(self, penalty=self.erm.penalty)
+
+    @property
+    def predictions(self) -> Labels:
+        return np.asarray(self.held_out.argmax(1), np.int64)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Those of `cross_mistakes`."""
+        return cross_mistakes(self.last, CONFIG, classes=self.classes, seed=self.seed)
+
 
 class Fit(NamedTuple):
     """A method's head, on raw features, and the `minority` (N,) of the training samples that it names."""
@@ -73,50 +102,22 @@ class Fit(NamedTuple):
     minority: Bools | None = None
 
 
-@dataclass(frozen=True)
-class Start:
-    """What most methods start from: the class-balanced head of ERM.
-
-    `held_out` (N, K) are log-probabilities of each sample by heads of the same penalty fitted without it. A
-    head on 1,280 features hardly errs on its own training samples, so these stand in for an unfinished
-    network's.
-    """
-
-    training: Training
-    head: Head
-    penalty: float
-    standardised: Standardised
-    held_out: Floats
-
-    @cached_property
-    def groups(self) -> Groups:
-        """Those of `cross_mistakes`, which three methods use."""
-        last = self.training.last
-        return cross_mistakes(last, CONFIG, classes=self.training.classes, seed=self.training.seed)
-
-    @property
-    def predictions(self) -> Labels:
-        return np.asarray(self.held_out.argmax(1), np.int64)
+Method = Callable[[Training], Fit]
 
 
-Method = Callable[[Training, Start], Fit]
-
-
-def make_start(training: Training) -> Start:
-    fitted = retrain(training, class_groups(training.labels, training.classes))
-    standardised = Standardised.of(training.last.values)
-    held_out = cross_fit(training, standardised, penalty=fitted.penalty)
-    return Start(training, fitted.head, fitted.penalty, standardised, held_out)
-
-
-def cross_fit(training: Training, standardised: Standardised, *, penalty: float) -> Floats:
+def cross_fit(training: Training, *, penalty: float) -> Floats:
     """Log-probabilities (N, K) by class-balanced heads fitted without the sample."""
     labels, rng = training.labels, training.rng(1)
     parts = [folds(labels, count=CONFIG.folds, rng=rng) for _ in range(CONFIG.repeats)]
     held = np.concatenate([part[:, None] == np.arange(CONFIG.folds) for part in parts], axis=1)
     columns = np.repeat(balanced_weights(labels, labels)[:, None], held.shape[1], 1)
     logits = held_out_logits(
-        standardised, labels, columns, held=held, penalty=penalty, classes=len(training.classes)
+        training.standardised,
+        labels,
+        columns,
+        held=held,
+        penalty=penalty,
+        classes=len(training.classes),
     )
     return log_softmax(logits)
 
@@ -166,7 +167,6 @@ def standard_weights(standardised: Standardised, head: Head) -> Tensor:
 
 def descend(
     training: Training,
-    start: Start,
     sample_weights: Floats,
     *,
     steps: int,
@@ -177,12 +177,12 @@ def descend(
 
     `sample_weights` (N,) sum to 1; a gradient is cut to the length `longest`.
     """
-    features, labels = start.standardised.values, torch.from_numpy(training.labels)
+    features, labels = training.standardised.values, torch.from_numpy(training.labels)
     shares = torch.from_numpy(sample_weights.astype(np.float32))
-    weights = standard_weights(start.standardised, start.head).requires_grad_()
+    weights = standard_weights(training.standardised, training.erm.head).requires_grad_()
     for _ in range(steps):
         losses = F.cross_entropy(features @ weights[:-1] + weights[-1], labels, reduction="none")
         (gradient,) = torch.autograd.grad((shares * losses).sum(), weights)
         with torch.no_grad():
             weights -= rate * gradient * min(1.0, longest / max(float(gradient.norm()), 1e-12))
-    return start.standardised.head(weights.detach())
+    return training.standardised.head(weights.detach())

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.rivals.protocol import Fit, Start, Training, divide, retrain
+from benchmarks.rivals.protocol import Fit, Training, divide, retrain
 
 _STEPS, _RATE = 3000, 1e-2
 
 
-def xrm(training: Training, start: Start) -> Fit:
+def xrm(training: Training) -> Fit:
     """Cross-risk minimisation (Pezeshki et al. 2024), as its quick run does on precomputed features.
 
     Two heads without a bias, from zero, each of which holds in a random half. At every step each is fitted,
@@ -19,7 +19,7 @@ def xrm(training: Training, start: Start) -> Fit:
     predictions, the surer the likelier. The minority is what either gets wrong in the end. Published: the
     largest share of flips among ten draws of the hyperparameters. Here: the quick run's hyperparameters.
     """
-    features, original = start.standardised.values, torch.from_numpy(training.labels)
+    features, original = training.standardised.values, torch.from_numpy(training.labels)
     classes, rng = len(training.classes), training.rng(20)
     with_first = torch.from_numpy(rng.random(len(original)) < 0.5)
     labels = original.clone()

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import kneighbors_graph
 
 from benchmarks.rivals.features import last_features
-from benchmarks.rivals.protocol import CONFIG, Fit, Start, Training, retrain, reweighted_classes
+from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain, reweighted_classes
 from models.mitigation.features import Features
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import first_samples, of_label
@@ -28,7 +28,7 @@ _MOST_CLUSTERS = 10
 Maps = NDArray[np.float32]
 
 
-def dac(training: Training, start: Start) -> Fit:
+def dac(training: Training) -> Fit:
     """Decompose and Compose (Noohdani et al. 2024): the head refitted to what is attended, also on other
     backgrounds.
 
@@ -39,10 +39,10 @@ def dac(training: Training, start: Start) -> Fit:
     loss over all images. Here: one view of each kind and the penalised head; the elbow over 128 images.
     """
     labels, rng = training.labels, training.rng(30)
-    maps = attention(training, start)
+    maps = attention(training)
     sample = rng.permutation(len(labels))[:_DAC_SAMPLE]
-    attended = maps >= np.quantile(maps, _elbow(training, start, maps, sample), axis=(1, 2), keepdims=True)
-    losses = -of_label(start.held_out, labels)
+    attended = maps >= np.quantile(maps, _elbow(training, maps, sample), axis=(1, 2), keepdims=True)
+    losses = -of_label(training.held_out, labels)
     rows = np.flatnonzero(losses <= np.quantile(losses, _DAC_SHARE))
     partners = _of_another_class(labels, rows, rng)
     mean = training.images.mean((0, 1, 2))
@@ -73,13 +73,13 @@ def _fit_views(training: Training, parts: list[NDArray[np.float32]], pictures: L
     return Fit(fitted.head)
 
 
-def _elbow(training: Training, start: Start, maps: Maps, sample: Labels) -> float:
+def _elbow(training: Training, maps: Maps, sample: Labels) -> float:
     """The quantile beyond which the loss of what is kept rises steeply: farthest below the chord."""
     losses = []
     for quantile in _DAC_QUANTILES:
         kept = maps[sample] >= np.quantile(maps[sample], quantile, axis=(1, 2), keepdims=True)
         values = last_features(training.network, training.images[sample] * kept[..., None].astype(np.uint8))
-        logits = torch.from_numpy(start.head.logits(values))
+        logits = torch.from_numpy(training.erm.head.logits(values))
         losses.append(float(F.cross_entropy(logits, torch.from_numpy(training.labels[sample]))))
     rise = np.array(losses) - losses[0]
     if rise[-1] <= 0:
@@ -96,23 +96,23 @@ def _of_another_class(labels: Labels, rows: Labels, rng: np.random.Generator) ->
     return partners
 
 
-def attention(training: Training, start: Start) -> Maps:
+def attention(training: Training) -> Maps:
     """(N, S, S) of the class that the head predicts: for pooling and a linear head, GradCAM is this sum."""
-    weights = start.head.weight[start.head.logits(training.last.values).argmax(1)]
+    weights = training.erm.head.weight[training.erm.head.logits(training.last.values).argmax(1)]
     maps = np.einsum("nc,nchw->nhw", weights, training.activations, dtype=np.float32, optimize=True)
     large = torch.from_numpy(np.maximum(maps, 0))[:, None]
     size = training.images.shape[1:3]
     return np.asarray(F.interpolate(large, size=size, mode="bilinear", align_corners=False)[:, 0].numpy())
 
 
-def exmap(training: Training, start: Start) -> Fit:
+def exmap(training: Training) -> Fit:
     """ExMap (Chakraborty et al. 2024): groups from clusters of maps within each class.
 
     Spectral clustering of a graph of ln n nearest neighbours, as many clusters as its eigengap says, at most
     ten. Published: layer-wise relevance maps of the validation split, the head refitted there, its penalty by
     the worst cluster. Here: class activation maps of the training samples, at 4 × 4 positions.
     """
-    maps = attention(training, start)
+    maps = attention(training)
     small = F.adaptive_avg_pool2d(torch.from_numpy(maps)[:, None], training.activations.shape[2:]).flatten(1)
     scaled = (small / small.amax(1, keepdim=True).clamp_min(1e-12)).numpy()
     assigned, names = np.zeros(len(scaled), np.int64), list[str]()

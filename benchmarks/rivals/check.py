@@ -1,0 +1,84 @@
+"""Equalities that the methods' formulas must satisfy, on toy data: `python -m benchmarks.rivals.check`."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+
+from benchmarks.rivals.cells import conditional, fit_adjusted_heads, mixture_weights
+from benchmarks.rivals.groups import extrapolated_weights
+from benchmarks.rivals.protocol import standard_weights
+from benchmarks.rivals.views import spectral_clusters
+from models.mitigation.groups import Groups
+from models.mitigation.logistic import Standardised, balanced_weights, fit_heads
+from models.types import Bools, Labels
+
+
+def main() -> int:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 100)
+    minority = rng.random(200) < 0.1
+    check_extrapolation(labels, minority, rng)
+    check_mixture(labels, minority)
+    check_adjustment(labels, minority, rng)
+    check_standard_weights(rng)
+    check_clusters(rng)
+    print("all equalities hold")
+    return 0
+
+
+def check_extrapolation(labels: Labels, minority: Bools, rng: np.random.Generator) -> None:
+    """The weights are those of the extrapolated loss: 0 is ERM, 1 is balanced."""
+    groups = Groups("labels", False, 2 * labels + minority, ("a", "a, minority", "b", "b, minority"))
+    losses = rng.random(len(labels))
+    weigh = [extrapolated_weights(groups, labels, strength) for strength in (0, 0.4, 0.4 * (1 + 1.5), 1)]
+    biased, less, extrapolated, _ = (weights @ losses for weights in weigh)
+    assert np.isclose(less + 1.5 * (less - biased), extrapolated)
+    assert np.allclose(weigh[0], 1)
+    balanced = balanced_weights(labels, groups.assigned)
+    assert np.allclose(weigh[3] / weigh[3].sum(), balanced / balanced.sum())
+
+
+def check_mixture(labels: Labels, minority: Bools) -> None:
+    """Under the weights each class has the same mix of predictions, and the same weight."""
+    predictions = np.where(minority, 1 - labels, labels)
+    weights = mixture_weights(predictions, labels, 2)
+    mixes = [np.bincount(predictions[labels == label], weights[labels == label]) for label in (0, 1)]
+    assert np.allclose(mixes[0], mixes[1])
+
+
+def check_adjustment(labels: Labels, minority: Bools, rng: np.random.Generator) -> None:
+    """What the proxy explains is left to it; an offset that is the same for all moves the bias alone."""
+    predictions = np.where(minority, 1 - labels, labels)
+    features = torch.from_numpy(np.stack([predictions * 2.0 - 1, rng.normal(size=200)], 1)).float()
+    targets, whole = torch.from_numpy(labels), np.ones((200, 1), bool)
+    table = conditional(np.log(np.eye(2)[predictions] + 1e-12), labels)
+    offsets = torch.from_numpy(np.log(table)[predictions]).float()
+    adjusted = fit_adjusted_heads(features, targets, offsets, whole, penalty=1e-3)[0]
+    assert float(adjusted[0].abs().max()) < 0.02
+    plain = fit_heads(features, targets, torch.ones(200, 1), penalty=1e-3, classes=2)[0]
+    assert float(plain[0, 1] - plain[0, 0]) > 1
+    constant = torch.tensor([[0.7, -0.7]]).expand(200, 2)
+    shifted = fit_adjusted_heads(features, targets, constant, whole, penalty=1e-3)[0]
+    assert torch.allclose(shifted[:-1], plain[:-1], atol=1e-2)
+    moved = shifted[-1] + constant[0] - plain[-1]
+    assert torch.allclose(moved, moved.mean().expand(2), atol=1e-2)
+
+
+def check_standard_weights(rng: np.random.Generator) -> None:
+    standardised = Standardised.of(rng.normal(3, 2, size=(50, 4)).astype(np.float32))
+    weights = torch.from_numpy(rng.normal(size=(5, 3))).float()
+    assert torch.allclose(standard_weights(standardised, standardised.head(weights)), weights, atol=1e-4)
+
+
+def check_clusters(rng: np.random.Generator) -> None:
+    points = np.concatenate([rng.normal(0, 0.1, (60, 20)), rng.normal(5, 0.1, (60, 20))]).astype(np.float32)
+    clusters = spectral_clusters(points, seed=0)
+    assert len(np.unique(clusters)) == 2
+    assert len(np.unique(clusters[:60])) == len(np.unique(clusters[60:])) == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
