@@ -64,7 +64,7 @@ def train(client: Client, dataset: str) -> Job:
 
 
 def print_verdict(report: Report) -> None:
-    """Print whether it helped, and the difference that decides: both models on the same test images."""
+    """Print whether it helped: how often both models are right on the same test images."""
     decision = verdict(report)
     print(f"the report: {decision.title}. {decision.sentence}")
 

@@ -15,7 +15,13 @@ from core.errors import NotReported
 from core.tables import JobRow
 from masktune.contract.report import Report, read_report
 from masktune.contract.report.text import answers, formats, groups, names, notes, verdict
-from masktune.contract.report.text.answers import EVIDENCE, SHORTCUT_QUESTION, help_question, trust_question
+from masktune.contract.report.text.answers import (
+    EVIDENCE,
+    SHORTCUT_QUESTION,
+    help_question,
+    shortcut_meaning,
+    trust_question,
+)
 from masktune.contract.report.text.glossary import glossary
 from masktune.contract.stages import STAGES as STAGE_NAMES
 from masktune.contract.vocabulary import STAGES, Stage
@@ -79,6 +85,7 @@ def _template() -> Template:
         "names": names,
         "notes": notes,
         "plots": plots,
+        "shortcut_meaning": shortcut_meaning,
         "stages": STAGE_NAMES,
         "trust_question": trust_question,
         "verdict": verdict,

@@ -47,8 +47,10 @@ def legend(report: Report) -> str:
 def conclusions(report: Report) -> list[str]:
     """Whether the model before relies on a shortcut, the verdict, and what to do next."""
     decision = verdict(report)
+    signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
     return [
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
+        *(sign.sentence for sign in signs if sign.present),
         *([many] if (many := many_empty_masks(report.masks)) else []),
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),

@@ -29,10 +29,7 @@ def test_from_images_to_a_certified_answer(processes: Processes, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     assert "927 train, 124 val, 186 calibration, 360 test" in done.stdout
-    assert (
-        "the report: MaskTune helped. On 360 samples of the test split, its worst-group accuracy is "
-        in done.stdout
-    )
+    assert "the report: MaskTune helped. MaskTune is right on " in done.stdout
     assert re.search(
         r"certified on 186 calibration images: above a score of 0\.\d{3} at most 5%", done.stdout
     )

@@ -10,7 +10,7 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryItem
 from masktune.contract.report.text import answers, notes, verdict
-from masktune.contract.report.text.answers import EVIDENCE
+from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import (
     arm_after,
     in_order,
@@ -39,7 +39,13 @@ async def show(job_id: str) -> None:
     empty_masks = notes.many_empty_masks(report.masks)
     html("report_head", report=report, verdict=decision, arms=models, after=after, empty_masks=empty_masks)
     reliance = report.shortcut_reliance
-    html("report_answers", answers=answers(report), reliance=reliance, evidence=EVIDENCE)
+    html(
+        "report_answers",
+        answers=answers(report),
+        reliance=reliance,
+        evidence=EVIDENCE,
+        meaning=shortcut_meaning,
+    )
     for split in splits[:1]:
         _split(report, split)
     images = [_gallery_image(image, report) for image in report.gallery.items] if report.gallery else []

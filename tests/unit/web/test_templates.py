@@ -9,7 +9,7 @@ import pytest
 
 from masktune import Dataset, Drift, GroupTable, Job
 from masktune.contract.report.shortcut import ShortcutReliance
-from masktune.contract.report.text.answers import EVIDENCE
+from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.vocabulary import Arm
 from web.pages.dataset import figures
 from web.shell import render
@@ -157,12 +157,13 @@ def test_an_import_without_findings_is_shown_as_not_judged() -> None:
 def test_a_model_that_is_not_testable_is_shown_as_such() -> None:
     answers = [("Does the model rely on a shortcut?", "…")]
     why = "It is no better than a guess."
+    words: dict[str, Any] = {"evidence": EVIDENCE, "meaning": shortcut_meaning}
     unknown = ShortcutReliance(evidence="not_testable", reason=why, rule="…", signs=[])
-    page = drawn("report_answers", reliance=unknown, evidence=EVIDENCE, answers=answers)
-    assert '<div class="callout "> <strong>Not testable here</strong> <p>It is no' in page
+    page = drawn("report_answers", reliance=unknown, answers=answers, **words)
+    assert '<div class="callout "> <strong>Not testable here</strong><p>It is no' in page
     unseen = ShortcutReliance(evidence="none_seen", rule="…", signs=[])
-    assert '<div class="callout good"> <strong>No sign of a shortcut</strong> <ul' in drawn(
-        "report_answers", reliance=unseen, evidence=EVIDENCE, answers=answers
+    assert '<div class="callout good"> <strong>No sign of a shortcut</strong><p>' in drawn(
+        "report_answers", reliance=unseen, answers=answers, **words
     )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Certificates
 from masktune.contract.report.report import Report
-from masktune.contract.report.shortcut import Evidence, ShortcutReliance
+from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
 from masktune.contract.report.text.formats import percent, whole_percent
 from masktune.contract.report.text.names import (
     arm_after,
@@ -29,6 +29,15 @@ EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
     "not_testable": ("muted", "Not testable here"),
 }
 """Tone and title of each degree of evidence."""
+
+_SIGNS: dict[SignName, str] = {
+    "groups": "It is right much less often in one group than over all.",
+    "shift": "It is right much less often on the test images than on the validation images.",
+    "mask": "Hiding the small part of an image where it looks changes many of its answers.",
+    "property": "One simple property of the images gives their class away.",
+    "slices": "It is right much less often on images that it looks at in one way than on the others.",
+}
+"""What each sign means, without its figures."""
 
 _CONTROLS: dict[Arm, str] = {
     Arm.MASKTUNE_CONTROL: "the same training without masks",
@@ -70,19 +79,20 @@ def answers(report: Report) -> tuple[Answer, ...]:
 
 
 def shortcut_answer(reliance: ShortcutReliance | None) -> str:
-    """The evidence, with the first sign of each kind or the reason why it could not be tested."""
+    """The evidence and what it means."""
     if reliance is None:
         return "This report has not looked for one."
-    _, title = EVIDENCE[reliance.evidence]
+    return f"{EVIDENCE[reliance.evidence][1]}. {shortcut_meaning(reliance)}"
+
+
+def shortcut_meaning(reliance: ShortcutReliance) -> str:
+    """What each sign means, or the reason why it could not be tested."""
     if reliance.reason:
-        return f"{title}. {reliance.reason}"
-    kinds: dict[str, str] = {}
-    for sign in reliance.signs:
-        if sign.present:
-            kinds.setdefault(sign.kind, sign.sentence)
-    if not kinds:
-        return f"{title} in {len(reliance.signs)} checks. That is no proof of absence."
-    return f"{title}. " + " ".join(kinds.values())
+        return reliance.reason
+    present = dict.fromkeys(_SIGNS[sign.name] for sign in reliance.signs if sign.present)
+    if not present:
+        return f"None of {len(reliance.signs)} checks shows one. That is no proof of absence."
+    return " ".join(present)
 
 
 def worst_case(metrics: ArmMetrics) -> tuple[float, str]:
@@ -118,6 +128,5 @@ def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> 
                 "calibration split."
             )
     return (
-        f"{text}It can abstain where it is unsure, but this report has no certificate that may be picked "
-        "after looking."
+        f"{text}It can abstain where it is unsure, but this report cannot promise how often it is wrong then."
     )

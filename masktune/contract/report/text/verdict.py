@@ -124,13 +124,14 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     of_a, of_b = of_arm[decision.a], of_arm[decision.b]
     if difference.statistic == "worst_group_accuracy":
         shares = _hardest(of_a, difference.worst_a), _hardest(of_b, difference.worst_b)
-        where = "of its hardest group"
+        which = "of its hardest group"
     else:
-        shares, where = (of_a.balanced_accuracy, of_b.balanced_accuracy), "as a mean over the classes"
+        shares, which = (of_a.balanced_accuracy, of_b.balanced_accuracy), "of a class on average"
     (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
     text = (
-        f"On {of_a.n:,} {decision.split} images, {a} gets {part_a} in 100 right {where}; {b} {part_b}. "
-        f"Over all images, it is {all_a} against {all_b}. {_MEANINGS[decision.verdict]}"
+        f"{capitalised(a)} is right on {part_a} of 100 images {which}, {b} on {part_b}. Over all {of_a.n:,} "
+        f"{decision.split} images, it is right on {all_a} of 100, {b} on {all_b}. "
+        f"{_MEANINGS[decision.verdict]}"
     )
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."

@@ -14,7 +14,7 @@ from masktune.cli.report import render as render_terminal
 from masktune.cli.terminal import Terminal
 from masktune.contract.report import Report
 from masktune.contract.report.text import answers, verdict
-from masktune.contract.report.text.answers import EVIDENCE
+from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import arm_after
 from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import Arm
@@ -41,7 +41,11 @@ def dashboard(told: Report) -> str:
     )
     reliance = told.shortcut_reliance
     return head + render_dashboard(
-        "report_answers", answers=answers(told), reliance=reliance, evidence=EVIDENCE
+        "report_answers",
+        answers=answers(told),
+        reliance=reliance,
+        evidence=EVIDENCE,
+        meaning=shortcut_meaning,
     )
 
 
@@ -101,6 +105,7 @@ def test_the_evidence_of_a_shortcut_is_the_same_everywhere() -> None:
     assert told.shortcut_reliance is not None
     for shown in everywhere:
         assert question in shown
+        assert plain(shortcut_meaning(told.shortcut_reliance)) in shown
         assert EVIDENCE[told.shortcut_reliance.evidence][1] in shown
     for sign in told.shortcut_reliance.signs:
         assert plain(sign.sentence) in everywhere.dashboard

@@ -151,8 +151,9 @@ def test_a_verdict_is_told_in_counts_out_of_a_hundred() -> None:
         for group in of_arm["groups"]:
             group["accuracy"] = worst
     assert verdict(typed(value)).sentence == (
-        "On 400 test images, MaskTune gets 90 in 100 right of its hardest group; the control 74. "
-        "Over all images, it is 96 against 97. A difference this large is unlikely to be chance."
+        "MaskTune is right on 90 of 100 images of its hardest group, the control on 74. Over all 400 test "
+        "images, it is right on 96 of 100, the control on 97. A difference this large is unlikely to be "
+        "chance."
     )
 
 
@@ -171,7 +172,7 @@ def test_without_groups_a_small_difference_is_not_testable(name: str) -> None:
     value = report(groups=False)
     value["verdict"] |= {"verdict": name, "reason": "no_groups" if name == "not_testable" else None}
     text = verdict(typed(value))
-    assert "right as a mean over the classes" in text.sentence
+    assert "of 100 images of a class on average, the control on" in text.sentence
     assert "balanced accuracy" in text.figures
     untestable = (text.tone, text.title, text.next) == ("muted", "Not testable here", NEEDED_FOR_A_TEST)
     assert untestable == ("a larger one may be hidden" in text.sentence) == (name == "not_testable")
@@ -285,15 +286,17 @@ def _reliance(evidence_name: str, **more: Any) -> ShortcutReliance:
     )
 
 
-def test_a_shortcut_answer_has_the_first_sign_of_each_kind() -> None:
+def test_a_shortcut_answer_says_what_each_sign_means_without_figures() -> None:
     assert shortcut_answer(_reliance("strong")) == (
-        "It relies on a shortcut. It fails on the test split. Its own mask is small."
+        "It relies on a shortcut. It is right much less often on the test images than on the validation "
+        "images. Hiding the small part of an image where it looks changes many of its answers. One simple "
+        "property of the images gives their class away."
     )
 
 
 def test_no_sign_of_a_shortcut_is_no_proof_of_absence() -> None:
     assert shortcut_answer(_reliance("none_seen", count=1)) == (
-        "No sign of a shortcut in 1 checks. That is no proof of absence."
+        "No sign of a shortcut. None of 1 checks shows one. That is no proof of absence."
     )
     why = "It is no better than a guess."
     assert shortcut_answer(_reliance("not_testable", count=1, reason=why)) == f"Not testable here. {why}"
@@ -318,7 +321,7 @@ def test_the_named_certificate_holds_jointly() -> None:
     assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in text
     assert "99\u00a0% confidence for all 3 risks of this report at once" in text
     without = _trust((0.01, *alone), (0.02, *alone))
-    assert "no certificate that may be picked after looking" in without
+    assert "cannot promise how often it is wrong then" in without
     assert "at most" not in without
 
 
