@@ -1,12 +1,12 @@
 """Methods around MaskTune beside the product's own: the same features, budget and seeds, no group labels.
 
-    python -m benchmarks.rivals --data FOLDER [--sets background camera coin digits] [--methods …]
+    python -m benchmarks.rivals [--data FOLDER] [--sets background camera coin …] [--methods …]
         [--seeds 0 1 2] [--quick] [--cache FOLDER]
 
 The features are those of a frozen EfficientNet-Lite0 with ImageNet weights, the plants at 128 px and the
 digits at 64 px, computed once and kept in the cache folder. `--data` has mnist/, stampplants.zip,
 stampplants-site.zip and stampplants-tag.zip (Waterbirds layout; the shortcut is the background, the camera,
-a coin in a corner).
+a coin in a corner); without it there is only builtin:digits-on-photos, which ships.
 The plants come as they are (95 %, one run a seed), as cuts of 98, 90, 80 and 50 % that drop training
 images, and with class and place exchanged; the digits on ten colours, 99, 95 and 10 % on their class's.
 The given validation split is balanced over the groups and not read. Prints a table per set, average / worst
@@ -30,7 +30,7 @@ from benchmarks._common import finish, make_run, table, work_folder
 from benchmarks.rivals.features import lite0
 from benchmarks.rivals.methods import CEILING, CEILING_PUBLISHED, DEFAULT, RIVALS
 from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain
-from benchmarks.rivals.sets import NO_SHORTCUT, RANDOM_COLOURS, SETS, Case, read_cases
+from benchmarks.rivals.sets import BUILTIN, NO_SHORTCUT, RANDOM_COLOURS, SETS, Case, read_cases
 from benchmarks.rivals.targets import Row, aims, gate_aim, mean
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import label_groups
@@ -163,8 +163,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rivals", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--data", type=Path, required=True, help="the folder with the plants and mnist/")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--data", type=Path, help="the folder with the plants and mnist/")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=[])
     parser.add_argument("--methods", nargs="+", choices=RIVALS, default=list(RIVALS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
@@ -172,7 +172,11 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--cache", type=Path, help="a folder for features (default: a temporary one)")
     parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.sets = arguments.sets or (SETS if arguments.data else [BUILTIN])
+    if arguments.data is None and arguments.sets != [BUILTIN]:
+        parser.error(f"only {BUILTIN} needs no --data")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageColor
 
 from benchmarks.rivals.features import Images, Photographs, load_photographs
+from models.data.builtin import make_builtin
 from models.types import Labels
 
 PLANTS = {
@@ -23,8 +24,8 @@ PLANTS = {
     "camera": "stampplants-site.zip",
     "coin": "stampplants-tag.zip",
 }
-DIGITS = "digits"
-SETS = (*PLANTS, DIGITS)
+COLOURED_DIGITS, BUILTIN = "digits-on-colours", "digits-on-photos"
+SETS = (*PLANTS, COLOURED_DIGITS, BUILTIN)
 OWN_SHARE, NO_SHORTCUT, RANDOM_COLOURS = 0.95, 0.5, 0.1
 _CUTS = {0.98: (0, 1), 0.9: (0, 1), 0.8: (0, 1), NO_SHORTCUT: (0, 1, 2)}
 _GATE_CUTS = range(3, 7)  # beside the three above: 21 over the three kinds of shortcut
@@ -49,9 +50,17 @@ class Case(NamedTuple):
     gate_only: bool = False
 
 
-def read_cases(kind: str, data: Path, cache: Path, *, seeds: Sequence[int], quick: bool) -> Iterator[Case]:
+def read_cases(
+    kind: str, data: Path | None, cache: Path, *, seeds: Sequence[int], quick: bool
+) -> Iterator[Case]:
     """All cases of one of `SETS`; if `quick`, the set as it is and one cut without a shortcut."""
-    if kind == DIGITS:
+    if kind == BUILTIN:
+        train, test = _builtin(cache)
+        for seed in seeds:
+            yield Case(kind, OWN_SHARE, seed, seed, train, test)
+        return
+    assert data is not None
+    if kind == COLOURED_DIGITS:
         yield from _digits(data / "mnist", cache, seed=seeds[0], quick=quick)
         return
     train, test = _plants(data / PLANTS[kind], cache)
@@ -82,6 +91,17 @@ def _cut(photographs: Photographs, share: float, cut: int) -> Labels:
     return np.sort(np.concatenate(rows))
 
 
+def _builtin(cache: Path) -> tuple[Photographs, Photographs]:
+    """The set that ships: a photograph behind the digit is the shortcut."""
+    made = make_builtin(BUILTIN)
+    assert made.splits is not None
+    assert made.groups is not None
+    path = cache / f"{BUILTIN}.npz"
+    whole = load_photographs(path, lambda: made.images, made.labels, made.groups % 2)
+    split = np.array(made.splits)
+    return whole.take(np.flatnonzero(split == "train")), whole.take(np.flatnonzero(split == "test"))
+
+
 def _plants(archive: Path, cache: Path) -> tuple[Photographs, Photographs]:
     """The given training and test splits. The validation split is balanced, so it is left out."""
     with zipfile.ZipFile(archive) as pack:
@@ -103,7 +123,7 @@ def _digits(mnist: Path, cache: Path, *, seed: int, quick: bool) -> Iterator[Cas
     """4,000 digits on ten colours; the test half has 4,000 others on random ones."""
     test = _coloured(mnist, "t10k", RANDOM_COLOURS, cache)
     for share in (0.99,) if quick else (0.99, OWN_SHARE, RANDOM_COLOURS):
-        yield Case(DIGITS, share, 0, seed, _coloured(mnist, "train", share, cache), test)
+        yield Case(COLOURED_DIGITS, share, 0, seed, _coloured(mnist, "train", share, cache), test)
 
 
 def _coloured(mnist: Path, part: str, share: float, cache: Path) -> Photographs:
