@@ -14,7 +14,7 @@ from core.artifacts import Artifacts
 from core.errors import NotReported
 from core.tables import JobRow
 from masktune.contract.report import Report, read_report
-from masktune.contract.report.text import answers, formats, groups, names, notes, verdict
+from masktune.contract.report.text import answers, formats, groups, names, next_steps, notes, verdict
 from masktune.contract.report.text.answers import (
     EVIDENCE,
     SHORTCUT_QUESTION,
@@ -83,6 +83,7 @@ def _template() -> Template:
         "groups": groups,
         "help_question": help_question,
         "names": names,
+        "next_steps": next_steps,
         "notes": notes,
         "plots": plots,
         "shortcut_meaning": shortcut_meaning,

@@ -11,7 +11,7 @@ from masktune.cli.output import figure
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.base import StatisticName
-from masktune.contract.report.text import answers, verdict
+from masktune.contract.report.text import Step, answers, next_steps, verdict
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
@@ -45,18 +45,23 @@ def legend(report: Report) -> str:
 
 
 def conclusions(report: Report) -> list[str]:
-    """Whether the model before relies on a shortcut, the verdict, and what to do next."""
-    decision = verdict(report)
+    """What to do next, whether the model before relies on a shortcut, and the verdict."""
+    decision, steps = verdict(report), next_steps(report)
     signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
     return [
+        *(f"{number}. {_step(step)}" for number, step in enumerate(steps, 1)),
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
         *(sign.sentence for sign in signs if sign.present),
         *([many] if (many := many_empty_masks(report.masks)) else []),
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),
-        decision.next,
+        *([] if steps else [decision.next]),
         *([report.training_note] if report.training_note else []),
     ]
+
+
+def _step(step: Step) -> str:
+    return f"{step.title}. {step.sentence}" + (f" Command: {step.command}" if step.command else "")
 
 
 def render(report: Report) -> Group:

@@ -18,6 +18,7 @@ Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]
 MitigationGroups = Literal["labels", "early_stages", "cross_mistakes"]
+Gate = Literal["auto", "open", "closed"]
 GroupSource = Literal["labels", "early_stages", "cross_mistakes", "disagreement", "saliency_clusters"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -225,6 +226,13 @@ class HeadConfig(Parameters):
         Bounds(gt=0, lt=1e9, min_length=1, max_length=20),
         Doc("Penalties of the final head."),
     ] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+    gate: Annotated[
+        Gate,
+        Doc(
+            "Whether early stages may divide the classes. auto: if two stages agree. open or closed: what a "
+            "person said of the images that a report listed."
+        ),
+    ] = "auto"
     folds: Annotated[int, Bounds(ge=2, le=20)] = 5
     repeats: Annotated[int, Bounds(ge=1, le=20)] = 2
 

@@ -39,6 +39,7 @@ mistakes opened the gate, which cost .03 of the average; with 400 images a class
 _UNSURE_SHARE = 0.65
 """Of the last features' mistakes: so many more may be in doubt. .34 to .63 with a shortcut on 95 % that early
 stages do not see, .75 to 1.06 without one: the weakest of the gates."""
+_CANDIDATES = 50  # images: what a person looks through
 _SPLITS = 10  # random halves; fewer for more than ten classes, whose heads take longer, but three at least
 
 Reason = Literal[
@@ -49,6 +50,8 @@ Reason = Literal[
     "too_many_mistakes",
     "too_few_stages",
     "too_many_classes",
+    "opened",
+    "closed",
 ]
 
 
@@ -77,6 +80,9 @@ class Minority:
     reason: Reason
     stage: str | None = None
     agreements: tuple[Agreement, ...] = ()
+    candidates: tuple[int, ...] = ()
+    """Rows of the images that most likely lack the pattern of their class, surest first, for a person to look
+    at: those of `stage`, or of the judges that came nearest to opening the gate."""
 
     @property
     def is_open(self) -> bool:
@@ -88,6 +94,7 @@ class Minority:
             "reason": self.reason,
             "stage": self.stage,
             "agreements": [agreement._asdict() for agreement in self.agreements],
+            "candidates": list(self.candidates),
             **self.groups.details,
         }
         return replace(self.groups, source="early_stages", details=details)
@@ -103,7 +110,7 @@ def infer_minority(
     device: torch.device | None = None,
     check: Check = never,
 ) -> Minority:
-    """Ask the early stages from deep to shallow, then the last features.
+    """Ask the early stages from deep to shallow, then the last features; `config.gate` may decide instead.
 
     1. The judges of the deepest early stage and of the one before it agree: the minority is what the deepest
        gets wrong. Failing that, the same for the next pair.
@@ -118,6 +125,8 @@ def infer_minority(
         return Minority(undivided, "too_many_classes")
     if len(features.stages) < 2:
         return Minority(undivided, "too_few_stages")
+    if config.gate == "closed":
+        return Minority(undivided, "closed")
     copies = first_samples(pictures, len(features.last.labels))
     judges = _Judges(features, config, classes, seed, copies, device, check)
     agreements: list[Agreement] = []
@@ -127,13 +136,15 @@ def infer_minority(
         agreements.append(agreement)
         faults = judges.size_fault(judges.early(deep - 1)), judges.size_fault(judges.early(deep))
         if faults == (None, None) and agreement.jaccard >= required:
-            groups = judges.divide(judges.early(deep), by_doubt=False)
-            return Minority(groups, "stages_agree", agreement.deep, tuple(agreements))
+            return judges.minority("stages_agree", deep, agreements)
     early, last = judges.early(deepest), judges.last()
     if judges.size_fault(last) is None and _class_is_low_level(early, last):
-        groups = judges.divide(last, by_doubt=True)
-        return Minority(groups, "class_is_low_level", None, tuple(agreements))
-    return Minority(undivided, judges.size_fault(early) or "stages_disagree", None, tuple(agreements))
+        return judges.minority("class_is_low_level", None, agreements)
+    nearest = None if judges.size_fault(early) == "too_few_mistakes" else deepest
+    if config.gate == "open":
+        return judges.minority("opened", nearest, agreements)
+    closed = judges.minority(judges.size_fault(early) or "stages_disagree", nearest, agreements)
+    return replace(closed, groups=undivided, stage=None)
 
 
 def jaccard(first: Bools, second: Bools) -> float:
@@ -199,14 +210,31 @@ class _Judges:
     def _images(self, flags: Bools) -> int:
         return len(np.unique(self.copies[flags]))
 
-    def divide(self, mistakes: Mistakes, *, by_doubt: bool) -> Groups:
-        return divided_by(
+    def minority(self, reason: Reason, stage: int | None, agreements: Sequence[Agreement]) -> Minority:
+        """What the judges of an early stage get wrong, or those of the last features (None): these are less
+        exact, so that a sample is weighted by its doubt."""
+        mistakes = self.last() if stage is None else self.early(stage)
+        groups = divided_by(
             "early_stages",
             self.features.last.labels,
             mistakes.flags,
             self.classes,
             called=("judged right", "judged wrong"),
             copies=self.copies,
-            doubt=mistakes.doubt if by_doubt else None,
+            doubt=mistakes.doubt if stage is None else None,
             details={"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty},
         )
+        return Minority(
+            groups,
+            reason,
+            None if stage is None else self.features.stages[stage].name,
+            tuple(agreements),
+            self._candidates(mistakes),
+        )
+
+    def _candidates(self, mistakes: Mistakes) -> tuple[int, ...]:
+        """Rows of the flagged images, each once, the most doubtful first."""
+        order = np.argsort(-mistakes.doubt, kind="stable")
+        firsts = order[np.sort(np.unique(self.copies[order], return_index=True)[1])]
+        flagged = firsts[mistakes.flags[firsts]][:_CANDIDATES]
+        return tuple(self.features.last.rows[flagged].tolist())

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryItem
-from masktune.contract.report.text import answers, notes, verdict
+from masktune.contract.report.text import answers, next_steps, notes, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import (
     arm_after,
@@ -36,8 +36,15 @@ async def show(job_id: str) -> None:
     set_title(f"{decision.title} · {labels.shorten(report.dataset.name)} · Report")
     models = [(arm, report.models[arm]) for arm in in_order(report.models)]
     after = report.models.get(arm_after(report))
-    empty_masks = notes.many_empty_masks(report.masks)
-    html("report_head", report=report, verdict=decision, arms=models, after=after, empty_masks=empty_masks)
+    html(
+        "report_head",
+        report=report,
+        verdict=decision,
+        steps=next_steps(report),
+        arms=models,
+        after=after,
+        empty_masks=notes.many_empty_masks(report.masks),
+    )
     reliance = report.shortcut_reliance
     html(
         "report_answers",

@@ -73,9 +73,8 @@ def arm_before(model: ModelSpec) -> Arm:
     return Arm.BASELINE if model.arm in (*CONTROLS, Arm.RETRAINED) else model.arm
 
 
-def treatments(arms: Collection[Arm]) -> list[Arm]:
-    """Those of the arms that are judged, the retrained head first."""
-    return [arm for arm in (Arm.RETRAINED, Arm.MASKTUNE) if arm in arms]
+TREATMENTS = (Arm.RETRAINED, Arm.MASKTUNE)
+"""What is judged: the models that are made against a shortcut."""
 
 
 def rival_of(treatment: Arm, arms: Collection[Arm], before: Arm | None) -> Arm | None:

@@ -26,7 +26,7 @@ from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
-from worker.report.arms import BEFORE, arm_before, rival_of, seeded, treatments, without_copies
+from worker.report.arms import BEFORE, TREATMENTS, arm_before, rival_of, seeded, without_copies
 from worker.stages.context import StageContext
 
 VERDICT_SPLIT = "test"
@@ -43,7 +43,12 @@ class Figures:
         arms = {arm for by_arm in logits.values() for arm in by_arm}
         self.before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
         """The model that the treatment arms were made from."""
-        self.treatments = treatments(arms - {self.before})
+        self.rivals = {
+            arm: rival
+            for arm in TREATMENTS
+            if arm in arms - {self.before} and (rival := rival_of(arm, arms, self.before)) is not None
+        }
+        """What each treatment is judged against: its control, else the model before."""
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
 
@@ -71,6 +76,11 @@ class Figures:
                 for split, by_arm in self._logits.items()
             },
         }
+
+    def learned(self, arm: Arm) -> bool:
+        """Whether the arm is above chance on the validation split; true if that was not evaluated."""
+        by_arm = self.metrics_without_copies(("val",)).get("val", {})
+        return arm not in by_arm or by_arm[arm].above_chance
 
     def plain(self, arm: Arm) -> dict[str, Any]:
         """The arm's plain numbers by split, for the rows of the job and the model."""
@@ -119,7 +129,7 @@ class Figures:
         return {
             split: {
                 (treatment, rival): self._compare(split, treatment, rival)
-                for treatment in self.treatments
+                for treatment in self.rivals
                 for rival in by_arm
                 if rival is not treatment
             }
@@ -130,7 +140,7 @@ class Figures:
         """Compare with identical images counted once: a copy errs with its first and adds no evidence."""
         self._run.check()
         # The first treatment has the intervals that it has in a job without a second one.
-        others = () if treatment is self.treatments[0] else (treatment,)
+        others = () if treatment is next(iter(self.rivals)) else (treatment,)
         treatment_logits, rival_logits = (
             without_copies(self._store, self._logits[split][arm]) for arm in (treatment, rival)
         )
@@ -152,23 +162,33 @@ class Figures:
 
     @cached_property
     def verdicts(self) -> dict[Arm, section.Verdict]:
-        """By treatment, those that the test split allows."""
-        arms = self._logits.get(VERDICT_SPLIT, {})
-        rivals = {arm: rival_of(arm, arms, self.before) for arm in self.treatments}
-        return {arm: self._verdict(arm, rival) for arm, rival in rivals.items() if rival is not None}
+        """By treatment, on the test split."""
+        return self._verdicts(VERDICT_SPLIT)
 
-    def _verdict(self, treatment: Arm, rival: Arm) -> section.Verdict:
-        """The verdict, from two of the listed differences: against the control, else the model before."""
+    @cached_property
+    def val_verdicts(self) -> dict[Arm, section.Verdict]:
+        """By treatment, on the validation split, where its groups decide."""
+        return {
+            arm: decided
+            for arm, decided in self._verdicts("val").items()
+            if decided.deciding_difference.statistic == "worst_group_accuracy"
+        }
+
+    def _verdicts(self, split: str) -> dict[Arm, section.Verdict]:
+        if split not in self._logits:
+            return {}
+        return {arm: self._verdict(split, arm, rival) for arm, rival in self.rivals.items()}
+
+    def _verdict(self, split: str, treatment: Arm, rival: Arm) -> section.Verdict:
+        """The verdict, from two of the listed differences."""
         by_arm = self.metrics_without_copies(("val",)).get("val", {})
         validation = {arm: by_arm[arm] for arm in (treatment, rival) if arm in by_arm}
-        decision = verdict(
-            self._compared[VERDICT_SPLIT][treatment, rival], validation=list(validation.values())
-        )
+        decision = verdict(self._compared[split][treatment, rival], validation=list(validation.values()))
         return section.Verdict(
             verdict=decision.verdict,
             reason=decision.reason,
             at_chance=[_at_chance(arm, m) for arm, m in validation.items() if not m.above_chance],
-            split=VERDICT_SPLIT,
+            split=split,
             a=treatment,
             b=rival,
             deciding_difference=section.Difference(**self._named(decision.deciding)),

@@ -23,6 +23,7 @@ from worker.report.arms import LogitsCache, compared_models
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
 from worker.report.metrics import Figures
+from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import costs_of_masks, explain_pool, make_saliency
 from worker.report.slices import make_slices
@@ -40,9 +41,11 @@ def evaluate(context: StageContext) -> Result:
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     figures, dataset = Figures(context, logits), context.spec.dataset
     assert dataset is not None
-    after = next(iter(figures.treatments), None)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
+        groups = make_groups(context, models, cache, folder=folder)
+        choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
+        after = choice and choice.subject
         pool_split = next((split for split in (GALLERY_SPLIT, *splits) if split in splits), None)
         pool = explain_pool(context, explained, cache, split=pool_split, after=after) if pool_split else None
         costs = costs_of_masks(context, explained, cache, splits=splits)
@@ -76,7 +79,9 @@ def evaluate(context: StageContext) -> Result:
                 for split, by_arm in costs.items()
             },
             shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs) if pool else None,
-            groups=make_groups(context, models, cache, folder=folder),
+            groups=groups,
+            recommendation=choice
+            and make_recommendation(choice, figures, groups, store=context.store, models=models),
             cost=[
                 *_earlier_costs(context),
                 StageCost(

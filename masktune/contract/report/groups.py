@@ -17,8 +17,11 @@ GroupReason = Literal[
     "too_many_mistakes",
     "too_few_stages",
     "too_many_classes",
+    "opened",
+    "closed",
 ]
-"""Why early stages named a minority (the first two), or did not."""
+"""Why early stages named a minority (the first two, and `opened`), or did not; `opened` and `closed` by a
+person who looked at the images."""
 
 
 class GroupExample(Section):
@@ -91,6 +94,9 @@ class EarlyStageDetails(Section):
     agreements: list[StageAgreement]
     judge_penalty: float | None = None
     flagged: list[int] = Field(default=[], description="Mistakes before and after each round.")
+    candidates: list[int] = Field(
+        default=[], description="Samples that most likely lack the pattern of their class, surest first."
+    )
 
 
 class ClusterDetails(Section):

@@ -10,6 +10,7 @@ from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, Backgro
 from masktune.contract.report.base import Section
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
+from masktune.contract.report.recommendation import Recommendation
 from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.vocabulary import Arm, JobKind, Stage
@@ -72,6 +73,9 @@ class Report(Section):
     before: Arm | None = Field(None, description="The model that the one after was made from.")
     after: Arm | None = Field(None, description="The model that the report is about.")
     verdict: Verdict | None = Field(description="On the model after.")
+    recommendation: Recommendation | None = Field(
+        None, description="Which model to use, and what to do next; null if none was made against a shortcut."
+    )
     verdicts: dict[Arm, Verdict] = Field({}, description="On each model that was made against a shortcut.")
     metrics: dict[str, dict[Arm, ArmMetrics]] = Field(description="By split and arm.")
     differences: dict[str, list[ArmDifference]] = Field(

@@ -10,8 +10,11 @@ import pytest
 from core.tables import JobRow
 from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.report import Report
+from masktune.contract.report.groups import EarlyStageGroups
+from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.vocabulary import STAGES, Arm, JobKind
 from models.data.importing import import_dataset
+from models.data.store import Store
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.test_early_stages import PARAMS, QUICK, make_digits
@@ -65,6 +68,32 @@ def test_every_arm_is_trained_calibrated_and_compared(bench: Bench, whole: JobRo
     assert report.groups is not None
     assert report.groups.held_out.keys() == {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL}
     assert [cost.stage for cost in report.cost] == list(STAGES[JobKind.MITIGATE])
+
+
+def test_the_report_recommends_one_model_and_lists_the_images_behind_it(bench: Bench, whole: JobRow) -> None:
+    report = report_of(bench, whole)
+    assert report.groups is not None
+    recommendation = report.recommendation
+    assert recommendation is not None
+    assert recommendation.arm is not None
+    assert (recommendation.arm, recommendation.model) == (report.after, whole.models[recommendation.arm])
+    assert [step.step for step in recommendation.next] == ["use_model", "review_images", "add_test_images"]
+    review = next(step for step in recommendation.next if isinstance(step, ReviewImages))
+    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    lack = ["lacks" in store.sample(row).path for row in review.samples]
+    assert len(lack) == len(set(review.samples)) > 10
+    assert sum(lack) / len(lack) > 0.8
+
+
+def test_a_person_may_close_the_gate(bench: Bench) -> None:
+    params = config(masktune=False, head=QUICK | {"gate": "closed"})
+    job = bench.succeed(bench.run(JobKind.MITIGATE, params=params))[0]
+    report = report_of(bench, job)
+    assert isinstance(report.groups, EarlyStageGroups)
+    assert (report.groups.divided, report.groups.details.reason) == (False, "closed")
+    assert report.recommendation is not None
+    assert (report.recommendation.arm, report.recommendation.reason) == (Arm.RETRAINED_CONTROL, "no_minority")
+    assert weights(job)[Arm.RETRAINED] == weights(job)[Arm.RETRAINED_CONTROL]
 
 
 def test_its_models_are_those_of_the_single_jobs(bench: Bench, whole: JobRow) -> None:

@@ -8,6 +8,18 @@ from __future__ import annotations
 
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.formats import percent, points, whole_percent
+from masktune.contract.report.text.next_steps import Step, next_steps
 from masktune.contract.report.text.verdict import Verdict, verdict, verdict_title
 
-__all__ = ["Answer", "Verdict", "answers", "percent", "points", "verdict", "verdict_title", "whole_percent"]
+__all__ = [
+    "Answer",
+    "Step",
+    "Verdict",
+    "answers",
+    "next_steps",
+    "percent",
+    "points",
+    "verdict",
+    "verdict_title",
+    "whole_percent",
+]

@@ -39,6 +39,7 @@ UNDIVIDED_REASONS: Mapping[str | None, str] = {
         "too_many_mistakes": "Seen at its early stages alone, the network gets more than a quarter of the "
         "images wrong, too many to call them the ones that lack the pattern of their class",
         "too_few_stages": "The network has no two early stages that could be compared",
+        "closed": "A person looked at the images that early stages named and found no pattern that they lack",
         "too_many_classes": "Early stages name the images that lack a pattern for up to 100 classes only",
     }.items()
 }
@@ -62,6 +63,8 @@ def groups_lead(groups: BalancedGroups) -> str:
             source = _CLASSES_ALONE
         elif groups.details.reason == "class_is_low_level":
             source = _LAST_FEATURES
+        elif groups.details.reason == "opened":
+            source = f"{source} Two stages did not agree on them, but a person who looked at them did."
     return f"{source} The last layer was balanced over them; the backbone was kept."
 
 

@@ -13,7 +13,7 @@ from app.reports.service import render
 from masktune.cli.report import render as render_terminal
 from masktune.cli.terminal import Terminal
 from masktune.contract.report import Report
-from masktune.contract.report.text import answers, verdict
+from masktune.contract.report.text import answers, next_steps, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import arm_after
 from masktune.contract.report.text.notes import many_empty_masks
@@ -37,7 +37,14 @@ def dashboard(told: Report) -> str:
     arms = list(told.models.items())
     empty = many_empty_masks(told.masks)
     head = render_dashboard(
-        "report_head", report=told, verdict=verdict(told), arms=arms, after=after, empty_masks=empty, link=str
+        "report_head",
+        report=told,
+        verdict=verdict(told),
+        steps=next_steps(told),
+        arms=arms,
+        after=after,
+        empty_masks=empty,
+        link=str,
     )
     reliance = told.shortcut_reliance
     return head + render_dashboard(

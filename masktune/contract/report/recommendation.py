@@ -1,0 +1,77 @@
+"""Which of a job's models to use, why, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from masktune.contract.report.base import Section
+from masktune.contract.vocabulary import Arm
+
+RecommendationReason = Literal[
+    "val_groups",
+    "groups_labelled",
+    "groups_inferred",
+    "masktune_helped",
+    "no_minority",
+    "no_gain",
+    "hurt",
+    "not_above_chance",
+]
+"""Why this model: the true groups of the validation split decided (`val_groups`); a last layer was balanced
+over groups; MaskTune helped on the test split. Or why the control: no images were found that lack a pattern,
+nothing helped, or it hurt. Or why none: the models have learned nothing."""
+
+
+class UseModel(Section):
+    """Point the alias that programs use at this model."""
+
+    step: Literal["use_model"]
+    arm: Arm
+    model: str
+
+
+class UseControl(Section):
+    """Nothing that was tried is better than this model, which had the same budget without it."""
+
+    step: Literal["use_control"]
+    arm: Arm
+    model: str
+
+
+class AddTestImages(Section):
+    """Bring test images in which the pattern is broken, `per_class` of each class, and label their groups."""
+
+    step: Literal["add_test_images"]
+    per_class: int
+
+
+class LabelMore(Section):
+    """Bring more training images, until each class has `per_class`."""
+
+    step: Literal["label_more"]
+    per_class: int
+
+
+class ReviewImages(Section):
+    """Look at these training `samples`, those that most likely lack the pattern of their class, surest first.
+    Whether they do is `head.gate` of another job: open or closed."""
+
+    step: Literal["review_images"]
+    samples: list[int]
+
+
+NextStep = Annotated[
+    UseModel | UseControl | AddTestImages | LabelMore | ReviewImages, Field(discriminator="step")
+]
+
+
+class Recommendation(Section):
+    """The model to use, by a fixed rule; null if none has learned anything. `next` is what to do, the most
+    important first."""
+
+    arm: Arm | None
+    model: str | None
+    reason: RecommendationReason
+    next: list[NextStep]

@@ -1,0 +1,122 @@
+"""What to do next, in words, and the command that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from masktune.contract.report.recommendation import (
+    AddTestImages,
+    LabelMore,
+    RecommendationReason,
+    ReviewImages,
+    UseControl,
+    UseModel,
+)
+from masktune.contract.report.report import Report
+from masktune.contract.report.text.names import arm_after, arm_before, capitalised, within_sentence
+from masktune.contract.vocabulary import Arm, JobKind
+
+
+class Step(NamedTuple):
+    """One step; `command` is empty where a person must do it. `name` is that of the report's step."""
+
+    name: str
+    title: str
+    sentence: str
+    command: str = ""
+
+
+_REASONS: Mapping[RecommendationReason, str] = {
+    "val_groups": "The labelled groups of the validation split show that it is better than its control where "
+    "that is worst.",
+    "groups_labelled": "Its last layer was balanced over the labelled groups.",
+    "groups_inferred": "Its last layer gives more weight to images that seem to lack a pattern which the "
+    "other images of their class share.",
+    "masktune_helped": "It is better than its control on the test split.",
+    "no_minority": "No images were found that lack a pattern which the others of their class share, so there "
+    "was nothing to mend.",
+    "no_gain": "{} is not better than it.",
+    "hurt": "{} is worse than it.",
+    "not_above_chance": "The models do no better than guessing on the validation images, so none of them "
+    "should be used.",
+}
+
+
+def recommendation_reason(report: Report) -> str:
+    """Why this model is recommended, or none; "" for a report without a recommendation."""
+    if report.recommendation is None:
+        return ""
+    return _REASONS[report.recommendation.reason].format(capitalised(within_sentence(arm_after(report))))
+
+
+def next_steps(report: Report) -> tuple[Step, ...]:
+    """What to do, the most important first; empty for a report without a recommendation."""
+    if report.recommendation is None:
+        return ()
+    return tuple(_STEPS[type(step)](step, report) for step in report.recommendation.next)
+
+
+def _use_model(step: UseModel, report: Report) -> Step:
+    return Step(
+        step.step, f"Use {_called(step.arm)}", recommendation_reason(report), _alias_command(step.model)
+    )
+
+
+def _use_control(step: UseControl, report: Report) -> Step:
+    return Step(
+        step.step,
+        f"Use {_called(step.arm)}",
+        recommendation_reason(report),
+        _alias_command(step.model),
+    )
+
+
+def _add_test_images(step: AddTestImages, report: Report) -> Step:
+    return Step(
+        step.step,
+        "Bring test images that break the pattern",
+        "The test images cannot show whether a model relies on a pattern, for they may have it too. Bring "
+        f"about {step.per_class} images of each class without what usually goes with it, such as water birds "
+        "on land, and label their groups.",
+    )
+
+
+def _label_more(step: LabelMore, report: Report) -> Step:
+    return Step(
+        step.step,
+        "Label more images",
+        f"Bring training images until each class has {step.per_class:,}. With fewer, images that lack a "
+        "pattern are too rare to be found.",
+    )
+
+
+def _review_images(step: ReviewImages, report: Report) -> Step:
+    of = f"--dataset {report.dataset.id}"
+    if report.kind is JobKind.RETRAIN_HEAD:
+        of = f"--model {report.models[arm_before(report)].id}"
+    return Step(
+        step.step,
+        f"Look at {len(step.samples)} images",
+        "They are a guess: training images that most likely lack a pattern which the other images of their "
+        "class share, such as a background. Say whether they do: if so, open the gate, else close it.",
+        f"masktune jobs start {report.kind.value} {of} --set head.gate=open",
+    )
+
+
+def _called(arm: Arm) -> str:
+    name = within_sentence(arm)
+    return f"the {name} model" if arm in (Arm.ERM, Arm.MASKTUNE) else name
+
+
+def _alias_command(model: str) -> str:
+    return f"masktune models alias production {model}"
+
+
+_STEPS: Mapping[type, Callable[[Any, Report], Step]] = {
+    UseModel: _use_model,
+    UseControl: _use_control,
+    AddTestImages: _add_test_images,
+    LabelMore: _label_more,
+    ReviewImages: _review_images,
+}

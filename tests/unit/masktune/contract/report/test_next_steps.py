@@ -1,0 +1,63 @@
+"""What to do next: a title, why, and the command that does it."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from masktune.contract.report import Report
+from masktune.contract.report.recommendation import RecommendationReason
+from masktune.contract.report.text import next_steps
+from masktune.contract.report.text.next_steps import recommendation_reason
+from tests.support.reports import report
+
+STEPS: list[dict[str, Any]] = [
+    {"step": "use_model", "arm": "masktune", "model": "mdl_2"},
+    {"step": "use_control", "arm": "masktune_control", "model": "mdl_3"},
+    {"step": "add_test_images", "per_class": 100},
+    {"step": "label_more", "per_class": 60},
+    {"step": "review_images", "samples": [4, 2]},
+]
+
+
+def recommending(reason: str = "masktune_helped", **changes: Any) -> Report:
+    section = {"arm": "masktune", "model": "mdl_2", "reason": reason, "next": STEPS}
+    return Report.model_validate(report() | {"recommendation": section} | changes)
+
+
+def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command() -> None:
+    steps = next_steps(recommending())
+    assert [step.name for step in steps] == [step["step"] for step in STEPS]
+    assert all(step.title and step.sentence.endswith(".") for step in steps)
+    commands = {step.name: step.command for step in steps if step.command}
+    assert commands.keys() == {"use_model", "use_control", "review_images"}
+    assert commands["use_model"] == "masktune models alias production mdl_2"
+    assert "100 images of each class" in steps[2].sentence
+    assert "each class has 60" in steps[3].sentence
+    assert steps[4].title == "Look at 2 images"
+
+
+def test_a_review_starts_the_same_kind_of_job_again() -> None:
+    told = recommending(kind="mitigate")
+    command = f"masktune jobs start mitigate --dataset {told.dataset.id} --set head.gate=open"
+    assert next_steps(told)[4].command == command
+    head = recommending(kind="retrain_head")
+    model = head.models[head.before or next(iter(head.models))].id
+    assert (
+        next_steps(head)[4].command
+        == f"masktune jobs start retrain_head --model {model} --set head.gate=open"
+    )
+
+
+@pytest.mark.parametrize("reason", get_args(RecommendationReason))
+def test_every_reason_is_a_sentence(reason: str) -> None:
+    sentence = recommendation_reason(recommending(reason))
+    assert sentence.endswith(".")
+    assert "{" not in sentence
+
+
+def test_a_report_without_a_recommendation_has_no_steps() -> None:
+    told = recommending(recommendation=None)
+    assert next_steps(told) == ()
+    assert recommendation_reason(told) == ""

@@ -1,0 +1,53 @@
+"""Which model is recommended: by the gate and by groups that are known, never by scores that know none."""
+
+from __future__ import annotations
+
+import pytest
+
+from masktune.contract.vocabulary import Arm
+from worker.report.recommendation import Choice, Treatment, choose
+
+HEAD = Treatment(Arm.RETRAINED, Arm.RETRAINED_CONTROL, "groups_inferred", "not_testable", is_reliable=True)
+MASKED = Treatment(Arm.MASKTUNE, Arm.MASKTUNE_CONTROL, "masktune_helped", "not_testable")
+HELPED = MASKED._replace(verdict="helped")
+UNDIVIDED = HEAD._replace(differs=False)
+
+
+def test_an_open_gate_recommends_the_retrained_head_without_any_figure() -> None:
+    for trained_whole in (True, False):
+        choice = choose([HEAD, MASKED], trained_whole=trained_whole)
+        assert choice == Choice(Arm.RETRAINED, "groups_inferred", Arm.RETRAINED)
+
+
+def test_a_closed_gate_recommends_the_control_and_the_report_is_about_masktune() -> None:
+    choice = choose([UNDIVIDED, MASKED], trained_whole=True)
+    assert choice == Choice(Arm.RETRAINED_CONTROL, "no_minority", Arm.MASKTUNE)
+    assert choose([UNDIVIDED], trained_whole=False).subject is Arm.RETRAINED
+
+
+@pytest.mark.parametrize(("trained_whole", "arm"), [(True, Arm.MASKTUNE), (False, Arm.RETRAINED)])
+def test_of_two_masktune_goes_first_where_the_network_was_trained_whole(
+    trained_whole: bool, arm: Arm
+) -> None:
+    assert choose([HEAD, HELPED], trained_whole=trained_whole).arm is arm
+
+
+def test_without_a_reliable_gate_a_treatment_must_have_helped() -> None:
+    mistakes = HEAD._replace(is_reliable=False)
+    assert choose([mistakes], trained_whole=False) == Choice(Arm.RETRAINED_CONTROL, "no_gain", Arm.RETRAINED)
+    assert choose([mistakes._replace(verdict="helped")], trained_whole=False).arm is Arm.RETRAINED
+    assert choose([MASKED], trained_whole=True).arm is Arm.MASKTUNE_CONTROL
+    assert choose([HELPED], trained_whole=True).arm is Arm.MASKTUNE
+
+
+@pytest.mark.parametrize("hurt", [HEAD._replace(verdict="hurt"), HEAD._replace(val_verdict="hurt")])
+def test_what_hurt_is_not_recommended(hurt: Treatment) -> None:
+    assert choose([hurt], trained_whole=False) == Choice(Arm.RETRAINED_CONTROL, "hurt", Arm.RETRAINED)
+    assert choose([hurt, HELPED], trained_whole=False).arm is Arm.MASKTUNE
+
+
+def test_true_groups_of_val_decide_where_they_can() -> None:
+    proven = MASKED._replace(val_verdict="helped", val_worst_group=0.8)
+    assert choose([HEAD, proven], trained_whole=False) == Choice(Arm.MASKTUNE, "val_groups", Arm.MASKTUNE)
+    better = HEAD._replace(val_verdict="helped", val_worst_group=0.9)
+    assert choose([better, proven], trained_whole=True).arm is Arm.RETRAINED

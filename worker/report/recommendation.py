@@ -1,0 +1,167 @@
+"""Which model to use, by a fixed rule, and what to do next.
+
+No contest: without group labels, the model with the best score is the one that leans on the shortcut most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from masktune.contract.report.accuracy import VerdictName
+from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups
+from masktune.contract.report.recommendation import (
+    AddTestImages,
+    LabelMore,
+    NextStep,
+    Recommendation,
+    RecommendationReason,
+    ReviewImages,
+    UseControl,
+    UseModel,
+)
+from masktune.contract.vocabulary import Arm
+from models.data.store import Store
+from worker.protocol import ModelSpec
+from worker.report.metrics import Figures
+
+TEST_IMAGES = 100
+"""Images of a class without the pattern: the interval of an accuracy on them is at most 10 points wide to
+either side."""
+TRAIN_IMAGES = 60
+"""Images of a class: if 5 % of them lack the pattern, that is the three which the finder needs."""
+
+
+class Treatment(NamedTuple):
+    """A model that was made against a shortcut, the `rival` that it is judged against, and the reason to name
+    if it is chosen.
+
+    `is_reliable`: the groups that it was balanced over were labelled, or passed the gate of early stages. Not
+    `differs`: no class was divided, so that it equals its control.
+    """
+
+    arm: Arm
+    rival: Arm
+    reason: RecommendationReason
+    verdict: VerdictName | None = None
+    val_verdict: VerdictName | None = None
+    """Only where the groups of the validation split decide."""
+    val_worst_group: float = 0.0
+    is_reliable: bool = False
+    differs: bool = True
+
+    @property
+    def hurt(self) -> bool:
+        return "hurt" in (self.verdict, self.val_verdict)
+
+
+class Choice(NamedTuple):
+    """The model to use; `subject` is the treatment that the report is about."""
+
+    arm: Arm | None
+    reason: RecommendationReason
+    subject: Arm
+
+
+def choose(treatments: Sequence[Treatment], *, trained_whole: bool) -> Choice:
+    """The first of these that applies; a treatment that hurt, by test or validation split, is never chosen.
+
+    1. The true groups of the validation split show that a treatment helped: that with the best worst group.
+    2. A last layer was balanced over reliable groups, or a treatment helped on the test split. If both are
+       there: MaskTune where the network was trained whole, for it may have changed what the network sees,
+       which a last layer cannot; else the last layer.
+    3. The control.
+    """
+    usable = [one for one in treatments if one.differs and not one.hurt]
+    if proven := [one for one in usable if one.val_verdict == "helped"]:
+        best = max(proven, key=lambda one: one.val_worst_group)
+        return Choice(best.arm, "val_groups", best.arm)
+    for one in sorted(usable, key=lambda one: (one.arm is Arm.MASKTUNE) is not trained_whole):
+        if one.is_reliable or one.verdict == "helped":
+            return Choice(one.arm, one.reason, one.arm)
+    first = treatments[0]
+    subject = next((one for one in treatments if one.differs), first)
+    reason: RecommendationReason = "hurt" if first.hurt else "no_gain"
+    return Choice(first.rival, reason if first.differs else "no_minority", subject.arm)
+
+
+def choose_model(figures: Figures, groups: BalancedGroups | None, *, trained_whole: bool) -> Choice | None:
+    """The choice among the models of a report; None if none of them was made against a shortcut."""
+    treatments = [
+        _treatment(figures, arm, rival, groups if arm is Arm.RETRAINED else None)
+        for arm, rival in figures.rivals.items()
+    ]
+    if not treatments:
+        return None
+    choice = choose(treatments, trained_whole=trained_whole)
+    if figures.learned(figures.before or choice.subject):
+        return choice
+    return Choice(None, "not_above_chance", choice.subject)
+
+
+def _treatment(figures: Figures, arm: Arm, rival: Arm, groups: BalancedGroups | None) -> Treatment:
+    test, val = figures.verdicts.get(arm), figures.val_verdicts.get(arm)
+    reason: RecommendationReason = "masktune_helped"
+    if groups is not None:
+        reason = "groups_labelled" if groups.source == "labels" else "groups_inferred"
+    return Treatment(
+        arm=arm,
+        rival=rival,
+        reason=reason,
+        verdict=test.verdict if test else None,
+        val_verdict=val.verdict if val else None,
+        val_worst_group=figures.metrics["val"][arm].worst_group_accuracy or 0.0 if val else 0.0,
+        is_reliable=groups is not None and groups.source in ("labels", "early_stages"),
+        differs=groups is None or groups.divided,
+    )
+
+
+def make_recommendation(
+    choice: Choice,
+    figures: Figures,
+    groups: BalancedGroups | None,
+    *,
+    store: Store,
+    models: Mapping[Arm, ModelSpec],
+) -> Recommendation:
+    """The section `recommendation`."""
+    return Recommendation(
+        arm=choice.arm,
+        model=models[choice.arm].id if choice.arm else None,
+        reason=choice.reason,
+        next=list(_next_steps(choice, figures, groups, store, models)),
+    )
+
+
+def _next_steps(
+    choice: Choice,
+    figures: Figures,
+    groups: BalancedGroups | None,
+    store: Store,
+    models: Mapping[Arm, ModelSpec],
+) -> Iterator[NextStep]:
+    smallest = _smallest_class(store)
+    if choice.arm is None:
+        yield LabelMore(step="label_more", per_class=max(TRAIN_IMAGES, 2 * smallest))
+        return
+    if choice.arm is choice.subject:
+        yield UseModel(step="use_model", arm=choice.arm, model=models[choice.arm].id)
+    else:
+        yield UseControl(step="use_control", arm=choice.arm, model=models[choice.arm].id)
+    if smallest < TRAIN_IMAGES:
+        yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
+    test = figures.verdicts.get(choice.subject)
+    if test is not None and test.verdict != "not_testable":
+        return
+    if isinstance(groups, EarlyStageGroups) and groups.details.candidates:
+        yield ReviewImages(step="review_images", samples=groups.details.candidates)
+    yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES)
+
+
+def _smallest_class(store: Store) -> int:
+    """The number of distinct training images of the class that has the fewest."""
+    rows = store.rows("train")
+    distinct = rows[store.firsts(rows)]
+    return int(np.bincount(store.labels[distinct], minlength=len(store.classes)).min())
