@@ -94,7 +94,7 @@ def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] 
     a model lost it: not testable.
 
     Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
-    most 4.2 %, hurt without a true loss in at most 2.2 %; a model that guesses is above chance in at most
+    most 3.0 %, hurt without a true loss in at most 3.7 %; a model that guesses is above chance in at most
     5.1 %. No detectable effect and not testable claim nothing. The rule judges one statistic: a model that
     helped the worst group may have lost on average, so that difference is returned too. Raises ValueError if
     a required difference is missing.
