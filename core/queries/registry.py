@@ -12,9 +12,9 @@ from core.queries import jobs, served
 from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.rows import add as add
 from core.session import db_now
-from core.tables import AliasMoveRow, AliasRow, ModelRow
+from core.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
 from masktune.contract.ids import is_id
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Arm, JobKind
 
 
 def get(session: Session, name: str, *, lock: bool = False) -> ModelRow:
@@ -45,6 +45,17 @@ def listing(
     where = {ModelRow.dataset_id: dataset_id, ModelRow.job_id: job_id, ModelRow.arm: arm}
     conditions = filters.conditions(session, ModelRow)
     return newest_first(session, ModelRow, before=before, limit=limit, where=where, conditions=conditions)
+
+
+def training_job(session: Session, model: ModelRow) -> JobRow | None:
+    """The job that trained the model's backbone; None if it was imported, or the model with it is gone."""
+    source: ModelRow | None = model
+    while source is not None and source.job_id is not None:
+        job = jobs.get(session, source.job_id)
+        if job.kind is not JobKind.RETRAIN_HEAD:
+            return job
+        source = session.get(ModelRow, job.inputs["model"])
+    return None
 
 
 def missing(session: Session, model_ids: Iterable[str]) -> set[str]:

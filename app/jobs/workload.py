@@ -1,0 +1,163 @@
+"""What each stage of a job does with how many images: what the job's cost depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy.orm import Session
+
+from core.queries import registry
+from core.tables import DatasetRow, ModelRow
+from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_of
+
+Operation = Literal["training", "forward", "fit"]
+"""What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
+
+MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 1_024, 4
+"""Of a report: the most images of a split with a map, the most with masks, forward passes for masks
+(`worker.report.saliency`)."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the cost of a job depends on, whether it is planned or has ended."""
+
+    kind: JobKind
+    dataset_id: str
+    splits: Mapping[str, int]
+    """Number of images by split."""
+    params: Mapping[str, Any]
+    arms: Collection[Arm]
+    """Of the models that the job makes."""
+    reads_model: bool
+    backbone: str
+    image_size: int
+    is_frozen: bool
+    """Whether all models of the job share one backbone, whose features are computed once for each image."""
+
+    @property
+    def network(self) -> tuple[str, int, bool]:
+        """Jobs that are equal in this have comparable rates."""
+        return self.backbone, self.image_size, self.is_frozen
+
+    def images(self, *splits: str) -> int:
+        return sum(self.splits.get(split, 0) for split in splits)
+
+    @property
+    def compared_models(self) -> int:
+        return len(self.arms) + self.reads_model
+
+    @property
+    def explained_models(self) -> int:
+        """Those whose saliency is in the report: all but the controls."""
+        return self.compared_models - sum(arm in CONTROLS for arm in self.arms)
+
+
+class Work(NamedTuple):
+    """What a stage does with how many images."""
+
+    operation: Operation
+    images: int
+
+
+def work_of(job: Workload) -> dict[Stage, Work]:
+    """What each stage of the job does."""
+    return {stage: _OF_STAGE[stage](job) for stage in stages_of(job.kind, job.params)}
+
+
+def workload(
+    session: Session, kind: JobKind, dataset: DatasetRow, params: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Workload | None:
+    """Describe a job by what its row holds; None if the model that it reads is gone."""
+    splits = {split: counts["count"] for split, counts in dataset.summary["splits"].items()}
+    model = session.get(ModelRow, inputs["model"]) if "model" in inputs else None
+    if "backbone" in params:
+        backbone, size, frozen = params["backbone"], params["image_size"], params.get("freeze_backbone")
+    elif model is not None:
+        training = registry.training_job(session, model)
+        backbone, size = model.backbone, model.image_size
+        frozen = training is not None and training.params.get("freeze_backbone")
+    else:
+        return None
+    return Workload(
+        kind=kind,
+        dataset_id=dataset.id,
+        splits=splits,
+        params=params,
+        arms=[Arm(arm) for arm in inputs.get("model_ids", ())],
+        reads_model="model" in inputs,
+        backbone=backbone,
+        image_size=size,
+        is_frozen=bool(frozen),
+    )
+
+
+# --- the work of each stage ----------------------------------------------------------------------------
+
+
+def _erm(job: Workload) -> Work:
+    images = job.images("train", "val")
+    return Work("forward", images) if job.is_frozen else Work("training", job.params["epochs"] * images)
+
+
+def _mask(job: Workload) -> Work:
+    return Work("forward", job.images("train"))
+
+
+def _finetune(job: Workload) -> Work:
+    iterations = job.params["masking"]["iterations"]
+    if job.is_frozen:  # the features of the masked images, once
+        return Work("forward", iterations * job.images("train"))
+    return Work("training", iterations * job.params["finetune"]["epochs"] * job.images("train", "val"))
+
+
+def _control(job: Workload) -> Work:
+    if job.is_frozen or job.kind is JobKind.RETRAIN_HEAD:
+        return _head_control(job)
+    return _finetune(job)
+
+
+def _retrain_head(job: Workload) -> Work:
+    return Work("forward", job.images("train"))
+
+
+def _head_control(job: Workload) -> Work:
+    return Work("fit", job.images("train"))
+
+
+def _calibrate(job: Workload) -> Work:
+    """The thresholds, and the temperature on val."""
+    return Work("forward", _passes(job, "calibration", "val"))
+
+
+def _evaluate(job: Workload) -> Work:
+    """Logits, then maps and masks of the models that are explained. Those of val are kept by `_calibrate`."""
+    splits = job.params.get("splits") or ("val", "test")
+    maps = min(job.images("test" if "test" in splits else splits[0]), MAP_LIMIT)
+    masks = _MASK_PASSES * sum(min(job.images(split), MASK_LIMIT) for split in splits)
+    logits = _passes(job, *(split for split in splits if split != "val"))
+    return Work("forward", logits + job.explained_models * (maps + masks))
+
+
+def _passes(job: Workload, *splits: str) -> int:
+    """Images through a backbone: once for each model, or once for all of them if they share a frozen one."""
+    return job.images(*splits) * (1 if job.is_frozen else job.compared_models)
+
+
+def _predict(job: Workload) -> Work:
+    return Work("forward", job.images(job.params["split"]))
+
+
+_OF_STAGE: Mapping[Stage, Callable[[Workload], Work]] = {
+    Stage.ERM: _erm,
+    Stage.MASK: _mask,
+    Stage.FINETUNE: _finetune,
+    Stage.CONTROL: _control,
+    Stage.RETRAIN_HEAD: _retrain_head,
+    Stage.HEAD_CONTROL: _head_control,
+    Stage.CALIBRATE: _calibrate,
+    Stage.EVALUATE: _evaluate,
+    Stage.PREDICT: _predict,
+}
