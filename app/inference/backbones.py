@@ -4,10 +4,12 @@ libraries: seconds, once."""
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import InvalidInput
-from models.backbones.errors import UnknownBackbone
+from models.backbones.errors import BackboneError, UnknownBackbone
 from models.defaults import OWN_BACKBONES
 
 if TYPE_CHECKING:
@@ -37,6 +39,26 @@ def list_backbones() -> list[ListedBackbone]:
     from models.backbones import build as backbones  # imports torch
 
     return backbones.list_backbones()
+
+
+class NetworkSize(NamedTuple):
+    """`weights` counts all numbers in the network, `features` those that its last layer receives."""
+
+    weights: int
+    features: int
+
+
+@lru_cache(maxsize=64)  # a network takes up to seconds to lay out
+def network_size(name: str, *, classes: int, image_size: int) -> NetworkSize:
+    """Return the size of a network without allocating it. Raises `InvalidInput` if it cannot be built."""
+    from models.backbones.build import weight_shapes  # imports torch
+
+    try:
+        shapes = weight_shapes(name, classes=classes, image_size=image_size)
+    except BackboneError as error:
+        raise InvalidInput.field("/backbone", "unsupported-backbone", str(error)) from error
+    widths = [shape[1] for shape in shapes.values() if len(shape) > 1 and shape[0] == classes]
+    return NetworkSize(sum(math.prod(shape) for shape in shapes.values()), widths[-1])
 
 
 def check_method(name: str, pointer: str) -> None:

@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from app.http.etag import represent
 from app.http.idempotency import fingerprint
-from app.inference.backbones import check_method
+from app.http.key_order import sorted_keys
+from app.inference.backbones import check_method, network_size
+from app.jobs.estimate import estimate_job, measured_rates
 from app.jobs.hyperparameters import (
     defaults_for,
     explicit_fields,
@@ -22,6 +24,7 @@ from app.jobs.hyperparameters import (
 )
 from app.jobs.presenter import describe
 from app.jobs.queue import JobCreation
+from app.jobs.workload import workload
 from core.errors import InvalidInput, WrongDataset
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
@@ -39,6 +42,7 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
+from masktune.contract.jobs import JobInputs, JobPlan
 from masktune.contract.parameters import Parameters, declared
 from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
@@ -74,8 +78,11 @@ class Plan:
         return inputs
 
 
-def start(creation: JobCreation, kind: JobKind, request: JobRequest) -> Response:
-    """Plan the job and queue it; answer 202 with the whole resource."""
+def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run: bool) -> Response:
+    """Plan the job and queue it; answer 202 with the whole resource. A dry run ends with the plan: 200."""
+    if dry_run:
+        with creation.once.database.read() as session:
+            return represent(_describe(session, kind, PLANNERS[kind](session, request)))
 
     def plan() -> Plan:
         with creation.once.database.read() as session:
@@ -101,6 +108,22 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest) -> Response
         return represent(job, status=202, headers={"Location": job.links["self"]})
 
     return creation.once.run_planned(fingerprint(kind, request), plan, make)
+
+
+def _describe(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
+    """Describe the plan, with its cost. Raises `InvalidInput` if the network cannot be built."""
+    params, dataset = plan.params_as_json(), datasets.get_ready(session, plan.dataset_id)
+    planned = workload(session, kind, dataset, params, plan.inputs_as_json())
+    assert planned is not None  # its model has just been read
+    size = network_size(planned.backbone, classes=len(dataset.classes), image_size=planned.image_size)
+    return JobPlan(
+        kind=kind,
+        dataset=dataset.id,
+        params=sorted_keys(params),
+        inputs=JobInputs(model=plan.model, mask_set=plan.mask_set),
+        models=list(plan.arms),
+        estimate=estimate_job(planned, measured_rates(session, planned), size),
+    )
 
 
 def _erm(session: Session, request: ErmRequest) -> Plan:
@@ -243,13 +266,10 @@ def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str
 
     For a retrained head, these are the hyperparameters of its backbone.
     """
-    source: ModelRow | None = model
-    while source is not None and source.job_id is not None:
-        job = jobs.get(session, source.job_id)
-        if job.kind is not JobKind.RETRAIN_HEAD:
-            return _training_fields(job)
-        source = session.get(ModelRow, job.inputs["model"])
-    return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
+    job = registry.training_job(session, model)
+    if job is None:
+        return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
+    return _training_fields(job)
 
 
 def _training_fields(job: JobRow) -> Mapping[str, Any]:

@@ -46,6 +46,7 @@ from masktune.contract.jobs import (
     AnyJob,
     EvaluateJob,
     JobPage,
+    JobPlan,
     MitigateJob,
     PredictJob,
     RetrainHeadJob,
@@ -58,8 +59,15 @@ router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 STARTING: dict[str, Any] = {
     "dependencies": [TRAINER],
     "status_code": 202,
-    "responses": problems(404, 409, 422),
+    "responses": {200: {"model": JobPlan, "description": "The plan of a dry run."}} | problems(404, 409, 422),
 }
+DryRun = Annotated[
+    bool,
+    Query(
+        description="Check the request, and answer with the resolved fields and an estimate of time, memory "
+        "and disk space. Starts nothing; an Idempotency-Key is ignored."
+    ),
+]
 KindFilter = Annotated[JobKind | None, Query(description="Only jobs of this kind.")]
 StateFilter = Annotated[JobState | None, Query(description="Only jobs in this state.")]
 DatasetFilter = Annotated[
@@ -73,18 +81,18 @@ DatasetFilter = Annotated[
     summary="Try what suits the data against a shortcut, and recommend one model",
     **STARTING,
 )
-def start_mitigate(body: MitigateRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.MITIGATE, body)
+def start_mitigate(body: MitigateRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.MITIGATE, body, dry_run=dry_run)
 
 
 @router.post("/erm", response_model=TrainingJob, summary="Train by plain ERM", **STARTING)
-def start_erm(body: ErmRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.ERM, body)
+def start_erm(body: ErmRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.ERM, body, dry_run=dry_run)
 
 
 @router.post("/mask", response_model=TrainingJob, summary="Compute a mask set", **STARTING)
-def start_mask(body: MaskRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.MASK, body)
+def start_mask(body: MaskRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.MASK, body, dry_run=dry_run)
 
 
 @router.post(
@@ -93,8 +101,8 @@ def start_mask(body: MaskRequest, creation: CreationDep) -> Response:
     summary="Finetune a model on the images of a mask set",
     **STARTING,
 )
-def start_finetune(body: FinetuneRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.FINETUNE, body)
+def start_finetune(body: FinetuneRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.FINETUNE, body, dry_run=dry_run)
 
 
 @router.post(
@@ -103,8 +111,8 @@ def start_finetune(body: FinetuneRequest, creation: CreationDep) -> Response:
     summary="Run the paper's whole method: erm, mask, finetune, control, calibrate, evaluate",
     **STARTING,
 )
-def start_masktune(body: MasktuneRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.MASKTUNE, body)
+def start_masktune(body: MasktuneRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.MASKTUNE, body, dry_run=dry_run)
 
 
 @router.post(
@@ -113,13 +121,13 @@ def start_masktune(body: MasktuneRequest, creation: CreationDep) -> Response:
     summary="Retrain the last layer, balanced over groups",
     **STARTING,
 )
-def start_retrain_head(body: RetrainHeadRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.RETRAIN_HEAD, body)
+def start_retrain_head(body: RetrainHeadRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.RETRAIN_HEAD, body, dry_run=dry_run)
 
 
 @router.post("/evaluate", response_model=EvaluateJob, summary="Measure a model", **STARTING)
-def start_evaluate(body: EvaluateRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.EVALUATE, body)
+def start_evaluate(body: EvaluateRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.EVALUATE, body, dry_run=dry_run)
 
 
 @router.post(
@@ -128,8 +136,8 @@ def start_evaluate(body: EvaluateRequest, creation: CreationDep) -> Response:
     summary="Write predictions for every sample of a split to a file",
     **STARTING,
 )
-def start_predict(body: PredictRequest, creation: CreationDep) -> Response:
-    return starting.start(creation, JobKind.PREDICT, body)
+def start_predict(body: PredictRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
+    return starting.start(creation, JobKind.PREDICT, body, dry_run=dry_run)
 
 
 @router.get(

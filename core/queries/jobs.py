@@ -56,6 +56,13 @@ def listing(
     return newest_first(session, JobRow, before=before, limit=limit, where=where, conditions=conditions)
 
 
+def newest_succeeded(session: Session, *, limit: int) -> list[JobRow]:
+    """Jobs that succeeded, newest first, without imports."""
+    succeeded = (JobRow.state == JobState.SUCCEEDED, JobRow.kind != JobKind.IMPORT)
+    query = select(JobRow).where(*succeeded).order_by(JobRow.created_at.desc(), JobRow.id.desc())
+    return list(session.scalars(query.limit(limit)))
+
+
 def using_dataset(session: Session, dataset_id: str) -> list[str]:
     """Ids of the active jobs that use this data set."""
     query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(ACTIVE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,16 +20,17 @@ from masktune.cli.assignments import (
     metadata_of,
     parse_assignments,
 )
-from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure, table_of
+from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure, new_table, table_of
 from masktune.cli.progress import describe, follow, last, watch_hint
 from masktune.cli.session import Session, plain, with_session
 from masktune.contract.hyperparameters import hyperparameters_of
 from masktune.contract.parameters import dotted
+from masktune.contract.stages import STAGES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import Job, SplitMetrics
+    from masktune import Job, JobPlan, SplitMetrics
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
@@ -79,6 +81,9 @@ def start(
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow the job to its end; exit code 4 unless it succeeds.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the resolved fields and what the job may cost.")
+    ] = False,
 ) -> None:
     """Queue a job. Every field has a default that suits the data set."""
     if kind not in completion.KINDS:
@@ -89,6 +94,10 @@ def start(
     fields = parse_assignments(set, text_fields) | {
         name: field for name, field in named.items() if field is not None
     }
+    if dry_run:
+        plan = session.client.jobs.plan(kind, **fields)
+        session.show(plan, lambda: plan_table(plan))
+        return
     job = session.client.jobs.start(kind, **fields)
     if not watch:
         session.show(job, lambda: table(job))
@@ -272,6 +281,32 @@ def table(job: Job) -> Table:
     if job.error:
         grid.add_row("error", job.error.detail or job.error.title)
     return grid
+
+
+def plan_table(plan: JobPlan) -> Table:
+    """What a job would do, and what it may cost."""
+    from masktune.contract.report.text.formats import byte_size, duration
+
+    grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
+    grid.add_row("data set", plan.dataset)
+    for name, text in _settings(plan.params):
+        grid.add_row(name, text)
+    for stage in estimate.stages:
+        grid.add_row(STAGES.get(stage.stage, stage.stage), f"{duration(stage.seconds)}, {stage.source}")
+    on_device = f" on {estimate.device}" if estimate.device else ""
+    grid.add_row("time", f"about {duration(estimate.seconds)}, {estimate.source}{on_device}")
+    grid.add_row("memory", f"about {byte_size(estimate.memory_bytes)}")
+    grid.add_row("disk", f"about {byte_size(estimate.disk_bytes)}")
+    return grid
+
+
+def _settings(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, setting) of each parameter."""
+    for name, setting in params.items():
+        if isinstance(setting, dict):
+            yield from _settings(setting, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(setting) if not isinstance(setting, str) else setting
 
 
 def _output(job: Job) -> str:

@@ -23,7 +23,7 @@ from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
-from masktune.contract.jobs import Event, Job, Preset
+from masktune.contract.jobs import Event, Job, JobPlan, Preset
 from masktune.contract.report import Report
 
 LOOK_SECONDS = 0.2
@@ -36,6 +36,13 @@ def start(kind: str, *, idempotency_key: str | None = None, **fields: Any) -> Fl
     The fields are those of `POST /jobs/{kind}`; every one but the data set has a default.
     """
     return call(create(f"/jobs/{segment(kind)}", json=fields, key=idempotency_key), Job)
+
+
+def plan(kind: str, **fields: Any) -> Flow[JobPlan]:
+    """Check the fields of `start`; return them resolved, with an estimate of the cost. Starts nothing."""
+    path = f"/jobs/{segment(kind)}"
+    request = Request(method="POST", path=path, query={"dry_run": True}, json=fields, repeatable=True)
+    return call(request, JobPlan)
 
 
 def list_presets() -> EmittingFlow[Preset]:
@@ -141,6 +148,7 @@ class Jobs(Resource[D]):
     """`client.jobs`."""
 
     start = Operation(start)
+    plan = Operation(plan)
     presets = Listing(list_presets)
     get = Operation(get_job)
     update = Operation(update_job)

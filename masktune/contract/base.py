@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, core_schema
 from masktune.contract.vocabulary import (
     AbstainReason,
     Arm,
+    EstimateSource,
     EventType,
     JobKind,
     Scope,
@@ -180,6 +181,7 @@ class Open:
 
 AbstainReasonName = Annotated[AbstainReason | str, Open(AbstainReason)]
 ArmName = Annotated[Arm | str, Open(Arm)]
+EstimateSourceName = Annotated[EstimateSource | str, Open(EstimateSource)]
 EventTypeName = Annotated[EventType | str, Open(EventType)]
 KindName = Annotated[JobKind | str, Open(JobKind)]
 ScopeName = Annotated[Scope | str, Open(Scope)]

@@ -114,6 +114,15 @@ def stages_of(kind: JobKind, params: Mapping[str, Any]) -> tuple[Stage, ...]:
     return tuple(stage for stage in STAGES[kind] if stage not in skipped)
 
 
+class EstimateSource(StrEnum):
+    """Where an estimate of a job's time comes from."""
+
+    MEASURED = "measured"
+    """From the rates of ended jobs with the same network, image size and trained part."""
+    GUESSED = "guessed"
+    """There is no such job: from a table of orders of magnitude, for two CPU cores."""
+
+
 class DatasetState(StrEnum):
     """Whether a data set can be used."""
 

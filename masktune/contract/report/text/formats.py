@@ -69,3 +69,8 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def byte_size(count: int) -> str:
+    """An amount of memory or disk space, e.g. "35 MB", "1.4 GB"."""
+    return f"{count / 1e9:.1f}\u00a0GB" if count >= 1e9 else f"{count / 1e6:.0f}\u00a0MB"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -419,6 +420,35 @@ def test_a_job_is_started_with_its_fields(service: Service) -> None:
         "preset": "p",
     }
     assert "Idempotency-Key" in service.headers[0]
+
+
+def test_a_dry_run_shows_the_fields_and_the_cost(service: Service) -> None:
+    service.answers["POST /jobs/erm"] = (
+        200,
+        {
+            "kind": "erm",
+            "dataset": "ds_1",
+            "params": {"epochs": 15, "optimizer": {"learning_rate": 0.01}},
+            "estimate": {
+                "seconds": 100.0,
+                "source": "guessed",
+                "device": None,
+                "memory_bytes": 1.25e9,
+                "disk_bytes": 2.4e6,
+                "stages": [{"stage": "erm", "seconds": 90.0, "source": "guessed", "job": None}],
+            },
+        },
+    )
+    result = service.masktune("jobs", "start", "erm", "--dataset", "ds_1", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert service.asked[0][0] == "POST /jobs/erm?dry_run=true"
+    assert len(service.asked) == 1
+    lines = [re.split(" {2,}", line.strip()) for line in result.stdout.splitlines()]
+    rows = {line[0]: line[1] for line in lines if len(line) == 2}
+    assert rows["optimizer.learning_rate"] == "0.01"
+    assert rows["plain training"] == "1 min 30 s, guessed"
+    assert rows["time"] == "about 1 min 40 s, guessed"
+    assert (rows["memory"], rows["disk"]) == ("about 1.2\u00a0GB", "about 2\u00a0MB")
 
 
 @pytest.mark.parametrize("fault", ["epochs", "=1", "a.=1", ".a=1"])

@@ -106,6 +106,20 @@ DRIFT = {
     "certificate_trusted": None,
     "statement": "too few",
 }
+PLAN = {
+    "kind": "erm",
+    "dataset": "ds_1",
+    "params": {"epochs": 15},
+    "models": ["erm"],
+    "estimate": {
+        "seconds": 100.0,
+        "source": "measured",
+        "device": "cpu",
+        "memory_bytes": 5e8,
+        "disk_bytes": 1e6,
+        "stages": [{"stage": "erm", "seconds": 90.0, "source": "measured", "job": "job_1"}],
+    },
+}
 MAPS = {"model": "mdl_1", "method": "xgradcam", "images": []}
 
 CASES: list[tuple[Flow[Any], str, object]] = [
@@ -114,6 +128,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (datasets.delete_dataset("ds_1"), "DELETE /datasets/ds_1", None),
     (datasets.from_source("builtin:digits"), "POST /datasets", DATASET),
     (jobs.start("erm", dataset="ds_1"), "POST /jobs/erm", job()),
+    (jobs.plan("erm", dataset="ds_1"), "POST /jobs/erm?dry_run=true", PLAN),
     (jobs.get_job("job_1"), "GET /jobs/job_1", job()),
     (datasets.update_dataset("ds_1", name="night"), "PATCH /datasets/ds_1", DATASET),
     (jobs.update_job("job_1", metadata={"site": None}), "PATCH /jobs/job_1", job()),

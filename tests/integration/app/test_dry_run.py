@@ -1,0 +1,70 @@
+"""`?dry_run=true`: what a start would do, without starting anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from core.tables import IdempotencyRow, JobRow
+from masktune.contract.jobs import JobPlan
+from masktune.contract.vocabulary import Stage
+from tests.integration.app.conftest import Front
+
+
+def dry_run(front: Front, kind: str, **body: Any) -> JobPlan:
+    answer = front.client.post(f"/jobs/{kind}?dry_run=true", json=body)
+    assert answer.status_code == 200, answer.json()
+    return JobPlan.model_validate(answer.json())
+
+
+def test_a_plan_has_the_params_of_the_job_that_a_start_queues(either: Front) -> None:
+    fields = {"dataset": either.dataset(), "preset": "biased_mnist", "epochs": 3}
+    plan = dry_run(either, "masktune", **fields)
+    job = either.client.post("/jobs/masktune", json=fields).json()
+    assert (plan.kind, plan.dataset, plan.params) == ("masktune", job["dataset"], job["params"])
+    assert plan.models == ["erm", "masktune", "masktune_control"]
+    assert [stage.stage for stage in plan.estimate.stages][:2] == ["erm", "mask"]
+
+
+def test_nothing_is_stored_and_a_key_is_still_free(front: Front) -> None:
+    dataset = front.dataset()
+    for _ in range(2):
+        answer = front.client.post(
+            "/jobs/erm?dry_run=true", json={"dataset": dataset}, headers={"Idempotency-Key": "once"}
+        )
+        assert answer.status_code == 200
+        assert "Idempotency-Replayed" not in answer.headers
+    with front.services.database.read() as session:
+        for table in (JobRow, IdempotencyRow):
+            assert session.scalar(select(func.count()).select_from(table)) == 0
+
+
+@pytest.mark.parametrize("fields", [{"epochs": 0}, {"preset": "nothing"}, {"backbone": "resnet_32"}])
+def test_a_dry_run_is_refused_as_the_start_is(front: Front, fields: dict[str, Any]) -> None:
+    body = {"dataset": front.dataset(), **fields}
+    dry, real = (front.client.post(f"/jobs/erm{query}", json=body) for query in ("?dry_run=true", ""))
+    assert (dry.status_code, dry.json()["errors"]) == (real.status_code, real.json()["errors"])
+
+
+def test_an_ended_job_measures_one_like_it_and_no_other(either: Front) -> None:
+    dataset = either.dataset()
+    job = either.client.post("/jobs/erm", json={"dataset": dataset, "epochs": 2}).json()
+    assert dry_run(either, "erm", dataset=dataset, epochs=4).estimate.source == "guessed"
+    lease = either.claim()
+    for stage, seconds in ((Stage.ERM, 6.0), (Stage.CALIBRATE, 1.0), (Stage.EVALUATE, 1.0)):
+        either.finish_stage(lease, stage, seconds=seconds, device="cpu")
+    either.end(lease)
+    estimate = dry_run(either, "erm", dataset=dataset, epochs=4).estimate
+    assert (estimate.source, estimate.device) == ("measured", "cpu")
+    assert (estimate.stages[0].seconds, estimate.stages[0].job) == (12.0, job["id"])
+    assert dry_run(either, "erm", dataset=dataset, image_size=32).estimate.source == "guessed"
+
+
+def test_a_plan_of_a_job_that_starts_from_a_model_is_of_its_network(front: Front) -> None:
+    dataset = front.dataset()
+    model = front.model(dataset)
+    plan = dry_run(front, "evaluate", model=model)
+    assert (plan.inputs.model, plan.params) == (model, {"splits": ["val", "test"]})
+    assert plan.estimate.disk_bytes == 0
