@@ -16,7 +16,6 @@ from nicegui.elements.mixins.value_element import ValueElement
 from masktune import Dataset, FieldError, Job, Model, Preset
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.parameters import Bounds, dotted
-from web.forms.estimate import Plan
 from web.widgets import select_field
 
 ToJson = Callable[[Any], Any]
@@ -66,7 +65,7 @@ class Field:
 
 
 class Fields(ABC):
-    """The fields of one kind of job. Each kind overrides `build` and `plan`.
+    """The fields of one kind of job. Each kind overrides `build`.
 
     `initial` maps pointers to the values of the previous kind's fields; `on_change` is called when a field
     that affects the cost changes.
@@ -80,10 +79,6 @@ class Fields(ABC):
     @abstractmethod
     def build(self) -> None:
         """Draw the fields."""
-
-    @abstractmethod
-    def plan(self) -> Plan | None:
-        """What the job would do, for the cost estimate; None if not enough is chosen yet."""
 
     # --- their values ----------------------------------------------------------------------------
 

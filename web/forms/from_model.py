@@ -7,9 +7,8 @@ from typing import Any
 
 from nicegui import ui
 
-from masktune import Dataset, Model
+from masktune import Model
 from masktune.contract.parameters import Bounds
-from web.forms.estimate import Plan
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
 from web.text import labels
@@ -28,7 +27,6 @@ METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "ran
 class ModelFields(Fields):
     """A job that starts from a model: by default the data set's newest of an arm that suits the kind."""
 
-    kind = ""
     arms: tuple[str, ...] = ()
     """Preferred arms."""
 
@@ -80,16 +78,6 @@ class ModelFields(Fields):
             for split in labels.splits_of(dataset)
         }
 
-    def images(self, dataset: Dataset) -> dict[str, int]:
-        """Number of images that the job processes, by split."""
-        return dataset.splits
-
-    def plan(self) -> Plan | None:
-        dataset, model = self.dataset(), self.model()
-        if dataset is None or model is None:
-            return None
-        return Plan(self.kind, self.images(dataset), backbone=model.backbone, image_size=model.image_size)
-
     def _preselected(self) -> tuple[str | None, str | None]:
         """The data set and the model that are preselected."""
         models, datasets = self.choices.models, self.choices.datasets
@@ -113,7 +101,6 @@ class ModelFields(Fields):
 class Mask(ModelFields):
     """Computing and storing the saliency maps of a model."""
 
-    kind = "mask"
     arms = ("erm",)
 
     def more(self) -> None:
@@ -123,7 +110,6 @@ class Mask(ModelFields):
 class RetrainHead(ModelFields):
     """Refitting the last layer of a model."""
 
-    kind = "retrain_head"
     arms = ("erm",)
 
     def more(self) -> None:
@@ -137,7 +123,6 @@ class RetrainHead(ModelFields):
 class Evaluate(ModelFields):
     """Accuracy on splits held out from training."""
 
-    kind = "evaluate"
     arms = ("masktune", "retrained", "imported")
 
     def more(self) -> None:
@@ -156,14 +141,10 @@ class Evaluate(ModelFields):
         options = self.splits()
         self.select.set_options(options, value=_available(self.select.value, options))
 
-    def images(self, dataset: Dataset) -> dict[str, int]:
-        return {split: dataset.splits.get(split, 0) for split in self.value("/splits") or ()}
-
 
 class Predict(ModelFields):
     """Writing the predictions of a split to a file."""
 
-    kind = "predict"
     arms = ("masktune", "retrained", "imported")
 
     def more(self) -> None:
@@ -194,10 +175,6 @@ class Predict(ModelFields):
         body = super().request_body()
         del body["policy"]  # told by the field that it makes visible
         return body
-
-    def images(self, dataset: Dataset) -> dict[str, int]:
-        split = str(self.value("/split"))
-        return {split: dataset.splits.get(split, 0)}
 
 
 def masking(fields: Fields) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from nicegui import ui
 
 from masktune import Dataset, Job
-from web.forms.estimate import LITE0, Plan
 from web.forms.fields import Fields, collapsible
 from web.forms.from_model import Evaluate, Mask, Predict, RetrainHead, masking
 from web.shell import html
 from web.text import labels
 
-BACKBONES = (LITE0, "small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")
+BACKBONES = (
+    *("timm/tf_efficientnet_lite0", "small_cnn", "resnet32"),
+    *("resnet18", "resnet50", "convnext_tiny", "vit_b_16"),
+)
 WEIGHTS: dict[bool | str, str] = {
     "": "automatic: published for photographs",
     True: "published",
@@ -39,8 +41,6 @@ MASKED: dict[bool | str, str] = {
 class Erm(Fields):
     """Plain training."""
 
-    kind = "erm"
-
     def build(self) -> None:
         titles = {"": "none: automatic"}
         titles |= {p.name: p.title or p.name for p in self.choices.presets.values()}
@@ -59,30 +59,9 @@ class Erm(Fields):
             self.choose("/augmentation", "Augmentation", AUGMENTATIONS)
             self.hyperparameter("/seed", "Seed")
 
-    def plan(self) -> Plan | None:
-        dataset = self.dataset()
-        if dataset is None:
-            return None
-        preset = self.choices.presets.get(self.value("/preset") or "")
-        base = dict(preset.params) if preset else {}
-        pretrained, frozen = self.value("/pretrained"), self.value("/freeze_backbone")
-        return Plan(
-            kind=self.kind,
-            images=dataset.splits,
-            backbone=self.value("/backbone") or base.get("backbone"),
-            pretrained=base.get("pretrained") if pretrained is None else pretrained,
-            freeze_backbone=base.get("freeze_backbone") if frozen is None else frozen,
-            epochs=self.value("/epochs") or base.get("epochs"),
-            image_size=self.value("/image_size") or base.get("image_size"),
-            finetune_epochs=self.value("/finetune/epochs") or base.get("finetune", {}).get("epochs"),
-            control=self.value("/control") is None,
-        )
-
 
 class Masktune(Erm):
     """The whole method."""
-
-    kind = "masktune"
 
     def build(self) -> None:
         super().build()
@@ -109,8 +88,6 @@ class Mitigate(Masktune):
 class Finetune(Fields):
     """Training a model further on masked images; the mask set determines the model and the data set."""
 
-    kind = "finetune"
-
     def build(self) -> None:
         options = {job.id: self._label(job) for job in self.choices.mask_sets}
         if not options:
@@ -124,20 +101,6 @@ class Finetune(Fields):
             self.hyperparameter("/finetune/learning_rate", "Learning rate", hint=rate)
             self.choose("/masking/fill", "Fill masked pixels with", FILLS)
             self.hyperparameter("/seed", "Seed")
-
-    def plan(self) -> Plan | None:
-        job, dataset = self._mask_job(), self.dataset()
-        if job is None or dataset is None:
-            return None
-        params = job.params.model_dump()
-        return Plan(
-            self.kind,
-            dataset.splits,
-            backbone=params.get("backbone"),
-            image_size=params.get("image_size"),
-            freeze_backbone=bool(params.get("freeze_backbone")),
-            finetune_epochs=self.value("/finetune/epochs") or params.get("finetune", {}).get("epochs"),
-        )
 
     def dataset(self) -> Dataset | None:
         job = self._mask_job()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from nicegui import ui
 
-from masktune import AsyncClient, ClientError, FieldError, Job, ProblemError
-from web.forms.estimate import MeasuredRates, estimate, measured_rates
+from masktune import AsyncClient, ClientError, FieldError, JobPlan, ProblemError
 from web.forms.fields import Choices, Field, Fields
 from web.forms.kinds import FORMS
 from web.paging import first
@@ -19,8 +16,6 @@ from web.text import labels
 from web.transport.connection import api, missing_scope
 from web.widgets import select_field
 
-REPORTS = 8
-"""Most earlier trainings whose reports are read for their durations."""
 LISTED = 200
 """The newest data sets, models and mask sets, offered as choices."""
 PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "/dataset"}
@@ -53,7 +48,7 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
     if not datasets:
         html("nothing_to_train")
         return
-    form = Form(connection, choices, await _earlier_rates(connection))
+    form = Form(connection, choices)
     inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set}
     form.build(kind if kind in FORMS else "masktune", {pointer: id for pointer, id in inputs.items() if id})
     await form.update_estimate()
@@ -62,11 +57,11 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
 class Form:
     """The kind, its fields, and the resulting cost estimate."""
 
-    def __init__(self, connection: AsyncClient, choices: Choices, earlier: list[MeasuredRates]) -> None:
-        self.connection, self.choices, self.earlier = connection, choices, earlier
+    def __init__(self, connection: AsyncClient, choices: Choices) -> None:
+        self.connection, self.choices = connection, choices
         self.initial: dict[str, Any] = {}
         """Field values of the kinds viewed so far, by pointer."""
-        self.sides: dict[str, int | None] = {}
+        self.changes = 0
 
     def build(self, kind: str, initial: Mapping[str, Any]) -> None:
         self.initial.update(initial)
@@ -99,25 +94,26 @@ class Form:
         await self.update_estimate()
 
     async def update_estimate(self) -> None:
-        """Describe the chosen kind and estimate its cost."""
+        """Describe the chosen kind, and ask the service what the job would cost."""
         self.description.text = labels.KINDS[str(self.kind.value)][1]
-        plan, dataset = self.fields.plan(), self.fields.dataset()
-        if plan is None or dataset is None:
-            self.cost.clear()
+        self.changes += 1
+        change = self.changes
+        plan = await self._plan()
+        if change != self.changes:  # a field has changed while the service answered
             return
-        plan = replace(plan, side=await self._side(dataset.id))
         self.cost.clear()
-        with self.cost:
-            html("cost", estimate=estimate(plan, self.earlier), plan=plan)
+        if plan is not None:
+            with self.cost:
+                html("cost", plan=plan)
 
-    async def _side(self, dataset: str) -> int | None:
-        """The longer side of the data set's first image in pixels, for the guess."""
-        if dataset not in self.sides:
-            self.sides[dataset] = None
-            async for sample in self.connection.datasets.samples(dataset, limit=1):
-                self.sides[dataset] = max(sample.width, sample.height)
-                break
-        return self.sides[dataset]
+    async def _plan(self) -> JobPlan | None:
+        """The plan of the job; None if the fields are incomplete or refused, which the start explains."""
+        if self.fields.errors():
+            return None
+        try:
+            return await self.connection.jobs.plan(str(self.kind.value), **self.fields.request_body())
+        except ClientError:
+            return None
 
     async def start(self) -> None:
         """Start the job and open its page. Errors stay beside their fields until these change."""
@@ -160,21 +156,3 @@ def _reveal(fields: list[Field]) -> None:
         "for (const one of wrong) one.closest('details')?.setAttribute('open', '');"
         "wrong[0]?.scrollIntoView({block: 'nearest'});"
     )
-
-
-async def _earlier_rates(connection: AsyncClient) -> list[MeasuredRates]:
-    """Measurements of the newest finished trainings, skipping those whose report cannot be read."""
-
-    async def rates(job: Job) -> MeasuredRates | None:
-        try:
-            report = await connection.jobs.report(job.id)
-        except ClientError:
-            return None
-        return measured_rates(job.id, job.params.model_dump(), report.cost)
-
-    jobs: list[Job] = []
-    for kind in ("masktune", "erm"):
-        jobs += await first(connection.jobs.list(kind=kind, state="succeeded", limit=REPORTS), REPORTS)
-    jobs.sort(key=lambda job: job.created_at, reverse=True)
-    # Concurrently: sequential requests took most of the page's loading time.
-    return [job_rates for job_rates in await asyncio.gather(*map(rates, jobs[:REPORTS])) if job_rates]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from masktune import Dataset, ImportReport, Model
+from masktune import Dataset, ImportReport, JobEstimate, Model
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import percent
@@ -223,3 +223,13 @@ def job_description(kind: str, params: Json) -> str:
         of = f"every sample of the {params.get('split')} split as {params.get('output')}"
         return f"Predicts {of}; policy: {when}."
     return ""
+
+
+def estimate_basis(estimate: JobEstimate) -> str:
+    """A sentence that says where the estimated time comes from."""
+    if estimate.source == "measured":
+        return f"From earlier jobs on {estimate.device or 'this machine'}."
+    return (
+        "A guess for two CPU cores: no job has measured this at this image size yet. "
+        "A GPU is many times faster."
+    )
