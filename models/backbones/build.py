@@ -44,12 +44,14 @@ def available_backbones() -> list[str]:
 
 class ListedBackbone(NamedTuple):
     """A network that a job may name. `image_size` is the side (pixels) that its published weights were made
-    for, None if unknown."""
+    for, None if unknown; `url` is their file's address on the internet, None if packaged or published
+    nowhere."""
 
     name: str
     library: str
     weights: WeightsPlace
     image_size: int | None
+    url: str | None
 
 
 def list_backbones() -> list[ListedBackbone]:
@@ -57,10 +59,12 @@ def list_backbones() -> list[ListedBackbone]:
 
     Reads the caches each time (0.1 s), since a job may fill them. Builds nothing, and needs no internet.
     """
-    return [
-        ListedBackbone(name, library, *_LIBRARIES[library]().published_weights(plain))
-        for name, library, plain in _names()
-    ]
+    return [_listed(name, library, plain) for name, library, plain in _names()]
+
+
+def _listed(name: str, library: str, plain: str) -> ListedBackbone:
+    weights = _LIBRARIES[library]().published_weights(plain)
+    return ListedBackbone(name, library, weights.place, weights.image_size, weights.url)
 
 
 def _names() -> Iterator[tuple[str, str, str]]:
@@ -88,7 +92,7 @@ def build_network(
     not at all. Returns the network in eval mode, channels last.
     Raises `UnknownBackbone`, `UnsupportedBackbone`, `WeightsUnavailable`.
     """
-    library, plain = _find(name)
+    library, plain = find_library(name)
     request = BuildRequest(plain, classes, image_size, pretrained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -102,7 +106,7 @@ def weight_shapes(name: str, *, classes: int, image_size: int) -> Shapes:
 
     Raises `UnknownBackbone`, and `UnsupportedBackbone` for some, not all, networks that cannot be split.
     """
-    library, plain = _find(name)
+    library, plain = find_library(name)
     request = BuildRequest(plain, classes, image_size)
     try:
         with torch.device("meta"):
@@ -147,7 +151,8 @@ def adopt_weights(network: Network, source: Network) -> None:
     load_strictly(network.model, state, what=f"the given {source.spec.name}")
 
 
-def _find(name: str) -> tuple[Library, str]:
+def find_library(name: str) -> tuple[Library, str]:
+    """The library that has the network `name`, and its name there. Raises `UnknownBackbone`."""
     prefix, slash, plain = name.partition("/")
     if slash:
         if prefix in ("torchvision", "timm") and plain in (library := _LIBRARIES[prefix]()).names():

@@ -5,7 +5,7 @@ The library's module is kept whole inside, so its weights keep the library's nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -71,10 +71,14 @@ class Built(NamedTuple):
 
 
 class Library(Protocol):
-    """A module that builds a family of networks. `published_weights` builds none and needs no internet."""
+    """A module that builds a family of networks. `published_weights` builds none and needs no internet.
+
+    `check_weights` raises `WeightsUnavailable` unless `build` could load these tensors as published weights.
+    """
 
     def names(self) -> Sequence[str]: ...
     def published_weights(self, name: str) -> PublishedWeights: ...
+    def check_weights(self, name: str, tensors: Mapping[str, Tensor]) -> None: ...
     def build(self, request: BuildRequest) -> Built: ...
 
 

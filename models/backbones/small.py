@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -125,10 +125,18 @@ def published_weights(name: str) -> PublishedWeights:
     return NO_WEIGHTS
 
 
+def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:
+    raise _no_weights(name)
+
+
 def build(request: BuildRequest) -> Built:
     make, split, (mean, std) = _NETWORKS[request.name]
     if request.pretrained:
-        raise WeightsUnavailable(
-            f"there are no published weights for {request.name}: leave out pretrained, or name a model"
-        )
+        raise _no_weights(request.name)
     return Built(make(request.classes, request.image_size), split, mean, std)
+
+
+def _no_weights(name: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"there are no published weights for {name}: leave out pretrained, or name a model"
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_url, try_to_load_from_cache
 from torch import Tensor, nn
 
-from models.backbones.errors import BackboneError, UnsupportedBackbone, WeightsUnavailable
+from models.backbones.errors import BackboneError, UnsupportedBackbone
 from models.backbones.network import (
     SIZE_ERRORS,
     BuildRequest,
@@ -25,11 +26,21 @@ from models.backbones.published import (
     NO_WEIGHTS,
     PACKAGED,
     PublishedWeights,
-    is_in_torch_cache,
+    WeightsPlace,
     load_packaged,
+    not_fetched,
+    torch_cache,
+    torch_cache_file,
 )
 from models.backbones.timm_cuts import cut_of
-from models.backbones.weights import last_layers, renew_classifiers, scoring_layers
+from models.backbones.weights import (
+    LOAD_ERRORS,
+    READ_ERRORS,
+    last_layers,
+    misfit,
+    renew_classifiers,
+    scoring_layers,
+)
 from models.types import Rgb
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
@@ -47,13 +58,39 @@ def published_weights(name: str) -> PublishedWeights:
     side = int(config.input_size[-1])
     if name in PACKAGED:
         return PublishedWeights("packaged", side)
-    return PublishedWeights("cached" if _is_cached(config) else "hub", side)
+    place: WeightsPlace = "hub" if _cached_file(config) is None else "cached"
+    return PublishedWeights(place, side, _url(config), _added_file(config))
 
 
-def _is_cached(config: Any) -> bool:
+def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Load them as timm does, which knows the names of older files and resizes position embeddings."""
+    try:
+        timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(tensors)})
+    except LOAD_ERRORS as error:
+        raise misfit(name, error) from error
+
+
+def _url(config: Any) -> str:
     if config.hf_hub_id:  # where timm looks first, whether or not there is a url
-        return any(isinstance(try_to_load_from_cache(config.hf_hub_id, file), str) for file in _HUB_FILES)
-    return is_in_torch_cache(config.url)
+        return hf_hub_url(config.hf_hub_id, _HUB_FILES[0])
+    return str(config.url)
+
+
+def _added_file(config: Any) -> Path:
+    if config.hf_hub_id:
+        return torch_cache() / f"{config.hf_hub_id.replace('/', '--')}.safetensors"
+    return torch_cache_file(config.url)
+
+
+def _cached_file(config: Any) -> Path | None:
+    """The file on this host that a job loads: the one that was added, else the hub's."""
+    if (added := _added_file(config)).is_file():
+        return added
+    if config.hf_hub_id:
+        for name in _HUB_FILES:
+            if isinstance(cached := try_to_load_from_cache(config.hf_hub_id, name), str):
+                return Path(cached)
+    return None
 
 
 def build(request: BuildRequest) -> Built:
@@ -91,13 +128,14 @@ def _make(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
 
 def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
     packaged = request.name in PACKAGED
+    config = timm.get_pretrained_cfg(request.name)
+    if config is not None and config.has_weights and (cached := _cached_file(config)) is not None:
+        # By its path, since timm asks the hub even for what is cached: 13 s where no answer comes.
+        options["pretrained_cfg_overlay"] = {"file": str(cached)}
     try:
         model = timm.create_model(request.name, pretrained=not packaged, **options)
-    except (OSError, RuntimeError) as error:
-        raise WeightsUnavailable(
-            f"the published weights of {request.name} could not be fetched ({error}): "
-            "leave out pretrained, or let it name a model of this backbone"
-        ) from error
+    except READ_ERRORS as error:
+        raise not_fetched(request.name, published_weights(request.name).url, error) from error
     if packaged:
         load_packaged(model, request.name)
     renew_classifiers(model, old=int(cast(int, model.num_classes)), new=request.classes, find=_classifiers)

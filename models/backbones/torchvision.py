@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 from torchvision.models import maxvit
 
-from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
+from models.backbones.errors import UnsupportedBackbone
 from models.backbones.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -25,8 +26,8 @@ from models.backbones.network import (
     tokens_to_grid,
     wrong_size,
 )
-from models.backbones.published import PublishedWeights, is_in_torch_cache
-from models.backbones.weights import renew_classifiers
+from models.backbones.published import PublishedWeights, not_fetched, torch_cache_file
+from models.backbones.weights import LOAD_ERRORS, READ_ERRORS, misfit, renew_classifiers
 
 
 def names() -> Sequence[str]:
@@ -35,8 +36,25 @@ def names() -> Sequence[str]:
 
 
 def published_weights(name: str) -> PublishedWeights:
-    url = tv.get_model_weights(name)["DEFAULT"].url
-    return PublishedWeights("cached" if is_in_torch_cache(url) else "hub", published_size(name))
+    url = _url(name)
+    file = torch_cache_file(url)
+    return PublishedWeights("cached" if file.is_file() else "hub", published_size(name), url, file)
+
+
+def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:
+    """Load them as torchvision does, which knows its older files: from its cache, here a temporary one."""
+    with TemporaryDirectory() as folder:
+        before = torch.hub.get_dir()
+        torch.hub.set_dir(folder)
+        try:
+            file = torch_cache_file(_url(name))
+            file.parent.mkdir()
+            torch.save(dict(tensors), file)
+            _load_published(BuildRequest(name, classes=2, image_size=published_size(name), pretrained=True))
+        except LOAD_ERRORS as error:
+            raise misfit(name, error) from error
+        finally:
+            torch.hub.set_dir(before)
 
 
 def build(request: BuildRequest) -> Built:
@@ -71,15 +89,21 @@ def _size_hint(name: str) -> str:
     return f" (it was made for {published_size(name)} pixels)"
 
 
+def _url(name: str) -> str:
+    url: str = tv.get_model_weights(name)["DEFAULT"].url
+    return url
+
+
 def _published(request: BuildRequest) -> nn.Module:
-    published = len(tv.get_model_weights(request.name)["DEFAULT"].meta["categories"])
     try:
-        model = _make(request, published, weights="DEFAULT")
-    except (OSError, RuntimeError) as error:
-        raise WeightsUnavailable(
-            f"the published weights of {request.name} could not be fetched ({error}): "
-            "leave out pretrained, or let it name a model of this backbone"
-        ) from error
+        return _load_published(request)
+    except READ_ERRORS as error:
+        raise not_fetched(request.name, _url(request.name), error) from error
+
+
+def _load_published(request: BuildRequest) -> nn.Module:
+    published = len(tv.get_model_weights(request.name)["DEFAULT"].meta["categories"])
+    model = _make(request, published, weights="DEFAULT")
     renew_classifiers(model, old=published, new=request.classes)
     return model
 

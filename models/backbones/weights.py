@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle  # nosec B403  # only for its exception class
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,6 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
+
+READ_ERRORS = (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError)
+"""What the libraries raise for a file that is not one of weights."""
+LOAD_ERRORS = (*READ_ERRORS, AttributeError, LookupError, TypeError, ValueError)
+"""Those, and what a damaged pickle raises, or tensors of another network in a library's own conversion."""
 
 
 def last_layers(model: nn.Module, classes: int) -> list[str]:
@@ -94,12 +100,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except LOAD_ERRORS as error:
         raise _unreadable(path, error) from error
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsUnavailable(f"{path.name} is not a plain dictionary of tensors")
     return dict(state)
 
 
+def misfit(name: str, error: Exception) -> WeightsUnavailable:
+    """What to say where a library cannot load tensors into its network `name`."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    why = lines[1] if len(lines) > 1 else lines[0]  # torch's first line announces the list below it
+    return WeightsUnavailable(f"the weights do not fit {name}: {shorten(why, 300, placeholder=' …')}")
+
+
 def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
-    return WeightsUnavailable(f"{path.name} cannot be read as a file of tensors: {error}")
+    if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to run the code in the file
+        why = "it is damaged, another kind of file, or holds Python objects besides tensors"
+    else:
+        why = str(error) or type(error).__name__
+    return WeightsUnavailable(f"{path.name} cannot be read as a file of tensors: {why}")
