@@ -69,7 +69,7 @@ def build(request: BuildRequest) -> Built:
 
 
 def _make(request: BuildRequest, classes: int, *, weights: str | None) -> nn.Module:
-    options: dict[str, Any] = dict(_OPTIONS.get(request.name, {}))
+    options: dict[str, Any] = dict(_OPTIONS.get(request.name, {})) if weights is None else {}
     if size_option := _SIZED.get(request.name.partition("_")[0]):
         options |= size_option(request.image_size)
     try:
@@ -104,14 +104,18 @@ def _published(request: BuildRequest) -> nn.Module:
 def _load_published(request: BuildRequest) -> nn.Module:
     published = len(tv.get_model_weights(request.name)["DEFAULT"].meta["categories"])
     model = _make(request, published, weights="DEFAULT")
+    if isinstance(model, tv.Inception3):  # GoogLeNet's are gone already
+        model.aux_logits, model.AuxLogits = False, None
     renew_classifiers(model, old=published, new=request.classes)
     return model
 
 
-# In their papers, the auxiliary classifiers of these two only help to train from scratch.
+# Without weights; torchvision sets its own options where it loads the published ones. In their papers, the
+# auxiliary classifiers of these two only help to train from scratch. The published weights expect
+# `transform_input`: other means and deviations than ImageNet's.
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "googlenet": {"aux_logits": False, "init_weights": True},
-    "inception_v3": {"aux_logits": False, "init_weights": True},
+    "googlenet": {"aux_logits": False, "init_weights": True, "transform_input": True},
+    "inception_v3": {"aux_logits": False, "init_weights": True, "transform_input": True},
 }
 _SIZED: dict[str, Callable[[int], dict[str, Any]]] = {
     "vit": lambda side: {"image_size": side},
