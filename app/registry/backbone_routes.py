@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.deps import READER, CallerFirst
 from app.http.etag import conditional
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.pagination import DEFAULT_LIMIT, Cursor
 from app.http.responses import NOT_MODIFIED
 from app.operations.problems_routes import problems
 from app.registry import backbones
@@ -17,6 +17,9 @@ from masktune.contract.models import Backbone
 from masktune.contract.vocabulary import WeightsPlace
 
 router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst)
+
+MOST = 2000
+"""The whole list in one page: each page costs the reading of all caches."""
 
 NamePart = Annotated[
     str, Query(max_length=100, description="Part of the name, with or without the library: `timm/res`.")
@@ -35,7 +38,7 @@ def list_backbones(
     request: Request,
     name: NamePart = "",
     weights: Place = None,
-    limit: Limit = DEFAULT_LIMIT,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Most entries in the page.")] = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     page = backbones.listing(name=name, weights=weights, cursor=cursor, limit=limit)

@@ -39,6 +39,7 @@ def _describe(listed: ListedBackbone) -> Backbone:
         library=listed.library,
         weights=WeightsPlace(listed.weights),
         image_size=listed.image_size,
+        weights_url=listed.url,
     )
 
 

@@ -155,3 +155,8 @@ class Backbone(Shape):
     image_size: int | None = Field(
         None, description="Side in pixels of the images that its weights were made for; null if unknown."
     )
+    weights_url: str | None = Field(
+        None,
+        description="Address of its published weights on the internet, to fetch them on another machine; "
+        "null if they are `packaged` or `none`.",
+    )
