@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import typer
+
 from launcher.backup import backup, restore
 from launcher.demo import demo
 from launcher.doctor import doctor
 from launcher.serve import api, migrate, serve, worker
 from launcher.web import web
+from launcher.weights import app as weights
 
-COMMANDS: tuple[Callable[..., None], ...] = (
+COMMANDS: tuple[Callable[..., None] | typer.Typer, ...] = (
     serve,
     api,
     worker,
@@ -20,4 +23,5 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     web,
     demo,
     doctor,
+    weights,
 )

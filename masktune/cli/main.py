@@ -51,7 +51,18 @@ def _options(
     """Options before the command."""
 
 
-SERVICE_COMMANDS = ("serve", "api", "worker", "migrate", "backup", "restore", "web", "demo", "doctor")
+SERVICE_COMMANDS = (
+    "serve",
+    "api",
+    "worker",
+    "migrate",
+    "backup",
+    "restore",
+    "web",
+    "demo",
+    "doctor",
+    "weights",
+)
 """What the distribution `masktune-service` adds, through its entry point in the group `masktune.commands`."""
 
 
@@ -60,7 +71,10 @@ def _add_service_commands() -> None:
     installed = entry_points(group="masktune.commands")
     for commands in installed:
         for command in commands.load():
-            app.command(rich_help_panel="The service")(command)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, rich_help_panel="The service")
+            else:
+                app.command(rich_help_panel="The service")(command)
     if not installed:
         anything = {"ignore_unknown_options": True, "allow_extra_args": True}
         for name in SERVICE_COMMANDS:

@@ -1,0 +1,44 @@
+"""`masktune weights add`: what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from masktune.cli.main import app
+from models.backbones.build import build_network
+
+ADD = ["weights", "add", "--backbone", "squeezenet1_1"]
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights of SqueezeNet that are not the published ones; torch hub's cache is empty."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    state = build_network("squeezenet1_1", classes=1000, image_size=64).model.state_dict()
+    torch.save(dict(state), tmp_path / "fetched.pth")
+    return tmp_path / "fetched.pth"
+
+
+def test_it_prints_where_the_weights_are_and_what_they_are(file: Path, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, [*ADD, str(file)])
+    assert outcome.exit_code == 0, outcome.output
+    first, second, third = outcome.stdout.splitlines()
+    (added,) = (tmp_path / "hub/checkpoints").iterdir()
+    assert first == f"jobs with `pretrained` now start squeezenet1_1 from {added}"
+    assert second == f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    assert third.startswith("This is another file than the one that the library publishes")
+
+
+def test_a_refusal_is_one_line(file: Path) -> None:
+    file.write_bytes(b"<!DOCTYPE html>")
+    outcome = CliRunner().invoke(app, [*ADD, str(file)])
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(
+        "masktune: fetched.pth cannot be read as a file of tensors: it is damaged"
+    )
+    assert len(outcome.stderr.splitlines()) == 1
