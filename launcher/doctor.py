@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,15 @@ import json, torch, torchvision
 cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({"torch": torch.__version__, "cuda": torch.version.cuda, "cards": cards,
                   "threads": torch.get_num_threads()}))
+"""
+
+# Lists the networks whose published weights are on this host. timm also takes seconds to load.
+_WEIGHTS = """
+import json
+from models.backbones.build import list_backbones
+networks = list_backbones()
+print(json.dumps({place: [network.name for network in networks if network.weights == place]
+                  for place in ("packaged", "cached")}))
 """
 
 
@@ -86,18 +95,42 @@ def _python(settings: Settings) -> Iterator[Finding]:
 def check_torch(settings: Settings) -> Iterator[Finding]:
     """Check that PyTorch loads, and that it sees the GPU that the settings name."""
     try:
-        command = [sys.executable, "-c", _TORCH]
-        process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+        versions = _run(_TORCH)
     except subprocess.TimeoutExpired:
         yield Finding("PyTorch", "wrong", "does not load within two minutes", "check if the disk is slow")
         return
-    if process.returncode:
-        last = (process.stderr.strip().splitlines() or ["it ended without an error message"])[-1]
-        yield Finding("PyTorch", "wrong", last, "reinstall torch and torchvision from the same release")
+    except subprocess.CalledProcessError as error:
+        advice = "reinstall torch and torchvision from the same release"
+        yield Finding("PyTorch", "wrong", _last_line(error), advice)
         return
-    versions = json.loads(process.stdout)
     yield Finding("PyTorch", "ok", f"{versions['torch']}, {versions['threads']} threads")
     yield _gpu(settings, versions["cards"], versions["cuda"])
+
+
+def _weights(settings: Settings) -> Iterator[Finding]:
+    try:
+        names = _run(_WEIGHTS)
+    except subprocess.TimeoutExpired:
+        advice = "check if the disk is slow"
+        yield Finding("weights", "warning", "the networks are not listed within two minutes", advice)
+        return
+    except subprocess.CalledProcessError as error:
+        yield Finding("weights", "warning", _last_line(error), "reinstall timm and torchvision")
+        return
+    places = "; ".join(f"{place}: {', '.join(listed) or 'none'}" for place, listed in names.items())
+    others = "all others need the internet, or `masktune weights add`"
+    yield Finding("weights", "ok", f"{places}; {others}")
+
+
+def _run(program: str) -> Any:
+    """What a Python program prints, parsed as JSON. Raises `TimeoutExpired`, `CalledProcessError`."""
+    command = [sys.executable, "-c", program]
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    return json.loads(process.stdout)
+
+
+def _last_line(error: subprocess.CalledProcessError) -> str:
+    return (str(error.stderr).strip().splitlines() or ["it ended without an error message"])[-1]
 
 
 def _gpu(settings: Settings, cards: list[str], cuda: str | None) -> Finding:
@@ -214,6 +247,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _system,
     _python,
     check_torch,
+    _weights,
     _shared_memory,
     _disk,
     _port,

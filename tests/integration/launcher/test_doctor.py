@@ -17,15 +17,24 @@ from typer.testing import CliRunner
 from masktune.cli.main import app
 
 SEEN: dict[str, object] = {"torch": "2.9.0", "cuda": None, "cards": [], "threads": 2}
+WEIGHTS = {"packaged": ["tf_efficientnet_lite0"], "cached": ["resnet18", "timm/resnet50"]}
 Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(autouse=True)
 def quick_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its answer without its seconds; one test asks the real one."""
-    answer = SimpleNamespace(returncode=0, stdout=json.dumps(SEEN), stderr="")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    torch_answers(monkeypatch, json.dumps(SEEN))
     monkeypatch.setattr(shutil, "which", lambda _: None)
+
+
+def torch_answers(monkeypatch: pytest.MonkeyPatch, answer: str | subprocess.CalledProcessError) -> None:
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        if isinstance(answer, Exception):
+            raise answer
+        return SimpleNamespace(stdout=json.dumps(WEIGHTS) if "list_backbones" in command[-1] else answer)
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def examine(tmp_path: Path, *, code: int = 0, **settings: str) -> dict[str, dict[str, str]]:
@@ -63,6 +72,7 @@ def test_what_torch_really_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     found = examine(tmp_path)
     assert found["PyTorch"]["level"] == "ok"
     assert "threads" in found["PyTorch"]["detail"]
+    assert "packaged: tf_efficientnet_lite0" in found["weights"]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -115,17 +125,25 @@ def test_a_driver_that_torch_does_not_use(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_card_by_its_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, level: str
 ) -> None:
-    answer = SimpleNamespace(returncode=0, stdout=json.dumps(SEEN | {"cards": ["H100"]}), stderr="")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    torch_answers(monkeypatch, json.dumps(SEEN | {"cards": ["H100"]}))
     found = examine(tmp_path, code=int(level == "wrong"), DEVICE=device)["GPU"]
     assert (found["level"], "H100" in found["detail"]) == (level, True)
     assert ("MASKTUNE_DEVICE" in found["detail"]) == (level == "wrong")
 
 
 def test_a_torch_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nImportError: libfoo")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
-    assert examine(tmp_path, code=1)["PyTorch"]["detail"] == "ImportError: libfoo"
+    torch_answers(
+        monkeypatch, subprocess.CalledProcessError(1, "python", stderr="Traceback\nImportError: libfoo")
+    )
+    found = examine(tmp_path, code=1)
+    assert found["PyTorch"]["detail"] == "ImportError: libfoo"
+    assert (found["weights"]["level"], found["weights"]["detail"]) == ("warning", "ImportError: libfoo")
+
+
+def test_the_weights_that_are_here_are_listed(tmp_path: Path) -> None:
+    detail = examine(tmp_path)["weights"]["detail"]
+    assert detail.startswith("packaged: tf_efficientnet_lite0; cached: resnet18, timm/resnet50; ")
+    assert "masktune weights add" in detail
 
 
 def test_the_table_ends_with_what_it_means(tmp_path: Path) -> None:
