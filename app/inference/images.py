@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from app.inference.types import Upload
+from masktune.contract.hyperparameters import Fill
 from models.data.checks import MEDIA_TYPES, TYPES, ImageError, ImageLimits, decode_image
 from models.data.decoding import square_array
 from models.data.grey import GreyWindow
 from models.data.report import FileCode
-from models.masking.rule import threshold_masks, thresholds
+from models.masking.rule import fill_pixels, threshold_masks, thresholds
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 
@@ -35,6 +36,11 @@ def masked_pixels(
     heat, size = torch.from_numpy(maps), (side, side)
     bounds = thresholds(heat, size, sigmas=sigmas, share=share)
     return threshold_masks(heat, bounds, size).numpy()
+
+
+def fill_masks(squares: NDArray[np.uint8], masks: NDArray[np.bool_], fill: Fill) -> NDArray[np.uint8]:
+    """The images (N, 3, S, S) with the pixels of their masks (N, S, S) replaced, as in a finetune."""
+    return fill_pixels(torch.from_numpy(squares), torch.from_numpy(masks), fill).numpy()
 
 
 def _require_type(upload: Upload, kind: str) -> None:

@@ -33,7 +33,7 @@ from core.errors import InvalidInput
 from core.session import Database
 from core.settings import Settings
 from core.tables import JobRow, ModelRow
-from masktune.contract.hyperparameters import MaskingConfig
+from masktune.contract.hyperparameters import Fill, MaskingConfig
 from masktune.contract.predictions import (
     ImageSaliency,
     SaliencyAnswer,
@@ -49,22 +49,29 @@ PNG = "image/png"
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a map reads from the database. `share` decides the mask unless it is None, else `sigmas`."""
+    """All that a map reads from the database. `share` decides the mask unless it is None, else `sigmas`;
+    `fill` replaces what is masked.
+    """
 
     model: ModelRow
     pair: Pair
     explain: Explain
     sigmas: float
     share: float | None
+    fill: Fill
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """One image: `pixels` (S, S, 3) uint8, `heat` (h, w) raw, `mask` (S, S), class indices."""
+    """One image: `pixels` (S, S, 3) uint8, `heat` (h, w) raw, `mask` (S, S), class indices.
+
+    `filled` are the pixels with those of the mask replaced.
+    """
 
     pixels: NDArray[np.uint8]
     heat: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    filled: NDArray[np.uint8]
     label: int
     target: int
 
@@ -88,6 +95,7 @@ def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
         explain=Explain(query.method, target),
         sigmas=masking.sigmas if query.sigmas is None else query.sigmas,
         share=masking.share if query.sigmas is None else None,
+        fill=masking.fill,
     )
 
 
@@ -201,17 +209,21 @@ def format_of(query: SaliencyQuery, accept: str, *, images: int) -> SaliencyForm
 
 
 def _mapped(plan: Plan, forward: ForwardResult) -> list[Mapped]:
-    from app.inference.images import masked_pixels  # imports torch, which the engine has already loaded
+    from app.inference.images import (
+        fill_masks,
+        masked_pixels,
+    )  # imports torch, which the engine has already loaded
 
     maps, targets = forward.scores.maps, forward.scores.targets
     assert maps is not None
     assert targets is not None
     masks = masked_pixels(maps, plan.model.image_size, sigmas=plan.sigmas, share=plan.share)
+    filled = fill_masks(forward.squares, masks, plan.fill)
     labels = forward.scores.logits.argmax(1)
     return [
-        Mapped(pixels.transpose(1, 2, 0), heat, mask, int(label), int(target))
-        for pixels, heat, mask, label, target in zip(
-            forward.squares, maps, masks, labels, targets, strict=True
+        Mapped(pixels.transpose(1, 2, 0), heat, mask, filled.transpose(1, 2, 0), int(label), int(target))
+        for pixels, heat, mask, filled, label, target in zip(
+            forward.squares, maps, masks, filled, labels, targets, strict=True
         )
     ]
 
@@ -227,12 +239,26 @@ def _overlay(image: Mapped) -> Image.Image:
     return pictures.overlay(image.pixels, image.heat)
 
 
+def _image(image: Mapped) -> Image.Image:
+    return pictures.legible(image.pixels)
+
+
 def _heatmap(image: Mapped) -> Image.Image:
-    return pictures.heatmap(image.heat, size=image.mask.shape)
+    return pictures.heatmap(image.heat, _image(image).size)
 
 
 def _mask(image: Mapped) -> Image.Image:
-    return pictures.mask_image(image.pixels, image.mask)
+    return pictures.mask_layer(image.filled, image.mask, _image(image).size)
 
 
-VIEWS: dict[View, Callable[[Mapped], Image.Image]] = {"overlay": _overlay, "heatmap": _heatmap, "mask": _mask}
+def _mask_outline(image: Mapped) -> Image.Image:
+    return pictures.mask_outline(image.mask, _image(image).size)
+
+
+VIEWS: dict[View, Callable[[Mapped], Image.Image]] = {
+    "overlay": _overlay,
+    "image": _image,
+    "heatmap": _heatmap,
+    "mask": _mask,
+    "mask_outline": _mask_outline,
+}

@@ -57,13 +57,13 @@ class SaliencyOptions(TypedDict, total=False):
     sigmas: float
 
 
-View: TypeAlias = Literal["overlay", "heatmap", "mask"]
+View: TypeAlias = Literal["overlay", "image", "heatmap", "mask", "mask_outline"]
 
 
 def explain_sample(
     *, model: str, dataset: str, sample: int, **options: Unpack[SaliencyOptions]
 ) -> Flow[SaliencyAnswer]:
-    """Explain where the model looks in a stored sample: the saliency map, and three PNG images of it."""
+    """Explain where the model looks in a stored sample: the saliency map, and PNG images of it."""
     query = get("/saliency", model=model, dataset=dataset, sample=sample, format="json", **options)
     return call(query, SaliencyAnswer)
 

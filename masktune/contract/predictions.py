@@ -54,7 +54,7 @@ class StoredPredictQuery(PredictQuery):
     sample: SampleQuery
 
 
-View = Literal["overlay", "heatmap", "mask"]
+View = Literal["overlay", "image", "heatmap", "mask", "mask_outline"]
 SaliencyFormat = Literal["json", "png"]
 
 
@@ -82,7 +82,7 @@ class SaliencyQuery(Query):
     format: SaliencyFormat | None = Field(
         None, description="Default: `png` if `Accept` prefers a PNG, else `json`. `png` shows one image."
     )
-    view: View = Field("overlay", description="Which picture to send as a PNG; JSON has all three.")
+    view: View = Field("overlay", description="Which picture to send as a PNG; JSON has them all.")
 
 
 class StoredSaliencyQuery(SaliencyQuery):
@@ -126,7 +126,7 @@ class SaliencyMap(Shape):
     target: str = Field(description="The class that the map explains.")
     size: tuple[int, int] = Field(description="Height and width of `map`.")
     map: list[list[float]] = Field(description="The raw map, at the network's own resolution, ≥ 0.")
-    overlay: str = Field(description="The map over the image, as a PNG in a `data:` address.")
+    overlay: str = Field(description="The map over the image in grey, as a PNG in a `data:` address.")
 
 
 class Prediction(Shape):
@@ -205,16 +205,20 @@ class Answer(Shape):
 
 
 class ImageSaliency(Shape):
-    """Where the model looked at one image. The pictures are PNGs in `data:` addresses."""
+    """Where the model looked at one image. The pictures are PNGs in `data:` addresses; `heatmap`, `mask` and
+    `mask_outline` are transparent layers, to be laid over `image`.
+    """
 
     label: str = Field(description="The predicted class.")
     target: str = Field(description="The class that the map explains.")
     size: tuple[int, int] = Field(description="Height and width of `map`.")
     map: list[list[float]] = Field(description="The raw map, at the network's own resolution, ≥ 0.")
     masked_share: float = Field(description="Share of the pixels that MaskTune would mask, 0..1.")
-    overlay: str
-    heatmap: str
-    mask: str
+    overlay: str = Field(description="One picture: the map over the image in grey.")
+    image: str = Field(description="As the network sees it, small ones enlarged.")
+    heatmap: str = Field(description="The map in colour; opacity rises with saliency.")
+    mask: str = Field(description="The pixels that MaskTune would mask, as finetuning replaces them.")
+    mask_outline: str
 
 
 class SaliencyAnswer(Shape):

@@ -120,6 +120,11 @@ def apply_masks(images: Tensor, masked: Tensor, fill: Fill = "black") -> Tensor:
     return torch.where(masked[:, None], _FILLS[fill](images), images)
 
 
+def fill_pixels(pixels: Tensor, masked: Tensor, fill: Fill) -> Tensor:
+    """`apply_masks` for uint8 images (B, 3, H, W), to be looked at."""
+    return (apply_masks(pixels.float() / 255, masked, fill) * 255).round().to(torch.uint8)
+
+
 def _black(images: Tensor) -> Tensor:
     return images.new_zeros(())
 

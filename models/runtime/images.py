@@ -1,27 +1,32 @@
-"""Saliency maps and masks rendered as images, with only numpy and PIL."""
+"""Saliency maps and masks rendered as images, with only numpy and PIL.
+
+Layers are transparent pictures, drawn at the size of the picture that they are laid over.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 Heat = NDArray[np.floating]
 """(h, w), any size and scale: it is resized to the image and rescaled to 0..1, minimum to maximum."""
 
+Size = tuple[int, int]
+"""Width and height in pixels, as PIL has them."""
+
 LEGIBLE = 224
 """Images whose longer side is below this many pixels are enlarged, each pixel to a square."""
-_OPACITY = 0.6  # at the most salient place, so that the image still shows through
-_OUTLINE = (255, 122, 0)
+STRENGTH = 0.75
+"""Opacity of the map in an overlay at the most salient place, so that the image still shows through."""
+_SIDE_PER_LINE_PIXEL = 112  # an outline has lines of two pixels where the picture has 224
 
 # Inferno at 17 even steps (Smith and van der Walt, CC0): its lightness rises evenly, also for colour-blind
 # readers and on greyscale printers.
@@ -39,26 +44,46 @@ def colors() -> NDArray[np.float64]:
     return np.stack([np.interp(at, np.arange(len(knots)), knots[:, c]) for c in range(3)], 1)
 
 
-def heatmap(heat: Heat, *, size: tuple[int, int]) -> Image.Image:
-    """The map alone, in colour, at the display size of an image of `size` (height, width) pixels."""
-    return _image(_colored(_stretched(heat, _display_size(size))))
+def legible(pixels: Pixels) -> Image.Image:
+    """The image; each pixel of a small one becomes a square, so that an image of 28 pixels is legible."""
+    factor = max(1, -(-LEGIBLE // max(pixels.shape[:2])))
+    return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
+
+
+def heatmap(heat: Heat, size: Size, *, strength: float = 1.0) -> Image.Image:
+    """A layer of the map in colour. Opacity rises with saliency from 0 to `strength`."""
+    layer = Image.fromarray(np.rint(255 * _stretched(heat, size)).astype(np.uint8), "P")
+    layer.putpalette(_palette(strength), "RGBA")
+    return layer
 
 
 def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
-    """The map over the image, with opacity rising with saliency: the least salient places are unchanged."""
-    height, width = pixels.shape[:2]
-    level = _stretched(heat, _display_size((height, width)))
-    opacity = _OPACITY * level[:, :, None]
-    return _image(_enlarged(pixels) * (1 - opacity) + _colored(level) * opacity)
+    """The map over the image in grey, so that all colour is the map's: on a photograph of an orange, a warm
+    map could not be told from the fruit.
+    """
+    grey = legible(pixels).convert("L")
+    layer = heatmap(heat, grey.size, strength=STRENGTH)
+    return Image.alpha_composite(grey.convert("RGBA"), layer.convert("RGBA")).convert("RGB")
 
 
-def mask_image(pixels: Pixels, mask: NDArray[np.bool_]) -> Image.Image:
-    """The image as the finetune sees it, with `mask` (H, W) in black and each masked patch outlined."""
-    picture = _enlarged(pixels).copy()
-    masked = _enlarged(mask)
-    picture[masked] = 0
-    picture[masked & ~_shrunk(masked, by=max(1, min(picture.shape[:2]) // 100))] = _OUTLINE
-    return _image(picture)
+def mask_layer(filled: Pixels, mask: NDArray[np.bool_], size: Size) -> Image.Image:
+    """A layer of the pixels of `mask` (H, W), as they are in `filled`."""
+    opacity = np.where(mask, np.uint8(255), np.uint8(0))[:, :, None]
+    return _resized(np.concatenate((filled & opacity, opacity), 2), size)
+
+
+def mask_outline(mask: NDArray[np.bool_], size: Size) -> Image.Image:
+    """A layer with the outline of `mask` (H, W): a light line within it beside a dark one around it, so that
+    one of them stands out on any image.
+    """
+    inside = np.asarray(_resized(mask, size))
+    shrunk = grown = inside
+    for _ in range(max(1, round(min(size) / _SIDE_PER_LINE_PIXEL))):
+        shrunk, grown = _eroded(shrunk), _dilated(grown)
+    lines = np.select([inside & ~shrunk, grown & ~inside], [np.uint8(1), np.uint8(2)])
+    layer = Image.fromarray(lines.astype(np.uint8), "P")
+    layer.putpalette(bytes((0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 255)), "RGBA")
+    return layer
 
 
 def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
@@ -70,14 +95,13 @@ def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def strip(images: Sequence[Image.Image], *, side: int = 112, gap: int = 4) -> Image.Image:
-    """The images side by side, each within `side` pixels, with `gap` transparent pixels in between."""
-    small = [thumbnail(image, side=side) for image in images]
-    width = sum(image.width for image in small) + gap * (len(small) - 1)
-    row = Image.new("RGBA", (width, max(image.height for image in small)))
+def strip(images: Sequence[Image.Image], *, gap: int = 4) -> Image.Image:
+    """The images side by side, with `gap` transparent pixels in between."""
+    width = sum(image.width for image in images) + gap * (len(images) - 1)
+    row = Image.new("RGBA", (width, max(image.height for image in images)))
     left = 0
-    for image in small:
-        row.paste(image, (left, 0))
+    for image in images:
+        row.paste(image.convert("RGBA"), (left, 0))
         left += image.width + gap
     return row
 
@@ -88,42 +112,40 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _factor(size: tuple[int, int]) -> int:
-    return max(1, -(-LEGIBLE // max(size)))
-
-
-def _display_size(size: tuple[int, int]) -> tuple[int, int]:
-    factor = _factor(size)
-    return size[0] * factor, size[1] * factor
-
-
-def _enlarged(pixels: NDArray[Scalar]) -> NDArray[Scalar]:
-    """Each pixel becomes a square, so that an image of 28 pixels is legible."""
-    factor = _factor(pixels.shape[:2])
-    return pixels.repeat(factor, 0).repeat(factor, 1)
-
-
-def _stretched(heat: Heat, size: tuple[int, int]) -> NDArray[np.float64]:
-    """0..1 at `size` (height, width); 0 everywhere for a constant map. Non-finite values count as 0."""
+def _stretched(heat: Heat, size: Size) -> NDArray[np.float64]:
+    """0..1, (height, width); 0 everywhere for a constant map. Non-finite values count as 0."""
     values = np.nan_to_num(np.asarray(heat, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    large = Image.fromarray(values).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    large = Image.fromarray(values).resize(size, Image.Resampling.BILINEAR)
     level: NDArray[np.float64] = np.array(large, np.float64)
     level -= level.min()
     level /= level.max() or 1.0
     return level
 
 
-def _colored(level: NDArray[np.float64]) -> NDArray[np.float64]:
-    return colors()[np.rint(level * 255).astype(np.intp)]
+@lru_cache(maxsize=2)
+def _palette(strength: float) -> bytes:
+    """RGBA of the 256 levels."""
+    opacity = np.linspace(0, 255 * strength, 256)[:, None]
+    return np.rint(np.concatenate((colors(), opacity), 1)).astype(np.uint8).tobytes()
 
 
-def _shrunk(mask: NDArray[np.bool_], *, by: int) -> NDArray[np.bool_]:
-    """`mask` eroded by `by` pixels (4 neighbours); pixels outside the image count as unmasked."""
-    for _ in range(by):
-        padded = np.pad(mask, 1)
-        mask = mask & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    return mask
+def _resized(pixels: NDArray[Any], size: Size) -> Image.Image:
+    """Without mixing pixels, so that a mask stays one."""
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
 
 
-def _image(values: NDArray[Any]) -> Image.Image:
-    return Image.fromarray(np.rint(values).astype(np.uint8))
+def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """`mask` without its border; pixels outside the image count as unmasked."""
+    above, below, left, right = _neighbours(mask)
+    return mask & above & below & left & right
+
+
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    above, below, left, right = _neighbours(mask)
+    return mask | above | below | left | right
+
+
+def _neighbours(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
+    """Whether the pixel above, below, to the left and to the right is masked."""
+    padded = np.pad(mask, 1)
+    return padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]

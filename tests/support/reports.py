@@ -154,7 +154,11 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
             mean_maps={"erm": means},
             pictures=[
                 section.ClassPicture(
-                    class_name="0-4", n=n // 2, n_averaged=64, image="mean.png", arms={"erm": "mean-erm.png"}
+                    class_name="0-4",
+                    n=n // 2,
+                    n_averaged=64,
+                    image="mean.png",
+                    heatmaps={"erm": "mean-erm-heatmap.png"},
                 )
             ],
             left_out=[],
@@ -171,7 +175,8 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
 def _slices(slices: InferredSlices, n: int) -> Json:
     value = dataclasses.asdict(slices)
     for part in value["slices"]:
-        part |= {"picture": f"slice-{part['label']}-{part['index']}.png", "n_pictured": 5}
+        name = f"slice-{part['label']}-{part['index']}"
+        part |= {"picture": f"{name}.png", "heatmap": f"{name}-heatmap.png", "n_pictured": 5}
     return value | {"split": "test", "n": n, "split_size": 2 * n, "model": "erm", "left_out": []}
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from masktune.contract.report.saliency import Gallery, GalleryAnswer, GalleryItem, GalleryRule
 from models.backbones.network import Network
-from models.runtime.images import mask_image, overlay
+from models.masking.rule import fill_pixels
+from models.runtime.images import heatmap, legible, mask_layer, mask_outline, thumbnail
 from models.shortcuts.saliency_summary import RULE_SENTENCES, RULES, PairedMaps, saliency_shift, select
 from models.types import Floats, Labels
 from worker.report.saliency import SaliencyPool, mask_of, masking_of, save_picture
@@ -119,21 +120,28 @@ def _describe(
     folder: Path,
     squares: NDArray[np.uint8],
 ) -> GalleryItem:
-    store, row = context.store, int(pool.rows[index])
+    store, row, masking = context.store, int(pool.rows[index]), masking_of(context)
     sample = store.sample(row)
-    blank = np.zeros(squares.shape[:2], bool)
+    picture = thumbnail(legible(squares), side=_SIDE)
     answers = {}
     for arm, arm_saliency in pool.arms.items():
         label, map = int(arm_saliency.labels[index]), arm_saliency.maps[index]
         masking_map = torch.from_numpy(arm_saliency.masking_maps[index][None])
-        masked = mask_of(masking_of(context), masking_map, len(squares))[0].numpy()
+        mask = mask_of(masking, masking_map, len(squares))
+        filled = fill_pixels(torch.from_numpy(squares).permute(2, 0, 1)[None], mask, masking.fill)
+        layers = {
+            "heatmap": heatmap(map, picture.size),
+            "mask": mask_layer(filled[0].permute(1, 2, 0).numpy(), mask[0].numpy(), picture.size),
+            "mask_outline": mask_outline(mask[0].numpy(), picture.size),
+        }
         probability = float(arm_saliency.probabilities[index])
         answers[arm] = GalleryAnswer(
             label=store.classes[label],
             probability=probability if np.isfinite(probability) else None,
             correct=label == sample.label,
-            overlay=save_picture(folder, f"{row}-{arm}-overlay.png", overlay(squares, map), side=_SIDE),
-            mask=save_picture(folder, f"{row}-{arm}-mask.png", mask_image(squares, masked), side=_SIDE),
+            **{
+                name: save_picture(folder, f"{row}-{arm}-{name}.png", layer) for name, layer in layers.items()
+            },
         )
     return GalleryItem(
         sample=row,
@@ -143,6 +151,6 @@ def _describe(
         rule=rule,
         shift=None if np.isnan(shift) else float(shift),
         masked_share=float(pool.arms[pool.before].masked[index]),
-        image=save_picture(folder, f"{row}-image.png", mask_image(squares, blank), side=_SIDE),
+        image=save_picture(folder, f"{row}-image.png", picture),
         arms=answers,
     )

@@ -16,7 +16,7 @@ from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.backbones.network import Network
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import describe_groups
-from models.runtime.images import mask_image, png
+from models.runtime.images import legible, png
 from models.types import Labels
 from worker.protocol import ModelSpec
 from worker.report.arms import LogitsCache, arm_before
@@ -104,6 +104,6 @@ def _examples(
     examples = []
     for row, pixels in zip(rows, squares_of(context, network, np.array(rows, np.int64)), strict=True):
         name = f"group-{row}.png"
-        (folder / name).write_bytes(png(mask_image(pixels, np.zeros(pixels.shape[:2], bool))))
+        (folder / name).write_bytes(png(legible(pixels)))
         examples.append(GroupExample(sample=row, path=context.store.sample(row).path, image=name))
     return examples

@@ -24,7 +24,7 @@ from models.evaluation.metrics import Names
 from models.masking.compute import method_of, target_of
 from models.masking.rule import threshold_masks, thresholds
 from models.runtime.batched_eval import evaluating, map_batches
-from models.runtime.images import Pixels, overlay, png, thumbnail
+from models.runtime.images import Pixels, heatmap, legible, png, thumbnail
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.types import Floats, Labels, Maps
@@ -170,7 +170,7 @@ def make_saliency(context: StageContext, pool: SaliencyPool, *, folder: Path) ->
 def _pictures(
     context: StageContext, pool: SaliencyPool, means: list[tuple[Arm, MeanMap]], folder: Path
 ) -> ClassPicture:
-    """The mean image of one class, plain and under each arm's mean map."""
+    """The mean image of one class, and each arm's mean map as a layer over it."""
     _, mean = means[0]
     rows = pool.rows[context.store.labels[pool.rows] == mean.id]
     averaged = evenly(rows, _AVERAGED)
@@ -178,14 +178,15 @@ def _pictures(
     # What the images have in common appears sharp in their mean.
     mean_image = torch.cat([batch.images.cpu() for batch in loader.epoch(None)]).mean(0)  # (3, S, S)
     pixels: Pixels = (mean_image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    picture = thumbnail(legible(pixels), side=_SIDE)
     return ClassPicture(
         class_name=mean.name,
         n=len(rows),
         n_averaged=len(averaged),
-        image=save_picture(folder, f"mean-{mean.id}.png", overlay(pixels, np.zeros((1, 1))), side=_SIDE),
-        arms={
+        image=save_picture(folder, f"mean-{mean.id}.png", picture),
+        heatmaps={
             arm: save_picture(
-                folder, f"mean-{mean.id}-{arm}.png", overlay(pixels, np.array(of_arm.map)), side=_SIDE
+                folder, f"mean-{mean.id}-{arm}-heatmap.png", heatmap(np.array(of_arm.map), picture.size)
             )
             for arm, of_arm in means
             if of_arm.map is not None
@@ -211,9 +212,9 @@ def largest_classes(store: Store, rows: Labels) -> LargestClasses:
     return LargestClasses(tuple(codes), within, tuple(store.classes[c] for c in left_out))
 
 
-def save_picture(folder: Path, name: str, image: Image, *, side: int) -> str:
-    """Write the picture as a PNG of at most `side` pixels a side; return its name."""
-    (folder / name).write_bytes(png(thumbnail(image, side=side)))
+def save_picture(folder: Path, name: str, image: Image) -> str:
+    """Write the picture as a PNG; return its name."""
+    (folder / name).write_bytes(png(image))
     return name
 
 

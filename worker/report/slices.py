@@ -15,14 +15,15 @@ import numpy as np
 from masktune.contract.report import saliency as section
 from masktune.contract.vocabulary import Arm
 from models.evaluation.metrics import Logits
-from models.runtime.images import overlay, png, strip
+from models.runtime.images import heatmap, legible, strip, thumbnail
 from models.shortcuts.slices import InferredSlice, SliceInputs, infer_slices
 from worker.report.arms import seeded
 from worker.report.gallery import squares_of
-from worker.report.saliency import SaliencyPool, largest_classes
+from worker.report.saliency import SaliencyPool, largest_classes, save_picture
 from worker.stages.context import StageContext
 
 _EXAMPLES = 5  # images of a slice
+_SIDE = 112  # pixels per side of an example
 _PICTURED = 24  # slices with a picture: more than a person looks through
 
 
@@ -54,7 +55,7 @@ def make_slices(
     by_class = [inferred.classes[code] for code in classes.codes]
     divided = {each.label for each in by_class if each.slices > 1}
     pictured = [part for part in inferred.slices if part.label in divided][:_PICTURED]
-    plain = {"picture": None, "n_pictured": 0}
+    plain = {"picture": None, "heatmap": None, "n_pictured": 0}
     pictures = {(part.label, part.index): _picture(context, pool, part, folder) for part in pictured}
     return section.InferredSlices(
         inferred=True,
@@ -73,11 +74,15 @@ def make_slices(
 
 
 def _picture(context: StageContext, pool: SaliencyPool, part: InferredSlice, folder: Path) -> dict[str, Any]:
-    """The slice's first examples side by side, overlaid with the saliency maps of the model before."""
+    """The slice's first examples side by side, and the saliency maps of the model before as a layer."""
     before, rows = pool.arms[pool.before], np.array(part.examples[:_EXAMPLES], np.int64)
     maps = before.maps[np.searchsorted(pool.rows, rows)]
     squares = squares_of(context, before.network, rows)
-    name = f"slice-{part.label}-{part.index}.png"
-    images = [overlay(pixels, map) for pixels, map in zip(squares, maps, strict=True)]
-    (folder / name).write_bytes(png(strip(images)))
-    return {"picture": name, "n_pictured": len(rows)}
+    images = [thumbnail(legible(pixels), side=_SIDE) for pixels in squares]
+    heatmaps = [heatmap(map, image.size) for map, image in zip(maps, images, strict=True)]
+    name = f"slice-{part.label}-{part.index}"
+    return {
+        "picture": save_picture(folder, f"{name}.png", strip(images)),
+        "heatmap": save_picture(folder, f"{name}-heatmap.png", strip(heatmaps)),
+        "n_pictured": len(rows),
+    }

@@ -44,13 +44,13 @@ class MeanMap(Section):
 
 
 class ClassPicture(Section):
-    """The mean image of one class, plain and under each model's mean map, as files beside the report."""
+    """The mean image of one class, and each model's mean map as a layer over it: files beside the report."""
 
     class_name: str
     n: int
     n_averaged: int
     image: str
-    arms: dict[Arm, str]
+    heatmaps: dict[Arm, str]
 
 
 class SaliencySummary(Section):
@@ -74,7 +74,10 @@ class SliceModelAccuracy(Proportion):
 
 
 class InferredSlice(Section):
-    """`n` samples of one class with similar saliency maps; `share` is of the samples of the class."""
+    """`n` samples of one class with similar saliency maps; `share` is of the samples of the class.
+
+    `picture` shows the first `n_pictured` of `examples`, `heatmap` is the layer of their maps over it.
+    """
 
     label: int
     class_name: str
@@ -85,6 +88,7 @@ class InferredSlice(Section):
     mean_map: list[list[float]]
     accuracies: list[SliceModelAccuracy]
     picture: str | None
+    heatmap: str | None
     n_pictured: int
 
 
@@ -126,13 +130,14 @@ class InferredSlices(Section):
 
 
 class GalleryAnswer(Section):
-    """One model on one image: its answer, and its pictures as files beside the report."""
+    """One model on one image: its answer, and layers over the item's `image`, as files beside the report."""
 
     label: str
     probability: float | None = Field(description="Null if an output is not a finite number.")
     correct: bool
-    overlay: str
-    mask: str
+    heatmap: str
+    mask: str = Field(description="The masked pixels, as finetuning replaces them.")
+    mask_outline: str | None = Field(description="Null in reports of version 3 and before.")
 
 
 class GalleryItem(Section):

@@ -33,10 +33,19 @@ def upgrade(report_json: Json) -> Json:
     version = report_json.get("version", 1)
     if version >= VERSION:
         return report_json
-    report = report_json if version == 3 else _version_3(report_json)
-    change = {"verdict": _testable_verdict, "shortcut_reliance": _testable_reliance}
-    changed = {name: of(report[name]) for name, of in change.items() if report.get(name) is not None}
-    return report | changed | {"version": VERSION}
+    return _version_4(report_json if version == 3 else _version_3(report_json))
+
+
+def _version_4(report: Json) -> Json:
+    """Verdicts know what cannot be tested; pictures are layers over an image."""
+    change: Mapping[str, Callable[[Json], Json]] = {
+        "verdict": _testable_verdict,
+        "shortcut_reliance": _testable_reliance,
+        "saliency": _layered_means,
+        "slices": _layered_slices,
+        "gallery": _layered_gallery,
+    }
+    return report | {"version": VERSION} | _changed(report, change)
 
 
 def _testable_verdict(section: Json) -> Json:
@@ -52,6 +61,27 @@ def _testable_reliance(section: Json) -> Json:
     if section["evidence"] != "none_seen" or any(sign["name"] == "groups" for sign in section["signs"]):
         return section
     return section | {"evidence": "not_testable", "reason": "The test split has no groups."}
+
+
+def _layered_means(section: Json) -> Json:
+    """Before version 4, a map's picture had the image in it: laid over the image, it hides it."""
+    return section | {"pictures": [_rename(picture, {"arms": "heatmaps"}) for picture in section["pictures"]]}
+
+
+def _layered_slices(section: Json) -> Json:
+    return section | {"slices": [part | {"heatmap": None} for part in section["slices"]]}
+
+
+def _layered_gallery(section: Json) -> Json:
+    def answer(part: Json) -> Json:
+        return _rename(part, {"overlay": "heatmap"}) | {"mask_outline": None}
+
+    return section | {
+        "items": [
+            item | {"arms": {arm: answer(of) for arm, of in item["arms"].items()}}
+            for item in section["items"]
+        ]
+    }
 
 
 def _version_3(report_json: Json) -> Json:
@@ -74,7 +104,11 @@ def _version_3(report_json: Json) -> Json:
         "gallery": lambda section: _gallery(section, arm),
         "groups": lambda section: _groups(section, arm),
     }
-    return report | {name: of(report[name]) for name, of in change.items() if report.get(name) is not None}
+    return report | _changed(report, change)
+
+
+def _changed(report: Json, change: Mapping[str, Callable[[Json], Json]]) -> Json:
+    return {name: of(report[name]) for name, of in change.items() if report.get(name) is not None}
 
 
 Arm = Callable[[str | None], str | None]

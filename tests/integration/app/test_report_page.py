@@ -43,7 +43,14 @@ ITEM = {
     "masked_share": 0.03,
     "image": "7-image.png",
     "arms": {
-        arm: {"label": label, "probability": 0.98, "correct": right, "overlay": "o.png", "mask": "m.png"}
+        arm: {
+            "label": label,
+            "probability": 0.98,
+            "correct": right,
+            "heatmap": "h.png",
+            "mask": "m.png",
+            "mask_outline": "o.png",
+        }
         for arm, label, right in (("erm", "5-9", False), ("masktune", "0-4", True))
     },
 }
@@ -52,7 +59,7 @@ ITEM = {
 class _Reader(HTMLParser):
     """Checks that tags are closed, and gathers addresses and text."""
 
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "input"})
 
     def __init__(self) -> None:
         super().__init__()

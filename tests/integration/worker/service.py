@@ -39,7 +39,7 @@ GATES = {
     Stage.FINETUNE: "work/finetune/.epoch-00002.pt.partial",
     Stage.CONTROL: "work/control/.epoch-00002.pt.partial",
     Stage.CALIBRATE: "tables.json",
-    Stage.EVALUATE: "-erm-overlay.png",
+    Stage.EVALUATE: "-erm-heatmap.png",
 }
 """A file that each stage opens about half-way through, after its first checkpoint if it writes any."""
 

@@ -111,7 +111,10 @@ def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktu
     assert 0 < len(items) <= 12
     assert len({item["sample"] for item in items}) == len(items)
     for item in items:
-        names = [item["image"], *(f[k] for f in item["arms"].values() for k in ("overlay", "mask"))]
+        names = [
+            item["image"],
+            *(f[k] for f in item["arms"].values() for k in ("heatmap", "mask", "mask_outline")),
+        ]
         assert all(Image.open(folder / name).size == (224, 224) for name in names)
 
 

@@ -25,6 +25,15 @@ DIFFERENCES = (
 )
 GALLERY = "The same images under each model, picked by rule and never by hand."
 
+MAP = "The brighter a place, the more saliency it has; the image beneath is grey, so all colour is the map’s."
+MAP_STRENGTH = "Strength of the map"
+MAP_STRENGTHS = {0: "0", 25: "25", 50: "50", 75: "75", 100: "100\u00a0%"}
+"""Opacity of the map, in percent, and its label."""
+MASK = "Mask"
+MASK_VIEWS = {"outline": "outline", "pixels": "as finetuning sees it", "hidden": "hidden"}
+"""How the pages can show a mask, and the label of each way."""
+MASK_OUTLINE = "The outline, a light line beside a dark one, surrounds what would be masked."
+
 NOT_FINITE = (
     "Its answers on this split include numbers that are not finite, so its probabilities are not assessed."
 )

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from masktune.contract.vocabulary import Arm
 from models.data.loaders import map_loader
 from models.evaluation.metrics import predict_logits
 from models.masking.compute import compute_mask_set
+from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
-from models.runtime.images import mask_image, png, thumbnail
 from tests.unit.worker.report.test_saliency import bench
 from worker.report.arms import LogitsCache
 from worker.report.gallery import make_gallery, squares_of
@@ -27,7 +28,7 @@ from worker.stages.passes import loader_for
     [
         {"sigmas": 1.0},
         {"sigmas": 1.0, "target": "label"},
-        {"share": 0.2, "crop": "centre"},
+        {"share": 0.2, "crop": "centre", "fill": "mean"},
         {"sigmas": 0.5, "crop": "square", "target": "label"},
     ],
     ids=str,
@@ -63,8 +64,13 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     gallery = make_gallery(context, pool, folder=tmp_path / "pictures")
     item = gallery.items[0]
     (pixels,) = squares_of(context, network, rows[[item.sample]])
-    picture = png(thumbnail(mask_image(pixels, trained[item.sample].numpy()), side=256))
-    assert (tmp_path / "pictures" / item.arms[Arm.ERM].mask).read_bytes() == picture
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    filled = apply_masks(image, trained[item.sample][None], config.masking.fill)
+    folder, layers = tmp_path / "pictures", item.arms[Arm.ERM]
+    seen = Image.open(folder / item.image).convert("RGBA")
+    seen.alpha_composite(Image.open(folder / layers.mask).convert("RGBA"))
+    small = np.asarray(seen.convert("RGB"))[::8, ::8]
+    assert np.abs(small / 255 - filled[0].permute(1, 2, 0).numpy()).max() < 0.5 / 255 + 1e-6
     assert {item.sample: item.masked_share for item in gallery.items} == pytest.approx(
         {item.sample: float(shares[item.sample]) for item in gallery.items}
     )

@@ -6,9 +6,20 @@ import io
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from models.runtime.images import colors, heatmap, mask_image, overlay, png, strip, thumbnail
+from models.runtime.images import (
+    colors,
+    heatmap,
+    legible,
+    mask_layer,
+    mask_outline,
+    overlay,
+    png,
+    strip,
+    thumbnail,
+)
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (240, 300, 3), np.uint8)
 TINY = np.random.default_rng(1).integers(0, 256, (28, 28, 3), np.uint8)
@@ -20,18 +31,22 @@ def test_lightness_rises_evenly() -> None:
     assert colors().shape == (256, 3)
 
 
-def test_small_pictures_are_enlarged_by_a_whole_factor() -> None:
+def rgba(layer: Image.Image) -> NDArray[np.int64]:
+    return np.asarray(layer.convert("RGBA"), np.int64)
+
+
+def test_small_images_are_enlarged_by_a_whole_factor() -> None:
+    assert np.array_equal(np.asarray(legible(TINY)), TINY.repeat(8, 0).repeat(8, 1))
     assert overlay(TINY, np.zeros((7, 7))).size == (224, 224)
-    assert heatmap(np.zeros((7, 7)), size=(28, 28)).size == (224, 224)
-    assert mask_image(PHOTO, np.zeros((240, 300), bool)).size == (300, 240)
+    assert legible(PHOTO).size == (300, 240)
 
 
-def test_what_is_not_salient_stays_as_it_was() -> None:
+def test_what_is_not_salient_is_the_image_in_grey() -> None:
     heat = np.zeros((6, 6))
     heat[0, 0] = 2.0
-    found = np.asarray(overlay(PHOTO, heat))
-    assert np.array_equal(found[120:, 150:], PHOTO[120:, 150:])
-    assert not np.array_equal(found[:20, :20], PHOTO[:20, :20])
+    pixels, grey = np.asarray(overlay(PHOTO, heat)), np.asarray(Image.fromarray(PHOTO).convert("L"))
+    assert (pixels[120:, 150:] == grey[120:, 150:, None]).all()
+    assert np.ptp(pixels[:20, :20], axis=2).min() > 0
 
 
 def test_the_image_shows_through_where_it_is_most_salient() -> None:
@@ -39,34 +54,56 @@ def test_the_image_shows_through_where_it_is_most_salient() -> None:
     heat[:3] = 1.0
     black, white = (np.full((240, 240, 3), v, np.uint8) for v in (0, 255))
     difference = np.asarray(overlay(white, heat), int) - np.asarray(overlay(black, heat), int)
-    assert difference[:100].min() >= 100
+    assert difference[:100].min() >= 60
+
+
+def test_the_opacity_of_a_layer_follows_the_map() -> None:
+    layer = rgba(heatmap(np.array([[0.0, 1.0, 2.0]]), (300, 10)))
+    assert layer[5, [20, 150, 280], 3].tolist() == [0, 128, 255]
+    assert (np.diff(layer[5, :, 3]) >= 0).all()
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, np.nan, np.inf])
 def test_a_constant_or_broken_map_colours_nothing(value: float) -> None:
-    assert np.array_equal(np.asarray(overlay(PHOTO, np.full((7, 7), value))), PHOTO)
+    assert (rgba(heatmap(np.full((7, 7), value), (300, 240)))[:, :, 3] == 0).all()
 
 
 def test_the_scale_of_a_map_does_not_matter() -> None:
     heat = np.random.default_rng(0).random((7, 7))
-    one, other = (np.asarray(heatmap(h, size=(224, 224)), int) for h in (heat, heat * 1e-6))
+    one, other = (rgba(heatmap(h, (224, 224))) for h in (heat, heat * 1e-6))
     assert np.abs(one - other).max() <= 4
 
 
-def test_masked_pixels_are_black_inside_an_outline() -> None:
+def test_a_mask_layer_has_the_masked_pixels_as_they_were_filled_and_nothing_else() -> None:
     mask = np.zeros((28, 28), bool)
     mask[4:10, 4:10] = True
-    found = np.asarray(mask_image(TINY, mask))
-    assert (found[40:72, 40:72] == 0).all()
-    assert (found[32, 32:80] == (255, 122, 0)).all()
-    kept = ~mask.repeat(8, 0).repeat(8, 1)
-    assert np.array_equal(found[kept], TINY.repeat(8, 0).repeat(8, 1)[kept])
+    layer, large = rgba(mask_layer(TINY, mask, (224, 224))), mask.repeat(8, 0).repeat(8, 1)
+    assert np.array_equal(layer[large, :3], TINY.repeat(8, 0).repeat(8, 1)[large])
+    assert np.array_equal(layer[:, :, 3], np.where(large, 255, 0))
+    assert (layer[~large] == 0).all()
 
 
-def test_a_png_opens_again() -> None:
-    data = png(overlay(TINY, np.eye(7)))
+def test_an_outline_is_light_within_the_mask_and_dark_around_it() -> None:
+    mask = np.zeros((28, 28), bool)
+    mask[4:10, 4:10] = True
+    row = rgba(mask_outline(mask, (224, 224)))[56]  # the mask is at 32..79
+    light, dark, nothing = [255, 255, 255, 255], [0, 0, 0, 255], [0, 0, 0, 0]
+    assert row[[29, 30, 31, 32, 33, 34]].tolist() == [nothing, dark, dark, light, light, nothing]
+    assert row[[77, 78, 79, 80, 81, 82]].tolist() == [nothing, light, light, dark, dark, nothing]
+
+
+def test_an_outline_is_closed_at_the_edge_of_the_image() -> None:
+    outline = rgba(mask_outline(np.ones((10, 10), bool), (224, 224)))
+    assert (outline[0, :, 3] == 255).all()
+    assert (outline[4:-4, 4:-4, 3] == 0).all()
+    assert (rgba(mask_outline(np.zeros((10, 10), bool), (224, 224))) == 0).all()
+
+
+def test_a_layer_is_as_transparent_in_its_file() -> None:
+    layer = heatmap(np.eye(7), (224, 224))
+    data = png(layer)
     assert data.startswith(b"\x89PNG")
-    assert Image.open(io.BytesIO(data)).size == (224, 224)
+    assert np.array_equal(rgba(Image.open(io.BytesIO(data))), rgba(layer))
 
 
 def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
@@ -78,7 +115,7 @@ def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
 
 def test_a_strip_shows_each_picture_once_with_nothing_between_them() -> None:
     reds = [Image.new("RGB", (40, 40), (value, 0, 0)) for value in (50, 150, 250)]
-    row = strip(reds, side=20, gap=3)
+    row = strip([thumbnail(red, side=20) for red in reds], gap=3)
     assert (row.size, row.mode) == ((66, 20), "RGBA")
     assert [row.getpixel((x, 10)) for x in (10, 33, 56)] == [
         (50, 0, 0, 255),

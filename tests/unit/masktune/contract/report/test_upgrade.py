@@ -82,6 +82,20 @@ def test_version_3_claimed_to_have_tested_splits_without_groups(groups: bool) ->
     )
 
 
+def test_pictures_of_an_earlier_version_are_layers_that_hide_the_image(stored: list[dict[str, Any]]) -> None:
+    before = next(report for report in stored if report["kind"] == "masktune")
+    after = read_report(json.dumps(before))
+    assert before["gallery"] is not None
+    assert before["gaze"] is not None
+    assert after.gallery is not None
+    assert after.saliency is not None
+    for old, item in zip(before["gallery"]["items"], after.gallery.items, strict=True):
+        erm, old_erm = item.arms[Arm.ERM], old["arms"]["erm"]
+        assert (erm.heatmap, erm.mask, erm.mask_outline) == (old_erm["overlay"], old_erm["mask"], None)
+    for old, picture in zip(before["gaze"]["pictures"], after.saliency.pictures, strict=True):
+        assert picture.heatmaps[Arm.ERM] == old["arms"]["erm"]
+
+
 def test_figures_that_were_not_finite_are_null(stored: list[dict[str, Any]]) -> None:
     before = json.loads(json.dumps(stored[0]))
     arm = before["reliability"]["test"]["erm"]
