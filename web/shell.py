@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
-from masktune.contract.report.text import formats, names
+from masktune.contract.report.text import formats, names, notes
 from masktune.contract.report.text.names import capitalised
 from web.text import labels
 from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, key_of, link, request
@@ -38,7 +38,7 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals |= {"labels": labels, "names": names, "formats": formats}
+_templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
 
 
 def html(template: str, **values: Any) -> ui.html:

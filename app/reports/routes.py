@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
 
 from app.deps import READER, ArtifactsDep, CallerFirst, LoadedJob
 from app.http.etag import JSON, conditional
+from app.http.file_response import send_file
 from app.http.negotiation import preferred
 from app.http.responses import NOT_MODIFIED, sends
 from app.operations.problems_routes import problems
@@ -14,7 +17,7 @@ from masktune.contract.report import Report
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
-HTML = "text/html"
+HTML, PNG = "text/html", "image/png"
 
 
 @router.get(
@@ -33,3 +36,19 @@ def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep) -> Res
         return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
     body = reports.read(row, artifacts).model_dump_json().encode()
     return conditional(request, body, headers=vary)
+
+
+@router.get(
+    "/{job_id}/report/pictures/{name}",
+    dependencies=[READER],
+    response_class=Response,
+    summary="Get a picture of the report",
+    responses=sends(PNG) | NOT_MODIFIED | problems(404, 409),
+)
+def get_report_picture(
+    request: Request,
+    row: LoadedJob,
+    artifacts: ArtifactsDep,
+    name: Annotated[str, Path(pattern=r"^[\w-]+\.png$", description="As the report names it.")],
+) -> Response:
+    return send_file(request, reports.picture_path(row, artifacts, name), media_type=PNG)

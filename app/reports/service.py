@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from app.predictions.presenter import data_uri
 from app.reports import figures, plots
 from core.artifacts import Artifacts
-from core.errors import NotReported
+from core.errors import NotFound, NotReported
 from core.tables import JobRow
 from masktune.contract.report import Report, read_report
 from masktune.contract.report.text import answers, formats, groups, names, next_steps, notes, verdict
@@ -45,6 +45,14 @@ def page(job: JobRow, artifacts: Artifacts) -> bytes:
         return data_uri((folder / Path(name).name).read_bytes())
 
     return render(report, picture).encode()
+
+
+def picture_path(job: JobRow, artifacts: Artifacts, name: str) -> Path:
+    """The file of one of the report's pictures. Raises `NotReported`, `NotFound`."""
+    path = _folder(job, artifacts) / name
+    if not path.is_file():
+        raise NotFound(f"the report of job {job.id} has no picture {name!r}")
+    return path
 
 
 def render(report: Report, picture: Callable[[str], str]) -> str:

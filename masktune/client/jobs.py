@@ -144,6 +144,12 @@ def report_html(job_id: str) -> Flow[str]:
     return response.text
 
 
+def report_picture(job_id: str, name: str) -> Flow[bytes]:
+    """Get a picture that the report names, as PNG bytes."""
+    response = yield from fetch(get(f"/jobs/{segment(job_id)}/report/pictures/{segment(name)}"))
+    return response.content
+
+
 class Jobs(Resource[D]):
     """`client.jobs`."""
 
@@ -161,3 +167,4 @@ class Jobs(Resource[D]):
     report = Operation(report)
     predictions = Operation(predictions)
     report_html = Operation(report_html)
+    report_picture = Operation(report_picture)

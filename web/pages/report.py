@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
-from masktune.contract.report.saliency import GalleryItem
+from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
 from masktune.contract.report.text import answers, next_steps, notes, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import (
@@ -22,7 +21,7 @@ from masktune.contract.report.text.names import (
 from masktune.contract.vocabulary import Arm
 from web.shell import html, page, set_title
 from web.text import labels
-from web.transport.connection import api, link, missing_scope
+from web.transport.connection import api, link
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""
@@ -55,13 +54,16 @@ async def show(job_id: str) -> None:
     )
     for split in splits[:1]:
         _split(report, split)
-    images = [_gallery_image(image, report) for image in report.gallery.items] if report.gallery else []
-    key = await api().keys.whoami()
-    if images and key.may("predict"):
-        rules = report.gallery and report.gallery.rules
-        html("gallery", images=images, lead=notes.GALLERY, coarse=notes.coarse_maps(report), rules=rules)
-    elif images:  # the models generate its images when the page is opened
-        html("notice", tone="", text=f"Where the models look is not shown. {missing_scope(key, 'predict')}")
+    if report.gallery and report.gallery.items:
+        images = [(image, _before_and_after(image)) for image in report.gallery.items]
+        pictures = link(f"/files/jobs/{job_id}/report/pictures/")
+        html(
+            "gallery",
+            images=images,
+            coarse=notes.coarse_maps(report),
+            rules=report.gallery.rules,
+            picture=lambda name: pictures + name,
+        )
     for split in splits[1:]:
         _split(report, split)
     html("report_cost", cost=report.cost)
@@ -110,16 +112,7 @@ def _lowest(slices: Iterable[SliceAccuracy]) -> float | None:
     return min(accuracies) if len(accuracies) > 1 else None
 
 
-def _gallery_image(image: GalleryItem, report: Report) -> dict[str, Any]:
-    """One image of the gallery; its saliency maps are computed anew by the models."""
-    arms = [arm for arm in in_order(image.arms) if arm in report.models]
-    before_and_after = arms[:1] + arms[-1:] if len(arms) > 1 else arms
-
-    def saliency(arm: Arm) -> str:
-        query = {"model": report.models[arm].id, "dataset": report.dataset.id, "sample": image.sample}
-        return link(f"/files/saliency?{urlencode(query)}")
-
-    return {
-        "image": image,
-        "arms": [(arm, image.arms[arm], saliency(arm)) for arm in before_and_after],
-    }
+def _before_and_after(image: GalleryItem) -> list[tuple[Arm, GalleryAnswer]]:
+    """The answers of the first and the last arm, or of the only one."""
+    answers = [(arm, image.arms[arm]) for arm in in_order(image.arms)]
+    return answers[:1] + answers[-1:] if len(answers) > 1 else answers

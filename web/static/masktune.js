@@ -27,6 +27,12 @@ document.addEventListener("input", (event) => {
   }
 });
 
+// --- how strongly saliency maps are shown ----------------------------------------------------------
+document.addEventListener("input", (event) => {
+  if (!event.target.matches("input.strength")) return;
+  event.target.closest(".looks").style.setProperty("--strength", event.target.value / 100);
+});
+
 // --- tables shown whole: sort by the clicked column, and reverse on a second click ------------------------
 const figure = (text) => parseFloat(text.replace("−", "-").replace(/[^0-9.+-]/g, "")) || 0;
 document.addEventListener("click", (event) => {

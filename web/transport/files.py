@@ -11,7 +11,6 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from masktune import ClientError
 from masktune.client.calls import get, open_body
-from masktune.client.predict import View
 from masktune.client.wire import Emit, EmittingFlow, Read
 from masktune.client.wire import Request as ApiRequest
 from web.shell import accepts_html, error_page
@@ -24,7 +23,7 @@ Id = Annotated[str, Path(pattern=r"^[A-Za-z0-9][\w.-]*$")]
 """An id or an alias, which goes into the API's path as it is."""
 
 FOREVER = {"Cache-Control": "private, max-age=86400, immutable"}
-"""For responses that never change: a sample's image, and a model's saliency map of it."""
+"""For responses that never change: a sample's image, and a report's pictures."""
 REPORT_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 """The Content-Security-Policy of a report, which loads nothing."""
 
@@ -70,20 +69,16 @@ async def sample_image(request: Request, dataset: Id, sample: int) -> Response:
     return await _relay(request, api_request, headers=FOREVER)
 
 
-@router.get("/files/saliency")
-async def saliency(
-    request: Request, model: str, dataset: str, sample: int, view: View = "overlay"
-) -> Response:
-    """A view of a stored sample's saliency map as a PNG."""
-    api_request = get("/saliency", model=model, dataset=dataset, sample=sample, view=view, format="png")
-    return await _relay(request, api_request, headers=FOREVER)
-
-
 @router.get("/files/jobs/{job}/report")
 async def report_page(request: Request, job: Id) -> Response:
     """The report as the self-contained HTML page that the API generates."""
     api_request = replace(get(f"/jobs/{job}/report"), headers={"Accept": "text/html"})
     return await _relay(request, api_request, "/jobs", {"Content-Security-Policy": REPORT_POLICY})
+
+
+@router.get("/files/jobs/{job}/report/pictures/{name}")
+async def report_picture(request: Request, job: Id, name: Id) -> Response:
+    return await _relay(request, get(f"/jobs/{job}/report/pictures/{name}"), headers=FOREVER)
 
 
 @router.get("/files/jobs/{job}/predictions")

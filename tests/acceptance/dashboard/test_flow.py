@@ -81,7 +81,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     expect(page.locator(".log")).to_contain_text("plain training finished after")
     visitor.looked_at("job")
 
-    # --- the report, and the slider between before and after
+    # --- the report, the slider between before and after, the strength of the maps, the masks
     visitor.button("Read the report").click()
     page.wait_for_url("**/report")
     expect(page.locator(".callout strong").first).to_have_text("MaskTune helped")
@@ -90,6 +90,16 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     slide.focus()
     page.keyboard.press("End")
     assert "100%" in str(page.locator(".compare").first.get_attribute("style"))
+    heatmap, mask = page.locator(".compare .heatmap").first, page.locator(".compare .mask").first
+    page.get_by_label("Strength of the map").focus()
+    page.keyboard.press("End")
+    expect(heatmap).to_have_css("opacity", "1")
+    expect(mask).to_be_hidden()
+    page.get_by_label("as finetuning sees it").check()
+    expect(heatmap).to_be_hidden()
+    expect(mask).to_be_visible()
+    visitor.loaded(".compare .mask")
+    page.get_by_label("outline").check()
     visitor.looked_at("report")
 
     # --- the model: what it would refuse, its names
@@ -122,7 +132,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.fill("Percent", "0.1")
     expect(page.locator(".decision")).to_have_text("I don’t know")
     expect(page.get_by_text("No threshold can be certified for this risk")).to_be_visible()
-    expect(page.locator(".pictures img")).to_have_count(3)
+    expect(page.locator(".pictures figure")).to_have_count(3)
     visitor.looked_at("try", whole=True)
 
     # --- an image of one's own, which is refused as well
@@ -130,7 +140,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
         {"name": "own.png", "mimeType": "image/png", "buffer": png((28, 28))}
     )
     expect(page.get_by_text("own.png").first).to_be_visible()
-    expect(page.locator(".pictures img")).to_have_count(2)
+    expect(page.locator(".pictures figure")).to_have_count(2)
     expect(page.locator(".decision")).to_have_text("I don’t know")
     visitor.goto("/ui/models")
     expect(visitor.badge("digits-best")).to_be_visible()

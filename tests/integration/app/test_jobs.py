@@ -301,6 +301,24 @@ def test_an_etag_holds_until_the_job_changes(either: Front) -> None:
     assert (changed.status_code, changed.json()["state"]) == (200, "running")
 
 
+def test_the_pictures_of_a_report(front: Front) -> None:
+    job = front.job(JobKind.EVALUATE)
+    path = f"/jobs/{job}/report/pictures/7-erm-mask_outline.png"
+    refused(front.client.get(path), 409, "report-not-ready")
+    lease = front.claim()
+    key = f"jobs/{job}/report"
+    with front.services.artifacts.writing(key) as folder:
+        (folder / "7-erm-mask_outline.png").write_bytes(b"pixels")
+        (folder / "report.json").write_text("{}")
+    front.finish_stage(lease, Stage.EVALUATE, artifact=key)
+    sent = front.client.get(path)
+    assert (sent.content, sent.headers["content-type"]) == (b"pixels", "image/png")
+    assert front.client.get(path, headers={"If-None-Match": sent.headers["ETag"]}).status_code == 304
+    refused(front.client.get(f"/jobs/{job}/report/pictures/8-image.png"), 404, "not-found")
+    for name in ("report.json", "..%2freport.json", ".png"):
+        assert front.client.get(f"/jobs/{job}/report/pictures/{name}").status_code in (404, 422)
+
+
 def test_the_file_of_a_predict_job(front: Front) -> None:
     job = front.job(JobKind.PREDICT)
     path = f"/jobs/{job}/predictions"

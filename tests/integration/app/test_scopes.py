@@ -32,6 +32,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /jobs/{job_id}/predictions",
         "GET /jobs/{job_id}/events",
         "GET /jobs/{job_id}/report",
+        "GET /jobs/{job_id}/report/pictures/{name}",
         "GET /models",
         "GET /models/{model}",
         "GET /models/{model}/download",

@@ -354,6 +354,7 @@ def test_bytes_come_as_they_are(runner: Runner, tmp_path: Path) -> None:
     for flow in (
         datasets.sample_image("ds_1", 3),
         predict.picture_sample(model="m", dataset="ds_1", sample=3, view="mask"),
+        jobs.report_picture("job_1", "7-image.png"),
         predict.picture_image("m", tmp_path / "a.png"),
     ):
         script = Script([httpx.Response(200, content=b"\x89PNG")])

@@ -57,6 +57,13 @@ def test_a_file_of_the_api_is_passed_on(browser: TestClient) -> None:
     assert answer.headers["cache-control"] == FOREVER["Cache-Control"]
 
 
+def test_a_picture_of_a_report_is_passed_on(browser: TestClient) -> None:
+    with stub_api() as api:
+        api.answers["/jobs/job_1/report/pictures/7-image.png"] = 200, b"pixels"
+        connect(api.url)
+        assert browser.get("/files/jobs/job_1/report/pictures/7-image.png").content == b"pixels"
+
+
 def test_a_script_gets_the_refusal_of_the_api_as_json(browser: TestClient) -> None:
     with stub_api() as api:
         api.answers["/models/mdl_1/download"] = 404, {"title": "No", "status": 404, "detail": "no such model"}
