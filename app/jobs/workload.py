@@ -15,9 +15,9 @@ from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_o
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
 
-MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 1_024, 4
-"""Of a report: the most images of a split with a map, the most with masks, forward passes for masks
-(`worker.report.saliency`)."""
+MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 1_024, 3
+"""Of a report: the most images of the first split with a map, and of any other, the most with masks, and
+forward passes for masks (`worker.report.saliency`)."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,13 @@ def _calibrate(job: Workload) -> Work:
 def _evaluate(job: Workload) -> Work:
     """Logits, then maps and masks of the models that are explained. Those of val are kept by `_calibrate`."""
     splits = job.params.get("splits") or ("val", "test")
-    maps = min(job.images("test" if "test" in splits else splits[0]), MAP_LIMIT)
-    masks = _MASK_PASSES * sum(min(job.images(split), MASK_LIMIT) for split in splits)
+    mapped = "test" if "test" in splits else splits[0]
+    with_masks = {split: min(job.images(split), MASK_LIMIT) for split in splits}
+    with_maps = with_masks | {mapped: min(job.images(mapped), MAP_LIMIT)}
+    maps = sum(with_maps.values()) * (1 if job.is_frozen else job.explained_models)
+    masks = _MASK_PASSES * sum(with_masks.values()) * job.explained_models
     logits = _passes(job, *(split for split in splits if split != "val"))
-    return Work("forward", logits + job.explained_models * (maps + masks))
+    return Work("forward", logits + maps + masks)
 
 
 def _passes(job: Workload, *splits: str) -> int:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from masktune.contract.hyperparameters import MaskingConfig
     from models.backbones.network import Network
     from models.data.batches import Batch, Loader
+    from models.evaluation.prediction_maps import PredictionMaps
     from models.run import Run
-    from models.saliency import Saliency
 
 ArmName = Literal["plain", "own", "elsewhere", "scattered"]
 """What is masked: nothing; the model's own mask; that mask shifted cyclically; as many scattered pixels."""
@@ -48,70 +48,47 @@ class MaskedPredictions(NamedTuple):
 
 
 def predict_under_masks(
-    network: Network, loader: Loader, config: MaskingConfig, run: Run, *, cropped: Loader | None = None
+    network: Network, loader: Loader, plain: PredictionMaps, config: MaskingConfig, run: Run
 ) -> MaskedPredictions:
-    """Run four forward passes over `loader` in evaluation mode, one of which computes the maps.
+    """Run three forward passes over the images of `loader`, masked, in evaluation mode.
 
-    The mask is the one that `config` makes for training. If its maps are computed on crops, `cropped` yields
-    these crops for a fifth pass. Positions of shifted masks and scattered pixels depend on (`run.seed`, row)
-    alone. Raises Stopped, and ValueError for a crop without `cropped`.
+    The mask is the one that `config` makes for training from the maps of `plain`, in which all these rows
+    are; its answers are those for the whole images. Positions of shifted masks and scattered pixels depend on
+    (`run.seed`, row) alone. Raises Stopped.
     """
     import torch
 
     from models.runtime.batched_eval import evaluating, map_batches
 
-    if config.crop == "none":
-        cropped = None
-    elif cropped is None:
-        raise ValueError(f"masks of the crop {config.crop} need the cropped images")
-
-    def explain(batch: Batch) -> tuple[tuple[int, Tensor], ...]:
-        return tuple(zip(batch.rows.tolist(), _explained(network, batch, config).maps, strict=True))
+    def answer(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return _answers(network, batch, plain.at(batch.rows.numpy()), config=config, seed=run.seed)
 
     with evaluating(network):
-        of_crops = () if cropped is None else map_batches(cropped, run, explain)
-        maps_of = dict(pair for pairs in of_crops for pair in pairs)
-
-        def answer(batch: Batch) -> tuple[Tensor, ...]:
-            with torch.no_grad():
-                if cropped is None:
-                    maps, logits, _ = _explained(network, batch, config)
-                else:
-                    maps = torch.stack([maps_of[row] for row in batch.rows.tolist()])
-                    logits = network(batch.images)
-                return _answers(network, batch, _classes(logits), maps, config=config, seed=run.seed)
-
         parts = list(map_batches(loader, run, answer))
-    return MaskedPredictions(*(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)))
-
-
-def _explained(network: Network, batch: Batch, config: MaskingConfig) -> Saliency:
-    from models.masking.compute import method_of, target_of
-    from models.saliency import saliency
-
-    return saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
+    return MaskedPredictions(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
 def _answers(
-    network: Network, batch: Batch, plain: Tensor, maps: Tensor, *, config: MaskingConfig, seed: int
+    network: Network, batch: Batch, plain: PredictionMaps, *, config: MaskingConfig, seed: int
 ) -> tuple[Tensor, ...]:
-    """Fields of `MaskedPredictions`, in order, from the `plain` predictions (B,) and the `maps` (B, h, w)."""
+    """Fields of `MaskedPredictions`, in order, from the maps and answers for the whole images."""
     import torch
 
+    from models.evaluation.prediction_maps import predicted_classes
     from models.masking.rule import apply_masks, random_masks, threshold_masks, thresholds
 
     size = (batch.images.shape[2], batch.images.shape[3])
+    maps = torch.from_numpy(plain.maps).to(batch.images.device)
     own = threshold_masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
     counts = own.sum((1, 2))
     arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
-    predicted = [_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
+    predicted = [predicted_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
     masked = counts.to(torch.float64) / (size[0] * size[1])
-    return batch.rows, batch.labels, masked, plain, *predicted
-
-
-def _classes(logits: Tensor) -> Tensor:
-    """(B, K) → predicted classes (B,); −1 (never correct) if a logit is not finite, as `evaluate.Logits`."""
-    return logits.argmax(1).where(logits.isfinite().all(1), -1)
+    return tuple(
+        column.cpu()
+        for column in (batch.rows, batch.labels, masked, torch.from_numpy(plain.predicted), *predicted)
+    )
 
 
 def shifted(masked: Tensor, rows: Tensor, *, seed: int) -> Tensor:

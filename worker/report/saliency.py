@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL.Image import Image
 
 from masktune.contract.hyperparameters import Crop, MaskingConfig
@@ -17,16 +17,14 @@ from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
-from models.data.batches import Batch
 from models.data.store import Store
 from models.evaluation.masking_cost import MaskingCost, masking_cost, predict_under_masks
 from models.evaluation.metrics import Names
-from models.masking.compute import method_of, target_of
+from models.evaluation.prediction_maps import PredictionMaps, predict_with_maps
 from models.masking.rule import threshold_masks, thresholds
-from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.images import Pixels, heatmap, legible, png, thumbnail
-from models.saliency import saliency
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
+from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
 from worker.report.arms import BEFORE, LogitsCache, seeded
@@ -36,7 +34,7 @@ from worker.stages.passes import loader_for
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
 COSTED = 1024
-"""Most images of a split that are masked: each costs four forward passes."""
+"""Most images of a split that are masked: each costs three forward passes more, for each model."""
 MAX_CLASSES = 20
 """Most classes with mean maps and inferred slices, those with the most images: enough to look through."""
 _PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
@@ -45,7 +43,8 @@ _SIDE = 160  # pixels per side of a mean map's picture
 
 @dataclass(frozen=True)
 class ArmSaliency:
-    """One arm on the pool: predicted labels (N,), their probabilities (N,), low-resolution maps (N, h, w).
+    """One arm on the pool: predicted labels (N,), −1 if a logit is not finite, their probabilities (N,),
+    low-resolution maps (N, h, w).
 
     The maps explain the class that the job's masks explain. `masking_maps`, from which masks are made, differ
     from `maps` only if the job crops. `masked` (N,) is the share of pixels that the arm's mask would cover.
@@ -80,12 +79,21 @@ def explain_pool(
     cache: LogitsCache,
     *,
     split: str,
+    most: int,
     after: Arm | None,
 ) -> SaliencyPool:
-    """Run each of these models over the pool: one pass, or two if the job crops. Raises Stopped."""
+    """Run these models over at most so many images: one pass for all that share a backbone, or two if the job
+    crops. Raises Stopped.
+    """
     of_split = context.store.rows(split)
-    rows = evenly(of_split, POOL)
-    explained = {arm: _explain(context, model, cache, rows) for arm, model in models.items()}
+    rows = evenly(of_split, most)
+    backbones = defaultdict[str, dict[Arm, Network]](dict)
+    for arm, model in models.items():
+        network = cache.network(model)
+        backbones[backbone_digest(network)][arm] = network
+    explained: dict[Arm, ArmSaliency] = {}
+    for networks in backbones.values():
+        explained |= _explain(context, networks, cache, rows)
     order = sorted(explained, key=lambda arm: (arm not in BEFORE, list(Arm).index(arm)))
     arms = {arm: explained[arm] for arm in order}
     before = order[0]
@@ -99,27 +107,30 @@ def evenly(rows: Labels, count: int) -> Labels:
     return rows[np.unique(places.astype(np.int64))]
 
 
-def _explain(context: StageContext, model: ModelSpec, cache: LogitsCache, rows: Labels) -> ArmSaliency:
-    network, config = cache.network(model), masking_of(context)
+def _explain(
+    context: StageContext, networks: Mapping[Arm, Network], cache: LogitsCache, rows: Labels
+) -> dict[Arm, ArmSaliency]:
+    """Explain networks that share a backbone."""
+    config, some_network = masking_of(context), next(iter(networks.values()))
 
-    def answer(batch: Batch) -> tuple[torch.Tensor, ...]:
-        explained = saliency(network, batch.images, method=method_of(config), target=target_of(config, batch))
-        top = explained.logits.float().softmax(1).max(1)
-        masked = mask_of(config, explained.maps, batch.images.shape[2]).float().mean((1, 2))
-        return tuple(c.cpu() for c in (top.indices, top.values, explained.maps, masked))
+    def explained(crop: Crop) -> list[PredictionMaps]:
+        with cache.passes.next() as run:
+            loader = loader_for(context, some_network, rows, run, crop=crop)
+            return predict_with_maps(list(networks.values()), loader, config, run)
 
-    def columns_of_pass(crop: Crop) -> Iterator[NDArray[Any]]:
-        with cache.passes.next() as run, evaluating(network):
-            columns = list(map_batches(loader_for(context, network, rows, run, crop=crop), run, answer))
-        return (torch.cat(column).numpy() for column in zip(*columns, strict=True))
-
-    labels, probabilities, maps, masked = columns_of_pass("none")
-    masking_maps = maps
-    if config.crop != "none":
-        _, _, masking_maps, masked = columns_of_pass(config.crop)
-    return ArmSaliency(
-        network, labels, probabilities.astype(np.float64), maps, masking_maps, masked.astype(np.float64)
-    )
+    whole = explained("none")
+    cropped = whole if config.crop == "none" else explained(config.crop)
+    return {
+        arm: ArmSaliency(
+            network,
+            plain.predicted,
+            plain.probabilities,
+            plain.maps,
+            masking.maps,
+            masking.masked,
+        )
+        for (arm, network), plain, masking in zip(networks.items(), whole, cropped, strict=True)
+    }
 
 
 def masking_of(context: StageContext) -> MaskingConfig:
@@ -221,27 +232,22 @@ def save_picture(folder: Path, name: str, image: Image) -> str:
 # --- what a model's own mask costs it ------------------------------------------------------------
 
 
-def costs_of_masks(
-    context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, splits: list[str]
-) -> dict[str, dict[Arm, MaskingCost]]:
-    """The cost of each model's own mask, on at most 1,024 images of each split. Raises Stopped."""
+def costs_of_masks(context: StageContext, pool: SaliencyPool, cache: LogitsCache) -> dict[Arm, MaskingCost]:
+    """The cost of each model's own mask, on at most 1,024 images of the pool. Raises Stopped."""
     store, config = context.store, masking_of(context)
-    costs: dict[str, dict[Arm, MaskingCost]] = {}
-    for split in splits:
-        samples = store.rows(split)
-        rows = evenly(samples[store.firsts(samples)], COSTED)  # intervals assume samples without copies
-        costs[split] = {}
-        for arm, model in models.items():
-            network, cropped = cache.network(model), None
-            with cache.passes.next() as run:
-                whole = loader_for(context, network, rows, run)
-                if config.crop != "none":
-                    cropped = loader_for(context, network, rows, run, crop=config.crop)
-                predictions = predict_under_masks(network, whole, config, run, cropped=cropped)
-            costs[split][arm] = masking_cost(
-                predictions,
-                generator=seeded(run, "mask", split, arm),
-                groups=store.groups[predictions.rows] if store.has_groups else None,
-                names=Names(store.classes, store.group_names),
-            )
+    rows = evenly(pool.rows[store.firsts(pool.rows)], COSTED)  # intervals assume samples without copies
+    costs = {}
+    for arm, explained in pool.arms.items():
+        plain = PredictionMaps(
+            pool.rows, explained.labels, explained.probabilities, explained.masking_maps, explained.masked
+        )
+        with cache.passes.next() as run:
+            loader = loader_for(context, explained.network, rows, run)
+            predictions = predict_under_masks(explained.network, loader, plain, config, run)
+        costs[arm] = masking_cost(
+            predictions,
+            generator=seeded(run, "mask", pool.split, arm),
+            groups=store.groups[predictions.rows] if store.has_groups else None,
+            names=Names(store.classes, store.group_names),
+        )
     return costs

@@ -25,7 +25,7 @@ from worker.report.groups import make_groups
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
-from worker.report.saliency import costs_of_masks, explain_pool, make_saliency
+from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
 from worker.report.slices import make_slices
 from worker.stages.context import Result, StageContext
 
@@ -36,7 +36,7 @@ def evaluate(context: StageContext) -> Result:
     """Write the before/after report; return the plain figures of each arm."""
     models, splits, started = compared_models(context).all, _splits(context), time.monotonic()
     explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
-    passes = (len(models) + len(explained)) * len(splits) + len(explained)
+    passes = (len(models) + len(explained) + 1) * len(splits)
     cache = LogitsCache(context, passes=passes)
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     figures, dataset = Figures(context, logits), context.spec.dataset
@@ -47,8 +47,15 @@ def evaluate(context: StageContext) -> Result:
         choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
         after = choice and choice.subject
         pool_split = next((split for split in (GALLERY_SPLIT, *splits) if split in splits), None)
-        pool = explain_pool(context, explained, cache, split=pool_split, after=after) if pool_split else None
-        costs = costs_of_masks(context, explained, cache, splits=splits)
+        most = {pool_split: POOL}
+        pools = {
+            split: explain_pool(
+                context, explained, cache, split=split, most=most.get(split, COSTED), after=after
+            )
+            for split in splits
+        }
+        pool = pools[pool_split] if pool_split else None
+        costs = {split: costs_of_masks(context, of_split, cache) for split, of_split in pools.items()}
         masks = context.spec.done.get(Stage.MASK, {}).get("summary")
         report = Report(
             version=VERSION,

@@ -31,6 +31,7 @@ from models.data.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.masking_cost import predict_under_masks
 from models.evaluation.metrics import predict_logits
+from models.evaluation.prediction_maps import predict_with_maps
 from models.export import card_of, load_model, save_model
 from models.masking.compute import compute_mask_set, load_or_compute_masks
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
@@ -248,10 +249,12 @@ def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
         features = compute_features(served, loader, run)
         groups = cross_mistakes(features, HEADS, classes=store.classes, seed=0, device=device)
         head = retrain_head(served, features, groups, HEADS, seed=0, device=device)
+        (plain,) = predict_with_maps([served], loader, config.masking, run)
         seen[device] = [
             *predict_logits(served, loader, run),
             features.values,
-            *predict_under_masks(served, loader, config.masking, run),
+            *plain,
+            *predict_under_masks(served, loader, plain, config.masking, run),
             *head.head,
             served.classifier.weight.detach().cpu().numpy(),
         ]

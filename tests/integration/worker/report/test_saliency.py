@@ -48,7 +48,7 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     shares = trained.float().mean((1, 2)).numpy()
     assert 0 < shares.mean() < 0.5
 
-    pool = explain_pool(context, {Arm.ERM: model}, cache, split="train", after=None)
+    pool = explain_pool(context, {Arm.ERM: model}, cache, split="train", most=2048, after=None)
     explained = pool.arms[Arm.ERM]
     assert explained.masked == pytest.approx(shares)
     answered = predict_logits(network, loader_for(context, network, rows), context.run)
@@ -56,7 +56,7 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
         explained.labels, answered.predictions
     )  # of the whole image, whatever the map is of
 
-    cost = costs_of_masks(context, {Arm.ERM: model}, cache, splits=["train"])["train"][Arm.ERM]
+    cost = costs_of_masks(context, pool, cache)[Arm.ERM]
     assert cost.masked_share == pytest.approx(shares.mean())
     assert cost.arms[0].correct == int((answered.predictions == answered.labels).sum())
 

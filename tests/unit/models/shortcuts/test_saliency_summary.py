@@ -22,6 +22,7 @@ from models.backbones.network import Network
 from models.data.batches import Batch
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
 from models.evaluation.metrics import Names
+from models.evaluation.prediction_maps import predict_with_maps
 from models.masking.rule import apply_masks, threshold_masks, thresholds
 from models.run import Run, Stopped
 from models.saliency import saliency
@@ -218,8 +219,14 @@ class Batches:
             yield Batch(self.pixels[rows], self.labels[rows], rows)
 
 
+def answers_under_masks(network: Network, loader: Batches, config: MaskingConfig) -> MaskedPredictions:
+    run = Run(seed=3)
+    (plain,) = predict_with_maps([network], loader, config, run)
+    return predict_under_masks(network, loader, plain, config, run)
+
+
 def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
-    answers = predict_under_masks(Cheater(), Batches(40, 16), MaskingConfig(method="hirescam"), Run())  # type: ignore[arg-type]  # a network in all but its base class
+    answers = answers_under_masks(Cheater(), Batches(40, 16), MaskingConfig(method="hirescam"))  # type: ignore[arg-type]  # a network in all but its base class
     cost = masking_cost(
         answers,
         generator=np.random.default_rng(0),
@@ -243,7 +250,7 @@ def test_an_answer_that_is_no_number_is_not_right_under_any_mask() -> None:
     broken = build_network("small_cnn", classes=2, image_size=16, seed=5)
     with torch.no_grad():
         broken.classifier.weight[0] = float("nan")  # the class that argmax would name
-    answers = predict_under_masks(broken, Batches(8, 4), MaskingConfig(), Run())
+    answers = answers_under_masks(broken, Batches(8, 4), MaskingConfig())
     cost = masking_cost(answers, generator=np.random.default_rng(0))
     assert [(arm.correct, arm.changed) for arm in cost.arms] == [(0, 0)] * 4
 
@@ -254,8 +261,8 @@ def network() -> Network:
 
 
 def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Network) -> None:
-    config, run = MaskingConfig(fill="mean"), Run(seed=3)
-    one, many = (predict_under_masks(network, Batches(11, b), config, run) for b in (11, 3))
+    config = MaskingConfig(fill="mean")
+    one, many = (answers_under_masks(network, Batches(11, b), config) for b in (11, 3))
     for a, b in zip(one, many, strict=True):
         assert np.array_equal(a, b)
     pixels = Batches(11, 11).pixels
@@ -268,31 +275,11 @@ def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Netwo
         assert one.own.tolist() == network(apply_masks(pixels, own, "mean")).argmax(1).tolist()
 
 
-def test_maps_of_cropped_images_cost_one_more_pass_and_are_made_once(network: Network) -> None:
-    """Score-CAM asks the network for each image again: what it is asked for can be counted."""
-    asked = 0
-
-    def count(*_: object) -> None:
-        nonlocal asked
-        asked += 1
-
-    hook = network.model.get_submodule("block1").register_forward_hook(count)
-    told = []
-    for crop in ("none", "centre"):
-        asked, config = 0, MaskingConfig(method="scorecam", crop=crop)
-        cropped = None if crop == "none" else Batches(4, 2)
-        found = predict_under_masks(network, Batches(4, 2), config, Run(), cropped=cropped)
-        told.append((asked, [column.tolist() for column in found]))
-    hook.remove()
-    (whole, plain), (crops, same) = told
-    assert crops == whole + 2  # batches
-    assert same == plain  # the "crops" here are the images themselves
-
-
 def test_it_stops_when_it_is_told_to_and_leaves_the_mode(network: Network) -> None:
+    (plain,) = predict_with_maps([network], Batches(6, 3), MaskingConfig(), Run())
     network.train()
     with pytest.raises(Stopped):
-        predict_under_masks(network, Batches(6, 3), MaskingConfig(), Run(should_stop=lambda: True))
+        predict_under_masks(network, Batches(6, 3), plain, MaskingConfig(), Run(should_stop=lambda: True))
     assert network.training
 
 
