@@ -41,9 +41,9 @@ _FITS_PER_SECOND = 1_000.0
 
 _LIBRARY_BYTES = 400 << 20
 """Of a process that has imported torch, torchvision and timm."""
-_ACTIVATIONS: Mapping[Operation, int] = {"training": 150, "forward": 25, "fit": 0}
+_ACTIVATIONS: Mapping[Operation, int] = {"training": 150, "forward": 60, "fit": 0}
 """Memory for a batch, as a multiple of its float32 images. Measured on a CPU: 50 (SmallCNN) to 260
-(ResNet-32) in training, 17 to 29 in a forward pass."""
+(ResNet-32) in a step of training, 30 (SmallCNN) to 100 (EfficientNet-Lite0) in the passes of whole jobs."""
 _SMALL_BATCH, _LARGE_BATCH = 256, 32
 """Images of a forward pass: of up to `SMALL_SIDE` pixels, and of larger ones (`worker.stages.passes`)."""
 _OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2}
