@@ -13,9 +13,10 @@ from nicegui import ui
 from nicegui.elements.mixins.validation_element import ValidationElement
 from nicegui.elements.mixins.value_element import ValueElement
 
-from masktune import Dataset, FieldError, Job, Model, Preset
+from masktune import Backbone, Dataset, FieldError, Job, Model, Preset
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.parameters import Bounds, dotted
+from web.text import labels
 from web.widgets import select_field
 
 ToJson = Callable[[Any], Any]
@@ -30,6 +31,8 @@ class Choices:
     models: Sequence[Model]
     mask_sets: Sequence[Job]
     presets: Mapping[str, Preset]
+    backbones: list[Backbone]
+    """All networks, those with the nearest weights first; empty until they have been listed."""
 
 
 @dataclass(frozen=True)
@@ -171,18 +174,6 @@ class Fields(ABC):
         parameter = dict(dotted(Hyperparameters))[pointer.strip("/").replace("/", ".")]
         return self.number(pointer, label, parameter.type, parameter.bounds, hint=hint)
 
-    def text(self, pointer: str, label: str, options: Sequence[str]) -> ui.input:
-        """A text field; `options` are suggestions, and other values are accepted too."""
-        text = ui.input(
-            label,
-            value=self.initial.get(pointer) or "",
-            placeholder="automatic",
-            autocomplete=list(options),
-            on_change=self.on_change,
-        ).props("outlined dense stack-label debounce=300")
-        self.by_pointer[pointer] = Field(label, text, lambda typed: str(typed).strip() or None)
-        return text
-
     def switch(self, pointer: str, label: str, to_json: ToJson, *, default: bool = False) -> ui.switch:
         switch = ui.switch(label, value=self.initial.get(pointer, default), on_change=self.on_change)
         self.by_pointer[pointer] = Field(label, switch, to_json)
@@ -200,6 +191,26 @@ class Fields(ABC):
         return self.choose(
             "/dataset", "Data set", names, default, required="Choose a data set.", search=len(names) > 12
         )
+
+    def choose_backbone(self) -> ui.select:
+        """A network by name; a job may have named one with its library, where the list has the plain name."""
+        return self.choose("/backbone", "Network", self._backbones(), search=True)
+
+    def offer_backbones(self) -> None:
+        """Update the choice of a network, if the kind has one, after the networks have been listed."""
+        field = self.by_pointer.get("/backbone")
+        if field is not None and isinstance(field.element, ui.select):
+            field.element.set_options(self._backbones())
+
+    def _backbones(self) -> dict[str, str]:
+        options = {"": "automatic"}
+        if initial := self.initial.get("/backbone"):
+            options[initial] = initial
+        options |= {
+            b.name: f"{b.name} · {labels.WEIGHTS_PLACES.get(b.weights, b.weights)}"
+            for b in self.choices.backbones
+        }
+        return options
 
 
 def _bounds_error(number: float, *, bounds: Bounds, whole: bool) -> str:

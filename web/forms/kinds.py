@@ -10,10 +10,6 @@ from web.forms.from_model import Evaluate, Mask, Predict, RetrainHead, masking
 from web.shell import html
 from web.text import labels
 
-BACKBONES = (
-    *("timm/tf_efficientnet_lite0", "small_cnn", "resnet32"),
-    *("resnet18", "resnet50", "convnext_tiny", "vit_b_16"),
-)
 WEIGHTS: dict[bool | str, str] = {
     "": "automatic: published for photographs",
     True: "published",
@@ -47,7 +43,7 @@ class Erm(Fields):
         with ui.element("div").classes("form"):
             self.choose_dataset(next(iter(self.choices.datasets))).classes("whole")
             self.choose("/preset", "Preset", titles)
-            self.text("/backbone", "Network", BACKBONES)
+            self.choose_backbone()
             self.choose("/pretrained", "Weights at the start", WEIGHTS)
             self.choose("/freeze_backbone", "What is trained", TRAINED)
         with collapsible("Fields that override the preset"):

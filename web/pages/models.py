@@ -6,13 +6,14 @@ from nicegui import ui
 
 from masktune import Model
 from masktune.contract.report.text import names
-from web.forms.kinds import BACKBONES
 from web.paging import Pager, first
 from web.shell import html, notify_on_error, page
 from web.transport.connection import api
 from web.widgets import select_field, show_pages
 
 PER_PAGE = 25
+BACKBONES = ("small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")
+"""Suggested for an imported model; any other may be typed."""
 OFFERED = 100
 """The newest data sets, offered for an imported model and shown by name."""
 

@@ -43,6 +43,7 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
         models,
         await first(connection.jobs.list(kind="mask", state="succeeded", limit=100), LISTED),
         {preset.name: preset async for preset in connection.jobs.presets()},
+        [],
     )
     html("new_job_title")
     if not datasets:
@@ -52,6 +53,7 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
     inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set}
     form.build(kind if kind in FORMS else "masktune", {pointer: id for pointer, id in inputs.items() if id})
     await form.update_estimate()
+    ui.timer(0.1, form.list_backbones, once=True)
 
 
 class Form:
@@ -92,6 +94,12 @@ class Form:
         self.holder.clear()
         self.fields = self._fields()
         await self.update_estimate()
+
+    @notify_on_error
+    async def list_backbones(self) -> None:
+        """List the networks once the page is there: a service that has just started takes seconds."""
+        self.choices.backbones[:] = [b async for b in self.connection.models.backbones(limit=2000)]
+        self.fields.offer_backbones()
 
     async def update_estimate(self) -> None:
         """Describe the chosen kind, and ask the service what the job would cost."""

@@ -78,6 +78,13 @@ SPLITS = {
 }
 """All splits that a data set may have; the last three, without an object, are the Background Challenge's."""
 
+WEIGHTS_PLACES = {
+    "packaged": "weights are with the service",
+    "cached": "weights are on its host",
+    "hub": "weights are on the internet",
+    "none": "no published weights",
+}
+
 CLASSES_LISTED = 60
 """Most classes listed with their counts; if there are more, only their number is shown."""
 

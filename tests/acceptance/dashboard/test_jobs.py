@@ -81,7 +81,13 @@ def _add_events(data: Path, job: str, number: int) -> None:
 
 def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
-    visitor.fill("Network", "resnet18")
+    visitor.page.get_by_label("Network", exact=True).first.click()
+    options = visitor.page.get_by_role("option")
+    expect(options.first).to_have_text("automatic")
+    nearest = "tf_efficientnet_lite0 · weights are with the service"
+    expect(options.nth(1)).to_have_text(nearest, timeout=PATIENCE)
+    visitor.fill("Network", "resnet18 ·")
+    options.filter(has_text=re.compile("^resnet18 · weights are on the internet")).click()
     visitor.choose("Weights at the start", "published")
     cost = visitor.page.locator(".card", has=visitor.heading("Estimated time"))
     expect(cost).to_contain_text("the whole network")
@@ -99,12 +105,14 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
 
 
 def test_an_invalid_field_is_marked(visitor: Visitor, dataset: str) -> None:
-    visitor.goto(f"/ui/new?dataset={dataset}")
-    visitor.fill("Network", "no_such_network")
+    label = "Last layer balanced over"
+    visitor.goto(f"/ui/new?dataset={dataset}&kind=mitigate")
+    visitor.page.get_by_text("What is tried").click()
+    visitor.choose(label, "the groups of the data set")
     visitor.button("Start the job").click()
-    field = visitor.page.locator(".q-field", has=visitor.page.get_by_label("Network", exact=True))
-    expect(field.get_by_role("alert")).to_contain_text("no_such_network", timeout=PATIENCE)
-    expect(visitor.page.locator(".callout.bad")).to_contain_text("See Network.")
+    field = visitor.page.locator(".q-field", has=visitor.page.get_by_label(label, exact=True))
+    expect(field.get_by_role("alert")).to_contain_text("have no group", timeout=PATIENCE)
+    expect(visitor.page.locator(".callout.bad")).to_contain_text(f"See {label}.")
     assert urlsplit(visitor.page.url).path == "/ui/new"
     visitor.looked_at("wrong-field")
 
