@@ -77,7 +77,7 @@ def masked(n: int, elsewhere: float, beyond: float) -> Draw:
     def draw(rng: np.random.Generator) -> list[Sign | None]:
         labels = np.zeros(n, np.int64)
         own, other = (np.where(rng.random(n) < share, 1, 0) for share in (elsewhere + beyond, elsewhere))
-        answers = MaskedPredictions(np.arange(n), labels, np.full(n, 0.05), labels, own, other, other)
+        answers = MaskedPredictions(np.arange(n), labels, np.full(n, 0.05), labels, own, other)
         return [of_mask(masking_cost(answers, generator=rng), split="test")]
 
     return draw
@@ -106,7 +106,7 @@ class Honest(NamedTuple):
         test = metrics(labels, predictions, groups=groups, names=names)
         own = np.where(rng.random(self.n) < 0.5, predictions, 1 - predictions)
         under = MaskedPredictions(
-            np.arange(self.n), labels, np.full(self.n, 0.05), predictions, own, predictions, predictions
+            np.arange(self.n), labels, np.full(self.n, 0.05), predictions, own, predictions
         )
         mask = of_mask(masking_cost(under, generator=rng), split="test")
         return [of_groups(test, split="test"), of_shift(metrics(*self.answers(rng)), test), mask]

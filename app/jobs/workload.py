@@ -15,7 +15,7 @@ from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_o
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
 
-MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 1_024, 3
+MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 1_024, 2
 """Of a report: the most images of the first split with a map, and of any other, the most with masks, and
 forward passes for masks (`worker.report.saliency`)."""
 

@@ -1,7 +1,6 @@
 """The cost of a model's own mask: a shortcut shows as a small mask that changes many answers.
 
-Two more arms, the same mask elsewhere and as many scattered pixels, distinguish a mask that hides what
-matters from one that merely damages the image.
+The same mask elsewhere distinguishes a mask that hides what matters from one that merely damages the image.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from models.evaluation.prediction_maps import PredictionMaps
     from models.run import Run
 
-ArmName = Literal["plain", "own", "elsewhere", "scattered"]
-"""What is masked: nothing; the model's own mask; that mask shifted cyclically; as many scattered pixels."""
+ArmName = Literal["plain", "own", "elsewhere"]
+"""What is masked: nothing; the model's own mask; that mask shifted cyclically."""
 
 
 class MaskedPredictions(NamedTuple):
@@ -44,17 +43,16 @@ class MaskedPredictions(NamedTuple):
     plain: Labels
     own: Labels
     elsewhere: Labels
-    scattered: Labels
 
 
 def predict_under_masks(
     network: Network, loader: Loader, plain: PredictionMaps, config: MaskingConfig, run: Run
 ) -> MaskedPredictions:
-    """Run three forward passes over the images of `loader`, masked, in evaluation mode.
+    """Run two forward passes over the images of `loader`, masked, in evaluation mode.
 
     The mask is the one that `config` makes for training from the maps of `plain`, in which all these rows
-    are; its answers are those for the whole images. Positions of shifted masks and scattered pixels depend on
-    (`run.seed`, row) alone. Raises Stopped.
+    are; its answers are those for the whole images. The position of a shifted mask depends on (`run.seed`,
+    row) alone. Raises Stopped.
     """
     import torch
 
@@ -76,15 +74,14 @@ def _answers(
     import torch
 
     from models.evaluation.prediction_maps import predicted_classes
-    from models.masking.rule import apply_masks, random_masks, threshold_masks, thresholds
+    from models.masking.rule import apply_masks, threshold_masks, thresholds
 
     size = (batch.images.shape[2], batch.images.shape[3])
     maps = torch.from_numpy(plain.maps).to(batch.images.device)
     own = threshold_masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
-    counts = own.sum((1, 2))
-    arms = [own, shifted(own, batch.rows, seed=seed), random_masks(counts, batch.rows, size, seed=seed)]
+    arms = own, shifted(own, batch.rows, seed=seed)
     predicted = [predicted_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
-    masked = counts.to(torch.float64) / (size[0] * size[1])
+    masked = own.sum((1, 2)).to(torch.float64) / (size[0] * size[1])
     return tuple(
         column.cpu()
         for column in (batch.rows, batch.labels, masked, torch.from_numpy(plain.predicted), *predicted)
@@ -198,7 +195,6 @@ def _by_arm(predictions: MaskedPredictions) -> dict[ArmName, Labels]:
         "plain": predictions.plain,
         "own": predictions.own,
         "elsewhere": predictions.elsewhere,
-        "scattered": predictions.scattered,
     }
 
 

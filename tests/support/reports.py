@@ -194,7 +194,7 @@ def _masked(labels: Any) -> MaskedPredictions:
     """The image's own mask flips half of the answers, the other masks none."""
     n = len(labels)
     half = np.where(np.arange(n) % 4 < 2, labels, 1 - labels)
-    return MaskedPredictions(np.arange(n), labels, np.full(n, 0.03), labels, half, labels, labels)
+    return MaskedPredictions(np.arange(n), labels, np.full(n, 0.03), labels, half, labels)
 
 
 def _table(labels: Any) -> PropertyTable:

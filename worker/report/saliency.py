@@ -34,7 +34,7 @@ from worker.stages.passes import loader_for
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
 COSTED = 1024
-"""Most images of a split that are masked: each costs three forward passes more, for each model."""
+"""Most images of a split that are masked: each costs two forward passes more, for each model."""
 MAX_CLASSES = 20
 """Most classes with mean maps and inferred slices, those with the most images: enough to look through."""
 _PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class

@@ -13,7 +13,7 @@ Evidence = Literal["strong", "some", "none_seen", "not_testable"]
 SignName = Literal["groups", "shift", "mask", "property", "slices"]
 SignKind = Literal["failure", "cause"]
 Strength = Literal["strong", "weak", "none"]
-MaskArm = Literal["plain", "own", "elsewhere", "scattered"]
+MaskArm = Literal["plain", "own", "elsewhere"]
 
 
 class Sign(Section):
@@ -95,8 +95,8 @@ class PropertyCheck(Section):
 
 
 class MaskedAccuracy(Proportion):
-    """Answers of one model with nothing masked (`plain`), under its own mask, that mask elsewhere, or as many
-    scattered pixels; `changed` of them differ from the plain ones."""
+    """Answers of one model with nothing masked (`plain`), under its own mask, or under that mask elsewhere;
+    `changed` of them differ from the plain ones."""
 
     name: MaskArm
     changed: int

@@ -44,6 +44,7 @@ def _version_4(report: Json) -> Json:
         "saliency": _layered_means,
         "slices": _layered_slices,
         "gallery": _layered_gallery,
+        "masking_cost": _without_scattered,
     }
     return report | {"version": VERSION} | _changed(report, change)
 
@@ -82,6 +83,18 @@ def _layered_gallery(section: Json) -> Json:
             for item in section["items"]
         ]
     }
+
+
+def _without_scattered(section: Json) -> Json:
+    """Before version 4, as many pixels were also masked at random, each by itself: it decided nothing."""
+
+    def part(of: Json) -> Json:
+        return of | {"arms": [arm for arm in of["arms"] if arm["name"] != "scattered"]}
+
+    def cost(of_arm: Json) -> Json:
+        return part(of_arm) | {name: [part(of) for of in of_arm[name]] for name in ("classes", "groups")}
+
+    return _by_split(section, lambda by_arm: {arm: cost(of_arm) for arm, of_arm in by_arm.items()})
 
 
 def _version_3(report_json: Json) -> Json:

@@ -137,7 +137,7 @@ def cost(changed: float, elsewhere: float, masked: float) -> MaskingCost:
     n = 200
     labels = np.zeros(n, np.int64)
     own, other = (np.where(np.arange(n) < share * n, 1, 0) for share in (changed, elsewhere))
-    answers = MaskedPredictions(np.arange(n), labels, np.full(n, masked), labels, own, other, other)
+    answers = MaskedPredictions(np.arange(n), labels, np.full(n, masked), labels, own, other)
     return masking_cost(answers, generator=np.random.default_rng(0))
 
 
