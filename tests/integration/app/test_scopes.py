@@ -52,6 +52,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "POST /jobs/mask",
         "POST /jobs/finetune",
         "POST /jobs/masktune",
+        "POST /jobs/mitigate",
         "POST /jobs/retrain_head",
         "POST /jobs/evaluate",
         "POST /jobs/predict",

@@ -18,7 +18,7 @@ from masktune.cli.main import app
         ("keys create line --scope", "masktune: option '--scope' requires an argument"),
         (
             "jobs start maskune --dataset ds_1",
-            "masktune: there is no job of kind 'maskune'; use one of masktune, erm, mask, finetune, ",
+            "masktune: there is no job of kind 'maskune'; use one of mitigate, masktune, erm, mask, ",
         ),
         ("predict none.png", "masktune: invalid value for 'images': file 'none.png' does not exist"),
         (
