@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
+from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
 from masktune.contract.parameters import dotted
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def words(*offers_of: str) -> Callable[[str], list[str]]:
 
 def fields(incomplete: str) -> list[Offer]:
     """The hyperparameters of all kinds of job, for `--set NAME=`, described by what they mean or accept."""
-    known = dict(dotted(RetrainConfig)) | dict(dotted(Hyperparameters))
+    known = dict(dotted(RetrainConfig)) | dict(dotted(MitigateConfig))
     return [
         (f"{name}=", parameter.doc or str(parameter.bounds))
         for name, parameter in known.items()

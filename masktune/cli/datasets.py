@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,31 +77,17 @@ def add(
     wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
 ) -> None:
     """Upload a data set (zip, tar, tar.gz, tar.zst, or a folder), or import one from a source."""
-    options, notes, datasets = parse_assignments(option), metadata_of(metadata), session.client.datasets
-    if _is_source(what):
-        dataset = datasets.from_source(
-            what, name=name, format=format, options=options, seed=seed, metadata=notes
-        )
-    else:
-        path = Path(what)
-        if not path.exists():
-            fail(f"{what} does not exist", USAGE)
-        with transfer_bar(session.console, f"uploading {path.name}") as on_sent:
-            dataset = datasets.upload(
-                path,
-                name=name,
-                format=format,
-                options=options,
-                seed=seed,
-                metadata=notes,
-                on_sent=on_sent,
-            )
-    session.say(f"data set {dataset.id} is being imported")
+    dataset = start_import(
+        session,
+        what,
+        name=name,
+        format=format,
+        options=parse_assignments(option),
+        seed=seed,
+        metadata=metadata_of(metadata),
+    )
     if wait:
-        with watch_hint(dataset.job) if dataset.job else nullcontext():
-            if dataset.job and not session.json:
-                follow(session.console, session.client.jobs.watch(dataset.job))
-            dataset = datasets.wait(dataset.id)
+        dataset = wait_for_import(session, dataset)
     session.show(dataset, lambda: table(dataset))
 
 
@@ -225,6 +212,48 @@ def files(report: FullReport) -> Table:
         why = "the same file" if same.same_bytes else "the same picture"
         listing.add_row("duplicates", ", ".join(same.codes), ", ".join(same.paths), why)
     return listing
+
+
+def start_import(
+    session: Session,
+    what: str,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    metadata: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Upload the archive or the folder, or start the import from a source."""
+    datasets = session.client.datasets
+    if _is_source(what):
+        dataset = datasets.from_source(
+            what, name=name, format=format, options=options, seed=seed, metadata=metadata
+        )
+    else:
+        path = Path(what)
+        if not path.exists():
+            fail(f"{what} does not exist", USAGE)
+        with transfer_bar(session.console, f"uploading {path.name}") as on_sent:
+            dataset = datasets.upload(
+                path,
+                name=name,
+                format=format,
+                options=options,
+                seed=seed,
+                metadata=metadata,
+                on_sent=on_sent,
+            )
+    session.say(f"data set {dataset.id} is being imported")
+    return dataset
+
+
+def wait_for_import(session: Session, dataset: Dataset) -> Dataset:
+    """Wait until the import has ended; shows progress unless the output is JSON. Raises `DatasetInvalid`."""
+    with watch_hint(dataset.job) if dataset.job else nullcontext():
+        if dataset.job and not session.json:
+            follow(session.console, session.client.jobs.watch(dataset.job))
+        return session.client.datasets.wait(dataset.id)
 
 
 def _counts(splits: dict[str, int]) -> str:

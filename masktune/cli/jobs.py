@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,10 +90,7 @@ def start(
         fail(f"there is no job of kind {kind!r}; use one of {', '.join(completion.KINDS)}", USAGE)
     named: dict[str, Any] = {"dataset": dataset, "model": model, "preset": preset}
     named |= {"name": name, "metadata": metadata_of(metadata) or None, "priority": priority}
-    text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
-    fields = parse_assignments(set, text_fields) | {
-        name: field for name, field in named.items() if field is not None
-    }
+    fields = parse_fields(kind, set) | {name: field for name, field in named.items() if field is not None}
     if dry_run:
         plan = session.client.jobs.plan(kind, **fields)
         session.show(plan, lambda: plan_table(plan))
@@ -103,9 +100,9 @@ def start(
         session.show(job, lambda: table(job))
         return
     session.say(f"job {job.id} is queued")
-    job = _follow_to_end(session, job.id)
+    job = follow_to_end(session, job.id)
     session.show(job, lambda: table(job))
-    _judge(session, job)
+    require_success(session, job)
 
 
 @app.command()
@@ -197,9 +194,9 @@ def watch(session: Session, job_id: Id) -> None:
                 print(json.dumps(plain(event)), flush=True)
         job = session.client.jobs.get(job_id)
     else:
-        job = _follow_to_end(session, job_id)
+        job = follow_to_end(session, job_id)
         session.console.print(table(job))
-    _judge(session, job)
+    require_success(session, job)
 
 
 @app.command()
@@ -322,14 +319,20 @@ def _accuracies(splits: dict[str, SplitMetrics]) -> str:
     return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in ordered)
 
 
-def _follow_to_end(session: Session, job_id: str) -> Job:
+def parse_fields(kind: str, assignments: Iterable[str] | None) -> dict[str, Any]:
+    """The fields of a job of this kind, from `--set` options."""
+    text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
+    return parse_assignments(assignments, text_fields)
+
+
+def follow_to_end(session: Session, job_id: str) -> Job:
     """Wait for the job to end and return it; shows progress unless the output is JSON."""
     changes = session.client.jobs.watch(job_id)
     with watch_hint(job_id):
         return last(changes) if session.json else follow(session.console, changes)
 
 
-def _judge(session: Session, job: Job) -> None:
+def require_success(session: Session, job: Job) -> None:
     """Exit with 4 if the job did not succeed."""
     if job.state != "succeeded":
         why = job.error and job.error.detail

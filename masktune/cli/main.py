@@ -11,6 +11,7 @@ import typer
 
 from masktune.cli import datasets, jobs, keys, models
 from masktune.cli.concise_errors import ConciseErrorGroup
+from masktune.cli.fix import fix
 from masktune.cli.output import USAGE, fail
 from masktune.cli.predict import predict
 
@@ -88,6 +89,7 @@ def _needs_service(context: typer.Context) -> None:
 
 
 _add_service_commands()
+app.command()(fix)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")

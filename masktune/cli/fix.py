@@ -1,0 +1,64 @@
+"""`masktune fix`: from a folder of images to the model to use, in one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from masktune.cli import completion, datasets, jobs
+from masktune.cli.session import Session, with_session
+
+
+@with_session
+def fix(
+    session: Session,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|DATASET",
+            help="A folder or an archive of labelled images, or the id of a data set (ds_…).",
+            show_default=False,
+            autocompletion=completion.datasets,
+        ),
+    ],
+    name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training [0].")] = None,
+    set: Annotated[  # the option's name
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A field of the job: --set epochs=10. Tab completes the names.",
+            autocompletion=completion.fields,
+        ),
+    ] = None,
+) -> None:
+    """Find a way past the shortcuts in these images, and say which model to use and what to do next.
+
+    Uploads the images if they are not there yet, and starts a job of the kind `mitigate`.
+    """
+    named: dict[str, Any] = {"name": name, "seed": seed}
+    fields = jobs.parse_fields("mitigate", set) | {
+        name: field for name, field in named.items() if field is not None
+    }
+    job = session.client.jobs.start("mitigate", dataset=_dataset(session, what), **fields)
+    session.say(f"job {job.id} is queued")
+    jobs.require_success(session, jobs.follow_to_end(session, job.id))
+    from rich.console import Group
+
+    from masktune.cli.report import conclusions
+
+    report = session.client.jobs.report(job.id)
+    session.show(report, lambda: Group(*conclusions(report)))
+    session.say(f"the whole report: masktune jobs report {job.id} --open")
+
+
+def _dataset(session: Session, what: str) -> str:
+    """The id of the data set, whose import has ended. Raises `DatasetInvalid`."""
+    if what.startswith("ds_") and not Path(what).exists():
+        return session.client.datasets.wait(what).id
+    dataset = datasets.wait_for_import(session, datasets.start_import(session, what))
+    if not session.json:
+        session.console.print(datasets.table(dataset))
+    return dataset.id
