@@ -75,7 +75,7 @@ def _measure(case: Case, methods: Sequence[str]) -> list[Row]:
 def _training(case: Case) -> Training:
     """What methods may see: no place."""
     train, seed = case.train, case.seed
-    network = lite0(train.images.shape[1])
+    network = lite0(train.images.shape[1], int(train.labels.max()) + 1)
     return Training(train.stage_features(), train.images, train.activations, network, seed)
 
 

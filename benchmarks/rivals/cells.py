@@ -20,8 +20,7 @@ _FOLDS = 5
 
 
 def fg_ccdb(training: Training) -> Fit:
-    """Fine-grained class-conditional distribution balancing (Zhao 2026): each class gets the same mix of
-    predictions.
+    """FG-CCDB (Zhao 2026): each class gets the same mix of a biased model's predictions.
 
     A biased model is fitted to a tenth of the samples until it overfits, then three times to the half of each
     class that it is surest of. A sample of class y that it takes for s has the weight q(s) / P(s | y), shared

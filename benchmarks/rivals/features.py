@@ -64,7 +64,7 @@ def load_photographs(
 ) -> Photographs:
     """Features are read from the file `path`, which is written if there is none."""
     images = read_images()
-    network = lite0(images.shape[1])
+    network = lite0(images.shape[1], int(labels.max()) + 1)
     if not path.exists():
         _save_features(network, images, path)
     stages = early_stages(network)
@@ -73,8 +73,8 @@ def load_photographs(
         return Photographs(images, labels, places, stages, vectors, file["arr_0"], file["arr_1"])
 
 
-def lite0(pixels: int) -> Network:
-    return build_network(BACKBONE, classes=2, image_size=pixels, pretrained=True).eval()
+def lite0(pixels: int, classes: int) -> Network:
+    return build_network(BACKBONE, classes=classes, image_size=pixels, pretrained=True).eval()
 
 
 def last_features(network: Network, images: Images) -> NDArray[np.float32]:

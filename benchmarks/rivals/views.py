@@ -17,7 +17,7 @@ from benchmarks.rivals.features import last_features
 from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain, reweighted_classes
 from models.mitigation.features import Features
 from models.mitigation.groups import Groups
-from models.mitigation.logistic import first_samples, of_label
+from models.mitigation.logistic import of_label
 from models.mitigation.retrain import retrain_head
 from models.types import Labels
 
@@ -29,8 +29,7 @@ Maps = NDArray[np.float32]
 
 
 def dac(training: Training) -> Fit:
-    """Decompose and Compose (Noohdani et al. 2024): the head refitted to what is attended, also on other
-    backgrounds.
+    """Decompose and Compose (Noohdani et al. 2024): what is attended, alone and on other backgrounds.
 
     The images with the lowest loss, 60 %, are added twice, with ten times the weight: with the attended part
     alone, and with that part pasted over the unattended part of an image of another class. Share and weight
@@ -68,7 +67,7 @@ def _fit_views(training: Training, parts: list[NDArray[np.float32]], pictures: L
         groups,
         CONFIG,
         seed=training.seed,
-        pictures=first_samples(pictures, len(labels)),
+        pictures=pictures,
     )
     return Fit(fitted.head)
 
