@@ -7,7 +7,7 @@ from collections.abc import Callable
 import typer
 
 from launcher.backup import backup, restore
-from launcher.demo import demo
+from launcher.demo.command import demo
 from launcher.doctor import doctor
 from launcher.serve import api, migrate, serve, worker
 from launcher.web import web

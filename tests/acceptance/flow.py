@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from launcher.demo import FIELDS
-from launcher.demo_data import CLASSES, write_zip
+from launcher.demo.digits import FIELDS
+from launcher.demo.digits_zip import CLASSES, write_zip
 from masktune import Client, Dataset, Job, StageEvent, StateEvent
 from masktune.contract.vocabulary import Arm
 

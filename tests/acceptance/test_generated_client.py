@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.demo_data import write_zip
+from launcher.demo.digits_zip import write_zip
 from tests.acceptance.conftest import ROOT, Processes, address
 from tests.support.environments import new_environment
 

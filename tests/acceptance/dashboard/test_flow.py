@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from launcher.demo_data import write_zip
+from launcher.demo.digits_zip import write_zip
 from tests.acceptance.conftest import Processes, answers
 from tests.acceptance.dashboard.conftest import served
 from tests.acceptance.dashboard.visitor import PATIENCE, Visitor, png

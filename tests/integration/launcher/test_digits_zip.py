@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from launcher.demo_data import CLASSES, RED, Counts, write_zip
+from launcher.demo.digits_zip import CLASSES, RED, Counts, write_zip
 
 
 @pytest.fixture(scope="module")
