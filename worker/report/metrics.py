@@ -167,11 +167,14 @@ class Figures:
 
     @cached_property
     def val_verdicts(self) -> dict[Arm, section.Verdict]:
-        """By treatment, on the validation split, where its groups decide."""
+        """By treatment, on the validation split, where its groups decide: all that there are, for a minority
+        that is too small would leave the judgement to those who have the shortcut."""
+        everywhere = len(np.unique(self._store.groups[self._store.groups >= 0]))
         return {
             arm: decided
             for arm, decided in self._verdicts("val").items()
             if decided.deciding_difference.statistic == "worst_group_accuracy"
+            and decided.deciding_difference.strata == everywhere
         }
 
     def _verdicts(self, split: str) -> dict[Arm, section.Verdict]:
