@@ -16,6 +16,7 @@ from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
     STATISTICS,
+    arm_after,
     in_order,
     statistics_in_order,
 )
@@ -45,8 +46,9 @@ def legend(report: Report) -> str:
 
 
 def conclusions(report: Report) -> list[str]:
-    """What to do next, whether the model before relies on a shortcut, and the verdict."""
+    """What to do next, whether the model before relies on a shortcut, and all verdicts."""
     decision, steps = verdict(report), next_steps(report)
+    others = (verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
     signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
     return [
         *(f"{number}. {_step(step)}" for number, step in enumerate(steps, 1)),
@@ -55,6 +57,7 @@ def conclusions(report: Report) -> list[str]:
         *([many] if (many := many_empty_masks(report.masks)) else []),
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),
+        *(f"{other.title}. {other.sentence}" for other in others),
         *([] if steps else [decision.next]),
         *([report.training_note] if report.training_note else []),
     ]

@@ -86,9 +86,9 @@ _CONTROL_RULES: dict[Arm, str] = {
 _NO_CONTROL_RULE = "There is no control, so what longer training alone would have done is not known."
 
 
-def verdict(report: Report) -> Verdict:
-    """The verdict, and the one difference that it rests on."""
-    decision = report.verdict
+def verdict(report: Report, arm: Arm | None = None) -> Verdict:
+    """The verdict on the model that the report is about or on that of `arm`, and the difference behind it."""
+    decision = report.verdict if arm is None else report.verdicts.get(arm)
     if decision is None:
         return _NOTHING_COMPARED
     tone, title = verdict_title(decision.verdict, decision.a, decision.b)
