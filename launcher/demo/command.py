@@ -15,9 +15,13 @@ from masktune.cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the pictures and the report.")] = Path("demo"),
+    photographs: Annotated[
+        bool, typer.Option("--photographs", help="Photographs whose background is the shortcut.")
+    ] = False,
 ) -> None:
     """Show the whole service in two minutes: upload, train, compare, predict. Leaves nothing running."""
     from launcher.demo import digits
+    from launcher.demo import photographs as photographs_
     from launcher.demo.service import ServiceFailed, running_service
     from launcher.demo.steps import Steps, heading
     from masktune import Client, ClientError
@@ -31,7 +35,11 @@ def demo(
             terminal.print("Starting it here: an API and a worker. No server to install, no account.")
             with running_service(Path(folder), output / "service.log") as url, Client(url) as client:
                 terminal.print(f"It answers at {url} after {time.monotonic() - started:.1f} s.")
-                digits.run(Steps(client, terminal, output), scratch=Path(folder))
+                steps = Steps(client, terminal, output)
+                if photographs:
+                    photographs_.run(steps)
+                else:
+                    digits.run(steps, scratch=Path(folder))
         terminal.print(f"\nThe service has stopped. The demo took {time.monotonic() - started:.0f} s.")
     except ClientError as error:
         fail_with(error)

@@ -47,6 +47,30 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
     assert "</html>" in (tmp_path / "out/report.html").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("one_core")
+def test_the_demo_on_photographs_shows_what_masking_and_what_a_retrained_head_do(
+    processes: Processes, tmp_path: Path
+) -> None:
+    demo = processes.masktune("demo", "--photographs", "--output", str(tmp_path / "out"))
+    shown, _ = demo.communicate(timeout=500)
+    assert demo.returncode == 0, shown
+    for said in (
+        "colourfulness of the image alone tells loop from no loop",
+        "1. Use the retrained head.",
+        "The retrained head helped. The retrained head is right on ",
+        "MaskTune is right on ",  # whatever its verdict is
+        "loop · flower",
+        "target_coverage, threshold",
+        "The service has stopped.",
+    ):
+        assert said in " ".join(shown.split())
+    for arm in ("erm", "masktune", "retrained"):
+        assert (tmp_path / f"out/looks-{arm}.png").read_bytes().startswith(b"\x89PNG")
+    assert "</html>" in (tmp_path / "out/report.html").read_text()
+
+
 def test_a_folder_that_cannot_be_written_is_told_in_a_line(processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     assert processes.masktune("demo", "--output", "taken").wait(60) == 1
