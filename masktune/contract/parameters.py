@@ -86,6 +86,11 @@ class Parameter:
         return self.type if isinstance(self.type, type) and issubclass(self.type, Parameters) else None
 
     @property
+    def options(self) -> tuple[Any, ...]:
+        """The types that a union allows; `type` alone for everything else."""
+        return typing.get_args(self.type) if typing.get_origin(self.type) is typing.Union else (self.type,)
+
+    @property
     def element(self) -> Any:
         """The type of the elements of a list; None for everything else."""
         return typing.get_args(self.type)[0] if typing.get_origin(self.type) is tuple else None
@@ -194,20 +199,27 @@ def _read(parameter: Parameter, json: object, pointer: str) -> Any:
 
 
 def _scalar(kind: Any, json: object, pointer: str) -> Any:
-    """Convert a JSON value to a plain type, a literal, or the first that fits of a union of plain types."""
+    """Convert a JSON value to a plain type, a literal, or one of a union of these."""
     if typing.get_origin(kind) is Literal:
         if json not in typing.get_args(kind):
             raise ConfigError(pointer, f"must be one of {', '.join(map(str, typing.get_args(kind)))}")
         return json
     options = typing.get_args(kind) or (kind,)
     if not any(_fits(option, json) for option in options):
-        names = " or ".join(option.__name__ for option in options)
+        names = " or ".join(_name(option) for option in options)
         raise ConfigError(pointer, f"must be {names}, not {json!r}")
-    return float(json) if kind is float else json  # type: ignore[arg-type]  # _fits has checked it
+    return float(json) if float in options and isinstance(json, int) else json
 
 
-def _fits(kind: type, json: object) -> bool:
+def _name(option: Any) -> str:
+    words = typing.get_args(option)  # of a literal
+    return " or ".join(map(repr, words)) if words else str(option.__name__)
+
+
+def _fits(kind: Any, json: object) -> bool:
     """Whether a JSON value has this type: true is no number, and a whole number may stand for a float."""
+    if typing.get_origin(kind) is Literal:
+        return json in typing.get_args(kind)
     if isinstance(json, bool):
         return kind is bool
     return isinstance(json, int | float) if kind is float else isinstance(json, kind)

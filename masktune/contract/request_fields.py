@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from inspect import getdoc
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union
 
 from pydantic import Field, create_model
 
@@ -71,6 +71,10 @@ def _field(parameter: Parameter, doc: str) -> tuple[Any, Any]:
         within = Field(**{name: end for name, end in ends.items() if name not in lengths})
         element: Any = Annotated[parameter.element, within]
         kind, ends = list[element], lengths
+    elif len(parameter.options) > 1 and ends:  # the bounds are those of the number
+        number: Any = Annotated[float, Field(**ends)]
+        options = tuple(number if option is float else option for option in parameter.options)
+        kind, ends = Union[options], {}  # noqa: UP007 # of a tuple
     elif kind is str:
         kind = Word
     examples = [parameter.default] if parameter.type is str and parameter.default else None
