@@ -19,6 +19,7 @@ from models.data.store import Store
 from models.evaluation.metrics import Metrics
 from models.evaluation.splits import evaluate_splits
 from models.masking.compute import load_or_compute_masks
+from models.masking.sigmas import SigmasChoice, fix_sigmas
 from models.masking.store import MaskSet, union
 from models.run import Run
 from models.training.checkpoints import Checkpoint, CheckpointFolder
@@ -37,10 +38,12 @@ class ArmResult(NamedTuple):
 
 
 class MaskTuneResult(NamedTuple):
-    """`arms` by name (no control if the config turns it off); `masks` holds one mask set per iteration."""
+    """`arms` by name (no control if the config turns it off); `masks` holds one mask set per iteration;
+    `sigmas` says how `auto` was resolved, if the config left it open."""
 
     arms: Mapping[Arm, ArmResult]
     masks: Sequence[MaskSet]
+    sigmas: SigmasChoice | None = None
 
 
 def masktune(
@@ -66,14 +69,17 @@ def masktune(
     fitted = fit_erm(*inputs, folder=folder / "erm", features=features)
     arms["erm"] = ArmResult(fitted, evaluate_splits(*inputs))
     last = CheckpointFolder(folder / "erm").last()
-    # 2. Mask where it looks, and finetune on masked images only, `iterations` times.
+    # 2. If `sigmas` is left open, choose the smallest masks that hide from ERM what it uses.
+    config, choice = fix_sigmas(*inputs)
+    inputs = network, store, config, run
+    # 3. Mask where it looks, and finetune on masked images only, `iterations` times.
     fitted, sets = finetune(*inputs, start=last, masks=masks, checkpoints=checkpoints, features=features)
     arms["masktune"] = ArmResult(fitted, evaluate_splits(*inputs))
     if config.control:
-        # 3. Control: same start, same images in the same order, no masks. Shows what extra epochs alone do.
+        # 4. Control: same start, same images in the same order, no masks. Shows what extra epochs alone do.
         fitted = continue_as_control(*inputs, folder=folder / "control", start=last, features=features)
         arms["control"] = ArmResult(fitted, evaluate_splits(*inputs))
-    return MaskTuneResult(arms, sets)
+    return MaskTuneResult(arms, sets, choice)
 
 
 def fit_erm(

@@ -7,7 +7,7 @@ are in `models.defaults`. Standard library only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from masktune.contract.parameters import Bounds, Doc, Parameters, declared
@@ -27,6 +27,9 @@ ScoreName = Literal["max_softmax", "product", "minimum"]
 Target = Literal["predicted", "label"]
 
 Seed = Annotated[int, Bounds(ge=0, le=2**63 - 1)]
+
+PAPER_SIGMAS = 2.0
+"""The threshold of the paper's masks."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,14 @@ class MaskingConfig(Parameters):
         str, Doc("A saliency method, or `random`: the same number of pixels, at random places.")
     ] = "xgradcam"
     target: Target = "predicted"
-    sigmas: Annotated[float, Bounds(ge=-10, le=10)] = 2.0
+    sigmas: Annotated[
+        float | Literal["auto"],
+        Bounds(ge=-10, le=10),
+        Doc(
+            "A lower number masks more. `auto`: the number at which the masks hide from ERM what it uses, "
+            "measured on the validation split; the mask set and the report name it."
+        ),
+    ] = PAPER_SIGMAS
     share: Annotated[
         float | None,
         Bounds(gt=0, lt=1),
@@ -105,6 +115,19 @@ class MaskingConfig(Parameters):
             "paper's code on Waterbirds and CelebA, offered so that it can be measured."
         ),
     ] = "none"
+
+    @property
+    def fixed_sigmas(self) -> float:
+        """`sigmas` as a number. Raises ValueError while it is `auto`, before a model has been measured."""
+        if self.sigmas == "auto":
+            raise ValueError("the masking's sigmas are still to be chosen")
+        return self.sigmas
+
+    def with_chosen(self, sigmas: float | None) -> MaskingConfig:
+        """`sigmas` in place of `auto`, or the paper's number if none was chosen."""
+        if self.sigmas != "auto":
+            return self
+        return replace(self, sigmas=PAPER_SIGMAS if sigmas is None else sigmas)
 
 
 @dataclass(frozen=True)

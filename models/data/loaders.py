@@ -42,10 +42,12 @@ def train_loader(
     return make_loader(store, store.rows("train"), settings, run)
 
 
-def map_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
-    """The training split as saliency maps see it: in stored order, without augmentation."""
+def map_loader(
+    store: Store, config: Hyperparameters, run: Run, *, rows: NDArray[np.int64] | None = None
+) -> StoreLoader:
+    """`rows`, by default the training split, as saliency maps see them: in stored order, unaugmented."""
     settings = LoaderSettings(config.image_size, _forward_batch(config), crop=config.masking.crop)
-    return make_loader(store, store.rows("train"), settings, run)
+    return make_loader(store, store.rows("train") if rows is None else rows, settings, run)
 
 
 def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:

@@ -223,6 +223,12 @@ class Store:
             raise IndexError(f"there is no sample {row}; samples are numbered from 0 to {len(self) - 1}")
 
 
+def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most `count` of the rows, evenly spaced."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
+    return rows[np.unique(places.astype(np.int64))]
+
+
 def _copies(directory: Path) -> list[list[str]]:
     """The paths of each picture that occurs more than once, as the import found them."""
     try:

@@ -78,7 +78,7 @@ def _answers(
 
     size = (batch.images.shape[2], batch.images.shape[3])
     maps = torch.from_numpy(plain.maps).to(batch.images.device)
-    own = threshold_masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
+    own = threshold_masks(maps, thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share), size)
     arms = own, shifted(own, batch.rows, seed=seed)
     predicted = [predicted_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
     masked = own.sum((1, 2)).to(torch.float64) / (size[0] * size[1])

@@ -131,7 +131,7 @@ def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, i
     return MaskSetHeader(
         method=config.method,
         target=config.target,
-        sigmas=config.sigmas,
+        sigmas=config.fixed_sigmas,
         share=config.share,
         size=size,
         map_size=(height, width),
@@ -188,7 +188,7 @@ def _finish_batch(
     explained = explain()
     with torch.inference_mode():
         raised = heights(explained.maps, (height, width))
-        bounds = threshold_heights(raised, sigmas=config.sigmas, share=config.share)
+        bounds = threshold_heights(raised, sigmas=config.fixed_sigmas, share=config.share)
         counts = count_masked(raised, bounds).to(torch.int32)
         columns = batch.rows, explained.maps, bounds, counts, explained.targets
         return (height, width), MaskBatch(*(column.cpu() for column in columns))

@@ -17,7 +17,7 @@ from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
-from models.data.store import Store
+from models.data.store import Store, evenly
 from models.evaluation.masking_cost import MaskingCost, masking_cost, predict_under_masks
 from models.evaluation.metrics import Names
 from models.evaluation.prediction_maps import PredictionMaps, predict_with_maps
@@ -101,12 +101,6 @@ def explain_pool(
     return SaliencyPool(split, len(of_split), rows, arms, before, after if comparable else None)
 
 
-def evenly(rows: Labels, count: int) -> Labels:
-    """At most `count` of the rows, evenly spaced."""
-    places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
-    return rows[np.unique(places.astype(np.int64))]
-
-
 def _explain(
     context: StageContext, networks: Mapping[Arm, Network], cache: LogitsCache, rows: Labels
 ) -> dict[Arm, ArmSaliency]:
@@ -135,13 +129,14 @@ def _explain(
 
 def masking_of(context: StageContext) -> MaskingConfig:
     """The masking of the job; the defaults for a job that masks nothing."""
-    return MaskingConfig.from_json(context.spec.params.get("masking") or {})
+    masks = "masking" in context.spec.params
+    return context.params.masking.with_chosen(None) if masks else MaskingConfig()
 
 
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:
     """The masks (B, side, side), bool, that the finetune would make of these maps (B, h, w)."""
     size = (side, side)
-    return threshold_masks(maps, thresholds(maps, size, sigmas=config.sigmas, share=config.share), size)
+    return threshold_masks(maps, thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share), size)
 
 
 # --- the mean map of a class, and what moved ---------------------------------------------------

@@ -61,6 +61,7 @@ def test_as_released_sets_what_the_preset_lists_and_fields_win_over_it() -> None
         {"method": "random"},
         {"target": "label"},
         {"sigmas": -0.5},
+        {"sigmas": "auto"},
         {"share": 0.1},
         {"iterations": 3},
         {"accumulate": False},

@@ -53,6 +53,29 @@ def test_a_whole_number_may_stand_for_a_float_and_a_list_for_a_tuple() -> None:
     read = Tried.from_json({"shares": [1, 2.5], "rate": 0})
     assert (read.shares, read.rate) == ((1.0, 2.5), 0.0)
     assert type(read.rate) is float
+    assert type(MaskingConfig.from_json({"sigmas": 1}).sigmas) is float
+
+
+def test_a_number_may_have_a_word_beside_it() -> None:
+    assert MaskingConfig.from_json({"sigmas": "auto"}).sigmas == "auto"
+    with pytest.raises(ConfigError, match=r"/sigmas: must be float or 'auto', not '1'"):
+        MaskingConfig.from_json({"sigmas": "1"})
+    with pytest.raises(ConfigError, match="must be at least -10 and at most 10"):
+        MaskingConfig.from_json({"sigmas": 11})
+    asked = MaskRequest.model_validate({"model": MODEL, "masking": {"sigmas": "auto"}}).model_dump()
+    assert explicit(MaskingConfig, asked["masking"])["sigmas"] == "auto"
+    for refused in ("much", 11.0):
+        with pytest.raises(ValidationError):
+            MaskRequest.model_validate({"model": MODEL, "masking": {"sigmas": refused}})
+
+
+def test_an_open_threshold_is_no_number_until_it_is_chosen() -> None:
+    masking = MaskingConfig(sigmas="auto")
+    with pytest.raises(ValueError, match="still to be chosen"):
+        _ = masking.fixed_sigmas
+    assert masking.with_chosen(0.5).fixed_sigmas == 0.5
+    assert masking.with_chosen(None).fixed_sigmas == 2.0
+    assert MaskingConfig(sigmas=1.0).with_chosen(0.5).fixed_sigmas == 1.0
 
 
 @pytest.mark.parametrize(

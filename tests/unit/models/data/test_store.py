@@ -13,7 +13,7 @@ import pytest
 
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
-from models.data.store import Store, StoreError
+from models.data.store import Store, StoreError, evenly
 from tests.support.arrays import Arrays, write_arrays
 
 INFO = DatasetInfo("pets", "image_folder", ("cat", "dog"), ("indoors", "outdoors"), seed=3)
@@ -162,3 +162,8 @@ def test_a_pixel_file_of_another_length_is_refused(store: Store) -> None:
     np.save(store.directory / "pixels.npy", np.zeros((9, 8, 9, 3), dtype=np.uint8))
     with pytest.raises(StoreError, match="wrong shape"):
         _ = store.pixels
+
+
+@pytest.mark.parametrize(("rows", "count", "kept"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 1, [0])])
+def test_a_sample_of_rows_is_evenly_spaced(rows: int, count: int, kept: list[int]) -> None:
+    assert evenly(np.arange(rows) + 7, count).tolist() == [7 + place for place in kept]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from core.artifacts import Artifacts
@@ -22,7 +21,6 @@ from models.saliency import saliency
 from tests.support.arrays import Arrays, write_arrays
 from worker.child.workspace import Workspace
 from worker.protocol import DatasetSpec, ModelSpec, Spec
-from worker.report.saliency import evenly
 from worker.stages.context import StageContext
 from worker.stages.training import load
 
@@ -89,8 +87,3 @@ def test_a_slow_method_gives_signs_of_life_within_a_batch(tmp_path: Path) -> Non
     network.eval()
     saliency(network, torch.rand(3, 3, 28, 28), method="scorecam")
     assert len(asked) > 3
-
-
-@pytest.mark.parametrize(("rows", "count", "kept"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 1, [0])])
-def test_a_sample_of_rows_is_evenly_spaced(rows: int, count: int, kept: list[int]) -> None:
-    assert evenly(np.arange(rows) + 7, count).tolist() == [7 + place for place in kept]
