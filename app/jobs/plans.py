@@ -28,7 +28,7 @@ from app.jobs.workload import workload
 from core.errors import InvalidInput, WrongDataset
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, RetrainConfig
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
@@ -283,12 +283,16 @@ def _fields_of_weights(model: ModelRow) -> dict[str, Any]:
 
 
 def _as_masked(params: Hyperparameters, mask: JobRow, request: FinetuneRequest) -> Hyperparameters:
-    """Apply the settings of the mask set if it is the only one; `InvalidInput` if the request differs."""
+    """Apply the settings of the mask set if it is the only one; `InvalidInput` if the request differs.
+
+    The later ones of several have its `sigmas` where it is `auto`.
+    """
+    masking = MaskingConfig.from_json(mask.params["masking"]).with_chosen(jobs.chosen_sigmas(mask))
     if params.masking.iterations > 1:
-        return params
-    of_set = {name: mask.params["masking"][name] for name in _OF_A_SET}
+        return replace(params, masking=params.masking.with_chosen(masking.fixed_sigmas))
+    of_set = {name: getattr(masking, name) for name in _OF_A_SET}
     for name, requested in explicit_fields(request).get("masking", {}).items():
-        if requested != of_set.get(name, requested):
+        if name in of_set and requested not in (of_set[name], mask.params["masking"].get(name)):
             raise InvalidInput.field(
                 f"/masking/{name}",
                 "other-masks",

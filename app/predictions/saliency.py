@@ -30,6 +30,7 @@ from app.predictions.service import NOT_STORED, ReadImages, load
 from app.predictions.stored_images import Stored
 from app.registry import service as models
 from core.errors import InvalidInput
+from core.queries import jobs
 from core.session import Database
 from core.settings import Settings
 from core.tables import JobRow, ModelRow
@@ -93,7 +94,7 @@ def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
         # Without the ERM model, which maps do not need: one forward pass instead of two.
         pair=Pair(pair_of(session, model).model, None),
         explain=Explain(query.method, target),
-        sigmas=masking.sigmas if query.sigmas is None else query.sigmas,
+        sigmas=masking.fixed_sigmas if query.sigmas is None else query.sigmas,
         share=masking.share if query.sigmas is None else None,
         fill=masking.fill,
     )
@@ -231,8 +232,9 @@ def _mapped(plan: Plan, forward: ForwardResult) -> list[Mapped]:
 def _masking(session: Session, model: ModelRow) -> MaskingConfig:
     """Return the masking of the job that made the model, or the defaults if it had none."""
     job = None if model.job_id is None else session.get(JobRow, model.job_id)
-    masking = {} if job is None else job.params.get("masking") or {}
-    return MaskingConfig.from_json(masking)
+    if job is None:
+        return MaskingConfig()
+    return MaskingConfig.from_json(job.params.get("masking") or {}).with_chosen(jobs.chosen_sigmas(job))
 
 
 def _overlay(image: Mapped) -> Image.Image:

@@ -16,7 +16,7 @@ from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
 from core.tables import JobRow
-from masktune.contract.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState
+from masktune.contract.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState, Stage
 
 QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_execute=True)
 """Rendered literally into the SQL: a partial index on queued jobs cannot serve a bound parameter."""
@@ -82,6 +82,12 @@ def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str
     """Ids of the models that a job with these `inputs` and `params` reads."""
     named = (inputs.get("model"), params.get("pretrained"), params.get("second_model"))
     return {name for name in named if isinstance(name, str)}
+
+
+def chosen_sigmas(job: JobRow) -> float | None:
+    """The number that the job's mask stage chose for `masking.sigmas = "auto"`, if it did."""
+    choice = job.done.get(Stage.MASK, {}).get("sigmas")
+    return None if choice is None else float(choice["sigmas"])
 
 
 def active_of(session: Session, caller: str) -> int:

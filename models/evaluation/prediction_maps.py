@@ -74,9 +74,8 @@ def _columns(network: Network, activation: Tensor, batch: Batch, config: Masking
     predicted = predicted_classes(logits)
     probabilities = logits.float().softmax(1).amax(1).double()
     size = (batch.images.shape[2], batch.images.shape[3])
-    masks = threshold_masks(
-        maps, thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share), size
-    )
+    bounds = thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share)
+    masks = threshold_masks(maps, bounds, size)
     columns = batch.rows, predicted, probabilities, maps, masks.float().mean((1, 2)).double()
     return tuple(column.cpu() for column in columns)
 

@@ -30,9 +30,9 @@ LEVELS = (2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25, 0.0)
 LARGEST_MASK = 0.25
 """Largest mean share of an image that may be masked: more leaves too little to learn from."""
 TOLERATED = 0.03
-"""Most accuracy that masks may cost by their size alone, elsewhere in the image. Where
-ERM uses no shortcut, larger masks hide the object: on digits where ERM has 0.987, MaskTune has 0.981 with 2
-standard deviations, 0.966 with 1.5 and 0.908 with 1; 0.03 stops at 1.75."""
+"""Most accuracy that masks may cost by their size alone, elsewhere in the image. Where ERM uses no shortcut,
+larger masks hide the object: on digits where ERM has 0.987, MaskTune has 0.981 with 2 standard deviations,
+0.966 with 1.5 and 0.908 with 1; 0.03 stops at 1.75."""
 FEWEST_IMAGES, MOST_IMAGES = 100, 1024
 
 Reason = Literal["plateau", "limit", "unspecific", "too_few_images"]

@@ -17,6 +17,7 @@ from masktune.contract.report.accuracy import ArmMetrics, Disagreement
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, RiskCurve
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
+from masktune.contract.report.sigmas import BalancedAccuracy, DeletionPoint, SigmasChoice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Names, metrics
@@ -98,6 +99,16 @@ def _report(right: tuple[tuple[Arm, tuple[float, ...]], ...], n: int, groups: bo
         masks=MaskSummary(
             images=1010, masked_share=0.038, nothing_masked=3, seconds=0.2, images_per_second=5050.0
         ),
+        sigmas=SigmasChoice(
+            sigmas=2.0,
+            reason="plateau",
+            n=150,
+            plain=_balanced(0.99),
+            curve=[
+                DeletionPoint(sigmas=2.0, masked_share=0.038, own=_balanced(0.57), elsewhere=_balanced(0.99)),
+                DeletionPoint(sigmas=1.75, masked_share=0.26, own=_balanced(0.56), elsewhere=_balanced(0.98)),
+            ],
+        ),
         cost=[
             StageCost(stage=Stage.ERM, seconds=5.2, images_per_second=2900.0, device="cpu"),
             StageCost(stage=Stage.MASK, seconds=0.2, images_per_second=5050.0, device="cpu"),
@@ -112,6 +123,10 @@ def _report(right: tuple[tuple[Arm, tuple[float, ...]], ...], n: int, groups: bo
         ),
     )
     return written.model_dump(mode="json")
+
+
+def _balanced(accuracy: float) -> BalancedAccuracy:
+    return BalancedAccuracy(accuracy=accuracy, low=accuracy - 0.02, high=min(1.0, accuracy + 0.02))
 
 
 def evidence(value: Json) -> Json:

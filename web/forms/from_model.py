@@ -23,6 +23,12 @@ GROUPS = {
 NO_MODEL = "No model has the classes of this data set yet. Train one on it, or choose another data set."
 METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "random places"}
 
+SIGMAS: dict[float | str, str] = {
+    "": "mean + 2 standard deviations, as in the paper",
+    "auto": "a threshold that hides what ERM uses, measured",
+    **{sigmas: f"mean + {sigmas:g} standard deviations" for sigmas in (1.5, 1.0, 0.5)},
+}
+
 
 class ModelFields(Fields):
     """A job that starts from a model: by default the data set's newest of an arm that suits the kind."""
@@ -180,7 +186,7 @@ class Predict(ModelFields):
 def masking(fields: Fields) -> None:
     """Draw the fields that determine which parts of an image are masked."""
     fields.choose("/masking/method", "Saliency method", METHODS)
-    fields.hyperparameter("/masking/sigmas", "Mask above mean + … std. deviations")
+    fields.choose("/masking/sigmas", "Mask what is above", SIGMAS)
 
 
 def _available(splits: Sequence[str] | None, options: dict[str, str]) -> list[str]:

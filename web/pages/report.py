@@ -66,6 +66,8 @@ async def show(job_id: str) -> None:
         )
     for split in splits[1:]:
         _split(report, split)
+    sigmas = report.sigmas
+    html("report_sigmas", choice=sigmas, sentence=notes.sigmas_choice(sigmas), note=notes.DELETION_CURVE)
     html("report_cost", cost=report.cost)
 
 

@@ -217,12 +217,13 @@ def job_description(kind: str, params: Json) -> str:
     """Describe in a sentence what a job that trains nothing was asked to do; "" for other kinds."""
     if kind == "mask":
         masking = params.get("masking") or {}
-        share, sigmas = masking.get("share"), float(masking.get("sigmas") or 0)
-        above = (
-            f"the most salient {percent(share, 0)} of pixels"
-            if share
-            else f"everything above mean + {sigmas:g} standard deviations"
-        )
+        share, sigmas = masking.get("share"), masking.get("sigmas") or 0
+        if share:
+            above = f"the most salient {percent(share, 0)} of pixels"
+        elif sigmas == "auto":
+            above = "as little as hides what the model uses"
+        else:
+            above = f"everything above mean + {float(sigmas):g} standard deviations"
         return f"Masks {above} in every training image (method: {masking.get('method')})."
     if kind == "predict":
         policy = next((name for name in POLICY_START if params.get(name) is not None), "none")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,10 +53,18 @@ class StageContext:
 
     @cached_property
     def params(self) -> Hyperparameters:
-        """The hyperparameters of a training job; raises ConfigError for other kinds."""
+        """The hyperparameters of a training job, with the `sigmas` that its mask stage chose for `auto`.
+
+        Raises ConfigError for other kinds.
+        """
+        chosen = self.spec.done.get(Stage.MASK, {}).get("sigmas")
         if self.spec.kind is JobKind.MITIGATE:
-            return MitigateConfig.from_json(self.spec.params).training
-        return Hyperparameters.from_json(self.spec.params)
+            params = MitigateConfig.from_json(self.spec.params).training
+        else:
+            params = Hyperparameters.from_json(self.spec.params)
+        if chosen is None:
+            return params
+        return replace(params, masking=params.masking.with_chosen(chosen["sigmas"]))
 
     @cached_property
     def retraining(self) -> RetrainConfig:

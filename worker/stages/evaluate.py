@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from masktune.contract.report import VERSION, Report
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
+from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.splits import SPLITS
 from models.evaluation import masking_cost
@@ -56,7 +57,8 @@ def evaluate(context: StageContext) -> Result:
         }
         pool = pools[pool_split] if pool_split else None
         costs = {split: costs_of_masks(context, of_split, cache) for split, of_split in pools.items()}
-        masks = context.spec.done.get(Stage.MASK, {}).get("summary")
+        masked = context.spec.done.get(Stage.MASK, {})
+        masks, sigmas = masked.get("summary"), masked.get("sigmas")
         report = Report(
             version=VERSION,
             job=context.spec.job_id,
@@ -78,6 +80,7 @@ def evaluate(context: StageContext) -> Result:
             training_note=_training_note(context),
             properties=dataset.shortcuts and PropertyCheck.model_validate(dataset.shortcuts),
             masks=masks and MaskSummary.model_validate(masks),
+            sigmas=sigmas and SigmasChoice.model_validate(sigmas),
             saliency=make_saliency(context, pool, folder=folder) if pool else None,
             gallery=make_gallery(context, pool, folder=folder) if pool else None,
             slices=make_slices(context, pool, logits[pool.split], folder=folder) if pool else None,

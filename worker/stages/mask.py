@@ -9,6 +9,7 @@ from masktune.contract.report.report import MaskSummary
 from masktune.contract.report.text.notes import empty_masks
 from models.data.loaders import map_loader
 from models.masking.compute import compute_mask_set
+from models.masking.sigmas import fix_sigmas
 from worker.stages.context import Result, StageContext
 from worker.stages.training import config_for, given_model, load
 
@@ -16,7 +17,9 @@ from worker.stages.training import config_for, given_model, load
 def mask(context: StageContext) -> Result:
     """Compute and publish the mask set of the training split in one pass."""
     network, card = load(context, given_model(context))
-    config = config_for(context, card)
+    config, choice = fix_sigmas(network, context.store, config_for(context, card), context.run)
+    if choice is not None:
+        context.log(f"masks above mean + {choice.sigmas:g} standard deviations: {choice.reason}")
     loader = map_loader(context.store, config, context.run)
     folder, artifact = context.workspace.path / "masks-1", context.key(context.stage)
     shutil.rmtree(folder, ignore_errors=True)  # from an attempt that was killed before it reported
@@ -27,5 +30,6 @@ def mask(context: StageContext) -> Result:
     return {
         "artifact": artifact,
         "summary": asdict(summary),
+        "sigmas": choice and asdict(choice),
         "images_per_second": round(summary.images_per_second, 1),
     }

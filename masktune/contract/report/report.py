@@ -13,6 +13,7 @@ from masktune.contract.report.probabilities import Certificates, Reliability, Ri
 from masktune.contract.report.recommendation import Recommendation
 from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
+from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 
 
@@ -96,6 +97,9 @@ class Report(Section):
     saliency: SaliencySummary | None = None
     gallery: Gallery | None
     masks: MaskSummary | None
+    sigmas: SigmasChoice | None = Field(
+        None, description='How `masking.sigmas = "auto"` was resolved; null for a number.'
+    )
     groups: BalancedGroups | None = Field(
         None, description="What a last layer was balanced over, inferred or not; each model on them."
     )

@@ -165,8 +165,8 @@ def test_a_finetune_takes_a_mask_set(front: Front) -> None:
     refused(start(front, "finetune", mask_set=front.job()), 422, "invalid-input", "/mask_set")
 
 
-def masked(front: Front, **body: Any) -> str:
-    """A mask job that has succeeded."""
+def masked(front: Front, *, done: dict[str, Any] | None = None, **body: Any) -> str:
+    """A mask job that has succeeded; `done` are further results of its stage."""
     made = start(front, "mask", **body)
     assert made.status_code == 202, made.json()
     mask: str = made.json()["id"]
@@ -174,7 +174,7 @@ def masked(front: Front, **body: Any) -> str:
     while lease.job_id != mask:  # what made the model
         front.end(lease)
         lease = front.claim()
-    front.finish_stage(lease, Stage.MASK, artifact=f"jobs/{mask}/mask")
+    front.finish_stage(lease, Stage.MASK, artifact=f"jobs/{mask}/mask", **(done or {}))
     front.end(lease)
     return mask
 
@@ -209,6 +209,16 @@ def test_one_iteration_is_masked_by_the_set_that_is_given(front: Front) -> None:
         assert start(front, "finetune", mask_set=mask, masking={name: set_by[name]}).status_code == 202
         more = start(front, "finetune", mask_set=mask, masking={name: value, "iterations": 2}).json()
         assert more["params"]["masking"][name] == value, more
+
+
+@pytest.mark.parametrize("masking", [{}, {"sigmas": "auto"}, {"iterations": 2}], ids=str)
+def test_a_finetune_has_the_threshold_that_was_chosen_for_its_masks(
+    front: Front, masking: dict[str, Any]
+) -> None:
+    model = front.model(front.dataset())
+    mask = masked(front, model=model, masking={"sigmas": "auto"}, done={"sigmas": {"sigmas": 0.5}})
+    body = start(front, "finetune", mask_set=mask, masking=masking).json()
+    assert body["params"]["masking"]["sigmas"] == 0.5
 
 
 def test_a_finetune_goes_on_with_the_optimizer_that_there_is(front: Front) -> None:

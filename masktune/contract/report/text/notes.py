@@ -9,6 +9,7 @@ from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disa
 from masktune.contract.report.probabilities import Certificate, Reliability, Temperature
 from masktune.contract.report.report import MaskSummary, Report
 from masktune.contract.report.saliency import GroupAgreement, SaliencyShift
+from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.report.text.formats import (
     first_names,
     percent,
@@ -33,6 +34,13 @@ MASK = "Mask"
 MASK_VIEWS = {"outline": "outline", "pixels": "as finetuning sees it", "hidden": "hidden"}
 """How the pages can show a mask, and the label of each way."""
 MASK_OUTLINE = "The outline, a light line beside a dark one, surrounds what would be masked."
+DELETION_CURVE = (
+    "The mean of the accuracies of the classes, under ERM's own masks, and under the same masks elsewhere in "
+    "the image. Chosen are the smallest masks that cost ERM as much as the largest allowed ones. Those cover "
+    "at most a quarter of the image, and cost at most 3 points elsewhere. The curve cannot tell a shortcut "
+    "from the object: the control shows whether the masks helped."
+)
+"""How the threshold of the masks is chosen."""
 
 NOT_FINITE = (
     "Its answers on this split include numbers that are not finite, so its probabilities are not assessed."
@@ -128,6 +136,35 @@ def masks(summary: MaskSummary | None) -> tuple[tuple[str, str], ...]:
         (f"{summary.nothing_masked:,}", f"of {summary.images:,} training images have an empty mask"),
         (percent(summary.masked_share), "of the training pixels are masked"),
         *speed,
+    )
+
+
+def sigmas_choice(choice: SigmasChoice | None) -> str | None:
+    """Which threshold was chosen for the masks, and why."""
+    if choice is None:
+        return None
+    rule = f"Masked is what is above mean + {choice.sigmas:g} standard deviations"
+    if choice.reason == "too_few_images":
+        return (
+            f"{rule}, as in the paper: with {choice.n:,} distinct images, the validation split is too small "
+            "to measure a better threshold."
+        )
+    measured = f"measured on {choice.n:,} validation images"
+    chosen = next((point for point in choice.curve if point.sigmas == choice.sigmas), None)
+    if choice.reason == "unspecific" or chosen is None or choice.plain is None:
+        return (
+            f"{rule}, as in the paper: {measured}, masks that leave the image recognisable cost ERM no "
+            "accuracy that can be told from chance."
+        )
+    fall = (
+        f"These masks, {percent(chosen.masked_share)} of the image, take ERM from "
+        f"{percent(choice.plain.accuracy)} to {percent(chosen.own.accuracy)}, {measured}"
+    )
+    if choice.reason == "plateau":
+        return f"{rule}. {fall}; larger masks cost it no more, so these hide what it uses."
+    return (
+        f"{rule}. {fall}; larger masks would cost it more, but leave too little of the image, so these may "
+        "not hide all that it uses."
     )
 
 

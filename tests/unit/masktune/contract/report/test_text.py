@@ -396,6 +396,25 @@ def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
     assert text_notes.reliability(fault).startswith("3 answers that are not finite numbers are left out; ")
 
 
+@pytest.mark.parametrize(
+    ("reason", "sentence"),
+    [
+        (
+            "plateau",
+            "from 99.0\u00a0% to 57.0\u00a0%, measured on 150 validation images; larger masks",
+        ),
+        ("limit", "leave too little of the image, so these may not hide all that it uses"),
+        ("unspecific", "2 standard deviations, as in the paper: measured on 150 validation images"),
+        ("too_few_images", "with 150 distinct images, the validation split is too small"),
+    ],
+)
+def test_a_report_says_why_masks_have_their_size(reason: str, sentence: str) -> None:
+    value = report()
+    value["sigmas"] |= {"reason": reason}
+    assert sentence in (text_notes.sigmas_choice(typed(value).sigmas) or "")
+    assert text_notes.sigmas_choice(None) is None
+
+
 def test_copies_are_counted_only_where_there_are_some() -> None:
     assert text_notes.copies(None) == text_notes.copies(0) == ""
     assert text_notes.copies(3).startswith("3 copies of images were left out")
