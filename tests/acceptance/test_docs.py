@@ -40,7 +40,7 @@ def taught(reader: Reader) -> Reader:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_tutorial_does_what_it_says(taught: Reader) -> None:
     assert taught.ids, "the tutorial has made nothing"
 
