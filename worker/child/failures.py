@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from masktune.contract.parameters import ConfigError
 from models.errors import LearningError
+from models.runtime.memory import is_out_of_memory
 from worker.protocol import Failed
 
 _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
@@ -25,11 +24,7 @@ _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
 
 
 def _runtime_error(error: RuntimeError) -> MasktuneError | None:
-    torch = sys.modules.get("torch")  # not loaded in an import job
-    on_card = torch is not None and isinstance(error, torch.OutOfMemoryError)
-    # torch has no exception class for main memory that runs out, nor for a killed data loader process.
-    if on_card or "DefaultCPUAllocator" in str(error):
-        return _out_of_memory()
+    # torch has no exception class for a killed data loader process.
     hint = next((hint for words, hint in _LOADER_KILLED.items() if words in str(error)), None)
     if hint is None or "DataLoader worker" not in str(error):
         return None
@@ -55,7 +50,7 @@ def _explanation(error: Exception) -> MasktuneError | None:
     match error:
         case MasktuneError():  # is its own explanation
             return error
-        case MemoryError():
+        case _ if is_out_of_memory(error):
             return _out_of_memory()
         case ArtifactMissing():
             return JobError(
