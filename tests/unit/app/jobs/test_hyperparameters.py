@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from app.http.validation import parse
 from app.inference.backbones import check_backbone
 from app.jobs import presets
-from app.jobs.hyperparameters import defaults_for, merge, requested_start, resolve
+from app.jobs.hyperparameters import defaults_for, merge, requested_start, resolve, resolve_mitigation
 from core.errors import InvalidInput
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, ScheduleConfig
-from masktune.contract.job_requests import MasktuneRequest
+from masktune.contract.job_requests import MasktuneRequest, MitigateRequest
 
 DATASET = "ds_0123456789abcdefghjkmnpqrs"
 
@@ -42,6 +42,18 @@ def test_a_preset_wins_over_defaults_and_fields_over_the_preset() -> None:
     assert (params.backbone, params.batch_size) == ("torchvision/resnet50", 512)
     assert (params.epochs, params.optimizer.learning_rate) == (3, 0.5)
     assert params.optimizer.weight_decay == 1e-4
+
+
+def test_a_mitigation_masks_where_the_whole_network_is_trained_by_its_deletion_curve() -> None:
+    def mitigation(**fields: Any) -> tuple[bool, float | str]:
+        request = parse(MitigateRequest, {"dataset": DATASET, **fields})
+        params = resolve_mitigation(Hyperparameters().to_json(), request)
+        return params.masktune, params.masking.sigmas
+
+    frozen = {"pretrained": True, "freeze_backbone": True}
+    assert mitigation() == (True, "auto")
+    assert mitigation(**frozen) == (False, "auto")
+    assert mitigation(**frozen, masktune=True, masking={"sigmas": 1}) == (True, 1.0)
 
 
 def test_as_released_sets_what_the_preset_lists_and_fields_win_over_it() -> None:
