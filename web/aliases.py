@@ -1,4 +1,4 @@
-"""The aliases on a model's page: point one at the model, roll it back, delete it."""
+"""Aliases: those on a model's page, and the question which one to point at a model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from masktune import Alias, AsyncClient, Model, OwnKey, ProblemError
 from web.shell import button, confirm, html, notify_on_error
 
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+DEFAULT_ALIAS = "production"
 ALIAS_SIGNS = "Up to 64 lower-case letters, digits, dots, dashes and underscores; a letter or digit first."
 
 
@@ -46,28 +47,13 @@ class AliasPanel:
                         button("Delete alias", lambda name=alias.name: self.delete(name), "danger")
 
     async def point_here(self) -> None:
-        """Point the alias here. Asks first if it points at another model, since programs may be using it."""
         name = str(self.name.value or "").strip()
         if not ALIAS.fullmatch(name):
             self.name.error = ALIAS_SIGNS
             return
-        current = await self._current(name)
-        if current is not None and current.model != self.model.id:
-            question = f"{name} now points at {current.model}. Serve this model to the programs that use it?"
-            if not await confirm(question, "Move it"):
-                return
-        await self.connection.models.set_alias(name, self.model.id)
-        ui.notify(f"{name} now points at this model.", type="positive")
-        self.name.value = ""
-        await self.draw()
-
-    async def _current(self, name: str) -> Alias | None:
-        try:
-            return await self.connection.models.alias(name)
-        except ProblemError as error:
-            if error.status == 404:
-                return None
-            raise
+        if await point_alias(self.connection, name, self.model.id):
+            self.name.value = ""
+            await self.draw()
 
     @notify_on_error
     async def roll_back(self, name: str) -> None:
@@ -81,3 +67,49 @@ class AliasPanel:
         if await confirm(question, "Delete it"):
             await self.connection.models.delete_alias(name)
             await self.draw()
+
+
+@notify_on_error
+async def choose_alias(connection: AsyncClient, model: str) -> None:
+    """Ask which alias to point at the model, and point it there."""
+    question = "Which name do your programs use?"
+    with ui.dialog() as dialog, ui.card().props("role=document"):
+        dialog.props["aria-label"] = question
+        dialog.on("hide", dialog.delete)
+        ui.label(question)
+        field = ui.input("Alias", value=DEFAULT_ALIAS).props("outlined dense stack-label")
+
+        def submit() -> None:
+            if ALIAS.fullmatch(field.value):
+                dialog.submit(field.value)
+            else:
+                field.error = ALIAS_SIGNS
+
+        with ui.element("div").classes("actions"):
+            button("Point it at this model", submit)
+            button("Go back", lambda: dialog.submit(None), "second")
+    if name := await dialog:
+        await point_alias(connection, name, model)
+
+
+async def point_alias(connection: AsyncClient, name: str, model: str) -> bool:
+    """Point the alias at the model; return whether it now does. Asks first if it points at another model,
+    since programs may be using it.
+    """
+    current = await _current(connection, name)
+    if current is not None and current.model != model:
+        question = f"{name} now points at {current.model}. Serve this model to the programs that use it?"
+        if not await confirm(question, "Move it"):
+            return False
+    await connection.models.set_alias(name, model)
+    ui.notify(f"{name} now points at this model.", type="positive")
+    return True
+
+
+async def _current(connection: AsyncClient, name: str) -> Alias | None:
+    try:
+        return await connection.models.alias(name)
+    except ProblemError as error:
+        if error.status == 404:
+            return None
+        raise

@@ -147,6 +147,11 @@ def list_samples(
     return pages(query, Sample)
 
 
+def get_sample(dataset_id: str, sample: int) -> Flow[Sample]:
+    """Get one sample: its class, its split, its file."""
+    return call(get(f"/datasets/{segment(dataset_id)}/samples/{sample}"), Sample)
+
+
 def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
     """Get the image file as it was uploaded."""
     response = yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))
@@ -175,5 +180,6 @@ class Datasets(Resource[D]):
     wait = Operation(wait_for_dataset)
     report = Operation(full_report)
     samples = Listing(list_samples)
+    sample = Operation(get_sample)
     image = Operation(sample_image)
     delete = Operation(delete_dataset)

@@ -126,3 +126,4 @@ FORMS: dict[str, type[Fields]] = {
     "predict": Predict,
 }
 """All kinds of job that can be started, the one for most people first."""
+MAIN_KIND = next(iter(FORMS))

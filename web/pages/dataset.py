@@ -8,6 +8,7 @@ from masktune import Dataset, Job
 from masktune.contract.models import SplitMetrics
 from masktune.contract.report.text.names import in_order
 from masktune.contract.vocabulary import Arm
+from web.forms.kinds import MAIN_KIND
 from web.paging import Pager, first
 from web.shell import button, confirm, html, notify_on_error, page, set_title
 from web.text import labels
@@ -32,7 +33,8 @@ async def show(dataset_id: str, split: str = "", label: str = "", group: str = "
         with ui.element("div").classes("actions"):
             if dataset.state == "ready":
                 if key.may("train"):
-                    button("Train a model", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"))
+                    button(labels.kind(MAIN_KIND), lambda: _start(dataset))
+                    button("Other jobs", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"), "second")
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
             if key.may("admin"):
                 button("Delete", lambda: _delete(dataset), "danger")
@@ -112,6 +114,13 @@ async def _samples(dataset: Dataset, *filters: str) -> None:
         group = select_field("Group", groups, initial[2], on_change=redraw) if dataset.groups else None
     holder = ui.element("div")
     await draw()
+
+
+@notify_on_error
+async def _start(dataset: Dataset) -> None:
+    """Start the job for most people, with its defaults, and open its page."""
+    job = await api().jobs.start(MAIN_KIND, dataset=dataset.id)
+    ui.navigate.to(f"/jobs/{job.id}")
 
 
 @notify_on_error

@@ -10,7 +10,7 @@ from web.transport.connection import api
 from web.widgets import show_pages
 
 PER_PAGE = 20
-BUILTIN = "builtin:biased-digits"
+BUILTIN = "builtin:digits-on-photos"
 
 
 @page("/", "Data sets")
@@ -31,5 +31,5 @@ async def show() -> None:
 
 @notify_on_error
 async def _builtin() -> None:
-    dataset = await api().datasets.from_source(BUILTIN, name="digits with a square")
+    dataset = await api().datasets.from_source(BUILTIN)
     ui.navigate.to(f"/datasets/{dataset.id}")

@@ -9,7 +9,7 @@ from nicegui import ui
 
 from masktune import AsyncClient, ClientError, FieldError, JobPlan, ProblemError
 from web.forms.fields import Choices, Field, Fields
-from web.forms.kinds import FORMS
+from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first
 from web.shell import button, error_text, html, notify_on_error, page
 from web.text import labels
@@ -23,7 +23,7 @@ PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "
 
 
 @page("/new", "New job", "/jobs")
-async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = "masktune") -> None:
+async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = MAIN_KIND) -> None:
     connection = api()
     key = await connection.keys.whoami()
     if not key.may("train"):
@@ -51,7 +51,7 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
         return
     form = Form(connection, choices)
     inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set}
-    form.build(kind if kind in FORMS else "masktune", {pointer: id for pointer, id in inputs.items() if id})
+    form.build(kind if kind in FORMS else MAIN_KIND, {pointer: id for pointer, id in inputs.items() if id})
     await form.update_estimate()
     ui.timer(0.1, form.list_backbones, once=True)
 

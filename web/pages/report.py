@@ -8,7 +8,7 @@ from typing import Any, Literal
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
-from masktune.contract.report.text import answers, next_steps, notes, verdict
+from masktune.contract.report.text import answers, notes, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import (
     arm_after,
@@ -19,6 +19,7 @@ from masktune.contract.report.text.names import (
     statistics_in_order,
 )
 from masktune.contract.vocabulary import Arm
+from web.next_steps import show_steps
 from web.shell import html, page, set_title
 from web.text import labels
 from web.transport.connection import api, link
@@ -38,8 +39,13 @@ async def show(job_id: str) -> None:
     html(
         "report_head",
         report=report,
+        arms=models,
+    )
+    show_steps(api(), report, await api().keys.whoami())
+    html(
+        "report_verdict",
+        report=report,
         verdict=decision,
-        steps=next_steps(report),
         arms=models,
         after=after,
         empty_masks=notes.many_empty_masks(report.masks),

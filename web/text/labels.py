@@ -18,7 +18,7 @@ Json = Mapping[str, Any]
 
 KINDS = {
     "mitigate": (
-        "Find a way past shortcuts",
+        "Train past shortcuts",
         "Train a plain model, try what suits the data against a shortcut, compare, and recommend one model.",
     ),
     "masktune": (

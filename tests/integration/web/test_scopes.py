@@ -10,7 +10,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from masktune import Limits
+from masktune.contract.report.text.next_steps import REVIEW_ANSWERS
 from tests.integration.web.conftest import NO_API
+from tests.support.reports import report
 from tests.support.stub_api import StubApi, stub_api
 from web.transport.connection import connect
 
@@ -34,11 +36,25 @@ DATASET = {
 }
 JOB = {"id": "job_1", "kind": "erm", "state": "cancelled", "dataset": "ds_1", "created_at": AT}
 ALIAS = {"name": "best", "model": "mdl_1", "version": 1, "updated_at": AT}
+TRAINED = JOB | {"id": "job_2", "kind": "mitigate", "state": "succeeded"}
+STEPS = [
+    {"step": "use_model", "arm": "masktune", "model": "mdl_1"},
+    {"step": "review_images", "samples": [4]},
+    {"step": "add_test_images", "per_class": 100},
+]
+RECOMMENDED = {"arm": "masktune", "model": "mdl_1", "reason": "masktune_helped", "next": STEPS}
+SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "height": 28, "sha256": ""}
+REPORT = report()
+SAMPLES = f"/datasets/{REPORT['dataset']['id']}/samples"
 ANSWERS: dict[str, tuple[int, Any]] = {
     "/limits": (200, dict.fromkeys(Limits.model_fields, 10**9)),
     "/models/mdl_1": (200, MODEL),
     "/datasets/ds_1": (200, DATASET),
     "/jobs/job_1": (200, JOB),
+    "/jobs/job_2": (200, TRAINED),
+    "/jobs/job_2/report": (200, REPORT | {"kind": "mitigate", "recommendation": RECOMMENDED}),
+    SAMPLES: (200, {"data": [SAMPLE | {"id": number} for number in (4, 5)]}),
+    f"{SAMPLES}/4": (200, SAMPLE | {"id": 4}),
     "/aliases": (200, {"data": [ALIAS]}),
     "/aliases/best": (200, ALIAS | {"history": []}),
 }
@@ -56,10 +72,13 @@ def api() -> Iterator[StubApi]:
     [
         ("/ui/", "train", ["dataset-drop", "Try a built-in data set"]),
         ("/ui/models", "train", ["model-drop"]),
-        ("/ui/datasets/ds_1", "train", ["Train a model"]),
+        ("/ui/datasets/ds_1", "train", ["Train past shortcuts", "Other jobs"]),
         ("/ui/datasets/ds_1", "admin", ["Delete"]),
         ("/ui/jobs", "train", ["New job"]),
         ("/ui/jobs/job_1", "train", ['"label":"Resume"']),
+        ("/ui/jobs/job_2/report", "admin", ["Use this model"]),
+        ("/ui/jobs/job_2/report", "train", ["Upload images"]),
+        ("/ui/jobs/job_2/review", "train", list(REVIEW_ANSWERS.values())),
         ("/ui/new", "train", ["There is no data set to train on yet"]),
         ("/ui/models/mdl_1", "train", ["Evaluate"]),
         ("/ui/models/mdl_1", "admin", ["Delete alias", "Point it at this model"]),

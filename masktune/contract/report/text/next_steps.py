@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from masktune.contract.hyperparameters import Gate
 from masktune.contract.report.recommendation import (
     AddTestImages,
     LabelMore,
@@ -41,6 +42,17 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "not_above_chance": "The models do no better than guessing on the validation images, so none of them "
     "should be used.",
 }
+
+
+REVIEW_GUESS = "guess: lacks what the others of its class share"
+"""What an image is that a person is asked to look at."""
+REVIEW_ANSWERS: Mapping[Gate, str] = {
+    "open": "They lack something the others share",
+    "closed": "I see no such thing",
+}
+"""What the person may answer, by the gate of the job that starts then."""
+REVIEW_CONFIRMED = "This job went by that already, so there is nothing to start again."
+"""For an answer that is what the job went by."""
 
 
 def recommendation_reason(report: Report) -> str:
@@ -99,7 +111,8 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
         step.step,
         f"Look at {len(step.samples)} images",
         "They are a guess: training images that most likely lack a pattern which the other images of their "
-        "class share, such as a background. Say whether they do: if so, open the gate, else close it.",
+        "class share, such as a background. Say whether they do: if so, the job starts again with its gate "
+        "open, else with it closed.",
         f"masktune jobs start {report.kind.value} {of} --set head.gate=open",
     )
 

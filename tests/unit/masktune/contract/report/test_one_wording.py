@@ -36,18 +36,18 @@ def dashboard(told: Report) -> str:
     after = told.models.get(arm_after(told))
     arms = list(told.models.items())
     empty = many_empty_masks(told.masks)
-    head = render_dashboard(
-        "report_head",
+    steps = [render_dashboard("next_step", step=step) for step in next_steps(told)]
+    decided = render_dashboard(
+        "report_verdict",
         report=told,
         verdict=verdict(told),
-        steps=next_steps(told),
         arms=arms,
         after=after,
         empty_masks=empty,
         link=str,
     )
     reliance = told.shortcut_reliance
-    return head + render_dashboard(
+    return "".join(steps) + decided + render_dashboard(
         "report_answers",
         answers=answers(told),
         reliance=reliance,
