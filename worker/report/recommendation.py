@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from masktune.contract.report.accuracy import VerdictName
+from masktune.contract.report.accuracy import Verdict, VerdictName
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
@@ -38,6 +38,9 @@ class Treatment(NamedTuple):
     """A model that was made against a shortcut, the `rival` that it is judged against, and the reason to name
     if it is chosen.
 
+    `groups_in_test`: groups of the test split decided the verdict. Without them *hurt* does not count, for a
+    model without the shortcut is right less often where the test images have it too.
+
     `is_reliable`: the groups that it was balanced over were labelled, or passed the gate of early stages. Not
     `differs`: no class was divided, so that it equals its control.
     """
@@ -46,6 +49,7 @@ class Treatment(NamedTuple):
     rival: Arm
     reason: RecommendationReason
     verdict: VerdictName | None = None
+    groups_in_test: bool = True
     val_verdict: VerdictName | None = None
     """Only where the groups of the validation split decide."""
     val_worst_group: float = 0.0
@@ -54,7 +58,7 @@ class Treatment(NamedTuple):
 
     @property
     def hurt(self) -> bool:
-        return "hurt" in (self.verdict, self.val_verdict)
+        return (self.groups_in_test and self.verdict == "hurt") or self.val_verdict == "hurt"
 
 
 class Choice(NamedTuple):
@@ -111,6 +115,7 @@ def _treatment(figures: Figures, arm: Arm, rival: Arm, groups: BalancedGroups | 
         rival=rival,
         reason=reason,
         verdict=test.verdict if test else None,
+        groups_in_test=test is not None and by_groups(test),
         val_verdict=val.verdict if val else None,
         val_worst_group=figures.metrics["val"][arm].worst_group_accuracy or 0.0 if val else 0.0,
         is_reliable=groups is not None and groups.source in ("labels", "early_stages"),
@@ -153,11 +158,23 @@ def _next_steps(
     if smallest < TRAIN_IMAGES:
         yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
     test = figures.verdicts.get(choice.subject)
-    if test is not None and test.verdict != "not_testable":
+    if test is not None and (by_groups(test) or test.verdict == "helped"):
         return
-    if isinstance(groups, EarlyStageGroups) and groups.details.candidates:
-        yield ReviewImages(step="review_images", samples=groups.details.candidates)
+    if samples := images_to_review(groups):
+        yield ReviewImages(step="review_images", samples=samples)
     yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES)
+
+
+def by_groups(verdict: Verdict) -> bool:
+    """Whether groups decided the verdict, not accuracy, which a shortcut helps where the images have it."""
+    return verdict.deciding_difference.statistic == "worst_group_accuracy"
+
+
+def images_to_review(groups: BalancedGroups | None) -> list[int]:
+    """The images that a person is asked to look at: none once a person has decided."""
+    if not isinstance(groups, EarlyStageGroups) or groups.details.reason in ("opened", "closed"):
+        return []
+    return groups.details.candidates
 
 
 def _smallest_class(store: Store) -> int:

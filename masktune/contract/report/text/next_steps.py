@@ -15,8 +15,14 @@ from masktune.contract.report.recommendation import (
     UseModel,
 )
 from masktune.contract.report.report import Report
-from masktune.contract.report.text.names import arm_after, arm_before, capitalised, within_sentence
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.report.text.names import (
+    ARM_NAMES,
+    arm_after,
+    arm_before,
+    capitalised,
+    within_sentence,
+)
+from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 
 
 class Step(NamedTuple):
@@ -44,6 +50,11 @@ _REASONS: Mapping[RecommendationReason, str] = {
 }
 
 
+_WORSE_WITHOUT_GROUPS = (
+    "It is right less often on the test images; so is any model that lost a pattern which they have too, "
+    "and no groups say whether they do."
+)
+
 REVIEW_GUESS = "guess: lacks what the others of its class share"
 """What an image is that a person is asked to look at."""
 REVIEW_ANSWERS: Mapping[Gate, str] = {
@@ -70,9 +81,10 @@ def next_steps(report: Report) -> tuple[Step, ...]:
 
 
 def _use_model(step: UseModel, report: Report) -> Step:
-    return Step(
-        step.step, f"Use {_called(step.arm)}", recommendation_reason(report), _alias_command(step.model)
-    )
+    sentence = recommendation_reason(report)
+    if report.verdict is not None and report.verdict.verdict == "hurt":
+        sentence += f" {_WORSE_WITHOUT_GROUPS}"
+    return Step(step.step, f"Use {_called(step.arm)}", sentence, _alias_command(step.model))
 
 
 def _use_control(step: UseControl, report: Report) -> Step:
@@ -118,6 +130,9 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
 
 
 def _called(arm: Arm) -> str:
+    """The arm's name as cards and tables have it: there may be two controls."""
+    if arm in CONTROLS:
+        return f"the {ARM_NAMES[arm].lower()}"
     name = within_sentence(arm)
     return f"the {name} model" if arm in (Arm.ERM, Arm.MASKTUNE) else name
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
 from masktune.contract.vocabulary import Arm
-from worker.report.recommendation import Choice, Treatment, choose
+from worker.report.recommendation import Choice, Treatment, choose, images_to_review
 
 HEAD = Treatment(Arm.RETRAINED, Arm.RETRAINED_CONTROL, "groups_inferred", "not_testable", is_reliable=True)
 MASKED = Treatment(Arm.MASKTUNE, Arm.MASKTUNE_CONTROL, "masktune_helped", "not_testable")
@@ -46,8 +47,37 @@ def test_what_hurt_is_not_recommended(hurt: Treatment) -> None:
     assert choose([hurt, HELPED], trained_whole=False).arm is Arm.MASKTUNE
 
 
+def test_harm_that_no_groups_of_test_show_does_not_overrule_the_gate() -> None:
+    """Where the test images have the shortcut too, whoever lost it is right less often."""
+    worse = HEAD._replace(verdict="hurt", groups_in_test=False)
+    assert choose([worse], trained_whole=False) == Choice(Arm.RETRAINED, "groups_inferred", Arm.RETRAINED)
+    masked = MASKED._replace(verdict="hurt", groups_in_test=False)
+    assert choose([masked], trained_whole=True).arm is Arm.MASKTUNE_CONTROL
+
+
 def test_true_groups_of_val_decide_where_they_can() -> None:
     proven = MASKED._replace(val_verdict="helped", val_worst_group=0.8)
     assert choose([HEAD, proven], trained_whole=False) == Choice(Arm.MASKTUNE, "val_groups", Arm.MASKTUNE)
     better = HEAD._replace(val_verdict="helped", val_worst_group=0.9)
     assert choose([better, proven], trained_whole=True).arm is Arm.RETRAINED
+
+
+@pytest.mark.parametrize(
+    ("reason", "samples"),
+    [("stages_agree", [4, 2]), ("stages_disagree", [4, 2]), ("opened", []), ("closed", [])],
+)
+def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, samples: list[int]) -> None:
+    groups = EarlyStageGroups(
+        source="early_stages",
+        details=EarlyStageDetails(reason=reason, stage=None, agreements=[], candidates=[4, 2]),
+        inferred=True,
+        divided=True,
+        split="train",
+        n=10,
+        penalty=1.0,
+        control_penalty=None,
+        held_out={},
+        slices=[],
+    )
+    assert images_to_review(groups) == samples
+    assert images_to_review(None) == []

@@ -47,12 +47,16 @@ def dashboard(told: Report) -> str:
         link=str,
     )
     reliance = told.shortcut_reliance
-    return "".join(steps) + decided + render_dashboard(
-        "report_answers",
-        answers=answers(told),
-        reliance=reliance,
-        evidence=EVIDENCE,
-        meaning=shortcut_meaning,
+    return (
+        "".join(steps)
+        + decided
+        + render_dashboard(
+            "report_answers",
+            answers=answers(told),
+            reliance=reliance,
+            evidence=EVIDENCE,
+            meaning=shortcut_meaning,
+        )
     )
 
 
