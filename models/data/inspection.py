@@ -18,6 +18,9 @@ from models.data.grey import TAIL, GreyWindow
 from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment
 
+_ENOUGH_TO_CUT = 4
+"""Distinct images of a class: each of the three cuts takes at most one of them."""
+
 
 @dataclass(frozen=True)
 class AcceptedImages:
@@ -79,7 +82,8 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     # (split, class) → images
     table = np.zeros((len(ALL_SPLITS), len(manifest.classes)), dtype=np.int64)
     np.add.at(table, (splits, accepted.labels), 1)
-    problems = tuple(_late_problems(table, manifest.classes))
+    cut = [split for split, how in assignment.record.made.items() if how.donor == "train"]
+    problems = tuple(_late_problems(table, manifest.classes, cut))
     duplicates = tuple(_duplicates(accepted, assignment.splits))
     return replace(
         report,
@@ -113,7 +117,10 @@ def with_window(report: ImportReport, accepted: AcceptedImages, window: GreyWind
     return replace(report, notes=(*report.notes, note))
 
 
-def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterator[Problem]:
+def _late_problems(
+    table: NDArray[np.int64], classes: tuple[str, ...], cut: Sequence[str]
+) -> Iterator[Problem]:
+    """`table` holds the images by (split, class); the splits `cut` were taken from `train`."""
     needed = table[: len(SPLITS)].sum(axis=1)
     for split, count in zip(SPLITS, needed, strict=True):
         if count == 0 and split == "train":
@@ -122,8 +129,15 @@ def _late_problems(table: NDArray[np.int64], classes: tuple[str, ...]) -> Iterat
             )
         elif count == 0:
             yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
-    for name, count in zip(classes, table[ALL_SPLITS.index("train")], strict=True):
-        if count == 0:
+    taken = table[[ALL_SPLITS.index(split) for split in cut]].sum(axis=0)
+    for name, count, gone in zip(classes, table[ALL_SPLITS.index("train")], taken, strict=True):
+        if count == 0 and gone:
+            detail = (
+                f"the class {name!r} has too few images: the splits that were cut took all {gone}, so that none "
+                f"is left to train on; add some ({_ENOUGH_TO_CUT} are enough), or give each image its split"
+            )
+            yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
+        elif count == 0:
             detail = (
                 f"the class {name!r} has no usable training image: add some, or remove the class everywhere"
             )

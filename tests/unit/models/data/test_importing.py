@@ -208,6 +208,16 @@ def test_invalid_data_sets_say_why(
             Store.open(tmp_path / "ds")
 
 
+def test_a_class_that_the_cut_splits_used_up_is_told_how_many_images_it_needs(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets
+) -> None:
+    report = import_dataset(make_tree(pets(count=2)), tmp_path / "ds")
+    (problem,) = report.problems
+    assert problem.code is ProblemCode.CLASS_NOT_IN_TRAIN
+    assert "took all 2, so that none is left to train on; add some (4 are enough)" in problem.detail
+    assert import_dataset(make_tree(pets(count=4)), tmp_path / "ds").state == "ready"
+
+
 def test_refused_sources_are_invalid_data_sets(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and nothing more")
     assert problems(import_dataset(tmp_path / "a.zip", tmp_path / "ds")) == {ProblemCode.DAMAGED_ARCHIVE}

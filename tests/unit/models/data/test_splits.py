@@ -65,6 +65,13 @@ def test_a_few_images_still_fill_every_split() -> None:
     assert set(assign_splits([None] * 6, np.arange(6) % 2).splits) == set(SPLITS)
 
 
+@given(st.lists(st.integers(4, 9), min_size=2, max_size=40), st.integers(0, 9))
+def test_a_class_of_four_images_keeps_one_to_train_on(sizes: list[int], seed: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    splits = np.array(assign_splits([None] * len(labels), labels, seed=seed).splits)
+    assert set(labels[splits == "train"]) == set(range(len(sizes)))
+
+
 def test_some_with_and_some_without_is_an_error() -> None:
     with pytest.raises(ValueError, match="either every image"):
         assign_splits(["train", None], np.zeros(2, dtype=int))
