@@ -20,6 +20,8 @@ from models.data.splits import ALL_SPLITS, SPLITS, Assignment
 
 _ENOUGH_TO_CUT = 4
 """Distinct images of a class: each of the three cuts takes at most one of them."""
+_LIBRARY_SIDE = 224  # pixels: no image is scaled to more by default
+_ENLARGED = 4  # times, from which on an image is visibly blurred
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
         notes=(
             *_split_notes(assignment),
             *_class_notes(table, manifest),
+            *_size_notes(accepted),
             *_duplicate_notes(duplicates),
         ),
     )
@@ -133,8 +136,9 @@ def _late_problems(
     for name, count, gone in zip(classes, table[ALL_SPLITS.index("train")], taken, strict=True):
         if count == 0 and gone:
             detail = (
-                f"the class {name!r} has too few images: the splits that were cut took all {gone}, so that none "
-                f"is left to train on; add some ({_ENOUGH_TO_CUT} are enough), or give each image its split"
+                f"the class {name!r} has too few images: the splits that were cut took all {gone}, so that "
+                f"none is left to train on; add some ({_ENOUGH_TO_CUT} are enough), or give each image its "
+                "split"
             )
             yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
         elif count == 0:
@@ -198,6 +202,19 @@ def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]
     if manifest.empty_classes:
         detail = f"there are no images of {_some(manifest.empty_classes)}, which is therefore not a class"
         yield Note(NoteCode.EMPTY_CLASS, detail)
+
+
+def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
+    """Small images among larger ones: all are scaled to one size."""
+    sides = np.array([max(image.width, image.height) for image in accepted.images])
+    side = min(int(np.median(sides)), _LIBRARY_SIDE)
+    if few := int((sides * _ENLARGED <= side).sum()):
+        detail = (
+            f"{few} of {len(sides)} images are at most {side // _ENLARGED} pixels wide and high, while half "
+            f"of all are {side} or more: scaled to one size they are blurred, which a network may take for a "
+            "sign of their class; bring larger ones, or leave them out"
+        )
+        yield Note(NoteCode.SMALL_IMAGES, detail)
 
 
 def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:

@@ -108,6 +108,7 @@ class NoteCode(_Described):
         "in_two_splits",
         "The same picture occurs in two splits; all copies were kept.",
     )
+    SMALL_IMAGES = "small_images", "Some images are so small beside the others that they are blurred."
     SPLITS_MADE = "splits_made", "Missing splits were cut from the given ones."
 
 

@@ -208,6 +208,20 @@ def test_invalid_data_sets_say_why(
             Store.open(tmp_path / "ds")
 
 
+def test_thumbnails_among_photographs_are_counted(
+    tmp_path: Path, make_tree: MakeTree, make_image: MakeImage
+) -> None:
+    photographs = {
+        f"{name}/{n}.png": make_image(n, size=(90, 120)) for name in ("cat", "dog") for n in range(6)
+    }
+    small = {f"dog/small-{n}.png": make_image(n, size=(20, 16)) for n in range(3)}
+    large = import_dataset(make_tree(photographs), tmp_path / "large")
+    report = import_dataset(make_tree(photographs | small), tmp_path / "ds")
+    (detail,) = (note.detail for note in report.notes if note.code is NoteCode.SMALL_IMAGES)
+    assert detail.startswith("3 of 15 images are at most 30 pixels wide and high, while half of all are 120")
+    assert NoteCode.SMALL_IMAGES not in notes(large)
+
+
 def test_a_class_that_the_cut_splits_used_up_is_told_how_many_images_it_needs(
     tmp_path: Path, make_tree: MakeTree, pets: Pets
 ) -> None:
