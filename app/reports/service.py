@@ -14,7 +14,16 @@ from core.artifacts import Artifacts
 from core.errors import NotFound, NotReported
 from core.tables import JobRow
 from masktune.contract.report import Report, read_report
-from masktune.contract.report.text import answers, formats, groups, names, next_steps, notes, verdict
+from masktune.contract.report.text import (
+    answers,
+    formats,
+    groups,
+    names,
+    next_steps,
+    notes,
+    other_verdicts,
+    verdict,
+)
 from masktune.contract.report.text.answers import (
     EVIDENCE,
     SHORTCUT_QUESTION,
@@ -92,6 +101,7 @@ def _template() -> Template:
         "help_question": help_question,
         "names": names,
         "next_steps": next_steps,
+        "other_verdicts": other_verdicts,
         "notes": notes,
         "plots": plots,
         "shortcut_meaning": shortcut_meaning,

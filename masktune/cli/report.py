@@ -11,16 +11,14 @@ from masktune.cli.output import figure
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.base import StatisticName
-from masktune.contract.report.text import Step, answers, next_steps, verdict
+from masktune.contract.report.text import Step, answers, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
     STATISTICS,
-    arm_after,
     in_order,
     statistics_in_order,
 )
-from masktune.contract.report.text.notes import many_empty_masks
 
 
 def comparison(report: Report, split: str = "test") -> Table:
@@ -48,16 +46,14 @@ def legend(report: Report) -> str:
 def conclusions(report: Report) -> list[str]:
     """What to do next, whether the model before relies on a shortcut, and all verdicts."""
     decision, steps = verdict(report), next_steps(report)
-    others = (verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
     signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
     return [
         *(f"{number}. {_step(step)}" for number, step in enumerate(steps, 1)),
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
         *(sign.sentence for sign in signs if sign.present),
-        *([many] if (many := many_empty_masks(report.masks)) else []),
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),
-        *(f"{other.title}. {other.sentence}" for other in others),
+        *(f"{other.title}. {other.sentence}" for other in other_verdicts(report)),
         *([] if steps else [decision.next]),
         *([report.training_note] if report.training_note else []),
     ]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
-from masktune.contract.report.text import answers, notes, verdict
+from masktune.contract.report.text import answers, notes, other_verdicts, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import (
     arm_after,
@@ -48,7 +48,7 @@ async def show(job_id: str) -> None:
         verdict=decision,
         arms=models,
         after=after,
-        empty_masks=notes.many_empty_masks(report.masks),
+        others=other_verdicts(report),
     )
     reliance = report.shortcut_reliance
     html(

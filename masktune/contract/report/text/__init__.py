@@ -9,7 +9,7 @@ from __future__ import annotations
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.next_steps import Step, next_steps
-from masktune.contract.report.text.verdict import Verdict, verdict, verdict_title
+from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict, verdict_title
 
 __all__ = [
     "Answer",
@@ -17,6 +17,7 @@ __all__ = [
     "Verdict",
     "answers",
     "next_steps",
+    "other_verdicts",
     "percent",
     "points",
     "verdict",

@@ -14,7 +14,8 @@ from masktune.contract.report.text.formats import (
     points_apart,
     points_interval,
 )
-from masktune.contract.report.text.names import STATISTICS, capitalised, within_sentence
+from masktune.contract.report.text.names import STATISTICS, arm_after, capitalised, within_sentence
+from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import CONTROLS, Arm
 
 Tone = Literal["good", "neutral", "bad", "muted"]
@@ -93,14 +94,21 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
         return _NOTHING_COMPARED
     tone, title = verdict_title(decision.verdict, decision.a, decision.b)
     at_chance, rival = decision.at_chance, within_sentence(decision.b)
+    empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
+    sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
     return Verdict(
         tone=tone,
         title=title,
-        sentence=_guesses(at_chance) if at_chance else _sentence(report, decision),
+        sentence=f"{empty} {sentence}".lstrip(),
         figures=" ".join(map(_figures_at_chance, at_chance)) if at_chance else _figures(decision, rival),
         rule=_rule(decision),
         next=_next(decision),
     )
+
+
+def other_verdicts(report: Report) -> tuple[Verdict, ...]:
+    """Those on the other models that were made against a shortcut."""
+    return tuple(verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
 
 
 def verdict_title(name: accuracy.VerdictName, a: Arm, b: Arm) -> tuple[Tone, str]:

@@ -60,16 +60,3 @@ def test_the_conclusions_are_the_shortcut_the_verdict_and_what_to_do_next(note: 
     assert decision == f"{verdict(told).title}. {verdict(told).sentence}"
     assert (figures, follows) == (verdict(told).figures, verdict(told).next)
     assert note is None or conclusions(told)[-1] == note
-
-
-def test_each_other_model_that_was_made_against_a_shortcut_has_its_verdict() -> None:
-    value = report()
-    masktune = value["verdict"]
-    of_split = value["metrics"]["test"]
-    of_split |= {"retrained": of_split["erm"], "retrained_control": of_split["erm"]}
-    retrained = masktune | {"a": "retrained", "b": "retrained_control", "verdict": "hurt"}
-    told = Report.model_validate(value | {"verdicts": {"masktune": masktune, "retrained": retrained}})
-    verdicts = [verdict(told), verdict(told, Arm.RETRAINED)]
-    assert [one.title for one in verdicts] == ["MaskTune helped", "The retrained head hurt"]
-    lines = conclusions(told)
-    assert [lines.count(f"{one.title}. {one.sentence}") for one in verdicts] == [1, 1]

@@ -13,7 +13,7 @@ from app.reports.service import render
 from masktune.cli.report import render as render_terminal
 from masktune.cli.terminal import Terminal
 from masktune.contract.report import Report
-from masktune.contract.report.text import answers, next_steps, verdict
+from masktune.contract.report.text import answers, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.names import arm_after
 from masktune.contract.report.text.notes import many_empty_masks
@@ -35,7 +35,6 @@ def page(told: Report) -> str:
 def dashboard(told: Report) -> str:
     after = told.models.get(arm_after(told))
     arms = list(told.models.items())
-    empty = many_empty_masks(told.masks)
     steps = [render_dashboard("next_step", step=step) for step in next_steps(told)]
     decided = render_dashboard(
         "report_verdict",
@@ -43,7 +42,7 @@ def dashboard(told: Report) -> str:
         verdict=verdict(told),
         arms=arms,
         after=after,
-        empty_masks=empty,
+        others=other_verdicts(told),
         link=str,
     )
     reliance = told.shortcut_reliance
@@ -103,9 +102,28 @@ def test_many_empty_masks_are_spoken_of_before_the_verdict() -> None:
     value = evidence(report())
     value["masks"] |= {"images": 1000, "nothing_masked": 200}
     told = Report.model_validate(value)
-    text, empty = plain(verdict(told).sentence), many_empty_masks(told.masks)
+    empty, text = many_empty_masks(told.masks), plain(verdict(told).sentence)
+    assert text.startswith(f"{empty} ")
     for shown in (words(page(told)), words(dashboard(told)), words(terminal(told))):
-        assert -1 < shown.index(empty) < shown.index(text)
+        assert text in shown
+
+
+def test_each_other_model_has_its_verdict_and_empty_masks_are_told_with_that_of_masktune() -> None:
+    value = evidence(report())
+    value["masks"] |= {"images": 1000, "nothing_masked": 200}
+    of_split = value["metrics"]["test"]
+    of_split |= {"retrained": of_split["erm"], "retrained_control": of_split["erm"]}
+    masktune = value["verdict"]
+    retrained = masktune | {"a": "retrained", "b": "retrained_control", "verdict": "hurt"}
+    verdicts = {"masktune": masktune, "retrained": retrained}
+    told = Report.model_validate(value | {"after": "retrained", "verdict": retrained, "verdicts": verdicts})
+    (other,) = other_verdicts(told)
+    empty = many_empty_masks(told.masks)
+    assert (verdict(told).title, other.title) == ("The retrained head hurt", "MaskTune helped")
+    assert (empty in verdict(told).sentence, empty in other.sentence) == (False, True)
+    for shown in (words(page(told)), words(dashboard(told)), words(terminal(told))):
+        assert plain(verdict(told).sentence) in shown
+        assert f"{other.title}. {plain(other.sentence)}" in shown
 
 
 def test_the_evidence_of_a_shortcut_is_the_same_everywhere() -> None:
