@@ -1,7 +1,7 @@
 """Masks whose size is measured (`masking.sigmas = "auto"`) beside fixed ones and the control.
 
     python -m benchmarks.auto_sigmas [--mnist ../shared/data/mnist] [--sets ring square none]
-        [--seeds 0 1] [--batch-size 128] [--plants stampplants.zip] [--work FOLDER]
+        [--seeds 0 1] [--batch-size 32] [--plants stampplants.zip] [--work FOLDER]
 
 `ring`: MNIST's halves, with a ring of 5×5 px in the upper left corner of 98 % of the digits 5–9 and 2 % of
 the others; in the test split it is on the wrong class. `square`: Biased MNIST in the order of the preset,
@@ -71,8 +71,8 @@ def main() -> int:
                     mine = list(_arms(case, run, folder / f"{case.name}-{seed}-{arguments.batch_size}"))
                     print(table(mine), flush=True)
                     rows += mine
-            except SourceError as error:
-                print(f"{error}: --mnist names the folder of the four idx files", file=sys.stderr)
+            except SourceError:
+                print(f"{arguments.mnist} has no MNIST: --mnist names the folder", file=sys.stderr)
                 return 2
     print(table(rows))
     return finish("auto_sigmas", run, rows=rows, aims=_aims(rows))
@@ -243,7 +243,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mnist", type=Path, default=Path("../shared/data/mnist"))
     parser.add_argument("--sets", nargs="*", choices=DIGIT_SETS, default=list(DIGIT_SETS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--plants", type=Path, help="a zip in the Waterbirds layout")
     add_machine(parser)
     return parser.parse_args()

@@ -65,6 +65,11 @@ def test_every_kind_and_every_stage_has_a_name() -> None:
         ),
         (
             "mask",
+            {"masking": {"method": "xgradcam", "sigmas": "auto"}},
+            "Masks as little as hides what the model uses in every training image (method: xgradcam).",
+        ),
+        (
+            "mask",
             {"masking": {"method": "random", "share": 0.1}},
             "Masks the most salient 10\u00a0% of pixels in every training image (method: random).",
         ),
