@@ -50,11 +50,6 @@ _REASONS: Mapping[RecommendationReason, str] = {
 }
 
 
-_WORSE_WITHOUT_GROUPS = (
-    "It is right less often on the test images; so is any model that lost a pattern which they have too, "
-    "and no groups say whether they do."
-)
-
 REVIEW_GUESS = "guess: lacks what the others of its class share"
 """What an image is that a person is asked to look at."""
 REVIEW_ANSWERS: Mapping[Gate, str] = {
@@ -81,10 +76,9 @@ def next_steps(report: Report) -> tuple[Step, ...]:
 
 
 def _use_model(step: UseModel, report: Report) -> Step:
-    sentence = recommendation_reason(report)
-    if report.verdict is not None and report.verdict.verdict == "hurt":
-        sentence += f" {_WORSE_WITHOUT_GROUPS}"
-    return Step(step.step, f"Use {_called(step.arm)}", sentence, _alias_command(step.model))
+    return Step(
+        step.step, f"Use {_called(step.arm)}", recommendation_reason(report), _alias_command(step.model)
+    )
 
 
 def _use_control(step: UseControl, report: Report) -> Step:

@@ -58,6 +58,11 @@ _MEANINGS: dict[accuracy.VerdictName, str] = {
     "which of these images break a pattern.",
 }
 
+_HURT_WITHOUT_GROUPS = (
+    "But no groups say whether these images have the pattern of the training images: where they do, a model "
+    "that lost it is right less often."
+)
+
 _NEXT: dict[accuracy.VerdictName, str] = {
     "helped": "Decide when the new model should abstain, then point the alias your programs use at it.",
     "no_detectable_effect": "Nothing here favours the new model. More test images, especially of the worst "
@@ -141,6 +146,8 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
         f"{decision.split} images, it is right on {all_a} of 100, {b} on {all_b}. "
         f"{_MEANINGS[decision.verdict]}"
     )
+    if decision.verdict == "hurt" and difference.statistic != "worst_group_accuracy":
+        text += f" {_HURT_WITHOUT_GROUPS}"
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text

@@ -50,14 +50,6 @@ def test_a_review_starts_the_same_kind_of_job_again() -> None:
     )
 
 
-def test_a_model_that_only_accuracy_calls_worse_is_recommended_with_that_caveat() -> None:
-    told = recommending()
-    assert told.verdict is not None
-    worse = told.model_copy(update={"verdict": told.verdict.model_copy(update={"verdict": "hurt"})})
-    assert "right less often on the test images" in next_steps(worse)[0].sentence
-    assert "right less often" not in next_steps(told)[0].sentence
-
-
 def test_of_two_controls_a_step_names_the_one_that_it_means() -> None:
     head = [{"step": "use_control", "arm": "retrained_control", "model": "mdl_3"}]
     section = {"arm": "retrained_control", "model": "mdl_3", "reason": "no_gain", "next": head}

@@ -178,6 +178,15 @@ def test_without_groups_a_small_difference_is_not_testable(name: str) -> None:
     assert untestable == ("a larger one may be hidden" in text.sentence) == (name == "not_testable")
 
 
+def test_harm_without_groups_may_be_the_price_of_a_lost_pattern() -> None:
+    caveat = "where they do, a model that lost it is right less often"
+    value = report(groups=False)
+    value["verdict"] |= {"verdict": "hurt"}
+    assert caveat in verdict(typed(value)).sentence
+    assert caveat not in verdict(decided("hurt")).sentence
+    assert caveat not in verdict(typed(report(groups=False))).sentence
+
+
 def test_a_model_that_guesses_gets_no_verdict_but_its_figures() -> None:
     at_chance = {
         "arm": "masktune",
