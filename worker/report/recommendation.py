@@ -24,6 +24,7 @@ from masktune.contract.report.recommendation import (
 )
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
+from models.mitigation.mistakes import MIN_FLAGGED
 from worker.protocol import ModelSpec
 from worker.report.metrics import Figures
 
@@ -42,7 +43,8 @@ class Treatment(NamedTuple):
     model without the shortcut is right less often where the test images have it too.
 
     `is_reliable`: the groups that it was balanced over were labelled, or passed the gate of early stages. Not
-    `differs`: no class was divided, so that it equals its control.
+    `differs`: no class was divided, so that it equals its control. Not `above_chance`: its answers on the
+    validation split cannot be told from guesses; nor can the rival's if not `rival_above_chance`.
     """
 
     arm: Arm
@@ -55,6 +57,8 @@ class Treatment(NamedTuple):
     val_worst_group: float = 0.0
     is_reliable: bool = False
     differs: bool = True
+    above_chance: bool = True
+    rival_above_chance: bool = True
 
     @property
     def hurt(self) -> bool:
@@ -70,15 +74,16 @@ class Choice(NamedTuple):
 
 
 def choose(treatments: Sequence[Treatment], *, trained_whole: bool) -> Choice:
-    """The first of these that applies; a treatment that hurt, by test or validation split, is never chosen.
+    """The first of these that applies. A treatment that hurt, by test or validation split, or that is not
+    above chance, is never chosen.
 
     1. The true groups of the validation split show that a treatment helped: that with the best worst group.
     2. A last layer was balanced over reliable groups, or a treatment helped on the test split. If both are
        there: MaskTune where the network was trained whole, for it may have changed what the network sees,
        which a last layer cannot; else the last layer.
-    3. The control.
+    3. The control, if it is above chance; else none.
     """
-    usable = [one for one in treatments if one.differs and not one.hurt]
+    usable = [one for one in treatments if one.differs and one.above_chance and not one.hurt]
     if proven := [one for one in usable if one.val_verdict == "helped"]:
         best = max(proven, key=lambda one: one.val_worst_group)
         return Choice(best.arm, "val_groups", best.arm)
@@ -87,6 +92,8 @@ def choose(treatments: Sequence[Treatment], *, trained_whole: bool) -> Choice:
             return Choice(one.arm, one.reason, one.arm)
     first = treatments[0]
     subject = next((one for one in treatments if one.differs), first)
+    if not first.rival_above_chance:
+        return Choice(None, "not_above_chance", subject.arm)
     reason: RecommendationReason = "hurt" if first.hurt else "no_gain"
     return Choice(first.rival, reason if first.differs else "no_minority", subject.arm)
 
@@ -97,12 +104,7 @@ def choose_model(figures: Figures, groups: BalancedGroups | None, *, trained_who
         _treatment(figures, arm, rival, groups if arm is Arm.RETRAINED else None)
         for arm, rival in figures.rivals.items()
     ]
-    if not treatments:
-        return None
-    choice = choose(treatments, trained_whole=trained_whole)
-    if figures.learned(figures.before or choice.subject):
-        return choice
-    return Choice(None, "not_above_chance", choice.subject)
+    return choose(treatments, trained_whole=trained_whole) if treatments else None
 
 
 def _treatment(figures: Figures, arm: Arm, rival: Arm, groups: BalancedGroups | None) -> Treatment:
@@ -120,6 +122,8 @@ def _treatment(figures: Figures, arm: Arm, rival: Arm, groups: BalancedGroups | 
         val_worst_group=figures.metrics["val"][arm].worst_group_accuracy or 0.0 if val else 0.0,
         is_reliable=groups is not None and groups.source in ("labels", "early_stages"),
         differs=groups is None or groups.divided,
+        above_chance=figures.learned(arm),
+        rival_above_chance=figures.learned(rival),
     )
 
 
@@ -155,7 +159,8 @@ def _next_steps(
         yield UseModel(step="use_model", arm=choice.arm, model=models[choice.arm].id)
     else:
         yield UseControl(step="use_control", arm=choice.arm, model=models[choice.arm].id)
-    if smallest < TRAIN_IMAGES:
+    searched = not isinstance(groups, EarlyStageGroups) or groups.details.searched
+    if smallest < TRAIN_IMAGES and searched:
         yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
     test = figures.verdicts.get(choice.subject)
     if test is not None and (by_groups(test) or test.verdict == "helped"):
@@ -171,10 +176,12 @@ def by_groups(verdict: Verdict) -> bool:
 
 
 def images_to_review(groups: BalancedGroups | None) -> list[int]:
-    """The images that a person is asked to look at: none once a person has decided."""
+    """The images that a person is asked to look at: none once a person has decided, nor if they are too few
+    to divide a class."""
     if not isinstance(groups, EarlyStageGroups) or groups.details.reason in ("opened", "closed"):
         return []
-    return groups.details.candidates
+    candidates = groups.details.candidates
+    return candidates if len(candidates) >= MIN_FLAGGED else []
 
 
 def _smallest_class(store: Store) -> int:

@@ -98,6 +98,11 @@ class EarlyStageDetails(Section):
         default=[], description="Samples that most likely lack the pattern of their class, surest first."
     )
 
+    @property
+    def searched(self) -> bool:
+        """Whether samples that lack a pattern were looked for."""
+        return self.reason not in ("too_few_stages", "too_many_classes")
+
 
 class ClusterDetails(Section):
     """The silhouette of each class's division, by class."""

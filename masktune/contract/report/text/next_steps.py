@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from masktune.contract.hyperparameters import Gate
+from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
     LabelMore,
@@ -15,6 +16,7 @@ from masktune.contract.report.recommendation import (
     UseModel,
 )
 from masktune.contract.report.report import Report
+from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
     ARM_NAMES,
     arm_after,
@@ -41,12 +43,12 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "groups_inferred": "Its last layer gives more weight to images that seem to lack a pattern which the "
     "other images of their class share.",
     "masktune_helped": "It is better than its control on the test split.",
-    "no_minority": "No images were found that lack a pattern which the others of their class share, so there "
-    "was nothing to mend.",
+    "no_minority": "No images were found that lack a pattern which the others of their class share, so the "
+    "last layer could not be balanced over them.",
     "no_gain": "{} is not better than it.",
     "hurt": "{} is worse than it.",
-    "not_above_chance": "The models do no better than guessing on the validation images, so none of them "
-    "should be used.",
+    "not_above_chance": "On the validation images, the models cannot be told from guessing, so none of them "
+    "is recommended.",
 }
 
 
@@ -65,7 +67,10 @@ def recommendation_reason(report: Report) -> str:
     """Why this model is recommended, or none; "" for a report without a recommendation."""
     if report.recommendation is None:
         return ""
-    return _REASONS[report.recommendation.reason].format(capitalised(within_sentence(arm_after(report))))
+    groups, reason = report.groups, report.recommendation.reason
+    if reason == "no_minority" and isinstance(groups, EarlyStageGroups) and not groups.details.searched:
+        return groups_warning(groups)
+    return _REASONS[reason].format(capitalised(within_sentence(arm_after(report))))
 
 
 def next_steps(report: Report) -> tuple[Step, ...]:
@@ -101,11 +106,13 @@ def _add_test_images(step: AddTestImages, report: Report) -> Step:
 
 
 def _label_more(step: LabelMore, report: Report) -> Step:
+    advice, why = "Bring training images", "With fewer, images that lack a pattern are too rare to be found."
+    if report.recommendation is not None and report.recommendation.arm is None:
+        advice, why = "Check the labels, and bring training images", recommendation_reason(report)
     return Step(
         step.step,
         "Label more images",
-        f"Bring training images until each class has {step.per_class:,}. With fewer, images that lack a "
-        "pattern are too rare to be found.",
+        f"{advice} until each class has {step.per_class:,}. {why}",
     )
 
 

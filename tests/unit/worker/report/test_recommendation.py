@@ -55,6 +55,19 @@ def test_harm_that_no_groups_of_test_show_does_not_overrule_the_gate() -> None:
     assert choose([masked], trained_whole=True).arm is Arm.MASKTUNE_CONTROL
 
 
+def test_a_treatment_at_chance_leaves_the_control() -> None:
+    guessing = HEAD._replace(above_chance=False)
+    assert choose([guessing], trained_whole=False) == Choice(Arm.RETRAINED_CONTROL, "no_gain", Arm.RETRAINED)
+    assert choose([guessing, HELPED], trained_whole=False).arm is Arm.MASKTUNE
+
+
+def test_no_model_at_chance_is_recommended() -> None:
+    undivided = UNDIVIDED._replace(above_chance=False, rival_above_chance=False)
+    for treatments in ([undivided], [undivided, MASKED], [undivided._replace(differs=True)]):
+        choice = choose(treatments, trained_whole=True)
+        assert (choice.arm, choice.reason) == (None, "not_above_chance")
+
+
 def test_true_groups_of_val_decide_where_they_can() -> None:
     proven = MASKED._replace(val_verdict="helped", val_worst_group=0.8)
     assert choose([HEAD, proven], trained_whole=False) == Choice(Arm.MASKTUNE, "val_groups", Arm.MASKTUNE)
@@ -80,4 +93,6 @@ def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, sa
         slices=[],
     )
     assert images_to_review(groups) == samples
+    one = groups.details.model_copy(update={"candidates": [4]})
+    assert images_to_review(groups.model_copy(update={"details": one})) == []
     assert images_to_review(None) == []

@@ -7,8 +7,10 @@ from typing import Any, get_args
 import pytest
 
 from masktune.contract.report import Report
+from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
 from masktune.contract.report.recommendation import RecommendationReason
 from masktune.contract.report.text import next_steps
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.next_steps import recommendation_reason
 from tests.support.reports import report
 
@@ -68,3 +70,28 @@ def test_a_report_without_a_recommendation_has_no_steps() -> None:
     told = recommending(recommendation=None)
     assert next_steps(told) == ()
     assert recommendation_reason(told) == ""
+
+
+def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() -> None:
+    section = {"arm": None, "model": None, "reason": "not_above_chance", "next": [STEPS[3]]}
+    (step,) = next_steps(recommending(recommendation=section))
+    assert step.sentence.endswith(recommendation_reason(recommending("not_above_chance")))
+    assert "Check the labels" in step.sentence
+
+
+@pytest.mark.parametrize("why", ["too_few_stages", "too_many_classes"])
+def test_a_control_is_recommended_with_the_reason_why_nothing_was_looked_for(why: GroupReason) -> None:
+    groups = EarlyStageGroups(
+        source="early_stages",
+        details=EarlyStageDetails(reason=why, stage=None, agreements=[]),
+        inferred=False,
+        divided=False,
+        split="train",
+        n=10,
+        penalty=1.0,
+        control_penalty=None,
+        held_out={},
+        slices=[],
+    )
+    told = recommending("no_minority", groups=groups.model_dump())
+    assert recommendation_reason(told) == UNDIVIDED_REASONS[why]
