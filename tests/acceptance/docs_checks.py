@@ -103,6 +103,8 @@ def python(words: list[str]) -> None:
             raise Wrong(f"there is no module {words[1]}")
         return
     module = importlib.import_module(words[1])
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{words[1]}.__main__")
     told = io.StringIO()
     with (
         mock.patch.object(sys, "argv", [words[1], *words[2:], END]),
@@ -128,6 +130,8 @@ def docker(words: list[str]) -> None:
     if words[0] == "build":
         _exists("Dockerfile")
         return
+    if words[0] in ("save", "load"):
+        return
     if words[0] != "compose":
         raise Wrong(f"nothing is known about docker {words[0]}")
     options = words[1:] or ["up"]  # a page may name just `docker compose`
@@ -138,7 +142,7 @@ def docker(words: list[str]) -> None:
         (profiles if options[at] == "--profile" else files).append(options[at + 1])
         at += 2
     verb, rest = options[at], options[at + 1 :]
-    if verb not in ("up", "build", "exec", "run", "cp", "down", "config"):
+    if verb not in ("up", "build", "pull", "exec", "run", "cp", "down", "config"):
         raise Wrong(f"nothing is known about docker compose {verb}")
     services: dict[str, Any] = {}
     for file in files or ["docker-compose.yml"]:
@@ -196,6 +200,18 @@ def _deployed(name: str) -> None:
     raise Wrong(f"nothing deploys {name}")
 
 
+def _without_folders(words: list[str]) -> Iterator[str]:
+    """The words without the folders and files that options name, and without what the shell replaces."""
+    waiting = iter(words)
+    for word in waiting:
+        if word in ("--dest", "--wheel-dir", "--find-links", "--constraint"):
+            next(waiting)
+        elif word.lstrip().startswith("$("):
+            return
+        else:
+            yield word
+
+
 def pip(words: list[str]) -> None:
     """Extras and groups must be defined by this project; other packages must be among its dependencies.
 
@@ -204,6 +220,7 @@ def pip(words: list[str]) -> None:
     project = tomllib.loads(_exists("pyproject.toml"))
     for path in (word for word in words[1:] if word.startswith(".")):
         _exists(f"{path}/pyproject.toml")
+    words = list(_without_folders(words))
     wanted = [word for word in words[1:] if not word.startswith(("-", ".")) and "//" not in word]
     if "--group" in words:
         groups = wanted
