@@ -66,7 +66,7 @@ def check(text: str) -> None:
 
 def simple(text: str) -> Iterator[list[str]]:
     """Split a line into its simple commands, without redirections."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars="|&;>")
+    lexer = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars="|&;>")
     lexer.whitespace_split = True
     words: list[str] = []
     for word in lexer:
@@ -206,7 +206,7 @@ def _without_folders(words: list[str]) -> Iterator[str]:
     for word in waiting:
         if word in ("--dest", "--wheel-dir", "--find-links", "--constraint"):
             next(waiting)
-        elif word.lstrip().startswith("$("):
+        elif word.startswith("$("):
             return
         else:
             yield word

@@ -60,5 +60,5 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str
     queue = JobQueue(0, either.services.notifier)
     once = Late(either.services.database, caller="c", key=None, meanwhile=delete)
     with pytest.raises(NotFound, match=gone):
-        starting.start(JobCreation(once, queue, either.settings.root_path), kind, request)
+        starting.start(JobCreation(once, queue, either.settings.root_path), kind, request, dry_run=False)
     assert either.client.get("/jobs").json()["data"] == []
