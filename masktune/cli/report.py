@@ -16,6 +16,7 @@ from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
     STATISTICS,
+    absent_classes,
     in_order,
     statistics_in_order,
 )
@@ -26,7 +27,7 @@ def comparison(report: Report, split: str = "test") -> Table:
     by_arm = report.metrics.get(split, {})
     arms = in_order(by_arm)
     n = next((by_arm[arm].n for arm in arms), 0)
-    table = Table(box=SIMPLE)
+    table = Table(box=SIMPLE, caption=absent_classes(report, split) or None)
     table.add_column(f"{n} {split} samples", overflow="fold")
     for arm in arms:
         table.add_column(ARM_NAMES[arm], justify="right", overflow="fold")

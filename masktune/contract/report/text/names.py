@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import SignName
+from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm
 
 ARMS = (
@@ -118,15 +119,27 @@ def splits_in_order(report: Report) -> list[str]:
 
 
 def split_note(report: Report, split: str) -> str:
-    """Whether the models were trained on the images of the split, and what follows from that."""
+    """Whether the models were trained on the images of the split, and what follows from that; and which
+    classes have none there."""
     if split in _MISLEADING:
         return _MISLEADING[split]
+    note = "None of the models was trained on these images."
     if "imported" in report.models:
-        return (
+        note = (
             "None of our models was trained on these images; what the imported one was trained on is not "
             "known here."
         )
-    return "None of the models was trained on these images."
+    return f"{note} {absent_classes(report, split)}".rstrip()
+
+
+def absent_classes(report: Report, split: str) -> str:
+    """Name the classes without an image in the split; empty if there is none."""
+    by_arm = report.metrics.get(split, {})
+    present = {one.name for metrics in by_arm.values() for one in metrics.classes}
+    absent = [name for name in report.dataset.classes if name not in present]
+    if not by_arm or not absent:
+        return ""
+    return f"No image of {first_names(absent)} is in {split}, so its figures leave them out."
 
 
 def statistics_in_order(report: Report, split: str) -> list[StatisticName]:

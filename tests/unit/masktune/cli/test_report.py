@@ -41,6 +41,13 @@ def test_every_figure_has_its_interval_and_every_group_its_counts() -> None:
     assert f"{group.correct}/{group.n} = {group.accuracy:.3f}" in seen.get()
 
 
+def test_a_table_names_the_classes_that_it_has_no_image_of() -> None:
+    value = report()
+    value["dataset"]["classes"] = [*value["dataset"]["classes"], "ten"]
+    assert str(comparison(Report.model_validate(value)).caption).startswith("No image of ten is in test")
+    assert comparison(Report.model_validate(report())).caption is None
+
+
 def test_a_narrow_terminal_cuts_no_figure() -> None:
     told = Report.model_validate(report())
     console = Terminal(width=60)

@@ -89,6 +89,14 @@ def test_splits_that_say_nothing_of_quality_come_last_and_say_so() -> None:
     assert split_note(typed(value), "test") == "None of the models was trained on these images."
 
 
+def test_classes_without_an_image_in_a_split_are_named_beside_its_figures() -> None:
+    value = report()
+    value["dataset"]["classes"] = [*value["dataset"]["classes"], "ten"]
+    assert split_note(typed(value), "test").endswith(
+        "No image of ten is in test, so its figures leave them out."
+    )
+
+
 def test_the_worst_class_is_listed_only_without_groups() -> None:
     assert "worst_class_accuracy" not in statistics_in_order(typed(report()), "test")
     assert "worst_class_accuracy" in statistics_in_order(typed(report(groups=False)), "test")
