@@ -12,7 +12,7 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.export import Arm as CardArm
-from models.export import ModelCard, card_of, load_model, save_model
+from models.export import ModelCard, ModelError, card_of, load_model, save_model
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
 from worker.child.workspace import copy_files
@@ -25,9 +25,15 @@ _STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.MASKTUNE_CONT
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
     """Load a registry model onto the job's device. Every forward pass of it is a sign of life, since some
-    saliency methods run forward passes for an hour on a single batch.
+    saliency methods run forward passes for an hour on a single batch. Raises ModelError for damaged files.
     """
-    network, card = load_model(context.artifacts.folder(model.artifact), context.run.device)
+    try:
+        network, card = load_model(context.artifacts.folder(model.artifact), context.run.device)
+    except ModelError as error:
+        raise ModelError(
+            f"model {model.id} cannot be loaded: {error}; restore its files from a backup, or train or "
+            "import it again"
+        ) from error
 
     def answering(*_: object) -> None:  # a plain function, so that the network can still be copied
         context.should_stop()
