@@ -50,7 +50,7 @@ async def show(job_id: str) -> None:
         html("notice", tone="", text=missing_scope(key, "train"))
         return
     went_by: Gate = "open" if report.groups is not None and report.groups.divided else "closed"
-    with ui.element("div").classes("actions review-answers"):
+    with ui.element("div").classes("actions"):
         for gate, answer in REVIEW_ANSWERS.items():
             button(answer, partial(_answer, connection, job, gate, went_by=went_by))
 

@@ -60,7 +60,15 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.choose("Group", "5-9 without square")
     expect(page.get_by_text("No samples match these filters.")).to_be_visible()
 
-    # --- a job, its cost guessed before it starts
+    # --- the job for most people starts at one press
+    visitor.button("Train past shortcuts").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    visitor.button("Cancel").click()
+    visitor.button("Cancel the job").click()
+    expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+
+    # --- the same with fields of one's own, its cost guessed before it starts
+    page.get_by_role("link", name="digits-with-a-square").click()
     visitor.button("Other jobs").click()
     expect(page.get_by_text("try what suits the data against a shortcut")).to_be_visible()
     expect(visitor.heading("Estimated time")).to_be_visible()
