@@ -284,7 +284,7 @@ def _store(place: Path, case: Case) -> Store:
             write_arrays(place / "store", arrays, DatasetInfo("pictures", "builtin", CLASSES))
             _write_files(place / "files", images, labels)
         else:
-            _write_photographs(place / "store", labels)
+            write_photographs(place / "store", labels)
     return Store.open(place / "store")
 
 
@@ -302,7 +302,7 @@ def _write_files(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int
         Image.fromarray(image).save(folder / CLASSES[label] / f"{index:06d}.png")
 
 
-def _write_photographs(folder: Path, labels: NDArray[np.int64]) -> None:
+def write_photographs(folder: Path, labels: NDArray[np.int64]) -> None:
     """Write 64 different JPEG files many times over: decoding costs the same, and writing costs less."""
     noise = np.random.default_rng(0).normal(0, 12, (64, _STORED_SIDE, _STORED_SIDE, 3))
     encoded = []
