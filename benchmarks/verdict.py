@@ -5,9 +5,11 @@
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
 many, in others MaskTune's is truly worse, and only *helped* is wrong. Power settings: MaskTune's worst group
-is better by 2 to 20 points. Each draw generates a test set's paired counts and the verdict by them; a plain
-bootstrap of the same statistic is shown beside it. Guessing settings: a model whose answers ignore the images
-is taken for one that has learned something if its accuracy on validation is above chance.
+is better by 2 to 20 points. Settings of several seeds: both were trained with 2, 3 or 5 seeds, whose
+accuracies differ, and err on partly the same images. Each draw generates a test set's paired counts and the
+verdict by them; a plain bootstrap of the same statistic, or of the seeds, is shown beside it. Guessing
+settings: a model whose answers ignore the images is taken for one that has learned something if its accuracy
+on validation is above chance.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
+from statistics import NormalDist
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -22,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks import _simulation
 from models.evaluation.metrics import metrics
-from models.evaluation.paired import Statistic, paired_difference
+from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
 from models.evaluation.verdict import VerdictName, decide
 
 RESAMPLES = 1000
@@ -76,6 +79,29 @@ CLASSES = {
 }
 
 
+SEEDS = (2, 3, 5)
+SEED_SPREADS = (0.0, 0.1, 0.3)
+"""Standard deviation of a group's accuracy between seeds, in probits: 0.3 is 10 points at 0.7, 3 at 0.95."""
+SHARED_ERRORS = 0.7
+"""Correlation of two models' errors on one image, in probits."""
+
+
+_Case = tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]
+
+
+class SeededSetting(NamedTuple):
+    """Group sizes, MaskTune's and the control's accuracies as means over all seeds, the number of seeds, and
+    how far they differ. The true difference is `effect`."""
+
+    name: str
+    sizes: tuple[int, ...]
+    masktune: tuple[float, ...]
+    control: tuple[float, ...]
+    seeds: int
+    spread: float
+    effect: float
+
+
 GUESSING: dict[str, tuple[tuple[int, ...], tuple[float, ...]]] = {
     "two classes of 10": ((10, 10), (0.5, 0.5)),
     "two classes of 100": ((100, 100), (0.5, 0.5)),
@@ -113,6 +139,26 @@ def settings() -> list[Setting]:
         after = tuple(min(1.0, accuracy + gain) for accuracy in before)
         settings.append(Setting(name, each_size, after, before, 0.03, "balanced_accuracy"))
     return settings
+
+
+def seeded_settings() -> list[SeededSetting]:
+    """Only without a spread may the accuracies of MaskTune and of the control be unlike: the lowest group of
+    several alike ones is lower in each training than on average, so that the better one truly helps."""
+    shapes = ("waterbirds-like", "two equal worst groups", "small groups")
+    null: dict[str, _Case] = {name: (SHAPES[name][0], SHAPES[name][1], SHAPES[name][1]) for name in shapes}
+    null["another one"] = UNLIKE["another one"]
+    unlike: dict[str, _Case] = {name: UNLIKE[name] for name in ("one bad of 4, all", "all bad of 4, one")}
+    settings = [
+        SeededSetting(name, each, masktune, control, seeds, spread, 0.0)
+        for spread, cases in zip(SEED_SPREADS, (null | unlike, null, null), strict=True)
+        for (name, (each, masktune, control)), seeds in itertools.product(cases.items(), SEEDS)
+    ]
+    sizes, before = SHAPES["waterbirds-like"]
+    after = (0.99, 0.80, 0.80, 0.95)
+    return settings + [
+        SeededSetting("waterbirds-like", sizes, after, before, seeds, spread, 0.1)
+        for spread, seeds in itertools.product((0.0, 0.05, 0.1), SEEDS)
+    ]
 
 
 def cells(setting: Setting) -> NDArray[np.float64]:
@@ -164,6 +210,56 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
     return {name: count / draws for name, count in counts.items()}
 
 
+def simulate_seeds(setting: SeededSetting, draws: int, rng: np.random.Generator) -> dict[str, float]:
+    """Shares of draws with each verdict, and of those called helped and hurt by resampling the seeds."""
+    strata = np.repeat(np.arange(len(setting.sizes)), setting.sizes)
+    counts: dict[str, int] = dict.fromkeys((*get_args(VerdictName), "helped_plain", "hurt_plain"), 0)
+    for _ in range(draws):
+        image = rng.standard_normal(len(strata))  # (N,) how hard it is
+        a, b = (
+            _outcomes(accuracies, setting, image, strata, rng)
+            for accuracies in (setting.masktune, setting.control)
+        )
+        differences = [
+            paired_difference(
+                *pair,
+                strata=strata,
+                statistic="worst_group_accuracy",
+                generator=rng,
+                resamples=RESAMPLES,
+            )
+            for pair in zip(a, b, strict=True)
+        ]
+        counts[decide(mean_over_seeds(differences))] += 1
+        low, high = _resampled(np.array([one.estimate for one in differences]), rng)
+        counts["helped_plain"] += low > 0
+        counts["hurt_plain"] += high < 0
+    return {name: count / draws for name, count in counts.items()}
+
+
+def _outcomes(
+    accuracies: tuple[float, ...],
+    setting: SeededSetting,
+    image: NDArray[np.float64],
+    strata: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Outcomes (seeds, N) of models whose mean accuracies over all seeds are these."""
+    seeds, groups = setting.seeds, len(accuracies)
+    levels = np.array([NormalDist().inv_cdf(accuracy) for accuracy in accuracies])
+    levels = levels * (1 + setting.spread**2) ** 0.5 + setting.spread * rng.standard_normal((seeds, groups))
+    own = rng.standard_normal((seeds, len(strata)))
+    errors = SHARED_ERRORS**0.5 * image + (1 - SHARED_ERRORS) ** 0.5 * own
+    return np.asarray(errors < levels[:, strata])
+
+
+def _resampled(estimates: NDArray[np.float64], rng: np.random.Generator) -> tuple[float, float]:
+    """Percentiles of the mean of the seeds' differences, the seeds drawn with replacement."""
+    drawn = rng.integers(len(estimates), size=(RESAMPLES, len(estimates)))
+    low, high = np.quantile(estimates[drawn].mean(1), [0.025, 0.975])
+    return float(low), float(high)
+
+
 def simulate_guesses(
     sizes: tuple[int, ...], shares: tuple[float, ...], draws: int, rng: np.random.Generator
 ) -> float:
@@ -173,7 +269,7 @@ def simulate_guesses(
     return float(np.mean([metrics(labels, of_draw).above_chance for of_draw in predicted]))
 
 
-def wrong(setting: Setting, rates: dict[str, float], suffix: str = "") -> float:
+def wrong(setting: Setting | SeededSetting, rates: dict[str, float], suffix: str = "") -> float:
     """The share of wrong verdicts; 0 if MaskTune is truly better, since that is not a null setting."""
     if setting.effect > 1e-9:
         return 0.0
@@ -192,6 +288,7 @@ def main() -> int:
     )
     figures, worst, worst_plain = [], 0.0, 0.0
     worst_helped = worst_hurt = 0.0
+    worst_of_seeds = dict.fromkeys(SEEDS, 0.0)
     for setting in settings():
         rates = simulate(setting, arguments.draws, rng)
         print(
@@ -208,15 +305,27 @@ def main() -> int:
             worst_helped = max(worst_helped, rates["helped"])
         if setting.effect > -1e-9:
             worst_hurt = max(worst_hurt, rates["hurt"])
+    for seeded in seeded_settings():
+        rates = simulate_seeds(seeded, arguments.draws, rng)
+        print(
+            f"{seeded.name:26} {seeded.seeds} seeds, spread {seeded.spread:3.1f}       {seeded.effect:7.3f} "
+            f"{rates['helped']:7.3f} {rates['hurt']:7.3f} {rates['no_detectable_effect']:7.3f}           "
+            f"{rates['helped_plain']:.3f} {rates['hurt_plain']:.3f}",
+            flush=True,
+        )
+        figures.append(seeded._asdict() | {"effect": seeded.effect} | rates)
+        worst_of_seeds[seeded.seeds] = max(worst_of_seeds[seeded.seeds], wrong(seeded, rates))
     guesses = {name: simulate_guesses(*guessing, arguments.draws, rng) for name, guessing in GUESSING.items()}
     figures += [{"name": name, "above_chance": rate} for name, rate in guesses.items()]
     for name, rate in guesses.items():
         print(f"{name:26} guesses, above chance: {rate:.3f}")
     print(f"most often wrong: {worst:.3f}, the plain bootstrap {worst_plain:.3f}")
     print(f"helped without a gain: at most {worst_helped:.3f}; hurt without a loss: at most {worst_hurt:.3f}")
+    for seeds, rate in worst_of_seeds.items():
+        print(f"over {seeds} seeds, most often wrong: {rate:.3f}")
     return _simulation.finish(
         "verdict",
-        worst=max(worst, *guesses.values()),
+        worst=max(worst, *worst_of_seeds.values(), *guesses.values()),
         draws=arguments.draws,
         figures=figures,
         seconds=time.perf_counter() - start,

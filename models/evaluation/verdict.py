@@ -94,13 +94,14 @@ def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] 
     a model lost it: not testable.
 
     Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
-    most 3.0 %, hurt without a true loss in at most 3.7 %; a model that guesses is above chance in at most
-    5.1 %. No detectable effect and not testable claim nothing. The rule judges one statistic: a model that
-    helped the worst group may have lost on average, so that difference is returned too. Raises ValueError if
-    a required difference is missing.
+    most 3.0 %, hurt without a true loss in at most 3.7 %; over 2, 3 or 5 seeds (`mean_over_seeds`), in at
+    most 2.5 % and 2.3 %, whether their accuracies are equal or have a standard deviation of up to 10 points;
+    a model that guesses is above chance in at most 5.1 %. No detectable effect and not testable claim
+    nothing. The rule judges one statistic: a model that helped the worst group may have lost on average, so
+    that difference is returned too. Raises ValueError if a required difference is missing.
 
     The verdict applies to these two models and inputs like these. Two trainings that differ only in the
-    seed differ too, and enough samples will show it.
+    seed differ too, and enough samples will show it; an interval over several seeds covers that as well.
     """
     named = {difference.statistic: difference for difference in differences}
     deciding = named.get("balanced_accuracy")

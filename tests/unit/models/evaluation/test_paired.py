@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.evaluation.paired import Statistic, paired_difference, paired_table
+from models.evaluation.paired import Difference, Statistic, mean_over_seeds, paired_difference, paired_table
 from models.types import Bools
 from tests.unit.models.evaluation.pairs import outcomes
 
@@ -50,6 +50,27 @@ def test_four_against_none_is_not_enough_and_a_dozen_is() -> None:
         a, b, _ = outcomes([[200, alone, 0, 20]])
         found = paired_difference(a, b, generator=np.random.default_rng(0))
         assert (found.low > 0) == detected
+
+
+def of_seed(estimate: float, half: float = 0.04) -> Difference:
+    """A seed's difference, `half` of whose interval is that wide."""
+    a, b, _ = outcomes([[80, 10, 5, 5]])
+    measured = paired_difference(a, b, generator=np.random.default_rng(0), resamples=10)
+    return measured._replace(estimate=estimate, low=estimate - half, high=estimate + half)
+
+
+def test_over_seeds_that_agree_only_the_images_are_uncertain() -> None:
+    mean = mean_over_seeds([of_seed(0.1)] * 3)
+    assert (mean.estimate, mean.low, mean.high) == pytest.approx((0.1, 0.06, 0.14))
+    assert (mean.n, mean.a_only, mean.b_only) == (100, 30, 15)
+
+
+def test_over_seeds_that_differ_the_interval_covers_them_by_students_t() -> None:
+    mean = mean_over_seeds([of_seed(0.09, 0), of_seed(0.1, 0), of_seed(0.11, 0)])
+    half = 4.3027 * 0.01 / 3**0.5  # t with two degrees of freedom
+    assert (mean.low, mean.high) == pytest.approx((0.1 - half, 0.1 + half), abs=1e-5)
+    both = mean_over_seeds([of_seed(0.09), of_seed(0.1), of_seed(0.11)])
+    assert both.high - 0.1 == pytest.approx((half**2 + 0.04**2) ** 0.5, abs=1e-5)
 
 
 @pytest.mark.parametrize("short", [np.zeros(0, bool), np.zeros(3, bool)])
