@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Arm
 from models.backbones.build import adopt_weights
+from models.backbones.network import Network
 from models.masktune import fit_erm
 from models.training.distributed import process_group
 from models.training.inputs import new_network
@@ -15,11 +16,18 @@ from worker.stages.training import load, publish
 def erm(context: StageContext) -> Result:
     """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
     params, checkpoints = context.params, context.workspace.path / context.stage
-    network = new_network(context.store, params)
-    if isinstance(params.pretrained, str):  # a model of the registry
-        network_of_model, _ = load(context, context.spec.models[params.pretrained])
-        adopt_weights(network, network_of_model)
+    network = untrained_network(context)
     source = frozen_source(context, network)
     with process_group(context.run) as run:
         fitted = fit_erm(network, context.store, params, run, folder=checkpoints, features=source)
         return publish(context, network, fitted, rank=run.rank, arm=Arm.ERM, checkpoints=checkpoints)
+
+
+def untrained_network(context: StageContext) -> Network:
+    """The network that ERM starts from, with random, published or a registry model's weights."""
+    params = context.params
+    network = new_network(context.store, params)
+    if isinstance(params.pretrained, str):  # a model of the registry
+        network_of_model, _ = load(context, context.spec.models[params.pretrained])
+        adopt_weights(network, network_of_model)
+    return network

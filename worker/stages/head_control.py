@@ -14,7 +14,14 @@ def head_control(context: StageContext) -> Result:
     """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
     network, card = load(context, given_model(context))
     cache = LogitsCache(context, passes=2)
-    features = training_features(context, network, card, cache, early=False).last
+    features = training_features(
+        context,
+        network,
+        cache,
+        frozen=bool(card.hyperparameters.get("freeze_backbone")),
+        early=False,
+        folder=context.workspace.path / "features",
+    ).last
     groups = class_groups(features.labels, context.store.classes)
     head = fit_head(context, network, features, groups, cache)
     return publish_head(

@@ -17,7 +17,6 @@ import numpy as np
 
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
-from models.export import ModelCard
 from models.mitigation.features import Features
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
@@ -35,18 +34,23 @@ FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
 
 def training_features(
-    context: StageContext, network: Network, card: ModelCard, cache: LogitsCache, *, early: bool
+    context: StageContext,
+    network: Network,
+    cache: LogitsCache,
+    *,
+    frozen: bool,
+    early: bool,
+    folder: Path,
 ) -> StageFeatures:
     """The features of the training split, kept for the control and for later attempts.
 
     Those of a frozen backbone serve other jobs as well, and have early stages only if `early` asks for them;
-    those of a network that was trained whole go with the job.
+    those of a network that was trained whole go with the job, in `folder`.
     """
-    if card.hyperparameters.get("freeze_backbone"):
+    if frozen:
         with cache.passes.next() as run:
-            frozen = FrozenFeatures(context, network)
-            return frozen.load_stages(run) if early else StageFeatures(frozen.load_training(run), (), ())
-    folder = context.workspace.path / "features"
+            stored = FrozenFeatures(context, network)
+            return stored.load_stages(run) if early else StageFeatures(stored.load_training(run), (), ())
     with cache.passes.next() as run:
         # An attempt of an earlier version left no early stages.
         if not ((folder / STAGES_FILE).is_file() and (folder / FEATURES).is_file()):

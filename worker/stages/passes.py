@@ -35,7 +35,7 @@ def loader_for(
 
 
 class Passes:
-    """The progress of a stage that makes `count` passes, or more: each has its share."""
+    """The progress of a stage that makes `count` passes or trainings, or more: each has its share."""
 
     def __init__(self, run: Run, count: int) -> None:
         self._run, self._count, self._begun = run, count, 0
@@ -48,8 +48,9 @@ class Passes:
 
         def report(progress: Progress) -> None:
             """Report all passes as the steps of one epoch, in whole numbers so that the fraction is exact."""
-            steps = progress.steps * count
-            done = progress.steps * before + (progress.step if progress.epoch == 0 else progress.steps)
-            self._run.on_progress(Progress(0, 1, done, steps, progress.images_per_second))
+            epochs = max(1, progress.epochs)
+            steps = progress.steps * epochs
+            done = steps * before + min(steps, progress.epoch * progress.steps + progress.step)
+            self._run.on_progress(Progress(0, 1, done, steps * count, progress.images_per_second))
 
         yield replace(self._run, on_progress=report)

@@ -32,9 +32,15 @@ def retrain_head(context: StageContext) -> Result:
     """
     network, card = load(context, given_model(context))
     cache = LogitsCache(context, passes=3)  # the features, the groups, and the fits
-    source = context.retraining.groups
-    features = training_features(context, network, card, cache, early=source == "early_stages")
-    groups = _SOURCES[source](context, network, features, cache)
+    features = training_features(
+        context,
+        network,
+        cache,
+        frozen=bool(card.hyperparameters.get("freeze_backbone")),
+        early=context.retraining.groups == "early_stages",
+        folder=context.workspace.path / "features",
+    )
+    groups = balanced_groups(context, network, features, cache)
     if len(groups.names) <= len(context.store.classes):
         context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
     head = fit_head(context, network, features.last, groups, cache)
@@ -44,6 +50,13 @@ def retrain_head(context: StageContext) -> Result:
 
 
 # --- where the groups come from ---------------------------------------------------------------
+
+
+def balanced_groups(
+    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
+) -> Groups:
+    """The groups, labelled or inferred as the job asks, that the last layer is balanced over."""
+    return _SOURCES[context.retraining.groups](context, network, features, cache)
 
 
 def _labels(context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache) -> Groups:
