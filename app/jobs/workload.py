@@ -127,6 +127,16 @@ def _head_control(job: Workload) -> Work:
     return Work("fit", job.images("train"))
 
 
+def _repeat(job: Workload) -> Work:
+    """What the stages before it do with most images, for each further seed, but for the features of a frozen
+    backbone, which are there by then."""
+    stages = stages_of(job.kind, job.params)
+    each = [_OF_STAGE[stage](job) for stage in stages[: stages.index(Stage.REPEAT)]]
+    operation: Operation = "fit" if job.is_frozen else "training"
+    images = sum(work.images for work in each if work.operation == operation)
+    return Work(operation, (job.params["seeds"] - 1) * images)
+
+
 def _calibrate(job: Workload) -> Work:
     """The thresholds, and the temperature on val."""
     return Work("forward", _passes(job, "calibration", "val"))
@@ -160,6 +170,7 @@ _OF_STAGE: Mapping[Stage, Callable[[Workload], Work]] = {
     Stage.CONTROL: _control,
     Stage.RETRAIN_HEAD: _retrain_head,
     Stage.HEAD_CONTROL: _head_control,
+    Stage.REPEAT: _repeat,
     Stage.CALIBRATE: _calibrate,
     Stage.EVALUATE: _evaluate,
     Stage.PREDICT: _predict,

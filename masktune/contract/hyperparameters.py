@@ -303,6 +303,28 @@ class MitigateConfig(Hyperparameters):
             "looking where it looked."
         ),
     ] = True
+    seeds: Annotated[
+        int,
+        Bounds(ge=1, le=20),
+        Doc(
+            "Train everything with this many seeds, `seed` and those after it, for one verdict over all of "
+            "them. The models are those of the first."
+        ),
+    ] = 1
+
+    def check(self) -> None:
+        super().check()
+        self.require(self.seed < 2**63 - self.seeds, "seed", "must leave room for `seeds` below 2^63")
+        self.require(
+            self.seeds == 1 or self.gpus == 1,
+            "gpus",
+            "must be 1 with several `seeds`, which are trained one after another on one device",
+        )
+
+    @property
+    def further_seeds(self) -> range:
+        """Those after the first."""
+        return range(self.seed + 1, self.seed + self.seeds)
 
     @property
     def training(self) -> Hyperparameters:

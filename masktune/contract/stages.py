@@ -12,6 +12,7 @@ STAGES: Mapping[str, str] = {
     "control": "control training",
     "retrain_head": "last-layer retraining",
     "head_control": "last-layer control",
+    "repeat": "training with other seeds",
     "calibrate": "calibration",
     "evaluate": "evaluation",
     "predict": "prediction",

@@ -67,6 +67,7 @@ class Stage(StrEnum):
     CONTROL = "control"
     RETRAIN_HEAD = "retrain_head"
     HEAD_CONTROL = "head_control"
+    REPEAT = "repeat"
     CALIBRATE = "calibrate"
     EVALUATE = "evaluate"
     PREDICT = "predict"
@@ -81,6 +82,7 @@ STAGES: dict[JobKind, tuple[Stage, ...]] = {
         Stage.MASK,
         Stage.FINETUNE,
         Stage.CONTROL,
+        Stage.REPEAT,
         Stage.CALIBRATE,
         Stage.EVALUATE,
     ),
@@ -111,6 +113,8 @@ def stages_of(kind: JobKind, params: Mapping[str, Any]) -> tuple[Stage, ...]:
         skipped |= _OF_CONTROLS
     if kind is JobKind.MITIGATE and not params["masktune"]:
         skipped |= _OF_MASKTUNE
+    if params.get("seeds", 1) == 1:
+        skipped |= {Stage.REPEAT}
     return tuple(stage for stage in STAGES[kind] if stage not in skipped)
 
 

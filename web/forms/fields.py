@@ -14,7 +14,7 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 from nicegui.elements.mixins.value_element import ValueElement
 
 from masktune import Backbone, Dataset, FieldError, Job, Model, Preset
-from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.parameters import Bounds, dotted
 from web.text import labels
 from web.widgets import select_field
@@ -171,7 +171,7 @@ class Fields(ABC):
 
     def hyperparameter(self, pointer: str, label: str, *, hint: str = "automatic") -> ui.number:
         """A number with the type and the bounds of the hyperparameter that the pointer names."""
-        parameter = dict(dotted(Hyperparameters))[pointer.strip("/").replace("/", ".")]
+        parameter = dict(dotted(MitigateConfig))[pointer.strip("/").replace("/", ".")]
         return self.number(pointer, label, parameter.type, parameter.bounds, hint=hint)
 
     def switch(self, pointer: str, label: str, to_json: ToJson, *, default: bool = False) -> ui.switch:

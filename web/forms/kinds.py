@@ -79,6 +79,7 @@ class Mitigate(Masktune):
         with collapsible("What is tried"):
             self.choose("/groups", "Last layer balanced over", MITIGATION_GROUPS)
             self.choose("/masktune", "MaskTune", MASKED)
+            self.hyperparameter("/seeds", "Seeds, with one verdict over all", hint="1")
 
 
 class Finetune(Fields):

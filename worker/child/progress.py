@@ -10,17 +10,6 @@ from masktune.contract.vocabulary import JobKind, Stage, stages_of
 from models.run import Progress
 from worker.protocol import ProgressReport
 
-_PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
-    Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
-    Stage.RETRAIN_HEAD: lambda _: 0.7,
-    Stage.HEAD_CONTROL: lambda _: 0.1,
-    Stage.MASK: lambda _: 1.0,
-    Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
-    Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
-    Stage.CALIBRATE: lambda _: 0.5,
-    Stage.EVALUATE: lambda _: 1.5,
-}
-
 
 def _finetune(params: Mapping[str, Any], *, frozen: float) -> float:
     """A training step costs about three forward passes: one forward, and a backward worth two.
@@ -29,6 +18,28 @@ def _finetune(params: Mapping[str, Any], *, frozen: float) -> float:
     """
     iterations = float(params["masking"]["iterations"])
     return iterations * (frozen if params.get("freeze_backbone") else 3.0 * params["finetune"]["epochs"])
+
+
+def _repeat(params: Mapping[str, Any]) -> float:
+    """The stages before it, for each further seed; the features of a frozen backbone are there by then."""
+    stages = stages_of(JobKind.MITIGATE, params)
+    costs = {stage: _PASSES[stage](params) for stage in stages[: stages.index(Stage.REPEAT)]}
+    if params.get("freeze_backbone"):
+        costs[Stage.ERM] = 0.3
+    return float(params["seeds"] - 1) * sum(costs.values())
+
+
+_PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
+    Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
+    Stage.RETRAIN_HEAD: lambda _: 0.7,
+    Stage.HEAD_CONTROL: lambda _: 0.1,
+    Stage.MASK: lambda _: 1.0,
+    Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
+    Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
+    Stage.REPEAT: _repeat,
+    Stage.CALIBRATE: lambda _: 0.5,
+    Stage.EVALUATE: lambda _: 1.5,
+}
 
 
 class JobProgress:

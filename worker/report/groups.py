@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from models.types import Labels
 from worker.protocol import ModelSpec
 from worker.report.arms import LogitsCache, arm_before
 from worker.report.gallery import squares_of
+from worker.report.seeds import SeedPredictions
 from worker.stages.context import StageContext
 from worker.stages.heads import HEAD, MEMBERS, Members
 from worker.stages.training import given_model
@@ -31,7 +32,12 @@ _PICTURED = 24
 
 
 def make_groups(
-    context: StageContext, models: Mapping[Arm, ModelSpec], cache: LogitsCache, *, folder: Path
+    context: StageContext,
+    models: Mapping[Arm, ModelSpec],
+    cache: LogitsCache,
+    further: Sequence[SeedPredictions] = (),
+    *,
+    folder: Path,
 ) -> BalancedGroups | None:
     """The section `groups`, with its pictures written to `folder`; None if no head was retrained."""
     if Stage.RETRAIN_HEAD not in context.spec.done:
@@ -53,11 +59,14 @@ def make_groups(
     )
     smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
     network = cache.network(models[Arm.RETRAINED])
+    divided = len(reports) > len(context.store.classes)
+    by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(
         {
             "source": "labels" if head["groups"] == "given" else head["groups"],
             "inferred": head["inferred"],
-            "divided": len(reports) > len(context.store.classes),
+            "divided": divided,
+            "divided_by_seed": by_seed if further else {},
             "split": "train",
             "n": len(members.rows),
             "details": head["details"],

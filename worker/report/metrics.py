@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masktune.contract.report import accuracy as section
 from masktune.contract.report.accuracy import (
@@ -22,11 +21,13 @@ from masktune.contract.vocabulary import Arm, JobKind
 from models.data.store import Store
 from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
-from models.evaluation.paired import Difference
+from models.evaluation.paired import Difference, mean_over_seeds
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import wilson
+from models.types import Bools
 from worker.report.arms import BEFORE, TREATMENTS, arm_before, rival_of, seeded, without_copies
+from worker.report.seeds import SeedPredictions
 from worker.stages.context import StageContext
 
 VERDICT_SPLIT = "test"
@@ -34,10 +35,18 @@ VERDICT_SPLIT = "test"
 
 
 class Figures:
-    """Figures of the logits (split → arm → logits), computed on demand; may raise Stopped."""
+    """Figures of the logits (split → arm → logits), computed on demand; may raise Stopped.
 
-    def __init__(self, context: StageContext, logits: Mapping[str, Mapping[Arm, Logits]]) -> None:
-        self._run, self._store, self._logits = context.run, context.store, logits
+    Verdicts are over all seeds if there are `further` ones; everything else is about these models.
+    """
+
+    def __init__(
+        self,
+        context: StageContext,
+        logits: Mapping[str, Mapping[Arm, Logits]],
+        further: Sequence[SeedPredictions] = (),
+    ) -> None:
+        self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
         first = (arm_before(context.spec.models[source]),) if source else ()
         arms = {arm for by_arm in logits.values() for arm in by_arm}
@@ -136,22 +145,29 @@ class Figures:
             for split, by_arm in self._logits.items()
         }
 
-    def _compare(self, split: str, treatment: Arm, rival: Arm) -> tuple[Difference, ...]:
+    def _compare(
+        self, split: str, treatment: Arm, rival: Arm, of_seed: SeedPredictions | None = None
+    ) -> tuple[Difference, ...]:
         """Compare with identical images counted once: a copy errs with its first and adds no evidence."""
         self._run.check()
         # The first treatment has the intervals that it has in a job without a second one.
         others = () if treatment is next(iter(self.rivals)) else (treatment,)
-        treatment_logits, rival_logits = (
-            without_copies(self._store, self._logits[split][arm]) for arm in (treatment, rival)
-        )
+        seed = () if of_seed is None else (str(of_seed.seed),)
+        distinct = without_copies(self._store, self._logits[split][treatment])
         return compare(
-            _correct(treatment_logits),
-            _correct(rival_logits),
-            classes=treatment_logits.labels,
-            groups=self._store.groups[treatment_logits.rows],
+            self._correct(split, treatment, of_seed),
+            self._correct(split, rival, of_seed),
+            classes=distinct.labels,
+            groups=self._store.groups[distinct.rows],
             train_group_weights=self._train_group_weights,
-            generator=lambda statistic: seeded(self._run, split, *others, rival, statistic),
+            generator=lambda statistic: seeded(self._run, split, *others, rival, statistic, *seed),
         )
+
+    def _correct(self, split: str, arm: Arm, of_seed: SeedPredictions | None) -> Bools:
+        """Whether each distinct image is answered rightly, (N,), by this model or that of a further seed."""
+        logits = self._logits[split][arm]
+        predictions = logits.predictions if of_seed is None else of_seed.predictions[split][arm]
+        return np.asarray((predictions == logits.labels)[self._store.firsts(logits.rows)])
 
     def _differences(self, split: str) -> list[ArmDifference]:
         return [
@@ -186,7 +202,13 @@ class Figures:
         """The verdict, from two of the listed differences."""
         by_arm = self.metrics_without_copies(("val",)).get("val", {})
         validation = {arm: by_arm[arm] for arm in (treatment, rival) if arm in by_arm}
-        decision = verdict(self._compared[split][treatment, rival], validation=list(validation.values()))
+        by_seed = {self._run.seed: self._compared[split][treatment, rival]}
+        for of_seed in self._further:
+            by_seed[of_seed.seed] = self._compare(split, treatment, rival, of_seed)
+        differences = by_seed[self._run.seed]
+        if self._further:
+            differences = tuple(map(mean_over_seeds, zip(*by_seed.values(), strict=True)))
+        decision = verdict(differences, validation=list(validation.values()))
         return section.Verdict(
             verdict=decision.verdict,
             reason=decision.reason,
@@ -196,6 +218,12 @@ class Figures:
             b=rival,
             deciding_difference=section.Difference(**self._named(decision.deciding)),
             accuracy_difference=section.Difference(**self._named(decision.average)),
+            seeds=[
+                section.SeedDifference(seed=seed, estimate=one.estimate)
+                for seed, of_seed in by_seed.items()
+                for one in of_seed
+                if self._further and one.statistic == decision.deciding.statistic
+            ],
         )
 
     def _named(self, difference: Difference) -> dict[str, Any]:
@@ -257,11 +285,8 @@ def _at_chance(arm: Arm, of_arm: Metrics) -> ModelAtChance:
     )
 
 
-def _correct(logits: Logits) -> NDArray[np.bool_]:
-    return np.asarray(logits.predictions == logits.labels)
-
-
 def _of_variant(store: Store, logits: Logits, variant: str) -> VariantPredictions:
     inside = store.groups[logits.rows] == store.group_names.index(variant)
     names = ["/".join(store.sample(row).path.split("/")[-2:]) for row in logits.rows[inside].tolist()]
-    return VariantPredictions(_correct(logits)[inside], names)
+    correct = logits.predictions[inside] == logits.labels[inside]
+    return VariantPredictions(np.asarray(correct), names)

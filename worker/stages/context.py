@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from core.artifacts import Artifacts
 from core.settings import Settings
@@ -50,6 +50,11 @@ class StageContext:
     @property
     def seed(self) -> int:
         return int(self.spec.params.get("seed", 0))
+
+    def with_seed(self, seed: int, *, on_progress: Callable[[Progress], None]) -> Self:
+        """The same job with another seed, for which no stage is done."""
+        spec = replace(self.spec, params={**self.spec.params, "seed": seed}, done={})
+        return replace(self, spec=spec, on_progress=on_progress)
 
     @cached_property
     def params(self) -> Hyperparameters:

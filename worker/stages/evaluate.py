@@ -27,6 +27,7 @@ from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
+from worker.report.seeds import further_seeds
 from worker.report.slices import make_slices
 from worker.stages.context import Result, StageContext
 
@@ -40,11 +41,12 @@ def evaluate(context: StageContext) -> Result:
     passes = (len(models) + len(explained) + 1) * len(splits)
     cache = LogitsCache(context, passes=passes)
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
-    figures, dataset = Figures(context, logits), context.spec.dataset
+    further = further_seeds(context)
+    figures, dataset = Figures(context, logits, further), context.spec.dataset
     assert dataset is not None
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
-        groups = make_groups(context, models, cache, folder=folder)
+        groups = make_groups(context, models, cache, further, folder=folder)
         choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
         after = choice and choice.subject
         pool_split = next((split for split in (GALLERY_SPLIT, *splits) if split in splits), None)

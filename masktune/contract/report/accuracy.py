@@ -95,8 +95,18 @@ class ModelAtChance(Section):
     chance: float
 
 
+class SeedDifference(Section):
+    """The difference that decides, between a and b trained with this seed."""
+
+    seed: int
+    estimate: float
+
+
 class Verdict(Section):
     """Whether model a helped, against model b, by one difference that was fixed beforehand.
+
+    With several `seeds`, the differences are means over them, `a_only` and `b_only` count all of them, and
+    the intervals are for training with any seed.
 
     `reason` says why it is `not_testable`: the test split has no groups that could show that there is no
     effect, or the models `at_chance` have learned nothing.
@@ -110,6 +120,9 @@ class Verdict(Section):
     b: Arm
     deciding_difference: Difference
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
+    seeds: list[SeedDifference] = Field(
+        default=[], description="Of each seed, where a job has several; else empty."
+    )
 
 
 class Disagreement(Section):

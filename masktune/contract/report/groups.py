@@ -51,6 +51,9 @@ class _BalancedGroups(Section):
 
     inferred: bool
     divided: bool = Field(description="Whether any class has more than one group.")
+    divided_by_seed: dict[int, bool] = Field(
+        default={}, description="The same for each seed of a job with several; else empty."
+    )
     split: str
     n: int
     penalty: float

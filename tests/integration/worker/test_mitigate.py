@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import ReviewImages
-from masktune.contract.vocabulary import STAGES, Arm, JobKind
+from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.importing import import_dataset
 from models.data.store import Store
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.test_early_stages import PARAMS, QUICK, make_digits
+from worker.report.seeds import SeedPredictions
 from worker.stages.evaluate import REPORT
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
@@ -57,7 +59,7 @@ def whole(bench: Bench) -> JobRow:
 
 
 def test_every_arm_is_trained_calibrated_and_compared(bench: Bench, whole: JobRow) -> None:
-    assert tuple(whole.done) == tuple(stage.value for stage in STAGES[JobKind.MITIGATE])
+    assert tuple(whole.done) == stages_of(JobKind.MITIGATE, config())
     assert whole.models.keys() == ARMS
     report = report_of(bench, whole)
     assert report.models.keys() == report.certificates.keys() == ARMS
@@ -67,7 +69,7 @@ def test_every_arm_is_trained_calibrated_and_compared(bench: Bench, whole: JobRo
     }
     assert report.groups is not None
     assert report.groups.held_out.keys() == {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL}
-    assert [cost.stage for cost in report.cost] == list(STAGES[JobKind.MITIGATE])
+    assert [cost.stage for cost in report.cost] == list(stages_of(JobKind.MITIGATE, config()))
 
 
 def test_the_report_recommends_one_model_and_lists_the_images_behind_it(bench: Bench, whole: JobRow) -> None:
@@ -110,3 +112,24 @@ def test_it_trains_what_it_is_asked_for(bench: Bench) -> None:
     verdict = report_of(bench, job).verdict
     assert verdict is not None
     assert (verdict.a, verdict.b) == (Arm.RETRAINED, Arm.ERM)
+
+
+def test_a_further_seed_gives_the_models_of_its_own_job(bench: Bench, whole: JobRow) -> None:
+    """Also when it is stopped within that seed's first training."""
+    job_id = bench.run(JobKind.MITIGATE, params=config(seed=2, seeds=2))
+    checkpoints = Path(f"{bench.runtime.artifacts.root}/jobs/{job_id}/work/repeat-3-erm")
+    bench.stop(job_id, lambda: any(checkpoints.glob("*")))
+    job = bench.succeed(job_id)[0]
+    assert list(job.done) == [stage.value for stage in STAGES[JobKind.MITIGATE]]
+    report = report_of(bench, job)
+    assert {tuple(one.seed for one in verdict.seeds) for verdict in report.verdicts.values()} == {(2, 3)}
+    of_seed = SeedPredictions.load(bench.folder(job.done["repeat"]["artifact"]) / "3.npz")
+    store, metrics = Store.open(bench.folder(f"datasets/{bench.dataset_id}")), report_of(bench, whole).metrics
+    for split, by_arm in of_seed.predictions.items():
+        labels = store.labels[store.rows(split)]
+        correct = {arm: int((predicted == labels).sum()) for arm, predicted in by_arm.items()}
+        assert correct == {arm: metrics[split][arm].correct for arm in ARMS}
+    deciding = report.verdicts[Arm.MASKTUNE]
+    apart = [one.estimate for one in deciding.seeds]
+    assert deciding.deciding_difference.estimate == pytest.approx(sum(apart) / 2)
+    assert not checkpoints.exists()

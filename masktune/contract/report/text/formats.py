@@ -22,6 +22,12 @@ def out_of_100(a: float, b: float) -> tuple[str, str]:
     return (a_text, b_text) if a_text != b_text else (f"{100 * a:.0f}", f"{100 * b:.0f}")
 
 
+def more_of_100(difference: float) -> str:
+    """A difference of shares as counts out of 100, to be followed by what is counted: "12 more of 100"."""
+    count, _ = out_of_100(abs(difference), 0.0)
+    return f"{count} {'more' if difference >= 0 else 'fewer'} of 100"
+
+
 def points(difference: float) -> str:
     """A difference of shares as signed percentage points."""
     return f"{100 * difference:+.1f}".replace("-", "−")

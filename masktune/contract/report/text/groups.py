@@ -107,6 +107,11 @@ def groups_note(groups: BalancedGroups) -> str:
             " A group inferred from mistakes is hard by construction: what the change is worth is said by "
             "the verdict, on samples held out from training."
         )
+    divided = [str(seed) for seed, divided in groups.divided_by_seed.items() if divided]
+    if divided and len(divided) < len(groups.divided_by_seed):
+        note += (
+            f" Of {len(groups.divided_by_seed)} seeds, classes were divided with {', '.join(divided)} alone."
+        )
     return note
 
 

@@ -8,9 +8,11 @@ from typing import Literal, NamedTuple
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.formats import (
+    more_of_100,
     out_of_100,
     percent,
     percent_interval,
+    points,
     points_apart,
     points_interval,
 )
@@ -90,6 +92,10 @@ _CONTROL_RULES: dict[Arm, str] = {
     "alone cannot pass for help.",
 }
 _NO_CONTROL_RULE = "There is no control, so what longer training alone would have done is not known."
+_ONE_SEED_RULE = (
+    "The interval is for these two models on inputs like those of the split; it does not cover another seed."
+)
+_SEEDS_RULE = "The interval is for training with any seed, on inputs like those of the split."
 
 
 def verdict(report: Report, arm: Arm | None = None) -> Verdict:
@@ -132,25 +138,42 @@ def _next(decision: accuracy.Verdict) -> str:
 
 
 def _sentence(report: Report, decision: accuracy.Verdict) -> str:
-    a, b = within_sentence(decision.a), within_sentence(decision.b)
-    difference, of_arm = decision.deciding_difference, report.metrics[decision.split]
-    of_a, of_b = of_arm[decision.a], of_arm[decision.b]
-    if difference.statistic == "worst_group_accuracy":
-        shares = _hardest(of_a, difference.worst_a), _hardest(of_b, difference.worst_b)
-        which = "of its hardest group"
-    else:
-        shares, which = (of_a.balanced_accuracy, of_b.balanced_accuracy), "of a class on average"
-    (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
-    text = (
-        f"{capitalised(a)} is right on {part_a} of 100 images {which}, {b} on {part_b}. Over all {of_a.n:,} "
-        f"{decision.split} images, it is right on {all_a} of 100, {b} on {all_b}. "
-        f"{_MEANINGS[decision.verdict]}"
-    )
-    if decision.verdict == "hurt" and difference.statistic != "worst_group_accuracy":
+    text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
+    text += f" {_MEANINGS[decision.verdict]}"
+    if decision.verdict == "hurt" and not _in_groups(decision):
         text += f" {_HURT_WITHOUT_GROUPS}"
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text
+
+
+def _over_seeds(decision: accuracy.Verdict) -> str:
+    a, b = within_sentence(decision.a), within_sentence(decision.b)
+    more = more_of_100(decision.deciding_difference.estimate)
+    return f"Over {len(decision.seeds)} seeds, {a} is right on {more} images {_which(decision)} than {b}."
+
+
+def _of_two_models(report: Report, decision: accuracy.Verdict) -> str:
+    a, b = within_sentence(decision.a), within_sentence(decision.b)
+    difference, of_arm = decision.deciding_difference, report.metrics[decision.split]
+    of_a, of_b = of_arm[decision.a], of_arm[decision.b]
+    if _in_groups(decision):
+        shares = _hardest(of_a, difference.worst_a), _hardest(of_b, difference.worst_b)
+    else:
+        shares = of_a.balanced_accuracy, of_b.balanced_accuracy
+    (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
+    return (
+        f"{capitalised(a)} is right on {part_a} of 100 images {_which(decision)}, {b} on {part_b}. Over all "
+        f"{of_a.n:,} {decision.split} images, it is right on {all_a} of 100, {b} on {all_b}."
+    )
+
+
+def _in_groups(decision: accuracy.Verdict) -> bool:
+    return decision.deciding_difference.statistic == "worst_group_accuracy"
+
+
+def _which(decision: accuracy.Verdict) -> str:
+    return "of its hardest group" if _in_groups(decision) else "of a class on average"
 
 
 def _hardest(of_arm: accuracy.ArmMetrics, group: str | None) -> float:
@@ -168,14 +191,19 @@ def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:
 
 
 def _figures(decision: accuracy.Verdict, rival: str) -> str:
-    difference = decision.deciding_difference
-    return (
-        f"On {difference.n:,} distinct samples of the {decision.split} split, its {_statistic(decision)} is "
-        f"{points_apart(difference.estimate)} that of {rival} "
+    difference, seeds = decision.deciding_difference, decision.seeds
+    over = f" and over {len(seeds)} seeds" if seeds else ""
+    text = (
+        f"On {difference.n:,} distinct samples of the {decision.split} split{over}, its "
+        f"{_statistic(decision)} is {points_apart(difference.estimate)} that of {rival} "
         f"(95\u00a0% interval {points_interval(difference.low, difference.high)})"
         f"{_lowest(difference, rival)}. Its average accuracy is "
         f"{points_apart(decision.accuracy_difference.estimate)} that of {rival}."
     )
+    if not seeds:
+        return text
+    each = ", ".join(f"{points(seed.estimate)} with seed {seed.seed}" for seed in seeds)
+    return f"{text} The difference that decides, in points: {each}."
 
 
 def _figures_at_chance(model: accuracy.ModelAtChance) -> str:
@@ -203,8 +231,8 @@ def _rule(decision: accuracy.Verdict) -> str:
         "interval lies above zero, the verdict is helped; below zero, hurt. If it covers zero, the verdict "
         "is no detectable effect, which is not the same as no effect, or not testable if no groups could "
         "show one. It is not testable either if the balanced accuracy of one of the models on the validation "
-        f"split is not above that of a guess by its 95\u00a0% interval. {control} The interval is for these "
-        "two models on inputs like those of the split; it does not cover another seed."
+        f"split is not above that of a guess by its 95\u00a0% interval. {control} "
+        f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}"
     )
 
 

@@ -9,7 +9,7 @@ from masktune.contract.vocabulary import STAGES, JobKind, Stage, stages_of
 from models.run import Progress
 from worker.child.progress import JobProgress
 
-PARAMS = MitigateConfig(epochs=3).to_json()
+PARAMS = MitigateConfig(epochs=3, seeds=2).to_json()
 
 
 @pytest.mark.parametrize("kind", STAGES)

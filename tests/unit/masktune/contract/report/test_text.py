@@ -15,7 +15,13 @@ from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignNa
 from masktune.contract.report.text import answers, percent, points, verdict, whole_percent
 from masktune.contract.report.text import notes as text_notes
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_answer
-from masktune.contract.report.text.formats import first_names, out_of_100, points_apart, points_interval
+from masktune.contract.report.text.formats import (
+    first_names,
+    more_of_100,
+    out_of_100,
+    points_apart,
+    points_interval,
+)
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
@@ -48,6 +54,15 @@ def decided(verdict_name: str, b: str = "masktune_control", **difference: Any) -
 
 
 # --- formats and names ---------------------------------------------------------------------------
+
+
+def test_a_difference_is_more_or_fewer_of_a_hundred() -> None:
+    assert [more_of_100(d) for d in (0.15, -0.15, 0.004, 0.0)] == [
+        "15 more of 100",
+        "15 fewer of 100",
+        "0.4 more of 100",
+        "0 more of 100",
+    ]
 
 
 def test_differences_are_percentage_points_and_shares_percent() -> None:
@@ -149,6 +164,23 @@ def test_a_verdict_says_which_groups_it_is_about() -> None:
     assert "among groups with at least 10 samples (2 have fewer)" in text
     assert "have fewer" not in verdict(decided("helped", left_out=0, **worst)).figures
     assert "its lowest" not in verdict(decided("helped", worst_a=None, worst_b=None)).figures
+
+
+def test_a_verdict_over_seeds_is_about_their_mean_and_names_each() -> None:
+    value = report()
+    value["verdict"] |= {
+        "verdict": "helped",
+        "seeds": [{"seed": 7, "estimate": 0.2}, {"seed": 8, "estimate": 0.1}],
+    }
+    value["verdict"]["deciding_difference"]["estimate"] = 0.15
+    text = verdict(typed(value))
+    assert text.sentence.startswith(
+        "Over 2 seeds, MaskTune is right on 15 more of 100 images of its hardest group than the control. "
+    )
+    assert "split and over 2 seeds, its worst-group accuracy" in text.figures
+    assert text.figures.endswith("in points: +20.0 with seed 7, +10.0 with seed 8.")
+    assert "any seed" in text.rule
+    assert "another seed" in verdict(decided("helped")).rule
 
 
 def test_a_verdict_is_told_in_counts_out_of_a_hundred() -> None:

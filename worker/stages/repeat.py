@@ -1,0 +1,133 @@
+"""Repeat: train every arm again with each further seed, for a verdict over all seeds.
+
+The artifact `jobs/{id}/repeat` holds `{seed}.npz` (worker.report.seeds.SeedPredictions): the models' answers,
+which are all that the report reads; the models themselves are not kept. A killed stage goes on at the seed,
+and at the epoch, that it was in.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+
+from masktune.contract.hyperparameters import MitigateConfig
+from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
+from models.backbones.network import Network
+from models.evaluation.metrics import Logits, predict_logits
+from models.masking.compute import load_or_compute_masks
+from models.masking.sigmas import fix_sigmas
+from models.masktune import continue_as_control, finetune, fit_erm
+from models.mitigation.features import head_of
+from models.mitigation.groups import class_groups
+from models.training.checkpoints import CheckpointFolder
+from models.training.frozen import FeatureSource
+from models.types import Labels
+from worker.child.workspace import copy_files
+from worker.report.arms import LogitsCache
+from worker.report.seeds import SeedPredictions
+from worker.stages.context import Result, StageContext
+from worker.stages.erm import untrained_network
+from worker.stages.features import frozen_source
+from worker.stages.heads import fit_head, training_features
+from worker.stages.passes import Passes, loader_for
+from worker.stages.retrain_head import balanced_groups
+
+SPLITS = ("val", "test")
+"""Those that the report judges by."""
+
+
+def repeat(context: StageContext) -> Result:
+    """Train with one further seed after another; publish what their models answer."""
+    seeds = MitigateConfig.from_json(context.spec.params).further_seeds
+    passes, folder = Passes(context.run, len(seeds)), context.workspace.path / "seeds"
+    folder.mkdir(exist_ok=True)
+    for seed in seeds:
+        with passes.next() as run:
+            file = folder / f"{seed}.npz"
+            if file.is_file():
+                continue
+            context.log(f"training with seed {seed}")
+            _train(context.with_seed(seed, on_progress=run.on_progress)).save(file)
+            for used in context.workspace.path.glob(f"{context.stage}-{seed}-*"):
+                shutil.rmtree(used)
+            context.workspace.save()
+    artifact = context.key(context.stage)
+    with context.artifacts.writing(artifact) as target:
+        copy_files(folder, target)
+    return {"artifact": artifact}
+
+
+def _train(context: StageContext) -> SeedPredictions:
+    """Train all arms of the job as its stages do, in their order, with the context's seed."""
+    params, store, run = context.params, context.store, context.run
+    network = untrained_network(context)
+    features = frozen_source(context, network)
+    inputs = network, store, params, run
+    answers = partial(_answers, context, features)
+
+    def folder(part: str) -> Path:  # the child process counts the epochs in folders of such names
+        return context.workspace.path / f"{context.stage}-{context.seed}-{part}"
+
+    fit_erm(*inputs, folder=folder("erm"), features=features)
+    by_arm = {Arm.ERM: answers(network)}
+    divided, of_heads = _retrain_heads(context, deepcopy(network), answers, folder=folder("features"))
+    by_arm |= of_heads
+    if Stage.FINETUNE in stages_of(JobKind.MITIGATE, context.spec.params):
+        start = CheckpointFolder(folder("erm")).last()
+        params, _ = fix_sigmas(*inputs)
+        inputs = network, store, params, run
+        finetune(
+            *inputs,
+            start=start,
+            masks=lambda i: load_or_compute_masks(*inputs, folder=folder(f"masks-{i + 1}"), iteration=i),
+            checkpoints=lambda i: folder(f"finetune-{i + 1}"),
+            features=features,
+        )
+        by_arm[Arm.MASKTUNE] = answers(network)
+        if params.control:
+            continue_as_control(*inputs, folder=folder("control"), start=start, features=features)
+            by_arm[Arm.MASKTUNE_CONTROL] = answers(network)
+    splits = by_arm[Arm.ERM]
+    predictions = {split: {arm: of_arm[split] for arm, of_arm in by_arm.items()} for split in splits}
+    return SeedPredictions(context.seed, divided, predictions)
+
+
+def _retrain_heads(
+    context: StageContext,
+    network: Network,
+    answers: Callable[[Network], dict[str, Labels]],
+    *,
+    folder: Path,
+) -> tuple[bool, dict[Arm, dict[str, Labels]]]:
+    """Whether any class was divided, and the answers of the retrained head and of its control."""
+    cache = LogitsCache(context, passes=4)  # the features, the groups, and the fits
+    early = context.retraining.groups == "early_stages"
+    frozen = context.params.freeze_backbone
+    features = training_features(context, network, cache, frozen=frozen, early=early, folder=folder)
+    classes = context.store.classes
+    groups = balanced_groups(context, network, features, cache)
+    fit_head(context, network, features.last, groups, cache)
+    by_arm = {Arm.RETRAINED: answers(network)}
+    if context.retraining.control:
+        fit_head(context, network, features.last, class_groups(features.last.labels, classes), cache)
+        by_arm[Arm.RETRAINED_CONTROL] = answers(network)
+    return len(groups.names) > len(classes), by_arm
+
+
+def _answers(context: StageContext, features: FeatureSource | None, network: Network) -> dict[str, Labels]:
+    """Predictions (N,) on each split that has samples, in stored order."""
+    answers = {}
+    for split in SPLITS:
+        rows = context.store.rows(split)
+        if not len(rows):
+            continue
+        if features is None:
+            logits = predict_logits(network, loader_for(context, network, rows), context.run)
+        else:
+            labels = context.store.labels[rows]
+            logits = Logits(rows, labels, head_of(network).logits(features(split)))
+        answers[split] = logits.predictions
+    return answers
