@@ -106,14 +106,16 @@ def _add_test_images(step: AddTestImages, report: Report) -> Step:
 
 
 def _label_more(step: LabelMore, report: Report) -> Step:
-    advice, why = "Bring training images", "With fewer, images that lack a pattern are too rare to be found."
-    if report.recommendation is not None and report.recommendation.arm is None:
-        advice, why = "Check the labels, and bring training images", recommendation_reason(report)
-    return Step(
-        step.step,
-        "Label more images",
-        f"{advice} until each class has {step.per_class:,}. {why}",
+    sentence = (
+        f"Bring training images until each class has {step.per_class:,}. With fewer, images that lack a "
+        "pattern are too rare to be found."
     )
+    if report.recommendation is not None and report.recommendation.arm is None:
+        sentence = (
+            f"{recommendation_reason(report)} Check the labels, and bring images, for validation too, until "
+            f"each class has {step.per_class:,} to train on."
+        )
+    return Step(step.step, "Label more images", sentence)
 
 
 def _review_images(step: ReviewImages, report: Report) -> Step:

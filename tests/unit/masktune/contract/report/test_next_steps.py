@@ -75,8 +75,8 @@ def test_a_report_without_a_recommendation_has_no_steps() -> None:
 def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() -> None:
     section = {"arm": None, "model": None, "reason": "not_above_chance", "next": [STEPS[3]]}
     (step,) = next_steps(recommending(recommendation=section))
-    assert step.sentence.endswith(recommendation_reason(recommending("not_above_chance")))
-    assert "Check the labels" in step.sentence
+    assert step.sentence.startswith(recommendation_reason(recommending("not_above_chance")))
+    assert "bring images, for validation too, until each class has 60" in step.sentence
 
 
 @pytest.mark.parametrize("why", ["too_few_stages", "too_many_classes"])
