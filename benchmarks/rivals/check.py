@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from models.types import Bools, Labels
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 100)
     minority = rng.random(200) < 0.1
