@@ -23,7 +23,7 @@ def reported(fresh_world: World) -> World:
     value["masks"]["seconds"] = float("nan")
     with world.services.artifacts.writing(key) as folder:
         (folder / "report.json").write_text(json.dumps(value))
-        for name in ("7-image.png", "o.png", "m.png"):
+        for name in ("7-image.png", "h.png", "m.png", "o.png"):
             (folder / name).write_bytes(picture(1))
     with world.services.database.begin() as session:
         session.get_one(JobRow, world.job).done = {"evaluate": {"artifact": key}}
@@ -48,7 +48,8 @@ def test_a_person_gets_a_page_that_may_load_nothing(reported: World) -> None:
     assert answer.headers["vary"] == "Accept"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "MaskTune helped" in answer.text
-    assert answer.text.count("data:image/png;base64,iVBOR") == 5
+    # The image, and for each of two models the image again beneath its map, its mask and the mask's outline.
+    assert answer.text.count("data:image/png;base64,iVBOR") == 1 + 2 * 4
 
 
 @pytest.mark.parametrize(
