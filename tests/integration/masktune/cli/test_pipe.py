@@ -53,6 +53,7 @@ def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None
     while not any("/events" in asked for asked, _ in service.asked):
         assert process.poll() is None
         time.sleep(0.05)
+    time.sleep(0.5)  # until it waits for the answer: a signal just before that call interrupts nothing
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
     ended.set()
