@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import getdoc
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import Field, create_model
 
@@ -32,6 +32,10 @@ def holds(group: type[Parameters]) -> Callable[[type[Params]], type[Params]]:
     return extend
 
 
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
 def _field(parameter: Parameter) -> tuple[Any, Any]:
     kind, default = parameter.type, parameter.default
     if parameter.nested is not None:
@@ -40,6 +44,9 @@ def _field(parameter: Parameter) -> tuple[Any, Any]:
         default = kind()
     elif parameter.element is not None:
         kind, default = list[parameter.element], list(default)  # type: ignore[name-defined]  # known at run time
+    elif len(options := get_args(kind)) > 1 and not _is_literal(kind):
+        # Generated clients try one after the other, and take anything for a number: words come first.
+        kind = Union[tuple(sorted(options, key=_is_literal, reverse=True))]  # noqa: UP007
     return (kind | None if parameter.nullable else kind), Field(default, description=parameter.doc or None)
 
 
