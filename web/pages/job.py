@@ -11,7 +11,7 @@ from masktune import AsyncClient, ClientError, Event, Job, OwnKey
 from masktune.client.calls import get, pages
 from masktune.contract.report.text import formats
 from masktune.contract.stages import STAGES as STAGE_NAMES
-from masktune.contract.vocabulary import STAGES, JobKind
+from masktune.contract.vocabulary import JobKind, stages_of
 from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
@@ -170,7 +170,7 @@ def _link_button(text: str, path: str, kind: str = "") -> None:
 def stages(job: Job, timeline: JobTimeline) -> list[tuple[str, str]]:
     """(CSS class, name) of each stage: done, current, or still to come."""
     states = []
-    order = STAGES[JobKind(job.kind)]
+    order = stages_of(JobKind(job.kind), job.params.model_dump())
     before = order[: order.index(job.stage)] if job.stage in order else ()
     for stage in order:
         done = stage in timeline.finished or stage in before or job.state == "succeeded"

@@ -162,7 +162,9 @@ def test_a_click_on_a_column_header_sorts_the_table(visitor: Visitor, challenge:
     head.focus()
     page.keyboard.press("Enter")
     expect(names).to_have_text(["mixed_rand", "mixed_same", "All"])
-    expect(page.get_by_role("columnheader", name="Group")).to_have_attribute("aria-sort", "ascending")
+    expect(page.get_by_role("columnheader", name="Group", exact=True)).to_have_attribute(
+        "aria-sort", "ascending"
+    )
     page.keyboard.press("Enter")
     expect(names).to_have_text(["mixed_same", "mixed_rand", "All"])
 

@@ -136,7 +136,7 @@ def test_a_late_answer_does_not_replace_a_newer_one(
         processes.wait_until(api.holding.is_set, seconds=30)
         second.click()
         result = page.get_by_role("region", name="Result")
-        expect(result.locator(".pictures img")).to_have_count(2)
+        expect(result.locator(".pictures figure")).to_have_count(2)
         shown = result.inner_html()
         api.go.set()
         page.wait_for_timeout(2_000)
