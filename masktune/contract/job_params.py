@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import getdoc
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import Field, create_model
+from pydantic import Field, WithJsonSchema, create_model
 
 from masktune.contract.base import Shape
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig, ScoreName
@@ -32,8 +32,12 @@ def holds(group: type[Parameters]) -> Callable[[type[Params]], type[Params]]:
     return extend
 
 
-def _is_literal(kind: Any) -> bool:
-    return get_origin(kind) is Literal
+def _as_enum(option: Any) -> Any:
+    """A word beside a number as `enum`, where pydantic writes `const`, for which generated clients take any
+    number."""
+    if get_origin(option) is not Literal:
+        return option
+    return Annotated[option, WithJsonSchema({"enum": list(get_args(option)), "type": "string"})]
 
 
 def _field(parameter: Parameter) -> tuple[Any, Any]:
@@ -44,9 +48,8 @@ def _field(parameter: Parameter) -> tuple[Any, Any]:
         default = kind()
     elif parameter.element is not None:
         kind, default = list[parameter.element], list(default)  # type: ignore[name-defined]  # known at run time
-    elif len(options := get_args(kind)) > 1 and not _is_literal(kind):
-        # Generated clients try one after the other, and take anything for a number: words come first.
-        kind = Union[tuple(sorted(options, key=_is_literal, reverse=True))]  # noqa: UP007
+    elif len(options := get_args(kind)) > 1 and get_origin(kind) is not Literal:
+        kind = Union[tuple(map(_as_enum, options))]  # noqa: UP007
     return (kind | None if parameter.nullable else kind), Field(default, description=parameter.doc or None)
 
 
