@@ -164,8 +164,8 @@ def train(setup: Setup, network: Network, data: FitData, plan: FitConfig) -> Fit
 
 def in_turn(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each way, taken in turn, so that a slow moment affects all; a first round warms up."""
-    taken = [{name: way() for name, way in ways.items()} for _ in range(rounds + 1)]
-    return {name: [one[name] for one in taken[1:]] for name in ways}
+    rounds_of_ways = [{name: way() for name, way in ways.items()} for _ in range(rounds + 1)]
+    return {name: [one[name] for one in rounds_of_ways[1:]] for name in ways}
 
 
 def rate(images: int, seconds: list[float]) -> float:

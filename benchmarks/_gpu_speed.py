@@ -57,7 +57,7 @@ def masks(setup: Setup) -> Outcome:
         )
         over_forward = share(seconds["forward"], seconds["stage"])
         aims[f"{name}/over_forward"] = Aim(over_forward, at_least=SHARE)
-        rates = {way: rate(loader.images, taken) for way, taken in seconds.items()}
+        rates = {way: rate(loader.images, times) for way, times in seconds.items()}
         rows.append({"network": name, **rates, "over_forward": over_forward})
     return Outcome(rows, aims)
 
@@ -85,7 +85,7 @@ def training(setup: Setup) -> Outcome:
             ours = "loop", "finetune"
             shares = {f"{way}_over_step": share(seconds["step"], seconds[way]) for way in ours}
             aims |= {f"{name}/{precision}/{way}": Aim(of, at_least=SHARE) for way, of in shares.items()}
-            rates = {way: rate(images, taken) for way, taken in seconds.items()}
+            rates = {way: rate(images, times) for way, times in seconds.items()}
             rows.append({"network": name, "precision": precision, **rates, **shares})
     return Outcome(rows, aims)
 

@@ -45,10 +45,10 @@ def dac(training: Training) -> Fit:
     rows = np.flatnonzero(losses <= np.quantile(losses, _DAC_SHARE))
     partners = _of_another_class(labels, rows, rng)
     mean = training.images.mean((0, 1, 2))
-    images, seen = training.images[rows], attended[rows][..., None]
-    alone = np.where(seen, images, mean)
+    images, mask = training.images[rows], attended[rows][..., None]
+    alone = np.where(mask, images, mean)
     others = np.where(attended[partners][..., None], mean, training.images[partners])
-    fused = np.where(seen, images, others)
+    fused = np.where(mask, images, others)
     parts = [training.last.values]
     parts += [last_features(training.network, view.astype(np.uint8)) for view in (alone, fused)]
     return _fit_views(training, parts, np.concatenate([np.arange(len(labels)), rows, rows]))
@@ -76,8 +76,8 @@ def _elbow(training: Training, maps: Maps, sample: Labels) -> float:
     """The quantile beyond which the loss of what is kept rises steeply: farthest below the chord."""
     losses = []
     for quantile in _DAC_QUANTILES:
-        kept = maps[sample] >= np.quantile(maps[sample], quantile, axis=(1, 2), keepdims=True)
-        values = last_features(training.network, training.images[sample] * kept[..., None].astype(np.uint8))
+        mask = maps[sample] >= np.quantile(maps[sample], quantile, axis=(1, 2), keepdims=True)
+        values = last_features(training.network, training.images[sample] * mask[..., None].astype(np.uint8))
         logits = torch.from_numpy(training.erm.head.logits(values))
         losses.append(float(F.cross_entropy(logits, torch.from_numpy(training.labels[sample]))))
     rise = np.array(losses) - losses[0]

@@ -132,8 +132,8 @@ def _late_problems(
             )
         elif count == 0:
             yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
-    taken = table[[ALL_SPLITS.index(split) for split in cut]].sum(axis=0)
-    for name, count, gone in zip(classes, table[ALL_SPLITS.index("train")], taken, strict=True):
+    cut_counts = table[[ALL_SPLITS.index(split) for split in cut]].sum(axis=0)
+    for name, count, gone in zip(classes, table[ALL_SPLITS.index("train")], cut_counts, strict=True):
         if count == 0 and gone:
             detail = (
                 f"the class {name!r} has too few images: the splits that were cut took all {gone}, so that "

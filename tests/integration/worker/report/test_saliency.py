@@ -67,9 +67,9 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     filled = apply_masks(image, trained[item.sample][None], config.masking.fill)
     folder, layers = tmp_path / "pictures", item.arms[Arm.ERM]
-    seen = Image.open(folder / item.image).convert("RGBA")
-    seen.alpha_composite(Image.open(folder / layers.mask).convert("RGBA"))
-    small = np.asarray(seen.convert("RGB"))[::8, ::8]
+    picture = Image.open(folder / item.image).convert("RGBA")
+    picture.alpha_composite(Image.open(folder / layers.mask).convert("RGBA"))
+    small = np.asarray(picture.convert("RGB"))[::8, ::8]
     assert np.abs(small / 255 - filled[0].permute(1, 2, 0).numpy()).max() < 0.5 / 255 + 1e-6
     assert {item.sample: item.masked_share for item in gallery.items} == pytest.approx(
         {item.sample: float(shares[item.sample]) for item in gallery.items}

@@ -41,9 +41,9 @@ def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command()
 
 
 def test_a_review_starts_the_same_kind_of_job_again() -> None:
-    told = recommending(kind="mitigate")
-    command = f"masktune jobs start mitigate --dataset {told.dataset.id} --set head.gate=open"
-    assert next_steps(told)[4].command == command
+    document = recommending(kind="mitigate")
+    command = f"masktune jobs start mitigate --dataset {document.dataset.id} --set head.gate=open"
+    assert next_steps(document)[4].command == command
     head = recommending(kind="retrain_head")
     model = head.models[head.before or next(iter(head.models))].id
     assert (
@@ -67,9 +67,9 @@ def test_every_reason_is_a_sentence(reason: str) -> None:
 
 
 def test_a_report_without_a_recommendation_has_no_steps() -> None:
-    told = recommending(recommendation=None)
-    assert next_steps(told) == ()
-    assert recommendation_reason(told) == ""
+    document = recommending(recommendation=None)
+    assert next_steps(document) == ()
+    assert recommendation_reason(document) == ""
 
 
 def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() -> None:
@@ -93,5 +93,5 @@ def test_a_control_is_recommended_with_the_reason_why_nothing_was_looked_for(why
         held_out={},
         slices=[],
     )
-    told = recommending("no_minority", groups=groups.model_dump())
-    assert recommendation_reason(told) == UNDIVIDED_REASONS[why]
+    document = recommending("no_minority", groups=groups.model_dump())
+    assert recommendation_reason(document) == UNDIVIDED_REASONS[why]
