@@ -8,9 +8,8 @@ import os
 import random
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,7 @@ from core.artifacts import Artifacts
 from core.session import Database
 from tests import machine
 from tests.machine import lacks, needs
-from tests.support.servers import Postgres, answers, free_port
+from tests.support.servers import Postgres, answers, free_port, wait_for_port
 
 # Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -144,10 +143,7 @@ def redis_server(folder: Path, *arguments: str) -> Iterator[tuple[str, subproces
     where = ("--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder))
     process = subprocess.Popen(["redis-server", *where, "--save", "", *arguments], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            if answers(port):
-                break
-            time.sleep(0.05)
+        wait_for_port(port, "Redis")
         yield f"redis://127.0.0.1:{port}/0", process
     finally:
         process.kill()
@@ -219,16 +215,3 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         lacks("second file system")
     with TemporaryDirectory(dir=memory) as folder:
         yield Path(folder)
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], bool], float], None]:
-    """A function that polls a condition and fails the test if it does not become true in time."""
-
-    def wait(condition: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not true within {seconds} s"
-            time.sleep(0.02)
-
-    return wait

@@ -87,6 +87,8 @@ NEEDS = {
     "sphinx": Need(
         "of the documentation's pages", "pip install --group docs", lambda: find_spec("sphinx") is not None
     ),
+    "faketime": Need("of hosts whose clocks differ", "apt-get install faketime", _programs("faketime")),
+    "caddy": Need("of the proxy", "apt-get install caddy", _programs("caddy")),
     "mount": Need(
         "of a full disk",
         "run as root, in a container with --privileged",

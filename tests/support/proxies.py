@@ -35,6 +35,33 @@ class Proxy:
             self.carry(near, far)
 
 
+class MovingProxy(Proxy):
+    """An address of a server that may be moved to another one, as in a failover."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(host, port)
+
+    def move(self, port: int) -> None:
+        """Cut all connections; later ones reach this port."""
+        self._target = ("127.0.0.1", port)
+        for near in set(self._open):
+            with suppress(OSError):
+                near.shutdown(socket.SHUT_RDWR)
+
+    def carry(self, near: socket.socket, far: socket.socket) -> None:
+        self._open.add(near)
+        try:
+            while True:
+                for readable in select.select([near, far], [], [])[0]:
+                    data = readable.recv(65_536)
+                    if not data:
+                        return
+                    (far if readable is near else near).sendall(data)
+        finally:
+            self._open.discard(near)
+
+
 class PausingProxy(Proxy):
     """Sits between a client and PostgreSQL. While paused, it accepts data but forwards nothing, like a server
     that hangs."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_PATIENCE = 180.0
-"""Seconds that a server may take to answer or to end."""
+from tests.support.waits import PATIENCE, wait_until
+
+_CADDYFILE = Path(__file__).parents[2] / "deploy/caddy/Caddyfile"
 
 
 def free_port() -> int:
@@ -35,12 +36,18 @@ def answers(port: int) -> bool:
 
 
 def wait_for_port(port: int, what: str) -> None:
-    """Wait until the port accepts connections. Raises TimeoutError."""
-    deadline = time.monotonic() + _PATIENCE
-    while not answers(port):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} does not answer on port {port}")
-        time.sleep(0.05)
+    """Wait until the port accepts connections. Raises AssertionError."""
+    wait_until(lambda: answers(port), lambda: f"{what} does not answer on port {port}")
+
+
+def clock_off_by(shift: str) -> dict[str, str]:
+    """Variables for a process whose clock is off by so much (`+1h`, `-1h`); needs the program faketime.
+
+    What `faketime` itself sets: started by it, a process would not be a child of this one.
+    """
+    command = ["faketime", "-m", "--exclude-monotonic", "-f", shift, "printenv", "LD_PRELOAD"]
+    library = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return {"LD_PRELOAD": library, "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 @dataclass
@@ -88,7 +95,7 @@ class Part:
         self.signal(signal.SIGTERM)
         if self.process is not None:
             try:
-                self.process.wait(_PATIENCE)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill()
                 return False
@@ -117,6 +124,36 @@ class Redis(Part):
         ]
         command += ["--appendonly", "yes" if persistent else "no", "--maxmemory-policy", "noeviction"]
         super().__init__("redis", command, environment, folder)
+
+
+class Caddy(Part):
+    """The proxy of docker-compose.yml in front of parts on this host, over plain HTTP.
+
+    `upstreams`: their ports, by their names in the files. `sign_in`: what people sign in with, if anything.
+    """
+
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *, sign_in: str = "", **upstreams: int
+    ) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        (folder / "sign-in").mkdir()
+        for file, text in (("Caddyfile", _CADDYFILE.read_text()), ("sign-in/test.caddy", sign_in)):
+            if text:
+                names = "|".join(upstreams)
+                here = re.sub(rf"\b({names}):\d+", lambda at: f"127.0.0.1:{upstreams[at[1]]}", text)
+                (folder / file).write_text(here)
+        variables = {
+            "MASKTUNE_PROXY_USER_HEADER": "Remote-User",
+            "MASKTUNE_PROXY_GROUPS_HEADER": "Remote-Groups",
+            "MASKTUNE_DOMAIN": self.url,
+            "MASKTUNE_TLS": "automatic",
+            "MASKTUNE_PROXY_BODY": "1GiB",
+            "XDG_DATA_HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder),
+        }
+        command = ["caddy", "run", "--config", str(folder / "Caddyfile")]
+        super().__init__("caddy", command, {**environment, **variables}, folder)
 
 
 class Postgres:

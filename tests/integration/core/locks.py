@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.session import Database
+from tests.support.waits import wait_until
 
 _WAITING = text(
     "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -34,15 +34,10 @@ def while_it_waits(
         with database.begin() as session:
             first(session)
             written = pool.submit(write)
-            _await_waiting(database, written)
+            wait_until(lambda: written.done() or _is_waiting(database))
     return written
 
 
-def _await_waiting(database: Database, written: Future[object]) -> None:
-    deadline = time.monotonic() + 20
-    while not written.done():
-        with database.read() as session:
-            if session.scalar(_WAITING):
-                return
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def _is_waiting(database: Database) -> bool:
+    with database.read() as session:
+        return bool(session.scalar(_WAITING))
