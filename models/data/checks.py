@@ -7,12 +7,12 @@ anything is decoded, and then every pixel is decoded once.
 from __future__ import annotations
 
 import hashlib
-import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,39 +20,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.data import dicom
 from models.data.grey import GreyWindow, to_8_bit
+from models.data.heif import require_heif
+from models.data.image_types import MEDIA_TYPES, STORED_AS_PNG, TYPES, image_type, markup
+from models.data.limits import ImageError, ImageLimits, require_size
 from models.data.packing import MAX_PIXELS_SIDE
-from models.data.parts import CountedFile, TooManyParts, require_few_parts
+from models.data.parts import (
+    CountedFile,
+    TooFewBytes,
+    TooManyParts,
+    require_enough_bytes,
+    require_few_parts,
+)
 from models.data.report import FileCode, Rejection
-
-# suffix → type, as PIL names it. No other decoder is ever tried (EPS, for one, starts a program).
-TYPES: Mapping[str, str] = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
-MEDIA_TYPES: Mapping[str, str] = {name: f"image/{name.lower()}" for name in sorted(set(TYPES.values()))}
-
-_MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP"),
-    (re.compile(rb"GIF8[79]a"), "GIF"),
-    (re.compile(rb"BM"), "BMP"),
-    (re.compile(rb"II\*\x00|MM\x00\*"), "TIFF"),
-)
-_MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
-    (re.compile(rb"<svg[\s>]", re.IGNORECASE), "an SVG drawing"),
-    (re.compile(rb"<(!doctype\s+html|html|head|body)[\s>]", re.IGNORECASE), "an HTML page"),
-    (re.compile(rb"\s*<\?xml"), "an XML document"),
-)
 
 # Errors that PIL's decoders were seen to raise on hostile bytes. All are the file's fault, MemoryError
 # included, since the size was checked before.
@@ -65,12 +46,14 @@ _DECODER_ERRORS = (
     LookupError,
     ArithmeticError,
     MemoryError,
-    NotImplementedError,
+    RuntimeError,  # NotImplementedError too
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
     Warning,  # raised if warnings are turned into errors
 )
+_ENDS_EARLY = "ends before the image does: upload it again"
+TOO_MUCH_MEMORY = "takes more memory to decode than an image may: scale it down or export it again"
 _ORIENTATION = 0x0112  # EXIF tag
 _UPRIGHT: Mapping[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -88,34 +71,13 @@ _COLOUR = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RG
 T = TypeVar("T")
 
 
-class ImageError(Exception):
-    """The bytes are not a usable image."""
-
-    def __init__(self, code: FileCode, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """Limits of one image. Sides and pixels are checked in the header, before anything is decoded."""
-
-    max_bytes: int = 64 << 20
-    max_pixels: int = 50_000_000
-    min_side: int = 8  # pixels
-
-
-STORED = ImageLimits(max_bytes=1 << 62, max_pixels=1 << 62, min_side=1)
-"""For the images of a store: they were checked at import, under limits that may have changed since."""
-
-
 @dataclass(frozen=True)
 class CheckedImage:
     """A fully decoded image. Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.
 
     `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`), and not for
-    16-bit grey ones (`grey_16`), whose RGB depends on the data set's window.
+    16-bit grey ones (`grey_16`), whose RGB depends on the data set's window. `subject` and `window` are those
+    of a DICOM header.
     """
 
     width: int
@@ -125,6 +87,8 @@ class CheckedImage:
     pixel_hash: bytes
     pixels: NDArray[np.uint8] | None
     grey_16: bool = False
+    subject: str | None = None
+    window: GreyWindow | None = None
 
 
 class Picture(NamedTuple):
@@ -132,11 +96,6 @@ class Picture(NamedTuple):
 
     image: Image.Image
     type: str
-
-
-def image_type(encoded: bytes) -> str | None:
-    """The type that the content shows (a key of `MEDIA_TYPES`), or None for anything else."""
-    return next((name for pattern, name in _MAGIC if pattern.match(encoded)), None)
 
 
 def decode_image(
@@ -155,6 +114,16 @@ def grey_levels(encoded: bytes, limits: ImageLimits | None = None) -> NDArray[np
     return _decode(encoded, limits or ImageLimits(), _levels)[0]
 
 
+def stored_file(encoded: bytes, limits: ImageLimits | None = None) -> bytes:
+    """The file as a store keeps it: DICOM and HEIC as a PNG of their pixels alone, other types as they are.
+
+    Raises `ImageError`.
+    """
+    if image_type(encoded) not in STORED_AS_PNG:
+        return encoded
+    return _decode(encoded, limits or ImageLimits(), _png)[0]
+
+
 def _decode(encoded: bytes, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> tuple[T, str]:
     """The decoded, upright image as `convert` returns it, and its type."""
     try:
@@ -162,27 +131,41 @@ def _decode(encoded: bytes, limits: ImageLimits, convert: Callable[[Image.Image]
         return _convert(encoded, kind, limits, convert), kind
     except TooManyParts as error:
         raise ImageError(FileCode.UNDECODABLE, str(error)) from error
+    except TooFewBytes as error:
+        raise ImageError(FileCode.TRUNCATED, _ENDS_EARLY) from error
 
 
 def _convert(encoded: bytes, kind: str, limits: ImageLimits, convert: Callable[[Image.Image], T]) -> T:
     try:
-        with Image.open(CountedFile(encoded), formats=[kind]) as image:
-            _require_size(image.size, limits)
-            # PIL sets it only for types that can be animated; phones save stills as MPO, a JPEG with extras.
-            if kind != "JPEG" and getattr(image, "is_animated", False):
+        with _open(encoded, kind, limits) as image:
+            require_size(image.size, limits)
+            require_enough_bytes(encoded, kind, image.width * image.height)
+            # PIL sets it only for types that can be animated; phones save stills as MPO, a JPEG with extras,
+            # and as HEIC with several pictures, of which PIL opens the main one.
+            if kind not in ("JPEG", "HEIF") and getattr(image, "is_animated", False):
                 raise ImageError(
                     FileCode.ANIMATED, "holds several pictures: save the one you need as a still image"
                 )
             image.load()
+            require_size(image.size, limits)  # of a HEIC, the size is known only now
             return convert(_upright(image))
     except _DECODER_ERRORS as error:
         raise _decoder_error(error, kind) from error
+
+
+def _open(encoded: bytes, kind: str, limits: ImageLimits) -> Image.Image:
+    if kind == "DICOM":
+        return Image.fromarray(dicom.read_pixels(encoded, limits))
+    if kind == "HEIF":
+        require_heif()
+    return Image.open(CountedFile(encoded), formats=[kind])
 
 
 def check_image(encoded: bytes, path: str, limits: ImageLimits | None = None) -> CheckedImage | Rejection:
     """Decode `encoded` once and fully, and compare its type with its name (`path`)."""
     try:
         pixels, kind = _decode(encoded, limits or ImageLimits(), _pixels)
+        header = dicom.read_header(encoded) if kind == "DICOM" else dicom.Header(None, None)
     except ImageError as error:
         return Rejection(path, error.code, error.detail)
     named = TYPES.get(PurePosixPath(path).suffix.lower())
@@ -194,9 +177,9 @@ def check_image(encoded: bytes, path: str, limits: ImageLimits | None = None) ->
     digest.update(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
     hashes = hashlib.sha256(encoded).digest(), digest.digest()
     if pixels.dtype == np.uint16:
-        return CheckedImage(width, height, kind, *hashes, pixels=None, grey_16=True)
+        return CheckedImage(width, height, kind, *hashes, None, True, *header)
     small = max(height, width) <= MAX_PIXELS_SIDE
-    return CheckedImage(width, height, kind, *hashes, pixels=pixels if small else None)
+    return CheckedImage(width, height, kind, *hashes, pixels if small else None, False, *header)
 
 
 def _require_image(encoded: bytes, limits: ImageLimits) -> str:
@@ -207,13 +190,11 @@ def _require_image(encoded: bytes, limits: ImageLimits) -> str:
         raise ImageError(FileCode.TOO_LARGE, detail)
     kind = image_type(encoded)
     if kind is None:
-        head = encoded[:1024]
-        markup = (name for pattern, name in _MARKUP if pattern.search(head))
-        what = next(markup, "not an image of a known type")
+        what = markup(encoded) or "not an image of a known type"
         known = ", ".join(MEDIA_TYPES)
         raise ImageError(FileCode.NOT_AN_IMAGE, f"is {what}: upload pictures as one of {known}")
     if kind == "WEBP":
-        _require_size(_webp_canvas(encoded), limits)  # PIL's decoder allocates the canvas on opening
+        require_size(_webp_canvas(encoded), limits)  # PIL's decoder allocates the canvas on opening
     require_few_parts(encoded, kind)
     return kind
 
@@ -222,7 +203,7 @@ def _webp_canvas(encoded: bytes) -> tuple[int, int]:
     """The canvas size in a WebP header (RFC 9649); fields of zeros give at most (1, 1), which is rejected."""
     chunk, body = encoded[12:16], encoded[20:30]
     if len(body) < 10:
-        raise ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
+        raise ImageError(FileCode.TRUNCATED, _ENDS_EARLY)
     if chunk == b"VP8X":
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
     if chunk == b"VP8L":
@@ -231,18 +212,6 @@ def _webp_canvas(encoded: bytes) -> tuple[int, int]:
     if chunk == b"VP8 ":
         return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
     raise ImageError(FileCode.UNDECODABLE, "is a damaged WEBP image: export it again")
-
-
-def _require_size(size: tuple[int, int], limits: ImageLimits) -> None:
-    width, height = size
-    if width * height > limits.max_pixels:
-        detail = f"has {width}×{height} pixels, more than the limit of {limits.max_pixels}: scale it down"
-        raise ImageError(FileCode.PIXEL_BOMB, detail)
-    if min(size) < limits.min_side:
-        detail = (
-            f"has {width}×{height} pixels, and needs at least {limits.min_side} on each side: leave it out"
-        )
-        raise ImageError(FileCode.TOO_SMALL, detail)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -257,6 +226,13 @@ def _upright(image: Image.Image) -> Image.Image:
 def _pixels(image: Image.Image) -> NDArray[Any]:
     """(H, W, 3) uint8 RGB, or (H, W) uint16 of a 16-bit grey image."""
     return _levels(image) if image.mode in _GREY_16 else np.asarray(_rgb(image))
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture = image if image.mode in ("I;16", "L") else _rgb(image)
+    Image.fromarray(np.asarray(picture)).save(buffer, "PNG", compress_level=1)  # the pixels, and no profiles
+    return buffer.getvalue()
 
 
 def _levels(image: Image.Image) -> NDArray[np.uint16]:
@@ -279,6 +255,8 @@ def _rgb(image: Image.Image, window: GreyWindow | None = None) -> Image.Image:
 def _decoder_error(error: BaseException, kind: str) -> ImageError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return ImageError(FileCode.PIXEL_BOMB, "has more pixels than the limit: scale it down")
+    if isinstance(error, MemoryError):
+        return ImageError(FileCode.UNDECODABLE, TOO_MUCH_MEMORY)
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
-        return ImageError(FileCode.TRUNCATED, "ends before the image does: upload it again")
+        return ImageError(FileCode.TRUNCATED, _ENDS_EARLY)
     return ImageError(FileCode.UNDECODABLE, f"is a damaged {kind} image: export it again")

@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Crop
-from models.data.checks import STORED, decode_image
+from models.data.checks import decode_image
 from models.data.grey import GreyWindow
+from models.data.limits import STORED
 
 
 def stored_square(encoded: bytes, size: int, crop: Crop = "none", window: GreyWindow | None = None) -> Tensor:

@@ -7,6 +7,7 @@ wherever an image is decoded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,13 @@ class GreyWindow(NamedTuple):
 
     low: int
     high: int
+
+
+class WindowChoice(NamedTuple):
+    """The window of a data set's 16-bit images, None for their upper 8 bits; and why, for its owner."""
+
+    window: GreyWindow | None
+    reason: str
 
 
 def to_8_bit(levels: NDArray[np.uint16], window: GreyWindow | None) -> NDArray[np.uint8]:
@@ -51,6 +59,12 @@ def window_of(counts: NDArray[np.int64]) -> GreyWindow:
     low, high = np.searchsorted(below, [TAIL * below[-1], (1 - TAIL) * below[-1]]).tolist()
     if low == high:  # all pixels are equal: any window tells them from others
         low, high = (low, low + 1) if low + 1 < LEVELS else (low - 1, low)
+    return GreyWindow(low, high)
+
+
+def middle_window(windows: Sequence[GreyWindow]) -> GreyWindow:
+    """The median of the low levels and that of the high ones, of at least one window."""
+    low, high = np.median(windows, 0).astype(int).tolist()
     return GreyWindow(low, high)
 
 

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from models.data.checks import CheckedImage
 from models.data.formats import Entry, Manifest
-from models.data.grey import TAIL, GreyWindow
-from models.data.report import DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
-from models.data.splits import ALL_SPLITS, SPLITS, Assignment
+from models.data.formats.hold_out import meeting, whole_in_test
+from models.data.grey import WindowChoice
+from models.data.report import ColumnReading, DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
+from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, overlap
+from models.data.subject_notes import subject_notes
 
 _ENOUGH_TO_CUT = 4
 """Distinct images of a class: each of the three cuts takes at most one of them."""
 _LIBRARY_SIDE = 224  # pixels: no image is scaled to more by default
+_PATIENT = "DICOM PatientID"
 _ENLARGED = 4  # times, from which on an image is visibly blurred
 
 
@@ -34,8 +37,29 @@ class AcceptedImages:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The entry of each row."""
-        return [self.manifest.entries[number] for number in self.numbers]
+        """The entry of each row. Where none names a subject, it is the patient of a DICOM header."""
+        entries = [self.manifest.entries[number] for number in self.numbers]
+        if self._patients.read_as != "subject":
+            return entries
+        entries = [
+            entry._replace(subject=image.subject) for entry, image in zip(entries, self.images, strict=True)
+        ]
+        return whole_in_test(entries) if self.manifest.hold_out else entries
+
+    @property
+    def columns(self) -> tuple[ColumnReading, ...]:
+        """What each column of a list was read as, and the patients of DICOM headers where there are any."""
+        patients = any(image.subject for image in self.images)
+        return (*self.manifest.columns, *([self._patients] if patients else ()))
+
+    @cached_property
+    def _patients(self) -> ColumnReading:
+        """One id in all files, as in many sets without names, tells no patients apart."""
+        if any(entry.subject for entry in self.manifest.entries):
+            return ColumnReading(_PATIENT, "ignored", "the subjects are named elsewhere")
+        if len({image.subject for image in self.images if image.subject}) < 2:
+            return ColumnReading(_PATIENT, "ignored", "is one and the same in all files")
+        return ColumnReading(_PATIENT, "subject")
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -46,6 +70,28 @@ class AcceptedImages:
     def groups(self) -> NDArray[np.int64]:
         """(N,), -1 for none."""
         return np.array([entry.group for entry in self.entries], dtype=np.int64)
+
+    @cached_property
+    def subjects(self) -> NDArray[np.int64]:
+        """(N,), numbers in `subject_names`, -1 for none."""
+        numbers = {name: number for number, name in enumerate(self.subject_names)}
+        return np.array(
+            [-1 if entry.subject is None else numbers[entry.subject] for entry in self.entries],
+            dtype=np.int64,
+        )
+
+    @cached_property
+    def subject_names(self) -> tuple[str, ...]:
+        """In the order of their first images."""
+        return tuple(dict.fromkeys(entry.subject for entry in self.entries if entry.subject is not None))
+
+    @property
+    def metadata(self) -> dict[str, list[str]]:
+        """The cells of each column of metadata, in row order."""
+        return {
+            name: [entry.metadata[index] for entry in self.entries]
+            for index, name in enumerate(self.manifest.metadata_names)
+        }
 
     @cached_property
     def twins(self) -> NDArray[np.int64]:
@@ -85,43 +131,52 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     table = np.zeros((len(ALL_SPLITS), len(manifest.classes)), dtype=np.int64)
     np.add.at(table, (splits, accepted.labels), 1)
     cut = [split for split, how in assignment.record.made.items() if how.donor == "train"]
-    problems = tuple(_late_problems(table, manifest.classes, cut))
+    record = replace(assignment.record, hold_out=manifest.hold_out)
+    problems = tuple(_late_problems(table, manifest.classes, cut, whole_subjects=record.whole_subjects))
     duplicates = tuple(_duplicates(accepted, assignment.splits))
     return replace(
         report,
         state="invalid" if problems else "ready",
         count=len(accepted.images),
+        subjects=len(accepted.subject_names),
         splits=_counts(accepted, splits),
-        split_record=asdict(assignment.record),
+        split_record=asdict(record),
         problems=problems,
+        columns=accepted.columns,
         duplicates=duplicates,
         notes=(
-            *_split_notes(assignment),
+            *_hold_out_notes(accepted, splits),
+            *_split_notes(record),
             *_class_notes(table, manifest),
             *_size_notes(accepted),
+            *_ignored_notes(manifest),
             *_duplicate_notes(duplicates),
+            *subject_notes(
+                accepted.subjects,
+                accepted.subject_names,
+                labels=accepted.labels,
+                splits=splits,
+                record=record,
+            ),
         ),
     )
 
 
-def with_window(report: ImportReport, accepted: AcceptedImages, window: GreyWindow | None) -> ImportReport:
-    """The report with a note on how 16-bit grey images are seen, if there are any."""
-    count = sum(image.grey_16 for image in accepted.images)
-    if not count:
+def with_window(report: ImportReport, accepted: AcceptedImages, choice: WindowChoice | None) -> ImportReport:
+    """The report with a note on how 16-bit grey images are seen, if anything was to be chosen."""
+    if choice is None:
         return report
-    if window is None:
-        levels = "none of them is in train, where a window would be measured: their upper 8 bits are used"
-    else:
-        levels = (
-            f"the levels {window.low} to {window.high} become 0 to 255, in training and in predictions; "
-            f"{TAIL:.1%} of the pixels in train lie below at most, and as many above"
-        )
+    count = sum(image.grey_16 for image in accepted.images)
+    levels = choice.reason
+    if choice.window is not None:
+        low, high = choice.window
+        levels = f"the levels {low} to {high} become 0 to 255, in training and in predictions: {levels}"
     note = Note(NoteCode.GREY_WINDOW, f"images with 16-bit grey levels: {count}; {levels}")
     return replace(report, notes=(*report.notes, note))
 
 
 def _late_problems(
-    table: NDArray[np.int64], classes: tuple[str, ...], cut: Sequence[str]
+    table: NDArray[np.int64], classes: tuple[str, ...], cut: Sequence[str], *, whole_subjects: bool
 ) -> Iterator[Problem]:
     """`table` holds the images by (split, class); the splits `cut` were taken from `train`."""
     needed = table[: len(SPLITS)].sum(axis=1)
@@ -130,6 +185,12 @@ def _late_problems(
             yield Problem(
                 ProblemCode.EMPTY_SPLIT, "there are no training images: add some, or leave out the splits"
             )
+        elif count == 0 and whole_subjects:
+            detail = (
+                f"too few subjects to fill the split {split}: each stays whole in one split, and train keeps "
+                "one of each class; add images of others, or give each image its split"
+            )
+            yield Problem(ProblemCode.EMPTY_SPLIT, detail)
         elif count == 0:
             yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
     cut_counts = table[[ALL_SPLITS.index(split) for split in cut]].sum(axis=0)
@@ -154,6 +215,7 @@ def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, di
             "count": int((splits == code).sum()),
             "classes": _tally(accepted.labels[splits == code], accepted.manifest.classes),
             "groups": _tally(accepted.groups[splits == code], accepted.manifest.group_names),
+            "subjects": len(np.unique(accepted.subjects[(splits == code) & (accepted.subjects >= 0)])),
         }
         for code, split in enumerate(ALL_SPLITS)
         if split in SPLITS or (splits == code).any()
@@ -181,15 +243,28 @@ def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[Dup
             )
 
 
-def _split_notes(assignment: Assignment) -> Iterator[Note]:
-    record = assignment.record
+def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64]) -> Iterator[Note]:
+    manifest = accepted.manifest
+    if not manifest.hold_out:
+        return
+    in_test = int((splits == ALL_SPLITS.index("test")).sum())
+    held_out = len(meeting(accepted.entries, manifest.hold_out, manifest.metadata_names))
+    detail = f"test holds out {' or '.join(manifest.hold_out)}: {held_out} images"
+    if in_test > held_out:
+        detail += f", and {in_test - held_out} more of the same subjects"
+    yield Note(NoteCode.HOLD_OUT, detail)
+
+
+def _split_notes(record: SplitRecord) -> Iterator[Note]:
     if record.made:
-        donors = {cut.donor: cut.donor if record.given else "the data set" for cut in record.made.values()}
-        cuts = "; ".join(
-            f"{split}: {cut.size} of the {cut.donor_size} images of {donors[cut.donor]}"
-            for split, cut in record.made.items()
-        )
-        detail = f"cut by seed {record.seed}, stratified by {' and '.join(record.stratified_by)}: {cuts}"
+        cuts = defaultdict[str, list[str]](list)
+        for split, cut in record.made.items():
+            donor = cut.donor if record.given else "the data set"
+            cuts[f"of the {cut.donor_size} images of {donor}"].append(f"{split} {cut.size}")
+        by = " and ".join(record.stratified_by)
+        whole = ", and no subject is divided" if record.whole_subjects else ""
+        sizes = "; ".join(f"{', '.join(splits)} {donor}" for donor, splits in cuts.items())
+        detail = f"chosen at random (seed {record.seed}), so that each {by} has its share{whole}: {sizes}"
         yield Note(NoteCode.SPLITS_MADE, detail)
 
 
@@ -217,6 +292,13 @@ def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
         yield Note(NoteCode.SMALL_IMAGES, detail)
 
 
+def _ignored_notes(manifest: Manifest) -> Iterator[Note]:
+    if paths := [rejection.path for rejection in manifest.ignored]:
+        files = "1 file was" if len(paths) == 1 else f"{len(paths)} files were"
+        detail = f"{files} not used: no list names them, or the format has no use for them: {_some(paths)}"
+        yield Note(NoteCode.FILES_NOT_USED, detail)
+
+
 def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:
     counts = Counter(code for duplicate in duplicates for code in duplicate.codes)
     sentences = {
@@ -233,17 +315,7 @@ def _shared(duplicates: Sequence[DuplicateSet]) -> str:
     """How many pictures each pair of splits has in common, what that spoils, and what to do."""
     in_order = (sorted(set(same.splits), key=ALL_SPLITS.index) for same in duplicates)
     pairs = Counter(pair for splits in in_order for pair in combinations(splits, 2))
-    sizes = ", ".join(f"{count} in {' and '.join(pair)}" for pair, count in sorted(pairs.items(), key=_place))
-    in_calibration = any(later == "calibration" for _, later in pairs)  # train and val come before it
-    but = ", though no certificate counts them" if in_calibration else ""
-    return (
-        f" ({sizes}), so the figures of the later split are too good; all copies were kept{but}: "
-        "remove them from one of the splits"
-    )
-
-
-def _place(counted: tuple[tuple[str, ...], int]) -> list[int]:
-    return [ALL_SPLITS.index(split) for split in counted[0]]
+    return f"{overlap(pairs)}; all copies were kept: remove them from one of the splits"
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.data.columns import write_columns
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.splits import ALL_SPLITS
 from models.runtime.files import hidden_sibling, publish
@@ -23,7 +25,6 @@ from models.runtime.files import hidden_sibling, publish
 MAX_PIXELS_SIDE = 64  # pixels; up to this size a whole split fits in memory as one uint8 tensor
 _BATCH_ROWS = 1024
 _BATCH_BYTES = 8 << 20
-_SPLIT_NAMES = pa.array(ALL_SPLITS, pa.string())
 
 
 class Row(NamedTuple):
@@ -78,6 +79,10 @@ class StoreWriter:
             self._flush()
         return self.count - 1
 
+    def add_columns(self, subjects: Sequence[str | None], metadata: Mapping[str, Sequence[str]]) -> None:
+        """Write what `columns.write_columns` does, for all rows in their order."""
+        write_columns(self.folder, subjects, metadata)
+
     def finish(self, info: DatasetInfo) -> None:
         """Complete the folder and rename it to `directory`, replacing an older one."""
         self._flush()
@@ -97,7 +102,7 @@ class StoreWriter:
         columns = [
             pa.array(paths, pa.string()),
             pa.array(labels, pa.int32()),
-            pa.DictionaryArray.from_arrays(codes, _SPLIT_NAMES),
+            pa.DictionaryArray.from_arrays(codes, pa.array(ALL_SPLITS, pa.string())),
             pa.array(groups, pa.int32()),
             pa.array(widths, pa.int32()),
             pa.array(heights, pa.int32()),

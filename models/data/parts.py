@@ -30,6 +30,7 @@ _BYTES_PER_READ = 64
 _SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
 # The markers after which libjpeg reads a length, and both ends of an image. It skips others within a scan.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
+_ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _PNG_SIGNATURE = 8  # bytes
 _CHUNK = struct.Struct(">I4s")
 _SUM = 4  # bytes
@@ -38,6 +39,10 @@ _BYTES = frozenset({1, 2, 6, 7})
 """Types of TIFF whose values PIL keeps as bytes: text, profiles and the like may be long."""
 _LISTS = frozenset({273, 320, 324})
 """Tags of TIFF that PIL makes a list of even then: strips, colours, tiles."""
+
+
+class TooFewBytes(Exception):
+    """The file is too small for the pixels that its header claims."""
 
 
 class TooManyParts(Exception):
@@ -53,9 +58,10 @@ class CountedFile(BytesIO):
     PIL reads a GIF block by block, and what is none byte by byte: 32 MB held a decoder for 4 s.
     """
 
-    def __init__(self, encoded: bytes) -> None:
+    def __init__(self, encoded: bytes, most: int | None = None) -> None:
+        """`most` reads, by default as many as PIL needs for the file's size."""
         super().__init__(encoded)
-        self._most = self._left = _FREE_READS + len(encoded) // _BYTES_PER_READ
+        self._most = self._left = most or _FREE_READS + len(encoded) // _BYTES_PER_READ
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
@@ -72,6 +78,28 @@ def require_few_parts(encoded: bytes, kind: str) -> None:
         _require_few_chunks(encoded)
     elif kind == "TIFF":
         _require_few_values(encoded)
+
+
+def require_enough_bytes(encoded: bytes, kind: str, pixels: int) -> None:
+    """Check a JPEG that has been opened. Raises `TooFewBytes`.
+
+    A Huffman code has at least one bit, and every 8×8 block of the component with all pixels has at least one
+    code. libjpeg makes up what is missing, and only warns. Arithmetic codes have no such bound.
+    """
+    if kind == "JPEG" and 8 * len(encoded) < pixels // 64 and not _is_arithmetic(encoded):
+        raise TooFewBytes
+
+
+def _is_arithmetic(encoded: bytes) -> bool:
+    """By the frame's marker, which stands before the first scan."""
+    at = 0
+    while (marker := _JPEG_MARKER.search(encoded, at)) is not None and marker[1][0] != _SOS:
+        if marker[1][0] in _ARITHMETIC_FRAMES:
+            return True
+        at = marker.end()
+        if marker[1][0] != _SOI:
+            at += int.from_bytes(encoded[at : at + 2])
+    return False
 
 
 def _require_few_scans(encoded: bytes) -> None:

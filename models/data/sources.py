@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Protocol
 
 from models.data.builtin import BuiltinData
-from models.data.checks import CheckedImage, ImageLimits, check_image
+from models.data.checks import CheckedImage, check_image, stored_file
 from models.data.formats import Entry, Manifest
+from models.data.limits import ImageLimits
 from models.data.packing import MAX_PIXELS_SIDE, encode_png
 from models.data.report import FileCode, Rejection
 
 
 class Source(Protocol):
-    """Images by their number in `manifest.entries`; both methods may be called from several threads."""
+    """Images by their number in `manifest.entries`; both methods may be called from several threads or
+    forked processes."""
 
     manifest: Manifest
 
@@ -37,11 +39,11 @@ class FolderSource:
         if size > self._limits.max_bytes:
             detail = f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it"
             return Rejection(path, FileCode.TOO_LARGE, detail)
-        return check_image(self.encoded(index), path, self._limits)
+        return check_image(self._file(index).read_bytes(), path, self._limits)
 
     def encoded(self, index: int) -> bytes:
-        """The unchanged file."""
-        return self._file(index).read_bytes()
+        """The file as a store keeps it."""
+        return stored_file(self._file(index).read_bytes(), self._limits)
 
     def _file(self, index: int) -> Path:
         return self.manifest.root / self.manifest.entries[index].path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.artifacts import ArtifactMissing
+from core.artifacts import ArtifactMissing, store_fault
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from masktune.contract.parameters import ConfigError
 from models.errors import LearningError
@@ -63,6 +63,13 @@ def _explanation(error: Exception) -> MasktuneError | None:
             return kind(detail, extra={"reason": reason})
         case RuntimeError():
             return _runtime_error(error)
+        case _ if (fault := store_fault(error)) is not None:
+            return JobError(
+                "object_store",
+                f"the object store fails or refuses ({fault}); see to it (masktune doctor tries it), then "
+                "POST /jobs/{id}/resume: the job resumes from its last checkpoint",
+                retry=True,
+            )
     return None
 
 

@@ -16,7 +16,7 @@ from models.data.archives.tars import TAR_READERS, unpack_tar
 from models.data.archives.zips import unpack_zip
 from models.data.report import ProblemCode, Rejection
 
-__all__ = ["ArchiveError", "ArchiveLimits", "unpack"]
+__all__ = ["ArchiveError", "ArchiveLimits", "Budget", "unpack"]
 
 _TAR_MAGIC = slice(257, 262)
 

@@ -18,8 +18,9 @@ _MAX_PATH = 1024
 _MAX_DEPTH = 32
 _QUOTED_NAME = 120
 
-# Controls, lone surrogates (undecodable bytes) and the characters that turn text around on a screen.
-FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+# Controls, line breaks, lone surrogates (undecodable bytes), and the characters that turn text around on a
+# screen.
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _ARCHIVE_SUFFIXES = frozenset(
     (
@@ -50,6 +51,9 @@ _ARCHIVE_MAGIC = (
     b"Rar!",
 )
 _JUNK_NAMES = frozenset((".ds_store", "thumbs.db", "desktop.ini", ".localized"))
+_JUNK_PREFIXES = ("._", "~$", ".~lock.")  # the last two: a list that is open in an office program
+_DOCUMENT_SUFFIXES = frozenset((".xlsx", ".docx", ".pptx", ".ods", ".odt", ".odp"))
+"""Zip archives that nobody unpacks but the reader of a workbook, within its own bounds."""
 
 
 class ArchiveError(ImportRefused):
@@ -168,15 +172,18 @@ class Unpacking:
         size = 0
         with (self._target / path).open("xb") as file:
             for chunk in chunks:
-                if size == 0 and (chunk.startswith(_ARCHIVE_MAGIC) or chunk[257:262] == b"ustar"):
+                if size == 0 and _is_archive(chunk) and path.suffix.lower() not in _DOCUMENT_SUFFIXES:
                     raise _nested(path)
                 size += len(chunk)
                 file.write(chunk)
         return size
 
     def _claim(self, path: PurePosixPath, *, folder: bool) -> None:
-        """A file takes its name for itself; what differs in case or in Unicode form only is the same name."""
-        key = unicodedata.normalize("NFC", str(path) if path.parts else "").casefold()
+        """A file takes its name for itself; what differs in case or in Unicode form only is the same name.
+
+        As on file systems that ignore case, letter by letter: `straße` and `strasse` are two names.
+        """
+        key = unicodedata.normalize("NFC", str(path) if path.parts else "").lower()
         parents = [key[:end] for end in range(len(key)) if key[end] == "/"]
         taken = key in self._files or (key in self._folders and not folder)
         if taken or not self._files.isdisjoint(parents):
@@ -217,15 +224,19 @@ def safe_name(name: str) -> PurePosixPath:
 
 
 def is_junk(path: PurePosixPath) -> bool:
-    """Whether an operating system left it there (`__MACOSX`, `._x`, `.DS_Store`, `Thumbs.db`)."""
+    """Whether an operating system or an office program left it there: `._x`, `.DS_Store`, `~$labels.xlsx`."""
     name = path.name
-    return "__MACOSX" in path.parts or name.startswith("._") or name.casefold() in _JUNK_NAMES
+    return "__MACOSX" in path.parts or name.startswith(_JUNK_PREFIXES) or name.casefold() in _JUNK_NAMES
 
 
 def quoted(name: str) -> str:
     """A name fit to be shown: escaped, quoted and of bounded length."""
     text = name if len(name) <= _QUOTED_NAME else name[:_QUOTED_NAME] + "…"
     return ascii(text) if FORBIDDEN.search(text) else repr(text)
+
+
+def _is_archive(head: bytes) -> bool:
+    return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
 
 
 def _nested(path: PurePosixPath) -> ArchiveError:

@@ -99,6 +99,8 @@ HOSTILE_NAMES = {
     "cats\\evil.png": ProblemCode.BAD_NAME,
     "cats/\x1b[31m.png": ProblemCode.BAD_NAME,
     "cats/a\u202egnp.exe": ProblemCode.BAD_NAME,
+    "cats/a\u2028b.png": ProblemCode.BAD_NAME,
+    "cats/a\u200fb.png": ProblemCode.BAD_NAME,
     "a/" * 40 + "x.png": ProblemCode.BAD_NAME,
     "x" * 300: ProblemCode.BAD_NAME,
     "inner.zip": ProblemCode.NESTED_ARCHIVE,
@@ -117,6 +119,12 @@ def test_hostile_names(tmp_path: Path, kind: str, name: str) -> None:
     assert refusal(tmp_path, MAKERS[kind](FILES | {name: b"data"})) is HOSTILE_NAMES[name]
 
 
+def test_names_that_differ_only_after_full_case_folding_are_two(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_bytes(make_zip({"cats/strasse.png": b"x", "cats/straße.png": b"y"}))
+    unpack(tmp_path / "archive", tmp_path / "out")
+    assert len(list((tmp_path / "out" / "cats").iterdir())) == 2
+
+
 def test_a_nul_in_a_zip_name_is_seen(tmp_path: Path) -> None:
     data = make_zip({"cats/1.png@.exe": b"x"}).replace(b"1.png@", b"1.png\0")
     assert refusal(tmp_path, data) is ProblemCode.BAD_NAME
@@ -129,6 +137,13 @@ def test_a_nul_in_a_zip_name_is_seen(tmp_path: Path) -> None:
 )
 def test_a_nested_archive_under_a_false_name(tmp_path: Path, inner: bytes) -> None:
     assert refusal(tmp_path, make_tar({"cats/1.png": inner})) is ProblemCode.NESTED_ARCHIVE
+
+
+def test_office_documents_are_no_nested_archives(tmp_path: Path) -> None:
+    names = ("notes.docx", "slides.PPTX", "labels.xlsx", "cats/labels.ods")
+    (tmp_path / "upload").write_bytes(make_zip(dict.fromkeys(names, make_zip({"a": b"b"}))))
+    assert unpack(tmp_path / "upload", tmp_path / "out") == []
+    assert {path.name for path in (tmp_path / "out").rglob("*.*")} == {name.split("/")[-1] for name in names}
 
 
 def test_links_in_a_zip(tmp_path: Path) -> None:

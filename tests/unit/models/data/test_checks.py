@@ -13,15 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from models.data.checks import (
-    TYPES,
-    CheckedImage,
-    ImageError,
-    ImageLimits,
-    check_image,
-    decode_image,
-    image_type,
-)
+from models.data.checks import CheckedImage, check_image, decode_image
+from models.data.image_types import TYPES, image_type
+from models.data.limits import ImageError, ImageLimits
 from models.data.parts import MAX_SCANS, MAX_SEGMENTS
 from models.data.report import FileCode, Rejection
 
@@ -53,6 +47,15 @@ def png_claiming(width: int, height: int) -> bytes:
         + chunk(b"IDAT", zlib.compress(b""))
         + chunk(b"IEND", b"")
     )
+
+
+def test_a_jpeg_too_small_for_the_pixels_that_it_claims_ends_early() -> None:
+    """libjpeg makes up what is missing, and only warns."""
+    buffer = BytesIO()
+    Image.new("L", (6000, 4000), 200).save(buffer, "JPEG", optimize=True)  # the smallest there is
+    whole = buffer.getvalue()
+    accepted(check_image(whole, "a.jpg"))
+    assert code(check_image(whole[:3000] + b"\xff\xd9", "a.jpg")) is FileCode.TRUNCATED
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,26 @@ def test_without_a_16_bit_image_in_train_there_is_none(
     assert "none of them is in train" in next(n.detail for n in report.notes if n.code == "grey_window")
 
 
+def test_the_owner_may_choose_the_window(make_tree: MakeTree, tmp_path: Path) -> None:
+    files = {f"{name}/{n}.png": scan(2 * n + k) for n in range(10) for k, name in enumerate(("ill", "well"))}
+    options = ImportOptions(grey_window=GreyWindow(100, 3000))
+    report = import_dataset(make_tree(files), tmp_path / "ds", options)
+    assert Store.open(tmp_path / "ds").info.grey_window == (100, 3000)
+    (note,) = [note for note in report.notes if note.code is NoteCode.GREY_WINDOW]
+    assert "the levels 100 to 3000 become 0 to 255" in note.detail
+    assert note.detail.endswith("as you chose")
+
+
+def test_a_chosen_window_of_8_bit_images_changes_nothing_and_says_so(
+    make_tree: MakeTree, make_image: MakeImage, tmp_path: Path
+) -> None:
+    files = {f"{'ill' if n % 2 else 'well'}/{n}.png": make_image(n) for n in range(20)}
+    options = ImportOptions(grey_window=GreyWindow(100, 3000))
+    report = import_dataset(make_tree(files), tmp_path / "ds", options)
+    assert Store.open(tmp_path / "ds").info.grey_window is None
+    assert "changes nothing" in next(n.detail for n in report.notes if n.code is NoteCode.GREY_WINDOW)
+
+
 def test_pictures_that_differ_in_their_lower_bits_are_two(make_tree: MakeTree, tmp_path: Path) -> None:
     flat = np.arange(20 * 16 * 16).reshape(20, 16, 16) % 200  # all of them black without a window
     files = {

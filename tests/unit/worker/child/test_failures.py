@@ -6,6 +6,7 @@ import errno
 
 import pytest
 import torch
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from core.artifacts import ArtifactMissing
 from core.errors import JobError, NotFound
@@ -70,6 +71,29 @@ def test_a_full_disk_is_507_and_says_resume() -> None:
     assert explained.error["status"] == 507
     assert "resume" in explained.error["detail"]
     assert "/srv" not in explained.error["detail"]
+
+
+def _from_s3(code: str) -> OSError:
+    """As s3fs raises what the store answered."""
+    error = OSError(errno.EIO, "of the bucket arn:aws:s3:::secret")
+    error.__cause__ = ClientError({"Error": {"Code": code, "Message": "secret"}}, "PutObject")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [
+        (_from_s3("InternalError"), "InternalError"),
+        (_from_s3("RequestTimeTooSkewed"), "RequestTimeTooSkewed"),
+        (EndpointConnectionError(endpoint_url="http://secret"), "EndpointConnectionError"),
+    ],
+)
+def test_an_object_store_that_fails_is_named_and_the_job_tried_again(error: Exception, name: str) -> None:
+    explained = explain(error)
+    assert explained is not None
+    assert (explained.error["reason"], explained.retry) == ("object_store", True)
+    assert name in explained.error["detail"]
+    assert "secret" not in explained.error["detail"]
 
 
 def test_what_asks_to_be_tried_again() -> None:
