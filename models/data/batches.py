@@ -96,6 +96,11 @@ class StoreLoader:
         self._labels = torch.from_numpy(store.labels[rows]).to(run.device)
 
     @property
+    def rows(self) -> NDArray[np.int64]:
+        """(N,) row numbers of the store, in stored order."""
+        return self._rows.numpy()
+
+    @property
     def images(self) -> int:
         return len(self._rows)
 

@@ -49,6 +49,7 @@ class FileCode(_Described):
         "The list does not name the file, or the format has no use for it; it was ignored.",
     )
     PIXEL_BOMB = "pixel_bomb", "The image has more pixels than the service accepts."
+    SEVERAL_LABELS = "several_labels", "The list gives the image several classes; a sample has one."
     TOO_LARGE = "too_large", "The file has more bytes than the service accepts for one image."
     TOO_SMALL = "too_small", "The image has fewer pixels than a network could use."
     TRUNCATED = "truncated", "The file ends before the image does."
@@ -63,7 +64,7 @@ class ProblemCode(_Described):
     """Why a data set as a whole cannot be used."""
 
     ABSOLUTE_NAME = "absolute_name", "The archive holds an absolute name."
-    AMBIGUOUS_LIST = "ambiguous_list", "Several CSV files could be the list of images."
+    AMBIGUOUS_LIST = "ambiguous_list", "Several lists, or several columns of one, could be meant."
     BAD_LIST = "bad_list", "The list of images or attributes cannot be read."
     BAD_NAME = (
         "bad_name",
@@ -75,6 +76,7 @@ class ProblemCode(_Described):
     DUPLICATE_NAME = "duplicate_name", "The archive holds a name twice (case is ignored)."
     EMPTY_SPLIT = "empty_split", "A split has no usable image."
     ENCRYPTED = "encrypted", "The archive is encrypted."
+    HOLD_OUT = "hold_out", "A test split cannot be made of the samples to hold out."
     LINK = "link", "The archive holds a link."
     NESTED_ARCHIVE = "nested_archive", "The archive holds another archive."
     NO_IMAGES = "no_images", "There is no usable image."
@@ -87,6 +89,11 @@ class ProblemCode(_Described):
         "A builtin data set is available neither locally nor by download.",
     )
     SPECIAL_FILE = "special_file", "The archive holds a device, a pipe or a sparse file."
+    SUBJECT_PATTERN = "subject_pattern", "The pattern on the paths cannot name the subjects."
+    TOO_COSTLY = (
+        "too_costly",
+        "Reading the archive or its lists takes more time or memory than the service allows.",
+    )
     TOO_MANY_BYTES = "too_many_bytes", "The archive holds more bytes than the service accepts."
     TOO_MANY_ENTRIES = "too_many_entries", "The archive holds more entries than the service accepts."
     UNKNOWN_ATTRIBUTE = "unknown_attribute", "The attribute chosen as target or group does not exist."
@@ -103,13 +110,19 @@ class NoteCode(_Described):
     CONFLICTING_LABELS = "conflicting_labels", "The same picture has two labels."
     DUPLICATES = "duplicates", "The same picture occurs more than once; all copies were kept."
     EMPTY_CLASS = "empty_class", "A class of the list or a class folder has no usable image."
+    FILES_NOT_USED = "files_not_used", "Files are in the upload that are no part of the data set."
     GREY_WINDOW = "grey_window", "Images have 16-bit grey levels; those of the window named become 0 to 255."
+    HOLD_OUT = "hold_out", "The test split was made of the samples with the metadata named."
     IN_TWO_SPLITS = (
         "in_two_splits",
         "The same picture occurs in two splits; all copies were kept.",
     )
     SMALL_IMAGES = "small_images", "Some images are so small beside the others that they are blurred."
-    SPLITS_MADE = "splits_made", "Missing splits were cut from the given ones."
+    SPLITS_MADE = "splits_made", "Missing splits were made from the given ones."
+    SUBJECT_IN_TWO_CLASSES = "subject_in_two_classes", "Images of one subject have different classes."
+    SUBJECT_IN_TWO_SPLITS = "subject_in_two_splits", "Images of one subject are in two of the given splits."
+    UNEVEN_SPLITS = "uneven_splits", "Subjects stay whole, so a split is far from the size aimed at."
+    WITHOUT_SUBJECT = "without_subject", "Some images have no subject; each counts as one of its own."
 
 
 class Rejection(NamedTuple):
@@ -134,6 +147,17 @@ class Note(NamedTuple):
     detail: str
 
 
+ColumnUse = Literal["path", "label", "split", "group", "subject", "metadata", "ignored"]
+
+
+class ColumnReading(NamedTuple):
+    """What a column of a list was read as, and why, where it was left out."""
+
+    column: str
+    read_as: ColumnUse
+    detail: str = ""
+
+
 class ImportRefused(Exception):
     """The data cannot be imported at all.
 
@@ -144,8 +168,11 @@ class ImportRefused(Exception):
     """
 
     def __init__(self, code: ProblemCode, detail: str) -> None:
-        super().__init__(detail)
+        super().__init__(code, detail)  # what it is made of again in another process
         self.problem = Problem(code, detail)
+
+    def __str__(self) -> str:
+        return self.problem.detail
 
 
 @dataclass(frozen=True)
@@ -166,10 +193,11 @@ class DuplicateSet:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The outcome of one import. `splits` is {split: {count, classes: {name: n}, groups: {name: n}}}.
+    """The outcome of one import. `splits` is {split: {count, classes: {name: n},
+    groups: {name: n}, subjects}}.
 
     `rejected` names every file that should have been an image of the data set but is not;
-    `ignored` names the files that were never meant to be one.
+    `ignored` names the files that were never meant to be one. `subjects` counts the distinct ones.
     """
 
     state: Literal["ready", "invalid"]
@@ -185,6 +213,8 @@ class ImportReport:
     rejected: tuple[Rejection, ...] = ()
     ignored: tuple[Rejection, ...] = ()
     duplicates: tuple[DuplicateSet, ...] = ()
+    columns: tuple[ColumnReading, ...] = ()
+    subjects: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values that name every file."""
@@ -193,6 +223,8 @@ class ImportReport:
             "name": self.name,
             "format": self.format,
             "count": self.count,
+            "subjects": self.subjects,
+            "columns": [column._asdict() for column in self.columns],
             "classes": list(self.classes),
             "group_names": list(self.group_names),
             "splits": dict(self.splits),
@@ -210,6 +242,8 @@ class ImportReport:
         return {
             "state": self.state,
             "count": self.count,
+            "subjects": self.subjects,
+            "columns": [column._asdict() for column in self.columns],
             "problems": [problem._asdict() for problem in self.problems],
             "notes": [note._asdict() for note in self.notes],
             "rejected": dict(Counter(rejection.code for rejection in self.rejected)),

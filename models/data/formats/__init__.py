@@ -7,14 +7,39 @@ files that the listing saw, so that no name in a list leads out of the folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from models.data.formats import backgrounds, celeba, image_folder, table, waterbirds
+from models.data.archives.guards import Budget
+from models.data.formats import (
+    backgrounds,
+    celeba,
+    coco,
+    cvat,
+    hugging_face,
+    image_folder,
+    label_studio,
+    table,
+    waterbirds,
+)
+from models.data.formats.hold_out import hold_out
 from models.data.formats.listing import Listing, scan
 from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.metadata_groups import grouped_by_metadata
+from models.data.formats.shards import ShardedFolder, find_shards, unpack_shards
+from models.data.formats.subject_pattern import name_subjects
 from models.data.report import ProblemCode
 
-__all__ = ["Entry", "FormatError", "FormatName", "FormatOptions", "Manifest", "read"]
+__all__ = [
+    "Entry",
+    "FormatError",
+    "FormatName",
+    "FormatOptions",
+    "Manifest",
+    "find_shards",
+    "read",
+    "read_shards",
+]
 
 _READERS: Mapping[FormatName, Callable[[Listing, FormatOptions], Manifest]] = {
     FormatName.IMAGE_FOLDER: image_folder.read,
@@ -22,33 +47,78 @@ _READERS: Mapping[FormatName, Callable[[Listing, FormatOptions], Manifest]] = {
     FormatName.WATERBIRDS: waterbirds.read,
     FormatName.CELEBA: celeba.read,
     FormatName.BACKGROUNDS_CHALLENGE: backgrounds.read,
+    FormatName.COCO: coco.read,
+    FormatName.CVAT: cvat.read,
+    FormatName.LABEL_STUDIO: label_studio.read,
+    FormatName.HUGGING_FACE: hugging_face.read,
 }
 
-# The most particular layout first: each of them could also be read as folders of images.
+# The most particular layout first: each of them could also be read as folders of images, which come last. A
+# list comes before folders of any names: a download of any layout has one, which says more than they do.
 _SIGNS: Mapping[FormatName, Callable[[Listing], bool]] = {
     FormatName.WATERBIRDS: waterbirds.matches,
     FormatName.CELEBA: celeba.matches,
-    FormatName.BACKGROUNDS_CHALLENGE: backgrounds.matches,
+    FormatName.HUGGING_FACE: hugging_face.matches,
     FormatName.CSV: table.matches,
-    FormatName.IMAGE_FOLDER: image_folder.matches,
+    FormatName.BACKGROUNDS_CHALLENGE: backgrounds.matches,
+    FormatName.COCO: coco.matches,
+    FormatName.CVAT: cvat.matches,
+    FormatName.LABEL_STUDIO: label_studio.matches,
 }
 
 
 def read(root: Path, format: FormatName | None = None, options: FormatOptions | None = None) -> Manifest:
     """What the files below `root` mean; `format` None detects it. Raises `FormatError`."""
-    listing = scan(root)
+    listing, options = scan(root), options or FormatOptions()
     if not listing.files:
         raise FormatError(ProblemCode.NO_IMAGES, "there are no files: upload a folder of images")
-    format = format or _detect(listing)
-    return _READERS[format](listing, options or FormatOptions())
+    manifest = _with_options(_READERS[format or _detect(listing, options)](listing, options), options)
+    return _with_near_misses(manifest, listing) if manifest.format == FormatName.IMAGE_FOLDER else manifest
 
 
-def _detect(listing: Listing) -> FormatName:
+def read_shards(sharded: ShardedFolder, target: Path, options: FormatOptions, budget: Budget) -> Manifest:
+    """What parquet files with images mean, which are unpacked below the new folder `target`.
+
+    Raises `FormatError`, `ArchiveError` beyond the budget, and `ImportStopped`.
+    """
+    return _with_options(unpack_shards(sharded, target, options, budget), options)
+
+
+def _with_options(manifest: Manifest, options: FormatOptions) -> Manifest:
+    """The manifest with what the owner decided and no format has to know of."""
+    if options.group is not None and manifest.format != FormatName.CELEBA:  # whose groups are an attribute's
+        manifest = grouped_by_metadata(manifest, options.group)
+    if options.subject is not None:
+        manifest = name_subjects(manifest, options.subject)
+    if options.hold_out:
+        manifest = hold_out(manifest, options.hold_out)
+    return manifest
+
+
+def _detect(listing: Listing, options: FormatOptions) -> FormatName:
     for name, matches in _SIGNS.items():
         if matches(listing):
             return name
+    if table.matches(listing, options.label):
+        return FormatName.CSV
+    if image_folder.matches(listing):
+        return FormatName.IMAGE_FOLDER
+    if reasons := table.near_misses(listing):
+        raise FormatError(ProblemCode.BAD_LIST, "; ".join(reasons.values()))
     raise FormatError(
         ProblemCode.UNKNOWN_FORMAT,
         "the files have no known layout: put the images into one folder per class, or add a labels.csv "
         "with the columns path and label",
     )
+
+
+def _with_near_misses(manifest: Manifest, listing: Listing) -> Manifest:
+    """The folders, beside lists that name no file or no class; such a list counted if there is one folder."""
+    reasons = table.near_misses(listing)
+    if reasons and len(manifest.classes) < 2:
+        raise FormatError(ProblemCode.BAD_LIST, "; ".join(reasons.values()))
+    ignored = tuple(
+        rejection._replace(detail=reasons.get(rejection.path, rejection.detail))
+        for rejection in manifest.ignored
+    )
+    return replace(manifest, ignored=ignored)

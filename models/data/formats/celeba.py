@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from models.data.formats.listing import Listing, is_image_name, open_list
 from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest
-from models.data.report import FileCode, ProblemCode, Rejection
+from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 from models.data.splits import SPLITS
 
 _ATTRIBUTES = ("list_attr_celeba.csv", "list_attr_celeba.txt")
 _PARTITION = ("list_eval_partition.csv", "list_eval_partition.txt")
 _SPLITS: Mapping[str, str] = {"0": "train", "1": "val", "2": "test"}
+_GROUP = "Male"  # the attribute of the papers on group robustness
 _VALUES: Mapping[str, int] = {"1": 1, "-1": 0, "0": 0}
 
 
@@ -34,7 +36,7 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     header, rows = _split_header(_cells(listing.root / table), table)
     if options.classes is not None and len(options.classes) != 2:
         raise FormatError(ProblemCode.BAD_LIST, "a CelebA attribute has two classes: name two, or none")
-    target, group = (_attribute(name, header) for name in (options.target, options.group))
+    target, group = (_attribute(name, header) for name in (options.target, options.group or _GROUP))
     partition = _partition(listing)
     files = {PurePosixPath(path).name: path for path in listing.files if is_image_name(path)}
     rejected = list(listing.rejected)
@@ -55,7 +57,8 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
             label = _VALUES[cells[target + 1]]
             split = None if partition is None else _SPLITS[partition[name]]
             entries.append(Entry(files.pop(name), label, split, label * 2 + _VALUES[cells[group + 1]]))
-    return _manifest(listing, options, entries, rejected)
+    columns = (_reading(name, target=header[target], group=header[group]) for name in header)
+    return replace(_manifest(listing, options, entries, rejected), columns=tuple(columns))
 
 
 def _manifest(
@@ -70,11 +73,21 @@ def _manifest(
         format=FormatName.CELEBA,
         entries=tuple(entries),
         classes=classes,
-        group_names=tuple(f"{name} · {state}" for name in classes for state in _named(options.group)),
+        group_names=tuple(
+            f"{name} · {state}" for name in classes for state in _named(options.group or _GROUP)
+        ),
         splits=tuple(split for split in SPLITS if split in splits),
         rejected=tuple(rejected),
         ignored=listing.ignored + ignored,
     )
+
+
+def _reading(attribute: str, *, target: str, group: str) -> ColumnReading:
+    if attribute == target:
+        return ColumnReading(attribute, "label")
+    if attribute == group:
+        return ColumnReading(attribute, "group", "with the class")
+    return ColumnReading(attribute, "ignored", "is another attribute: name it as target or group to use it")
 
 
 def _named(attribute: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from models.data.archives.guards import FORBIDDEN, is_junk, quoted
-from models.data.checks import TYPES
 from models.data.formats.manifest import FormatError
+from models.data.image_types import TYPES
 from models.data.report import FileCode, ProblemCode, Rejection
 from models.data.splits import canonical_split
 
-_MAX_LIST = 256 << 20  # bytes; CelebA's 202,599 rows of 40 attributes are 25 MB
-LIST_SUFFIXES = frozenset((".csv", ".txt", ".tsv"))
+MAX_LIST = 256 << 20  # bytes; CelebA's 202,599 rows of 40 attributes are 25 MB
+LIST_SUFFIXES = frozenset((".csv", ".txt", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet", ".xml"))
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,21 @@ def is_image_name(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in TYPES
 
 
-def open_list(path: Path, *, errors: str = "strict") -> TextIO:
+def open_list(path: Path, *, errors: str = "strict", most: int = MAX_LIST) -> TextIO:
     """A list opened for reading. Raises `FormatError` for one so large that a line might fill the memory."""
+    require_size(path, most)
+    with path.open("rb") as file:
+        utf_16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # "Unicode text" of Excel
+    return path.open(encoding="utf-16" if utf_16 else "utf-8-sig", errors=errors, newline="")
+
+
+def require_size(path: Path, most: int) -> None:
+    """Raise `FormatError` for a list of more than `most` bytes."""
     size = path.stat().st_size
-    if size > _MAX_LIST:
+    if size > most:
         raise FormatError(
-            ProblemCode.BAD_LIST,
-            f"{path.name} has {size} bytes, more than the limit of {_MAX_LIST}: split it",
+            ProblemCode.BAD_LIST, f"{path.name} has {size} bytes, more than the limit of {most}: split it"
         )
-    return path.open(encoding="utf-8-sig", errors=errors, newline="")
 
 
 def scan(root: Path) -> Listing:

@@ -1,169 +1,107 @@
-"""One CSV with the columns `path,label[,split][,group]`, beside or above the images it names."""
+"""One list of images with a header, beside or above the images it names: `path,label[,split][,group]…`.
+
+It is separated text (comma, semicolon or tab; UTF-8, or UTF-16 with its mark) or a sheet of a workbook.
+"""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from models.data.archives.guards import FORBIDDEN
-from models.data.formats.listing import Listing, open_list
-from models.data.formats.manifest import (
-    Entry,
-    FormatError,
-    FormatName,
-    FormatOptions,
-    Manifest,
-    natural_order,
-)
-from models.data.report import FileCode, ProblemCode, Rejection
-from models.data.splits import SPLITS, canonical_split
+from models.data.formats import workbook
+from models.data.formats.headings import columns_of, is_called, position_of
+from models.data.formats.listing import Listing
+from models.data.formats.lists import CLASSES_FILE, WINDOW_FILE, Conventions, ListOfImages, read_lists
+from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.rows import separated_text
+from models.data.report import ColumnUse, ProblemCode
 
-_REQUIRED = frozenset(("path", "label"))
+_TEXT = frozenset((".csv", ".tsv", ".txt"))
+_OTHER_SPREADSHEETS = frozenset((".xls", ".xlsb", ".xlsm", ".ods", ".numbers"))
 
 
-class Line(NamedTuple):
-    """A row of a list: its line number, and its cells by column name (lower case, stripped)."""
-
-    number: int
-    cells: Mapping[str, str]
-
-    def get(self, column: str) -> str:
-        """The cell, empty where the row is too short or there is no such column."""
-        return self.cells.get(column, "")
-
-
-class _Row(NamedTuple):
-    """A row that names a file of the data set; `split` and `group` may be empty."""
-
-    path: str
-    label: str
-    split: str
-    group: str
-
-
-def columns(path: Path) -> tuple[str, ...]:
-    """The header of a CSV, lower case and stripped; empty for a file that is none."""
-    try:
-        with open_list(
-            path, errors="replace"
-        ) as file:  # so that a list in Latin-1 is found, and named as bad
-            return tuple(name.strip().lower() for name in next(csv.reader(file), []))
-    except csv.Error:
-        return ()
-
-
-def lines(path: Path) -> Iterator[Line]:
-    """The rows of a CSV with a header. Raises `FormatError` where it is no UTF-8 CSV."""
-    header = columns(path)
-    try:
-        with open_list(path) as file:
-            reader = csv.reader(file)
-            next(reader, None)
-            for row in reader:
-                if any(row):
-                    yield Line(
-                        reader.line_num, dict(zip(header, (cell.strip() for cell in row), strict=False))
-                    )
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FormatError(
-            ProblemCode.BAD_LIST, f"{path.name} is not CSV in UTF-8: export it again ({error})"
-        ) from error
-
-
-def matches(listing: Listing) -> bool:
-    """A CSV at the top with the two columns that are needed."""
-    return bool(_candidates(listing))
+def matches(listing: Listing, label: str | None = None) -> bool:
+    """A list at the top with a column of paths and one of classes: `label`, or one of the usual names."""
+    return any(_is_complete(each, label) for each in _top(listing).lists)
 
 
 def read(listing: Listing, options: FormatOptions) -> Manifest:
-    """A row is an image; files that no row names are ignored."""
-    name = _the_list(listing)
-    rejected = list(listing.rejected)
-    rows = list(_rows(listing, name, rejected))
-    if any(row.split for row in rows):
-        rows = [row for row in rows if _has_split(row, rejected)]
-    classes = options.classes or natural_order(row.label for row in rows)
-    label_of = {label: index for index, label in enumerate(classes)}
-    groups = natural_order(row.group for row in rows if row.group)
-    group_of = {group: index for index, group in enumerate(groups)}
-    entries: list[Entry] = []
-    for row in rows:
-        if row.label not in label_of:
-            detail = f"{row.label!r} is not in the class list: correct one of the two"
-            rejected.append(Rejection(row.path, FileCode.UNKNOWN_LABEL, detail))
-            continue
-        split = canonical_split(row.split) if row.split else None
-        entries.append(Entry(row.path, label_of[row.label], split, group_of.get(row.group, -1)))
-    splits = {canonical_split(row.split) for row in rows if row.split}
-    return Manifest(
-        root=listing.root,
-        format=FormatName.CSV,
-        entries=tuple(entries),
-        classes=classes,
-        group_names=groups,
-        splits=tuple(split for split in SPLITS if split in splits),
-        rejected=tuple(rejected),
-        ignored=listing.ignored
-        + listing.unlisted([name, *(r.path for r in rows), *(r.path for r in rejected)]),
-    )
+    """A row is an image; files that no row names are ignored.
+
+    Without a column of classes, the classes are the folders of the images.
+    """
+    return read_lists(listing, [_the_list(listing, options)], options, Conventions(FormatName.CSV))
 
 
-def resolve(path: str, base: str = "") -> str | None:
-    """A path of a list relative to the root, None for one that is empty, absolute or climbs out."""
-    cleaned = path.replace("\\", "/").removeprefix("./")
-    pure = PurePosixPath(cleaned)
-    if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in cleaned or ":" in pure.parts[0]:
-        return None
-    return str(PurePosixPath(base) / pure)
+def near_misses(listing: Listing) -> dict[str, str]:
+    """File → why it is no list of images, and what would make it one."""
+    top = _top(listing)
+    misses = dict(top.unreadable)
+    for each in top.lists:
+        header = each.table.header
+        columns = f"{each.table.name} has {columns_of(header)}, none of which is known"
+        if _has(each, "path"):
+            misses[each.path] = (
+                f"{columns} to have the classes: rename the right one to label, name it in options.label, or "
+                "choose the format csv if the folders are the classes"
+            )
+        elif _has(each, "label") or not each.path.endswith(".txt"):
+            misses[each.path] = (
+                f"{columns} to name the files: the first row must name the columns, path and label among them"
+            )
+    return misses
 
 
-def _candidates(listing: Listing) -> list[str]:
-    lists = [file for file in listing.top_files if file.lower().endswith(".csv")]
-    return [file for file in lists if set(columns(listing.root / file)) >= _REQUIRED]
-
-
-def _the_list(listing: Listing) -> str:
-    candidates = _candidates(listing)
+def _the_list(listing: Listing, options: FormatOptions) -> ListOfImages:
+    lists = _top(listing).lists
+    candidates = [each for each in lists if _is_complete(each, options.label)]
+    candidates = candidates or [each for each in lists if _has(each, "path")]
     if not candidates:
+        advice = "; ".join(near_misses(listing).values()) or "add one, such as labels.csv or labels.xlsx"
         raise FormatError(
-            ProblemCode.BAD_LIST, "there is no CSV with the columns path and label at the top level: add one"
+            ProblemCode.BAD_LIST,
+            f"there is no list with the columns path and label at the top level: {advice}",
         )
     if len(candidates) > 1:
-        raise FormatError(ProblemCode.AMBIGUOUS_LIST, f"{', '.join(candidates)} could be the list: keep one")
+        names = ", ".join(each.table.name for each in candidates)
+        raise FormatError(ProblemCode.AMBIGUOUS_LIST, f"{names} could each be the list: keep one")
     return candidates[0]
 
 
-def _rows(listing: Listing, name: str, rejected: list[Rejection]) -> Iterator[_Row]:
-    paths: set[str] = set()
-    for line in lines(listing.root / name):
-        path = resolve(line.get("path"))
-        name_or_list = line.get("path") or name
-        if path is None:
-            code, detail = FileCode.BAD_PATH, "has no path inside the data set: give it relative to the CSV"
-        elif path not in listing.known:
-            code, detail = FileCode.MISSING_FILE, "names a file that is missing: upload it, or remove the row"
-        elif path in paths:
-            code, detail = FileCode.LISTED_TWICE, "names the file a second time: remove one of the rows"
-        elif not line.get("label"):
-            code, detail = FileCode.MISSING_LABEL, "has no label: fill it in, or remove the row"
-        elif FORBIDDEN.search(line.get("label") + line.get("group")):
-            code, detail = FileCode.BAD_ROW, "has control characters in its label or group: remove them"
-        else:
-            paths.add(path)
-            yield _Row(path, line.get("label"), line.get("split"), line.get("group"))
+class _Top(NamedTuple):
+    """The files and sheets at the top that have a header, and why others cannot be read."""
+
+    lists: list[ListOfImages]
+    unreadable: dict[str, str]
+
+
+def _top(listing: Listing) -> _Top:
+    top = _Top([], {})
+    for file in listing.top_files:
+        suffix = PurePosixPath(file).suffix.lower()
+        if suffix in _TEXT and file not in (CLASSES_FILE, WINDOW_FILE):
+            tables = [separated_text(listing.root / file)]
+        elif suffix == workbook.SUFFIX:
+            try:
+                tables = workbook.sheets(listing.root / file)
+            except FormatError as error:
+                top.unreadable[file] = str(error)
+                continue
+        elif suffix in _OTHER_SPREADSHEETS:
+            top.unreadable[file] = (
+                f"{file} is a spreadsheet of a kind that is not read: save it as .xlsx or as CSV"
+            )
             continue
-        rejected.append(Rejection(name_or_list, code, f"line {line.number} of {name} {detail}"))
+        else:
+            continue
+        top.lists.extend(ListOfImages(file, table) for table in tables if table.header)
+    return top
 
 
-def _has_split(row: _Row, rejected: list[Rejection]) -> bool:
-    if not row.split:
-        detail = "has no split although other rows have one: fill it in, or leave out the whole column"
-        rejected.append(Rejection(row.path, FileCode.MISSING_SPLIT, detail))
-        return False
-    if canonical_split(row.split) is None:
-        detail = f"has the split {row.split!r}: use one of {', '.join(SPLITS)}"
-        rejected.append(Rejection(row.path, FileCode.UNKNOWN_SPLIT, detail))
-        return False
-    return True
+def _has(each: ListOfImages, use: ColumnUse) -> bool:
+    return any(is_called(column, use) for column in each.table.header)
+
+
+def _is_complete(each: ListOfImages, label: str | None) -> bool:
+    has_label = _has(each, "label") if label is None else position_of(each.table.header, label) is not None
+    return has_label and _has(each, "path")

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from models.data.formats import table
 from models.data.formats.listing import Listing
+from models.data.formats.lists import resolve
 from models.data.formats.manifest import (
     Entry,
     FormatError,
@@ -21,11 +21,19 @@ from models.data.formats.manifest import (
     Manifest,
     natural_order,
 )
-from models.data.report import FileCode, ProblemCode, Rejection
+from models.data.formats.rows import separated_text
+from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 from models.data.splits import SPLITS
 
 _LIST = "metadata.csv"
-_COLUMNS = frozenset(("img_filename", "y", "split", "place"))
+_COLUMNS = ("img_filename", "y", "split", "place")
+_READINGS: Mapping[str, ColumnReading] = {
+    "img_filename": ColumnReading("img_filename", "path"),
+    "y": ColumnReading("y", "label"),
+    "split": ColumnReading("split", "split"),
+    "place": ColumnReading("place", "group", "with the class"),
+}
+_NOT_READ = "is no column of Waterbirds: a table of the format csv may have a subject and columns meta:NAME"
 _SPLITS: Mapping[str, str] = {"0": "train", "1": "val", "2": "test"}
 _BIRDS: Mapping[str, str] = {"0": "landbird", "1": "waterbird"}
 
@@ -41,7 +49,7 @@ class _Row(NamedTuple):
 
 def matches(listing: Listing) -> bool:
     """The list with the columns that are used."""
-    return _LIST in listing.top_files and set(table.columns(listing.root / _LIST)) >= _COLUMNS
+    return _LIST in listing.top_files and set(_header(listing)) >= set(_COLUMNS)
 
 
 def read(listing: Listing, options: FormatOptions) -> Manifest:
@@ -72,17 +80,26 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
         classes=classes,
         group_names=tuple(f"{name} · place {place}" for name in classes for place in places),
         splits=tuple(split for split in SPLITS if split in splits),
+        columns=tuple(
+            _READINGS.get(column, ColumnReading(column, "ignored", _NOT_READ)) for column in _header(listing)
+        ),
         rejected=tuple(rejected),
         ignored=listing.ignored
         + listing.unlisted([_LIST, *(r.path for r in rows), *(r.path for r in rejected)]),
     )
 
 
+def _header(listing: Listing) -> list[str]:
+    return [column.lower() for column in separated_text(listing.root / _LIST).header]
+
+
 def _rows(listing: Listing, rejected: list[Rejection]) -> Iterator[_Row]:
     paths: set[str] = set()
-    for line in table.lines(listing.root / _LIST):
-        name, y, split, place = (line.get(column) for column in ("img_filename", "y", "split", "place"))
-        path = table.resolve(name)
+    header = _header(listing)
+    places = [header.index(column) for column in _COLUMNS]
+    for line in separated_text(listing.root / _LIST).lines():
+        name, y, split, place = (line.cells[column] or "" for column in places)
+        path = resolve(name)
         if path is None:
             code, detail = (
                 FileCode.BAD_PATH,

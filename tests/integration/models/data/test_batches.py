@@ -8,7 +8,6 @@ import pytest
 
 from models.data.loader_settings import LoaderSettings
 from models.data.store import Store
-from tests.unit.models.data.conftest import make_image
 from tests.unit.models.data.test_batches import (
     _Counting,
     _loader,
@@ -18,7 +17,7 @@ from tests.unit.models.data.test_batches import (
     store,
 )
 
-__all__ = ["make_image", "photographs", "store"]
+__all__ = ["photographs", "store"]
 
 
 @pytest.mark.parametrize("size", [12, 16])

@@ -170,6 +170,9 @@ def test_waterbirds_of_many_species(make_tree: MakeTree) -> None:
         ("050.B/1.jpg", "waterbird", "test", "waterbird · place 1"),
         ("051.C/1.jpg", "waterbird", "train", "waterbird · place 0"),
     }
+    assert [reading.read_as for reading in manifest.columns] == [
+        *("ignored", "path", "label", "split", "group", "ignored")
+    ]
 
 
 def test_waterbirds_with_a_folder_for_each_class(make_tree: MakeTree) -> None:
@@ -185,6 +188,12 @@ def test_waterbirds_with_a_folder_for_each_class(make_tree: MakeTree) -> None:
         "0.animal/1.jpg": FileCode.LISTED_TWICE,
     }
     assert [r.path for r in manifest.ignored] == ["masks/1.png"]
+
+
+def test_each_attribute_of_celeba_is_said_to_be_read_or_not(make_tree: MakeTree) -> None:
+    tree = make_tree({"list_attr_celeba.txt": CELEBA_TXT} | {f"{number}.jpg": "" for number in (1, 2, 3)})
+    readings = {reading.column: reading.read_as for reading in read(tree).columns}
+    assert readings == {"Blond_Hair": "label", "Male": "group", "Young": "ignored"}
 
 
 CELEBA_TXT = "3\nBlond_Hair Male Young\n1.jpg  1 -1  1\n2.jpg -1  1 -1\n3.jpg  1  1  1\n"

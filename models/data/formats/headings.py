@@ -1,0 +1,188 @@
+"""Which column of a list serves as what, by the names that people give their columns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.data.archives.guards import FORBIDDEN, quoted
+from models.data.formats.manifest import FormatError
+from models.data.report import ColumnReading, ColumnUse, ProblemCode
+
+METADATA = "meta:"
+MAX_METADATA = 100
+MAX_TEXT = 1000  # characters of a cell of metadata, which are shown
+_MAX_NAME = 100  # characters
+
+# As `_plain` writes them: lower case, no spaces, no underscores. The first of a use wins over the others.
+_NAMES: Mapping[ColumnUse, tuple[str, ...]] = {
+    "path": (
+        "path",
+        *("file", "filename", "filepath", "image", "imagename", "imagefile", "imagefilename", "imagepath"),
+        *("img", "imgname", "imgfile", "imgfilename", "imgpath", "relativepath"),
+    ),
+    "label": (
+        *("label", "labels", "labelname", "class", "classname", "category", "target", "diagnosis", "species"),
+    ),
+    "split": ("split", "set", "subset", "partition", "fold"),
+    "group": ("group",),
+    "subject": (
+        *("subject", "subjectid", "patient", "patientid", "animal", "animalid", "individual", "individualid"),
+        *("slide", "slideid", "case", "caseid", "burst", "burstid"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Headings:
+    """The position of each column that is used, None for none, and what is said about every column."""
+
+    path: int
+    label: int | None
+    split: int | None
+    group: int | None
+    subject: int | None
+    metadata: Mapping[str, int]
+    readings: tuple[ColumnReading, ...]
+
+    @property
+    def names_of_metadata(self) -> tuple[str | None, ...]:
+        """Per column, the name of its metadata, None for other columns."""
+        names = {place: name for name, place in self.metadata.items()}
+        return tuple(names.get(place) for place in range(len(self.readings)))
+
+
+def is_called(column: str, use: ColumnUse) -> bool:
+    """Whether a column of this name can serve as that."""
+    return _plain(column) in _NAMES[use]
+
+
+def position_of(header: Sequence[str], column: str) -> int | None:
+    """Where the column lies that somebody names, None where there is none: by its exact name, else freely."""
+    if column in header:
+        return list(header).index(column)
+    return next((place for place, name in enumerate(header) if _plain(name) == _plain(column)), None)
+
+
+def read_headings(
+    header: Sequence[str], *, name: str, label: str | None, prefixed: bool, path: str | None = None
+) -> Headings:
+    """Of the list `name`; `label` and `path` are the columns of classes and files, where they are known.
+
+    Metadata are the columns `meta:NAME`, and without `prefixed` all that serve as nothing else. Raises
+    `FormatError` where no column has the paths, and where several could be the same.
+    """
+    places: dict[ColumnUse, int] = {}
+    readings: dict[int, ColumnReading] = {}
+    if path is not None:
+        places["path"] = header.index(path)
+    if label is not None:
+        places["label"] = _label_position(header, label, name)
+    for use in _NAMES:
+        if use not in places:
+            place = _place(header, use, name)
+            if place is not None and place not in places.values():
+                places[use] = place
+    if "path" not in places:
+        raise FormatError(
+            ProblemCode.BAD_LIST,
+            f"{name} has {columns_of(header)}, none of which names the files: rename the right one to path",
+        )
+    metadata: dict[str, int] = {}
+    uses = {place: use for use, place in places.items()}
+    for place, column in enumerate(header):
+        if place in uses:
+            readings[place] = ColumnReading(display_name(column), uses[place])
+            continue
+        metadata_name = _metadata_name(column, prefixed)
+        if reason := _ignored(column, metadata_name, metadata, places):
+            readings[place] = ColumnReading(display_name(column), "ignored", reason)
+        else:
+            assert metadata_name is not None
+            metadata[metadata_name] = place
+            readings[place] = ColumnReading(display_name(column), "metadata")
+    return Headings(
+        path=places["path"],
+        label=places.get("label"),
+        split=places.get("split"),
+        group=places.get("group"),
+        subject=places.get("subject"),
+        metadata=metadata,
+        readings=tuple(readings[place] for place in range(len(header))),
+    )
+
+
+def columns_of(header: Sequence[str], most: int = 20) -> str:
+    """The names of the columns, for a message."""
+    names = ", ".join(repr(display_name(column)) for column in header[:most])
+    more = f" and {len(header) - most} more" if len(header) > most else ""
+    return f"the columns {names}{more}" if len(header) > 1 else f"the column {names}"
+
+
+def display_name(column: str) -> str:
+    """A name of a column, fit to be shown."""
+    return quoted(column) if FORBIDDEN.search(column) else column[:_MAX_NAME]
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\s_.-]+", "", column).casefold()
+
+
+def _label_position(header: Sequence[str], label: str, name: str) -> int:
+    place = position_of(header, label)
+    if place is None:
+        raise FormatError(
+            ProblemCode.BAD_LIST,
+            f"options.label is {label!r}, but {name} has {columns_of(header)}: choose one of them",
+        )
+    return place
+
+
+def _place(header: Sequence[str], use: ColumnUse, name: str) -> int | None:
+    candidates = [place for place, column in enumerate(header) if is_called(column, use)]
+    exact = [place for place in candidates if _plain(header[place]) == _NAMES[use][0]]
+    candidates = exact or candidates
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    columns = " and ".join(repr(display_name(header[place])) for place in candidates)
+    correction = f"rename the right one to {use}"
+    if use == "label":
+        correction = "name the right one in options.label"
+    elif use != "path":
+        correction += f", and the other to {METADATA}NAME"
+    raise FormatError(
+        ProblemCode.AMBIGUOUS_LIST, f"{columns} of {name} could each be the {use}: {correction}"
+    )
+
+
+def _metadata_name(column: str, prefixed: bool) -> str | None:
+    """The name of the metadata in the column, empty where there is none behind the prefix, else None."""
+    if column[: len(METADATA)].casefold() == METADATA:
+        return column[len(METADATA) :].strip()
+    return None if prefixed else column.strip()
+
+
+def _ignored(
+    column: str, metadata_name: str | None, metadata: Mapping[str, int], places: Mapping[ColumnUse, int]
+) -> str:
+    """Why the column is left out, and what would make it count; empty where it is metadata."""
+    if not column or metadata_name == "":
+        return f"has no name: call it {METADATA}NAME to use it"
+    if metadata_name is None:
+        use = next((use for use in places if is_called(column, use)), None)
+        other = f"is not used, since another column is the {use}" if use else "is no name that is known"
+        choice = ", or choose it with options.label" if use == "label" else ""
+        return f"{other}: rename it to {METADATA}{display_name(column)} to use it{choice}"
+    return fault_of_metadata(metadata_name, metadata)
+
+
+def fault_of_metadata(name: str, metadata: Mapping[str, object]) -> str:
+    """Why a column beside the `metadata` that there are cannot have this name; empty where it can."""
+    if FORBIDDEN.search(name) or len(name) > _MAX_NAME:
+        return f"has control characters in its name, or more than {_MAX_NAME} characters: rename it"
+    if name in metadata:
+        return "is the second column of this name: rename it"
+    if len(metadata) >= MAX_METADATA:
+        return f"is beyond the first {MAX_METADATA} columns of metadata: remove others"
+    return ""

@@ -1,0 +1,126 @@
+"""CVAT for images: tags become classes, subsets splits, attributes metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from models.data.formats import FormatError, FormatName, Manifest, read
+from models.data.report import FileCode, ProblemCode
+
+MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+
+EXPORT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta><task><name>pets</name><labels><label><name>cat</name></label></labels></task></meta>
+  {images}
+</annotations>
+"""
+
+
+def image(name: str, *tags: str, attributes: str = "", inside: str = "") -> str:
+    labels = "".join(f'<tag label="{tag}" source="manual">{inside}</tag>' for tag in tags)
+    return f'<image id="0" name="{name}" width="8" height="8" {attributes}>{labels}</image>'
+
+
+def export(*images: str) -> str:
+    return EXPORT.format(images="\n".join(images))
+
+
+def labels(manifest: Manifest) -> dict[str, str]:
+    return {entry.path: manifest.classes[entry.label] for entry in manifest.entries}
+
+
+def test_the_tag_of_an_image_is_its_class(make_tree: MakeTree) -> None:
+    box = '<box label="dog" xtl="0" ytl="0" xbr="4" ybr="4" />'
+    xml = export(
+        image("a.jpg", "cat"),
+        image("clip/b.jpg", "dog"),
+        image("both.jpg", "cat", "dog"),
+        image("boxes.jpg").replace("</image>", f"{box}</image>"),
+    )
+    files = ("a.jpg", "clip/b.jpg", "both.jpg", "boxes.jpg")
+    manifest = read(make_tree({"annotations.xml": xml} | {f"images/{name}": "" for name in files}))
+    assert manifest.format is FormatName.CVAT
+    assert labels(manifest) == {"images/a.jpg": "cat", "images/clip/b.jpg": "dog"}
+    assert {rejection.path: rejection.code for rejection in manifest.rejected} == {
+        "images/both.jpg": FileCode.SEVERAL_LABELS,
+        "images/boxes.jpg": FileCode.MISSING_LABEL,
+    }
+
+
+def test_a_subset_is_the_split_and_one_file_may_be_in_the_folder_of_each(make_tree: MakeTree) -> None:
+    xml = export(
+        image("x.jpg", "cat", attributes='subset="Train"'),
+        image("x.jpg", "dog", attributes='subset="Validation"'),
+        image("y.jpg", "dog", attributes='subset="default"'),
+        image("z.jpg", "dog", attributes='subset="Batch 7"'),
+    )
+    files = ("train/x.jpg", "validation/x.jpg", "default/y.jpg", "z.jpg")
+    manifest = read(make_tree({"annotations.xml": xml} | {f"images/{name}": "" for name in files}))
+    assert {entry.path: entry.split for entry in manifest.entries} == {
+        "images/train/x.jpg": "train",
+        "images/validation/x.jpg": "val",
+    }
+    assert {rejection.code for rejection in manifest.rejected} == {
+        FileCode.MISSING_SPLIT,
+        FileCode.UNKNOWN_SPLIT,
+    }
+
+
+def test_without_subsets_there_are_no_splits(make_tree: MakeTree) -> None:
+    xml = export(image("x.jpg", "cat", attributes='subset="default"'))
+    manifest = read(make_tree({"annotations.xml": xml, "x.jpg": ""}))
+    assert (manifest.splits, manifest.entries[0].split) == ((), None)
+
+
+def test_attributes_are_metadata(make_tree: MakeTree) -> None:
+    inside = '<attribute name="scanner">A</attribute><attribute name="subject">p1</attribute>'
+    xml = export(image("x.jpg", "cat", inside=inside, attributes='task_id="3"'), image("y.jpg", "dog"))
+    manifest = read(make_tree({"annotations.xml": xml, "x.jpg": "", "y.jpg": ""}))
+    assert manifest.metadata_names == ("task_id", "scanner")
+    assert [(entry.subject, entry.metadata) for entry in manifest.entries] == [
+        ("p1", ("3", "A")),
+        (None, ("", "")),
+    ]
+
+
+BOMB = """<?xml version="1.0"?>
+<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;">]>
+<annotations><image id="0" name="&c;"/></annotations>
+"""
+
+
+@pytest.mark.parametrize(
+    ("xml", "reason"),
+    [
+        (BOMB, "not plain XML"),
+        ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotations/>', "not plain XML"),
+        ("<annotations><image>", "not plain XML"),
+        ('<?xml version="1.0" encoding="none"?><annotations/>', "not plain XML"),
+        ("<annotations><track id='0'/></annotations>", "has no <image>"),
+        ("<annotations>" + "<a>" * 200_000, "not plain XML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said(make_tree: MakeTree, xml: str, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason) as error:
+        read(make_tree({"annotations.xml": xml, "cats/x.jpg": ""}))
+    assert error.value.problem.code is ProblemCode.BAD_LIST
+
+
+def test_a_file_too_large_to_be_read_whole_is_refused(make_tree: MakeTree) -> None:
+    tree = make_tree({"annotations.xml": "<annotations>", "cats/x.jpg": ""})
+    with (tree / "annotations.xml").open("r+b") as file:
+        file.truncate(300 << 20)
+    with pytest.raises(FormatError, match="more than the limit"):
+        read(tree)
+
+
+def test_other_xml_is_no_list(make_tree: MakeTree) -> None:
+    tree = make_tree({"pom.xml": "<project/>", "cat/1.png": "", "dog/1.png": ""})
+    assert read(tree).format is FormatName.IMAGE_FOLDER
+    with pytest.raises(FormatError, match="no XML file"):
+        read(tree, FormatName.CVAT)

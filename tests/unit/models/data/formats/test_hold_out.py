@@ -1,0 +1,82 @@
+"""Hold out: the test split of samples with certain metadata."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models.data.formats import Entry, FormatError, Manifest
+from models.data.formats.hold_out import hold_out
+from models.data.report import ProblemCode
+
+SITES = ("Berlin", "Ghent", "Oslo")
+
+
+def manifest(*splits: str | None, subjects: tuple[str | None, ...] = (None,) * 6) -> Manifest:
+    """Six images, two at each of three sites, with these splits."""
+    given = splits or (None,) * 6
+    return Manifest(
+        root=Path(),
+        format="csv",
+        entries=tuple(
+            Entry(f"{n}.png", n % 2, split, subject=subject, metadata=(SITES[n // 2], str(n)))
+            for n, (split, subject) in enumerate(zip(given, subjects, strict=True))
+        ),
+        classes=("cat", "dog"),
+        metadata_names=("site", "age"),
+    )
+
+
+def splits(held: Manifest) -> list[str | None]:
+    return [entry.split for entry in held.entries]
+
+
+def test_the_samples_of_a_site_are_the_test_split() -> None:
+    held = hold_out(manifest(), ["meta:site=Berlin"])
+    assert splits(held) == ["test", "test", "train", "train", "train", "train"]
+    assert (held.splits, held.hold_out) == (("train", "test"), ("meta:site=Berlin",))
+
+
+def test_samples_that_meet_any_of_the_conditions_are_held_out() -> None:
+    held = hold_out(manifest(), ["meta:site=Oslo", "meta:age=0"])
+    assert splits(held) == ["test", "train", "train", "train", "test", "test"]
+
+
+def test_other_splits_stay_as_they_were_given() -> None:
+    given = ("train", "val", "train", "val", "train", "val")
+    held = hold_out(manifest(*given), ["meta:site=Ghent"])
+    assert splits(held) == ["train", "val", "test", "test", "train", "val"]
+
+
+def test_a_split_that_is_held_out_whole_is_made_anew() -> None:
+    given = replace(manifest("val", "val", *["train"] * 4), splits=("train", "val"))
+    assert hold_out(given, ["meta:site=Berlin"]).splits == ("train", "test")
+    assert hold_out(given, ["meta:age=0"]).splits == ("train", "val", "test")
+
+
+def test_a_subject_on_both_sides_is_held_out_whole() -> None:
+    held = hold_out(manifest(subjects=("a", "b", "b", "c", "c", None)), ["meta:site=Berlin"])
+    assert splits(held) == ["test", "test", "test", "train", "train", "train"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "detail"),
+    [
+        (["meta:hospital=Berlin"], "there are: meta:site, meta:age"),
+        (["meta:site=berlin"], "there are: 'Berlin', 'Ghent', 'Oslo'"),
+        (["site=Berlin"], "write meta:NAME=VALUE"),
+        (["meta:site"], "write meta:NAME=VALUE"),
+        ([f"meta:site={site}" for site in SITES], "no image is left to train on"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(conditions: list[str], detail: str) -> None:
+    with pytest.raises(FormatError, match=detail) as refused:
+        hold_out(manifest(), conditions)
+    assert refused.value.problem.code is ProblemCode.HOLD_OUT
+
+
+def test_a_second_test_split_is_refused() -> None:
+    with pytest.raises(FormatError, match="has a test split already"):
+        hold_out(manifest("train", "test", "train", "test", "train", "test"), ["meta:site=Berlin"])

@@ -1,0 +1,384 @@
+"""Lists of images as people have them: separators, encodings, names of columns, workbooks."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from defusedxml.common import EntitiesForbidden
+
+from models.data.archives import unpack
+from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, lists, read, workbook
+from models.data.report import FileCode, ProblemCode
+
+MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+ReadList = Callable[..., Manifest]
+
+
+@pytest.fixture
+def read_list(make_tree: MakeTree) -> ReadList:
+    """A function that reads a list beside the images a.png to f.png."""
+
+    def read_one(content: bytes | str, name: str = "labels.csv", **options: Any) -> Manifest:
+        images = {f"{letter}.png": "" for letter in "abcdef"}
+        return read(make_tree({name: content} | images), options=FormatOptions(**options))
+
+    return read_one
+
+
+def labels(manifest: Manifest) -> dict[str, str]:
+    return {entry.path: manifest.classes[entry.label] for entry in manifest.entries}
+
+
+def readings(manifest: Manifest) -> dict[str, str]:
+    return {reading.column: reading.read_as for reading in manifest.columns}
+
+
+def ignored_columns(manifest: Manifest) -> dict[str, str]:
+    return {reading.column: reading.detail for reading in manifest.columns if reading.read_as == "ignored"}
+
+
+def xlsx(*rows: list[Any], **sheets: list[list[Any]]) -> bytes:
+    book = openpyxl.Workbook()
+    sheet = book.active
+    for row in rows:
+        sheet.append(row)
+    for name, other_rows in sheets.items():
+        other = book.create_sheet(name)
+        for row in other_rows:
+            other.append(row)
+    buffer = BytesIO()
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+TWO = {"a.png": "cat", "b.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path;label\na.png;cat\nb.png;dog\n",
+        "path\tlabel\na.png\tcat\nb.png\tdog\n",
+        "filename,class\r\na.png,cat\r\nb.png,dog\r\n",
+        "File Name,Diagnosis\na.png,cat\nb.png,dog\n",
+        "IMAGE_PATH;Category\n a.png ; cat \n\n;;\nb.png;dog\n",
+        "\n\npath,label,,\na.png,cat,,\nb.png,dog,,,\n",
+        "\ufeffpath,label\na.png,cat\nb.png,dog\n",
+        "path\tlabel\na.png\tcat\nb.png\tdog\n".encode("utf-16"),
+        '"path";"label"\n"a.png";"cat"\n"b.png";"dog"\n',
+    ],
+)
+def test_lists_as_spreadsheets_export_them(read_list: ReadList, content: bytes | str) -> None:
+    manifest = read_list(content)
+    assert manifest.format is FormatName.CSV
+    assert labels(manifest) == TWO
+    assert manifest.rejected == ()
+    assert set(readings(manifest).values()) == {"path", "label"}
+
+
+@pytest.mark.parametrize("name", ["labels.tsv", "labels.txt", "Labels.CSV"])
+def test_lists_with_other_suffixes(read_list: ReadList, name: str) -> None:
+    assert labels(read_list("path\tlabel\na.png\tcat\nb.png\tdog\n", name)) == TWO
+
+
+def test_subjects_metadata_and_what_is_not_used(read_list: ReadList) -> None:
+    manifest = read_list(
+        ",path,label,Patient ID,meta:Site,META:age,hospital,class\n"
+        "0,a.png,cat,p1,Berlin,41,north,x\n1,b.png,dog,p1,,,south,y\n2,c.png,dog,,Rome,7.5,north,y\n"
+    )
+    assert [(e.subject, e.metadata) for e in manifest.entries] == [
+        ("p1", ("Berlin", "41")),
+        ("p1", ("", "")),
+        (None, ("Rome", "7.5")),
+    ]
+    assert manifest.metadata_names == ("Site", "age")
+    assert readings(manifest) == {
+        "": "ignored",
+        "path": "path",
+        "label": "label",
+        "Patient ID": "subject",
+        "meta:Site": "metadata",
+        "META:age": "metadata",
+        "hospital": "ignored",
+        "class": "ignored",
+    }
+    ignored = ignored_columns(manifest)
+    assert "no name" in ignored[""]
+    assert "meta:hospital" in ignored["hospital"]
+    assert "options.label" in ignored["class"]
+
+
+def test_the_owner_names_the_label_column(read_list: ReadList) -> None:
+    content = "path,breed,label\na.png,cat,1\nb.png,dog,2\n"
+    assert labels(read_list(content, label="breed")) == TWO
+    assert labels(read_list(content)) == {"a.png": "1", "b.png": "2"}
+    with pytest.raises(FormatError, match=r"options\.label is 'race'.*'breed'"):
+        read(read_list(content).root, FormatName.CSV, FormatOptions(label="race"))
+
+
+def test_columns_that_could_be_the_same_are_not_guessed(read_list: ReadList) -> None:
+    with pytest.raises(FormatError, match=r"'category' and 'diagnosis'.*options\.label") as labels_:
+        read_list("path,category,diagnosis\na.png,x,cat\nb.png,y,dog\n")
+    with pytest.raises(FormatError, match=r"'patient' and 'slide'.*rename the right one to subject"):
+        read_list("path,label,patient,slide\na.png,cat,1,2\n")
+    with pytest.raises(FormatError, match=r"'image' and 'file'.*rename the right one to path"):
+        read_list("image,file,label\na.png,x,cat\n")
+    assert labels_.value.problem.code is ProblemCode.AMBIGUOUS_LIST
+
+
+def test_a_list_without_a_label_column_names_its_columns(make_tree: MakeTree) -> None:
+    table = "img;kind\nimg/a.png;cat\nimg/b.png;dog\n"
+    tree = make_tree({"labels.csv": table, "img/a.png": "", "img/b.png": ""})
+    with pytest.raises(FormatError, match=r"'img', 'kind'.*label"):
+        read(tree)
+    assert labels(read(tree, options=FormatOptions(label="kind"))) == {"img/a.png": "cat", "img/b.png": "dog"}
+    with pytest.raises(FormatError, match=r"'img', 'kind'"):
+        read(tree, FormatName.CSV)
+
+
+def test_a_list_without_a_header_is_told_what_it_lacks(make_tree: MakeTree) -> None:
+    with pytest.raises(FormatError, match=r"'a\.png', 'cat'.*first row"):
+        read(make_tree({"l.csv": "a.png,cat\nb.png,dog\n", "a.png": "", "b.png": ""}))
+
+
+def test_class_folders_count_where_a_list_beside_them_has_no_classes(make_tree: MakeTree) -> None:
+    table = "file,patient\ncat/a.png,p1\ndog/b.png,p2\n"
+    tree = make_tree({"patients.csv": table, "cat/a.png": "", "dog/b.png": "", "dog/c.png": ""})
+    folders = read(tree)
+    assert (folders.format, len(folders.entries)) == (FormatName.IMAGE_FOLDER, 3)
+    (ignored,) = folders.ignored
+    assert "'file', 'patient'" in ignored.detail
+    assert "format csv" in ignored.detail
+    listed = read(tree, FormatName.CSV)
+    assert labels(listed) == {"cat/a.png": "cat", "dog/b.png": "dog"}
+    assert [entry.subject for entry in listed.entries] == ["p1", "p2"]
+
+
+def test_a_list_whose_files_lie_elsewhere_is_told_where(make_tree: MakeTree) -> None:
+    tree = make_tree({"l.csv": "path,label\n1,cat\n2.png,dog\n", "images/1.png": "", "images/2.png": ""})
+    with pytest.raises(FormatError, match=r"of the 2 files.*'images/1\.png' is there"):
+        read(tree)
+
+
+def test_equal_rows_are_ignored_and_others_for_the_same_file_rejected(read_list: ReadList) -> None:
+    manifest = read_list("path,label\na.png,cat\na.png,cat\nb.png,dog\nb.png,cat\n")
+    assert labels(manifest) == TWO
+    assert [(r.path, r.code) for r in manifest.rejected] == [("b.png", FileCode.LISTED_TWICE)]
+    assert [(r.path, r.code) for r in manifest.ignored if r.code is FileCode.LISTED_TWICE] == [
+        ("a.png", FileCode.LISTED_TWICE)
+    ]
+
+
+def test_a_row_with_too_many_cells_is_rejected(read_list: ReadList) -> None:
+    manifest = read_list("path,label\na.png,cat\nb.png,dog, small\n")
+    assert [(r.path, r.code) for r in manifest.rejected] == [("b.png", FileCode.BAD_ROW)]
+
+
+def test_forty_thousand_different_texts(make_tree: MakeTree) -> None:
+    names = [f"{number}.png" for number in range(400)]  # a hundred times fewer, for the time it takes
+    tree = make_tree(dict.fromkeys(names, ""))
+
+    def write(column: str) -> None:
+        rows = (f"{name},{'cat' if i % 2 else 'dog'},text {i}" for i, name in enumerate(names))
+        (tree / "l.csv").write_text("\n".join([f"path,{column}", *rows]))
+
+    write("label,meta:note")
+    manifest = read(tree)
+    assert manifest.entries[399].metadata == ("text 399",)
+    with pytest.raises(FormatError, match=r"meta:note cannot be the groups: it has 400 different"):
+        read(tree, options=FormatOptions(group="meta:note"))
+    write("label,group")
+    manifest = read(tree)
+    assert manifest.group_names == ()
+    assert "400 different" in ignored_columns(manifest)["group"]
+    write("meta:kind,label")
+    with pytest.raises(FormatError, match=r"400 different labels.*options\.label"):
+        read(tree)
+
+
+def test_more_classes_than_half_the_rows_are_classes_where_a_file_lists_them(make_tree: MakeTree) -> None:
+    names = [f"class {n}" for n in range(150)]
+    rows = [f"{n}.png,{name}" for n, name in enumerate(names)]
+    tree = make_tree({f"{n}.png": "" for n in range(150)} | {"labels.csv": "\n".join(["path,label", *rows])})
+    with pytest.raises(FormatError, match=r"150 different labels.*classes\.txt"):
+        read(tree)
+    (tree / "classes.txt").write_text("\n".join(reversed(names)))
+    assert read(tree).classes == tuple(reversed(names))
+
+
+def test_texts_that_are_no_metadata(read_list: ReadList) -> None:
+    manifest = read_list(
+        f'path,label,meta:report,meta:note\na.png,cat,{"x" * 1001},"two\nlines"\nb.png,dog,,\n'
+    )
+    assert manifest.metadata_names == ("note",)
+    assert manifest.entries[0].metadata == ("two lines",)
+    assert "1000 characters" in ignored_columns(manifest)["meta:report"]
+
+
+def test_a_thousand_columns_are_enough(read_list: ReadList) -> None:
+    wide = ",".join(f"meta:{number}" for number in range(150))
+    manifest = read_list(f"path,label,{wide}\na.png,cat{',1' * 150}\n")
+    assert len(manifest.metadata_names) == 100
+    assert "100 columns" in ignored_columns(manifest)["meta:149"]
+    with pytest.raises(FormatError, match=r"1001 columns"):
+        read_list("path,label" + ",x" * 999 + "\n")
+
+
+def test_groups_are_the_classes_and_a_column_that_the_owner_chooses(read_list: ReadList) -> None:
+    content = "path,label,meta:site\na.png,dog,S2\nb.png,cat,S10\nc.png,cat,S2\nd.png,cat,\n"
+    manifest = read_list(content, group="meta:site")
+    assert manifest.group_names == ("cat · site S2", "cat · site S10", "dog · site S2")
+    assert [entry.group for entry in manifest.entries] == [2, 1, 0, -1]
+    with pytest.raises(
+        FormatError, match=r"'meta:hospital' to make groups of: use one of meta:site"
+    ) as unknown:
+        read_list(content, group="meta:hospital")
+    assert unknown.value.problem.code is ProblemCode.UNKNOWN_ATTRIBUTE
+
+
+def test_a_column_like_fold_is_one_of_splits_only_if_it_has_splits(read_list: ReadList) -> None:
+    manifest = read_list("path,label,fold\na.png,cat,0\nb.png,dog,1\n")
+    assert {entry.split for entry in manifest.entries} == {None}
+    assert "meta:NAME" in ignored_columns(manifest)["fold"]
+    manifest = read_list("path,label,Set\na.png,cat,Training\nb.png,dog,only_bg_t\n")
+    assert [entry.split for entry in manifest.entries] == ["train", "only_bg_t"]
+    assert manifest.splits == ("train", "only_bg_t")
+
+
+def test_a_file_of_classes_fixes_their_order(make_tree: MakeTree) -> None:
+    files = {"labels.csv": "path,label\na.png,cat\nb.png,dog\n", "a.png": "", "b.png": ""}
+    tree = make_tree(files | {"classes.txt": "dog\ncow\ncat\n"})
+    manifest = read(tree)
+    assert manifest.classes == ("dog", "cat")
+    assert manifest.ignored == ()
+    assert read(tree, options=FormatOptions(classes=("cat", "dog"))).classes == ("cat", "dog")
+    (tree / "classes.txt").write_text("1 dog\n2 cat\n")
+    manifest = read(tree)
+    assert manifest.classes == ("cat", "dog")
+    assert [(r.path, "'cat'" in r.detail) for r in manifest.ignored] == [("classes.txt", True)]
+
+
+def test_a_list_of_more_rows_than_images_can_be(read_list: ReadList, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "_MAX_LINES", 2)
+    with pytest.raises(FormatError, match=r"more than 2 rows"):
+        read_list("path,label\na.png,cat\nb.png,dog\nc.png,dog\n")
+
+
+# --- workbooks ---
+
+
+@pytest.mark.parametrize("name", ["labels.xls", "labels.ods"])
+def test_other_spreadsheets_are_told_how_to_be_saved(read_list: ReadList, name: str) -> None:
+    with pytest.raises(FormatError, match=r"save it as \.xlsx or as CSV"):
+        read_list(b"", name)
+
+
+def test_a_workbook(read_list: ReadList) -> None:
+    content = xlsx(
+        [], ["File", "Class", "Slide", "meta:age"], ["a.png", 1, 7, 41.5], [], ["b.png", 2, 8, None]
+    )
+    manifest = read_list(content, "labels.xlsx")
+    assert labels(manifest) == {"a.png": "1", "b.png": "2"}
+    assert [(e.subject, e.metadata) for e in manifest.entries] == [("7", ("41.5",)), ("8", ("",))]
+    assert manifest.rejected == ()
+
+
+def test_a_workbook_within_an_archive_is_no_nested_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "upload.zip", "w") as archive:
+        archive.writestr("labels.xlsx", xlsx(["path", "label"], ["a.png", "cat"]))
+        archive.writestr("~$labels.xlsx", b"lock")
+        archive.writestr("a.png", b"")
+    junk = unpack(tmp_path / "upload.zip", tmp_path / "unpacked")
+    assert [rejection.path for rejection in junk] == ["~$labels.xlsx"]
+    assert labels(read(tmp_path / "unpacked")) == {"a.png": "cat"}
+
+
+def test_the_sheet_with_the_columns_is_the_list(read_list: ReadList) -> None:
+    table = [["path", "label"], ["a.png", "cat"], ["b.png", "dog"]]
+    assert labels(read_list(xlsx(["read me"], Images=table), "l.xlsx")) == TWO
+    with pytest.raises(FormatError, match=r"sheet 'Images' of l\.xlsx, the sheet 'Old' of l\.xlsx") as two:
+        read_list(xlsx(["read me"], Images=table, Old=table), "l.xlsx")
+    assert two.value.problem.code is ProblemCode.AMBIGUOUS_LIST
+
+
+def test_a_formula_counts_by_its_stored_value(read_list: ReadList) -> None:
+    content = xlsx(["path", "label"], ["a.png", "cat"], ["b.png", '="d"&"og"'])
+    with pytest.raises(FormatError, match=r"row 3, column 2 of l\.xlsx has a formula without a stored value"):
+        read_list(content, "l.xlsx")
+    buffer = BytesIO()
+    with zipfile.ZipFile(BytesIO(content)) as book, zipfile.ZipFile(buffer, "w") as computed:
+        for name in book.namelist():
+            part = book.read(name).replace(b"<v></v>", b"<v>dog</v>").replace(b"<v />", b"<v>dog</v>")
+            computed.writestr(name, part.replace(b'<c r="B3">', b'<c r="B3" t="str">'))
+    assert labels(read_list(buffer.getvalue(), "l.xlsx")) == TWO
+
+
+def test_a_formula_that_failed_is_named(read_list: ReadList) -> None:
+    with pytest.raises(FormatError, match=r"row 2, column 2 of l\.xlsx is #N/A"):
+        read_list(xlsx(["path", "label"], ["a.png", "#N/A"]), "l.xlsx")
+
+
+def test_merged_cells_count_once_and_are_told_so(read_list: ReadList) -> None:
+    book = openpyxl.load_workbook(BytesIO(xlsx(["path", "label"], ["a.png", "cat"], ["b.png", "x"])))
+    book.active.merge_cells("B2:B3")
+    buffer = BytesIO()
+    book.save(buffer)
+    manifest = read_list(buffer.getvalue(), "l.xlsx")
+    assert labels(manifest) == {"a.png": "cat"}
+    (rejected,) = manifest.rejected
+    assert rejected.code is FileCode.MISSING_LABEL
+    assert "merged cells" in rejected.detail
+
+
+def test_a_workbook_that_cannot_be_read(read_list: ReadList, make_tree: MakeTree) -> None:
+    whole = xlsx(["path", "label"], ["a.png", "cat"])
+    for content in (b"", b"PK\x03\x04", whole[:-40], b"not a zip"):
+        with pytest.raises(FormatError, match=r"labels\.xlsx") as damaged:
+            read_list(content, "labels.xlsx")
+        assert damaged.value.problem.code is ProblemCode.BAD_LIST
+
+
+def test_a_workbook_that_inflates_is_refused(read_list: ReadList, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = xlsx(["path", "label"], *(["a.png", "cat"] for _ in range(100)))
+    monkeypatch.setattr(workbook, "MAX_LIST", 1000)
+    with pytest.raises(FormatError, match=r"unpacks to \d+ bytes"):
+        read_list(content, "l.xlsx")
+
+
+def test_entities_in_a_workbook_are_not_expanded(tmp_path: Path) -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]>'
+    path = tmp_path / "l.xlsx"
+    with zipfile.ZipFile(BytesIO(xlsx(["path", "label"]))) as book, zipfile.ZipFile(path, "w") as hostile:
+        for name in book.namelist():
+            part = book.read(name)
+            is_sheet = "/worksheets/" in name
+            hostile.writestr(name, bomb + part.replace(b"label", b"&b;") if is_sheet else part)
+    with pytest.raises(FormatError, match=r"l\.xlsx") as refused:
+        workbook.sheets(path)
+    errors: list[BaseException | None] = [refused.value.__cause__]
+    while errors[-1] is not None:
+        errors.append(errors[-1].__cause__ or errors[-1].__context__)
+    assert any(isinstance(error, EntitiesForbidden) for error in errors)
+
+
+def test_a_damaged_workbook_beside_class_folders_is_left_out(make_tree: MakeTree) -> None:
+    manifest = read(make_tree({"cat/a.png": "", "dog/b.png": "", "notes.xlsx": b"damaged"}))
+    assert len(manifest.entries) == 2
+    assert [(r.path, "save it again" in r.detail) for r in manifest.ignored] == [("notes.xlsx", True)]
+
+
+@pytest.mark.parametrize(("text", "window"), [("7 4000\n", (7, 4000)), ("4000 7", None), ("low high", None)])
+def test_a_file_beside_the_list_has_the_window_of_16_bit_images(
+    make_tree: MakeTree, text: str, window: tuple[int, int] | None
+) -> None:
+    tree = make_tree({"labels.csv": "path,label\na.png,cat\n", "grey_window.txt": text, "a.png": ""})
+    manifest = read(tree)
+    assert manifest.grey_window == window
+    ignored = [(one.path, "two levels" in one.detail) for one in manifest.ignored]
+    assert ignored == ([] if window else [("grey_window.txt", True)])
