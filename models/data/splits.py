@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.clusters import connected_samples
+from models.data.unit_splits import divide
+
 SPLITS: tuple[str, ...] = ("train", "val", "calibration", "test")
 WITHOUT_OBJECT: tuple[str, ...] = ("no_fg", "only_bg_b", "only_bg_t")
 """Splits that only the Background Challenge has: the object was removed from their images, so that the
@@ -56,12 +59,17 @@ class Cut:
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """Which splits were given and which made, with everything needed to reproduce them."""
+    """Which splits were given and which made, with everything needed to reproduce them.
+
+    `whole_subjects`: the made ones cut no subject. `hold_out` are the metadata that made the test split.
+    """
 
     given: tuple[str, ...]
     made: Mapping[str, Cut] = field(default_factory=dict)
     seed: int = 0
     stratified_by: tuple[str, ...] = ("label",)
+    whole_subjects: bool = False
+    hold_out: tuple[str, ...] = ()
 
 
 class Assignment(NamedTuple):
@@ -77,6 +85,7 @@ def assign_splits(
     *,
     groups: NDArray[np.integer[Any]] | None = None,
     twins: NDArray[np.integer[Any]] | None = None,
+    subjects: NDArray[np.integer[Any]] | None = None,
     seed: int = 0,
 ) -> Assignment:
     """Fill in the missing splits.
@@ -85,7 +94,10 @@ def assign_splits(
     A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a given `val`, else
     15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, or by (label,
     group) if `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
-    (identical pixels) go to the same split. Raises ValueError when only some images have a split.
+    (identical pixels) or of `subjects` (N,) (-1: none), or that a chain of such pairs links, go to the
+    same split; with subjects, the sizes are as near to these shares as that allows, every class stays in
+    `train`, and a split may stay empty where there are too few subjects. Raises ValueError when only some
+    images have a split.
     """
     count = len(splits)
     if None in splits and any(name is not None for name in splits):
@@ -99,19 +111,34 @@ def assign_splits(
     if groups is not None and grouped:
         strata = strata * (int(groups.max()) + 2) + groups + 1
     units = np.arange(count) if twins is None else np.asarray(twins)
+    whole_subjects = subjects is not None and bool((subjects >= 0).any())
+    if subjects is not None and whole_subjects:
+        units = connected_samples(units.astype(np.int64), subjects.astype(np.int64))
     rng = np.random.default_rng([seed, count])
     cuts: dict[str, Cut] = {}
     for donor, fractions in _plan(present).items():
         rows = np.flatnonzero(names == donor)
-        donor_size, left = len(rows), 1.0
-        for split, fraction in fractions.items():
-            taken = _cut(rows, strata, units, share=fraction / left, rng=rng)
-            names[taken] = split
-            rows = np.setdiff1d(rows, taken, assume_unique=True)
-            cuts[split] = Cut(donor, fraction, len(taken), donor_size)
-            left -= fraction
+        if whole_subjects and fractions and len(rows):
+            shares = [1 - sum(fractions.values()), *fractions.values()]
+            required = labels[rows] if donor == "train" else None
+            part_of = divide(units[rows], strata[rows], shares, required=required, rng=rng)
+            parts = {split: rows[part_of == part] for part, split in enumerate(fractions, start=1)}
+        else:
+            parts = _cut_in_turn(rows, strata, units, fractions=fractions, rng=rng)
+        for split, members in parts.items():
+            names[members] = split
+            cuts[split] = Cut(donor, fractions[split], len(members), len(rows))
     by = ("label", "group") if grouped else ("label",)
-    return Assignment(names.tolist(), SplitRecord(present, cuts, seed, by))
+    return Assignment(names.tolist(), SplitRecord(present, cuts, seed, by, whole_subjects))
+
+
+def overlap(pairs: Mapping[tuple[str, str], int]) -> str:
+    """How much the two splits of each pair have in common, and what that spoils, to follow a number."""
+    by_place = sorted(pairs.items(), key=lambda pair: [ALL_SPLITS.index(split) for split in pair[0]])
+    sizes = ", ".join(f"{count} in {' and '.join(pair)}" for pair, count in by_place)
+    in_calibration = any(later == "calibration" for _, later in pairs)  # train and val come before it
+    but = ", though no certificate counts them" if in_calibration else ""
+    return f" ({sizes}), so the figures of the later split are too good{but}"
 
 
 def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -125,6 +152,23 @@ def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
         else:
             plan["train"][split] = share
     return plan
+
+
+def _cut_in_turn(
+    rows: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    units: NDArray[Any],
+    *,
+    fractions: Mapping[str, float],
+    rng: np.random.Generator,
+) -> dict[str, NDArray[np.int64]]:
+    """The rows of each split, one cut after the other."""
+    left, parts = 1.0, {}
+    for split, fraction in fractions.items():
+        parts[split] = _cut(rows, strata, units, share=fraction / left, rng=rng)
+        rows = np.setdiff1d(rows, parts[split], assume_unique=True)
+        left -= fraction
+    return parts
 
 
 def _cut(

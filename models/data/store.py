@@ -16,7 +16,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -24,6 +25,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.data.clusters import connected_samples, one_of_each
+from models.data.columns import COLUMNS_FILE, Columns
 from models.data.grey import GreyWindow
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.report import REPORT_FILE
@@ -48,6 +51,8 @@ class Sample(NamedTuple):
     width: int
     height: int
     sha256: str
+    subject: str | None
+    metadata: Mapping[str, float | str | None]
 
 
 class Store:
@@ -56,7 +61,7 @@ class Store:
     It can be passed to other processes: it is pickled as its path and reopened there.
     """
 
-    def __init__(self, directory: Path, info: DatasetInfo, table: pa.Table) -> None:
+    def __init__(self, directory: Path, info: DatasetInfo, table: pa.Table, columns: Columns) -> None:
         self.directory = directory
         self.info = info
         self.classes = info.classes
@@ -65,6 +70,10 @@ class Store:
         self.labels: NDArray[np.int64] = _column(table, "label")  # (N,)
         self.groups: NDArray[np.int64] = _column(table, "group")  # (N,), -1: none
         self.splits: NDArray[np.int64] = _split_codes(table)  # (N,), index into ALL_SPLITS
+        self._columns = columns
+        self.subjects = columns.subjects  # (N,), -1: none
+        self.subject_names = columns.subject_names
+        self.metadata = columns.metadata
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -87,7 +96,11 @@ class Store:
             raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} cannot be read") from error
         if table.schema != SCHEMA or table.num_rows != count:
             raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} does not hold {count} samples")
-        return cls(directory, info, table)
+        try:
+            columns = Columns.read(directory, count)
+        except (OSError, ValueError) as error:  # pa.ArrowInvalid is a ValueError
+            raise StoreError(f"{directory.name} is damaged: {COLUMNS_FILE} cannot be read") from error
+        return cls(directory, info, table, columns)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -103,7 +116,8 @@ class Store:
         """The same data set, its 16-bit grey images seen through another window: that of a model."""
         if window == self.info.grey_window:
             return self
-        other = type(self)(self.directory, dataclasses.replace(self.info, grey_window=window), self._table)
+        info = dataclasses.replace(self.info, grey_window=window)
+        other = type(self)(self.directory, info, self._table, self._columns)
         other.__dict__["pixels"] = None  # they were decoded through the window of the data set
         return other
 
@@ -118,15 +132,21 @@ class Store:
         """Whether any sample has a group."""
         return bool((self.groups >= 0).any())
 
+    @property
+    def has_subjects(self) -> bool:
+        """Whether any sample has a subject."""
+        return bool(self.subject_names)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the files, labels and splits of all samples in row order, and of the window of 16-bit
-        images if there is one, in hexadecimal."""
+        images, the subjects and the metadata where there are any, in hexadecimal."""
         digest = hashlib.sha256(b"".join(self._table["sha256"].to_pylist()))
         for column in (self.labels, self.splits):
             digest.update(column.data)
         if self.info.grey_window is not None:
             digest.update(np.array(self.info.grey_window, "<i8").data)
+        digest.update(self._columns.digest())
         return digest.hexdigest()
 
     def rows(
@@ -144,9 +164,28 @@ class Store:
             keep &= self.groups == group
         return np.flatnonzero(keep)
 
+    def containing(self, text: str) -> NDArray[np.bool_]:
+        """(N,), true where the path, the subject or a text of the metadata contains this one, in any case."""
+        import pyarrow.compute as pc  # only when needed: 35 ms
+
+        matches = partial(pc.match_substring, pattern=text, ignore_case=True)
+        contains: NDArray[np.bool_] = matches(self.paths).to_numpy()
+        texts = [(self.subjects, self.subject_names)]
+        texts += [(column.codes, column.texts) for column in self.metadata.values() if column.texts]
+        for codes, names in texts:
+            # The last entry stands for −1, a sample without one.
+            hits = np.append(matches(pa.array(names, pa.string())).to_numpy(zero_copy_only=False), False)
+            contains = contains | hits[codes]
+        return contains
+
     def pictures(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """(N,), equal where two of these rows show the same picture."""
         return self._pictures[rows]
+
+    def clusters(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,), equal where two of these rows are not independent: they show one subject or one picture, or a
+        chain of such pairs links them."""
+        return self._clusters[rows]
 
     def firsts(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(N,), true for the first of these ascending rows with its picture; the others are copies.
@@ -157,12 +196,25 @@ class Store:
         is_first[np.unique(self._pictures[rows], return_index=True)[1]] = True
         return is_first
 
+    def independent(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,), true for one picture of each subject in these ascending rows, drawn at random, and for every
+        picture without a subject once. Copies and linked subjects count as in `clusters` and `firsts`.
+
+        The draw is fixed by the rows: nobody can draw again until the figures please.
+        """
+        pictures = np.flatnonzero(self.firsts(rows))
+        is_drawn = np.zeros(len(rows), dtype=bool)
+        chosen_pictures = one_of_each(self._clusters[rows[pictures]], np.random.default_rng(0))
+        is_drawn[pictures[chosen_pictures]] = True
+        return is_drawn
+
     def calibration_rows(self) -> NDArray[np.int64]:
-        """Ascending rows of the calibration split that a certificate may count: each picture once, and none
-        that is also in `train` or `val`, on which models were fitted or selected."""
+        """Ascending rows of the calibration split that a certificate may count: independent ones, of no
+        picture or subject that is also in `train` or `val`, on which models were fitted or selected."""
         rows = self.rows(split="calibration")
         used = np.concatenate([self.rows(split="train"), self.rows(split="val")])
-        return rows[self.firsts(rows) & ~np.isin(self._pictures[rows], self._pictures[used])]
+        rows = rows[~np.isin(self._clusters[rows], self._clusters[used])]
+        return rows[self.independent(rows)]
 
     @cached_property
     def _pictures(self) -> NDArray[np.int64]:
@@ -179,6 +231,12 @@ class Store:
         pictures[rows[rows >= 0]] = len(self) + of_set[rows >= 0]
         return pictures
 
+    @cached_property
+    def _clusters(self) -> NDArray[np.int64]:
+        if not self.has_subjects:
+            return self._pictures
+        return connected_samples(self._pictures, self.subjects)
+
     def sample(self, row: int) -> Sample:
         """Everything about one row except its image. Raises IndexError if there is no such row."""
         self._check(row)
@@ -192,12 +250,24 @@ class Store:
             width=self._table["width"][row].as_py(),
             height=self._table["height"][row].as_py(),
             sha256=self._table["sha256"][row].as_py().hex(),
+            subject=None if self.subjects[row] < 0 else self.subject_names[self.subjects[row]],
+            metadata={name: column.value(row) for name, column in self.metadata.items()},
         )
 
     def image_bytes(self, row: int) -> bytes:
         """The encoded file as it was uploaded. Raises IndexError if there is no such row."""
         self._check(row)
         return bytes(self._table["image"][row].as_py())
+
+    def files(self) -> Iterator[tuple[str, bytes]]:
+        """The path and the encoded file of each sample in row order, a few MiB in memory at a time."""
+        for batch in self._table.select(["path", "image"]).to_batches():
+            yield from zip(batch["path"].to_pylist(), batch["image"].to_pylist(), strict=True)
+
+    @property
+    def paths(self) -> pa.ChunkedArray:
+        """(N,) texts: the paths of the samples in the upload."""
+        return self._table["path"]
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -241,10 +311,11 @@ def _copies(directory: Path) -> list[list[str]]:
 
 
 def _column(table: pa.Table, name: str) -> NDArray[np.int64]:
-    return table[name].to_numpy().astype(np.int64)  # type: ignore[no-any-return]  # pyarrow has no types
+    # pyarrow's `to_numpy` would import pandas where that is installed: half a second in each job's process.
+    return np.from_dlpack(table[name].combine_chunks()).astype(np.int64)
 
 
 def _split_codes(table: pa.Table) -> NDArray[np.int64]:
     """Codes of the dictionary column; the writer's dictionary is ALL_SPLITS, in that order."""
-    chunks = [chunk.indices.to_numpy() for chunk in table["split"].chunks]
+    chunks = [np.from_dlpack(chunk.indices) for chunk in table["split"].chunks]
     return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, dtype=np.int64)

@@ -1,0 +1,76 @@
+"""A data set as a zip that can be uploaded again and is then the same one: `Store.digest` is equal.
+
+It holds each image under its path in the store, with its bytes there; `labels.csv` (RFC 4180) with a row for
+each, in row order; `classes.txt`, which fixes the order of the classes; and `grey_window.txt`, if the set has
+a window for 16-bit images, which may have been chosen or come from headers that are gone. Cells are
+written as they are, also those that a spreadsheet would take for a formula: nothing else could be read back.
+This module does not import torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.data.archives.stored_zip import Entry, stored_zip
+from models.data.formats.lists import CLASSES_FILE, WINDOW_FILE
+from models.data.splits import ALL_SPLITS
+from models.data.store import Store
+
+LABELS_FILE = "labels.csv"
+_ROWS = 10_000  # of the table, in memory at a time
+_NOT_AT_THE_TOP = r"^(labels\.csv|classes\.txt|grey_window\.txt)(/|$)|^[^/]*:|^\s"
+"""Paths that would hide one of the files, or that a table cannot name: it strips white space and takes a
+colon for the mark of an address or a drive."""
+
+
+def download(store: Store) -> Iterator[bytes]:
+    """The zip in blocks, in constant memory. Images come first, so that it starts at once."""
+    return stored_zip(_entries(store))
+
+
+def _entries(store: Store) -> Iterator[Entry]:
+    needs_folder = pc.any(pc.match_substring_regex(store.paths, _NOT_AT_THE_TOP, ignore_case=True)).as_py()
+    below = "images/" if needs_folder else ""
+    for path, encoded in store.files():
+        yield Entry(below + path, len(encoded), zlib.crc32(encoded), partial(tuple, (encoded,)))
+    yield Entry.of(CLASSES_FILE, lambda: ["".join(f"{name}\n" for name in store.classes).encode()])
+    if window := store.info.grey_window:
+        yield Entry.of(WINDOW_FILE, lambda: [f"{window.low} {window.high}\n".encode()])
+    yield Entry.of(LABELS_FILE, partial(_table, store, below))
+
+
+def _table(store: Store, below: str) -> Iterator[bytes]:
+    """The rows of `labels.csv`, some at a time."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    header = ["path", "label", "split"]
+    header += ["group"] * store.has_groups + ["subject"] * store.has_subjects
+    writer.writerow(header + [f"meta:{name}" for name in store.metadata])
+    for start in range(0, len(store), _ROWS):
+        rows = slice(start, start + _ROWS)
+        columns = [
+            [below + path for path in store.paths[rows].to_pylist()],
+            _names_of(store.classes, store.labels[rows]),
+            _names_of(ALL_SPLITS, store.splits[rows]),
+        ]
+        if store.has_groups:
+            columns.append(_names_of(store.group_names, store.groups[rows]))
+        if store.has_subjects:
+            columns.append(_names_of(store.subject_names, store.subjects[rows]))
+        columns += [column.cells(rows) for column in store.metadata.values()]
+        writer.writerows(zip(*columns, strict=True))
+        yield buffer.getvalue().encode()
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def _names_of(names: Sequence[str], codes: NDArray[np.int64]) -> list[str]:
+    return [names[code] if code >= 0 else "" for code in codes.tolist()]

@@ -1,0 +1,77 @@
+"""What an import report says about subjects: what is not as the statistics need it, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.report import Note, NoteCode
+from models.data.splits import ALL_SPLITS, SplitRecord, overlap
+
+_UNEVEN = 2  # times a split is larger or smaller than aimed at, from which on that is told
+
+
+def subject_notes(
+    subjects: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    labels: NDArray[np.int64],
+    splits: NDArray[np.int64],
+    record: SplitRecord,
+) -> Iterator[Note]:
+    """Notes on the subjects (N,) of images, numbers in `names`, -1 for none; `splits` (N,) are codes."""
+    if not names:
+        return
+    with_subject = subjects >= 0
+    if missing := int((~with_subject).sum()):
+        detail = (
+            f"images without a subject: {missing} of {len(subjects)}; each counts as a subject of its own"
+        )
+        yield Note(NoteCode.WITHOUT_SUBJECT, detail)
+    of_class = np.unique(np.stack([subjects, labels])[:, with_subject], axis=1)  # each pair once
+    if len(several := np.flatnonzero(np.bincount(of_class[0]) > 1)):
+        detail = (
+            f"subjects with images of more than one class: {_some(several, names)}; that is allowed, and "
+            "wrong only if a subject can have no more than one"
+        )
+        yield Note(NoteCode.SUBJECT_IN_TWO_CLASSES, detail)
+    in_split = np.zeros((len(names), len(ALL_SPLITS)), dtype=bool)
+    in_split[subjects[with_subject], splits[with_subject]] = True
+    if len(cut := np.flatnonzero(in_split.sum(axis=1) > 1)):
+        common = {
+            pair: int(in_split[:, pair].all(axis=1).sum()) for pair in combinations(range(len(ALL_SPLITS)), 2)
+        }
+        pairs = {(ALL_SPLITS[first], ALL_SPLITS[later]): n for (first, later), n in common.items() if n}
+        detail = (
+            f"subjects in more than one split: {_some(cut, names)}{overlap(pairs)}: give each subject one "
+            "split, or leave out the splits, and the import makes some that cut no subject"
+        )
+        yield Note(NoteCode.SUBJECT_IN_TWO_SPLITS, detail)
+    yield from _uneven(subjects[with_subject], names, record)
+
+
+def _uneven(subjects: NDArray[np.int64], names: Sequence[str], record: SplitRecord) -> Iterator[Note]:
+    aims = {split: cut.fraction * cut.donor_size for split, cut in record.made.items()}
+    sizes = ", ".join(
+        f"{split} has {cut.size} images instead of {aims[split]:.0f}"
+        for split, cut in record.made.items()
+        if not aims[split] / _UNEVEN <= cut.size <= aims[split] * _UNEVEN
+    )
+    if sizes and record.whole_subjects:
+        counts = np.bincount(subjects)
+        largest = int(counts.argmax())
+        detail = (
+            f"subjects stay whole, so {sizes}; {names[largest]!r} alone has {counts[largest]} images: "
+            "add images of more subjects"
+        )
+        yield Note(NoteCode.UNEVEN_SPLITS, detail)
+
+
+def _some(numbers: NDArray[np.int64], names: Sequence[str], most: int = 5) -> str:
+    """How many of all subjects these are, and the first by name."""
+    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
+    first = ", ".join(repr(names[number]) for number in numbers[:most])
+    return f"{len(numbers)} of {len(names)}, {first}{more}"
