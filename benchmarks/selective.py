@@ -1,4 +1,4 @@
-"""How often the certificate's promise holds, and at what coverage: simulated splits and real images.
+"""How often the certificate's promise holds, and at what coverage: simulated splits, subjects, real images.
 
     python -m benchmarks.selective [--draws N] [--quick] [--no-simulation]
         [--mnist DIR] [--plants ZIP] [--cifar10 DIR] [--svhn DIR] [--epochs N] [--size PIXELS]
@@ -7,6 +7,10 @@
 Simulated: each population defines a risk at every coverage; each draw is a calibration split from it,
 passed to `models.selective`. The certificate is compared with the threshold that just meets the target on
 the calibration split (naive), with SGR (Geifman and El-Yaniv 2017), and with the best possible (oracle).
+
+Subjects: a data set of digits, each with twelve copies that are one subject. The certificate on one image per
+subject is compared with the one that counts every image, and with a test for means of subjects
+(benchmarks._selective_subjects).
 
 Real images: ERM and MaskTune are trained, and every score is evaluated under every policy
 (benchmarks._selective_images): Biased MNIST with random assignment and the plants for 3 epochs of ERM,
@@ -30,6 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _selective_subjects as subjects
 from models.selective import CalibrationTable
 from models.selective.certify import allowed_errors, certified_step
 
@@ -44,6 +49,7 @@ class PolicyTarget(NamedTuple):
 
 POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))
 SIZES = (500, 2000, 5000)
+SUBJECT_DRAWS = 300
 
 
 @dataclass(frozen=True)
@@ -224,6 +230,15 @@ def simulated(draws: int, seed: int) -> list[dict[str, object]]:
     return rows
 
 
+def on_subjects(draws: int, seed: int) -> list[dict[str, Any]]:
+    """The figures where images come in subjects."""
+    from benchmarks._common import table  # imports torch
+
+    figures = list(subjects.rows(draws, seed))
+    print(table(figures), flush=True)
+    return figures
+
+
 def on_images(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """The figures of every data set named on the command line."""
     from benchmarks import _selective_images as images  # imports torch
@@ -281,6 +296,9 @@ def main() -> int:
     start = time.perf_counter()
     rows = [] if arguments.no_simulation else simulated(draws, arguments.seed)
     aims = targets(rows) if rows and not arguments.quick else {}
+    subject_draws = 30 if arguments.quick else SUBJECT_DRAWS
+    of_subjects = on_subjects(subject_draws, arguments.seed)
+    aims |= {} if arguments.quick else subjects.targets(of_subjects, subject_draws)
     named = (arguments.mnist, arguments.plants, arguments.cifar10, arguments.svhn)
     images = on_images(arguments) if any(named) else {}
     aims |= image_targets(images.get("policies", []))
@@ -288,9 +306,11 @@ def main() -> int:
     line = {
         "benchmark": "selective",
         "figures": rows,
+        "subjects": of_subjects,
         "images": images,
         "targets": aims,
         "draws": draws,
+        "subject_draws": subject_draws,
         "seconds": round(time.perf_counter() - start, 1),
         "ok": ok,
     }
@@ -302,7 +322,7 @@ def _arguments() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=2000)
-    parser.add_argument("--quick", action="store_true", help="100 draws: a smoke test, not a proof")
+    parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
     parser.add_argument("--no-simulation", action="store_true", help="real images only")
     parser.add_argument("--mnist", type=Path, help="the folder of the four idx files")

@@ -1,6 +1,6 @@
 """How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
-    python -m benchmarks.verdict [--draws N]
+    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects]
 
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
@@ -9,7 +9,8 @@ is better by 2 to 20 points. Settings of several seeds: both were trained with 2
 accuracies differ, and err on partly the same images. Each draw generates a test set's paired counts and the
 verdict by them; a plain bootstrap of the same statistic, or of the seeds, is shown beside it. Guessing
 settings: a model whose answers ignore the images is taken for one that has learned something if its accuracy
-on validation is above chance.
+on validation is above chance. Settings of subjects: images come in subjects, on whose images models err alike
+(benchmarks._verdict_subjects).
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import itertools
 import sys
 import time
 from statistics import NormalDist
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _simulation
+from benchmarks import _verdict_subjects as subjects
 from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
 from models.evaluation.verdict import VerdictName, decide
@@ -277,20 +279,18 @@ def wrong(setting: Setting | SeededSetting, rates: dict[str, float], suffix: str
     return helped if setting.effect < -1e-9 else helped + hurt
 
 
-def main() -> int:
-    assert __doc__ is not None
-    arguments = _simulation.arguments(__doc__.splitlines()[0])
-    rng = np.random.default_rng(arguments.seed)
-    start = time.perf_counter()
+def on_images(draws: int, seed: int) -> tuple[list[dict[str, Any]], float]:
+    """The figures of independent images, printed, and the largest null error rate."""
+    rng = np.random.default_rng(seed)
     print(
         f"{'setting':26} {'statistic':22} {'discord.':>8} {'effect':>7} {'helped':>7} {'hurt':>7} "
         f"{'no eff.':>7} {'untest.':>7}   plain"
     )
-    figures, worst, worst_plain = [], 0.0, 0.0
-    worst_helped = worst_hurt = 0.0
+    figures: list[dict[str, Any]] = []
+    worst = worst_plain = worst_helped = worst_hurt = 0.0
     worst_of_seeds = dict.fromkeys(SEEDS, 0.0)
     for setting in settings():
-        rates = simulate(setting, arguments.draws, rng)
+        rates = simulate(setting, draws, rng)
         print(
             f"{setting.name:26} {setting.statistic:22} {setting.discordant:8.3f} {setting.effect:7.3f} "
             f"{rates['helped']:7.3f} {rates['hurt']:7.3f} {rates['no_detectable_effect']:7.3f} "
@@ -306,7 +306,7 @@ def main() -> int:
         if setting.effect > -1e-9:
             worst_hurt = max(worst_hurt, rates["hurt"])
     for seeded in seeded_settings():
-        rates = simulate_seeds(seeded, arguments.draws, rng)
+        rates = simulate_seeds(seeded, draws, rng)
         print(
             f"{seeded.name:26} {seeded.seeds} seeds, spread {seeded.spread:3.1f}       {seeded.effect:7.3f} "
             f"{rates['helped']:7.3f} {rates['hurt']:7.3f} {rates['no_detectable_effect']:7.3f}           "
@@ -315,7 +315,7 @@ def main() -> int:
         )
         figures.append(seeded._asdict() | {"effect": seeded.effect} | rates)
         worst_of_seeds[seeded.seeds] = max(worst_of_seeds[seeded.seeds], wrong(seeded, rates))
-    guesses = {name: simulate_guesses(*guessing, arguments.draws, rng) for name, guessing in GUESSING.items()}
+    guesses = {name: simulate_guesses(*guessing, draws, rng) for name, guessing in GUESSING.items()}
     figures += [{"name": name, "above_chance": rate} for name, rate in guesses.items()]
     for name, rate in guesses.items():
         print(f"{name:26} guesses, above chance: {rate:.3f}")
@@ -323,11 +323,27 @@ def main() -> int:
     print(f"helped without a gain: at most {worst_helped:.3f}; hurt without a loss: at most {worst_hurt:.3f}")
     for seeds, rate in worst_of_seeds.items():
         print(f"over {seeds} seeds, most often wrong: {rate:.3f}")
+    return figures, max(worst, *worst_of_seeds.values(), *guesses.values())
+
+
+def main() -> int:
+    assert __doc__ is not None
+    parser = _simulation.parser(__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=("images", "subjects"), help="one part; both without it")
+    parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
+    arguments = parser.parse_args()
+    draws = 10 if arguments.quick else arguments.draws
+    start = time.perf_counter()
+    figures, worst = ([], 0.0) if arguments.only == "subjects" else on_images(draws, arguments.seed)
+    of_subjects: list[dict[str, Any]] = []
+    if arguments.only != "images":
+        of_subjects = subjects.measure(min(draws, subjects.DRAWS), arguments.seed)
     return _simulation.finish(
         "verdict",
-        worst=max(worst, *worst_of_seeds.values(), *guesses.values()),
-        draws=arguments.draws,
-        figures=figures,
+        worst=worst,
+        draws=draws,
+        figures=figures + of_subjects,
+        targets=None if arguments.quick else subjects.targets(of_subjects, min(draws, subjects.DRAWS)),
         seconds=time.perf_counter() - start,
     )
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.design_effect import design_effect
 from models.evaluation.paired import paired_difference
 from models.statistics import Interval, wilson
+from models.types import Labels
 
 SAME, RANDOM = "mixed_same", "mixed_rand"
 """Variants that show each object on another image's background: of the same class, of any class."""
@@ -18,10 +20,14 @@ SAME, RANDOM = "mixed_same", "mixed_rand"
 
 @dataclass(frozen=True)
 class VariantPredictions:
-    """One variant's images: whether each prediction is correct (N,), and each name within the variant."""
+    """One variant's images: whether each prediction is correct (N,), and each name within the variant.
+
+    `clusters` (N,) are equal where two images are not independent, within a variant and in both.
+    """
 
     right: NDArray[np.bool_]
     names: Sequence[str]
+    clusters: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,14 @@ def background_gap(
     k, j = int(same.right.sum()), int(random.right.sum())
     gap, paired = k / n - j / m, _paired(same.names, random.names)
     if paired:
-        first, second = (each.right[np.argsort(np.array(each.names))] for each in (same, random))
-        difference = paired_difference(first, second, generator=generator)
+        by_name, other = (np.argsort(np.array(each.names)) for each in (same, random))
+        clusters = None if same.clusters is None else same.clusters[by_name]
+        first, second = same.right[by_name], random.right[other]
+        difference = paired_difference(first, second, clusters=clusters, generator=generator)
         low, high = difference.low, difference.high
     else:
-        low, high = _newcombe((k, n), (j, m))
+        effects = [design_effect(each.right, each.clusters) for each in (same, random)]
+        low, high = _newcombe((k / effects[0], n / effects[0]), (j / effects[1], m / effects[1]))
     return BackgroundGap(gap, low, high, paired, n, k, m, j)
 
 
@@ -66,7 +75,7 @@ def _paired(first: Sequence[str], second: Sequence[str]) -> bool:
     return len(set(first)) == len(first) and sorted(first) == sorted(second)
 
 
-def _newcombe(first: tuple[int, int], second: tuple[int, int]) -> Interval:
+def _newcombe(first: tuple[float, float], second: tuple[float, float]) -> Interval:
     (k, n), (j, m) = first, second
     p, q = k / n, j / m
     a, b = wilson(k, n), wilson(j, m)

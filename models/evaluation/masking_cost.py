@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.design_effect import count_clusters
 from models.evaluation.metrics import Names
 from models.evaluation.paired import Difference, paired_difference
 from models.shortcuts.saliency_summary import mean_interval
-from models.statistics import wilson
-from models.types import Labels
+from models.statistics import clustered_wilson
+from models.types import Bools, Labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +112,7 @@ class Arm:
 
     name: ArmName
     n: int
+    n_subjects: int | None
     correct: int
     accuracy: float
     low: float
@@ -163,17 +165,25 @@ def masking_cost(
     *,
     generator: np.random.Generator,
     groups: Labels | None = None,
+    clusters: Labels | None = None,
     names: Names | None = None,
 ) -> MaskingCost:
-    """Count what masks change; `groups` (N,) are −1 where unknown. Raises ValueError without images."""
+    """Count what masks change. Raises ValueError without images.
+
+    `groups` (N,) are −1 where unknown, `clusters` (N,) equal where two images are not independent.
+    """
     if len(predictions.rows) == 0:
         raise ValueError("there is no image to mask")
     names = names or Names()
     by_arm = _by_arm(predictions)
     right = {arm: predicted == predictions.labels for arm, predicted in by_arm.items()}
     changed = {arm: predicted != predictions.plain for arm, predicted in by_arm.items()}
-    arms = _arms(predictions, np.ones(len(predictions.rows), bool))
-    low, high = mean_interval(predictions.masked)
+    arms = _arms(predictions, clusters, np.ones(len(predictions.rows), bool))
+    low, high = mean_interval(predictions.masked, clusters=clusters)
+
+    def difference(first: Bools, second: Bools) -> Difference:
+        return paired_difference(first, second, clusters=clusters, generator=generator)
+
     return MaskingCost(
         n=len(predictions.rows),
         masked_share=float(predictions.masked.mean()),
@@ -181,11 +191,11 @@ def masking_cost(
         masked_high=high,
         nothing_masked=int((predictions.masked == 0).sum()),
         arms=arms,
-        cost=paired_difference(right["plain"], right["own"], generator=generator),
-        beyond_elsewhere=paired_difference(right["elsewhere"], right["own"], generator=generator),
-        changes_beyond_elsewhere=paired_difference(changed["own"], changed["elsewhere"], generator=generator),
-        classes=_by_slice(predictions, predictions.labels, names.classes),
-        groups=_by_slice(predictions, groups, names.groups) if groups is not None else (),
+        cost=difference(right["plain"], right["own"]),
+        beyond_elsewhere=difference(right["elsewhere"], right["own"]),
+        changes_beyond_elsewhere=difference(changed["own"], changed["elsewhere"]),
+        classes=_by_slice(predictions, predictions.labels, clusters, names.classes),
+        groups=_by_slice(predictions, groups, clusters, names.groups) if groups is not None else (),
         sentence=_sentence(float(predictions.masked.mean()), {arm.name: arm for arm in arms}),
     )
 
@@ -198,25 +208,37 @@ def _by_arm(predictions: MaskedPredictions) -> dict[ArmName, Labels]:
     }
 
 
-def _arms(predictions: MaskedPredictions, inside: NDArray[np.bool_]) -> tuple[Arm, ...]:
-    n = int(inside.sum())
-    arms = []
-    for name, predicted in _by_arm(predictions).items():
-        correct = int((predicted == predictions.labels)[inside].sum())
-        changed = int((predicted != predictions.plain)[inside].sum())
-        arms.append(
-            Arm(name, n, correct, correct / n, *wilson(correct, n), changed, changed / n, *wilson(changed, n))
+def _arms(
+    predictions: MaskedPredictions, clusters: Labels | None, inside: NDArray[np.bool_]
+) -> tuple[Arm, ...]:
+    n, of = int(inside.sum()), None if clusters is None else clusters[inside]
+    subjects = count_clusters(of)
+
+    def share(events: Bools) -> tuple[int, float, float, float]:
+        count = int(events.sum())
+        return count, count / n, *clustered_wilson(events, of)
+
+    return tuple(
+        Arm(
+            name,
+            n,
+            subjects,
+            *share((predicted == predictions.labels)[inside]),
+            *share((predicted != predictions.plain)[inside]),
         )
-    return tuple(arms)
+        for name, predicted in _by_arm(predictions).items()
+    )
 
 
-def _by_slice(predictions: MaskedPredictions, slices: Labels, names: Sequence[str]) -> tuple[SliceCost, ...]:
+def _by_slice(
+    predictions: MaskedPredictions, slices: Labels, clusters: Labels | None, names: Sequence[str]
+) -> tuple[SliceCost, ...]:
     costs = []
     for key in np.unique(slices[slices >= 0]).tolist():
         inside = slices == key
         name = names[key] if key < len(names) else str(key)
         share = float(predictions.masked[inside].mean())
-        costs.append(SliceCost(key, name, int(inside.sum()), share, _arms(predictions, inside)))
+        costs.append(SliceCost(key, name, int(inside.sum()), share, _arms(predictions, clusters, inside)))
     return tuple(costs)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.statistics import Interval, least_share, mean_share, wilson
-from models.types import Labels
+from models.design_effect import count_clusters, design_effect
+from models.statistics import Interval, clustered_wilson, least_share, mean_share, wilson
+from models.types import Bools, Labels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,15 +53,27 @@ def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
 
 @dataclass(frozen=True)
 class Slice:
-    """Accuracy of one class or group: `correct` of `n`, with its 95 % Wilson interval."""
+    """Accuracy of one class or group: `correct` of `n`, with the 95 % Wilson interval of `effective`."""
 
     id: int
     name: str
     n: int
+    n_subjects: int | None
+    design_effect: float
     correct: int
     accuracy: float
     low: float
     high: float
+
+    @property
+    def independent(self) -> int:
+        """Subjects where there are any, else samples."""
+        return self.n if self.n_subjects is None else self.n_subjects
+
+    @property
+    def effective(self) -> tuple[float, float]:
+        """Correct and all of as many independent samples as say as much."""
+        return self.correct / self.design_effect, self.n / self.design_effect
 
 
 @dataclass(frozen=True)
@@ -71,10 +84,12 @@ class Metrics:
     class or group; `train_weighted_accuracy` the mean over groups by their share of the training
     set, which papers on group robustness call the average. Without groups, their fields are None.
     `…_low`, `…_high`: 95 % intervals, Wilson's for the plain mean, `statistics.mean_share`'s for the
-    other means, `statistics.least_share`'s for the lowest of several.
+    other means, `statistics.least_share`'s for the lowest of several. `n_subjects` is the number of clusters
+    that the samples come in, None without any: the intervals then take clusters, not samples, as independent.
     """
 
     n: int
+    n_subjects: int | None
     correct: int
     accuracy: float
     low: float
@@ -125,28 +140,35 @@ def metrics(
     *,
     groups: Labels | None = None,
     train_group_weights: Mapping[int, float] | None = None,
+    clusters: Labels | None = None,
     names: Names | None = None,
 ) -> Metrics:
     """Metrics of (N,) predictions. Raises ValueError if there is no sample.
 
     `groups` (N,) is −1 for samples without a group. `train_group_weights` are each group's count or share
     in the training set; the weight of a group without samples here is redistributed to the others.
+    `clusters` (N,) is equal where two samples are not independent.
     """
     if len(labels) == 0 or len(labels) != len(predictions):
         raise ValueError("there must be a prediction for each label, and at least one")
     names = names or Names()
     right = labels == predictions
     n, correct = len(right), int(right.sum())
-    low, high = wilson(correct, n)
-    by_class = _slices(right, labels, names.classes)
-    by_group = _slices(right, groups, names.groups) if groups is not None else ()
+    low, high = clustered_wilson(right, clusters)
+    by_class = _slices(right, labels, clusters, names.classes)
+    by_group = _slices(right, groups, clusters, names.groups) if groups is not None else ()
     worst_class = min(by_class, key=lambda s: s.accuracy)
     worst_group = min(by_group, key=lambda s: s.accuracy, default=None)
-    weighted, weighted_interval = _weighted(by_group, train_group_weights or {})
-    balanced, lowest = mean_share(_counts(by_class)), least_share(_counts(by_class))
-    lowest_group = least_share(_counts(by_group)) if by_group else None
+    balanced = _mean_interval(right, labels, by_class, clusters)
+    weights = [(train_group_weights or {}).get(s.id, 0.0) for s in by_group]
+    weighted = None
+    if groups is not None and any(weights):
+        weighted = _mean_interval(right, groups, by_group, clusters, weights)
+    lowest = least_share([s.effective for s in by_class])
+    lowest_group = least_share([s.effective for s in by_group]) if by_group else None
     return Metrics(
         n=n,
+        n_subjects=count_clusters(clusters),
         correct=correct,
         accuracy=correct / n,
         low=low,
@@ -156,7 +178,7 @@ def metrics(
         worst_class=worst_class.name,
         worst_group_accuracy=worst_group.accuracy if worst_group else None,
         worst_group=worst_group.name if worst_group else None,
-        train_weighted_accuracy=weighted,
+        train_weighted_accuracy=_weighted_mean(by_group, weights) if weighted else None,
         classes=by_class,
         groups=by_group,
         balanced_accuracy_low=balanced.low,
@@ -165,32 +187,41 @@ def metrics(
         worst_class_accuracy_high=lowest.high,
         worst_group_accuracy_low=lowest_group.low if lowest_group else None,
         worst_group_accuracy_high=lowest_group.high if lowest_group else None,
-        train_weighted_accuracy_low=weighted_interval.low if weighted_interval else None,
-        train_weighted_accuracy_high=weighted_interval.high if weighted_interval else None,
+        train_weighted_accuracy_low=weighted.low if weighted else None,
+        train_weighted_accuracy_high=weighted.high if weighted else None,
     )
 
 
-def _slices(right: NDArray[np.bool_], slices: Labels, names: Sequence[str]) -> tuple[Slice, ...]:
+def _slices(right: Bools, slices: Labels, clusters: Labels | None, names: Sequence[str]) -> tuple[Slice, ...]:
     measured = []
     for key in np.unique(slices[slices >= 0]).tolist():
-        inside = right[slices == key]
-        n, correct = len(inside), int(inside.sum())
+        inside = slices == key
+        of = None if clusters is None else clusters[inside]
+        n, correct = int(inside.sum()), int(right[inside].sum())
         name = names[key] if key < len(names) else str(key)
-        measured.append(Slice(key, name, n, correct, correct / n, *wilson(correct, n)))
+        effect = design_effect(right[inside], of)
+        interval = wilson(correct / effect, n / effect)
+        measured.append(Slice(key, name, n, count_clusters(of), effect, correct, correct / n, *interval))
     return tuple(measured)
 
 
-def _counts(slices: Sequence[Slice]) -> list[tuple[int, int]]:
-    return [(s.correct, s.n) for s in slices]
+def _mean_interval(
+    right: Bools,
+    slices: Labels,
+    measured: Sequence[Slice],
+    clusters: Labels | None,
+    weights: Sequence[float] | None = None,
+) -> Interval:
+    """Of the mean over slices; of their clusters, some may lie in several."""
+    known = slices >= 0
+    effect = design_effect(
+        right[known],
+        None if clusters is None else clusters[known],
+        strata=slices[known],
+        weights=None if weights is None else np.asarray(weights, np.float64),
+    )
+    return mean_share([(s.correct, s.n) for s in measured], weights, effect=effect)
 
 
-def _weighted(
-    groups: Sequence[Slice], weights: Mapping[int, float]
-) -> tuple[float, Interval] | tuple[None, None]:
-    """The weighted mean over groups, and its interval; None if no group here has a weight."""
-    each = [weights.get(s.id, 0) for s in groups]
-    total = sum(each)
-    if total == 0:
-        return None, None
-    mean = sum(s.accuracy * weight for s, weight in zip(groups, each, strict=True)) / total
-    return mean, mean_share(_counts(groups), each)
+def _weighted_mean(slices: Sequence[Slice], weights: Sequence[float]) -> float:
+    return sum(s.accuracy * weight for s, weight in zip(slices, weights, strict=True)) / sum(weights)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.design_effect import count_clusters, design_effect
+from models.evaluation.clustered_pairs import ClusteredPairs
 from models.statistics import Interval, student, wilson
 from models.types import Bools, Floats, Labels
 
@@ -25,10 +27,11 @@ Statistic = Literal[
 class Difference(NamedTuple):
     """Statistic of a − statistic of b on the same `n` samples; `low` and `high` hold at `confidence`.
 
-    `a_only` and `b_only` count the discordant samples, which only a or only b got right. `strata` is the
-    number of strata compared, `smallest` the size of the smallest; `left_out` strata were too small. For a
-    worst-case statistic, `worst_a` and `worst_b` are the keys of the strata where a and b are lowest; else
-    they are None.
+    `n_subjects` is the number of clusters, None without any. `a_only` and `b_only` count the discordant
+    samples, which only a or only b got right. `strata` is the number of strata compared, `smallest` the size
+    of the smallest, in clusters where there are any; `left_out` strata were too small. For a worst-case
+    statistic, `worst_a` and `worst_b` are the keys of the strata where a and b are lowest; else they are
+    None.
     """
 
     statistic: Statistic
@@ -37,6 +40,7 @@ class Difference(NamedTuple):
     high: float
     confidence: float
     n: int
+    n_subjects: int | None
     a_only: int
     b_only: int
     resamples: int
@@ -63,6 +67,7 @@ def paired_difference(
     generator: np.random.Generator,
     strata: Labels | None = None,
     weights: Floats | None = None,
+    clusters: Labels | None = None,
     statistic: Statistic = "accuracy",
     confidence: float = 0.95,
     resamples: int = 10_000,
@@ -72,7 +77,8 @@ def paired_difference(
 
     `strata` (N,) are the groups or classes of a worst-case statistic, the classes for `balanced_accuracy`
     and the groups for `train_weighted_accuracy`; `accuracy` needs none. `weights` (S,) are needed for
-    `train_weighted_accuracy` alone, one per stratum in ascending order. `estimate` is not smoothed.
+    `train_weighted_accuracy` alone, one per stratum in ascending order. `clusters` (N,) are equal where two
+    samples are not independent. `estimate` is not smoothed.
 
     Resampling a stratum's samples is the same as drawing its four counts (right or wrong, by a and by b)
     from a multinomial, which is what this does, with m − 1 draws for a stratum of m samples (Rao and Wu,
@@ -80,7 +86,9 @@ def paired_difference(
     pseudo-counts are first added to the two discordant counts (after Agresti and Min, Statistics in Medicine
     2005), because with few discordant pairs the plain bootstrap finds an effect too often.
 
-    A mean gets a percentile interval, a worst-case statistic that of `_worst_interval`.
+    A mean gets a percentile interval, a worst-case statistic that of `_worst_interval`. Samples in clusters
+    count as fewer independent ones: for a mean, the counts are divided by their `design_effect`, for a worst
+    case, accuracies are drawn as they vary between clusters (`ClusteredPairs`).
     benchmarks/verdict.py simulates their error rates.
     """
     if statistic != "accuracy" and strata is None:
@@ -89,8 +97,9 @@ def paired_difference(
         raise ValueError("train_weighted_accuracy needs weights")
     if strata is None or statistic == "accuracy":
         strata = np.zeros(len(correct_a), np.int64)
-    table = paired_table(correct_a, correct_b, strata)
-    a, b = _accuracies(table.astype(np.float64))
+    table = paired_table(correct_a, correct_b, strata).astype(np.float64)
+    together = None if clusters is None or len(np.unique(clusters)) == len(clusters) else clusters
+    a, b = _accuracies(table)
     tail = (1 - confidence) / 2
     drawing = _Drawing(generator, resamples, smoothed)
     worst_a = worst_b = None
@@ -98,12 +107,20 @@ def paired_difference(
         keys = np.unique(strata)
         worst_a, worst_b = int(keys[a.argmin()]), int(keys[b.argmin()])
         estimate = float(a.min() - b.min())
-        interval = _worst_interval(table, drawing, tail=tail)
+        if together is None:
+            drawn, effects = drawing.accuracies(table, pairs=PAIRS_OF_STRATUM), np.ones((len(table), 2))
+        else:
+            clustered = ClusteredPairs(correct_a, correct_b, strata, together)
+            drawn = clustered.draw(generator, resamples, pairs=PAIRS_OF_STRATUM if smoothed else 0.0)
+            effects = clustered.design_effects()
+        interval = _worst_interval(table, drawn, effects, tail=tail)
     else:
         if statistic != "train_weighted_accuracy" or weights is None:
             weights = np.ones(len(table))
         estimate = float((a - b) @ (weights / weights.sum()))
-        interval = _mean_interval(table, weights, drawing, tail=tail)
+        outcomes = correct_a.astype(np.float64) - correct_b
+        effect = design_effect(outcomes, together, strata=strata, weights=weights)
+        interval = _mean_interval(table / effect, weights, drawing, tail=tail)
     return Difference(
         statistic=statistic,
         estimate=estimate,
@@ -111,11 +128,12 @@ def paired_difference(
         high=max(interval.high, estimate),
         confidence=confidence,
         n=len(correct_a),
+        n_subjects=count_clusters(clusters),
         a_only=int(table[:, 1].sum()),
         b_only=int(table[:, 2].sum()),
         resamples=resamples,
         strata=len(table),
-        smallest=int(table.sum(1).min()),
+        smallest=int(stratum_sizes(strata, clusters).min()),
         left_out=0,
         worst_a=worst_a,
         worst_b=worst_b,
@@ -159,42 +177,52 @@ def paired_table(correct_a: Bools, correct_b: Bools, strata: Labels) -> NDArray[
     return np.bincount(4 * stratum + cell, minlength=4 * size).reshape(size, 4)
 
 
+def stratum_sizes(strata: Labels, clusters: Labels | None) -> Labels:
+    """Samples (S,) in each stratum that occurs, ascending; with clusters, the number of these."""
+    if clusters is not None:
+        strata = np.unique(np.stack([strata, clusters]), axis=1)[0]
+    return np.unique(strata, return_counts=True)[1]
+
+
 class _Drawing(NamedTuple):
     generator: np.random.Generator
     resamples: int
     smoothed: bool
 
-    def tables(self, table: NDArray[np.int64], *, pairs: float) -> Iterator[Floats]:
-        """Draw `resamples` tables, in parts (R, S, 4), with `pairs` first added to each discordant count."""
+    def accuracies(self, table: Floats, *, pairs: float) -> Iterator[tuple[Floats, Floats]]:
+        """Resample the counts (S, 4), with `pairs` first added to each discordant one; return the accuracies
+        of a and of b, (R, S) each, in parts of `resamples`."""
         pairs = pairs if self.smoothed else 0.0
         weights = table + np.array([0.0, pairs, pairs, 0.0])
         shares = weights / weights.sum(1, keepdims=True)
-        sizes = np.maximum(1, table.sum(1) - 1)
+        sizes = np.maximum(1, table.sum(1).astype(np.int64) - 1)
         part = max(1, _PART // table.size)
         for start in range(0, self.resamples, part):
             size = (min(part, self.resamples - start), len(table))
-            yield self.generator.multinomial(sizes, shares, size=size).astype(np.float64)
+            yield _accuracies(self.generator.multinomial(sizes, shares, size=size).astype(np.float64))
 
 
-def _mean_interval(table: NDArray[np.int64], weights: Floats, drawing: _Drawing, *, tail: float) -> Interval:
+def _mean_interval(table: Floats, weights: Floats, drawing: _Drawing, *, tail: float) -> Interval:
     """Percentile interval for the mean over the strata, weighted by `weights` (S,).
 
     A stratum of one sample cannot be resampled. Such strata are pooled into one if all have equal weight.
     """
-    single = table.sum(1) == 1
+    single = table.sum(1) < 2
     if single.sum() > 1 and len(np.unique(weights[single])) == 1:
         table = np.concatenate([table[~single], table[single].sum(0, keepdims=True)])
         weights = np.append(weights[~single], weights[single].sum())
     shares = weights / weights.sum()
-    drawn = [
-        (a - b) @ shares for a, b in map(_accuracies, drawing.tables(table, pairs=PAIRS_OF_MEAN / len(table)))
-    ]
+    drawn = [(a - b) @ shares for a, b in drawing.accuracies(table, pairs=PAIRS_OF_MEAN / len(table))]
     low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
     return Interval(float(low), float(high))
 
 
-def _worst_interval(table: NDArray[np.int64], drawing: _Drawing, *, tail: float) -> Interval:
+def _worst_interval(
+    table: Floats, drawn: Iterable[tuple[Floats, Floats]], effects: Floats, *, tail: float
+) -> Interval:
     """Interval for min a − min b over the strata, with at most the nominal error whatever the accuracies are.
+
+    From counts (S, 4), `drawn` accuracies of a and of b, and the design effect (S, 2) of each.
 
     The bootstrap difference of the two minima has no such guarantee: a minimum over several similar strata
     is biased downwards in the sample, and more so in a resample, so that a model which is bad in one group
@@ -210,10 +238,13 @@ def _worst_interval(table: NDArray[np.int64], drawing: _Drawing, *, tail: float)
     total = table.sum(1)
     screened = _SCREENING * tail
     ours, theirs = (
-        _may_be_lowest(table[:, 0] + table[:, column], total, error=screened) for column in (1, 2)
+        _may_be_lowest(
+            (table[:, 0] + table[:, 1 + of]) / effects[:, of], total / effects[:, of], error=screened
+        )
+        for of in (0, 1)
     )
     below, above = [], []
-    for a, b in map(_accuracies, drawing.tables(table, pairs=PAIRS_OF_STRATUM)):
+    for a, b in drawn:
         below.append(a.min(1)[:, None] - b[:, theirs])
         above.append(a[:, ours] - b.min(1)[:, None])
     low = np.quantile(np.concatenate(below), (tail - screened) / len(theirs), axis=0).max()
@@ -221,7 +252,7 @@ def _worst_interval(table: NDArray[np.int64], drawing: _Drawing, *, tail: float)
     return Interval(float(low), float(high))
 
 
-def _may_be_lowest(right: NDArray[np.int64], total: NDArray[np.int64], *, error: float) -> Labels:
+def _may_be_lowest(right: Floats, total: Floats, *, error: float) -> Labels:
     """Indices of strata that, by their counts (S,), are not significantly above another; at least one."""
     confidence = 1 - error / len(total)
     ends = np.array([wilson(k, n, confidence=confidence) for k, n in zip(right, total, strict=True)])

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.design_effect import count_clusters, design_effect
 from models.statistics import student, wilson
-from models.types import Labels
+from models.types import Bools, Floats, Labels
 
 
 class ReliabilityBin(NamedTuple):
@@ -35,10 +36,12 @@ class Calibration(NamedTuple):
     A mean of absolute gaps is never 0 on a finite sample: `ece_by_chance` is the value that a model whose
     probabilities are all true exceeds on 5 % of samples like this one. `overconfidence` is mean
     probability − accuracy. `nll` is in nats, `brier` over all classes (0..2). Empty bins are left out.
+    `n_subjects` is the number of clusters that the samples come in, None without any.
     `…_low`, `…_high`: 95 % intervals, for `ece` by bootstrap within the bins, otherwise of the mean.
     """
 
     n: int
+    n_subjects: int | None
     non_finite: int
     ece: float
     ece_low: float
@@ -64,12 +67,14 @@ def calibration_error(
     logits: NDArray[np.float32],
     labels: Labels,
     *,
+    clusters: Labels | None = None,
     bins: int = 15,
     generator: np.random.Generator | None = None,
 ) -> Calibration | None:
     """Reliability of softmax probabilities in `bins` of equal width (Guo et al. 2017); logits (N, K).
 
-    Returns None if no row is finite. `generator` draws the interval of `ece`; its seed is 0 by default.
+    Returns None if no row is finite. `clusters` (N,) are equal where two samples are not independent.
+    `generator` draws the interval of `ece`; its seed is 0 by default.
     """
     if len(labels) == 0:
         raise ValueError("there must be at least one sample")
@@ -77,26 +82,32 @@ def calibration_error(
     shifted, labels = logits[finite].astype(np.float64), labels[finite]
     if not len(labels):
         return None
+    clusters = None if clusters is None else clusters[finite]
     shifted -= shifted.max(1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     probabilities = np.exp(log_probabilities)
     top, right = probabilities.max(1), probabilities.argmax(1) == labels
     place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
-    reliability = []
+    reliability, effects = [], np.ones(bins)
     for index in np.unique(place).tolist():
         inside = place == index
         n, correct = int(inside.sum()), int(right[inside].sum())
         mean, edges = float(top[inside].mean()), (index / bins, (index + 1) / bins)
-        reliability.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *wilson(correct, n)))
+        effect = design_effect(right[inside], None if clusters is None else clusters[inside])
+        interval = wilson(correct / effect, n / effect)
+        effects[index] = effect
+        reliability.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *interval))
     gaps = [abs(b.confidence - b.accuracy) for b in reliability]
     ece = sum(g * b.n for g, b in zip(gaps, reliability, strict=True)) / len(labels)
-    low, high, by_chance = _ece_bounds(top, right, place, generator or np.random.default_rng(0))
+    low, high, by_chance = _ece_bounds(top, right, place, effects, generator or np.random.default_rng(0))
     losses = -log_probabilities[np.arange(len(labels)), labels]
     of_label = probabilities[np.arange(len(labels)), labels]
     squares = (1 - of_label) ** 2 + (probabilities**2).sum(1) - of_label**2
     over = top - right
+    of_over, of_losses, of_squares = (student(each, clusters=clusters) for each in (over, losses, squares))
     return Calibration(
         n=len(labels),
+        n_subjects=count_clusters(clusters),
         non_finite=int((~finite).sum()),
         ece=ece,
         ece_low=min(low, ece),
@@ -104,31 +115,32 @@ def calibration_error(
         ece_by_chance=by_chance,
         mce=max(gaps),
         overconfidence=float(over.mean()),
-        overconfidence_low=student(over).low,
-        overconfidence_high=student(over).high,
+        overconfidence_low=of_over.low,
+        overconfidence_high=of_over.high,
         nll=float(losses.mean()),
-        nll_low=max(0.0, student(losses).low),
-        nll_high=student(losses).high,
+        nll_low=max(0.0, of_losses.low),
+        nll_high=of_losses.high,
         brier=float(squares.mean()),
-        brier_low=max(0.0, student(squares).low),
-        brier_high=min(2.0, student(squares).high),
+        brier_low=max(0.0, of_squares.low),
+        brier_high=min(2.0, of_squares.high),
         bins=tuple(reliability),
     )
 
 
 def _ece_bounds(
-    top: NDArray[np.float64], right: NDArray[np.bool_], place: Labels, generator: np.random.Generator
+    top: Floats, right: Bools, place: Labels, effects: Floats, generator: np.random.Generator
 ) -> tuple[float, float, float]:
     """(low, high, by chance): bootstrap quantiles 2.5 %, 97.5 %; the 95 % one if all probabilities were true.
 
-    A bin's sum of (probability − right) is drawn from a normal distribution with its mean and variance.
+    A bin's sum of (probability − right) is drawn from a normal distribution with its mean and variance, which
+    is larger by the design effect of the bin's accuracy, of `effects` (bins,).
     """
     size = int(place.max()) + 1
     counts = np.bincount(place, minlength=size)
     gap = top - right
     mean = np.bincount(place, gap, size)
-    spread = np.bincount(place, gap**2, size) - mean**2 / np.maximum(counts, 1)
-    true = np.bincount(place, top * (1 - top), size)
+    spread = (np.bincount(place, gap**2, size) - mean**2 / np.maximum(counts, 1)) * effects[:size]
+    true = np.bincount(place, top * (1 - top), size) * effects[:size]
     normal = generator.standard_normal((_ECE_DRAWS, size))
     again = np.abs(mean + normal * np.sqrt(np.maximum(spread, 0))).sum(1) / len(top)
     chance = np.abs(normal * np.sqrt(true)).sum(1) / len(top)

@@ -29,6 +29,7 @@ def evaluate_splits(
             logits.predictions,
             groups=None if groups is None else groups[logits.rows],
             train_group_weights=dict(enumerate(train_groups.tolist())),
+            clusters=store.clusters(logits.rows) if store.has_subjects else None,
             names=names,
         )
     return by_split

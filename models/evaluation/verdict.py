@@ -8,12 +8,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from models.evaluation.metrics import Metrics
-from models.evaluation.paired import Difference, Statistic, paired_difference
+from models.evaluation.paired import Difference, Statistic, paired_difference, stratum_sizes
 from models.types import Bools, Labels
 
 LEAST_GROUP = 10
-"""Minimum size of a group that may decide: in a smaller group, no model can be shown to be better, and the
-group would keep the worst of the others from being compared."""
+"""Minimum size of a group that may decide, in subjects where there are any: in a smaller group, no model can
+be shown to be better, and the group would keep the worst of the others from being compared."""
+LEAST_SUBJECTS = 10
+"""Minimum number of subjects, where there are any, for a verdict: fewer do not show how much they differ."""
 
 
 def compare(
@@ -23,15 +25,17 @@ def compare(
     classes: Labels,
     groups: Labels | None = None,
     train_group_weights: Mapping[int, float] | None = None,
+    clusters: Labels | None = None,
     generator: Callable[[Statistic], np.random.Generator],
 ) -> tuple[Difference, ...]:
     """Compute a − b in every statistic that (N,) samples allow; `generator` makes a generator for each.
 
     Samples without a group (−1 in `groups`, (N,)) are left out of the group statistics. If two groups
-    or more have at least `LEAST_GROUP` samples, the worst group is sought among these alone.
+    or more have at least `LEAST_GROUP` samples, or subjects, the worst group is sought among these alone.
+    `clusters` (N,) is equal where two samples are not independent: they are of one subject.
     """
     groups = np.full(len(classes), -1) if groups is None else groups
-    decisive, left_out = _large_enough(groups)
+    decisive, left_out = _large_enough(groups, clusters)
     weights = np.array(
         [(train_group_weights or {}).get(g, 0.0) for g in np.unique(groups[groups >= 0]).tolist()]
     )
@@ -53,6 +57,7 @@ def compare(
             generator=generator(statistic),
             strata=strata[known],
             weights=weights,
+            clusters=None if clusters is None else clusters[known],
             statistic=statistic,
         )
         small = left_out if statistic == "worst_group_accuracy" else 0
@@ -60,9 +65,11 @@ def compare(
     return tuple(differences)
 
 
-def _large_enough(groups: Labels) -> tuple[Labels, int]:
+def _large_enough(groups: Labels, clusters: Labels | None) -> tuple[Labels, int]:
     """Set small groups (N,) to −1 and count them; return all, and 0, unless two groups are large enough."""
-    keys, sizes = np.unique(groups[groups >= 0], return_counts=True)
+    known = groups >= 0
+    keys = np.unique(groups[known])
+    sizes = stratum_sizes(groups[known], None if clusters is None else clusters[known])
     large = keys[sizes >= LEAST_GROUP]
     if len(large) < 2:
         return groups, 0
@@ -70,7 +77,7 @@ def _large_enough(groups: Labels) -> tuple[Labels, int]:
 
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
-NotTestableReason = Literal["no_groups", "not_above_chance"]
+NotTestableReason = Literal["no_groups", "not_above_chance", "few_subjects"]
 
 
 class Verdict(NamedTuple):
@@ -86,19 +93,21 @@ class Verdict(NamedTuple):
 def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] = ()) -> Verdict:
     """Decide whether MaskTune helped, from `differences` to its control on samples that trained neither.
 
-    The control has the same training budget. `validation` holds the metrics of both models on the validation
-    split, if that was evaluated; one that is not above chance there has learned nothing that could be
-    compared: not testable. Else the rule uses the 95 % interval of the difference in worst-group accuracy if
-    groups can decide (`groups_decide`), or in balanced accuracy. Above 0: helped. Below 0: hurt. Otherwise,
-    no detectable effect if groups decided. Without them, a test split that has the shortcut cannot show that
-    a model lost it: not testable.
+    The control has the same training budget. `validation` holds the metrics of both models, of every seed, on
+    the validation split, if that was evaluated; a model that is not above chance there has learned nothing
+    that could be compared: not testable. Nor are fewer than `LEAST_SUBJECTS`. Else the rule uses the 95 %
+    interval of the difference in worst-group accuracy if groups can decide (`groups_decide`), or in balanced
+    accuracy. Above 0: helped. Below 0: hurt. Otherwise, no detectable effect if groups decided. Without them,
+    a test split that has the shortcut cannot show that a model lost it: not testable.
 
     Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
     most 3.0 %, hurt without a true loss in at most 3.7 %; over 2, 3 or 5 seeds (`mean_over_seeds`), in at
     most 2.5 % and 2.3 %, whether their accuracies are equal or have a standard deviation of up to 10 points;
-    a model that guesses is above chance in at most 5.1 %. No detectable effect and not testable claim
-    nothing. The rule judges one statistic: a model that helped the worst group may have lost on average, so
-    that difference is returned too. Raises ValueError if a required difference is missing.
+    a model that guesses is above chance in at most 5.1 %. With twelve images per subject: helped in at most
+    4.3 %, hurt in at most 3.7 %, either in up to 56 % if the subjects are ignored. No detectable effect and
+    not testable claim nothing. The rule judges one statistic: a model that helped the worst group may have
+    lost on average, so that difference is returned too. Raises ValueError if a required difference is
+    missing.
 
     The verdict applies to these two models and inputs like these. Two trainings that differ only in the
     seed differ too, and enough samples will show it; an interval over several seeds covers that as well.
@@ -112,12 +121,15 @@ def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] 
         raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
     if not all(metrics.above_chance for metrics in validation):
         return Verdict("not_testable", "not_above_chance", deciding, average)
+    if average.n_subjects is not None and average.n_subjects < LEAST_SUBJECTS:
+        return Verdict("not_testable", "few_subjects", deciding, average)
     name = decide(deciding)
     return Verdict(name, "no_groups" if name == "not_testable" else None, deciding, average)
 
 
 def groups_decide(worst: Difference, average: Difference) -> bool:
-    """Whether two or more groups, each of at least `LEAST_GROUP` samples, hold at least half of all."""
+    """Whether two or more groups, each of at least `LEAST_GROUP` samples, or subjects where there are any,
+    hold at least half of all samples."""
     return worst.strata >= 2 and worst.smallest >= LEAST_GROUP and 2 * worst.n >= average.n
 
 

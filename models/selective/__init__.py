@@ -10,6 +10,7 @@ from models.selective.counting import SplitTables, count_split
 from models.selective.curve import CurvePoint, RiskCoverage, risk_coverage
 from models.selective.drift import REFERENCES, Comparison, Reference, compare, references
 from models.selective.policies import (
+    ONE_PER_SUBJECT,
     GroupSelection,
     GroupVerdict,
     Planning,
@@ -37,6 +38,7 @@ from models.statistics import Share
 
 __all__ = [
     "DEFAULT_CONFIDENCE",
+    "ONE_PER_SUBJECT",
     "REFERENCES",
     "SCORES",
     "CalibrationTable",

@@ -19,6 +19,9 @@ from models.selective.certify import (
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
 from models.statistics import upper_bound
 
+ONE_PER_SUBJECT = "; one image per subject, drawn at random"
+"""Belongs to the method of a selection whose calibration split has subjects."""
+
 Policy = Literal["coverage", "max_risk", "min_score", "none"]
 Status = Literal["certified", "target_coverage", "raw_threshold", "not_certifiable", "none"]
 

@@ -50,3 +50,19 @@ def test_a_name_that_stands_twice_pairs_nothing() -> None:
 def test_a_variant_without_an_image_has_no_gap() -> None:
     with pytest.raises(ValueError, match="mixed_rand"):
         background_gap(of(shares(1, 2)), of(shares(0, 0)), generator=rng())
+
+
+@pytest.mark.parametrize("start", [0, 10_000])
+def test_copies_of_each_image_say_no_more_than_one(start: int) -> None:
+    right, worse = shares(160, 200), shares(130, 200)
+
+    def copies(right: NDArray[np.bool_], start: int, times: int) -> VariantPredictions:
+        names, clusters = of(np.repeat(right, times), start).names, np.repeat(np.arange(200), times)
+        return VariantPredictions(np.repeat(right, times), names, clusters)
+
+    alone, copied = (
+        background_gap(copies(right, 0, times), copies(worse, start, times), generator=rng())
+        for times in (1, 6)
+    )
+    assert copied.paired == (start == 0)
+    assert (copied.low, copied.high) == pytest.approx((alone.low, alone.high), abs=0.02)

@@ -12,9 +12,10 @@ from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Reliability
 from models.backbones.build import build_network
 from models.data.batches import Batch
-from models.evaluation.metrics import Logits, Names, metrics, predict_logits
+from models.evaluation.metrics import Logits, Metrics, Names, metrics, predict_logits
 from models.evaluation.reliability import calibration_error
 from models.run import Progress, Run, Stopped
+from models.types import Labels
 
 
 class Batches:
@@ -139,3 +140,63 @@ def test_a_pass_reports_its_end_and_can_be_stopped() -> None:
     assert (seen[-1].step, seen[-1].steps, seen[-1].epoch) == (2, 2, 1)
     with pytest.raises(Stopped):
         predict_logits(network, Batches(2, 2), Run(should_stop=lambda: True))
+
+
+def test_subjects_with_a_single_image_have_the_intervals_of_images() -> None:
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 3, 90), rng.integers(-1, 2, 90)
+    predictions = np.where(rng.random(90) < 0.8, labels, 0)
+
+    def measured(clusters: Labels | None) -> Metrics:
+        return metrics(
+            labels, predictions, groups=groups, train_group_weights={0: 3, 1: 1}, clusters=clusters
+        )
+
+    plain, of_subjects = ArmMetrics.model_validate(measured(None)), measured(rng.permutation(90))
+    shown = ArmMetrics.model_validate(of_subjects).model_dump()
+    assert (plain.n_subjects, shown.pop("n_subjects"), shown.pop("classes")[0]["n_subjects"]) == (
+        None,
+        90,
+        plain.classes[0].n,
+    )
+    shown.pop("groups")
+    assert plain.model_dump(exclude={"n_subjects", "classes", "groups"}) == shown
+
+
+def test_copies_of_each_image_do_not_narrow_any_interval() -> None:
+    rng = np.random.default_rng(0)
+    labels, groups = rng.integers(0, 3, 200), rng.integers(0, 2, 200)
+    predictions = np.where(rng.random(200) < 0.8, labels, 0)
+
+    def measured(times: int) -> Metrics:
+        return metrics(
+            np.repeat(labels, times),
+            np.repeat(predictions, times),
+            groups=np.repeat(groups, times),
+            train_group_weights={0: 3, 1: 1},
+            clusters=np.repeat(np.arange(200), times),
+        )
+
+    alone, copied = measured(1), measured(8)
+    for name in ("", "balanced_accuracy_", "worst_group_accuracy_", "train_weighted_accuracy_"):
+        ends = [getattr(copied, f"{name}{end}") for end in ("low", "high")]
+        assert ends == pytest.approx([getattr(alone, f"{name}{end}") for end in ("low", "high")], abs=0.01)
+    assert (copied.n, copied.n_subjects, copied.groups[0].independent) == (1600, 200, alone.groups[0].n)
+
+
+def test_copies_do_not_make_probabilities_look_better_known() -> None:
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(300, 3)).astype(np.float32) * 2, rng.integers(0, 3, 300)
+    clusters = np.repeat(np.arange(300), 6)
+    alone = calibration_error(logits, labels)
+    copied = calibration_error(np.repeat(logits, 6, axis=0), np.repeat(labels, 6), clusters=clusters)
+    ignored = calibration_error(np.repeat(logits, 6, axis=0), np.repeat(labels, 6))
+    assert alone is not None
+    assert copied is not None
+    assert ignored is not None
+    assert copied.n_subjects == 300
+    for name in ("ece", "nll", "brier", "overconfidence"):
+        widths = [getattr(of, f"{name}_high") - getattr(of, f"{name}_low") for of in (alone, copied, ignored)]
+        assert widths[1] == pytest.approx(widths[0], rel=0.15)
+        assert widths[2] < widths[0] / 2
+    assert copied.ece_by_chance == pytest.approx(alone.ece_by_chance, rel=0.15)

@@ -129,3 +129,35 @@ def test_the_lowest_strata_are_named_by_their_keys() -> None:
     )
     assert (found.worst_a, found.worst_b, found.strata, found.smallest) == (15, 20, 3, 10)
     assert found.low <= found.estimate <= found.high
+
+
+@pytest.mark.parametrize("statistic", ["accuracy", "balanced_accuracy", "worst_group_accuracy"])
+def test_subjects_with_a_single_image_change_nothing(statistic: Statistic) -> None:
+    a, b, strata = outcomes([[60, 15, 5, 20], [30, 5, 5, 10]])
+    one_each = np.random.default_rng(0).permutation(len(a))
+    plain, of_subjects = (
+        paired_difference(
+            a, b, strata=strata, statistic=statistic, clusters=clusters, generator=np.random.default_rng(0)
+        )
+        for clusters in (None, one_each)
+    )
+    assert plain.n_subjects is None
+    assert of_subjects == plain._replace(n_subjects=150)
+
+
+@pytest.mark.parametrize("statistic", ["accuracy", "balanced_accuracy", "worst_group_accuracy"])
+def test_twelve_copies_of_each_image_say_no_more_than_one(statistic: Statistic) -> None:
+    a, b, strata = outcomes([[60, 15, 5, 20], [80, 5, 5, 10]])
+    clusters = np.repeat(np.arange(len(a)), 12)
+    alone = paired_difference(a, b, strata=strata, statistic=statistic, generator=np.random.default_rng(0))
+    copies = (np.repeat(each, 12) for each in (a, b))
+    copied = paired_difference(
+        *copies,
+        strata=np.repeat(strata, 12),
+        statistic=statistic,
+        clusters=clusters,
+        generator=np.random.default_rng(0),
+    )
+    assert copied.estimate == pytest.approx(alone.estimate)
+    assert copied.high - copied.low == pytest.approx(alone.high - alone.low, rel=0.12)
+    assert (copied.n, copied.n_subjects, copied.smallest) == (2400, 200, alone.smallest)

@@ -12,10 +12,18 @@ from models.types import Bools, Labels
 from tests.unit.models.evaluation.pairs import outcomes
 
 
-def judged(a: Bools, b: Bools, *, classes: Labels, groups: Labels | None = None) -> Verdict:
-    return verdict(
-        compare(a, b, classes=classes, groups=groups, generator=lambda _: np.random.default_rng(0))
+def judged(
+    a: Bools, b: Bools, *, classes: Labels, groups: Labels | None = None, clusters: Labels | None = None
+) -> Verdict:
+    differences = compare(
+        a,
+        b,
+        classes=classes,
+        groups=groups,
+        clusters=clusters,
+        generator=lambda _: np.random.default_rng(0),
     )
+    return verdict(differences)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +140,19 @@ def test_groups_that_cannot_decide_leave_it_to_the_classes(sizes: tuple[int, int
     groups[: sum(sizes)] = np.repeat([0, 1], sizes)
     found = judged(a, b, classes=np.zeros(len(a), np.int64), groups=groups)
     assert (found.verdict, found.deciding.statistic) == ("helped", "balanced_accuracy")
+
+
+@pytest.mark.parametrize(("subjects", "decides"), [(9, False), (12, True)])
+def test_a_group_is_as_large_as_its_subjects_are_many(subjects: int, decides: bool) -> None:
+    a, b, groups = outcomes([[400, 40, 40, 20], [200, 20, 10, 10]])
+    clusters = np.where(groups == 0, np.arange(740), 1000 + np.arange(740) % subjects)
+    found = judged(a, b, classes=groups, groups=groups, clusters=clusters)
+    assert (found.deciding.statistic == "worst_group_accuracy") == decides
+
+
+@pytest.mark.parametrize(("subjects", "expected"), [(9, "not_testable"), (40, "helped")])
+def test_the_images_of_few_subjects_get_no_verdict(subjects: int, expected: str) -> None:
+    a, b, classes = outcomes([[600, 300, 0, 0], [600, 300, 0, 0]])
+    found = judged(a, b, classes=classes, clusters=np.arange(1800) % subjects)
+    assert (found.verdict, found.reason) == (expected, "few_subjects" if subjects < 10 else None)
+    assert found.deciding.n_subjects == subjects

@@ -1,0 +1,91 @@
+"""Images of patients from several hospitals: uploaded with their table, filtered, downloaded."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+from sklearn.datasets import load_digits
+
+from masktune import Client
+from tests.acceptance.dashboard.visitor import Visitor
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture
+def clinics(tmp_path: Path) -> Path:
+    """A folder with sixty digits of thirty patients, a pair of two classes each, of three hospitals."""
+    folder = tmp_path / "clinics"
+    (folder / "images").mkdir(parents=True)
+    pixels, digits = load_digits(n_class=2, return_X_y=True)
+    rows = ["path,label,patient,meta:hospital,notes"]
+    for label in (0, 1):
+        for number, picture in enumerate(pixels[digits == label][:30]):
+            path = f"images/{label}_{number:02d}.png"
+            drawing = Image.fromarray((picture.reshape(8, 8) * 15).astype("uint8"))
+            drawing.resize((28, 28)).save(folder / path)
+            rows.append(f"{path},{label},p{number:02d},{('Berlin', 'Oslo', 'Rome')[number % 3]},")
+    (folder / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+def test_a_table_of_patients_is_uploaded_filtered_and_downloaded(visitor: Visitor, clinics: Path) -> None:
+    page = visitor.page
+    visitor.goto("/")
+    page.get_by_text("Name, format, subjects and sites").click()
+    page.get_by_text("Rarely needed").click()
+
+    # --- what the form, then the service refuses stands beside its field, unfolded
+    visitor.fill("Grey levels for black and white", "0 to 4095")
+    page.get_by_label("Choose a folder").set_input_files(clinics)
+    expect(page.get_by_text("Enter two levels with a comma between them: 0, 4095.")).to_be_visible()
+    visitor.looked_at("upload-wrong", whole=True)
+    visitor.fill("Grey levels for black and white", "4095, 0")
+    page.get_by_text("Rarely needed").click()
+    page.get_by_label("Choose a folder").set_input_files(clinics)
+    expect(page.locator(".field-wrong")).to_have_text(re.compile("first level must be below"))
+    expect(page.get_by_label("Grey levels for black and white")).to_be_focused()
+    visitor.fill("Grey levels for black and white", "")
+    visitor.fill("Hold out for the test, one per line", "meta:hospital=Berlin")
+    page.get_by_label("Choose a folder").set_input_files(clinics)
+    page.wait_for_url("**/ui/datasets/ds_*")
+
+    # --- the page of the data set
+    expect(page.locator(".facts", has_text="Subjects")).to_contain_text(re.compile(r"Subjects\s*30\b"))
+    subjects = page.get_by_role("region", name="Counts").get_by_role("row", name="Subjects")
+    expect(subjects.get_by_role("cell").last).to_have_text("10")
+    expect(page.get_by_role("region", name="Columns").get_by_role("row", name="notes")).to_contain_text(
+        "ignored"
+    )
+    visitor.looked_at("subjects", whole=True)
+
+    # --- its filters, in its address
+    page.get_by_role("link", name="Oslo").click()
+    page.wait_for_url("**?column=hospital&cell=Oslo")
+    expect(visitor.heading("Samples")).to_be_in_viewport()
+    samples = page.locator(".samples li")
+    expect(samples).to_have_count(20)
+    expect(samples.first).to_contain_text("hospital: Oslo")
+    visitor.fill("Subject", "p04")
+    expect(samples).to_have_count(2)
+    visitor.fill("Subject", "")
+    visitor.choose("Metadata column", "any")
+    visitor.fill("Search", "ROME")
+    expect(samples.filter(has_text="hospital: Rome")).to_have_count(20)
+    expect(samples).to_have_count(20)
+    page.wait_for_url("**?*q=ROME")
+
+    # --- and its download is the same data set
+    with page.expect_download() as started:
+        visitor.button("Download").click()
+    again = Path(started.value.path())
+    assert "labels.csv" in zipfile.ZipFile(again).namelist()
+    with Client(visitor.url) as client:
+        copy = client.datasets.upload(again.rename(again.with_suffix(".zip")), name="again")
+        copy = client.datasets.wait(copy.id)
+    assert (copy.subjects, copy.splits["test"]) == (30, 20)
