@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from models.shortcuts.properties import Property
+from models.shortcuts.properties import METADATA, Property
 from models.statistics import mean_share, wilson
 from models.types import Labels
 
@@ -90,12 +90,26 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class ShortcutCheck:
-    """All properties, the most predictive first. `strength` is that of the strongest.
+class MetadataCheck:
+    """The columns of metadata, on the same images, the most predictive first: p-values are of one family with
+    those of the image. `notes` say in a sentence each which columns were not judged, and why.
 
-    `n` of the `available` samples of `split` were judged, each picture once. Classes with fewer than
-    `MIN_PER_CLASS` sampled images, or beyond the largest twenty, are `left_out`; without two classes there
-    are no findings.
+    They are no part of the image's findings, for a column may state the class in other words.
+    """
+
+    strength: Strength
+    sentence: str
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ShortcutCheck:
+    """All properties of the image, the most predictive first. `strength` is that of the strongest.
+
+    `n` of the `available` pictures of `split` were judged, one of each subject where there are any. Classes
+    with fewer than `MIN_PER_CLASS` sampled images, or beyond the largest twenty, are `left_out`; without two
+    classes there are no findings. `metadata` is None without any column.
     """
 
     split: str
@@ -108,6 +122,7 @@ class ShortcutCheck:
     strength: Strength
     sentence: str
     findings: tuple[Finding, ...]
+    metadata: MetadataCheck | None = None
 
 
 class PropertyCounts(NamedTuple):
@@ -175,7 +190,7 @@ def _best_class(counted: PropertyCounts, names: Sequence[str]) -> BestClass:
 
 
 _STRENGTHS: tuple[Strength, ...] = get_args(Strength)
-_PLACES = ("corner", "edge", "centre", "image", "file")
+_PLACES = ("corner", "edge", "centre", "image", "file", METADATA)
 
 
 def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -184,9 +199,9 @@ def sort_findings(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     A painted corner also shows in the mean colour of the image; the corner is the better answer.
     """
     ranked = sorted(findings, key=lambda f: (_STRENGTHS.index(f.strength), -_reach(f)[0]))
-    best = ranked[0]
-    if best.strength == "none":
+    if not ranked or ranked[0].strength == "none":
         return tuple(ranked)
+    best = ranked[0]
     alike = [f for f in ranked if f.strength == best.strength and _reach(f)[0] >= _reach(best)[1]]
     return (*sorted(alike, key=_place), *ranked[len(alike) :])
 
@@ -202,13 +217,34 @@ def _place(finding: Finding) -> int:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """A summary of all findings, which must be sorted."""
+    """A summary of all findings on the image, which must be sorted."""
     best = findings[0]
     if best.strength == "none":
         return f"No simple property of the image predicts the label better than chance in {best.n} images."
     others = sum(f.strength != "none" for f in findings) - 1
     more = f" {others} more propert{'ies predict' if others > 1 else 'y predicts'} it too." if others else ""
     return best.sentence + more
+
+
+def metadata_check(findings: Sequence[Finding], notes: Sequence[str]) -> MetadataCheck:
+    """The findings on columns of metadata, which must be sorted; there may be none."""
+    telling = [f for f in findings if f.strength != "none"]
+    if not findings:
+        sentence = "No metadata column could be judged."
+    elif not telling:
+        n = findings[0].n
+        sentence = f"No metadata column predicts the label better than chance in {n} images."
+    else:
+        others = len(telling) - 1
+        more = f" {others} more column{'s predict' if others > 1 else ' predicts'} it too." if others else ""
+        sentence = telling[0].sentence + more
+    strength = findings[0].strength if findings else "none"
+    return MetadataCheck(strength, sentence, tuple(findings), tuple(notes))
+
+
+def one_of_each_subject(n: int) -> str:
+    """Why no more than `n` images count."""
+    return f"One image of each subject counts, {n:,} in all: those of one subject are not independent."
 
 
 def no_findings(n: int, left_out: Sequence[str]) -> ShortcutCheck:

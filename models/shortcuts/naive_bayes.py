@@ -51,6 +51,12 @@ def binned(values: Floats32) -> Bins:
     return Bins(_onehot(values, edges), sizes, edges)
 
 
+def categorical_bins(numbers: Floats32, categories: int) -> Bins:
+    """(N, 1) numbers of categories, from 0 → a bin for each category, which may be empty."""
+    edge = np.arange(categories - 1, dtype=np.float32)
+    return Bins(_onehot(numbers, (edge,)), np.full(categories, categories, np.float32), (edge,))
+
+
 def _edges(column: Floats32) -> Floats32:
     """Edges below the largest value, so that no bin is empty and larger foreign values share its bin."""
     edges = np.unique(np.quantile(column, QUANTILES, method="lower"))

@@ -8,17 +8,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from models.data.checks import MEDIA_TYPES, STORED, decode_image, image_type
+from models.data.checks import decode_image
 from models.data.grey import GreyWindow
+from models.data.image_types import MEDIA_TYPES, image_type
+from models.data.limits import STORED
 from models.data.store import Store
 from models.types import Floats32, Labels
 
@@ -26,6 +28,8 @@ SIDE = 64  # pixels; the side of the square that a large image is reduced to
 MAX_SOURCE_PIXELS = 1_200_000_000  # decoded in total at most: 5,000 images of 500×375, with a margin
 MIN_IMAGES = 500  # measured however large they are
 MAX_IMAGES = 5000  # measured by default
+METADATA = "metadata"
+"""Where a property is that no pixel and no file has."""
 _CHUNK = 256
 _TYPES = tuple(MEDIA_TYPES)
 # What PIL raises for a broken EXIF block; `decode_image` then decides, as everywhere else.
@@ -33,25 +37,37 @@ _BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, Arithm
 
 
 class Property(NamedTuple):
-    """A few numbers that describe one visible property. `phrase` completes "… alone tells a from b"."""
+    """A few numbers that describe one property. `phrase` completes "… alone tells a from b".
+
+    With `categories`, there is one feature: the number of a category, from 0 and below `categories`.
+    """
 
     name: str
     where: str
     phrase: str
     features: tuple[str, ...]
+    categories: int = 0
 
 
 @dataclass(frozen=True)
 class PropertyTable:
     """`values` (N, D) float32 of the samples `rows` (N,); each property owns some columns, in order.
 
-    `images` is the number of samples requested: fewer are measured if images are large.
+    `images` is the number of samples requested: fewer are measured if images are large. `notes` say which
+    columns of metadata are not among the properties, and why.
     """
 
     rows: Labels
     properties: tuple[Property, ...]
     values: Floats32
     images: int
+    notes: tuple[str, ...] = ()
+
+    def of(self, rows: Labels) -> Self:
+        """The table of these `rows`, in their order, all of which it has."""
+        order = np.argsort(self.rows)
+        places = order[np.searchsorted(self.rows, rows, sorter=order)]
+        return replace(self, rows=rows, values=self.values[places])
 
     def columns(self) -> Iterator[tuple[Property, Floats32]]:
         """Each property with its own columns (N, d)."""

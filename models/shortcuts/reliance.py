@@ -15,7 +15,7 @@ from typing import Any, Literal
 from models.evaluation.masking_cost import MaskingCost
 from models.evaluation.metrics import Metrics
 from models.evaluation.verdict import LEAST_GROUP
-from models.statistics import upper_ends, wilson
+from models.statistics import upper_ends
 
 Evidence = Literal["strong", "some", "none_seen", "not_testable"]
 Kind = Literal["failure", "cause"]
@@ -32,10 +32,10 @@ RULE = (
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
     "relies on a shortcut. One kind: some signs. Neither: no sign, if two groups or more, each of at least "
-    f"{LEAST_GROUP} images, hold at least half of the split: without them, images that all have the shortcut "
-    "show no failure, and the model is not testable. The failures of a model that is no better "
-    "than a guess on the validation split (the 95 % interval of its mean accuracy over classes reaches "
-    "chance) are no signs; without a sign of a cause, such a model is not testable. "
+    f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split: without them, "
+    "images that all have the shortcut show no failure, and the model is not testable. The failures of a "
+    "model that is no better than a guess on the validation split (the 95 % interval of its mean accuracy "
+    "over classes reaches chance) are no signs; without a sign of a cause, such a model is not testable. "
     "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
     "answers, and a slice of nothing but its mistakes is found in an honest model too."
 )
@@ -96,7 +96,7 @@ def read(
 
 def _would_show(judged: Metrics) -> bool:
     """Whether the model's failures would show on the split: by groups that could also decide a verdict."""
-    sizes = [group.n for group in judged.groups if group.n >= LEAST_GROUP]
+    sizes = [group.n for group in judged.groups if group.independent >= LEAST_GROUP]
     return len(sizes) >= 2 and 2 * sum(sizes) >= judged.n
 
 
@@ -125,7 +125,7 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
     low, high = metrics.worst_group_accuracy_low, metrics.worst_group_accuracy_high
     if low is None or high is None or len(metrics.groups) < 2:
         return None
-    ends = upper_ends([(group.correct, group.n) for group in metrics.groups])
+    ends = upper_ends([group.effective for group in metrics.groups])
     surely = [
         group
         for group, end in zip(metrics.groups, ends, strict=True)
@@ -134,7 +134,7 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
     worst = min(metrics.groups, key=lambda group: group.accuracy)
     lowest = min(surely, key=lambda group: group.accuracy, default=worst)
     if lowest.accuracy > worst.accuracy:
-        low, high = wilson(lowest.correct, lowest.n).low, float(ends[metrics.groups.index(lowest)])
+        low, high = lowest.low, float(ends[metrics.groups.index(lowest)])
     name = "its worst group" if lowest.accuracy == worst.accuracy else "one group"
     return Sign(
         name="groups",

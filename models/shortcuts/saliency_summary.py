@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from models.statistics import Interval, student
-from models.types import Floats, Labels, Maps
+from models.types import Bools, Floats, Labels, Maps
 
 
 def shares(maps: Maps) -> Floats:
@@ -88,28 +88,38 @@ class SaliencyShifts:
     classes: tuple[SaliencyShift, ...]
 
 
-def saliency_shifts(before: Maps, after: Maps, labels: Labels, *, classes: Sequence[str]) -> SaliencyShifts:
-    """Summarise `saliency_shift`, overall and for each class; `labels` (N,) are the samples' classes."""
+def saliency_shifts(
+    before: Maps, after: Maps, labels: Labels, *, classes: Sequence[str], clusters: Labels | None = None
+) -> SaliencyShifts:
+    """Summarise `saliency_shift`, overall and for each class.
+
+    `labels` (N,) are the samples' classes, `clusters` (N,) equal where two samples are not independent.
+    """
     distances = saliency_shift(before, after)
-    each = tuple(_summary(name, distances[labels == code]) for code, name in enumerate(classes))
-    return SaliencyShifts(_summary("all", distances), each)
+    defined = ~np.isnan(distances)
+
+    def summary(name: str, inside: Bools) -> SaliencyShift:
+        known = inside & defined
+        of = None if clusters is None else clusters[known]
+        return _summary(name, distances[known], of, undefined=int((inside & ~defined).sum()))
+
+    each = tuple(summary(name, labels == code) for code, name in enumerate(classes))
+    return SaliencyShifts(summary("all", np.ones(len(labels), bool)), each)
 
 
-def _summary(name: str, distances: Floats) -> SaliencyShift:
-    known = distances[~np.isnan(distances)]
-    undefined = len(distances) - len(known)
+def _summary(name: str, known: Floats, clusters: Labels | None, *, undefined: int) -> SaliencyShift:
     if len(known) == 0:
         return SaliencyShift(name, 0, undefined, None, None, None, None)
     first, median, third = np.quantile(known, [0.25, 0.5, 0.75]).tolist()
-    low, high = mean_interval(known)
+    low, high = mean_interval(known, clusters=clusters)
     return SaliencyShift(name, len(known), undefined, float(known.mean()), low, high, (first, median, third))
 
 
-def mean_interval(values: Floats, *, confidence: float = 0.95) -> Interval:
+def mean_interval(values: Floats, *, clusters: Labels | None = None, confidence: float = 0.95) -> Interval:
     """Student's interval for the mean of shares, clipped to 0..1; (0, 1) for fewer than two values."""
     if len(values) < 2:
         return Interval(0.0, 1.0)
-    low, high = student(values, confidence=confidence)
+    low, high = student(values, clusters=clusters, confidence=confidence)
     return Interval(max(0.0, low), min(1.0, high))
 
 

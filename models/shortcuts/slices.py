@@ -7,16 +7,17 @@ alone: the accuracy on a slice is no evidence against the model. Does not import
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 
+from models.design_effect import count_clusters
 from models.shortcuts.clustering import MAX_CLUSTERS, MIN_SILHOUETTE, MIN_SIZE, REFERENCES, cluster
 from models.shortcuts.saliency_summary import shares
-from models.statistics import wilson
-from models.types import Floats, Labels, Maps
+from models.statistics import clustered_wilson
+from models.types import Bools, Floats, Labels, Maps
 
 RULE = (
     f"The maps of a class are divided into 2 to {MAX_CLUSTERS} slices of at least {MIN_SIZE} images, in the "
@@ -34,7 +35,8 @@ _HIGH, _LOW = 0.5, 0.1
 
 @dataclass(frozen=True)
 class ModelAccuracy:
-    """Accuracy of one model on a slice or group: `correct` of `n`, with a 95 % Wilson interval."""
+    """Accuracy of one model on a slice or group: `correct` of `n`, with a 95 % Wilson interval, which takes
+    the `n_subjects` as independent where there are any."""
 
     model: str
     n: int
@@ -42,6 +44,14 @@ class ModelAccuracy:
     accuracy: float
     low: float
     high: float
+    n_subjects: int | None = None
+
+    @classmethod
+    def of(cls, model: str, correct: Bools, clusters: Labels | None) -> Self:
+        """Of `correct` (n,) answers; equal `clusters` (n,) are not independent, None: all are."""
+        n, right = len(correct), int(correct.sum())
+        low, high = clustered_wilson(correct, clusters)
+        return cls(model, n, right, right / max(n, 1), low, high, count_clusters(clusters))
 
 
 @dataclass(frozen=True)
@@ -65,8 +75,8 @@ class InferredSlice:
 class Agreement:
     """Adjusted mutual information between slices and true groups: 0 at chance, 1 if they coincide.
 
-    The interval is the 95 % percentile bootstrap over the `n` samples. `degree` is `high` if the interval
-    lies above 0.5, `low` if it lies below 0.1, else `partial`.
+    The interval is the 95 % percentile bootstrap over the `n` samples, or over their clusters. `degree` is
+    `high` if the interval lies above 0.5, `low` if it lies below 0.1, else `partial`.
     """
 
     n: int
@@ -106,12 +116,17 @@ class InferredSlices:
 
 
 class SliceInputs(NamedTuple):
-    """N samples with one model's saliency maps, `maps` (N, h, w); `groups` (N,) are −1 where unknown."""
+    """N samples with one model's saliency maps, `maps` (N, h, w); `groups` (N,) are −1 where unknown. Equal
+    `clusters` (N,) are not independent; None: all are."""
 
     rows: Labels
     labels: Labels
     maps: Maps
     groups: Labels | None = None
+    clusters: Labels | None = None
+
+    def clusters_at(self, at: Labels) -> Labels | None:
+        return None if self.clusters is None else self.clusters[at]
 
 
 def infer_slices(
@@ -143,7 +158,7 @@ def infer_slices(
                 slices=cut.clusters,
                 silhouette=cut.silhouette,
                 reference=cut.reference,
-                agreement=_agreement(cut.assigned, inputs.groups[at], rng)
+                agreement=_agreement(cut.assigned, inputs.groups[at], inputs.clusters_at(at), rng)
                 if inputs.groups is not None
                 else None,
             )
@@ -167,11 +182,7 @@ class _SliceRows(NamedTuple):
 def _slice(
     inside: _SliceRows, inputs: SliceInputs, mass: Floats, points: Floats, predictions: Mapping[str, Labels]
 ) -> InferredSlice:
-    rows, n = inputs.rows[inside.at], len(inside.at)
-    accuracies = []
-    for model, predicted in predictions.items():
-        correct = int((predicted[inside.at] == inside.label).sum())
-        accuracies.append(ModelAccuracy(model, n, correct, correct / n, *wilson(correct, n)))
+    rows, n, clusters = inputs.rows[inside.at], len(inside.at), inputs.clusters_at(inside.at)
     return InferredSlice(
         label=inside.label,
         class_name=inside.name,
@@ -180,7 +191,10 @@ def _slice(
         share=n / inside.of,
         examples=_examples(points, rows),
         mean_map=mass[inside.at].mean(0).tolist(),
-        accuracies=tuple(accuracies),
+        accuracies=tuple(
+            ModelAccuracy.of(model, np.asarray(predicted[inside.at] == inside.label), clusters)
+            for model, predicted in predictions.items()
+        ),
     )
 
 
@@ -201,17 +215,26 @@ def _points(mass: Floats) -> Floats:
     return mass.reshape(len(mass), mass.shape[1] * mass.shape[2])
 
 
-def _agreement(slices: Labels, groups: Labels, rng: np.random.Generator) -> Agreement | None:
+def _agreement(
+    slices: Labels, groups: Labels, clusters: Labels | None, rng: np.random.Generator
+) -> Agreement | None:
     known = groups >= 0
     slices, groups = slices[known], groups[known]
     if len(np.unique(groups)) < 2:
         return None
-    drawn = [
-        _score(groups[pick], slices[pick]) for pick in rng.integers(0, len(groups), (_RESAMPLES, len(groups)))
-    ]
+    clusters = np.arange(len(groups)) if clusters is None else clusters[known]
+    drawn = [_score(groups[pick], slices[pick]) for pick in _resamples(clusters, rng)]
     low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
     degree: Degree = "high" if low > _HIGH else "low" if high < _LOW else "partial"
     return Agreement(len(groups), _score(groups, slices), low, high, degree)
+
+
+def _resamples(clusters: Labels, rng: np.random.Generator) -> Iterator[Labels]:
+    """Samples of as many clusters, drawn with replacement, as there are."""
+    _, cluster, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(cluster, kind="stable"), np.cumsum(sizes)[:-1])
+    for pick in rng.integers(0, len(members), (_RESAMPLES, len(members))):
+        yield np.concatenate([members[place] for place in pick])
 
 
 def _score(groups: Labels, slices: Labels) -> float:

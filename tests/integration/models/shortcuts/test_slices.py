@@ -95,6 +95,25 @@ def test_the_agreement_with_true_groups_is_told_honestly() -> None:
     assert infer(inputs._replace(groups=None)).classes[0].agreement is None
 
 
+def test_intervals_of_slices_count_subjects() -> None:
+    inputs, way = two_ways()
+    noisy = inputs._replace(groups=np.where(np.arange(200) % 16 < 2, 1 - way, way))
+    of_five = noisy._replace(clusters=np.arange(200) // 2 % 40 // 8 + 5 * way)
+    images, subjects = (infer(one, erm=np.zeros(200, np.int64) + way) for one in (noisy, of_five))
+    for one, other in zip(images.slices, subjects.slices, strict=True):
+        assert (one.n, one.examples) == (other.n, other.examples)
+    first, second = images.slices[0].accuracies[0], subjects.slices[0].accuracies[0]
+    assert (first.n_subjects, second.n_subjects) == (None, 5)
+    assert second.high - second.low > 2 * (first.high - first.low)
+    alone, together = images.classes[0].agreement, subjects.classes[0].agreement
+    assert alone is not None
+    assert together is not None
+    assert together.adjusted_mutual_information == alone.adjusted_mutual_information
+    assert (together.low, together.high) != (alone.low, alone.high)
+    singles = infer(noisy._replace(clusters=np.arange(200)))
+    assert singles.classes == images.classes
+
+
 @pytest.mark.parametrize("rare", [1, 3, 10])
 def test_a_class_that_was_not_cut_follows_no_groups_however_rare(rare: int) -> None:
     """Resamples without the rare group: one group and one slice, which scikit-learn calls the same."""
