@@ -16,7 +16,13 @@ from torch import Tensor, nn
 from models.backbones.build import build_network, weight_shapes
 from models.backbones.errors import BackboneError, WeightsUnavailable
 from models.backbones.network import Network
-from models.backbones.weights import load_strictly, read_tensors, require_fit, stored_shapes
+from models.backbones.weights import (
+    load_strictly,
+    read_tensors,
+    require_finite,
+    require_fit,
+    stored_shapes,
+)
 from models.data.grey import GreyWindow, read_window
 from models.errors import LearningError
 from models.training.checkpoints import weights_digest
@@ -172,10 +178,11 @@ def import_safetensors(
     try:  # before building anything: a file of a kilobyte may name a network of gigabytes
         expected = weight_shapes(backbone, classes=len(classes), image_size=image_size)
         require_fit(expected, stored_shapes(file), what=file.name, network=backbone)
+        network = build_network(backbone, classes=len(classes), image_size=image_size)
+        load_strictly(network.model, read_tensors(file), what=file.name)
+        require_finite(network.model.state_dict(), what=file.name)
     except WeightsUnavailable as error:
         raise ModelError(str(error)) from error
-    network = build_network(backbone, classes=len(classes), image_size=image_size)
-    load_strictly(network.model, read_tensors(file), what=file.name)
     return network, card_of(network, classes, "imported", grey_window=_window_in(file))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
 
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 READ_ERRORS = (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError)
 """What the libraries raise for a file that is not one of weights."""
 LOAD_ERRORS = (*READ_ERRORS, AttributeError, LookupError, TypeError, ValueError)
@@ -56,9 +57,22 @@ def renew_classifiers(model: nn.Module, *, old: int, new: int, find: Find = last
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, what: str) -> None:
-    """Load `state`. Raises `WeightsUnavailable` for a tensor missing, left over or of another shape."""
-    require_fit(shapes_of(model.state_dict()), shapes_of(state), what=what)
+    """Load `state`. Raises `WeightsUnavailable` for a tensor missing, left over or of another shape, and for
+    integers: PyTorch would convert those of a quantised network."""
+    expected = model.state_dict()
+    require_fit(shapes_of(expected), shapes_of(state), what=what)
+    for name, tensor in state.items():
+        if expected[name].is_floating_point() and tensor.dtype not in _FLOATS:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise WeightsUnavailable(f"{what}: {name} has numbers of type {kind}: save them as float32")
     model.load_state_dict(state)
+
+
+def require_finite(state: Mapping[str, Tensor], *, what: str) -> None:
+    """Raise `WeightsUnavailable` for weights of which some are not finite: such a network only abstains."""
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise WeightsUnavailable(f"{what}: {name} has numbers that are not finite: train it again")
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -81,8 +95,9 @@ def require_fit(expected: Shapes, stored: Shapes, *, what: str, network: str = "
         ]
     )
     if wrong:
+        some = ", ".join(f"{text:.300}" for text in wrong[:3])  # names and shapes are the sender's
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise WeightsUnavailable(f"{what} does not fit {network}: {', '.join(wrong[:3])}{more}")
+        raise WeightsUnavailable(f"{what} does not fit {network}: {some}{more}")
 
 
 def stored_shapes(path: Path) -> Shapes:
@@ -118,5 +133,5 @@ def _unreadable(path: Path, error: Exception) -> WeightsUnavailable:
     if isinstance(error, pickle.UnpicklingError):  # torch's own text advises to run the code in the file
         why = "it is damaged, another kind of file, or holds Python objects besides tensors"
     else:
-        why = str(error) or type(error).__name__
+        why = f"{error!s:.300}" or type(error).__name__
     return WeightsUnavailable(f"{path.name} cannot be read as a file of tensors: {why}")

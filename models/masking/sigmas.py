@@ -34,6 +34,8 @@ TOLERATED = 0.03
 larger masks hide the object: on digits where ERM has 0.987, MaskTune has 0.981 with 2 standard deviations,
 0.966 with 1.5 and 0.908 with 1; 0.03 stops at 1.75."""
 FEWEST_IMAGES, MOST_IMAGES = 100, 1024
+ITERATIONS = 3
+"""Where one mask may not hide all that the model uses: what is left of a shortcut draws the next map."""
 
 Reason = Literal["plateau", "limit", "unspecific", "too_few_images"]
 """Why a number was chosen: larger masks cost the model no more (`plateau`), or they would, but are too large
@@ -65,7 +67,7 @@ class SigmasChoice:
     """The `sigmas` chosen for `auto`, and the curve on `n` validation images that it was read from.
 
     `plain` is the balanced accuracy with nothing masked, None where nothing was measured. The last point of
-    the curve may be too large.
+    the curve may be too large. `iterations` is how often to mask and finetune.
     """
 
     sigmas: float
@@ -73,23 +75,24 @@ class SigmasChoice:
     n: int
     plain: BalancedAccuracy | None = None
     curve: tuple[DeletionPoint, ...] = ()
+    iterations: int = 1
 
 
 def fix_sigmas(
     network: Network, store: Store, config: Hyperparameters, run: Run
 ) -> tuple[Hyperparameters, SigmasChoice | None]:
-    """Replace `auto` by the number that suits `network`, the ERM model, and say how it was chosen.
+    """Replace `auto` by the number that suits `network`, the ERM model, and say how it was chosen. If larger
+    masks are too large, mask and finetune `ITERATIONS` times.
 
     The same weights and data give the same number, so a resumed run measures again. Later iterations keep it:
     their models were trained on masked images, where accuracy under masks no longer shows what they use.
     Without `auto`, or with a `share`, there is nothing to choose (None). Raises Stopped.
     """
     masking = config.masking
-    choice = None
-    if masking.sigmas == "auto" and masking.share is None:
-        choice = _measure(network, store, config, run)
-    chosen = None if choice is None else choice.sigmas
-    return replace(config, masking=masking.with_chosen(chosen)), choice
+    if masking.sigmas != "auto" or masking.share is not None:
+        return replace(config, masking=masking.with_chosen(None)), None
+    choice = _measure(network, store, config, run)
+    return replace(config, masking=masking.with_chosen(choice.sigmas, choice.iterations)), choice
 
 
 def _measure(network: Network, store: Store, config: Hyperparameters, run: Run) -> SigmasChoice:
@@ -144,7 +147,8 @@ def choose_sigmas(curve: Sequence[DeletionPoint], *, plain: BalancedAccuracy, n:
     largest = allowed[-1]
     smallest = next(point for point in allowed if point.own.accuracy <= largest.own.high)
     reason: Reason = "limit" if smallest is largest else "plateau"
-    return SigmasChoice(smallest.sigmas, reason, n, plain, tuple(curve))
+    iterations = ITERATIONS if reason == "limit" else 1
+    return SigmasChoice(smallest.sigmas, reason, n, plain, tuple(curve), iterations)
 
 
 def _is_tolerated(point: DeletionPoint, plain: BalancedAccuracy) -> bool:

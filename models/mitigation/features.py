@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.backbones.network import Network
-from models.data.batches import Batch, Loader
+from models.data.batches import Batch, StoreLoader
 from models.errors import LearningError
 from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches
@@ -66,14 +66,30 @@ class Features:
             raise HeadError(f"{path.name} holds no features: {error}") from error
 
 
-def compute_features(network: Network, loader: Loader, run: Run) -> Features:
-    """Compute features in one forward pass, in evaluation mode.
+def compute_features(network: Network, loader: StoreLoader, run: Run) -> Features:
+    """Compute features in one forward pass, in evaluation mode, in ascending order of rows.
 
     Raises Stopped, and HeadError unless the last layer is linear and sees one vector per image.
     """
     with evaluating(network), inputs_of(linear_layer(network)) as received:
-        parts = list(map_batches(loader, run, partial(forward_batch, network, received)))
-    return Features(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+        batches = map_batches(loader, run, partial(forward_batch, network, received))
+        return Features(*columns_by_row(batches, loader.rows))
+
+
+def columns_by_row(batches: Iterable[Sequence[Tensor]], rows: Labels) -> list[NDArray[Any]]:
+    """The columns of all batches, (N, …) in ascending order of `rows` (N,), which are the first of them.
+
+    Each batch is written to its place at once: to join and sort them afterwards would need three times the
+    memory.
+    """
+    ordered, columns = np.sort(rows), list[NDArray[Any]]()
+    for batch in batches:
+        parts = [part.numpy() for part in batch]
+        columns = columns or [np.empty((len(rows), *part.shape[1:]), part.dtype) for part in parts]
+        places = np.searchsorted(ordered, parts[0])
+        for column, part in zip(columns, parts, strict=True):
+            column[places] = part
+    return columns
 
 
 def forward_batch(network: Network, received: LayerInputs, batch: Batch) -> tuple[Tensor, ...]:

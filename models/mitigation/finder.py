@@ -34,8 +34,9 @@ it was needed, .91, and without a shortcut up to .72. So the agreement alone wou
 _LARGEST_SHARE = 0.25
 """Of the samples. Without a shortcut, and with few images, early judges guess on 30 to 40 % of them."""
 _FEWEST, _FEWEST_PER_CLASS = 10, 3
-"""Images that a stage must get wrong. Still too few for ten classes of 40 images without a shortcut: 33
-mistakes opened the gate, which cost .03 of the average; with 400 images a class it stayed closed."""
+"""Images, of as many subjects, that a stage must get wrong. Still too few for ten classes of 40 images
+without a shortcut: 33 mistakes opened the gate, which cost .03 of the average; with 400 images a class it
+stayed closed."""
 _UNSURE_SHARE = 0.65
 """Of the last features' mistakes: so many more may be in doubt. .34 to .63 with a shortcut on 95 % that early
 stages do not see, .75 to 1.06 without one: the weakest of the gates."""
@@ -107,6 +108,7 @@ def infer_minority(
     classes: Sequence[str],
     seed: int,
     pictures: Labels | None = None,
+    clusters: Labels | None = None,
     device: torch.device | None = None,
     check: Check = never,
 ) -> Minority:
@@ -118,7 +120,8 @@ def infer_minority(
        is what these get wrong. They are less exact, so a sample is weighted by its doubt.
     3. Otherwise there are only the classes.
 
-    Copies, by `pictures` (N,), count once. Raises HeadError if the features are not finite.
+    Copies of one image, by `pictures` (N,), count once. Samples with equal `clusters` (N,), of one subject or
+    copies, are judged by heads that saw none of them. Raises HeadError if the features are not finite.
     """
     undivided = class_groups(features.last.labels, classes)
     if len(classes) > MAX_CLASSES:
@@ -127,8 +130,10 @@ def infer_minority(
         return Minority(undivided, "too_few_stages")
     if config.gate == "closed":
         return Minority(undivided, "closed")
-    copies = first_samples(pictures, len(features.last.labels))
-    judges = _Judges(features, config, classes, seed, copies, device, check)
+    count = len(features.last.labels)
+    pictures = first_samples(pictures, count)
+    clusters = pictures if clusters is None else first_samples(clusters, count)
+    judges = _Judges(features, config, classes, seed, pictures, clusters, device, check)
     agreements: list[Agreement] = []
     deepest = len(features.stages) - 1
     for deep, required in zip(range(deepest, 0, -1), _AGREEMENT, strict=False):
@@ -169,7 +174,8 @@ class _Judges:
     config: HeadConfig
     classes: Sequence[str]
     seed: int
-    copies: Labels
+    pictures: Labels
+    clusters: Labels
     device: torch.device | None
     check: Check
     _early: dict[int, Mistakes] = field(default_factory=dict)
@@ -190,7 +196,13 @@ class _Judges:
         labels = self.features.last.labels
         splits = max(3, min(_SPLITS, 100 // len(self.classes)))
         return find_mistakes(
-            standardised, labels, self.config, copies=self.copies, rng=rng, splits=splits, check=self.check
+            standardised,
+            labels,
+            self.config,
+            clusters=self.clusters,
+            rng=rng,
+            splits=splits,
+            check=self.check,
         )
 
     def compare(self, shallow: int, deep: int, required: float) -> Agreement:
@@ -200,15 +212,15 @@ class _Judges:
 
     def size_fault(self, mistakes: Mistakes) -> Reason | None:
         """Why the mistakes are too few or too many to be a minority, if they are."""
-        flagged = self._images(mistakes.flags)
+        flagged = len(np.unique(self.clusters[mistakes.flags]))
         if flagged < max(_FEWEST, _FEWEST_PER_CLASS * len(self.classes)):
             return "too_few_mistakes"
-        if flagged > _LARGEST_SHARE * len(np.unique(self.copies)):
+        if self._images(mistakes.flags) > _LARGEST_SHARE * len(np.unique(self.pictures)):
             return "too_many_mistakes"
         return None
 
     def _images(self, flags: Bools) -> int:
-        return len(np.unique(self.copies[flags]))
+        return len(np.unique(self.pictures[flags]))
 
     def minority(self, reason: Reason, stage: int | None, agreements: Sequence[Agreement]) -> Minority:
         """What the judges of an early stage get wrong, or those of the last features (None): these are less
@@ -220,7 +232,7 @@ class _Judges:
             mistakes.flags,
             self.classes,
             called=("judged right", "judged wrong"),
-            copies=self.copies,
+            clusters=self.clusters,
             doubt=mistakes.doubt if stage is None else None,
             details={"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty},
         )
@@ -235,6 +247,6 @@ class _Judges:
     def _candidates(self, mistakes: Mistakes) -> tuple[int, ...]:
         """Rows of the flagged images, each once, the most doubtful first."""
         order = np.argsort(-mistakes.doubt, kind="stable")
-        firsts = order[np.sort(np.unique(self.copies[order], return_index=True)[1])]
+        firsts = order[np.sort(np.unique(self.pictures[order], return_index=True)[1])]
         flagged = firsts[mistakes.flags[firsts]][:_CANDIDATES]
         return tuple(self.features.last.rows[flagged].tolist())

@@ -92,14 +92,14 @@ def disagreement_groups(
     second: Labels,
     *,
     classes: Sequence[str],
-    pictures: Labels | None = None,
+    clusters: Labels | None = None,
 ) -> Groups:
     """Cross class with whether two models (ERM and MaskTune) predict differently.
 
-    Samples with equal `pictures` (N,) are copies. They count once in deciding whether to divide a class.
+    Samples with equal `clusters` (N,) count once in deciding whether to divide a class.
     """
-    called, copies = ("the models agree", "the models differ"), first_samples(pictures, len(labels))
-    return divided_by("disagreement", labels, first != second, classes, called=called, copies=copies)
+    called, clusters = ("the models agree", "the models differ"), first_samples(clusters, len(labels))
+    return divided_by("disagreement", labels, first != second, classes, called=called, clusters=clusters)
 
 
 def cluster_groups(
@@ -136,7 +136,7 @@ def cross_mistakes(
     *,
     classes: Sequence[str],
     seed: int,
-    pictures: Labels | None = None,
+    clusters: Labels | None = None,
     device: torch.device | None = None,
     check: Check = never,
 ) -> Groups:
@@ -146,16 +146,16 @@ def cross_mistakes(
     samples, and a head fitted to them alone overcorrects. No temperature is fitted first: the heads' targets
     come from similar heads, so a temperature would make them look overconfident.
 
-    A class is divided only if it has at least two distinct mistakes and two distinct other samples. Copies,
-    by `pictures` (N,), are judged by heads that saw none of them, and count as one mistake. `check` is
-    called at every step of a fit.
+    Samples with equal `clusters` (N,), of one subject or copies of one image, are judged by heads that saw
+    none of them. A class is divided only if at least two of its clusters have mistakes and two have other
+    samples. `check` is called at every step of a fit.
     """
-    copies = first_samples(pictures, len(features.labels))
+    clusters = first_samples(clusters, len(features.labels))
     mistakes = find_mistakes(
         Standardised.of(features.values, device),
         features.labels,
         config,
-        copies=copies,
+        clusters=clusters,
         rng=np.random.default_rng([seed, 1]),
         check=check,
     )
@@ -172,7 +172,7 @@ def cross_mistakes(
         mistakes.flags,
         classes,
         called=called,
-        copies=copies,
+        clusters=clusters,
         doubt=mistakes.doubt,
         details=details,
     )
@@ -185,15 +185,15 @@ def divided_by(
     classes: Sequence[str],
     *,
     called: tuple[str, str],
-    copies: Labels,
+    clusters: Labels,
     doubt: Floats | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> Groups:
-    """Cross class with flag; a class is divided only if two distinct images are flagged and two are not."""
+    """Cross class with flag; a class is divided only if two clusters are flagged in it and two are not."""
     assigned, names = np.zeros(len(labels), np.int64), list[str]()
     for label, name in enumerate(classes):
         mine = labels == label
-        split = min(len(np.unique(copies[mine & side])) for side in (flags, ~flags)) >= MIN_FLAGGED
+        split = min(len(np.unique(clusters[mine & side])) for side in (flags, ~flags)) >= MIN_FLAGGED
         assigned[mine] = len(names) + (flags[mine] if split else 0)
         names += [f"{name} · {state}" for state in called] if split else [name]
     return Groups(source, True, assigned, tuple(names), doubt, details or {})

@@ -55,7 +55,7 @@ class Standardised:
         if not bool((std.isfinite() & mean.isfinite()).all()):
             raise HeadError(_NOT_FINITE)
         std = torch.where(std < _CONSTANT, torch.ones_like(std), std)
-        return cls((raw - mean) / std, mean, std)
+        return cls((raw - mean).div_(std), mean, std)
 
     @classmethod
     def principal(cls, coordinates: NDArray[np.float32], device: torch.device | None = None) -> Self:
@@ -170,40 +170,40 @@ def held_out_logits(
     return np.asarray(total / held.sum(1, keepdims=True), np.float32)
 
 
-def folds(strata: Labels, *, count: int, rng: np.random.Generator, pictures: Labels | None = None) -> Labels:
+def folds(strata: Labels, *, count: int, rng: np.random.Generator, clusters: Labels | None = None) -> Labels:
     """Assign samples at random to `count` folds, (N,), spreading each stratum evenly.
 
-    Samples with equal `pictures` (N,) are copies and share a fold, since a head fitted to one copy has seen
-    the others. The folds then balance distinct images, not samples. An image that occurs in several strata
-    is assigned with the first of them; the later ones are filled up around it.
+    Samples with equal `clusters` (N,), of one subject or copies of one image, share a fold, since a head
+    fitted to one of them has seen the others. The folds then balance clusters, not samples. A cluster that
+    occurs in several strata is assigned with the first of them; the later ones are filled up around it.
     """
-    first = first_samples(pictures, len(strata))
-    last = np.zeros(len(strata), np.int64)  # the last stratum of each image
+    first = first_samples(clusters, len(strata))
+    last = np.zeros(len(strata), np.int64)  # the last stratum of each cluster
     np.maximum.at(last, first, strata)
-    assigned = np.full(len(strata), -1)  # per image, at the index of its first sample
+    assigned = np.full(len(strata), -1)  # per cluster, at the index of its first sample
     for stratum in np.unique(strata):
         mine = np.unique(first[strata == stratum])
         dealt = assigned[mine]
         rest = rng.permutation(mine[dealt < 0])
-        rest = rest[np.argsort(last[rest], kind="stable")]  # spreads images over their last stratum too
+        rest = rest[np.argsort(last[rest], kind="stable")]  # spreads clusters over their last stratum too
         taken = np.bincount(dealt[dealt >= 0], minlength=count)
         assigned[rest] = _emptiest(taken, len(rest), start=int(rng.integers(count)))
     return assigned[first]
 
 
 def _emptiest(taken: Labels, number: int, *, start: int) -> Labels:
-    """Folds of `number` more images, each the one with the fewest so far; ties rotate from `start`."""
+    """Folds of `number` more clusters, each the one with the fewest so far; ties rotate from `start`."""
     count = len(taken)
     level, fold = np.divmod(np.arange((int(taken.max()) + number // count + 1) * count), count)
     fold = (fold + start) % count
     return np.asarray(fold[level >= taken[fold]][:number])
 
 
-def first_samples(pictures: Labels | None, count: int) -> Labels:
-    """Index (N,) of the first sample with the same image; without `pictures`, no sample is a copy."""
-    if pictures is None:
+def first_samples(clusters: Labels | None, count: int) -> Labels:
+    """Index (N,) of the first sample of the same cluster; without `clusters`, all samples are independent."""
+    if clusters is None:
         return np.arange(count)
-    _, first, inverse = np.unique(pictures, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
     return np.asarray(first[inverse], np.int64)
 
 

@@ -22,7 +22,7 @@ from models.mitigation.logistic import (
 )
 from models.types import Bools, Floats, Labels
 
-MIN_FLAGGED = 2  # distinct images of a class: a single one could not be both fitted and held out
+MIN_FLAGGED = 2  # clusters of a class: a single one could not be both fitted and held out
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def find_mistakes(
     labels: Labels,
     config: HeadConfig,
     *,
-    copies: Labels,
+    clusters: Labels,
     rng: np.random.Generator,
     splits: int = 20,
     check: Check = never,
@@ -60,14 +60,15 @@ def find_mistakes(
        whose label they give a probability below one half. This finds two to three times as many minority
        samples as step 2.
 
-    A class with fewer than two distinct mistakes keeps its own labels in a round; without any other class,
-    the rounds end. Copies, by `copies` (N,) of `first_samples`, are judged by heads that saw none of them.
+    A class with mistakes in fewer than two clusters keeps its own labels in a round; without any other class,
+    the rounds end. `clusters` (N,) come from `first_samples`: a sample is judged by heads that saw none of
+    its cluster.
     """
     classes = int(labels.max()) + 1  # also for spurious labels, which may lack the last class
 
     def judge(targets: Labels, strata: Labels, weights: Floats, *, penalty: float) -> Floats:
         """Held-out log-probabilities (N, K) of heads fitted to `targets` on halves of each of `strata`."""
-        halves = [folds(strata, count=2, rng=rng, pictures=copies) for _ in range(splits)]
+        halves = [folds(strata, count=2, rng=rng, clusters=clusters) for _ in range(splits)]
         held = np.concatenate([half[:, None] == np.arange(2) for half in halves], axis=1)
         columns = np.repeat(weights[:, None], held.shape[1], 1)
         logits = held_out_logits(
@@ -82,7 +83,7 @@ def find_mistakes(
     held_out, flags = by_penalty[penalty], _flags(by_penalty[penalty], labels, config.threshold)
     history = [int(flags.sum())]
     for _ in range(config.rounds):
-        divisible = flags & (flagged_images(labels, flags, copies) >= MIN_FLAGGED)[labels]
+        divisible = flags & (flagged_clusters(labels, flags, clusters) >= MIN_FLAGGED)[labels]
         if not divisible.any():
             break
         groups = labels * 2 + divisible
@@ -105,7 +106,7 @@ def _likeliest_other(log_probabilities: Floats, labels: Labels) -> Labels:
     return np.asarray(others.argmax(1), np.int64)
 
 
-def flagged_images(labels: Labels, flags: Bools, copies: Labels) -> Labels:
-    """Number of distinct flagged images per class, (K,); `copies` (N,) come from `first_samples`."""
-    pictures = np.unique(labels[flags] * len(labels) + copies[flags])
-    return np.bincount(pictures // len(labels), minlength=int(labels.max()) + 1)
+def flagged_clusters(labels: Labels, flags: Bools, clusters: Labels) -> Labels:
+    """Number of clusters with a flagged sample per class, (K,); `clusters` (N,) come from `first_samples`."""
+    flagged = np.unique(labels[flags] * len(labels) + clusters[flags])
+    return np.bincount(flagged // len(labels), minlength=int(labels.max()) + 1)

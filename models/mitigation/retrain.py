@@ -27,7 +27,6 @@ from models.mitigation.logistic import (
     of_label,
 )
 from models.shortcuts.slices import ModelAccuracy
-from models.statistics import wilson
 from models.types import Floats, Labels
 
 _SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try
@@ -70,7 +69,7 @@ def retrain_head(
     config: HeadConfig,
     *,
     seed: int,
-    pictures: Labels | None = None,
+    clusters: Labels | None = None,
     device: torch.device | None = None,
     check: Check = never,
 ) -> RetrainedHead:
@@ -81,12 +80,13 @@ def retrain_head(
     and scored by its held-out cross-entropy, balanced like the head, at its best temperature. The largest
     penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3): an inferred
     minority is a few dozen samples, and if they cannot tell penalties apart, the simpler head is preferred.
-    Copies, by `pictures` (N,), are held out together and count as one sample in that standard error.
+    Samples with equal `clusters` (N,), of one subject or copies of one image, are held out together and count
+    as one in that standard error.
     `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
-    copies = first_samples(pictures, len(features.labels))
-    held = _held(groups, config, seed, copies)
+    clusters = first_samples(clusters, len(features.labels))
+    held = _held(groups, config, seed, clusters)
     members = groups.memberships(features.labels)
     weights = group_weights(features.labels, members)
     scored = {
@@ -94,7 +94,7 @@ def retrain_head(
         for p in config.penalties
     }
     candidates = tuple(
-        Candidate(p, *_balanced_loss(logits, features.labels, weights, copies))
+        Candidate(p, *_balanced_loss(logits, features.labels, weights, clusters))
         for p, logits in scored.items()
     )
     best = min(candidates, key=lambda c: c.loss)
@@ -113,11 +113,11 @@ def retrain_head(
     return RetrainedHead(head, penalty, candidates, np.asarray(scored[penalty].argmax(1), np.int64), groups)
 
 
-def _held(groups: Groups, config: HeadConfig, seed: int, copies: Labels) -> NDArray[np.bool_]:
+def _held(groups: Groups, config: HeadConfig, seed: int, clusters: Labels) -> NDArray[np.bool_]:
     """Which samples are held out of which head, (N, folds · repeats); the same for every penalty."""
     rng = np.random.default_rng([seed, 2])
     numbers = [
-        folds(groups.assigned, count=config.folds, rng=rng, pictures=copies) for _ in range(config.repeats)
+        folds(groups.assigned, count=config.folds, rng=rng, clusters=clusters) for _ in range(config.repeats)
     ]
     return np.concatenate([fold[:, None] == np.arange(config.folds) for fold in numbers], axis=1)
 
@@ -145,12 +145,12 @@ def _cross_fit(
 
 
 def _balanced_loss(
-    logits: NDArray[np.float32], labels: Labels, weights: Floats, copies: Labels
+    logits: NDArray[np.float32], labels: Labels, weights: Floats, clusters: Labels
 ) -> tuple[float, float]:
     """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its standard error.
 
-    Without the temperature, strong penalties would lose merely because they shrink the logits. `copies` (N,)
-    come from `first_samples`: the standard error counts distinct images.
+    Without the temperature, strong penalties would lose merely because they shrink the logits. `clusters`
+    (N,) come from `first_samples`: the standard error counts clusters.
     """
     parts = weights.sum(0)
     scores = []
@@ -158,7 +158,7 @@ def _balanced_loss(
         losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
         means = losses @ weights / parts
         of_samples = (weights * (losses[:, None] - means)).sum(1)  # each sample's influence on the loss
-        influence = np.bincount(copies, of_samples)
+        influence = np.bincount(clusters, of_samples)
         scores.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
     return min(scores)
 
@@ -179,23 +179,29 @@ class GroupReport:
 
 
 def describe_groups(
-    groups: Groups, *, rows: Labels, labels: Labels, predictions: Mapping[str, Labels]
+    groups: Groups,
+    *,
+    rows: Labels,
+    labels: Labels,
+    predictions: Mapping[str, Labels],
+    clusters: Labels | None = None,
 ) -> tuple[GroupReport, ...]:
     """Describe each group by examples and by the accuracy of each named model; all arrays are (N,).
 
-    These are training samples, so pass held-out predictions where there are any
-    (`RetrainedHead.held_out`).
+    Equal `clusters` are not independent; None: all are. These are training samples, so pass held-out
+    predictions where there are any (`RetrainedHead.held_out`).
     """
     members = groups.memberships(labels)
     reports = []
     for number, name in enumerate(groups.names):
         mine = groups.assigned == number
         n = int(mine.sum())
-        accuracies = []
-        for model, predicted in predictions.items():
-            right = int((predicted[mine] == labels[mine]).sum())
-            accuracies.append(ModelAccuracy(model, n, right, right / max(n, 1), *wilson(right, n)))
+        together = None if clusters is None else clusters[mine]
+        accuracies = tuple(
+            ModelAccuracy.of(model, np.asarray(predicted[mine] == labels[mine]), together)
+            for model, predicted in predictions.items()
+        )
         surest = np.argsort(-members[:, number] * mine, kind="stable")[: min(_EXAMPLES, n)]
         examples = tuple(rows[surest].tolist())
-        reports.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, tuple(accuracies)))
+        reports.append(GroupReport(name, groups.inferred, n, n / len(mine), examples, accuracies))
     return tuple(reports)

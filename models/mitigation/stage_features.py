@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.mitigation.features import Features, forward_batch, inputs_of, linear_layer
+from models.mitigation.features import Features, columns_by_row, forward_batch, inputs_of, linear_layer
 from models.mitigation.stages import Stage, as_grid, early_stages, outputs_of
 from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
@@ -23,7 +23,7 @@ from models.types import Labels
 
 if TYPE_CHECKING:
     from models.backbones.network import Network
-    from models.data.batches import Batch, Loader
+    from models.data.batches import Batch, StoreLoader
     from models.run import Run
 
 STAGES_FILE = "stages.json"
@@ -74,33 +74,30 @@ def shuffled(rows: Labels) -> Labels:
     return np.random.default_rng(0).permutation(rows)
 
 
-def compute_stage_features(network: Network, loader: Loader, run: Run) -> StageFeatures:
+def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> StageFeatures:
     """Compute all in evaluation mode, in ascending order of rows. Raises as `compute_features` does.
 
     `loader` gives the rows `shuffled`: the principal directions are fitted to the first 4,096 images, and
     from then on only coordinates are kept, 0.8 kB an image and stage. So 100,000 images of a network with
-    1,280 last features take 0.8 GB, twice that while they are put in order.
+    1,280 last features take 0.8 GB.
     """
     layer, stages = linear_layer(network), early_stages(network)
     names = [stage.name for stage in stages]
-    last: list[tuple[Tensor, ...]] = []
+    waiting = deque[tuple[Tensor, ...]]()  # for the directions
 
     def forward(batch: Batch) -> tuple[tuple[Tensor, ...], Vectors]:
         columns = forward_batch(network, received, batch)
         return columns, [vectors for _, vectors in outputs.take()]
 
-    def batches() -> Iterator[Vectors]:
+    def vectors() -> Iterator[Vectors]:
         for columns, early in map_batches(loader, run, forward):
-            last.append(columns)
+            waiting.append(columns)
             yield early
 
     with evaluating(network), inputs_of(layer) as received, outputs_of(network, names, pool_stage) as outputs:
-        early = principal_coordinates(batches())
-    rows, labels, values, logits = (torch.cat(column).numpy() for column in zip(*last, strict=True))
-    last.clear()
-    order = np.argsort(rows)
-    features = Features(rows[order], labels[order], values[order], logits[order])
-    return StageFeatures(features, stages, tuple(coordinates[order] for coordinates in early))
+        batches = ((*waiting.popleft(), *coordinates) for coordinates in principal_coordinates(vectors()))
+        rows, labels, values, logits, *early = columns_by_row(batches, loader.rows)
+    return StageFeatures(Features(rows, labels, values, logits), stages, tuple(early))
 
 
 def pool_stage(output: Any) -> Tensor:
@@ -114,19 +111,23 @@ def pool_stage(output: Any) -> Tensor:
     return torch.cat([mean, std, *(part.flatten(1) for part in pools)], 1).cpu()
 
 
-def principal_coordinates(batches: Iterator[Vectors]) -> tuple[NDArray[np.float16], ...]:
-    """Coordinates (N, ≤ 400) of each stage along the directions in which the first images differ most."""
-    first: list[Vectors] = []
+def principal_coordinates(batches: Iterator[Vectors]) -> Iterator[list[Tensor]]:
+    """Yield, for each batch, its coordinates (B, ≤ 400) float16 in each stage, along the directions in which
+    the images of the first batches differ most.
+    """
+    first = deque[Vectors]()
     for vectors in batches:
         first.append(vectors)
         if sum(len(batch[0]) for batch in first if batch) >= _fitting_images(vectors):
             break
     axes = [_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True)]
-    parts = [
-        [axis.coordinates(values) for axis, values in zip(axes, vectors, strict=True)]
-        for vectors in chain(first, batches)
-    ]
-    return tuple(np.concatenate(stage) for stage in zip(*parts, strict=True))
+
+    def coordinates(vectors: Vectors) -> list[Tensor]:
+        return [axis.coordinates(values) for axis, values in zip(axes, vectors, strict=True)]
+
+    while first:  # not a loop over it: what has been projected is freed
+        yield coordinates(first.popleft())
+    yield from map(coordinates, batches)
 
 
 def _fitting_images(vectors: Vectors) -> int:
@@ -140,8 +141,8 @@ class Axes(NamedTuple):
     weight: Tensor
     offset: Tensor
 
-    def coordinates(self, values: Tensor) -> NDArray[np.float16]:
-        return np.asarray((values @ self.weight - self.offset).clamp(-_LARGEST, _LARGEST).half().numpy())
+    def coordinates(self, values: Tensor) -> Tensor:
+        return (values @ self.weight - self.offset).clamp(-_LARGEST, _LARGEST).half()
 
 
 def _fit_axes(values: Tensor) -> Axes:

@@ -27,7 +27,7 @@ class FeatureLoader:
     def __init__(
         self, values: NDArray[np.float32], labels: Labels, rows: Labels, *, batch_size: int, run: Run
     ) -> None:
-        self._values = torch.tensor(values, device=run.device)  # a copy: `values` may be a mapped file
+        self._values = torch.from_numpy(values).to(run.device)
         self._labels = torch.from_numpy(labels).to(run.device)
         self._rows = torch.from_numpy(rows)
         self._batch_size = batch_size

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from models.export import ModelError, import_safetensors
-from tests.unit.models.test_export import CLASSES, made
+from tests.integration.models.test_export import CLASSES, made
 
 __all__ = ["made"]
 

@@ -28,7 +28,8 @@ fit_heads(torch.randn(6, 2), torch.tensor([0, 1] * 3), torch.ones(6, 1), penalty
 _DECODING = """
 import io
 from PIL import Image
-from models.data.checks import ImageLimits, decode_image
+from models.data.checks import decode_image
+from models.data.limits import ImageLimits
 from models.data.decoding import square_array
 png = io.BytesIO()
 Image.new("RGB", (8, 8)).save(png, "PNG")

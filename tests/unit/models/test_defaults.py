@@ -26,6 +26,16 @@ def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]
 
 
 @pytest.mark.parametrize(
+    ("n_train", "epochs"), [(20, 15), (1_078, 3), (3_200, 1), (4_999, 1), (5_000, 3), (48_000, 1)]
+)
+def test_a_finetune_of_small_images_has_a_hundred_steps_but_no_more_epochs_than_erm(
+    n_train: int, epochs: int
+) -> None:
+    assert default_hyperparameters(28, n_train, 2).finetune.epochs == epochs
+    assert default_hyperparameters(224, n_train, 2).finetune.epochs == 1
+
+
+@pytest.mark.parametrize(
     ("side", "backbone", "expected"),
     [
         (28, "resnet18", 224),

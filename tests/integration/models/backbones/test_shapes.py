@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.models.backbones.test_build import shapes_are_those_told
+from tests.integration.models.backbones.test_build import shapes_are_those_told
 
 
 @pytest.mark.parametrize(("name", "side"), [("regnet_y_400mf", 64), ("timm/beit_base_patch16_224", 64)])

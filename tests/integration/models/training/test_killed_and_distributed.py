@@ -18,6 +18,7 @@ import torch
 from models.data.layout import DatasetInfo
 from models.training.checkpoints import CheckpointFolder
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +102,7 @@ def test_killed_at_any_time_it_ends_with_the_same_bits(
         command = _command(store, {"small_cnn": broken}, pause=0.1)
         process = subprocess.Popen([sys.executable, *command], env=ENVIRONMENT)
         before = len(CheckpointFolder(broken).epochs()) and CheckpointFolder(broken).epochs()[-1]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and process.poll() is None:
             epochs = CheckpointFolder(broken).epochs()
             if epochs and epochs[-1] > before:

@@ -44,6 +44,7 @@ def choose(*points: tuple[float, float, float, float]) -> SigmasChoice:
 def test_masks_stop_growing_where_they_cost_the_model_no_more() -> None:
     choice = choose((2, 0.04, 0.57, 0.97), (1, 0.10, 0.56, 0.96), (0, 0.20, 0.56, 0.955), (-1, 0.4, 0.5, 0.8))
     assert (choice.sigmas, choice.reason, choice.n, len(choice.curve)) == (2, "plateau", 400, 4)
+    assert choice.iterations == 1
 
 
 def test_masks_grow_while_they_cost_the_model_more() -> None:
@@ -51,6 +52,10 @@ def test_masks_grow_while_they_cost_the_model_more() -> None:
         (2, 0.03, 0.93, 0.97), (1, 0.12, 0.87, 0.96), (0.5, 0.22, 0.75, 0.96), (0, 0.4, 0.6, 0.96)
     )
     assert (choice.sigmas, choice.reason) == (0.5, "limit")
+
+
+def test_images_are_masked_again_where_no_mask_is_known_to_hide_all_that_the_model_uses() -> None:
+    assert choose((2, 0.03, 0.93, 0.97), (1, 0.4, 0.6, 0.96)).iterations == 3
 
 
 def test_masks_stop_growing_where_their_size_alone_costs_too_much() -> None:

@@ -97,7 +97,7 @@ def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
 def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: int) -> None:
     features, wrong, pictures = mislabelled(copies)
     config = HeadConfig(judge_penalties=(0.01,), rounds=0)
-    groups = cross_mistakes(features, config, classes=CLASSES, seed=0, pictures=pictures)
+    groups = cross_mistakes(features, config, classes=CLASSES, seed=0, clusters=pictures)
     assert judged_wrong(groups)[wrong].all()
     assert not judged_wrong(groups)[~wrong].any()
     if copies > 1:  # a head that has seen the copy knows the wrong label
@@ -109,7 +109,7 @@ def test_copies_of_one_picture_are_no_group() -> None:
     labels = np.array([0] * 6 + [1] * 6)
     second = np.array([1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0])
     pictures = np.array([5, 5, 2, 3, 4, 1, 6, 7, 8, 9, 10, 11])
-    groups = disagreement_groups(labels, labels, second, classes=CLASSES, pictures=pictures)
+    groups = disagreement_groups(labels, labels, second, classes=CLASSES, clusters=pictures)
     assert groups.names == ("cat", "dog · the models agree", "dog · the models differ")
 
 

@@ -50,12 +50,26 @@ def test_copies_are_held_out_together_and_are_no_more_evidence_than_one() -> Non
     def held_out(features: Features, pictures: np.ndarray | None = None) -> tuple[float, float]:
         """How often it is right, and the standard error of its loss."""
         groups = class_groups(features.labels, CLASSES)
-        found = retrain_head(network, features, groups, config, seed=0, pictures=pictures)
+        found = retrain_head(network, features, groups, config, seed=0, clusters=pictures)
         return float((found.held_out == features.labels).mean()), found.candidates[0].error
 
     aware, unaware = held_out(twice, rows), held_out(twice)
     assert 0.3 < aware[0] < 0.7 < unaware[0]
     assert 0.7 < aware[1] / held_out(once)[1] < 1.4
+
+
+def test_intervals_of_groups_count_subjects() -> None:
+    train = shortcut_features()
+    groups = class_groups(train.labels, CLASSES)
+    said = {"erm": train.predictions}
+    images, subjects = (
+        describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said, clusters=clusters)[0]
+        for clusters in (None, np.arange(len(train.rows)) // 10)
+    )
+    one, other = images.accuracies[0], subjects.accuracies[0]
+    assert (one.n, one.correct) == (other.n, other.correct)
+    assert (one.n_subjects, other.n_subjects) == (None, 16)
+    assert other.high - other.low > 1.5 * (one.high - one.low)
 
 
 def test_a_report_of_groups_counts_every_model_and_shows_the_surest_first() -> None:

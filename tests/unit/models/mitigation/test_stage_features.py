@@ -32,6 +32,11 @@ def _loader(make_store: StoreFactory, *, mixed: bool = True, train: int = 24) ->
     return make_loader(store, shuffled(rows) if mixed else rows, LoaderSettings(28, 8), RUN)
 
 
+def _coordinates(batches: list[list[torch.Tensor]]) -> torch.Tensor:
+    """Those of a single stage, float32."""
+    return torch.cat([part for (part,) in principal_coordinates(iter(batches))]).float()
+
+
 def test_the_last_features_are_those_of_a_plain_pass(make_store: StoreFactory) -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
     features = compute_stage_features(network, _loader(make_store), RUN)
@@ -74,10 +79,10 @@ def test_a_folder_without_the_names_of_the_stages_has_none(make_store: StoreFact
 
 def test_coordinates_keep_the_distances_between_images() -> None:
     values = torch.randn(40, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13) + 5
-    (coordinates,) = principal_coordinates(iter([[values[:25]], [values[25:]]]))
+    coordinates = _coordinates([[values[:25]], [values[25:]]])
     standardised = (values - values.mean(0)) / values.std(0, correction=0)
     torch.testing.assert_close(
-        torch.cdist(torch.from_numpy(coordinates).float(), torch.from_numpy(coordinates).float()),
+        torch.cdist(coordinates, coordinates),
         torch.cdist(standardised, standardised),
         atol=0.02,
         rtol=0.01,
@@ -89,12 +94,10 @@ def test_images_after_the_first_ones_are_projected_on_their_axes(monkeypatch: py
     monkeypatch.setattr(module, "_FITTING_IMAGES", 20)
     values = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 30)
     parts = [[values[first : first + 10]] for first in range(0, 60, 10)]
-    (coordinates,) = principal_coordinates(iter(parts))
-    (fitted,) = principal_coordinates(iter(parts[:2]))
+    coordinates = _coordinates(parts)
     assert coordinates.shape == (60, 3)
-    np.testing.assert_array_equal(coordinates[:20], fitted)
+    assert torch.equal(coordinates[:20], _coordinates(parts[:2]))
 
 
 def test_equal_images_have_no_direction_in_which_they_differ() -> None:
-    (coordinates,) = principal_coordinates(iter([[torch.ones(6, 4)]]))
-    assert coordinates.shape == (6, 0)
+    assert _coordinates([[torch.ones(6, 4)]]).shape == (6, 0)

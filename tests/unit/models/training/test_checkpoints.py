@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,9 +17,6 @@ from models.training.checkpoints import (
     digest_of,
     weights_digest,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def _checkpoint(epoch: int, best: int | None) -> Checkpoint:
@@ -77,6 +73,24 @@ def test_damaged_files_say_so(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "epoch-00001.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         folder.last()
+
+
+class _Program:
+    """Makes the file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.file,))
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path)
+    torch.save({"version": 1, "weights": _Program(tmp_path / "run")}, tmp_path / "epoch-00001.pt")
+    with pytest.raises(CheckpointError, match="damaged"):
+        folder.last()
+    assert not (tmp_path / "run").exists()
 
 
 def test_foreign_contents_and_missing_epochs_say_so(tmp_path: Path) -> None:

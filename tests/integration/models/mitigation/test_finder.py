@@ -39,11 +39,11 @@ def stage_features(
         return (both + rng.normal(size=both.shape)).astype(np.float32)
 
     logits = np.zeros((len(labels), classes), np.float32)
-    batch = [torch.from_numpy(draw(early)) for _ in STAGES]
+    (coordinates,) = principal_coordinates(iter([[torch.from_numpy(draw(early)) for _ in STAGES]]))
     return StageFeatures(
         Features(np.arange(len(labels)), labels, draw(last), logits),
         STAGES,
-        principal_coordinates(iter([batch])),
+        tuple(part.numpy() for part in coordinates),
     )
 
 
@@ -56,9 +56,14 @@ def biased(
     return labels, (labels + late) % classes
 
 
-def infer(features: StageFeatures, *, pictures: NDArray[np.int64] | None = None) -> Minority:
+def infer(
+    features: StageFeatures,
+    *,
+    pictures: NDArray[np.int64] | None = None,
+    clusters: NDArray[np.int64] | None = None,
+) -> Minority:
     classes = [f"class {number}" for number in range(features.last.classes)]
-    return infer_minority(features, CONFIG, classes=classes, seed=0, pictures=pictures)
+    return infer_minority(features, CONFIG, classes=classes, seed=0, pictures=pictures, clusters=clusters)
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -151,6 +156,26 @@ def test_copies_count_once() -> None:
     minority = infer(copied, pictures=copies)
     assert minority.reason == "too_few_mistakes"
     assert minority.agreements[0].flagged_deep < 10
+
+
+def test_the_mistakes_of_two_subjects_are_no_minority_but_are_counted_as_images() -> None:
+    labels, places = biased()
+    features = stage_features(labels, places)
+    minority = labels != places
+    clusters = np.where(minority, len(labels) + labels, np.arange(len(labels)))
+    assert infer(features).reason == "stages_agree"
+    inferred = infer(features, clusters=clusters)
+    assert inferred.reason == "too_few_mistakes"
+    assert inferred.agreements[0].flagged_deep > 20
+    assert np.isin(np.flatnonzero(minority), inferred.candidates).sum() > 10
+
+
+def test_subjects_that_each_have_one_mistake_are_not_too_many_mistakes() -> None:
+    """The share of mistakes is one of images: of a subject, most are judged right."""
+    labels, places = biased()
+    clusters = 15 * labels + np.arange(len(labels)) % 15
+    assert np.bincount(clusters[labels != places]).tolist() == [1] * 30
+    assert infer(stage_features(labels, places), clusters=clusters).reason == "stages_agree"
 
 
 def test_more_classes_than_were_measured_get_the_control() -> None:

@@ -148,7 +148,7 @@ def test_folds_without_copies_are_what_they_are_without_pictures(
     strata, pictures = np.array(labels), np.random.default_rng(seed).permutation(len(labels)) + 7
     expected = _folds_of_samples(strata, count, np.random.default_rng(seed))
     assert np.array_equal(folds(strata, count=count, rng=np.random.default_rng(seed)), expected)
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), pictures=pictures)
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
     assert np.array_equal(found, expected)
 
 
@@ -163,7 +163,7 @@ def test_copies_share_a_fold_and_pictures_are_spread(
 ) -> None:
     strata, number = (np.array(column) for column in zip(*samples, strict=True))
     pictures = 10 * strata + number
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), pictures=pictures)
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
     for stratum in np.unique(strata):
         mine = np.unique(np.stack([pictures, found])[:, strata == stratum], axis=1)  # (2, pictures)
         assert len(np.unique(mine[0])) == mine.shape[1]
@@ -185,11 +185,26 @@ def test_pictures_under_two_labels_share_a_fold_and_are_spread_in_both(
     pictures, strata = np.append(first, second), np.repeat([0, 1], [len(first), len(second)])
     order = np.random.default_rng(seed).permutation(len(strata))
     pictures, strata = pictures[order], strata[order]
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), pictures=pictures)
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
     assert len(np.unique(np.stack([pictures, found]), axis=1)[0]) == len(np.unique(pictures))
     for stratum in np.unique(strata):
         sizes = np.bincount(found[strata == stratum], minlength=count)
         assert sizes.max() - sizes.min() <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    samples=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=60),
+    count=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)
+def test_a_fold_never_cuts_a_cluster(samples: list[tuple[int, int]], count: int, seed: int) -> None:
+    """Also where its samples are of several strata, as a patient's are."""
+    strata, clusters = (np.array(column) for column in zip(*samples, strict=True))
+    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=clusters)
+    assert (found >= 0).all()
+    assert (found < count).all()
+    assert all(len(np.unique(found[clusters == cluster])) == 1 for cluster in clusters)
 
 
 def test_a_head_that_was_fitted_to_nothing_says_nothing() -> None:
