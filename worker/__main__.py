@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from contextlib import closing
 
 from core import logs, schema
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _WAIT, _WAIT_BESIDE_BROKER = 0.2, 1.0
 """Seconds between two looks of an idle slot at the table. Beside a broker, a message ends the wait."""
+_SIGNAL_SECONDS = 1.0
+"""Time at most after which a signal is noticed."""
 _END_SECONDS = 8.0
 """Time from the end of the children to that of the worker; `masktune serve` kills it four seconds later."""
 
@@ -45,8 +48,8 @@ def serve(runtime: Runtime) -> int:
             from worker.celery import run  # takes a third of a second; not needed without a broker
 
             return run(runtime)
-        threading.Event().wait()
-    return 0
+        while True:  # the system may hand a signal to another thread, and then it ends no wait of this one
+            time.sleep(_SIGNAL_SECONDS)
 
 
 def _end_in_time(runtime: Runtime) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,14 @@ class Arrays(NamedTuple):
     groups: NDArray[np.int64] | None = None
 
 
-def write_arrays(directory: Path | str, arrays: Arrays, info: DatasetInfo) -> None:
+def write_arrays(
+    directory: Path | str,
+    arrays: Arrays,
+    info: DatasetInfo,
+    *,
+    subjects: Sequence[str | None] = (),
+    metadata: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Pack images that are already in memory, each as a PNG file named by its number."""
     groups = np.full(len(arrays.labels), -1) if arrays.groups is None else arrays.groups
     height, width = arrays.images.shape[1:3]
@@ -32,4 +39,5 @@ def write_arrays(directory: Path | str, arrays: Arrays, info: DatasetInfo) -> No
             path = f"{arrays.splits[index]}/{index:06d}.png"
             writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
             writer.pixels.add(image)
+        writer.add_columns(subjects or [None] * len(arrays.labels), metadata or {})
         writer.finish(info)

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from masktune.contract.report import VERSION, Report, accuracy
 from masktune.contract.report import saliency as section
 from masktune.contract.report.accuracy import ArmMetrics, Disagreement
+from masktune.contract.report.metadata import MetadataSlice, MetadataSlices, SliceAgainstRest
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, RiskCurve
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
@@ -26,10 +27,12 @@ from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.selective import CalibrationTable, certify, risk_coverage
 from models.shortcuts.check import check_properties
-from models.shortcuts.properties import Property, PropertyTable
+from models.shortcuts.metadata_slices import RULE
+from models.shortcuts.properties import METADATA, Property, PropertyTable
 from models.shortcuts.reliance import of_mask, of_property, of_shift, read
 from models.shortcuts.saliency_summary import mean_maps, saliency_shifts
 from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
+from models.statistics import wilson
 from models.types import Labels
 
 Json = dict[str, Any]
@@ -138,14 +141,8 @@ def evidence(value: Json) -> Json:
 @lru_cache
 def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
     labels, maps = _maps(n)
-    said = {arm: np.where(np.arange(n) % 10 == 0, 1 - labels, labels) for arm in arms}
-    said[Arm.ERM] = np.where(np.arange(n) // 2 % 5 == 0, 1 - labels, labels)  # wrong where it looks elsewhere
-    slices = infer_slices(
-        SliceInputs(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
-        classes=CLASSES,
-        predictions={str(arm): predicted for arm, predicted in said.items()},
-        rng=np.random.default_rng(0),
-    )
+    predictions = _predictions(labels)
+    said = {arm: predictions[arm] for arm in arms}
     cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
     check = check_properties(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
     shifted = of_shift(metrics(labels, labels), metrics(labels, said[Arm.ERM]))
@@ -156,7 +153,8 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
         "shortcut_reliance": ShortcutReliance.model_validate(read([sign for sign in signs if sign])),
         "properties": PropertyCheck.model_validate(dataclasses.replace(check, split="train")),
         "masking_cost": {"test": {"erm": MaskingCost.model_validate(cost)}},
-        "slices": section.InferredSlices.model_validate(_slices(slices, n)),
+        "metadata_slices": _metadata_slices(arms),
+        "slices": section.InferredSlices.model_validate(_slices(arms, n)),
         "saliency": section.SaliencySummary(
             split="test",
             n=n,
@@ -187,11 +185,64 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
     return plain
 
 
-def _slices(slices: InferredSlices, n: int) -> Json:
-    value = dataclasses.asdict(slices)
+def _metadata_slices(arms: tuple[Arm, ...]) -> MetadataSlices:
+    """Two scanners; ERM is much worse on the older one."""
+
+    def share(correct: int) -> Json:
+        low, high = wilson(correct, 200, confidence=0.995)
+        return {"n": 200, "correct": correct, "accuracy": correct / 200, "low": low, "high": high}
+
+    def against(correct: int, rest: int) -> SliceAgainstRest:
+        return SliceAgainstRest.model_validate(share(correct) | {"rest": share(rest)})
+
+    right = {arm: (120, 190) if arm == Arm.ERM else (188, 190) for arm in arms}
+    return MetadataSlices(
+        exploratory=True,
+        rule=RULE,
+        split="test",
+        n=400,
+        comparisons=2 * len(arms),
+        confidence=0.995,
+        slices=[
+            MetadataSlice(
+                column="scanner",
+                value=value,
+                n=200,
+                n_subjects=120,
+                accuracies={arm: against(*of_arm[::turn]) for arm, of_arm in right.items()},
+            )
+            for value, turn in (("X1", 1), ("<b>X2</b>", -1))
+        ],
+        notes=["file: none of its 400 values has 10 images."],
+    )
+
+
+def _predictions(labels: Labels) -> dict[Arm, Labels]:
+    """ERM is wrong where it looks elsewhere (`_maps`), the others in every tenth sample."""
+    at = np.arange(len(labels))
+    wrong = {arm: (at // 2 % 5 if arm is Arm.ERM else at % 10) == 0 for arm in Arm}
+    return {arm: np.where(of_arm, 1 - labels, labels) for arm, of_arm in wrong.items()}
+
+
+@lru_cache
+def _inferred_slices(n: int) -> InferredSlices:
+    """With the accuracies of all arms: the division takes seconds and does not depend on them."""
+    labels, maps = _maps(n)
+    return infer_slices(
+        SliceInputs(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
+        classes=CLASSES,
+        predictions={str(arm): predicted for arm, predicted in _predictions(labels).items()},
+        rng=np.random.default_rng(0),
+    )
+
+
+def _slices(arms: tuple[Arm, ...], n: int) -> Json:
+    value = dataclasses.asdict(_inferred_slices(n))
     for part in value["slices"]:
         name = f"slice-{part['label']}-{part['index']}"
+        of_arms = {accuracy["model"]: accuracy for accuracy in part["accuracies"]}
         part |= {"picture": f"{name}.png", "heatmap": f"{name}-heatmap.png", "n_pictured": 5}
+        part |= {"accuracies": [of_arms[arm] for arm in arms]}
     return value | {"split": "test", "n": n, "split_size": 2 * n, "model": "erm", "left_out": []}
 
 
@@ -213,14 +264,16 @@ def _masked(labels: Any) -> MaskedPredictions:
 
 
 def _table(labels: Any) -> PropertyTable:
-    """One property that predicts the class, and one that is noise."""
+    """A property that predicts the class, one that is noise, and a column of metadata that predicts it."""
     rng = np.random.default_rng(3)
     properties = (
         Property("top-left corner", "corner", "the look of the top-left corner", ("red",)),
         Property("brightness", "image", "the brightness", ("mean",)),
+        Property("hospital", METADATA, "the metadata column hospital", ("text",), 2),
     )
-    values = np.stack([labels + 0.01 * rng.random(len(labels)), rng.random(len(labels))], 1)
-    return PropertyTable(np.arange(len(labels)), properties, values.astype(np.float32), len(labels))
+    values = np.stack([labels + 0.01 * rng.random(len(labels)), rng.random(len(labels)), labels], 1)
+    notes = ("The metadata column file was left out: it has no value twice.",)
+    return PropertyTable(np.arange(len(labels)), properties, values.astype(np.float32), len(labels), notes)
 
 
 def _curve(table: CalibrationTable) -> RiskCurve:

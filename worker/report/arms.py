@@ -17,6 +17,7 @@ from models.evaluation.metrics import Logits, predict_logits
 from models.mitigation.features import head_of
 from models.run import Run
 from models.runtime.files import replacing
+from models.types import Labels
 from worker.protocol import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.features import FrozenFeatures
@@ -91,6 +92,12 @@ def seeded(run: Run, *path: str) -> np.random.Generator:
     older = dict.fromkeys(CONTROLS, "control") | {Arm.BASELINE: "given"}
     name = "/".join(older.get(part, part) if isinstance(part, Arm) else part for part in path)
     return np.random.default_rng([run.seed & 0xFFFFFFFF, *name.encode()])
+
+
+def clusters_of(store: Store, rows: Labels) -> Labels | None:
+    """(N,) equal where two of these rows are of one subject; None in a data set without subjects, where each
+    image counts as independent."""
+    return store.clusters(rows) if store.has_subjects else None
 
 
 def without_copies(store: Store, logits: Logits) -> Logits:

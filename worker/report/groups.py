@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -19,11 +17,11 @@ from models.mitigation.retrain import describe_groups
 from models.runtime.images import legible, png
 from models.types import Labels
 from worker.protocol import ModelSpec
-from worker.report.arms import LogitsCache, arm_before
+from worker.report.arms import LogitsCache, arm_before, clusters_of
 from worker.report.gallery import squares_of
 from worker.report.seeds import SeedPredictions
 from worker.stages.context import StageContext
-from worker.stages.heads import HEAD, MEMBERS, Members
+from worker.stages.heads import read_head
 from worker.stages.training import given_model
 
 _SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)
@@ -42,13 +40,13 @@ def make_groups(
     """The section `groups`, with its pictures written to `folder`; None if no head was retrained."""
     if Stage.RETRAIN_HEAD not in context.spec.done:
         return None
-    members, head = _read_head(context, Stage.RETRAIN_HEAD)
+    members, head = read_head(context, Stage.RETRAIN_HEAD)
     before = arm_before(given_model(context))
     predictions = {before: members.before, Arm.RETRAINED: members.held_out}
     control = None
     control_stage = Stage.CONTROL if context.spec.kind is JobKind.RETRAIN_HEAD else Stage.HEAD_CONTROL
     if control_stage in context.spec.done:
-        plain, control = _read_head(context, control_stage)
+        plain, control = read_head(context, control_stage)
         predictions[Arm.RETRAINED_CONTROL] = plain.held_out
     doubt = members.doubt if len(members.doubt) else None
     reports = describe_groups(
@@ -56,6 +54,7 @@ def make_groups(
         rows=members.rows,
         labels=members.labels,
         predictions={arm.value: predicted for arm, predicted in predictions.items()},
+        clusters=clusters_of(context.store, members.rows),
     )
     smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
     network = cache.network(models[Arm.RETRAINED])
@@ -89,12 +88,6 @@ def make_groups(
             ],
         }
     )
-
-
-def _read_head(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
-    folder = context.artifacts.folder(context.spec.done[stage]["artifact"])
-    head: dict[str, Any] = json.loads((folder / HEAD).read_text())
-    return Members.load(folder / MEMBERS), head
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:

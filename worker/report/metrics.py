@@ -19,14 +19,15 @@ from masktune.contract.report.accuracy import (
 from masktune.contract.report.probabilities import Reliability
 from masktune.contract.vocabulary import Arm, JobKind
 from models.data.store import Store
+from models.design_effect import count_clusters
 from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
-from models.statistics import wilson
-from models.types import Bools
-from worker.report.arms import BEFORE, TREATMENTS, arm_before, rival_of, seeded, without_copies
+from models.statistics import clustered_wilson
+from models.types import Bools, Labels
+from worker.report.arms import BEFORE, TREATMENTS, arm_before, clusters_of, rival_of, seeded, without_copies
 from worker.report.seeds import SeedPredictions
 from worker.stages.context import StageContext
 
@@ -87,9 +88,10 @@ class Figures:
         }
 
     def learned(self, arm: Arm) -> bool:
-        """Whether the arm is above chance on the validation split; true if that was not evaluated."""
-        by_arm = self.metrics_without_copies(("val",)).get("val", {})
-        return arm not in by_arm or by_arm[arm].above_chance
+        """Whether the arm's model, that of the first seed, is above chance on the validation split; true if
+        that was not evaluated."""
+        validation = self._validation(arm)
+        return not validation or validation[self._run.seed].above_chance
 
     def plain(self, arm: Arm) -> dict[str, Any]:
         """The arm's plain numbers by split, for the rows of the job and the model."""
@@ -122,13 +124,26 @@ class Figures:
             if split in splits
         }
 
-    def _metrics(self, logits: Logits) -> Metrics:
+    def _validation(self, arm: Arm) -> dict[int, Metrics]:
+        """The same on the validation split, by seed; empty if it was not evaluated."""
+        by_arm = self._logits.get("val", {})
+        if arm not in by_arm:
+            return {}
+        distinct, first = without_copies(self._store, by_arm[arm]), self._store.firsts(by_arm[arm].rows)
+        return {self._run.seed: self._metrics(distinct)} | {
+            of_seed.seed: self._metrics(distinct, of_seed.predictions["val"][arm][first])
+            for of_seed in self._further
+        }
+
+    def _metrics(self, logits: Logits, predictions: Labels | None = None) -> Metrics:
+        """Those of these predictions, by default the logits' own."""
         store = self._store
         return metrics(
             logits.labels,
-            logits.predictions,
+            logits.predictions if predictions is None else predictions,
             groups=store.groups[logits.rows] if store.has_groups else None,
             train_group_weights=self._train_group_weights,
+            clusters=clusters_of(store, logits.rows),
             names=Names(store.classes, store.group_names),
         )
 
@@ -160,6 +175,7 @@ class Figures:
             classes=distinct.labels,
             groups=self._store.groups[distinct.rows],
             train_group_weights=self._train_group_weights,
+            clusters=clusters_of(self._store, distinct.rows),
             generator=lambda statistic: seeded(self._run, split, *others, rival, statistic, *seed),
         )
 
@@ -200,19 +216,26 @@ class Figures:
 
     def _verdict(self, split: str, treatment: Arm, rival: Arm) -> section.Verdict:
         """The verdict, from two of the listed differences."""
-        by_arm = self.metrics_without_copies(("val",)).get("val", {})
-        validation = {arm: by_arm[arm] for arm in (treatment, rival) if arm in by_arm}
+        validation = [
+            (arm, seed, of_seed)
+            for arm in (treatment, rival)
+            for seed, of_seed in self._validation(arm).items()
+        ]
         by_seed = {self._run.seed: self._compared[split][treatment, rival]}
         for of_seed in self._further:
             by_seed[of_seed.seed] = self._compare(split, treatment, rival, of_seed)
         differences = by_seed[self._run.seed]
         if self._further:
             differences = tuple(map(mean_over_seeds, zip(*by_seed.values(), strict=True)))
-        decision = verdict(differences, validation=list(validation.values()))
+        decision = verdict(differences, validation=[of_seed for _, _, of_seed in validation])
         return section.Verdict(
             verdict=decision.verdict,
             reason=decision.reason,
-            at_chance=[_at_chance(arm, m) for arm, m in validation.items() if not m.above_chance],
+            at_chance=[
+                _at_chance(arm, seed if self._further else None, of_seed)
+                for arm, seed, of_seed in validation
+                if not of_seed.above_chance
+            ],
             split=split,
             a=treatment,
             b=rival,
@@ -240,18 +263,31 @@ class Figures:
         self._run.check()
         logits = self._logits[split][arm]
         generator = seeded(self._run, split, arm, "reliability")
-        error = calibration_error(logits.logits, logits.labels, generator=generator)
+        error = calibration_error(
+            logits.logits,
+            logits.labels,
+            clusters=clusters_of(self._store, logits.rows),
+            generator=generator,
+        )
         return None if error is None else Reliability.model_validate(error)
 
     def _disagreement(self, split: str, after: Arm | None) -> Disagreement | None:
         """How often ERM and the model after disagree: a sign of distribution shift that needs no labels."""
-        by_arm = self._logits[split]
+        by_arm, store = self._logits[split], self._store
         if after is None or Arm.ERM not in by_arm:
             return None
         differ = by_arm[Arm.ERM].predictions != by_arm[after].predictions
         n, disagree = len(differ), int(differ.sum())
-        low, high = wilson(disagree, n)
-        return Disagreement(n=n, disagree=disagree, share=disagree / n, low=low, high=high)
+        clusters = clusters_of(store, by_arm[after].rows)
+        low, high = clustered_wilson(differ, clusters)
+        return Disagreement(
+            n=n,
+            n_subjects=count_clusters(clusters),
+            disagree=disagree,
+            share=disagree / n,
+            low=low,
+            high=high,
+        )
 
     def _background_gaps(self) -> dict[str, dict[Arm, BackgroundGap]]:
         """By split and arm, on splits that contain both variants; empty but for the Background Challenge."""
@@ -274,10 +310,12 @@ class Figures:
         }
 
 
-def _at_chance(arm: Arm, of_arm: Metrics) -> ModelAtChance:
+def _at_chance(arm: Arm, seed: int | None, of_arm: Metrics) -> ModelAtChance:
     return ModelAtChance(
         arm=arm,
+        seed=seed,
         n=of_arm.n,
+        n_subjects=of_arm.n_subjects,
         balanced_accuracy=of_arm.balanced_accuracy,
         low=of_arm.balanced_accuracy_low,
         high=of_arm.balanced_accuracy_high,
@@ -289,4 +327,4 @@ def _of_variant(store: Store, logits: Logits, variant: str) -> VariantPrediction
     inside = store.groups[logits.rows] == store.group_names.index(variant)
     names = ["/".join(store.sample(row).path.split("/")[-2:]) for row in logits.rows[inside].tolist()]
     correct = logits.predictions[inside] == logits.labels[inside]
-    return VariantPredictions(np.asarray(correct), names)
+    return VariantPredictions(np.asarray(correct), names, clusters_of(store, logits.rows[inside]))

@@ -24,6 +24,7 @@ from masktune.contract.report.recommendation import (
 )
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
+from models.evaluation.verdict import LEAST_GROUP
 from models.mitigation.mistakes import MIN_FLAGGED
 from worker.protocol import ModelSpec
 from worker.report.metrics import Figures
@@ -167,7 +168,8 @@ def _next_steps(
         return
     if samples := images_to_review(groups):
         yield ReviewImages(step="review_images", samples=samples)
-    yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES)
+    subjects = LEAST_GROUP if store.has_subjects else None
+    yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES, subjects=subjects)
 
 
 def by_groups(verdict: Verdict) -> bool:

@@ -1,6 +1,7 @@
 """Selective risk: each model's risk–coverage curve, and what its calibration split certifies.
 
-Identical images count once. Thresholds and scores are probabilities.
+One image per subject counts, drawn at random, and identical images count once. Thresholds and scores are
+probabilities.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from models.selective import (
     score,
 )
 from worker.protocol import ModelSpec
-from worker.report.arms import without_copies
-from worker.stages.calibrate import SPLIT, read_tables
+from worker.report.arms import clusters_of, of_rows
+from worker.stages.calibrate import SPLIT, SampleCounts, read_tables, sample_counts
 from worker.stages.context import StageContext
 from worker.stages.policy import risk_upper
 
@@ -57,21 +58,21 @@ def risk_sections(
     files = {arm: tables for arm, model in models.items() if (tables := _tables(context, model)) is not None}
     calibrated = {arm: CalibrationTable.from_json(tables["scores"][SCORE]) for arm, tables in files.items()}
     temperatures = {arm: tables["temperature"] for arm, tables in files.items() if tables.get("temperature")}
-    left_out = {arm: tables.get("copies_left_out") for arm, tables in files.items()}
+    counts = {arm: SampleCounts(*map(tables.get, SampleCounts._fields)) for arm, tables in files.items()}
     curves = {
         split: {arm: _measured_curve(context.store, of_arm) for arm, of_arm in by_arm.items()}
         for split, by_arm in logits.items()
     }
     if calibrated:
-        of_calibration = {arm: _curve(table, left_out[arm]) for arm, table in calibrated.items()}
+        of_calibration = {arm: _curve(table, counts[arm]) for arm, table in calibrated.items()}
         curves = {SPLIT: of_calibration} | curves
     return {
         "risk_coverage": curves,
-        "certificates": {arm: _certified(table, left_out[arm]) for arm, table in calibrated.items()},
+        "certificates": {arm: _certified(table, counts[arm]) for arm, table in calibrated.items()},
         "temperature": {arm: Temperature.model_validate(fitted) for arm, fitted in temperatures.items()},
         "reliability_at_temperature": {
             split: {
-                arm: _at_temperature(of_arm, temperatures[arm]["value"])
+                arm: _at_temperature(context.store, of_arm, temperatures[arm]["value"])
                 for arm, of_arm in by_arm.items()
                 if arm in temperatures
             }
@@ -94,37 +95,39 @@ def _tables(context: StageContext, model: ModelSpec) -> dict[str, Any] | None:
     return tables if dataset is not None and tables["dataset"] == dataset.id else None
 
 
-def _at_temperature(logits: Logits, temperature: float) -> Reliability | None:
+def _at_temperature(store: Store, logits: Logits, temperature: float) -> Reliability | None:
     """Reliability of the probabilities as predictions show them."""
-    error = calibration_error((logits.logits / temperature).astype(np.float32), logits.labels)
+    scaled, clusters = (logits.logits / temperature).astype(np.float32), clusters_of(store, logits.rows)
+    error = calibration_error(scaled, logits.labels, clusters=clusters)
     return None if error is None else Reliability.model_validate(error)
 
 
 def _measured_curve(store: Store, logits: Logits) -> RiskCurve:
-    distinct = without_copies(store, logits)
-    scored = score(SCORE, distinct.logits)
-    table = CalibrationTable.build(scored.scores, scored.labels == distinct.labels)
-    return _curve(table, len(logits.labels) - len(distinct.labels))
+    rows = logits.rows[store.independent(logits.rows)]
+    independent = of_rows(logits, rows)
+    scored = score(SCORE, independent.logits)
+    table = CalibrationTable.build(scored.scores, scored.labels == independent.labels)
+    return _curve(table, sample_counts(store, logits.rows, rows))
 
 
-def _curve(table: CalibrationTable, left_out: int | None) -> RiskCurve:
+def _curve(table: CalibrationTable, counts: SampleCounts) -> RiskCurve:
     curve = risk_coverage(table, points=POINTS)
     points = [replace(point, threshold=math.exp(point.threshold)) for point in curve.points]
     return RiskCurve(
         score_name=SCORE,
-        copies_left_out=left_out,
         points=[RiskCurvePoint.model_validate(point) for point in points],
         aurc=curve.aurc,
         augrc=curve.augrc,
         confidence=curve.confidence,
         n=curve.n,
+        **counts._asdict(),
     )
 
 
-def _certified(table: CalibrationTable, left_out: int | None) -> Certificates:
+def _certified(table: CalibrationTable, counts: SampleCounts) -> Certificates:
     return Certificates(
         n=table.n,
-        copies_left_out=left_out,
+        **counts._asdict(),
         confidence=DEFAULT_CONFIDENCE,
         score_name=SCORE,
         best_certifiable_risk=best_certifiable_risk(table, DEFAULT_CONFIDENCE),

@@ -27,7 +27,7 @@ from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shift
 from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, LogitsCache, seeded
+from worker.report.arms import BEFORE, LogitsCache, clusters_of, seeded
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
 
@@ -152,7 +152,13 @@ def make_saliency(context: StageContext, pool: SaliencyPool, *, folder: Path) ->
     shift = None
     if pool.after is not None:
         before, after = pool.arms[pool.before].maps, pool.arms[pool.after].maps
-        shifts = saliency_shifts(before, after, classes.labels, classes=store.classes)
+        shifts = saliency_shifts(
+            before,
+            after,
+            classes.labels,
+            classes=store.classes,
+            clusters=clusters_of(store, pool.rows),
+        )
         of_classes = tuple(shifts.classes[code] for code in classes.codes)
         shift = SaliencyShifts.model_validate(replace(shifts, classes=of_classes))
     return SaliencySummary(
@@ -243,6 +249,7 @@ def costs_of_masks(context: StageContext, pool: SaliencyPool, cache: LogitsCache
             predictions,
             generator=seeded(run, "mask", pool.split, arm),
             groups=store.groups[predictions.rows] if store.has_groups else None,
+            clusters=clusters_of(store, predictions.rows),
             names=Names(store.classes, store.group_names),
         )
     return costs

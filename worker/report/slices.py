@@ -17,7 +17,7 @@ from masktune.contract.vocabulary import Arm
 from models.evaluation.metrics import Logits
 from models.runtime.images import heatmap, legible, strip, thumbnail
 from models.shortcuts.slices import InferredSlice, SliceInputs, infer_slices
-from worker.report.arms import seeded
+from worker.report.arms import clusters_of, seeded
 from worker.report.gallery import squares_of
 from worker.report.saliency import SaliencyPool, largest_classes, save_picture
 from worker.stages.context import StageContext
@@ -44,6 +44,7 @@ def make_slices(
             classes.labels[inside],
             pool.arms[pool.before].maps[inside],
             store.groups[rows] if store.has_groups else None,
+            clusters_of(store, rows),
         ),
         classes=store.classes,
         predictions={  # both rows ascend

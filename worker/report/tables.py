@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 _GROUP_ROWS = 8192
 """Minimum number of rows in a Parquet row group, except the last."""
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
 Write = Callable[[Mapping[str, Any]], None]
 """Appends rows: for each column of the schema a sequence, or None if all its cells are empty."""
 
@@ -79,4 +81,9 @@ def _cells(name: str, values: Any, count: int) -> list[list[Any]]:
         return list(rows)
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return [[" ".join(map(repr, row))] for row in rows]
-    return [["" if cell is None else cell] for cell in rows]
+    return [["" if cell is None else _inert(cell)] for cell in rows]
+
+
+def _inert(cell: Any) -> Any:
+    """A text that a spreadsheet would take for a formula, behind an apostrophe; anything else as it is."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULAS) else cell

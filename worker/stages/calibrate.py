@@ -2,15 +2,17 @@
 
 The artifact `calibrations/{id}` holds `tables.json`:
 
-    {"id", "model", "dataset", "split": "calibration", "n", "copies_left_out",
+    {"id", "model", "dataset", "split": "calibration",
+     "n", "n_subjects", "copies_left_out", "same_subject_left_out",
      "scores": {score: CalibrationTable},
      "groups": {score: {group: CalibrationTable}}, "classes": {score: {true class: CalibrationTable}},
      "agreement": {"n", "disagree"} of ERM and the model, or null without an ERM model,
      "temperature": {"value", "split": "val", "n"}}
 
-`n` counts distinct images. Only the first of identical images counts, since a certificate assumes
-independent samples and copies err together. An image that is also in `train` or `val`, which the model was
-fitted to or selected on, does not count at all. `copies_left_out` is the number of images left out.
+`n` is the number of images that count: one per subject, drawn at random, and every image without a subject
+once, since a certificate assumes independent samples, and the images of a subject, like copies, err together.
+An image or a subject that is also in `train` or `val`, which the model was fitted to or selected on, does not
+count at all. `SampleCounts` has the numbers.
 
 The temperature is for the displayed probabilities and is fitted on `val`. Fitted on the calibration split, it
 would have seen the samples on which a certificate counts errors, and the guarantee is that nothing has. The
@@ -22,10 +24,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.ids import calibration_id
+from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.protocol import ModelSpec
@@ -38,6 +44,31 @@ DEFAULT_SCORE: ScoreName = "max_softmax"
 TABLES = "tables.json"
 
 
+class SampleCounts(NamedTuple):
+    """Which images of a split count. What is about subjects is None where it has none; an older calibration
+    may lack each."""
+
+    n_subjects: int | None
+    """Images that count as the only one of their subject."""
+    copies_left_out: int | None
+    """Images without a subject that are copies of others."""
+    same_subject_left_out: int | None
+    """Images whose subject has another image that counts, or may not count at all."""
+
+
+def sample_counts(store: Store, rows: NDArray[np.int64], independent: NDArray[np.int64]) -> SampleCounts:
+    """Count the `rows` of a split, of which those that are `independent` count."""
+    left_out = np.setdiff1d(rows, independent)
+    with_subject = int((store.subjects[independent] >= 0).sum())
+    others_with_subject = int((store.subjects[left_out] >= 0).sum())
+    has_subjects = with_subject + others_with_subject > 0
+    return SampleCounts(
+        n_subjects=with_subject if has_subjects else None,
+        copies_left_out=len(left_out) - others_with_subject,
+        same_subject_left_out=others_with_subject if has_subjects else None,
+    )
+
+
 def read_tables(context: StageContext, calibration: Mapping[str, Any]) -> dict[str, Any]:
     """The content of `tables.json` of a calibration, as in a stage's result or a model's row."""
     folder = context.artifacts.folder(calibration["artifact"])
@@ -47,17 +78,27 @@ def read_tables(context: StageContext, calibration: Mapping[str, Any]) -> dict[s
 
 def calibrate(context: StageContext) -> Result:
     """Write the tables of every model of the job, for each score that applies to it."""
-    if not len(context.store.rows(SPLIT)):
+    split = context.store.rows(SPLIT)
+    if not len(split):
         context.log("the data set has no calibration split: its models serve without a certificate")
         return {"artifact": None, "calibrations": {}}
     rows = context.store.calibration_rows()
-    if copies := len(context.store.rows(SPLIT)) - len(rows):
+    counts = sample_counts(context.store, split, rows)
+    if counts.copies_left_out:
         context.log(
-            f"{copies} copies of pictures were left out of the calibration: each picture counts once, and "
-            "not at all if it is in train or val too"
+            f"{counts.copies_left_out} copies of pictures were left out of the calibration: each picture "
+            "counts once, and not at all if it is in train or val too"
+        )
+    if counts.same_subject_left_out:
+        context.log(
+            f"{counts.same_subject_left_out} images were left out of the calibration: one image per subject "
+            "counts, drawn at random, and none if the subject is in train or val too"
         )
     if not len(rows):
-        context.log("no picture is left to calibrate with: the models serve without a certificate")
+        context.log(
+            "no image is left to calibrate with, because every image or subject of the calibration split is "
+            "in train or val too: the models serve without a certificate"
+        )
         return {"artifact": None, "calibrations": {}}
     own, everything = compared_models(context)
     warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0
@@ -65,7 +106,7 @@ def calibrate(context: StageContext) -> Result:
     logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
     calibrations = {
         model.id: _calibrate(
-            context, model, logits, left_out=copies, temperature=_temperature(cache, context, model)
+            context, model, logits, counts=counts, temperature=_temperature(cache, context, model)
         )
         for model in own.values()
     }
@@ -89,14 +130,13 @@ def _calibrate(
     model: ModelSpec,
     logits: Mapping[str, Logits],
     *,
-    left_out: int,
+    counts: SampleCounts,
     temperature: dict[str, Any],
 ) -> dict[str, Any]:
     """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
     store, own, erm = context.store, logits[model.id], logits.get(model.erm_id or "")
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.inputs.get("resumed", 0))
-    counts = {"n": len(own.labels), "copies_left_out": left_out}
     tables = count_split(
         own.logits,
         None if erm is None else erm.logits,
@@ -110,7 +150,8 @@ def _calibrate(
         "model": model.id,
         "dataset": context.spec.dataset.id,
         "split": SPLIT,
-        **counts,
+        "n": len(own.labels),
+        **counts._asdict(),
         "scores": _to_json(tables.scores),
         "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
         "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
@@ -125,7 +166,8 @@ def _calibrate(
     return {
         "id": id,
         "artifact": f"calibrations/{id}",
-        **counts,
+        "n": len(own.labels),
+        **counts._asdict(),
         "score_name": DEFAULT_SCORE,
         "scores": list(tables.scores),
         "temperature": temperature["value"],

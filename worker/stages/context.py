@@ -58,7 +58,7 @@ class StageContext:
 
     @cached_property
     def params(self) -> Hyperparameters:
-        """The hyperparameters of a training job, with the `sigmas` that its mask stage chose for `auto`.
+        """The hyperparameters of a training job, with what its mask stage chose for `auto`.
 
         Raises ConfigError for other kinds.
         """
@@ -69,7 +69,8 @@ class StageContext:
             params = Hyperparameters.from_json(self.spec.params)
         if chosen is None:
             return params
-        return replace(params, masking=params.masking.with_chosen(chosen["sigmas"]))
+        iterations = chosen.get("iterations", 1)  # an attempt of an earlier version chose none
+        return replace(params, masking=params.masking.with_chosen(chosen["sigmas"], iterations))
 
     @cached_property
     def retraining(self) -> RetrainConfig:

@@ -23,12 +23,14 @@ from worker.protocol import DatasetSpec
 from worker.report.arms import LogitsCache, compared_models
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
+from worker.report.metadata_slices import make_metadata_slices
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
 from worker.report.seeds import further_seeds
 from worker.report.slices import make_slices
+from worker.report.subjects import shared_subjects, split_subjects
 from worker.stages.context import Result, StageContext
 
 REPORT = "report.json"
@@ -72,6 +74,8 @@ def evaluate(context: StageContext) -> Result:
                 classes=list(context.store.classes),
                 groups=list(context.store.group_names),
                 splits=context.store.counts,
+                split_subjects=split_subjects(context.store),
+                shared_subjects=shared_subjects(context.store),
             ),
             models={
                 arm: ReportModel(
@@ -86,6 +90,7 @@ def evaluate(context: StageContext) -> Result:
             saliency=make_saliency(context, pool, folder=folder) if pool else None,
             gallery=make_gallery(context, pool, folder=folder) if pool else None,
             slices=make_slices(context, pool, logits[pool.split], folder=folder) if pool else None,
+            metadata_slices=make_metadata_slices(context.store, logits),
             masking_cost={
                 split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
                 for split, by_arm in costs.items()

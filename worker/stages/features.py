@@ -53,33 +53,25 @@ class FrozenFeatures:
         self._digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
 
     def load(self, split: str, run: Run) -> NDArray[np.float32]:
-        """(N, D), mapped from the artifact's file."""
+        """(N, D), mapped from the artifact's file; what is written to it stays in memory."""
         folder = self._folder(split)
         if folder is None:
             network, rows = self._network.to(run.device), self._context.store.rows(split)
             loader = loader_for(self._context, network, rows, run)
             folder = self._save_values(split, compute_features(network, loader, run).values)
         run.on_progress(Progress(1, 1, 1, 1, 0.0))
-        values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="r")
+        # Not "r": torch would warn that it cannot write to its share of the memory.
+        values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="c")
         return values
 
     def load_stages(self, run: Run) -> StageFeatures:
-        """Those of the training split; the early stages are mapped from the artifact's files."""
-        rows, folder = self._context.store.rows("train"), self._folder(EARLY)
-        if folder is None:
-            network = self._network.to(run.device)
-            loader = loader_for(self._context, network, shuffled(rows), run)
-            features = compute_stage_features(network, loader, run)
-            if self._folder("train") is None:
-                self._save_values("train", features.last.values)
-            with self._context.artifacts.writing(self._key(EARLY)) as target:
-                features.save_early(target)
-            folder = self._context.artifacts.folder(self._key(EARLY))
+        """Those of the training split, mapped from the artifacts' files."""
+        folder = self._folder(EARLY) or self._save_stages(run)
         return StageFeatures.load(folder, self.load_training(run))
 
     def load_training(self, run: Run) -> Features:
-        """Those of the training split, in memory."""
-        rows, values = self._context.store.rows("train"), np.array(self.load("train", run))
+        """Those of the training split, without early stages."""
+        rows, values = self._context.store.rows("train"), self.load("train", run)
         logits = head_of(self._network).logits(values)
         return Features(rows, self._context.store.labels[rows], values, logits)
 
@@ -93,6 +85,17 @@ class FrozenFeatures:
             return self._context.artifacts.folder(self._key(part))
         except ArtifactMissing:
             return None
+
+    def _save_stages(self, run: Run) -> Path:
+        network, rows = self._network.to(run.device), self._context.store.rows("train")
+        features = compute_stage_features(
+            network, loader_for(self._context, network, shuffled(rows), run), run
+        )
+        if self._folder("train") is None:
+            self._save_values("train", features.last.values)
+        with self._context.artifacts.writing(self._key(EARLY)) as target:
+            features.save_early(target)
+        return self._context.artifacts.folder(self._key(EARLY))
 
     def _save_values(self, split: str, values: NDArray[np.float32]) -> Path:
         with self._context.artifacts.writing(self._key(split)) as target:

@@ -6,12 +6,15 @@ from masktune.contract.vocabulary import Arm
 from models.mitigation.groups import class_groups
 from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
-from worker.stages.heads import fit_head, publish_head, training_features
+from worker.stages.heads import adopt_head, fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 
 
 def head_control(context: StageContext) -> Result:
-    """Fit the head on the same features with the same rule for its penalty, balanced over classes only."""
+    """Fit the head on the same features with the same rule for its penalty, balanced over classes only.
+
+    Where no class was divided, the retrained head is that already.
+    """
     network, card = load(context, given_model(context))
     cache = LogitsCache(context, passes=2)
     features = training_features(
@@ -23,7 +26,7 @@ def head_control(context: StageContext) -> Result:
         folder=context.workspace.path / "features",
     ).last
     groups = class_groups(features.labels, context.store.classes)
-    head = fit_head(context, network, features, groups, cache)
+    head = adopt_head(context, network, groups) or fit_head(context, network, features, groups, cache)
     return publish_head(
         context, network, head, features, arm=Arm.RETRAINED_CONTROL, hyperparameters=card.hyperparameters
     )

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
-from models.mitigation.features import Features
+from models.mitigation.features import Features, head_of, install_head
 from models.mitigation.groups import Groups
-from models.mitigation.retrain import RetrainedHead, retrain_head
+from models.mitigation.retrain import Candidate, RetrainedHead, retrain_head
 from models.mitigation.stage_features import STAGES_FILE, StageFeatures, compute_stage_features, shuffled
 from models.run import Progress
 from models.training.checkpoints import weights_digest
@@ -28,7 +28,7 @@ from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.features import FrozenFeatures
 from worker.stages.passes import loader_for
-from worker.stages.training import given_model, publish_model
+from worker.stages.training import given_model, load, publish_model
 
 FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
 
@@ -75,12 +75,25 @@ def fit_head(
             groups,
             context.retraining.head,
             seed=run.seed,
-            pictures=context.store.pictures(features.rows),
+            clusters=context.store.clusters(features.rows),
             device=run.device,
             check=run.check,
         )
         run.on_progress(Progress(1, 1, 1, 1, 0.0))
     return head
+
+
+def adopt_head(context: StageContext, network: Network, groups: Groups) -> RetrainedHead | None:
+    """Install the job's retrained head if it was balanced over the same groups, so that a fit would only find
+    it again; None if it was balanced over others."""
+    members, head = read_head(context, Stage.RETRAIN_HEAD)
+    if not np.array_equal(members.assigned, groups.assigned):
+        return None
+    retrained, _ = load(context, context.spec.models[context.spec.inputs["model_ids"][Arm.RETRAINED]])
+    weights = head_of(retrained)
+    install_head(network, weights)
+    candidates = tuple(Candidate(**candidate) for candidate in head["candidates"])
+    return RetrainedHead(weights, head["penalty"], candidates, members.held_out, groups)
 
 
 def publish_head(
@@ -120,6 +133,13 @@ def publish_head(
             "groups": groups.counts,
         },
     }
+
+
+def read_head(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
+    """What that stage of the job has published, `head.json` as plain JSON values."""
+    folder = context.artifacts.folder(context.spec.done[stage]["artifact"])
+    head: dict[str, Any] = json.loads((folder / HEAD).read_text())
+    return Members.load(folder / MEMBERS), head
 
 
 class Members(NamedTuple):

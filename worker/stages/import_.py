@@ -18,9 +18,10 @@ from core.errors import JobError
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
 from models.data.builtin import BuiltinOptions
-from models.data.checks import ImageLimits
 from models.data.formats import FormatName, FormatOptions
+from models.data.grey import read_window
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
+from models.data.limits import ImageLimits
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
 from models.shortcuts.check import find_shortcuts
@@ -80,10 +81,11 @@ def _search_steps(stored: int) -> int:
 def _summary(
     report: ImportReport, folder: Path, *, seed: int, on_progress: Callable[[int, int], None]
 ) -> dict[str, Any]:
-    """The report without its lists of files, plus two entries for a usable data set.
+    """The report without its lists of files, plus three entries for a usable data set.
 
-    `sizes`, in pixels, is the basis for defaults. `shortcuts` names simple image properties that predict the
-    class: what a network may learn instead of the object, found before one is trained.
+    `sizes`, in pixels, is the basis for defaults. `metadata_columns` says what they hold. `shortcuts` names
+    simple image properties that predict the class: what a network may learn instead of the object, found
+    before one is trained.
     """
     facts = report.summary() | {
         "format": report.format,
@@ -98,6 +100,7 @@ def _summary(
             "longer_side_median": int(np.median(longer)),
             "longer_side_max": int(longer.max()),
         }
+        facts["metadata_columns"] = [column.summary() for column in store.metadata.values()]
         check = find_shortcuts(store, rng=np.random.default_rng(seed), on_progress=on_progress)
         facts["shortcuts"] = asdict(check)
     return facts
@@ -114,8 +117,10 @@ def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
         threads=context.threads,
         layout=FormatOptions(
             classes=tuple(options["classes"]) if options.get("classes") else None,
-            **{k: options[k] for k in ("target", "group") if k in options},
+            hold_out=tuple(options.get("hold_out", ())),
+            **{k: options[k] for k in ("target", "group", "label", "subject") if k in options},
         ),
+        grey_window=read_window(options.get("grey_window")),
         builtin=BuiltinOptions(
             root=settings.torchvision_root or settings.data_dir.absolute() / "torchvision",
             seed=seed,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
 from models.selective import (
     DEFAULT_CONFIDENCE,
+    ONE_PER_SUBJECT,
     CalibrationTable,
     Selection,
     certify,
@@ -52,6 +54,8 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
     confidence = params.get("risk_confidence") or DEFAULT_CONFIDENCE
     (policy,) = policies
     selection = _POLICIES[policy](table, float(params[policy]), confidence)
+    if tables.get("n_subjects") is not None:
+        selection = replace(selection, method=selection.method + ONE_PER_SUBJECT)
     if selection.status == "not_certifiable" and params.get("on_uncertified") == "error":
         raise JobError(
             "not_certifiable",

@@ -110,11 +110,12 @@ def _retrain_heads(
     classes = context.store.classes
     groups = balanced_groups(context, network, features, cache)
     fit_head(context, network, features.last, groups, cache)
-    by_arm = {Arm.RETRAINED: answers(network)}
+    by_arm, divided = {Arm.RETRAINED: answers(network)}, len(groups.names) > len(classes)
     if context.retraining.control:
-        fit_head(context, network, features.last, class_groups(features.last.labels, classes), cache)
+        if divided:  # else the retrained head is its control
+            fit_head(context, network, features.last, class_groups(features.last.labels, classes), cache)
         by_arm[Arm.RETRAINED_CONTROL] = answers(network)
-    return len(groups.names) > len(classes), by_arm
+    return divided, by_arm
 
 
 def _answers(context: StageContext, features: FeatureSource | None, network: Network) -> dict[str, Labels]:

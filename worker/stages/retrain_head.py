@@ -74,6 +74,7 @@ def _early_stages(
         classes=context.store.classes,
         seed=context.run.seed,
         pictures=context.store.pictures(features.last.rows),
+        clusters=context.store.clusters(features.last.rows),
         device=context.run.device,
         check=context.run.check,
     )
@@ -88,7 +89,7 @@ def _cross_mistakes(
         context.retraining.head,
         classes=context.store.classes,
         seed=context.run.seed,
-        pictures=context.store.pictures(features.last.rows),
+        clusters=context.store.clusters(features.last.rows),
         device=context.run.device,
         check=context.run.check,
     )
@@ -103,7 +104,7 @@ def _disagreement(
         features.last.predictions,
         second.predictions,
         classes=context.store.classes,
-        pictures=context.store.pictures(features.last.rows),
+        clusters=context.store.clusters(features.last.rows),
     )
 
 

@@ -95,6 +95,9 @@ def _imported(session: Session, lease: Lease, job: JobRow, output: Mapping[str, 
         summary=output["summary"],
         ready=output["ready"],
     )
+    upload = datasets.get(session, job.dataset_id).source.get("upload")
+    if output["ready"] and upload is not None:  # the store has its images; its headers may name patients
+        trash.put(session, [upload])
 
 
 def _trained(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,16 +23,16 @@ from core.settings import Settings
 from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
-from tests.support.servers import Redis
+from tests.support.servers import Redis, clock_off_by
+from tests.support.waits import wait_until
 from worker.supervisor.child_process import MARK
 from worker.supervisor.supervisor import environment
 
 REPO = Path(__file__).parents[3]
-PATIENCE = 90.0
-"""Seconds after which a test gives up; most waits take one or two."""
 
 IN_ORDER = STAGES[JobKind.MASKTUNE]
 GATES = {
+    Stage.IMPORT: "/report.json",
     Stage.ERM: "work/erm/.epoch-00002.pt.partial",
     Stage.MASK: "/masks.npy",
     Stage.FINETUNE: "work/finetune/.epoch-00002.pt.partial",
@@ -42,14 +41,6 @@ GATES = {
     Stage.EVALUATE: "-erm-heatmap.png",
 }
 """A file that each stage opens about half-way through, after its first checkpoint if it writes any."""
-
-
-def wait_for(condition: Callable[[], bool], what: Callable[[], str], seconds: float = PATIENCE) -> None:
-    """Poll until `condition` is true; `what` describes it in the failure message."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what()}"
-        time.sleep(0.05)  # a look at a database, or at all of /proc, costs milliseconds
 
 
 @dataclass
@@ -66,7 +57,8 @@ class Service:
         self.notifier = JobNotifier(self.settings.broker_url)
         self.gate = self.settings.data_dir / "gate"
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
+    def start_worker(self, *, clock: str = "") -> subprocess.Popen[bytes]:
+        """Start a worker on a host whose clock is off by so much: `+1h`."""
         paths = [str(REPO / "tests/integration/worker/gate"), str(REPO)]
         log = (self.settings.data_dir / "worker.log").open("ab")
         with log:
@@ -74,7 +66,8 @@ class Service:
                 [sys.executable, "-m", "worker"],
                 cwd=self.settings.data_dir,
                 env=environment(self.settings)
-                | {"PYTHONPATH": os.pathsep.join(paths), "TEST_GATE": str(self.gate)},
+                | {"PYTHONPATH": os.pathsep.join(paths), "TEST_GATE": str(self.gate)}
+                | (clock_off_by(clock) if clock else {}),
                 stdout=log,
                 stderr=log,
             )
@@ -128,7 +121,7 @@ class Service:
             job = self.job(job_id)
             return job.state.ended or job.state is state
 
-        wait_for(reached, self.log)
+        wait_until(reached, self.log)
         assert job.state is state, (job.state, job.error, self.log())
         return job
 
@@ -155,15 +148,19 @@ class Service:
     def await_child_at(self, stage: Stage) -> int:
         """Wait for a child to reach the gate of this stage; return its pid."""
         mark = Path(f"{self.gate}.reached.{GATES[stage].replace('/', '_')}")
-        wait_for(
+        wait_until(
             lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate in {stage}: {self.log()}"
         )
         pid = int(mark.read_text())
         mark.unlink()
         return pid
 
+    def files(self) -> list[str]:
+        """Every file of the store."""
+        return sorted(str(path) for path in Path(self.artifacts.root).rglob("*") if path.is_file())
+
     def await_no_child(self) -> None:
-        wait_for(
+        wait_until(
             lambda: self.children() == [], lambda: f"the end of {self.describe_children()}: {self.log()}"
         )
 
@@ -276,7 +273,7 @@ def check_ended_once(service: Service, job: JobRow, reference: Reference) -> Non
     finished = [e.data["stage"] for e in told if e.type == EventType.STAGE and e.data["status"] == "finished"]
     assert finished == list(IN_ORDER)
     work = f"jobs/{job.id}/work"
-    wait_for(lambda: not service.artifacts.exists(work), lambda: f"the end of {work}")
+    wait_until(lambda: not service.artifacts.exists(work), lambda: f"the end of {work}")
     root = Path(service.artifacts.root)
     assert [p for folder in ("jobs", "models", "calibrations") for p in (root / folder).rglob(".*")] == []
 

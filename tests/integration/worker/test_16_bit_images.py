@@ -34,12 +34,16 @@ def test_the_window_of_the_training_goes_with_the_model(tmp_path: Path) -> None:
     import_dataset(make_folder(tmp_path / "other", images=40), tmp_path / "store")
     with opened_bench(tmp_path, tmp_path / "store") as bench:
         folders = [_scans(tmp_path / "images" / str(factor), factor) for factor in (8, 30)]
-        first, second = [bench.imported({"address": f"file://{folder}"})[1] for folder in folders]
+        chosen = {"grey_window": [0, 9000]}
+        first, second = [
+            bench.imported({"address": f"file://{folder}"}, options=options)[1]
+            for folder, options in zip(folders, ({}, chosen), strict=True)
+        ]
         assert (first.state, second.state) == (DatasetState.READY, DatasetState.READY)
         stores = [Store.open(bench.folder(f"datasets/{row.id}")) for row in (first, second)]
         windows = [store.info.grey_window for store in stores]
         assert windows[0] is not None
-        assert windows[0] != windows[1]
+        assert windows[0] != windows[1] == (0, 9000)
 
         (erm,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=first.id))
         model = erm.models["erm"]

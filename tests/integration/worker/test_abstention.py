@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.batches import make_loader
 from models.data.importing import import_dataset
+from models.data.layout import DatasetInfo
 from models.data.loader_settings import LoaderSettings
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
@@ -31,7 +33,8 @@ from models.export import card_of, load_model, save_model
 from models.run import Run
 from models.selective import CalibrationTable, fit_temperature, probabilities, score
 from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import CLASSES, make_folder
+from tests.integration.worker.real_jobs import CLASSES, add_dataset, make_folder
+from tests.support.arrays import Arrays, write_arrays
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,36 @@ def test_a_picture_counts_once_however_many_copies_there_are(
     assert report["certificates"]["imported"]["copies_left_out"] == left_out["calibration"]
     page = render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
     assert f"{left_out['calibration']} copies of " in page
+
+
+def test_one_image_of_each_subject_counts_and_no_subject_that_models_were_fitted_on(
+    bench: Bench, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 3), dtype=np.uint8)
+    splits = ["train"] * 8 + ["val"] * 4 + ["calibration"] * 40 + ["test"] * 8
+    calibration = [f"patient {number // 4}" for number in range(32)] + ["fitted"] * 4 + [None] * 4
+    subjects = ["fitted"] * 12 + calibration + ["p", "p", None, None, "q", "q", "q", "q"]
+    arrays = Arrays(images, np.arange(60) % 2, splits)
+    write_arrays(tmp_path / "store", arrays, DatasetInfo("digits", "csv", CLASSES), subjects=subjects)
+    dataset_id = add_dataset(bench.runtime.database, bench.runtime.artifacts, tmp_path / "store")
+    inputs = {"model": bench.untrained(CLASSES)}
+    (job,) = bench.succeed(bench.run(JobKind.EVALUATE, dataset_id=dataset_id, inputs=inputs, params={}))
+    (counts,) = job.done["calibrate"]["calibrations"].values()
+    expected = {"n": 12, "n_subjects": 8, "copies_left_out": 0, "same_subject_left_out": 28}
+    assert {name: counts[name] for name in expected} == expected
+    raw = json.loads((bench.folder(counts["artifact"]) / "tables.json").read_text())
+    assert raw["scores"]["max_softmax"]["n"] == 12
+    assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == 12
+    assert "28 images were left out of the calibration: one image per subject" in " ".join(bench.logs(job.id))
+    report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
+    certificates = report["certificates"]["imported"]
+    assert {name: certificates[name] for name in expected} == expected
+    on_test = report["risk_coverage"]["test"]["imported"]
+    assert (on_test["n"], on_test["n_subjects"], on_test["same_subject_left_out"]) == (4, 2, 4)
+    params = {"split": "test", "output": "csv", "max_risk": 0.5}
+    (batch,) = bench.succeed(bench.run(JobKind.PREDICT, dataset_id=dataset_id, inputs=inputs, params=params))
+    selection = json.loads((bench.folder(batch.done["predict"]["artifact"]) / "selection.json").read_text())
+    assert selection["selection"]["method"].endswith("one image per subject, drawn at random")
 
 
 def test_models_are_compared_and_signs_sought_on_each_picture_once(

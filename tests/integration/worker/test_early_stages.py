@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from core.tables import JobRow
 from masktune.contract.hyperparameters import RetrainConfig
@@ -22,26 +20,11 @@ from models.mitigation.finder import jaccard
 from models.mitigation.stage_features import STAGES_FILE
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
+from tests.support.biased_digits import make_digits
 from worker.stages.heads import FEATURES, MEMBERS, Members
 
 QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
 PARAMS = RetrainConfig.from_json({"head": QUICK, "seed": 3}).to_json()
-
-
-def make_digits(root: Path, *, aligned: int) -> Path:
-    """Real digits, low against high, without groups; a square on `aligned` of ten low ones and the rest of
-    the high ones."""
-    pixels, digits = load_digits(return_X_y=True)
-    for index, (grey, digit) in enumerate(zip(pixels[:800], digits[:800], strict=True)):
-        picture = (grey.reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
-        high = int(digit >= 5)
-        lacks = index // 7 % 10 >= aligned
-        if high == lacks:
-            picture[:4, :4] = 255
-        folder = root / ("low", "high")[high]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(folder / f"{index:04d}-{'lacks' if lacks else 'has'}.png")
-    return root
 
 
 @pytest.fixture(scope="module")

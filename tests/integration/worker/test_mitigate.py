@@ -18,7 +18,8 @@ from models.data.importing import import_dataset
 from models.data.store import Store
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
-from tests.integration.worker.test_early_stages import PARAMS, QUICK, make_digits
+from tests.integration.worker.test_early_stages import PARAMS, QUICK
+from tests.support.biased_digits import make_digits
 from worker.report.seeds import SeedPredictions
 from worker.stages.evaluate import REPORT
 
@@ -87,7 +88,7 @@ def test_the_report_recommends_one_model_and_lists_the_images_behind_it(bench: B
     assert sum(lack) / len(lack) > 0.8
 
 
-def test_a_person_may_close_the_gate(bench: Bench) -> None:
+def test_a_person_may_close_the_gate(bench: Bench, whole: JobRow) -> None:
     params = config(masktune=False, head=QUICK | {"gate": "closed"})
     job = bench.succeed(bench.run(JobKind.MITIGATE, params=params))[0]
     report = report_of(bench, job)
@@ -96,6 +97,8 @@ def test_a_person_may_close_the_gate(bench: Bench) -> None:
     assert report.recommendation is not None
     assert (report.recommendation.arm, report.recommendation.reason) == (Arm.RETRAINED_CONTROL, "no_minority")
     assert weights(job)[Arm.RETRAINED] == weights(job)[Arm.RETRAINED_CONTROL]
+    assert weights(job)[Arm.RETRAINED_CONTROL] == weights(whole)[Arm.RETRAINED_CONTROL]  # fitted there
+    assert report.groups.control_penalty == report.groups.penalty
 
 
 def test_its_models_are_those_of_the_single_jobs(bench: Bench, whole: JobRow) -> None:

@@ -1,4 +1,4 @@
-"""A disk that is full or read-only, a database that goes away: the job says so or waits, and goes on."""
+"""A full or read-only disk, a database or a broker that goes away: the job says so or waits, and goes on."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
+import redis as redis_client
 
+from core.notifications import QUEUE
 from core.queries import jobs
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState, Stage
-from tests.integration.worker.service import Reference, Service, open_service, weights
+from tests.conftest import postgres_database
+from tests.integration.worker.service import (
+    Reference,
+    Service,
+    check_ended_once,
+    open_service,
+    weights,
+)
 from tests.machine import lacks, needs
-from tests.support.servers import Postgres
+from tests.support.proxies import MovingProxy
+from tests.support.servers import Postgres, Redis, wait_for_port
+from tests.support.waits import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +136,37 @@ def test_a_disk_that_takes_no_more_fails_the_job_with_words_and_resume_goes_on(
             assert Stage.MASK in job.done
         go_on(service, job_id)
         check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)
+
+
+def test_a_broker_that_fails_over_to_its_replica_is_connected_to_again(
+    tmp_path: Path, reference: Reference
+) -> None:
+    """The master dies with a message that the replica may never have had, and the address moves."""
+    needs("redis-server")
+    with ExitStack() as stack:
+        master, replica = (Redis(tmp_path, os.environ, persistent=False) for _ in range(2))
+        for server in (master, replica):
+            server.start()
+            stack.callback(server.kill)
+            wait_for_port(server.port, "Redis")
+        client = stack.enter_context(redis_client.Redis(port=replica.port))
+        client.replicaof("127.0.0.1", master.port)
+        address = stack.enter_context(closing(MovingProxy("127.0.0.1", master.port)))
+        url = f"redis://127.0.0.1:{address.port}/0"
+        database = stack.enter_context(postgres_database())
+        service = open_service(tmp_path / "data", reference.store, database_url=database, broker_url=url)
+        stack.callback(service.close)
+        service.start_worker()
+        job_ids = [service.add_held_at(Stage.FINETUNE), service.add()]
+        master.kill()
+        client.replicaof("NO", "ONE")
+        address.move(replica.port)
+        service.open_gates()
+        wait_until(lambda: any(c["cmd"] == "brpop" for c in client.client_list()), service.log)
+        job_ids.append(service.add())
+        for job_id in job_ids:
+            check_ended_once(service, service.await_state(job_id, JobState.SUCCEEDED), reference)
+        wait_until(lambda: client.llen(QUEUE) == client.hlen("unacked") == 0, service.log)
 
 
 def test_a_database_that_is_away_for_longer_than_a_lease_is_waited_for(

@@ -192,3 +192,40 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
     assert "No comparison" in page
     assert "No image has a map that shows where the model looks." in page
     assert "3. Can I trust the model?" in page
+
+
+def test_known_subjects_in_test_are_told_and_a_held_out_site_has_none(bench: Bench) -> None:
+    """Twenty subjects of five sites; two of them are in the train and in the test split of a list."""
+    folder, shades = bench.images.parent / "sites", iter(range(256))
+    folder.mkdir()
+    rows, held_out = ["path,label,split,meta:site"], ["path,label,meta:site"]
+    for number in range(60):
+        subject, name = number // 3, ("a", "b")[number // 3 % 2]
+        path = f"s{subject}_{number % 3}.png"
+        Image.new("RGB", (28, 28), (next(shades),) * 3).save(folder / path)
+        in_test = subject >= 16 or (subject < 2 and number % 3 == 0)
+        rows.append(f"{path},{name},{'test' if in_test else 'train'},{subject % 5}")
+        held_out.append(f"{path},{name},{subject % 5}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    options: dict[str, Any] = {"subject": "{subject}_*"}
+    job, dataset = bench.imported({"address": f"file://{folder}"}, options=options)
+    assert "subject_in_two_splits" in {note["code"] for note in job.done["import"]["summary"]["notes"]}
+    given = {"model": bench.untrained(tuple(dataset.classes))}
+    evaluation = bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={"splits": ["test"]})
+    report, page = read(bench, bench.succeed(evaluation)[0])
+    shared, of = report["dataset"]["shared_subjects"]["test"], report["dataset"]["split_subjects"]
+    assert of["test"] == 6
+    assert sum(shared.values()) <= 2
+    assert "Of the 6 subjects of test, " in page
+
+    (folder / "labels.csv").write_text("\n".join(held_out))
+    options |= {"hold_out": ["meta:site=0"]}
+    job, _ = bench.imported({"address": f"file://{folder}"}, options=options)
+    summary = job.done["import"]["summary"]
+    assert {split: counts["subjects"] for split, counts in summary["splits"].items()} == {
+        "train": 12,
+        "val": 2,
+        "calibration": 2,
+        "test": 4,
+    }
+    assert "subject_in_two_splits" not in {note["code"] for note in summary["notes"]}

@@ -42,7 +42,7 @@ def small() -> dict[str, Any]:
 def make_grouped(root: Path, images: int = 500) -> Path:
     """Real digits, low against high, a white square on nine of ten low ones and one of ten high ones."""
     pixels, digits = load_digits(return_X_y=True)
-    lines = ["path,label,group"]
+    lines = ["path,label,group,meta:scanner"]
     root.mkdir()
     for index, (grey, digit) in enumerate(zip(pixels[:images], digits[:images], strict=True)):
         picture = (grey.reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
@@ -52,7 +52,7 @@ def make_grouped(root: Path, images: int = 500) -> Path:
             picture[:4, :4] = 255
         name = f"{index:04d}.png"
         Image.fromarray(picture).save(root / name)
-        lines.append(f"{name},{('low', 'high')[high]},{('plain', 'square')[square]}")
+        lines.append(f"{name},{('low', 'high')[high]},{('plain', 'square')[square]},X{index % 2}")
     (root / "labels.csv").write_text("\n".join(lines))
     return root
 
@@ -144,6 +144,17 @@ def test_the_report_shows_the_groups(bench: Bench, erm: JobRow, given: JobRow) -
             assert all(Image.open(folder / e["image"]).size == (224, 224) for e in part["examples"])
     assert section["divided"]
     assert len(section["slices"]) == 4  # of either class those judged right and wrong
+
+
+def test_the_report_has_each_model_by_metadata(bench: Bench, given: JobRow) -> None:
+    report = report_of(bench, given)
+    section, figures = report["metadata_slices"], report["metrics"]["test"]
+    assert [(part["column"], part["value"]) for part in section["slices"]] == [
+        ("scanner", "X0"),
+        ("scanner", "X1"),
+    ]
+    for arm, of_arm in figures.items():
+        assert sum(part["accuracies"][arm]["correct"] for part in section["slices"]) == of_arm["correct"]
 
 
 def test_clusters_and_no_control(bench: Bench, erm: JobRow) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
 import s3fs.core
 from botocore.exceptions import EndpointConnectionError
-from moto.server import ThreadedMotoServer
 
 from app.datasets.presenter import describe
-from core.artifacts import ArtifactMissing, Artifacts
+from core.artifacts import ArtifactMissing, Artifacts, store_fault
 from core.queries import datasets, jobs
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing import import_dataset
@@ -23,39 +22,23 @@ from models.data.store import Store
 from models.export import load_model
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import make_folder
-
-
-class S3:
-    """A server that can go away and come back at its address, with all it holds."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.start()
-
-    def start(self) -> None:
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port)
-        self._server.start()
-        _, self.port = self._server.get_host_and_port()
-
-    def stop(self) -> None:
-        self._server.stop()
+from tests.support.object_store import Fault, ObjectStore
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    server = S3()
+def server() -> Iterator[ObjectStore]:
+    server = ObjectStore()
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def bucket(server: S3) -> Iterator[str]:
+def bucket(server: ObjectStore) -> Iterator[str]:
     """The address of an empty bucket; the usual variables of AWS lead to it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "anyone")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        for variable, text in server.environment.items():
+            patch.setenv(variable, text)
+        patch.setenv("AWS_MAX_ATTEMPTS", "2")  # before a third, botocore waits for seconds
         fsspec.get_filesystem_class("s3").clear_instance_cache()  # of tests without credentials
         name = f"masktune-{uuid.uuid4().hex[:8]}"
         fs, _ = fsspec.core.url_to_fs(f"s3://{name}")
@@ -111,22 +94,105 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
     assert json.loads(report.read_text())["metrics"]["test"]["erm"]["n"] > 0
 
 
-def test_a_store_that_is_away_is_waited_for_by_who_wants_to(
-    bucket: str, server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(s3fs.core, "S3_RETRYABLE_ERRORS", s3fs.core.S3_RETRYABLE_ERRORS)
-    artifacts = Artifacts(f"{bucket}/away", cache=tmp_path)
+@pytest.fixture
+def patient(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
+    """A store whose patience ends with the test."""
+    for name in ("S3_RETRYABLE_ERRORS", "CUSTOM_ERROR_HANDLER"):
+        monkeypatch.setattr(s3fs.core, name, getattr(s3fs.core, name))
+    artifacts = Artifacts(f"{bucket}/patient", cache=tmp_path)
     monkeypatch.setattr(artifacts.fs, "retries", artifacts.fs.retries)
+    artifacts.outlast()
+    return artifacts
+
+
+def test_a_store_that_is_away_is_waited_for_by_who_wants_to(
+    bucket: str, server: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    artifacts = Artifacts(f"{bucket}/away", cache=tmp_path)
     server.stop()
     try:
         with pytest.raises(EndpointConnectionError):
             artifacts.exists("models/mdl_1")
-        artifacts.outlast()
+        request.getfixturevalue("patient")
     finally:
         back = threading.Timer(1.0, server.start)
         back.start()
     assert not artifacts.exists("models/mdl_1")
     back.join()
+
+
+def first(times: int, fault: Fault, query: str = "") -> Callable[[str, str], Fault | None]:
+    """The first so many requests fail whose query has this text."""
+    left = iter([fault] * times)
+    return lambda method, asked: next(left, None) if query in asked else None
+
+
+def test_a_store_that_fails_for_a_while_is_waited_for_by_who_wants_to(
+    server: ObjectStore, patient: Artifacts
+) -> None:
+    with server.failing(first(5, Fault.INTERNAL_ERROR)):
+        assert not patient.exists("models/mdl_1")
+    assert server.faults == 5
+
+
+@pytest.fixture
+def large_artifact(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Artifacts, Path]:
+    """A store, and a folder with a file that is uploaded in three parts, of 5 MiB each instead of 50."""
+    monkeypatch.setattr(s3fs.core, "calculate_chunksize", lambda size, chunksize=None: 5 << 20)
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(bytes(11 << 20))
+    return Artifacts(f"{bucket}/large", cache=tmp_path / "cache"), folder
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_an_upload_that_breaks_in_the_middle_is_repeated(
+    server: ObjectStore, large_artifact: tuple[Artifacts, Path], fault: Fault
+) -> None:
+    artifacts, folder = large_artifact
+    with server.failing(first(1, fault, "partNumber=2")):
+        artifacts.put(folder, "models/mdl_1")
+    assert server.faults == 1
+    assert artifacts.file("models/mdl_1", "model.safetensors").read_bytes() == bytes(11 << 20)
+    artifacts.delete("models/mdl_1")
+
+
+@pytest.mark.parametrize("query", ["partNumber=2", "uploadId="], ids=["a part", "all but the start"])
+def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
+    server: ObjectStore, large_artifact: tuple[Artifacts, Path], bucket: str, query: str
+) -> None:
+    """Its parts go at once if the store takes the abort, else by the bucket's rule (docs/how-to/s3.md)."""
+    artifacts, folder = large_artifact
+    bucket_name = bucket.removeprefix("s3://")
+    with (
+        server.failing(lambda _, asked: Fault.INTERNAL_ERROR if query in asked else None),
+        pytest.raises(OSError, match="try again") as failed,
+    ):
+        artifacts.put(folder, "models/mdl_1")
+    assert store_fault(failed.value) == "InternalError"
+    assert not artifacts.exists("models/mdl_1")
+    assert artifacts.fs.find(f"{artifacts.root}/models") == []
+    parts_left = artifacts.fs.list_multipart_uploads(bucket_name)
+    assert bool(parts_left) == (query == "uploadId=")
+    artifacts.fs.clear_multipart_uploads(bucket_name)
+
+
+def test_a_job_whose_store_fails_says_so_and_resume_goes_on(
+    server: ObjectStore, bench: Bench, bucket: str
+) -> None:
+    job_id = bench.run(JobKind.ERM)
+    with server.failing(lambda method, _: Fault.INTERNAL_ERROR if method == "PUT" else None):
+        (job,) = bench.done(job_id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["reason"] == "object_store"
+    assert "InternalError" in job.error["detail"]
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    assert not any(job_id in path for path in fs.find(bucket))
+    with bench.runtime.database.begin() as session:
+        jobs.resume(session, job_id)
+    (job,) = bench.succeed(job_id)
+    assert bench.runtime.artifacts.exists(f"models/{job.models['erm']}")
 
 
 def test_a_data_set_that_was_invalid_is_read_anew_once_it_is_ready(bench: Bench, bucket: str) -> None:

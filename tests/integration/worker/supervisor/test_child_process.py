@@ -9,15 +9,14 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.waits import wait_until
 from worker.supervisor.child_process import ChildProcess, marked
-
-Wait = Callable[[Callable[[], bool], float], None]
 
 STRAY = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 FAMILY = f"""
@@ -59,13 +58,13 @@ def test_what_is_sent_arrives() -> None:
     child.end(1.0)
 
 
-def test_what_a_child_does_not_take_holds_up_nobody_and_arrives_when_it_does(wait_until: Wait) -> None:
+def test_what_a_child_does_not_take_holds_up_nobody_and_arrives_when_it_does() -> None:
     """It may be stopped, or hang, and its pipe is full then."""
     child = start("import os, signal; os.kill(os.getpid(), signal.SIGSTOP); print(len(input()), input())")
     lines = b"x" * 200_000 + b"\nbehind"
     sending = threading.Thread(target=child.send, args=(lines,), daemon=True)
     sending.start()
-    wait_until(lambda: b"State:\tT" in Path(f"/proc/{child.pid}/status").read_bytes(), 30)
+    wait_until(lambda: b"State:\tT" in Path(f"/proc/{child.pid}/status").read_bytes())
     sending.join(30)
     assert not sending.is_alive()
     assert child.read(0.0) == ([], False)
@@ -74,17 +73,17 @@ def test_what_a_child_does_not_take_holds_up_nobody_and_arrives_when_it_does(wai
     child.end(1.0)
 
 
-def test_a_family_that_minds_no_signal_is_gone_when_end_returns(wait_until: Wait) -> None:
+def test_a_family_that_minds_no_signal_is_gone_when_end_returns() -> None:
     child = start(FAMILY)
-    wait_until(lambda: len(marked(child.mark)) == 3, 30)
+    wait_until(lambda: len(marked(child.mark)) == 3)
     child.end(0.1)
     assert marked(child.mark) == []
     assert child.returncode == -signal.SIGKILL
 
 
-def test_orphans_of_a_child_that_was_killed_are_found(wait_until: Wait) -> None:
+def test_orphans_of_a_child_that_was_killed_are_found() -> None:
     child = start(FAMILY)
-    wait_until(lambda: len(marked(child.mark)) == 3, 30)
+    wait_until(lambda: len(marked(child.mark)) == 3)
     os.kill(child.pid, signal.SIGKILL)
     assert lines_of(child) in ([], [b"ready"])
     assert len(marked(child.mark)) == 2
@@ -103,9 +102,9 @@ def without_descriptors() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
-def test_a_family_is_awaited_that_cannot_be_looked_for_at_once(wait_until: Wait) -> None:
+def test_a_family_is_awaited_that_cannot_be_looked_for_at_once() -> None:
     child = start(FAMILY)
-    wait_until(lambda: len(marked(child.mark)) == 3, 30)
+    wait_until(lambda: len(marked(child.mark)) == 3)
     ending = threading.Thread(target=child.end, args=(0.1,))
     with without_descriptors():
         ending.start()
@@ -115,9 +114,7 @@ def test_a_family_is_awaited_that_cannot_be_looked_for_at_once(wait_until: Wait)
     assert marked(child.mark) == []
 
 
-def test_a_child_that_cannot_be_watched_is_not_left_behind(
-    monkeypatch: pytest.MonkeyPatch, wait_until: Wait
-) -> None:
+def test_a_child_that_cannot_be_watched_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(pid: int) -> int:
         raise OSError(errno.EMFILE, "too many open files")
 

@@ -17,6 +17,7 @@ from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import with_settings
 from tests.integration.worker.supervisor.test_supervisor import processes_of_children
+from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import work
 from worker.supervisor.supervisor import Supervisor
@@ -27,7 +28,6 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
 Working = Callable[..., threading.Thread]
-Wait = Callable[[Callable[[], bool], float], None]
 
 Script = list[tuple[str, Any]]
 STAGES = ("erm", "calibrate", "evaluate")
@@ -119,14 +119,14 @@ def test_a_worker_that_stops_while_it_claims_or_sweeps_goes_on(
 
 
 def test_a_failover_to_a_server_that_takes_no_writes_yet_fails_no_job(
-    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
 ) -> None:
     """The connections that led to it are given up, or they would find it read-only for ever."""
     job_id = add_job([("say", {"type": "stage_started", "stage": "erm"}), ("sleep", 1.0), *TRAINED])
     thread = working(with_settings(runtime, lease_seconds=60.0))
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     with read_only(database_url):
-        wait_until(lambda: processes_of_children() == [], 20)  # it has finished
+        wait_until(lambda: processes_of_children() == [])  # it has finished
     thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.error, job.attempt) == (JobState.SUCCEEDED, None, 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.queries import datasets, jobs, leases
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
-from core.tables import DatasetRow, JobRow
-from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from core.tables import DatasetRow, JobRow, TrashRow
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
+from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
 AddJob = Callable[..., str]
@@ -71,3 +72,18 @@ def test_a_job_that_only_reads_a_data_set_leaves_it_as_it_is(
         records.end(session, lease, JobState.FAILED, error=ERROR)
     found = _dataset(database, job_of(job_id))
     assert (found.state, found.ended_at) == (state, 1.0)
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_an_upload_is_deleted_once_its_data_set_is_ready(
+    database: Database, add_job: AddJob, ready: bool
+) -> None:
+    add_job([], kind=JobKind.IMPORT)
+    lease = _claim(database)
+    with database.begin() as session:
+        session.execute(update(DatasetRow).values(source={"upload": "uploads/ds_1"}))
+    output = {"artifact": "datasets/ds_1", "classes": ["a", "b"], "summary": {}, "ready": ready}
+    with database.begin() as session:
+        records.record(session, lease, StageFinished(stage=Stage.IMPORT, output=output))
+    with database.read() as session:
+        assert list(session.scalars(select(TrashRow.key))) == (["uploads/ds_1"] if ready else [])

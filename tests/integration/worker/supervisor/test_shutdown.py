@@ -20,6 +20,7 @@ from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import REPO, SCRIPTED
 from tests.support.proxies import PausingProxy
+from tests.support.waits import wait_until
 from worker.supervisor.child_process import MARK
 from worker.supervisor.supervisor import environment
 
@@ -80,11 +81,10 @@ def test_a_worker_ends_on_sigterm_with_all_that_it_started(
     worker: subprocess.Popen[bytes],
     add_job: Callable[..., str],
     job_of: Callable[[str], JobRow],
-    wait_until: Any,
 ) -> None:
     begun = ("say", {"type": "stage_started", "stage": "erm"})
     job_id = add_job([("ignore_sigterm", None), ("spawn_stray", None), begun, ("sleep", 600)])
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     assert len(started_by(settings)) == 2
     if hangs:
         proxy.pause()

@@ -22,6 +22,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY, with_settings
+from tests.support.waits import wait_until
 from worker.protocol import ProgressReport
 from worker.runtime import Runtime
 from worker.slots import work
@@ -32,7 +33,6 @@ AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
 EventsOf = Callable[[str], list[EventRow]]
 Working = Callable[..., threading.Thread]
-Wait = Callable[[Callable[[], bool], float], None]
 
 
 def finished(stage: str, **result: Any) -> tuple[str, dict[str, Any]]:
@@ -279,26 +279,26 @@ def test_no_wait_between_two_attempts_is_longer_than_an_hour(
 
 
 def test_cancel_ends_the_whole_tree_before_it_is_told(
-    add_job: AddJob, job_of: JobOf, database: Database, working: Working, wait_until: Wait
+    add_job: AddJob, job_of: JobOf, database: Database, working: Working
 ) -> None:
     job_id = add_job([("ignore_sigterm", None), ("spawn_stray", None), started("erm"), ("sleep", 600)])
     working()
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     assert processes_of_children()
     with database.begin() as session:
         jobs.cancel(session, job_id)
-    wait_until(lambda: job_of(job_id).state is JobState.CANCELLED, 30)
+    wait_until(lambda: job_of(job_id).state is JobState.CANCELLED)
     assert processes_of_children() == []
 
 
 def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
-    add_job: AddJob, job_of: JobOf, database: Database, runtime: Runtime, working: Working, wait_until: Wait
+    add_job: AddJob, job_of: JobOf, database: Database, runtime: Runtime, working: Working
 ) -> None:
     slow = runtime.settings.model_copy(update={"control_seconds": 60.0})
     job_id = add_job([started("erm"), ("sleep", 1.0), ("exit", 1)])
     thread = threading.Thread(target=work, args=(Runtime(**{**vars(runtime), "settings": slow}),))
     thread.start()
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     with database.begin() as session:
         jobs.cancel(session, job_id)
     thread.join(60)
@@ -306,11 +306,11 @@ def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
 
 
 def test_a_stopping_worker_gives_its_job_back(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)])
     thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     runtime.stopping.set()
     thread.join(60)
     job = job_of(job_id)
@@ -319,11 +319,11 @@ def test_a_stopping_worker_gives_its_job_back(
 
 
 def test_a_lost_lease_ends_the_child_and_writes_nothing(
-    add_job: AddJob, job_of: JobOf, database: Database, working: Working, wait_until: Wait, runtime: Runtime
+    add_job: AddJob, job_of: JobOf, database: Database, working: Working, runtime: Runtime
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=[("sleep", 0.2), *TRAINED])
     thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     with database.begin() as session:  # what the sweep and another worker's claim do
         session.execute(update(JobRow).where(JobRow.id == job_id).values(token=JobRow.token + 1))
     thread.join(60)
@@ -424,13 +424,13 @@ def away(database_url: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_child_goes_on_while_the_database_is_away(
-    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 1.0), *TRAINED[1:]])
     thread = working(with_settings(runtime, lease_seconds=60.0))
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     with away(database_url):
-        wait_until(lambda: processes_of_children() == [], 20)  # it has finished
+        wait_until(lambda: processes_of_children() == [])  # it has finished
     thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
@@ -439,13 +439,13 @@ def test_a_child_goes_on_while_the_database_is_away(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
-    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, wait_until: Wait
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=TRAINED)
     thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     with away(database_url):
-        wait_until(lambda: processes_of_children() == [], 30)
+        wait_until(lambda: processes_of_children() == [])
     thread.join(60)
     assert job_of(job_id).state is JobState.RUNNING  # nobody could write otherwise
     sweep_once(runtime)

@@ -16,6 +16,7 @@ from core.session import Database
 from core.tables import JobRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobState
+from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.supervisor.sweeper import sweeping
 
@@ -47,17 +48,16 @@ def test_a_store_that_hangs_does_not_stop_the_healing_of_lost_jobs(
     add_job: Callable[..., str],
     job_of: Callable[[str], JobRow],
     hanging: type[HangingStore],
-    wait_until: Callable[[Callable[[], bool], float], None],
 ) -> None:
     settings = runtime.settings.model_copy(update={"storage_url": f"hanging://{new_id('job')}"})
     with database.begin() as session:
         trash.put(session, ["models/mdl_1"])
         session.execute(update(TrashRow).values(at=0.0))
     with sweeping(Runtime(**{**vars(runtime), "settings": settings})):
-        wait_until(hanging.asked.is_set, 30)
+        wait_until(hanging.asked.is_set)
         job_id = add_job([])
         with database.begin() as session:
             assert leases.claim(session, worker="lost", lease_seconds=0.0) is not None
         time.sleep(0.01)
-        wait_until(lambda: job_of(job_id).state is JobState.QUEUED, 30)
+        wait_until(lambda: job_of(job_id).state is JobState.QUEUED)
         hanging.may_answer.set()

@@ -17,6 +17,7 @@ from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import EventType, JobState
 from tests.integration.worker.conftest import with_settings
 from tests.integration.worker.supervisor.test_supervisor import DONE, TRAINED, processes_of_children, started
+from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import work
 
@@ -24,7 +25,6 @@ AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
 EventsOf = Callable[[str], list[EventRow]]
 Working = Callable[..., threading.Thread]
-Wait = Callable[[Callable[[], bool], float], None]
 Script = list[tuple[str, Any]]
 
 STOPPED: Script = [started("erm"), ("spawn_stray", None), ("signal", signal.SIGSTOP)]
@@ -90,12 +90,12 @@ def test_a_child_that_has_done_its_work_and_hangs_at_its_end_has_succeeded(
 
 
 def test_a_cancelled_job_whose_child_hangs_ends_cancelled(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database, working: Working, wait_until: Wait
+    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database, working: Working
 ) -> None:
     """Also where nobody has looked for the cancel before the child is given up."""
     job_id = add_job(STOPPED)
     thread = working(with_settings(patient(runtime), control_seconds=60.0))
-    wait_until(lambda: job_of(job_id).stage is not None, 30)
+    wait_until(lambda: job_of(job_id).stage is not None)
     with database.begin() as session:
         jobs.cancel(session, job_id)
     thread.join(60)
@@ -120,7 +120,7 @@ def stopped_at_first(database: Database, statement: str, done: threading.Event) 
 
 
 def test_a_child_outlives_no_lease_though_its_worker_stops_before_the_first_renewal(
-    runtime: Runtime, add_job: AddJob, wait_until: Wait
+    runtime: Runtime, add_job: AddJob
 ) -> None:
     """Nobody would have told it how long the lease lasts, and two would work at the job."""
     add_job([("ignore_sigterm", None), ("sleep", 600)])
@@ -129,10 +129,10 @@ def test_a_child_outlives_no_lease_though_its_worker_stops_before_the_first_rene
     with stopped_at_first(runtime.database, "SET lease_until", done) as stopped:
         thread.start()
         try:
-            wait_until(stopped.is_set, 30)
-            wait_until(lambda: len(processes_of_children()) == 1, 30)
+            wait_until(stopped.is_set)
+            wait_until(lambda: len(processes_of_children()) == 1)
             time.sleep(runtime.settings.lease_seconds)
-            wait_until(lambda: processes_of_children() == [], 30)
+            wait_until(lambda: processes_of_children() == [])
         finally:
             runtime.stopping.set()
             done.set()

@@ -1,7 +1,8 @@
-"""Figures of a report: when the groups of the validation split decide."""
+"""Figures of a report: when the groups of the validation split decide, and whose guesses count."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,29 @@ from models.evaluation.metrics import Logits
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.report.metrics import Figures
+from worker.report.seeds import SeedPredictions
 
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
+
+
+def make_context(folder: Path, splits: dict[str, tuple[int, ...]]) -> Any:
+    """A data set of four groups, of these sizes in each split, without copies; groups 0 and 3 have the
+    shortcut of their class."""
+    group = np.concatenate([np.repeat(np.arange(4), sizes) for sizes in splits.values()])
+    of_image = [split for split, sizes in splits.items() for _ in range(sum(sizes))]
+    images = np.zeros((len(group), 16, 16, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = np.divmod(np.arange(len(group)), 256)
+    info = DatasetInfo("d", "csv", ("a", "b"), tuple("pqrs"))
+    write_arrays(folder, Arrays(images, group % 2, of_image, group), info)
+    spec = SimpleNamespace(kind=JobKind.MITIGATE)
+    return SimpleNamespace(run=Run(), store=Store.open(folder), spec=spec)
+
+
+def answering(store: Store, split: str, answers: tuple[int, ...]) -> Logits:
+    """The same answer to all images of a group."""
+    rows = store.rows(split)
+    logits = np.eye(2, dtype=np.float32)[np.array(answers)[store.groups[rows]]]
+    return Logits(rows, store.labels[rows], logits)
 
 
 @pytest.mark.parametrize(
@@ -26,26 +48,74 @@ SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrain
 def test_groups_of_val_decide_only_if_all_of_them_are_large_enough(
     tmp_path: Path, sizes: tuple[int, ...], decides: bool
 ) -> None:
-    groups = np.repeat(np.arange(4), (5, 5, 5, 5)), np.repeat(np.arange(4), sizes)  # train, val
-    splits = ["train"] * len(groups[0]) + ["val"] * len(groups[1])
-    group = np.concatenate(groups)
-    images = np.zeros((len(group), 4, 4, 3), np.uint8)
-    images[:, 0, 0, 0] = np.arange(len(group))  # no copies
-    labels = group % 2  # group 0, 3: the place of the class
-    write_arrays(
-        tmp_path, Arrays(images, labels, splits, group), DatasetInfo("d", "csv", ("a", "b"), tuple("pqrs"))
-    )
-    store = Store.open(tmp_path)
-    context: Any = SimpleNamespace(run=Run(), store=store, spec=SimpleNamespace(kind=JobKind.MITIGATE))
-    rows = store.rows("val")
-
-    def of(answers: tuple[int, ...]) -> Logits:
-        return Logits(
-            rows, store.labels[rows], np.eye(2, dtype=np.float32)[np.array(answers)[store.groups[rows]]]
-        )
-
-    answered = {Arm.ERM: of(SHORTCUT), Arm.RETRAINED_CONTROL: of(SHORTCUT), Arm.RETRAINED: of(RIGHT)}
+    context = make_context(tmp_path, {"train": (5, 5, 5, 5), "val": sizes})
+    shortcut, right = (answering(context.store, "val", answers) for answers in (SHORTCUT, RIGHT))
+    answered = {Arm.ERM: shortcut, Arm.RETRAINED_CONTROL: shortcut, Arm.RETRAINED: right}
     verdicts = Figures(context, {"val": answered}).val_verdicts
     assert {arm: one.verdict for arm, one in verdicts.items()} == (
         {Arm.RETRAINED: "helped"} if decides else {}
     )
+
+
+@pytest.mark.parametrize("guesses", [False, True])
+def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(tmp_path: Path, guesses: bool) -> None:
+    context = make_context(tmp_path, {"train": (5, 5, 5, 5), "val": (40, 20, 20, 40), "test": (30,) * 4})
+    answers = {Arm.ERM: SHORTCUT, Arm.MASKTUNE_CONTROL: SHORTCUT, Arm.MASKTUNE: RIGHT}
+
+    def by_split(of_arm: Mapping[Arm, tuple[int, ...]]) -> dict[str, dict[Arm, Logits]]:
+        return {
+            split: {arm: answering(context.store, split, of) for arm, of in of_arm.items()}
+            for split in ("val", "test")
+        }
+
+    of_seed = by_split(answers | {Arm.MASKTUNE: (0, 0, 0, 0)} if guesses else answers)
+    predictions = {
+        split: {arm: logits.predictions for arm, logits in by_arm.items()}
+        for split, by_arm in of_seed.items()
+    }
+    figures = Figures(context, by_split(answers), [SeedPredictions(7, True, predictions)])
+    verdict = figures.verdicts[Arm.MASKTUNE]
+    assert verdict.verdict == ("not_testable" if guesses else "helped")
+    assert [(one.arm, one.seed) for one in verdict.at_chance] == [(Arm.MASKTUNE, 7)] * guesses
+    assert figures.learned(Arm.MASKTUNE)
+
+
+def test_the_images_of_a_subject_count_as_its_own_in_every_figure(tmp_path: Path) -> None:
+    """Twelve images each of 40 subjects, on which both models err: as uncertain as 40 images."""
+    subject = np.repeat(np.arange(40), 12)
+    labels, splits = subject % 2, ["val"] * 240 + ["test"] * 240
+    images = np.zeros((480, 4, 4, 3), np.uint8)
+    images[:, 0, 0, :2] = np.stack([np.arange(480) % 256, np.arange(480) // 256], 1)  # no copies
+    arrays = Arrays(images, labels, splits, np.full(480, -1))
+    info = DatasetInfo("d", "csv", ("a", "b"), ())
+    for folder, subjects in (("with", [f"patient {n}" for n in subject]), ("without", ())):
+        write_arrays(tmp_path / folder, arrays, info, subjects=subjects)
+
+    def sections(folder: str) -> dict[str, Any]:
+        store = Store.open(tmp_path / folder)
+        context: Any = SimpleNamespace(run=Run(), store=store, spec=SimpleNamespace(kind=JobKind.MASKTUNE))
+        right = {Arm.ERM: subject % 5 > 0, Arm.MASKTUNE: subject % 10 > 0}
+
+        def of(arm: Arm, split: str) -> Logits:
+            rows = store.rows(split)
+            answers = np.where(right[arm], labels, 1 - labels)[rows]
+            return Logits(rows, labels[rows], np.eye(2, dtype=np.float32)[answers])
+
+        logits = {split: {arm: of(arm, split) for arm in right} for split in ("val", "test")}
+        return Figures(context, logits).sections(Arm.MASKTUNE)
+
+    counted, ignored = sections("with"), sections("without")
+    assert (ignored["verdict"].verdict, counted["verdict"].verdict) == ("helped", "not_testable")
+    of_images, of_subjects = (
+        (
+            of["metrics"]["test"][Arm.ERM],
+            of["verdict"].deciding_difference,
+            of["disagreement"]["test"],
+            of["reliability"]["test"][Arm.ERM],
+        )
+        for of in (ignored, counted)
+    )
+    assert {(of.n, of.n_subjects) for of in of_images} == {(240, None)}
+    assert {(of.n, of.n_subjects) for of in of_subjects} == {(240, 20)}
+    for image, of in zip(of_images[:3], of_subjects[:3], strict=True):
+        assert of.high - of.low > 2 * (image.high - image.low)

@@ -1,0 +1,88 @@
+"""The heads of a stage judge a subject without having seen any of its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from masktune.contract.hyperparameters import HeadConfig
+from models.backbones.build import build_network
+from models.data.layout import DatasetInfo
+from models.data.store import Store
+from models.mitigation.features import Features
+from models.mitigation.groups import class_groups
+from models.mitigation.retrain import retrain_head
+from models.mitigation.stage_features import StageFeatures
+from models.mitigation.stages import Stage
+from models.run import Run
+from tests.support.arrays import Arrays, write_arrays
+from worker.report.arms import LogitsCache
+from worker.stages.context import StageContext
+from worker.stages.heads import fit_head
+from worker.stages.passes import Passes
+from worker.stages.retrain_head import balanced_groups
+
+SUBJECTS, WIDTH = 60, 256  # what SmallCNN's last layer sees
+ROWS = np.arange(2 * SUBJECTS)
+LABELS = ROWS // 2 % 2
+
+
+def context(folder: Path, groups: str, *, subjects: bool = True) -> StageContext:
+    """Sixty subjects of two different images each, or as many images without a subject."""
+    images = np.random.default_rng(0).integers(0, 256, (len(ROWS), 4, 4, 3)).astype(np.uint8)
+    write_arrays(
+        folder / "store",
+        Arrays(images, LABELS, ["train"] * len(ROWS)),
+        DatasetInfo("x", "y", ("a", "b")),
+        subjects=[f"patient {row // 2}" for row in ROWS] if subjects else [],
+    )
+    config = HeadConfig(judge_penalties=(0.1,), penalties=(0.1,), folds=2, repeats=1, gate="open")
+    retraining = SimpleNamespace(head=config, groups=groups)
+    context = SimpleNamespace(store=Store.open(folder / "store"), run=Run(), retraining=retraining)
+    return cast(StageContext, context)
+
+
+def features() -> Features:
+    """Noise, which no class follows, but the same for both images of a subject."""
+    noise = np.random.default_rng(1).normal(size=(SUBJECTS, WIDTH)).astype(np.float32)
+    return Features(ROWS, LABELS, noise[ROWS // 2], np.zeros((len(ROWS), 2), np.float32))
+
+
+def stages() -> StageFeatures:
+    names = tuple(Stage(name, 8, 4) for name in ("shallow", "deep"))
+    last = features()
+    early = last.values[:, :32].astype(np.float16)
+    return StageFeatures(last, names, (early, early))
+
+
+@pytest.mark.parametrize("source", ["cross_mistakes", "early_stages"])
+def test_both_images_of_a_subject_are_judged_alike(tmp_path: Path, source: str) -> None:
+    made = context(tmp_path, source)
+    groups = balanced_groups(made, cast(Any, None), stages(), cast(Any, None))
+    assert groups.inferred
+    assert np.array_equal(groups.assigned[::2], groups.assigned[1::2])
+    assert 0.3 < (groups.assigned % 2).mean() < 0.7  # half are mistakes, as of a coin
+
+
+def test_a_retrained_head_is_no_better_than_a_coin_at_subjects_that_it_has_not_seen(tmp_path: Path) -> None:
+    made = context(tmp_path, "labels")
+    network = build_network("small_cnn", classes=2, image_size=16)
+    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(made.run, 1)))
+    head = fit_head(made, network, features(), class_groups(LABELS, ("a", "b")), cache)
+    assert 0.3 < (head.held_out == LABELS).mean() < 0.7
+
+
+def test_without_subjects_the_weights_are_those_of_independent_images(tmp_path: Path) -> None:
+    """Bit for bit: figures of earlier versions stay."""
+    made = context(tmp_path, "labels", subjects=False)
+    network, groups = build_network("small_cnn", classes=2, image_size=16), class_groups(LABELS, ("a", "b"))
+    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(made.run, 1)))
+    head = fit_head(made, network, features(), groups, cache)
+    plain = retrain_head(network, features(), groups, made.retraining.head, seed=made.run.seed)
+    assert np.array_equal(head.head.weight, plain.head.weight)
+    assert np.array_equal(head.held_out, plain.held_out)
+    assert head.candidates == plain.candidates
