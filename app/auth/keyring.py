@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from core.errors import Forbidden, Unauthenticated
 from core.queries import keys
 from core.session import Database
+from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Scope
 
 ALL_SCOPES = frozenset(Scope)
@@ -30,11 +31,18 @@ _PREFIX = "mt_"
 """Makes a leaked secret recognisable, for example in a log or a repository."""
 
 
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="masktune"'}
+"""Headers of every 401 (RFC 9110, 11.6.1)."""
+PERSON = "user:"
+"""The start of a person's id; their name follows."""
+
+
 @dataclass(frozen=True)
 class Caller:
-    """The bearer of a key. Unlike the key, `id` may be logged and stored (a created key's id, or a digest).
+    """The bearer of a key, or a person (`app.auth.people`). Unlike the key, `id` may be logged and stored: a
+    created key's id, `PERSON` and the name of a person, or a digest.
 
-    `name` is set for created keys only.
+    `name` is set for created keys and people only.
     """
 
     id: str
@@ -42,14 +50,22 @@ class Caller:
     name: str | None = None
 
     def need(self, scope: Scope) -> None:
-        """Raise `Forbidden` unless the key has this scope; `admin` includes all scopes."""
+        """Raise `Forbidden` unless the caller has this scope; `admin` includes all scopes."""
         if scope not in self.scopes and Scope.ADMIN not in self.scopes:
-            held = ", ".join(sorted(self.scopes))
-            raise Forbidden(f"this needs a key with the scope {scope.value}; yours has only {held}")
+            held = ", ".join(sorted(self.scopes)) or "none"
+            raise Forbidden(f"this needs the scope {scope.value}; you have {held}")
 
 
 ANYONE = Caller("anyone", ALL_SCOPES)
 """The caller of a service without keys, which listens on loopback only."""
+
+
+def public_id(caller_id: str | None) -> str | None:
+    """The id that others may see: of a created key or a person. That of an operator's key is a digest of it:
+    None."""
+    public = caller_id is not None and (is_id(caller_id, "key") or caller_id.startswith(PERSON))
+    return caller_id if public else None
+
 
 ReadKeys = Callable[[], Sequence[tuple[bytes, Caller]]]
 """Reads the created keys that are valid now: each key's digest and its bearer."""
@@ -106,7 +122,7 @@ class Keyring:
         if caller is None:
             raise Unauthenticated(
                 "send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
-                headers={"WWW-Authenticate": 'Bearer realm="masktune"'},
+                headers=CHALLENGE,
             )
         return caller
 

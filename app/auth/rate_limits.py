@@ -1,4 +1,4 @@
-"""Rate limits: how often a key may make requests, by the scope that they need.
+"""Rate limits: how often a key or a person may make requests, by the scope that they need.
 
 If the broker is Redis, the counts are kept there and shared by all replicas; otherwise each process keeps its
 own, and N processes allow N times the rate. The algorithm and its atomic script are those of the library
@@ -76,7 +76,7 @@ class Rates:
         headers = _headers(scope, limit, state)
         if not state.passed:
             raise TooManyRequests(
-                f"this key may make {limit.amount} {scope.value} requests in {limit.get_expiry()} s; "
+                f"you may make {limit.amount} {scope.value} requests in {limit.get_expiry()} s; "
                 f"try again in {state.seconds} s",
                 headers=headers | {"Retry-After": str(state.seconds)},
             )

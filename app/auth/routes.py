@@ -5,7 +5,17 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.auth import service as keys
-from app.deps import ADMIN, Bearer, CallerFirst, KeyKey, KeyringDep, Reading, RootPathDep, Writing
+from app.deps import (
+    ADMIN,
+    ANY_CALLER,
+    CallerDep,
+    CallerFirst,
+    KeyKey,
+    KeyringDep,
+    Reading,
+    RootPathDep,
+    Writing,
+)
 from app.http import pagination
 from app.http.etag import conditional
 from app.http.idempotency import Idempotent
@@ -46,10 +56,17 @@ def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cur
     return conditional(request, pagination.page(rows, limit, keys.describe))
 
 
-@router.get("/self", response_model=OwnKey, summary="Get the key of this request", responses=NOT_MODIFIED)
-async def get_own_key(request: Request, caller: Bearer, keyring: KeyringDep) -> Response:
-    """Any valid key may ask, whatever its scopes: a client learns what its key may do before it tries. Counts
-    as a `read` toward the key's rate."""
+@router.get(
+    "/self",
+    dependencies=[ANY_CALLER],
+    response_model=OwnKey,
+    summary="Get the key of this request",
+    responses=NOT_MODIFIED,
+)
+async def get_own_key(request: Request, caller: CallerDep, keyring: KeyringDep) -> Response:
+    """Any valid key may ask, whatever its scopes, and at any rate: a client learns what its key may do before
+    it tries, and notices when the key is revoked. Of a person whom the proxy in front names, `id` is `user:`
+    and the name."""
     return conditional(request, keys.own(keyring, caller))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.auth.keyring import Caller, Keyring, digest_of, new_secret
+from app.auth.keyring import Caller, Keyring, digest_of, new_secret, public_id
 from app.http.etag import represent
 from app.http.idempotency import Once, fingerprint
 from core.errors import Conflict
 from core.queries import keys
 from core.session import after_commit
 from core.tables import KeyRow
-from masktune.contract.ids import is_id, new_id
+from masktune.contract.ids import new_id
 from masktune.contract.keys import Key, KeyRequest, NewKey, OwnKey
 from masktune.contract.vocabulary import Scope
 
@@ -35,6 +35,7 @@ def create(once: Once, request: KeyRequest, keyring: Keyring, root_path: str) ->
         row = KeyRow(
             id=new_id("key"),
             name=request.name,
+            owner=request.owner,
             digest=digest_of(secret),
             scopes=[scope.value for scope in sorted(set(request.scopes))],
         )
@@ -54,6 +55,7 @@ def describe(row: KeyRow) -> Key:
     return Key(
         id=row.id,
         name=row.name,
+        owner=row.owner,
         scopes=[Scope(scope) for scope in row.scopes],
         created_at=row.created_at,
         revoked_at=row.revoked_at,
@@ -61,9 +63,9 @@ def describe(row: KeyRow) -> Key:
 
 
 def own(keyring: Keyring, caller: Caller) -> OwnKey:
-    """Describe the caller's own key. The id of an operator's key is a digest of it and is left out."""
+    """Describe the caller's own key."""
     return OwnKey(
-        id=caller.id if is_id(caller.id, "key") else None,
+        id=public_id(caller.id),
         name=caller.name,
         scopes=sorted(caller.scopes),
         open=not keyring.closed,

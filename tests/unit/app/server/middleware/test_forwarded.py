@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from app.server.middleware.forwarded import trust_proxies
+from app.server.middleware.forwarded import TrustedProxies
 
 CLIENT = "203.0.113.9"
 
@@ -28,7 +28,7 @@ def reported(trusted: str, peer: str) -> tuple[str, str]:
     scope = {"type": "http", "scheme": "http", "client": (peer, 5), "headers": headers}
 
     async def ask() -> None:
-        await trust_proxies(application, trusted)(scope, nothing, nowhere)
+        await TrustedProxies(application, trusted)(scope, nothing, nowhere)
 
     asyncio.run(ask())
     return seen[0]
