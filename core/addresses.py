@@ -41,11 +41,17 @@ def check_storage(url: str) -> None:
             raise ValueError(f"MASKTUNE_STORAGE_URL={scheme}://… needs the package {package}{more}")
 
 
-def check_proxies(entries: str) -> str:
+def entries(text: str) -> list[str]:
+    """The entries of a setting that are separated by commas, without spaces around them and empty ones."""
+    return [entry.strip() for entry in text.split(",") if entry.strip()]
+
+
+def check_proxies(text: str) -> str:
     """Return the comma-separated entries, or raise ValueError if one with a slash is no network."""
-    for entry in filter(lambda entry: "/" in entry, entries.split(",")):
-        ipaddress.ip_network(entry.strip())
-    return entries
+    for entry in entries(text):
+        if "/" in entry:
+            ipaddress.ip_network(entry)
+    return text
 
 
 def is_installed(module: str) -> bool:

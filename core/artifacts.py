@@ -20,9 +20,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from core.copies import MARKER, ArtifactMissing, Copies, do_nothing, part_callback
+from core.errors import Unavailable
 from core.leftovers import remove_abandoned
 
-__all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors"]
+__all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors", "store_fault"]
 
 _KINDS = ("calibrations", "datasets", "exports", "features/*", "jobs/*", "models", "uploads")
 """The parents of all keys. Elsewhere, the folder of a store may hold unrelated files; a hidden name in one
@@ -32,6 +33,9 @@ of these is an artifact that is being written, replaced or removed."""
 RETRIES = 14
 """Retries of each request after `outlast`. s3fs waits 0.1 s, then 1.7 times as long each time, up to 15 s, so
 a store may be unreachable for a minute and a half."""
+
+
+_LEAST_FREE = 16 << 20  # bytes; a job writes more than that before its first result
 
 
 class Artifacts:
@@ -53,15 +57,18 @@ class Artifacts:
         return isinstance(self.fs, LocalFileSystem)
 
     def outlast(self) -> None:
-        """From now on, wait for a remote store that is unreachable: for processes with nothing else to do.
+        """From now on, wait for a remote store that is unreachable or fails (5xx): for processes with nothing
+        else to do.
 
-        By itself, s3fs retries after a broken connection, but not after a failed attempt to connect.
+        By itself, s3fs retries after a broken connection, but not after a failed attempt to connect, nor
+        after an error that the store answers with.
         """
         if "s3" in self.fs.protocol:
             from botocore.exceptions import EndpointConnectionError  # installed with the extra `s3`
-            from s3fs.core import add_retryable_error
+            from s3fs.core import add_retryable_error, set_custom_error_handler
 
             add_retryable_error(EndpointConnectionError)
+            set_custom_error_handler(_is_server_error)
             self.fs.retries = RETRIES
 
     def exists(self, key: str) -> bool:
@@ -133,9 +140,11 @@ class Artifacts:
             remove_abandoned(path for kind in _KINDS for path in Path(self.root).glob(f"{kind}/.*"))
 
     def check(self) -> None:
-        """Raise unless a file can be written, read and removed."""
+        """Raise unless a file can be written, read and removed, and a local disk has room for more."""
         probe = self._path(f"probe-{uuid.uuid4().hex}")
         self.fs.makedirs(self.root, exist_ok=True)
+        if self.local and shutil.disk_usage(self.root).free < _LEAST_FREE:
+            raise Unavailable("its disk is full: free some space")
         self.fs.pipe_file(probe, b"masktune")
         try:
             if self.fs.cat_file(probe) != b"masktune":
@@ -184,6 +193,31 @@ def driver_errors(url: str) -> tuple[type[Exception], ...]:
     from botocore.exceptions import BotoCoreError
 
     return (BotoCoreError,)
+
+
+def store_fault(error: Exception) -> str | None:
+    """S3's code of this error (such as `InternalError`) or its driver's name for it; None for other errors.
+
+    s3fs raises an `OSError` from an error that the store answered with, and other errors of botocore as they
+    are.
+    """
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:  # the extra `s3` is not installed
+        return None
+    match error.__cause__ or error:
+        case ClientError() as answer:
+            return str(answer.response["Error"].get("Code"))
+        case BotoCoreError() as failure:
+            return type(failure).__name__
+    return None
+
+
+def _is_server_error(error: Exception) -> bool:
+    """Whether the store answered with a status of 500 or above."""
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError) and error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
 
 
 def _beside(target: Path) -> Path:

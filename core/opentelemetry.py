@@ -80,11 +80,21 @@ class OpenTelemetry(Tracing):
             app,
             tracer_provider=self._provider,
             excluded_urls=_QUIET,
+            server_request_hook=_without_query,
             exclude_spans=["receive", "send"],  # one per chunk of an upload or an event stream
         )
 
     def close(self) -> None:
         self._provider.shutdown()
+
+
+def _without_query(span: Span, scope: Mapping[str, Any]) -> None:
+    """A query may name a patient, which no trace may hold. Its attribute has a new name, and an old one."""
+    attributes = getattr(span, "attributes", {})
+    if "http.url" in attributes:
+        span.set_attribute("http.url", attributes["http.url"].partition("?")[0])
+    if "url.query" in attributes:
+        span.set_attribute("url.query", "")
 
 
 class _Spans(Attempt):

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.addresses import check_broker, check_database, check_proxies, check_storage, is_installed
+from core.addresses import (
+    check_broker,
+    check_database,
+    check_proxies,
+    check_storage,
+    entries,
+    is_installed,
+)
+from core.proxy_user import ProxyUser, parse_proxy_scopes
 from masktune.contract.vocabulary import Scope
 
 if TYPE_CHECKING:
@@ -93,13 +101,38 @@ class Settings(BaseSettings):
         description="Addresses, networks or host names of the proxies in front, separated by commas. Only "
         "from these are `X-Forwarded-For` and `X-Forwarded-Proto` believed.",
     )
+    proxy_user_header: str = Field(
+        "",
+        description="Header in which an authenticating proxy names the person, e.g. `Remote-User`. Default: "
+        "none; callers need a key.",
+    )
+    proxy_user_from: str = Field(
+        "",
+        description="Addresses, networks or host names from which that header is believed, separated by "
+        "commas: the proxy's and the dashboard's. Whoever can connect from there can be anybody.",
+    )
+    proxy_groups_header: str = Field(
+        "",
+        description="Header in which the proxy lists the person's groups, separated by commas, e.g. "
+        "`Remote-Groups`.",
+    )
+    proxy_scopes: str = Field(
+        "",
+        description="What people may do, as `group=scope+scope`, separated by commas, e.g. "
+        "`*=read,vision=predict+train,operators=admin`; `*` is everyone whom the proxy names.",
+    )
     rate_limits: str = Field(
         "",
-        description="Requests that a key may make, by the scope they need, e.g. "
+        description="Requests that a key or a person may make, by the scope they need, e.g. "
         "`predict=600/minute,train=60/hour`. Default: no limit.",
     )
     max_active_jobs_per_key: int = Field(
-        0, ge=0, description="Most jobs of one key that are queued or running at a time; 0: no limit."
+        0,
+        ge=0,
+        description="Most jobs of one key or person that are queued or running at a time; 0: no limit.",
+    )
+    audit_days: float = Field(
+        365.0, gt=0, description="Days after which the audit log forgets who made a change."
     )
     max_event_streams: int = Field(500, ge=1, description="Most open event streams, per process.")
     root_path: Annotated[str, AfterValidator(lambda path: path.rstrip("/"))] = Field(
@@ -202,6 +235,9 @@ class Settings(BaseSettings):
             raise ValueError("MASKTUNE_LEASE_SECONDS must be at least twice MASKTUNE_HEARTBEAT_SECONDS")
         self.keys  # noqa: B018  # parse now, so that a malformed key fails at start-up
         self.rates  # noqa: B018  # likewise
+        self.proxy_user  # noqa: B018
+        if not self.person_scopes and self.proxy_user_header:
+            raise ValueError("MASKTUNE_PROXY_SCOPES must say what people may do, for example `*=read`")
         self._check_addresses()
         if not _DEVICE.fullmatch(self.device):
             raise ValueError("MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N (N is the number of a card)")
@@ -222,7 +258,7 @@ class Settings(BaseSettings):
     def keys(self) -> dict[str, frozenset[Scope]]:
         """The keys of `api_keys`: secret → scopes."""
         keys: dict[str, frozenset[Scope]] = {}
-        for part in filter(None, (p.strip() for p in self.api_keys.get_secret_value().split(","))):
+        for part in entries(self.api_keys.get_secret_value()):
             scopes, colon, secret = part.partition(":")
             unknown = [s for s in scopes.split("+") if s not in set(Scope)]
             if not colon or not secret or unknown:
@@ -236,7 +272,7 @@ class Settings(BaseSettings):
     def rates(self) -> dict[Scope, RateLimitItem]:
         """Scope that a request needs → rate limit per key for such requests."""
         limits_by_scope: dict[Scope, RateLimitItem] = {}
-        for part in filter(None, (p.strip() for p in self.rate_limits.split(","))):
+        for part in entries(self.rate_limits):
             from limits import parse as parse_rate  # takes half a second; only with rate limits
 
             scope, equals, rate = (piece.strip() for piece in part.partition("="))
@@ -253,10 +289,21 @@ class Settings(BaseSettings):
             limits_by_scope[known] = limit
         return limits_by_scope
 
+    @cached_property
+    def proxy_user(self) -> ProxyUser:
+        """Who is believed about the person behind a request."""
+        return ProxyUser(self.proxy_user_header, self.proxy_groups_header, self.proxy_user_from)
+
+    @cached_property
+    def person_scopes(self) -> dict[str, frozenset[Scope]]:
+        """The scopes of `proxy_scopes`: group → scopes."""
+        return parse_proxy_scopes(self.proxy_scopes, has_groups=bool(self.proxy_groups_header))
+
     @property
     def needs_key(self) -> bool:
-        """Whether callers need a key; without, the service listens on loopback only."""
-        return bool(self.keys) or self.first_key_file is not None
+        """Whether callers need a key, or a proxy that names them; without, the service listens on loopback
+        only."""
+        return bool(self.keys or self.proxy_user_header) or self.first_key_file is not None
 
     @property
     def database(self) -> str:
@@ -266,14 +313,14 @@ class Settings(BaseSettings):
     def storage(self) -> str:
         return self.storage_url or f"file://{self.data_dir.absolute()}/artifacts"
 
-    @property
+    @cached_property
     def scratch(self) -> Path:
         """Local space for incoming uploads and work in progress."""
         return self.data_dir.absolute() / "scratch"
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(filter(None, (s.strip() for s in self.allowed_sources.split(","))))
+        return tuple(entries(self.allowed_sources))
 
     def check_exposure(self) -> None:
         """Raise ValueError if the service would listen beyond loopback without a key."""

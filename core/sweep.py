@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import problem
-from core.queries import datasets, events, idempotency, leases, served
+from core.queries import audit, datasets, events, idempotency, leases, served
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
@@ -50,6 +50,7 @@ def sweep(database: Database, settings: Settings) -> None:
         close_imports(session)
         idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
         served.purge(session, older_than=REMEMBER_SERVED_SECONDS)
+        audit.purge(session, older_than=settings.audit_days * 86_400)
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
 

@@ -209,6 +209,8 @@ class AliasMoveRow(Table):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     model_id: Mapped[str | None] = mapped_column(String(32))
     """None if the alias was removed."""
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    """Id of the caller that moved it; None in rows older than the column."""
     at: Mapped[float] = mapped_column(server_default=db_now())
 
 
@@ -254,11 +256,36 @@ class KeyRow(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(100))
+    owner: Mapped[str | None] = mapped_column(String(100))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     """SHA-256 of the secret, which itself is not stored."""
     scopes: Mapped[list[str]]
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     revoked_at: Mapped[float | None]
+
+
+class AuditRow(Table):
+    """A change that a caller made. Rows are added and, once they are old, deleted; they never change."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    actor: Mapped[str] = mapped_column(String(64))
+    """Id of the caller's key, `user:` and the name of a person, `operator` for a key of the operator,
+    `anyone` where no key is needed."""
+    actor_name: Mapped[str | None] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(64))
+    """The operation's id in the API's document: `delete_dataset`."""
+    object: Mapped[str] = mapped_column(String(100))
+    """The id or the name in the request's path, or the id of what the request created."""
+    status: Mapped[int]
+    """Of the answer."""
+    request_id: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str | None] = mapped_column(String(64))
+    """The client's, as the proxy in front reports it; None on a Unix socket."""
+    created_at: Mapped[float] = mapped_column(server_default=db_now())
+
+    __table_args__ = (Index("audit_newest", "created_at", "id"),)
 
 
 class TrashRow(Table):

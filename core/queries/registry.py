@@ -115,7 +115,7 @@ def aliases(session: Session) -> list[AliasRow]:
     return list(session.scalars(select(AliasRow).order_by(AliasRow.name)))
 
 
-def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
+def move_alias(session: Session, name: str, model_id: str, *, created_by: str | None = None) -> AliasRow:
     """Point the alias at the model and record the move."""
     alias = find_alias(session, name, lock=True)
     version = 1 + max((move.version for move in alias_moves(session, name, limit=1)), default=0)
@@ -123,15 +123,16 @@ def move_alias(session: Session, name: str, model_id: str) -> AliasRow:
         alias = AliasRow(name=name, model_id=model_id, version=version)
         session.add(alias)
     alias.model_id, alias.version, alias.updated_at = model_id, version, db_now()
-    session.add(AliasMoveRow(name=name, version=version, model_id=model_id))
+    session.add(AliasMoveRow(name=name, version=version, model_id=model_id, created_by=created_by))
     session.flush()
     session.refresh(alias)
     return alias
 
 
-def remove_alias(session: Session, name: str) -> None:
+def remove_alias(session: Session, name: str, *, created_by: str | None = None) -> None:
     alias = get_alias(session, name, lock=True)
-    session.add(AliasMoveRow(name=name, version=alias.version + 1, model_id=None))
+    version = alias.version + 1
+    session.add(AliasMoveRow(name=name, version=version, model_id=None, created_by=created_by))
     session.delete(alias)
     session.flush()
 

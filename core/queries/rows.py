@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core.tables import DatasetRow, JobRow, KeyRow, ModelRow
+from core.tables import AuditRow, DatasetRow, JobRow, KeyRow, ModelRow
 
-Row = TypeVar("Row", DatasetRow, JobRow, KeyRow, ModelRow)
+Row = TypeVar("Row", AuditRow, DatasetRow, JobRow, KeyRow, ModelRow)
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,7 @@ class Filters:
             conditions.append(table.name == self.name)
         if self.created_by is not None:
             conditions.append(table.created_by == self.created_by)
-        if self.created_after is not None:
-            conditions.append(table.created_at >= self.created_after)
-        if self.created_before is not None:
-            conditions.append(table.created_at < self.created_before)
+        conditions += created_between(table.created_at, self.created_after, self.created_before)
         # Not a JSON path: SQLite's has no way to quote a key with a quotation mark.
         is_postgres = session.get_bind().dialect.name == "postgresql"
         pairs_of = func.jsonb_each_text if is_postgres else func.json_each
@@ -48,6 +45,18 @@ class Filters:
             query = select(pair.c.key).where(pair.c.key == key, pair.c.value == text)
             conditions.append(query.exists())
         return conditions
+
+
+def created_between(
+    created_at: InstrumentedAttribute[float], after: float | None, before: float | None
+) -> list[ColumnElement[bool]]:
+    """The SQL conditions on rows created at `after` or later, and before `before`; None is no bound."""
+    conditions: list[ColumnElement[bool]] = []
+    if after is not None:
+        conditions.append(created_at >= after)
+    if before is not None:
+        conditions.append(created_at < before)
+    return conditions
 
 
 NO_FILTERS = Filters()

@@ -21,7 +21,7 @@ from core.artifacts import Artifacts
 from core.backup import NotRestorable, restore, save
 from core.queries import jobs, leases
 from core.session import Database
-from core.tables import JobRow, KeyRow, ModelRow
+from core.tables import AuditRow, JobRow, KeyRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind
 from tests.conftest import postgres_database
@@ -61,7 +61,18 @@ def furnish(url: str, artifacts: Artifacts) -> str:
         (folder / "net").write_bytes(b"n")
     with closing(Database(url)) as database, database.begin() as session:
         job = jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={"×": [1.5, None]}))
-        session.add(KeyRow(id="key_1", name="x", digest=bytes(range(32)), scopes=["read"]))
+        session.add(KeyRow(id="key_1", name="x", owner="ä", digest=bytes(range(32)), scopes=["read"]))
+        session.add(
+            AuditRow(
+                id="aud_1",
+                actor="key_1",
+                action="edit_job",
+                object=job.id,
+                status=200,
+                request_id="a",
+                address="::1",
+            )
+        )
         session.add(
             ModelRow(
                 id="mdl_1",

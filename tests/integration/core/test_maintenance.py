@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,7 @@ from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import DatasetState, JobKind
-
-Wait = Callable[[Callable[[], bool], float], None]
+from tests.support.waits import wait_until
 
 
 @pytest.fixture
@@ -101,12 +99,10 @@ def test_it_is_done_once_an_hour(settings: Settings, database: Database) -> None
     assert not left.exists()
 
 
-def test_maintenance_runs_beside_others_and_once_at_a_time(
-    settings: Settings, database: Database, wait_until: Wait
-) -> None:
+def test_maintenance_runs_beside_others_and_once_at_a_time(settings: Settings, database: Database) -> None:
     maintenance, left = Maintenance(database, settings), old(settings.scratch / "uploads/x")
     maintenance.start()
-    wait_until(lambda: not left.exists(), 30)
+    wait_until(lambda: not left.exists())
     maintenance.close(timeout=10)
     os.utime(settings.scratch / STAMP, (time.time() - 3601,) * 2)
     old(left)
@@ -115,14 +111,14 @@ def test_maintenance_runs_beside_others_and_once_at_a_time(
 
 
 def test_a_database_that_is_away_is_told_and_does_not_end_maintenance(
-    tmp_path: Path, database: Database, wait_until: Wait, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(data_dir=tmp_path / "var")
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE trash RENAME TO gone")
     maintenance, left = Maintenance(database, settings), old(settings.scratch / "uploads/x")
     maintenance.start()
-    wait_until(lambda: "maintenance failed" in caplog.text, 30)
+    wait_until(lambda: "maintenance failed" in caplog.text)
     with database.engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO trash")
 
@@ -130,7 +126,7 @@ def test_a_database_that_is_away_is_told_and_does_not_end_maintenance(
         maintenance.start()
         return not left.exists()
 
-    wait_until(kept, 30)
+    wait_until(kept)
     maintenance.close(timeout=10)
 
 

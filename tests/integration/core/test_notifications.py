@@ -13,6 +13,7 @@ from celery import Celery
 
 from core.notifications import QUEUE, JobNotifier
 from tests.conftest import redis_server
+from tests.support.waits import wait_until
 
 
 def test_without_a_broker_there_is_nobody_to_notify_and_nothing_to_fail() -> None:
@@ -52,7 +53,7 @@ class Held(Celery):  # type: ignore[misc]  # celery has no types
         self.sent += 1
 
 
-def test_closing_awaits_one_message_and_not_all(wait_until: Any) -> None:
+def test_closing_awaits_one_message_and_not_all() -> None:
     gate = threading.Event()
     notifier = JobNotifier("redis://127.0.0.1:1/0")
     notifier.celery = held = Held(gate)
@@ -68,7 +69,7 @@ def test_closing_awaits_one_message_and_not_all(wait_until: Any) -> None:
 
     with ThreadPoolExecutor() as pool:
         closing = pool.submit(notifier.close)
-        wait_until(closed, 30)
+        wait_until(closed)
         gate.set()
         closing.result()
     assert held.sent == 1

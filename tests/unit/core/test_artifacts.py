@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 import uuid
@@ -16,6 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from core.artifacts import ArtifactMissing, Artifacts
+from core.errors import Unavailable
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -94,6 +96,15 @@ def test_what_was_cut_off_is_no_part_of_what_is_written_next(store: Artifacts) -
         store.fs.rm_file(f"{store.root}/datasets/ds_1/.complete")
     _write(store, "datasets/ds_1", report="invalid")
     assert [file.name for file in store.folder("datasets/ds_1").iterdir()] == ["report"]
+
+
+def test_a_full_disk_fails_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Artifacts(str(tmp_path / "store"), cache=tmp_path / "cache")
+    store.check()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=4096))
+    with pytest.raises(Unavailable, match="disk is full"):
+        store.check()
 
 
 def test_one_file_of_an_artifact(store: Artifacts) -> None:

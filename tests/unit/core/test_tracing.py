@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -80,6 +82,19 @@ def test_the_open_span_is_named_for_the_row(tracing: OpenTelemetry) -> None:
     assert found is not None
     assert found.split("-")[1] == TRACEPARENT.split("-")[1]
     assert len(found) == 55  # what the column holds
+
+
+def test_no_trace_holds_the_query_of_a_request(
+    tracing: OpenTelemetry, exporter: InMemorySpanExporter
+) -> None:
+    app = FastAPI()
+    app.add_api_route("/predict", lambda: None)
+    tracing.instrument(app)
+    TestClient(app).get("/predict?subject=Anna")
+    (span,) = exporter.get_finished_spans()
+    assert span.attributes is not None
+    assert str(span.attributes["http.url"]).endswith("/predict")
+    assert "Anna" not in str(dict(span.attributes))
 
 
 def test_without_the_setting_nothing_is_traced() -> None:
