@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from pydantic import (
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
@@ -34,10 +36,25 @@ from masktune.contract.vocabulary import (
 Item = TypeVar("Item")
 
 
+def whole(number: Any) -> Any:
+    """Return 15 for 15.0, which JSON Schema takes for the same integer; anything else as it is."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 class Strict(BaseModel):
     """A request body: an unknown field is an error, and so is a number in quotes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_integers(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {
+            name: [whole(element) for element in entry] if isinstance(entry, list) else whole(entry)
+            for name, entry in body.items()
+        }
 
 
 class Query(BaseModel):
@@ -67,11 +84,26 @@ def storable(json: Any) -> Any:
     return json
 
 
-Storable = AfterValidator(storable)
+NO_NUL = r"^[^\x00]*$"
+
+
+@dataclass(frozen=True)
+class _Storable:
+    """`storable`, and in the JSON schema of a text without a pattern: that it has no NUL."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(storable, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        text = handler(schema)
+        return {"pattern": NO_NUL} | text if text.get("type") == "string" else text
+
+
+Storable = _Storable()
 """Must come after other constraints, which would otherwise be missing from the JSON schema."""
 
-Text = Annotated[str, Storable]
-"""Text that every supported database can store."""
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 Options = Annotated[dict[str, Any], Storable]
 """A JSON object that every supported database can store."""
@@ -79,39 +111,57 @@ Options = Annotated[dict[str, Any], Storable]
 Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
 """Splits of a data set; the last three are the Background Challenge's images without an object."""
 
+_BARRED = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+ONE_LINE = f"^[^{_BARRED}]*$"
+"""Text without line breaks, controls, and characters that turn the text around them around."""
+_NOT_BLANK = rf"^[^{_BARRED}]*[^{_BARRED}\s][^{_BARRED}]*$"
+ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=ONE_LINE), Storable]
 MOST_NAME = 100
 Name = Annotated[
     str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=MOST_NAME, pattern=r"^[^\x00-\x1f\x7f]*$"
-    ),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME, pattern=_NOT_BLANK),
     Storable,
 ]
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40), Storable]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(storable)]
 MetadataText = Annotated[str, StringConstraints(max_length=200), Storable]
 MOST_METADATA = 16
-Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MOST_METADATA)]
+
+
+def _say_no_nul(schema: dict[str, Any]) -> None:
+    """Not by `Storable`: of a key's pattern, Pydantic makes `patternProperties`, which allow other keys."""
+    schema["propertyNames"]["pattern"] = NO_NUL
+
+
+_KEYS = Field(json_schema_extra=_say_no_nul)
+Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MOST_METADATA), _KEYS]
 """What a user notes about a resource, as pairs of a key and a text."""
 
 
 class Edit(Strict):
     """A JSON merge patch (RFC 7396) of what users may change: a field that is left out stays as it is."""
 
-    name: Name | None = Field(None, description="Null removes it. A data set cannot be without.")
-    metadata: dict[MetadataKey, MetadataText | None] | None = Field(
+    name: Name | None = Field(None, description="Null removes it.")
+    metadata: Annotated[dict[MetadataKey, MetadataText | None], _KEYS] | None = Field(
         None,
         description=f"Pairs to add or change, {MOST_METADATA} in all; null removes one, or all of them.",
     )
 
 
+class DatasetEdit(Edit):
+    """The same for a data set, which always has a name."""
+
+    name: Name = Field(default_factory=str)
+
+
 DatasetRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^ds_[0-9a-z]+$")]
 JobRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^job_[0-9a-z]+$")]
-KeyRef = Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=r"^key_[0-9a-z]+$")]
+CallerRef = Annotated[str, StringConstraints(max_length=64, pattern=r"^(key_[0-9a-z]+|user:[ -~]+)$")]
+"""The id of a key, or `user:` and the name of a person."""
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 """An id or an alias."""
 
 
-File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary", "minLength": 1})]
 """A part of a form; the service reads it as a stream."""
 
 
@@ -134,7 +184,9 @@ class Resource(Shape):
     name: str | None = Field(None, description="As its users call it.")
     metadata: dict[str, str] = Field({}, description="Its users' own notes.")
     created_by: str | None = Field(
-        None, description="Id of the key that created it; null for a key of the operator, or without keys."
+        None,
+        description="Id of the key that created it, or `user:` and the name of the person; null for a key of "
+        "the operator, or without keys.",
     )
 
 

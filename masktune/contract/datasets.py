@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, StringConstraints
 from pydantic_core.core_schema import CoreSchema, union_schema
 
 from masktune.contract.base import (
+    ClassName,
     File,
     Metadata,
     Name,
@@ -24,17 +25,61 @@ from masktune.contract.hyperparameters import BiasAssignment, BiasKind
 from masktune.contract.problems import Problem
 from masktune.contract.vocabulary import DatasetFormat, DatasetState
 
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1, description="Seed of the splits that the import makes.")]
+Seed = Annotated[int, Field(ge=0, lt=2**63, description="Seed of the splits that the import makes.")]
+
+
+def _ascending(window: tuple[int, int]) -> tuple[int, int]:
+    low, high = window
+    if low >= high:
+        raise ValueError("the first level must be below the second")
+    return window
+
+
+Level = Annotated[int, Field(ge=0, le=65_535, strict=True)]
+GreyWindow = Annotated[tuple[Level, Level], Field(strict=False), AfterValidator(_ascending)]
+"""Not strict, since JSON has lists alone; the levels in it are."""
+
+
+Condition = Annotated[
+    str, StringConstraints(min_length=1, max_length=200, pattern=r"^meta:[^=\x00]+=[^\x00\n]+$"), Storable
+]
 
 
 class FormatOptions(Strict):
     """`options` of an upload or an address."""
 
-    classes: list[Word] | None = Field(
+    classes: list[ClassName] | None = Field(
         None, min_length=2, max_length=100_000, description="The class list; other labels are rejected."
     )
     target: Word = Field("Blond_Hair", description="The CelebA attribute to use as the label.")
-    group: Word = Field("Male", description="The CelebA attribute that defines the groups.")
+    group: Word | None = Field(
+        None,
+        description="What defines the groups: the column `meta:NAME` of a list, or an attribute of CelebA, "
+        "by default `Male`.",
+    )
+    label: Word | None = Field(
+        None, description="The column of a list that holds the classes, where several could."
+    )
+    subject: Word | None = Field(
+        None,
+        description="Which part of a file's path names its subject (a patient, an animal, a burst): a "
+        "pattern on the whole path such as `*/{subject}_*`, where `*` is any text without a slash and `**/` "
+        "are any folders.",
+        examples=["*/{subject}_*"],
+    )
+    hold_out: list[Condition] = Field(
+        [],
+        max_length=100,
+        description="Makes the test split of the samples with these metadata, each `meta:NAME=VALUE`: "
+        "sites, for one, that no model has seen.",
+        examples=[["meta:site=Berlin"]],
+    )
+    grey_window: GreyWindow | None = Field(
+        None,
+        description="The grey levels of 12- and 16-bit images that become 0 and 255; by default measured on "
+        "the training images.",
+        examples=[[0, 4095]],
+    )
 
 
 class BuiltinOptions(Strict):
@@ -126,10 +171,20 @@ class Duplicates(Shape):
     codes: list[str] = []
 
 
+class ColumnReading(Shape):
+    """A column of a list, and what it was read as; `ignored` ones say why."""
+
+    column: str
+    read_as: Literal["path", "label", "split", "group", "subject", "metadata", "ignored"]
+    detail: str = ""
+
+
 class ImportReport(Shape):
     """What the import found. `GET /datasets/{id}/report` names every file; this names the first 1,000."""
 
     count: int = Field(0, description="Samples in the data set.")
+    subjects: int = Field(0, description="Distinct subjects; 0 if none are named.")
+    columns: list[ColumnReading] = Field([], description="What each column of a list was read as.")
     problems: list[Fact] = Field([], description="Why the data set is invalid.")
     notes: list[Fact] = []
     rejected: list[Rejected] = Field([], description="The first 1,000; omitted in lists of data sets.")
@@ -155,11 +210,34 @@ class FullReport(Shape):
 
     name: str = ""
     count: int = 0
+    subjects: int = 0
+    columns: list[ColumnReading] = []
     problems: list[Fact] = []
     notes: list[Fact] = []
     rejected: list[Rejected] = []
     ignored: list[Rejected] = []
     duplicates: list[Duplicates] = []
+
+
+class TextCount(Shape):
+    """A text of a column, and in how many samples it is."""
+
+    text: str
+    n: int
+
+
+class MetadataColumn(Shape):
+    """What a column of metadata holds: numbers from `low` to `high`, or texts."""
+
+    name: str = Field(description="Without `meta:`.")
+    kind: Literal["text", "number"]
+    distinct: int = Field(description="Different texts or numbers in it.")
+    missing: int = Field(description="Samples whose cell is empty.")
+    most_frequent: list[TextCount] = Field(
+        [], description="The 20 most frequent texts, of those with at most 200 characters."
+    )
+    low: float | None = None
+    high: float | None = None
 
 
 class Dataset(Resource):
@@ -171,7 +249,12 @@ class Dataset(Resource):
     source: dict[str, Any] = {}
     classes: list[str] = []
     splits: dict[str, int] = {}
+    split_subjects: dict[str, int] = Field(
+        {}, description="Distinct subjects of each split; empty if none are named."
+    )
     groups: list[Group] = []
+    subjects: int = Field(0, description="Distinct patients, animals, bursts …; 0 if none are named.")
+    metadata_columns: list[MetadataColumn] = Field([], description="What the columns `meta:NAME` hold.")
     report: ImportReport | None = None
     job: str | None = Field(None, description="The import job.")
     created_at: Time
@@ -186,6 +269,8 @@ class Sample(Shape):
     label: str = Field(description="The name of its class.")
     split: str
     group: str | None = None
+    subject: str | None = Field(None, description="The patient, animal, burst … that it shows.")
+    metadata: dict[str, float | str | None] = Field({}, description="Its cell in each column `meta:NAME`.")
     width: int
     height: int
     sha256: str = Field(description="Digest of the image file.")

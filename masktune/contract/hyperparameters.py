@@ -26,7 +26,7 @@ ScheduleName = Literal["constant", "multistep", "cosine"]
 ScoreName = Literal["max_softmax", "product", "minimum"]
 Target = Literal["predicted", "label"]
 
-Seed = Annotated[int, Bounds(ge=0, le=2**63 - 1)]
+Seed = Annotated[int, Bounds(ge=0, lt=2**63)]
 
 PAPER_SIGMAS = 2.0
 """The threshold of the paper's masks."""
@@ -96,7 +96,8 @@ class MaskingConfig(Parameters):
         Bounds(ge=-10, le=10),
         Doc(
             "A lower number masks more. `auto`: the number at which the masks hide from ERM what it uses, "
-            "measured on the validation split; the mask set and the report name it."
+            "measured on the validation split; the mask set and the report name it. Where masks that leave "
+            "the image recognisable may not hide all of it, `auto` makes three `iterations`."
         ),
     ] = PAPER_SIGMAS
     share: Annotated[
@@ -123,11 +124,13 @@ class MaskingConfig(Parameters):
             raise ValueError("the masking's sigmas are still to be chosen")
         return self.sigmas
 
-    def with_chosen(self, sigmas: float | None) -> MaskingConfig:
-        """`sigmas` in place of `auto`, or the paper's number if none was chosen."""
+    def with_chosen(self, sigmas: float | None, iterations: int = 1) -> MaskingConfig:
+        """`sigmas` in place of `auto`, or the paper's number if none was chosen, and at least so many
+        iterations."""
         if self.sigmas != "auto":
             return self
-        return replace(self, sigmas=PAPER_SIGMAS if sigmas is None else sigmas)
+        sigmas = PAPER_SIGMAS if sigmas is None else sigmas
+        return replace(self, sigmas=sigmas, iterations=max(self.iterations, iterations))
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,11 @@ class FinetuneConfig(Parameters):
 
     group = "/finetune"
 
-    epochs: Annotated[int, Bounds(ge=1, le=1000)] = 1
+    epochs: Annotated[
+        int,
+        Bounds(ge=1, le=1000),
+        Doc("By default the paper's one; for images of up to 64 pixels as many as make 100 steps."),
+    ] = 1
     learning_rate: Annotated[
         float | None, Bounds(gt=0, lt=1e3), Doc("null: the last learning rate of ERM.")
     ] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from masktune.contract.base import DatasetRef, JobRef, Metadata, ModelRef, Name, Split, Strict, Word
 from masktune.contract.hyperparameters import (
@@ -118,7 +119,8 @@ class PredictRequest(JobRequest):
     def _one_policy(self) -> PredictRequest:
         policies = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
         if len(policies) > 1:
-            raise ValueError(f"give at most one policy, not {' and '.join(policies)}")
+            detail = f"give at most one policy, not {' and '.join(policies)}"
+            raise PydanticCustomError("one-policy", "{detail}", {"detail": detail})
         if self.risk_confidence is not None and self.max_risk is None:
-            raise ValueError("risk_confidence is only for use with max_risk")
+            raise PydanticCustomError("needs-max-risk", "risk_confidence is only for use with max_risk")
         return self

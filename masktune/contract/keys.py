@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from masktune.contract.base import ScopeName, Shape, Strict, Text, Time
+from masktune.contract.base import Name, ScopeName, Shape, Strict, Time
 from masktune.contract.vocabulary import Scope
 
 
 class KeyRequest(Strict):
     """A key to create."""
 
-    name: Annotated[Text, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] = (
-        Field(description="Who or what will use the key.", examples=["the sorting line"])
-    )
+    name: Name = Field(description="Who or what will use the key.", examples=["the sorting line"])
+    owner: Name | None = Field(None, description="Who answers for the key.", examples=["alice@example.org"])
     scopes: list[Annotated[Scope, Field(strict=False)]] = Field(  # JSON strings, not yet the enum
         min_length=1, max_length=len(Scope), description="What the key may do; `admin` includes all scopes."
     )
@@ -26,25 +25,28 @@ class Key(Shape):
 
     id: str
     name: str
+    owner: str | None = Field(None, description="Who answers for the key.")
     scopes: list[ScopeName]
     created_at: Time
     revoked_at: Time | None = Field(None, description="When the key was revoked; null while it is valid.")
 
 
 class OwnKey(Shape):
-    """The key that a request was sent with."""
+    """The key that a request was sent with, or the person whom the proxy in front named."""
 
     id: str | None = Field(
-        None, description="Null for an operator's key, and if the service requires no key."
+        None,
+        description="`user:` and the name of a person; null for an operator's key, and if the service "
+        "requires no key.",
     )
-    name: str | None = Field(None, description="Null where `id` is.")
+    name: str | None = Field(None, description="Of the key or the person; null where `id` is.")
     scopes: list[ScopeName] = Field(
         description="What the request may do; `admin` includes all. All of them if the service is open."
     )
     open: bool = Field(False, description="True if the service requires no key.")
 
     def may(self, scope: str) -> bool:
-        """Whether the key has this scope; `admin` includes all."""
+        """Whether the caller has this scope; `admin` includes all."""
         return scope in self.scopes or "admin" in self.scopes
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, WithJsonSchema
 
 from masktune.contract.base import (
     ArmName,
+    ClassName,
     DatasetRef,
     File,
     Metadata,
@@ -42,7 +45,7 @@ class ModelImport(Strict):
     backbone: Word = Field(
         description="`small_cnn`, `resnet32`, or a torchvision or timm classifier by name."
     )
-    classes: list[Word] = Field(
+    classes: list[ClassName] = Field(
         min_length=2, max_length=100_000, description="Names, in the order of the outputs."
     )
     image_size: int = Field(ge=8, le=1024, description="Side in pixels of the square that the network sees.")
@@ -54,8 +57,19 @@ class ModelImport(Strict):
 
 
 class ModelUpload(ModelImport):
-    """The form of a model import. `classes` is sent as JSON: `["cat", "dog"]`."""
+    """The form of a model import."""
 
+    # OpenAPI would have an array sent as several parts of one name.
+    classes: Annotated[
+        list[ClassName],
+        WithJsonSchema(
+            {
+                "type": "string",
+                "contentMediaType": "application/json",
+                "contentSchema": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            }
+        ),
+    ] = Field(description="Names, in the order of the outputs, as a JSON list.", examples=['["cat", "dog"]'])
     file: File = Field(description="A safetensors file; never a pickle.")
 
 
@@ -86,12 +100,24 @@ class CalibrationRef(Shape):
     """The calibration that the reject option of this model rests on."""
 
     id: str
-    n: int = Field(description="Samples of the calibration split, each picture once.")
+    n: int = Field(
+        description="Samples of the calibration split that count: one of each subject, each picture once."
+    )
+    n_subjects: int | None = Field(
+        None,
+        description="How many of them are the one image of a subject, drawn at random. Null: the split has "
+        "no subjects.",
+    )
     copies_left_out: int | None = Field(
         None,
         description="Samples of the split that were left out: copies of a picture that comes earlier in the "
         "split, or is in `train` or `val` too. Null for a calibration that does not say, and may have "
         "counted them.",
+    )
+    same_subject_left_out: int | None = Field(
+        None,
+        description="Samples that were left out because another image of their subject counts, or because "
+        "the subject is in `train` or `val` too. Null: the split has no subjects.",
     )
     score_name: str | None = Field(None, description="The score that is used if none is requested.")
     scores: list[str] = Field([], description="Scores that may be requested.")
@@ -121,6 +147,11 @@ class AliasMove(Shape):
 
     version: int
     model: str | None = Field(description="Null: the alias was removed.")
+    created_by: str | None = Field(
+        None,
+        description="Id of the key that moved it, or `user:` and the name of the person; null for a key of "
+        "the operator, or without keys.",
+    )
     at: Time
 
 

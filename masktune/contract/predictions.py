@@ -47,6 +47,18 @@ class PredictQuery(Query):
     explain: bool = Field(False, description="Add the saliency map of the same forward pass.")
 
 
+class UploadedPredictQuery(PredictQuery):
+    """The same for the images of the request's body."""
+
+    subject: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="What all images of this request show: a patient, an animal, a burst. For drift, a "
+        "subject counts as one input a day. It is neither stored nor logged.",
+    )
+
+
 class StoredPredictQuery(PredictQuery):
     """The same for a sample of a data set."""
 
@@ -95,7 +107,7 @@ class StoredSaliencyQuery(SaliencyQuery):
 class ImageUpload(Strict):
     """The form of a request about uploaded images. The service accepts any field names."""
 
-    file: list[File]
+    file: list[File] = Field(min_length=1)
 
 
 # --- responses ----
@@ -147,7 +159,12 @@ class Calibration(Shape):
     """What the threshold did on the calibration split."""
 
     id: str
-    n: int = Field(description="Samples of the split, each picture once.")
+    n: int = Field(description="Samples of the split that count: one of each subject, each picture once.")
+    n_subjects: int | None = Field(
+        None,
+        description="How many of them are the one image of a subject, drawn at random. A certificate is then "
+        "about a random image of a new subject. Null: the split has no subjects.",
+    )
     n_answered: int
     n_errors: int
     coverage: float

@@ -100,7 +100,10 @@ class RiskCoverage(Shape):
     model: str
     calibration: CalibrationRef | None = None
     score_name: str
-    n: int
+    n: int = Field(description="Samples that count: one of each subject, each picture once.")
+    n_subjects: int | None = Field(
+        None, description="How many of them are the one image of a subject. Null: the split has no subjects."
+    )
     aurc: float | None = Field(
         None, description="Area under the curve: mean risk over the coverages. Lower is better."
     )
@@ -146,6 +149,11 @@ class Served(Shape):
     """The decisions on uploaded images, under the policy of each request."""
 
     inputs: int
+    independent: int | None = Field(
+        None,
+        description="Inputs that the tests count: one a day of each subject that requests name, for each "
+        "process of the service, and every input without a subject.",
+    )
     answered: int
     abstained: dict[AbstainReasonName, int] = {}
     coverage: float | None = None

@@ -143,6 +143,10 @@ class DatasetFormat(StrEnum):
     CSV = "csv"
     WATERBIRDS = "waterbirds"
     CELEBA = "celeba"
+    COCO = "coco"
+    CVAT = "cvat"
+    LABEL_STUDIO = "label_studio"
+    HUGGING_FACE = "hugging_face"
     BACKGROUNDS_CHALLENGE = "backgrounds_challenge"
 
 
@@ -238,6 +242,9 @@ class UsageKind(StrEnum):
 
     INPUTS = "inputs"
     """Images sent for prediction."""
+    REPEATS = "repeats"
+    """Inputs whose subject the same process had already counted that day. What drift is measured by leaves
+    them out."""
     ANSWERED = "answered"
     BELOW_THRESHOLD = "below_threshold"
     """Abstained: the score was below the request's threshold, or not finite."""

@@ -10,7 +10,7 @@ from masktune.contract.report.base import Proportion, Section, StatisticName
 from masktune.contract.vocabulary import Arm
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
-NotTestableReason = Literal["no_groups", "not_above_chance"]
+NotTestableReason = Literal["no_groups", "not_above_chance", "few_subjects"]
 
 
 class SliceAccuracy(Proportion):
@@ -55,9 +55,9 @@ class Difference(Section):
     """A statistic of model a minus that of model b on the same `n` samples, as a share.
 
     `low` and `high` hold at `confidence`. `a_only` and `b_only` count the samples that only a or only b got
-    right. `strata` classes or groups were compared, the smallest of size `smallest`; `left_out` others had
-    too few samples. `worst_a` and `worst_b` name the classes or groups where a and b are lowest, for a
-    worst-case statistic.
+    right. `strata` classes or groups were compared, the smallest of `smallest` samples, or subjects where
+    there are any; `left_out` others had too few. `worst_a` and `worst_b` name the classes or groups where a
+    and b are lowest, for a worst-case statistic.
     """
 
     statistic: StatisticName
@@ -66,6 +66,7 @@ class Difference(Section):
     high: float
     confidence: float
     n: int
+    n_subjects: int | None = None
     a_only: int
     b_only: int
     resamples: int
@@ -88,7 +89,9 @@ class ModelAtChance(Section):
     classes, by its 95 % interval."""
 
     arm: Arm
+    seed: int | None = Field(default=None, description="Where a job has several.")
     n: int
+    n_subjects: int | None = None
     balanced_accuracy: float
     low: float
     high: float
@@ -109,7 +112,7 @@ class Verdict(Section):
     the intervals are for training with any seed.
 
     `reason` says why it is `not_testable`: the test split has no groups that could show that there is no
-    effect, or the models `at_chance` have learned nothing.
+    effect, or too few subjects to show how much they differ, or the models `at_chance` have learned nothing.
     """
 
     verdict: VerdictName
@@ -129,6 +132,7 @@ class Disagreement(Section):
     """How many of `n` samples ERM and the model after it answer differently, with the share's interval."""
 
     n: int
+    n_subjects: int | None = None
     disagree: int
     share: float
     low: float

@@ -25,9 +25,14 @@ class Section(BaseModel):
 
 
 class Proportion(Section):
-    """`correct` of `n` as a share (0..1), with its 95 % interval."""
+    """`correct` of `n` as a share (0..1), with its 95 % interval.
+
+    `n_subjects` is null where each sample counts as independent. Else the interval takes subjects, not
+    samples, as independent, as do all intervals beside an `n_subjects`.
+    """
 
     n: int
+    n_subjects: int | None = None
     correct: int
     accuracy: float
     low: float

@@ -33,6 +33,7 @@ class Reliability(Section):
     """
 
     n: int
+    n_subjects: int | None = None
     non_finite: int = 0
     ece: float
     ece_low: float
@@ -74,10 +75,15 @@ class RiskCurvePoint(Section):
 
 
 class RiskCurve(Section):
-    """Selective risk over ascending coverage on `n` samples; AURC and AUGRC as shares."""
+    """Selective risk over ascending coverage on `n` samples; AURC and AUGRC as shares.
+
+    The samples are independent: of each of `n_subjects` subjects one image counts, drawn at random.
+    """
 
     score_name: str
+    n_subjects: int | None = None
     copies_left_out: int | None = None
+    same_subject_left_out: int | None = None
     points: list[RiskCurvePoint]
     aurc: float | None
     augrc: float | None
@@ -109,10 +115,14 @@ class Certificate(Section):
 
 
 class Certificates(Section):
-    """Certificates of one model, each at `confidence`, from the `n` images of its calibration split."""
+    """Certificates of one model, each at `confidence`, from `n` independent images of its calibration split:
+    of each of `n_subjects` subjects one, drawn at random. Null: the split has no subjects.
+    """
 
     n: int
+    n_subjects: int | None = None
     copies_left_out: int | None = None
+    same_subject_left_out: int | None = None
     confidence: float
     score_name: str
     best_certifiable_risk: float | None = Field(description="For planning: it carries no promise.")

@@ -41,10 +41,14 @@ class UseControl(Section):
 
 
 class AddTestImages(Section):
-    """Bring test images in which the pattern is broken, `per_class` of each class, and label their groups."""
+    """Bring test images in which the pattern is broken, `per_class` of each class, and label their groups.
+
+    `subjects`, where samples have any: the images of each class should show at least so many.
+    """
 
     step: Literal["add_test_images"]
     per_class: int
+    subjects: int | None = None
 
 
 class LabelMore(Section):

@@ -9,6 +9,7 @@ from pydantic import Field
 from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, BackgroundGap, Disagreement, Verdict
 from masktune.contract.report.base import Section
 from masktune.contract.report.groups import BalancedGroups
+from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
 from masktune.contract.report.recommendation import Recommendation
 from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
@@ -18,13 +19,19 @@ from masktune.contract.vocabulary import Arm, JobKind, Stage
 
 
 class ReportDataset(Section):
-    """The data set: its classes, its groups, and the samples of each split."""
+    """The data set: its classes, its groups, and the samples of each split.
+
+    `split_subjects` counts the subjects of each split, and `shared_subjects` (split → `train` or `val` → n)
+    those that the models were fitted to or chosen by too; both are empty if none are named.
+    """
 
     id: str
     name: str
     classes: list[str]
     groups: list[str]
     splits: dict[str, int]
+    split_subjects: dict[str, int] = {}
+    shared_subjects: dict[str, dict[str, int]] = {}
 
 
 class ReportModel(Section):
@@ -94,6 +101,10 @@ class Report(Section):
     properties: PropertyCheck | None = None
     masking_cost: dict[str, dict[Arm, MaskingCost]] = Field({}, description="By split and arm.")
     slices: InferredSlices | None = None
+    metadata_slices: MetadataSlices | None = Field(
+        None,
+        description="The models by metadata, to explore; null without metadata or without figures on test.",
+    )
     saliency: SaliencySummary | None = None
     gallery: Gallery | None
     masks: MaskSummary | None

@@ -79,8 +79,21 @@ class PropertyFinding(Proportion):
     sentence: str
 
 
+class MetadataCheck(Section):
+    """Which columns of metadata predict the class, on the same images; strongest first. `notes` say which
+    columns were not judged, and why."""
+
+    strength: Strength
+    sentence: str
+    findings: list[PropertyFinding]
+    notes: list[str]
+
+
 class PropertyCheck(Section):
-    """Which simple properties of the images predict the class, as the import measured it; strongest first."""
+    """Which simple properties of the images predict the class, as the import measured it; strongest first.
+
+    `n` of the `available` pictures were judged, one of each subject where there are any.
+    """
 
     split: str
     n: int
@@ -92,6 +105,7 @@ class PropertyCheck(Section):
     strength: Strength
     sentence: str
     findings: list[PropertyFinding]
+    metadata: MetadataCheck | None = Field(None, description="Null for a data set without metadata.")
 
 
 class MaskedAccuracy(Proportion):

@@ -39,3 +39,6 @@ class SigmasChoice(Section):
     n: int
     plain: BalancedAccuracy | None
     curve: list[DeletionPoint] = Field(description="Ever larger masks.")
+    iterations: int = Field(
+        default=1, description="How often the images were masked and the model finetuned."
+    )

@@ -117,15 +117,25 @@ def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> 
         f"It is wrong on {percent(1 - after.accuracy)} of the {split} split, and on {percent(1 - worst)} of "
         f"{name}. "
     )
+    scope = (
+        "inputs"
+        if certificates is None or certificates.n_subjects is None
+        else "random images of new subjects"
+    )
     for target in certificates.targets if certificates else ():
         # The figures decide which certificate is named, so it must hold jointly with the others.
         if certificates and target.simultaneous and target.simultaneous.status == "certified":
+            condition = (
+                "Even if it answers every image"
+                if target.simultaneous.coverage == 1
+                else "If it may abstain and answers only the most confident "
+                f"{percent(target.simultaneous.coverage)}"
+            )
             return (
-                f"{text}If it may abstain and answers only the most confident "
-                f"{percent(target.simultaneous.coverage)}, at most {whole_percent(target.max_risk)} of its "
+                f"{text}{condition}, at most {whole_percent(target.max_risk)} of its "
                 f"answers are wrong: certified with {whole_percent(certificates.confidence)} confidence for "
-                f"all {len(certificates.targets)} risks of this report at once, only for inputs like its "
-                "calibration split."
+                f"all {len(certificates.targets)} risks of this report at once, only for {scope} like "
+                "those of its calibration split."
             )
     return (
         f"{text}It can abstain where it is unsure, but this report cannot promise how often it is wrong then."

@@ -61,6 +61,18 @@ def first_names(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def sample_count(n: int, n_subjects: int | None, noun: str = "sample") -> str:
+    """A number of samples and, where there are any, of their subjects: "1,200 images of 100 subjects"."""
+    subjects = "" if n_subjects is None else f" of {n_subjects:,} subject{'' if n_subjects == 1 else 's'}"
+    return f"{n:,} {noun}{'' if n == 1 else 's'}{subjects}"
+
+
+def calibration_samples(n: int, n_subjects: int | None) -> str:
+    """How many samples of a calibration split count, and how many are the only one of their subject."""
+    subjects = "" if n_subjects is None else f" ({n_subjects:,} subjects, one image of each)"
+    return f"{n:,} calibration samples{subjects}"
+
+
 def duration(seconds: float | None) -> str:
     """Format a duration, e.g. "45 s", "3 min 20 s", "2 h 5 min"."""
     if seconds is None:

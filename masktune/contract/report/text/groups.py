@@ -30,14 +30,14 @@ UNDIVIDED = (
     "No class was divided, so there was nothing to balance over and the retrained head equals its control."
 )
 UNDIVIDED_REASONS: Mapping[str | None, str] = {
-    reason: f"{sentence}, so no class was divided: the retrained model equals its control."
+    reason: f"{sentence}, so no class was divided: the retrained head equals its control."
     for reason, sentence in {
         "stages_disagree": "Two stages of the network disagree about which images lack the pattern of their "
         "class",
-        "too_few_mistakes": "Seen at its early stages alone, the network gets too few images wrong to call "
-        "them the ones that lack the pattern of their class",
-        "too_many_mistakes": "Seen at its early stages alone, the network gets more than a quarter of the "
-        "images wrong, too many to call them the ones that lack the pattern of their class",
+        "too_few_mistakes": "A classifier on early stages of the network gets too few images wrong to "
+        "tell which ones lack the pattern of their class",
+        "too_many_mistakes": "A classifier on early stages of the network gets more than a quarter of the "
+        "images wrong, too many to be the ones that lack the pattern of their class",
         "too_few_stages": "The network has no two early stages that could be compared",
         "closed": "A person looked at the images that early stages named and found no pattern that they lack",
         "too_many_classes": "Early stages name the images that lack a pattern for up to 100 classes only",

@@ -119,8 +119,8 @@ def splits_in_order(report: Report) -> list[str]:
 
 
 def split_note(report: Report, split: str) -> str:
-    """Whether the models were trained on the images of the split, and what follows from that; and which
-    classes have none there."""
+    """Whether the models were trained on the images of the split, and what follows from that, and the
+    caveats."""
     if split in _MISLEADING:
         return _MISLEADING[split]
     note = "None of the models was trained on these images."
@@ -129,7 +129,37 @@ def split_note(report: Report, split: str) -> str:
             "None of our models was trained on these images; what the imported one was trained on is not "
             "known here."
         )
-    return f"{note} {absent_classes(report, split)}".rstrip()
+    return f"{note} {split_caveats(report, split)}".rstrip()
+
+
+def split_caveats(report: Report, split: str) -> str:
+    """What else to know of the figures on the split; empty if there is nothing."""
+    caveats = independence(report, split), shared_subjects(report, split), absent_classes(report, split)
+    return " ".join(caveat for caveat in caveats if caveat)
+
+
+def independence(report: Report, split: str) -> str:
+    """What the intervals on the split take as independent, where it is not the images; else empty."""
+    if all(metrics.n_subjects is None for metrics in report.metrics.get(split, {}).values()):
+        return ""
+    return (
+        "Images of one subject are not independent: the intervals take subjects as independent, not images."
+    )
+
+
+def shared_subjects(report: Report, split: str) -> str:
+    """How many subjects of the split the models know, and what that spoils; empty if they know none."""
+    shared = report.dataset.shared_subjects.get(split, {})
+    also = " and ".join(
+        f"{n:,} {'are' if n > 1 else 'is'} also in {earlier}" for earlier, n in shared.items()
+    )
+    if not also:
+        return ""
+    of = report.dataset.split_subjects[split]
+    return (
+        f"Of the {of:,} subjects of {split}, {also}: these figures are too good, for the models know those "
+        "subjects."
+    )
 
 
 def absent_classes(report: Report, split: str) -> str:

@@ -96,12 +96,13 @@ def _use_control(step: UseControl, report: Report) -> Step:
 
 
 def _add_test_images(step: AddTestImages, report: Report) -> Step:
+    subjects = "" if step.subjects is None else f", of at least {step.subjects} subjects in each class"
     return Step(
         step.step,
         "Bring test images that break the pattern",
         "The test images cannot show whether a model relies on a pattern, for they may have it too. Bring "
         f"about {step.per_class} images of each class without what usually goes with it, such as water birds "
-        "on land, and label their groups.",
+        f"on land{subjects}, and label their groups.",
     )
 
 
@@ -112,8 +113,9 @@ def _label_more(step: LabelMore, report: Report) -> Step:
     )
     if report.recommendation is not None and report.recommendation.arm is None:
         sentence = (
-            f"{recommendation_reason(report)} Check the labels, and bring images, for validation too, until "
-            f"each class has {step.per_class:,} to train on."
+            f"{recommendation_reason(report)} Check the labels, and train longer or with another learning "
+            "rate; or bring images, for validation too, until each class has "
+            f"{step.per_class:,} to train on."
         )
     return Step(step.step, "Label more images", sentence)
 

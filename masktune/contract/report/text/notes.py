@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disagreement
-from masktune.contract.report.probabilities import Certificate, Reliability, Temperature
+from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, Temperature
 from masktune.contract.report.report import MaskSummary, Report
 from masktune.contract.report.saliency import GroupAgreement, SaliencyShift
 from masktune.contract.report.sigmas import SigmasChoice
@@ -16,6 +16,7 @@ from masktune.contract.report.text.formats import (
     percent_interval,
     points,
     points_interval,
+    sample_count,
 )
 from masktune.contract.report.text.names import ARM_NAMES, in_order, within_sentence
 from masktune.contract.vocabulary import Arm
@@ -162,9 +163,10 @@ def sigmas_choice(choice: SigmasChoice | None) -> str | None:
     )
     if choice.reason == "plateau":
         return f"{rule}. {fall}; larger masks cost it no more, so these hide what it uses."
+    again = f" So the images were masked, and the model finetuned, {choice.iterations} times."
     return (
         f"{rule}. {fall}; larger masks would cost it more, but leave too little of the image, so these may "
-        "not hide all that it uses."
+        f"not hide all that it uses.{again if choice.iterations > 1 else ''}"
     )
 
 
@@ -173,8 +175,9 @@ def disagreement(measured: Disagreement | None, after: Arm) -> str | None:
     if measured is None:
         return None
     return (
-        f"ERM and {within_sentence(after)} give different answers on {measured.disagree:,} of {measured.n:,} "
-        f"samples: {percent(measured.share)} ({percent(measured.low)} – {percent(measured.high)}). "
+        f"ERM and {within_sentence(after)} give different answers on {measured.disagree:,} of "
+        f"{sample_count(measured.n, measured.n_subjects)}: {percent(measured.share)} "
+        f"({percent(measured.low)} – {percent(measured.high)}). "
         "It needs no labels: a larger share on new inputs is a warning that they are unlike these."
     )
 
@@ -183,8 +186,8 @@ def discordant_samples(difference: ArmDifference) -> str:
     """How many samples only one of the two models got right."""
     a, b = ARM_NAMES[difference.a], ARM_NAMES[difference.b]
     return (
-        f"{difference.n:,} samples; only {a} is right on {difference.a_only:,}, only {b} on "
-        f"{difference.b_only:,}"
+        f"{sample_count(difference.n, difference.n_subjects)}; only {a} is right on {difference.a_only:,}, "
+        f"only {b} on {difference.b_only:,}"
     )
 
 
@@ -209,14 +212,37 @@ def certificate(target: Certificate) -> tuple[str, str]:
     return percent(target.coverage), f"{target.errors} of {target.answered:,} wrong"
 
 
-def copies(left_out: int | None) -> str:
-    """How many copies of images a calibration left out, and why."""
-    if not left_out:
-        return ""
-    return (
-        f"{left_out:,} copies of images were left out: a copy is right or wrong with its original and adds "
-        "nothing, and a copy of an image that the models were fitted to or chosen by would look too good."
-    )
+def calibration_samples(certificates: Certificates) -> str:
+    """How many images, and how many subjects, a certificate rests on."""
+    images = f"{certificates.n:,} images of the calibration split"
+    if certificates.n_subjects is None:
+        return images
+    if certificates.n_subjects == certificates.n:
+        return f"{images}, one per subject and drawn at random"
+    return f"{images}, {certificates.n_subjects:,} of them one per subject and drawn at random"
+
+
+def independence(certificates: Certificates) -> str:
+    """What a certificate assumes of the images that it rests on, and which were left out for that reason."""
+    if certificates.n_subjects is None:
+        sentences = [
+            "It assumes that these images are independent of each other: where several show one patient, "
+            "animal or burst, name the subject of each in the data set, and one image per subject will count."
+        ]
+    else:
+        sentences = [
+            "Images of one subject are not independent of each other, so one image of each counts: the "
+            "promise is about a random image of a new subject like these. "
+            f"{certificates.same_subject_left_out or 0:,} other images were left out because their subject "
+            "counts already, or is in the train or val split."
+        ]
+    if certificates.copies_left_out:
+        sentences.append(
+            f"{certificates.copies_left_out:,} copies of images were left out: a copy is right or wrong "
+            "with its original and adds nothing, and a copy of an image that the models were fitted to or "
+            "chosen by would look too good."
+        )
+    return " ".join(sentences)
 
 
 def reliability(measured: Reliability) -> str:
@@ -228,7 +254,8 @@ def reliability(measured: Reliability) -> str:
         else f"{'overconfident' if over > 0 else 'underconfident'} by {100 * abs(over):.1f} points"
     )
     interval = percent_interval(measured.ece_low, measured.ece_high)
-    text = f"interval {interval}, n = {measured.n:,}; on average {confidence}. "
+    counted = "" if measured.n_subjects is None else f" of {measured.n_subjects:,} subjects"
+    text = f"interval {interval}, n = {measured.n:,}{counted}; on average {confidence}. "
     if measured.non_finite:
         text = f"{measured.non_finite:,} answers that are not finite numbers are left out; {text}"
     chance = f"{100 * measured.ece_by_chance:.1f}"

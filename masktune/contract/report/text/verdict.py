@@ -15,8 +15,15 @@ from masktune.contract.report.text.formats import (
     points,
     points_apart,
     points_interval,
+    sample_count,
 )
-from masktune.contract.report.text.names import STATISTICS, arm_after, capitalised, within_sentence
+from masktune.contract.report.text.names import (
+    STATISTICS,
+    arm_after,
+    capitalised,
+    shared_subjects,
+    within_sentence,
+)
 from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import CONTROLS, Arm
 
@@ -25,8 +32,8 @@ Tone = Literal["good", "neutral", "bad", "muted"]
 
 
 class Verdict(NamedTuple):
-    """A verdict in words: what happened, for a reader without statistics; the figures and the rule that it
-    rests on; and what to do next. `figures` and `rule` are empty if nothing was compared.
+    """A verdict in words: what happened, for a reader without statistics, and the figures and the rule that
+    it rests on, which are empty if nothing was compared. `next_steps` says what to do.
     """
 
     tone: Tone
@@ -34,14 +41,7 @@ class Verdict(NamedTuple):
     sentence: str
     figures: str
     rule: str
-    next: str
 
-
-NEEDED_FOR_A_TEST = (
-    "To test it, bring test images in which the pattern is broken, at least 10 of each kind, and label their "
-    "groups."
-)
-"""What a shortcut needs in order to show."""
 
 _TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
     "helped": ("good", "{} helped", "{} is better than {}"),
@@ -60,29 +60,24 @@ _MEANINGS: dict[accuracy.VerdictName, str] = {
     "which of these images break a pattern.",
 }
 
+_FEW_SUBJECTS = (
+    "They are of too few subjects to tell whether a difference is chance: subjects differ, and fewer than 10 "
+    "do not show by how much."
+)
+
 _HURT_WITHOUT_GROUPS = (
     "But no groups say whether these images have the pattern of the training images: where they do, a model "
     "that lost it is right less often."
 )
 
-_NEXT: dict[accuracy.VerdictName, str] = {
-    "helped": "Decide when the new model should abstain, then point the alias your programs use at it.",
-    "no_detectable_effect": "Nothing here favours the new model. More test images, especially of the worst "
-    "case, could reveal a smaller effect.",
-    "hurt": "Keep the original model.",
-    "not_testable": NEEDED_FOR_A_TEST,
-}
-_NEXT_UNCONTROLLED = "A masktune job with a control tells the two apart."
-_NEXT_AT_CHANCE = "Check the labels, and train longer or with another learning rate."
-
 _NOTHING_COMPARED = Verdict(
     "neutral",
     "No comparison",
     "This report has no MaskTune model or retrained head to compare with another model on the test split, so "
-    "there is nothing to judge.",
+    "there is nothing to judge. A masktune job trains two more models, with masks and without, and shows "
+    "whether the masks helped.",
     "",
     "",
-    "A masktune job trains two more models, with masks and without, and shows whether the masks helped.",
 )
 
 _CONTROL_RULES: dict[Arm, str] = {
@@ -96,6 +91,10 @@ _ONE_SEED_RULE = (
     "The interval is for these two models on inputs like those of the split; it does not cover another seed."
 )
 _SEEDS_RULE = "The interval is for training with any seed, on inputs like those of the split."
+_SUBJECTS_RULE = (
+    "Images of one subject are not independent, so the interval takes subjects as independent, not images. "
+    "With fewer than 10 subjects the verdict is not testable, and a group of fewer decides nothing."
+)
 
 
 def verdict(report: Report, arm: Arm | None = None) -> Verdict:
@@ -113,7 +112,6 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
         sentence=f"{empty} {sentence}".lstrip(),
         figures=" ".join(map(_figures_at_chance, at_chance)) if at_chance else _figures(decision, rival),
         rule=_rule(decision),
-        next=_next(decision),
     )
 
 
@@ -129,19 +127,13 @@ def verdict_title(name: accuracy.VerdictName, a: Arm, b: Arm) -> tuple[Tone, str
     return tone, title.format(capitalised(within_sentence(a)), within_sentence(b))
 
 
-def _next(decision: accuracy.Verdict) -> str:
-    if decision.at_chance:
-        return _NEXT_AT_CHANCE
-    if decision.verdict == "helped" and decision.b not in CONTROLS:
-        return _NEXT_UNCONTROLLED
-    return _NEXT[decision.verdict]
-
-
 def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
-    text += f" {_MEANINGS[decision.verdict]}"
+    text += f" {_FEW_SUBJECTS if decision.reason == 'few_subjects' else _MEANINGS[decision.verdict]}"
     if decision.verdict == "hurt" and not _in_groups(decision):
         text += f" {_HURT_WITHOUT_GROUPS}"
+    if caveat := shared_subjects(report, decision.split):
+        text += f" {caveat}"
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text
@@ -164,7 +156,8 @@ def _of_two_models(report: Report, decision: accuracy.Verdict) -> str:
     (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
     return (
         f"{capitalised(a)} is right on {part_a} of 100 images {_which(decision)}, {b} on {part_b}. Over all "
-        f"{of_a.n:,} {decision.split} images, it is right on {all_a} of 100, {b} on {all_b}."
+        f"{sample_count(of_a.n, of_a.n_subjects, f'{decision.split} image')}, it is right on {all_a} of 100, "
+        f"{b} on {all_b}."
     )
 
 
@@ -183,7 +176,7 @@ def _hardest(of_arm: accuracy.ArmMetrics, group: str | None) -> float:
 
 
 def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:
-    names = " and ".join(within_sentence(model.arm) for model in models)
+    names = " and ".join(map(_with_seed, models))
     return (
         f"On the validation images, {names} cannot be told from guessing. A model that has learned nothing "
         "can neither have a shortcut nor lose one."
@@ -194,7 +187,7 @@ def _figures(decision: accuracy.Verdict, rival: str) -> str:
     difference, seeds = decision.deciding_difference, decision.seeds
     over = f" and over {len(seeds)} seeds" if seeds else ""
     text = (
-        f"On {difference.n:,} distinct samples of the {decision.split} split{over}, its "
+        f"On {_distinct(difference)} of the {decision.split} split{over}, its "
         f"{_statistic(decision)} is {points_apart(difference.estimate)} that of {rival} "
         f"(95\u00a0% interval {points_interval(difference.low, difference.high)})"
         f"{_lowest(difference, rival)}. Its average accuracy is "
@@ -206,10 +199,19 @@ def _figures(decision: accuracy.Verdict, rival: str) -> str:
     return f"{text} The difference that decides, in points: {each}."
 
 
+def _with_seed(model: accuracy.ModelAtChance) -> str:
+    seed = "" if model.seed is None else f" with seed {model.seed}"
+    return within_sentence(model.arm) + seed
+
+
+def _distinct(counted: accuracy.Difference | accuracy.ModelAtChance) -> str:
+    return sample_count(counted.n, counted.n_subjects, "distinct sample")
+
+
 def _figures_at_chance(model: accuracy.ModelAtChance) -> str:
     return (
-        f"On {model.n:,} distinct samples of the validation split, the balanced accuracy of "
-        f"{within_sentence(model.arm)} is {percent(model.balanced_accuracy)} (95\u00a0% interval "
+        f"On {_distinct(model)} of the validation split, the balanced accuracy of "
+        f"{_with_seed(model)} is {percent(model.balanced_accuracy)} (95\u00a0% interval "
         f"{percent_interval(model.low, model.high)}); that of a guess is {percent(model.chance)}."
     )
 
@@ -221,18 +223,20 @@ def _lowest(difference: accuracy.Difference, rival: str) -> str:
     text = f"; its lowest is {difference.worst_a}, that of {rival} is {difference.worst_b}"
     if not difference.left_out:
         return text
-    return text + f", among groups with at least 10 samples ({difference.left_out} have fewer)"
+    counted = "samples" if difference.n_subjects is None else "subjects"
+    return text + f", among groups with at least 10 {counted} ({difference.left_out} have fewer)"
 
 
 def _rule(decision: accuracy.Verdict) -> str:
     control = _CONTROL_RULES.get(decision.b, _NO_CONTROL_RULE)
+    subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE}"
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
         "interval lies above zero, the verdict is helped; below zero, hurt. If it covers zero, the verdict "
         "is no detectable effect, which is not the same as no effect, or not testable if no groups could "
         "show one. It is not testable either if the balanced accuracy of one of the models on the validation "
         f"split is not above that of a guess by its 95\u00a0% interval. {control} "
-        f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}"
+        f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{subjects}"
     )
 
 

@@ -75,6 +75,7 @@ def test_an_open_threshold_is_no_number_until_it_is_chosen() -> None:
         _ = masking.fixed_sigmas
     assert masking.with_chosen(0.5).fixed_sigmas == 0.5
     assert masking.with_chosen(None).fixed_sigmas == 2.0
+    assert [masking.with_chosen(0.5, number).iterations for number in (1, 3)] == [1, 3]
     assert MaskingConfig(sigmas=1.0).with_chosen(0.5).fixed_sigmas == 1.0
 
 
@@ -113,7 +114,7 @@ def test_a_wrong_type_or_name_is_refused_at_its_pointer(
         (lambda: Tried(shares=(1.0, 1.0, 1.0)), "/tried/shares", "must be a list of 0 to 2 elements"),
         (lambda: OptimizerConfig(momentum=1.0), "/optimizer/momentum", "must be at least 0 and below 1"),
         (lambda: HeadConfig(penalties=()), "/head/penalties", "must be a list of 1 to 20 elements"),
-        (lambda: Hyperparameters(seed=2**63), "/seed", "at most 9,223,372,036,854,775,807"),
+        (lambda: Hyperparameters(seed=2**63), "/seed", "below 9,223,372,036,854,775,808"),
         (lambda: RetrainConfig(groups="disagreement"), "/second_model", "required"),
         (lambda: ScheduleConfig("multistep", (2, 2)), "/schedule/milestones", "ascending"),
     ],

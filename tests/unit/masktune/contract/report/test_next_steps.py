@@ -40,6 +40,16 @@ def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command()
     assert steps[4].title == "Look at 2 images"
 
 
+def test_where_images_have_subjects_a_step_asks_for_enough_of_them() -> None:
+    step = {"step": "add_test_images", "per_class": 100, "subjects": 10}
+    section = {"arm": "masktune", "model": "mdl_2", "reason": "no_gain", "next": [step]}
+    assert (
+        "of at least 10 subjects in each class"
+        in next_steps(recommending(recommendation=section))[0].sentence
+    )
+    assert "subjects" not in next_steps(recommending())[2].sentence
+
+
 def test_a_review_starts_the_same_kind_of_job_again() -> None:
     document = recommending(kind="mitigate")
     command = f"masktune jobs start mitigate --dataset {document.dataset.id} --set head.gate=open"
@@ -76,7 +86,7 @@ def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() ->
     section = {"arm": None, "model": None, "reason": "not_above_chance", "next": [STEPS[3]]}
     (step,) = next_steps(recommending(recommendation=section))
     assert step.sentence.startswith(recommendation_reason(recommending("not_above_chance")))
-    assert "bring images, for validation too, until each class has 60" in step.sentence
+    assert "or bring images, for validation too, until each class has 60" in step.sentence
 
 
 @pytest.mark.parametrize("why", ["too_few_stages", "too_many_classes"])

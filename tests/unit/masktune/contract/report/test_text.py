@@ -11,6 +11,7 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import BackgroundGap
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.groups import GroupReason
+from masktune.contract.report.probabilities import Certificates
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
 from masktune.contract.report.text import answers, percent, points, verdict, whole_percent
 from masktune.contract.report.text import notes as text_notes
@@ -21,6 +22,7 @@ from masktune.contract.report.text.formats import (
     out_of_100,
     points_apart,
     points_interval,
+    sample_count,
 )
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import (
@@ -34,7 +36,6 @@ from masktune.contract.report.text.names import (
     splits_in_order,
     statistics_in_order,
 )
-from masktune.contract.report.text.verdict import NEEDED_FOR_A_TEST
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import evidence, report
 
@@ -112,6 +113,23 @@ def test_classes_without_an_image_in_a_split_are_named_beside_its_figures() -> N
     )
 
 
+def test_subjects_that_the_models_know_are_a_caveat_of_the_split_and_of_its_verdict() -> None:
+    value = report()
+    value["dataset"] |= {
+        "split_subjects": {"train": 100, "val": 20, "test": 40},
+        "shared_subjects": {"test": {"train": 12, "val": 1}},
+    }
+    told = typed(value)
+    caveat = (
+        "Of the 40 subjects of test, 12 are also in train and 1 is also in val: these figures are too good, "
+        "for the models know those subjects."
+    )
+    assert split_note(told, "test") == f"None of the models was trained on these images. {caveat}"
+    assert caveat in verdict(told).sentence
+    assert "subjects" not in split_note(told, "val")
+    assert "subjects" not in verdict(typed(report())).sentence
+
+
 def test_the_worst_class_is_listed_only_without_groups() -> None:
     assert "worst_class_accuracy" not in statistics_in_order(typed(report()), "test")
     assert "worst_class_accuracy" in statistics_in_order(typed(report(groups=False)), "test")
@@ -121,14 +139,14 @@ def test_the_worst_class_is_listed_only_without_groups() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tone", "title", "follows"),
+    ("name", "tone", "title"),
     [
-        ("helped", "good", "MaskTune helped", "point the alias"),
-        ("hurt", "bad", "MaskTune hurt", "Keep the original model."),
-        ("no_detectable_effect", "neutral", "No detectable effect", "More test images"),
+        ("helped", "good", "MaskTune helped"),
+        ("hurt", "bad", "MaskTune hurt"),
+        ("no_detectable_effect", "neutral", "No detectable effect"),
     ],
 )
-def test_a_verdict_names_the_difference_that_decided(name: str, tone: str, title: str, follows: str) -> None:
+def test_a_verdict_names_the_difference_that_decided(name: str, tone: str, title: str) -> None:
     text = verdict(decided(name, estimate=0.1, low=-0.02, high=0.2, n=400))
     assert (text.tone, text.title) == (tone, title)
     assert "400 distinct samples of the test split, its worst-group accuracy is 10.0 points" in text.figures
@@ -136,7 +154,6 @@ def test_a_verdict_names_the_difference_that_decided(name: str, tone: str, title
     assert re.search(r"Its average accuracy is [\d.]+ points above that of the control\.", text.figures)
     assert ("can be chance" in text.sentence) == (name == "no_detectable_effect")
     assert "No control was trained" not in text.sentence
-    assert follows in text.next
     assert "chosen beforehand, decides: that in worst-group accuracy" in text.rule
     assert "without masks" in text.rule
 
@@ -154,7 +171,6 @@ def test_a_gain_without_control_is_not_called_help(name: str, title: str) -> Non
     assert text.title == title
     assert "No control was trained" in text.sentence
     assert "There is no control" in text.rule
-    assert ("with a control" in text.next) == (name == "helped")
 
 
 def test_a_verdict_says_which_groups_it_is_about() -> None:
@@ -214,7 +230,7 @@ def test_without_groups_a_small_difference_is_not_testable(name: str) -> None:
     text = verdict(typed(value))
     assert "of 100 images of a class on average, the control on" in text.sentence
     assert "balanced accuracy" in text.figures
-    untestable = (text.tone, text.title, text.next) == ("muted", "Not testable here", NEEDED_FOR_A_TEST)
+    untestable = (text.tone, text.title) == ("muted", "Not testable here")
     assert untestable == ("a larger one may be hidden" in text.sentence) == (name == "not_testable")
 
 
@@ -245,7 +261,8 @@ def test_a_model_that_guesses_gets_no_verdict_but_its_figures() -> None:
         "On 150 distinct samples of the validation split, the balanced accuracy of MaskTune is 52.0\u00a0% "
         "(95\u00a0% interval 45.0 – 59.0); that of a guess is 50.0\u00a0%."
     )
-    assert "Check the labels" in text.next
+    at_chance["seed"] = 4
+    assert "MaskTune with seed 4 cannot be told from guessing" in verdict(typed(value)).sentence
 
 
 def test_a_retrained_head_has_a_control_of_its_own() -> None:
@@ -261,7 +278,7 @@ def test_a_retrained_head_has_a_control_of_its_own() -> None:
 def test_without_a_second_model_there_is_no_verdict() -> None:
     text = verdict(typed(report(right={Arm.ERM: (0.9,) * 4})))
     assert (text.tone, text.title, text.rule) == ("neutral", "No comparison", "")
-    assert "A masktune job" in text.next
+    assert "A masktune job" in text.sentence
 
 
 # --- the answers ---------------------------------------------------------------------------------
@@ -351,17 +368,25 @@ def test_no_sign_of_a_shortcut_is_no_proof_of_absence() -> None:
     assert shortcut_answer(_reliance("not_testable", count=1, reason=why)) == f"Not testable here. {why}"
 
 
-def _trust(*targets: tuple[float, str, str]) -> str:
-    """The answer about trust, of (risk, status alone, status jointly); the coverages are 80 and 60 %."""
+def _trust(
+    *targets: tuple[float, str, str], n_subjects: int | None = None, jointly_covered: float = 0.6
+) -> str:
+    """The answer about trust, of (risk, status alone, status jointly); the coverage alone is 80 %."""
     value = evidence(report())
+    value["certificates"]["masktune"]["n_subjects"] = n_subjects
     first = value["certificates"]["masktune"]["targets"][0]
     value["certificates"]["masktune"]["targets"] = [
         first
         | {"max_risk": risk, "status": alone, "coverage": 0.8}
-        | {"simultaneous": first["simultaneous"] | {"status": jointly, "coverage": 0.6}}
+        | {"simultaneous": first["simultaneous"] | {"status": jointly, "coverage": jointly_covered}}
         for risk, alone, jointly in targets
     ]
     return answers(typed(value))[-1].answer
+
+
+def test_a_certificate_without_a_threshold_is_told_as_one_for_every_image() -> None:
+    text = _trust((0.05, "certified", "certified"), jointly_covered=1.0)
+    assert "Even if it answers every image, at most 5\u00a0% of its answers are wrong" in text
 
 
 def test_the_named_certificate_holds_jointly() -> None:
@@ -372,6 +397,13 @@ def test_the_named_certificate_holds_jointly() -> None:
     without = _trust((0.01, *alone), (0.02, *alone))
     assert "cannot promise how often it is wrong then" in without
     assert "at most" not in without
+
+
+def test_a_certificate_with_subjects_is_for_new_subjects() -> None:
+    both = (0.02, "certified", "certified")
+    assert _trust(both).endswith("only for inputs like those of its calibration split.")
+    of_subjects = _trust(both, n_subjects=100)
+    assert of_subjects.endswith("only for random images of new subjects like those of its calibration split.")
 
 
 def test_a_report_from_before_certificates_held_jointly_names_none() -> None:
@@ -459,14 +491,33 @@ def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
 )
 def test_a_report_says_why_masks_have_their_size(reason: str, sentence: str) -> None:
     value = report()
-    value["sigmas"] |= {"reason": reason}
-    assert sentence in (text_notes.sigmas_choice(typed(value).sigmas) or "")
+    value["sigmas"] |= {"reason": reason, "iterations": 3 if reason == "limit" else 1}
+    text = text_notes.sigmas_choice(typed(value).sigmas) or ""
+    assert sentence in text
+    assert ("3 times" in text) == (reason == "limit")
     assert text_notes.sigmas_choice(None) is None
 
 
+def _certificates(**counts: int | None) -> Certificates:
+    return typed(evidence(report())).certificates[Arm.MASKTUNE].model_copy(update={"n": 1200, **counts})
+
+
 def test_copies_are_counted_only_where_there_are_some() -> None:
-    assert text_notes.copies(None) == text_notes.copies(0) == ""
-    assert text_notes.copies(3).startswith("3 copies of images were left out")
+    assert "copies of images" not in text_notes.independence(_certificates(copies_left_out=None))
+    assert "copies of images" not in text_notes.independence(_certificates(copies_left_out=0))
+    assert "3 copies of images were left out" in text_notes.independence(_certificates(copies_left_out=3))
+
+
+def test_a_certificate_says_what_it_assumes_and_how_many_subjects_it_counts() -> None:
+    plain, mixed, whole = (_certificates(n_subjects=n, same_subject_left_out=90) for n in (None, 100, 1200))
+    assert text_notes.calibration_samples(plain) == "1,200 images of the calibration split"
+    assert "1,200 images of the calibration split, 100 of them one per" in text_notes.calibration_samples(
+        mixed
+    )
+    assert text_notes.calibration_samples(whole).endswith("split, one per subject and drawn at random")
+    assert "assumes that these images are independent" in text_notes.independence(plain)
+    assert "a random image of a new subject" in text_notes.independence(whole)
+    assert "90 other images were left out" in text_notes.independence(whole)
 
 
 def test_classes_that_were_not_divided_are_named() -> None:
@@ -485,5 +536,56 @@ def test_each_reason_for_undivided_classes_has_a_sentence() -> None:
         "opened",
     }
     for sentence in UNDIVIDED_REASONS.values():
-        assert sentence.endswith("the retrained model equals its control.")
+        assert sentence.endswith("the retrained head equals its control.")
         assert "Jaccard" not in sentence
+
+
+# --- subjects ------------------------------------------------------------------------------------
+
+
+def of_subjects(verdict_name: str, reason: str | None = None, **difference: Any) -> Report:
+    """A report with this verdict on the images of 100 subjects."""
+    told = decided(verdict_name, n_subjects=100, **difference).model_dump(mode="json")
+    told["verdict"]["reason"] = reason
+    for metrics in told["metrics"]["test"].values():
+        metrics["n_subjects"] = 100
+    told["disagreement"]["test"]["n_subjects"] = 100
+    return typed(told)
+
+
+def test_a_number_of_images_is_told_with_that_of_their_subjects() -> None:
+    assert sample_count(1200, 100, "image") == "1,200 images of 100 subjects"
+    assert sample_count(1, 1, "image") == "1 image of 1 subject"
+    assert sample_count(1200, None) == "1,200 samples"
+
+
+def test_a_verdict_says_of_how_many_subjects_its_images_are_and_that_these_are_independent() -> None:
+    text = verdict(of_subjects("helped", left_out=2, worst_a="gull on land", worst_b="gull at sea"))
+    assert "Over all 400 test images of 100 subjects, it is right" in text.sentence
+    assert "On 400 distinct samples of 100 subjects of the test split" in text.figures
+    assert "among groups with at least 10 subjects (2 have fewer)" in text.figures
+    assert "takes subjects as independent, not images" in text.rule
+    plain = verdict(decided("helped", left_out=2, worst_a="gull on land", worst_b="gull at sea"))
+    assert "subject" not in " ".join(plain)
+
+
+def test_of_few_subjects_no_difference_can_be_told() -> None:
+    text = verdict(of_subjects("not_testable", "few_subjects"))
+    assert (text.tone, text.title) == ("muted", "Not testable here")
+    assert "too few subjects to tell whether a difference is chance" in text.sentence
+    assert "no groups say" not in text.sentence
+
+
+def test_the_note_of_a_split_says_what_its_intervals_take_as_independent() -> None:
+    assert "take subjects as independent, not images" in split_note(of_subjects("helped"), "test")
+    assert "subjects" not in split_note(of_subjects("helped"), "val")
+    assert "subjects" not in split_note(typed(report()), "test")
+
+
+def test_disagreements_and_discordant_samples_are_of_subjects() -> None:
+    told = of_subjects("helped")
+    assert "on 40 of 400 samples of 100 subjects: " in str(
+        text_notes.disagreement(told.disagreement["test"], Arm.MASKTUNE)
+    )
+    difference = told.differences["test"][0].model_copy(update={"n_subjects": 100})
+    assert text_notes.discordant_samples(difference).startswith("400 samples of 100 subjects; only")

@@ -109,3 +109,9 @@ def test_figures_that_were_not_finite_are_null(stored: list[dict[str, Any]]) -> 
 def test_a_report_of_a_later_version_is_refused(stored: list[dict[str, Any]]) -> None:
     with pytest.raises(ValidationError):
         read_report(json.dumps(upgrade(stored[0]) | {"version": VERSION + 1}))
+
+
+def test_a_report_from_before_there_were_subjects_has_none(stored: list[dict[str, Any]]) -> None:
+    told = read_report(json.dumps(stored[0]))
+    assert {metrics.n_subjects for by_arm in told.metrics.values() for metrics in by_arm.values()} == {None}
+    assert {difference.n_subjects for rows in told.differences.values() for difference in rows} <= {None}

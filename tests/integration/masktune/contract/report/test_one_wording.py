@@ -15,7 +15,7 @@ from masktune.cli.terminal import Terminal
 from masktune.contract.report import Report
 from masktune.contract.report.text import answers, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
-from masktune.contract.report.text.names import arm_after
+from masktune.contract.report.text.names import arm_after, shared_subjects
 from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import RIGHT, evidence, report
@@ -94,7 +94,7 @@ def test_the_verdict_is_the_same_everywhere(right: dict[Arm, tuple[float, ...]])
     told, everywhere = rendered_everywhere(tuple(right.items()))
     text = verdict(told)
     for shown in everywhere:
-        for sentence in (text.title, text.sentence, text.figures, text.next):
+        for sentence in (text.title, text.sentence, text.figures):
             assert plain(sentence) in shown
 
 
@@ -106,6 +106,18 @@ def test_many_empty_masks_are_spoken_of_before_the_verdict() -> None:
     assert text.startswith(f"{empty} ")
     for shown in (words(page(told)), words(dashboard(told)), words(terminal(told))):
         assert text in shown
+
+
+def test_subjects_that_the_models_know_are_told_beside_the_figures_and_in_the_verdict() -> None:
+    value = evidence(report())
+    value["dataset"] |= {"split_subjects": {"test": 40}, "shared_subjects": {"test": {"train": 12}}}
+    told = Report.model_validate(value)
+    caveat = shared_subjects(told, "test")
+    assert caveat.startswith("Of the 40 subjects of test, 12 are also in train")
+    assert caveat in verdict(told).sentence
+    assert caveat in words(dashboard(told))
+    for shown in (words(page(told)), words(terminal(told))):
+        assert shown.count(caveat) >= 2
 
 
 def test_each_other_model_has_its_verdict_and_empty_masks_are_told_with_that_of_masktune() -> None:
