@@ -20,12 +20,14 @@ __all__ = [
     "AliasWithHistory",
     "Answer",
     "AsyncClient",
+    "AuditEntry",
     "Backbone",
     "Calibration",
     "CalibrationRef",
     "Candidate",
     "Client",
     "ClientError",
+    "ColumnReading",
     "CurvePoint",
     "Dataset",
     "DatasetInvalid",
@@ -50,6 +52,7 @@ __all__ = [
     "Key",
     "Limits",
     "LogEvent",
+    "MetadataColumn",
     "MetricsEvent",
     "Model",
     "NewKey",
@@ -103,7 +106,17 @@ if TYPE_CHECKING:
     from masktune.client.models import RiskCoverageOptions
     from masktune.client.predict import Image, PredictOptions, SaliencyOptions
     from masktune.client.wire import Retry
-    from masktune.contract.datasets import Dataset, Duplicates, FullReport, Group, ImportReport, Sample
+    from masktune.contract.audit import AuditEntry
+    from masktune.contract.datasets import (
+        ColumnReading,
+        Dataset,
+        Duplicates,
+        FullReport,
+        Group,
+        ImportReport,
+        MetadataColumn,
+        Sample,
+    )
     from masktune.contract.jobs import (
         EvaluateJob,
         Event,
@@ -162,6 +175,7 @@ else:
         "masktune.client.models",
         "masktune.client.predict",
         "masktune.contract.report",
+        "masktune.contract.audit",
         "masktune.contract.datasets",
         "masktune.contract.jobs",
         "masktune.contract.keys",

@@ -23,7 +23,18 @@ MOST = 50
 PATIENCE = 2.0  # seconds; pressing Tab must not wait for an unreachable service
 
 KINDS = ("mitigate", "masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
-FORMATS = ("auto", "image_folder", "csv", "waterbirds", "celeba", "backgrounds_challenge")
+FORMATS = (
+    "auto",
+    "image_folder",
+    "csv",
+    "waterbirds",
+    "celeba",
+    "coco",
+    "cvat",
+    "label_studio",
+    "hugging_face",
+    "backgrounds_challenge",
+)
 SOURCES = ("digits", "biased-digits", "digits-on-photos", "mnist", "biased-mnist", "cifar10", "svhn")
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,12 +28,14 @@ from masktune.cli.session import Session, with_session
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import Dataset, FullReport
+    from masktune import ColumnReading, Dataset, FullReport, MetadataColumn, Sample
 
 app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
 
 REJECTED_SHOWN = 20
 """Most rejected files listed in a table."""
+TEXTS_SHOWN = 5
+"""Most texts of a column of metadata in a table."""
 
 Id = Annotated[
     str,
@@ -43,6 +46,62 @@ Id = Annotated[
         autocompletion=completion.datasets,
     ),
 ]
+
+
+SubjectPattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATTERN",
+        help="Which part of a path names the subject (patient, animal, burst …): '*/{subject}_*'.",
+        show_default=False,
+    ),
+]
+HoldOut = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="meta:NAME=VALUE",
+        help="Make the test split of the samples with this metadata; may be repeated.",
+        show_default=False,
+    ),
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="meta:NAME",
+        help="What defines the groups: a column, or an attribute of CelebA.",
+        show_default=False,
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column of a list that holds the classes.", show_default=False),
+]
+GreyWindow = Annotated[
+    tuple[int, int] | None,
+    typer.Option(
+        metavar="LOW HIGH",
+        help="Grey levels of 12- and 16-bit images that become 0 and 255. Default: measured.",
+        show_default=False,
+    ),
+]
+
+
+def format_options(
+    subject_pattern: str | None,
+    hold_out: list[str] | None,
+    group: str | None,
+    label: str | None,
+    grey_window: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """The `options` of an upload that were named."""
+    options = {
+        "subject": subject_pattern,
+        "hold_out": hold_out,
+        "group": group,
+        "label": label,
+        "grey_window": grey_window,
+    }
+    return {name: option for name, option in options.items() if option}
 
 
 @app.command()
@@ -61,7 +120,7 @@ def add(
     format: Annotated[
         str,
         typer.Option(
-            help="image_folder, csv, waterbirds, celeba, backgrounds_challenge, or auto.",
+            help=f"{', '.join(completion.FORMATS[1:])}, or auto.",
             autocompletion=completion.words(*completion.FORMATS),
         ),
     ] = "auto",
@@ -72,6 +131,11 @@ def add(
             help="An option of the source or the format, e.g. download=true; may be repeated.",
         ),
     ] = None,
+    subject_pattern: SubjectPattern = None,
+    hold_out: HoldOut = None,
+    group: GroupColumn = None,
+    label: LabelColumn = None,
+    grey_window: GreyWindow = None,
     metadata: Metadata = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the splits that the import makes.")] = 0,
     wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
@@ -82,7 +146,8 @@ def add(
         what,
         name=name,
         format=format,
-        options=parse_assignments(option),
+        options=parse_assignments(option)
+        | format_options(subject_pattern, hold_out, group, label, grey_window),
         seed=seed,
         metadata=metadata_of(metadata),
     )
@@ -155,18 +220,60 @@ def samples(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Only samples of this class.")] = None,
     group: Annotated[str | None, typer.Option(help="Only samples of this group.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only samples of this subject.")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--meta",
+            metavar="NAME=VALUE",
+            help="Only samples with this text or number in the column; may be repeated.",
+        ),
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option(help="Only samples with this text in path, subject or metadata.")
+    ] = None,
     most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
 ) -> None:
     """List the samples of a data set."""
-    listed = session.client.datasets.samples(
-        dataset_id, split=split, label=label, group=group, limit=min(most, 100)
+    matches = session.client.datasets.samples(
+        dataset_id,
+        split=split,
+        label=label,
+        group=group,
+        subject=subject,
+        metadata=metadata_of(metadata),
+        q=search,
+        limit=min(most, 100),
     )
-    session.show_all(
-        listed,
-        ("sample", "split", "label", "group", "file"),
-        lambda s: (str(s.id), s.split, s.label, s.group or "–", s.path or "–"),
-        most=most,
-    )
+    page = list(islice(matches, most))
+    columns: dict[str, Callable[[Sample], str]] = {
+        "sample": lambda sample: str(sample.id),
+        "split": lambda sample: sample.split,
+        "label": lambda sample: sample.label,
+        "group": lambda sample: sample.group or "–",
+        "file": lambda sample: sample.path or "–",
+    }
+    if any(sample.subject for sample in page):
+        columns["subject"] = lambda sample: sample.subject or "–"
+    if any(sample.metadata for sample in page):
+        columns["metadata"] = lambda sample: _cells(sample.metadata) or "–"
+    session.show_all(page, tuple(columns), lambda sample: tuple(cell(sample) for cell in columns.values()))
+
+
+@app.command()
+@with_session
+def download(
+    session: Session,
+    dataset_id: Id,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")
+    ] = None,
+) -> None:
+    """Write a data set to a zip: its images, `labels.csv` and `classes.txt`. It can be uploaded again."""
+    target = output or Path(f"{dataset_id}.zip")
+    with transfer_bar(session.console, f"downloading {target.name}") as on_received:
+        session.client.datasets.download(dataset_id, target, on_received=on_received)
+    session.show({"path": str(target)}, lambda: f"the data set is in {target}")
 
 
 @app.command()
@@ -186,11 +293,23 @@ def table(dataset: Dataset) -> Table:
     grid.add_row("splits", _counts(dataset.splits))
     for group in dataset.groups:
         grid.add_row("group", f"{group.name}: " + _counts(group.splits))
+    if dataset.subjects:
+        grid.add_row("subjects", str(dataset.subjects))
+    for column in dataset.metadata_columns:
+        grid.add_row(f"meta:{column.name}", _content(column))
     if report := dataset.report:
+        if readings := [_reading(reading) for reading in report.columns if reading.read_as != "ignored"]:
+            grid.add_row("columns", ", ".join(readings))
+        for reason, columns in _ignored(report.columns).items():
+            grid.add_row("ignored", f"{', '.join(columns)}: {reason}")
         for fact in (*report.problems, *report.notes):
             grid.add_row(fact.code, fact.detail)
         if report.shortcuts is not None:
             grid.add_row("shortcuts", f"{report.shortcuts['strength']}: {report.shortcuts['sentence']}")
+            if metadata := report.shortcuts.get("metadata"):
+                grid.add_row("metadata", f"{metadata['strength']}: {metadata['sentence']}")
+                for note in metadata["notes"]:
+                    grid.add_row("", note)
         named = report.rejected[:REJECTED_SHOWN]
         for rejected in named:
             grid.add_row("rejected", f"{rejected.path}: {rejected.detail}")
@@ -259,6 +378,42 @@ def wait_for_import(session: Session, dataset: Dataset) -> Dataset:
 def _counts(splits: dict[str, int]) -> str:
     counts = completion.in_order(splits, completion.SPLITS)
     return ", ".join(f"{split} {n}" for split, n in counts) or "–"
+
+
+def _reading(reading: ColumnReading) -> str:
+    """A column, and what it was read as if its name does not say so."""
+    if reading.column == reading.read_as or reading.column.startswith("meta:"):
+        return reading.column
+    return f"{reading.column} as {reading.read_as}"
+
+
+def _ignored(readings: Sequence[ColumnReading]) -> dict[str, list[str]]:
+    """The columns that were not read, by the reason."""
+    ignored: dict[str, list[str]] = {}
+    for reading in readings:
+        if reading.read_as == "ignored":
+            ignored.setdefault(reading.detail, []).append(reading.column)
+    return ignored
+
+
+def _content(column: MetadataColumn) -> str:
+    """What a column of metadata holds, in a line."""
+    if column.low is not None and column.high is not None:
+        parts = [f"{column.low:g} to {column.high:g}"]
+    else:
+        parts = [f"{text.text} {text.n}" for text in column.most_frequent[:TEXTS_SHOWN]]
+        parts += ["…"] if column.distinct > len(parts) else []
+    if column.missing:
+        parts.append(f"none {column.missing}")
+    return ", ".join(parts)
+
+
+def _cells(metadata: dict[str, float | str | None]) -> str:
+    """The cells of a sample that are not empty, in a line."""
+    cells = {name: cell for name, cell in metadata.items() if cell is not None}
+    return ", ".join(
+        f"{name}={cell:g}" if isinstance(cell, float) else f"{name}={cell}" for name, cell in cells.items()
+    )
 
 
 def _is_source(what: str) -> bool:

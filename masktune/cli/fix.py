@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from masktune.cli import completion, datasets, jobs
+from masktune.cli.output import USAGE, fail
 from masktune.cli.session import Session, with_session
 
 
@@ -33,6 +34,11 @@ def fix(
             autocompletion=completion.fields,
         ),
     ] = None,
+    subject_pattern: datasets.SubjectPattern = None,
+    hold_out: datasets.HoldOut = None,
+    group: datasets.GroupColumn = None,
+    label: datasets.LabelColumn = None,
+    grey_window: datasets.GreyWindow = None,
 ) -> None:
     """Find a way past the shortcuts in these images, and say which model to use and what to do next.
 
@@ -42,7 +48,8 @@ def fix(
     fields = jobs.parse_fields("mitigate", set) | {
         name: field for name, field in named.items() if field is not None
     }
-    job = session.client.jobs.start("mitigate", dataset=_dataset(session, what), **fields)
+    options = datasets.format_options(subject_pattern, hold_out, group, label, grey_window)
+    job = session.client.jobs.start("mitigate", dataset=_dataset(session, what, options), **fields)
     session.say(f"job {job.id} is queued")
     jobs.require_success(session, jobs.follow_to_end(session, job.id))
     from rich.console import Group
@@ -54,11 +61,13 @@ def fix(
     session.say(f"the whole report: masktune jobs report {job.id} --open")
 
 
-def _dataset(session: Session, what: str) -> str:
+def _dataset(session: Session, what: str, options: dict[str, Any]) -> str:
     """The id of the data set, whose import has ended. Raises `DatasetInvalid`."""
     if what.startswith("ds_") and not Path(what).exists():
+        if options:
+            fail(f"{what} has been imported: how it is read can no longer be chosen; upload it again", USAGE)
         return session.client.datasets.wait(what).id
-    dataset = datasets.wait_for_import(session, datasets.start_import(session, what))
+    dataset = datasets.wait_for_import(session, datasets.start_import(session, what, options=options))
     if not session.json:
         session.console.print(datasets.table(dataset))
     return dataset.id

@@ -26,13 +26,15 @@ app = typer.Typer(
 def create(
     session: Session,
     name: Annotated[str, typer.Argument(help="Who or what will use the key.", show_default=False)],
+    owner: Annotated[str | None, typer.Option(help="Who answers for the key.")] = None,
     scope: Annotated[
         list[Scope] | None,
         typer.Option(help="What the key may do; may be repeated. Default: read and predict."),
     ] = None,
 ) -> None:
     """Create a key. Its secret is shown once."""
-    key = session.client.keys.create(name, [each.value for each in scope or (Scope.READ, Scope.PREDICT)])
+    scopes = [each.value for each in scope or (Scope.READ, Scope.PREDICT)]
+    key = session.client.keys.create(name, scopes, owner=owner)
     if key.secret is None:  # a replay: the first answer, which held the secret, was lost
         fail(f"the secret of {key.id} was lost in transit; revoke the key and create another", REFUSED)
     session.show(
@@ -66,8 +68,15 @@ def list_(session: Session) -> None:
     """List keys, newest first."""
     session.show_all(
         session.client.keys.list(),
-        ("id", "name", "scopes", "created", "revoked"),
-        lambda key: (key.id, key.name, ", ".join(key.scopes), age(key.created_at), age(key.revoked_at)),
+        ("id", "name", "owner", "scopes", "created", "revoked"),
+        lambda key: (
+            key.id,
+            key.name,
+            key.owner or "–",
+            ", ".join(key.scopes),
+            age(key.created_at),
+            age(key.revoked_at),
+        ),
     )
 
 

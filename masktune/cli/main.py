@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from masktune.cli import datasets, jobs, keys, models
+from masktune.cli.audit import audit
 from masktune.cli.concise_errors import ConciseErrorGroup
 from masktune.cli.fix import fix
 from masktune.cli.output import USAGE, fail
@@ -94,6 +95,7 @@ app.add_typer(datasets.app, name="datasets")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.command()(audit)
 app.command()(predict)
 
 

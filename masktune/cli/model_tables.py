@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from masktune.cli.output import age, figure, new_table, table_of
+from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,7 +28,8 @@ def curve(risks: RiskCoverage) -> Group:
         "risk",
         f"bounds, {confidence}",
         f"band, {confidence}",
-        title=f"score {risks.score_name}, {risks.n} calibration samples, AURC {figure(risks.aurc, 5)}",
+        title=f"score {risks.score_name}, {calibration_samples(risks.n, risks.n_subjects)}, "
+        f"AURC {figure(risks.aurc, 5)}",
     )
     for p in risks.points:
         points.add_row(
@@ -47,13 +49,16 @@ def drift(report: Drift) -> Group:
     from rich.console import Group
 
     served = report.served
+    dependent = served.independent is not None and served.independent < served.inputs
+    independent = f" ({served.independent} of them independent)" if dependent else ""
     tests = new_table(
         "share",
         "calibration",
         "served",
         "adjusted p",
         "drifted",
-        title=f"{served.inputs} inputs in {report.days} days, coverage {figure(served.coverage)}",
+        title=f"{served.inputs} inputs{independent} in {report.days} days, "
+        f"coverage {figure(served.coverage)}",
     )
     for test in report.tests:
         tests.add_row(
@@ -111,7 +116,9 @@ def model_table(model: Model) -> Table:
     grid.add_row("classes", ", ".join(model.classes))
     grid.add_row("data set", model.dataset or "–")
     grid.add_row("job", model.job or "–")
-    grid.add_row("calibrated on", f"{model.calibration.n if model.calibration else 'no'} samples")
+    counts = model.calibration
+    samples = "no samples" if counts is None else calibration_samples(counts.n, counts.n_subjects)
+    grid.add_row("calibrated on", samples)
     for split in ("val", "test"):
         figures = split_metrics(model, split)
         grid.add_row(

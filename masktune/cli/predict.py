@@ -12,6 +12,7 @@ import typer
 from masktune.cli import completion
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
+from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -65,6 +66,13 @@ def predict(
             rich_help_panel=_POLICY,
         ),
     ] = None,
+    subject: Annotated[
+        str | None,
+        typer.Option(
+            help="What all files show (a patient, an animal …): for drift, one input a day.",
+            show_default=False,
+        ),
+    ] = None,
     score: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +106,8 @@ def predict(
         "top_k": top_k,
         "explain": explain or None,
     }
+    if subject is not None and stored:
+        fail("--subject is for image files: predictions for stored samples do not count for drift", USAGE)
     options = {name: option for name, option in options.items() if option is not None}
     client, model = session.client, model or _newest(session)
     names = [path.name for path in images or []]
@@ -105,7 +115,7 @@ def predict(
         names = [f"sample {sample}"]
         answer = client.predict.sample(model=model, dataset=dataset, sample=sample, **options)
     else:
-        answer = _in_pieces(client, model, images or [], options)
+        answer = _in_pieces(client, model, images or [], options | {"subject": subject})
     session.show(answer, lambda: table(answer, names))
     if overlay is None:
         return
@@ -171,8 +181,8 @@ def basis(answer: Answer) -> str:
     if calibration is None:
         return sentence
     sentence += (
-        f"; on {calibration.n} calibration samples: {calibration.n_answered} answered, "
-        f"{calibration.n_errors} of them wrong"
+        f"; on {calibration_samples(calibration.n, calibration.n_subjects)}: "
+        f"{calibration.n_answered} answered, {calibration.n_errors} of them wrong"
     )
     if calibration.risk_upper is None or calibration.risk_confidence is None or not calibration.n_answered:
         return sentence

@@ -12,12 +12,14 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.text import Step, answers, next_steps, other_verdicts, verdict
+from masktune.contract.report.text.formats import sample_count
+from masktune.contract.report.text.metadata import metadata_sentences
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
     STATISTICS,
-    absent_classes,
     in_order,
+    split_caveats,
     statistics_in_order,
 )
 
@@ -26,9 +28,10 @@ def comparison(report: Report, split: str = "test") -> Table:
     """The models of a report side by side: one column per arm, one row per figure and per group."""
     by_arm = report.metrics.get(split, {})
     arms = in_order(by_arm)
-    n = next((by_arm[arm].n for arm in arms), 0)
-    table = Table(box=SIMPLE, caption=absent_classes(report, split) or None)
-    table.add_column(f"{n} {split} samples", overflow="fold")
+    first = next((by_arm[arm] for arm in arms), None)
+    heading = sample_count(first.n, first.n_subjects, f"{split} sample") if first else f"0 {split} samples"
+    table = Table(box=SIMPLE, caption=split_caveats(report, split) or None)
+    table.add_column(heading, overflow="fold")
     for arm in arms:
         table.add_column(ARM_NAMES[arm], justify="right", overflow="fold")
     for name in statistics_in_order(report, split) if arms else ():
@@ -46,16 +49,15 @@ def legend(report: Report) -> str:
 
 def conclusions(report: Report) -> list[str]:
     """What to do next, whether the model before relies on a shortcut, and all verdicts."""
-    decision, steps = verdict(report), next_steps(report)
+    decision = verdict(report)
     signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
     return [
-        *(f"{number}. {_step(step)}" for number, step in enumerate(steps, 1)),
+        *(f"{number}. {_step(step)}" for number, step in enumerate(next_steps(report), 1)),
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
         *(sign.sentence for sign in signs if sign.present),
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),
         *(f"{other.title}. {other.sentence}" for other in other_verdicts(report)),
-        *([] if steps else [decision.next]),
         *([report.training_note] if report.training_note else []),
     ]
 
@@ -68,7 +70,7 @@ def render(report: Report) -> Group:
     """The whole report for a terminal."""
     splits = [split for split in ("val", "test") if report.metrics.get(split)]
     tables = (comparison(report, split) for split in splits)
-    return Group(*tables, legend(report), *conclusions(report))
+    return Group(*tables, legend(report), *conclusions(report), *metadata_sentences(report))
 
 
 def _with_interval(metrics: ArmMetrics, name: StatisticName) -> Text:

@@ -133,7 +133,6 @@ class Filters(TypedDict, total=False):
 def get_list(path: str, filters: Filters, **query: str | int | None) -> Request:
     """Build the GET of a list with these filters, and those in `query` that it alone has."""
     after, before = filters.get("created_after"), filters.get("created_before")
-    metadata = filters.get("metadata") or {}
     return get(
         path,
         **query,
@@ -141,8 +140,13 @@ def get_list(path: str, filters: Filters, **query: str | int | None) -> Request:
         created_by=filters.get("created_by"),
         created_after=rfc3339(after) if after else None,
         created_before=rfc3339(before) if before else None,
-        **{f"metadata.{key}": text for key, text in metadata.items()},
+        **metadata_query(filters.get("metadata")),
     )
+
+
+def metadata_query(pairs: Mapping[str, str | float] | None) -> dict[str, str | float]:
+    """The parameters that ask for these pairs of metadata."""
+    return {f"metadata.{key}": text for key, text in (pairs or {}).items()}
 
 
 def create(path: str, *, json: object = None, key: str | None = None) -> Request:

@@ -9,6 +9,7 @@ from typing import Self
 
 import httpx
 
+from masktune.client.audit import Audit
 from masktune.client.calls import call, get
 from masktune.client.datasets import Datasets
 from masktune.client.drivers import AsyncDriver, SyncDriver
@@ -43,6 +44,7 @@ class _Resources(Resource[D]):
         self.predict: Predict[D] = Predict(driver)
         self.saliency: Saliency[D] = Saliency(driver)
         self.keys: Keys[D] = Keys(driver)
+        self.audit: Audit[D] = Audit(driver)
 
     ready = Operation(readiness)
     limits = Operation(service_limits)

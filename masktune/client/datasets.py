@@ -17,11 +17,13 @@ from masktune.client.calls import (
     get,
     get_list,
     idempotent,
+    metadata_query,
     pages,
     segment,
     until,
     update,
 )
+from masktune.client.downloads import download
 from masktune.client.errors import DatasetInvalid, WaitedTooLong
 from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
@@ -46,6 +48,7 @@ def upload_dataset(
 
     Raises `TooLarge`, before anything is sent, for an upload above the service's limit.
 
+    `options` say how the files are read: `{"subject": "*/{subject}_*", "hold_out": ["meta:site=Berlin"]}`.
     `seed` seeds the splits that the import makes if the files name none.
     """
     path = Path(path)
@@ -138,11 +141,22 @@ def list_samples(
     split: str | None = None,
     label: str | None = None,
     group: str | None = None,
+    subject: str | None = None,
+    metadata: Mapping[str, str | float] | None = None,
+    q: str | None = None,
     limit: int | None = None,
 ) -> EmittingFlow[Sample]:
-    """Iterate over the samples, optionally of one split, class or group. `limit` is the page size."""
+    """Iterate over the samples, optionally of one split, class, group or subject, with these cells in their
+    `metadata` columns, or with `q` in their path, subject or metadata. `limit` is the page size."""
     query = get(
-        f"/datasets/{segment(dataset_id)}/samples", split=split, label=label, group=group, limit=limit
+        f"/datasets/{segment(dataset_id)}/samples",
+        split=split,
+        label=label,
+        group=group,
+        subject=subject,
+        q=q,
+        limit=limit,
+        **metadata_query(metadata),
     )
     return pages(query, Sample)
 
@@ -156,6 +170,12 @@ def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
     """Get the image file as it was uploaded."""
     response = yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))
     return response.content
+
+
+def download_dataset(dataset_id: str, target: Path | str, *, on_received: OnSent | None = None) -> Flow[Path]:
+    """Write the data set to `target`, a zip that can be uploaded again and is then the same data set. The
+    file appears complete or not at all."""
+    return download(get(f"/datasets/{segment(dataset_id)}/download"), Path(target), on_received)
 
 
 def delete_dataset(dataset_id: str) -> Flow[None]:
@@ -182,4 +202,5 @@ class Datasets(Resource[D]):
     samples = Listing(list_samples)
     sample = Operation(get_sample)
     image = Operation(sample_image)
+    download = Operation(download_dataset)
     delete = Operation(delete_dataset)

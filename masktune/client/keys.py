@@ -8,9 +8,14 @@ from masktune.client.wire import EmittingFlow, Flow, Request
 from masktune.contract.keys import Key, NewKey, OwnKey
 
 
-def make_key(name: str, scopes: list[str], *, idempotency_key: str | None = None) -> Flow[NewKey]:
-    """Create a key. Its `secret` is in this answer only and cannot be read again."""
-    return call(create("/keys", json={"name": name, "scopes": scopes}, key=idempotency_key), NewKey)
+def make_key(
+    name: str, scopes: list[str], *, owner: str | None = None, idempotency_key: str | None = None
+) -> Flow[NewKey]:
+    """Create a key; `owner` answers for it. Its `secret` is in this answer only and cannot be read again."""
+    body: dict[str, object] = {"name": name, "scopes": scopes}
+    if owner is not None:
+        body["owner"] = owner
+    return call(create("/keys", json=body, key=idempotency_key), NewKey)
 
 
 def list_keys(*, limit: int | None = None) -> EmittingFlow[Key]:

@@ -43,9 +43,14 @@ def predict_sample(
     return call(get("/predict", model=model, dataset=dataset, sample=sample, **options), Answer)
 
 
-def predict_images(model: str, images: Sequence[Image], **options: Unpack[PredictOptions]) -> Flow[Answer]:
-    """Predict images, in one forward pass if they fit into one batch."""
-    return call(_post("/predict", images, {"model": model, **options}), Answer)
+def predict_images(
+    model: str, images: Sequence[Image], *, subject: str | None = None, **options: Unpack[PredictOptions]
+) -> Flow[Answer]:
+    """Predict images, in one forward pass if they fit into one batch.
+
+    `subject` is what all of them show (a patient, an animal, a burst): for drift, one input a day.
+    """
+    return call(_post("/predict", images, {"model": model, "subject": subject, **options}), Answer)
 
 
 class SaliencyOptions(TypedDict, total=False):

@@ -88,9 +88,21 @@ ALIAS = {
 KEY: dict[str, Any] = {
     "id": "key_1",
     "name": "line",
+    "owner": "alice",
     "scopes": ["read", "predict"],
     "created_at": "2025-11-03T09:30:00.000Z",
     "revoked_at": None,
+}
+CHANGE: dict[str, Any] = {
+    "id": "aud_1",
+    "created_at": "2025-11-03T09:30:00.000Z",
+    "actor": "key_1",
+    "actor_name": "line",
+    "action": "set_alias",
+    "object": "best",
+    "status": 200,
+    "request_id": "r-1",
+    "address": "192.0.2.7",
 }
 ANSWER: dict[str, Any] = {
     "model": "mdl_2",
@@ -210,7 +222,7 @@ DRIFT: dict[str, Any] = {
             {"data": [BACKBONE]},
             ["tf_efficientnet_lite0", "timm", "packaged", "224"],
         ),
-        ("models show best", "GET /models/best", MODEL, ["small_cnn, 28 px", "216 samples"]),
+        ("models show best", "GET /models/best", MODEL, ["small_cnn, 28 px", "216 calibration samples"]),
         ("models alias", "GET /aliases", {"data": [ALIAS]}, ["best", "mdl_2"]),
         ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),
         ("models alias best mdl_2", "PUT /aliases/best", ALIAS, ["mdl_2"]),
@@ -228,13 +240,14 @@ DRIFT: dict[str, Any] = {
             ["30 inputs in 2 days", "9 of 10 (0.900)", "yes", "not be trusted"],
         ),
         ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
-        ("keys list", "GET /keys", {"data": [KEY]}, ["key_1", "line", "read, predict", "2025-11-03"]),
+        ("keys list", "GET /keys", {"data": [KEY]}, ["key_1", "line", "alice", "2025-11-03"]),
         (
             "keys create line --scope read --scope predict",
             "POST /keys",
             KEY | {"secret": "mt_x"},
             ["key_1 may read, predict", "mt_x"],
         ),
+        ("audit --object best", "GET /audit", {"data": [CHANGE]}, ["key_1", "set_alias", "192.0.2.7"]),
         ("keys revoke key_1", "DELETE /keys/key_1", {}, ["key_1 is revoked"]),
         ("keys whoami", "GET /keys/self", KEY, ["key_1 (line) may read, predict"]),
         ("keys whoami", "GET /keys/self", {"scopes": ["admin"]}, ["an operator's key may admin"]),
@@ -283,6 +296,91 @@ def test_a_list_is_filtered_by_name_and_metadata(service: Service, resource: str
         "metadata.lens": ["50 mm"],
     }
     assert service.masktune(resource, "list", "--meta", "site").exit_code == 2
+
+
+def test_samples_are_filtered_by_subject_metadata_and_text(service: Service) -> None:
+    sample = SAMPLE | {
+        "id": 3,
+        "path": "3.png",
+        "subject": "p1",
+        "metadata": {"site": "Bern", "age": 63.0, "note": None},
+    }
+    service.answers["GET /datasets/ds_1/samples"] = (200, {"data": [sample]})
+    filters = ("--subject", "p1", "--meta", "site=Bern", "--meta", "age=63", "--search", "left eye")
+    result = service.masktune("datasets", "samples", "ds_1", *filters)
+    assert result.exit_code == 0, result.output
+    assert parse_qs(service.asked[0][0].partition("?")[2]) == {
+        "limit": ["20"],
+        "subject": ["p1"],
+        "metadata.site": ["Bern"],
+        "metadata.age": ["63"],
+        "q": ["left eye"],
+    }
+    assert "p1" in result.stdout
+    assert "site=Bern, age=63" in result.stdout
+
+
+def test_a_data_set_says_what_its_columns_were_read_as_and_hold(service: Service) -> None:
+    texts = [{"text": f"site {n}", "n": 9 - n} for n in range(6)]
+    columns = [
+        {"name": "site", "kind": "text", "distinct": 6, "missing": 2, "most_frequent": texts},
+        {"name": "age", "kind": "number", "distinct": 40, "missing": 0, "low": 7.0, "high": 63.5},
+    ]
+    readings = [
+        {"column": "path", "read_as": "path", "detail": ""},
+        {"column": "patient", "read_as": "subject", "detail": ""},
+        {"column": "meta:age", "read_as": "metadata", "detail": ""},
+        {"column": "note", "read_as": "ignored", "detail": "rename it to meta:note"},
+    ]
+    dataset = DATASET | {"subjects": 12, "metadata_columns": columns}
+    dataset["report"] = DATASET["report"] | {"columns": readings}
+    service.answers["GET /datasets/ds_1"] = (200, dataset)
+    shown = service.masktune("datasets", "show", "ds_1").stdout
+    for text in (
+        "site 0 9, site 1 8, site 2 7, site 3 6, site 4 5, …, none 2",
+        "7 to 63.5",
+        "path, patient as subject, meta:age",
+        "note: rename it to meta:note",
+    ):
+        assert text in shown
+    assert re.search(r"subjects +12", shown)
+
+
+def test_a_data_set_is_downloaded(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    service.answers["GET /datasets/ds_1/download"] = (200, b"PK")
+    for options, target in (((), "ds_1.zip"), (("--output", "birds.zip"), "birds.zip")):
+        result = service.masktune("datasets", "download", "ds_1", *options)
+        assert result.exit_code == 0, result.output
+        assert Path(target).read_bytes() == b"PK"
+        assert f"the data set is in {target}" in result.stdout
+
+
+def test_options_say_how_an_archive_is_read(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "scans.zip").write_bytes(b"PK")
+    service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
+    named = [
+        "--subject-pattern",
+        "*/{subject}_*",
+        "--hold-out",
+        "meta:site=Bern",
+        "--hold-out",
+        "meta:site=Ulm",
+    ]
+    named += ["--group", "meta:scanner", "--label", "diagnosis", "--grey-window", "0", "4095"]
+    archive = str(tmp_path / "scans.zip")
+    result = service.masktune("datasets", "add", archive, *named, "--no-wait")
+    assert result.exit_code == 0, result.output
+    options = {
+        "subject": "*/{subject}_*",
+        "hold_out": ["meta:site=Bern", "meta:site=Ulm"],
+        "group": "meta:scanner",
+        "label": "diagnosis",
+        "grey_window": [0, 4095],
+    }
+    assert json.dumps(options).encode() in service.asked[-1][1]
+    assert service.masktune("datasets", "add", archive, "--no-wait").exit_code == 0
+    assert b'"options"' not in service.asked[-1][1]
 
 
 def test_a_job_is_started_with_a_name_metadata_and_a_priority(service: Service) -> None:
@@ -403,6 +501,14 @@ def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:
     service.answers["POST /datasets"] = (202, DATASET | {"state": "importing", "job": None})
     service.answers["GET /datasets/ds_1"] = (200, DATASET | {"state": "invalid"})
     assert service.masktune("datasets", "add", "builtin:digits").exit_code == 4
+
+
+def test_a_data_set_says_what_its_images_and_its_metadata_tell(service: Service) -> None:
+    told = DATASET["report"] | {"shortcuts": evidence(REPORT)["properties"]}
+    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"report": told})
+    shown = " ".join(service.masktune("datasets", "show", "ds_1").stdout.split())
+    assert "shortcuts strong: The look of the top-left corner alone tells 0-4 from 5-9" in shown
+    assert "metadata strong: The metadata column hospital alone tells 0-4 from 5-9" in shown
 
 
 def test_a_job_is_started_with_its_fields(service: Service) -> None:
@@ -566,8 +672,10 @@ def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> Non
     )
     service.answers["POST /saliency"] = (200, b"\x89PNG")
     overlay = tmp_path / "o.png"
-    result = service.masktune("predict", "-m", "best", str(tmp_path / "one.png"), "--overlay", str(overlay))
+    options = ["-m", "best", "--subject", "p7", "--overlay", str(overlay)]
+    result = service.masktune("predict", str(tmp_path / "one.png"), *options)
     assert result.exit_code == 0, result.output
+    assert service.asked[0][0] == "POST /predict?model=best&subject=p7"
     assert "abstains (below_threshold)" in result.stdout
     assert "no policy: every input is answered" in result.stdout
     assert overlay.read_bytes() == b"\x89PNG"
@@ -628,7 +736,9 @@ def test_many_images_go_in_pieces_to_one_model(
     assert (result.exit_code, "recalibrated" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", ["", "a.png --dataset ds_1 --sample 1"])
+@pytest.mark.parametrize(
+    "arguments", ["", "a.png --dataset ds_1 --sample 1", "--dataset ds_1 --sample 1 --subject p7"]
+)
 def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
     assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2
     assert service.asked == []
@@ -668,6 +778,8 @@ def test_a_key_is_made_with_these_scopes(service: Service) -> None:
     made = service.masktune("keys", "create", "line", "--json")
     assert json.loads(made.stdout)["secret"] == "mt_x"
     assert json.loads(service.asked[0][1]) == {"name": "line", "scopes": ["read", "predict"]}
+    service.masktune("keys", "create", "line", "--owner", "alice")
+    assert json.loads(service.asked[1][1])["owner"] == "alice"
     assert service.masktune("keys", "create", "line", "--scope", "root").exit_code == 2
 
 

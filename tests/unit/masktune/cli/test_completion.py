@@ -36,7 +36,7 @@ def offered(line: str, url: str = "http://127.0.0.1:9") -> list[str]:
         ("masktune jobs list --state suc", ["succeeded"]),
         ("masktune jobs start erm --set optimizer.w", ["optimizer.weight_decay="]),
         ("masktune jobs start retrain_head --set head.f", ["head.folds="]),
-        ("masktune datasets add . --format c", ["csv", "celeba"]),
+        ("masktune datasets add . --format c", ["csv", "celeba", "coco", "cvat"]),
         ("masktune models list --arm e", ["erm"]),
         ("masktune models backbones --weights pa", ["packaged"]),
         ("masktune keys create line --scope a", ["admin"]),

@@ -58,6 +58,22 @@ def test_a_data_set_that_is_there_is_not_uploaded_again(mitigating: Service) -> 
     assert all(asked != "POST /datasets" for asked, _ in mitigating.asked)
 
 
+def test_options_say_how_a_folder_is_read(mitigating: Service, tmp_path: Path) -> None:
+    (tmp_path / "owls.zip").write_bytes(b"PK")
+    ended = mitigating.masktune(
+        "fix", str(tmp_path / "owls.zip"), "--subject-pattern", "{subject}_*", "--label", "species"
+    )
+    assert ended.exit_code == 0, ended.output
+    (uploaded,) = [body for asked, body in mitigating.asked if asked == "POST /datasets"]
+    assert b'{"subject": "{subject}_*", "label": "species"}' in uploaded
+
+
+def test_a_data_set_that_is_there_is_not_read_another_way(mitigating: Service) -> None:
+    ended = mitigating.masktune("fix", "ds_1", "--label", "species")
+    assert (ended.exit_code, _started(mitigating)) == (2, [])
+    assert "upload it again" in ended.stderr
+
+
 def test_an_import_that_fails_starts_no_job(mitigating: Service) -> None:
     problem = {"code": "one_class", "detail": "there is one class only"}
     invalid = DATASET | {"state": "invalid", "report": {"problems": [problem]}}

@@ -58,12 +58,12 @@ def test_a_narrow_terminal_cuts_no_figure() -> None:
 
 
 @pytest.mark.parametrize("note", [None, "The backbone was frozen."])
-def test_the_conclusions_are_the_shortcut_the_verdict_and_what_to_do_next(note: str | None) -> None:
+def test_the_conclusions_are_the_shortcut_and_the_verdict(note: str | None) -> None:
     told = Report.model_validate(evidence(report()) | {"training_note": note})
-    shortcut, *signs, decision, figures, follows = conclusions(told)[: -1 if note else None]
+    shortcut, *signs, decision, figures = conclusions(told)[: -1 if note else None]
     assert shortcut.startswith("Does the model rely on a shortcut? It relies on a shortcut. ")
     assert told.shortcut_reliance is not None
     assert signs == [sign.sentence for sign in told.shortcut_reliance.signs if sign.present]
     assert decision == f"{verdict(told).title}. {verdict(told).sentence}"
-    assert (figures, follows) == (verdict(told).figures, verdict(told).next)
+    assert figures == verdict(told).figures
     assert note is None or conclusions(told)[-1] == note

@@ -25,7 +25,7 @@ from masktune import (
     Unreachable,
     WaitedTooLong,
 )
-from masktune.client import datasets, jobs, keys, models, predict
+from masktune.client import audit, datasets, jobs, keys, models, predict
 from masktune.client.calls import PATIENCE
 from masktune.client.client import readiness
 from masktune.client.wire import Flow
@@ -68,6 +68,17 @@ KEY = {
     **CREATED,
     "scopes": ["read"],
     "revoked_at": None,
+}
+CHANGE = {
+    "id": "aud_1",
+    **CREATED,
+    "actor": "key_1",
+    "actor_name": "line 1",
+    "action": "set_alias",
+    "object": "best",
+    "status": 200,
+    "request_id": "r-1",
+    "address": "192.0.2.7",
 }
 ANSWER = {
     "model": "mdl_1",
@@ -154,8 +165,8 @@ CASES: list[tuple[Flow[Any], str, object]] = [
         ANSWER,
     ),
     (
-        predict.predict_images("best", [b"png"], max_risk=0.1),
-        "POST /predict?model=best&max_risk=0.1",
+        predict.predict_images("best", [b"png"], subject="patient 7", max_risk=0.1),
+        "POST /predict?model=best&subject=patient+7&max_risk=0.1",
         ANSWER,
     ),
     (
@@ -214,7 +225,7 @@ def test_a_key_that_no_header_can_hold_is_refused(kind: type[Client | AsyncClien
 
 def test_the_two_clients_have_the_same_methods() -> None:
     def shape(client: Client | AsyncClient) -> dict[str, set[str]]:
-        groups = ("datasets", "jobs", "keys", "models", "predict", "saliency")
+        groups = ("audit", "datasets", "jobs", "keys", "models", "predict", "saliency")
         return {name: {m for m in dir(getattr(client, name)) if m[0] != "_"} for name in groups}
 
     client, other = Client(), AsyncClient()
@@ -244,13 +255,25 @@ def test_the_async_client_awaits_and_iterates() -> None:
         (models.list_aliases, ALIAS),
         (lambda: models.list_backbones(name="resnet", weights="none"), BACKBONE),
         (keys.list_keys, KEY),
+        (audit.list_audit, CHANGE),
         (jobs.list_presets, {"name": "cifar10", "params": {"epochs": 300}}),
     ],
-    ids=["datasets", "samples", "jobs", "models", "aliases", "backbones", "keys", "presets"],
+    ids=["datasets", "samples", "jobs", "models", "aliases", "backbones", "keys", "audit", "presets"],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())
     assert found.model_dump(exclude_unset=True, mode="json") == listed
+
+
+def test_filters_of_the_audit_log_are_sent(runner: Runner) -> None:
+    script = Script([httpx.Response(200, json={"data": [], "next_cursor": None})])
+    after = datetime(2025, 11, 3, 10, 30, tzinfo=timezone(timedelta(hours=1)))
+    assert runner.all(script, audit.list_audit(actor="key_1", object="best", created_after=after)) == []
+    assert dict(script.asked[0].url.params) == {
+        "actor": "key_1",
+        "object": "best",
+        "created_after": "2025-11-03T09:30:00.000Z",
+    }
 
 
 @pytest.mark.parametrize("list_", [datasets.list_datasets, jobs.list_jobs, models.list_models])
@@ -391,6 +414,22 @@ def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) 
     with pytest.raises(Unreachable, match="broke 4 times"):
         runner.run(broken, download())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_data_set_is_a_file(runner: Runner, tmp_path: Path) -> None:
+    script = Script([httpx.Response(200, content=b"PK")])
+    target = tmp_path / "birds.zip"
+    assert runner.run(script, datasets.download_dataset("ds_1", target)).read_bytes() == b"PK"
+    assert script.asked[0].url.path == "/datasets/ds_1/download"
+
+
+def test_samples_are_asked_for_by_subject_metadata_and_text(runner: Runner) -> None:
+    script = Script([httpx.Response(200, json={"data": [SAMPLE], "next_cursor": None})])
+    cells: dict[str, str | float] = {"site": "Bern", "age": 63}
+    listed = runner.all(script, datasets.list_samples("ds_1", subject="p 1", metadata=cells, q="left"))
+    assert [sample.id for sample in listed] == [3]
+    query = dict(script.asked[0].url.params)
+    assert query == {"subject": "p 1", "metadata.site": "Bern", "metadata.age": "63", "q": "left"}
 
 
 def test_predictions_are_a_file(runner: Runner, tmp_path: Path) -> None:

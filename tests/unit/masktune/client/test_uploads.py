@@ -73,6 +73,17 @@ def test_a_folder_is_a_zip_whatever_the_size_of_the_reads(folder: Path) -> None:
         assert archive.testzip() is None
 
 
+LISTS = "labels.xlsx metadata.jsonl export.json data/train-00000-of-00001.parquet annotations.xml classes.txt"
+
+
+@pytest.mark.parametrize("name", [*LISTS.split(), "scan.dcm", "IMG_1.HEIC", "no_suffix"])
+def test_lists_and_images_of_every_format_go_along(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"content")
+    with zipfile.ZipFile(io.BytesIO(ZippedFolder(folder, None).read())) as archive:
+        assert archive.read(name) == b"content"
+
+
 def test_a_folder_counts_its_files_bytes(folder: Path) -> None:
     told: list[tuple[int, int]] = []
     zipped = ZippedFolder(folder, lambda sent, total: told.append((sent, total)))
