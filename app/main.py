@@ -11,8 +11,10 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app.auth import audit_routes as audit
 from app.auth import routes as keys
 from app.auth.keyring import Keyring, created_keys
+from app.auth.people import People
 from app.auth.rate_limits import open_rates
 from app.datasets import routes as datasets
 from app.datasets.stores import Stores
@@ -36,7 +38,7 @@ from app.predictions import saliency_routes as saliency
 from app.predictions import stored_images as images
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.predictions.usage import FLUSH_SECONDS, UsageBuffer, UsageCounters, flush
+from app.predictions.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
 from app.registry import routes as models
@@ -68,6 +70,7 @@ RESOURCES = (
     backbones,
     presets,
     keys,
+    audit,
     health,
     limits,
     metrics,
@@ -161,7 +164,7 @@ def _open(
         artifacts,
         stores,
         inference,
-        UsageCounters(counters, usage),
+        UsageCounters(counters, usage, SubjectsOfTheDay()),
         threads,
         SingleFlight(threads, keep=CACHE_SECONDS, written=lambda: database.commits),
     )
@@ -174,6 +177,7 @@ def _open(
         stores=stores,
         inference=inference,
         keyring=Keyring(settings.keys, partial(created_keys, database), closed=settings.needs_key),
+        people=People(settings.proxy_user, settings.person_scopes),
         rates=open_rates(settings),
         predictions=predictions,
         saliency=SaliencyService(settings, database, stores, inference, threads),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.auth.keyring import Keyring
+from app.auth.people import People
 from app.auth.rate_limits import Rates
 from app.datasets.stores import Stores
 from app.inference import Inference
@@ -33,6 +34,7 @@ class Services:
     stores: Stores
     inference: Inference
     keyring: Keyring
+    people: People
     rates: Rates
     predictions: PredictionService
     saliency: SaliencyService

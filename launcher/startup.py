@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,31 @@ _GRACE = 15.0
 
 
 def read_settings(**overrides: Any) -> Settings:
-    """Read the settings from the environment, overridden by `given`. Exits with 2 if they are invalid."""
+    """Read the settings from the environment, replaced by `overrides`. Exits with 2 if they are invalid.
+
+    From now on the process makes files that no other user of the host can read: images, keys, backups. The
+    data folder of an earlier version is closed to them.
+    """
     from core.settings import Settings
 
+    os.umask(0o077)
     try:
         settings = Settings(**{name: setting for name, setting in overrides.items() if setting is not None})
         settings.check_exposure()
     except ValueError as error:
         fail(fault(error), USAGE)
+    _close_to_others(settings.data_dir)
     return settings
+
+
+def _close_to_others(folder: Path) -> None:
+    """Take the folder's permissions from all users but its own and its group, and so what is below from their
+    reach. One with the sticky bit, such as /tmp, is meant to be shared."""
+    with suppress(OSError):  # there is none yet, or it is another user's
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & stat.S_IRWXO and not mode & stat.S_ISVTX:
+            folder.chmod(mode & ~stat.S_IRWXO)
+            print(f"every user of this host could read {folder}: it is closed to them now", flush=True)
 
 
 def fault(error: ValueError) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from launcher.startup import exit_1_on_failure
-from masktune.cli.output import fail_with
+from masktune.cli.output import USAGE, fail, fail_with
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -51,10 +51,27 @@ def web(
             help="Addresses, networks or names of proxies whose X-Forwarded-For and -Proto are believed.",
         ),
     ] = "127.0.0.1",
+    proxy_user_header: Annotated[
+        str,
+        typer.Option(
+            envvar="MASKTUNE_PROXY_USER_HEADER",
+            help="Header in which an authenticating proxy names the visitor; it is passed on to the API.",
+        ),
+    ] = "",
+    proxy_groups_header: Annotated[
+        str, typer.Option(envvar="MASKTUNE_PROXY_GROUPS_HEADER", help="Header with the visitor's groups.")
+    ] = "",
+    proxy_user_from: Annotated[
+        str,
+        typer.Option(
+            envvar="MASKTUNE_PROXY_USER_FROM",
+            help="Addresses, networks or names of the proxy from which these headers are believed.",
+        ),
+    ] = "",
 ) -> None:
     """Run the dashboard alone. `masktune serve` includes it; this command is for compose and clusters.
 
-    It has no key of its own: if the API needs one, each visitor is asked for theirs.
+    It has no key of its own: if the API needs one, each visitor whom no proxy names is asked for theirs.
     """
     from masktune import Client, NotSent
 
@@ -63,9 +80,15 @@ def web(
     except NotSent as error:  # fail now instead of on every page
         fail_with(error)
     from core.loading import loading
+    from core.proxy_user import ProxyUser
 
+    try:
+        user = ProxyUser(proxy_user_header, proxy_groups_header, proxy_user_from)
+    except ValueError as error:
+        fail(str(error), USAGE)
     with loading():
-        from app.server.middleware.forwarded import trust_proxies
+        from app.server.middleware.forwarded import TrustedProxies
+        from app.server.middleware.identity import ProxyIdentity
         from app.server.middleware.request_guard import RequestGuard
         from web.app import create_dashboard, serve
         from web.transport.connection import is_open
@@ -73,7 +96,7 @@ def web(
     dashboard = create_dashboard(url)
     guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=is_open)
     with exit_1_on_failure():
-        serve(trust_proxies(guarded, trusted_proxies), host, port)
+        serve(ProxyIdentity(TrustedProxies(guarded, trusted_proxies), user), host, port)
 
 
 class Dashboard:

@@ -31,7 +31,10 @@ def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
         source={k: v for k, v in row.source.items() if k != "upload"} or {"upload": True},
         classes=row.classes,
         splits={name: split["count"] for name, split in splits.items()},
+        split_subjects=_split_subjects(splits),
         groups=_groups(splits, summary.get("groups", ())),
+        subjects=summary.get("subjects", 0),
+        metadata_columns=summary.get("metadata_columns", []),
         report=None if row.ended_at is None else _report(row, splits, artifacts),
         job=row.job_id,
         created_at=row.created_at,
@@ -56,6 +59,12 @@ def _splits(row: DatasetRow) -> dict[str, Any]:
     return {name: sorted_keys(stored[name]) for name in ALL_SPLITS if name in stored}
 
 
+def _split_subjects(splits: Mapping[str, Any]) -> dict[str, int]:
+    """Return the subjects of each split, or nothing if there are none; earlier imports counted none."""
+    counts = {name: split.get("subjects", 0) for name, split in splits.items()}
+    return counts if any(counts.values()) else {}
+
+
 def _groups(splits: Mapping[str, Any], names: Sequence[str]) -> list[Group]:
     """Return the groups in the order of `names`; any group missing there follows in natural order."""
     counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -72,6 +81,8 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
     rejected: Mapping[str, int] = summary.get("rejected", {})
     return ImportReport(
         count=summary.get("count", 0),
+        subjects=summary.get("subjects", 0),
+        columns=summary.get("columns", []),
         problems=summary.get("problems", []),
         notes=summary.get("notes", []),
         rejected=[] if file is None else list(_first_rejected(file, file.stat().st_mtime_ns)),

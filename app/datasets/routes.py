@@ -6,11 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from app.datasets import samples, uploads
 from app.datasets import service as datasets
 from app.datasets.presenter import describe, report_file
+from app.datasets.samples import SampleFilters
 from app.deps import (
     ADMIN,
     READER,
@@ -28,9 +29,9 @@ from app.deps import (
 )
 from app.http import pagination
 from app.http.edits import apply_edit
-from app.http.etag import IfMatch, conditional
-from app.http.file_response import send_file
-from app.http.filters import METADATA_FILTER, FiltersDep
+from app.http.etag import IfMatch, conditional, matches
+from app.http.file_response import attachment, send_file
+from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
 from app.http.multipart import MULTIPART
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
@@ -41,15 +42,27 @@ from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 from core.queries.rows import newest_first
 from core.tables import DatasetRow
-from masktune.contract.base import Edit, Page, Split
+from masktune.contract.base import DatasetEdit, Page, Split
 from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, Sample, SourceRequest
+from models.data.download import download
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
+
+ZIP = "application/zip"
 
 SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
 SplitName = Annotated[Split | None, Query(description="Only samples of this split.")]
 ClassName = Annotated[str | None, Query(max_length=200, description="Only samples of this class, by name.")]
 GroupName = Annotated[str | None, Query(max_length=400, description="Only samples of this group, by name.")]
+SubjectName = Annotated[str | None, Query(description="Only samples of this subject, by name.")]
+Search = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="Only samples with this text in their path, their subject or a text of their metadata, "
+        "in upper or lower case.",
+    ),
+]
 
 
 @router.post(
@@ -120,7 +133,7 @@ def get_dataset(request: Request, row: LoadedDataset, artifacts: ArtifactsDep) -
 )
 def edit_dataset(
     dataset_id: DatasetKey,
-    edit: Edit,
+    edit: DatasetEdit,
     session: Writing,
     artifacts: ArtifactsDep,
     if_match: IfMatch = None,
@@ -155,24 +168,47 @@ def get_import_report(request: Request, row: LoadedDataset, artifacts: Artifacts
 
 
 @router.get(
+    "/{dataset_id}/download",
+    dependencies=[READER],
+    summary="Download a data set as a zip that can be uploaded again",
+    response_class=StreamingResponse,
+    responses=sends(ZIP) | NOT_MODIFIED | problems(404, 409),
+)
+def download_dataset(request: Request, row: LoadedDataset, stores: StoresDep) -> Response:
+    """The images as they were uploaded, under their paths, with `labels.csv` (class, split, group, subject,
+    metadata) and `classes.txt`. Uploaded again, it is the same data set."""
+    etag = f'"{row.id}.zip"'  # the samples of a data set never change
+    headers = {"ETag": etag, "Accept-Ranges": "none", "Cache-Control": "private, no-cache"}
+    store = samples.open_store(stores, row)
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    headers["Content-Disposition"] = attachment(f"{row.name}.zip")
+    return StreamingResponse(download(store), headers=headers, media_type=ZIP)
+
+
+@router.get(
     "/{dataset_id}/samples",
     dependencies=[READER],
     summary="List samples by number",
     response_model=Page[Sample],
     responses=NOT_MODIFIED | problems(404, 409, 422),
+    openapi_extra=SAMPLE_METADATA_FILTER,
 )
 def list_samples(
     request: Request,
     row: LoadedDataset,
     stores: StoresDep,
+    metadata: MetadataPairs,
     split: SplitName = None,
     label: ClassName = None,
     group: GroupName = None,
+    subject: SubjectName = None,
+    q: Search = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
-    store = samples.open_store(stores, row)
-    page = samples.listing(store, split=split, label=label, group=group, cursor=cursor, limit=limit)
+    filters = SampleFilters(split, label, group, subject, metadata, q)
+    page = samples.listing(samples.open_store(stores, row), filters, cursor=cursor, limit=limit)
     return conditional(request, page)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
+from numpy.typing import NDArray
 
 from app.datasets.stores import Stores
 from app.http.pagination import decode_number, encode_number
@@ -33,21 +37,21 @@ def open_store(stores: Stores, row: DatasetRow) -> Store:
     return stores.open(row.artifact)
 
 
-def listing(
-    store: Store,
-    *,
-    split: str | None,
-    label: str | None,
-    group: str | None,
-    cursor: str | None,
-    limit: int,
-) -> Page[Sample]:
-    """Return a page of the samples that meet all conditions, by number, after the cursor."""
-    rows = store.rows(
-        split=split,
-        label=_index(store.classes, label, "label", "class"),
-        group=_index(store.group_names, group, "group", "group"),
-    )
+@dataclass(frozen=True)
+class SampleFilters:
+    """Which samples are listed; all that is given must hold. `metadata` are cells by column."""
+
+    split: str | None = None
+    label: str | None = None
+    group: str | None = None
+    subject: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    q: str | None = None
+
+
+def listing(store: Store, filters: SampleFilters, *, cursor: str | None, limit: int) -> Page[Sample]:
+    """Return a page of the samples that pass the filters, by number, after the cursor."""
+    rows = _rows(store, filters)
     behind = decode_number(cursor)
     first = 0 if behind is None else int(np.searchsorted(rows, behind, side="right"))
     selected = rows[first : first + limit]
@@ -56,6 +60,34 @@ def listing(
         data=[describe(store, int(row)) for row in selected],
         next_cursor=encode_number(int(selected[-1])) if more else None,
     )
+
+
+def _rows(store: Store, filters: SampleFilters) -> NDArray[np.int64]:
+    """Return the ascending rows that pass the filters."""
+    rows = store.rows(
+        split=filters.split,
+        label=_index(store.classes, filters.label, "label", "class"),
+        group=_index(store.group_names, filters.group, "group", "group"),
+    )
+    subject = _index(store.subject_names, filters.subject, "subject", "subject")
+    if subject is not None:
+        rows = rows[store.subjects[rows] == subject]
+    for name, cell in filters.metadata.items():
+        rows = rows[_has_cell(store, name, cell)[rows]]
+    return rows[store.containing(filters.q)[rows]] if filters.q else rows
+
+
+def _has_cell(store: Store, name: str, cell: str) -> NDArray[np.bool_]:
+    """Return (N,), true where the column `meta:NAME` has this cell."""
+    pointer = f"?metadata.{name}"
+    if name not in store.metadata:
+        some = ", ".join(store.metadata) or "none"
+        raise InvalidInput.field(pointer, "unknown", f"the data set has no column {name!r}; it has: {some}")
+    try:
+        return store.metadata[name].equal_to(cell)
+    except ValueError as error:
+        detail = f"the column {name!r} holds numbers: give one, or nothing for samples without"
+        raise InvalidInput.field(pointer, "not-a-number", detail) from error
 
 
 def describe(store: Store, number: int) -> Sample:
@@ -70,6 +102,8 @@ def describe(store: Store, number: int) -> Sample:
         label=store.classes[sample.label],
         split=sample.split,
         group=None if sample.group is None else store.group_names[sample.group],
+        subject=sample.subject,
+        metadata=dict(sample.metadata),
         width=sample.width,
         height=sample.height,
         sha256=sample.sha256,

@@ -27,6 +27,7 @@ from core.tables import DatasetRow
 from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
+from models.data.formats.subject_pattern import SubjectPattern
 
 
 def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts: Artifacts) -> Response:
@@ -87,7 +88,13 @@ def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
 
 def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]) -> dict[str, Any]:
     """Validate the options here rather than in the import, and fill in the defaults."""
-    return parse(kind, options, prefix="/options").model_dump(mode="json")
+    parsed = parse(kind, options, prefix="/options")
+    if isinstance(parsed, FormatOptions) and parsed.subject is not None:
+        try:
+            SubjectPattern(parsed.subject)
+        except ValueError as error:
+            raise InvalidInput.field("/options/subject", "invalid-pattern", str(error)) from error
+    return parsed.model_dump(mode="json")
 
 
 def _create(

@@ -9,18 +9,21 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.auth.keyring import public_id
 from app.http.etag import etag_of, matches, represent
 from app.http.key_order import sorted_keys
 from core.errors import InvalidInput, PreconditionFailed
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.base import MOST_METADATA, Edit
-from masktune.contract.ids import is_id
 
 
 def user_fields(row: DatasetRow | JobRow | ModelRow) -> dict[str, Any]:
-    """Return the fields of `Resource`. The id of an operator's key is a digest of it and is left out."""
-    created_by = row.created_by if is_id(row.created_by or "", "key") else None
-    return {"name": row.name, "metadata": sorted_keys(row.user_metadata), "created_by": created_by}
+    """Return the fields of `Resource`."""
+    return {
+        "name": row.name,
+        "metadata": sorted_keys(row.user_metadata),
+        "created_by": public_id(row.created_by),
+    }
 
 
 def apply_edit(
@@ -33,8 +36,8 @@ def apply_edit(
 ) -> Response:
     """Change the locked row and answer with what `describe` then makes of it.
 
-    Raises `PreconditionFailed` if it no longer has the ETag, `InvalidInput` if the edit leaves too much or
-    too little.
+    Raises `PreconditionFailed` if it no longer has the ETag, `InvalidInput` if too many pairs are
+    left.
     """
     if if_match is not None and not matches(if_match, etag_of(describe().model_dump_json().encode())):
         raise PreconditionFailed(f"{row.id} has changed; read it again and retry")
@@ -44,8 +47,6 @@ def apply_edit(
         if len(row.user_metadata) > MOST_METADATA:
             raise InvalidInput.field("/metadata", "too-many", f"at most {MOST_METADATA} pairs are kept")
     if "name" in edit.model_fields_set:
-        if edit.name is None and isinstance(row, DatasetRow):
-            raise InvalidInput.field("/name", "missing", "a data set must have a name")
         row.name = edit.name
     session.flush()
     return represent(describe())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -17,6 +18,11 @@ class WholeFile(FileResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [header for header in scope["headers"] if header[0] != b"range"]
         await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+def attachment(filename: str) -> str:
+    """A Content-Disposition that saves the answer under this name, in any script (RFC 6266, 5; RFC 8187)."""
+    return f"attachment; filename*=utf-8''{quote(filename, safe='')}"
 
 
 def send_file(request: Request, path: Path, *, media_type: str, filename: str | None = None) -> Response:

@@ -1,67 +1,103 @@
-"""Filters that the lists of data sets, jobs and models share."""
+"""Filters of lists: those of data sets, jobs and models, and pairs of metadata, for samples too."""
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
 
 from app.http.validation import invalid_input
 from core.queries.rows import Filters
-from masktune.contract.base import MOST_METADATA, KeyRef, Metadata, Word
+from masktune.contract.base import MOST_METADATA, NO_NUL, CallerRef, Metadata, Word
 
 _PREFIX = "metadata."
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
 
-METADATA_FILTER: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "metadata",
-            "in": "query",
-            "description": "`metadata.KEY=TEXT`: only those whose metadata have exactly this pair. Of "
-            "several, all must be there.",
-            "style": "form",
-            "explode": True,
-            "schema": {
-                "type": "object",
-                "propertyNames": {"pattern": r"^metadata\..+"},
-                "additionalProperties": {"type": "string", "maxLength": 200},
-                "maxProperties": MOST_METADATA,
-            },
-            "example": {"metadata.site": "Bern"},
-        }
-    ]
-}
-"""For a route's `openapi_extra`. An exploded object declares parameters by a pattern of their names."""
+
+def _metadata_filter(description: str, **limits: Any) -> dict[str, Any]:
+    """For a route's `openapi_extra`. An exploded object declares parameters by a pattern of their names."""
+    parameter = {
+        "name": "metadata",
+        "in": "query",
+        "description": description,
+        "style": "form",
+        "explode": True,
+        "schema": {"type": "object", "propertyNames": {"pattern": r"^metadata\.[^\x00]+$"}, **limits},
+        "example": {"metadata.site": "Bern"},
+    }
+    return {"parameters": [parameter]}
+
+
+METADATA_FILTER = _metadata_filter(
+    "`metadata.KEY=TEXT`: only those whose metadata have exactly this pair. Of several, all must be there.",
+    additionalProperties={"type": "string", "maxLength": 200, "pattern": NO_NUL},
+    maxProperties=MOST_METADATA,
+)
+SAMPLE_METADATA_FILTER = _metadata_filter(
+    "`metadata.NAME=VALUE`: only samples with this text or number in the column `meta:NAME`, or with an "
+    "empty cell for an empty `VALUE`. Of several, all must hold.",
+    additionalProperties={"type": "string"},
+)
+
+
+async def _pairs(request: Request) -> dict[str, str]:
+    """The pairs of `?metadata.KEY=TEXT`."""
+    query = request.query_params.items()
+    return {name.removeprefix(_PREFIX): text for name, text in query if name.startswith(_PREFIX)}
+
+
+MetadataPairs = Annotated[dict[str, str], Depends(_pairs)]
+"""By key, as they are in the query."""
+
+
+def _require_date(text: str) -> str:
+    if not _DATE.match(text):
+        raise ValueError("must be a moment as in RFC 3339: 2025-11-03T09:30:00Z")
+    return text
+
+
+_Moment = Annotated[AwareDatetime, BeforeValidator(_require_date)]
+"""Not the seconds since 1970 that Pydantic would take as well."""
+CreatedAfter = Annotated[
+    _Moment | None, Query(description="Only those created at this moment (RFC 3339) or later.")
+]
+CreatedBefore = Annotated[
+    _Moment | None, Query(description="Only those created before this moment (RFC 3339).")
+]
+
+
+def seconds(moment: datetime | None) -> float | None:
+    """Seconds since 1970, as the tables have them."""
+    return None if moment is None else moment.timestamp()
 
 
 async def _filters(
-    request: Request,
+    pairs: MetadataPairs,
     name: Annotated[Word | None, Query(description="Only those with exactly this name.")] = None,
     created_by: Annotated[
-        KeyRef | None, Query(description="Only those created by the key of this id.")
+        CallerRef | None,
+        Query(
+            description="Only those created by the key of this id, or by the person: `user:` and the name."
+        ),
     ] = None,
-    created_after: Annotated[
-        AwareDatetime | None, Query(description="Only those created at this moment (RFC 3339) or later.")
-    ] = None,
-    created_before: Annotated[
-        AwareDatetime | None, Query(description="Only those created before this moment (RFC 3339).")
-    ] = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
 ) -> Filters:
     return Filters(
         name=name,
         created_by=created_by,
-        metadata=_metadata(request),
-        created_after=None if created_after is None else created_after.timestamp(),
-        created_before=None if created_before is None else created_before.timestamp(),
+        metadata=_checked(pairs),
+        created_after=seconds(created_after),
+        created_before=seconds(created_before),
     )
 
 
-def _metadata(request: Request) -> dict[str, str]:
-    """The pairs of `?metadata.KEY=TEXT`, checked as in an edit."""
-    query = request.query_params.items()
-    pairs = {name.removeprefix(_PREFIX): text for name, text in query if name.startswith(_PREFIX)}
+def _checked(pairs: dict[str, str]) -> dict[str, str]:
+    """The pairs, if they are such as an edit may set."""
     try:
         return _METADATA.validate_python(pairs)
     except ValidationError as error:

@@ -6,6 +6,9 @@ import random
 
 from starlette.types import Scope
 
+REPLAYED = "Idempotency-Replayed"
+"""The response is that of an earlier request with the same Idempotency-Key."""
+
 
 def header(scope: Scope, name: bytes) -> bytes:
     """Return the first header of this (lower-case) name, or `b""`. Starlette's look-up encodes and copies."""

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.auth.keyring import Caller
-from app.deps import DatabaseDep, TracingDep
+from app.deps import CallerDep, DatabaseDep, TracingDep
+from app.http.headers import REPLAYED
 from core.errors import IdempotencyMismatch, RequestInFlight
 from core.queries import idempotency
 from core.session import Database
@@ -23,7 +23,6 @@ from core.tracing import Origin
 STALE_AFTER = 60.0
 """Seconds after which an unanswered reservation is taken to belong to a dead process. A creation takes far
 less; one that nevertheless takes longer is rolled back."""
-REPLAYED = "Idempotency-Replayed"
 
 Plan = TypeVar("Plan")
 
@@ -97,11 +96,11 @@ class Once:
 
 async def _once(
     request: Request,
+    caller: CallerDep,
     database: DatabaseDep,
     tracing: TracingDep,
     key: IdempotencyKey = None,
 ) -> Once:
-    caller: Caller = request.state.caller
     origin = Origin(request.state.request_id, tracing.traceparent())
     if key is None:
         return Once(database, caller.id, None, origin)

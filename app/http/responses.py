@@ -24,6 +24,22 @@ def body_of(description: str, **content: Any) -> dict[str, Any]:
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
+def query_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that reads its query by `app.http.validation.parse_query`."""
+    schema = model.model_json_schema()
+    parameters = [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in schema["required"],
+            "schema": {key: field[key] for key in field if field[key] is not None},
+            "description": field["description"],
+        }
+        for name, field in schema["properties"].items()
+    ]
+    return {"parameters": parameters}
+
+
 def shape_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return a media type's content; `app.operations.openapi_routes` puts the model into the document."""
     return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}

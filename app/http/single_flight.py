@@ -30,10 +30,6 @@ class _Read(NamedTuple, Generic[T]):
     written: int
 
 
-def _unwritten() -> int:
-    return 0
-
-
 class SingleFlight(Generic[T]):
     """Blocking reads by key, in the threads of `limiter`. Use it only in the event loop's thread.
 
@@ -46,7 +42,7 @@ class SingleFlight(Generic[T]):
         limiter: CapacityLimiter,
         *,
         keep: float = 0.0,
-        written: Callable[[], int] = _unwritten,
+        written: Callable[[], int] = int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limiter = limiter

@@ -14,7 +14,8 @@ class Calibration:
     """The tables of one model by score, and those of the split's groups and classes (name → table) by score.
 
     `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` scales
-    the probabilities that are shown.
+    the probabilities that are shown. `n_subjects` of the samples are the one image of a subject; None without
+    subjects.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Calibration:
     classes: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
     disagreement: Share | None = None
     temperature: float = 1.0
+    n_subjects: int | None = None
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from app.deps import READER, CallerFirst, DatabaseDep, EventFeedDep, LoadedJob
+from app.deps import READER, AuthorizeDep, CallerFirst, DatabaseDep, EventFeedDep, LoadedJob
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.responses import NOT_MODIFIED, sends
@@ -45,6 +45,7 @@ async def list_events(
     row: LoadedJob,
     database: DatabaseDep,
     event_feed: EventFeedDep,
+    authorize: AuthorizeDep,
     after: After = None,
     last_event_id: LastEventId = None,
     limit: Limit = 100,
@@ -64,7 +65,7 @@ async def list_events(
     event_feed.check_capacity()
     begin = min(begin, row.event_seq)  # after a number never issued (e.g. after a restore) it would not end
     return StreamingResponse(
-        event_stream.frames(event_feed, row.id, after=begin, instance=request.url.path),
+        event_stream.frames(event_feed, row.id, after=begin, instance=request.url.path, authorize=authorize),
         media_type="text/event-stream",
         # Proxies must not buffer the stream.
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Vary": "Accept"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from app.http.pagination import decode_number, encode_number
@@ -49,13 +49,18 @@ async def frames(
     *,
     after: int,
     instance: str,
+    authorize: Callable[[], Awaitable[object]],
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
-    """Stream a job's events as server-sent events (WHATWG HTML, section 9.2)."""
+    """Stream a job's events as server-sent events (WHATWG HTML, section 9.2).
+
+    `authorize` raises once the caller's key is revoked, which ends the stream at the next event or heartbeat.
+    """
     yield RETRY
     try:
         async with aclosing(event_feed.follow(job_id, after=after, heartbeat=heartbeat)) as rows:
             async for row in rows:
+                await authorize()
                 yield HEARTBEAT if row is None else frame(describe_event(row))
     except MasktuneError as error:  # the status has already been sent, so the problem is sent as an event
         body = json.dumps(error.to_problem(instance))

@@ -29,6 +29,8 @@ GAUGES_SECONDS = 5.0
 sets its own anew; the others report the values they last set."""
 ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""All other methods share a label, so that clients cannot inflate the metrics."""
 _OUTCOMES = (UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD)
 
 
@@ -66,7 +68,8 @@ class Metrics:
         )
         self.pairs = Counter(
             "masktune_pair_predictions",
-            "Images that both a model and its ERM half predicted, by whether their labels agree.",
+            "Images that both a model and its ERM half predicted, by whether their labels agree; one a day "
+            "of each subject that requests name.",
             ("model", "agree"),
             registry=self.registry,
         )
@@ -86,6 +89,8 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count a request and, unless `seconds` is None, record how long it took."""
+        if method not in _METHODS:
+            method = _OTHERS
         self.requests.labels(method, route, str(status)).inc()
         if seconds is not None:
             self.seconds.labels(method, route).observe(seconds)

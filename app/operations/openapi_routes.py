@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from app.operations.problems_routes import problems
+from masktune.contract.base import whole
 from masktune.contract.datasets import DatasetUpload, SourceRequest
 from masktune.contract.models import ModelUpload
 from masktune.contract.predictions import ImageUpload
@@ -32,6 +34,22 @@ TAGS = [
     {"name": "service", "description": "The service itself: health, metrics, kinds of problems, presets."},
 ]
 
+KEY_SCHEMES = {
+    "HTTPBearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The key, in the `Authorization` header.",
+    },
+    "APIKeyHeader": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The key, in its own header.",
+    },
+}
+"""The two ways to send a key."""
+NEEDS_KEY: dict[str, Any] = {"security": [{name: []} for name in KEY_SCHEMES]}
+"""The `openapi_extra` of a route that needs a key, sent in either way (`app.deps.CallerFirst`)."""
 _SECURED = (401, 403, 429)
 _BODY = (413, 415)
 _ANY = (403, 503)
@@ -84,7 +102,11 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
     )
     _, forms = models_json_schema([(form, "validation") for form in _FORMS], ref_template=_REFERENCE)
     components = document["components"]
+    for form in (DatasetUpload, ImageUpload, ModelUpload):
+        fields = forms["$defs"][form.__name__]["properties"]
+        fields.update({name: _without_null(schema) for name, schema in fields.items()})
     components["schemas"] = forms["$defs"] | components["schemas"]
+    components["securitySchemes"] = KEY_SCHEMES
     components["headers"] = {
         name: {"description": description, "schema": {"type": "string"}}
         for name, description in _HEADERS.items()
@@ -92,7 +114,17 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
     for path in document["paths"].values():
         for method, operation in path.items():
             _complete_operation(method, operation)
-    return document
+    # FastAPI makes every bound a float: 2^63 would become 9.223372036854776e+18, which is more.
+    exact: dict[str, Any] = json.loads(json.dumps(document), parse_float=lambda text: whole(float(text)))
+    return exact
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an optional parameter or field of a form: it can be left out, but there is no null."""
+    match schema:
+        case {"anyOf": [dict(one), {"type": "null"}], **rest}:
+            return {**rest, **one}
+    return schema
 
 
 def _complete_operation(method: str, operation: dict[str, Any]) -> None:
@@ -107,6 +139,8 @@ def _complete_operation(method: str, operation: dict[str, Any]) -> None:
     for status, response in problems(*statuses).items():
         del response["model"]
         operation["responses"].setdefault(str(status), response)
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _without_null(parameter["schema"])
     for status, response in operation["responses"].items():
         if status >= "4":
             # FastAPI adds application/json to what a route declares, but problems have one media type.

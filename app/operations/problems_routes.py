@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from app.http.responses import Responses
 from app.http.validation import invalid_input
 from core import errors
-from core.artifacts import ArtifactMissing
+from core.artifacts import ArtifactMissing, store_fault
 from core.errors import NOTHING_HERE, InvalidInput, MasktuneError, NotFound
 from masktune.contract.parameters import ConfigError
 from masktune.contract.problems import PROBLEM_KINDS, ErrorCode, Problem, ProblemKind, ProblemKinds
@@ -128,6 +129,9 @@ def _files_missing(error: Exception) -> MasktuneError:
 
 
 def _database_error(error: Exception) -> MasktuneError | None:
+    if isinstance(error, DBAPIError) and _is_disk_full(error.orig):
+        logger.error("the disk of the database is full: %s", error)
+        return errors.StorageFull("the disk of the database is full; free some space, or tell the operator")
     if isinstance(error, DBAPIError) and not (
         isinstance(error, OperationalError) or error.connection_invalidated
     ):
@@ -138,6 +142,12 @@ def _database_error(error: Exception) -> MasktuneError | None:
     )
 
 
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Of SQLite's driver and of PostgreSQL's (SQLSTATE `disk_full`)."""
+    full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return full or getattr(error, "sqlstate", None) == "53100"
+
+
 _STORAGE: dict[type[MasktuneError], str] = {
     errors.StorageFull: "there is not enough space left to store this; free some, or tell the operator",
     errors.StorageNotWritable: "the service cannot write to its storage; tell the operator",
@@ -145,12 +155,14 @@ _STORAGE: dict[type[MasktuneError], str] = {
 
 
 def storage_error(error: OSError) -> MasktuneError | None:
-    """Map a full or read-only disk or an exhausted quota to its problem; None for any other error."""
+    """Map a full or read-only disk, an exhausted quota or a failing object store to its problem; None for any
+    other error.
+    """
     kind = errors.storage_fault(error)
-    if kind is None:
-        return None
-    logger.error("the store is full: %s", error)
-    return kind(_STORAGE[kind])
+    if kind is not None:
+        logger.error("the store is full: %s", error)
+        return kind(_STORAGE[kind])
+    return None if store_fault(error) is None else _store_error(error)
 
 
 def _store_error(error: Exception) -> MasktuneError:

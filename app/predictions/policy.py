@@ -17,7 +17,7 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import PolicyName, PredictQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
-from models.selective import DEFAULT_CONFIDENCE, CalibrationTable, Selection
+from models.selective import DEFAULT_CONFIDENCE, ONE_PER_SUBJECT, CalibrationTable, Selection
 
 POLICIES: tuple[PolicyName, ...] = ("coverage", "max_risk", "min_score")
 
@@ -145,6 +145,7 @@ def _use(selection: Selection, calibration: Calibration) -> predictions.Calibrat
     return predictions.Calibration(
         id=calibration.id,
         n=point.n,
+        n_subjects=calibration.n_subjects,
         n_answered=point.answered,
         n_errors=point.errors,
         coverage=point.coverage,
@@ -153,7 +154,7 @@ def _use(selection: Selection, calibration: Calibration) -> predictions.Calibrat
         # The threshold was searched for, so only the certificate holds for it, and no bound computed later.
         risk_upper=selection.requested if certified and selection.requested else point.risk_upper,
         risk_confidence=point.confidence,
-        method=selection.method,
+        method=selection.method + ("" if calibration.n_subjects is None else ONE_PER_SUBJECT),
         temperature=calibration.temperature,
         created_at=calibration.created_at,
     )

@@ -17,7 +17,7 @@ from app.predictions.image_form import ImageForm
 from core.errors import InvalidInput, UnsupportedMedia
 from core.settings import Settings
 
-RAW = ("image/", "application/octet-stream")
+RAW = ("image/", "application/dicom", "application/octet-stream")
 IN_MEMORY = 1 << 20
 """Bytes of a body that are kept in memory while the rest arrives."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from app.deps import CallerFirst, Predictor, SamplePredictor, opened
+from app.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst, opened
 from app.http.multipart import MULTIPART
-from app.http.responses import BINARY, body_of, shape_of
+from app.http.responses import BINARY, body_of, query_of, shape_of
+from app.http.validation import parse_query
 from app.operations.problems_routes import problems
 from app.predictions.service import PredictionService
-from masktune.contract.predictions import Answer, ImageUpload, PredictQuery, StoredPredictQuery
+from masktune.contract.predictions import Answer, ImageUpload, StoredPredictQuery, UploadedPredictQuery
 
 router = APIRouter(prefix="/predict", tags=["predict"], route_class=CallerFirst)
 
@@ -24,28 +25,24 @@ Predictions = Annotated[PredictionService, opened("predictions")]
 
 @router.get(
     "",
+    dependencies=[SAMPLE_PREDICTOR],
     response_model=Answer,
     summary="Predict a stored sample",
     responses=problems(404, 409, 422, 503),
+    openapi_extra=query_of(StoredPredictQuery),
 )
-async def predict_sample(
-    request: Request,
-    predictions: Predictions,
-    caller: SamplePredictor,
-    query: Annotated[StoredPredictQuery, Query()],
-) -> Response:
+async def predict_sample(request: Request, predictions: Predictions) -> Response:
     """Needs the scope `read` as well as `predict`: the answer may contain a picture of the sample."""
-    return await predictions.predict_stored(request, query)
+    return await predictions.predict_stored(request, parse_query(StoredPredictQuery, request))
 
 
 @router.post(
     "",
+    dependencies=[PREDICTOR],
     response_model=Answer,
     summary="Predict uploaded images",
     responses=problems(404, 409, 413, 415, 422, 503),
-    openapi_extra=IMAGE_BODY,
+    openapi_extra=query_of(UploadedPredictQuery) | IMAGE_BODY,
 )
-async def predict_images(
-    request: Request, predictions: Predictions, caller: Predictor, query: Annotated[PredictQuery, Query()]
-) -> Response:
-    return await predictions.predict_uploaded(request, query)
+async def predict_images(request: Request, predictions: Predictions) -> Response:
+    return await predictions.predict_uploaded(request, parse_query(UploadedPredictQuery, request))

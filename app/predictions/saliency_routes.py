@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from app.deps import CallerFirst, Predictor, SamplePredictor, opened
-from app.http.responses import sends
+from app.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst, opened
+from app.http.responses import query_of, sends
+from app.http.validation import parse_query
 from app.operations.problems_routes import problems
 from app.predictions.routes import IMAGE_BODY
 from app.predictions.saliency import SaliencyService
@@ -22,28 +23,24 @@ PICTURE = sends("image/png", description="The maps and pictures; with `format=pn
 
 @router.get(
     "",
+    dependencies=[SAMPLE_PREDICTOR],
     response_model=SaliencyAnswer,
     summary="Show where a model looks in a stored sample",
     responses=problems(404, 409, 422, 503) | PICTURE,
+    openapi_extra=query_of(StoredSaliencyQuery),
 )
-async def explain_sample(
-    request: Request,
-    saliency: SaliencyMaps,
-    caller: SamplePredictor,
-    query: Annotated[StoredSaliencyQuery, Query()],
-) -> Response:
+async def explain_sample(request: Request, saliency: SaliencyMaps) -> Response:
     """Needs the scope `read` as well as `predict`: the pictures show the sample."""
-    return await saliency.explain_stored(request, query)
+    return await saliency.explain_stored(request, parse_query(StoredSaliencyQuery, request))
 
 
 @router.post(
     "",
+    dependencies=[PREDICTOR],
     response_model=SaliencyAnswer,
     summary="Show where a model looks in uploaded images",
     responses=problems(404, 409, 413, 415, 422, 503) | PICTURE,
-    openapi_extra=IMAGE_BODY,
+    openapi_extra=query_of(SaliencyQuery) | IMAGE_BODY,
 )
-async def explain_images(
-    request: Request, saliency: SaliencyMaps, caller: Predictor, query: Annotated[SaliencyQuery, Query()]
-) -> Response:
-    return await saliency.explain_uploaded(request, query)
+async def explain_images(request: Request, saliency: SaliencyMaps) -> Response:
+    return await saliency.explain_uploaded(request, parse_query(SaliencyQuery, request))

@@ -32,11 +32,14 @@ from core.artifacts import Artifacts
 from core.errors import NotFound
 from core.session import Database
 from core.settings import Settings
-from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery
+from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery, UploadedPredictQuery
 from models.selective import ScoreInputs
 
 ReadImages = Callable[[], Awaitable[list[Upload]]]
 """Brings a request's images into memory, in order."""
+
+Count = Callable[[Plan, ScoreInputs, Answer], None]
+"""Counts the inputs of a request and their outcomes."""
 
 NOT_STORED = {"Cache-Control": "private, no-store"}
 """Headers of an answer: it depends on an alias, a calibration and the caller's key, and may show an image."""
@@ -59,8 +62,10 @@ class PredictionService:
     plans: SingleFlight[Plan]
     """Plans of uploaded images, shared by concurrent requests with the same query."""
 
-    async def predict_uploaded(self, request: Request, query: PredictQuery) -> Response:
+    async def predict_uploaded(self, request: Request, query: UploadedPredictQuery) -> Response:
         """Answer or abstain on each image in the body. These are real inputs, and are counted."""
+        count_inputs = partial(_count, self.counters, query.subject)
+        query = query.model_copy(update={"subject": None})  # it has no part in the plan
         with (
             self.inference.memory.share() as reserve,
             RequestImages(request, self.settings, reserve, self.threads) as images,
@@ -69,7 +74,7 @@ class PredictionService:
             self.inference.check_places(len(images.sizes))
 
             async def predict(plan: Plan) -> Response:
-                work = self._predict(request, plan, query, images.uploads, self.counters)
+                work = self._predict(request, plan, query, images.uploads, count_inputs)
                 return await cancel_on_disconnect(request, work)
 
             return await answered(partial(self.plans.get, query, partial(self._plan, query)), predict)
@@ -89,14 +94,14 @@ class PredictionService:
         plan: Plan,
         query: PredictQuery,
         read: ReadImages,
-        counters: UsageCounters | None,
+        count_inputs: Count | None,
     ) -> Response:
         """Carry out a plan. Raises `BadImage`, `Overloaded`, `NotFound`."""
         explain = Explain(EXPLAIN_METHOD) if query.explain else None
         engine = await load(request, self.inference, plan.pair)
         uploads = await read()
         forward = await self.inference.forward(engine, uploads, explain)
-        write = partial(_decide, plan, forward, query.top_k, counters)
+        write = partial(_decide, plan, forward, query.top_k, count_inputs)
         small = explain is None and forward.scores.logits.size <= SMALL_ANSWER
         body = write() if small else await self.inference.draw(write)
         return Response(body, media_type=JSON, headers=NOT_STORED)
@@ -134,20 +139,25 @@ async def answered(
     return await answer(again)
 
 
-def _decide(plan: Plan, forward: ForwardResult, top_k: int, counters: UsageCounters | None) -> str:
+def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None) -> str:
     """Decide on each image, and return an `Answer` as JSON. A large one must be written off the event
     loop, which also keeps freeing one object per candidate off it."""
     inputs = forward.scores.score_inputs
     assert inputs is not None  # set by the batcher
     prediction = answer(plan, forward, inputs.score(plan.policy.selection.score_name), top_k)
-    if counters is not None:
-        _count(counters, plan, inputs, prediction)
+    if count_inputs is not None:
+        count_inputs(plan, inputs, prediction)
     return prediction.model_dump_json()
 
 
-def _count(counters: UsageCounters, plan: Plan, inputs: ScoreInputs, prediction: Answer) -> None:
-    """Count for the metrics of this process, and for the model's drift over all processes."""
+def _count(
+    counters: UsageCounters, subject: str | None, plan: Plan, inputs: ScoreInputs, prediction: Answer
+) -> None:
+    """Count for the metrics of this process, and for the model's drift over all processes. All inputs of the
+    request show `subject`, if it names one."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     references = () if calibration is None else calibration.references[watched]
-    counts = count(prediction.predictions, inputs.score(watched).scores.tolist(), references)
+    scores = inputs.score(watched).scores.tolist()
+    independent = counters.independent(plan.model.id, subject, len(scores))
+    counts = count(prediction.predictions, scores, references, independent)
     counters.add(plan.model.id, "" if calibration is None else calibration.id, counts)

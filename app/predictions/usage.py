@@ -8,25 +8,24 @@ Prometheus sums over the replicas.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import secrets
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.operations.metrics import Metrics
 from core.queries import served
 from core.queries.served import Key
+from core.session import Database
 from masktune.contract.predictions import Prediction
 from masktune.contract.vocabulary import AbstainReason, UsageKind
 from models.selective import Reference
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from core.session import Database
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +69,48 @@ class UsageBuffer:
                 raise
 
 
+class SubjectsOfTheDay:
+    """Which subjects this process has counted today (UTC), for each model. Thread-safe.
+
+    Kept in memory alone, as hashes under a key of the process, so no name can be read or looked up. Once
+    `MOST` are known, no other subject counts until the day ends: the counts stay independent and lose power.
+    """
+
+    MOST = 100_000
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock, self._key = clock, secrets.token_bytes(32)
+        self._day, self._hashes = 0, set[bytes]()
+        self._lock = Lock()
+
+    def is_first(self, model_id: str, subject: str) -> bool:
+        """Whether this is the day's first input of the subject; from now on, it is not."""
+        name = f"{model_id} {subject}".encode(errors="surrogatepass")
+        subject_hash = hashlib.blake2b(name, digest_size=16, key=self._key).digest()
+        with self._lock:
+            day = int(self._clock() // 86_400)
+            if day != self._day:
+                self._day, self._hashes = day, set()
+            if subject_hash in self._hashes or len(self._hashes) >= self.MOST:
+                return False
+            self._hashes.add(subject_hash)
+            return True
+
+
 class UsageCounters(NamedTuple):
     """What is counted of each served input: for the metrics of this process, and over all processes."""
 
     metrics: Metrics
     buffer: UsageBuffer
+    subjects: SubjectsOfTheDay
+
+    def independent(self, model_id: str, subject: str | None, images: int) -> Sequence[int]:
+        """Which of a request's images drift may count: one at random of a subject that has not been counted
+        today, none of another, and all of a request that names none."""
+        if subject is None:
+            return range(images)
+        is_first = self.subjects.is_first(model_id, subject)
+        return [secrets.randbelow(images)] if is_first else []
 
     def add(self, model_id: str, calibration_id: str, counts: Mapping[UsageKind, int]) -> None:
         self.metrics.served(model_id, counts)
@@ -82,23 +118,30 @@ class UsageCounters(NamedTuple):
 
 
 def count(
-    predictions: Sequence[Prediction], scores: Sequence[float], references: Sequence[Reference]
+    predictions: Sequence[Prediction],
+    scores: Sequence[float],
+    references: Sequence[Reference],
+    independent: Sequence[int],
 ) -> dict[UsageKind, int]:
     """Count the outcomes of these inputs. `scores` use the calibration's own score, whatever was requested.
+    What drift is measured by is counted of the `independent` inputs alone, given by their numbers.
 
     A plain dict, because creating a `Counter` costs as much as all the rest.
     """
-    counts = {UsageKind.INPUTS: len(predictions)}
+    counts = {UsageKind.INPUTS: len(predictions), UsageKind.REPEATS: len(predictions) - len(independent)}
     for prediction in predictions:
-        reason, agree = prediction.abstain_reason, prediction.agreement.agree
+        reason = prediction.abstain_reason
         outcome = UsageKind.ANSWERED if reason is None else ABSTAINED[reason]
         counts[outcome] = counts.get(outcome, 0) + 1
+    for number in independent:
+        agree = predictions[number].agreement.agree
         if agree is not None:
             counts[UsageKind.PAIRS] = counts.get(UsageKind.PAIRS, 0) + 1
             counts[UsageKind.DISAGREEMENTS] = counts.get(UsageKind.DISAGREEMENTS, 0) + (not agree)
     if references:
         for kind, reference in zip(ABOVE, references, strict=True):
-            counts[kind] = sum(score >= reference.threshold for score in scores)  # NaN never counts
+            above = sum(scores[number] >= reference.threshold for number in independent)
+            counts[kind] = above  # NaN never counts
     return counts
 
 

@@ -8,7 +8,17 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy.orm import Session
 
-from app.deps import ADMIN, READER, CallerFirst, DatabaseDep, InferenceDep, Reading, RootPathDep, Writing
+from app.deps import (
+    ADMIN,
+    READER,
+    CallerDep,
+    CallerFirst,
+    DatabaseDep,
+    InferenceDep,
+    Reading,
+    RootPathDep,
+    Writing,
+)
 from app.http.etag import IfMatch, conditional, represent
 from app.http.idempotency import Idempotent, fingerprint
 from app.http.responses import NOT_MODIFIED, Responses
@@ -74,6 +84,7 @@ def get_alias(request: Request, name: AliasName, session: Reading) -> Response:
 def set_alias(
     name: AliasName,
     target: AliasTarget,
+    caller: CallerDep,
     database: DatabaseDep,
     inference: InferenceDep,
     root_path: RootPathDep,
@@ -89,7 +100,7 @@ def set_alias(
     aliases.load_ahead(inference, pair)
     with database.begin() as session:
         existed = check(session)
-        alias = aliases.point(session, name, target.model)
+        alias = aliases.point(session, name, target.model, caller.id)
     headers = {"Location": f"{root_path}/aliases/{name}"}
     return represent(alias, status=200 if existed else 201, headers=headers)
 
@@ -121,7 +132,7 @@ def roll_back_alias(
 
     def make(session: Session, _: None) -> Response:
         check(session)
-        return represent(aliases.roll_back(session, name, rollback.version))
+        return represent(aliases.roll_back(session, name, rollback.version, once.caller))
 
     return once.run_planned(fingerprint(rollback), load, make)
 
@@ -129,6 +140,6 @@ def roll_back_alias(
 @router.delete(
     "/{name}", dependencies=[ADMIN], status_code=204, summary="Delete an alias", responses=problems(404, 412)
 )
-def delete_alias(name: AliasName, session: Writing, if_match: IfMatch = None) -> None:
+def delete_alias(name: AliasName, caller: CallerDep, session: Writing, if_match: IfMatch = None) -> None:
     aliases.check(session, name, if_match=if_match, if_none_match=None)
-    registry.remove_alias(session, name)
+    registry.remove_alias(session, name, created_by=caller.id)

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.auth.keyring import public_id
 from app.http.etag import etag_of, matches
 from app.inference import Inference, Pair
 from app.predictions.plans import pair_of
@@ -82,14 +83,17 @@ def load_ahead(inference: Inference, pair: Pair) -> None:
         logger.exception("model %s was not loaded before an alias moves to it", pair.model.id)
 
 
-def point(session: Session, name: str, model: str) -> AliasWithHistory:
-    """Point the alias at a model (an id or another alias). Nothing is recorded if it already points there."""
+def point(session: Session, name: str, model: str, caller: str) -> AliasWithHistory:
+    """Point the alias at a model (an id or another alias). Nothing is recorded if it already points there.
+
+    `caller`: id of who moves it.
+    """
     target = registry.get(session, model)
     row = registry.find_alias(session, name, lock=True)
     if row is None or row.model_id != target.id:
         try:
             with session.begin_nested():
-                row = registry.move_alias(session, name, target.id)
+                row = registry.move_alias(session, name, target.id, created_by=caller)
         except IntegrityError as error:  # another request just created the alias or deleted the model
             raise Conflict(
                 f"alias {name!r} or its model has just changed; read them and try again"
@@ -97,12 +101,12 @@ def point(session: Session, name: str, model: str) -> AliasWithHistory:
     return _with_history(session, row)
 
 
-def roll_back(session: Session, name: str, version: int | None) -> AliasWithHistory:
+def roll_back(session: Session, name: str, version: int | None, caller: str) -> AliasWithHistory:
     """Go back to the model of a version, or to the previous model.
 
     A rollback is itself a move: after two rollbacks the alias points where it did before.
     """
-    return point(session, name, model_before(session, name, version, lock=True))
+    return point(session, name, model_before(session, name, version, lock=True), caller)
 
 
 def model_before(session: Session, name: str, version: int | None, *, lock: bool = False) -> str:
@@ -126,7 +130,10 @@ def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:
     moves = registry.alias_moves(session, row.name, limit=HISTORY)
     return AliasWithHistory(
         **_fields(row),
-        history=[AliasMove(version=m.version, model=m.model_id, at=m.at) for m in moves],
+        history=[
+            AliasMove(version=m.version, model=m.model_id, created_by=public_id(m.created_by), at=m.at)
+            for m in moves
+        ],
     )
 
 

@@ -75,6 +75,7 @@ def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> 
         classes=_parts(raw.get("classes", {})),
         disagreement=None if agreement is None else Share(agreement["disagree"], agreement["n"]),
         temperature=1.0 if temperature is None else temperature["value"],
+        n_subjects=raw.get("n_subjects"),
     )
 
 

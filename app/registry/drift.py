@@ -20,9 +20,10 @@ _STATEMENTS: dict[DriftStatus, str] = {
     "drifted": "The inputs differ from the calibration split ({names}): its certificates and coverages "
     "should no longer be trusted. Look at the inputs, label some, and calibrate on them "
     "(POST /jobs/evaluate).",
-    "no_sign_of_drift": "There is no sign that the {inputs} inputs differ from the calibration split. These "
-    "tests see only scores and disagreement: that does not prove that nothing has changed.",
-    "too_few": "{inputs} inputs are too few to tell: no outcome of the tests could have been drift.",
+    "no_sign_of_drift": "There is no sign that the {inputs} independent inputs differ from the calibration "
+    "split. These tests see only scores and disagreement: that does not prove that nothing has changed.",
+    "too_few": "{inputs} independent inputs are too few to tell: no outcome of the tests could have been "
+    "drift.",
 }
 
 
@@ -48,16 +49,18 @@ def drift(row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Dat
         method=METHOD,
         status=status,
         certificate_trusted=None if status == "too_few" else status != "drifted",
-        statement=_STATEMENTS[status].format(
-            names=", ".join(drifted), inputs=totals.counts.get(UsageKind.INPUTS, 0)
-        ),
+        statement=_STATEMENTS[status].format(names=", ".join(drifted), inputs=_independent(totals.counts)),
     )
+
+
+def _independent(counts: dict[UsageKind, int]) -> int:
+    return counts.get(UsageKind.INPUTS, 0) - counts.get(UsageKind.REPEATS, 0)
 
 
 def _shares(
     calibration: Calibration, references: tuple[Reference, ...], counts: dict[UsageKind, int]
 ) -> dict[str, tuple[Share, Share]]:
-    inputs, pairs = counts.get(UsageKind.INPUTS, 0), counts.get(UsageKind.PAIRS, 0)
+    inputs, pairs = _independent(counts), counts.get(UsageKind.PAIRS, 0)
     shares = {
         what.value: (reference.answered, Share(counts.get(what, 0), inputs))
         for what, reference in zip(ABOVE, references, strict=True)
@@ -94,6 +97,7 @@ def _served(totals: Totals) -> Served:
     inputs, answered = counts.get(UsageKind.INPUTS, 0), counts.get(UsageKind.ANSWERED, 0)
     return Served(
         inputs=inputs,
+        independent=_independent(counts),
         answered=answered,
         abstained={reason: counts.get(what, 0) for reason, what in ABSTAINED.items()},
         coverage=answered / inputs if inputs else None,

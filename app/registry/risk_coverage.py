@@ -33,6 +33,11 @@ STATEMENT = (
     "before looking at this curve, and the band band_low … band_high for all points at once. For a target "
     "chosen after looking, only the band holds; a max_risk chosen after looking is not certified either."
 )
+INDEPENDENT = " All of them assume that the calibration samples are independent draws."
+SUBJECTS = (
+    " Images of one subject are not independent, so one image of each of {n_subjects} subjects counts, "
+    "drawn at random: bounds and certificates are about a random image of a new subject."
+)
 
 
 def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
@@ -49,6 +54,7 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
         calibration=reference,
         score_name=name,
         n=risks.n,
+        n_subjects=calibration.n_subjects,
         aurc=risks.aurc,
         augrc=risks.augrc,
         confidence=risks.confidence,
@@ -66,9 +72,14 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
             )
             for point in risks.points
         ],
-        statement=STATEMENT.format(confidence=100 * risks.confidence),
+        statement=_statement(risks.confidence, calibration.n_subjects),
         table=_table(calibration, name, query),
     )
+
+
+def _statement(confidence: float, n_subjects: int | None) -> str:
+    bounds = STATEMENT.format(confidence=100 * confidence)
+    return bounds + (INDEPENDENT if n_subjects is None else SUBJECTS.format(n_subjects=n_subjects))
 
 
 def _check(query: RiskCoverageQuery) -> None:

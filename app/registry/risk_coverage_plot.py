@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from masktune.contract.reject_option import RiskCoverage
+from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def _frame(axes: Axes, curve: RiskCoverage) -> None:
         else f"AURC {1000 * curve.aurc:.2f}‰ · AUGRC {1000 * (curve.augrc or 0):.2f}‰ · "
     )
     axes.set_title(
-        f"{curve.model} · score {curve.score_name} · {areas}{curve.n} calibration samples",
+        f"{curve.model} · score {curve.score_name} · {areas}{calibration_samples(curve.n, curve.n_subjects)}",
         loc="left",
         size=8.5,
         color=INK,

@@ -25,8 +25,9 @@ from masktune.contract.models import ModelImport
 from masktune.contract.vocabulary import Arm
 from models.backbones.errors import UnknownBackbone, UnsupportedBackbone
 
-MAX_HEADER_BYTES = 16 << 20
-"""Limit of the JSON header before the weights, checked before it is parsed. Enough for a million tensors."""
+MAX_HEADER_BYTES = 1 << 20
+"""Limit of the JSON header before the weights, checked before it is parsed: it takes up to 20 times as much
+memory. A tensor takes about 100 bytes, and large networks have some thousands."""
 
 _STRANGERS = {
     b"PK\x03\x04": "a zip archive, as torch.save writes",

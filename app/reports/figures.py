@@ -11,8 +11,10 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupSlice
+from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.saliency import InferredSlice
 from masktune.contract.report.text import percent
+from masktune.contract.report.text.metadata import value_name
 from masktune.contract.report.text.names import STATISTICS, in_order, statistics_in_order
 from masktune.contract.vocabulary import Arm
 
@@ -35,6 +37,7 @@ class Row:
     name: str
     note: str
     n: int | None
+    n_subjects: int | None
     figures: tuple[Figure, ...]
 
 
@@ -63,7 +66,7 @@ def statistics(report: Report, split: str) -> list[Row]:
         figures = [
             Figure(arm, share, low, high) for arm, (share, low, high) in of_arms.items() if share is not None
         ]
-        rows.append(Row(*STATISTICS[name], None, _sorted(figures)))
+        rows.append(Row(*STATISTICS[name], None, None, _sorted(figures)))
     return rows
 
 
@@ -80,6 +83,7 @@ def slices(report: Report, split: str, among: Literal["groups", "classes"]) -> l
             one.name,
             "",
             one.n,
+            one.n_subjects,
             _sorted(
                 Figure(
                     arm, same.accuracy, same.low, same.high, len(first) > 1 and same.accuracy == lowest[arm]
@@ -95,13 +99,30 @@ def slices(report: Report, split: str, among: Literal["groups", "classes"]) -> l
 def group(of: GroupSlice) -> Row:
     """The row of one group that a last layer was balanced over."""
     measured = [(arm, figure) for arm, figure in of.accuracies.items() if figure.n]
-    return Row(of.name, "", of.n, _measured(measured))
+    return Row(of.name, "", of.n, None, _measured(measured))
 
 
 def inferred_slice(of: InferredSlice) -> Row:
     """The row of one slice of saliency maps."""
     measured = [(figure.model, figure) for figure in of.accuracies]
-    return Row(f"Slice {of.index + 1}", f"{percent(of.share)} of its class", of.n, _measured(measured))
+    return Row(f"Slice {of.index + 1}", f"{percent(of.share)} of its class", of.n, None, _measured(measured))
+
+
+def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:
+    """A row for each slice of the column; a model that is surely less accurate there is marked."""
+    return [
+        Row(
+            value_name(part),
+            "",
+            part.n,
+            part.n_subjects,
+            _sorted(
+                Figure(arm, of.accuracy, of.low, of.high, of.is_lower) for arm, of in part.accuracies.items()
+            ),
+        )
+        for part in section.slices
+        if part.column == column
+    ]
 
 
 def _measured(measured: Sequence[tuple[Arm, Proportion]]) -> tuple[Figure, ...]:

@@ -10,6 +10,7 @@ long as it likes (slowloris), before its key is checked.
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,8 +19,14 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from app.server.middleware.refusing import as_bytes
+from core.errors import problem
+from masktune.contract.problems import PROBLEM_KINDS, ErrorCode
+
 MAX_HEAD_BYTES = 64 << 10
 """Limit of the request line and headers together; proxies allow 8 to 32 KiB."""
+TOO_LARGE = f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer"
+_HEAD_TOO_LARGE = PROBLEM_KINDS[ErrorCode.HEAD_TOO_LARGE].status
 ANSWER_BYTES = 48 << 10
 """What a client must read of an answer in `TimeLimits.answer`: about what asyncio buffers before it waits."""
 CLOCK = "masktune.clock"
@@ -121,6 +128,19 @@ class Connection(H11Protocol):
             super().data_received(data)
         except h11.LocalProtocolError:  # malformed behind an answer that has begun: there is none to give
             self._clock.cut_off()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what h11 refuses, which uvicorn calls a 400 whatever h11 says of it, with a problem."""
+        error = sys.exc_info()[1]
+        code, detail = ErrorCode.BAD_REQUEST, "what was sent is not a well-formed request"
+        if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == _HEAD_TOO_LARGE:
+            code, detail = ErrorCode.HEAD_TOO_LARGE, TOO_LARGE
+        body = problem(code, detail)
+        headers, content = as_bytes(body, (b"connection", b"close"))
+        response = h11.Response(status_code=body["status"], headers=list(headers))
+        for event in (response, h11.Data(data=content), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from app.main import create_app
 from app.server.connection import MAX_HEAD_BYTES, Connection
-from app.server.middleware.forwarded import trust_proxies
+from app.server.middleware.forwarded import TrustedProxies
+from app.server.middleware.identity import ProxyIdentity
 from app.server.middleware.time_limits import WithinTime
 from core import logs
 from core.process import exit_after
@@ -62,8 +63,9 @@ def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = 
     server ends the process.
     """
     app = create_app(settings)
+    within_time = WithinTime(app if wrap is None else wrap(app))
     config = uvicorn.Config(
-        trust_proxies(WithinTime(app if wrap is None else wrap(app)), settings.trusted_proxies),
+        ProxyIdentity(TrustedProxies(within_time, settings.trusted_proxies), settings.proxy_user),
         proxy_headers=False,  # uvicorn's own knows no names
         http=Connection,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +118,9 @@ class Batcher:
             self._queue.append(request)
             if not self._busy:  # a busy thread checks the queue anyway, and a wake-up is not cheap
                 self._changed.notify()
-        request.scores.add_done_callback(partial(self._drop_cancelled, request))
+        # Not given the request: held by its own future's callbacks it is a cycle, which `gc.freeze` keeps for
+        # good, its engine with it, if a model is loaded while the request is answered.
+        request.scores.add_done_callback(self._drop_cancelled)
         return request.scores
 
     def close(self) -> None:
@@ -190,12 +191,13 @@ class Batcher:
         self._queue = later
         return batch
 
-    def _drop_cancelled(self, request: ForwardRequest, scores: Future[Scores]) -> None:
-        """Remove a cancelled request from the queue, if it is still there."""
+    def _drop_cancelled(self, scores: Future[Scores]) -> None:
+        """Remove the request of these scores, if it was cancelled and is still in the queue."""
         if not scores.cancelled():
             return
         with self._changed:
-            if request in self._queue:
+            request = next((request for request in self._queue if request.scores is scores), None)
+            if request is not None:
                 self._queue.remove(request)
                 self._free_places(len(request.images))
 

@@ -21,7 +21,6 @@ from core.errors import Overloaded
 from masktune.contract.problems import PROBLEM_KINDS
 
 _PATHS = ("/predict", "/saliency")
-_METHODS = ("GET", "HEAD", "POST")
 _RETRY_SECONDS = 1
 _SLOW_SECONDS = 2.0
 _SLOW_RETRY_SECONDS = 5
@@ -92,8 +91,7 @@ class Admission:
             await self.app(scope, receive, send)
         elif self.gate.full:
             self.gate.note_refusal()
-            method = scope["method"] if scope["method"] in _METHODS else "(other)"
-            self.metrics.answered(method, path, PROBLEM_KINDS[Overloaded.code].status, None)
+            self.metrics.answered(scope["method"], path, PROBLEM_KINDS[Overloaded.code].status, None)
             await _refuse(scope, send, "requests are being handled", _RETRY_SECONDS)
         elif has_body(scope):
             await _Slot(self.gate, scope, receive, send).run(self.app)
@@ -170,4 +168,4 @@ class _Slot:
 async def _refuse(scope: Scope, send: Send, what: str, seconds: int) -> None:
     detail = f"too many {what}; try again in {seconds} s"
     headers = (b"retry-after", str(seconds).encode()), (b"x-request-id", new_request_id().encode())
-    await refuse(scope, send, Overloaded, detail, *headers)
+    await refuse(scope, send, Overloaded.code, detail, *headers)

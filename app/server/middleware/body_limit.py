@@ -60,4 +60,4 @@ class BodyLimit:
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
     detail = f"the body may have at most {limit} bytes; send less, or ask the operator to raise the limit"
-    await refuse(scope, send, PayloadTooLarge, detail, (b"connection", b"close"))
+    await refuse(scope, send, PayloadTooLarge.code, detail, (b"connection", b"close"))

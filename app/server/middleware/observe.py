@@ -20,7 +20,8 @@ logger = logging.getLogger("masktune.access")
 
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _STREAM = b"text/event-stream"
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_HARDENING = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"))
+"""A browser neither guesses the type of an answer nor shows one, such as `/docs`, inside another page."""
 _ENDED = (
     "the service shut down before this was done; send the request again, with the same Idempotency-Key if any"
 )
@@ -52,7 +53,7 @@ class Observe:
                 answered = True
                 status, headers = message["status"], list(message.get("headers", ()))
                 streams = any(n == b"content-type" and v.startswith(_STREAM) for n, v in headers)
-                headers += ((b"x-request-id", request_id.encode()), _NO_SNIFFING)
+                headers += ((b"x-request-id", request_id.encode()), *_HARDENING)
                 for name, text in scope["state"].get("headers", _NONE).items():
                     headers.append((name.lower().encode(), text.encode()))
                 message = {**message, "headers": headers}
@@ -64,7 +65,7 @@ class Observe:
                 await self.app(scope, receive, noting)
             except BaseException as error:
                 if not answered and _is_cut_off(error):
-                    await refuse(scope, noting, Unavailable, _ENDED, _RETRY_AFTER, _CLOSE)
+                    await refuse(scope, noting, Unavailable.code, _ENDED, _RETRY_AFTER, _CLOSE)
                 raise
             finally:
                 self.metrics.inside -= 1
@@ -73,8 +74,7 @@ class Observe:
 
     def _note(self, scope: Scope, status: int, seconds: float | None) -> None:
         route = getattr(scope.get("route"), "path", "(none)")
-        method = scope["method"] if scope["method"] in _METHODS else "(other)"
-        self.metrics.answered(method, route, status, seconds)
+        self.metrics.answered(scope["method"], route, status, seconds)
         level = logging.DEBUG if route in _QUIET else logging.INFO
         if logger.isEnabledFor(level):
             client = scope.get("client") or ("-",)
@@ -86,7 +86,7 @@ class Observe:
                 scope["path"].encode("unicode_escape").decode(),  # a line break must not forge a log line
                 status,
                 "stream" if seconds is None else f"{seconds * 1000:.1f}ms",
-                extra={"method": method, "route": route, "status": status, "seconds": seconds},
+                extra={"method": scope["method"], "route": route, "status": status, "seconds": seconds},
             )
 
 
@@ -95,7 +95,3 @@ def _is_cut_off(error: BaseException) -> bool:
     be consequences: closing a session while a thread still waits for the database raises one of its own."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) or (task is not None and task.cancelling() > 0)
-
-
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""All other methods share a label, so that clients cannot inflate the metrics."""

@@ -8,22 +8,22 @@ from typing import Any
 
 from starlette.types import Scope, Send
 
-from core.errors import MasktuneError, problem
+from core.errors import problem
+from masktune.contract.problems import ErrorCode
 
 Header = tuple[bytes, bytes]
-Headers = Sequence[Header]
 
 
-def as_bytes(problem: Mapping[str, Any], *more: Header) -> tuple[Headers, bytes]:
+def as_bytes(problem: Mapping[str, Any], *more: Header) -> tuple[Sequence[Header], bytes]:
     """Return headers and body of a response with this problem; `more` are further headers."""
     body = json.dumps(problem).encode()
     length = (b"content-length", str(len(body)).encode())
     return ((b"content-type", b"application/problem+json"), length, *more), body
 
 
-async def refuse(scope: Scope, send: Send, kind: type[MasktuneError], detail: str, *more: Header) -> None:
+async def refuse(scope: Scope, send: Send, code: ErrorCode, detail: str, *more: Header) -> None:
     """Answer the request with this problem; `more` are further headers."""
-    body = problem(kind.code, detail, instance=scope["path"])
+    body = problem(code, detail, instance=scope["path"])
     headers, content = as_bytes(body, *more)
     await send({"type": "http.response.start", "status": body["status"], "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.headers import header
 from app.server.middleware.refusing import refuse
-from core.errors import NOTHING_HERE, Forbidden, MasktuneError, NotFound
+from core.errors import NOTHING_HERE, Forbidden, NotFound
+from masktune.contract.problems import ErrorCode
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -30,10 +31,6 @@ _PROBES = frozenset({"/livez", "/readyz"})
 _PORTS = {"http": ":80", "https": ":443"}
 _POLICY_VIOLATION = 1008
 """Close code of a web socket (RFC 6455, 7.4.1)."""
-
-
-class OtherSite(Forbidden):
-    title = "Requests from other sites are not allowed"
 
 
 class RequestGuard:
@@ -58,15 +55,15 @@ class RequestGuard:
         else:
             await refuse(scope, send, *refusal)
 
-    async def _refusal(self, scope: Scope) -> tuple[type[MasktuneError], str] | None:
-        """Return error and detail of a refusal, or None if the request is allowed."""
+    async def _refusal(self, scope: Scope) -> tuple[ErrorCode, str] | None:
+        """Return code and detail of a refusal, or None if the request is allowed."""
         if _CONTROL.search(scope["path"]):
-            return NotFound, NOTHING_HERE
+            return NotFound.code, NOTHING_HERE
         host = header(scope, b"host").decode("latin-1").lower()
         origin = header(scope, b"origin").decode("latin-1").lower()
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE
         if origin and acts and not self._is_own(origin, host):
-            return OtherSite, (
+            return Forbidden.code, (
                 "the request comes from a page of another site; if the page is this service's own, let the "
                 "proxy forward `Host`, or add its host to MASKTUNE_ALLOWED_HOSTS"
             )
@@ -76,7 +73,7 @@ class RequestGuard:
         is_open = self.is_open if isinstance(self.is_open, bool) else await self.is_open()
         if not is_open or _is_probe(scope):
             return None
-        return OtherSite, (
+        return Forbidden.code, (
             "without keys this service answers only to loopback names; use 127.0.0.1, set MASKTUNE_API_KEYS, "
             "or add this host to MASKTUNE_ALLOWED_HOSTS"
         )

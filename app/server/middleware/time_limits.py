@@ -7,14 +7,14 @@ although its client is still sending the body.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.headers import has_body, header
-from app.server.connection import CLOCK, MAX_HEAD_BYTES, Clock
-from app.server.middleware.refusing import Header, as_bytes
-from core.errors import problem
+from app.server.connection import CLOCK, MAX_HEAD_BYTES, TOO_LARGE, Clock
+from app.server.middleware.refusing import Header, refuse
 from masktune.contract.problems import ErrorCode
 
 _DISCONNECT: Message = {"type": "http.disconnect"}
@@ -110,12 +110,7 @@ class _Exchange:
         if self._started:
             self._clock.cut_off()
         else:
-            body = problem(code, detail)
-            headers, content = as_bytes(body, _CLOSE)
-            await self._send_piece(
-                {"type": "http.response.start", "status": body["status"], "headers": headers}
-            )
-            await self._send_piece({"type": "http.response.body", "body": content})
+            await refuse(self._scope, self._send_piece, code, detail, _CLOSE)
         self._refused = True
 
     async def _drain(self) -> None:
@@ -131,6 +126,10 @@ class _Exchange:
         self._clock.close()
 
 
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^\[\]@/\\?#\s]*)(:[0-9]*)?")
+"""A name, an IPv4 address or a bracketed IPv6 address, and a port; empty for HTTP/1.0, which needs none."""
+
+
 def _fault(scope: Scope) -> Refusal | None:
     """Return why a head is refused before anything reads it."""
     names = [name for name, _ in scope["headers"]]
@@ -138,9 +137,12 @@ def _fault(scope: Scope) -> Refusal | None:
         return ErrorCode.BAD_REQUEST, "this server is not a proxy"
     if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.1
         return ErrorCode.BAD_REQUEST, "send either Content-Length or Transfer-Encoding"
+    if not _HOST.fullmatch(header(scope, b"host")):
+        return ErrorCode.BAD_REQUEST, "the header Host is not a name or an address with an optional port"
+    if header(scope, b"content-encoding").lower() not in (b"", b"identity"):
+        return ErrorCode.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding"
     size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
     size += sum(len(name) + len(text) + 4 for name, text in scope["headers"])
     if size > MAX_HEAD_BYTES:
-        detail = f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer"
-        return ErrorCode.HEAD_TOO_LARGE, detail
+        return ErrorCode.HEAD_TOO_LARGE, TOO_LARGE
     return None

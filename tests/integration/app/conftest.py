@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.types import ASGIApp
 
+from app.jobs.event_feed import EventFeed
+from app.jobs.event_stream import frames
 from app.main import create_app
 from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
 from app.server.middleware.time_limits import WithinTime
@@ -34,6 +36,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing import ImportOptions, import_dataset
 from tests.conftest import sqlite_database
+from tests.support.waits import PATIENCE
 
 CLASSES = ["left", "right"]
 LOCAL = "http://localhost"
@@ -46,6 +49,36 @@ def picture(number: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def http_scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    """A request as a server hands it to the application."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": list(headers),
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+
+
+def stream_of(
+    feed: EventFeed, job: str, *, after: int, instance: str = "/jobs/x/events", heartbeat: float = 15.0
+) -> AsyncIterator[bytes]:
+    """The stream of a caller whose key stays valid."""
+
+    async def authorize() -> None:
+        pass
+
+    return frames(feed, job, after=after, instance=instance, authorize=authorize, heartbeat=heartbeat)
 
 
 @dataclass(frozen=True)
@@ -124,7 +157,7 @@ class Front:
 
     def claim(self) -> Lease:
         """Take the oldest queued job, as a worker does."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while True:
             with self.services.database.begin() as session:
                 row = leases.claim(session, worker="test", lease_seconds=600)

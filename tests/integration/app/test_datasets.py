@@ -16,9 +16,10 @@ from starlette.types import Message
 
 from core.maintenance import run_maintenance
 from core.tables import DatasetRow, JobRow, TrashRow
+from masktune.contract.datasets import FormatOptions
 from masktune.contract.vocabulary import JobState
 from tests.conftest import StubbornStore
-from tests.integration.app.conftest import CLASSES, Front, StartFront, picture
+from tests.integration.app.conftest import CLASSES, Front, StartFront, http_scope, picture
 
 
 def archive(*names: str) -> bytes:
@@ -63,7 +64,7 @@ def test_an_upload_becomes_an_artifact_a_row_and_a_job(either: Front) -> None:
     with either.services.database.read() as session:
         job = session.get_one(JobRow, body["job"])
         assert (job.kind, job.state, job.dataset_id) == ("import", "queued", body["id"])
-        assert job.params["options"] == {"classes": ["a", "b"], "target": "Blond_Hair", "group": "Male"}
+        assert job.params["options"] == FormatOptions(classes=["a", "b"]).model_dump(mode="json")
         assert (job.params["format"], job.params["seed"]) == ("image_folder", 7)
         assert session.get_one(DatasetRow, body["id"]).source == {"upload": f"uploads/{body['id']}"}
     assert not leftovers(either)
@@ -81,6 +82,9 @@ def test_an_upload_becomes_an_artifact_a_row_and_a_job(either: Front) -> None:
         ({"options": '{"clases": []}'}, "/options/clases"),
         ({"options": '{"classes": ["a", "b\\u0000"]}'}, "/options"),
         ({"options": '{"classes": ["a", "\\ud800"]}'}, "/options"),
+        ({"options": '{"subject": "*/*_*"}'}, "/options/subject"),
+        ({"options": '{"subject": "{subject}/{subject}_*"}'}, "/options/subject"),
+        ({"options": '{"hold_out": ["site=Berlin"]}'}, "/options/hold_out/0"),
         ({"seed": "-1"}, "/seed"),
         ({"seed": "x"}, "/seed"),
         ({"colour": "red"}, "/colour"),
@@ -117,21 +121,8 @@ def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(start: StartFron
 
 def post_raw(front: Front, messages: list[Message], headers: list[tuple[bytes, bytes]]) -> list[Message]:
     """What the application sends, asked as a server asks it."""
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/datasets",
-        "raw_path": b"/datasets",
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"content-type", b"multipart/form-data; boundary=cut"), *headers],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-        "state": {},
-    }
+    form = (b"content-type", b"multipart/form-data; boundary=cut")
+    scope = http_scope("POST", "/datasets", form, *headers)
     sent: list[Message] = []
     waiting = iter(messages)
 

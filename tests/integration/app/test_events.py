@@ -8,20 +8,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from app.jobs.event_feed import EventFeed
-from app.jobs.event_stream import HEARTBEAT, frames
+from app.jobs.event_stream import HEARTBEAT
 from core.errors import Unavailable
 from core.queries import events, jobs, leases
 from core.session import Database
 from core.tables import EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import EventType, JobKind, JobState
-from tests.integration.app.conftest import Front
+from tests.integration.app.conftest import Front, Listening, stream_of
+from tests.support.waits import wait_until
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -71,16 +73,14 @@ def test_a_stream_is_resumed_behind_the_last_id(front: Front) -> None:
     assert front.client.get(f"/jobs/{new_id('job')}/events", headers=STREAM).status_code == 404
 
 
-def test_a_stream_behind_a_number_that_was_never_told_ends_with_its_job(
-    front: Front, wait_until: Callable[[Callable[[], bool], float], None]
-) -> None:
+def test_a_stream_behind_a_number_that_was_never_told_ends_with_its_job(front: Front) -> None:
     """As after a backup was restored: nothing would ever come that is behind it, not even the end."""
     job, lease = front.job(), front.claim()
     headers = STREAM | {"Last-Event-ID": "99"}
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(front.client.get, f"/jobs/{job}/events", headers=headers)
         try:
-            wait_until(lambda: len(front.services.event_feed) == 1, 30)
+            wait_until(lambda: len(front.services.event_feed) == 1)
             front.end(lease)
             assert [event["id"] for event in parse(asked.result(30).text)] == ["3"]
         finally:
@@ -226,7 +226,7 @@ def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: F
 
     async def run() -> list[bytes]:
         followers, sent = EventFeed(front.services.database, poll_seconds=0.01), list[bytes]()
-        async for chunk in frames(followers, job, after=1, instance="/jobs/x/events", heartbeat=0.03):
+        async for chunk in stream_of(followers, job, after=1, heartbeat=0.03):
             sent.append(chunk)
             if sent.count(HEARTBEAT) == 2:
                 followers.stop()
@@ -239,12 +239,30 @@ def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: F
     assert asyncio.run(limited())[1:] == [HEARTBEAT, HEARTBEAT]
 
 
+def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Callable[..., Listening]) -> None:
+    server = listen(api_keys="admin:root", events_poll_seconds=0.02)
+    job, origin = server.job(), "http://{}:{}".format(*server.address)
+    with httpx.Client(base_url=origin, headers={"X-API-Key": "root"}, timeout=30) as admin:
+        made = admin.post("/keys", json={"name": "line 1", "scopes": ["read"]})
+        own = STREAM | {"X-API-Key": made.json()["secret"]}
+        with httpx.stream("GET", f"{origin}/jobs/{job}/events", headers=own, timeout=30) as stream:
+            pieces = stream.iter_text()
+            while not parse(next(pieces)):
+                pass
+            admin.delete(made.headers["Location"])
+            with server.services.database.begin() as session:
+                assert leases.claim(session, worker="test", lease_seconds=600)
+            (last,) = parse("".join(pieces))
+    assert last["event"] == "error"
+    assert json.loads(last["data"])["type"] == "/problems/unauthenticated"
+
+
 def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front) -> None:
     job = front.job()
 
     async def run() -> list[bytes]:
         followers = EventFeed(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
-        return [chunk async for chunk in frames(followers, job, after=0, instance="/jobs/x/events")]
+        return [chunk async for chunk in stream_of(followers, job, after=0)]
 
     (last,) = asyncio.run(run())[1:]
     event = parse(last.decode())[0]
@@ -261,7 +279,7 @@ def test_no_more_streams_than_the_process_may_keep(front: Front) -> None:
         first = followers.follow(job, after=0, heartbeat=5)
         await anext(first)
         # Let in before the first had begun: it learns in its stream what a later one is told by a 503.
-        late = [chunk async for chunk in frames(followers, job, after=0, instance="/jobs/x/events")]
+        late = [chunk async for chunk in stream_of(followers, job, after=0)]
         await first.aclose()
         assert len(followers) == 0
         return late
@@ -270,9 +288,7 @@ def test_no_more_streams_than_the_process_may_keep(front: Front) -> None:
     assert json.loads(parse(last.decode())[0]["data"])["type"] == "/problems/overloaded"
 
 
-def test_a_client_that_leaves_is_forgotten(
-    front: Front, wait_until: Callable[[Callable[[], bool], float], None]
-) -> None:
+def test_a_client_that_leaves_is_forgotten(front: Front) -> None:
     job = front.job()
 
     async def run() -> None:
@@ -304,4 +320,4 @@ def test_a_client_that_leaves_is_forgotten(
             await front.app(scope, receive, send)
 
     asyncio.run(run())
-    wait_until(lambda: len(front.services.event_feed) == 0, 12)  # before the next heartbeat
+    wait_until(lambda: len(front.services.event_feed) == 0, seconds=12)  # before the next heartbeat

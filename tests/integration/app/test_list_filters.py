@@ -98,6 +98,7 @@ def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(either: Front) -> 
         ({"name": "a\0"}, "?name"),
         ({"created_by": "0123456789abcdef"}, "?created_by"),
         ({"created_after": "yesterday"}, "?created_after"),
+        ({"created_after": "1762162200"}, "?created_after"),
         ({"created_before": "2025-11-03T09:30:00"}, "?created_before"),
         ({"metadata.": "x"}, "?metadata."),
         ({"metadata." + "k" * 41: "x"}, "?metadata." + "k" * 41),

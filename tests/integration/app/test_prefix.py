@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from safetensors.torch import save
 
-from app.jobs.event_stream import frames
 from core.errors import problem
 from core.queries import datasets
 from masktune.contract.problems import PROBLEM_BASE, ErrorCode
 from masktune.contract.vocabulary import JobKind, JobState, Stage
 from models.backbones.build import build_network
-from tests.integration.app.conftest import CLASSES, Front, StartFront
+from tests.integration.app.conftest import CLASSES, Front, StartFront, stream_of
 
 
 @pytest.fixture
@@ -128,7 +127,7 @@ def test_a_stored_problem_has_its_type_and_code(behind: Front) -> None:
 def test_a_problem_of_a_stream_names_the_path_with_its_prefix(behind: Front) -> None:
     async def run() -> bytes:
         followers = behind.services.event_feed
-        return [chunk async for chunk in frames(followers, "job_gone", after=0, instance="/mt/jobs/x")][-1]
+        return [chunk async for chunk in stream_of(followers, "job_gone", after=0, instance="/mt/jobs/x")][-1]
 
     data = json.loads(asyncio.run(run()).partition(b"data: ")[2])
     assert (data["type"], data["code"]) == ("/problems/not-found", "not-found")

@@ -23,6 +23,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
     frozenset({"read"}): {
         "GET /datasets",
         "GET /datasets/{dataset_id}",
+        "GET /datasets/{dataset_id}/download",
         "GET /datasets/{dataset_id}/report",
         "GET /datasets/{dataset_id}/samples",
         "GET /datasets/{dataset_id}/samples/{sample}",
@@ -73,6 +74,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /keys",
         "GET /keys/{key_id}",
         "DELETE /keys/{key_id}",
+        "GET /audit",
     },
 }
 ANY_KEY = "GET /keys/self"

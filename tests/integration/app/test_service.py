@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from core.session import db_now
 from core.settings import Settings
 from core.tables import JobRow
 from tests.integration.app.conftest import Front, Listening, StartFront, running
+from tests.support.waits import wait_until
 
 ROOT = Path(__file__).parents[3]
 LAST = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -119,7 +119,7 @@ def test_each_application_counts_for_itself(front: Front, tmp_path: Path) -> Non
         assert 'route="/jobs"' not in other.client.get("/metrics").text
 
 
-def test_the_front_sweeps(start: StartFront, wait_until: Any) -> None:
+def test_the_front_sweeps(start: StartFront) -> None:
     front = start(sweep_seconds=0.1)
     job = front.job()
     front.claim()
@@ -130,7 +130,7 @@ def test_the_front_sweeps(start: StartFront, wait_until: Any) -> None:
         with front.services.database.read() as session:
             return jobs.get(session, job).state == "queued"
 
-    wait_until(queued_again, 30)
+    wait_until(queued_again)
 
 
 def test_no_key_no_address_but_loopback(tmp_path: Path) -> None:

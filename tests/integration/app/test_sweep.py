@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.operations.background import in_background, sweep_periodically
 from core.session import Database
 from tests.integration.app.conftest import Front
+from tests.support.waits import wait_until
 
 
 class Broken(Database):
@@ -27,12 +27,12 @@ class Broken(Database):
         raise RuntimeError("broken")
 
 
-def test_it_goes_on_after_an_error_that_nobody_foresaw(front: Front, wait_until: Any) -> None:
+def test_it_goes_on_after_an_error_that_nobody_foresaw(front: Front) -> None:
     often = front.settings.model_copy(update={"sweep_seconds": 0.02})
 
     async def sweep_until_begun_twice(broken: Broken) -> None:
         async with in_background(sweep_periodically(broken, often)):
-            await asyncio.to_thread(wait_until, lambda: broken.begun > 1, 15)
+            await asyncio.to_thread(wait_until, lambda: broken.begun > 1)
 
     with closing(Broken(front.settings.database)) as broken:
         asyncio.run(sweep_until_begun_twice(broken))

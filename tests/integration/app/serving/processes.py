@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
 from tests.conftest import free_port
+from tests.support.waits import wait_until
 
 
 class Replica:
@@ -52,15 +53,12 @@ class Replica:
         return code
 
     def await_ready(self) -> None:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                httpx.get(f"{self.url}/readyz", timeout=5).raise_for_status()
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            else:
-                return
+        wait_until(self._is_ready)
+
+    def _is_ready(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/readyz", timeout=5).is_success
+        return False
 
     def close(self) -> None:
         self._process.kill()

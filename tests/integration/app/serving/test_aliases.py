@@ -6,7 +6,7 @@ import pytest
 
 from masktune.contract.ids import new_id
 from tests.integration.app.serving.conftest import World
-from tests.unit.app.inference.doubles import Waiter
+from tests.support.waits import wait_until
 
 
 def test_an_alias_is_made_moved_and_rolled_back(fresh_world: World) -> None:
@@ -93,13 +93,13 @@ def test_an_alias_needs_a_model_that_is_there(world: World) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_does_not_keep_an_alias_from_moving(
-    fresh_world: World, caplog: pytest.LogCaptureFixture, wait_until: Waiter
+    fresh_world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whoever moves it back from a broken one must not wait for either."""
     world, client = fresh_world, fresh_world.client
     for model in (world.erm, world.control):
         client.put("/aliases/a", json={"model": model})
-    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 30)
+    wait_until(lambda: world.services.inference.loaded == {"torch": 2})
     world.services.artifacts.delete(f"models/{world.model}")
     assert client.put("/aliases/a", json={"model": world.model}).status_code == 200
     assert f"model {world.model} was not loaded before" in caplog.text
@@ -114,12 +114,12 @@ def test_nothing_is_loaded_for_a_move_that_is_refused(fresh_world: World) -> Non
     assert world.services.inference.loaded == {}
 
 
-def test_a_rollback_loads_what_it_leads_to(fresh_world: World, wait_until: Waiter) -> None:
+def test_a_rollback_loads_what_it_leads_to(fresh_world: World) -> None:
     world, client = fresh_world, fresh_world.client
     for model in (world.erm, world.model):
         client.put("/aliases/a", json={"model": model})
-    wait_until(lambda: world.services.inference.loaded == {"torch": 2}, 30)
+    wait_until(lambda: world.services.inference.loaded == {"torch": 2})
     world.services.inference.forget(world.erm)
     assert world.services.inference.loaded == {}
     assert client.post("/aliases/a/rollback").json()["model"] == world.erm
-    wait_until(lambda: world.services.inference.loaded == {"torch": 1}, 30)
+    wait_until(lambda: world.services.inference.loaded == {"torch": 1})

@@ -83,6 +83,19 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
     assert f'masktune_pair_predictions_total{{agree="true",model="{world.model}"}}' in metrics
 
 
+def test_the_images_of_a_subject_are_one_input_of_the_tests(fresh_world: World) -> None:
+    world, images = fresh_world, [picture(number) for number in range(SAMPLES)]
+    for _ in range(2):
+        _upload(world, images, subject="patient 7")
+    _upload(world, images[:1])
+    report = _drift(world)
+    assert (report["served"]["inputs"], report["served"]["independent"]) == (2 * SAMPLES + 1, 2)
+    assert {test["deployed"]["n"] for test in report["tests"]} == {2}
+    assert "2 independent inputs" in report["statement"]
+    stored = {"model": world.model, "dataset": world.dataset, "sample": "0", "subject": "patient 7"}
+    assert world.client.get("/predict", params=stored).status_code == 422  # it would count for nothing
+
+
 def test_the_counts_of_another_replica_are_in_it_and_outlive_that(fresh_world: World) -> None:
     world = fresh_world
     _upload(world, [picture(0)])

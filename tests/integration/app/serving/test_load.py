@@ -22,8 +22,6 @@ from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
-Waiter = Callable[[Callable[[], bool], float], None]
-
 
 @pytest.fixture
 def inference(artifacts: Artifacts, tmp_path: Path) -> Inference:

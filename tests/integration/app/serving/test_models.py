@@ -219,7 +219,7 @@ FOREIGN: dict[str, tuple[bytes, str]] = {
     "nothing like it": (b"hello, world, this is no model", "not-safetensors"),
     "short": (b"\x01", "not-safetensors"),
     "claims too much": (struct.pack("<Q", 1 << 40) + b"{}", "not-safetensors"),
-    "huge header": (struct.pack("<Q", 17 << 20) + b"{" + bytes(17 << 20), "header-too-large"),
+    "huge header": (struct.pack("<Q", 2 << 20) + b"{" + bytes(2 << 20), "header-too-large"),
     "broken header": (struct.pack("<Q", 5) + b"{nope", "does-not-fit"),
 }
 

@@ -35,6 +35,13 @@ def test_one_raw_image_and_a_form_of_several_agree(world: World) -> None:
         assert together[number]["score"] == pytest.approx(alone["score"], abs=1e-6)
 
 
+def test_the_audit_log_has_no_predictions(fresh_world: World) -> None:
+    client, query, kind = fresh_world.client, {"model": fresh_world.model}, {"Content-Type": "image/png"}
+    for path in ("/predict", "/saliency"):
+        assert client.post(path, params=query, content=picture(4), headers=kind).status_code == 200
+    assert client.get("/audit").json()["data"] == []
+
+
 def test_a_map_does_not_depend_on_who_shares_the_batch(world: World) -> None:
     uploads = [Upload(picture(n)) for n in range(8)]
     row = registry_row(world, world.model)

@@ -7,12 +7,14 @@ from pydantic import BaseModel, Field
 
 from app.http.validation import invalid_input, parse, parse_json
 from core.errors import InvalidInput
-from masktune.contract.base import Strict, storable
+from masktune.contract.base import Edit, Strict, storable
+from masktune.contract.job_requests import PredictRequest
 
 
 class Inner(Strict):
     name: str
     rates: list[float] = Field(default=[])
+    counts: list[int] = Field(default=[])
 
 
 class Body(Strict):
@@ -36,11 +38,18 @@ def pointers(kind: type[BaseModel], body: Any) -> list[tuple[str, str]]:
         ({"either": 3}, [("/either", "bool-type"), ("/either", "string-type")]),
         ({"number": "7"}, [("/number", "int-type")]),
         ({"number": True}, [("/number", "int-type")]),
+        ({"number": 7.5}, [("/number", "int-type")]),
         ([], [("/", "model-type")]),
     ],
 )
 def test_pointers_into_a_body(body: Any, expected: list[tuple[str, str]]) -> None:
     assert pointers(Body, body) == expected
+
+
+@pytest.mark.parametrize("body", [{"number": 15.0}, {"inner": {"name": "a", "counts": [15.0]}}])
+def test_a_whole_number_may_have_a_fraction_of_zero(body: dict[str, Any]) -> None:
+    parsed = parse(Body, body)
+    assert repr(parsed.inner.counts[0] if parsed.inner else parsed.number) == "15"
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
@@ -64,3 +73,14 @@ def test_pointers_beside_the_body(place: str, pointer: str) -> None:
 def test_what_a_database_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="must"):
         storable(value)
+
+
+def test_what_our_own_checks_say_is_told_in_their_words() -> None:
+    with pytest.raises(InvalidInput, match="/metadata/k: must not contain a NUL character"):
+        parse(Edit, {"metadata": {"k": "\0"}})
+
+
+def test_a_batch_prediction_has_one_policy() -> None:
+    fields = {"model": "best", "coverage": 0.9, "max_risk": 0.1}
+    assert pointers(PredictRequest, fields) == [("/", "one-policy")]
+    assert pointers(PredictRequest, {"model": "best", "risk_confidence": 0.9}) == [("/", "needs-max-risk")]

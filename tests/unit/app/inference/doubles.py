@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +43,3 @@ class EchoEngine:
 def pictures(*values: int) -> NDArray[np.uint8]:
     """One image per value, shape (n, 3, 2, 2)."""
     return np.stack([np.full((3, 2, 2), value, np.uint8) for value in values])
-
-
-Waiter = Callable[[Callable[[], bool], float], None]

@@ -6,6 +6,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from app.datasets.uploads import Spool
 from app.operations.problems_routes import storage_error
@@ -29,3 +30,11 @@ def test_a_store_that_may_not_be_written_is_told_and_other_faults_are_not() -> N
         assert found is not None
         assert (found.code, found.status) == ("storage-not-writable", 507)
     assert storage_error(OSError(errno.EIO, "no")) is None
+
+
+def test_an_error_that_an_object_store_answers_with_is_told() -> None:
+    error = PermissionError("Access Denied")
+    error.__cause__ = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+    problem = storage_error(error)
+    assert problem is not None
+    assert (problem.status, problem.headers) == (503, {"Retry-After": "5"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -39,6 +40,17 @@ def _good(n: int) -> Calibration:
 
 def _applied(asked: PolicyRequest, calibration: Calibration | None = None) -> AppliedPolicy:
     return apply_policy(asked, calibration, "max_softmax")
+
+
+def test_a_certificate_says_that_one_image_per_subject_counts() -> None:
+    plain = _good(1000)
+    of_subjects = dataclasses.replace(plain, n_subjects=900)
+    for calibration, counted in ((plain, None), (of_subjects, 900)):
+        use = _applied(PolicyRequest("max_risk", 0.1), calibration).selection.calibration
+        assert use is not None
+        assert (use.n, use.n_subjects) == (1000, counted)
+        assert (use.method or "").startswith("learn-then-test")
+        assert ("one image per subject, drawn at random" in (use.method or "")) == bool(counted)
 
 
 def test_at_most_one_policy() -> None:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.operations.metrics import MOST_MODELS, Metrics
-from app.predictions.usage import ABOVE, ABSTAINED, UsageBuffer, count
+from app.predictions.usage import ABOVE, ABSTAINED, SubjectsOfTheDay, UsageBuffer, UsageCounters, count
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
@@ -45,12 +45,44 @@ def test_every_input_is_counted_once_by_its_outcome() -> None:
         _prediction(AbstainReason.BELOW_THRESHOLD, None),
         _prediction(AbstainReason.NO_CERTIFIED_THRESHOLD, True),
     ]
-    found = count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE)
-    assert found[UsageKind.INPUTS] == 4
+    found = count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE, range(4))
+    assert (found[UsageKind.INPUTS], found[UsageKind.REPEATS]) == (4, 0)
     outcomes = [UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD]
     assert [found[what] for what in outcomes] == [2, 1, 1]
     assert (found[UsageKind.PAIRS], found[UsageKind.DISAGREEMENTS]) == (3, 1)
     assert [found[what] for what in ABOVE] == [1, 2, 2]
+
+
+def test_drift_counts_no_input_that_depends_on_another() -> None:
+    predictions = [_prediction(None, False), _prediction(None, True), _prediction(None, False)]
+    one = count(predictions, [-0.1, -0.3, -9.0], REFERENCE, [1])
+    assert (one[UsageKind.INPUTS], one[UsageKind.ANSWERED], one[UsageKind.REPEATS]) == (3, 3, 2)
+    assert (one[UsageKind.PAIRS], one[UsageKind.DISAGREEMENTS]) == (1, 0)
+    assert [one[what] for what in ABOVE] == [0, 1, 1]
+    none = count(predictions, [-0.1, -0.3, -9.0], REFERENCE, [])
+    assert none[UsageKind.REPEATS] == 3
+    assert not any(none.get(what) for what in (UsageKind.PAIRS, UsageKind.DISAGREEMENTS, *ABOVE))
+
+
+def test_one_image_of_a_subject_counts_a_day_and_every_image_without_one() -> None:
+    now = [0.0]
+    counters = UsageCounters(Metrics(), UsageBuffer(), SubjectsOfTheDay(lambda: now[0]))
+    assert list(counters.independent("mdl_1", None, 3)) == [0, 1, 2]
+    (counted,) = counters.independent("mdl_1", "patient 7", 3)
+    assert 0 <= counted < 3
+    assert list(counters.independent("mdl_1", "patient 7", 3)) == []
+    assert len(counters.independent("mdl_2", "patient 7", 3)) == 1
+    assert len(counters.independent("mdl_1", "patient 8", 3)) == 1
+    now[0] = 86_400.0
+    assert len(counters.independent("mdl_1", "patient 7", 1)) == 1
+
+
+def test_a_full_memory_counts_no_further_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SubjectsOfTheDay, "MOST", 2)
+    subjects = SubjectsOfTheDay()
+    assert [subjects.is_first("mdl_1", name) for name in ("a", "b", "c", "c", "a")] == [True, True] + [
+        False
+    ] * 3
 
 
 def test_every_reason_and_every_reference_has_its_word() -> None:

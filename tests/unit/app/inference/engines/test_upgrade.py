@@ -17,7 +17,8 @@ from app.inference.engines.upgrade import FEWEST, Proven, Squares, Upgrades
 from app.inference.types import Engine
 from core.artifacts import Artifacts
 from core.errors import Conflict, Unavailable
-from tests.unit.app.inference.doubles import EchoEngine, Waiter, pictures
+from tests.support.waits import wait_until
+from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 PAIR = Pair(Part("mdl_a", "models/mdl_a"), Part("mdl_e", "models/mdl_e"))
 
@@ -88,35 +89,31 @@ def bench(artifacts: Artifacts) -> Iterator[Callable[..., Bench]]:
         yield make
 
 
-def test_a_proven_graph_takes_over(bench: Callable[..., Bench], wait_until: Waiter) -> None:
+def test_a_proven_graph_takes_over(bench: Callable[..., Bench]) -> None:
     made = bench(FEWEST)
     made.upgrades.consider(PAIR)
-    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)])
     assert made.compared == [FEWEST]
 
 
-def test_without_stored_images_those_of_clients_are_collected(
-    bench: Callable[..., Bench], wait_until: Waiter
-) -> None:
+def test_without_stored_images_those_of_clients_are_collected(bench: Callable[..., Bench]) -> None:
     made = bench(0)
     made.upgrades.offer(made.torch, pictures(1))  # before anybody wants any
     made.upgrades.consider(PAIR)
-    wait_until(lambda: bool(made.upgrades._collecting), 10)
+    wait_until(lambda: bool(made.upgrades._collecting))
     for number in range(FEWEST):
         assert made.compared == []
         made.upgrades.offer(made.torch, pictures(number))
-    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)])
     assert made.compared == [FEWEST]
     made.upgrades.offer(made.torch, np.zeros((64, 3, 2, 2), np.uint8))
     assert made.compared == [FEWEST]
 
 
-def test_nothing_is_collected_for_a_model_that_is_deleted(
-    bench: Callable[..., Bench], wait_until: Waiter
-) -> None:
+def test_nothing_is_collected_for_a_model_that_is_deleted(bench: Callable[..., Bench]) -> None:
     made = bench(0)
     made.upgrades.consider(PAIR)
-    wait_until(lambda: bool(made.upgrades._collecting), 10)
+    wait_until(lambda: bool(made.upgrades._collecting))
     made.upgrades.forget("mdl_e")
     made.upgrades.offer(made.torch, pictures(*range(FEWEST)))
     assert made.compared == []
@@ -180,11 +177,11 @@ def test_nothing_is_done_for_an_engine_that_went_out(bench: Callable[..., Bench]
 
 
 def test_a_graph_that_differs_never_answers_and_is_not_tried_again(
-    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
     made = bench(FEWEST, lambda: Proven(None, "2 of 8 labels differ"))
     made.upgrades.consider(PAIR)
-    wait_until(lambda: "2 of 8 labels differ" in caplog.text, 10)
+    wait_until(lambda: "2 of 8 labels differ" in caplog.text)
     made.upgrades.consider(PAIR)
     made.upgrades.close()
     assert (made.replaced, made.compared) == ([], [FEWEST])
@@ -203,25 +200,25 @@ def test_where_no_other_engine_runs_nothing_is_exported(
 
 
 def test_whatever_fails_leaves_torch_answering(
-    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> Proven:
         raise RuntimeError("the library has something against this graph")
 
     made = bench(FEWEST, fail)
     made.upgrades.consider(PAIR)
-    wait_until(lambda: "something against" in caplog.text, 10)
+    wait_until(lambda: "something against" in caplog.text)
     assert made.replaced == []
 
 
 def test_a_model_that_is_gone_stays_as_it_is(
-    bench: Callable[..., Bench], artifacts: Artifacts, wait_until: Waiter, caplog: pytest.LogCaptureFixture
+    bench: Callable[..., Bench], artifacts: Artifacts, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = bench(FEWEST)
     for key in (PAIR.model.artifact, graphs.key(PAIR.model.id)):
         artifacts.delete(key)
     made.upgrades.consider(PAIR)
-    wait_until(lambda: "are gone" in caplog.text, 10)
+    wait_until(lambda: "are gone" in caplog.text)
     assert made.replaced == []
 
 
@@ -233,9 +230,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
-def test_a_fault_that_passes_keeps_no_model_on_torch(
-    bench: Callable[..., Bench], wait_until: Waiter, error: Exception
-) -> None:
+def test_a_fault_that_passes_keeps_no_model_on_torch(bench: Callable[..., Bench], error: Exception) -> None:
     faults = [error, error]
 
     def prove() -> Proven:
@@ -245,13 +240,11 @@ def test_a_fault_that_passes_keeps_no_model_on_torch(
 
     made = bench(FEWEST, prove, again=(0.01, 0.01))
     made.upgrades.consider(PAIR)
-    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)])
     assert made.compared == [FEWEST] * 3
 
 
-def test_faults_with_a_success_between_them_are_counted_apart(
-    bench: Callable[..., Bench], wait_until: Waiter
-) -> None:
+def test_faults_with_a_success_between_them_are_counted_apart(bench: Callable[..., Bench]) -> None:
     """A store that is away once a month would keep a model on torch for good, in the end."""
     outcomes = [Unavailable("away"), None, Unavailable("away"), None]
 
@@ -263,25 +256,25 @@ def test_faults_with_a_success_between_them_are_counted_apart(
     made = bench(FEWEST, prove, again=(0.01,))
     for loads in (1, 2):
         made.upgrades.consider(PAIR)
-        wait_until(lambda: len(made.replaced) == loads, 10)  # noqa: B023  # called in its turn
+        wait_until(lambda: len(made.replaced) == loads)  # noqa: B023  # called in its turn
 
 
 def test_a_fault_that_stays_is_not_tried_for_ever(
-    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> Proven:
         raise Unavailable("it never answers")
 
     made = bench(FEWEST, fail, again=(0.01, 0.01))
     made.upgrades.consider(PAIR)
-    wait_until(lambda: "stays with torch: it never answers" in caplog.text, 10)
+    wait_until(lambda: "stays with torch: it never answers" in caplog.text)
     made.upgrades.consider(PAIR)
     made.settle()
     assert made.compared == [FEWEST] * 3
 
 
 def test_a_load_does_not_try_what_is_to_be_tried_later(
-    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Pairs that take turns in a small memory would ask a store that is away at each load."""
 
@@ -290,7 +283,7 @@ def test_a_load_does_not_try_what_is_to_be_tried_later(
 
     made = bench(FEWEST, fail, again=(600,))
     made.upgrades.consider(PAIR)
-    wait_until(lambda: "it does not answer" in caplog.text, 10)
+    wait_until(lambda: "it does not answer" in caplog.text)
     for _ in range(3):
         made.upgrades.consider(PAIR)
     made.settle()
@@ -299,9 +292,7 @@ def test_a_load_does_not_try_what_is_to_be_tried_later(
     assert made.upgrades._later == {}
 
 
-def test_a_pair_that_was_out_when_its_time_came_is_tried_when_it_is_back(
-    bench: Callable[..., Bench], wait_until: Waiter
-) -> None:
+def test_a_pair_that_was_out_when_its_time_came_is_tried_when_it_is_back(bench: Callable[..., Bench]) -> None:
     faults: list[Exception] = [Unavailable("it does not answer")]
 
     def prove() -> Proven:
@@ -312,22 +303,22 @@ def test_a_pair_that_was_out_when_its_time_came_is_tried_when_it_is_back(
 
     made = bench(FEWEST, prove, again=(0.01,))
     made.upgrades.consider(PAIR)
-    wait_until(lambda: not faults and not made.upgrades._later, 10)
+    wait_until(lambda: not faults and not made.upgrades._later)
     made.settle()
     made.serving[PAIR] = made.torch
     made.upgrades.consider(PAIR)
-    wait_until(lambda: made.replaced == [(made.torch, FASTER)], 10)
+    wait_until(lambda: made.replaced == [(made.torch, FASTER)])
 
 
 def test_a_network_that_cannot_be_exported_is_not_tried_again(
-    bench: Callable[..., Bench], wait_until: Waiter, caplog: pytest.LogCaptureFixture
+    bench: Callable[..., Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> Proven:
         raise Conflict("this network cannot be exported")
 
     made = bench(FEWEST, fail, again=(0.01, 0.01))
     made.upgrades.consider(PAIR)
-    wait_until(lambda: "cannot be exported" in caplog.text, 10)
+    wait_until(lambda: "cannot be exported" in caplog.text)
     made.upgrades.consider(PAIR)
     made.settle()
     assert (made.compared, made.upgrades._later) == ([FEWEST], {})

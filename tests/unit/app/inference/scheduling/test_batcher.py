@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from app.inference import Explain
 from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from core.errors import Overloaded, Unavailable
-from tests.unit.app.inference.doubles import EchoEngine, Waiter, pictures
+from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 
 @pytest.fixture
@@ -53,6 +56,20 @@ def test_a_batch_is_bounded_and_a_request_stays_whole(batcher: Batcher) -> None:
     engine.gate.set()
     assert [a.result(10).logits[:, 0].tolist() for a in (first, second, third)] == [[1, 2, 3], [4, 5], [6]]
     assert engine.batches == [1, 4, 2]
+
+
+def test_an_answered_request_needs_no_collector_to_let_its_engine_go(batcher: Batcher) -> None:
+    """A model that is loaded meanwhile freezes a cycle, which then holds the engine for good."""
+    gc.disable()
+    try:
+        engine = EchoEngine()
+        batcher.submit(ForwardRequest(engine, pictures(1))).result(10)
+        freed = threading.Event()
+        weakref.finalize(engine, freed.set)
+        del engine
+        assert freed.wait(10)
+    finally:
+        gc.enable()
 
 
 def test_a_request_larger_than_a_batch_is_run_in_pieces(batcher: Batcher) -> None:
@@ -182,7 +199,7 @@ def test_a_failure_reaches_everybody_in_the_batch_and_nobody_else(batcher: Batch
     assert batcher.submit(ForwardRequest(engine, pictures(2))).result(10).logits[0, 0] == 2
 
 
-def test_closing_answers_what_was_accepted_and_accepts_nothing_more(wait_until: Waiter) -> None:
+def test_closing_answers_what_was_accepted_and_accepts_nothing_more() -> None:
     batcher, engine = Batcher(max_batch=1, max_waiting=6), EchoEngine()
     answers = [batcher.submit(ForwardRequest(engine, pictures(value))) for value in (1, 2, 3)]
     batcher.close()
