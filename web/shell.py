@@ -13,11 +13,20 @@ from nicegui import Client, ui
 from starlette.requests import Request
 from starlette.responses import Response
 
-from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from masktune import ClientError, OwnKey, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.contract.report.text import formats, names, notes
 from masktune.contract.report.text.names import capitalised
 from web.text import labels
-from web.transport.connection import THEME_COOKIE, UNSENDABLE, connections, key_of, link, request
+from web.transport.connection import (
+    THEME_COOKIE,
+    UNSENDABLE,
+    connections,
+    identify_visitor,
+    key_of,
+    link,
+    request,
+)
+from web.transport.heartbeat import end_when_revoked
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
@@ -62,7 +71,13 @@ def page(
     def register(build: Callable[P, Awaitable[None]]) -> Callable[P, Any]:
         @functools.wraps(build)
         async def show(*args: P.args, **kwargs: P.kwargs) -> None:
-            with _frame(title, section or path) as content:
+            try:
+                own = await identify_visitor()
+            except ClientError as error:
+                with _frame(title, section or path):
+                    return show_error(error, section or path)
+            end_when_revoked()
+            with _frame(title, section or path, own) as content:
                 try:
                     await build(*args, **kwargs)
                 except ClientError as error:
@@ -96,8 +111,8 @@ def accepts_html(browser_request: Request) -> bool:
     return "text/html" in browser_request.headers.get("accept", "")
 
 
-def _frame(title: str, section: str) -> ui.element:
-    """The frame around every page. Returns the element that holds the page itself."""
+def _frame(title: str, section: str, own: OwnKey | None = None) -> ui.element:
+    """The frame around every page, with who is in. Returns the element that holds the page itself."""
     theme = request().cookies.get(THEME_COOKIE, "auto")
     ui.add_head_html(render("head", version=_VERSION))
     dark = ui.dark_mode(THEMES.get(theme))
@@ -105,7 +120,7 @@ def _frame(title: str, section: str) -> ui.element:
     ui.on("masktune-theme", lambda event: dark.set_value(THEMES.get(str(event.args))))
     with ui.header(fixed=False, elevated=False).classes("frame"):
         has_key = key_of(request()) is not None
-        html("frame", sections=SECTIONS, section=section, theme=theme, has_key=has_key, title=title)
+        html("frame", sections=SECTIONS, section=section, theme=theme, own=own, has_key=has_key, title=title)
     return ui.element("div").classes("content").props("id=content tabindex=-1")
 
 
@@ -140,7 +155,7 @@ def error_text(error: ClientError) -> tuple[str, str]:
         case ProblemError(status=404):
             return "Not found", capitalised(error.detail)
         case ProblemError(status=403):
-            return "This key does not allow that", capitalised(error.detail)
+            return "You may not do that", capitalised(error.detail)
         case ProblemError():
             faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
             return error.title, faults or capitalised(error.detail)

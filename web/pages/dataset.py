@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nicegui import ui
+from nicegui.elements.mixins.value_element import ValueElement
 
 from masktune import Dataset, Job
 from masktune.contract.models import SplitMetrics
@@ -12,7 +16,7 @@ from web.forms.kinds import MAIN_KIND
 from web.paging import Pager, first
 from web.shell import button, confirm, html, notify_on_error, page, set_title
 from web.text import labels
-from web.transport.connection import api
+from web.transport.connection import api, own_key
 from web.widgets import select_field, set_query, show_pages
 
 SAMPLES = 36
@@ -25,8 +29,19 @@ ALL = ""
 
 
 @page("/datasets/{dataset_id}", "Data set", "/")
-async def show(dataset_id: str, split: str = "", label: str = "", group: str = "") -> None:
-    dataset, key = await api().datasets.get(dataset_id), await api().keys.whoami()
+async def show(
+    dataset_id: str,
+    split: str = "",
+    label: str = "",
+    group: str = "",
+    subject: str = "",
+    column: str = "",
+    cell: str = "",
+    q: str = "",
+) -> None:
+    filters = {"split": split, "label": label, "group": group, "subject": subject}
+    filters |= {"column": column, "cell": cell, "q": q}
+    dataset, key = await api().datasets.get(dataset_id), own_key()
     set_title(f"{labels.shorten(dataset.name)} · Data set")
     with ui.element("div").classes("title-row"):
         html("dataset_title", d=dataset)
@@ -35,6 +50,8 @@ async def show(dataset_id: str, split: str = "", label: str = "", group: str = "
                 if key.may("train"):
                     button(labels.kind(MAIN_KIND), lambda: _start(dataset))
                     button("Other jobs", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"), "second")
+                files = f"/files/datasets/{dataset.id}/download"
+                button("Download", lambda: ui.navigate.to(files), "second")
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
             if key.may("admin"):
                 button("Delete", lambda: _delete(dataset), "danger")
@@ -45,7 +62,7 @@ async def show(dataset_id: str, split: str = "", label: str = "", group: str = "
     if dataset.state == "ready":
         succeeded = await first(api().jobs.list(dataset=dataset.id, state="succeeded"), JOBS)
         html("dataset_jobs", jobs=[(job, *figures(job)) for job in succeeded if job.metrics])
-        await _samples(dataset, split, label, group)
+        await _samples(dataset, filters)
 
 
 def figures(job: Job) -> tuple[Arm, SplitMetrics]:
@@ -76,44 +93,73 @@ async def _show_import(dataset: Dataset) -> None:
     await refresh()
 
 
-async def _samples(dataset: Dataset, *filters: str) -> None:
-    """Show the images page by page; `filters`: the initial split, class and group."""
-    ui.html("<h2>Samples</h2>", sanitize=False)
-    splits = {ALL: "all splits"} | {s: labels.SPLITS[s] for s in labels.splits_of(dataset)}
-    classes = {ALL: "all classes"} | {name: name for name in dataset.classes}
-    groups = {ALL: "all groups"} | {group.name: group.name for group in dataset.groups}
+async def _samples(dataset: Dataset, filters: Mapping[str, str]) -> None:
+    """Show the images page by page; `filters`: what is asked for at first, by its name in the address."""
+    heading = ui.html("<h2>Samples</h2>", sanitize=False)
     connection = api()
+    fields: dict[str, ValueElement[Any]] = {}
+    drawings = 0
+
+    def chosen(name: str) -> str | None:
+        """What a field asks for; None if it asks for nothing, or there is no such field."""
+        return (fields[name].value or None) if name in fields else None
 
     async def draw() -> None:
+        nonlocal drawings
+        drawings += 1
+        number = drawings
+        column, cell = chosen("column"), chosen("cell")
         samples = connection.datasets.samples(
             dataset.id,
-            split=split.value or None,
-            label=label.value or None,
-            group=(group.value or None) if group else None,
+            split=chosen("split"),
+            label=chosen("label"),
+            group=chosen("group"),
+            subject=chosen("subject"),
+            metadata={column: cell} if column and cell else None,
+            q=chosen("q"),
             limit=SAMPLES + 1,
         )
         pager = Pager(samples, SAMPLES)
         await pager.page()
+        if number < drawings:  # another filter was chosen meanwhile
+            return
         holder.clear()
         with holder:
             await show_pages(pager, lambda page: html("samples", dataset=dataset.id, samples=page))
 
     @notify_on_error
     async def redraw(*_: object) -> None:
-        chosen = {"split": split.value, "label": label.value, "group": group.value if group else ""}
-        set_query(f"/datasets/{dataset.id}", **chosen)
+        set_query(f"/datasets/{dataset.id}", **{name: chosen(name) for name in fields})
         await draw()
 
-    initial = [
-        name if name in options else ALL
-        for name, options in zip(filters, (splits, classes, groups), strict=True)
-    ]
+    def choose(name: str, label: str, everything: str, options: Mapping[str, str]) -> None:
+        initial = filters[name] if filters[name] in options else ALL
+        fields[name] = select_field(
+            label, {ALL: everything, **options}, initial, on_change=redraw, search=len(options) > 12
+        )
+
+    def write(name: str, label: str) -> ui.input:
+        text = ui.input(label, value=filters[name], on_change=redraw)
+        fields[name] = text.props(f'outlined dense debounce=400 aria-label="{label}"')
+        return text
+
     with ui.element("div").classes("form").style("margin-bottom: 16px"):
-        split = select_field("Split", splits, initial[0], on_change=redraw)
-        label = select_field("Class", classes, initial[1], on_change=redraw, search=len(classes) > 12)
-        group = select_field("Group", groups, initial[2], on_change=redraw) if dataset.groups else None
+        choose("split", "Split", "all splits", {s: labels.SPLITS[s] for s in labels.splits_of(dataset)})
+        choose("label", "Class", "all classes", {name: name for name in dataset.classes})
+        if dataset.groups:
+            choose("group", "Group", "all groups", {group.name: group.name for group in dataset.groups})
+        if dataset.subjects:
+            write("subject", "Subject")
+        if dataset.metadata_columns:
+            columns = {column.name: column for column in dataset.metadata_columns}
+            choose("column", "Metadata column", "any", {name: name for name in columns})
+            cell = write("cell", "Its text or number")
+            cell.bind_visibility_from(fields["column"], "value", bool)
+        write("q", "Search").props('stack-label placeholder="in path, subject and metadata"')
     holder = ui.element("div")
     await draw()
+    if any(filters.values()):  # whoever follows a link to some of the samples wants to see those
+        ui.run_javascript(f"getHtmlElement({heading.id}).scrollIntoView()")
 
 
 @notify_on_error

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from nicegui import ui
 
+from web.forms import upload
 from web.paging import Pager
 from web.shell import button, html, notify_on_error, page
-from web.transport.connection import api
+from web.transport.connection import api, own_key
 from web.widgets import show_pages
 
 PER_PAGE = 20
@@ -17,8 +18,8 @@ BUILTIN = "builtin:digits-on-photos"
 async def show() -> None:
     datasets = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
     first = await datasets.page()  # before drawing, so that an unavailable service shows a single message
-    key = await api().keys.whoami()
-    html("home", largest=(await api().limits()).max_upload_bytes, key=key)
+    key = own_key()
+    html("home", largest=(await api().limits()).max_upload_bytes, key=key, upload=upload)
     ui.html("<h2>Your data sets</h2>", sanitize=False)
     if first:
         await show_pages(datasets, lambda page: html("datasets", datasets=page))

@@ -17,7 +17,7 @@ from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
 from web.shell import button, confirm, error_text, html, notify_on_error, page, render, set_title
 from web.text import labels
-from web.transport.connection import api, dataset_name
+from web.transport.connection import api, dataset_name, own_key
 
 DRAW_SECONDS = 0.7
 TAIL = 500
@@ -30,7 +30,7 @@ REPORTED = ("mitigate", "masktune", "erm", "finetune", "retrain_head", "evaluate
 @page("/jobs/{job_id}", "Job", "/jobs")
 async def show(job_id: str) -> None:
     job = await api().jobs.get(job_id)
-    view = JobView(api(), job, await dataset_name(api(), job.dataset), await api().keys.whoami())
+    view = JobView(api(), job, await dataset_name(api(), job.dataset), own_key())
     view.build()
     following = background_tasks.create(view.follow(), name=f"follow {job.id}")
     ui.context.client.on_delete(following.cancel)

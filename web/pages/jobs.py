@@ -8,7 +8,7 @@ from masktune import ClientError, Job
 from web.paging import Pager
 from web.shell import button, html, notify_on_error, page
 from web.text import labels
-from web.transport.connection import api, dataset_names
+from web.transport.connection import api, dataset_names, own_key
 from web.widgets import select_field, set_query, show_pages
 
 PER_PAGE = 25
@@ -20,7 +20,7 @@ FOCUS_IN_TABLE = "Boolean(document.activeElement?.closest('table'))"
 
 @page("/jobs", "Jobs")
 async def show(dataset: str = "", kind: str = "", state: str = "") -> None:
-    names, key = await dataset_names(), await api().keys.whoami()
+    names, key = await dataset_names(), own_key()
     with ui.element("div").classes("title-row"):
         html("jobs_title", dataset=dataset, name=labels.shorten(names.get(dataset, "one data set")))
         if key.may("train"):

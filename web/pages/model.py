@@ -22,7 +22,7 @@ from web.text.selection import (
     point_of,
     statement,
 )
-from web.transport.connection import api, dataset_name
+from web.transport.connection import api, dataset_name, own_key
 from web.widgets import Slider, select_field
 
 SAMPLES = 24
@@ -35,7 +35,7 @@ DEBOUNCE_SECONDS = 0.15
 @page("/models/{model_id}", "Model", "/models")
 async def show(model_id: str) -> None:
     connection = api()
-    model, key = await connection.models.get(model_id), await connection.keys.whoami()
+    model, key = await connection.models.get(model_id), own_key()
     with ui.element("div").classes("title-row"):
         name = await dataset_name(connection, model.dataset)
         set_title(" · ".join(filter(None, (labels.arm(model.arm), labels.shorten(name), "Model"))))

@@ -8,7 +8,7 @@ from masktune import Model
 from masktune.contract.report.text import names
 from web.paging import Pager, first
 from web.shell import html, notify_on_error, page
-from web.transport.connection import api
+from web.transport.connection import api, own_key
 from web.widgets import select_field, show_pages
 
 PER_PAGE = 25
@@ -44,7 +44,7 @@ async def show() -> None:
     datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
     dataset_names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
-    key = await connection.keys.whoami()
+    key = own_key()
     if key.may("train"):
         html(
             "import_model",

@@ -13,7 +13,7 @@ from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first
 from web.shell import button, error_text, html, notify_on_error, page
 from web.text import labels
-from web.transport.connection import api, missing_scope
+from web.transport.connection import api, missing_scope, own_key
 from web.widgets import select_field
 
 LISTED = 200
@@ -25,7 +25,7 @@ PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "
 @page("/new", "New job", "/jobs")
 async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = MAIN_KIND) -> None:
     connection = api()
-    key = await connection.keys.whoami()
+    key = own_key()
     if not key.may("train"):
         html("new_job_title")
         html("notice", tone="unsure", text=missing_scope(key, "train"))

@@ -10,8 +10,9 @@ from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
 from masktune.contract.report.text import answers, notes, other_verdicts, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
+from masktune.contract.report.text.formats import sample_count
+from masktune.contract.report.text.metadata import metadata_note, metadata_sentences, value_name
 from masktune.contract.report.text.names import (
-    arm_after,
     in_order,
     says_nothing_of_quality,
     split_note,
@@ -22,7 +23,7 @@ from masktune.contract.vocabulary import Arm
 from web.next_steps import show_steps
 from web.shell import html, page, set_title
 from web.text import labels
-from web.transport.connection import api, link
+from web.transport.connection import api, link, own_key
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""
@@ -35,19 +36,17 @@ async def show(job_id: str) -> None:
     decision = verdict(report)
     set_title(f"{decision.title} · {labels.shorten(report.dataset.name)} · Report")
     models = [(arm, report.models[arm]) for arm in in_order(report.models)]
-    after = report.models.get(arm_after(report))
     html(
         "report_head",
         report=report,
         arms=models,
     )
-    show_steps(api(), report, await api().keys.whoami())
+    show_steps(api(), report, own_key())
     html(
         "report_verdict",
         report=report,
         verdict=decision,
         arms=models,
-        after=after,
         others=other_verdicts(report),
     )
     reliance = report.shortcut_reliance
@@ -60,6 +59,14 @@ async def show(job_id: str) -> None:
     )
     for split in splits[:1]:
         _split(report, split)
+    sliced = report.metadata_slices
+    html(
+        "report_metadata",
+        sliced=sliced,
+        sentences=metadata_sentences(report),
+        value_name=value_name,
+        note=sliced and metadata_note(sliced),
+    )
     if report.gallery and report.gallery.items:
         images = [(image, _before_and_after(image)) for image in report.gallery.items]
         pictures = link(f"/files/jobs/{job_id}/report/pictures/")
@@ -99,7 +106,11 @@ def tables(by_arm: Mapping[Arm, ArmMetrics]) -> dict[str, Any]:
         arm: {one.id: one for one in getattr(by_arm[arm], among)} for arm in arms
     }
     rows = [
-        (first.name, first.n, [slices[arm].get(number) for arm in arms])
+        (
+            first.name,
+            sample_count(first.n, first.n_subjects, "image"),
+            [slices[arm].get(number) for arm in arms],
+        )
         for number, first in next(iter(slices.values()), {}).items()
     ]
     of = len(rows)

@@ -18,7 +18,7 @@ from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_CONF
 from web.paging import first
 from web.shell import button, html, notify_on_error, page, set_title
 from web.text import labels
-from web.transport.connection import api, missing_scope
+from web.transport.connection import api, missing_scope, own_key
 
 ORDINARY = 8
 """Other images of a class, beside those to look at."""
@@ -45,7 +45,7 @@ async def show(job_id: str) -> None:
         return
     classes = await _by_class(connection, report.dataset.id, samples)
     html("review", classes=classes, dataset=report.dataset.id, guess=REVIEW_GUESS)
-    key = await connection.keys.whoami()
+    key = own_key()
     if not key.may("train"):
         html("notice", tone="", text=missing_scope(key, "train"))
         return

@@ -14,7 +14,7 @@ from web.forms.fields import percent
 from web.paging import first
 from web.shell import error_text, html, notify_on_error, page
 from web.text import labels
-from web.transport.connection import api, dataset_names, missing_scope
+from web.transport.connection import api, dataset_names, missing_scope, own_key
 from web.transport.uploads import LARGEST_IMAGE, DroppedImage, dropped_images
 from web.widgets import select_field
 
@@ -29,7 +29,7 @@ async def show(
     model: str = "", sample: int | None = None, policy: str = "none", value: float | None = None
 ) -> None:
     connection = api()
-    key = await connection.keys.whoami()
+    key = own_key()
     if not key.may("predict"):
         html("try_title")
         html("notice", tone="unsure", text=missing_scope(key, "predict"))
@@ -57,6 +57,7 @@ class TrialImage:
     dataset: str = ""
     sample: int | None = None
     content: bytes = b""
+    subject: str | None = None
 
 
 class Trial:
@@ -93,6 +94,11 @@ class Trial:
                         self.percentage.props("outlined dense debounce=400 step=any")
                         self.confidence = select_field(
                             "Confidence", labels.CONFIDENCES, 0.99, on_change=changed
+                        )
+                        self.subject = ui.input("Subject of the image that you drop, if known")
+                        self.subject.classes("whole").props(
+                            'outlined dense maxlength=200 hint="a patient, an animal, a slide: for drift, '
+                            'all images of it count as one a day"'
                         )
                     self.percentage.set_visibility(policy != "none")
                     self.confidence.bind_visibility_from(self.policy, "value", value="max_risk")
@@ -170,7 +176,8 @@ class Trial:
         if dropped is None:
             ui.notify("That image is no longer available. Drop it again.", type="warning")
             return
-        self.image = TrialImage(dropped.name, content=dropped.content)
+        subject = (self.subject.value or "").strip() or None
+        self.image = TrialImage(dropped.name, content=dropped.content, subject=subject)
         await self.answer()
         self._scroll_to_answer()
 
@@ -220,7 +227,7 @@ class Trial:
             options["risk_confidence"] = float(self.confidence.value)
         predict = self.connection.predict
         if image.sample is None:
-            return await predict.images(self.model_name, [image.content], **options)
+            return await predict.images(self.model_name, [image.content], subject=image.subject, **options)
         return await predict.sample(
             model=self.model_name, dataset=image.dataset, sample=image.sample, **options
         )

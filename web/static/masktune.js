@@ -55,6 +55,7 @@ const show = (drop, text, failed = false) => {
   drop.querySelector(".drop-status").textContent = text;
   drop.classList.toggle("failed", failed);
 };
+const OPTION = "options/"; // before the name of a field that is one of the options of an upload
 const fieldsOf = (drop) => [...document.querySelectorAll(`[data-for="${drop.id}"]`)];
 const bytes = (count) => {
   const power = Math.min(3, Math.floor(Math.log10(Math.max(count, 1)) / 3));
@@ -77,17 +78,30 @@ function mark(drop, errors) {
     note.setAttribute("role", "alert");
     field.after(note);
   }
-  fieldsOf(drop).find((field) => errors[field.name])?.focus();
+  const wrong = fieldsOf(drop).find((field) => errors[field.name]);
+  for (let fold = wrong?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  wrong?.focus();
+}
+
+// What a field says: a text, or the list that its lines or its numbers are.
+function entryOf(field, file) {
+  const text = field.value.trim();
+  if (!text) return "fileName" in field.dataset ? file.name.split(".")[0].slice(0, 100) : "";
+  if ("lines" in field.dataset) return text.split("\n").map((line) => line.trim()).filter(Boolean);
+  return "numbers" in field.dataset ? text.split(",").map(Number) : text;
 }
 
 // The fields come before the file, whose name is the data set's if none was typed.
 function formOf(drop, file) {
-  const form = new FormData();
+  const form = new FormData(), options = {};
+  const add = (name, entry) => form.append(name, typeof entry === "string" ? entry : JSON.stringify(entry));
   for (const field of fieldsOf(drop)) {
-    const lines = field.value.split("\n").map((line) => line.trim()).filter(Boolean);
-    const value = "fileName" in field.dataset ? field.value.trim() || file.name.split(".")[0].slice(0, 100) : field.value.trim();
-    if (value) form.append(field.name, "lines" in field.dataset ? JSON.stringify(lines) : value);
+    const entry = entryOf(field, file);
+    if (!entry) continue;
+    if (field.name.startsWith(OPTION)) options[field.name.slice(OPTION.length)] = entry;
+    else add(field.name, entry);
   }
+  if (Object.keys(options).length) add("options", options);
   form.append("file", file);
   return form;
 }
@@ -120,7 +134,8 @@ function send(drop, file) {
     if (request.status >= 400) {
       const errors = answer.errors || [];
       const detail = errors.map((error) => error.detail).join("; ") || [answer.title, answer.detail].filter(Boolean).join(": ");
-      const fields = errors.map((error) => [error.pointer.split("/")[1], error.detail]);
+      const named = ({ pointer }) => fieldsOf(drop).find((field) => `${pointer}/`.startsWith(`/${field.name}/`))?.name;
+      const fields = errors.map((error) => [named(error), error.detail]);
       return fail(detail || `The upload was refused (${request.status}).`, Object.fromEntries(fields));
     }
     drop.classList.remove("busy");
@@ -152,9 +167,80 @@ function take(drop, file) {
 
 function takeDropped(drop, transfer) {
   if (drop.classList.contains("busy")) return;
-  if (transfer.items[0]?.webkitGetAsEntry?.()?.isDirectory) show(drop, "That is a folder. Pack it into an archive first.", true);
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if ("folders" in drop.dataset) {
+    const loose = [...transfer.files].map((file) => [file.name, file]); // where a browser knows no entries
+    return takeFiles(drop, () => (entries.length ? filesBelow(entries) : loose));
+  }
+  if (entries[0]?.isDirectory) show(drop, "That is a folder. Pack it into an archive first.", true);
   else if (transfer.files.length > 1) show(drop, "One file at a time, please.", true);
   else take(drop, transfer.files[0]);
+}
+
+// --- folders: packed into a tar that refers to its files, so that none of them is read into memory -----------
+const ARCHIVE = /\.(zip|tar|gz|tgz|zst)$/i;
+
+// A single archive is sent as it is, all else is packed. `list` returns [path, file] of each file.
+async function takeFiles(drop, list) {
+  show(drop, "Reading the folder …");
+  try {
+    const files = await list();
+    if (!files.length) return show(drop, "There are no files in it.", true);
+    const [path, file] = files[0];
+    take(drop, files.length === 1 && ARCHIVE.test(path) ? file : packed(files));
+  } catch (error) {
+    show(drop, `The folder cannot be read: ${error.message}`, true);
+  }
+}
+
+async function filesBelow(entries, above = "") {
+  const files = [];
+  for (const entry of entries) {
+    const path = above + entry.name;
+    if (entry.isFile) files.push([path, await new Promise((resolve, reject) => entry.file(resolve, reject))]);
+    else files.push(...(await filesBelow(await entriesOf(entry), `${path}/`)));
+  }
+  return files;
+}
+
+async function entriesOf(folder) {
+  const reader = folder.createReader(), entries = [];
+  for (;;) { // a reader hands out a hundred at a time
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return entries;
+    entries.push(...some);
+  }
+}
+
+function packed(files) {
+  const parts = [];
+  for (const [path, file] of files) {
+    const record = ` path=${path}\n`, length = encoded(record).length;
+    const digits = String(length + String(length + 4).length).length;
+    const long = encoded(`${length + digits}${record}`);
+    if (encoded(path).length > 100) parts.push(tarHeader("path", long.length, "x"), long, padding(long.length));
+    parts.push(tarHeader(path, file.size, "0"), file, padding(file.size));
+  }
+  return new File([...parts, new Uint8Array(1024)], `${files[0][0].split("/")[0]}.tar`);
+}
+
+const encoded = (text) => new TextEncoder().encode(text);
+const padding = (size) => new Uint8Array((512 - (size % 512)) % 512);
+
+// POSIX.1-1988 (ustar); a name of more than 100 bytes stands in a pax header before it, of type x.
+function tarHeader(name, size, type) {
+  const block = new Uint8Array(512);
+  const octal = (number, digits) => encoded(number.toString(8).padStart(digits, "0"));
+  block.set(encoded(name).subarray(0, 100));
+  block.set(octal(0o644, 7), 100);
+  block.set(octal(size, 11), 124);
+  block.set(octal(0, 11), 136);
+  block.fill(32, 148, 156); // the checksum counts itself as spaces
+  block.set(encoded(type), 156);
+  block.set(encoded("ustar\u000000"), 257);
+  block.set(octal(block.reduce((sum, byte) => sum + byte, 0), 6), 148);
+  block[154] = 0;
+  return block;
 }
 
 // A visitor who leaves during an upload would have to start it again.
@@ -168,8 +254,11 @@ document.addEventListener("click", (event) => {
   else show(drop, "Choose a file first.", true);
 });
 document.addEventListener("change", (event) => {
-  const drop = event.target.closest?.(".drop");
-  if (drop && event.target.files?.length) take(drop, event.target.files[0]);
+  const drop = event.target.closest?.(".drop") ?? document.getElementById(event.target.dataset?.folderFor);
+  const files = [...(event.target.files ?? [])];
+  if (!drop || !files.length) return;
+  if ("folders" in drop.dataset) takeFiles(drop, () => files.map((file) => [file.webkitRelativePath || file.name, file]));
+  else take(drop, files[0]);
 });
 for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from masktune import Dataset, ImportReport, JobEstimate, Model
+from masktune import Dataset, ImportReport, JobEstimate, Model, OwnKey
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import percent
@@ -159,6 +159,11 @@ def number(count: float | None) -> str:
     return "–" if count is None else f"{count:,.0f}"
 
 
+def cell(content: str | float) -> str:
+    """A cell of a column of metadata: a text as it is, a number with all of its digits."""
+    return content if isinstance(content, str) else f"{content:.15g}"
+
+
 def ago(at: datetime | None, now: datetime | None = None) -> str:
     """How long ago, in the largest unit that fits."""
     if at is None:
@@ -211,6 +216,13 @@ def current_step(state: str, stage: str | None) -> str:
     if state == "running":
         return STAGES.get(stage or "", "starting")
     return state
+
+
+def visitor(own: OwnKey) -> str:
+    """Who is in: a key by its name, or a person whom the proxy in front names."""
+    if own.id is None:
+        return "Key: the operator’s"
+    return f"Key: {own.name}" if own.id.startswith("key_") else str(own.name)
 
 
 def job_description(kind: str, params: Json) -> str:

@@ -46,8 +46,9 @@ def curve_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
     position = ""
     if point is not None:
         position = f"; here {formats.percent(point.coverage)} answered, {formats.percent(point.risk)} wrong"
+    samples = formats.calibration_samples(curve.n, curve.n_subjects)
     return Chart(
-        f"Selective risk over coverage on {curve.n} calibration samples{position}",
+        f"Selective risk over coverage on {samples}{position}",
         "coverage: share of inputs answered",
         "risk: share of answers that are wrong",
         [line],
@@ -65,9 +66,9 @@ def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) 
     if table.policy == "max_risk" and table.status == "certified":
         return (
             f"Certified: with {confidence} confidence over the draw of the calibration split, at most "
-            f"{formats.percent(table.requested)} of the answers are wrong, for inputs like those of the "
-            "split. This is no promise about a single input, a group or shifted data, and it holds only if "
-            "the risk was chosen before looking at this curve."
+            f"{formats.percent(table.requested)} of the answers are wrong, for {_scope(curve)} like those of "
+            "the split. This is no promise about a single input, a group or shifted data, and it holds only "
+            "if the risk was chosen before looking at this curve."
         )
     if table.policy == "max_risk":
         return (
@@ -83,6 +84,10 @@ def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) 
         f"of them wrongly. Chosen after looking, the risk is at most {formats.percent(point.band_high)} with "
         f"{formats.percent(curve.confidence, 0)} confidence: the upper edge of the band."
     )
+
+
+def _scope(curve: RiskCoverage) -> str:
+    return "independent inputs" if curve.n_subjects is None else "random images of new subjects"
 
 
 def abstentions(samples: Sequence[ScoredSample], threshold: float | None) -> list[bool]:

@@ -1,13 +1,13 @@
-"""Access to the API: one client per key, over a connection pool that all pages share.
+"""Access to the API: one client per visitor, over a connection pool that all pages share.
 
 The key is the visitor's own. It is kept in an HttpOnly cookie, sent with every page request, and never part
-of a URL.
+of a URL. A visitor without one may be named by an authenticating proxy: its headers are passed on.
 """
 
 from __future__ import annotations
 
 import time
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import httpx
 from nicegui import ui
@@ -26,6 +26,9 @@ _OPEN_SECONDS = 60.0
 _RETRY = Retry(attempts=2)
 """Few attempts: a person is waiting, and should soon learn that the service is unavailable."""
 
+Identity = tuple[tuple[bytes, bytes], ...]
+"""What an authenticating proxy says about the visitor: headers, pairs of name and text."""
+
 
 class Connections:
     """Clients of one API. `url` is its address as seen from the dashboard's server."""
@@ -36,14 +39,13 @@ class Connections:
         # page that follows a job holds one open.
         limits = httpx.Limits(max_connections=None)
         self._transport = httpx.AsyncHTTPTransport(verify=authorities(), limits=limits)
-        client = partial(AsyncClient, url, transport=self._transport, retry=_RETRY)
         # Those that drop out of the cache are not closed: all clients share the transport.
-        self._client = lru_cache(maxsize=64)(lambda key: client(key=key))
+        self._client = lru_cache(maxsize=64)(self._make)
         self._is_open, self._checked_at = True, float("-inf")
 
-    def of(self, key: str | None) -> AsyncClient:
-        """The client that sends this key, or none."""
-        return self._client(key)
+    def of(self, key: str | None, identity: Identity = ()) -> AsyncClient:
+        """The client that sends this key or, without one, these headers about the visitor."""
+        return self._client(key, () if key else identity)
 
     async def is_open(self) -> bool:
         """Whether the API answers without a key. If unclear, the last known answer, initially True."""
@@ -56,6 +58,11 @@ class Connections:
                 if isinstance(error, ProblemError) and error.status == 401:
                     self._is_open, self._checked_at = False, time.monotonic()
         return self._is_open
+
+    def _make(self, key: str | None, identity: Identity) -> AsyncClient:
+        client = AsyncClient(self.url, key=key, transport=self._transport, retry=_RETRY)
+        client.driver.http.headers.update(list(identity))
+        return client
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -92,8 +99,13 @@ def key_of(request: Request) -> str | None:
 
 
 def api_for(request: Request) -> AsyncClient:
-    """The client that sends the key of this request."""
-    return connections().of(key_of(request))
+    """The client that calls the API as the visitor who sent this request.
+
+    Of the headers about the visitor, those are passed on that the server has noted in its state: it believes
+    the proxy that sent them.
+    """
+    identity: Identity = request.scope.get("state", {}).get("identity", ())
+    return connections().of(key_of(request), identity)
 
 
 def request() -> Request:
@@ -104,13 +116,26 @@ def request() -> Request:
 
 
 def api() -> AsyncClient:
-    """The client that sends the key of the current page's visitor."""
+    """The client that calls the API as the visitor of the current page."""
     return api_for(request())
 
 
+async def identify_visitor() -> OwnKey:
+    """Ask the API who the visitor of the current page is, for `own_key`."""
+    own: OwnKey = await api().keys.whoami()
+    request().state.own_key = own
+    return own
+
+
+def own_key() -> OwnKey:
+    """What the visitor of the current page may do, and who they are."""
+    own: OwnKey = request().state.own_key
+    return own
+
+
 def missing_scope(key: OwnKey, scope: str) -> str:
-    """Explain, in the service's wording, that the visitor's key lacks this scope."""
-    return f"This needs a key with the scope {scope}; yours has only {', '.join(key.scopes)}."
+    """Explain, in the service's wording, that the visitor lacks this scope."""
+    return f"This needs the scope {scope}; you have {', '.join(key.scopes) or 'none'}."
 
 
 async def dataset_name(connection: AsyncClient, dataset: str | None) -> str:

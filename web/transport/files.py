@@ -63,6 +63,11 @@ async def dataset_json(request: Request, dataset: Id) -> Response:
     return await _relay(request, get(f"/datasets/{dataset}"))
 
 
+@router.get("/files/datasets/{dataset}/download")
+async def dataset_zip(request: Request, dataset: Id) -> Response:
+    return await _relay(request, get(f"/datasets/{dataset}/download"))
+
+
 @router.get("/files/datasets/{dataset}/samples/{sample}/image")
 async def sample_image(request: Request, dataset: Id, sample: int) -> Response:
     api_request = get(f"/datasets/{dataset}/samples/{sample}/image")

@@ -18,6 +18,7 @@ from tests.acceptance.conftest import Processes, address
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
 from tests.machine import needs
 from tests.support.browser import FLAGS, chromium
+from tests.support.waits import PATIENCE
 
 OFFLINE = "http://127.0.0.1:9"
 """A proxy address that refuses connections, so that no machine can fetch published weights."""
@@ -66,18 +67,19 @@ def service(folder: Path, browser: Browser) -> Iterator[str]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Run `masktune serve`, without access to published weights; assert that it leaves no process behind."""
+def served(folder: Path, **settings: str) -> Iterator[str]:
+    """Run `masktune serve` with these settings and without access to published weights; assert that it leaves
+    no process behind."""
     made = Processes(folder)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             patched.setenv(name, OFFLINE)
         patched.setenv("TORCH_HOME", str(folder / "torch"))
-        serve = made.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"))
+        serve = made.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"), **settings)
     try:
         yield address(serve)
         serve.terminate()
-        assert serve.wait(60) == 0
+        assert serve.wait(PATIENCE) == 0
         assert made.left() == []
     finally:
         serve.kill()
@@ -88,7 +90,7 @@ def served(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def visitor(tab: Page, service: str) -> Iterator[Visitor]:
-    tab.set_default_timeout(20_000)
+    tab.set_default_timeout(1000 * PATIENCE)
     made = Visitor(tab, service)
     yield made
     tab.close()
@@ -117,7 +119,7 @@ def dataset(service: str, archive: Path) -> str:
     """The id of a data set that was imported from the same digits."""
     with Client(service) as client:
         made = client.datasets.upload(archive, name="digits, there already")
-        return client.datasets.wait(made.id, timeout=120).id
+        return client.datasets.wait(made.id).id
 
 
 @pytest.fixture(scope="package")
@@ -125,4 +127,4 @@ def model(service: str, dataset: str) -> str:
     """The id of a model that was trained for one epoch."""
     with Client(service) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=1, backbone="small_cnn")
-        return client.jobs.wait(job.id, timeout=120).models["erm"]
+        return client.jobs.wait(job.id).models["erm"]

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
+from tests.support.waits import PATIENCE
+
 
 class SlowApi:
     """`url` forwards requests to the API at `to`; predictions of the sample `held` wait for `go`."""
@@ -23,7 +25,7 @@ class SlowApi:
         asked = urlsplit(path)
         if asked.path == "/predict" and parse_qs(asked.query)["sample"] == [self.held]:
             self.holding.set()
-            assert self.go.wait(60)
+            assert self.go.wait(PATIENCE)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from playwright.sync_api import expect
 from sklearn.datasets import load_digits
 
 from masktune import Client
-from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+from tests.acceptance.dashboard.visitor import Visitor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 LONG = "ein_sehr_langer_Name_ohne_ein_einziges_Leerzeichen_und_ohne_Bindestrich"
 LONGEST = (LONG + LONG)[:100]
@@ -48,7 +48,7 @@ def challenge(service: str, folder: Path) -> str:
             zipped.writestr(f"{place}/{('00_dog', LONG)[number % 2]}/{number}.png", digit)
     with Client(service) as client:
         made = client.datasets.upload(target, name=LONGEST)
-        return client.datasets.wait(made.id, timeout=120).id
+        return client.datasets.wait(made.id).id
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def guesser(service: str, challenge: str) -> str:
     """A network that looked at it for a moment."""
     with Client(service) as client:
         job = client.jobs.start("erm", dataset=challenge, epochs=1, backbone="small_cnn")
-        return client.jobs.wait(job.id, timeout=120).models["erm"]
+        return client.jobs.wait(job.id).models["erm"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def untaught(service: str, folder: Path) -> str:
             zipped.writestr(f"{('even', 'odd')[number % 2]}/{number}.png", digit)
     with Client(service) as client:
         made = client.datasets.upload(target, name="digits, not learned")
-        return client.datasets.wait(made.id, timeout=120).id
+        return client.datasets.wait(made.id).id
 
 
 def test_the_splits_that_a_data_set_has_are_offered_and_measured(
@@ -103,7 +103,7 @@ def test_the_splits_that_a_data_set_has_are_offered_and_measured(
         visitor.button("Start the job").dblclick()
         page.wait_for_url("**/ui/jobs/job_*")
         assert len(list(client.jobs.list(kind="evaluate"))) == before + 1
-    visitor.button("Read the report").click(timeout=PATIENCE)
+    visitor.button("Read the report").click()
     expect(visitor.heading("On the only_bg_t split")).to_be_visible()
     expect(page.get_by_text("These images show no object")).to_be_visible()
     expect(page.get_by_text("Background gap (accuracy on mixed_same")).to_be_visible()
@@ -202,7 +202,7 @@ def test_the_list_of_jobs_refreshes_itself(visitor: Visitor, challenge: str) -> 
         visitor.goto("/ui/jobs?kind=erm")
         expect(visitor.page.locator("tbody tr").first).to_contain_text(job.id)
         client.jobs.cancel(job.id)
-        expect(visitor.page.locator("tbody tr").first).to_contain_text("cancelled", timeout=PATIENCE)
+        expect(visitor.page.locator("tbody tr").first).to_contain_text("cancelled")
 
 
 def test_an_invalid_percentage_is_not_requested(visitor: Visitor, guesser: str) -> None:

@@ -9,15 +9,35 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, expect
+from sklearn.datasets import load_digits
 
 from masktune import Client
 from tests.acceptance.conftest import Processes, answers
 from tests.acceptance.dashboard.slow_api import slow_api
-from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+from tests.acceptance.dashboard.visitor import Visitor
 from tests.conftest import free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+DROP_TWO_IMAGES = """drop => {
+    const brought = new DataTransfer();
+    for (const name of ["1.png", "2.png"]) brought.items.add(new File(["x"], name));
+    drop.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: brought }));
+}"""
+
+
+def drop(page: Page, selector: str, path: Path) -> None:
+    """Drag the file or folder over the element and let it go, which Playwright cannot do itself."""
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    at = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    dragged = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": dragged} | at)
+
+
+pytestmark = [pytest.mark.slow]
 
 
 def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
@@ -44,7 +64,7 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     visitor.fill("Image size in pixels", "28")
     visitor.fill("Classes, one per line, in the order of the outputs", "0-4\n5-9")
     visitor.button("Import the model").click()
-    expect(says).to_contain_text("a zip archive, as torch.save writes", timeout=PATIENCE)
+    expect(says).to_contain_text("a zip archive, as torch.save writes")
     visitor.looked_at("import-pickle")
     expect(page.locator(".field-wrong")).to_have_count(0)
 
@@ -52,7 +72,7 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "resnet18")
     visitor.button("Import the model").click()
-    expect(page.locator("#model-drop.failed .drop-status")).to_contain_text("resnet18", timeout=PATIENCE)
+    expect(page.locator("#model-drop.failed .drop-status")).to_contain_text("resnet18")
     visitor.looked_at("import-misfit")
     page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "small_cnn")
@@ -72,7 +92,7 @@ def test_invalid_archives_are_explained(visitor: Visitor, service: str) -> None:
         {"name": "notes.zip", "mimeType": "application/zip", "buffer": b"no archive at all"}
     )
     said = visitor.page.locator("#dataset-drop.failed .drop-status, .callout.bad")
-    expect(said.first).to_be_visible(timeout=PATIENCE)
+    expect(said.first).to_be_visible()
     visitor.looked_at("wrong-file")
 
     only_text = io.BytesIO()
@@ -83,7 +103,7 @@ def test_invalid_archives_are_explained(visitor: Visitor, service: str) -> None:
     upload.set_input_files(
         {"name": "pages.zip", "mimeType": "application/zip", "buffer": only_text.getvalue()}
     )
-    expect(visitor.page.get_by_text("This data set cannot be used")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.page.get_by_text("This data set cannot be used")).to_be_visible()
     expect(visitor.page.get_by_text("2 files were rejected")).to_be_visible()
     visitor.looked_at("invalid")
     visitor.goto("/")
@@ -91,16 +111,39 @@ def test_invalid_archives_are_explained(visitor: Visitor, service: str) -> None:
     visitor.looked_at("invalid-listed")
 
 
-def test_only_one_dropped_file_is_accepted(visitor: Visitor) -> None:
+@pytest.mark.parametrize("way", ["chosen", "dropped"])
+def test_a_folder_becomes_a_data_set(visitor: Visitor, tmp_path: Path, way: str) -> None:
+    """Names of more than the 100 bytes that a plain tar can hold, and of other letters, included."""
+    digits, labels = load_digits(n_class=2, return_X_y=True)
+    folder = tmp_path / "Ziffern"
+    names = ("nought", f"é{'n' * 110}")
+    for index in range(40):
+        path = folder / names[int(labels[index])] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((digits[index].reshape(8, 8) * 15.9).astype("uint8")).resize((28, 28)).save(path)
     visitor.goto("/")
-    visitor.page.locator("#dataset-drop").evaluate(
-        """drop => {
-            const brought = new DataTransfer();
-            for (const name of ["1.png", "2.png"]) brought.items.add(new File(["x"], name));
-            drop.dispatchEvent(new DragEvent("drop", { bubbles: true, dataTransfer: brought }));
-        }"""
-    )
-    expect(visitor.page.locator("#dataset-drop.failed .drop-status")).to_have_text(
+    if way == "chosen":
+        visitor.page.get_by_label("Choose a folder").set_input_files(folder)
+    else:
+        drop(visitor.page, "#dataset-drop", folder)
+    visitor.page.wait_for_url("**/ui/datasets/ds_*")
+    expect(visitor.heading("Ziffern")).to_be_visible()
+    with Client(visitor.url) as client:
+        dataset = client.datasets.wait(visitor.page.url.rpartition("/")[2])
+    assert (dataset.classes, dataset.format) == ([*names], "image_folder")
+    assert sum(dataset.splits.values()) == 40
+
+
+def test_images_without_folders_say_how_to_name_their_classes(visitor: Visitor) -> None:
+    visitor.goto("/")
+    visitor.page.locator("#dataset-drop").evaluate(DROP_TWO_IMAGES)
+    expect(visitor.page.get_by_text("put the images into one folder per class")).to_be_visible()
+
+
+def test_only_one_image_to_try_is_accepted(visitor: Visitor, model: str) -> None:
+    visitor.goto(f"/ui/try?model={model}")
+    visitor.page.locator("#image-drop").evaluate(DROP_TWO_IMAGES)
+    expect(visitor.page.locator("#image-drop.failed .drop-status")).to_have_text(
         "One file at a time, please."
     )
 
@@ -126,14 +169,14 @@ def test_a_late_answer_does_not_replace_a_newer_one(
         processes.masktune("web", "--port", str(port), URL=api.url)
         page = tab
         visitor = Visitor(page, f"http://127.0.0.1:{port}")
-        processes.wait_until(lambda: answers(visitor.url, "/livez"), seconds=60)
+        processes.wait_until(lambda: answers(visitor.url, "/livez"))
         visitor.goto(f"/ui/try?model={model}")
         first, second = page.get_by_role("button", name="Sample").all()[:2]
         api.held = str(first.get_attribute("aria-label")).removeprefix("Sample ")
 
         # --- the first image is asked about, and answered after the second
         first.click()
-        processes.wait_until(api.holding.is_set, seconds=30)
+        processes.wait_until(api.holding.is_set)
         second.click()
         result = page.get_by_role("region", name="Result")
         expect(result.locator(".pictures figure")).to_have_count(2)

@@ -12,12 +12,14 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from launcher.demo.digits_zip import write_zip
+from masktune import Client
 from tests.acceptance.conftest import Processes, answers
 from tests.acceptance.dashboard.conftest import served
-from tests.acceptance.dashboard.visitor import PATIENCE, Visitor, png
+from tests.acceptance.dashboard.visitor import Visitor, png
 from tests.conftest import free_port
+from tests.support.waits import PATIENCE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,6 @@ def biased(tmp_path: Path) -> Path:
     return target
 
 
-@pytest.mark.timeout(600)
 def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) -> None:
     page = visitor.page
     visitor.goto("/")
@@ -46,7 +47,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     # --- the upload, and the report that grows
     page.locator("#dataset-drop input[type=file]").set_input_files(biased)
     page.wait_for_url("**/ui/datasets/ds_*")
-    expect(visitor.heading("Is there a shortcut in the images?")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.heading("Is there a shortcut in the images?")).to_be_visible()
     expect(page.locator(".callout").first).to_contain_text("Yes: a simple property predicts the class")
     expect(page.locator(".samples img")).to_have_count(36)
     visitor.loaded(".samples img")
@@ -65,7 +66,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     page.wait_for_url("**/ui/jobs/job_*")
     visitor.button("Cancel").click()
     visitor.button("Cancel the job").click()
-    expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.badge("cancelled")).to_be_visible()
 
     # --- the same with fields of one's own, its cost guessed before it starts
     page.get_by_role("link", name="digits-with-a-square").click()
@@ -83,9 +84,9 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.looked_at("new-job")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
-    expect(page.locator("svg.chart").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("svg.chart").first).to_be_visible()
     visitor.looked_at("job-live")
-    expect(visitor.badge("succeeded")).to_be_visible(timeout=2 * PATIENCE)
+    expect(visitor.badge("succeeded")).to_be_visible()
     expect(page.locator(".stages li.done")).to_have_count(8)
     expect(page.locator(".log")).to_contain_text("plain training finished after")
     visitor.looked_at("job")
@@ -150,13 +151,18 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     expect(page.locator(".pictures figure")).to_have_count(3)
     visitor.looked_at("try", whole=True)
 
-    # --- an image of one's own, which is refused as well
-    page.locator("#image-drop input[type=file]").set_input_files(
-        {"name": "own.png", "mimeType": "image/png", "buffer": png((28, 28))}
-    )
-    expect(page.get_by_text("own.png").first).to_be_visible()
-    expect(page.locator(".pictures figure")).to_have_count(2)
-    expect(page.locator(".decision")).to_have_text("I don’t know")
+    # --- two images of one's own, which are refused as well; of one patient, they are one input for drift
+    visitor.fill("Subject of the image that you drop, if known", "p07")
+    for name in ("own.png", "other.png"):
+        page.locator("#image-drop input[type=file]").set_input_files(
+            {"name": name, "mimeType": "image/png", "buffer": png((28, 28))}
+        )
+        expect(page.locator(".card", has_text=name)).to_be_visible()
+        expect(page.locator(".pictures figure")).to_have_count(2)
+        expect(page.locator(".decision")).to_have_text("I don’t know")
+    with Client(visitor.url) as client:
+        inputs = client.models.drift(model).served
+    assert (inputs.inputs, inputs.independent) == (2, 1)
     visitor.goto("/ui/models")
     expect(visitor.badge("production")).to_be_visible()
     visitor.looked_at("models")
@@ -176,10 +182,10 @@ def test_the_dashboard_alone_asks_for_a_key_and_reports_an_unreachable_service(
         MAX_UPLOAD_BYTES="5000",
     )
     processes.masktune("web", "--port", str(web_port), URL=url)
-    processes.wait_until(lambda: answers(url), seconds=60)
+    processes.wait_until(lambda: answers(url))
     page = tab
     visitor = Visitor(page, f"http://127.0.0.1:{web_port}")
-    processes.wait_until(lambda: _alive(f"{visitor.url}/livez"), seconds=60)
+    processes.wait_until(lambda: _alive(f"{visitor.url}/livez"))
 
     # --- behind a proxy it has another name; its API has keys, which a page of another site has not
     named = {"Host": "masktune.example"}
@@ -213,7 +219,7 @@ def test_the_dashboard_alone_asks_for_a_key_and_reports_an_unreachable_service(
     visitor.looked_at("too-large")
 
     api.terminate()
-    assert api.wait(60) == 0
+    assert api.wait(PATIENCE) == 0
     visitor.goto("/ui/jobs")
     expect(visitor.heading("The service is not responding")).to_be_visible()
     visitor.looked_at("away")

@@ -14,21 +14,21 @@ from core.session import Database
 from core.settings import Settings
 from masktune import Client
 from masktune.contract.vocabulary import EventType
-from tests.acceptance.dashboard.visitor import PATIENCE, Visitor
+from tests.acceptance.dashboard.visitor import Visitor
 from web.pages.job import TAIL
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 
 def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("plain training started", timeout=PATIENCE)
-        expect(visitor.page.locator("svg.chart").first).to_be_visible(timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("plain training started")
+        expect(visitor.page.locator("svg.chart").first).to_be_visible()
         visitor.button("Cancel").click()
         visitor.button("Cancel the job").click()
-        expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+        expect(visitor.badge("cancelled")).to_be_visible()
         expect(visitor.log).to_contain_text("cancelled")
         visitor.looked_at("cancelled")
         visitor.button("Resume").click()
@@ -50,7 +50,7 @@ def test_a_long_job_shows_its_start_its_newest_events_and_its_curve(
     with Client(visitor.url) as client:
         job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn")
         visitor.goto(f"/ui/jobs/{job.id}")
-        expect(visitor.log).to_contain_text("plain training started", timeout=PATIENCE)
+        expect(visitor.log).to_contain_text("plain training started")
         _add_events(folder / "var", job.id, 2 * TAIL)
 
         # --- opened late: its beginning, its newest lines, and its curve as it grows
@@ -61,7 +61,7 @@ def test_a_long_job_shows_its_start_its_newest_events_and_its_curve(
         seen = curve.get_attribute("aria-label")
         expect(curve).not_to_have_attribute("aria-label", str(seen))
         client.jobs.cancel(job.id)
-        expect(visitor.badge("cancelled")).to_be_visible(timeout=PATIENCE)
+        expect(visitor.badge("cancelled")).to_be_visible()
         expect(visitor.log).to_contain_text("cancelled")
         lines = str(visitor.log.text_content()).split("\n")
         assert len(lines) == len(set(lines)), "an event was told twice"
@@ -85,7 +85,7 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     options = visitor.page.get_by_role("option")
     expect(options.first).to_have_text("automatic")
     nearest = "tf_efficientnet_lite0 · weights are with the service"
-    expect(options.nth(1)).to_have_text(nearest, timeout=PATIENCE)
+    expect(options.nth(1)).to_have_text(nearest)
     visitor.fill("Network", "resnet18 ·")
     options.filter(has_text=re.compile("^resnet18 · weights are on the internet")).click()
     visitor.choose("Weights at the start", "published")
@@ -95,7 +95,7 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     expect(cost).to_contain_text("only the last layer")
     visitor.button("Start the job").click()
     visitor.page.wait_for_url("**/ui/jobs/job_*")
-    expect(visitor.badge("failed")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.badge("failed")).to_be_visible()
     expect(visitor.page.get_by_role("alert").first).to_contain_text("could not be fetched")
     expect(visitor.button("Resume")).to_be_visible()
     visitor.looked_at("failed")
@@ -111,7 +111,7 @@ def test_an_invalid_field_is_marked(visitor: Visitor, dataset: str) -> None:
     visitor.choose(label, "the groups of the data set")
     visitor.button("Start the job").click()
     field = visitor.page.locator(".q-field", has=visitor.page.get_by_label(label, exact=True))
-    expect(field.get_by_role("alert")).to_contain_text("have no group", timeout=PATIENCE)
+    expect(field.get_by_role("alert")).to_contain_text("have no group")
     expect(visitor.page.locator(".callout.bad")).to_contain_text(f"See {label}.")
     assert urlsplit(visitor.page.url).path == "/ui/new"
     visitor.looked_at("wrong-field")
@@ -147,7 +147,7 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     visitor.looked_at("new-mask")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
-    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.badge("succeeded")).to_be_visible()
     expect(page.get_by_text("in every training image (method: xgradcam)")).to_be_visible()
     expect(page.get_by_role("link", name="its model")).to_have_attribute("href", re.compile(model))
     visitor.looked_at("mask")
@@ -159,7 +159,7 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     visitor.looked_at("new-finetune")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
-    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.badge("succeeded")).to_be_visible()
     expect(page.get_by_role("link", name="its mask set")).to_be_visible()
     expect(visitor.button("Read the report")).to_be_visible()
 
@@ -173,7 +173,7 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     expect(page.get_by_label("Percentage to answer")).to_have_value("80")
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
-    expect(visitor.badge("succeeded")).to_be_visible(timeout=PATIENCE)
+    expect(visitor.badge("succeeded")).to_be_visible()
     expect(page.get_by_text("Predicts every sample of the test split as csv")).to_contain_text("80.0")
     visitor.looked_at("predict")
     with page.expect_download() as downloading:

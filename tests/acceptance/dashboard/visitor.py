@@ -20,10 +20,9 @@ from PIL import Image
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.acceptance.conftest import ROOT
+from tests.support.waits import PATIENCE
 
-PATIENCE = 90_000
-"""Timeout in milliseconds for whatever has to wait for a job; two shared cores may be slow."""
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=1000 * PATIENCE)
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
 SCREENSHOTS = Path(os.environ.get("MASKTUNE_SCREENSHOTS") or ROOT / "build/screenshots")
@@ -78,7 +77,7 @@ class Visitor:
         image = self.page.locator(selector).first
         image.scroll_into_view_if_needed()
         there = "image => image.naturalWidth > 0"
-        self.page.wait_for_function(there, arg=image.element_handle(), timeout=PATIENCE)
+        self.page.wait_for_function(there, arg=image.element_handle())
 
     def looked_at(self, name: str, *, whole: bool = False) -> None:
         """Check the page with axe and take a screenshot in both themes, then check that it fits a narrow
@@ -89,8 +88,6 @@ class Visitor:
         self.page.evaluate("scrollTo(0, 0)")
         for dark in (True, False):
             self.page.emulate_media(color_scheme="dark" if dark else "light")
-            # During fade-in animations, elements do not have their final colours yet.
-            self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
             self._accessible(f"{name}, {'dark' if dark else 'light'}")
             self.page.screenshot(path=SCREENSHOTS / f"{name}{'-dark' if dark else ''}.png", full_page=whole)
         self.page.set_viewport_size(NARROW)
@@ -103,6 +100,8 @@ class Visitor:
     def _accessible(self, what: str) -> None:
         if not self.page.evaluate("'axe' in window"):  # a second copy would be compiled anew, for 0.3 s
             self.page.evaluate(AXE_SCRIPT)
+        # While elements fade in or out, they do not have their own colours.
+        self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
         found = self.page.evaluate("axe.run({resultTypes: ['violations']}).then(found => found.violations)")
         bad = [
             f"{v['id']}: {v['nodes'][0]['html'][:120]}"

@@ -26,7 +26,7 @@ def _problem(status: int, **more: object) -> ProblemError:
     ("error", "title", "detail"),
     [
         (_problem(404), "Not found", "Do it otherwise"),
-        (_problem(403), "This key does not allow that", "Do it otherwise"),
+        (_problem(403), "You may not do that", "Do it otherwise"),
         (_problem(409), "Not so", "Do it otherwise"),
         (
             _problem(422, errors=[{"pointer": "/epochs", "code": "x", "detail": "must be positive"}]),

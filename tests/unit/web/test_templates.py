@@ -7,10 +7,11 @@ from typing import Any, get_args
 
 import pytest
 
-from masktune import Dataset, Drift, GroupTable, Job
+from masktune import Dataset, Drift, GroupTable, Job, Sample
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.vocabulary import Arm
+from tests.support.reports import evidence, report
 from web.pages.dataset import figures
 from web.shell import render
 from web.text import labels
@@ -53,6 +54,14 @@ def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: st
     page = drawn("drift", drift=drift(status))
     assert f'<div class="callout {tone}">' in page
     assert f'<span class="badge {tone}">{badge}</span>' in page
+
+
+def test_drift_says_how_many_inputs_its_tests_count() -> None:
+    report = drift("no_sign_of_drift")
+    assert "The tests count" not in drawn("drift", drift=report)
+    served = report.served.model_copy(update={"independent": 3})
+    page = drawn("drift", drift=report.model_copy(update={"served": served}))
+    assert "The tests count 3 of them, one a day of each subject." in page
 
 
 def test_every_drift_status_has_a_tone() -> None:
@@ -126,6 +135,44 @@ def test_groups_are_counted_however_many_classes_there_are() -> None:
     assert "61 classes, not listed." in page
 
 
+def test_subjects_are_counted_in_each_split() -> None:
+    known = dataset(subjects=12, split_subjects={"train": 9, "test": 3}, classes=["cat", "dog"])
+    page = report_of(known)
+    assert counts(page)["Subjects"] == ["9", "3"]
+    assert "<dt>Subjects</dt><dd>12</dd>" in page
+    assert "Subjects" not in report_of(dataset())
+
+
+def test_a_column_says_what_it_was_read_as_and_why_it_was_ignored() -> None:
+    columns = [
+        {"column": "patient", "read_as": "subject"},
+        {"column": "notes", "read_as": "ignored", "detail": "its name begins with no meta:"},
+    ]
+    page = report_of(dataset(report={"columns": columns}))
+    assert '<th scope="row">patient</th><td>subject</td>' in page
+    assert "<details open><summary>What the columns" in page  # what was ignored is not folded away
+    assert "its name begins with no meta:" in page
+    assert "<details><summary>What the columns" in report_of(dataset(report={"columns": columns[:1]}))
+
+
+def test_metadata_has_its_most_frequent_texts_each_a_link_to_its_samples() -> None:
+    texts = [{"text": "St. Mary & Co", "n": 70}, {"text": "Berlin", "n": 40}]
+    site = {"name": "site", "kind": "text", "distinct": 3, "missing": 2, "most_frequent": texts}
+    age = {"name": "age", "kind": "number", "distinct": 40, "missing": 0, "low": 3, "high": 20250101.5}
+    page = report_of(dataset(metadata_columns=[site, age]))
+    assert '?column=site&amp;cell=St.+Mary+%26+Co">St. Mary &amp; Co</a> 70, ' in page
+    assert "Berlin</a> 40 …</td>" in page
+    assert "3 to 20250101.5</td>" in page
+
+
+def test_a_sample_has_its_subject_and_the_metadata_that_it_has() -> None:
+    fields = {"path": "a.png", "label": "cat", "split": "test", "width": 8, "height": 8, "sha256": "0"}
+    metadata = {"site": "Berlin", "age": 63.0, "scanner": None}
+    sample = Sample.model_validate({"id": 1, "subject": "p07", "metadata": metadata} | fields)
+    page = drawn("samples", dataset="ds_1", samples=[sample])
+    assert re.findall(r'quiet" title="(.*?)">', page) == ["test", "subject p07", "site: Berlin", "age: 63"]
+
+
 def problem(detail: str) -> dict[str, Any]:
     return {"problems": [{"code": "x", "detail": detail}, {"code": "x", "detail": "another"}]}
 
@@ -152,6 +199,16 @@ def test_an_import_without_findings_is_shown_as_not_judged() -> None:
     page = report_of(unjudged)
     assert '<div class="callout unsure"> <strong>This could not be judged</strong>' in page
     assert '<span class="badge unsure">not judged</span>' in drawn("datasets", datasets=[unjudged])
+
+
+def test_what_metadata_tells_is_shown_beside_what_images_tell() -> None:
+    check = evidence(report())["properties"]
+    page = report_of(dataset(report={"shortcuts": check}))
+    images, _, metadata = page.partition("Does the metadata give the classes away?")
+    assert "top-left corner" in images
+    assert "The metadata column hospital alone tells 0-4 from 5-9" in metadata
+    assert "The metadata column file was left out" in metadata
+    assert "metadata" not in report_of(dataset(report={"shortcuts": check | {"metadata": None}}))
 
 
 def test_a_model_that_is_not_testable_is_shown_as_such() -> None:

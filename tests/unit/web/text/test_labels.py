@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from masktune import Dataset, Model
+from masktune import Dataset, Model, OwnKey
 from masktune.contract.report.text import formats
 from masktune.contract.stages import STAGES as STAGE_NAMES
 from masktune.contract.vocabulary import STAGES
@@ -134,3 +134,15 @@ def test_a_model_is_labelled_with_its_data_set() -> None:
     assert labels.model_label(model, "birds") == "MaskTune · birds · resnet18 · 2 hours ago · abcdef"
     assert labels.model_label(model) == "MaskTune · resnet18 · 2 hours ago · abcdef"
     assert labels.shorten("b" * 41) == "b" * 39 + "…"
+
+
+@pytest.mark.parametrize(
+    ("own", "text"),
+    [
+        (OwnKey(id="key_1", name="line 1", scopes=[]), "Key: line 1"),
+        (OwnKey(id="user:alice", name="alice", scopes=[]), "alice"),
+        (OwnKey(scopes=["admin"]), "Key: the operator’s"),
+    ],
+)
+def test_who_is_in_is_named(own: OwnKey, text: str) -> None:
+    assert labels.visitor(own) == text

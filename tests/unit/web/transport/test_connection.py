@@ -7,21 +7,25 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
 
 import pytest
+from starlette.requests import Request
 
 from masktune import OwnKey
-from web.transport.connection import Connections, missing_scope
+from web.transport.connection import Connections, Identity, api_for, connect, missing_scope
 
 
 class Answers(BaseHTTPRequestHandler):
-    """An API that says the same to everything, and counts how often."""
+    """An API that says the same to everything, counts how often, and keeps the last headers."""
 
     status = 200
     asked = 0
+    headers_sent: ClassVar[list[tuple[str, str]]] = []
 
     def do_GET(self) -> None:
         type(self).asked += 1
+        type(self).headers_sent = self.headers.items()
         problem = {"title": "No", "detail": "no", "status": self.status}
         body = json.dumps({"data": [], "next_cursor": None} if self.status == 200 else problem).encode()
         self.send_response(self.status)
@@ -73,4 +77,51 @@ def test_an_unreachable_api_counts_as_open() -> None:
 def test_a_missing_scope_is_named() -> None:
     own = OwnKey(scopes=["read"])
     assert [own.may(scope) for scope in ("read", "train", "admin")] == [True, False, False]
-    assert missing_scope(own, "train") == "This needs a key with the scope train; yours has only read."
+    assert missing_scope(own, "train") == "This needs the scope train; you have read."
+    assert missing_scope(OwnKey(scopes=[]), "train") == "This needs the scope train; you have none."
+
+
+NOTED = ((b"remote-user", b"alice"), (b"remote-user", b""), (b"remote-groups", "café".encode()))
+"""What a server notes of a request from a proxy that it believes."""
+
+
+def visitor(*headers: tuple[bytes, bytes], noted: Identity | None = None) -> Request:
+    """The request of a visitor for a page."""
+    state = {} if noted is None else {"identity": noted}
+    return Request({"type": "http", "headers": list(headers), "state": state})
+
+
+async def headers_to_the_api(url: str, request: Request, answers: type[Answers]) -> list[tuple[str, str]]:
+    """The headers with which a page calls the API for this visitor, of those that say who it is."""
+    connect(url)
+    async for _ in api_for(request).datasets.list():
+        break
+    return [(name, text) for name, text in answers.headers_sent if name.lower() in WHO]
+
+
+WHO = {"authorization", "remote-user", "remote-groups"}
+BY_KEY = (b"cookie", b"masktune_key=mt_abc")
+
+
+@pytest.mark.parametrize(
+    ("request_of_visitor", "headers"),
+    [
+        (visitor(noted=NOTED), [(name.decode(), text.decode("latin-1")) for name, text in NOTED]),
+        (visitor(BY_KEY, noted=NOTED), [("Authorization", "Bearer mt_abc")]),
+        (visitor(*NOTED), []),
+    ],
+    ids=["passed on as they came", "a key in their place", "from a stranger"],
+)
+def test_the_api_learns_of_the_visitor_what_a_believed_proxy_said(
+    api: tuple[str, type[Answers]], request_of_visitor: Request, headers: list[tuple[str, str]]
+) -> None:
+    url, answers = api
+    assert asyncio.run(headers_to_the_api(url, request_of_visitor, answers)) == headers
+
+
+def test_visitors_whom_the_proxy_names_have_clients_of_their_own() -> None:
+    connections = Connections("http://127.0.0.1:9")
+    alice, bob = (connections.of(None, ((b"remote-user", name),)) for name in (b"alice", b"bob"))
+    assert alice is not bob
+    assert connections.of(None) not in (alice, bob)
+    assert connections.of("a", ((b"remote-user", b"alice"),)) is connections.of("a")

@@ -84,7 +84,7 @@ def test_an_image_that_is_too_large_is_refused(api: StubApi, browser: TestClient
 def test_an_image_needs_a_key_that_may_predict(api: StubApi, browser: TestClient) -> None:
     api.answers["/keys/self"] = 200, {"scopes": ["read"]}
     answer = browser.post("/upload/image", content=b"pixels")
-    message = "This needs a key with the scope predict; yours has only read."
+    message = "This needs the scope predict; you have read."
     assert (answer.status_code, answer.json()) == (403, {"detail": message})
     api.answers["/keys/self"] = 401, NO_KEY
     assert browser.post("/upload/image", content=b"pixels").status_code == 401

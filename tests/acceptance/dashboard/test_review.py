@@ -1,0 +1,55 @@
+"""The images that a report asks a person to look at, and the job that the answer starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from masktune import Client
+from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_CONFIRMED, REVIEW_GUESS
+from tests.acceptance.dashboard.visitor import Visitor
+from tests.support.biased_digits import make_digits
+
+pytestmark = [pytest.mark.slow]
+
+QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
+
+
+def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor, tmp_path: Path) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        made = client.datasets.upload(make_digits(tmp_path / "digits", aligned=9), name="digits, a few bare")
+        dataset = client.datasets.wait(made.id).id
+        fields: dict[str, Any] = {"image_size": 16, "epochs": 2, "seed": 3, "head": QUICK, "masktune": False}
+        job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset, **fields).id)
+        groups = client.jobs.report(job.id).groups
+        assert groups is not None
+        assert groups.divided
+        visitor.goto(f"/ui/jobs/{job.id}/report")
+        visitor.button("Look at them").click()
+        page.wait_for_url(f"**/ui/jobs/{job.id}/review")
+
+        # --- guesses of each class, marked as such, beside ordinary images of the class
+        expect(page.get_by_text(REVIEW_GUESS).first).to_be_visible()
+        for label in ("low", "high"):
+            card = page.get_by_role("region", name=label)
+            expect(visitor.heading(f"{label}: look at these")).to_be_visible()
+            expect(card.locator(".samples")).to_have_count(2)
+        visitor.loaded(".samples img")
+        visitor.looked_at("review")
+
+        # --- the answer that the job went by changes nothing; the other one starts it again
+        visitor.button(REVIEW_ANSWERS["open"]).click()
+        expect(page.get_by_text(REVIEW_CONFIRMED)).to_be_visible()
+        visitor.button(REVIEW_ANSWERS["closed"]).click()
+        page.wait_for_url(lambda url: "/ui/jobs/job_" in url and job.id not in url)
+        again = client.jobs.get(page.url.rpartition("/")[2])
+        client.jobs.cancel(again.id)
+        assert again.params.model_dump(mode="json")["head"] == {
+            **job.params.model_dump(mode="json")["head"],
+            "gate": "closed",
+        }
+        assert (again.dataset, again.kind) == (dataset, "mitigate")
