@@ -3,7 +3,7 @@
 #   docker build -t masktune .                                CPU (PyTorch's CPU wheels, no CUDA libraries)
 #   docker build --build-arg TORCH_INDEX= -t masktune:gpu .   CUDA (the wheels of the package registry)
 #
-# Two builds of one commit hold the same files, bytes and times: versions come from deploy/constraints.txt,
+# Two builds of one commit hold the same files, bytes and times: versions and hashes come from deploy/requirements,
 # times from SOURCE_DATE_EPOCH. The base is what its tag means that day; to fix that too, name its digest:
 #   docker build --build-arg PYTHON_IMAGE=python:3.11-slim@sha256:… .
 
@@ -12,29 +12,36 @@ ARG PYTHON_IMAGE=python:3.11-slim
 FROM ${PYTHON_IMAGE} AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG SOURCE_DATE_EPOCH=1735689600
-# pip works on the environment from outside: neither it nor what it would compile ends up in there.
-ENV PIP_PYTHON=/opt/masktune/bin/python PIP_NO_COMPILE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PYTHONDONTWRITEBYTECODE=1
-RUN python -m venv --without-pip /opt/masktune
+ENV PIP_NO_COMPILE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
+COPY deploy/requirements requirements
+
+# What builds lies beside the environment, and stays in this stage: nothing is fetched for a build of its own.
+RUN pip install --require-hashes --requirement requirements/build.txt \
+ && python -m venv --without-pip /opt/masktune
 
 # Compiled once here, since nothing can be written where it runs; by content and not by time, and in one
 # process with one seed, so that the bytes are the same each time. Some packages hold files for other Pythons.
-ENV COMPILE="/opt/masktune/bin/python -m compileall -q --invalidation-mode unchecked-hash" PYTHONHASHSEED=0
+ENV COMPILE="/opt/masktune/bin/python -m compileall -q --invalidation-mode unchecked-hash" PYTHONHASHSEED=0 \
+    INSTALL="pip --python /opt/masktune/bin/python install"
 
-# The dependencies alone, so that a change of the code does not install PyTorch again. PyTorch's index has but
-# some versions of what torch depends on: that comes with the rest, from the registry. Ours does not: what the service
-# pins is built below, and its dependencies stand in its own file.
-COPY pyproject.toml deploy/constraints.txt ./
-COPY packaging packaging
-RUN python -c "import tomllib; p, c = (tomllib.load(open(f, 'rb'))['project'] for f in ('pyproject.toml', 'packaging/masktune/pyproject.toml')); e = p['optional-dependencies']; print(*(d for d in p['dependencies'] if not d.startswith('masktune==')), *c['dependencies'], *e['s3'], *e['otel'], sep='\n')" > /tmp/requirements.txt \
- && if [ -n "$TORCH_INDEX" ]; then pip install --no-deps --constraint constraints.txt --index-url "$TORCH_INDEX" torch torchvision; fi \
- && pip install --constraint constraints.txt --requirement /tmp/requirements.txt \
+# The dependencies alone, so that a change of the code does not install PyTorch again. With CUDA, PyTorch names the
+# versions of NVIDIA's libraries itself; without, it gets nothing but what is here already. Wheels first: what comes as
+# sources is built by this stage's tools, and its wheel has no hash to be held against.
+RUN pip wheel --no-deps --require-hashes --no-build-isolation --wheel-dir /wheels --requirement requirements/service.txt \
+ && grep -o '^[^ ]*==[^ ]*' requirements/service.txt | xargs $INSTALL --no-deps --no-index --find-links /wheels \
+ && $INSTALL ${TORCH_INDEX:+--no-deps --index-url "$TORCH_INDEX"} --requirement requirements/torch.txt \
+ && rm -r /wheels \
  && { $COMPILE /opt/masktune/lib > /dev/null || true; }
 
 COPY . .
-RUN pip install --no-deps ./packaging/masktune . \
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./packaging/masktune . \
+ && $INSTALL --no-deps --no-index /wheels/*.whl \
+ && pip --python /opt/masktune/bin/python check \
  && for package in app worker models core masktune launcher web presets; do $COMPILE /opt/masktune/lib/python3*/site-packages/$package || exit 1; done \
+ && mkdir -p /opt/masktune/share/doc/masktune && cd /opt/masktune/share/doc/masktune \
+ && cyclonedx-py environment --output-reproducible --output-file sbom.cdx.json /opt/masktune \
+ && pip-licenses --python /opt/masktune/bin/python --with-system --with-urls --format markdown --output-file licences.md \
  && find /opt -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
 

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-compose test-dist unit lint audit types imports coverage dist openapi serve docs picture-of-packages pictures clean
+.PHONY: help install install-dev demo test test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi serve docs picture-of-packages pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -42,13 +42,13 @@ demo: install ## a data set, a masktune job, its report and a prediction, from n
 serve: install ## the service on http://127.0.0.1:8000, data under ./var
 	@exec $(BIN)/masktune serve
 
-# Files of tests run beside each other, two processes more than there are cores, for many tests wait; more than four
-# would only fight for the disk. In the order of their collection, which has the slow ones first (tests/conftest.py).
-SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 2 ? n + 2 : 4))) --dist=loadfile --no-loadscope-reorder
+# Files of tests run beside each other, a process more than there are cores, for many tests wait: with two more, two
+# cores took no less time (922 s and 903), and each test longer. More than four would only fight for the disk. In the
+# order of their collection, which has the slow ones first (tests/conftest.py).
+SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 3 ? n + 1 : 4))) --dist=loadfile --no-loadscope-reorder
 
-# Unit tests wait for nothing: another process than there are cores only reads the same modules once more. None of them
-# uses schemathesis, whose plugin takes half a second to load.
-ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder -p no:schemathesis
+# Unit tests wait for nothing: another process than there are cores only reads the same modules once more.
+ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder
 
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,6 +62,9 @@ test-compose: install-dev ## the image, and the service in containers: needs a D
 
 test-dist: install-dev ## the wheels in empty environments: fetches the client's dependencies
 	@$(BIN)/python -m pytest -m dist --durations=5 $(ARGS)
+
+fuzz: install-dev ## schemathesis against a service of its own; ARGS="--seed=2 --max-time=600": other requests, for longer
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Apart, for counting branches costs the tests half as much again.
 coverage: install-dev ## the tests of `make test`, with coverage: at least 90 %
@@ -77,9 +80,29 @@ lint: install-dev ## ruff, bandit, and that the code does not grow
 	@$(BIN)/bandit -q -c pyproject.toml -r app worker models core masktune launcher web
 	@$(BIN)/python -m tests.measure --check
 
-# Not part of CI: it needs an index with advisories. Strict, or it would call clean what the index does not know.
-audit: install-dev ## pip-audit: known vulnerabilities in what the image is built of
-	@$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement deploy/constraints.txt
+# Strict, or it would call clean what the index does not know.
+PIP_AUDIT = $(BIN)/pip-audit --strict --disable-pip --no-deps
+WITH_A_CVE := jinja2==2.4.1
+
+advisories: install-dev ## whether the package index has advisories, shown by one that has long been public
+	@report=$$($(PIP_AUDIT) --format json --requirement <(echo $(WITH_A_CVE)) || true); \
+	[[ $$report == *'"id"'* ]] || { echo "This package index has no advisories; PyPI has, most mirrors do not."; exit 1; }
+
+audit: advisories ## pip-audit: known vulnerabilities in what the image is built of
+	@$(PIP_AUDIT) $(addprefix --requirement=deploy/requirements/,service.txt torch.txt build.txt)
+
+# PyTorch's CPU build, or the lock would name NVIDIA's libraries, which the CPU image must not hold. Ours and PyTorch are
+# "unsafe" in pip-tools' word for what it leaves out: the one is installed by path, the other by torch.txt.
+# It warns that the lock lacks them, which the image's `--no-deps` allows.
+TORCH_INDEX = https://download.pytorch.org/whl/cpu
+PIP_COMPILE = $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-annotate --no-emit-index-url --no-emit-find-links
+LEFT_OUT := $(addprefix --unsafe-package=,masktune masktune-service torch torchvision)
+
+lock: export CUSTOM_COMPILE_COMMAND = make lock
+lock: install-dev ## deploy/requirements anew, with hashes, where pyproject.toml asks for it; ARGS=--upgrade: the newest of all
+	@$(PIP) install --group lock
+	@$(PIP_COMPILE) $(LEFT_OUT) $(if $(TORCH_INDEX),--extra-index-url=$(TORCH_INDEX)) $(ARGS) deploy/requirements/service.in
+	@$(PIP_COMPILE) --allow-unsafe $(ARGS) deploy/requirements/build.in
 
 types: install-dev ## mypy, strict
 	@$(BIN)/mypy app worker models core masktune launcher web presets tests benchmarks docs examples

@@ -41,6 +41,15 @@ TWO_WAYS = {
     "a bare line feed": POSTED % b"X: a\nTransfer-Encoding: chunked\r\nContent-Length: 99" + CHUNKS,
     "another protocol": POSTED % b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0" + SMUGGLED,
 }
+CONNECTS = """
+import socket, sys
+for address in sys.argv[1:]:
+    try:
+        socket.create_connection(address.split(":"), timeout=3).close()
+        print("yes")
+    except OSError:
+        print("no")
+"""
 PAST_THE_PROXY = """
 from urllib.request import Request, urlopen
 headers = {"X-Forwarded-For": "203.0.113.2", "X-Request-ID": "past-the-proxy"}
@@ -178,6 +187,23 @@ def test_the_address_of_the_client_is_believed_from_the_proxy_alone(stack: Stack
     assert web in past
     assert proxy not in through
     assert "203.0.113" not in through + past
+
+
+def test_database_and_broker_are_out_of_reach_of_the_dashboard(stack: Stack) -> None:
+    """By name and by address."""
+    address = "import socket; print(socket.gethostbyname('{}'))".format
+    ends = {"postgres": 5432, "redis": 6379}
+    ends |= {
+        stack.compose("exec", "-T", "api", "python", "-c", address(name)).strip(): port
+        for name, port in list(ends.items())
+    }
+
+    def connects(service: str) -> list[str]:
+        words = [f"{host}:{port}" for host, port in ends.items()]
+        return stack.compose("exec", "-T", service, "python", "-c", CONNECTS, *words).split()
+
+    assert connects("api") == connects("worker") == ["yes"] * 4
+    assert connects("web") == ["no"] * 4
 
 
 @pytest.mark.parametrize("attack", TWO_WAYS.values(), ids=TWO_WAYS)

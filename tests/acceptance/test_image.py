@@ -27,6 +27,21 @@ except OSError:
     print("sealed", sys.flags.dont_write_bytecode)
 """
 
+DOCUMENTS = """
+import json, re
+from importlib.metadata import distributions
+from pathlib import Path
+folder = Path("/opt/masktune/share/doc/masktune")
+sbom = json.loads((folder / "sbom.cdx.json").read_text())
+rows = re.findall(r"^\\| (\\S+) +\\| (\\S+)", (folder / "licences.md").read_text(), re.MULTILINE)
+print(json.dumps({
+    "format": sbom["bomFormat"],
+    "installed": sorted([d.name, d.version] for d in distributions()),
+    "components": sorted([c["name"], c["version"]] for c in sbom["components"]),
+    "licences": sorted(row for row in rows if row != ("Name", "Version")),
+}))
+"""
+
 
 def docker(*words: str) -> str:
     """What it prints."""
@@ -68,3 +83,13 @@ def test_nothing_in_it_was_compiled_by_time(image: str) -> None:
         "print(len(flags) > 10, set(flags) == {(1).to_bytes(4, 'little')})"
     )
     assert docker("run", "--rm", *SEALED, image, "python", "-c", code).split() == ["True", "True"]
+
+
+def test_it_lists_its_components_and_their_licences_and_holds_nothing_that_built_it(image: str) -> None:
+    documents = json.loads(docker("run", "--rm", *SEALED, image, "python", "-c", DOCUMENTS))
+    assert documents["format"] == "CycloneDX"
+    names = {name for name, _ in documents["installed"]}
+    assert {"torchvision", "masktune-service", "timm"} <= names
+    assert names.isdisjoint({"hatchling", "cyclonedx-bom", "pip-licenses"})
+    assert documents["components"] == documents["installed"]
+    assert documents["licences"] == documents["installed"]

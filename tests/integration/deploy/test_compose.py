@@ -1,5 +1,5 @@
 """The Compose files: they need no file of the user's, every part of ours is sealed, the proxy alone is
-published, and each GPU worker has a card of its own."""
+published, only API and workers reach database and broker, and each GPU worker has a card of its own."""
 
 from __future__ import annotations
 
@@ -108,6 +108,24 @@ def test_what_stands_in_the_env_file_reaches_api_and_workers(tmp_path: Path) -> 
     assert not {"MASKTUNE_API_KEYS", "POSTGRES_PASSWORD", *given} & services["web"]["environment"].keys()
 
 
+PEOPLE = ("MASKTUNE_PROXY_USER_HEADER", "MASKTUNE_PROXY_GROUPS_HEADER")
+
+
+@pytest.mark.parametrize("given", [{}, dict(zip(PEOPLE, ("X-User", "X-Groups"), strict=True))])
+def test_the_proxy_drops_what_the_parts_believe_about_people(given: dict[str, str], tmp_path: Path) -> None:
+    """By default nothing is believed, and what most proxies send is dropped all the same."""
+    shutil.copy(ROOT / FILES[0], tmp_path)
+    (tmp_path / ".env").write_text("\n".join(f"{name}={text}" for name, text in given.items()))
+    services = composed("--env-file", ".env", folder=tmp_path)
+    environments = {name: services[name]["environment"] for name in ("proxy", "api", "web")}
+    dropped = [environments["proxy"][name] for name in PEOPLE]
+    assert dropped == (list(given.values()) or ["Remote-User", "Remote-Groups"])
+    for part in ("api", "web"):
+        assert [environments[part].get(name, "") for name in PEOPLE] == (list(given.values()) or ["", ""])
+    assert environments["api"]["MASKTUNE_PROXY_USER_FROM"] == "proxy,web"
+    assert environments["web"]["MASKTUNE_PROXY_USER_FROM"] == "proxy"
+
+
 def test_without_a_profile_no_gpu_is_asked_for() -> None:
     once = {"password", "migrate"}
     assert set(composed()) == {"proxy", "api", "web", "worker", "postgres", "redis"} | once
@@ -136,3 +154,16 @@ def test_only_those_who_need_a_secret_can_read_it() -> None:
                 (readers if volume.get("read_only") else writers)[volume["source"]].add(name)
     assert writers == {"password": {"password"}, "key": {"migrate"}}
     assert readers == {"password": {"postgres", "migrate", "api", "worker", "worker-gpu"}, "key": {"api"}}
+
+
+def test_database_and_broker_share_a_network_with_api_and_workers_alone() -> None:
+    files = ("-f", "docker-compose.yml", "-f", "docker-compose.gpus.yml", "-f", "docker-compose.ports.yml")
+    members: dict[str, set[str]] = {}
+    for name, service in composed(*files, "--profile", "gpus-2").items():
+        for network in service.get("networks") or ():
+            members.setdefault(network, set()).add(name)
+    workers = {"migrate", "worker", "worker-gpu-0", "worker-gpu-1"}
+    assert members == {
+        "backend": {"postgres", "redis", "api", *workers},
+        "frontend": {"proxy", "web", "api"},
+    }

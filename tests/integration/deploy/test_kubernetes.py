@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from masktune.cli.main import app as command_line
 from tests.machine import needs
 
 ROOT = Path(__file__).parents[3] / "deploy" / "kubernetes"
-FOLDERS = [ROOT / "base", ROOT / "gpu", ROOT / "autoscaling"]
+FOLDERS = [ROOT / "base", ROOT / "gpu", ROOT / "autoscaling", ROOT / "backend"]
 VERSION = "1.33"
 """The oldest that is still maintained somewhere; what is valid there is valid in what follows."""
 
@@ -191,3 +191,81 @@ def test_the_autoscalers_scale_what_is_there() -> None:
         "Deployment/masktune-api",
         "Deployment/masktune-worker",
     }
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a Kubernetes label selector matches these labels."""
+    expressions = selector.get("matchExpressions", [])
+    assert all(expression["operator"] == "In" for expression in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(expression["key"]) in expression["values"] for expression in expressions
+    )
+
+
+def allows(
+    policies: list[Manifest], direction: str, port: int, pod: dict[str, str], peer: dict[str, str]
+) -> bool:
+    """Whether `pod` may take TCP connections from `peer` ("ingress") at the port, or make them ("egress")."""
+    about = [
+        policy["spec"]
+        for policy in policies
+        if direction.capitalize() in policy["spec"]["policyTypes"]
+        and selects(policy["spec"]["podSelector"], pod)
+    ]
+    peers = {"ingress": "from", "egress": "to"}[direction]
+    return not about or any(
+        any(
+            rule_port["port"] == port and rule_port.get("protocol", "TCP") == "TCP"
+            for rule_port in rule["ports"]
+        )
+        and (peers not in rule or any(selects(one["podSelector"], peer) for one in rule[peers]))
+        for spec in about
+        for rule in spec.get(direction, ())
+    )
+
+
+@pytest.fixture(scope="module")
+def reaches() -> Callable[[str, str, int], bool]:
+    """Whether a connection passes the policies of both ends; other names are of somebody else's pods."""
+    manifests = [*rendered(ROOT / "gpu"), *rendered(ROOT / "backend")]
+    policies = [manifest for manifest in manifests if manifest["kind"] == "NetworkPolicy"]
+    labels = {
+        manifest["metadata"]["name"].removeprefix("masktune-"): manifest["spec"]["template"]["metadata"][
+            "labels"
+        ]
+        for manifest in manifests
+        if manifest["kind"] == "Deployment"
+    } | {name: {"masktune-backend": name} for name in ("database", "broker")}
+
+    def both_allow(source: str, target: str, port: int) -> bool:
+        ends = labels.get(source, {}), labels.get(target, {})
+        return allows(policies, "egress", port, *ends) and allows(policies, "ingress", port, *reversed(ends))
+
+    return both_allow
+
+
+@pytest.mark.parametrize(("target", "port"), [("database", 5432), ("broker", 6379)])
+def test_database_and_broker_are_reached_by_api_and_workers_alone(
+    reaches: Callable[[str, str, int], bool], target: str, port: int
+) -> None:
+    sources = ("api", "worker", "worker-gpu", "web", "another pod")
+    assert [source for source in sources if reaches(source, target, port)] == ["api", "worker", "worker-gpu"]
+
+
+def test_the_dashboard_reaches_the_api_and_no_database_elsewhere(
+    reaches: Callable[[str, str, int], bool],
+) -> None:
+    assert reaches("web", "api", 8000)
+    assert not reaches("web", "a database outside the cluster", 5432)
+    assert reaches("api", "a database outside the cluster", 5432)
+
+
+def test_api_and_dashboard_are_open_at_their_ports_and_workers_at_none(
+    reaches: Callable[[str, str, int], bool],
+) -> None:
+    ports = (8000, 8080, 5432)
+    open_ports = {
+        target: [port for port in ports if reaches("an ingress", target, port)]
+        for target in ("api", "web", "worker", "worker-gpu")
+    }
+    assert open_ports == {"api": [8000], "web": [8080], "worker": [], "worker-gpu": []}

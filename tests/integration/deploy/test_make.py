@@ -1,4 +1,4 @@
-"""The verbs of the project, as `make --dry-run` tells what they would do."""
+"""The verbs of the project, as `make --dry-run` tells what they would do; and when `make audit` is green."""
 
 from __future__ import annotations
 
@@ -43,3 +43,31 @@ def test_distributions_of_this_repository_are_named_by_path(tmp_path: Path, verb
     (words,) = (line.split() for line in lines if {"wheel", "--editable"} & set(line.split()))
     assert {"./packaging/masktune", "."} <= set(words)
     assert not any(word.startswith("masktune") for word in words)
+
+
+AUDIT = """#!/bin/sh
+case "$*" in
+  *deploy/requirements*) exit {of_ours} ;;
+  *) echo '{about_the_known}'; exit 1 ;;
+esac
+"""
+FLAW = '{"dependencies": [{"name": "jinja2", "vulns": [{"id": "PYSEC-2019-217"}]}]}'
+NO_FLAW = '{"dependencies": [{"name": "jinja2", "vulns": []}]}'
+
+
+@pytest.mark.parametrize(
+    ("about_the_known", "of_ours", "succeeds"),
+    [(FLAW, 0, True), (FLAW, 1, False), (NO_FLAW, 0, False), ("", 0, False)],
+    ids=["nothing found", "a flaw in ours", "an index that calls all clean", "an index without advisories"],
+)
+def test_an_audit_is_green_only_where_a_known_flaw_is_found(
+    tmp_path: Path, about_the_known: str, of_ours: int, succeeds: bool
+) -> None:
+    (tmp_path / "bin").mkdir()
+    pip_audit = tmp_path / "bin" / "pip-audit"
+    pip_audit.write_text(AUDIT.format(about_the_known=about_the_known, of_ours=of_ours))
+    pip_audit.chmod(0o755)
+    command = ["make", "--old-file=install-dev", f"VENV={tmp_path}", "audit"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is succeeds
+    assert ("has no advisories" in done.stdout) is (about_the_known != FLAW)
