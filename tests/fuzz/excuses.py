@@ -1,0 +1,55 @@
+"""Answers for which schemathesis must not blame the service."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import schemathesis
+from schemathesis.core.failures import AcceptedNegativeData, Failure
+from schemathesis.openapi.checks import RejectedPositiveData
+
+EXCUSED = re.compile(
+    "|".join(
+        (
+            # What was sent before: another ETag, another body under the key, other metadata and versions.
+            r" (precondition-failed|idempotency-key-reused)|/metadata too-many|/version unknown-version",
+            # Only the service makes cursors.
+            r"\?cursor invalid-cursor",
+            # Which names there are depends on the data set, the model, the operator and what is installed.
+            r"\S+ (unknown(-(backbone|builtin|class|method|preset|source))?|unsupported-backbone)",
+            r"/source (invalid-address|not-allowed|not-found)",
+            # What a data set or a model has, and which go together.
+            r"\S+ (empty-split|no-groups|not-a-number|not-a-mask-set|not-calibrated|needs-erm|same-model)",
+            r"\S+ (other-(backbone|layers|masks|optimizer)|model-of-another-dataset)",
+            # Fields that exclude or need each other.
+            r"\S+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
+            # An address has a format and other options than a builtin data set.
+            r"/format not-applicable|/options/\S+ unknown-field",
+            # Rules that OpenAPI has no words for: ascending numbers, `{subject}` once, no name like an id.
+            r"/options/grey_window value-error|/options/subject invalid-pattern|\{name\} like-an-id",
+            # What is inside a file, or inside a text that is JSON.
+            r"/file (not-safetensors|header-too-large|does-not-fit)|/images/\d+ (not_an_image|too_small)",
+            r"/classes(/\d+)? \S+",
+        )
+    )
+)
+"""Pointer and code of an error, or ` ` and the code of a problem without errors."""
+
+
+@schemathesis.hook
+def filter_failure(
+    context: schemathesis.HookContext,
+    failure: Failure,
+    case: schemathesis.Case[Any],
+    response: schemathesis.Response,
+) -> bool:
+    """Drop a failure that is a refusal for excused reasons alone."""
+    if isinstance(failure, AcceptedNegativeData):
+        # The names in an exploded object are names of parameters, and others than `metadata.…` are ignored.
+        return "parameter `metadata` in query" not in failure.message
+    if not isinstance(failure, RejectedPositiveData):
+        return True
+    problem = response.json()
+    errors = problem.get("errors") or [{"pointer": "", "code": problem["code"]}]
+    return not all(EXCUSED.fullmatch(f"{error['pointer']} {error['code']}") for error in errors)
