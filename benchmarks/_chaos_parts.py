@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import fsspec
+
 from benchmarks._service import environment
-from tests.support.servers import Part, Postgres, Redis, free_port, wait_for_port
+from tests.support.object_store import ObjectStore
+from tests.support.servers import Caddy, Part, Postgres, Redis, clock_off_by, free_port, wait_for_port
 
 MARK = "MASKTUNE_CHAOS"
 """Environment variable of every process that is started, inherited by the processes that it starts."""
-SILENT_SECONDS = 45.0
-"""How long a child may be silent here; loading torch alone may take a dozen seconds."""
+BUCKET = "s3://masktune-chaos"
+_SILENT_LEASES = 15
+"""For how many leases a child may be silent here; loading torch alone may take a dozen seconds."""
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -44,12 +50,27 @@ class Stack:
     workers: list[Part]
     redis: Redis | None
     postgres: Postgres | None
+    store: ObjectStore | None
+    proxy: Caddy | None
 
     @classmethod
     def open(
-        cls, folder: Path, mark: str, *, servers: bool, persistent: bool, workers: int, threads: int
+        cls,
+        folder: Path,
+        mark: str,
+        *,
+        servers: bool,
+        hosts: bool,
+        persistent: bool,
+        workers: int,
+        threads: int,
+        lease: float,
     ) -> Stack:
-        """Start everything: on PostgreSQL and Redis if `servers`, else on SQLite without a broker."""
+        """Start everything: on PostgreSQL and Redis if `servers`, else on SQLite without a broker.
+
+        With `hosts`, as if every part were on a host of its own: the workers' clocks are an hour ahead and an
+        hour behind in turn, artifacts are in S3, and a proxy is in front of the API.
+        """
         folder.mkdir()
         marked_only = environment() | {MARK: mark}
         redis = Redis(folder, marked_only, persistent=persistent) if servers else None
@@ -58,12 +79,12 @@ class Stack:
             "DATA_DIR": str(folder / "data"),
             "THREADS": str(threads),
             "DEVICE": "cpu",
-            "LEASE_SECONDS": "3",
-            "HEARTBEAT_SECONDS": "0.3",
+            "LEASE_SECONDS": str(lease),
+            "HEARTBEAT_SECONDS": str(lease / 10),
             "CONTROL_SECONDS": "0.1",
             "SWEEP_SECONDS": "0.5",
             "RETRY_BACKOFF_SECONDS": "0.1",
-            "CHILD_SILENT_SECONDS": str(SILENT_SECONDS),
+            "CHILD_SILENT_SECONDS": str(_SILENT_LEASES * lease),
             # Kills are not the job's fault, so neither limit may end a job here.
             "MAX_ATTEMPTS": "100000",
             "MAX_CRASHES": "100000",
@@ -72,6 +93,12 @@ class Stack:
             settings |= {"BROKER_URL": redis.url, "DATABASE_URL": postgres.url}
             redis.start()
             wait_for_port(redis.port, "Redis")
+        store = ObjectStore() if hosts else None
+        if store is not None:
+            os.environ.update(store.environment)
+            settings["STORAGE_URL"] = f"{BUCKET}/artifacts"
+            fsspec.core.url_to_fs(BUCKET)[0].mkdir(BUCKET)
+        clocks = [clock_off_by("+1h"), clock_off_by("-1h")] if hosts else [{}]
         variables = environment(**settings) | {MARK: mark, "OMP_NUM_THREADS": "1"}
         port = free_port()
         masktune = [sys.executable, "-m", "masktune.cli"]
@@ -83,10 +110,13 @@ class Stack:
             api=Part("api", [*masktune, "api", "--port", str(port)], variables, folder),
             api_port=port,
             workers=[
-                Part(f"worker-{i + 1}", [*masktune, "worker"], variables, folder) for i in range(workers)
+                Part(f"worker-{i + 1}", [*masktune, "worker"], variables | clock, folder)
+                for i, clock in zip(range(workers), itertools.cycle(clocks), strict=False)
             ],
             redis=redis,
             postgres=postgres,
+            store=store,
+            proxy=Caddy(folder, marked_only, api=port) if hosts else None,
         )
         stack.start()
         return stack
@@ -100,16 +130,38 @@ class Stack:
             worker.signal(signal.SIGCONT)
             worker.start()
         wait_for_port(self.api_port, "the API")
+        if self.proxy is not None:
+            self.proxy.start()
+            wait_for_port(self.proxy.port, "the proxy")
+
+    @property
+    def url(self) -> str:
+        """Where clients send their requests."""
+        return f"http://127.0.0.1:{self.api_port}" if self.proxy is None else self.proxy.url
+
+    @property
+    def lease_seconds(self) -> float:
+        return float(self.settings["LEASE_SECONDS"])
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long a child may be silent."""
+        return float(self.settings["CHILD_SILENT_SECONDS"])
+
+    def _servers(self) -> list[Part]:
+        return [part for part in (self.redis, self.proxy) if part is not None]
 
     def children(self) -> dict[int, str]:
         """Pid → command of the processes that are not parts: the workers' children and their descendants."""
-        parts = [self.api, *self.workers, *([self.redis] if self.redis else [])]
+        parts = [self.api, *self.workers, *self._servers()]
         known = {part.process.pid for part in parts if part.process is not None}
         return {pid: command for pid, command in marked(self.mark).items() if pid not in known}
 
     def end(self) -> None:
         """End everything."""
-        for part in (*self.workers, self.api, *([self.redis] if self.redis else [])):
+        for part in (*self.workers, self.api, *self._servers()):
             part.end()
+        if self.store is not None:
+            self.store.stop()
         if self.postgres is not None:
             self.postgres.end()

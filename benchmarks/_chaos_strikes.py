@@ -10,14 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
-from benchmarks._chaos_parts import SILENT_SECONDS
 from benchmarks._chaos_world import World
 from masktune import ClientError
 from masktune.contract.vocabulary import JobState
+from tests.support.object_store import Fault
 from tests.support.servers import Part
-
-LEASE_SECONDS = 3.0
 
 Strike = Callable[[], bool]
 
@@ -49,6 +48,8 @@ class Strikes:
         }
         if self._stack.postgres is not None:
             self._weights |= {self.kill_redis: 2, self.crash_postgres: 1, self.stop_backend: 2}
+        if self._stack.store is not None:
+            self._weights |= {self.break_store: 4, self.restart_proxy: 2, self.kill_proxy: 2}
 
     def one(self) -> None:
         strike = self._rng.choices(list(self._weights), list(self._weights.values()))[0]
@@ -66,26 +67,23 @@ class Strikes:
         return self._signal_one(list(self._stack.children()), signal.SIGKILL) is not None
 
     def kill_worker(self) -> bool:
-        worker = self._rng.choice(self._stack.workers)
-        if not worker.alive:
-            return False
-        worker.kill()
-        self._after(self._rng.uniform(0, 4), worker.start)
-        return True
+        return self._kill(self._rng.choice(self._stack.workers), 4)
 
     def kill_api(self) -> bool:
-        if not self._stack.api.alive:
-            return False
-        self._stack.api.kill()
-        self._after(self._rng.uniform(0, 1), self._stack.api.start)
-        return True
+        return self._kill(self._stack.api, 1)
 
     def kill_redis(self) -> bool:
-        redis = self._stack.redis
-        if redis is None or not redis.alive:
+        return self._kill(self._stack.redis, 2)
+
+    def kill_proxy(self) -> bool:
+        return self._kill(self._stack.proxy, 2)
+
+    def _kill(self, part: Part | None, most_seconds: float) -> bool:
+        """Kill a part, and start it again after at most so many seconds."""
+        if part is None or not part.alive:
             return False
-        redis.kill()
-        self._after(self._rng.uniform(0, 2), redis.start)
+        part.kill()
+        self._after(self._rng.uniform(0, most_seconds), part.start)
         return True
 
     def crash_postgres(self) -> bool:
@@ -108,12 +106,12 @@ class Strikes:
 
         It is woken in the end: if its worker was killed in the meantime, it ends itself.
         """
-        return self._stop_one(list(self._stack.children()), SILENT_SECONDS + 15)
+        return self._stop_one(list(self._stack.children()), self._stack.silent_seconds + 15)
 
     def stop_worker(self) -> bool:
         """Stop a worker for longer than its lease: another takes its job, which it must notice on waking."""
         worker = self._rng.choice(self._stack.workers)
-        return self._stop(worker, LEASE_SECONDS + self._rng.uniform(1, 3))
+        return self._stop(worker, self._stack.lease_seconds + self._rng.uniform(1, 3))
 
     def stop_api(self) -> bool:
         """Stop the API and its sweep, its events and, on SQLite, perhaps the lock that all writers need."""
@@ -131,6 +129,20 @@ class Strikes:
 
     def restart_api(self) -> bool:
         return self._restart(self._stack.api)
+
+    def restart_proxy(self) -> bool:
+        return self._stack.proxy is not None and self._restart(self._stack.proxy)
+
+    # --- a server that answers, but not as it should ----------------------------------------------
+
+    def break_store(self) -> bool:
+        """Let a third of the requests to S3 fail for some seconds: with a 500, or cut off."""
+        store, chance = self._stack.store, random.Random(self._rng.random())
+        if store is None:
+            return False
+        store.fail(lambda *_: chance.choice([Fault.INTERNAL_ERROR, Fault.CUT, None, None, None, None]))
+        self._after(self._rng.uniform(1, 10), store.recover)
+        return True
 
     # --- what users and the queue do ---------------------------------------------------------------
 
@@ -158,10 +170,15 @@ class Strikes:
 
     def upload(self) -> bool:
         """Upload a data set and kill the API before, while or after it stores the file."""
-        self._after(self._rng.uniform(0, 0.3), self._stack.api.kill)
-        self._after(self._rng.uniform(0.3, 1), self._stack.api.start)
+        self._after(self._rng.uniform(0, 0.3), partial(self._kill_for, self._rng.uniform(0, 0.7)))
         self._after(0.0, self._world.upload)
         return True
+
+    def _kill_for(self, seconds: float) -> None:
+        """In one thread: on a busy machine, a timer of its own could start the API before it is killed."""
+        self._stack.api.kill()
+        time.sleep(seconds)
+        self._stack.api.start()
 
     def delete(self) -> bool:
         if not self._world.uploaded:
@@ -186,7 +203,7 @@ class Strikes:
         pid = self._signal_one(pids, signal.SIGSTOP)
         if pid is None:
             return False
-        self._after(seconds or self._rng.uniform(0, 2 * LEASE_SECONDS), lambda: _go_on(pid))
+        self._after(seconds or self._rng.uniform(0, 2 * self._stack.lease_seconds), lambda: _go_on(pid))
         return True
 
     def _stop(self, part: Part, seconds: float) -> bool:

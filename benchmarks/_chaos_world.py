@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import os
 import sys
+import threading
 import time
 import zipfile
 from contextlib import suppress
@@ -25,7 +27,7 @@ from core.queries import events, jobs, trash
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow, TrashRow
-from masktune import Client, ClientError, Retry
+from masktune import Client, ClientError, Retry, Unreachable
 from masktune.contract.vocabulary import DatasetState, EventType, JobState
 
 SEEDS = 3
@@ -53,7 +55,7 @@ class World:
         self.database = Database(self.settings.database)
         self.artifacts = Artifacts(self.settings.storage, cache=self.settings.scratch / "cache")
         self.notifier = JobNotifier(self.settings.broker_url)
-        self.client = Client(f"http://127.0.0.1:{stack.api_port}", retry=_PATIENT)
+        self.client = Client(stack.url, retry=_PATIENT)
         self.archive = stack.folder / "digits.zip"
         _write_digits(self.archive, side=side)
         self.dataset = ""
@@ -61,6 +63,10 @@ class World:
         """Job id → seed."""
         self.uploaded: list[str] = []
         """Data sets that no job trains on."""
+        self.followed: dict[str, list[int]] = {}
+        """Job id → numbers of the events that a client received."""
+        self.predicted = self.answers_differ = 0
+        """Answers to predictions, and those that differ from the first for the same image."""
         self.refused = 0
         """Uploads that failed in the end."""
         self._uploads = itertools.count(1)
@@ -72,7 +78,7 @@ class World:
 
     # --- requests to the API --------------------------------------------------------------------
 
-    def post(self, number: int) -> None:
+    def post(self, number: int) -> str:
         """Retry with an idempotency key until a job is accepted: the API may be down, or die meanwhile."""
         seed = number % SEEDS
         self.stack.api.start()
@@ -80,6 +86,7 @@ class World:
             "masktune", dataset=self.dataset, seed=seed, idempotency_key=f"chaos-{number}", **FIELDS
         )
         self.posted[job.id] = seed
+        return job.id
 
     def upload(self) -> None:
         """Like `post`, but on a separate thread: an interrupted upload's key is free only after a minute."""
@@ -91,6 +98,34 @@ class World:
             self.refused += 1
         else:
             self.uploaded.append(dataset.id)
+
+    def follow(self, job_id: str) -> None:
+        """Start a thread that receives the job's events until it ends, whatever happens to the connection."""
+        received = self.followed[job_id] = []
+        thread = threading.Thread(target=self._receive, args=(job_id, received), daemon=True)
+        thread.start()
+
+    def _receive(self, job_id: str, received: list[int]) -> None:
+        with Client(self.stack.url, retry=_PATIENT) as client:
+            for event in client.jobs.events(job_id):
+                received.append(event.id)
+
+    def predict_for_ever(self, model_id: str) -> None:
+        """Start a thread that predicts the same images again and again, and counts what is not the same."""
+        thread = threading.Thread(target=self._predict, args=(model_id,), daemon=True)
+        thread.start()
+
+    def _predict(self, model_id: str) -> None:
+        decisions: dict[int, tuple[object, ...]] = {}
+        # Unreachable for longer than its patience: the run is over.
+        with suppress(Unreachable), Client(self.stack.url, retry=_PATIENT) as client:
+            for sample in itertools.cycle(range(4)):
+                answer = client.predict.sample(model=model_id, dataset=self.dataset, sample=sample)
+                self.predicted += 1
+                # Scores differ in their last digits once an exported graph answers.
+                decision = tuple((each.decision, each.label) for each in answer.predictions)
+                self.answers_differ += decision != decisions.setdefault(sample, decision)
+                time.sleep(0.5)
 
     def resume_all(self) -> None:
         for job_id in self.cancelled():
@@ -160,33 +195,58 @@ class World:
     def files_left(self) -> list[str]:
         """Keys of the store that neither a row nor the trash names, and half-written files.
 
-        Half-written uploads are left out: nothing finishes what a killed API left there, and it is deleted
-        after a day. So is what a killed attempt left under a name that its job had before it was resumed.
+        Nothing finishes an upload or an exported graph of a killed API, which is removed after a day: that
+        day is over here. Left out is what a killed attempt left under a name that its job had before it was
+        resumed.
         """
+        self._tidy_a_day_later()
         named, thrown_away, graphs = self._named()
         known = named | thrown_away | graphs
         left = [key for key in self._stored() if key not in known and _whole(key) not in thrown_away]
-        partial = [str(path.relative_to(self._root)) for path in (self._root / "jobs").rglob(".*")]
-        return [key for key in (*left, *partial) if not key.startswith("uploads/.")]
+        return [*left, *self._partial()]
+
+    def _tidy_a_day_later(self) -> None:
+        root = Path(self.artifacts.root)
+        for folder in (*root.glob("uploads/.*"), *root.glob("exports/.*")):
+            for path in (*folder.rglob("*"), folder):
+                os.utime(path, (0, 0))
+        self.artifacts.tidy()
 
     def files_missing(self) -> list[str]:
         """Keys that rows name although nothing is stored there."""
         stored = set(self._stored())
         return sorted(key for key in self._named()[0] if key not in stored)
 
-    @property
-    def _root(self) -> Path:
-        return Path(self.artifacts.root)
+    def is_stored(self, path: str) -> bool:
+        """Whether there is anything at this path of the store, complete or not."""
+        return bool(self.artifacts.fs.exists(f"{self.artifacts.root}/{path}"))
+
+    def _partial(self) -> list[str]:
+        """Half-written files of jobs; in S3, uploads of parts that nobody ended."""
+        if not self.artifacts.local:
+            bucket = self.artifacts.root.partition("/")[0]
+            return [upload["Key"] for upload in self.artifacts.fs.list_multipart_uploads(bucket)]
+        root = Path(self.artifacts.root)
+        return [str(path.relative_to(root)) for path in (root / "jobs").rglob(".*")]
 
     def _stored(self) -> list[str]:
-        return sorted(f"{kind}/{path.name}" for kind in KINDS for path in (self._root / kind).glob("*"))
+        fs, root = self.artifacts.fs, self.artifacts.root
+        kinds = [kind for kind in KINDS if self.is_stored(kind)]
+        paths = [path for kind in kinds for path in fs.ls(f"{root}/{kind}", detail=False)]
+        return sorted(path.removeprefix(f"{root}/") for path in paths)
 
     def _named(self) -> tuple[set[str], set[str], set[str]]:
         """Keys that rows name, those in the trash, and those of exported graphs, which may not exist."""
         with self.database.read() as session:
             sets, models = session.scalars(select(DatasetRow)).all(), session.scalars(select(ModelRow)).all()
             thrown_away = set(session.scalars(select(TrashRow.key)))
-        named = {key for row in sets for key in (row.artifact, row.source.get("upload")) if key}
+        named = {row.artifact for row in sets if row.artifact}
+        # The upload of a ready data set has been deleted.
+        named |= {
+            row.source["upload"]
+            for row in sets
+            if row.state is not DatasetState.READY and "upload" in row.source
+        }
         named |= {model.artifact for model in models}
         named |= {model.calibration["artifact"] for model in models if model.calibration}
         return named, thrown_away, {f"exports/{model.id}" for model in models}
@@ -194,13 +254,20 @@ class World:
     # --- processes ------------------------------------------------------------------------------
 
     def orphans(self) -> int:
-        """How many children are alive although nothing runs, after some seconds to end."""
+        """How many of the workers' children are alive although nothing runs, after some seconds to end.
+
+        An export that the API has started goes on; whether it ends with the API is counted in the end.
+        """
         deadline = time.monotonic() + 10
-        while (left := self.stack.children()) and time.monotonic() < deadline:
+        while (left := self._job_processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
         for pid, command in left.items():
             print(f"orphan: {pid} {command}", file=sys.stderr)
         return len(left)
+
+    def _job_processes(self) -> dict[int, str]:
+        children = self.stack.children().items()
+        return {pid: command for pid, command in children if "app.inference.files" not in command}
 
 
 def _whole(key: str) -> str:

@@ -27,7 +27,7 @@ from benchmarks.masking import timed
 from benchmarks.training import write_photographs
 from masktune.contract.hyperparameters import MaskingConfig, OptimizerConfig
 from models.backbones.network import Network
-from models.data.batches import Loader
+from models.data.batches import StoreLoader
 from models.data.loader_settings import Masking
 from models.data.loaders import evaluation_loader
 from models.data.store import Store
@@ -90,13 +90,13 @@ def training(setup: Setup) -> Outcome:
     return Outcome(rows, aims)
 
 
-def _compute_masks(setup: Setup, network: Network, loader: Loader) -> MaskSet:
+def _compute_masks(setup: Setup, network: Network, loader: StoreLoader) -> MaskSet:
     folder = setup.new_folder("masks")
     compute_mask_set(network, loader, MaskingConfig(), setup.run, folder=folder)
     return MaskSet.open(folder)
 
 
-def _epoch_seconds(setup: Setup, network: Network, loader: Loader, plan: FitConfig) -> float:
+def _epoch_seconds(setup: Setup, network: Network, loader: StoreLoader, plan: FitConfig) -> float:
     """Seconds of an epoch, without its checkpoint."""
     return train(setup, network, FitData(loader), plan).history[-1].seconds
 
@@ -111,7 +111,7 @@ def features(setup: Setup) -> Outcome:
     write_photographs(folder, np.arange(images, dtype=np.int64) % 2)
     store, network, batch = Store.open(folder), setup.network(name), first_batch(setup)
 
-    def loader(numbers: Labels) -> Loader:
+    def loader(numbers: Labels) -> StoreLoader:
         return evaluation_loader(store, numbers, setup.hyperparameters(name), setup.run)
 
     numbers = store.rows("train")

@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from benchmarks._common import Aim, add_machine, finish, make_run, packed, predict, table, work_folder
 from benchmarks._plants import lite0, open_plants
-from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
+from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, OptimizerConfig
 from models.backbones.network import Network
 from models.data.builtin import HALVES, BuiltinData, BuiltinOptions, SourceError, make_builtin
 from models.data.layout import DatasetInfo
@@ -33,7 +34,7 @@ from models.data.store import Store
 from models.masking.compute import load_or_compute_masks
 from models.masking.sigmas import fix_sigmas
 from models.masking.store import MaskSet
-from models.masktune import continue_as_control, finetune_on_masks, fit_erm
+from models.masktune import continue_as_control, finetune, fit_erm
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
@@ -90,31 +91,44 @@ def _arms(case: Case, run: Run, folder: Path) -> Iterator[dict[str, Any]]:
             f"elsewhere {point.elsewhere.accuracy:.3f}",
             file=sys.stderr,
         )
-    sizes = {"2": 2.0, "1": 1.0, "auto": auto.masking.fixed_sigmas}
-    sets = {}
-    for name, sigmas in sizes.items():
-        masked = replace(config, masking=config.masking.with_chosen(sigmas))
-        sets[name] = load_or_compute_masks(network, store, masked, run, folder=folder / f"masks-{sigmas:g}")
+    fixed = {name: replace(config, masking=config.masking.with_chosen(float(name))) for name in ("2", "1")}
     yield _row(case, run, "erm")
     start = CheckpointFolder(folder / "erm").last()
-    for name, masks in sets.items():
-        place = folder / f"finetune-{sizes[name]:g}"
-        finetune_on_masks(network, store, config, run, folder=place, start=start, masks=masks)
+    for name, chosen in (fixed | {"auto": auto}).items():
+        fit_erm(network, store, config, run, folder=folder / "erm")  # loads it: the first maps are ERM's
+        place = folder / f"sigmas-{name}"
+        _, sets = finetune(
+            *(network, store, chosen, run),
+            start=start,
+            masks=partial(_masks, network, store, chosen, run, place),
+            checkpoints=partial(_numbered, place / "finetune"),
+        )
         reason = choice.reason if name == "auto" else None
-        yield _row(case, run, f"sigmas {name}", sizes[name], masks, reason)
-    continue_as_control(network, store, config, run, folder=folder / "control", start=start)
+        yield _row(case, run, f"sigmas {name}", chosen.masking, sets[0], reason)
+    continue_as_control(network, store, auto, run, folder=folder / "control", start=start)
     yield _row(case, run, "control")
+
+
+def _masks(
+    network: Network, store: Store, config: Hyperparameters, run: Run, folder: Path, iteration: int
+) -> MaskSet:
+    place = _numbered(folder / "masks", iteration)
+    return load_or_compute_masks(network, store, config, run, folder=place, iteration=iteration)
+
+
+def _numbered(folder: Path, iteration: int) -> Path:
+    return folder.with_name(f"{folder.name}-{iteration + 1}")
 
 
 def _row(
     case: Case,
     run: Run,
     arm: str,
-    sigmas: float | None = None,
+    masking: MaskingConfig | None = None,
     masks: MaskSet | None = None,
     reason: str | None = None,
 ) -> dict[str, Any]:
-    """The accuracy on test, its lowest over the groups, and what the masks cover."""
+    """The accuracy on test, its lowest over the groups, and what the first masks cover."""
     test = case.store.rows("test")
     logits = predict(case.network, case.store, test, case.config, run)
     right, groups = logits.labels == logits.predictions, case.store.groups[test]
@@ -124,7 +138,8 @@ def _row(
         "arm": arm,
         "accuracy": float(right.mean()),
         "worst_group": min(float(right[groups == group].mean()) for group in np.unique(groups)),
-        "sigmas": sigmas,
+        "sigmas": None if masking is None else masking.fixed_sigmas,
+        "iterations": None if masking is None else masking.iterations,
         "reason": reason,
         "masked": None if masks is None else masks.masked_share,
         "shortcut_masked": _covered(case, masks),

@@ -1,6 +1,6 @@
 """Jobs under chaos: whatever is killed, every job ends once, with the weights of an undisturbed run.
 
-    python -m benchmarks.chaos [--backend embedded servers] [--redis-forgets] [--jobs 100] [--workers 2]
+    python -m benchmarks.chaos [--backend embedded servers hosts] [--redis-forgets] [--jobs 100] [--workers 2]
 
 Starts its own service (an API and workers; with SQLite and no broker, or with a PostgreSQL
 cluster and a redis-server that it also starts), runs a few small `masktune` jobs undisturbed, then posts
@@ -10,23 +10,28 @@ many more of them while it randomly
 - stops (SIGSTOP) children, the API and single connections of PostgreSQL for a while, workers for longer than
   their lease, and children for longer than they may be silent;
 - restarts workers and the API with SIGTERM, as a rollout does;
-- notifies of jobs again, cancels and resumes jobs, and uploads and deletes data sets.
+- notifies of jobs again, cancels and resumes jobs, and uploads and deletes data sets;
+- with `hosts`, lets a third of the requests to S3 fail for a while, and kills and restarts the proxy.
+
+Meanwhile clients follow every fourth job's events, and predict the same images again and again.
 
 Then it stops and counts: jobs and uploads lost (accepted but not listed, or never accepted), jobs stuck (not
 ended), failed, completed twice, models too many or too few, weights that differ from those of the undisturbed
-job with the same seed, data sets that are not ready, files of the store that neither a row nor the trash
+job with the same seed, events that a follower lost or received twice, decisions that differ from the first of
+the same image, data sets that are not ready, files of the store that neither a row nor the trash
 names or that are half-written, files that rows name but that are missing, processes left over, and parts that
 did not end on SIGTERM. Each must be 0.
 
-`embedded` and `servers` train with one thread on images of 28 px; `threads` is embedded with two threads per
-job and images of 64 px.
+`embedded`, `servers` and `hosts` train with one thread on images of 28 px; `threads` is embedded with two
+threads per job and images of 64 px. `hosts` is `servers` as if every part were on a host of its own: the
+workers' clocks are two hours apart, artifacts are in S3 (moto), and Caddy is in front of the API.
 
-Not covered: a full or read-only disk and a database that hangs (tests/integration/worker covers them), an
-object store (test_s3 there), a network that loses or delays packets, a host that is lost with its disk,
-clocks that jump, jobs over several GPUs, imports of models.
+Not covered: a full or read-only disk, a database that hangs and a Redis that fails over
+(tests/integration/worker covers them), a network that loses or delays packets, a host that is lost with its
+disk, clocks that jump, jobs over several GPUs, imports of models.
 
-Needs Linux (/proc), and for `servers` the programs redis-server, initdb and pg_ctl. Everything it starts
-ends with it.
+Needs Linux (/proc), for `servers` the programs redis-server, initdb and pg_ctl, and for `hosts` also caddy
+and faketime. Everything it starts ends with it.
 """
 
 from __future__ import annotations
@@ -55,6 +60,7 @@ class Backend(NamedTuple):
     """Whether the service uses real servers, and how its jobs compute."""
 
     servers: bool
+    hosts: bool = False
     threads: int = 1
     side: int = 28
     """The side of an image in pixels."""
@@ -63,6 +69,7 @@ class Backend(NamedTuple):
 BACKENDS = {
     "embedded": Backend(servers=False),
     "servers": Backend(servers=True),
+    "hosts": Backend(servers=True, hosts=True),
     "threads": Backend(servers=False, threads=2, side=64),
 }
 
@@ -77,6 +84,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=100)
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--pause", type=float, default=2.0, help="mean seconds between two strikes")
+    parser.add_argument("--lease", type=float, default=3.0, help="seconds; a busy machine needs longer ones")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds of quiet to end in")
     parser.add_argument("--seed", type=int, default=0, help="of the strikes")
     parser.add_argument("--work", type=Path, help="keep everything, logs too, in this new folder")
@@ -103,9 +111,11 @@ def _run(folder: Path, name: str, arguments: argparse.Namespace) -> dict[str, An
         folder,
         mark,
         servers=backend.servers,
+        hosts=backend.hosts,
         persistent=not arguments.redis_forgets,
         workers=arguments.workers,
         threads=backend.threads,
+        lease=arguments.lease,
     )
     world = World(stack, side=backend.side)
     chaos = Chaos(world, random.Random(arguments.seed), arguments.pause)
@@ -146,6 +156,8 @@ WRONGS = (
     "models_wrong",
     "weights_differ",
     "events_wrong",
+    "streams_wrong",
+    "answers_differ",
     "not_imported",
     "files_left",
     "files_missing",
@@ -173,19 +185,25 @@ class Chaos:
             if ended.state != "succeeded" or ended.attempt != 1:
                 raise RuntimeError(f"the undisturbed job {job.id} is {ended.state}: {ended.error}")
             self.references[seed] = self.world.weights(self.world.row(job.id))
+        self.world.predict_for_ever(ended.models["masktune"])
 
     def disturb(self, number: int) -> None:
         """Post `number` jobs, and strike until nine in ten have ended."""
         while True:
             for _ in range(self.rng.randint(1, 4)):
                 if len(self.world.posted) < number:
-                    self.world.post(len(self.world.posted))
+                    self._post(len(self.world.posted))
             time.sleep(self.rng.uniform(0.2, 2.0) * self.pause)
             self.strikes.one()
             posted, ended = len(self.world.posted), self.world.ended()
             self._say(f"{posted} posted, {ended} ended, {sum(self.strikes.done.values())} strikes")
             if posted == number and ended >= 0.9 * number:
                 return
+
+    def _post(self, number: int) -> None:
+        job_id = self.world.post(number)
+        if number % 4 == 0:
+            self.world.follow(job_id)
 
     def calm(self, patience: float) -> None:
         """Start whatever is down, resume cancelled jobs, and wait until all jobs have ended and deletions
@@ -223,8 +241,11 @@ class Chaos:
                 counts["weights_differ"] += world.weights(row) != self.references[seed]
                 counts["twice"] += world.successes(job_id) != 1
                 counts["models_wrong"] += world.models(job_id) != _ARMS
-                counts["files_left"] += world.artifacts.exists(f"jobs/{job_id}/work")
+                counts["files_left"] += world.is_stored(f"jobs/{job_id}/work")
             counts["events_wrong"] += not world.events_in_order(job_id)
+        for received in world.followed.values():
+            counts["streams_wrong"] += not received or received != list(range(1, len(received) + 1))
+        counts["answers_differ"] = world.answers_differ
         # If a retry created a second job, one more job is listed than was posted.
         counts["twice"] += len(listed) - len(self.references) - len(world.posted)
         counts["lost"] += world.refused
@@ -235,7 +256,7 @@ class Chaos:
                 print(f"{what}: {key}", file=sys.stderr)
         counts["orphans"] += world.orphans()
         counts["would_not_end"] = self.strikes.would_not_end
-        return {"attempts": attempts, **counts}
+        return {"attempts": attempts, "predicted": world.predicted, **counts}
 
     def _say(self, text: str) -> None:
         print(f"  {self.world.stack.folder.name}: {text}", file=sys.stderr, flush=True)

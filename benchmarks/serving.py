@@ -55,7 +55,7 @@ from benchmarks._serving_world import (
 )
 from core.settings import Settings
 from masktune import Client
-from models.data.checks import ImageLimits
+from models.data.limits import ImageLimits
 from models.export import export_onnx, load_model
 
 CLIENTS = (1, 8, 32)

@@ -172,7 +172,7 @@ def strong_share(setting: Setting, draws: int, rng: np.random.Generator) -> floa
 
 def main() -> int:
     assert __doc__ is not None
-    arguments = _simulation.arguments(__doc__.splitlines()[0])
+    arguments = _simulation.parser(__doc__.splitlines()[0]).parse_args()
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
     print(f"{'setting':44} {'true gap':>8} {'strong':>7}")

@@ -1,11 +1,15 @@
 """How often the shortcut check raises a false alarm, and which painted or real shortcuts it detects.
 
-    python -m benchmarks.shortcuts [--draws N] [--repeats N] [--photos N] [--plants stampplants.zip]
+    python -m benchmarks.shortcuts [--draws N] [--subject-draws N] [--repeats N] [--photos N]
+        [--plants stampplants.zip]
 
 False alarms: labels of real digits and of random images are permuted, so that nothing predicts them;
-an alarm is any property above `none`. Detection: a 4×4 square on one half of the digits with ratio
-99/1, 95/5 and 80/20, and a mark on nine in ten images of a single class. `--plants` takes a folder or
-archive in the Waterbirds layout whose backgrounds correlate with the classes in train but not in test.
+an alarm is any property above `none`. Subjects: each of sixty digits, with copies that differ a little, is a
+subject, and classes go by subject, at random. With the column of subjects, alarms are as rare as without
+copies; without the column they are the rule. A shade that differs by class is found. Detection: a 4×4 square
+on one half of the digits with ratio 99/1, 95/5 and 80/20, and a mark on nine in ten images of a single class.
+`--plants` takes a folder or archive in the Waterbirds layout whose backgrounds correlate with the classes in
+train but not in test.
 Ends with one JSON line; exits with 1 if a target is missed.
 """
 
@@ -86,6 +90,65 @@ def false_alarms(null: Null, draws: int, rng: np.random.Generator) -> dict[str, 
     allowed = FALSE_ALARMS + 3 * (FALSE_ALARMS * (1 - FALSE_ALARMS) / draws) ** 0.5
     share = alarms / draws
     return {"setting": null.name, "draws": draws, "false_alarms": share, "ok": share <= allowed}
+
+
+COPIES = 12
+
+
+def of_subjects(folder: Path, sizes: Labels, *, subjects: bool, rng: np.random.Generator) -> Store:
+    """Digits, each with `sizes` (S,) copies that are shifted and noisy: a subject each."""
+    digits = make_builtin("digits").images[rng.permutation(1797)[: len(sizes)]]
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    shifts = rng.integers(-2, 3, (len(owner), 2))
+    images = np.stack([np.roll(digits[of], shift, (0, 1)) for of, shift in zip(owner, shifts, strict=True)])
+    noisy = (images + rng.normal(0, 12, images.shape)).clip(0, 255).astype(np.uint8)
+    write_arrays(
+        folder,
+        Arrays(noisy, np.zeros(len(owner), np.int64), ["train"] * len(owner)),
+        DatasetInfo("subjects", "builtin", ("a", "b")),
+        subjects=[str(number) for number in owner] if subjects else [],
+    )
+    return Store.open(folder)
+
+
+class Subjects(NamedTuple):
+    """`shade`: added to the images of the second class, on top of a shade of each subject, std 20.
+    `at_least`, `at_most`: the share of draws with an alarm that is allowed."""
+
+    name: str
+    column: bool
+    larger_class: bool
+    shade: float
+    at_least: float = 0.0
+    at_most: float = 1.0
+
+
+SUBJECTS = (
+    Subjects("class by chance, with the column", True, False, 0, at_most=FALSE_ALARMS),
+    Subjects("class by chance, without it", False, False, 0, at_least=0.5),
+    Subjects("more images in one class, with it", True, True, 0, at_most=FALSE_ALARMS),
+    Subjects("a shade by class, with it", True, False, 25, at_least=0.5),
+)
+
+
+def alarms_of_subjects(setting: Subjects, draws: int, rng: np.random.Generator) -> dict[str, Any]:
+    alarms = 0
+    for _ in range(draws):
+        labels = rng.permutation(np.arange(60) % 2)
+        sizes = np.where(labels == 1, COPIES, 2 if setting.larger_class else COPIES)
+        owner = np.repeat(np.arange(60), sizes)
+        with tempfile.TemporaryDirectory() as folder:
+            store = of_subjects(Path(folder) / "store", sizes, subjects=setting.column, rng=rng)
+            shades = rng.normal(0, 20, 60) + setting.shade * labels
+            pixels = np.asarray(store.pixels, np.float64) + shades[owner][:, None, None, None]
+            store.__dict__["pixels"] = pixels.clip(0, 255).astype(np.uint8)
+            store.labels = labels[owner].astype(np.int64)
+            check = find_shortcuts(store, rng=rng, permutations=PERMUTATIONS)
+        alarms += check.strength != "none"
+    slack = 3 * (FALSE_ALARMS * (1 - FALSE_ALARMS) / draws) ** 0.5
+    share = alarms / draws
+    ok = setting.at_least <= share <= setting.at_most + slack
+    return {"setting": setting.name, "draws": draws, "alarms": share, "ok": ok}
 
 
 def painted(ratio: float, rng: np.random.Generator) -> tuple[Images, Labels, tuple[str, ...]]:
@@ -218,6 +281,7 @@ def table(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--subject-draws", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--photos", type=int, default=500)
     parser.add_argument("--plants", type=Path)
@@ -229,6 +293,8 @@ def main() -> int:
         folder = Path(name)
         figures["false alarms"] = [false_alarms(null, arguments.draws, rng) for null in nulls(folder)]
         table("false alarms", figures["false alarms"])
+        figures["subjects"] = [alarms_of_subjects(s, arguments.subject_draws, rng) for s in SUBJECTS]
+        table("subjects", figures["subjects"])
         figures["detection"] = [detection(shortcut, arguments.repeats, rng) for shortcut in SHORTCUTS]
         table("detection", figures["detection"])
         random = rng.integers(0, 256, (5000, 28, 28, 3)).astype(np.uint8)

@@ -56,7 +56,8 @@ class Photographs:
         logits = np.zeros((len(self.labels), classes), np.float32)  # no network was trained on them
         last = Features(np.arange(len(self.labels)), self.labels, self.last, logits)
         batch = [torch.from_numpy(stage.astype(np.float32)) for stage in self.vectors]
-        return StageFeatures(last, self.stages, principal_coordinates(iter([batch])))
+        (early,) = principal_coordinates(iter([batch]))
+        return StageFeatures(last, self.stages, tuple(part.numpy() for part in early))
 
 
 def load_photographs(

@@ -144,7 +144,7 @@ def divide(training: Training, minority: Bools) -> Groups:
         minority,
         training.classes,
         called=("majority", "minority"),
-        copies=np.arange(len(minority)),
+        clusters=np.arange(len(minority)),
     )
 
 

@@ -8,14 +8,16 @@ import io
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from benchmarks.rivals.features import Images, Photographs, load_photographs
+from models.data.biased import bias_images
 from models.data.builtin import make_builtin
 from models.types import Labels
 
@@ -24,9 +26,9 @@ PLANTS = {
     "camera": "stampplants-site.zip",
     "coin": "stampplants-tag.zip",
 }
-COLOURED_DIGITS, BUILTIN = "digits-on-colours", "digits-on-photos"
-SETS = (*PLANTS, COLOURED_DIGITS, BUILTIN)
-OWN_SHARE, NO_SHORTCUT, RANDOM_COLOURS = 0.95, 0.5, 0.1
+COLOURED_DIGITS, BIASED_MNIST, BUILTIN = "digits-on-colours", "biased-mnist", "digits-on-photos"
+SETS = (*PLANTS, COLOURED_DIGITS, BIASED_MNIST, BUILTIN)
+OWN_SHARE, NO_SHORTCUT, RANDOM_COLOURS, MARKED_SHARE = 0.95, 0.5, 0.1, 0.99
 _CUTS = {0.98: (0, 1), 0.9: (0, 1), 0.8: (0, 1), NO_SHORTCUT: (0, 1, 2)}
 _GATE_CUTS = range(3, 7)  # beside the three above: 21 over the three kinds of shortcut
 _COLOURS = np.array(
@@ -62,6 +64,11 @@ def read_cases(
     assert data is not None
     if kind == COLOURED_DIGITS:
         yield from _digits(data / "mnist", cache, seed=seeds[0], quick=quick)
+        return
+    if kind == BIASED_MNIST:
+        train, test = (_marked(data / "mnist", part, cache) for part in ("train", "t10k"))
+        for seed in seeds:
+            yield Case(kind, MARKED_SHARE, seed, seed, train, test)
         return
     train, test = _plants(data / PLANTS[kind], cache)
     for seed in seeds:
@@ -128,20 +135,39 @@ def _digits(mnist: Path, cache: Path, *, seed: int, quick: bool) -> Iterator[Cas
 
 def _coloured(mnist: Path, part: str, share: float, cache: Path) -> Photographs:
     """White digits on the colour of their class in the share `share`, else on another's."""
-    digits = _idx(mnist / f"{part}-images-idx3-ubyte.gz", 16)[: _DIGITS * 28 * 28].reshape(-1, 28, 28)
-    labels = _idx(mnist / f"{part}-labels-idx1-ubyte.gz", 8)[:_DIGITS].astype(np.int64)
+    digits, labels = _mnist(mnist, part)
     rng = np.random.default_rng(7)
     others = (labels + rng.integers(1, 10, _DIGITS)) % 10
     places = np.where(rng.random(_DIGITS) < share, labels, others)
 
     def paint() -> Images:
         strength = digits[..., None] / 255
-        painted = (_COLOURS[places][:, None, None] * (1 - strength) + 255 * strength).round()
-        large = torch.from_numpy(painted).permute(0, 3, 1, 2).float()
-        large = F.interpolate(large, size=(_DIGIT_PIXELS, _DIGIT_PIXELS), mode="bilinear")
-        return np.asarray(large.permute(0, 2, 3, 1).byte().numpy())
+        return _enlarged((_COLOURS[places][:, None, None] * (1 - strength) + 255 * strength).round())
 
     return load_photographs(cache / f"{part}-{share:g}.npz", paint, labels, places)
+
+
+def _marked(mnist: Path, part: str, cache: Path) -> Photographs:
+    """The paper's two classes, its square on 99 % of one and 1 % of the other; in test on half of each."""
+    digits, numerals = _mnist(mnist, part)
+    labels = (numerals > 4).astype(np.int64)
+    grey = np.repeat(digits[..., None], 3, axis=3)
+    share = MARKED_SHARE if part == "train" else NO_SHORTCUT
+    images, has_mark = bias_images(grey, labels, ratio=share, rng=np.random.default_rng(7))
+    return load_photographs(
+        cache / f"{part}-marked.npz", lambda: _enlarged(images), labels, 1 - has_mark.astype(np.int64)
+    )
+
+
+def _mnist(folder: Path, part: str) -> tuple[Images, Labels]:
+    digits = _idx(folder / f"{part}-images-idx3-ubyte.gz", 16)[: _DIGITS * 28 * 28].reshape(-1, 28, 28)
+    return digits, _idx(folder / f"{part}-labels-idx1-ubyte.gz", 8)[:_DIGITS].astype(np.int64)
+
+
+def _enlarged(images: NDArray[Any]) -> Images:
+    large = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    large = F.interpolate(large, size=(_DIGIT_PIXELS, _DIGIT_PIXELS), mode="bilinear")
+    return np.asarray(large.permute(0, 2, 3, 1).byte().numpy())
 
 
 def _idx(path: Path, header: int) -> Images:

@@ -67,7 +67,7 @@ def _fit_views(training: Training, parts: list[NDArray[np.float32]], pictures: L
         groups,
         CONFIG,
         seed=training.seed,
-        pictures=pictures,
+        clusters=pictures,
     )
     return Fit(fitted.head)
 
