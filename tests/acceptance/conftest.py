@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.support.waits import PATIENCE, wait_until
 
 ROOT = Path(__file__).parents[2]
 MARK = "MASKTUNE_TEST_MARK"
@@ -70,11 +71,8 @@ class Processes:
         (found,) = (line for line in self.left() if all(word in line.split() for word in words))
         return int(found.split()[0])
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds} s; still there: {self.left()}"
-            time.sleep(0.05)
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        wait_until(condition, lambda: f"still there: {self.left()}")
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ def _end(made: Processes) -> None:
             process.send_signal(signal.SIGTERM)
     for process in made.started:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(30)
+            process.wait(PATIENCE)
         process.kill()
         process.wait()
         if process.stdout is not None:

@@ -130,7 +130,7 @@ def docker(words: list[str]) -> None:
     if words[0] == "build":
         _exists("Dockerfile")
         return
-    if words[0] in ("save", "load"):
+    if words[0] in ("save", "load", "run"):
         return
     if words[0] != "compose":
         raise Wrong(f"nothing is known about docker {words[0]}")
@@ -206,6 +206,8 @@ def _without_folders(words: list[str]) -> Iterator[str]:
     for word in waiting:
         if word in ("--dest", "--wheel-dir", "--find-links", "--constraint"):
             next(waiting)
+        elif word == "--requirement":
+            _exists(next(waiting))
         elif word.startswith("$("):
             return
         else:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import httpx
 
-PATIENCE = 60.0  # seconds, for a part of the service to start
+from tests.support.waits import PATIENCE
+
 _DONE = "the-command-has-ended"
 _LASTS = re.compile(r"^(?:\w+=\S* )*masktune (?P<part>serve|api|worker|web)\b(?!.* --check)")
 _SAY = {"serve": "masktune is ready at ", "worker": " is ready: "}

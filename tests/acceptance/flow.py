@@ -29,7 +29,7 @@ def _upload(client: Client, scratch: Path) -> Dataset:
     sent: list[int] = []
     dataset = client.datasets.upload(archive, name="digits", on_sent=lambda now, _: sent.append(now))
     assert sent[-1] == archive.stat().st_size
-    dataset = client.datasets.wait(dataset.id, timeout=120)
+    dataset = client.datasets.wait(dataset.id)
     assert dataset.classes == list(CLASSES)
     assert dataset.splits["test"] == counts.test
     assert sum(dataset.splits.values()) == counts.train + counts.test

@@ -8,10 +8,17 @@ from __future__ import annotations
 import io
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 from masktune_api import Client
-from masktune_api.api.datasets import create_dataset, get_dataset, get_sample_image, list_samples
+from masktune_api.api.datasets import (
+    create_dataset,
+    download_dataset,
+    get_dataset,
+    get_sample_image,
+    list_samples,
+)
 from masktune_api.api.jobs import get_job, get_report, list_events, start_masktune
 from masktune_api.api.models import get_model
 from masktune_api.api.predict import explain_sample, predict_images, predict_sample
@@ -75,6 +82,8 @@ def main(address: str, archive: Path) -> None:
     sample = {"model": model.id, "dataset": dataset.id, "sample": samples.data[0].id}
     answer = predict_sample.sync(client=client, **sample, coverage=0.9)
     assert isinstance(answer, Answer)
+    archive_again = download_dataset.sync_detailed(dataset.id, client=client).content
+    assert "labels.csv" in zipfile.ZipFile(io.BytesIO(archive_again)).namelist()
     image = get_sample_image.sync_detailed(dataset.id, samples.data[0].id, client=client).content
     upload = ImageUpload(file=[File(io.BytesIO(image), "a.png"), File(io.BytesIO(image), "b.png")])
     uploaded = predict_images.sync(client=client, body=upload, model=model.id, coverage=0.9)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Processes
+from tests.support.waits import PATIENCE
 
 
 @pytest.fixture
@@ -26,11 +27,10 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("one_core")
 def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
     demo = processes.masktune("demo", "--output", str(tmp_path / "out"))
-    shown, _ = demo.communicate(timeout=500)
+    shown, _ = demo.communicate()
     assert demo.returncode == 0, shown
     assert processes.left() == []
     for said in (
@@ -48,13 +48,12 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("one_core")
 def test_the_demo_on_photographs_shows_what_masking_and_what_a_retrained_head_do(
     processes: Processes, tmp_path: Path
 ) -> None:
     demo = processes.masktune("demo", "--photographs", "--output", str(tmp_path / "out"))
-    shown, _ = demo.communicate(timeout=500)
+    shown, _ = demo.communicate()
     assert demo.returncode == 0, shown
     for said in (
         "colourfulness of the image alone tells loop from no loop",
@@ -73,7 +72,7 @@ def test_the_demo_on_photographs_shows_what_masking_and_what_a_retrained_head_do
 
 def test_a_folder_that_cannot_be_written_is_told_in_a_line(processes: Processes, tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    assert processes.masktune("demo", "--output", "taken").wait(60) == 1
+    assert processes.masktune("demo", "--output", "taken").wait(PATIENCE) == 1
     assert (tmp_path / "demo.log").read_text() == "masktune: taken: File exists\n"
 
 
@@ -82,5 +81,5 @@ def test_a_demo_that_is_interrupted_leaves_nothing_running(processes: Processes,
     assert demo.stdout is not None
     assert any("It answers at" in line for line in demo.stdout)
     demo.terminate()
-    assert demo.wait(60) == 130
+    assert demo.wait(PATIENCE) == 130
     assert processes.left() == []

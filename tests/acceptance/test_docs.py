@@ -40,13 +40,11 @@ def taught(reader: Reader) -> Reader:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_tutorial_does_what_it_says(taught: Reader) -> None:
     assert taught.ids, "the tutorial has made nothing"
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in RUN if page.name not in APART], ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, taught: Reader) -> None:
     assert list(read(page, taught)) == []

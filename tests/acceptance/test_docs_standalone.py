@@ -12,7 +12,6 @@ from tests.acceptance.test_docs import APART, RUN
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in RUN if page.name in APART], ids=lambda page: page.stem)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     with reading(tmp_path, serves=False) as reader:

@@ -14,7 +14,6 @@ from tests.acceptance.conftest import ROOT, Processes, address
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_from_images_to_a_certified_answer(processes: Processes, tmp_path: Path) -> None:
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
     subprocess.run([sys.executable, ROOT / "examples/painted_digits.py", "squares"], cwd=tmp_path, check=True)

@@ -13,8 +13,9 @@ import pytest
 from tests.acceptance.conftest import Processes, address, answers
 from tests.acceptance.flow import flow
 from tests.conftest import free_port, postgres_database, redis_server
+from tests.support.waits import PATIENCE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow]
 
 
 class Service(NamedTuple):
@@ -52,11 +53,11 @@ def separate(processes: Processes, folder: Path) -> Iterator[Service]:
             processes.masktune("worker", **settings),
         ]
         url = f"http://127.0.0.1:{port}"
-        processes.wait_until(lambda: answers(url), seconds=60)
+        processes.wait_until(lambda: answers(url))
         yield Service(url, key)
         for part in parts:
             part.terminate()
-        assert [part.wait(60) for part in parts] == [0, 0]
+        assert [part.wait(PATIENCE) for part in parts] == [0, 0]
         assert processes.left() == []
 
 

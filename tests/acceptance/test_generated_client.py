@@ -10,7 +10,7 @@ from launcher.demo.digits_zip import write_zip
 from tests.acceptance.conftest import ROOT, Processes, address
 from tests.support.environments import new_environment
 
-pytestmark = [pytest.mark.dist, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
 GENERATOR = "openapi-python-client==0.29.*"
 CONFIG = ROOT / "examples/openapi-python-client.yaml"

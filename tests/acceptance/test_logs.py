@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.acceptance.conftest import Processes, address
+from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +39,10 @@ def test_the_id_of_a_request_goes_with_its_job_to_every_process(processes: Proce
         )
         assert answer.status_code == 202
         where = answer.headers["Location"]
-        processes.wait_until(lambda: client.get(where).json()["state"] == "invalid", seconds=60)
+        processes.wait_until(lambda: client.get(where).json()["state"] == "invalid")
         job = client.get("/jobs").json()["data"][0]["id"]
     serve.terminate()
-    assert serve.wait(60) == 0
+    assert serve.wait(PATIENCE) == 0
     lines: list[dict[str, Any]] = [
         json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines() if line.startswith("{")
     ]

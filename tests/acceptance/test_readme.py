@@ -12,7 +12,6 @@ from tests.acceptance.docs_service import reading
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
     with reading(tmp_path, key=None) as reader:
         assert list(read(ROOT / "README.md", reader)) == []

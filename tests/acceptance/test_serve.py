@@ -15,6 +15,7 @@ import pytest
 
 from masktune import Client
 from tests.acceptance.conftest import Processes, address, started
+from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -34,23 +35,23 @@ def test_a_worker_that_is_asked_to_end_says_0(
     processes: Processes, tmp_path: Path, number: signal.Signals
 ) -> None:
     worker = processes.masktune("worker", DATA_DIR=str(tmp_path / "var"))
-    processes.wait_until(lambda: " is ready: " in (tmp_path / "worker.log").read_text(), seconds=60)
+    processes.wait_until(lambda: " is ready: " in (tmp_path / "worker.log").read_text())
     worker.send_signal(number)
-    assert worker.wait(60) == 0
+    assert worker.wait(PATIENCE) == 0
 
 
 def test_a_card_that_is_not_there_is_told(processes: Processes, tmp_path: Path) -> None:
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"), DEVICE="cuda:63")
     url = address(serve)
     log = tmp_path / "serve.log"
-    processes.wait_until(lambda: "masktune: GPU: " in log.read_text(), seconds=60)
+    processes.wait_until(lambda: "masktune: GPU: " in log.read_text())
     told = next(line for line in log.read_text().splitlines() if line.startswith("masktune: GPU: "))
     assert "MASKTUNE_DEVICE is cuda:63" in told
     parts = httpx.get(f"{url}/readyz", timeout=60).json()["parts"]
     (forward,) = (part for part in parts if part["name"] == "forward_pass")
     assert (forward["ok"], "MASKTUNE_DEVICE is cuda:63" in forward["detail"]) == (False, True)
     serve.send_signal(signal.SIGINT)
-    assert serve.wait(60) == 0
+    assert serve.wait(PATIENCE) == 0
 
 
 def test_no_part_outlives_a_parent_that_is_killed(processes: Processes, tmp_path: Path) -> None:
@@ -73,9 +74,9 @@ def test_a_part_that_is_killed_comes_back_and_the_next_service_goes_on_in_the_fo
         # No connection is refused meanwhile: the socket is the parent's.
         assert list(client.jobs.list()) == []
         made = client.datasets.from_source("builtin:digits", name="kept")
-        assert client.datasets.wait(made.id, timeout=120).state == "ready"
+        assert client.datasets.wait(made.id).state == "ready"
     serve.send_signal(signal.SIGTERM)
-    assert serve.wait(60) == 0
+    assert serve.wait(PATIENCE) == 0
     assert processes.left() == []
 
     serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
@@ -85,7 +86,7 @@ def test_a_part_that_is_killed_comes_back_and_the_next_service_goes_on_in_the_fo
     # The API brings torch in by itself: nobody who predicts should have to wait for that.
     processes.wait_until(lambda: "libtorch" in maps[0].read_text())
     serve.send_signal(signal.SIGTERM)
-    assert serve.wait(60) == 0
+    assert serve.wait(PATIENCE) == 0
     assert processes.left() == []
 
 
@@ -97,7 +98,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
         parent = made.masktune("api", "--port", "0", "--processes", "2", DATA_DIR=str(folder / "var"))
         yield Together(made, parent, address(parent))
         parent.send_signal(signal.SIGTERM)
-        assert parent.wait(60) == 0
+        assert parent.wait(PATIENCE) == 0
         assert made.left() == []
 
 
@@ -132,4 +133,4 @@ def test_an_address_that_is_taken_is_refused_to_several_processes_too(
 ) -> None:
     port, data = together.url.rpartition(":")[2], str(together.processes.folder / "var")
     second = processes.masktune("api", "--port", port, "--processes", "2", DATA_DIR=data)
-    assert second.wait(60) == 1
+    assert second.wait(PATIENCE) == 1

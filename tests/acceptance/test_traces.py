@@ -14,6 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.acceptance.conftest import Processes, address
+from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +77,9 @@ def test_api_and_worker_send_one_trace(
         def job_is_told() -> bool:
             return any(span.name == "job import" for span in collector.spans)
 
-        processes.wait_until(job_is_told, seconds=60)
+        processes.wait_until(job_is_told)
     serve.terminate()
-    assert serve.wait(60) == 0
+    assert serve.wait(PATIENCE) == 0
     (request,) = (span for span in collector.spans if span.name == "POST /datasets")
     assert request.service == "masktune-api"
     of_trace = {(span.service, span.name) for span in collector.spans if span.trace == request.trace}
