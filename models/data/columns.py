@@ -23,6 +23,7 @@ COLUMNS_FILE = "columns.arrow"
 _SUBJECT = "subject"
 _METADATA = "meta:"
 _MOST_NAMED, _LONGEST_NAMED = 20, 200
+_DIGITS = 15  # that a float64 keeps of any whole number
 """Texts of a column that its summary names, and the characters of the longest of them."""
 
 
@@ -159,13 +160,23 @@ def write_columns(
 
 
 def as_numbers(cells: Sequence[str]) -> list[float | None] | None:
-    """The cells as numbers, None for empty ones; None in all if one is no finite number or all are empty."""
+    """The cells as numbers, None for empty ones; None in all if one is no finite number or all are empty.
+
+    Codes are no numbers: 007, 2020_01, and whole numbers of more than 15 digits.
+    """
+    if any(map(_is_code, cells)):
+        return None
     try:
         numbers = [float(cell) if cell else None for cell in cells]
     except ValueError:
         return None
     stated = [number for number in numbers if number is not None]
     return numbers if stated and all(map(math.isfinite, stated)) else None
+
+
+def _is_code(cell: str) -> bool:
+    digits = cell.lstrip("+-")
+    return "_" in cell or (digits.isdecimal() and (len(digits) > _DIGITS or digits != "0" == digits[0]))
 
 
 def _metadata_column(name: str, column: pa.ChunkedArray) -> MetadataColumn:
