@@ -168,7 +168,7 @@ def _class_is_low_level(early: Mistakes, last: Mistakes) -> bool:
 
 @dataclass(frozen=True)
 class _Judges:
-    """The mistakes of each early stage, found when they are first asked for, and of the last features."""
+    """The mistakes of each early stage and of the last features, each made when first asked for."""
 
     features: StageFeatures
     config: HeadConfig
@@ -178,17 +178,20 @@ class _Judges:
     clusters: Labels
     device: torch.device | None
     check: Check
-    _early: dict[int, Mistakes] = field(default_factory=dict)
+    _mistakes: dict[int, Mistakes] = field(default_factory=dict)
 
     def early(self, stage: int) -> Mistakes:
-        if stage not in self._early:
+        if stage not in self._mistakes:
             coordinates = self.features.early[stage].astype(np.float32)
-            self._early[stage] = self._judge(Standardised.principal(coordinates, self.device), stage)
-        return self._early[stage]
+            self._mistakes[stage] = self._judge(Standardised.principal(coordinates, self.device), stage)
+        return self._mistakes[stage]
 
     def last(self) -> Mistakes:
-        standardised = Standardised.of(self.features.last.values, self.device)
-        return self._judge(standardised, len(self.features.stages))
+        number = len(self.features.stages)
+        if number not in self._mistakes:
+            standardised = Standardised.of(self.features.last.values, self.device)
+            self._mistakes[number] = self._judge(standardised, number)
+        return self._mistakes[number]
 
     def _judge(self, standardised: Standardised, number: int) -> Mistakes:
         # Splits of its own for each stage: with the same ones they would share their accidents.
