@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.mitigation.features import Features, columns_by_row, forward_batch, inputs_of, linear_layer
+from models.mitigation.features import (
+    Features,
+    columns_by_row,
+    compute_features,
+    forward_batch,
+    inputs_of,
+    linear_layer,
+)
 from models.mitigation.stages import Stage, as_grid, early_stages, outputs_of
 from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
@@ -82,6 +89,8 @@ def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> S
     1,280 last features take 0.8 GB.
     """
     layer, stages = linear_layer(network), early_stages(network)
+    if not stages:
+        return StageFeatures(compute_features(network, loader, run), (), ())
     names = [stage.name for stage in stages]
     waiting = deque[tuple[Tensor, ...]]()  # for the directions
 
@@ -118,7 +127,7 @@ def principal_coordinates(batches: Iterator[Vectors]) -> Iterator[list[Tensor]]:
     first = deque[Vectors]()
     for vectors in batches:
         first.append(vectors)
-        if sum(len(batch[0]) for batch in first if batch) >= _fitting_images(vectors):
+        if sum(len(batch[0]) for batch in first) >= _fitting_images(vectors):
             break
     axes = [_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True)]
 
@@ -132,7 +141,7 @@ def principal_coordinates(batches: Iterator[Vectors]) -> Iterator[list[Tensor]]:
 
 def _fitting_images(vectors: Vectors) -> int:
     width = sum(values.shape[1] for values in vectors)
-    return max(2 * _DIRECTIONS, min(_FITTING_IMAGES, _FITTING_BYTES // (4 * max(width, 1))))
+    return max(2 * _DIRECTIONS, min(_FITTING_IMAGES, _FITTING_BYTES // (4 * width)))
 
 
 class Axes(NamedTuple):
