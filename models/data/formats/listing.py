@@ -20,7 +20,7 @@ MAX_LIST = 256 << 20  # bytes; CelebA's 202,599 rows of 40 attributes are 25 MB
 LIST_SUFFIXES = frozenset((".csv", ".txt", ".tsv", ".xlsx", ".json", ".jsonl", ".parquet", ".xml"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Listing:
     """Paths relative to `root`, sorted, with slashes. `rejected` are links, `ignored` junk."""
 

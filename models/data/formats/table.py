@@ -5,6 +5,7 @@ It is separated text (comma, semicolon or tab; UTF-8, or UTF-16 with its mark) o
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -75,6 +76,7 @@ class _Top(NamedTuple):
     unreadable: dict[str, str]
 
 
+@lru_cache(maxsize=1)  # each of the functions above asks for it, and a large workbook takes seconds to open
 def _top(listing: Listing) -> _Top:
     top = _Top([], {})
     for file in listing.top_files:
