@@ -325,6 +325,7 @@ def _at_chance(arm: Arm, seed: int | None, of_arm: Metrics) -> ModelAtChance:
 
 def _of_variant(store: Store, logits: Logits, variant: str) -> VariantPredictions:
     inside = store.groups[logits.rows] == store.group_names.index(variant)
-    names = ["/".join(store.sample(row).path.split("/")[-2:]) for row in logits.rows[inside].tolist()]
+    paths = store.paths.take(logits.rows[inside]).to_pylist()
+    names = ["/".join(path.split("/")[-2:]) for path in paths]
     correct = logits.predictions[inside] == logits.labels[inside]
     return VariantPredictions(np.asarray(correct), names, clusters_of(store, logits.rows[inside]))

@@ -112,7 +112,7 @@ class _Pair:
         names = [self._classes[label] for label in scored.labels]
         columns: dict[str, Any] = {
             "row": rows,
-            "path": [store.sample(row).path for row in rows.tolist()],
+            "path": store.paths.take(rows).to_pylist(),
             "label": [store.classes[label] for label in store.labels[rows]],
             "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
             "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
