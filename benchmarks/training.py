@@ -40,7 +40,7 @@ from models.data.loader_settings import Masking
 from models.data.loaders import train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
-from models.masking.rule import apply_masks, thresholds
+from models.masking.rule import apply_masks, heights, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
 from models.run import Progress, Run, resolve_device
 from models.runtime.process import prepare_process
@@ -228,7 +228,7 @@ def _masks(setup: Setup) -> MaskSet:
     if not folder.exists():
         maps = torch.rand(images, 7, 7, generator=torch.Generator().manual_seed(0))
         parts = (maps[first : first + 256] for first in range(0, images, 256))
-        bounds = torch.cat([thresholds(some, (size, size), share=0.05) for some in parts])
+        bounds = torch.cat([thresholds(heights(some, (size, size)), share=0.05) for some in parts])
         rows, zeros = torch.arange(images), torch.zeros(images, dtype=torch.int64)
         header = MaskSetHeader("xgradcam", "predicted", 2.0, 0.05, (size, size), (7, 7), 0, images)
         write_mask_set(folder, header, [MaskBatch(rows, maps, bounds, zeros.int(), zeros)])

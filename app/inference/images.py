@@ -16,7 +16,7 @@ from models.data.grey import GreyWindow
 from models.data.image_types import MEDIA_TYPES, TYPES
 from models.data.limits import ImageError, ImageLimits
 from models.data.report import FileCode
-from models.masking.rule import fill_pixels, threshold_masks, thresholds
+from models.masking.rule import fill_pixels, masks_of
 
 _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 
@@ -35,9 +35,7 @@ def masked_pixels(
 ) -> NDArray[np.bool_]:
     """Convert raw maps (N, h, w) to masks (N, side, side) by the rule of the mask stage: true for pixels that
     would be masked."""
-    heat, size = torch.from_numpy(maps), (side, side)
-    bounds = thresholds(heat, size, sigmas=sigmas, share=share)
-    return threshold_masks(heat, bounds, size).numpy()
+    return masks_of(torch.from_numpy(maps), (side, side), sigmas=sigmas, share=share).numpy()
 
 
 def fill_masks(squares: NDArray[np.uint8], masks: NDArray[np.bool_], fill: Fill) -> NDArray[np.uint8]:

@@ -75,11 +75,11 @@ def _answers(
     import torch
 
     from models.evaluation.prediction_maps import predicted_classes
-    from models.masking.rule import apply_masks, threshold_masks, thresholds
+    from models.masking.rule import apply_masks, masks_of
 
     size = (batch.images.shape[2], batch.images.shape[3])
     maps = torch.from_numpy(plain.maps).to(batch.images.device)
-    own = threshold_masks(maps, thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share), size)
+    own = masks_of(maps, size, sigmas=config.fixed_sigmas, share=config.share)
     arms = own, shifted(own, batch.rows, seed=seed)
     predicted = [predicted_classes(network(apply_masks(batch.images, arm, config.fill))) for arm in arms]
     masked = own.sum((1, 2)).to(torch.float64) / (size[0] * size[1])

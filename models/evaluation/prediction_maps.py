@@ -14,7 +14,7 @@ from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.network import Network
 from models.data.batches import Batch, Loader
 from models.masking.compute import method_of, target_of
-from models.masking.rule import threshold_masks, thresholds
+from models.masking.rule import masks_of
 from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches
 from models.saliency import activation_of, saliency_of_activation
@@ -74,8 +74,7 @@ def _columns(network: Network, activation: Tensor, batch: Batch, config: Masking
     predicted = predicted_classes(logits)
     probabilities = logits.float().softmax(1).amax(1).double()
     size = (batch.images.shape[2], batch.images.shape[3])
-    bounds = thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share)
-    masks = threshold_masks(maps, bounds, size)
+    masks = masks_of(maps, size, sigmas=config.fixed_sigmas, share=config.share)
     columns = batch.rows, predicted, probabilities, maps, masks.float().mean((1, 2)).double()
     return tuple(column.cpu() for column in columns)
 

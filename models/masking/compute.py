@@ -19,7 +19,7 @@ from models.backbones.network import Network
 from models.data.batches import Batch, Loader
 from models.data.loaders import map_loader
 from models.data.store import Store
-from models.masking.rule import count_masked, heights, seed_of_set, threshold_heights
+from models.masking.rule import count_masked, heights, seed_of_set, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, write_mask_set
 from models.run import Run
 from models.runtime.batched_eval import evaluating, map_batches, with_progress
@@ -188,7 +188,7 @@ def _finish_batch(
     explained = explain()
     with torch.inference_mode():
         raised = heights(explained.maps, (height, width))
-        bounds = threshold_heights(raised, sigmas=config.fixed_sigmas, share=config.share)
+        bounds = thresholds(raised, sigmas=config.fixed_sigmas, share=config.share)
         counts = count_masked(raised, bounds).to(torch.int32)
         columns = batch.rows, explained.maps, bounds, counts, explained.targets
         return (height, width), MaskBatch(*(column.cpu() for column in columns))

@@ -24,18 +24,13 @@ def heights(maps: Tensor, size: Size) -> Tensor:
     return upsample(maps - maps.amin((1, 2), keepdim=True), size)
 
 
-def thresholds(maps: Tensor, size: Size, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
-    """The height above which a pixel is masked, (B,) float32.
+def thresholds(raised: Tensor, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
+    """Of `heights` (B, H, W), the one above which a pixel is masked, (B,) float32.
 
     Mean + `sigmas` · population std of the heights above the lowest one (the paper), or, with
     `share`, the height that at most this share of the pixels exceeds. Infinite, so that nothing is
     masked, for a map that is constant or not finite.
     """
-    return threshold_heights(heights(maps, size), sigmas=sigmas, share=share)
-
-
-def threshold_heights(raised: Tensor, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
-    """`thresholds`, given the output of `heights`."""
     flat = raised.flatten(1)  # (B, H·W)
     bound = _of_positive(flat, sigmas) if share is None else _of_share(flat, share)
     return torch.where(torch.isfinite(bound), bound, torch.inf)
@@ -65,6 +60,12 @@ def count_masked(raised: Tensor, bounds: Tensor) -> Tensor:
     """Number of heights (B, H, W) above their image's bound (B,): (B,) float32, exact up to 2^24."""
     flat = raised.flatten(1)
     return torch.gt(flat, bounds[:, None], out=torch.empty_like(flat)).sum(1)
+
+
+def masks_of(maps: Tensor, size: Size, *, sigmas: float = 2.0, share: float | None = None) -> Tensor:
+    """The masks of maps (B, h, w) by their `thresholds`: (B, H, W) bool, True is masked."""
+    raised = heights(maps, size)
+    return raised > thresholds(raised, sigmas=sigmas, share=share)[:, None, None]
 
 
 def threshold_masks(maps: Tensor, bounds: Tensor, size: Size) -> Tensor:

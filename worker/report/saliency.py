@@ -21,7 +21,7 @@ from models.data.store import Store, evenly
 from models.evaluation.masking_cost import MaskingCost, masking_cost, predict_under_masks
 from models.evaluation.metrics import Names
 from models.evaluation.prediction_maps import PredictionMaps, predict_with_maps
-from models.masking.rule import threshold_masks, thresholds
+from models.masking.rule import masks_of
 from models.runtime.images import Pixels, heatmap, legible, png, thumbnail
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.training.frozen import backbone_digest
@@ -135,8 +135,7 @@ def masking_of(context: StageContext) -> MaskingConfig:
 
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:
     """The masks (B, side, side), bool, that the finetune would make of these maps (B, h, w)."""
-    size = (side, side)
-    return threshold_masks(maps, thresholds(maps, size, sigmas=config.fixed_sigmas, share=config.share), size)
+    return masks_of(maps, (side, side), sigmas=config.fixed_sigmas, share=config.share)
 
 
 # --- the mean map of a class, and what moved ---------------------------------------------------

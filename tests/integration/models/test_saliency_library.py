@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.masking.rule import threshold_masks, thresholds
+from models.masking.rule import masks_of
 from models.saliency import saliency
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole, cam_class
 from tests.support.cam_scale import to_library_scale
@@ -80,7 +80,7 @@ def assert_no_mask_pixel_differs(method: str, built: Network, pictures: Tensor) 
     size = (pictures.shape[2], pictures.shape[3])
     parts = pictures.tensor_split(max(1, len(pictures) // 32))
     maps = torch.cat([saliency(built, part, method=method).maps for part in parts])
-    ours = threshold_masks(maps, thresholds(maps, size), size).numpy()
+    ours = masks_of(maps, size).numpy()
     for mask, heat in zip(ours, of_library(method, built, pictures), strict=True):
         positive = heat[heat > 0]
         released = heat > positive.mean() + 2 * positive.std() if positive.size else heat > 1

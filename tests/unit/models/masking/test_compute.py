@@ -20,7 +20,7 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.batches import Batch
 from models.masking.compute import compute_mask_set, mask_batches
-from models.masking.rule import apply_masks, heights, random_masks, threshold_masks, thresholds
+from models.masking.rule import apply_masks, heights, masks_of, random_masks
 from models.masking.store import MaskSet
 from models.run import Progress, Run, Stopped
 from models.saliency import UnknownMethod, saliency
@@ -52,7 +52,7 @@ def as_released(maps: Tensor, size: tuple[int, int], sigmas: float = 2.0) -> NDA
 @settings(max_examples=15, deadline=None, derandomize=True)  # equality of floats: a wide sweep may find a tie
 def test_the_mask_is_that_of_the_released_code(size: tuple[int, int], seed: int) -> None:
     maps = random_maps(4, seed)
-    found = threshold_masks(maps, thresholds(maps, size), size)
+    found = masks_of(maps, size)
     assert np.array_equal(found.numpy(), as_released(maps, size))
 
 
@@ -61,7 +61,7 @@ def test_the_mask_is_that_of_the_released_code(size: tuple[int, int], seed: int)
 def test_scale_and_offset_of_a_map_change_no_mask(scale: float, offset: float, seed: int) -> None:
     maps = random_maps(2, seed * 7 + 3).double()
     other = maps * scale + offset * scale
-    first, second = (threshold_masks(m, thresholds(m, SIZE), SIZE) for m in (maps, other))
+    first, second = (masks_of(m, SIZE) for m in (maps, other))
     assert (first != second).float().mean() < 1e-3  # but for rounding
 
 
@@ -69,16 +69,16 @@ def test_scale_and_offset_of_a_map_change_no_mask(scale: float, offset: float, s
 @pytest.mark.parametrize("share", [None, 0.2])
 def test_a_constant_map_masks_nothing(value: float, share: float | None) -> None:
     maps = torch.full((2, 4, 4), value)
-    assert not threshold_masks(maps, thresholds(maps, SIZE, share=share), SIZE).any()
+    assert not masks_of(maps, SIZE, share=share).any()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("share", [None, 0.2])
 def test_a_broken_map_masks_nothing_and_harms_no_other(value: float, share: float | None) -> None:
     maps = random_maps(3, 3)
-    expected = threshold_masks(maps, thresholds(maps, SIZE, share=share), SIZE)
+    expected = masks_of(maps, SIZE, share=share)
     maps[1, 2, 2] = value
-    found = threshold_masks(maps, thresholds(maps, SIZE, share=share), SIZE)
+    found = masks_of(maps, SIZE, share=share)
     assert not found[1].any()
     assert torch.equal(found[[0, 2]], expected[[0, 2]])
 
@@ -86,7 +86,7 @@ def test_a_broken_map_masks_nothing_and_harms_no_other(value: float, share: floa
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_a_share_masks_the_most_salient_and_never_more(share: float) -> None:
     maps = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0))
-    found = threshold_masks(maps, thresholds(maps, SIZE, share=share), SIZE)
+    found = masks_of(maps, SIZE, share=share)
     raised = heights(maps, SIZE)
     for mask, height in zip(found, raised, strict=True):
         assert share * 784 - 3 <= mask.sum() <= share * 784
@@ -96,14 +96,12 @@ def test_a_share_masks_the_most_salient_and_never_more(share: float) -> None:
 def test_a_plateau_larger_than_the_share_is_not_masked() -> None:
     maps = torch.zeros(1, 4, 4)
     maps[0, :, :2] = 1.0
-    assert threshold_masks(maps, thresholds(maps, SIZE, share=0.1), SIZE).sum() == 0
+    assert masks_of(maps, SIZE, share=0.1).sum() == 0
 
 
 def test_lower_sigmas_mask_more() -> None:
     maps = random_maps(8, 3)
-    shares = [
-        threshold_masks(maps, thresholds(maps, SIZE, sigmas=s), SIZE).sum() for s in (2.0, 1.0, 0.0, -1.0)
-    ]
+    shares = [masks_of(maps, SIZE, sigmas=s).sum() for s in (2.0, 1.0, 0.0, -1.0)]
     assert sorted(shares) == shares
     assert len(set(map(int, shares))) == 4
 
@@ -206,7 +204,7 @@ def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path)
     summary = compute_mask_set(network, loader, MaskingConfig(), Run(), folder=tmp_path / "set")
     found = MaskSet.open(tmp_path / "set").masks(torch.arange(11) * 10, 16, torch.device("cpu"))
     maps = saliency(network, loader.pixels).maps
-    assert torch.equal(found, threshold_masks(maps, thresholds(maps, (16, 16)), (16, 16)))
+    assert torch.equal(found, masks_of(maps, (16, 16)))
     assert (summary.images, summary.non_finite) == (11, 0)
     assert summary.masked_share == pytest.approx(found.float().mean().item())
     assert summary.masked_share == MaskSet.open(tmp_path / "set").masked_share
@@ -220,7 +218,7 @@ def test_a_heavy_methods_masks_are_those_of_its_maps_too(network: Network, tmp_p
     maps = torch.cat(
         [saliency(network, part, method=method).maps for part in loader.pixels.tensor_split((4,))]
     )
-    assert torch.equal(found, threshold_masks(maps, thresholds(maps, (16, 16)), (16, 16)))
+    assert torch.equal(found, masks_of(maps, (16, 16)))
 
 
 def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.masking.rule import threshold_masks, thresholds
+from models.masking.rule import heights, threshold_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, union, write_mask_set
 from models.runtime.files import hidden_sibling
 
@@ -27,7 +27,7 @@ def header(images: int, **changes: object) -> MaskSetHeader:
 def batch(rows: list[int], seed: int = 0) -> MaskBatch:
     generator = torch.Generator().manual_seed(seed)
     maps = torch.rand(len(rows), 7, 7, generator=generator)
-    bounds = thresholds(maps, SIZE)
+    bounds = thresholds(heights(maps, SIZE))
     counts = threshold_masks(maps, bounds, SIZE).sum((1, 2))
     return MaskBatch(torch.tensor(rows), maps, bounds, counts, torch.arange(len(rows)))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.masking.rule import threshold_masks, thresholds
+from models.masking.rule import heights, threshold_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, union, write_mask_set
 
 CPU, SIZE, MAP_SIZE = torch.device("cpu"), (20, 30), (3, 7)
@@ -18,7 +18,7 @@ ROWS = torch.tensor([4, 900, 17])
 
 def batch(seed: int = 0) -> MaskBatch:
     maps = torch.rand(3, *MAP_SIZE, generator=torch.Generator().manual_seed(seed))
-    bounds = thresholds(maps, SIZE)
+    bounds = thresholds(heights(maps, SIZE))
     counts = threshold_masks(maps, bounds, SIZE).sum((1, 2))
     return MaskBatch(ROWS, maps, bounds, counts, torch.tensor([2, 0, 1]))
 

@@ -23,7 +23,7 @@ from models.data.batches import Batch
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
 from models.evaluation.metrics import Names
 from models.evaluation.prediction_maps import predict_with_maps
-from models.masking.rule import apply_masks, threshold_masks, thresholds
+from models.masking.rule import apply_masks, masks_of
 from models.run import Run, Stopped
 from models.saliency import saliency
 from models.shortcuts.saliency_summary import (
@@ -268,7 +268,7 @@ def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Netwo
     pixels = Batches(11, 11).pixels
     network.eval()
     found = saliency(network, pixels)
-    own = threshold_masks(found.maps, thresholds(found.maps, (16, 16)), (16, 16))
+    own = masks_of(found.maps, (16, 16))
     assert one.masked.tolist() == (own.float().mean((1, 2))).tolist()
     assert one.plain.tolist() == found.logits.argmax(1).tolist()
     with torch.no_grad():
