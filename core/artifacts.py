@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from core.copies import MARKER, ArtifactMissing, Copies, do_nothing, part_callback
+from core.copies import MARKER, ArtifactMissing, Copies, do_nothing, new_mark, part_callback
 from core.errors import Unavailable
 from core.leftovers import remove_abandoned
 
@@ -105,7 +105,7 @@ class Artifacts:
         for file in sorted(p for p in folder.rglob("*") if p.is_file()):
             remote = f"{path}/{file.relative_to(folder).as_posix()}"
             self.fs.put_file(str(file), remote, callback=part_callback(self._alive))
-        self.fs.pipe_file(f"{path}/{MARKER}", uuid.uuid4().hex.encode())
+        self.fs.pipe_file(f"{path}/{MARKER}", new_mark())
 
     def folder(self, key: str) -> Path:
         """A local folder with the artifact's files: the artifact itself, or a copy that is fetched once."""

@@ -25,6 +25,7 @@ from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, sel
 
 from core import schema
 from core.artifacts import MARKER, ArtifactMissing, Artifacts
+from core.copies import new_mark
 from core.session import Database
 
 logger = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ def _store(folder: Path, artifacts: Artifacts) -> None:
         artifacts.fs.put_file(str(folder / file), target)
     if not artifacts.local:
         for marked in _marked(files):
-            artifacts.fs.pipe_file(f"{artifacts.root}/{marked}/{MARKER}", b"")
+            artifacts.fs.pipe_file(f"{artifacts.root}/{marked}/{MARKER}", new_mark())
 
 
 def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:

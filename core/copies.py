@@ -29,6 +29,11 @@ _IN_USE_SECONDS = 3600.0
 """How long a used copy is kept in any case: its user may not have opened the files yet."""
 
 
+def new_mark() -> bytes:
+    """The text of a marker, unlike that of every other."""
+    return uuid.uuid4().hex.encode()
+
+
 class ArtifactMissing(Exception):
     """There is no artifact under this key."""
 

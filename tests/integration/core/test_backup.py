@@ -281,6 +281,19 @@ def test_files_of_a_local_store_exist_in_an_object_store(
     assert remote.folder("jobs/job_1/erm").is_dir()
 
 
+def test_a_copy_from_before_a_restore_is_not_taken_for_what_was_restored(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    url, address = make_database("sqlite"), f"memory://{new_id('ds')}"
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    remote = Artifacts(address, cache=tmp_path / "remote-cache")
+    restore(tmp_path / "backup", make_database("sqlite"), remote)
+    before = remote.folder("models/mdl_1")
+    restore(tmp_path / "backup", make_database("sqlite"), Artifacts(address, cache=tmp_path / "cache"))
+    assert remote.folder("models/mdl_1") != before
+
+
 def test_nothing_is_restored_over_rows(
     make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
 ) -> None:
