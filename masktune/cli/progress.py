@@ -75,8 +75,11 @@ def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
 
 def describe(job: Job) -> str:
     """Describe what the job is doing now."""
+    if job.state == "queued":
+        place = job.queue_position or 1
+        return "waiting for a worker" + (f", number {place} in the queue" if place > 1 else "")
     if job.state != "running":
-        return "waiting for a worker" if job.state == "queued" else job.state
+        return job.state
     if job.stage is None:
         return "starting"
     if job.kind == "retrain_head" and job.stage == "control":
@@ -91,8 +94,9 @@ def describe(job: Job) -> str:
 def _note(job: Job) -> str:
     progress = job.progress
     parts = []
-    if progress.epoch and (progress.epochs or 0) > 1 and job.state == "running":
-        parts.append(f"epoch {progress.epoch} of {progress.epochs}")
+    epochs = progress.epochs or 0
+    if epochs > 1 and job.state == "running":  # `epoch` counts those that are finished
+        parts.append(f"epoch {min((progress.epoch or 0) + 1, epochs)} of {epochs}")
     if progress.images_per_second:
         parts.append(f"{progress.images_per_second:,.0f} images/s")
     return ", ".join(parts)

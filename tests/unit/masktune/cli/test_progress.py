@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from masktune import Job
@@ -13,7 +14,8 @@ from masktune.cli.progress import describe, follow, transfer_bar
 CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
 STEPS: list[dict[str, Any]] = [
-    {"state": "queued"},
+    {"state": "queued", "queue_position": 3},
+    {"state": "queued", "queue_position": 1},
     {"state": "running"},
     {"state": "running", "stage": "erm", "progress": {"fraction": 0.1, "epoch": 1, "epochs": 15}},
     {
@@ -31,12 +33,24 @@ def test_without_a_terminal_each_change_is_a_line() -> None:
     out = io.StringIO()
     assert follow(Console(file=out, width=120), JOBS) is JOBS[-1]
     assert [line.split() for line in out.getvalue().splitlines()] == [
+        ["0%", "waiting", "for", "a", "worker,", "number", "3", "in", "the", "queue"],
         ["0%", "waiting", "for", "a", "worker"],
         ["0%", "starting"],
-        ["10%", "plain", "training", "(ERM)", "epoch", "1", "of", "15"],
+        ["10%", "plain", "training", "(ERM)", "epoch", "2", "of", "15"],
         ["90%", "newer"],
         ["100%", "succeeded"],
     ]
+
+
+@pytest.mark.parametrize(("finished", "shown"), [(None, 1), (0, 1), (1, 2), (14, 15), (15, 15)])
+def test_the_epoch_is_the_one_that_runs(finished: int | None, shown: int) -> None:
+    progress = {"fraction": 0.1, "epoch": finished, "epochs": 15}
+    running = Job.model_validate(
+        {"id": "j", "kind": "erm", **CREATED, "state": "running", "progress": progress}
+    )
+    out = io.StringIO()
+    follow(Console(file=out, width=120), [Job.model_validate(job)])
+    assert f"epoch {shown} of 15" in out.getvalue()
 
 
 def test_on_a_terminal_there_is_a_bar() -> None:
