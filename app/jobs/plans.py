@@ -22,8 +22,8 @@ from app.jobs.hyperparameters import (
     resolve_head,
     resolve_mitigation,
 )
-from app.jobs.presenter import describe
 from app.jobs.queue import JobCreation
+from app.jobs.service import describe
 from app.jobs.workload import workload
 from core.errors import InvalidInput, WrongDataset
 from core.queries import datasets, jobs, registry
@@ -104,7 +104,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
             user_metadata=request.metadata,
             priority=request.priority,
         )
-        job = describe(row, creation.root_path)
+        job = describe(session, row, creation.root_path)
         return represent(job, status=202, headers={"Location": job.links["self"]})
 
     return creation.once.run_planned(fingerprint(kind, request), plan, make)

@@ -11,7 +11,7 @@ from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 
 
-def describe(row: JobRow, root_path: str) -> Job:
+def describe(row: JobRow, root_path: str, queue_position: int | None = None) -> Job:
     """Describe the job's current state."""
     known = {name: row.progress[name] for name in Progress.model_fields if name in row.progress}
     progress = {"stage": row.stage, **known}
@@ -26,6 +26,7 @@ def describe(row: JobRow, root_path: str) -> Job:
         progress=Progress(**progress),
         attempt=row.attempt,
         priority=row.priority,
+        queue_position=queue_position,
         params=sorted_keys(row.params),
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
         models=sorted_keys(row.models),

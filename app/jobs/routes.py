@@ -179,8 +179,8 @@ def list_jobs(
     response_model=AnyJob,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_job(request: Request, row: LoadedJob, root_path: RootPathDep) -> Response:
-    return conditional(request, describe(row, root_path))
+def get_job(request: Request, row: LoadedJob, session: Reading, root_path: RootPathDep) -> Response:
+    return conditional(request, jobs.describe(session, row, root_path))
 
 
 @router.patch(
@@ -194,7 +194,9 @@ def edit_job(
     job_id: JobKey, edit: Edit, session: Writing, root_path: RootPathDep, if_match: IfMatch = None
 ) -> Response:
     row = queries.get(session, job_id, lock=True)
-    return apply_edit(session, row, edit, if_match=if_match, describe=lambda: describe(row, root_path))
+    return apply_edit(
+        session, row, edit, if_match=if_match, describe=lambda: jobs.describe(session, row, root_path)
+    )
 
 
 @router.post(
@@ -206,7 +208,7 @@ def edit_job(
     responses=problems(404, 409),
 )
 def cancel_job(job_id: JobKey, session: Writing, root_path: RootPathDep) -> Response:
-    return represent(describe(queries.cancel(session, job_id), root_path), status=202)
+    return represent(jobs.describe(session, queries.cancel(session, job_id), root_path), status=202)
 
 
 @router.post(
@@ -218,7 +220,7 @@ def cancel_job(job_id: JobKey, session: Writing, root_path: RootPathDep) -> Resp
     responses=problems(404, 409),
 )
 def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
-    return represent(describe(jobs.resume(session, queue, job_id), root_path), status=202)
+    return represent(jobs.describe(session, jobs.resume(session, queue, job_id), root_path), status=202)
 
 
 @router.get(

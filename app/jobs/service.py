@@ -6,14 +6,21 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from app.jobs import presenter
 from app.jobs.queue import JobQueue
 from core.artifacts import Artifacts
 from core.errors import NotFound, NotReported
 from core.queries import datasets, jobs, registry
 from core.tables import JobRow
+from masktune.contract.jobs import Job
 from masktune.contract.vocabulary import JobKind, Stage
 
 MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; charset=utf-8"}
+
+
+def describe(session: Session, row: JobRow, root_path: str) -> Job:
+    """Describe the job's current state, and its place in the queue."""
+    return presenter.describe(row, root_path, jobs.queue_position(session, row))
 
 
 def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import String, case, cast, func, literal, or_, select
+from sqlalchemy import String, and_, case, cast, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
@@ -54,6 +54,15 @@ def listing(
     where = {JobRow.kind: kind, JobRow.state: state, JobRow.dataset_id: dataset_id}
     conditions = filters.conditions(session, JobRow)
     return newest_first(session, JobRow, before=before, limit=limit, where=where, conditions=conditions)
+
+
+def queue_position(session: Session, row: JobRow) -> int | None:
+    """1 for the queued job that `leases.claim` takes next; None if the job is not queued."""
+    if row.state is not JobState.QUEUED:
+        return None
+    as_old = tuple_(JobRow.created_at, JobRow.id) <= tuple_(row.created_at, row.id)
+    before = or_(JobRow.priority > row.priority, and_(JobRow.priority == row.priority, as_old))
+    return session.scalar(select(func.count()).select_from(JobRow).where(QUEUED, before))
 
 
 def newest_succeeded(session: Session, *, limit: int) -> list[JobRow]:

@@ -76,6 +76,9 @@ class Job(Resource):
     progress: Progress = Field(default_factory=Progress)
     attempt: int = 0
     priority: int = 0
+    queue_position: int | None = Field(
+        None, description="Of a queued job, 1 for the one that is claimed next; null in lists of jobs."
+    )
     params: JobParams = Field(default_factory=JobParams)
     inputs: JobInputs = Field(default_factory=JobInputs)
     models: dict[str, str] = Field({}, description="Arm → id of the model.")

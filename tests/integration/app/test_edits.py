@@ -106,8 +106,11 @@ def test_a_worker_claims_the_job_of_the_highest_priority(front: Front) -> None:
         front.client.post("/jobs/erm", json={"dataset": dataset, "priority": priority}).json()["id"]
         for priority in (0, -1, 1, 1)
     ]
+    positions = [front.client.get(f"/jobs/{job}").json()["queue_position"] for job in started]
+    assert positions == [3, 4, 1, 2]
     claimed = [front.claim().job_id for _ in started]
     assert claimed == [started[2], started[3], started[0], started[1]]
+    assert front.client.get(f"/jobs/{started[0]}").json()["queue_position"] is None
 
 
 def test_a_data_set_is_created_with_metadata(front: Front) -> None:
