@@ -128,7 +128,7 @@ picture-of-packages: install-dev ## docs/images/packages.svg anew, from the impo
 PICTURES := dataset job-live report model try
 
 pictures: install-dev ## the pictures in docs/images, taken anew in chromium: the dashboard, the demo's report, a data set
-	@$(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
+	@MASKTUNE_SCREENSHOTS=build/screenshots $(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
 	@for page in $(PICTURES); do cp build/screenshots/$$page.png docs/images/dashboard-$$page.png; done
 	@$(BIN)/masktune demo --output build/demo
 	@$(BIN)/python -m docs.report_pictures build/demo/report.html docs/images
