@@ -119,8 +119,9 @@ ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, patte
 MOST_NAME = 100
 Name = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME, pattern=_NOT_BLANK),
+    StringConstraints(min_length=1, max_length=MOST_NAME, pattern=_NOT_BLANK),
     Storable,
+    AfterValidator(str.strip),  # by `strip_whitespace`, what the pattern refuses would be taken at the ends
 ]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(storable)]
 MetadataText = Annotated[str, StringConstraints(max_length=200), Storable]
