@@ -90,7 +90,8 @@ def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> Non
     erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=6)))[0]
     inputs = {"model": erm.models["erm"]}
     bench.succeed(bench.run(JobKind.EVALUATE, params={"splits": ["test"]}, inputs=inputs))
-    head = RetrainConfig(seed=1).to_json()
+    quick = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
+    head = RetrainConfig.from_json({"head": quick, "seed": 1}).to_json()
     last_features = head | {"groups": "cross_mistakes"}
     bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=last_features, inputs=inputs))
     assert features(bench) == before
