@@ -17,13 +17,13 @@ EXCUSED = re.compile(
             # Only the service makes cursors.
             r"\?cursor invalid-cursor",
             # Which names there are depends on the data set, the model, the operator and what is installed.
-            r"\S+ (unknown(-(backbone|builtin|class|method|preset|source))?|unsupported-backbone)",
+            r".+ (unknown(-(backbone|builtin|class|method|preset|source))?|unsupported-backbone)",
             r"/source (invalid-address|not-allowed|not-found)",
             # What a data set or a model has, and which go together.
-            r"\S+ (empty-split|no-groups|not-a-number|not-a-mask-set|not-calibrated|needs-erm|same-model)",
-            r"\S+ (other-(backbone|layers|masks|optimizer)|model-of-another-dataset)",
+            r".+ (empty-split|no-groups|not-a-number|not-a-mask-set|not-calibrated|needs-erm|same-model)",
+            r".+ (other-(backbone|layers|masks|optimizer)|model-of-another-dataset)",
             # Fields that exclude or need each other.
-            r"\S+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
+            r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
             # An address has a format and other options than a builtin data set.
             r"/format not-applicable|/options/\S+ unknown-field",
             # Rules that OpenAPI has no words for: ascending numbers, `{subject}` once, no name like an id.
@@ -32,7 +32,8 @@ EXCUSED = re.compile(
             r"/file (not-safetensors|header-too-large|does-not-fit)|/images/\d+ (not_an_image|too_small)",
             r"/classes(/\d+)? \S+",
         )
-    )
+    ),
+    re.DOTALL,
 )
 """Pointer and code of an error, or ` ` and the code of a problem without errors."""
 
