@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from app.main import create_app
 from core.settings import Settings
@@ -16,6 +17,12 @@ def document() -> str:
     found = create_app(Settings(_env_file=None, root_path="")).openapi()
     info = {name: told for name, told in found["info"].items() if name != "version"}
     return json.dumps(found | {"info": info}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def snapshot() -> dict[str, Any]:
+    """The committed document: to generate it takes a second, and one test holds that it is the same."""
+    read: dict[str, Any] = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    return read
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ from itertools import product
 
 import pytest
 
-from app.main import create_app
-from core.settings import Settings
 from masktune.contract.ids import new_id
 from tests.integration.app.conftest import Front, Listening, StartFront
+from tests.openapi import snapshot
 
 SECURED = [
     (method.upper(), path)
-    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for path, operations in snapshot()["paths"].items()
     for method, operation in operations.items()
     if operation.get("security")
 ]

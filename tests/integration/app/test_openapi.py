@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from app.main import create_app
-from core.settings import Settings
 from masktune.contract.datasets import FormatOptions
 from tests.integration.app.conftest import Front
-from tests.openapi import SNAPSHOT
+from tests.openapi import snapshot
 
-DOCUMENT = json.loads(SNAPSHOT.read_text())
+DOCUMENT = snapshot()
 """As test_openapi_snapshot.py holds it against the front's; to make it takes longer than all the requests."""
 OPERATIONS = [(method, path) for path, methods in DOCUMENT["paths"].items() for method in methods]
 
@@ -31,9 +27,8 @@ def test_every_front_has_the_same_document(front: Front) -> None:
     ],
 )
 def test_the_document_lists_the_options_of_a_data_set(media_type: str, options: set[str]) -> None:
-    document = create_app(Settings(_env_file=None)).openapi()
-    body = document["paths"]["/datasets"]["post"]["requestBody"]["content"][media_type]["schema"]
-    shapes = document["components"]["schemas"]
+    body = DOCUMENT["paths"]["/datasets"]["post"]["requestBody"]["content"][media_type]["schema"]
+    shapes = DOCUMENT["components"]["schemas"]
     field = shapes[body["$ref"].rpartition("/")[2]]["properties"]["options"]
     assert {one["$ref"].rpartition("/")[2] for one in field.get("anyOf", [field])} == options
     assert set(shapes["FormatOptions"]["properties"]) == set(FormatOptions.model_fields)
@@ -42,8 +37,7 @@ def test_the_document_lists_the_options_of_a_data_set(media_type: str, options: 
 
 
 def test_every_route_documents_what_the_connection_may_answer() -> None:
-    document = create_app(Settings(_env_file=None)).openapi()
-    for path, methods in document["paths"].items():
+    for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             for status in ("400", "408", "431"):
                 answer = operation["responses"][status]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from app.main import create_app
 from core.queries import jobs
 from core.session import db_now
 from core.settings import Settings
 from core.tables import JobRow
 from tests.integration.app.conftest import Front, Listening, StartFront, running
+from tests.openapi import snapshot
 from tests.support.waits import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -148,8 +148,7 @@ def test_a_prefix_of_a_proxy_is_in_the_location(start: StartFront) -> None:
 
 
 def test_every_operation_documents_its_problems() -> None:
-    document = create_app(Settings()).openapi()
-    for path, operations in document["paths"].items():
+    for path, operations in snapshot()["paths"].items():
         for method, operation in operations.items():
             where = f"{method} {path}"
             assert operation["summary"], where

@@ -13,10 +13,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from app.main import create_app
 from core.settings import Settings
 from masktune.cli.main import app as command_line
 from tests.machine import needs
+from tests.openapi import snapshot
 
 ROOT = Path(__file__).parents[3] / "deploy" / "kubernetes"
 FOLDERS = [ROOT / "base", ROOT / "gpu", ROOT / "autoscaling", ROOT / "backend"]
@@ -170,7 +170,7 @@ def test_the_probes_ask_for_routes_that_exist() -> None:
     api = container("Deployment/masktune-api")
     asked = {probe["httpGet"]["path"] for key, probe in api.items() if key.endswith("Probe")}
     assert asked == {"/livez", "/readyz"}
-    assert asked <= set(create_app(Settings()).openapi()["paths"])
+    assert asked <= set(snapshot()["paths"])
 
 
 @pytest.mark.parametrize("name", [name for name, m in BY_NAME.items() if m["kind"] == "Service"])
