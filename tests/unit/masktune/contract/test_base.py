@@ -14,7 +14,7 @@ def test_times_are_utc() -> None:
     assert rfc3339(datetime.fromtimestamp(0.5, UTC)) == "1970-01-01T00:00:00.500Z"
 
 
-@pytest.mark.parametrize("name", ["a\n", "a\x85", "a\nb", "a\x85b", "a\u2028b", "a\u202egnp", "a\u2066b", "a\u200fb"])
+@pytest.mark.parametrize("name", ["a\n", "a\x85", "a\nb", "a\u2028b", "a\u202egnp", "a\u2066b", "a\u200fb"])
 def test_a_class_name_is_one_line_without_direction_marks(name: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(ClassName).validate_python(name)
