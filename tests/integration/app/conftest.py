@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import shutil
 import signal
 import socket
 import threading
@@ -10,7 +12,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,6 +39,7 @@ from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing import ImportOptions, import_dataset
+from models.data.report import ImportReport
 from tests.conftest import sqlite_database
 from tests.support.waits import PATIENCE
 
@@ -49,6 +54,21 @@ def picture(number: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@cache
+def _imported(classes: tuple[str, ...]) -> tuple[Path, ImportReport]:
+    """A store to copy: an import forks two processes, and most tests only need its outcome."""
+    made = TemporaryDirectory()
+    atexit.register(made.cleanup)
+    source, store = Path(made.name, "source"), Path(made.name, "store")
+    for number in range(24):
+        split = ("train", "val", "calibration", "test")[number % 4]
+        folder = source / split / classes[number // 4 % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:02}.png").write_bytes(picture(number))
+    (source / "train" / classes[0] / "broken.png").write_bytes(b"<svg onload=alert(1)>")
+    return store, import_dataset(source, store, ImportOptions(threads=1))
 
 
 def http_scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
@@ -96,20 +116,11 @@ class Front:
 
     def dataset(self, *, classes: list[str] = CLASSES) -> str:
         """Add a ready data set: 24 images in two classes, one rejected file."""
-        dataset_id, key = new_id("ds"), ""
+        dataset_id = new_id("ds")
         key = f"datasets/{dataset_id}"
-        source = self.settings.data_dir / f"source-{dataset_id}"
-        for number in range(24):
-            split = ("train", "val", "calibration", "test")[number % 4]
-            folder = source / split / classes[number // 4 % 2]
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{number:02}.png").write_bytes(picture(number))
-        (source / "train" / classes[0] / "broken.png").write_bytes(b"<svg onload=alert(1)>")
+        store, report = _imported(tuple(classes))
         with self.services.artifacts.writing(key) as folder:
-            report = import_dataset(source, folder / "store", ImportOptions(threads=1))
-            for file in (folder / "store").iterdir():
-                file.rename(folder / file.name)
-            (folder / "store").rmdir()
+            shutil.copytree(store, folder, dirs_exist_ok=True)
         facts = {"format": "image_folder", "splits": dict(report.splits), "sizes": {"longer_side_max": 28}}
         with self.services.database.begin() as session:
             row = DatasetRow(

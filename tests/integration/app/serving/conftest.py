@@ -32,6 +32,7 @@ from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from models.selective import SCORES, CalibrationTable, score
+from tests.conftest import sqlite_database
 from tests.integration.app.conftest import LOCAL
 
 CLASSES = ["left", "right"]
@@ -85,6 +86,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1, engine="torch")
+    sqlite_database(settings.data_dir)
     app = create_app(settings)
     with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
@@ -93,6 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def fresh_world(tmp_path: Path) -> Iterator[World]:
     """A `World` that the test may modify."""
+    sqlite_database(tmp_path)
     app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
     with TestClient(app, LOCAL) as client:
         yield _furnished(client, app)
