@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -35,8 +35,9 @@ from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
+from app.inference import Part
 from app.operations.problems_routes import problems
-from app.registry import downloads, drift
+from app.registry import drift
 from app.registry import risk_coverage as curves
 from app.registry import risk_coverage_plot as curve_picture
 from app.registry import service as models
@@ -157,21 +158,24 @@ async def download_model(
     artifacts: ArtifactsDep,
     inference: InferenceDep,
     format: Annotated[
-        downloads.FileFormat, Query(description="`onnx` is exported on the first download.")
-    ] = ("safetensors"),
+        Literal["safetensors", "onnx"], Query(description="`onnx` is exported on the first download.")
+    ] = "safetensors",
 ) -> Response:
-    file = await downloads.prepare(row, format, artifacts, inference.exports)
+    if format == "onnx":
+        path = await inference.exports.graph(Part(row.id, row.artifact))  # may take minutes
+    else:
+        path = await run_in_threadpool(artifacts.folder, row.artifact) / "model.safetensors"
+    filename = f"{row.id}.{format}"
+    etag = f'"{filename}"'  # a strong validator, since a model's files never change
     by_id = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
     headers = {
-        "ETag": file.etag,
+        "ETag": etag,
         "Accept-Ranges": "none",
         "Cache-Control": "private, max-age=31536000, immutable" if by_id else "private, no-cache",
     }
-    if matches(request.headers.get("if-none-match"), file.etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    return WholeFile(
-        file.path, filename=file.filename, media_type="application/octet-stream", headers=headers
-    )
+    return WholeFile(path, filename=filename, media_type="application/octet-stream", headers=headers)
 
 
 @router.get(
