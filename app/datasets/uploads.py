@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -22,7 +21,6 @@ from core.artifacts import Artifacts
 from core.errors import InvalidInput, StorageFull
 
 ARCHIVE = "archive"
-FACTS = "upload.json"
 BLOCK = 1 << 20
 """Bytes collected before they are hashed and written off the event loop."""
 
@@ -32,8 +30,6 @@ class Upload:
     """A completely received file. `path` is in scratch space and is removed when the request ends."""
 
     path: Path
-    filename: str
-    size: int
     sha256: str
     fields: dict[str, str]
 
@@ -90,15 +86,13 @@ async def _receive(request: Request, path: Path, *, metrics: Metrics) -> Upload:
     if not spool.size:
         raise InvalidInput.field("/file", "empty", "the file is empty; send a zip, tar, tar.gz or tar.zst")
     metrics.upload_bytes.inc(spool.size)
-    return Upload(path, form.filename or "", spool.size, digest, form.fields)
+    return Upload(path, digest, form.fields)
 
 
 def store(upload: Upload, artifacts: Artifacts, key: str) -> None:
-    """Store the file as an artifact: a folder with `archive` and `upload.json`."""
+    """Store the file as an artifact: a folder with `archive`."""
     with artifacts.writing(key) as folder:
         shutil.move(upload.path, folder / ARCHIVE)  # a rename if both are on one file system
-        facts = {"filename": upload.filename, "bytes": upload.size, "sha256": upload.sha256}
-        (folder / FACTS).write_text(json.dumps(facts))
 
 
 def _check_space(request: Request, root: Path) -> None:
