@@ -15,17 +15,8 @@ from core.tables import DatasetRow
 from masktune.contract.base import Page
 from masktune.contract.datasets import Sample
 from masktune.contract.vocabulary import DatasetState
+from models.data.image_types import MEDIA_TYPES, image_type
 from models.data.store import Store
-
-MEDIA_TYPES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-)
-"""First bytes → media type. The type that is sent comes from the content, never from a file name."""
 
 
 def open_store(stores: Stores, row: DatasetRow) -> Store:
@@ -120,12 +111,9 @@ def image(store: Store, number: int) -> tuple[bytes, str]:
 
 
 def media_type(content: bytes) -> str:
-    """Return the media type by the first bytes; `application/octet-stream` if browsers should not show it."""
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "image/webp"
-    return next(
-        (kind for magic, kind in MEDIA_TYPES if content.startswith(magic)), "application/octet-stream"
-    )
+    """Return the media type by the first bytes, never by a file name; `application/octet-stream` for all
+    that is not an image."""
+    return MEDIA_TYPES.get(image_type(content) or "", "application/octet-stream")
 
 
 def _index(names: tuple[str, ...], name: str | None, parameter: str, what: str) -> int | None:
