@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from inspect import getdoc
 from typing import Annotated, Any, TypeVar, Union
 
@@ -29,18 +30,12 @@ def accepts(group: type[Parameters], *names: str, **docs: str) -> Callable[[type
     return extend
 
 
-_optional: dict[type, type[Strict]] = {}
-
-
+@cache
 def _optional_group(group: type[Parameters]) -> type[Strict]:
     """The request's form of a group: `OptimizerConfig` → `OptimizerFields`, always the same class."""
-    if group not in _optional:
-        name = group.__name__.removesuffix("Config") + "Fields"
-        fields = _fields(group, tuple(declared(group)), {})
-        _optional[group] = create_model(
-            name, __base__=Strict, __doc__=getdoc(group), __module__=__name__, **fields
-        )
-    return _optional[group]
+    name = group.__name__.removesuffix("Config") + "Fields"
+    fields = _fields(group, tuple(declared(group)), {})
+    return create_model(name, __base__=Strict, __doc__=getdoc(group), __module__=__name__, **fields)
 
 
 def explicit(group: type[Parameters], fields: Mapping[str, Any]) -> dict[str, Any]:
