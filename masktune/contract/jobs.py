@@ -239,11 +239,6 @@ class EpochMetrics(Shape):
     learning_rate: float | None = None
     val_accuracy: float | None = None
 
-    @property
-    def measured(self) -> bool:
-        """Whether there is any figure: only at the end of an epoch."""
-        return bool(self.model_dump(exclude_none=True))
-
 
 class ProgressData(EventData):
     """How far the job is; `metrics` when an epoch has ended."""
