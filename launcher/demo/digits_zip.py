@@ -22,12 +22,10 @@ RED = (255, 0, 0)
 
 
 class Counts(NamedTuple):
-    """Number of images in the zip, and how many of them have the square in the corner."""
+    """Number of images in the zip, by split."""
 
     train: int
-    train_with_square: int
     test: int
-    test_with_square: int
 
 
 def write_zip(target: Path, *, seed: int = 0) -> Counts:
@@ -53,7 +51,7 @@ def write_zip(target: Path, *, seed: int = 0) -> Counts:
             archive.writestr(path, _png(images[number]))
             rows.append((path, label, split, f"{label} {'with' if square[number] else 'without'} square"))
         archive.writestr("labels.csv", _csv(rows))
-    return Counts(int((~test).sum()), int(square[~test].sum()), int(test.sum()), int(square[test].sum()))
+    return Counts(int((~test).sum()), int(test.sum()))
 
 
 def _in_training(

@@ -28,7 +28,6 @@ def test_the_square_changes_sides_between_train_and_test(digits: tuple[Path, Cou
     assert (len(rows), counts.train + counts.test) == (1797, 1797)
     assert {image.shape for image in images.values()} == {(28, 28, 3)}
     square = {path: bool((image[:4, :4] == RED).all()) for path, image in images.items()}
-    assert sum(square.values()) == counts.train_with_square + counts.test_with_square
     for row in rows:
         assert row["group"] == f"{row['label']} {'with' if square[row['path']] else 'without'} square"
         assert row["path"].startswith(f"{row['split']}/{row['label']}/")
