@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from core.copies import MARKER, ArtifactMissing, Copies, do_nothing, new_mark, part_callback
+from core.copies import MARKER, ArtifactMissing, Copies, new_mark, part_callback
 from core.errors import Unavailable
 from core.leftovers import remove_abandoned
 
@@ -44,7 +44,7 @@ class Artifacts:
     `alive` is called, from any thread, for each part of a file that is copied to or from a remote store.
     """
 
-    def __init__(self, url: str, *, cache: Path, alive: Callable[[], object] = do_nothing) -> None:
+    def __init__(self, url: str, *, cache: Path, alive: Callable[[], object] = lambda: None) -> None:
         # A cached listing would hide what other hosts have written since.
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self.root = root.rstrip("/")

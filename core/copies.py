@@ -38,10 +38,6 @@ class ArtifactMissing(Exception):
     """There is no artifact under this key."""
 
 
-def do_nothing() -> None:
-    """Do nothing: the default for `alive`."""
-
-
 def part_callback(alive: Callable[[], object]) -> Callback:
     """A callback for fsspec that calls `alive` after each copied part of a file."""
     return Callback(hooks={"alive": lambda *_: alive()})
@@ -64,7 +60,7 @@ class Copies:
     """
 
     def __init__(
-        self, fs: AbstractFileSystem, root: str, folder: Path, *, alive: Callable[[], object] = do_nothing
+        self, fs: AbstractFileSystem, root: str, folder: Path, *, alive: Callable[[], object] = lambda: None
     ) -> None:
         self._fs, self._root, self._folder, self._alive = fs, root, folder, alive
         self._guard = Lock()

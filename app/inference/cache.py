@@ -17,10 +17,6 @@ _RETRY_SECONDS = 2
 """Roughly how long a load takes."""
 
 
-def _nobody(pair: Pair, engine: Engine) -> None:
-    """Ignore the loaded engine."""
-
-
 class EngineCache:
     """Engines by pair. An engine that is evicted while it answers lives until it has answered.
 
@@ -33,7 +29,7 @@ class EngineCache:
         *,
         max_bytes: int,
         most_waiting: int = 64,
-        loaded: Callable[[Pair, Engine], None] = _nobody,
+        loaded: Callable[[Pair, Engine], None] = lambda *_: None,
     ) -> None:
         """`loaded` is called with each engine that was loaded, in the loading thread.
 
