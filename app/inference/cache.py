@@ -103,16 +103,10 @@ class EngineCache:
             self._unwanted.update(pair for pair in self._loading if pair.has(model_id))
 
     @property
-    def loaded(self) -> list[Pair]:
-        """The loaded pairs, least recently used first."""
+    def engines(self) -> dict[Pair, Engine]:
+        """The loaded pairs with their engines, least recently used first."""
         with self._lock:
-            return list(self._engines)
-
-    @property
-    def engines(self) -> list[Engine]:
-        """The engines of the pairs in `loaded`."""
-        with self._lock:
-            return list(self._engines.values())
+            return dict(self._engines)
 
     def close(self) -> None:
         with self._lock:

@@ -125,7 +125,7 @@ class Inference:
     @property
     def loaded(self) -> Mapping[str, int]:
         """Number of pairs in memory, by kind of engine."""
-        return Counter(engine.name for engine in self.cache.engines)
+        return Counter(engine.name for engine in self.cache.engines.values())
 
     def close(self) -> None:
         """Answer the accepted requests, then end every thread."""

@@ -144,7 +144,7 @@ def test_more_models_than_fit_in_memory_are_all_answered(cramped: World) -> None
                 while any(load.answers(model) < 2 * CLIENTS for model in models):
                     await asyncio.sleep(0.05)
             assert load.statuses == {200}
-            assert len(world.services.inference.cache.loaded) == 1
+            assert len(world.services.inference.cache.engines) == 1
 
     _in_the_loop(world, run)
 

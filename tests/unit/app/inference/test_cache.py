@@ -68,7 +68,7 @@ def test_the_least_used_goes_first(closing: ExitStack) -> None:
             await shelf.cache.get(_pair(name))
 
     asyncio.run(ask())
-    assert shelf.cache.loaded == [_pair("a"), _pair("c")]
+    assert list(shelf.cache.engines) == [_pair("a"), _pair("c")]
     assert len(shelf.loads) == 3
 
 
@@ -82,7 +82,7 @@ def test_to_look_is_no_use(closing: ExitStack) -> None:
         await shelf.cache.get(_pair("c"))
 
     asyncio.run(ask())
-    assert shelf.cache.loaded == [_pair("b"), _pair("c")]
+    assert list(shelf.cache.engines) == [_pair("b"), _pair("c")]
     assert shelf.cache.peek(_pair("a")) is None
 
 
@@ -90,7 +90,7 @@ def test_one_model_over_the_budget_is_served_alone(closing: ExitStack) -> None:
     shelf = _shelf(closing, max_bytes=10)
     asyncio.run(shelf.cache.get(_pair("a")))
     asyncio.run(shelf.cache.get(_pair("b")))
-    assert shelf.cache.loaded == [_pair("b")]
+    assert list(shelf.cache.engines) == [_pair("b")]
 
 
 def test_a_failed_load_is_told_to_each_and_tried_again(closing: ExitStack) -> None:
@@ -99,7 +99,7 @@ def test_a_failed_load_is_told_to_each_and_tried_again(closing: ExitStack) -> No
         with pytest.raises(NotFound):
             asyncio.run(shelf.cache.get(_pair("missing")))
     assert len(shelf.loads) == 2
-    assert shelf.cache.loaded == []
+    assert list(shelf.cache.engines) == []
 
 
 def test_a_client_that_leaves_does_not_take_the_load_away(closing: ExitStack) -> None:
@@ -130,7 +130,7 @@ def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None
 
     asyncio.run(ask())
     shelf.cache.drop("erm")
-    assert shelf.cache.loaded == [_pair("other")]
+    assert list(shelf.cache.engines) == [_pair("other")]
 
 
 def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kept(closing: ExitStack) -> None:
@@ -152,9 +152,9 @@ def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kep
         await asyncio.gather(*waiting)
 
     asyncio.run(ask())
-    assert cache.loaded == told == [_pair("other")]
+    assert list(cache.engines) == told == [_pair("other")]
     asyncio.run(cache.get(_pair("tuned", "erm")))  # what is asked for later is a load of its own
-    assert cache.loaded == [_pair("other"), _pair("tuned", "erm")]
+    assert list(cache.engines) == [_pair("other"), _pair("tuned", "erm")]
 
 
 def test_a_better_engine_takes_over_only_from_the_one_it_was_made_for(closing: ExitStack) -> None:
@@ -182,7 +182,7 @@ def test_a_larger_engine_puts_the_least_used_out(closing: ExitStack) -> None:
         shelf.cache.replace(_pair("b"), old, EchoEngine(nbytes=2000))
 
     asyncio.run(ask())
-    assert shelf.cache.loaded == [_pair("b")]
+    assert list(shelf.cache.engines) == [_pair("b")]
 
 
 def test_it_tells_of_each_engine_that_came_in(closing: ExitStack) -> None:
@@ -191,7 +191,9 @@ def test_it_tells_of_each_engine_that_came_in(closing: ExitStack) -> None:
         lambda pair: EchoEngine(nbytes=7),
         max_bytes=10,
         # The engine is in the cache by then: whoever wants to replace it can.
-        loaded=lambda pair, engine: told.append((pair, sum(e.nbytes for e in cache.engines if e is engine))),
+        loaded=lambda pair, engine: told.append(
+            (pair, sum(e.nbytes for e in cache.engines.values() if e is engine))
+        ),
     )
     closing.callback(cache.close)
     asyncio.run(cache.get(_pair("a")))
