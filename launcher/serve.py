@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launcher import doctor, startup
+from launcher.process_manager import Process, ProcessFailed, ProcessManager
 from launcher.startup import read_settings
+from launcher.web import App, Dashboard, beside
 from masktune.cli.output import USAGE, fail
 
 if TYPE_CHECKING:
     from core.settings import Settings
-    from launcher.process_manager import Process
-    from launcher.web import App
 
 PYTHON = (sys.executable, "-m", "masktune.cli")
 
@@ -157,8 +157,6 @@ def _api_together(settings: Settings) -> None:
 
 def _service(settings: Settings, listener: socket.socket) -> Sequence[Process]:
     """The processes of `masktune serve`: the API with the dashboard, and a worker."""
-    from launcher.process_manager import Process
-
     environment = _environment(settings)
     return (
         _api_process(settings, "API", listener, environment, "--dashboard"),
@@ -170,8 +168,6 @@ def _api_process(
     settings: Settings, name: str, listener: socket.socket, environment: dict[str, str], *more: str
 ) -> Process:
     """A process of the API on an existing socket."""
-    from launcher.process_manager import Process
-
     number = listener.fileno()
     return Process(
         name,
@@ -196,8 +192,6 @@ async def _run_until_signal(
     settings: Settings, processes: Sequence[Process], listener: socket.socket
 ) -> None:
     """Run the processes until a signal stops them, and print a message when they are ready."""
-    from launcher.process_manager import ProcessFailed, ProcessManager
-
     manager = ProcessManager(processes, say=_say)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -215,7 +209,6 @@ async def _run_until_signal(
 def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
     """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
     from app.server.middleware.request_guard import RequestGuard
-    from launcher.web import Dashboard, beside
 
     def url() -> str:
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
