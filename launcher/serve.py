@@ -58,7 +58,8 @@ def serve(
     startup.require_linux()
     settings = read_settings(host=host, port=port, data_dir=data_dir, worker_slots=workers)
     startup.exit_0_on_sigterm()
-    _tie(tied)
+    if tied:
+        startup.end_with_parent()
     startup.migrate(settings)
     doctor.warn_without_card(settings)
     with _listener(settings) as listener:
@@ -84,7 +85,8 @@ def api(
     prepare_process()
     settings = read_settings(host=host, port=port, api_processes=processes)
     startup.exit_0_on_sigterm()
-    _tie(tied)
+    if tied:
+        startup.end_with_parent()
     startup.migrate(settings)
     if not tied:  # otherwise the process that started this one checks
         doctor.warn_without_card(settings)
@@ -107,8 +109,9 @@ def worker(
     settings = read_settings()
     if check:
         return doctor.check_parts(settings)
-    _tie(tied)
-    if not tied:
+    if tied:
+        startup.end_with_parent()
+    else:
         doctor.warn_without_card(settings)
     from core.loading import loaded, loading
 
@@ -282,11 +285,6 @@ def _listener(settings: Settings) -> Iterator[socket.socket]:
         fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", 1)
     with listener:
         yield listener
-
-
-def _tie(tied: bool) -> None:
-    if tied:
-        startup.end_with_parent()
 
 
 def _say(line: str) -> None:
