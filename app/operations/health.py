@@ -68,12 +68,12 @@ class Probes:
     async def _part(self, name: PartName, run: Callable[[], None], patience: float) -> Part:
         error = await self.ask(name, run, patience)
         if isinstance(error, TimeoutError):
-            return _failed(name, f"did not answer within {patience:.0f} s")
+            return Part(name=name, ok=False, detail=f"did not answer within {patience:.0f} s")
         if error is not None:  # any error means that the part does not work
             logger.error("the %s is not ready", name, exc_info=error)
             # The message of a library's error may contain hosts and paths: report only its type.
             detail = error.detail if isinstance(error, Unavailable) else f"fails ({type(error).__name__})"
-            return _failed(name, detail)
+            return Part(name=name, ok=False, detail=detail)
         return Part(name=name, ok=True, detail="ok")
 
 
@@ -104,7 +104,3 @@ def check_database(database: Database) -> None:
     database.ping()
     if not is_current(database):
         raise Unavailable("its schema has a different version")
-
-
-def _failed(name: PartName, detail: str) -> Part:
-    return Part(name=name, ok=False, detail=detail)
