@@ -91,10 +91,10 @@ def web(
         from app.server.middleware.identity import ProxyIdentity
         from app.server.middleware.request_guard import RequestGuard
         from web.app import create_dashboard, serve
-        from web.transport.connection import is_open
+        from web.transport.connection import connections
 
     dashboard = create_dashboard(url)
-    guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=is_open)
+    guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=lambda: connections().is_open())
     with exit_1_on_failure():
         serve(ProxyIdentity(TrustedProxies(guarded, trusted_proxies), user), host, port)
 

@@ -83,11 +83,6 @@ def connections() -> Connections:
     return _connections
 
 
-async def is_open() -> bool:
-    """Whether the API answers without a key."""
-    return await connections().is_open()
-
-
 def is_sendable(key: str) -> bool:
     """Whether the key can be sent in a header: printable ASCII only."""
     return key.isascii() and key.isprintable()
