@@ -80,19 +80,9 @@ def next_steps(report: Report) -> tuple[Step, ...]:
     return tuple(_STEPS[type(step)](step, report) for step in report.recommendation.next)
 
 
-def _use_model(step: UseModel, report: Report) -> Step:
-    return Step(
-        step.step, f"Use {_called(step.arm)}", recommendation_reason(report), _alias_command(step.model)
-    )
-
-
-def _use_control(step: UseControl, report: Report) -> Step:
-    return Step(
-        step.step,
-        f"Use {_called(step.arm)}",
-        recommendation_reason(report),
-        _alias_command(step.model),
-    )
+def _use(step: UseModel | UseControl, report: Report) -> Step:
+    command = f"masktune models alias production {step.model}"
+    return Step(step.step, f"Use {_called(step.arm)}", recommendation_reason(report), command)
 
 
 def _add_test_images(step: AddTestImages, report: Report) -> Step:
@@ -142,13 +132,9 @@ def _called(arm: Arm) -> str:
     return f"the {name} model" if arm in (Arm.ERM, Arm.MASKTUNE) else name
 
 
-def _alias_command(model: str) -> str:
-    return f"masktune models alias production {model}"
-
-
 _STEPS: Mapping[type, Callable[[Any, Report], Step]] = {
-    UseModel: _use_model,
-    UseControl: _use_control,
+    UseModel: _use,
+    UseControl: _use,
     AddTestImages: _add_test_images,
     LabelMore: _label_more,
     ReviewImages: _review_images,
