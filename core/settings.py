@@ -324,14 +324,13 @@ class Settings(BaseSettings):
 
     def check_exposure(self) -> None:
         """Raise ValueError if the service would listen beyond loopback without a key."""
-        if self.needs_key or self.host in ("localhost", ""):
-            loopback = True
-        else:
-            try:
-                loopback = ipaddress.ip_address(self.host).is_loopback
-            except ValueError:
-                loopback = False
-        if not loopback or (self.host == "" and not self.needs_key):
+        if self.needs_key or self.host == "localhost":
+            return
+        try:
+            loopback = ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # another name, or "" for every address
+            loopback = False
+        if not loopback:
             raise ValueError(
                 f"refusing to listen on {self.host or 'every address'} without a key: "
                 "set MASKTUNE_API_KEYS, or MASKTUNE_HOST=127.0.0.1"
