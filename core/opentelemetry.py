@@ -45,11 +45,6 @@ class OpenTelemetry(Tracing):
         self._tracer = provider.get_tracer("masktune")
         self._propagator = TraceContextTextMapPropagator()
 
-    @property
-    def resource(self) -> Mapping[str, object]:
-        """The resource attributes of this process, which every span carries."""
-        return self._provider.resource.attributes
-
     def traceparent(self) -> str | None:
         carrier: dict[str, str] = {}
         self._propagator.inject(carrier)

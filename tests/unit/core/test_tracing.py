@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from pydantic import ValidationError
 
+from core import opentelemetry
 from core.opentelemetry import OpenTelemetry, exporting
 from core.settings import Settings
 from core.tables import JobRow
@@ -113,13 +114,17 @@ def test_without_the_packages_the_start_says_what_to_install(monkeypatch: pytest
         Settings(traces=True)
 
 
-def test_the_service_has_a_name_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("named", "name"), [(None, "masktune-api"), ("plants", "plants")])
+def test_the_service_has_a_name_and_the_environment_wins(
+    exporter: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch, named: str | None, name: str
+) -> None:
+    monkeypatch.setattr(opentelemetry, "OTLPSpanExporter", lambda: exporter)
     monkeypatch.delenv("OTEL_SERVICE_NAME", raising=False)
-    assert name_of(exporting("masktune-api")) == "masktune-api"
-    monkeypatch.setenv("OTEL_SERVICE_NAME", "plants")
-    assert name_of(exporting("masktune-api")) == "plants"
-
-
-def name_of(tracing: OpenTelemetry) -> str:
+    if named is not None:
+        monkeypatch.setenv("OTEL_SERVICE_NAME", named)
+    tracing = exporting("masktune-api")
+    with tracing.attempt(job()):
+        pass
     tracing.close()
-    return str(tracing.resource["service.name"])
+    (span,) = exporter.get_finished_spans()
+    assert span.resource.attributes["service.name"] == name
