@@ -10,7 +10,7 @@ from masktune import Dataset, ImportReport, JobEstimate, Model, OwnKey
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import percent
-from masktune.contract.report.text.names import ARM_NAMES, ARMS, capitalised
+from masktune.contract.report.text.names import ARM_NAMES, capitalised
 from masktune.contract.stages import STAGES
 from masktune.contract.vocabulary import Arm
 
@@ -202,11 +202,6 @@ def model_label(model: Model, dataset: str = "") -> str:
 def shorten(text: str, most: int = 40) -> str:
     """The text, cut to at most this many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def arms_in_order(by_arm: Mapping[str, object]) -> list[str]:
-    """The arms that are present, in reading order; unknown ones last."""
-    return [*(a for a in ARMS if a in by_arm), *(a for a in by_arm if a not in ARMS)]
 
 
 def current_step(state: str, stage: str | None) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import SignName
 from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm
+
+AnyArm = TypeVar("AnyArm", bound=str)
 
 ARMS = (
     Arm.ERM,
@@ -86,9 +89,9 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def in_order(arms: Iterable[Arm]) -> list[Arm]:
-    """The arms in reading order."""
-    return sorted(arms, key=ARMS.index)
+def in_order(arms: Iterable[AnyArm]) -> list[AnyArm]:
+    """The arms in reading order; those of a newer service last."""
+    return sorted(arms, key=lambda arm: ARMS.index(arm) if arm in ARMS else len(ARMS))
 
 
 def arm_after(report: Report) -> Arm:

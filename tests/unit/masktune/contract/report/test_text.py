@@ -94,6 +94,10 @@ def test_everything_that_a_report_can_name_has_a_name() -> None:
     ]
 
 
+def test_unknown_arms_come_last() -> None:
+    assert in_order({"new": 1, "masktune": 1, "erm": 1}) == ["erm", "masktune", "new"]
+
+
 def test_splits_that_say_nothing_of_quality_come_last_and_say_so() -> None:
     from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT
 
