@@ -15,6 +15,7 @@ from core.errors import FieldError, InvalidInput, NotCertifiable
 from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import PolicyName, PredictQuery
+from masktune.contract.reject_option import RiskCoverageQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
 from models.selective import DEFAULT_CONFIDENCE, ONE_PER_SUBJECT, CalibrationTable, Selection
@@ -47,9 +48,9 @@ class AppliedPolicy:
         return Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD
 
 
-def requested_policy(query: PredictQuery) -> PolicyRequest:
-    """Return the policy of a request. Raises `InvalidInput` for several, or a confidence without a risk."""
-    names = [name for name in POLICIES if getattr(query, name) is not None]
+def one_policy(query: PredictQuery | RiskCoverageQuery) -> PolicyName | None:
+    """Return the name of the policy that the query gives, if any. Raises `InvalidInput` for several."""
+    names = [name for name in POLICIES if getattr(query, name, None) is not None]
     if len(names) > 1:
         raise InvalidInput(
             f"give at most one policy, not {' and '.join(names)}",
@@ -57,13 +58,19 @@ def requested_policy(query: PredictQuery) -> PolicyRequest:
                 FieldError(f"?{name}", "one-policy", "leave out all policies but one") for name in names
             ),
         )
+    return names[0] if names else None
+
+
+def requested_policy(query: PredictQuery) -> PolicyRequest:
+    """Return the policy of a request. Raises `InvalidInput` for several, or a confidence without a risk."""
+    name = one_policy(query)
     if query.risk_confidence is not None and query.max_risk is None:
         raise InvalidInput.field(
             "?risk_confidence", "needs-max-risk", "risk_confidence is only for use with max_risk"
         )
-    if not names:
+    if name is None:
         return PolicyRequest("none")
-    return PolicyRequest(names[0], getattr(query, names[0]), query.risk_confidence or DEFAULT_CONFIDENCE)
+    return PolicyRequest(name, getattr(query, name), query.risk_confidence or DEFAULT_CONFIDENCE)
 
 
 def apply_policy(

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 
 from app.inference import Calibration
-from app.predictions.policy import probability
+from app.predictions.policy import one_policy, probability
 from app.registry import calibrations
 from app.registry.service import calibration_ref
 from core.artifacts import Artifacts
-from core.errors import FieldError, InvalidInput
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.reject_option import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery
@@ -42,7 +41,7 @@ SUBJECTS = (
 
 def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
     """Compute the curve. Raises `Conflict` without a calibration, `InvalidInput` if it lacks the score."""
-    _check(query)
+    one_policy(query)
     calibration = calibrations.get(row, artifacts)
     reference = calibration_ref(row)
     assert reference is not None
@@ -80,17 +79,6 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
 def _statement(confidence: float, n_subjects: int | None) -> str:
     bounds = STATEMENT.format(confidence=100 * confidence)
     return bounds + (INDEPENDENT if n_subjects is None else SUBJECTS.format(n_subjects=n_subjects))
-
-
-def _check(query: RiskCoverageQuery) -> None:
-    if query.coverage is not None and query.max_risk is not None:
-        raise InvalidInput(
-            "give at most one policy, not both coverage and max_risk",
-            errors=tuple(
-                FieldError(f"?{name}", "one-policy", "leave out all policies but one")
-                for name in ("coverage", "max_risk")
-            ),
-        )
 
 
 def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) -> GroupTable:
