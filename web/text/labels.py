@@ -176,15 +176,6 @@ def ago(at: datetime | None, now: datetime | None = None) -> str:
     return "just now"
 
 
-def size(count: float) -> str:
-    """Format a number of bytes."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f}\u00a0{unit}"
-        count /= 1000
-    return f"{count:.1f}\u00a0GB"
-
-
 def kind(name: str) -> str:
     return KINDS.get(name, (name, ""))[0]
 

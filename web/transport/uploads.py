@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from masktune import ClientError, Unreachable
 from masktune.client.client import TIMEOUT
 from masktune.client.uploads import STORED_SECONDS
-from web.text import labels
+from masktune.contract.report.text.formats import byte_size
 from web.transport.connection import api_for, missing_scope
 from web.transport.refusals import refusal, refused
 
@@ -69,7 +69,7 @@ async def upload_image(request: Request, filename: str = "image") -> Response:
     async for chunk in request.stream():
         content += chunk
         if len(content) > LARGEST_IMAGE:
-            return refused(413, f"This image is too large: the limit is {labels.size(LARGEST_IMAGE)}.")
+            return refused(413, f"This image is too large: the limit is {byte_size(LARGEST_IMAGE)}.")
     return JSONResponse({"token": dropped_images.put(DroppedImage(filename, bytes(content)))})
 
 

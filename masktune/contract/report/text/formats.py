@@ -89,6 +89,10 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
 
 
-def byte_size(count: int) -> str:
-    """An amount of memory or disk space, e.g. "35 MB", "1.4 GB"."""
-    return f"{count / 1e9:.1f}\u00a0GB" if count >= 1e9 else f"{count / 1e6:.0f}\u00a0MB"
+def byte_size(count: float) -> str:
+    """A number of bytes, e.g. "35 MB", "1.4 GB"."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f}\u00a0{unit}"
+        count /= 1000
+    return f"{count:.1f}\u00a0GB"

@@ -42,6 +42,14 @@ def test_a_missing_figure_is_a_dash() -> None:
     assert [formats.percent(None), labels.number(None), formats.duration(None), labels.ago(None)] == ["–"] * 4
 
 
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(999, "999 B"), (32_000, "32 kB"), (35e6, "35 MB"), (1.44e9, "1.4 GB"), (20 * 2**30, "21.5 GB")],
+)
+def test_sizes_use_their_largest_unit(count: float, said: str) -> None:
+    assert formats.byte_size(count) == said.replace(" ", "\u00a0")
+
+
 def test_percentages_have_a_space_that_does_not_break() -> None:
     assert formats.percent(0.9999, 1) == "100.0\u00a0%"
 
