@@ -150,66 +150,27 @@ def _drafted(encoded: bytes) -> Image.Image | None:
         return None
 
 
-class _Planes(NamedTuple):
-    """One chunk of images: `rgb` (B, H, W, 3), the others (B, H, W), all float32 in 0..255."""
-
-    rgb: Floats32
-    luma: Floats32
-    steps: Floats32  # |difference| to the right and downward neighbours
-
-
 def _of_pixels(pixels: NDArray[np.uint8]) -> Iterator[Floats32]:
+    """The columns of each property of the pixels (B, d), in order, of images (B, H, W, 3)."""
     rgb = pixels.astype(np.float32)
-    luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-    steps = np.zeros_like(luma)
+    luma = rgb @ np.array([0.299, 0.587, 0.114], np.float32)  # (B, H, W), as the planes below
+    steps = np.zeros_like(luma)  # |difference| to the right and downward neighbours
     steps[:, :, :-1] += np.abs(np.diff(luma, axis=2))
     steps[:, :-1] += np.abs(np.diff(luma, axis=1))
-    planes = _Planes(rgb, luma, steps)
-    for measure in (_brightness, _contrast, _colour, _colourfulness, _sharpness):
-        yield np.stack(list(measure(planes)), 1)
-    for region in _REGIONS.values():
-        yield _region(planes, region)
-
-
-def _brightness(planes: _Planes) -> Iterator[Floats32]:
-    yield planes.luma.mean((1, 2))
-
-
-def _contrast(planes: _Planes) -> Iterator[Floats32]:
-    yield planes.luma.std((1, 2))
-    yield (planes.luma < 16).mean((1, 2), dtype=np.float32)
-    yield (planes.luma > 239).mean((1, 2), dtype=np.float32)
-
-
-def _opponents(planes: _Planes) -> tuple[Floats32, Floats32]:
-    """Red against green, yellow against blue (Hasler and Süsstrunk 2003)."""
-    red, green, blue = np.moveaxis(planes.rgb, -1, 0)
-    return red - green, (red + green) / 2 - blue
-
-
-def _colour(planes: _Planes) -> Iterator[Floats32]:
-    for opponent in _opponents(planes):
-        yield opponent.mean((1, 2))
-
-
-def _colourfulness(planes: _Planes) -> Iterator[Floats32]:
-    for opponent in _opponents(planes):
-        yield opponent.std((1, 2))
-    high, low = planes.rgb.max(-1), planes.rgb.min(-1)
-    yield ((high - low) / np.maximum(high, 1)).mean((1, 2))
-
-
-def _sharpness(planes: _Planes) -> Iterator[Floats32]:
-    yield planes.steps.mean((1, 2))
-    yield planes.steps.max((1, 2))
-
-
-def _region(planes: _Planes, region: Region) -> Floats32:
-    """Mean red, green and blue of a region, and its mean step, because text, rulers and frames are edges."""
-    height, width = planes.luma.shape[1:]
-    place = (slice(None), region.rows(height), region.columns(width))
-    colours = planes.rgb[place].mean((1, 2))
-    return np.concatenate([colours, planes.steps[place].mean((1, 2))[:, None]], 1)
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    opponents = red - green, (red + green) / 2 - blue  # Hasler and Süsstrunk 2003
+    high, low = rgb.max(-1), rgb.min(-1)
+    saturation = (high - low) / np.maximum(high, 1)
+    dark, bright = ((luma < 16).mean((1, 2), dtype=np.float32), (luma > 239).mean((1, 2), dtype=np.float32))
+    yield luma.mean((1, 2))[:, None]
+    yield np.stack([luma.std((1, 2)), dark, bright], 1)
+    yield np.stack([opponent.mean((1, 2)) for opponent in opponents], 1)
+    yield np.stack([plane.std((1, 2)) for plane in opponents] + [saturation.mean((1, 2))], 1)
+    yield np.stack([steps.mean((1, 2)), steps.max((1, 2))], 1)
+    height, width = luma.shape[1:]
+    for region in _REGIONS.values():  # their steps, because text, rulers and frames are edges
+        place = (slice(None), region.rows(height), region.columns(width))
+        yield np.concatenate([rgb[place].mean((1, 2)), steps[place].mean((1, 2))[:, None]], 1)
 
 
 Span = Callable[[int], slice]
