@@ -11,15 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,13 +59,10 @@ from models.runtime.ordered import in_order
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
-_CHUNK = 4  # images that a thread decodes at a time
 _WINDOW_IMAGES = 1000  # training images, evenly spaced, that the window of 16-bit ones is measured on
 
 READING = ProcessBudget(cpu_seconds=600, memory=8 << 30)
 """A list of 200,000 images and eight columns took 11 s and 0.2 GiB; five million files may be uploaded."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -280,14 +275,19 @@ def _measure_window(
     """The window of these images, at least one."""
     some = np.array(numbers)[:: -(-len(numbers) // _WINDOW_IMAGES)].tolist()
 
-    def count(index: int) -> NDArray[np.int64]:
-        return histogram(grey_levels(source.encoded(some[index]), options.image))
+    def count(number: int) -> NDArray[np.int64]:
+        return histogram(grey_levels(source.encoded(number), options.image))
 
     counts = np.zeros(LEVELS, dtype=np.int64)
-    for of_image in _in_order(count, len(some), options.threads):
-        if watch.should_stop():
-            raise ImportStopped
-        counts += of_image
+    pool = ThreadPoolExecutor(options.threads, thread_name_prefix="window")
+    try:
+        works = (partial(count, number) for number in some)
+        for of_image in in_order(pool, works, ahead=4 * options.threads):  # few in memory at any time
+            if watch.should_stop():
+                raise ImportStopped
+            counts += of_image
+    finally:
+        pool.shutdown(cancel_futures=True)
     return window_of(counts)
 
 
@@ -302,22 +302,6 @@ def _pack(
         writer.add(Row(path, entry.label, split, entry.group, image.width, image.height, encoded))
         watch.step(done, 2 * count)
     watch.step(2 * count, 2 * count)
-
-
-def _in_order(read_image: Callable[[int], T], count: int, threads: int) -> Iterator[T]:
-    """Yield what `read_image` returns for 0 to `count` - 1, with only a few images in memory at any time."""
-    leaving = threading.Event()
-
-    def read_some(first: int) -> list[T]:
-        some = range(first, min(first + _CHUNK, count))
-        return [read_image(index) for index in some if not leaving.is_set()]
-
-    works = (partial(read_some, first) for first in range(0, count, _CHUNK))
-    with ThreadPoolExecutor(threads, thread_name_prefix="window") as pool:
-        try:
-            yield from chain.from_iterable(in_order(pool, works, ahead=4 * threads))
-        finally:
-            leaving.set()
 
 
 def _publish_report(report: ImportReport, target: Path) -> ImportReport:
