@@ -1,4 +1,4 @@
-"""Saliency maps and masks rendered as images, with only numpy and PIL.
+"""Saliency maps and masks rendered as images, with numpy and PIL, and scipy for outlines alone.
 
 Layers are transparent pictures, drawn at the size of the picture that they are laid over.
 """
@@ -76,10 +76,12 @@ def mask_outline(mask: NDArray[np.bool_], size: Size) -> Image.Image:
     """A layer with the outline of `mask` (H, W): a light line within it beside a dark one around it, so that
     one of them stands out on any image.
     """
+    from scipy.ndimage import binary_dilation, binary_erosion
+
     inside = np.asarray(_resized(mask, size))
-    shrunk = grown = inside
-    for _ in range(max(1, round(min(size) / _SIDE_PER_LINE_PIXEL))):
-        shrunk, grown = _eroded(shrunk), _dilated(grown)
+    width = max(1, round(min(size) / _SIDE_PER_LINE_PIXEL))
+    # Pixels outside the image count as unmasked.
+    shrunk, grown = binary_erosion(inside, iterations=width), binary_dilation(inside, iterations=width)
     lines = np.select([inside & ~shrunk, grown & ~inside], [np.uint8(1), np.uint8(2)])
     layer = Image.fromarray(lines.astype(np.uint8), "P")
     layer.putpalette(bytes((0, 0, 0, 0, 255, 255, 255, 255, 0, 0, 0, 255)), "RGBA")
@@ -132,20 +134,3 @@ def _palette(strength: float) -> bytes:
 def _resized(pixels: NDArray[Any], size: Size) -> Image.Image:
     """Without mixing pixels, so that a mask stays one."""
     return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
-
-
-def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """`mask` without its border; pixels outside the image count as unmasked."""
-    above, below, left, right = _neighbours(mask)
-    return mask & above & below & left & right
-
-
-def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    above, below, left, right = _neighbours(mask)
-    return mask | above | below | left | right
-
-
-def _neighbours(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], ...]:
-    """Whether the pixel above, below, to the left and to the right is masked."""
-    padded = np.pad(mask, 1)
-    return padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]
