@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
 REPORT_FILE = "report.json"
 
@@ -16,113 +16,86 @@ class ImportStopped(Exception):
     """`should_stop` returned true. Nothing was left behind; the import can be started again."""
 
 
-class _Described(StrEnum):
-    """A code with the sentence that documents it."""
-
-    sentence: str
-
-    def __new__(cls, code: str, sentence: str) -> Self:
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.sentence = sentence
-        return member
-
-
-class FileCode(_Described):
+class FileCode(StrEnum):
     """Why one file was left out; the data set may be usable without it."""
 
-    ANIMATED = "animated", "The file holds several pictures; save the one you need as a still image."
-    BAD_PATH = "bad_path", "The list has no path for the file, or one outside the data set."
-    BAD_ROW = "bad_row", "The row of the list lacks a value, or has one that cannot be read."
-    EMPTY_FILE = "empty_file", "The file is empty."
-    JUNK = "junk", "An operating system left the file there; it was ignored."
-    LINK = "link", "The name is a link or a device and was not followed."
-    LISTED_TWICE = "listed_twice", "The list names the file a second time; the first row counts."
-    MISLABELLED = "mislabelled", "The file's content has a different image type from its name."
-    MISSING_FILE = "missing_file", "The list names a file that is not in the data set."
-    MISSING_LABEL = "missing_label", "The row has no label."
-    MISSING_SPLIT = "missing_split", "The row has no split although other rows have one."
-    NO_CLASS = "no_class", "The image is not in the folder of a class."
-    NOT_AN_IMAGE = "not_an_image", "The content is not an image, whatever its name."
-    NOT_LISTED = (
-        "not_listed",
-        "The list does not name the file, or the format has no use for it; it was ignored.",
-    )
-    PIXEL_BOMB = "pixel_bomb", "The image has more pixels than the service accepts."
-    SEVERAL_LABELS = "several_labels", "The list gives the image several classes; a sample has one."
-    TOO_LARGE = "too_large", "The file has more bytes than the service accepts for one image."
-    TOO_SMALL = "too_small", "The image has fewer pixels than a network could use."
-    TRUNCATED = "truncated", "The file ends before the image does."
-    UNDECODABLE = "undecodable", "The image is damaged: it has the right type but cannot be decoded."
-    UNKNOWN_LABEL = "unknown_label", "The label is not in the class list."
-    UNKNOWN_SPLIT = "unknown_split", "The split is not train, val, calibration or test."
-    UNSUPPORTED_MODE = "unsupported_mode", "The pixels cannot be read as RGB unambiguously."
-    UNSUPPORTED_TYPE = "unsupported_type", "The file name is not one of an image type that the service reads."
+    ANIMATED = "animated"  # the file holds several pictures; save the one you need as a still image
+    BAD_PATH = "bad_path"  # the list has no path for the file, or one outside the data set
+    BAD_ROW = "bad_row"  # the row of the list lacks a value, or has one that cannot be read
+    EMPTY_FILE = "empty_file"  # the file is empty
+    JUNK = "junk"  # an operating system left the file there; it was ignored
+    LINK = "link"  # the name is a link or a device and was not followed
+    LISTED_TWICE = "listed_twice"  # the list names the file a second time; the first row counts
+    MISLABELLED = "mislabelled"  # the file's content has a different image type from its name
+    MISSING_FILE = "missing_file"  # the list names a file that is not in the data set
+    MISSING_LABEL = "missing_label"  # the row has no label
+    MISSING_SPLIT = "missing_split"  # the row has no split although other rows have one
+    NO_CLASS = "no_class"  # the image is not in the folder of a class
+    NOT_AN_IMAGE = "not_an_image"  # the content is not an image, whatever its name
+    NOT_LISTED = "not_listed"  # in no list, or the format has no use for it; it was ignored
+    PIXEL_BOMB = "pixel_bomb"  # the image has more pixels than the service accepts
+    SEVERAL_LABELS = "several_labels"  # the list gives the image several classes; a sample has one
+    TOO_LARGE = "too_large"  # the file has more bytes than the service accepts for one image
+    TOO_SMALL = "too_small"  # the image has fewer pixels than a network could use
+    TRUNCATED = "truncated"  # the file ends before the image does
+    UNDECODABLE = "undecodable"  # the image is damaged: it has the right type but cannot be decoded
+    UNKNOWN_LABEL = "unknown_label"  # the label is not in the class list
+    UNKNOWN_SPLIT = "unknown_split"  # the split is not train, val, calibration or test
+    UNSUPPORTED_MODE = "unsupported_mode"  # the pixels cannot be read as RGB unambiguously
+    UNSUPPORTED_TYPE = "unsupported_type"  # the file name is not one of an image type that the service reads
 
 
-class ProblemCode(_Described):
+class ProblemCode(StrEnum):
     """Why a data set as a whole cannot be used."""
 
-    ABSOLUTE_NAME = "absolute_name", "The archive holds an absolute name."
-    AMBIGUOUS_LIST = "ambiguous_list", "Several lists, or several columns of one, could be meant."
-    BAD_LIST = "bad_list", "The list of images or attributes cannot be read."
-    BAD_NAME = (
-        "bad_name",
-        "The archive holds a name with control characters or backslashes, or one that is too long.",
-    )
-    CLASS_NOT_IN_TRAIN = "class_not_in_train", "A class has no training image, so no model could learn it."
-    CLIMBING_NAME = "climbing_name", "The archive holds a name that climbs out of its folder."
-    DAMAGED_ARCHIVE = "damaged_archive", "The archive is truncated or damaged."
-    DUPLICATE_NAME = "duplicate_name", "The archive holds a name twice (case is ignored)."
-    EMPTY_SPLIT = "empty_split", "A split has no usable image."
-    ENCRYPTED = "encrypted", "The archive is encrypted."
-    HOLD_OUT = "hold_out", "A test split cannot be made of the samples to hold out."
-    LINK = "link", "The archive holds a link."
-    NESTED_ARCHIVE = "nested_archive", "The archive holds another archive."
-    NO_IMAGES = "no_images", "There is no usable image."
-    NOT_AN_ARCHIVE = "not_an_archive", "The file is not a zip, tar, tar.gz or tar.zst archive."
-    ONE_CLASS = "one_class", "There are fewer than two classes."
-    OVERLAPPING_ENTRIES = "overlapping_entries", "Entries of the archive overlap."
-    SOURCE_DAMAGED = "source_damaged", "The files of a builtin data set are damaged."
-    SOURCE_UNAVAILABLE = (
-        "source_unavailable",
-        "A builtin data set is available neither locally nor by download.",
-    )
-    SPECIAL_FILE = "special_file", "The archive holds a device, a pipe or a sparse file."
-    SUBJECT_PATTERN = "subject_pattern", "The pattern on the paths cannot name the subjects."
-    TOO_COSTLY = (
-        "too_costly",
-        "Reading the archive or its lists takes more time or memory than the service allows.",
-    )
-    TOO_MANY_BYTES = "too_many_bytes", "The archive holds more bytes than the service accepts."
-    TOO_MANY_ENTRIES = "too_many_entries", "The archive holds more entries than the service accepts."
-    UNKNOWN_ATTRIBUTE = "unknown_attribute", "The attribute chosen as target or group does not exist."
-    UNKNOWN_BUILTIN = "unknown_builtin", "There is no builtin data set with that name."
-    UNKNOWN_FORMAT = "unknown_format", "The files are not in a layout that the service knows."
-    UNSUPPORTED_COMPRESSION = "unsupported_compression", "A zip entry is compressed in an unusual way."
-    WRONG_RATIO = "wrong_ratio", "The archive unpacks to far more bytes than its size justifies."
+    ABSOLUTE_NAME = "absolute_name"  # the archive holds an absolute name
+    AMBIGUOUS_LIST = "ambiguous_list"  # several lists, or several columns of one, could be meant
+    BAD_LIST = "bad_list"  # the list of images or attributes cannot be read
+    BAD_NAME = "bad_name"  # a name with control characters or backslashes, or one that is too long
+    CLASS_NOT_IN_TRAIN = "class_not_in_train"  # a class has no training image, so no model could learn it
+    CLIMBING_NAME = "climbing_name"  # the archive holds a name that climbs out of its folder
+    DAMAGED_ARCHIVE = "damaged_archive"  # the archive is truncated or damaged
+    DUPLICATE_NAME = "duplicate_name"  # the archive holds a name twice (case is ignored)
+    EMPTY_SPLIT = "empty_split"  # a split has no usable image
+    ENCRYPTED = "encrypted"  # the archive is encrypted
+    HOLD_OUT = "hold_out"  # a test split cannot be made of the samples to hold out
+    LINK = "link"  # the archive holds a link
+    NESTED_ARCHIVE = "nested_archive"  # the archive holds another archive
+    NO_IMAGES = "no_images"  # there is no usable image
+    NOT_AN_ARCHIVE = "not_an_archive"  # the file is not a zip, tar, tar.gz or tar.zst archive
+    ONE_CLASS = "one_class"  # there are fewer than two classes
+    OVERLAPPING_ENTRIES = "overlapping_entries"  # entries of the archive overlap
+    SOURCE_DAMAGED = "source_damaged"  # the files of a builtin data set are damaged
+    SOURCE_UNAVAILABLE = "source_unavailable"  # a builtin data set is neither local nor can be downloaded
+    SPECIAL_FILE = "special_file"  # the archive holds a device, a pipe or a sparse file
+    SUBJECT_PATTERN = "subject_pattern"  # the pattern on the paths cannot name the subjects
+    TOO_COSTLY = "too_costly"  # reading the archive or its lists takes more time or memory than allowed
+    TOO_MANY_BYTES = "too_many_bytes"  # the archive holds more bytes than the service accepts
+    TOO_MANY_ENTRIES = "too_many_entries"  # the archive holds more entries than the service accepts
+    UNKNOWN_ATTRIBUTE = "unknown_attribute"  # the attribute chosen as target or group does not exist
+    UNKNOWN_BUILTIN = "unknown_builtin"  # there is no builtin data set with that name
+    UNKNOWN_FORMAT = "unknown_format"  # the files are not in a layout that the service knows
+    UNSUPPORTED_COMPRESSION = "unsupported_compression"  # a zip entry is compressed in an unusual way
+    WRONG_RATIO = "wrong_ratio"  # the archive unpacks to far more bytes than its size justifies
 
 
-class NoteCode(_Described):
+class NoteCode(StrEnum):
     """What the owner of a usable data set should know."""
 
-    CLASS_NOT_IN_SPLIT = "class_not_in_split", "A class has no image in one of the evaluation splits."
-    CONFLICTING_LABELS = "conflicting_labels", "The same picture has two labels."
-    DUPLICATES = "duplicates", "The same picture occurs more than once; all copies were kept."
-    EMPTY_CLASS = "empty_class", "A class of the list or a class folder has no usable image."
-    FILES_NOT_USED = "files_not_used", "Files are in the upload that are no part of the data set."
-    GREY_WINDOW = "grey_window", "Images have 16-bit grey levels; those of the window named become 0 to 255."
-    HOLD_OUT = "hold_out", "The test split was made of the samples with the metadata named."
-    IN_TWO_SPLITS = (
-        "in_two_splits",
-        "The same picture occurs in two splits; all copies were kept.",
-    )
-    SMALL_IMAGES = "small_images", "Some images are so small beside the others that they are blurred."
-    SPLITS_MADE = "splits_made", "Missing splits were made from the given ones."
-    SUBJECT_IN_TWO_CLASSES = "subject_in_two_classes", "Images of one subject have different classes."
-    SUBJECT_IN_TWO_SPLITS = "subject_in_two_splits", "Images of one subject are in two of the given splits."
-    UNEVEN_SPLITS = "uneven_splits", "Subjects stay whole, so a split is far from the size aimed at."
-    WITHOUT_SUBJECT = "without_subject", "Some images have no subject; each counts as one of its own."
+    CLASS_NOT_IN_SPLIT = "class_not_in_split"  # a class has no image in one of the evaluation splits
+    CONFLICTING_LABELS = "conflicting_labels"  # the same picture has two labels
+    DUPLICATES = "duplicates"  # the same picture occurs more than once; all copies were kept
+    EMPTY_CLASS = "empty_class"  # a class of the list or a class folder has no usable image
+    FILES_NOT_USED = "files_not_used"  # files are in the upload that are no part of the data set
+    GREY_WINDOW = "grey_window"  # images have 16-bit grey levels; those of the window named become 0 to 255
+    HOLD_OUT = "hold_out"  # the test split was made of the samples with the metadata named
+    IN_TWO_SPLITS = "in_two_splits"  # the same picture occurs in two splits; all copies were kept
+    SMALL_IMAGES = "small_images"  # some images are so small beside the others that they are blurred
+    SPLITS_MADE = "splits_made"  # missing splits were made from the given ones
+    SUBJECT_IN_TWO_CLASSES = "subject_in_two_classes"  # images of one subject have different classes
+    SUBJECT_IN_TWO_SPLITS = "subject_in_two_splits"  # images of one subject are in two of the given splits
+    UNEVEN_SPLITS = "uneven_splits"  # subjects stay whole, so a split is far from the size aimed at
+    WITHOUT_SUBJECT = "without_subject"  # some images have no subject; each counts as one of its own
 
 
 class Rejection(NamedTuple):
