@@ -138,11 +138,6 @@ class CheckpointFolder:
             raise CheckpointError(f"there is no checkpoint in {self.path.name}: its training has not run")
         return newest
 
-    def best(self) -> Checkpoint:
-        """The checkpoint of the best epoch on val, or the last one without val."""
-        last = self.last()
-        return last if last.best in (None, last.epoch) else self.load(last.best)
-
     def _file(self, epoch: int) -> Path:
         return self.path / f"epoch-{epoch:05d}.pt"
 

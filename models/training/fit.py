@@ -119,10 +119,12 @@ def fit(
         if run.rank == 0:
             checkpoints.save(newest)
         wait_for_all(run)
-    selected = checkpoints.best() if config.select == "best" else checkpoints.last()
+    last = checkpoints.last()  # as rank 0 wrote it: without val, the buffers of other ranks differ
+    best = last.best if config.select == "best" else None
+    selected = last if best in (None, last.epoch) else checkpoints.load(best)
     load_weights(network, selected)
     network.eval()
-    return FitResult(selected.epoch, checkpoints.last().history, weights_digest(network.model))
+    return FitResult(selected.epoch, last.history, weights_digest(network.model))
 
 
 def _weights(network: Network, trained: nn.Module) -> dict[str, Tensor]:

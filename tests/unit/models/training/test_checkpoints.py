@@ -53,9 +53,9 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     for epoch, best in [(1, 1), (2, 2), (3, 2), (4, 2)]:
         folder.save(_checkpoint(epoch, best))
     assert folder.epochs() == [2, 4]
-    assert (folder.best().epoch, folder.last().epoch) == (2, 4)
+    assert (folder.load(2).epoch, folder.last().epoch, folder.last().best) == (2, 4, 2)
     folder.save(_checkpoint(5, None))
-    assert folder.best().epoch == 5
+    assert (folder.epochs(), folder.last().epoch) == ([5], 5)
 
 
 def test_a_file_cut_short_while_it_was_written_is_not_seen(tmp_path: Path) -> None:
