@@ -35,7 +35,7 @@ class Stopped(Exception):
     """`should_stop` returned True. Everything up to the last checkpoint is safe."""
 
 
-def _ignore(_: Progress) -> None:
+def ignore_progress(_: Progress) -> None:
     """The default `on_progress`."""
 
 
@@ -50,7 +50,7 @@ class Run:
 
     device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
-    on_progress: Callable[[Progress], None] = _ignore
+    on_progress: Callable[[Progress], None] = ignore_progress
     should_stop: Callable[[], bool] = _never
     rank: int = 0
     world_size: int = 1

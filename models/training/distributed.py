@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from models.run import Progress, Run
+from models.run import Run, ignore_progress
 
 _PATIENCE = timedelta(days=7)
 """How long a rank waits for the others: rank 0 computes masks alone, and torchrun notices a dead rank."""
@@ -41,13 +41,9 @@ def process_group(run: Run) -> Iterator[Run]:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    report = run.on_progress if rank == 0 else _silent
+    report = run.on_progress if rank == 0 else ignore_progress
     yield replace(run, device=device, rank=rank, world_size=world_size, on_progress=report)
     dist.destroy_process_group()  # not in a `finally`: see above
-
-
-def _silent(_: Progress) -> None:
-    pass
 
 
 def wrap_ddp(network: nn.Module, run: Run) -> nn.Module:
