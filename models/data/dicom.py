@@ -57,29 +57,43 @@ class Header(NamedTuple):
     window: GreyWindow | None
 
 
+@contextmanager
+def _damage() -> Iterator[None]:
+    """Whatever a damaged file makes pydicom raise, as one error; its own texts quote the header."""
+    errors = _pydicom().errors
+    try:
+        yield
+    except (
+        *(
+            AttributeError,
+            RuntimeError,
+            OSError,
+            EOFError,
+            ValueError,
+            TypeError,
+            LookupError,
+            ArithmeticError,
+        ),
+        *(struct.error, errors.BytesLengthException, errors.InvalidDicomError),
+    ):
+        raise ImageError(FileCode.UNDECODABLE, "is a damaged DICOM image: export it again") from None
+
+
+@_damage()
 def read_header(encoded: bytes) -> Header:
     """Raises `ImageError` and `TooManyParts`."""
-    with _damage():
-        return _header(encoded)
-
-
-def _header(encoded: bytes) -> Header:
     dataset = _dataset(encoded, "PatientID", *_OF_PICTURE)
     subject = " ".join(str(dataset.get("PatientID") or "").split())
     return Header(subject or None, _window(dataset))
 
 
+@_damage()
 def read_pixels(encoded: bytes, limits: ImageLimits) -> NDArray[Any]:
     """(H, W) uint16 levels of more than 8 bits, (H, W) uint8 ones, or (H, W, 3) uint8 RGB.
 
     Levels are the stored ones, those of a CT Hounsfield units + 1,024; white is high. Raises `ImageError`
     and `TooManyParts`.
     """
-    with _damage():
-        return _pixels(encoded, limits)
-
-
-def _pixels(encoded: bytes, limits: ImageLimits) -> NDArray[Any]:
     dataset = _dataset(encoded, "PixelData", *_OF_PICTURE)
     if "PixelData" not in dataset:
         detail = "is a DICOM file without pixels: export the picture itself, not a report about it"
@@ -188,28 +202,6 @@ def _require_decoder(dataset: Dataset) -> None:
         if picture.size != (dataset.Columns, dataset.Rows):
             detail = "has compressed pixels of another size than its header says: export it again"
             raise ImageError(FileCode.UNDECODABLE, detail)
-
-
-@contextmanager
-def _damage() -> Iterator[None]:
-    """Whatever a damaged file makes pydicom raise, as one error; its own texts quote the header."""
-    errors = _pydicom().errors
-    try:
-        yield
-    except (
-        *(
-            AttributeError,
-            RuntimeError,
-            OSError,
-            EOFError,
-            ValueError,
-            TypeError,
-            LookupError,
-            ArithmeticError,
-        ),
-        *(struct.error, errors.BytesLengthException, errors.InvalidDicomError),
-    ):
-        raise ImageError(FileCode.UNDECODABLE, "is a damaged DICOM image: export it again") from None
 
 
 def _pydicom() -> ModuleType:
