@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from contextlib import suppress
 
 _SPINS = "2000"  # 40 to 110 µs, depending on the CPU: longer than torch takes between two operations
 # <malloc.h>
@@ -52,19 +53,16 @@ def limit_spinning() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory: returning pages and faulting them in again costs a quarter to nearly
-    half of a training's CPU time. Returns False if the C library is not glibc.
+    half of a training's CPU time. Does nothing if the C library is not glibc.
 
     Call this while the process has one thread. A thread that allocated earlier has its own arena, which later
     threads share and which ignores these settings; that costs a quarter of a `predict` job's throughput.
     """
     if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:  # musl
-        return False
+        return
     settings = {_M_MMAP_THRESHOLD: 1 << 30, _M_TRIM_THRESHOLD: 2**31 - 1, _M_MMAP_MAX: 0, _M_ARENA_MAX: 1}
-    done = [mallopt(option, number) for option, number in settings.items()]
-    return all(done)
+    with suppress(AttributeError):  # musl
+        for option, number in settings.items():
+            ctypes.CDLL(None).mallopt(option, number)
