@@ -7,7 +7,6 @@ that process only checks images: it is replaced, and the file is rejected. Does 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import c_bool
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from models.data.checks import TOO_MUCH_MEMORY, CheckedImage
 from models.data.limits import ImageLimits
 from models.data.report import FileCode, Rejection
 from models.data.sources import Source
-from models.runtime.bounded import FORK, ProcessBudget, prepare_fork
+from models.runtime.bounded import FORK, ProcessBudget, call_inherited, forked
 from models.runtime.memory import limited_memory
 from models.runtime.ordered import in_order
 
@@ -58,14 +57,9 @@ def _check(
     """Raises `BrokenProcessPool` when an image has ended its process."""
     leaving = FORK.RawValue(c_bool, False)
     tasks = [images[first : first + together] for first in range(0, len(images), together)]
-    pool = ProcessPoolExecutor(
-        min(processes, len(tasks)),
-        mp_context=FORK,
-        initializer=_start_worker,
-        initargs=(_Worker(source, budget, leaving),),
-    )
+    pool = forked(min(processes, len(tasks)), _Worker(source, budget, leaving).check)
     try:
-        works = (partial(_check_task, task) for task in tasks)
+        works = (partial(call_inherited, task) for task in tasks)
         yield from chain.from_iterable(in_order(pool, works, ahead=_AHEAD * processes))
     finally:
         leaving.value = True
@@ -91,25 +85,14 @@ class _Worker:
     budget: ProcessBudget
     leaving: c_bool
 
-    def check(self, index: int) -> CheckedImage | Rejection:
+    def check(self, images: range) -> list[CheckedImage | Rejection]:
+        with limited_memory(self.budget.memory):
+            return [self._check_one(index) for index in images if not self.leaving.value]
+
+    def _check_one(self, index: int) -> CheckedImage | Rejection:
         self.budget.start_step()
         try:
             return self.source.check(index)
         except MemoryError:
             path = self.source.manifest.entries[index].path
             return Rejection(path, FileCode.UNDECODABLE, TOO_MUCH_MEMORY)
-
-
-_worker: _Worker | None = None
-
-
-def _start_worker(worker: _Worker) -> None:
-    global _worker
-    _worker = worker
-    prepare_fork()
-
-
-def _check_task(images: range) -> list[CheckedImage | Rejection]:
-    assert _worker is not None
-    with limited_memory(_worker.budget.memory):
-        return [_worker.check(index) for index in images if not _worker.leaving.value]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from models.runtime.memory import limited_memory
@@ -39,33 +40,37 @@ def call_within(budget: ProcessBudget, function: Callable[[], T]) -> T:
     Raises `MemoryError` beyond the memory, `BrokenProcessPool` beyond the CPU time or if it crashes, and what
     `function` raises.
     """
-    initargs = (budget, function)
-    with ProcessPoolExecutor(1, mp_context=FORK, initializer=_set_call, initargs=initargs) as pool:
-        outcome: T = pool.submit(_call).result()
+    with forked(1, partial(_call_within, budget, function)) as pool:
+        outcome: T = pool.submit(call_inherited).result()
         return outcome
 
 
-def prepare_fork() -> None:
-    """Have a forked process end by SIGTERM, for which a job's process has a handler, and leave no core."""
+def forked(processes: int, function: Callable[..., Any]) -> ProcessPoolExecutor:
+    """Forked processes that inherit `function`, unpickled: `call_inherited`, submitted to them, calls it."""
+    return ProcessPoolExecutor(processes, mp_context=FORK, initializer=_inherit, initargs=(function,))
+
+
+def call_inherited(*arguments: Any) -> Any:
+    """In a process that is `forked`."""
+    return _inherited(*arguments)
+
+
+_inherited: Callable[..., Any]
+
+
+def _inherit(function: Callable[..., Any]) -> None:
+    """Have the process end by SIGTERM, for which a job's process has a handler, and leave no core."""
+    global _inherited
+    _inherited = function
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-_budget: ProcessBudget
-_function: Callable[[], Any]
-
-
-def _set_call(budget: ProcessBudget, function: Callable[[], Any]) -> None:
-    global _budget, _function
-    _budget, _function = budget, function
-    prepare_fork()
-
-
-def _call() -> Any:
-    _budget.start_step()
+def _call_within(budget: ProcessBudget, function: Callable[[], T]) -> T:
+    budget.start_step()
     try:
-        with limited_memory(_budget.memory):
-            return _function()
+        with limited_memory(budget.memory):
+            return function()
     except OSError as error:
         if error.errno == errno.ENOMEM:  # of `mmap`, say
             raise MemoryError from error
