@@ -16,7 +16,16 @@ from models.data.checks import CheckedImage
 from models.data.formats import Entry, Manifest
 from models.data.formats.hold_out import meeting, whole_in_test
 from models.data.grey import WindowChoice
-from models.data.report import ColumnReading, DuplicateSet, ImportReport, Note, NoteCode, Problem, ProblemCode
+from models.data.report import (
+    ColumnReading,
+    DuplicateSet,
+    ImportReport,
+    Note,
+    NoteCode,
+    Problem,
+    ProblemCode,
+    some_names,
+)
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, overlap
 from models.data.subject_notes import subject_notes
 
@@ -272,10 +281,12 @@ def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]
     for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
         missing = [name for name, count in zip(manifest.classes, counts, strict=True) if count == 0]
         if missing and (split in SPLITS or counts.any()):
-            detail = f"{split} has no image of {_some(missing)}: its figures say nothing about them"
+            detail = f"{split} has no image of {some_names(missing)}: its figures say nothing about them"
             yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
     if manifest.empty_classes:
-        detail = f"there are no images of {_some(manifest.empty_classes)}, which is therefore not a class"
+        detail = (
+            f"there are no images of {some_names(manifest.empty_classes)}, which is therefore not a class"
+        )
         yield Note(NoteCode.EMPTY_CLASS, detail)
 
 
@@ -295,7 +306,9 @@ def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
 def _ignored_notes(manifest: Manifest) -> Iterator[Note]:
     if paths := [rejection.path for rejection in manifest.ignored]:
         files = "1 file was" if len(paths) == 1 else f"{len(paths)} files were"
-        detail = f"{files} not used: no list names them, or the format has no use for them: {_some(paths)}"
+        detail = (
+            f"{files} not used: no list names them, or the format has no use for them: {some_names(paths)}"
+        )
         yield Note(NoteCode.FILES_NOT_USED, detail)
 
 
@@ -316,8 +329,3 @@ def _shared(duplicates: Sequence[DuplicateSet]) -> str:
     in_order = (sorted(set(same.splits), key=ALL_SPLITS.index) for same in duplicates)
     pairs = Counter(pair for splits in in_order for pair in combinations(splits, 2))
     return f"{overlap(pairs)}; all copies were kept: remove them from one of the splits"
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -14,6 +14,12 @@ REPORT_FILE = "report.json"
 
 class ImportStopped(Exception):
     """`should_stop` returned true. Nothing was left behind; the import can be started again."""
+
+
+def some_names(names: Sequence[str], most: int = 5) -> str:
+    """The first of these names, and how many more there are; empty if there are none."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
 
 
 class FileCode(StrEnum):

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.report import Note, NoteCode
+from models.data.report import Note, NoteCode, some_names
 from models.data.splits import ALL_SPLITS, SplitRecord, overlap
 
 _UNEVEN = 2  # times a split is larger or smaller than aimed at, from which on that is told
@@ -70,8 +70,6 @@ def _uneven(subjects: NDArray[np.int64], names: Sequence[str], record: SplitReco
         yield Note(NoteCode.UNEVEN_SPLITS, detail)
 
 
-def _some(numbers: NDArray[np.int64], names: Sequence[str], most: int = 5) -> str:
+def _some(numbers: NDArray[np.int64], names: Sequence[str]) -> str:
     """How many of all subjects these are, and the first by name."""
-    more = f" and {len(numbers) - most} more" if len(numbers) > most else ""
-    first = ", ".join(repr(names[number]) for number in numbers[:most])
-    return f"{len(numbers)} of {len(names)}, {first}{more}"
+    return f"{len(numbers)} of {len(names)}, {some_names([names[number] for number in numbers])}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from models.data.formats.headings import METADATA
 from models.data.formats.manifest import Entry, FormatError, Manifest, natural_order
-from models.data.report import ProblemCode
+from models.data.report import ProblemCode, some_names
 
 _MOST_NAMES = 10  # values of a column that a problem names
 
@@ -76,14 +76,9 @@ def _require_met(condition: str, manifest: Manifest) -> None:
     column = manifest.metadata_names.index(name)
     values = {entry.metadata[column] for entry in manifest.entries}
     if text not in values:
-        raise _refusal(f"no image has {text!r} in the column meta:{name}; there are: {_some(values)}")
+        there = some_names(natural_order(values - {""}), _MOST_NAMES) or "none"
+        raise _refusal(f"no image has {text!r} in the column meta:{name}; there are: {there}")
 
 
 def _refusal(detail: str) -> FormatError:
     return FormatError(ProblemCode.HOLD_OUT, detail)
-
-
-def _some(values: Set[str]) -> str:
-    names = natural_order(values - {""})
-    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return (", ".join(map(repr, names[:_MOST_NAMES])) or "none") + more
