@@ -35,8 +35,8 @@ _HIGH, _LOW = 0.5, 0.1
 
 @dataclass(frozen=True)
 class ModelAccuracy:
-    """Accuracy of one model on a slice or group: `correct` of `n`, with a 95 % Wilson interval, which takes
-    the `n_subjects` as independent where there are any."""
+    """Accuracy of one model on a slice or group: `correct` of `n`, with a Wilson interval, which takes the
+    `n_subjects` as independent where there are any."""
 
     model: str
     n: int
@@ -47,10 +47,10 @@ class ModelAccuracy:
     n_subjects: int | None = None
 
     @classmethod
-    def of(cls, model: str, correct: Bools, clusters: Labels | None) -> Self:
+    def of(cls, model: str, correct: Bools, clusters: Labels | None, *, confidence: float = 0.95) -> Self:
         """Of `correct` (n,) answers; equal `clusters` (n,) are not independent, None: all are."""
         n, right = len(correct), int(correct.sum())
-        low, high = clustered_wilson(correct, clusters)
+        low, high = clustered_wilson(correct, clusters, confidence=confidence)
         return cls(model, n, right, right / max(n, 1), low, high, count_clusters(clusters))
 
 

@@ -11,8 +11,8 @@ from models.data.store import Store
 from models.design_effect import count_clusters
 from models.evaluation.metrics import Logits
 from models.shortcuts.metadata_slices import RULE, metadata_slices
-from models.statistics import clustered_wilson
-from models.types import Bools, Labels
+from models.shortcuts.slices import ModelAccuracy
+from models.types import Bools
 from worker.report.arms import clusters_of, without_copies
 
 SPLIT = "test"
@@ -34,7 +34,8 @@ def make_metadata_slices(store: Store, logits: Mapping[str, Mapping[Arm, Logits]
 
     def accuracy(arm: Arm, inside: Bools) -> Proportion:
         of_subjects = None if clusters is None else clusters[inside]
-        return _accuracy(correct[arm][inside], of_subjects, confidence)
+        of_arm = ModelAccuracy.of(arm, correct[arm][inside], of_subjects, confidence=confidence)
+        return Proportion.model_validate(of_arm)
 
     return MetadataSlices(
         exploratory=True,
@@ -59,17 +60,4 @@ def make_metadata_slices(store: Store, logits: Mapping[str, Mapping[Arm, Logits]
             for part in sliced.slices
         ],
         notes=list(sliced.notes),
-    )
-
-
-def _accuracy(correct: Bools, clusters: Labels | None, confidence: float) -> Proportion:
-    n, right = len(correct), int(correct.sum())
-    low, high = clustered_wilson(correct, clusters, confidence=confidence)
-    return Proportion(
-        n=n,
-        n_subjects=count_clusters(clusters),
-        correct=right,
-        accuracy=right / n,
-        low=low,
-        high=high,
     )
