@@ -27,6 +27,7 @@ from models.data.archives import ArchiveLimits, Budget, unpack
 from models.data.bounded_checks import check_budget, check_in_order
 from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.checks import grey_levels
+from models.data.columns import write_columns
 from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
 from models.data.formats.lists import WINDOW_FILE
 from models.data.grey import (
@@ -208,7 +209,7 @@ def _import(
         choice = _choose_window(source, accepted, assignment.splits, options=options, watch=watch)
         report = inspection.with_window(report, accepted, choice)
         _pack(source, accepted, assignment.splits, writer=writer, watch=watch)
-        writer.add_columns([entry.subject for entry in accepted.entries], accepted.metadata)
+        write_columns(writer.folder, [entry.subject for entry in accepted.entries], accepted.metadata)
         _write_report(report, writer.folder)
         writer.finish(
             DatasetInfo(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +16,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.columns import write_columns
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.splits import ALL_SPLITS
 from models.runtime.files import hidden_sibling, publish
@@ -70,18 +68,13 @@ class StoreWriter:
         self._close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def add(self, row: Row) -> int:
-        """Append a sample and return its row number."""
+    def add(self, row: Row) -> None:
+        """Append a sample."""
         self._pending.append(row)
         self._pending_bytes += len(row.image)
         self.count += 1
         if len(self._pending) >= _BATCH_ROWS or self._pending_bytes >= _BATCH_BYTES:
             self._flush()
-        return self.count - 1
-
-    def add_columns(self, subjects: Sequence[str | None], metadata: Mapping[str, Sequence[str]]) -> None:
-        """Write what `columns.write_columns` does, for all rows in their order."""
-        write_columns(self.folder, subjects, metadata)
 
     def finish(self, info: DatasetInfo) -> None:
         """Complete the folder and rename it to `directory`, replacing an older one."""

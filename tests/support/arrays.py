@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.columns import write_columns
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter, encode_png
 
@@ -39,5 +40,5 @@ def write_arrays(
             path = f"{arrays.splits[index]}/{index:06d}.png"
             writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
             writer.pixels.add(image)
-        writer.add_columns(subjects or [None] * len(arrays.labels), metadata or {})
+        write_columns(writer.folder, subjects or [None] * len(arrays.labels), metadata or {})
         writer.finish(info)

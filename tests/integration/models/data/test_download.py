@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from models.data.builtin import BuiltinData
+from models.data.columns import write_columns
 from models.data.download import LABELS_FILE, download
 from models.data.formats import FormatOptions
 from models.data.formats.lists import CLASSES_FILE
@@ -161,7 +162,8 @@ def test_names_that_a_table_must_quote_come_back(tmp_path: Path, make_image: Mak
             path = f"{awkward[row % 8]}/{row}.png"
             split = ("train", "val", "calibration", "test")[row // 2 % 4]
             writer.add(Row(path, row % 2, split, row % 3 - 1, 16, 12, make_image(row)))
-        writer.add_columns(
+        write_columns(
+            writer.folder,
             [awkward[row % 8] if row % 5 else None for row in range(32)],
             {
                 "age": [str(row / 3) for row in range(32)],
@@ -233,7 +235,7 @@ def test_a_number_is_written_in_the_fewest_digits_that_read_as_the_same(tmp_path
     with StoreWriter(tmp_path / "ds") as writer:
         for row in range(4):
             writer.add(Row(f"a/{row}.png", row % 2, "train", -1, 8, 8, b"x"))
-        writer.add_columns([None] * 4, {"age": ["63.0", "", "0.1", "1e300"]})
+        write_columns(writer.folder, [None] * 4, {"age": ["63.0", "", "0.1", "1e300"]})
         writer.finish(DatasetInfo("pets", "csv", ("a", "b")))
     assert Store.open(tmp_path / "ds").metadata["age"].cells(slice(0, 4)) == ["63", "", "0.1", "1e+300"]
 
