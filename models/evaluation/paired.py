@@ -71,7 +71,6 @@ def paired_difference(
     statistic: Statistic = "accuracy",
     confidence: float = 0.95,
     resamples: int = 10_000,
-    smoothed: bool = True,
 ) -> Difference:
     """Estimate a difference with the interval of a stratified paired bootstrap on the same (N,) samples.
 
@@ -82,9 +81,9 @@ def paired_difference(
 
     Resampling a stratum's samples is the same as drawing its four counts (right or wrong, by a and by b)
     from a multinomial, which is what this does, with m − 1 draws for a stratum of m samples (Rao and Wu,
-    JASA 1988): with m, many small strata would seem less uncertain than they are. If `smoothed`,
-    pseudo-counts are first added to the two discordant counts (after Agresti and Min, Statistics in Medicine
-    2005), because with few discordant pairs the plain bootstrap finds an effect too often.
+    JASA 1988): with m, many small strata would seem less uncertain than they are. Pseudo-counts are first
+    added to the two discordant counts (after Agresti and Min, Statistics in Medicine 2005), because with few
+    discordant pairs the plain bootstrap finds an effect too often.
 
     A mean gets a percentile interval, a worst-case statistic that of `_worst_interval`. Samples in clusters
     count as fewer independent ones: for a mean, the counts are divided by their `design_effect`, for a worst
@@ -101,7 +100,7 @@ def paired_difference(
     together = None if clusters is None or len(np.unique(clusters)) == len(clusters) else clusters
     a, b = _accuracies(table)
     tail = (1 - confidence) / 2
-    drawing = _Drawing(generator, resamples, smoothed)
+    drawing = _Drawing(generator, resamples)
     worst_a = worst_b = None
     if statistic in _WORST:
         keys = np.unique(strata)
@@ -111,7 +110,7 @@ def paired_difference(
             drawn, effects = drawing.accuracies(table, pairs=PAIRS_OF_STRATUM), np.ones((len(table), 2))
         else:
             clustered = ClusteredPairs(correct_a, correct_b, strata, together)
-            drawn = clustered.draw(generator, resamples, pairs=PAIRS_OF_STRATUM if smoothed else 0.0)
+            drawn = clustered.draw(generator, resamples, pairs=PAIRS_OF_STRATUM)
             effects = clustered.design_effects()
         interval = _worst_interval(table, drawn, effects, tail=tail)
     else:
@@ -187,12 +186,10 @@ def stratum_sizes(strata: Labels, clusters: Labels | None) -> Labels:
 class _Drawing(NamedTuple):
     generator: np.random.Generator
     resamples: int
-    smoothed: bool
 
     def accuracies(self, table: Floats, *, pairs: float) -> Iterator[tuple[Floats, Floats]]:
         """Resample the counts (S, 4), with `pairs` first added to each discordant one; return the accuracies
         of a and of b, (R, S) each, in parts of `resamples`."""
-        pairs = pairs if self.smoothed else 0.0
         weights = table + np.array([0.0, pairs, pairs, 0.0])
         shares = weights / weights.sum(1, keepdims=True)
         sizes = np.maximum(1, table.sum(1).astype(np.int64) - 1)

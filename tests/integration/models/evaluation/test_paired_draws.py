@@ -7,21 +7,25 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.evaluation.paired import paired_difference
+from models.evaluation.paired import PAIRS_OF_MEAN, paired_difference
 from tests.unit.models.evaluation.pairs import outcomes
 from tests.unit.models.evaluation.test_paired import Truth
 
 
 def test_drawing_counts_is_drawing_rows() -> None:
-    """One row less than there are, in each stratum: see `paired_difference`."""
+    """One row less than there are, in each stratum, some of pseudo-counts: see `paired_difference`."""
     a, b, strata = outcomes([[60, 15, 5, 20], [20, 4, 6, 10], [50, 5, 5, 0]])
     rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(4000):
-        rows = [rng.choice(np.flatnonzero(strata == s), (strata == s).sum() - 1) for s in range(3)]
-        drawn.append(np.mean([a[r].mean() - b[r].mean() for r in rows]))
+    means = []
+    for s in range(3):
+        inside = strata == s
+        rows = np.append(a[inside].astype(float) - b[inside], [1, -1])
+        weights = np.append(np.ones(inside.sum()), [PAIRS_OF_MEAN / 3] * 2)
+        draws = rng.choice(rows, (20_000, inside.sum() - 1), p=weights / weights.sum())
+        means.append(draws.mean(1))
+    drawn = np.mean(means, 0)
     found = paired_difference(
-        a, b, strata=strata, statistic="balanced_accuracy", generator=rng, resamples=20_000, smoothed=False
+        a, b, strata=strata, statistic="balanced_accuracy", generator=rng, resamples=20_000
     )
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.004)
 
