@@ -104,11 +104,11 @@ class Workspace:
             file.write(json.dumps(state).encode())
 
 
-def copy_files(source: Path, target: Path, names: set[str] | None = None) -> None:
+def copy_files(source: Path, target: Path) -> None:
     """Copy the files of one folder into another, as hard links where possible: they are never changed."""
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
-        if file.is_file() and (names is None or file.name in names):
+        if file.is_file():
             try:
                 os.link(file, target / file.name)
             except OSError:  # another file system, or one without links
