@@ -64,12 +64,11 @@ def find_shortcuts(
     *,
     rng: np.random.Generator,
     split: str = "train",
-    compare: str = "test",
     max_images: int = MAX_IMAGES,
     permutations: int = 199,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ShortcutCheck:
-    """Measure and judge a random sample of `split`; a quarter as many of `compare` show what holds there.
+    """Measure and judge a random sample of `split`; a quarter as many of `test` show what holds there.
 
     Each picture counts once, and each subject with one picture, drawn at random: otherwise a rule learned on
     one of its images would be judged on the others, and labels that nothing predicts would seem predictable.
@@ -88,12 +87,12 @@ def find_shortcuts(
     draws = whole if len(whole) else draws[:1, : len(measured.rows)]
     metadata = metadata_properties(store, draws[0])
     first, *redraws = (Draw(metadata.beside(measured.of(draw)), store.labels[draw]) for draw in draws)
-    foreign = rng.permutation(_pictures(store, compare)) if compare != split else rows[:0]
+    foreign = rng.permutation(_pictures(store, "test")) if split != "test" else rows[:0]
     other = None
     if len(foreign):
         once = _draws(store, foreign, len(foreign))[0]
         there = simple_properties(store, once, limit=max(1, max_images // 4))
-        other = OtherSplit(compare, metadata.beside(there), store.labels[there.rows])
+        other = OtherSplit("test", metadata.beside(there), store.labels[there.rows])
     check = check_properties(
         *first,
         store.classes,
