@@ -30,7 +30,7 @@ class MetadataProperties:
     def beside(self, table: PropertyTable) -> PropertyTable:
         """The table with these properties after its own."""
         values = np.concatenate([table.values, self.values[table.rows]], 1)
-        return PropertyTable(table.rows, table.properties + self.properties, values, table.images, self.notes)
+        return PropertyTable(table.rows, table.properties + self.properties, values, self.notes)
 
 
 def metadata_properties(store: Store, rows: Labels) -> MetadataProperties:

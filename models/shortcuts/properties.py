@@ -53,14 +53,12 @@ class Property(NamedTuple):
 class PropertyTable:
     """`values` (N, D) float32 of the samples `rows` (N,); each property owns some columns, in order.
 
-    `images` is the number of samples requested: fewer are measured if images are large. `notes` say which
-    columns of metadata are not among the properties, and why.
+    `notes` say which columns of metadata are not among the properties, and why.
     """
 
     rows: Labels
     properties: tuple[Property, ...]
     values: Floats32
-    images: int
     notes: tuple[str, ...] = ()
 
     def of(self, rows: Labels) -> Self:
@@ -94,8 +92,7 @@ def simple_properties(
     """
     if len(rows) == 0:
         raise ValueError("there is no sample to measure")
-    most = min(limit, len(rows))
-    chosen = rows[: _affordable(store, rows[:most])]
+    chosen = rows[: _affordable(store, rows[:limit])]
     chunks = [chosen[i : i + _CHUNK] for i in range(0, len(chosen), _CHUNK)]
     measured: list[Floats32] = []
     pool = ThreadPoolExecutor(threads)
@@ -106,7 +103,7 @@ def simple_properties(
                 on_progress(min(number * _CHUNK, len(chosen)), len(chosen))
     finally:
         pool.shutdown(cancel_futures=True)
-    return PropertyTable(chosen, _PROPERTIES, np.concatenate(measured), most)
+    return PropertyTable(chosen, _PROPERTIES, np.concatenate(measured))
 
 
 def _affordable(store: Store, rows: Labels) -> int:

@@ -273,7 +273,7 @@ def _table(labels: Any) -> PropertyTable:
     )
     values = np.stack([labels + 0.01 * rng.random(len(labels)), rng.random(len(labels)), labels], 1)
     notes = ("The metadata column file was left out: it has no value twice.",)
-    return PropertyTable(np.arange(len(labels)), properties, values.astype(np.float32), len(labels), notes)
+    return PropertyTable(np.arange(len(labels)), properties, values.astype(np.float32), notes)
 
 
 def _curve(table: CalibrationTable) -> RiskCurve:

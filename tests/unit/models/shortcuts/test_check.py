@@ -29,7 +29,7 @@ def table_of(**columns: NDArray[np.generic]) -> PropertyTable:
     """One property a column, named by its keyword."""
     properties = tuple(Property(name, "whole image", f"the {name}", ("value",)) for name in columns)
     values = np.stack([np.asarray(column, np.float32) for column in columns.values()], 1)
-    return PropertyTable(np.arange(len(values)), properties, values, len(values))
+    return PropertyTable(np.arange(len(values)), properties, values)
 
 
 def by_name(found: ShortcutCheck, name: str) -> Finding:
@@ -177,7 +177,7 @@ def test_of_properties_that_tell_alike_the_one_that_says_where_is_first() -> Non
     places = ("whole image", "top-left corner", "top-right corner")
     properties = tuple(Property(n, w, n, ("value",)) for n, w in zip(names, places, strict=True))
     values = np.stack([labels, slightly_worse, np.random.default_rng(0).permutation(labels)], 1)
-    table = PropertyTable(np.arange(200), properties, values.astype(np.float32), 200)
+    table = PropertyTable(np.arange(200), properties, values.astype(np.float32))
     found = check_properties(table, labels, AB, rng=np.random.default_rng(0), permutations=39)
     assert [f.property for f in found.findings] == ["corner", "colour", "other corner"]
 

@@ -71,7 +71,7 @@ def test_a_draw_has_one_image_of_each_patient_and_draws_take_them_in_turn(tmp_pa
 def table(values: np.ndarray) -> PropertyTable:
     """Of one property."""
     known = (Property("shade", "whole image", "the shade", ("mean",)),)
-    return PropertyTable(np.arange(len(values)), known, values[:, None].astype(np.float32), len(values))
+    return PropertyTable(np.arange(len(values)), known, values[:, None].astype(np.float32))
 
 
 def p_value(further: int, *, seed: int, per_class: float) -> float:
