@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.backbones.build import build_network, weight_shapes
 from models.backbones.errors import BackboneError, WeightsUnavailable
-from models.backbones.network import Network
+from models.backbones.network import Network, rgb
 from models.backbones.weights import (
     load_strictly,
     read_tensors,
@@ -68,8 +68,8 @@ class ModelCard:
             return replace(
                 card,
                 classes=tuple(card.classes),
-                mean=_rgb(card.mean),
-                std=_rgb(card.std),
+                mean=rgb(card.mean),
+                std=rgb(card.std),
                 grey_window=read_window(card.grey_window),
             )
         except (AttributeError, TypeError, ValueError) as error:
@@ -86,11 +86,6 @@ def _upgraded(card: dict[str, Any]) -> dict[str, Any]:
     if head is not None and head.get("groups") == "given":
         reworded["hyperparameters"] = hyperparameters | {"retrain_head": head | {"groups": "labels"}}
     return reworded
-
-
-def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
-    red, green, blue = map(float, values)
-    return (red, green, blue)
 
 
 def card_of(

@@ -21,6 +21,12 @@ IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)
 IMAGENET_STD: Rgb = (0.229, 0.224, 0.225)
 
 
+def rgb(values: Sequence[float]) -> Rgb:
+    """Raises ValueError for other than three numbers."""
+    red, green, blue = map(float, values)
+    return (red, green, blue)
+
+
 @dataclass(frozen=True)
 class BackboneSpec:
     """`mean` and `std` are per channel of an RGB image in 0..1; `image_size` is a side in pixels."""

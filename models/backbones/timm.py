@@ -19,6 +19,7 @@ from models.backbones.network import (
     Built,
     Split,
     grid_to_tokens,
+    rgb,
     tokens_to_grid,
     wrong_size,
 )
@@ -41,7 +42,6 @@ from models.backbones.weights import (
     renew_classifiers,
     scoring_layers,
 )
-from models.types import Rgb
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository
 
@@ -115,7 +115,7 @@ def build(request: BuildRequest) -> Built:
         raise wrong_size(request.name, request.image_size, error, hint) from error
     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     if published is not None:
-        mean, std = _rgb(published.mean), _rgb(published.std)
+        mean, std = rgb(published.mean), rgb(published.std)
     return Built(model, split, mean, std, scorers, hint)
 
 
@@ -151,11 +151,6 @@ def _classifiers(model: nn.Module, classes: int) -> list[str]:
     inside = {layer for part in parts for layer in part.modules()}
     scoring = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]
     return scoring or last_layers(model, classes)
-
-
-def _rgb(values: Sequence[float]) -> Rgb:
-    red, green, blue = values
-    return (red, green, blue)
 
 
 def _split(model: nn.Module, request: BuildRequest) -> Split:
