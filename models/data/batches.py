@@ -32,15 +32,13 @@ _AT_ONCE = 16  # batches whose labels and augmentation plans are prepared togeth
 class Batch(NamedTuple):
     """`images` (B, 3, H, W) float32 in 0..1, masked and augmented; `labels` (B,) int64, both on the device.
 
-    `rows` (B,) int64 are row numbers of the store, on the CPU; `masks` (B, H, W) bool apply to the
-    squares before augmentation. `share` is this rank's fraction of the global batch times the number
-    of ranks.
+    `rows` (B,) int64 are row numbers of the store, on the CPU. `share` is this rank's fraction of the global
+    batch times the number of ranks.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
-    masks: Tensor | None = None
     share: float = 1.0
 
 
@@ -156,13 +154,12 @@ class StoreLoader:
     ) -> Batch:
         device, settings = self._run.device, self._settings
         images = to_unit(squares)  # (B, 3, S, S)
-        masks = None
         if settings.masking is not None:
             masks = settings.masking.source.masks(rows, settings.image_size, device)  # (B, S, S)
             images = settings.masking.fill(images, masks)
         if plans is not None:
             images = augment(settings.augmentation, images, plans)
-        return Batch(images, labels, rows, masks, share)
+        return Batch(images, labels, rows, share)
 
 
 def _groups(parts: Sequence[Tensor], count: int) -> Iterator[Sequence[Tensor]]:

@@ -45,7 +45,7 @@ class FeatureLoader:
             order = torch.randperm(self.images, generator=generator)
         for positions in self._parts(order):
             on_device = to_device(positions, self._values.device)
-            yield Batch(self._values[on_device], self._labels[on_device], self._rows[positions], None, 1.0)
+            yield Batch(self._values[on_device], self._labels[on_device], self._rows[positions])
 
     def _parts(self, order: Tensor) -> list[Tensor]:
         return plan(order, self._batch_size, smallest=2)
