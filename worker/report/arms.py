@@ -13,15 +13,14 @@ from core.errors import JobError
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.backbones.network import Network
 from models.data.store import Store
-from models.evaluation.metrics import Logits, predict_logits
-from models.mitigation.features import head_of
+from models.evaluation.metrics import Logits
 from models.run import Run
 from models.runtime.files import replacing
 from models.types import Labels
 from worker.protocol import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.features import FrozenFeatures
-from worker.stages.passes import Passes, loader_for
+from worker.stages.passes import Passes, logits_of
 from worker.stages.training import load
 
 BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.BASELINE)
@@ -145,14 +144,12 @@ class LogitsCache:
             if file.exists():
                 with np.load(file) as columns:
                     return Logits(**columns)
-            network, rows = self.network(model), self._context.store.rows(split)
-            if model.id in self._frozen:  # no forward pass: it has no part in their throughput
-                features = self._frozen[model.id].load(split, run)
-                logits = Logits(rows, self._context.store.labels[rows], head_of(network).logits(features))
-            else:
-                started = time.monotonic()
-                logits = predict_logits(network, loader_for(self._context, network, rows, run), run)
-                self._images += len(rows)
+            network, frozen = self.network(model), self._frozen.get(model.id)
+            features = None if frozen is None else frozen.load(split, run)
+            started = time.monotonic()
+            logits = logits_of(self._context, network, split, run, features)
+            if features is None:  # else there was no forward pass, for the throughput to count
+                self._images += len(logits.rows)
                 self._seconds += time.monotonic() - started
         if keep:
             file.parent.mkdir(exist_ok=True)

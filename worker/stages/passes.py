@@ -13,6 +13,8 @@ from masktune.contract.hyperparameters import Crop
 from models.backbones.network import Network
 from models.data.batches import StoreLoader, make_loader
 from models.data.loader_settings import LoaderSettings
+from models.evaluation.metrics import Logits, predict_logits
+from models.mitigation.features import head_of
 from models.run import Progress, Run
 from worker.stages.context import StageContext
 
@@ -32,6 +34,17 @@ def loader_for(
     size = network.spec.image_size
     settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
     return make_loader(context.store, rows, settings, run or context.run)
+
+
+def logits_of(
+    context: StageContext, network: Network, split: str, run: Run, features: NDArray[np.float32] | None
+) -> Logits:
+    """The logits of every sample of the split, in stored order: the last layer's on its `features` (N, D),
+    else by a forward pass."""
+    rows = context.store.rows(split)
+    if features is None:
+        return predict_logits(network, loader_for(context, network, rows, run), run)
+    return Logits(rows, context.store.labels[rows], head_of(network).logits(features))
 
 
 class Passes:

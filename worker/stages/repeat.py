@@ -16,11 +16,9 @@ from pathlib import Path
 from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
 from models.backbones.network import Network
-from models.evaluation.metrics import Logits, predict_logits
 from models.masking.compute import load_or_compute_masks
 from models.masking.sigmas import fix_sigmas
 from models.masktune import continue_as_control, finetune, fit_erm
-from models.mitigation.features import head_of
 from models.mitigation.groups import class_groups
 from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
@@ -32,7 +30,7 @@ from worker.stages.context import Result, StageContext
 from worker.stages.erm import untrained_network
 from worker.stages.features import frozen_source
 from worker.stages.heads import fit_head, training_features
-from worker.stages.passes import Passes, loader_for
+from worker.stages.passes import Passes, logits_of
 from worker.stages.retrain_head import balanced_groups
 
 SPLITS = ("val", "test")
@@ -120,15 +118,8 @@ def _retrain_heads(
 
 def _answers(context: StageContext, features: FeatureSource | None, network: Network) -> dict[str, Labels]:
     """Predictions (N,) on each split that has samples, in stored order."""
-    answers = {}
-    for split in SPLITS:
-        rows = context.store.rows(split)
-        if not len(rows):
-            continue
-        if features is None:
-            logits = predict_logits(network, loader_for(context, network, rows), context.run)
-        else:
-            labels = context.store.labels[rows]
-            logits = Logits(rows, labels, head_of(network).logits(features(split)))
-        answers[split] = logits.predictions
-    return answers
+    return {
+        split: logits_of(context, network, split, context.run, features and features(split)).predictions
+        for split in SPLITS
+        if len(context.store.rows(split))
+    }

@@ -23,7 +23,7 @@ from models.evaluation.metrics import Logits, predict_logits
 from models.run import Run
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
-from worker.report import arms as compared
+from worker.stages import passes
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def masktune(bench: Bench, asked: list[int]) -> JobRow:
         return predict_logits(network, loader, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compared, "predict_logits", counted)
+        patch.setattr(passes, "predict_logits", counted)
         return bench.succeed(bench.run(JobKind.MASKTUNE))[0]
 
 
