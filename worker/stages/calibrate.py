@@ -78,12 +78,8 @@ def read_tables(context: StageContext, calibration: Mapping[str, Any]) -> dict[s
 
 def calibrate(context: StageContext) -> Result:
     """Write the tables of every model of the job, for each score that applies to it."""
-    split = context.store.rows(SPLIT)
-    if not len(split):
-        context.log("the data set has no calibration split: its models serve without a certificate")
-        return {"artifact": None, "calibrations": {}}
     rows = context.store.calibration_rows()
-    counts = sample_counts(context.store, split, rows)
+    counts = sample_counts(context.store, context.store.rows(SPLIT), rows)
     if counts.copies_left_out:
         context.log(
             f"{counts.copies_left_out} copies of pictures were left out of the calibration: each picture "
@@ -101,13 +97,10 @@ def calibrate(context: StageContext) -> Result:
         )
         return {"artifact": None, "calibrations": {}}
     own, everything = compared_models(context)
-    warmed = len(own) if len(context.store.rows(TEMPERATURE_SPLIT)) else 0
-    cache = LogitsCache(context, passes=len(everything) + warmed)
+    cache = LogitsCache(context, passes=len(everything) + len(own))
     logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
     calibrations = {
-        model.id: _calibrate(
-            context, model, logits, counts=counts, temperature=_temperature(cache, context, model)
-        )
+        model.id: _calibrate(context, model, logits, counts=counts, temperature=_temperature(cache, model))
         for model in own.values()
     }
     return {
@@ -116,10 +109,8 @@ def calibrate(context: StageContext) -> Result:
     }
 
 
-def _temperature(cache: LogitsCache, context: StageContext, model: ModelSpec) -> dict[str, Any]:
-    """Fit the temperature on `val`; 1 for a data set without a validation split."""
-    if not len(context.store.rows(TEMPERATURE_SPLIT)):
-        return {"value": 1.0, "split": TEMPERATURE_SPLIT, "n": 0}
+def _temperature(cache: LogitsCache, model: ModelSpec) -> dict[str, Any]:
+    """Fit the temperature on `val`."""
     val = cache.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
     temperature = fit_temperature(val.logits, val.labels)
     return {"value": temperature, "split": TEMPERATURE_SPLIT, "n": len(val.labels)}

@@ -51,7 +51,7 @@ def evaluate(context: StageContext) -> Result:
         groups = make_groups(context, models, cache, further, folder=folder)
         choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
         after = choice and choice.subject
-        pool_split = next((split for split in (GALLERY_SPLIT, *splits) if split in splits), None)
+        pool_split = GALLERY_SPLIT if GALLERY_SPLIT in splits else splits[0]
         most = {pool_split: POOL}
         pools = {
             split: explain_pool(
@@ -59,7 +59,7 @@ def evaluate(context: StageContext) -> Result:
             )
             for split in splits
         }
-        pool = pools[pool_split] if pool_split else None
+        pool = pools[pool_split]
         costs = {split: costs_of_masks(context, of_split, cache) for split, of_split in pools.items()}
         masked = context.spec.done.get(Stage.MASK, {})
         masks, sigmas = masked.get("summary"), masked.get("sigmas")
@@ -87,15 +87,15 @@ def evaluate(context: StageContext) -> Result:
             properties=dataset.shortcuts and PropertyCheck.model_validate(dataset.shortcuts),
             masks=masks and MaskSummary.model_validate(masks),
             sigmas=sigmas and SigmasChoice.model_validate(sigmas),
-            saliency=make_saliency(context, pool, folder=folder) if pool else None,
-            gallery=make_gallery(context, pool, folder=folder) if pool else None,
-            slices=make_slices(context, pool, logits[pool.split], folder=folder) if pool else None,
+            saliency=make_saliency(context, pool, folder=folder),
+            gallery=make_gallery(context, pool, folder=folder),
+            slices=make_slices(context, pool, logits[pool.split], folder=folder),
             metadata_slices=make_metadata_slices(context.store, logits),
             masking_cost={
                 split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
                 for split, by_arm in costs.items()
             },
-            shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs) if pool else None,
+            shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs),
             groups=groups,
             recommendation=choice
             and make_recommendation(choice, figures, groups, store=context.store, models=models),
@@ -122,13 +122,9 @@ def evaluate(context: StageContext) -> Result:
 
 
 def _splits(context: StageContext) -> list[str]:
-    """The splits to evaluate on, without the empty ones, which are logged."""
+    """The splits to evaluate on. None is empty: an import of such a data set fails, and a job is refused."""
     requested = context.spec.params.get("splits") if context.spec.kind is JobKind.EVALUATE else None
-    splits = requested or ["val", "test"]
-    empty = [split for split in splits if not len(context.store.rows(split))]
-    for split in empty:
-        context.log(f"the split {split} has no samples and is left out")
-    return [split for split in splits if split not in empty]
+    return requested or ["val", "test"]
 
 
 def _shortcut_reliance(

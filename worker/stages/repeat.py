@@ -117,9 +117,8 @@ def _retrain_heads(
 
 
 def _answers(context: StageContext, features: FeatureSource | None, network: Network) -> dict[str, Labels]:
-    """Predictions (N,) on each split that has samples, in stored order."""
+    """Predictions (N,) on each split, in stored order."""
     return {
         split: logits_of(context, network, split, context.run, features and features(split)).predictions
         for split in SPLITS
-        if len(context.store.rows(split))
     }
