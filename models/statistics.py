@@ -28,6 +28,10 @@ class Share(NamedTuple):
     n: int
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def wilson(successes: float, trials: float, *, confidence: float = 0.95) -> Interval:
     """Wilson's score interval (1927) for a share (a binomial proportion); (0, 1) without trials.
 

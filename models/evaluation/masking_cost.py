@@ -16,7 +16,7 @@ from models.design_effect import count_clusters
 from models.evaluation.metrics import Names
 from models.evaluation.paired import Difference, paired_difference
 from models.shortcuts.saliency_summary import mean_interval
-from models.statistics import clustered_wilson
+from models.statistics import clustered_wilson, percent
 from models.types import Bools, Labels
 
 if TYPE_CHECKING:
@@ -245,12 +245,8 @@ def _by_slice(
 def _sentence(masked: float, arms: Mapping[ArmName, Arm]) -> str:
     plain, own, elsewhere = arms["plain"], arms["own"], arms["elsewhere"]
     return (
-        f"Its own mask, {_percent(masked)} of the image, takes its accuracy from {_percent(plain.accuracy)} "
-        f"to {_percent(own.accuracy)} and changes {_percent(own.changed_share)} of its answers; "
-        f"the same mask somewhere else leaves {_percent(elsewhere.accuracy)} "
-        f"and changes {_percent(elsewhere.changed_share)}."
+        f"Its own mask, {percent(masked)} of the image, takes its accuracy from {percent(plain.accuracy)} "
+        f"to {percent(own.accuracy)} and changes {percent(own.changed_share)} of its answers; "
+        f"the same mask somewhere else leaves {percent(elsewhere.accuracy)} "
+        f"and changes {percent(elsewhere.changed_share)}."
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

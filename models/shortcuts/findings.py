@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from models.shortcuts.properties import METADATA, Property
-from models.statistics import mean_share, wilson
+from models.statistics import mean_share, percent, wilson
 from models.types import Labels
 
 Strength = Literal["strong", "weak", "none"]
@@ -253,10 +253,6 @@ def no_findings(n: int, left_out: Sequence[str]) -> ShortcutCheck:
     return ShortcutCheck("", n, n, (), tuple(left_out), 0, RULE, "none", sentence, ())
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _sentence(finding: Finding, measured: Property, names: Sequence[str]) -> str:
     subject = measured.phrase[0].upper() + measured.phrase[1:]
     what = f"{names[0]} from {names[1]}" if len(names) == 2 else f"the {len(names)} classes apart"
@@ -264,7 +260,7 @@ def _sentence(finding: Finding, measured: Property, names: Sequence[str]) -> str
         return f"{subject} alone does not tell {what} better than chance, as far as {finding.n} images show."
     best = finding.best_class
     if len(names) > 2 and best.effect >= 2 * finding.effect:
-        hits, false = _percent(best.hits / best.n), _percent(best.false / best.others)
+        hits, false = percent(best.hits / best.n), percent(best.false / best.others)
         return (
             f"{subject} alone tells {best.name} from the other classes: "
             f"it picks out {hits} of {best.name} and {false} of the rest."
@@ -272,13 +268,13 @@ def _sentence(finding: Finding, measured: Property, names: Sequence[str]) -> str
     sentence = f"{subject} alone tells {what} with {_plainest(finding)}."
     if finding.elsewhere is not None:
         there = finding.elsewhere
-        sentence += f" On the {there.split} split, the same rule is right on {_percent(there.accuracy)}."
+        sentence += f" On the {there.split} split, the same rule is right on {percent(there.accuracy)}."
     return sentence
 
 
 def _plainest(finding: Finding) -> str:
     """The first of the two accuracies that is above its baseline."""
     if finding.low > finding.majority:
-        return f"{_percent(finding.accuracy)} accuracy (chance: {_percent(finding.majority)})"
-    right = _percent(finding.balanced_accuracy)
-    return f"{right} accuracy, with all classes weighted equally (chance: {_percent(finding.chance)})"
+        return f"{percent(finding.accuracy)} accuracy (chance: {percent(finding.majority)})"
+    right = percent(finding.balanced_accuracy)
+    return f"{right} accuracy, with all classes weighted equally (chance: {percent(finding.chance)})"
