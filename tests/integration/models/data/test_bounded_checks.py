@@ -41,9 +41,7 @@ def hang() -> None:
 
 
 def swell() -> None:
-    pieces = []
-    while True:
-        pieces.append(bytearray(64 << 20))
+    bytearray(4 << 30)
 
 
 def crash() -> None:

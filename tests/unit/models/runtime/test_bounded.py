@@ -23,7 +23,7 @@ def hang() -> None:
 
 
 def swell() -> None:
-    bytearray(1 << 30)
+    bytearray(4 << 30)
 
 
 def crash() -> None:
