@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -26,6 +27,7 @@ from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.selective import CalibrationTable, certify, risk_coverage
+from models.shortcuts import clustering, slices
 from models.shortcuts.check import check_properties
 from models.shortcuts.metadata_slices import RULE
 from models.shortcuts.properties import METADATA, Property, PropertyTable
@@ -226,14 +228,16 @@ def _predictions(labels: Labels) -> dict[Arm, Labels]:
 
 @lru_cache
 def _inferred_slices(n: int) -> InferredSlices:
-    """With the accuracies of all arms: the division takes seconds and does not depend on them."""
+    """With the accuracies of all arms: the division takes seconds and does not depend on them. With fewer
+    samples of the null and of the groups than a job draws, which would take seconds more."""
     labels, maps = _maps(n)
-    return infer_slices(
-        SliceInputs(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
-        classes=CLASSES,
-        predictions={str(arm): predicted for arm, predicted in _predictions(labels).items()},
-        rng=np.random.default_rng(0),
-    )
+    with patch.object(clustering, "REFERENCES", 2), patch.object(slices, "_RESAMPLES", 20):
+        return infer_slices(
+            SliceInputs(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
+            classes=CLASSES,
+            predictions={str(arm): predicted for arm, predicted in _predictions(labels).items()},
+            rng=np.random.default_rng(0),
+        )
 
 
 def _slices(arms: tuple[Arm, ...], n: int) -> Json:
