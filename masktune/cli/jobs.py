@@ -265,6 +265,8 @@ def table(job: Job) -> Table:
     grid = table_of(job, f"{job.kind} job")
     grid.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
     grid.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
+    if (job.queue_position or 1) > 1:
+        grid.add_row("place in queue", str(job.queue_position))
     if job.priority:
         grid.add_row("priority", str(job.priority))
     grid.add_row("data set", job.dataset or "–")

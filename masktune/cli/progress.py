@@ -75,11 +75,8 @@ def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
 
 def describe(job: Job) -> str:
     """Describe what the job is doing now."""
-    if job.state == "queued":
-        place = job.queue_position or 1
-        return "waiting for a worker" + (f", number {place} in the queue" if place > 1 else "")
     if job.state != "running":
-        return job.state
+        return "waiting for a worker" if job.state == "queued" else job.state
     if job.stage is None:
         return "starting"
     if job.kind == "retrain_head" and job.stage == "control":

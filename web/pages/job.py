@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
@@ -23,7 +24,7 @@ DRAW_SECONDS = 0.7
 TAIL = 500
 """The newest events, which are followed; of older ones, those within an epoch are left out."""
 RETRY_SECONDS = 3.0
-"""Seconds before the page asks an unavailable service for events again."""
+"""Seconds before the page asks an unavailable service for events again, or for the place in the queue."""
 REPORTED = ("mitigate", "masktune", "erm", "finetune", "retrain_head", "evaluate")
 
 
@@ -117,8 +118,16 @@ class JobView:
         start = max(0, self.job.events - TAIL)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(start))
+            tasks.create_task(self._watch_queue())
             if start:
                 tasks.create_task(self._read_history(start))
+
+    async def _watch_queue(self) -> None:
+        """Ask for the place in the queue: what changes it is no event of this job."""
+        while self.job.state == "queued":
+            await asyncio.sleep(RETRY_SECONDS)
+            with suppress(ClientError):  # `_listen` shows it
+                self.job, self.dirty = await self.connection.jobs.get(self.job.id), True
 
     async def _read_history(self, last: int) -> None:
         """Process the events up to id `last` that are drawn: all but those within an epoch."""

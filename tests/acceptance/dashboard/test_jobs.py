@@ -43,6 +43,21 @@ def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
         visitor.looked_at("jobs")
 
 
+def test_a_queued_job_shows_its_place_in_the_queue_as_it_changes(visitor: Visitor, dataset: str) -> None:
+    place = visitor.page.locator("dl.facts > div", has_text="Place in the queue").locator("dd")
+    with Client(visitor.url) as client:
+        first, second, third = (
+            client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn").id for _ in range(3)
+        )
+        next(job for job in client.jobs.watch(first) if job.state == "running")
+        visitor.goto(f"/ui/jobs/{third}")
+        expect(place).to_have_text("2")
+        client.jobs.cancel(second)
+        expect(place).to_have_text("1")
+        for job in (third, first):
+            client.jobs.cancel(job)
+
+
 def test_a_long_job_shows_its_start_its_newest_events_and_its_curve(
     visitor: Visitor, dataset: str, folder: Path
 ) -> None:

@@ -203,6 +203,12 @@ DRIFT: dict[str, Any] = {
         ("datasets delete ds_1", "DELETE /datasets/ds_1", {}, ["ds_1 is deleted"]),
         ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "100%", "MaskTune helped"]),
         ("jobs show job_1", "GET /jobs/job_1", JOB, ["model masktune", "mdl_2", "test 0.250"]),
+        (
+            "jobs show job_1",
+            "GET /jobs/job_1",
+            JOB | {"state": "queued", "queue_position": 3},
+            ["waiting for a worker", "place in queue", "3"],
+        ),
         ("jobs watch job_1", "GET /jobs/job_1", JOB, ["succeeded"]),
         ("jobs cancel job_1", "POST /jobs/job_1/cancel", JOB | {"state": "cancelling"}, ["cancelling"]),
         ("jobs resume job_1", "POST /jobs/job_1/resume", JOB | {"state": "queued"}, ["queued"]),

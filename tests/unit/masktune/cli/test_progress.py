@@ -14,8 +14,7 @@ from masktune.cli.progress import describe, follow, transfer_bar
 CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
 STEPS: list[dict[str, Any]] = [
-    {"state": "queued", "queue_position": 3},
-    {"state": "queued", "queue_position": 1},
+    {"state": "queued"},
     {"state": "running"},
     {"state": "running", "stage": "erm", "progress": {"fraction": 0.1, "epoch": 1, "epochs": 15}},
     {
@@ -33,7 +32,6 @@ def test_without_a_terminal_each_change_is_a_line() -> None:
     out = io.StringIO()
     assert follow(Console(file=out, width=120), JOBS) is JOBS[-1]
     assert [line.split() for line in out.getvalue().splitlines()] == [
-        ["0%", "waiting", "for", "a", "worker,", "number", "3", "in", "the", "queue"],
         ["0%", "waiting", "for", "a", "worker"],
         ["0%", "starting"],
         ["10%", "plain", "training", "(ERM)", "epoch", "2", "of", "15"],
