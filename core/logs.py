@@ -48,8 +48,12 @@ def config(level: str, format: Format = "text", **fields: str | None) -> dict[st
             "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["fields"]},
         },
         "root": {"level": level.upper(), "handlers": ["stderr"]},
-        # Its lowest level has a line for each part of an image: millions, if the image is an attack.
-        "loggers": {"PIL": {"level": "INFO" if level.lower() == "debug" else level.upper()}},
+        "loggers": {
+            # Its lowest level has a line for each part of an image: millions, if the image is an attack.
+            "PIL": {"level": "INFO" if level.lower() == "debug" else level.upper()},
+            # It informs of its dialect whenever a revision is read; `core.schema` tells of migrations.
+            "alembic": {"level": "WARNING" if level.lower() in ("debug", "info") else level.upper()},
+        },
     }
 
 

@@ -48,10 +48,13 @@ def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()
     """
 
     def change(connection: Connection) -> None:
-        if _is_newer(_applied(connection)):
+        before = _applied(connection)
+        if _is_newer(before):
             logger.warning("the database is of a newer version; it is used as it is")
-        else:
-            command.upgrade(config(connection), revision)
+            return
+        command.upgrade(config(connection), revision)
+        if (after := _applied(connection)) != before:
+            logger.info("the database was migrated from revision %s to %s", before or "none", after)
 
     _migrate(url, change, patience)
 

@@ -228,6 +228,20 @@ def test_a_migration_does_not_wait_for_ever(empty: str, caplog: pytest.LogCaptur
         assert not schema.is_current(database)
 
 
+def test_a_migration_is_one_line_in_the_log_and_none_if_nothing_is_missing(
+    empty: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "core.schema"):
+        schema.upgrade(empty, "0002")
+        schema.upgrade(empty, "0003")
+        schema.upgrade(empty, "0003")
+    lines = [record.getMessage() for record in caplog.records if record.name == "core.schema"]
+    assert lines == [
+        "the database was migrated from revision none to 0002",
+        "the database was migrated from revision 0002 to 0003",
+    ]
+
+
 def test_a_database_that_lacks_a_migration_is_not_current(empty: str) -> None:
     with closing(Database(empty)) as database:
         assert not schema.is_current(database)

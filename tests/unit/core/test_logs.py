@@ -81,8 +81,9 @@ def test_what_is_bound_ends_with_its_block_even_when_it_fails() -> None:
 
 
 @pytest.mark.parametrize("level", ["debug", "error"])
-def test_no_part_of_an_image_is_a_line(level: str) -> None:
-    """PIL writes one for each chunk of a PNG: the log of one upload took three minutes and 300 MB."""
+def test_no_part_of_an_image_or_a_migration_is_a_line(level: str) -> None:
+    """PIL writes one for each chunk of a PNG: the log of one upload took three minutes and 300 MB. Alembic
+    writes two whenever a revision is read."""
     program = f"""
 import logging
 from core import logs
@@ -90,6 +91,7 @@ logs.setup("{level}")
 for place in ("PIL", "PIL.PngImagePlugin"):
     logging.getLogger(place).debug("STREAM")
     logging.getLogger(place).warning("careful")
+logging.getLogger("alembic.runtime.migration").info("STREAM")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "STREAM" not in done.stderr
