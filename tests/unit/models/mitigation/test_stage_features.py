@@ -21,6 +21,7 @@ from models.mitigation.stage_features import (
     shuffled,
 )
 from models.run import Run
+from tests.support.tensors import assert_close
 from tests.unit.models.conftest import StoreFactory
 
 RUN = Run()
@@ -81,7 +82,7 @@ def test_coordinates_keep_the_distances_between_images() -> None:
     values = torch.randn(40, 12, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 13) + 5
     coordinates = _coordinates([[values[:25]], [values[25:]]])
     standardised = (values - values.mean(0)) / values.std(0, correction=0)
-    torch.testing.assert_close(
+    assert_close(
         torch.cdist(coordinates, coordinates),
         torch.cdist(standardised, standardised),
         atol=0.02,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.saliency.layers import RULES, HeadTape, readable
+from tests.support.tensors import assert_close
 
 LAYERS: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.BatchNorm1d(6), (6,)),
@@ -61,7 +62,7 @@ def test_a_layers_gradient_is_autograds(
         assert torch.equal(tape.logits, layer(x.clone()))
         weights = torch.rand(tape.logits.shape, generator=torch.Generator().manual_seed(2))
         found = tape.gradient(weights)
-    torch.testing.assert_close(found, of_autograd([layer], x, weights))
+    assert_close(found, of_autograd([layer], x, weights))
 
 
 def test_every_rule_is_tried() -> None:
@@ -80,9 +81,9 @@ def test_a_chain_of_layers_gives_the_gradient_and_its_sum_behind_the_pooling() -
         tape = HeadTape.record(layers, x)
         found = tape.gradient(weights)
         behind = tape.gradient(weights, of_passed_on=True)
-    torch.testing.assert_close(found, of_autograd(layers, x, weights))
+    assert_close(found, of_autograd(layers, x, weights))
     assert tape.passed_on.shape == behind.shape == (7, 4, 2, 3)
-    torch.testing.assert_close((behind * tape.passed_on).sum((2, 3)), (found * x).sum((2, 3)))
+    assert_close((behind * tape.passed_on).sum((2, 3)), (found * x).sum((2, 3)))
 
 
 def test_without_pooling_nothing_is_passed_on() -> None:

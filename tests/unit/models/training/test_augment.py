@@ -13,6 +13,7 @@ from torch import Tensor
 from masktune.contract.hyperparameters import Augmentation
 from models.training import augment as augmentations
 from models.training.augment import RECIPES
+from tests.support.tensors import assert_close
 
 NAMES = typing.get_args(Augmentation)
 
@@ -38,7 +39,7 @@ def test_an_image_changes_alike_whoever_shares_the_batch(name: Augmentation, see
     together = augment(name, images, u)
     alone = torch.cat([augment(name, images[i : i + 1], u[i : i + 1]) for i in range(3)])
     assert together.shape == images.shape
-    torch.testing.assert_close(together, alone)
+    assert_close(together, alone)
     assert together.isfinite().all()
 
 
@@ -69,13 +70,13 @@ def test_pad_crop_in_the_middle_is_the_image() -> None:
 def test_affine_and_crop_at_their_middle_are_the_image() -> None:
     images = torch.rand(1, 3, 16, 16)
     still = torch.tensor([[0.9, 0.5, 0.5, 0.5]])
-    torch.testing.assert_close(augment("flip_affine", images, still), images, atol=1e-5, rtol=0)
+    assert_close(augment("flip_affine", images, still), images, atol=1e-5, rtol=0)
     whole = torch.tensor([[0.9, 1.0, 0.5, 0.5, 0.5]])
-    torch.testing.assert_close(augment("crop_flip", images, whole), images, atol=1e-5, rtol=0)
+    assert_close(augment("crop_flip", images, whole), images, atol=1e-5, rtol=0)
 
 
 @given(seed=st.integers(0, 2**31))
 @settings(max_examples=15, deadline=None)
 def test_a_crop_shows_nothing_from_outside_the_image(seed: int) -> None:
     white = torch.ones(4, 3, 16, 16)
-    torch.testing.assert_close(augment("crop_flip", white, _draws("crop_flip", 4, seed)), white)
+    assert_close(augment("crop_flip", white, _draws("crop_flip", 4, seed)), white)

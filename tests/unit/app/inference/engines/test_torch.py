@@ -16,7 +16,6 @@ from core.errors import Unavailable
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.export import card_of, save_model
-from tests.support.pretend_cuda import pretended_card
 
 IMAGES = np.zeros((2, 3, 28, 28), np.uint8)
 
@@ -81,22 +80,6 @@ def tf32() -> Iterator[None]:
 def test_what_is_served_is_not_rounded_to_tf32(pair: Pair, artifacts: Artifacts) -> None:
     load(pair, artifacts, device="cpu", threads=torch.get_num_threads())
     assert not torch.backends.cudnn.allow_tf32
-
-
-def test_the_probe_asks_the_card_that_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After an error that stays with the process, every prediction fails: it must not be called ready."""
-    with pretended_card(monkeypatch) as card:
-        probe("cuda")
-        assert card.waits  # for the scores
-
-    def fallen(*args: object, **kwargs: object) -> bool:
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
-    probe("cpu")
-    with pretended_card(monkeypatch), monkeypatch.context() as patch:
-        patch.setattr(torch.nn.Module, "to", fallen)
-        with pytest.raises(RuntimeError, match="illegal memory access"):
-            probe("cuda")
 
 
 def test_a_card_that_is_not_there_is_told(pair: Pair, artifacts: Artifacts) -> None:
