@@ -127,7 +127,7 @@ MAKERS: Mapping[str, Callable[[], bytes]] = {
     "tables/nested-deeply.json": lambda: b'{"images": 0, "annotations": 0, "categories": ' + b"[" * _DEEP,
     "tables/nested-deeply.jsonl": lambda: b'{"file_name": "a.png", "label": 1}\n' + b"[" * _DEEP,
     "tables/nested-deeply.xml": lambda: b"<annotations>" + b"<a>" * _DEEP,
-    "tables/cells-by-the-million-in-one-row.csv": lambda: b"file_name,label\na.png,1\n" + b"," * (24 << 20),
+    "tables/cells-by-the-million-in-one-row.csv": lambda: b"file_name,label\na.png,1\n" + b"," * (64 << 20),
     "tables/ids-of-one-hash.json": _ids_of_one_hash,
     "models/dimensions-by-the-million.safetensors": _dimensions_by_the_million,
     "models/nan-weights.safetensors": partial(_filled_with, math.nan),

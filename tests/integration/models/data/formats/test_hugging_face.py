@@ -235,8 +235,8 @@ def test_a_column_of_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "shards").mkdir()
     path = tmp_path / "shards" / "a.parquet"
     value = pa.array([bytes(24 << 20)], pa.binary())
-    same = pa.DictionaryArray.from_arrays(pa.array([0] * 16, pa.int32()), value)
-    images = pa.StructArray.from_arrays([same, pa.nulls(16, pa.string())], ["bytes", "path"])
+    same = pa.DictionaryArray.from_arrays(pa.array([0] * 256, pa.int32()), value)
+    images = pa.StructArray.from_arrays([same, pa.nulls(256, pa.string())], ["bytes", "path"])
     pq.write_table(
         pa.table({"image": images}), path, compression="zstd", store_schema=False, write_statistics=False
     )
