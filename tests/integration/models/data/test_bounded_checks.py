@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from models.data.checks import CheckedImage
 from models.data.report import FileCode, Rejection
 from models.data.sources import ArraySource
 from models.runtime.bounded import ProcessBudget
+from tests.support.misbehaviour import crash, hang, swell
 
 BUDGET = ProcessBudget(cpu_seconds=1, memory=256 << 20)
 
@@ -33,19 +32,6 @@ class OneBadImage(ArraySource):
         if index == self._bad:
             self._decode()
         return super().check(index)
-
-
-def hang() -> None:
-    while True:
-        pass
-
-
-def swell() -> None:
-    bytearray(4 << 30)
-
-
-def crash() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.timeout(60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
@@ -13,21 +12,9 @@ import pytest
 
 from models.data.report import ImportRefused, ProblemCode
 from models.runtime.bounded import ProcessBudget, call_within
+from tests.support.misbehaviour import crash, hang, swell
 
 BUDGET = ProcessBudget(cpu_seconds=1, memory=64 << 20)
-
-
-def hang() -> None:
-    while True:
-        pass
-
-
-def swell() -> None:
-    bytearray(4 << 30)
-
-
-def crash() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def refuse() -> None:
