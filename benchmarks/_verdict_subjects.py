@@ -260,12 +260,12 @@ def measure(draws: int, seed: int) -> list[dict[str, Any]]:
     for setting in (*settings(), *power_settings()):
         rates = simulate(setting, draws, rng)
         figures.append(setting._asdict() | {"effect": setting.effect, "null": setting.effect == 0} | rates)
-        shown = [f"{rates[event]:7.3f}" for event in ("helped", "hurt", "mean_missed", "lowest_missed")]
+        cells = [f"{rates[event]:7.3f}" for event in ("helped", "hurt", "mean_missed", "lowest_missed")]
         ignored = [f"{rates[event]:.3f}" for event in rates if event.endswith("_ignored")]
         seeds = f" {setting.seeds} seeds" if setting.seeds > 1 else ""
         errors = f"{setting.correlation}, {setting.shared}"
         name = f"{setting.name}, {setting.subjects} {setting.layout}{seeds}, {errors}"
-        print(f"{name:54} {' '.join(shown)}   {' '.join(ignored)}", flush=True)
+        print(f"{name:54} {' '.join(cells)}   {' '.join(ignored)}", flush=True)
     for subjects, jitter in itertools.product(DIGIT_SUBJECTS, JITTERS):
         figures.append(digits(draws, subjects, jitter, seed))
         print(figures[-1], flush=True)

@@ -30,8 +30,8 @@ def one_core() -> Iterator[None]:
 @pytest.mark.usefixtures("one_core")
 def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes, tmp_path: Path) -> None:
     demo = processes.masktune("demo", "--output", str(tmp_path / "out"))
-    shown, _ = demo.communicate()
-    assert demo.returncode == 0, shown
+    output, _ = demo.communicate()
+    assert demo.returncode == 0, output
     assert processes.left() == []
     for said in (
         "1,797 real handwritten digits",
@@ -40,7 +40,7 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
         "target_coverage, threshold",
         "The service has stopped.",
     ):
-        assert said in " ".join(shown.split())  # paragraphs are wrapped, and columns aligned
+        assert said in " ".join(output.split())  # paragraphs are wrapped, and columns aligned
     for arm in ("erm", "masktune"):
         with Image.open(tmp_path / "out" / f"looks-{arm}.png") as picture:
             assert picture.format == "PNG"
@@ -53,8 +53,8 @@ def test_the_demo_on_photographs_shows_what_masking_and_what_a_retrained_head_do
     processes: Processes, tmp_path: Path
 ) -> None:
     demo = processes.masktune("demo", "--photographs", "--output", str(tmp_path / "out"))
-    shown, _ = demo.communicate()
-    assert demo.returncode == 0, shown
+    output, _ = demo.communicate()
+    assert demo.returncode == 0, output
     for said in (
         "colourfulness of the image alone tells loop from no loop",
         "1. Use the retrained head.",
@@ -64,7 +64,7 @@ def test_the_demo_on_photographs_shows_what_masking_and_what_a_retrained_head_do
         "target_coverage, threshold",
         "The service has stopped.",
     ):
-        assert said in " ".join(shown.split())
+        assert said in " ".join(output.split())
     for arm in ("erm", "masktune", "retrained"):
         assert (tmp_path / f"out/looks-{arm}.png").read_bytes().startswith(b"\x89PNG")
     assert "</html>" in (tmp_path / "out/report.html").read_text()

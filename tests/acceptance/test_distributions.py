@@ -89,9 +89,9 @@ def test_the_demo_runs_from_the_wheels(service: Environment, installed: Processe
         ).stdout
         assert Path(place).is_relative_to(service.folder)
     demo = installed.masktune("demo", "--output", "out")
-    shown, _ = demo.communicate()
-    assert demo.returncode == 0, shown
-    assert "MaskTune helped." in shown
+    output, _ = demo.communicate()
+    assert demo.returncode == 0, output
+    assert "MaskTune helped." in output
     assert "</html>" in (tmp_path / "out/report.html").read_text()
 
 

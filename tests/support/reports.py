@@ -144,12 +144,12 @@ def evidence(value: Json) -> Json:
 def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
     labels, maps = _maps(n)
     predictions = _predictions(labels)
-    said = {arm: predictions[arm] for arm in arms}
+    of_arms = {arm: predictions[arm] for arm in arms}
     cost = masking_cost(_masked(labels), generator=np.random.default_rng(0), names=Names(CLASSES))
     check = check_properties(_table(labels), labels, CLASSES, rng=np.random.default_rng(0), permutations=39)
-    shifted = of_shift(metrics(labels, labels), metrics(labels, said[Arm.ERM]))
+    shifted = of_shift(metrics(labels, labels), metrics(labels, of_arms[Arm.ERM]))
     signs = [shifted, of_mask(cost, split="test"), of_property(dataclasses.asdict(check))]
-    tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), said[arm] == labels) for arm in arms}
+    tables = {arm: CalibrationTable.build(np.linspace(-1, 0, n), of_arms[arm] == labels) for arm in arms}
     means = [section.MeanMap.model_validate(mean) for mean in mean_maps(maps, labels, classes=CLASSES)]
     parts: dict[str, Any] = {
         "shortcut_reliance": ShortcutReliance.model_validate(read([sign for sign in signs if sign])),

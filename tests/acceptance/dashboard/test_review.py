@@ -21,8 +21,10 @@ QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeat
 def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor, tmp_path: Path) -> None:
     page = visitor.page
     with Client(visitor.url) as client:
-        made = client.datasets.upload(make_digits(tmp_path / "digits", aligned=9), name="digits, a few bare")
-        dataset = client.datasets.wait(made.id).id
+        uploaded = client.datasets.upload(
+            make_digits(tmp_path / "digits", aligned=9), name="digits, a few bare"
+        )
+        dataset = client.datasets.wait(uploaded.id).id
         fields: dict[str, Any] = {"image_size": 16, "epochs": 2, "seed": 3, "head": QUICK, "masktune": False}
         job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset, **fields).id)
         groups = client.jobs.report(job.id).groups

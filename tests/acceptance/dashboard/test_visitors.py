@@ -32,10 +32,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def stranger(tab: Page, secured: str) -> Iterator[Visitor]:
     """A visitor of whom the service knows nothing yet."""
-    made = Visitor(tab, secured)
-    yield made
+    visitor_of_tab = Visitor(tab, secured)
+    yield visitor_of_tab
     tab.close()
-    made.stayed_here()
+    visitor_of_tab.stayed_here()
 
 
 def enter(visitor: Visitor, key: str) -> None:
@@ -95,14 +95,14 @@ def test_a_page_whose_key_is_revoked_ends_and_asks_for_another(stranger: Visitor
     sockets: list[WebSocket] = []
     stranger.page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108  # playwright marks it
     with Client(secured, key="root") as client:
-        made = client.keys.create("line 2", ["read"])
-        assert made.secret is not None
-        enter(stranger, made.secret)
+        created_key = client.keys.create("line 2", ["read"])
+        assert created_key.secret is not None
+        enter(stranger, created_key.secret)
         expect(stranger.heading("Does your classifier")).to_be_visible()
         stranger.page.wait_for_function("window.did_handshake")
         open_socket = sockets[-1]
         assert not open_socket.is_closed()
-        client.keys.revoke(made.id)
+        client.keys.revoke(created_key.id)
     expect(stranger.heading(ASKS_FOR_A_KEY)).to_be_visible()
     assert stranger.page.get_by_role("alert").inner_text().startswith("That key is not recognised")
     assert open_socket.is_closed()

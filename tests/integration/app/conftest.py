@@ -59,9 +59,9 @@ def picture(number: int) -> bytes:
 @cache
 def _imported(classes: tuple[str, ...]) -> tuple[Path, ImportReport]:
     """A store to copy: an import forks two processes, and most tests only need its outcome."""
-    made = TemporaryDirectory()
-    atexit.register(made.cleanup)
-    source, store = Path(made.name, "source"), Path(made.name, "store")
+    temporary = TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    source, store = Path(temporary.name, "source"), Path(temporary.name, "store")
     for number in range(24):
         split = ("train", "val", "calibration", "test")[number % 4]
         folder = source / split / classes[number // 4 % 2]

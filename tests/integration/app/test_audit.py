@@ -37,8 +37,8 @@ def actions(front: Front, **filters: Any) -> list[str]:
 def make_key(front: Front, *scopes: str) -> tuple[str, dict[str, str]]:
     """A key's id, and the header with its secret."""
     body = {"name": "line 1", "owner": " alice@example.org ", "scopes": scopes}
-    made = front.client.post("/keys", json=body, headers=ROOT).json()
-    return made["id"], {"X-API-Key": made["secret"]}
+    created_key = front.client.post("/keys", json=body, headers=ROOT).json()
+    return created_key["id"], {"X-API-Key": created_key["secret"]}
 
 
 def test_a_change_says_who_made_it_to_what_and_from_where(guarded: Front) -> None:

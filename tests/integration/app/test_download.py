@@ -79,9 +79,9 @@ def test_a_table_of_patients_is_filtered_downloaded_and_uploaded_again(front: Fr
     }
     samples = f"/datasets/{dataset['id']}/samples"
     query = {"subject": "p3", "metadata.Site": "Genève", "metadata.age": "33.0", "q": "/1"}
-    found = front.client.get(samples, params=query).json()["data"]
-    assert [sample["path"] for sample in found] == ["0/12.png", "1/13.png", "0/14.png", "1/15.png"]
-    assert found[0]["metadata"] == {"Site": "Genève", "age": 33}
+    listed_samples = front.client.get(samples, params=query).json()["data"]
+    assert [sample["path"] for sample in listed_samples] == ["0/12.png", "1/13.png", "0/14.png", "1/15.png"]
+    assert listed_samples[0]["metadata"] == {"Site": "Genève", "age": 33}
     unknown = front.client.get(samples, params={"metadata.site": "Bern"}).json()
     assert unknown["errors"][0]["pointer"] == "?metadata.site"
     assert "Site, age" in unknown["errors"][0]["detail"]

@@ -243,13 +243,13 @@ def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Callable[..., L
     server = listen(api_keys="admin:root", events_poll_seconds=0.02)
     job, origin = server.job(), "http://{}:{}".format(*server.address)
     with httpx.Client(base_url=origin, headers={"X-API-Key": "root"}, timeout=30) as admin:
-        made = admin.post("/keys", json={"name": "line 1", "scopes": ["read"]})
-        own = STREAM | {"X-API-Key": made.json()["secret"]}
+        created_key = admin.post("/keys", json={"name": "line 1", "scopes": ["read"]})
+        own = STREAM | {"X-API-Key": created_key.json()["secret"]}
         with httpx.stream("GET", f"{origin}/jobs/{job}/events", headers=own, timeout=30) as stream:
             pieces = stream.iter_text()
             while not parse(next(pieces)):
                 pass
-            admin.delete(made.headers["Location"])
+            admin.delete(created_key.headers["Location"])
             with server.services.database.begin() as session:
                 assert leases.claim(session, worker="test", lease_seconds=600)
             (last,) = parse("".join(pieces))

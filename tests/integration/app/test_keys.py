@@ -124,8 +124,8 @@ def test_to_ask_what_a_key_may_do_counts_toward_no_rate(start: StartFront) -> No
     """The dashboard asks all the time, to notice that a key was revoked."""
     front = start(api_keys="read:r", rate_limits="read=1/day")
     for _ in range(3):
-        asked = front.client.get("/keys/self", headers={"X-API-Key": "r"})
-        assert (asked.status_code, "RateLimit" in asked.headers) == (200, False)
+        own_key = front.client.get("/keys/self", headers={"X-API-Key": "r"})
+        assert (own_key.status_code, "RateLimit" in own_key.headers) == (200, False)
     assert front.client.get("/datasets", headers={"X-API-Key": "r"}).status_code == 200
 
 

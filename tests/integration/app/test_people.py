@@ -41,9 +41,9 @@ def start_behind(tmp_path: Path) -> Iterator[StartBehind]:
     with ExitStack() as stack:
 
         def begin(**changed: Any) -> Front:
-            given: dict[str, Any] = {"data_dir": tmp_path} | SETTINGS | changed
-            migrated(**given)
-            settings = Settings(**given)
+            front_settings: dict[str, Any] = {"data_dir": tmp_path} | SETTINGS | changed
+            migrated(**front_settings)
+            settings = Settings(**front_settings)
             app = create_app(settings)
             server = ProxyIdentity(app, settings.proxy_user)
             client = TestClient(server, LOCAL, raise_server_exceptions=False, client=(PROXY, 1))
@@ -76,19 +76,19 @@ def test_a_person_learns_who_they_are(behind: Front) -> None:
 
 def test_what_a_person_makes_and_changes_has_their_name(behind: Front) -> None:
     client, alice = behind.client, person("alice", "ml", "operators")
-    made = client.post("/datasets", json=DIGITS, headers=alice).json()
+    dataset_body = client.post("/datasets", json=DIGITS, headers=alice).json()
     client.post("/datasets", json=DIGITS, headers=person("bob", "ml"))
     client.post("/datasets", json=DIGITS, headers=ROOT)
-    assert made["created_by"] == "user:alice"
+    assert dataset_body["created_by"] == "user:alice"
     page = client.get("/datasets", params={"created_by": "user:alice"}, headers=alice).json()["data"]
-    assert [dataset["id"] for dataset in page] == [made["id"]]
+    assert [dataset["id"] for dataset in page] == [dataset_body["id"]]
     model = behind.model(None)
     moved = client.put("/aliases/best", json={"model": model}, headers=alice).json()
     assert moved["history"][0]["created_by"] == "user:alice"
     entries = client.get("/audit", params={"actor": "user:alice"}, headers=ROOT).json()["data"]
     assert [(e["actor_name"], e["action"], e["object"], e["address"]) for e in entries] == [
         ("alice", "set_alias", "best", PROXY),
-        ("alice", "create_dataset", made["id"], PROXY),
+        ("alice", "create_dataset", dataset_body["id"], PROXY),
     ]
 
 

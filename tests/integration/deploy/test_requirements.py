@@ -78,8 +78,8 @@ def test_pytorch_alone_has_no_hash() -> None:
 @pytest.mark.parametrize("name", sorted(TORCH))
 def test_what_pytorch_depends_on_is_locked(name: str) -> None:
     """The image installs it apart from PyTorch, whose own index has not every version of it."""
-    wanted = [Requirement(line) for line in metadata.requires(name) or ()]
-    needed = {r.name for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})}
+    requirements = [Requirement(line) for line in metadata.requires(name) or ()]
+    needed = {r.name for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})}
     assert {canonicalize_name(one) for one in needed if not one.startswith("nvidia")} <= set(LOCKED)
 
 

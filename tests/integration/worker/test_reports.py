@@ -155,8 +155,8 @@ def test_slices_that_hold_just_the_mistakes_of_an_honest_model_are_no_sign(bench
 
 
 def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
-    given = {"model": bench.untrained(CLASSES)}
-    jobs = bench.succeed(*(bench.run(JobKind.EVALUATE, inputs=given, params={}) for _ in range(2)))
+    job_inputs = {"model": bench.untrained(CLASSES)}
+    jobs = bench.succeed(*(bench.run(JobKind.EVALUATE, inputs=job_inputs, params={}) for _ in range(2)))
     first, second = (read(bench, job)[0] for job in jobs)
     for report in (first, second):
         for changing in ("job", "created_at", "cost"):

@@ -124,7 +124,7 @@ def test_a_store_that_is_away_is_waited_for_by_who_wants_to(
 def first(times: int, fault: Fault, query: str = "") -> Callable[[str, str], Fault | None]:
     """The first so many requests fail whose query has this text."""
     left = iter([fault] * times)
-    return lambda method, asked: next(left, None) if query in asked else None
+    return lambda method, address: next(left, None) if query in address else None
 
 
 def test_a_store_that_fails_for_a_while_is_waited_for_by_who_wants_to(
@@ -165,7 +165,7 @@ def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
     artifacts, folder = large_artifact
     bucket_name = bucket.removeprefix("s3://")
     with (
-        server.failing(lambda _, asked: Fault.INTERNAL_ERROR if query in asked else None),
+        server.failing(lambda _, address: Fault.INTERNAL_ERROR if query in address else None),
         pytest.raises(OSError, match="try again") as failed,
     ):
         artifacts.put(folder, "models/mdl_1")

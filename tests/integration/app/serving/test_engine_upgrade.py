@@ -194,12 +194,14 @@ def test_a_graph_is_made_proven_and_takes_over_under_load(inference: Inference, 
     pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
 
     async def run() -> list[Scores]:
-        found = []
+        scores_of_all = []
         while inference.loaded.get("onnxruntime") != 1:
-            found += [seen.scores for seen in await asyncio.gather(*(ask() for _ in range(8)))]
+            scores_of_all += [
+                prediction.scores for prediction in await asyncio.gather(*(ask() for _ in range(8)))
+            ]
             await asyncio.sleep(0.2)  # some load: the export has the cores that are left
-        found.append((await ask()).scores)
-        return found
+        scores_of_all.append((await ask()).scores)
+        return scores_of_all
 
     async def ask() -> ForwardResult:
         return await forward(inference, pair, [Upload(picture(3))])

@@ -71,16 +71,16 @@ def test_a_job_starts_from_added_weights(
 ) -> None:
     with pytest.raises(WeightsUnavailable, match="masktune weights add"):
         build_network(name, classes=2, image_size=64, pretrained=True)
-    given = write(states[name], tmp_path / "fetched" / file)
-    added = add_weights(name, given)
-    assert added.sha256 == hashlib.sha256(given.read_bytes()).hexdigest()
+    weights_file = write(states[name], tmp_path / "fetched" / file)
+    added = add_weights(name, weights_file)
+    assert added.sha256 == hashlib.sha256(weights_file.read_bytes()).hexdigest()
     network = build_network(name, classes=1000, image_size=64, pretrained=True)
     started = network.model.state_dict()
     assert all(torch.equal(started[key], tensor) for key, tensor in states[name].items())
     assert build_network(name, classes=2, image_size=64, pretrained=True).classifier.weight.shape[0] == 2
     assert place_of(name.removeprefix("timm/")) == "cached"
-    if given.suffix == added.file.suffix:
-        assert added.file.read_bytes() == given.read_bytes()
+    if weights_file.suffix == added.file.suffix:
+        assert added.file.read_bytes() == weights_file.read_bytes()
 
 
 def test_a_folder_of_the_hub_is_added(states: dict[str, dict[str, Tensor]], tmp_path: Path) -> None:

@@ -67,14 +67,14 @@ def test_biased_digits_have_the_shortcut_on_the_wrong_class_in_test_only() -> No
 
 
 def test_digits_on_photos_lack_their_photograph_in_a_twentieth_of_training_and_half_of_test() -> None:
-    made = make_builtin("digits-on-photos", BuiltinOptions(seed=1))
-    assert made.splits is not None
-    assert made.groups is not None
-    assert made.group_names[1] == "loop · flower"
-    assert (made.groups // 2 == made.labels).all()
-    splits, elsewhere = np.array(made.splits), made.groups % 2 != made.labels
+    photos = make_builtin("digits-on-photos", BuiltinOptions(seed=1))
+    assert photos.splits is not None
+    assert photos.groups is not None
+    assert photos.group_names[1] == "loop · flower"
+    assert (photos.groups // 2 == photos.labels).all()
+    splits, elsewhere = np.array(photos.splits), photos.groups % 2 != photos.labels
     for label in (0, 1):
-        train, test = ((splits == split) & (made.labels == label) for split in ("train", "test"))
+        train, test = ((splits == split) & (photos.labels == label) for split in ("train", "test"))
         assert elsewhere[train].sum() == round(0.05 * train.sum())
         assert elsewhere[test].sum() == test.sum() // 2 > 100
 
@@ -151,8 +151,8 @@ def test_a_fifth_of_the_training_images_validates(
         "val": 10,
         "test": 20,
     }
-    shown = data.images[:, 0, 0, 0].tolist()
-    assert sorted(shown[:50]) == list(range(50))
+    first_pixels = data.images[:, 0, 0, 0].tolist()
+    assert sorted(first_pixels[:50]) == list(range(50))
     assert (data.labels == data.images[:, 0, 0, 0] % 10).all()
     assert np.array_equal(again.images, data.images)
     assert not np.array_equal(other.images, data.images)

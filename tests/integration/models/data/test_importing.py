@@ -151,7 +151,7 @@ def test_one_picture_in_two_splits_is_kept_and_reported(
 
 
 @pytest.mark.parametrize(
-    ("copies", "said", "certificate"),
+    ("copies", "sentence", "certificate"),
     [
         (
             {"train/cat/0.png": "calibration", "train/dog/1.png": "calibration test"},
@@ -163,7 +163,7 @@ def test_one_picture_in_two_splits_is_kept_and_reported(
     ],
 )
 def test_which_splits_share_how_many_pictures_is_said(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets, copies: dict[str, str], said: str, certificate: bool
+    tmp_path: Path, make_tree: MakeTree, pets: Pets, copies: dict[str, str], sentence: str, certificate: bool
 ) -> None:
     splits = ("train", "val", "calibration", "test")
     files = {k: v for n, split in enumerate(splits) for k, v in pets(4, f"{split}/", 100 * n).items()}
@@ -172,7 +172,7 @@ def test_which_splits_share_how_many_pictures_is_said(
             files[f"{split}/cat/copy-{path.replace('/', '-')}"] = files[path]
     report = import_dataset(make_tree(files), tmp_path / "ds")
     (detail,) = (note.detail for note in report.notes if note.code is NoteCode.IN_TWO_SPLITS)
-    assert detail.startswith(said)
+    assert detail.startswith(sentence)
     assert ("certificate" in detail) == certificate
 
 
@@ -274,9 +274,9 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, make_tree: MakeTree,
 
 @pytest.mark.parametrize("after", [0, 7, 25])
 def test_a_stop_leaves_nothing(tmp_path: Path, make_tree: MakeTree, pets: Pets, after: int) -> None:
-    asked = iter(range(1000))
+    calls = iter(range(1000))
     with pytest.raises(ImportStopped):
-        import_dataset(make_tree(pets()), tmp_path / "ds", should_stop=lambda: next(asked) >= after)
+        import_dataset(make_tree(pets()), tmp_path / "ds", should_stop=lambda: next(calls) >= after)
     assert [path.name for path in tmp_path.iterdir()] == ["tree"]
 
 

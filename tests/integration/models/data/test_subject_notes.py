@@ -46,8 +46,8 @@ def test_nothing_is_said_of_whole_subjects_or_of_none() -> None:
 
 def test_a_subject_in_two_splits_is_named_with_what_it_spoils() -> None:
     names = ["a", "a", "b", "b", "c", "c", "d"]
-    said = details(names, ["train", "test", "train", "calibration", "train", "train", "val"])
-    assert said == {
+    notes = details(names, ["train", "test", "train", "calibration", "train", "train", "val"])
+    assert notes == {
         NoteCode.SUBJECT_IN_TWO_SPLITS: "subjects in more than one split: 2 of 4, 'a', 'b' (1 in train and "
         "calibration, 1 in train and test), so the figures of the later split are too good, though no "
         "certificate counts them: give each subject one split, or leave out the splits, and the import makes "
@@ -59,23 +59,23 @@ def test_a_subject_in_two_splits_is_named_with_what_it_spoils() -> None:
 
 def test_only_the_first_subjects_are_named() -> None:
     names = [f"p{n}" for n in range(7)] * 2
-    said = details(names, ["train"] * 7 + ["test"] * 7)[NoteCode.SUBJECT_IN_TWO_SPLITS]
-    assert "7 of 7, 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more (7 in train and test)" in said
+    note = details(names, ["train"] * 7 + ["test"] * 7)[NoteCode.SUBJECT_IN_TWO_SPLITS]
+    assert "7 of 7, 'p0', 'p1', 'p2', 'p3', 'p4' and 2 more (7 in train and test)" in note
 
 
 def test_a_subject_in_two_classes_is_allowed_and_told() -> None:
-    said = details(["a", "a", "b", None], ["train"] * 4, labels=[0, 1, 1, 0])
-    assert "1 of 2, 'a'; that is allowed" in said[NoteCode.SUBJECT_IN_TWO_CLASSES]
-    assert said[NoteCode.WITHOUT_SUBJECT].startswith("images without a subject: 1 of 4")
+    notes = details(["a", "a", "b", None], ["train"] * 4, labels=[0, 1, 1, 0])
+    assert "1 of 2, 'a'; that is allowed" in notes[NoteCode.SUBJECT_IN_TWO_CLASSES]
+    assert notes[NoteCode.WITHOUT_SUBJECT].startswith("images without a subject: 1 of 4")
 
 
 def test_a_split_far_from_the_size_aimed_at_is_told_with_the_largest_subject() -> None:
-    made = {"val": Cut("train", 0.1, 2, 100), "test": Cut("train", 0.15, 14, 100)}
-    record = SplitRecord((), made, whole_subjects=True)
-    said = details(
+    cuts = {"val": Cut("train", 0.1, 2, 100), "test": Cut("train", 0.15, 14, 100)}
+    record = SplitRecord((), cuts, whole_subjects=True)
+    notes = details(
         ["a"] * 84 + ["b", "b"] + ["c"] * 14, ["train"] * 84 + ["val"] * 2 + ["test"] * 14, record=record
     )
-    assert said == {
+    assert notes == {
         NoteCode.UNEVEN_SPLITS: "subjects stay whole, so val has 2 images instead of 10; 'a' alone has 84 "
         "images: add images of more subjects"
     }

@@ -44,7 +44,7 @@ def test_the_optimum_is_scikit_learns() -> None:
     weights = np.stack([np.ones(80), balanced_weights(labels, np.arange(80) % 2 + 2 * labels)], 1)
     weights[:10, 1] = 0
     for penalty in (1.0, 0.01):
-        found = fit_heads(
+        heads = fit_heads(
             torch.from_numpy(values),
             torch.from_numpy(labels),
             torch.from_numpy(weights),
@@ -55,7 +55,7 @@ def test_the_optimum_is_scikit_learns() -> None:
             share = weights[:, column] / weights[:, column].sum()
             theirs = LogisticRegression(C=1 / penalty, max_iter=5000, tol=1e-8)
             theirs.fit(values, labels, sample_weight=share)
-            ours = found[column].numpy()
+            ours = heads[column].numpy()
             logits = values @ ours[:-1] + ours[-1]
             probabilities = torch.from_numpy(logits).softmax(1).numpy()
             assert np.allclose(probabilities, theirs.predict_proba(values), atol=2e-3)
@@ -119,9 +119,9 @@ def test_what_is_held_out_has_no_say() -> None:
 )
 def test_folds_spread_every_stratum(labels: list[int], count: int, seed: int) -> None:
     strata = np.array(labels)
-    found = folds(strata, count=count, rng=np.random.default_rng(seed))
+    fold_of = folds(strata, count=count, rng=np.random.default_rng(seed))
     for stratum in np.unique(strata):
-        sizes = np.bincount(found[strata == stratum], minlength=count)
+        sizes = np.bincount(fold_of[strata == stratum], minlength=count)
         assert sizes.max() - sizes.min() <= 1
         assert len(sizes) == count
 
@@ -148,8 +148,8 @@ def test_folds_without_copies_are_what_they_are_without_pictures(
     strata, pictures = np.array(labels), np.random.default_rng(seed).permutation(len(labels)) + 7
     expected = _folds_of_samples(strata, count, np.random.default_rng(seed))
     assert np.array_equal(folds(strata, count=count, rng=np.random.default_rng(seed)), expected)
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
-    assert np.array_equal(found, expected)
+    fold_of = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
+    assert np.array_equal(fold_of, expected)
 
 
 @settings(max_examples=50, deadline=None)
@@ -163,9 +163,9 @@ def test_copies_share_a_fold_and_pictures_are_spread(
 ) -> None:
     strata, number = (np.array(column) for column in zip(*samples, strict=True))
     pictures = 10 * strata + number
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
+    fold_of = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
     for stratum in np.unique(strata):
-        mine = np.unique(np.stack([pictures, found])[:, strata == stratum], axis=1)  # (2, pictures)
+        mine = np.unique(np.stack([pictures, fold_of])[:, strata == stratum], axis=1)  # (2, pictures)
         assert len(np.unique(mine[0])) == mine.shape[1]
         sizes = np.bincount(mine[1], minlength=count)
         assert (len(sizes), sizes.max() - sizes.min() <= 1) == (count, True)
@@ -185,10 +185,10 @@ def test_pictures_under_two_labels_share_a_fold_and_are_spread_in_both(
     pictures, strata = np.append(first, second), np.repeat([0, 1], [len(first), len(second)])
     order = np.random.default_rng(seed).permutation(len(strata))
     pictures, strata = pictures[order], strata[order]
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
-    assert len(np.unique(np.stack([pictures, found]), axis=1)[0]) == len(np.unique(pictures))
+    fold_of = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=pictures)
+    assert len(np.unique(np.stack([pictures, fold_of]), axis=1)[0]) == len(np.unique(pictures))
     for stratum in np.unique(strata):
-        sizes = np.bincount(found[strata == stratum], minlength=count)
+        sizes = np.bincount(fold_of[strata == stratum], minlength=count)
         assert sizes.max() - sizes.min() <= 1
 
 
@@ -201,20 +201,20 @@ def test_pictures_under_two_labels_share_a_fold_and_are_spread_in_both(
 def test_a_fold_never_cuts_a_cluster(samples: list[tuple[int, int]], count: int, seed: int) -> None:
     """Also where its samples are of several strata, as a patient's are."""
     strata, clusters = (np.array(column) for column in zip(*samples, strict=True))
-    found = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=clusters)
-    assert (found >= 0).all()
-    assert (found < count).all()
-    assert all(len(np.unique(found[clusters == cluster])) == 1 for cluster in clusters)
+    fold_of = folds(strata, count=count, rng=np.random.default_rng(seed), clusters=clusters)
+    assert (fold_of >= 0).all()
+    assert (fold_of < count).all()
+    assert all(len(np.unique(fold_of[clusters == cluster])) == 1 for cluster in clusters)
 
 
 def test_a_head_that_was_fitted_to_nothing_says_nothing() -> None:
     """As where all pictures of a tiny set are in one fold: its neighbours do not suffer."""
     values, labels = map(torch.from_numpy, _points())
     weights = torch.stack([torch.ones(80), torch.zeros(80)], 1)
-    found, nothing = fit_heads(values, labels, weights, penalty=0.1, classes=3)
+    heads, nothing = fit_heads(values, labels, weights, penalty=0.1, classes=3)
     assert (nothing == 0).all()
     (alone,) = fit_heads(values, labels, weights[:, :1], penalty=0.1, classes=3)
-    torch.testing.assert_close(found, alone, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(heads, alone, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -228,12 +228,14 @@ def test_features_that_no_head_could_be_fitted_to_are_refused(value: float) -> N
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.booleans()), min_size=1, max_size=40))
 def test_classes_weigh_alike_and_groups_inside_them(samples: list[tuple[int, int, bool]]) -> None:
-    labels, parts, seen = (np.array(column) for column in zip(*samples, strict=True))
+    labels, parts, is_used = (np.array(column) for column in zip(*samples, strict=True))
     groups = labels * 4 + parts
-    weights = balanced_weights(labels, groups, seen)
-    assert (weights[~seen] == 0).all()
-    for label in np.unique(labels[seen]):
-        inside = [weights[seen & (groups == g)].sum() for g in np.unique(groups[seen & (labels == label)])]
+    weights = balanced_weights(labels, groups, is_used)
+    assert (weights[~is_used] == 0).all()
+    for label in np.unique(labels[is_used]):
+        inside = [
+            weights[is_used & (groups == g)].sum() for g in np.unique(groups[is_used & (labels == label)])
+        ]
         assert np.isclose(sum(inside), 1)
         assert np.allclose(inside, inside[0])
 
@@ -278,8 +280,8 @@ def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
     head = standardised.head(weights[0])
     before = {name: t.clone() for name, t in network.model.state_dict().items()}
     install_head(network, head)
-    said = compute_features(network, loader, RUN)
-    assert np.allclose(said.logits, head.logits(features.values), atol=1e-4)
+    of_loader = compute_features(network, loader, RUN)
+    assert np.allclose(of_loader.logits, head.logits(features.values), atol=1e-4)
     changed = [name for name, t in network.model.state_dict().items() if not torch.equal(t, before[name])]
     assert changed == ["fc.weight", "fc.bias"]
     with pytest.raises(HeadError, match="does not fit"):

@@ -56,8 +56,8 @@ def theirs(
         fwer_method="fixed_sequence",
     )
     controller.calibrate(probabilities, labels)
-    found: NDArray[np.float64] = np.asarray(controller.valid_predict_params, np.float64)
-    return found
+    certified_thresholds: NDArray[np.float64] = np.asarray(controller.valid_predict_params, np.float64)
+    return certified_thresholds
 
 
 @pytest.mark.filterwarnings("ignore")  # MAPIE warns where nothing can be certified
@@ -71,15 +71,15 @@ def test_mapie_certifies_the_same_thresholds(n: int, ties: bool, target: tuple[f
     lowest: list[float] = []
     for walk in walks(n, risk, confidence):
         thresholds = table.thresholds[table.answered >= walk.start]
-        found = theirs(probabilities, labels, thresholds, walk=walk, risk=risk)
+        of_mapie = theirs(probabilities, labels, thresholds, walk=walk, risk=risk)
         passed = _passed(table, walk, risk)
-        if passed != len(found):
+        if passed != len(of_mapie):
             # MAPIE counts errors as ceil(k · (e / k)), which rounding lifts to e + 1 now and then.
-            assert len(found) < passed
-            k, e = table.at(float(thresholds[len(found)]))
+            assert len(of_mapie) < passed
+            k, e = table.at(float(thresholds[len(of_mapie)]))
             assert np.ceil(k * (e / k)) == e + 1
             assert binom.cdf(e + 1, k, risk) > walk.level
-        assert found.tolist() == thresholds[: len(found)].tolist()
+        assert of_mapie.tolist() == thresholds[: len(of_mapie)].tolist()
         lowest += thresholds[:passed].tolist()
     step = certified_step(table, *target)
     assert (None if step is None else float(table.thresholds[step])) == min(lowest, default=None)

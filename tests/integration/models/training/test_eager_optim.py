@@ -70,15 +70,15 @@ def test_a_step_needs_no_gradient_of_its_own() -> None:
 
 def test_hooks_are_called() -> None:
     """torch's profiler and its users' hooks find a step as before."""
-    seen: list[str] = []
+    calls: list[str] = []
 
     def note(name: str) -> Callable[[Optimizer, tuple[Any, ...], dict[str, Any]], None]:
-        return lambda optimizer, arguments, options: seen.append(name)
+        return lambda optimizer, arguments, options: calls.append(name)
 
     optimizer = eager(SGD)([nn.Parameter(torch.zeros(1))], lr=0.1)
     optimizer.register_step_pre_hook(note("before"))
     optimizer.register_step_post_hook(note("after"))
     with torch.profiler.profile() as profile:
         optimizer.step()
-    assert seen == ["before", "after"]
+    assert calls == ["before", "after"]
     assert "Optimizer.step#SGD.step" in {event.key for event in profile.key_averages()}

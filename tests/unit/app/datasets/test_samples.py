@@ -62,7 +62,7 @@ def test_filters_hold_on_every_page(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("filters", "pointer", "told"),
+    ("filters", "pointer", "sentence"),
     [
         ({"metadata": {"hospital": "x"}}, "?metadata.hospital", "site, age"),
         ({"metadata": {"age": "old"}}, "?metadata.age", "holds numbers"),
@@ -70,12 +70,12 @@ def test_filters_hold_on_every_page(store: Store) -> None:
     ],
 )
 def test_a_filter_that_can_match_nothing_says_what_could(
-    store: Store, filters: dict[str, Any], pointer: str, told: str
+    store: Store, filters: dict[str, Any], pointer: str, sentence: str
 ) -> None:
     with pytest.raises(InvalidInput) as caught:
         listing(store, SampleFilters(**filters), cursor=None, limit=10)
     assert caught.value.errors[0].pointer == pointer
-    assert told in caught.value.errors[0].detail
+    assert sentence in caught.value.errors[0].detail
 
 
 @pytest.mark.parametrize(

@@ -45,12 +45,12 @@ def test_every_input_is_counted_once_by_its_outcome() -> None:
         _prediction(AbstainReason.BELOW_THRESHOLD, None),
         _prediction(AbstainReason.NO_CERTIFIED_THRESHOLD, True),
     ]
-    found = count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE, range(4))
-    assert (found[UsageKind.INPUTS], found[UsageKind.REPEATS]) == (4, 0)
+    counts = count(predictions, [-0.1, -0.3, math.nan, -9.0], REFERENCE, range(4))
+    assert (counts[UsageKind.INPUTS], counts[UsageKind.REPEATS]) == (4, 0)
     outcomes = [UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD]
-    assert [found[what] for what in outcomes] == [2, 1, 1]
-    assert (found[UsageKind.PAIRS], found[UsageKind.DISAGREEMENTS]) == (3, 1)
-    assert [found[what] for what in ABOVE] == [1, 2, 2]
+    assert [counts[what] for what in outcomes] == [2, 1, 1]
+    assert (counts[UsageKind.PAIRS], counts[UsageKind.DISAGREEMENTS]) == (3, 1)
+    assert [counts[what] for what in ABOVE] == [1, 2, 2]
 
 
 def test_drift_counts_no_input_that_depends_on_another() -> None:

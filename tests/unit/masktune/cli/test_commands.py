@@ -341,15 +341,15 @@ def test_a_data_set_says_what_its_columns_were_read_as_and_hold(service: Service
     dataset = DATASET | {"subjects": 12, "metadata_columns": columns}
     dataset["report"] = DATASET["report"] | {"columns": readings}
     service.answers["GET /datasets/ds_1"] = (200, dataset)
-    shown = service.masktune("datasets", "show", "ds_1").stdout
+    output = service.masktune("datasets", "show", "ds_1").stdout
     for text in (
         "site 0 9, site 1 8, site 2 7, site 3 6, site 4 5, …, none 2",
         "7 to 63.5",
         "path, patient as subject, meta:age",
         "note: rename it to meta:note",
     ):
-        assert text in shown
-    assert re.search(r"subjects +12", shown)
+        assert text in output
+    assert re.search(r"subjects +12", output)
 
 
 def test_a_data_set_is_downloaded(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,11 +510,11 @@ def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:
 
 
 def test_a_data_set_says_what_its_images_and_its_metadata_tell(service: Service) -> None:
-    told = DATASET["report"] | {"shortcuts": evidence(REPORT)["properties"]}
-    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"report": told})
-    shown = " ".join(service.masktune("datasets", "show", "ds_1").stdout.split())
-    assert "shortcuts strong: The look of the top-left corner alone tells 0-4 from 5-9" in shown
-    assert "metadata strong: The metadata column hospital alone tells 0-4 from 5-9" in shown
+    import_report = DATASET["report"] | {"shortcuts": evidence(REPORT)["properties"]}
+    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"report": import_report})
+    output = " ".join(service.masktune("datasets", "show", "ds_1").stdout.split())
+    assert "shortcuts strong: The look of the top-left corner alone tells 0-4 from 5-9" in output
+    assert "metadata strong: The metadata column hospital alone tells 0-4 from 5-9" in output
 
 
 def test_a_job_is_started_with_its_fields(service: Service) -> None:

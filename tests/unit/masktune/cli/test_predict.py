@@ -38,8 +38,8 @@ def test_a_bound_that_was_not_asked_for_holds_for_its_threshold_alone(status: st
 
 def test_a_decision_says_how_many_subjects_it_rests_on() -> None:
     assert "on 216 calibration samples: 200 answered" in said("certified", risk_confidence=0.95)
-    told = said("certified", risk_confidence=0.95, n_subjects=200)
-    assert "on 216 calibration samples (200 subjects, one image of each): 200 answered" in told
+    sentence = said("certified", risk_confidence=0.95, n_subjects=200)
+    assert "on 216 calibration samples (200 subjects, one image of each): 200 answered" in sentence
 
 
 def test_without_a_confidence_or_an_answer_there_is_no_bound() -> None:

@@ -40,13 +40,13 @@ def test_without_a_terminal_each_change_is_a_line() -> None:
     ]
 
 
-@pytest.mark.parametrize(("finished", "shown"), [(None, 1), (0, 1), (1, 2), (14, 15), (15, 15)])
-def test_the_epoch_is_the_one_that_runs(finished: int | None, shown: int) -> None:
+@pytest.mark.parametrize(("finished", "number"), [(None, 1), (0, 1), (1, 2), (14, 15), (15, 15)])
+def test_the_epoch_is_the_one_that_runs(finished: int | None, number: int) -> None:
     progress = {"fraction": 0.1, "epoch": finished, "epochs": 15}
     job = {"id": "j", "kind": "erm", **CREATED, "state": "running", "progress": progress}
     out = io.StringIO()
     follow(Console(file=out, width=120), [Job.model_validate(job)])
-    assert f"epoch {shown} of 15" in out.getvalue()
+    assert f"epoch {number} of 15" in out.getvalue()
 
 
 def test_on_a_terminal_there_is_a_bar() -> None:

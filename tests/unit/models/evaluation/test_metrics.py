@@ -153,14 +153,18 @@ def test_subjects_with_a_single_image_have_the_intervals_of_images() -> None:
         )
 
     plain, of_subjects = ArmMetrics.model_validate(measured(None)), measured(rng.permutation(90))
-    shown = ArmMetrics.model_validate(of_subjects).model_dump()
-    assert (plain.n_subjects, shown.pop("n_subjects"), shown.pop("classes")[0]["n_subjects"]) == (
+    clustered_figures = ArmMetrics.model_validate(of_subjects).model_dump()
+    assert (
+        plain.n_subjects,
+        clustered_figures.pop("n_subjects"),
+        clustered_figures.pop("classes")[0]["n_subjects"],
+    ) == (
         None,
         90,
         plain.classes[0].n,
     )
-    shown.pop("groups")
-    assert plain.model_dump(exclude={"n_subjects", "classes", "groups"}) == shown
+    clustered_figures.pop("groups")
+    assert plain.model_dump(exclude={"n_subjects", "classes", "groups"}) == clustered_figures
 
 
 def test_copies_of_each_image_do_not_narrow_any_interval() -> None:

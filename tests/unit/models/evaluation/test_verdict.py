@@ -146,13 +146,16 @@ def test_groups_that_cannot_decide_leave_it_to_the_classes(sizes: tuple[int, int
 def test_a_group_is_as_large_as_its_subjects_are_many(subjects: int, decides: bool) -> None:
     a, b, groups = outcomes([[400, 40, 40, 20], [200, 20, 10, 10]])
     clusters = np.where(groups == 0, np.arange(740), 1000 + np.arange(740) % subjects)
-    found = judged(a, b, classes=groups, groups=groups, clusters=clusters)
-    assert (found.deciding.statistic == "worst_group_accuracy") == decides
+    verdict_of_clusters = judged(a, b, classes=groups, groups=groups, clusters=clusters)
+    assert (verdict_of_clusters.deciding.statistic == "worst_group_accuracy") == decides
 
 
 @pytest.mark.parametrize(("subjects", "expected"), [(9, "not_testable"), (40, "helped")])
 def test_the_images_of_few_subjects_get_no_verdict(subjects: int, expected: str) -> None:
     a, b, classes = outcomes([[600, 300, 0, 0], [600, 300, 0, 0]])
-    found = judged(a, b, classes=classes, clusters=np.arange(1800) % subjects)
-    assert (found.verdict, found.reason) == (expected, "few_subjects" if subjects < 10 else None)
-    assert found.deciding.n_subjects == subjects
+    verdict_of_clusters = judged(a, b, classes=classes, clusters=np.arange(1800) % subjects)
+    assert (verdict_of_clusters.verdict, verdict_of_clusters.reason) == (
+        expected,
+        "few_subjects" if subjects < 10 else None,
+    )
+    assert verdict_of_clusters.deciding.n_subjects == subjects

@@ -52,8 +52,8 @@ def as_released(maps: Tensor, size: tuple[int, int], sigmas: float = 2.0) -> NDA
 @settings(max_examples=15, deadline=None, derandomize=True)  # equality of floats: a wide sweep may find a tie
 def test_the_mask_is_that_of_the_released_code(size: tuple[int, int], seed: int) -> None:
     maps = random_maps(4, seed)
-    found = masks_of(maps, size)
-    assert np.array_equal(found.numpy(), as_released(maps, size))
+    masks = masks_of(maps, size)
+    assert np.array_equal(masks.numpy(), as_released(maps, size))
 
 
 @given(st.floats(1e-3, 1e3), st.floats(0, 1e2), st.integers(0, 100))
@@ -78,17 +78,17 @@ def test_a_broken_map_masks_nothing_and_harms_no_other(value: float, share: floa
     maps = random_maps(3, 3)
     expected = masks_of(maps, SIZE, share=share)
     maps[1, 2, 2] = value
-    found = masks_of(maps, SIZE, share=share)
-    assert not found[1].any()
-    assert torch.equal(found[[0, 2]], expected[[0, 2]])
+    masks = masks_of(maps, SIZE, share=share)
+    assert not masks[1].any()
+    assert torch.equal(masks[[0, 2]], expected[[0, 2]])
 
 
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_a_share_masks_the_most_salient_and_never_more(share: float) -> None:
     maps = torch.rand(3, 7, 7, generator=torch.Generator().manual_seed(0))
-    found = masks_of(maps, SIZE, share=share)
+    masks = masks_of(maps, SIZE, share=share)
     raised = heights(maps, SIZE)
-    for mask, height in zip(found, raised, strict=True):
+    for mask, height in zip(masks, raised, strict=True):
         assert share * 784 - 3 <= mask.sum() <= share * 784
         assert height[mask].min() > height[~mask].max()
 

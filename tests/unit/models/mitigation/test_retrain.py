@@ -50,8 +50,8 @@ def test_copies_are_held_out_together_and_are_no_more_evidence_than_one() -> Non
     def held_out(features: Features, pictures: np.ndarray | None = None) -> tuple[float, float]:
         """How often it is right, and the standard error of its loss."""
         groups = class_groups(features.labels, CLASSES)
-        found = retrain_head(network, features, groups, config, seed=0, clusters=pictures)
-        return float((found.held_out == features.labels).mean()), found.candidates[0].error
+        new_head = retrain_head(network, features, groups, config, seed=0, clusters=pictures)
+        return float((new_head.held_out == features.labels).mean()), new_head.candidates[0].error
 
     aware, unaware = held_out(twice, rows), held_out(twice)
     assert 0.3 < aware[0] < 0.7 < unaware[0]
@@ -61,9 +61,11 @@ def test_copies_are_held_out_together_and_are_no_more_evidence_than_one() -> Non
 def test_intervals_of_groups_count_subjects() -> None:
     train = shortcut_features()
     groups = class_groups(train.labels, CLASSES)
-    said = {"erm": train.predictions}
+    predictions_by_arm = {"erm": train.predictions}
     images, subjects = (
-        describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said, clusters=clusters)[0]
+        describe_groups(
+            groups, rows=train.rows, labels=train.labels, predictions=predictions_by_arm, clusters=clusters
+        )[0]
         for clusters in (None, np.arange(len(train.rows)) // 10)
     )
     one, other = images.accuracies[0], subjects.accuracies[0]

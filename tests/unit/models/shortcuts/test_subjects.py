@@ -56,16 +56,16 @@ def test_figures_count_one_image_of_each_patient_and_it_is_said(tmp_path: Path) 
 
 
 def test_a_draw_has_one_image_of_each_patient_and_draws_take_them_in_turn(tmp_path: Path) -> None:
-    made = store(tmp_path)
-    rows = np.random.default_rng(1).permutation(made.rows("train"))[:150]
-    draws = _draws(made, rows, 5000)
+    dataset_store = store(tmp_path)
+    rows = np.random.default_rng(1).permutation(dataset_store.rows("train"))[:150]
+    draws = _draws(dataset_store, rows, 5000)
     of_patient = PATIENT[draws]
     assert len(draws) == 5
     assert (of_patient == of_patient[0]).all()
     assert sorted(of_patient[0]) == sorted(set(PATIENT[rows]))
     assert set(draws.ravel()) == set(rows)
-    assert _draws(made, rows, 2 * draws.shape[1]).tolist() == draws[:2].tolist()
-    assert len(_draws(made, rows, 1)) == 1
+    assert _draws(dataset_store, rows, 2 * draws.shape[1]).tolist() == draws[:2].tolist()
+    assert len(_draws(dataset_store, rows, 1)) == 1
 
 
 def table(values: np.ndarray) -> PropertyTable:
@@ -82,8 +82,8 @@ def p_value(further: int, *, seed: int, per_class: float) -> float:
     first, *redraws = (
         Draw(table(centres + 0.7 * rng.normal(size=PATIENTS)), labels) for _ in range(1 + further)
     )
-    found = check_properties(*first, ("a", "b"), rng=rng, permutations=39, redraws=redraws)
-    return found.findings[0].p_value
+    check = check_properties(*first, ("a", "b"), rng=rng, permutations=39, redraws=redraws)
+    return check.findings[0].p_value
 
 
 def test_further_draws_find_more_and_raise_no_more_alarms() -> None:

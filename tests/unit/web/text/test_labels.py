@@ -43,11 +43,11 @@ def test_a_missing_figure_is_a_dash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "said"),
+    ("count", "text"),
     [(999, "999 B"), (32_000, "32 kB"), (35e6, "35 MB"), (1.44e9, "1.4 GB"), (20 * 2**30, "21.5 GB")],
 )
-def test_sizes_use_their_largest_unit(count: float, said: str) -> None:
-    assert formats.byte_size(count) == said.replace(" ", "\u00a0")
+def test_sizes_use_their_largest_unit(count: float, text: str) -> None:
+    assert formats.byte_size(count) == text.replace(" ", "\u00a0")
 
 
 def test_percentages_have_a_space_that_does_not_break() -> None:

@@ -90,5 +90,5 @@ def test_a_picture_counts_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("columns", "split"), [(False, "test"), (True, "val")])
 def test_without_metadata_or_test_there_is_no_section(tmp_path: Path, columns: bool, split: str) -> None:
-    made = store(tmp_path, columns=columns)
-    assert make_metadata_slices(made, {split: {Arm.ERM: logits(NONE)}}) is None
+    dataset_store = store(tmp_path, columns=columns)
+    assert make_metadata_slices(dataset_store, {split: {Arm.ERM: logits(NONE)}}) is None

@@ -61,28 +61,30 @@ def stages() -> StageFeatures:
 
 @pytest.mark.parametrize("source", ["cross_mistakes", "early_stages"])
 def test_both_images_of_a_subject_are_judged_alike(tmp_path: Path, source: str) -> None:
-    made = context(tmp_path, source)
-    groups = balanced_groups(made, cast(Any, None), stages(), cast(Any, None))
+    stage_context = context(tmp_path, source)
+    groups = balanced_groups(stage_context, cast(Any, None), stages(), cast(Any, None))
     assert groups.inferred
     assert np.array_equal(groups.assigned[::2], groups.assigned[1::2])
     assert 0.3 < (groups.assigned % 2).mean() < 0.7  # half are mistakes, as of a coin
 
 
 def test_a_retrained_head_is_no_better_than_a_coin_at_subjects_that_it_has_not_seen(tmp_path: Path) -> None:
-    made = context(tmp_path, "labels")
+    stage_context = context(tmp_path, "labels")
     network = build_network("small_cnn", classes=2, image_size=16)
-    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(made.run, 1)))
-    head = fit_head(made, network, features(), class_groups(LABELS, ("a", "b")), cache)
+    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(stage_context.run, 1)))
+    head = fit_head(stage_context, network, features(), class_groups(LABELS, ("a", "b")), cache)
     assert 0.3 < (head.held_out == LABELS).mean() < 0.7
 
 
 def test_without_subjects_the_weights_are_those_of_independent_images(tmp_path: Path) -> None:
     """Bit for bit: figures of earlier versions stay."""
-    made = context(tmp_path, "labels", subjects=False)
+    stage_context = context(tmp_path, "labels", subjects=False)
     network, groups = build_network("small_cnn", classes=2, image_size=16), class_groups(LABELS, ("a", "b"))
-    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(made.run, 1)))
-    head = fit_head(made, network, features(), groups, cache)
-    plain = retrain_head(network, features(), groups, made.retraining.head, seed=made.run.seed)
+    cache = cast(LogitsCache, SimpleNamespace(passes=Passes(stage_context.run, 1)))
+    head = fit_head(stage_context, network, features(), groups, cache)
+    plain = retrain_head(
+        network, features(), groups, stage_context.retraining.head, seed=stage_context.run.seed
+    )
     assert np.array_equal(head.head.weight, plain.head.weight)
     assert np.array_equal(head.held_out, plain.held_out)
     assert head.candidates == plain.candidates

@@ -41,10 +41,10 @@ def test_how_many_slices_are_surely_worse_is_said() -> None:
 def test_images_without_a_value_are_named_as_such() -> None:
     value = evidence(report())
     value["metadata_slices"]["slices"][0]["value"] = None
-    told = Report.model_validate(value)
-    assert "is least accurate on images without scanner: it is right" in metadata_sentences(told)[0]
-    assert told.metadata_slices is not None
-    assert value_name(told.metadata_slices.slices[0]) == "no value"
+    without_value = Report.model_validate(value)
+    assert "is least accurate on images without scanner: it is right" in metadata_sentences(without_value)[0]
+    assert without_value.metadata_slices is not None
+    assert value_name(without_value.metadata_slices.slices[0]) == "no value"
 
 
 def test_page_dashboard_and_terminal_say_the_same() -> None:
@@ -54,15 +54,15 @@ def test_page_dashboard_and_terminal_say_the_same() -> None:
     dashboard = render_dashboard(
         "report_metadata", sliced=TOLD.metadata_slices, sentences=sentences, note=note, value_name=value_name
     )
-    for shown in (page, dashboard):
-        assert "exploratory" in shown
-        assert all(sentence in shown for sentence in (*sentences, note))
-        assert "&lt;b&gt;X2&lt;/b&gt;" in shown
-        assert shown.count("120 subjects") == 2
+    for text in (page, dashboard):
+        assert "exploratory" in text
+        assert all(sentence in text for sentence in (*sentences, note))
+        assert "&lt;b&gt;X2&lt;/b&gt;" in text
+        assert text.count("120 subjects") == 2
     console = Terminal(width=1000)
-    with console.capture() as seen:
+    with console.capture() as terminal_text:
         console.print(render_terminal(TOLD))
-    assert all(sentence in seen.get() for sentence in sentences)
+    assert all(sentence in terminal_text.get() for sentence in sentences)
 
 
 def test_a_report_of_an_earlier_version_has_none() -> None:

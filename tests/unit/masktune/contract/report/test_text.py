@@ -123,14 +123,14 @@ def test_subjects_that_the_models_know_are_a_caveat_of_the_split_and_of_its_verd
         "split_subjects": {"train": 100, "val": 20, "test": 40},
         "shared_subjects": {"test": {"train": 12, "val": 1}},
     }
-    told = typed(value)
+    typed_report = typed(value)
     caveat = (
         "Of the 40 subjects of test, 12 are also in train and 1 is also in val: these figures are too good, "
         "for the models know those subjects."
     )
-    assert split_note(told, "test") == f"None of the models was trained on these images. {caveat}"
-    assert caveat in verdict(told).sentence
-    assert "subjects" not in split_note(told, "val")
+    assert split_note(typed_report, "test") == f"None of the models was trained on these images. {caveat}"
+    assert caveat in verdict(typed_report).sentence
+    assert "subjects" not in split_note(typed_report, "val")
     assert "subjects" not in verdict(typed(report())).sentence
 
 
@@ -549,12 +549,12 @@ def test_each_reason_for_undivided_classes_has_a_sentence() -> None:
 
 def of_subjects(verdict_name: str, reason: str | None = None, **difference: Any) -> Report:
     """A report with this verdict on the images of 100 subjects."""
-    told = decided(verdict_name, n_subjects=100, **difference).model_dump(mode="json")
-    told["verdict"]["reason"] = reason
-    for metrics in told["metrics"]["test"].values():
+    report_json = decided(verdict_name, n_subjects=100, **difference).model_dump(mode="json")
+    report_json["verdict"]["reason"] = reason
+    for metrics in report_json["metrics"]["test"].values():
         metrics["n_subjects"] = 100
-    told["disagreement"]["test"]["n_subjects"] = 100
-    return typed(told)
+    report_json["disagreement"]["test"]["n_subjects"] = 100
+    return typed(report_json)
 
 
 def test_a_number_of_images_is_told_with_that_of_their_subjects() -> None:
@@ -587,9 +587,9 @@ def test_the_note_of_a_split_says_what_its_intervals_take_as_independent() -> No
 
 
 def test_disagreements_and_discordant_samples_are_of_subjects() -> None:
-    told = of_subjects("helped")
+    subjects_report = of_subjects("helped")
     assert "on 40 of 400 samples of 100 subjects: " in str(
-        text_notes.disagreement(told.disagreement["test"], Arm.MASKTUNE)
+        text_notes.disagreement(subjects_report.disagreement["test"], Arm.MASKTUNE)
     )
-    difference = told.differences["test"][0].model_copy(update={"n_subjects": 100})
+    difference = subjects_report.differences["test"][0].model_copy(update={"n_subjects": 100})
     assert text_notes.discordant_samples(difference).startswith("400 samples of 100 subjects; only")

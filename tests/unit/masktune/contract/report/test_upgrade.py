@@ -112,6 +112,10 @@ def test_a_report_of_a_later_version_is_refused(stored: list[dict[str, Any]]) ->
 
 
 def test_a_report_from_before_there_were_subjects_has_none(stored: list[dict[str, Any]]) -> None:
-    told = read_report(json.dumps(stored[0]))
-    assert {metrics.n_subjects for by_arm in told.metrics.values() for metrics in by_arm.values()} == {None}
-    assert {difference.n_subjects for rows in told.differences.values() for difference in rows} <= {None}
+    current_report = read_report(json.dumps(stored[0]))
+    assert {
+        metrics.n_subjects for by_arm in current_report.metrics.values() for metrics in by_arm.values()
+    } == {None}
+    assert {difference.n_subjects for rows in current_report.differences.values() for difference in rows} <= {
+        None
+    }

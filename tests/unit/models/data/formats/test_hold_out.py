@@ -16,13 +16,13 @@ SITES = ("Berlin", "Ghent", "Oslo")
 
 def manifest(*splits: str | None, subjects: tuple[str | None, ...] = (None,) * 6) -> Manifest:
     """Six images, two at each of three sites, with these splits."""
-    given = splits or (None,) * 6
+    own_splits = splits or (None,) * 6
     return Manifest(
         root=Path(),
         format="csv",
         entries=tuple(
             Entry(f"{n}.png", n % 2, split, subject=subject, metadata=(SITES[n // 2], str(n)))
-            for n, (split, subject) in enumerate(zip(given, subjects, strict=True))
+            for n, (split, subject) in enumerate(zip(own_splits, subjects, strict=True))
         ),
         classes=("cat", "dog"),
         metadata_names=("site", "age"),
@@ -45,15 +45,15 @@ def test_samples_that_meet_any_of_the_conditions_are_held_out() -> None:
 
 
 def test_other_splits_stay_as_they_were_given() -> None:
-    given = ("train", "val", "train", "val", "train", "val")
-    held = hold_out(manifest(*given), ["meta:site=Ghent"])
+    own_splits = ("train", "val", "train", "val", "train", "val")
+    held = hold_out(manifest(*own_splits), ["meta:site=Ghent"])
     assert splits(held) == ["train", "val", "test", "test", "train", "val"]
 
 
 def test_a_split_that_is_held_out_whole_is_made_anew() -> None:
-    given = replace(manifest("val", "val", *["train"] * 4), splits=("train", "val"))
-    assert hold_out(given, ["meta:site=Berlin"]).splits == ("train", "test")
-    assert hold_out(given, ["meta:age=0"]).splits == ("train", "val", "test")
+    with_splits = replace(manifest("val", "val", *["train"] * 4), splits=("train", "val"))
+    assert hold_out(with_splits, ["meta:site=Berlin"]).splits == ("train", "test")
+    assert hold_out(with_splits, ["meta:age=0"]).splits == ("train", "val", "test")
 
 
 def test_a_subject_on_both_sides_is_held_out_whole() -> None:

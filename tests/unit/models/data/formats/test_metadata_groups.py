@@ -55,17 +55,17 @@ def test_a_column_of_groups_beside_it_is_said_to_be_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "said"),
+    ("group", "reason"),
     [
         ("meta:site", "there is no column 'meta:site' to make groups of: use one of meta:age, meta:scanner"),
         ("scanner", "there is no column 'scanner' to make groups of: use one of meta:age, meta:scanner"),
         ("meta:age", "meta:age cannot be the groups: its cells are numbers: write them as text"),
     ],
 )
-def test_a_column_that_cannot_be_groups_is_refused_with_the_reason(group: str, said: str) -> None:
+def test_a_column_that_cannot_be_groups_is_refused_with_the_reason(group: str, reason: str) -> None:
     with pytest.raises(FormatError) as raised:
         grouped_by_metadata(manifest("A", "B"), group)
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(reason)
 
 
 def test_more_than_a_hundred_values_are_no_groups() -> None:
