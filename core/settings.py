@@ -171,7 +171,16 @@ class Settings(BaseSettings):
     # --- the jobs ---------------------------------------------------------------------------
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     threads: int = Field(0, ge=0, description="CPU threads for training; 0: one per usable core.")
-    worker_slots: int = Field(1, ge=1, le=64, description="Jobs that one worker runs at a time.")
+    worker_slots: int = Field(
+        1, ge=1, le=64, description="Jobs that one worker runs at a time, without its imports."
+    )
+    import_slots: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="Imports that one worker runs at a time, beside its other jobs; 0: an import waits for a "
+        "worker slot like any other job. Set it alike for the API and the workers.",
+    )
     lease_seconds: float = Field(60.0, gt=0, description="How long a silent worker keeps its job.")
     heartbeat_seconds: float = Field(10.0, gt=0, description="How often a lease is renewed.")
     control_seconds: float = Field(

@@ -37,7 +37,8 @@ DataDir = Annotated[
     Path | None, typer.Option(file_okay=False, help="Folder for database and artifacts [./var].")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=64, help="Jobs to run at a time [MASKTUNE_WORKER_SLOTS, 1].")
+    int | None,
+    typer.Option(min=1, max=64, help="Jobs to run at a time, beside imports [MASKTUNE_WORKER_SLOTS, 1]."),
 ]
 Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input ends.")]
 
@@ -104,7 +105,10 @@ def worker(
         bool, typer.Option("--check", help="Start nothing; only check whether a worker could run here.")
     ] = False,
 ) -> None:
-    """Run one worker alone, with up to MASKTUNE_WORKER_SLOTS jobs at a time."""
+    """Run one worker alone.
+
+    It runs up to MASKTUNE_WORKER_SLOTS jobs at a time and, beside them, up to MASKTUNE_IMPORT_SLOTS imports.
+    """
     startup.require_linux()
     settings = read_settings()
     if check:

@@ -43,7 +43,12 @@ def serve(runtime: Runtime) -> int:
     _exit_on_signal()
     beside_broker = bool(runtime.settings.broker_url)
     with sweeping(runtime), running_slots(runtime, wait=_WAIT_BESIDE_BROKER if beside_broker else _WAIT):
-        logger.info("worker %s is ready: slots for jobs: %d", runtime.name, runtime.settings.worker_slots)
+        logger.info(
+            "worker %s is ready: slots for jobs: %d, for imports: %d",
+            runtime.name,
+            runtime.settings.worker_slots,
+            runtime.settings.import_slots,
+        )
         if beside_broker:
             from worker.celery import run  # takes a third of a second; not needed without a broker
 

@@ -35,7 +35,7 @@ def make_worker(runtime: Runtime) -> Celery:
     @app.task(name=RUN_JOB)  # type: ignore[untyped-decorator]  # celery has no types
     def run_job(job_id: str) -> None:
         """Wake the idle slots. The job in the message may be claimed or ended by now."""
-        runtime.wakeup.set()
+        runtime.wakeup.call()
 
     return app
 

@@ -1,4 +1,4 @@
-"""What every part of a worker shares: settings, database, store and the two events of its slots."""
+"""What every part of a worker shares: settings, database, store, and what stops or wakes its slots."""
 
 from __future__ import annotations
 
@@ -18,6 +18,28 @@ CHILD = (sys.executable, "-m", "worker.child.process")
 """The command line of a job's child."""
 
 
+class Wakeup:
+    """Ends the waits of all idle slots, also of one that has looked for a job and does not wait yet."""
+
+    def __init__(self) -> None:
+        self._calls, self._called = 0, threading.Condition()
+
+    @property
+    def calls(self) -> int:
+        """How often it was called. A slot reads it before it looks for a job."""
+        return self._calls
+
+    def call(self) -> None:
+        with self._called:
+            self._calls += 1
+            self._called.notify_all()
+
+    def wait(self, calls: int, seconds: float) -> None:
+        """Return once it was called more often than `calls` times, or after so many seconds."""
+        with self._called:
+            self._called.wait_for(lambda: self._calls > calls, seconds)
+
+
 @dataclass(frozen=True)
 class Runtime:
     """One worker: all that its threads share."""
@@ -30,8 +52,8 @@ class Runtime:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set for good when the worker is to stop: running jobs go back to the queue."""
-    wakeup: threading.Event = field(default_factory=threading.Event)
-    """Set when there may be a new job: it ends the wait of the idle slots."""
+    wakeup: Wakeup = field(default_factory=Wakeup)
+    """Called when there may be a new job."""
     children: set[ChildProcess] = field(default_factory=set)
     """The processes of the running jobs."""
 

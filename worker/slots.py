@@ -9,13 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from core import logs
 from core.queries import leases
 from core.queries.leases import Lease
+from core.settings import Settings
+from core.slots import ALL_KINDS, IMPORTS, kinds_of_worker_slots
 from core.tables import JobRow
+from masktune.contract.vocabulary import JobKind
 from worker.runtime import Runtime
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.supervisor import Supervisor
@@ -23,15 +27,35 @@ from worker.supervisor.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Slot:
+    """A place for one running job."""
+
+    name: str
+    number: int = 0
+    """Which of the host's GPUs its jobs use; an import uses none."""
+    kinds: frozenset[JobKind] = ALL_KINDS
+    """The kinds of jobs that it runs."""
+
+
+def slots_of(settings: Settings) -> list[Slot]:
+    """The slots of a worker: for its jobs and, beside them, for its imports."""
+    kinds = kinds_of_worker_slots(settings.import_slots)
+    return [
+        *(Slot(f"slot {number}", number, kinds) for number in range(settings.worker_slots)),
+        *(Slot(f"import slot {number}", kinds=IMPORTS) for number in range(settings.import_slots)),
+    ]
+
+
 @contextmanager
 def running_slots(runtime: Runtime, *, wait: float) -> Iterator[None]:
-    """Run jobs on `worker_slots` threads while the block runs; then stop, which gives running jobs back.
+    """Run jobs on a thread per slot while the block runs; then stop, which gives running jobs back.
 
     `wait`: seconds between two looks of an idle slot at the table.
     """
     threads = [
-        threading.Thread(target=_serve, args=(runtime, slot, wait), name=f"slot-{slot}", daemon=True)
-        for slot in range(runtime.settings.worker_slots)
+        threading.Thread(target=_serve, args=(runtime, slot, wait), name=slot.name, daemon=True)
+        for slot in slots_of(runtime.settings)
     ]
     for thread in threads:
         thread.start()
@@ -39,42 +63,44 @@ def running_slots(runtime: Runtime, *, wait: float) -> Iterator[None]:
         yield
     finally:
         runtime.stopping.set()
-        runtime.wakeup.set()
+        runtime.wakeup.call()
         for thread in threads:
             thread.join()
 
 
-def _serve(runtime: Runtime, slot: int, wait: float) -> None:
+def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
     """Run jobs until the worker stops."""
     while not runtime.stopping.is_set():
+        calls = runtime.wakeup.calls
         try:
             work(runtime, slot)
         except Exception:  # a slot that ended would silently be missing for ever
-            logger.exception("slot %d failed; it goes on", slot)
+            logger.exception("%s failed; it goes on", slot.name)
             runtime.stopping.wait(runtime.settings.sweep_seconds)
-        runtime.wakeup.wait(wait)
+        runtime.wakeup.wait(calls, wait)
 
 
-def work(runtime: Runtime, slot: int = 0) -> None:
+def work(runtime: Runtime, slot: Slot = Slot("slot 0")) -> None:
     """Run queued jobs on this thread, best first, until none is left or the worker is stopping."""
     while not runtime.stopping.is_set():
-        runtime.wakeup.clear()  # before the look: a job that is announced after it sets the event again
         claimed_at = time.monotonic()
-        row = _claim(runtime)
+        row = _claim(runtime, slot.kinds)
         if row is None:
             return
         with logs.bind(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
             logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
             lease = Lease(row.id, row.token)
-            Supervisor(runtime, lease, slot=slot, claimed_at=claimed_at, trace=attempt).run()
+            Supervisor(runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt).run()
 
 
-def _claim(runtime: Runtime) -> JobRow | None:
-    """Claim the best queued job; None if there is none or, after a pause, if the database does not answer."""
+def _claim(runtime: Runtime, kinds: Collection[JobKind]) -> JobRow | None:
+    """Claim the best queued job of these kinds; None if there is none or, after a pause, if the database does
+    not answer."""
     settings = runtime.settings
     try:
         with transient_errors(), runtime.database.begin() as session:
-            return leases.claim(session, worker=runtime.name, lease_seconds=settings.lease_seconds)
+            lease_seconds = settings.lease_seconds
+            return leases.claim(session, worker=runtime.name, lease_seconds=lease_seconds, kinds=kinds)
     except Transient as error:
         logger.warning("no job could be claimed (%s); retrying", error)
         runtime.stopping.wait(settings.sweep_seconds)

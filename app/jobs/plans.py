@@ -104,7 +104,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
             user_metadata=request.metadata,
             priority=request.priority,
         )
-        job = describe(session, row, creation.root_path)
+        job = describe(session, row, creation.root_path, creation.queue)
         return represent(job, status=202, headers={"Location": job.links["self"]})
 
     return creation.once.run_planned(fingerprint(kind, request), plan, make)

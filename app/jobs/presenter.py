@@ -7,11 +7,12 @@ from app.http.key_order import sorted_keys
 from core.tables import EventRow, JobRow
 from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Progress
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
+from masktune.contract.waiting import Wait, waiting_for
 
 _REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
 
 
-def describe(row: JobRow, root_path: str, queue_position: int | None = None) -> Job:
+def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
     """Describe the job's current state."""
     known = {name: row.progress[name] for name in Progress.model_fields if name in row.progress}
     progress = {"stage": row.stage, **known}
@@ -26,7 +27,8 @@ def describe(row: JobRow, root_path: str, queue_position: int | None = None) -> 
         progress=Progress(**progress),
         attempt=row.attempt,
         priority=row.priority,
-        queue_position=queue_position,
+        queue_position=None if wait is None else wait.position,
+        waiting_for=None if wait is None else waiting_for(wait),
         params=sorted_keys(row.params),
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
         models=sorted_keys(row.models),

@@ -22,9 +22,11 @@ from masktune.contract.vocabulary import JobKind
 
 @dataclass(frozen=True)
 class JobQueue:
-    """`max_active` is how many jobs of one key may wait or run at a time; 0 is any number."""
+    """`max_active` is how many jobs of one key may wait or run at a time; 0 is any number. `import_slots` is
+    how many imports a worker runs beside its other jobs."""
 
     max_active: int
+    import_slots: int
     notifier: JobNotifier
 
     def admit(self, session: Session, job: JobRow) -> None:
@@ -79,7 +81,7 @@ class JobCreation:
 
 
 async def _queue(settings: SettingsDep, notifier: NotifierDep) -> JobQueue:
-    return JobQueue(settings.max_active_jobs_per_key, notifier)
+    return JobQueue(settings.max_active_jobs_per_key, settings.import_slots, notifier)
 
 
 QueueDep = Annotated[JobQueue, Depends(_queue)]

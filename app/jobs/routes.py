@@ -179,8 +179,10 @@ def list_jobs(
     response_model=AnyJob,
     responses=NOT_MODIFIED | problems(404),
 )
-def get_job(request: Request, row: LoadedJob, session: Reading, root_path: RootPathDep) -> Response:
-    return conditional(request, jobs.describe(session, row, root_path))
+def get_job(
+    request: Request, row: LoadedJob, session: Reading, queue: QueueDep, root_path: RootPathDep
+) -> Response:
+    return conditional(request, jobs.describe(session, row, root_path, queue))
 
 
 @router.patch(
@@ -191,11 +193,16 @@ def get_job(request: Request, row: LoadedJob, session: Reading, root_path: RootP
     responses=problems(404, 412),
 )
 def edit_job(
-    job_id: JobKey, edit: Edit, session: Writing, root_path: RootPathDep, if_match: IfMatch = None
+    job_id: JobKey,
+    edit: Edit,
+    session: Writing,
+    queue: QueueDep,
+    root_path: RootPathDep,
+    if_match: IfMatch = None,
 ) -> Response:
     row = queries.get(session, job_id, lock=True)
     return apply_edit(
-        session, row, edit, if_match=if_match, describe=lambda: jobs.describe(session, row, root_path)
+        session, row, edit, if_match=if_match, describe=lambda: jobs.describe(session, row, root_path, queue)
     )
 
 
@@ -207,8 +214,8 @@ def edit_job(
     response_model=AnyJob,
     responses=problems(404, 409),
 )
-def cancel_job(job_id: JobKey, session: Writing, root_path: RootPathDep) -> Response:
-    return represent(jobs.describe(session, queries.cancel(session, job_id), root_path), status=202)
+def cancel_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
+    return represent(jobs.describe(session, queries.cancel(session, job_id), root_path, queue), status=202)
 
 
 @router.post(
@@ -220,7 +227,8 @@ def cancel_job(job_id: JobKey, session: Writing, root_path: RootPathDep) -> Resp
     responses=problems(404, 409),
 )
 def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
-    return represent(jobs.describe(session, jobs.resume(session, queue, job_id), root_path), status=202)
+    row = jobs.resume(session, queue, job_id)
+    return represent(jobs.describe(session, row, root_path, queue), status=202)
 
 
 @router.get(

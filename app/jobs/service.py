@@ -11,6 +11,7 @@ from app.jobs.queue import JobQueue
 from core.artifacts import Artifacts
 from core.errors import NotFound, NotReported
 from core.queries import datasets, jobs, registry
+from core.slots import kinds_queued_with
 from core.tables import JobRow
 from masktune.contract.jobs import Job
 from masktune.contract.vocabulary import JobKind, Stage
@@ -18,9 +19,10 @@ from masktune.contract.vocabulary import JobKind, Stage
 MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; charset=utf-8"}
 
 
-def describe(session: Session, row: JobRow, root_path: str) -> Job:
-    """Describe the job's current state, and its place in the queue."""
-    return presenter.describe(row, root_path, jobs.queue_position(session, row))
+def describe(session: Session, row: JobRow, root_path: str, queue: JobQueue) -> Job:
+    """Describe the job's current state, and what it waits for."""
+    kinds = kinds_queued_with(row.kind, queue.import_slots)
+    return presenter.describe(row, root_path, jobs.wait(session, row, kinds))
 
 
 def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:

@@ -5,21 +5,32 @@ The workers' writes are in `core.queries.leases`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import String, and_, case, cast, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.errors import JobEnded, JobNotResumable, NotFound
 from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
+from core.slots import IMPORTS
 from core.tables import JobRow
 from masktune.contract.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState, Stage
+from masktune.contract.waiting import Wait
 
 QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_execute=True)
 """Rendered literally into the SQL: a partial index on queued jobs cannot serve a bound parameter."""
+
+
+def of_kinds(kinds: Collection[JobKind]) -> ColumnElement[bool]:
+    """Whether the job is of one of these kinds; rendered literally, as `QUEUED`.
+
+    Not as `IN`: for a single kind, SQLite finds the partial index by an equality alone.
+    """
+    literals = (literal(kind, JobRow.kind.type, literal_execute=True) for kind in sorted(kinds))
+    return or_(*(JobRow.kind == kind for kind in literals))
 
 
 def get(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
@@ -56,13 +67,24 @@ def listing(
     return newest_first(session, JobRow, before=before, limit=limit, where=where, conditions=conditions)
 
 
-def queue_position(session: Session, row: JobRow) -> int | None:
-    """1 for the queued job that `leases.claim` takes next; None if the job is not queued."""
+def wait(session: Session, row: JobRow, kinds: Collection[JobKind]) -> Wait | None:
+    """What a queued job waits for among the jobs of these kinds; None if it is not queued."""
     if row.state is not JobState.QUEUED:
         return None
     as_old = tuple_(JobRow.created_at, JobRow.id) <= tuple_(row.created_at, row.id)
     before = or_(JobRow.priority > row.priority, and_(JobRow.priority == row.priority, as_old))
-    return session.scalar(select(func.count()).select_from(JobRow).where(QUEUED, before))
+    count, now = select(func.count()).select_from(JobRow).where(of_kinds(kinds)), db_now()
+    held = (JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until > now)
+    position, running, read_at = session.execute(
+        select(count.where(QUEUED, before).scalar_subquery(), count.where(*held).scalar_subquery(), now)
+    ).one()
+    return Wait(
+        position=position,
+        running=running,
+        since=max(row.created_at, row.not_before),
+        now=read_at,
+        imports_alone=set(kinds) == IMPORTS,
+    )
 
 
 def newest_succeeded(session: Session, *, limit: int) -> list[JobRow]:

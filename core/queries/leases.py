@@ -6,7 +6,7 @@ its lease gets `LeaseLost` instead of overwriting its successor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.queries import events
-from core.queries.jobs import QUEUED
+from core.queries.jobs import QUEUED, of_kinds
 from core.queries.states import enter
 from core.session import db_now
+from core.slots import ALL_KINDS
 from core.tables import JobRow
-from masktune.contract.vocabulary import EventType, JobState, Stage
+from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
 
 _FORGIVEN = {"crashes": 0, "losses": 0}
 """Values that reset the counts of crashes and losses, written with progress that is safely checkpointed."""
@@ -36,11 +37,14 @@ class Lease:
     token: int
 
 
-def claim(session: Session, *, worker: str, lease_seconds: float) -> JobRow | None:
-    """Claim the best queued job (by priority, then age): raise its token and set the lease; None if none."""
+def claim(
+    session: Session, *, worker: str, lease_seconds: float, kinds: Collection[JobKind] = ALL_KINDS
+) -> JobRow | None:
+    """Claim the best queued job of these kinds (by priority, then age): raise its token and set the lease;
+    None if there is none."""
     chosen = (
         select(JobRow.id)
-        .where(QUEUED, JobRow.not_before <= db_now())
+        .where(QUEUED, of_kinds(kinds), JobRow.not_before <= db_now())
         .order_by(JobRow.priority.desc(), JobRow.created_at, JobRow.id)
         .limit(1)
         .with_for_update(skip_locked=True)

@@ -76,7 +76,7 @@ def _with_lines(console: Console, changes: Iterable[Job]) -> Job:
 def describe(job: Job) -> str:
     """Describe what the job is doing now."""
     if job.state != "running":
-        return "waiting for a worker" if job.state == "queued" else job.state
+        return f"waiting for {job.waiting_for or 'a worker'}" if job.state == "queued" else job.state
     if job.stage is None:
         return "starting"
     if job.kind == "retrain_head" and job.stage == "control":

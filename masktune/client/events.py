@@ -13,7 +13,7 @@ from masktune.client.errors import ClientError, ProblemError, UnexpectedAnswer, 
 from masktune.client.sse import Parser, ServerEvent
 from masktune.client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
 from masktune.contract.jobs import Event, Job, StateEvent
-from masktune.contract.vocabulary import ENDED
+from masktune.contract.vocabulary import ENDED, JobState
 
 T = TypeVar("T")
 
@@ -43,6 +43,7 @@ def follow_batches(
                 if new:
                     last = new[-1].id
                     state = _newest_state(new) or state
+                if new or state == JobState.QUEUED:  # what a job waits for changes without an event
                     yield from tell(new)
             yield Close(body)
             over = state in ENDED or (yield from _over(job_id, silent=last == before))

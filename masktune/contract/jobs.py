@@ -77,7 +77,12 @@ class Job(Resource):
     attempt: int = 0
     priority: int = 0
     queue_position: int | None = Field(
-        None, description="Of a queued job, 1 for the one that is claimed next; null in lists of jobs."
+        None,
+        description="Of a queued job, 1 for the one that is claimed next, counted among imports or among all "
+        "other jobs; null in lists of jobs.",
+    )
+    waiting_for: str | None = Field(
+        None, description="What a queued job waits for, in words; null in lists of jobs."
     )
     params: JobParams = Field(default_factory=JobParams)
     inputs: JobInputs = Field(default_factory=JobInputs)

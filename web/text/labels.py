@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from masktune import Dataset, ImportReport, JobEstimate, Model, OwnKey
+from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import percent
@@ -195,13 +195,13 @@ def shorten(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def current_step(state: str, stage: str | None) -> str:
+def current_step(job: Job) -> str:
     """What a job is doing now."""
-    if state == "queued":
-        return "waiting for a worker"
-    if state == "running":
-        return STAGES.get(stage or "", "starting")
-    return state
+    if job.state == "queued":
+        return f"waiting for {job.waiting_for or 'a worker'}"
+    if job.state == "running":
+        return STAGES.get(job.stage or "", "starting")
+    return job.state
 
 
 def visitor(own: OwnKey) -> str:

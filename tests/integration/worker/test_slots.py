@@ -35,11 +35,11 @@ def test_an_idle_slot_finds_a_job_that_nobody_told_it_of(
 
 
 def test_a_notification_ends_the_wait(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
-    runtime.wakeup.set()
+    first = add_job(FAILED)
     with running_slots(runtime, wait=600):
-        wait_until(lambda: not runtime.wakeup.is_set())  # it is looking at an empty table, or has
+        wait_until(lambda: job_of(first).state.ended)  # the slot looks once more, or waits
         job_id = add_job(FAILED)
-        runtime.wakeup.set()
+        runtime.wakeup.call()
         wait_until(lambda: job_of(job_id).state.ended)
 
 
