@@ -113,6 +113,19 @@ def test_a_worker_claims_the_job_of_the_highest_priority(front: Front) -> None:
     assert front.client.get(f"/jobs/{started[0]}").json()["queue_position"] is None
 
 
+def test_a_queued_job_says_what_it_waits_for(front: Front) -> None:
+    dataset = front.dataset()
+    first, second = (front.client.post("/jobs/erm", json={"dataset": dataset}).json() for _ in range(2))
+    assert (first["waiting_for"], second["waiting_for"]) == ("a worker", "a free worker: 1 job is before it")
+    importing = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()["job"]
+    upload = front.client.get(f"/jobs/{importing}").json()
+    assert (upload["queue_position"], upload["waiting_for"]) == (1, "a worker")
+    front.claim()
+    told = [front.client.get(f"/jobs/{job['id']}").json()["waiting_for"] for job in (first, second)]
+    assert told == [None, "a free worker: 1 job runs"]
+    assert all(job["waiting_for"] is None for job in front.client.get("/jobs").json()["data"])
+
+
 def test_a_data_set_is_created_with_metadata(front: Front) -> None:
     body = {"name": "digits", "source": "builtin:digits", "metadata": {"site": "Bern"}}
     assert front.client.post("/datasets", json=body).json()["metadata"] == {"site": "Bern"}

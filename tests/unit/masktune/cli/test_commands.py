@@ -209,6 +209,12 @@ DRIFT: dict[str, Any] = {
             JOB | {"state": "queued", "queue_position": 3},
             ["waiting for a worker", "place in queue", "3"],
         ),
+        (
+            "jobs show job_1",
+            "GET /jobs/job_1",
+            JOB | {"state": "queued", "waiting_for": "a free worker: 1 job runs"},
+            ["waiting for a free worker: 1 job runs"],
+        ),
         ("jobs watch job_1", "GET /jobs/job_1", JOB, ["succeeded"]),
         ("jobs cancel job_1", "POST /jobs/job_1/cancel", JOB | {"state": "cancelling"}, ["cancelling"]),
         ("jobs resume job_1", "POST /jobs/job_1/resume", JOB | {"state": "queued"}, ["queued"]),
