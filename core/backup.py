@@ -3,6 +3,7 @@
     backup.json          the revision of the tables, and the numbers of rows and files
     tables/NAME.jsonl    one row per line, in the order of the database; bytes in base64
     artifacts/…          the store, file by file
+    files.jsonl          the size and the SHA-256 of each of these files (`core.backup_files`)
 
 The rows are read in one snapshot, then the files are copied. An artifact is written before the row that names
 it and never changes, so every file named by a row is in the backup, unless it was deleted meanwhile.
@@ -25,6 +26,7 @@ from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, sel
 
 from core import schema
 from core.artifacts import MARKER, ArtifactMissing, Artifacts
+from core.backup_files import NotRestorable, check_contents, check_kinds, check_totals, write_list
 from core.copies import new_mark
 from core.session import Database
 
@@ -37,10 +39,6 @@ _TRIES = 3
 """How often to try to copy an artifact that is replaced meanwhile."""
 
 
-class NotRestorable(Exception):
-    """This folder cannot be restored, or not into this service; the text says why."""
-
-
 @dataclass(frozen=True)
 class Contents:
     """The contents of a backup."""
@@ -51,6 +49,8 @@ class Contents:
     files: int
     bytes: int
     """Total size of the files."""
+    sha256: str | None = None
+    """Of `files.jsonl`; None in a backup of an earlier version, which has no such list."""
 
 
 def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
@@ -71,7 +71,7 @@ def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
             raise NotRestorable("the database has no tables; there is nothing to back up")
         rows = {table.name: _write(connection, table, folder) for table in _tables(connection)}
     sizes = [] if artifacts is None else list(_fetch(artifacts, folder / FILES))
-    contents = Contents(revision, rows, len(sizes), sum(sizes))
+    contents = Contents(revision, rows, len(sizes), sum(sizes), write_list(folder))
     (folder / ABOUT).write_text(json.dumps(asdict(contents), indent=2) + "\n")
     return contents
 
@@ -80,8 +80,9 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
     """Fill an empty database and the store from `folder`, and bring the tables up to date.
 
     The service must not run on them meanwhile. Raises `NotRestorable`, and changes nothing, if the folder is
-    not a complete backup or is from a newer version, or if the database has rows. An interrupted restore can
-    be repeated: the rows are inserted in one transaction, after the files.
+    not a complete backup or is from a newer version, if a file in it is missing, changed, added or a link, or
+    if the database has rows. An interrupted restore can be repeated: the rows are inserted in one
+    transaction, after the files.
     """
     contents = _contents(folder)
     if not schema.knows(contents.revision):
@@ -92,12 +93,13 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
         with opened.engine.connect() as connection:
             if any(connection.scalar(select(func.count()).select_from(t)) for t in _tables(connection)):
                 raise NotRestorable("the database is not empty; restore into an empty one")
+        _check(folder, contents)
         if contents.files:
             _store(folder / FILES, artifacts)
         schema.recreate(database, contents.revision)
         with opened.engine.begin() as connection:
             for table in _tables(connection):
-                _read(connection, table, folder, contents.rows.get(table.name, 0))
+                _read(connection, table, folder)
     schema.upgrade(database)
     return contents
 
@@ -126,15 +128,11 @@ def _write(connection: Connection, table: Table, folder: Path) -> int:
     return count
 
 
-def _read(connection: Connection, table: Table, folder: Path, expected: int) -> None:
+def _read(connection: Connection, table: Table, folder: Path) -> None:
     binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
-    count = 0
     with (folder / TABLES / f"{table.name}.jsonl").open(encoding="utf-8") as file:
         while rows := [_row(line, binary) for line in islice(file, _ROWS)]:
             connection.execute(table.insert(), rows)
-            count += len(rows)
-    if count != expected:
-        raise NotRestorable(f"table {table.name} has {count} rows in the backup instead of {expected}")
 
 
 def _row(line: str, binary: Iterable[str]) -> dict[str, Any]:
@@ -221,8 +219,22 @@ def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
     return marked or every
 
 
+def _check(folder: Path, contents: Contents) -> None:
+    if contents.sha256 is not None:
+        check_contents(folder, ABOUT, contents.sha256)
+    else:
+        rows = {file.stem: _lines(file) for file in (folder / TABLES).iterdir()}
+        check_totals(folder / FILES, files=contents.files, bytes=contents.bytes, rows=rows, of=contents.rows)
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as opened:
+        return sum(1 for _ in opened)
+
+
 def _contents(folder: Path) -> Contents:
     try:
+        check_kinds(folder)
         return Contents(**json.loads((folder / ABOUT).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise NotRestorable(f"{folder} is not a complete backup: its {ABOUT} cannot be read") from error

@@ -1,0 +1,65 @@
+"""A service with something of every kind in it, to be backed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import sqlalchemy as sa
+
+from core import schema
+from core.artifacts import Artifacts
+from core.queries import jobs
+from core.session import Database
+from core.tables import AuditRow, JobRow, KeyRow, ModelRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, JobKind
+
+MakeDatabase = Callable[[str], str]
+
+
+def furnish(url: str, artifacts: Artifacts) -> str:
+    """A service with something of every kind in it; the id of its job."""
+    schema.upgrade(url)
+    with artifacts.writing("models/mdl_1") as folder:
+        (folder / "model.json").write_text("{}")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").write_bytes(bytes(1000))
+    with artifacts.writing("jobs/job_1/erm") as folder:
+        (folder / "net").write_bytes(b"n")
+    with closing(Database(url)) as database, database.begin() as session:
+        job = jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={"×": [1.5, None]}))
+        session.add(KeyRow(id="key_1", name="x", owner="ä", digest=bytes(range(32)), scopes=["read"]))
+        session.add(
+            AuditRow(
+                id="aud_1",
+                actor="key_1",
+                action="edit_job",
+                object=job.id,
+                status=200,
+                request_id="a",
+                address="::1",
+            )
+        )
+        session.add(
+            ModelRow(
+                id="mdl_1",
+                arm=Arm.ERM,
+                backbone="small_cnn",
+                classes=["left", "×"],
+                image_size=28,
+                artifact="models/mdl_1",
+            )
+        )
+    return job.id
+
+
+def rows(url: str) -> dict[str, list[dict[str, Any]]]:
+    with closing(Database(url)) as database, database.engine.connect() as connection:
+        found = sa.MetaData()
+        found.reflect(connection)
+        return {
+            table.name: [dict(row) for row in connection.execute(table.select()).mappings()]
+            for table in found.sorted_tables
+        }

@@ -1,0 +1,160 @@
+"""A backup with a file that is missing, changed, added or a link is not restored, and the file is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import schema
+from core.artifacts import Artifacts
+from core.backup import restore, save
+from core.backup_files import NotRestorable
+from masktune.contract.ids import new_id
+from tests.integration.core.backups import MakeDatabase, furnish, rows
+
+
+def _older(folder: Path) -> None:
+    """Make the backup one of version 0.1.0."""
+    (folder / "files.jsonl").unlink()
+    about = json.loads((folder / "backup.json").read_text())
+    del about["sha256"]
+    (folder / "backup.json").write_text(json.dumps(about))
+
+
+def _state(url: str, artifacts: Artifacts) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
+    """What a restore changes: the rows of the database, and the names in the store."""
+    return rows(url), artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else []
+
+
+@pytest.fixture
+def backup(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> Path:
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    return tmp_path / "backup"
+
+
+WEIGHTS = "artifacts/models/mdl_1/deep/weights"
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _link(file: Path) -> None:
+    outside = file.parents[len(Path(WEIGHTS).parts)] / "outside"
+    outside.write_bytes(file.read_bytes())
+    file.unlink()
+    file.symlink_to(outside)
+
+
+def _hard_link(file: Path) -> None:
+    outside = file.parents[len(Path(WEIGHTS).parts)] / "outside"
+    file.rename(outside)
+    file.hardlink_to(outside)
+
+
+def _link_folder(file: Path) -> None:
+    outside = file.parents[len(Path(WEIGHTS).parts)] / "outside"
+    file.parent.rename(outside)
+    file.parent.symlink_to(outside)
+
+
+def _pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("target", ["memory", "file"])
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda file: file.unlink(), f"{WEIGHTS} is missing"),
+        (_flip, f"{WEIGHTS} was changed"),
+        (lambda file: file.write_bytes(b"w"), f"{WEIGHTS} has 1 bytes instead of 1,000"),
+        (lambda file: file.with_name("more").touch(), "deep/more was added"),
+        (lambda file: file.with_name("line\nbreak").touch(), r"line\\nbreak' was added"),
+        (_link, f"{WEIGHTS} is a link"),
+        (_hard_link, f"{WEIGHTS} is a hard link"),
+        (_link_folder, "artifacts/models/mdl_1/deep is a link"),
+        (_pipe, f"{WEIGHTS} is neither a file nor a folder"),
+        (lambda file: _flip(file.parents[4] / "tables/jobs.jsonl"), "tables/jobs.jsonl was changed"),
+        (lambda file: (file.parents[4] / "files.jsonl").unlink(), "files.jsonl is missing"),
+        (lambda file: _flip(file.parents[4] / "files.jsonl"), "files.jsonl is missing or was changed"),
+    ],
+)
+def test_what_is_missing_changed_added_or_linked_is_named_and_nothing_is_restored(
+    change: Callable[[Path], object], name: str, target: str, backup: Path, make_database: MakeDatabase
+) -> None:
+    address = f"memory://{new_id('ds')}" if target == "memory" else f"file://{backup.parent}/restored"
+    url, store = make_database("sqlite"), Artifacts(address, cache=backup.parent / "other-cache")
+    schema.upgrade(url)
+    before = _state(url, store)
+    change(backup / WEIGHTS)
+    with pytest.raises(NotRestorable, match=re.escape(name) if "\\" not in name else name) as refusal:
+        restore(backup, url, store)
+    assert "\n" not in str(refusal.value)
+    assert _state(url, store) == before
+
+
+def test_a_list_of_files_that_lead_out_of_the_backup_is_refused(
+    backup: Path, make_database: MakeDatabase, other_artifacts: Artifacts
+) -> None:
+    """A forged one, with a SHA-256 that fits."""
+    outside = backup.parent / "secret"
+    outside.write_text("s")
+    sha256 = hashlib.sha256(b"s").hexdigest()
+    with (backup / "files.jsonl").open("a") as file:
+        file.write(json.dumps({"path": "artifacts/../../secret", "bytes": 1, "sha256": sha256}) + "\n")
+    about = json.loads((backup / "backup.json").read_text())
+    about["sha256"] = hashlib.sha256((backup / "files.jsonl").read_bytes()).hexdigest()
+    (backup / "backup.json").write_text(json.dumps(about))
+    with pytest.raises(NotRestorable, match=re.escape("artifacts/../../secret is missing")):
+        restore(backup, make_database("sqlite"), other_artifacts)
+    assert not other_artifacts.fs.exists(other_artifacts.root)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (
+            lambda backup: (backup / WEIGHTS).unlink(),
+            "artifacts has 2 files (3 bytes) instead of 3 files",
+        ),
+        (lambda backup: (backup / WEIGHTS).write_bytes(b""), "(3 bytes) instead of 3 files (1,003 bytes)"),
+        (lambda backup: (backup / "tables/jobs.jsonl").write_text(""), "table jobs has 0 rows instead of 1"),
+        (lambda backup: _link(backup / WEIGHTS), f"{WEIGHTS} is a link"),
+    ],
+)
+def test_of_a_backup_of_an_earlier_version_the_totals_are_checked(
+    change: Callable[[Path], object],
+    name: str,
+    backup: Path,
+    make_database: MakeDatabase,
+    other_artifacts: Artifacts,
+) -> None:
+    _older(backup)
+    url = make_database("sqlite")
+    schema.upgrade(url)
+    before = _state(url, other_artifacts)
+    change(backup)
+    with pytest.raises(NotRestorable, match=re.escape(name)):
+        restore(backup, url, other_artifacts)
+    assert _state(url, other_artifacts) == before
+
+
+def test_a_whole_backup_of_an_earlier_version_is_restored(
+    backup: Path, make_database: MakeDatabase, other_artifacts: Artifacts
+) -> None:
+    _older(backup)
+    restore(backup, make_database("sqlite"), other_artifacts)
+    assert other_artifacts.exists("models/mdl_1")
