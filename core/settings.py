@@ -132,7 +132,10 @@ class Settings(BaseSettings):
         description="Most jobs of one key or person that are queued or running at a time; 0: no limit.",
     )
     audit_days: float = Field(
-        365.0, gt=0, description="Days after which the audit log forgets who made a change."
+        365.0,
+        gt=0,
+        description="Days after which the audit log forgets who made a change: once a day at most, and its "
+        "oldest day at most, unless this was lowered.",
     )
     max_event_streams: int = Field(500, ge=1, description="Most open event streams, per process.")
     root_path: Annotated[str, AfterValidator(lambda path: path.rstrip("/"))] = Field(

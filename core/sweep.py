@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import problem
-from core.queries import audit, datasets, events, idempotency, leases, served
+from core.queries import datasets, events, leases, purges
 from core.session import Database
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
@@ -20,12 +20,6 @@ from masktune.contract.problems import ErrorCode
 from masktune.contract.vocabulary import ENDED, DatasetState
 
 logger = logging.getLogger(__name__)
-
-REMEMBER_ANSWERS_SECONDS = 24 * 3600.0
-"""How long an Idempotency-Key replays its first response."""
-
-REMEMBER_SERVED_SECONDS = 90 * 24 * 3600.0
-"""How long the counts of what a model was served are kept."""
 
 THINNED_AT_A_TIME = 5
 """Most jobs whose events one sweep thins: on SQLite, this blocks all other writers."""
@@ -48,9 +42,7 @@ def sweep(database: Database, settings: Settings) -> None:
         for job_id in leases.requeue_expired(session, max_attempts=most, too_many=too_many):
             logger.warning("job %s lost its worker and is queued again", job_id)
         close_imports(session)
-        idempotency.purge(session, older_than=REMEMBER_ANSWERS_SECONDS)
-        served.purge(session, older_than=REMEMBER_SERVED_SECONDS)
-        audit.purge(session, older_than=settings.audit_days * 86_400)
+        purges.purge(session, audit_seconds=settings.audit_days * 86_400)
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * 86_400, at_a_time=THINNED_AT_A_TIME)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from core.queries.rows import created_between, newest_first
-from core.session import ago
+from core.queries.rows import created_between, delete_where, expired, newest_first
 from core.tables import AuditRow
 
 
@@ -38,6 +36,9 @@ def listing(
     return newest_first(session, AuditRow, before=before, limit=limit, where=where, conditions=conditions)
 
 
-def purge(session: Session, *, older_than: float) -> None:
-    """Delete entries older than `older_than` seconds: the only way in which the log loses any."""
-    session.execute(delete(AuditRow).where(AuditRow.created_at < ago(older_than)))
+def purge(session: Session, *, older_than: float, span: float) -> int:
+    """Delete entries older than `older_than` seconds, of these the oldest `span` seconds; return how many.
+
+    This is the only way in which the log loses any.
+    """
+    return delete_where(session, AuditRow, *expired(AuditRow.created_at, older_than, span))

@@ -8,8 +8,12 @@ from sqlalchemy import ColumnElement, delete, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from core.session import ago, db_now
+from core.queries.rows import delete_where, expired
+from core.session import db_now
 from core.tables import IdempotencyRow
+
+PURGE = "purge"
+"""The key under which `core.queries.purges` notes the last purge; those of requests have 64 digits."""
 
 
 def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -> IdempotencyRow | None:
@@ -54,10 +58,11 @@ def forget(session: Session, key: str, *, since: float) -> None:
     session.execute(delete(IdempotencyRow).where(*_reserved(key, since)))
 
 
-def purge(session: Session, *, older_than: float) -> None:
-    """Delete responses older than `older_than` seconds."""
-    before = ago(older_than)
-    session.execute(delete(IdempotencyRow).where(IdempotencyRow.at < before))
+def purge(session: Session, *, older_than: float, span: float) -> int:
+    """Delete the responses older than `older_than` seconds, of these the oldest `span` seconds; return how
+    many."""
+    old = expired(IdempotencyRow.at, older_than, span, IdempotencyRow.key != PURGE)
+    return delete_where(session, IdempotencyRow, *old)
 
 
 def _reserved(key: str, since: float) -> tuple[ColumnElement[bool], ...]:

@@ -1,4 +1,4 @@
-"""What the queries of several tables share: add a row, list the newest."""
+"""What the queries of several tables share: add a row, list the newest, find the expired."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core.tables import AuditRow, DatasetRow, JobRow, KeyRow, ModelRow
+from core.session import ago
+from core.tables import AuditRow, DatasetRow, JobRow, KeyRow, ModelRow, Table
 
 Row = TypeVar("Row", AuditRow, DatasetRow, JobRow, KeyRow, ModelRow)
 
@@ -57,6 +58,23 @@ def created_between(
     if before is not None:
         conditions.append(created_at < before)
     return conditions
+
+
+def expired(
+    at: InstrumentedAttribute[float], older_than: float, span: float, *of: ColumnElement[bool]
+) -> list[ColumnElement[bool]]:
+    """The SQL conditions on the rows older than `older_than` seconds, of these the oldest `span` seconds.
+
+    `of`: conditions on all of these rows.
+    """
+    oldest = select(func.min(at)).where(*of).scalar_subquery()
+    return [at < ago(older_than), at < oldest + span, *of]
+
+
+def delete_where(session: Session, table: type[Table], *conditions: ColumnElement[bool]) -> int:
+    """Delete these rows; return how many."""
+    session.flush()
+    return session.connection().execute(delete(table).where(*conditions)).rowcount
 
 
 NO_FILTERS = Filters()

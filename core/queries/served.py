@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from core.queries.rows import delete_where
 from core.session import db_now
 from core.tables import ServedRow
 from masktune.contract.vocabulary import UsageKind
@@ -66,9 +67,11 @@ def forget(session: Session, model_id: str) -> None:
     session.execute(delete(ServedRow).where(ServedRow.model_id == model_id))
 
 
-def purge(session: Session, *, older_than: float) -> None:
-    """Delete counts older than `older_than` seconds."""
-    session.execute(delete(ServedRow).where(ServedRow.hour < _hour(session) - int(older_than // HOUR)))
+def purge(session: Session, *, older_than: float, span: float) -> int:
+    """Delete counts older than `older_than` seconds, of these the oldest `span` seconds; return how many."""
+    oldest = select(func.min(ServedRow.hour)).scalar_subquery()
+    old = ServedRow.hour < _hour(session) - int(older_than // HOUR)
+    return delete_where(session, ServedRow, old, ServedRow.hour < oldest + span / HOUR)
 
 
 def _hour(session: Session) -> int:

@@ -112,12 +112,12 @@ def test_nothing_is_kept_for_a_shorter_or_longer_time(hosts: tuple[Host, Host]) 
             AuditRow(id="1", actor="anyone", action="create_job", object="o", status=202, request_id="r")
         )
     with other.begin() as session:
-        idempotency.purge(session, older_than=MINUTE)
-        audit.purge(session, older_than=MINUTE)
+        idempotency.purge(session, older_than=MINUTE, span=MINUTE)
+        audit.purge(session, older_than=MINUTE, span=MINUTE)
         assert idempotency.begin(session, "key", "f", stale_after=MINUTE) is not None
         assert len(audit.listing(session, AuditFilters(), before=None, limit=9)) == 1
         assert trash.due(session, older_than=0.0) == []
         assert trash.take_back(session, "models/mdl_1")
         for purge in (idempotency.purge, audit.purge):
-            purge(session, older_than=-MINUTE)
+            assert purge(session, older_than=-MINUTE, span=MINUTE) == 1
         assert audit.listing(session, AuditFilters(), before=None, limit=9) == []

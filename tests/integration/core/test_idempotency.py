@@ -80,5 +80,5 @@ def test_what_was_answered_long_ago_is_forgotten(
     _answered(database, "new")
     _answered(database, "old", ago=2 * HOUR)
     with database.begin() as session:
-        idempotency.purge(session, older_than=older_than)
+        idempotency.purge(session, older_than=older_than, span=HOUR)
     assert set(_kept(database)) == left

@@ -66,7 +66,7 @@ def test_old_hours_are_out_of_the_window_and_then_gone(database: Database) -> No
     assert last.first_hour is not None
     assert last.first_hour - both.first_hour == 30
     with database.begin() as session:
-        served.purge(session, older_than=24 * 3600)
+        served.purge(session, older_than=24 * 3600, span=3600)
     assert _total(database, "mdl_1", hours=1000) == {UsageKind.INPUTS: 2}
 
 
