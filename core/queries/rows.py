@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.session import ago
@@ -73,8 +73,9 @@ def expired(
 
 def delete_where(session: Session, table: type[Table], *conditions: ColumnElement[bool]) -> int:
     """Delete these rows; return how many."""
-    session.flush()
-    return session.connection().execute(delete(table).where(*conditions)).rowcount
+    result = session.execute(delete(table).where(*conditions))
+    assert isinstance(result, CursorResult)  # `execute` of a session promises less
+    return result.rowcount
 
 
 NO_FILTERS = Filters()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -57,11 +59,50 @@ def test_it_stays_revoked(database: Database, file: Path) -> None:
 @pytest.mark.parametrize("left", ["", "mt_secret"])
 def test_a_start_that_was_interrupted_is_finished(database: Database, file: Path, left: str) -> None:
     unconfirmed = file.with_name("first.new")
+    unconfirmed.touch(mode=0o600)
     unconfirmed.write_text(left)
     assert ensure_first_key(database, file)
     assert file.read_text() == left or not left
     assert len(file.read_text()) >= len("mt_secret")
     assert not unconfirmed.exists()
+    assert len(valid(database)) == 1
+
+
+def _readable(unconfirmed: Path) -> None:
+    unconfirmed.write_text("mt_known")
+    unconfirmed.chmod(0o644)
+
+
+def _symlink(unconfirmed: Path) -> None:
+    target = unconfirmed.with_name("target")
+    target.touch(mode=0o600)
+    target.write_text("mt_known")
+    unconfirmed.symlink_to(target)
+
+
+def _hard_link(unconfirmed: Path) -> None:
+    target = unconfirmed.with_name("target")
+    target.touch(mode=0o600)
+    target.write_text("mt_known")
+    unconfirmed.hardlink_to(target)
+
+
+def _pipe(unconfirmed: Path) -> None:
+    os.mkfifo(unconfirmed, 0o600)
+
+
+@pytest.mark.parametrize("prepare", [_readable, _symlink, _hard_link, _pipe])
+def test_a_file_that_another_prepared_is_replaced(
+    prepare: Callable[[Path], None], database: Database, file: Path
+) -> None:
+    prepare(file.with_name("first.new"))
+    assert ensure_first_key(database, file)
+    assert file.read_text() != "mt_known"
+    assert not file.is_symlink()
+    status = file.stat()
+    assert (status.st_mode & 0o777, status.st_nlink) == (0o600, 1)
+    target = file.with_name("target")
+    assert not target.exists() or target.read_text() == "mt_known"
     assert len(valid(database)) == 1
 
 
@@ -83,3 +124,12 @@ def test_a_lost_file_makes_another_key(database: Database, file: Path) -> None:
     file.unlink()
     assert ensure_first_key(database, file)
     assert len(valid(database)) == 2
+
+
+def test_starts_at_the_same_time_make_one_key(database: Database, tmp_path: Path) -> None:
+    for number in range(20):
+        file = tmp_path / f"first-{number}"
+        with ThreadPoolExecutor(3) as starts:
+            made = list(starts.map(lambda _, file=file: ensure_first_key(database, file), range(3)))
+        assert sorted(made) == [False, False, True]
+        assert len(valid(database)) == number + 1
