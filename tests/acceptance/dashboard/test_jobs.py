@@ -45,6 +45,7 @@ def test_a_job_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:
 
 def test_a_queued_job_shows_its_place_in_the_queue_as_it_changes(visitor: Visitor, dataset: str) -> None:
     place = visitor.page.locator("dl.facts > div", has_text="Place in the queue").locator("dd")
+    waiting = visitor.page.locator("dl.facts > div", has_text="Now").locator("dd")
     with Client(visitor.url) as client:
         first, second, third = (
             client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn").id for _ in range(3)
@@ -52,8 +53,10 @@ def test_a_queued_job_shows_its_place_in_the_queue_as_it_changes(visitor: Visito
         next(job for job in client.jobs.watch(first) if job.state == "running")
         visitor.goto(f"/ui/jobs/{third}")
         expect(place).to_have_text("2")
+        expect(waiting).to_have_text("waiting for a free worker: 1 job runs, 1 job is before it")
         client.jobs.cancel(second)
         expect(place).to_have_text("1")
+        expect(waiting).to_have_text("waiting for a free worker: 1 job runs")
         for job in (third, first):
             client.jobs.cancel(job)
 

@@ -270,3 +270,25 @@ def test_a_job_without_a_verdict_is_about_its_first_model() -> None:
     plain = job().model_copy(update={"verdict": None})
     arm, test = figures(plain)
     assert (arm, test.accuracy) == (Arm.ERM, None)
+
+
+# --- what waits ---------------------------------------------------------------------------------------
+
+
+def queued(kind: str, waiting_for: str | None) -> Job:
+    return Job.model_validate(
+        {"id": "job_1", "kind": kind, "state": "queued", "waiting_for": waiting_for, **CREATED}
+    )
+
+
+@pytest.mark.parametrize(
+    ("waiting_for", "text"),
+    [("a free worker: 1 import runs", "a free worker: 1 import runs"), (None, "a worker")],
+    ids=["told", "of an older service"],
+)
+def test_a_page_says_what_a_queued_job_waits_for(waiting_for: str | None, text: str) -> None:
+    importing, training = queued("import", waiting_for), queued("erm", waiting_for)
+    assert f"<h3>Waiting for {text}</h3>" in drawn("importing", job=importing)
+    progress = training.progress.model_dump()
+    head = drawn("job_head", job=training, stages=[], progress=progress, connection_error="", description="")
+    assert f">waiting for {text}</dd>" in head

@@ -164,3 +164,24 @@ def test_a_service_that_restarts_is_waited_for(runner: Runner) -> None:
 
 def test_watching_an_ended_job_tells_of_it_once(runner: Runner) -> None:
     assert len(runner.all(Script([httpx.Response(200, json=job(state="failed"))]), watch("job_1"))) == 1
+
+
+def test_watching_a_queued_job_tells_what_it_waits_for_whenever_the_service_shows_life(
+    runner: Runner,
+) -> None:
+    """What is in its way changes without an event of this job."""
+    waits = ["a free worker: 1 job runs, 1 job is before it", "a free worker: 1 job runs"]
+    first, second = (job(state="queued", waiting_for=text) for text in waits)
+    heartbeat = b": still here\n\n"
+    script = Script(
+        [
+            httpx.Response(200, json=first),
+            stream(event(1, state="queued"), heartbeat, event(2, state="succeeded")),
+            httpx.Response(200, json=first),
+            httpx.Response(200, json=second),
+            httpx.Response(200, json=job(state="succeeded")),
+            httpx.Response(200, json=job(state="succeeded")),
+        ]
+    )
+    told = [change.waiting_for for change in runner.all(script, watch("job_1"))]
+    assert told == [*waits, None]
