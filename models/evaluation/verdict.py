@@ -77,7 +77,10 @@ def _large_enough(groups: Labels, clusters: Labels | None) -> tuple[Labels, int]
 
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
-NotTestableReason = Literal["no_groups", "not_above_chance", "few_subjects"]
+GroupsReason = Literal["no_groups", "one_group", "small_groups", "few_in_groups"]
+"""Why the groups of a split cannot decide: it has none, or one; fewer than two have `LEAST_GROUP` samples;
+those that have hold less than half of all samples."""
+NotTestableReason = Literal[GroupsReason, "shortcut_or_harm", "not_above_chance", "few_subjects"]
 
 
 class Verdict(NamedTuple):
@@ -96,9 +99,10 @@ def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] 
     The control has the same training budget. `validation` holds the metrics of both models, of every seed, on
     the validation split, if that was evaluated; a model that is not above chance there has learned nothing
     that could be compared: not testable. Nor are fewer than `LEAST_SUBJECTS`. Else the rule uses the 95 %
-    interval of the difference in worst-group accuracy if groups can decide (`groups_decide`), or in balanced
-    accuracy. Above 0: helped. Below 0: hurt. Otherwise, no detectable effect if groups decided. Without them,
-    a test split that has the shortcut cannot show that a model lost it: not testable.
+    interval of the difference in worst-group accuracy if groups can decide (`groups_reason`), or in balanced
+    accuracy. Above 0: helped. Below 0: hurt, and else no detectable effect, if groups decided. Without them,
+    neither can be told: a test split that has the shortcut cannot show that a model lost it, and a model that
+    lost it is right less often there, as one that was harmed is (`shortcut_or_harm`). Not testable.
 
     Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
     most 3.0 %, hurt without a true loss in at most 3.7 %; over 2, 3 or 5 seeds (`mean_over_seeds`), in at
@@ -113,30 +117,42 @@ def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] 
     seed differ too, and enough samples will show it; an interval over several seeds covers that as well.
     """
     named = {difference.statistic: difference for difference in differences}
-    deciding = named.get("balanced_accuracy")
     worst, average = named.get("worst_group_accuracy"), named.get("accuracy")
-    if worst is not None and (average is None or groups_decide(worst, average)):
-        deciding = worst
+    missing = groups_reason(worst, average) if average else None
+    deciding = named.get("balanced_accuracy") if missing else worst
     if deciding is None or average is None:
         raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
     if not all(metrics.above_chance for metrics in validation):
         return Verdict("not_testable", "not_above_chance", deciding, average)
-    if average.n_subjects is not None and average.n_subjects < LEAST_SUBJECTS:
+    if few_subjects(average):
         return Verdict("not_testable", "few_subjects", deciding, average)
     name = decide(deciding)
-    return Verdict(name, "no_groups" if name == "not_testable" else None, deciding, average)
+    if name != "not_testable":
+        return Verdict(name, None, deciding, average)
+    return Verdict(name, "shortcut_or_harm" if deciding.high < 0 else missing, deciding, average)
 
 
-def groups_decide(worst: Difference, average: Difference) -> bool:
-    """Whether two or more groups, each of at least `LEAST_GROUP` samples, or subjects where there are any,
-    hold at least half of all samples."""
-    return worst.strata >= 2 and worst.smallest >= LEAST_GROUP and 2 * worst.n >= average.n
+def few_subjects(difference: Difference) -> bool:
+    """Whether the samples have subjects, but too few to show how much they differ."""
+    return difference.n_subjects is not None and difference.n_subjects < LEAST_SUBJECTS
+
+
+def groups_reason(worst: Difference | None, average: Difference) -> GroupsReason | None:
+    """Why groups cannot decide. They can (None) if two or more, each of at least `LEAST_GROUP` samples, or
+    subjects where there are any, hold at least half of all samples."""
+    if worst is None:
+        return "no_groups"
+    if worst.strata < 2:
+        return "one_group"
+    if worst.smallest < LEAST_GROUP:
+        return "small_groups"
+    return "few_in_groups" if 2 * worst.n < average.n else None
 
 
 def decide(deciding: Difference) -> VerdictName:
     """The verdict by the difference that decides, that in worst-group accuracy where groups can."""
     if deciding.low > 0:
         return "helped"
-    if deciding.high < 0:
-        return "hurt"
-    return "no_detectable_effect" if deciding.statistic == "worst_group_accuracy" else "not_testable"
+    if deciding.statistic != "worst_group_accuracy":
+        return "not_testable"
+    return "hurt" if deciding.high < 0 else "no_detectable_effect"

@@ -59,6 +59,28 @@ def test_without_groups_a_difference_that_can_be_chance_is_not_testable() -> Non
     assert (groups.verdict, groups.reason) == ("no_detectable_effect", None)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ((), "no_groups"),
+        ((400,), "one_group"),
+        ((391, 9), "small_groups"),
+        ((9, 9, 9, 9), "small_groups"),
+        ((100, 90), "few_in_groups"),
+    ],
+)
+@pytest.mark.parametrize("worse", [True, False])
+def test_why_groups_could_not_decide_is_told_and_harm_without_them_never_is(
+    sizes: tuple[int, ...], reason: str, worse: bool
+) -> None:
+    a, b, _ = outcomes([[150, 10, 170, 70] if worse else [360, 10, 10, 20]])
+    groups = np.full(len(a), -1)
+    groups[: sum(sizes)] = np.repeat(np.arange(len(sizes)), sizes)
+    judgement = judged(a, b, classes=np.zeros(len(a), np.int64), groups=groups)
+    assert (judgement.verdict, judgement.deciding.statistic) == ("not_testable", "balanced_accuracy")
+    assert judgement.reason == ("shortcut_or_harm" if worse else reason)
+
+
 @pytest.mark.parametrize(("right", "expected"), [(55, "not_testable"), (70, "helped")])
 def test_a_model_that_is_not_above_chance_on_validation_gets_no_verdict(right: int, expected: str) -> None:
     """Its random answers are right in half of each group; the control is good in one and bad in the other."""

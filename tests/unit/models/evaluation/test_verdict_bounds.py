@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.paired import Difference, Statistic
-from models.evaluation.verdict import LEAST_GROUP, compare, groups_decide, verdict
+from models.evaluation.verdict import LEAST_GROUP, compare, groups_reason, verdict
 from models.types import Labels
 from tests.unit.models.evaluation.pairs import outcomes
 
@@ -38,20 +38,21 @@ def test_a_group_of_ten_samples_is_compared_and_one_of_nine_is_not(
     worst = found["worst_group_accuracy"]
     assert (worst.strata, worst.left_out) == (strata, left_out)
     assert {d.left_out for name, d in found.items() if name != "worst_group_accuracy"} == {0}
-    assert groups_decide(worst, found["accuracy"])
+    assert groups_reason(worst, found["accuracy"]) is None
 
 
 def test_where_one_group_alone_is_large_enough_all_of_them_are_told_of() -> None:
     found = compared([60, LEAST_GROUP - 1, LEAST_GROUP - 1])
     worst = found["worst_group_accuracy"]
     assert (worst.strata, worst.smallest, worst.left_out) == (3, LEAST_GROUP - 1, 0)
-    assert not groups_decide(worst, found["accuracy"])
+    assert groups_reason(worst, found["accuracy"]) == "small_groups"
 
 
 @pytest.mark.parametrize(("ungrouped", "decides"), [(50, True), (51, False)])
 def test_groups_decide_where_they_hold_half_of_all_samples(ungrouped: int, decides: bool) -> None:
     found = compared([25, 25], ungrouped=ungrouped)
-    assert groups_decide(found["worst_group_accuracy"], found["accuracy"]) is decides
+    reason = groups_reason(found["worst_group_accuracy"], found["accuracy"])
+    assert reason == (None if decides else "few_in_groups")
     expected = "worst_group_accuracy" if decides else "balanced_accuracy"
     assert verdict(list(found.values())).deciding.statistic == expected
 
@@ -75,6 +76,23 @@ def test_an_interval_that_ends_at_zero_shows_nothing(low: float, high: float, ex
     found = compared([60, 40])
     found["worst_group_accuracy"] = found["worst_group_accuracy"]._replace(low=low, high=high)
     assert verdict(list(found.values())).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1e-9, 0.2, ("helped", None)),
+        (-0.2, 0.0, ("not_testable", "no_groups")),
+        (-0.2, -1e-9, ("not_testable", "shortcut_or_harm")),
+    ],
+)
+def test_without_groups_a_lost_shortcut_is_not_told_from_harm(
+    low: float, high: float, expected: tuple[str, str | None]
+) -> None:
+    found = compared([60, 40])
+    del found["worst_group_accuracy"]
+    found["balanced_accuracy"] = found["balanced_accuracy"]._replace(low=low, high=high)
+    assert verdict(list(found.values()))[:2] == expected
 
 
 @pytest.mark.parametrize("missing", ["accuracy", "balanced_accuracy"])
