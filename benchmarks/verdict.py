@@ -8,8 +8,9 @@ many, in others MaskTune's is truly worse, and only *helped* is wrong. Power set
 is better by 2 to 20 points. Settings of several seeds: both were trained with 2, 3 or 5 seeds, whose
 accuracies differ, and err on partly the same images. Each draw generates a test set's paired counts and the
 verdict by them; an interval below 0 counts as *hurt* also without groups, where its verdict is not testable.
-A plain bootstrap of the same statistic, or of the seeds, is shown beside it. Guessing settings: a model whose answers ignore the images is taken for one that has learned something if its accuracy
-on validation is above chance. Settings of subjects: images come in subjects, on whose images models err alike
+A plain bootstrap of the same statistic, or of the seeds, is shown beside it. Guessing settings: a model whose
+answers ignore the images is taken for one that has learned something if its accuracy on validation is above
+chance. Settings of subjects: images come in subjects, on whose images models err alike
 (benchmarks._verdict_subjects).
 """
 

@@ -165,7 +165,8 @@ def list_(
 def _verdict(job: Job) -> str:
     from masktune.contract.report.text import verdict_title
 
-    return verdict_title(job.verdict.verdict, job.verdict.a, job.verdict.b)[1] if job.verdict else "–"
+    decided = job.verdict
+    return verdict_title(decided.verdict, decided.reason, decided.a, decided.b)[1] if decided else "–"
 
 
 @app.command()

@@ -29,7 +29,7 @@ from masktune.contract.job_params import (
 )
 from masktune.contract.models import SplitMetrics
 from masktune.contract.problems import Problem
-from masktune.contract.report.accuracy import VerdictName
+from masktune.contract.report.accuracy import NotTestableReason, VerdictName
 from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
@@ -60,6 +60,7 @@ class JobVerdict(Shape):
     """Whether the job's model a helped, against model b."""
 
     verdict: VerdictName
+    reason: NotTestableReason | None = Field(None, description="Why it is `not_testable`, as in the report.")
     a: Arm
     b: Arm
 

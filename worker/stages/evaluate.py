@@ -34,6 +34,8 @@ from worker.report.subjects import shared_subjects, split_subjects
 from worker.stages.context import Result, StageContext
 
 REPORT = "report.json"
+_VERDICT_FIELDS = {"verdict", "reason", "a", "b"}
+"""Those of a job's verdict, from the report's."""
 
 
 def evaluate(context: StageContext) -> Result:
@@ -116,7 +118,7 @@ def evaluate(context: StageContext) -> Result:
         "artifact": artifact,
         "models": {arm.value: model.id for arm, model in models.items()},
         "metrics": {arm.value: figures.plain(arm) for arm in models},
-        "verdict": report.verdict and report.verdict.model_dump(mode="json", include={"verdict", "a", "b"}),
+        "verdict": report.verdict and report.verdict.model_dump(mode="json", include=_VERDICT_FIELDS),
         "images_per_second": report.cost[-1].images_per_second,
     }
 

@@ -10,7 +10,15 @@ from masktune.contract.report.base import Proportion, Section, StatisticName
 from masktune.contract.vocabulary import Arm
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
-NotTestableReason = Literal["no_groups", "not_above_chance", "few_subjects"]
+NotTestableReason = Literal[
+    "no_groups",
+    "one_group",
+    "small_groups",
+    "few_in_groups",
+    "shortcut_or_harm",
+    "not_above_chance",
+    "few_subjects",
+]
 
 
 class SliceAccuracy(Proportion):
@@ -111,8 +119,11 @@ class Verdict(Section):
     With several `seeds`, the differences are means over them, `a_only` and `b_only` count all of them, and
     the intervals are for training with any seed.
 
-    `reason` says why it is `not_testable`: the test split has no groups that could show that there is no
-    effect, or too few subjects to show how much they differ, or the models `at_chance` have learned nothing.
+    `reason` says why it is `not_testable`. The groups of the test split cannot show that there is no effect:
+    there is none (`no_groups`) or a single one (`one_group`), fewer than two are large enough
+    (`small_groups`), or those hold less than half of the images (`few_in_groups`). Without them, a model that
+    is right less often may have lost a shortcut, or be worse (`shortcut_or_harm`). Or there are too few
+    subjects to show how much they differ, or the models `at_chance` have learned nothing.
     """
 
     verdict: VerdictName

@@ -69,7 +69,7 @@ class Report(Section):
     A model that the job has not is absent from the sections by arm; a section that does not apply is null.
     """
 
-    version: Literal[4]
+    version: Literal[5]
     job: str
     kind: JobKind
     created_at: float = Field(description="Seconds since 1970.")

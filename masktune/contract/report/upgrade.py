@@ -8,7 +8,7 @@ from typing import Any
 
 from masktune.contract.report.report import Report
 
-VERSION = 4
+VERSION = 5
 
 Json = dict[str, Any]
 
@@ -33,7 +33,21 @@ def upgrade(report_json: Json) -> Json:
     version = report_json.get("version", 1)
     if version >= VERSION:
         return report_json
-    return _version_4(report_json if version == 3 else _version_3(report_json))
+    for made, change in ((3, _version_3), (4, _version_4), (5, _version_5)):
+        report_json = change(report_json) if version < made else report_json
+    return report_json | {"version": VERSION}
+
+
+def _version_5(report: Json) -> Json:
+    """A verdict without groups cannot tell harm from a shortcut that was given up."""
+    verdicts = {arm: _harm_by_groups(section) for arm, section in report.get("verdicts", {}).items()}
+    return report | {"verdicts": verdicts} | _changed(report, {"verdict": _harm_by_groups})
+
+
+def _harm_by_groups(section: Json) -> Json:
+    if section["verdict"] != "hurt" or section["deciding_difference"]["statistic"] == "worst_group_accuracy":
+        return section
+    return section | {"verdict": "not_testable", "reason": "shortcut_or_harm"}
 
 
 def _version_4(report: Json) -> Json:
@@ -46,7 +60,7 @@ def _version_4(report: Json) -> Json:
         "gallery": _layered_gallery,
         "masking_cost": _without_scattered,
     }
-    return report | {"version": VERSION} | _changed(report, change)
+    return report | _changed(report, change)
 
 
 def _testable_verdict(section: Json) -> Json:

@@ -28,7 +28,7 @@ from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import CONTROLS, Arm
 
 Tone = Literal["good", "neutral", "bad", "muted"]
-"""`muted`, in grey, is for what could not be tested."""
+"""`neutral`, in amber, is for what may be good or bad; `muted`, in grey, for what could not be tested."""
 
 
 class Verdict(NamedTuple):
@@ -56,19 +56,27 @@ _MEANINGS: dict[accuracy.VerdictName, str] = {
     "helped": _NOT_CHANCE,
     "hurt": _NOT_CHANCE,
     "no_detectable_effect": "A difference this small can be chance.",
-    "not_testable": "A difference this small can be chance, and a larger one may be hidden: no groups say "
-    "which of these images break a pattern.",
 }
-
-_FEW_SUBJECTS = (
-    "They are of too few subjects to tell whether a difference is chance: subjects differ, and fewer than 10 "
-    "do not show by how much."
+_HIDDEN = "A difference this small can be chance, and a larger one may be hidden: "
+_NOT_TESTABLE: dict[accuracy.NotTestableReason | None, str] = {
+    "no_groups": f"{_HIDDEN}no groups say which of these images break a pattern.",
+    "one_group": f"{_HIDDEN}those of these images that have a group are all in the same one, so nothing says "
+    "which of them break a pattern.",
+    "small_groups": f"{_HIDDEN}fewer than two groups have 10 {{}} here, which is too few to compare groups.",
+    "few_in_groups": f"{_HIDDEN}the groups that have 10 {{}} here hold less than half of these images.",
+    "few_subjects": "They are of too few subjects to tell whether a difference is chance: subjects differ, "
+    "and fewer than 10 do not show by how much.",
+}
+"""By reason, to be filled with what counts in a group: images or subjects."""
+_LIKE_TRAINING = (
+    "images like the training images",
+    "That is what giving up a shortcut looks like, and these images cannot tell it from harm.",
 )
-
-_HURT_WITHOUT_GROUPS = (
-    "But no groups say whether these images have the pattern of the training images: where they do, a model "
-    "that lost it is right less often."
+_UNLIKE_TRAINING = (
+    "the test images",
+    "They are unlike the validation images, but cannot tell a shortcut that was given up from harm.",
 )
+"""Which images a model is right on less often, and what that shows."""
 
 _NOTHING_COMPARED = Verdict(
     "neutral",
@@ -102,7 +110,7 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
     decision = report.verdict if arm is None else report.verdicts.get(arm)
     if decision is None:
         return _NOTHING_COMPARED
-    tone, title = verdict_title(decision.verdict, decision.a, decision.b)
+    tone, title = verdict_title(decision.verdict, decision.reason, decision.a, decision.b)
     at_chance, rival = decision.at_chance, within_sentence(decision.b)
     empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
     sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
@@ -120,23 +128,50 @@ def other_verdicts(report: Report) -> tuple[Verdict, ...]:
     return tuple(verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
 
 
-def verdict_title(name: accuracy.VerdictName, a: Arm, b: Arm) -> tuple[Tone, str]:
+def verdict_title(
+    name: accuracy.VerdictName, reason: accuracy.NotTestableReason | None, a: Arm, b: Arm
+) -> tuple[Tone, str]:
     """The tone and title of a verdict on model a, against model b."""
     tone, beside_control, alone = _TITLES[name]
+    if reason == "shortcut_or_harm":
+        tone = "neutral"
     title = beside_control if b in CONTROLS else alone
     return tone, title.format(capitalised(within_sentence(a)), within_sentence(b))
 
 
 def _sentence(report: Report, decision: accuracy.Verdict) -> str:
-    text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
-    text += f" {_FEW_SUBJECTS if decision.reason == 'few_subjects' else _MEANINGS[decision.verdict]}"
-    if decision.verdict == "hurt" and not _in_groups(decision):
-        text += f" {_HURT_WITHOUT_GROUPS}"
+    if decision.reason == "shortcut_or_harm":
+        text = _shortcut_or_harm(report, decision)
+    else:
+        text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
+        text += f" {_meaning(decision)}"
     if caveat := shared_subjects(report, decision.split):
         text += f" {caveat}"
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text
+
+
+def _meaning(decision: accuracy.Verdict) -> str:
+    if decision.verdict != "not_testable":
+        return _MEANINGS[decision.verdict]
+    counted = "images" if decision.deciding_difference.n_subjects is None else "subjects"
+    return _NOT_TESTABLE[decision.reason].format(counted)
+
+
+def _shortcut_or_harm(report: Report, decision: accuracy.Verdict) -> str:
+    """A model that is right less often where no groups can tell a shortcut that was given up from harm."""
+    signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
+    shifted = any(sign.name == "shift" and sign.present for sign in signs)
+    images, meaning = _UNLIKE_TRAINING if shifted else _LIKE_TRAINING
+    of_a, of_b = (report.metrics[decision.split][arm] for arm in (decision.a, decision.b))
+    a, b = out_of_100(of_a.balanced_accuracy, of_b.balanced_accuracy)
+    of_a_class = "" if (a, b) == out_of_100(of_a.accuracy, of_b.accuracy) else f" images {_which(decision)}"
+    text = f"On {images} it is right on {a} of 100{of_a_class} instead of {b}."
+    if decision.seeds:
+        more = more_of_100(decision.deciding_difference.estimate)
+        text = f"Over {len(decision.seeds)} seeds, it is right on {more} {images} than {within_sentence(decision.b)}."
+    return f"{capitalised(within_sentence(decision.a))} was made to give up a pattern. {text} {meaning}"
 
 
 def _over_seeds(decision: accuracy.Verdict) -> str:
@@ -232,9 +267,11 @@ def _rule(decision: accuracy.Verdict) -> str:
     subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE}"
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
-        "interval lies above zero, the verdict is helped; below zero, hurt. If it covers zero, the verdict "
-        "is no detectable effect, which is not the same as no effect, or not testable if no groups could "
-        "show one. It is not testable either if the balanced accuracy of one of the models on the validation "
+        "interval lies above zero, the verdict is helped. Else groups of the test split must decide: if the "
+        "interval lies below zero, the verdict is hurt; if it covers zero, no detectable effect, which is not "
+        "the same as no effect. Without such groups, it is not testable: a shortcut that was given up cannot "
+        "be told from harm, nor from no effect. It is not testable either if the balanced accuracy of one of "
+        "the models on the validation "
         f"split is not above that of a guess by its 95\u00a0% interval. {control} "
         f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{subjects}"
     )

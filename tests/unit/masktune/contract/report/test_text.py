@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from masktune.contract.report import Report
-from masktune.contract.report.accuracy import BackgroundGap
+from masktune.contract.report.accuracy import BackgroundGap, NotTestableReason
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.probabilities import Certificates
@@ -227,7 +227,7 @@ def test_counts_have_a_decimal_only_where_it_tells_them_apart(
     assert out_of_100(a, b) == counts
 
 
-@pytest.mark.parametrize("name", ["helped", "hurt", "not_testable"])
+@pytest.mark.parametrize("name", ["helped", "not_testable"])
 def test_without_groups_a_small_difference_is_not_testable(name: str) -> None:
     value = report(groups=False)
     value["verdict"] |= {"verdict": name, "reason": "no_groups" if name == "not_testable" else None}
@@ -238,13 +238,77 @@ def test_without_groups_a_small_difference_is_not_testable(name: str) -> None:
     assert untestable == ("a larger one may be hidden" in text.sentence) == (name == "not_testable")
 
 
-def test_harm_without_groups_may_be_the_price_of_a_lost_pattern() -> None:
-    caveat = "where they do, a model that lost it is right less often"
+def lower_without_groups() -> Json:
+    """MaskTune is right on 92 of 100 images of either class, the control on 98; no groups are known."""
+    right = {Arm.ERM: 0.98, Arm.MASKTUNE_CONTROL: 0.98, Arm.MASKTUNE: 0.92}
+    value = report(right={arm: (share,) * 4 for arm, share in right.items()}, n=4000, groups=False)
+    for arm, share in right.items():
+        value["metrics"]["test"][arm] |= {"accuracy": share, "balanced_accuracy": share}
+    return value
+
+
+def test_harm_without_groups_is_not_told_from_a_shortcut_that_was_given_up() -> None:
+    value = lower_without_groups()
+    assert (value["verdict"]["verdict"], value["verdict"]["reason"]) == ("not_testable", "shortcut_or_harm")
+    text = verdict(typed(value))
+    assert (text.tone, text.title) == ("neutral", "Not testable here")
+    assert text.sentence == (
+        "MaskTune was made to give up a pattern. On images like the training images it is right on 92 of 100 "
+        "instead of 98. That is what giving up a shortcut looks like, and these images cannot tell it from "
+        "harm."
+    )
+    assert re.search(r"its balanced accuracy is [\d.]+ points below that of the control", text.figures)
+
+
+def test_a_share_that_is_of_a_class_on_average_says_so() -> None:
+    value = lower_without_groups()
+    value["metrics"]["test"]["masktune"]["balanced_accuracy"] = 0.81
+    text = verdict(typed(value)).sentence
+    assert "it is right on 81 of 100 images of a class on average instead of 98." in text
+
+
+def test_test_images_that_are_unlike_validation_are_not_said_to_be_like_the_training_images() -> None:
+    value = lower_without_groups()
+    value["shortcut_reliance"] = _reliance("some").model_dump(mode="json")
+    text = verdict(typed(value)).sentence
+    assert "On the test images it is right on 92 of 100 instead of 98. They are unlike the" in text
+    assert "like the training images" not in text
+
+
+def test_a_lower_accuracy_over_seeds_is_that_of_their_mean() -> None:
+    value = lower_without_groups()
+    value["verdict"]["seeds"] = [{"seed": 7, "estimate": -0.2}, {"seed": 8, "estimate": -0.1}]
+    value["verdict"]["deciding_difference"]["estimate"] = -0.15
+    assert verdict(typed(value)).sentence.startswith(
+        "MaskTune was made to give up a pattern. Over 2 seeds, it is right on 15 fewer of 100 images like the "
+        "training images than the control. That is what giving up a shortcut looks like"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "told", "untold"),
+    [
+        ("no_groups", "no groups say which of these images break a pattern", "10 images"),
+        ("one_group", "are all in the same one", "no groups"),
+        ("small_groups", "fewer than two groups have 10 images here", "no groups"),
+        ("few_in_groups", "groups that have 10 images here hold less than half", "no groups"),
+    ],
+)
+def test_why_groups_could_not_decide_is_the_true_reason(reason: str, told: str, untold: str) -> None:
     value = report(groups=False)
-    value["verdict"] |= {"verdict": "hurt"}
-    assert caveat in verdict(typed(value)).sentence
-    assert caveat not in verdict(decided("hurt")).sentence
-    assert caveat not in verdict(typed(report(groups=False))).sentence
+    value["verdict"] |= {"verdict": "not_testable", "reason": reason}
+    sentence = verdict(typed(value)).sentence
+    assert told in sentence
+    assert untold not in sentence
+    value["verdict"]["deciding_difference"]["n_subjects"] = 100
+    assert verdict(typed(value)).sentence == sentence.replace("10 images", "10 subjects")
+
+
+def test_every_reason_of_a_verdict_that_cannot_be_tested_has_a_sentence() -> None:
+    for reason in set(get_args(NotTestableReason)) - {"not_above_chance"}:  # whose models are named instead
+        value = report(groups=False)
+        value["verdict"] |= {"verdict": "not_testable", "reason": reason}
+        assert verdict(typed(value)).sentence.endswith(".")
 
 
 def test_a_model_that_guesses_gets_no_verdict_but_its_figures() -> None:

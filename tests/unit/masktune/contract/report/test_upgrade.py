@@ -82,6 +82,18 @@ def test_version_3_claimed_to_have_tested_splits_without_groups(groups: bool) ->
     )
 
 
+@pytest.mark.parametrize("groups", [True, False])
+def test_version_4_claimed_harm_without_groups(groups: bool) -> None:
+    before = report(groups=groups) | {"version": 4}
+    before["verdict"] |= {"verdict": "hurt"}
+    before["verdicts"] = {"masktune": before["verdict"]}
+    after = read_report(json.dumps(before))
+    expected = ("hurt", None) if groups else ("not_testable", "shortcut_or_harm")
+    for verdict in (after.verdict, after.verdicts[Arm.MASKTUNE]):
+        assert verdict is not None
+        assert (verdict.verdict, verdict.reason) == expected
+
+
 def test_pictures_of_an_earlier_version_are_layers_that_hide_the_image(stored: list[dict[str, Any]]) -> None:
     before = next(report for report in stored if report["kind"] == "masktune")
     after = read_report(json.dumps(before))
