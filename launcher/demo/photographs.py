@@ -28,8 +28,7 @@ def run(steps: Steps) -> None:
 
     steps.heading("4. What changed")
     report = steps.report(job)
-    recommended = report.recommendation.arm if report.recommendation else None
-    arm = recommended or arm_after(report)
+    arm = arm_after(report)
 
     group = "loop · flower"
     samples = steps.client.datasets.samples(dataset.id, split="test", label="loop")

@@ -17,7 +17,7 @@ from masktune.contract.report.accuracy import (
     ModelAtChance,
 )
 from masktune.contract.report.probabilities import Reliability
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.vocabulary import CONTROL_OF, Arm, JobKind
 from models.data.store import Store
 from models.design_effect import count_clusters
 from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
@@ -59,6 +59,11 @@ class Figures:
             if arm in arms - {self.before} and (rival := rival_of(arm, arms, self.before)) is not None
         }
         """What each treatment is judged against: its control, else the model before."""
+        started_plain = source is None or context.spec.models[source].arm not in TREATMENTS
+        controls = [CONTROL_OF[arm] for arm in TREATMENTS if CONTROL_OF[arm] in arms]
+        plain = [self.before, *controls] if self.before and started_plain else controls
+        self.plain_arms = tuple(plain or dict.fromkeys(self.rivals.values()))
+        """Models that were made against no shortcut, the one before first; without any, the rivals."""
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
 
@@ -192,6 +197,16 @@ class Figures:
             for difference in differences
         ]
 
+    def measured(self, split: str, a: Arm, b: Arm) -> section.SplitDifference | None:
+        """a − b in the statistic that decides on the split, over all seeds. None if the split was not
+        evaluated, has too few subjects to tell, or if one of the models cannot be told from guessing."""
+        if split not in self._logits:
+            return None
+        decision = self._verdict(split, a, b)
+        if decision.reason in ("few_subjects", "not_above_chance"):
+            return None
+        return section.SplitDifference(split=split, a=a, b=b, **decision.deciding_difference.model_dump())
+
     @cached_property
     def verdicts(self) -> dict[Arm, section.Verdict]:
         """By treatment, on the test split."""
@@ -199,31 +214,32 @@ class Figures:
 
     @cached_property
     def val_verdicts(self) -> dict[Arm, section.Verdict]:
-        """By treatment, on the validation split, where its groups decide: all that there are, for a minority
-        that is too small would leave the judgement to those who have the shortcut."""
-        everywhere = len(np.unique(self._store.groups[self._store.groups >= 0]))
+        """By treatment, on the validation split, where its groups decide: all that there are."""
         return {
             arm: decided
             for arm, decided in self._verdicts("val").items()
-            if decided.deciding_difference.statistic == "worst_group_accuracy"
-            and decided.deciding_difference.strata == everywhere
+            if self.by_all_groups(decided.deciding_difference)
         }
+
+    def by_all_groups(self, difference: section.Difference) -> bool:
+        """Whether all groups that there are decided: a minority that is too small to take part would leave
+        the judgement to those who have the shortcut."""
+        everywhere = len(np.unique(self._store.groups[self._store.groups >= 0]))
+        return difference.statistic == "worst_group_accuracy" and difference.strata == everywhere
 
     def _verdicts(self, split: str) -> dict[Arm, section.Verdict]:
         if split not in self._logits:
             return {}
         return {arm: self._verdict(split, arm, rival) for arm, rival in self.rivals.items()}
 
-    def _verdict(self, split: str, treatment: Arm, rival: Arm) -> section.Verdict:
-        """The verdict, from two of the listed differences."""
+    def _verdict(self, split: str, a: Arm, b: Arm) -> section.Verdict:
+        """The verdict on model a, against model b."""
         validation = [
-            (arm, seed, of_seed)
-            for arm in (treatment, rival)
-            for seed, of_seed in self._validation(arm).items()
+            (arm, seed, of_seed) for arm in (a, b) for seed, of_seed in self._validation(arm).items()
         ]
-        by_seed = {self._run.seed: self._compared[split][treatment, rival]}
+        by_seed = {self._run.seed: self._compared[split].get((a, b)) or self._compare(split, a, b)}
         for of_seed in self._further:
-            by_seed[of_seed.seed] = self._compare(split, treatment, rival, of_seed)
+            by_seed[of_seed.seed] = self._compare(split, a, b, of_seed)
         differences = by_seed[self._run.seed]
         if self._further:
             differences = tuple(map(mean_over_seeds, zip(*by_seed.values(), strict=True)))
@@ -237,8 +253,8 @@ class Figures:
                 if not of_seed.above_chance
             ],
             split=split,
-            a=treatment,
-            b=rival,
+            a=a,
+            b=b,
             deciding_difference=section.Difference(**self._named(decision.deciding)),
             accuracy_difference=section.Difference(**self._named(decision.average)),
             seeds=[

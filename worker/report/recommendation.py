@@ -5,12 +5,13 @@ No contest: without group labels, the model with the best score is the one that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from masktune.contract.report.accuracy import Verdict, VerdictName
+from masktune.contract.report.accuracy import Difference, SplitDifference, VerdictName
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
@@ -22,12 +23,12 @@ from masktune.contract.report.recommendation import (
     UseControl,
     UseModel,
 )
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
 from models.evaluation.verdict import LEAST_GROUP
 from models.mitigation.mistakes import MIN_FLAGGED
 from worker.protocol import ModelSpec
-from worker.report.metrics import Figures
+from worker.report.metrics import VERDICT_SPLIT, Figures
 
 TEST_IMAGES = 100
 """Images of a class without the pattern: the interval of an accuracy on them is at most 10 points wide to
@@ -37,54 +38,47 @@ TRAIN_IMAGES = 60
 
 
 class Treatment(NamedTuple):
-    """A model that was made against a shortcut, the `rival` that it is judged against, and the reason to name
-    if it is chosen.
-
-    `groups_in_test`: groups of the test split decided the verdict. Without them *hurt* does not count, for a
-    model without the shortcut is right less often where the test images have it too.
+    """A model that was made against a shortcut, and the reason to name if it is chosen.
 
     `is_reliable`: the groups that it was balanced over were labelled, or passed the gate of early stages. Not
     `differs`: no class was divided, so that it equals its control. Not `above_chance`: its answers on the
-    validation split cannot be told from guesses; nor can the rival's if not `rival_above_chance`.
+    validation split cannot be told from guesses. `is_beaten`: groups show that a plain model is better. A
+    model without the shortcut is right less often where the images have it, so nothing else counts.
     """
 
     arm: Arm
-    rival: Arm
     reason: RecommendationReason
     verdict: VerdictName | None = None
-    groups_in_test: bool = True
     val_verdict: VerdictName | None = None
     """Only where the groups of the validation split decide."""
     val_worst_group: float = 0.0
     is_reliable: bool = False
     differs: bool = True
     above_chance: bool = True
-    rival_above_chance: bool = True
-
-    @property
-    def hurt(self) -> bool:
-        return (self.groups_in_test and self.verdict == "hurt") or self.val_verdict == "hurt"
+    is_beaten: bool = False
 
 
 class Choice(NamedTuple):
-    """The model to use; `subject` is the treatment that the report is about."""
+    """The model to use; `subject` is the treatment that the report is about. For a plain model, `differences`
+    are those that led to it."""
 
     arm: Arm | None
     reason: RecommendationReason
     subject: Arm
+    differences: tuple[SplitDifference, ...] = ()
 
 
-def choose(treatments: Sequence[Treatment], *, trained_whole: bool) -> Choice:
-    """The first of these that applies. A treatment that hurt, by test or validation split, or that is not
-    above chance, is never chosen.
+def choose(treatments: Sequence[Treatment], plain: Arm | None, *, trained_whole: bool) -> Choice:
+    """The first of these that applies. A treatment that a plain model beats, or that is not above chance, is
+    never chosen.
 
     1. The true groups of the validation split show that a treatment helped: that with the best worst group.
     2. A last layer was balanced over reliable groups, or a treatment helped on the test split. If both are
        there: MaskTune where the network was trained whole, for it may have changed what the network sees,
        which a last layer cannot; else the last layer.
-    3. The control, if it is above chance; else none.
+    3. The best plain model, if there is one above chance; else none.
     """
-    usable = [one for one in treatments if one.differs and one.above_chance and not one.hurt]
+    usable = [one for one in treatments if one.differs and one.above_chance and not one.is_beaten]
     if proven := [one for one in usable if one.val_verdict == "helped"]:
         best = max(proven, key=lambda one: one.val_worst_group)
         return Choice(best.arm, "val_groups", best.arm)
@@ -93,38 +87,73 @@ def choose(treatments: Sequence[Treatment], *, trained_whole: bool) -> Choice:
             return Choice(one.arm, one.reason, one.arm)
     first = treatments[0]
     subject = next((one for one in treatments if one.differs), first)
-    if not first.rival_above_chance:
+    if plain is None:
         return Choice(None, "not_above_chance", subject.arm)
-    reason: RecommendationReason = "hurt" if first.hurt else "no_gain"
-    return Choice(first.rival, reason if first.differs else "no_minority", subject.arm)
+    reason: RecommendationReason = "hurt" if first.is_beaten else "no_gain"
+    return Choice(plain, reason if first.differs else "no_minority", subject.arm)
 
 
 def choose_model(figures: Figures, groups: BalancedGroups | None, *, trained_whole: bool) -> Choice | None:
     """The choice among the models of a report; None if none of them was made against a shortcut."""
+    plain = [arm for arm in figures.plain_arms if figures.learned(arm)]
+    beaten = {arm: _better_by_groups(figures, arm, plain) for arm in figures.rivals}
     treatments = [
-        _treatment(figures, arm, rival, groups if arm is Arm.RETRAINED else None)
-        for arm, rival in figures.rivals.items()
+        _treatment(figures, arm, groups if arm is Arm.RETRAINED else None, is_beaten=bool(beaten[arm]))
+        for arm in figures.rivals
     ]
-    return choose(treatments, trained_whole=trained_whole) if treatments else None
+    if not treatments:
+        return None
+    among_plain = [figures.measured(VERDICT_SPLIT, b, a) for a, b in itertools.combinations(plain, 2)]
+    differences = [difference for difference in among_plain if difference is not None]
+    choice = choose(treatments, best_plain(plain, differences), trained_whole=trained_whole)
+    if choice.arm in plain:
+        choice = choice._replace(differences=(*differences, *beaten[choice.subject]))
+    return choice
 
 
-def _treatment(figures: Figures, arm: Arm, rival: Arm, groups: BalancedGroups | None) -> Treatment:
+def best_plain(plain: Sequence[Arm], differences: Iterable[SplitDifference]) -> Arm | None:
+    """The first plain model that no other is better than: ERM, unless a control is.
+
+    `differences` are in worst-group accuracy where groups decide, else in balanced accuracy, on the test
+    split as for the verdict: it chose nothing else, whereas the epoch of ERM was chosen on validation, which
+    favours it there. The figures of the chosen model on test are those of the best of a few, but only a
+    difference beyond its interval moves the choice away from ERM.
+    """
+    better = {
+        (one.a, one.b) if one.low > 0 else (one.b, one.a) for one in differences if one.low * one.high > 0
+    }
+    winners, losers = {a for a, _ in better}, {b for _, b in better}
+    return next((arm for arm in plain if arm not in losers and arm in {plain[0], *winners}), None)
+
+
+def _better_by_groups(figures: Figures, treatment: Arm, plain: Sequence[Arm]) -> list[SplitDifference]:
+    """The differences by which groups, of the test or of the validation split, show that a plain model is
+    better."""
+    measured = [figures.measured(split, treatment, arm) for split in (VERDICT_SPLIT, "val") for arm in plain]
+    return [
+        one
+        for one in measured
+        if one is not None
+        and one.high < 0
+        and (by_groups(one) if one.split == VERDICT_SPLIT else figures.by_all_groups(one))
+    ]
+
+
+def _treatment(figures: Figures, arm: Arm, groups: BalancedGroups | None, *, is_beaten: bool) -> Treatment:
     test, val = figures.verdicts.get(arm), figures.val_verdicts.get(arm)
     reason: RecommendationReason = "masktune_helped"
     if groups is not None:
         reason = "groups_labelled" if groups.source == "labels" else "groups_inferred"
     return Treatment(
         arm=arm,
-        rival=rival,
         reason=reason,
         verdict=test.verdict if test else None,
-        groups_in_test=test is not None and by_groups(test),
         val_verdict=val.verdict if val else None,
         val_worst_group=figures.metrics["val"][arm].worst_group_accuracy or 0.0 if val else 0.0,
         is_reliable=groups is not None and groups.source in ("labels", "early_stages"),
         differs=groups is None or groups.divided,
         above_chance=figures.learned(arm),
-        rival_above_chance=figures.learned(rival),
+        is_beaten=is_beaten,
     )
 
 
@@ -141,6 +170,7 @@ def make_recommendation(
         arm=choice.arm,
         model=models[choice.arm].id if choice.arm else None,
         reason=choice.reason,
+        differences=list(choice.differences),
         next=list(_next_steps(choice, figures, groups, store, models)),
     )
 
@@ -156,15 +186,15 @@ def _next_steps(
     if choice.arm is None:
         yield LabelMore(step="label_more", per_class=max(TRAIN_IMAGES, 2 * smallest))
         return
-    if choice.arm is choice.subject:
-        yield UseModel(step="use_model", arm=choice.arm, model=models[choice.arm].id)
-    else:
+    if choice.arm in CONTROLS:
         yield UseControl(step="use_control", arm=choice.arm, model=models[choice.arm].id)
+    else:
+        yield UseModel(step="use_model", arm=choice.arm, model=models[choice.arm].id)
     searched = not isinstance(groups, EarlyStageGroups) or groups.details.searched
     if smallest < TRAIN_IMAGES and searched:
         yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
     test = figures.verdicts.get(choice.subject)
-    if test is not None and (by_groups(test) or test.verdict == "helped"):
+    if test is None or by_groups(test.deciding_difference) or test.verdict == "helped":
         return
     if samples := images_to_review(groups):
         yield ReviewImages(step="review_images", samples=samples)
@@ -172,9 +202,9 @@ def _next_steps(
     yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES, subjects=subjects)
 
 
-def by_groups(verdict: Verdict) -> bool:
-    """Whether groups decided the verdict, not accuracy, which a shortcut helps where the images have it."""
-    return verdict.deciding_difference.statistic == "worst_group_accuracy"
+def by_groups(deciding: Difference) -> bool:
+    """Whether groups decide, not accuracy, which a shortcut helps where the images have it."""
+    return deciding.statistic == "worst_group_accuracy"
 
 
 def images_to_review(groups: BalancedGroups | None) -> list[int]:

@@ -92,6 +92,12 @@ class ArmDifference(Difference):
     b: Arm
 
 
+class SplitDifference(ArmDifference):
+    """The difference between two models in the statistic that decides on this split."""
+
+    split: str
+
+
 class ModelAtChance(Section):
     """A model whose balanced accuracy on `n` validation samples is not above chance, one over the number of
     classes, by its 95 % interval."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from masktune.contract.report.accuracy import SplitDifference
 from masktune.contract.report.base import Section
 from masktune.contract.vocabulary import Arm
 
@@ -20,8 +21,9 @@ RecommendationReason = Literal[
     "not_above_chance",
 ]
 """Why this model: the true groups of the validation split decided (`val_groups`); a last layer was balanced
-over groups; MaskTune helped on the test split. Or why the control: no images were found that lack a pattern,
-nothing helped, or it hurt. Or why none: the models have learned nothing."""
+over groups; MaskTune helped on the test split. Or why a plain model, ERM or a control: no images were found
+that lack a pattern, nothing helped, or groups show that a plain model is better (`hurt`). Or why none: the
+plain models have learned nothing."""
 
 
 class UseModel(Section):
@@ -33,7 +35,7 @@ class UseModel(Section):
 
 
 class UseControl(Section):
-    """Nothing that was tried is better than this model, which had the same budget without it."""
+    """Point the alias at this control: nothing that was tried, on the same budget, is better than it."""
 
     step: Literal["use_control"]
     arm: Arm
@@ -78,4 +80,9 @@ class Recommendation(Section):
     arm: Arm | None
     model: str | None
     reason: RecommendationReason
+    differences: list[SplitDifference] = Field(
+        default=[],
+        description="Where a plain model is to be used: each plain model minus each earlier one, and what "
+        "shows that one is better than the model after.",
+    )
     next: list[NextStep]

@@ -106,7 +106,7 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
 def test_a_single_model_is_compared_with_nothing() -> None:
     text = _text(report(right={Arm.ERM: (0.9,) * 4}))
     assert "No comparison" in text
-    assert "What MaskTune changed" not in text
+    assert "Differences between the models" not in text
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
         "adjusted mutual information",
     ):
         assert evidence_of_the_shortcut in first
-    for evidence_of_help in ("Side by side", "What MaskTune changed", "of the saliency moved elsewhere"):
+    for evidence_of_help in ("Side by side", "Differences between the models", "of the saliency moved elsewhere"):
         assert evidence_of_help in second
     for evidence_of_trust in ("not certifiable", "Selective risk over coverage", "ECE"):
         assert evidence_of_trust in third
@@ -273,7 +273,7 @@ def test_what_is_not_there_is_left_out() -> None:
         "Where each model looks",
         "The same images under each model",
         "What was masked",
-        "What MaskTune changed",
+        "Differences between the models",
         "Selective risk over coverage",
     ):
         assert heading not in text.partition("2. Did")[2]

@@ -6,19 +6,22 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from masktune.contract.hyperparameters import Gate
-from masktune.contract.report.groups import EarlyStageGroups
+from masktune.contract.report.accuracy import SplitDifference
 from masktune.contract.report.recommendation import (
     AddTestImages,
     LabelMore,
+    Recommendation,
     RecommendationReason,
     ReviewImages,
     UseControl,
     UseModel,
 )
 from masktune.contract.report.report import Report
+from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
     ARM_NAMES,
+    STATISTICS,
     arm_after,
     arm_before,
     capitalised,
@@ -37,18 +40,18 @@ class Step(NamedTuple):
 
 
 _REASONS: Mapping[RecommendationReason, str] = {
-    "val_groups": "The labelled groups of the validation split show that it is better than its control where "
+    "val_groups": "The labelled groups of the validation split show that it is better than {rival} where "
     "that is worst.",
     "groups_labelled": "Its last layer was balanced over the labelled groups.",
     "groups_inferred": "Its last layer gives more weight to images that seem to lack a pattern which the "
     "other images of their class share.",
-    "masktune_helped": "It is better than its control on the test split.",
+    "masktune_helped": "It is better than {rival} on the test split.",
     "no_minority": "No images were found that lack a pattern which the others of their class share, so the "
     "last layer could not be balanced over them.",
-    "no_gain": "{} is not better than it.",
-    "hurt": "{} is worse than it.",
-    "not_above_chance": "On the validation images, the models cannot be told from guessing, so none of them "
-    "is recommended.",
+    "no_gain": "Nothing shows that {after} is better than {rival}.",
+    "hurt": "The groups of the {split} split show that {after} is worse than {better} in the worst group.",
+    "not_above_chance": "On the validation images, the models that were trained without masks and groups "
+    "cannot be told from guessing, so none is recommended.",
 }
 
 
@@ -68,9 +71,37 @@ def recommendation_reason(report: Report) -> str:
     if report.recommendation is None:
         return ""
     groups, reason = report.groups, report.recommendation.reason
-    if reason == "no_minority" and isinstance(groups, EarlyStageGroups) and not groups.details.searched:
-        return groups_warning(groups)
-    return _REASONS[reason].format(capitalised(within_sentence(arm_after(report))))
+    if reason == "no_minority" and groups is not None and not groups.divided:
+        why = groups_warning(groups)
+    else:
+        after, rival = arm_after(report), report.verdict.b if report.verdict else arm_before(report)
+        better = next((one for one in report.recommendation.differences if one.a is after), None)
+        why = _REASONS[reason].format(
+            after=within_sentence(after),
+            rival="its control" if rival in CONTROLS else _called(rival),
+            split=better.split if better else "test",
+            better=_called(better.b if better else rival),
+        )
+    return f"{why} {_among_plain(report.recommendation)}".rstrip()
+
+
+def _among_plain(recommendation: Recommendation) -> str:
+    """How the plain model that is recommended compares with the others; "" for any other model."""
+    arm = recommendation.arm
+    of_arm = [one for one in recommendation.differences if arm in (one.a, one.b)]
+    return " ".join(_against(one, one.b if one.a is arm else one.a) for one in of_arm)
+
+
+def _against(one: SplitDifference, other: Arm) -> str:
+    """How the recommended model compares with this one, which is not better."""
+    if one.low <= 0 <= one.high:
+        return f"{capitalised(_called(other))} is not shown to be better than it."
+    low, high = (one.low, one.high) if one.b is other else (-one.high, -one.low)
+    return (
+        f"On the {one.split} split, its {STATISTICS[one.statistic][0].lower()} is "
+        f"{points_apart(abs(one.estimate))} that of {_called(other)} "
+        f"(95\u00a0% interval {points_interval(low, high)})."
+    )
 
 
 def next_steps(report: Report) -> tuple[Step, ...]:
@@ -90,9 +121,9 @@ def _add_test_images(step: AddTestImages, report: Report) -> Step:
     return Step(
         step.step,
         "Bring test images that break the pattern",
-        "The test images cannot show whether a model relies on a pattern, for they may have it too. Bring "
-        f"about {step.per_class} images of each class without what usually goes with it, such as water birds "
-        f"on land{subjects}, and label their groups.",
+        "The test images cannot show whether a model relies on a pattern: too few of them, or none, are "
+        f"known to break it. Bring about {step.per_class} images of each class without what usually goes "
+        f"with it, such as water birds on land{subjects}, and label their groups.",
     )
 
 

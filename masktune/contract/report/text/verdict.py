@@ -170,7 +170,8 @@ def _shortcut_or_harm(report: Report, decision: accuracy.Verdict) -> str:
     text = f"On {images} it is right on {a} of 100{of_a_class} instead of {b}."
     if decision.seeds:
         more = more_of_100(decision.deciding_difference.estimate)
-        text = f"Over {len(decision.seeds)} seeds, it is right on {more} {images} than {within_sentence(decision.b)}."
+        rival = within_sentence(decision.b)
+        text = f"Over {len(decision.seeds)} seeds, it is right on {more} {images} than {rival}."
     return f"{capitalised(within_sentence(decision.a))} was made to give up a pattern. {text} {meaning}"
 
 
@@ -268,10 +269,10 @@ def _rule(decision: accuracy.Verdict) -> str:
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
         "interval lies above zero, the verdict is helped. Else groups of the test split must decide: if the "
-        "interval lies below zero, the verdict is hurt; if it covers zero, no detectable effect, which is not "
-        "the same as no effect. Without such groups, it is not testable: a shortcut that was given up cannot "
-        "be told from harm, nor from no effect. It is not testable either if the balanced accuracy of one of "
-        "the models on the validation "
+        "interval lies below zero, the verdict is hurt; if it covers zero, no detectable effect, which is "
+        "not the same as no effect. Without such groups, it is not testable: a shortcut that was given up "
+        "cannot be told from harm, nor from no effect. It is not testable either if the balanced accuracy of "
+        "one of the models on the validation "
         f"split is not above that of a guess by its 95\u00a0% interval. {control} "
         f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{subjects}"
     )

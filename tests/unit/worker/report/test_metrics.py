@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,20 +18,22 @@ from models.evaluation.metrics import Logits
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.report.metrics import Figures
+from worker.report.recommendation import Choice, choose_model
 from worker.report.seeds import SeedPredictions
 
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
 
 
-def make_context(folder: Path, splits: dict[str, tuple[int, ...]]) -> Any:
+def make_context(folder: Path, splits: dict[str, tuple[int, ...]], *, labelled: bool = True) -> Any:
     """A data set of four groups, of these sizes in each split, without copies; groups 0 and 3 have the
-    shortcut of their class."""
+    shortcut of their class. Unless the groups are `labelled`, nobody knows them."""
     group = np.concatenate([np.repeat(np.arange(4), sizes) for sizes in splits.values()])
     of_image = [split for split, sizes in splits.items() for _ in range(sum(sizes))]
     images = np.zeros((len(group), 16, 16, 3), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = np.divmod(np.arange(len(group)), 256)
-    info = DatasetInfo("d", "csv", ("a", "b"), tuple("pqrs"))
-    write_arrays(folder, Arrays(images, group % 2, of_image, group), info)
+    info = DatasetInfo("d", "csv", ("a", "b"), tuple("pqrs") if labelled else ())
+    known = group if labelled else np.full_like(group, -1)
+    write_arrays(folder, Arrays(images, group % 2, of_image, known), info)
     spec = SimpleNamespace(kind=JobKind.MITIGATE)
     return SimpleNamespace(run=Run(), store=Store.open(folder), spec=spec)
 
@@ -78,6 +81,92 @@ def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(tmp_path: 
     assert verdict.verdict == ("not_testable" if guesses else "helped")
     assert [(one.arm, one.seed) for one in verdict.at_chance] == [(Arm.MASKTUNE, 7)] * guesses
     assert figures.learned(Arm.MASKTUNE)
+
+
+GROUPS = {"train": (5,) * 4, "val": (40, 20, 20, 40), "test": (40,) * 4}
+
+
+@pytest.mark.parametrize(
+    ("answers", "best"),
+    [
+        ({Arm.ERM: SHORTCUT, Arm.RETRAINED_CONTROL: SHORTCUT}, Arm.ERM),
+        ({Arm.ERM: SHORTCUT, Arm.RETRAINED_CONTROL: RIGHT}, Arm.RETRAINED_CONTROL),
+        ({Arm.ERM: RIGHT, Arm.RETRAINED_CONTROL: SHORTCUT}, Arm.ERM),
+        (
+            {Arm.ERM: SHORTCUT, Arm.RETRAINED_CONTROL: SHORTCUT, Arm.MASKTUNE_CONTROL: RIGHT},
+            Arm.MASKTUNE_CONTROL,
+        ),
+    ],
+)
+def test_of_plain_models_the_one_is_recommended_that_no_other_beats(
+    tmp_path: Path, answers: dict[Arm, tuple[int, ...]], best: Arm
+) -> None:
+    choice = chosen(tmp_path, GROUPS, answers | {Arm.RETRAINED: SHORTCUT})
+    assert (choice.arm, choice.subject) == (best, Arm.RETRAINED)
+    pairs = [(one.a, one.b) for one in choice.differences if Arm.RETRAINED not in (one.a, one.b)]
+    assert pairs == [(b, a) for a, b in itertools.combinations(answers, 2)]
+
+
+def test_a_treatment_that_erm_beats_by_groups_is_not_recommended_and_the_difference_is_told(
+    tmp_path: Path,
+) -> None:
+    """It is no worse than its control, but worse than ERM."""
+    one_wrong = (0, 0, 0, 1)
+    answers = {Arm.ERM: RIGHT, Arm.RETRAINED_CONTROL: SHORTCUT, Arm.RETRAINED: one_wrong}
+    choice = chosen(tmp_path, GROUPS, answers)
+    assert (choice.arm, choice.reason) == (Arm.ERM, "hurt")
+    told = {(one.split, one.a, one.b) for one in choice.differences if one.a is Arm.RETRAINED}
+    assert told == {("test", Arm.RETRAINED, Arm.ERM), ("val", Arm.RETRAINED, Arm.ERM)}
+
+
+@pytest.mark.parametrize(
+    ("erm", "control", "best"),
+    [
+        ((0.95, 0.84), (0.85, 0.86), Arm.ERM),
+        ((0.97, 0.50), (0.90, 0.90), Arm.RETRAINED_CONTROL),
+        ((0.97, 0.90), (0.90, 0.60), Arm.ERM),
+    ],
+)
+def test_without_groups_of_classes_of_ten_to_one_their_mean_accuracy_decides(
+    tmp_path: Path, erm: tuple[float, float], control: tuple[float, float], best: Arm
+) -> None:
+    """ERM is right more often in all of these, for nine of ten images are of the first class."""
+    sizes = {"train": (10, 10, 0, 0), "val": (400, 40, 0, 0), "test": (400, 40, 0, 0)}
+    context = make_context(tmp_path, sizes, labelled=False)
+    of_arm = {Arm.ERM: erm, Arm.RETRAINED_CONTROL: control, Arm.RETRAINED: control}
+    logits = {
+        split: {arm: right_in(context.store, split, shares) for arm, shares in of_arm.items()}
+        for split in ("val", "test")
+    }
+    figures = Figures(context, logits)
+    choice = choose_model(figures, None, trained_whole=False)
+    assert choice is not None
+    assert choice.arm is best
+    assert {one.statistic for one in choice.differences} == {"balanced_accuracy"}
+    assert figures.metrics["test"][Arm.ERM].accuracy > figures.metrics["test"][Arm.RETRAINED_CONTROL].accuracy
+
+
+def right_in(store: Store, split: str, shares: tuple[float, ...]) -> Logits:
+    """The first images of each class are answered rightly, as many as its share."""
+    rows = store.rows(split)
+    labels = store.labels[rows]
+    answers = 1 - labels
+    for label, share in enumerate(shares):
+        of_class = np.flatnonzero(labels == label)
+        answers[of_class[: round(share * len(of_class))]] = label
+    return Logits(rows, labels, np.eye(2, dtype=np.float32)[answers])
+
+
+def chosen(folder: Path, sizes: dict[str, tuple[int, ...]], answers: dict[Arm, tuple[int, ...]]) -> Choice:
+    """What is recommended of models that give the same answer to all images of a group."""
+    context = make_context(folder, sizes)
+    logits = {
+        split: {arm: answering(context.store, split, of_arm) for arm, of_arm in answers.items()}
+        for split in ("val", "test")
+    }
+    choice = choose_model(Figures(context, logits), None, trained_whole=False)
+    assert choice is not None
+    return choice
 
 
 def test_the_images_of_a_subject_count_as_its_own_in_every_figure(tmp_path: Path) -> None:

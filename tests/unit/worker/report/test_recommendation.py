@@ -2,77 +2,134 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from masktune.contract.report.accuracy import SplitDifference
 from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
 from masktune.contract.vocabulary import Arm
-from worker.report.recommendation import Choice, Treatment, choose, images_to_review
+from worker.report.recommendation import (
+    Choice,
+    Treatment,
+    best_plain,
+    choose,
+    images_to_review,
+)
 
-HEAD = Treatment(Arm.RETRAINED, Arm.RETRAINED_CONTROL, "groups_inferred", "not_testable", is_reliable=True)
-MASKED = Treatment(Arm.MASKTUNE, Arm.MASKTUNE_CONTROL, "masktune_helped", "not_testable")
+Interval = tuple[float, float]
+
+HEAD = Treatment(Arm.RETRAINED, "groups_inferred", "not_testable", is_reliable=True)
+MASKED = Treatment(Arm.MASKTUNE, "masktune_helped", "not_testable")
 HELPED = MASKED._replace(verdict="helped")
 UNDIVIDED = HEAD._replace(differs=False)
 
 
 def test_an_open_gate_recommends_the_retrained_head_without_any_figure() -> None:
     for trained_whole in (True, False):
-        choice = choose([HEAD, MASKED], trained_whole=trained_whole)
+        choice = choose([HEAD, MASKED], Arm.ERM, trained_whole=trained_whole)
         assert choice == Choice(Arm.RETRAINED, "groups_inferred", Arm.RETRAINED)
 
 
-def test_a_closed_gate_recommends_the_control_and_the_report_is_about_masktune() -> None:
-    choice = choose([UNDIVIDED, MASKED], trained_whole=True)
-    assert choice == Choice(Arm.RETRAINED_CONTROL, "no_minority", Arm.MASKTUNE)
-    assert choose([UNDIVIDED], trained_whole=False).subject is Arm.RETRAINED
+@pytest.mark.parametrize("plain", [Arm.ERM, Arm.RETRAINED_CONTROL, Arm.MASKTUNE_CONTROL])
+def test_a_closed_gate_recommends_the_best_plain_model_and_the_report_is_about_masktune(plain: Arm) -> None:
+    choice = choose([UNDIVIDED, MASKED], plain, trained_whole=True)
+    assert choice == Choice(plain, "no_minority", Arm.MASKTUNE)
+    assert choose([UNDIVIDED], plain, trained_whole=False).subject is Arm.RETRAINED
 
 
 @pytest.mark.parametrize(("trained_whole", "arm"), [(True, Arm.MASKTUNE), (False, Arm.RETRAINED)])
 def test_of_two_masktune_goes_first_where_the_network_was_trained_whole(
     trained_whole: bool, arm: Arm
 ) -> None:
-    assert choose([HEAD, HELPED], trained_whole=trained_whole).arm is arm
+    assert choose([HEAD, HELPED], Arm.ERM, trained_whole=trained_whole).arm is arm
 
 
 def test_without_a_reliable_gate_a_treatment_must_have_helped() -> None:
     mistakes = HEAD._replace(is_reliable=False)
-    assert choose([mistakes], trained_whole=False) == Choice(Arm.RETRAINED_CONTROL, "no_gain", Arm.RETRAINED)
-    assert choose([mistakes._replace(verdict="helped")], trained_whole=False).arm is Arm.RETRAINED
-    assert choose([MASKED], trained_whole=True).arm is Arm.MASKTUNE_CONTROL
-    assert choose([HELPED], trained_whole=True).arm is Arm.MASKTUNE
+    assert choose([mistakes], Arm.ERM, trained_whole=False) == Choice(Arm.ERM, "no_gain", Arm.RETRAINED)
+    assert choose([mistakes._replace(verdict="helped")], Arm.ERM, trained_whole=False).arm is Arm.RETRAINED
+    assert choose([MASKED], Arm.ERM, trained_whole=True).arm is Arm.ERM
+    assert choose([HELPED], Arm.ERM, trained_whole=True).arm is Arm.MASKTUNE
 
 
-@pytest.mark.parametrize("hurt", [HEAD._replace(verdict="hurt"), HEAD._replace(val_verdict="hurt")])
-def test_what_hurt_is_not_recommended(hurt: Treatment) -> None:
-    assert choose([hurt], trained_whole=False) == Choice(Arm.RETRAINED_CONTROL, "hurt", Arm.RETRAINED)
-    assert choose([hurt, HELPED], trained_whole=False).arm is Arm.MASKTUNE
+@pytest.mark.parametrize("changes", [{}, {"val_verdict": "helped"}, {"verdict": "helped"}])
+def test_what_a_plain_model_beats_by_groups_is_not_recommended(changes: dict[str, Any]) -> None:
+    beaten = HEAD._replace(is_beaten=True, **changes)
+    assert choose([beaten], Arm.ERM, trained_whole=False) == Choice(Arm.ERM, "hurt", Arm.RETRAINED)
+    assert choose([beaten, HELPED], Arm.ERM, trained_whole=False).arm is Arm.MASKTUNE
 
 
-def test_harm_that_no_groups_of_test_show_does_not_overrule_the_gate() -> None:
-    """Where the test images have the shortcut too, whoever lost it is right less often."""
-    worse = HEAD._replace(verdict="hurt", groups_in_test=False)
-    assert choose([worse], trained_whole=False) == Choice(Arm.RETRAINED, "groups_inferred", Arm.RETRAINED)
-    masked = MASKED._replace(verdict="hurt", groups_in_test=False)
-    assert choose([masked], trained_whole=True).arm is Arm.MASKTUNE_CONTROL
-
-
-def test_a_treatment_at_chance_leaves_the_control() -> None:
+def test_a_treatment_at_chance_leaves_a_plain_model() -> None:
     guessing = HEAD._replace(above_chance=False)
-    assert choose([guessing], trained_whole=False) == Choice(Arm.RETRAINED_CONTROL, "no_gain", Arm.RETRAINED)
-    assert choose([guessing, HELPED], trained_whole=False).arm is Arm.MASKTUNE
+    assert choose([guessing], Arm.ERM, trained_whole=False) == Choice(Arm.ERM, "no_gain", Arm.RETRAINED)
+    assert choose([guessing, HELPED], Arm.ERM, trained_whole=False).arm is Arm.MASKTUNE
 
 
-def test_no_model_at_chance_is_recommended() -> None:
-    undivided = UNDIVIDED._replace(above_chance=False, rival_above_chance=False)
+def test_without_a_plain_model_above_chance_none_is_recommended() -> None:
+    undivided = UNDIVIDED._replace(above_chance=False)
     for treatments in ([undivided], [undivided, MASKED], [undivided._replace(differs=True)]):
-        choice = choose(treatments, trained_whole=True)
+        choice = choose(treatments, None, trained_whole=True)
         assert (choice.arm, choice.reason) == (None, "not_above_chance")
 
 
 def test_true_groups_of_val_decide_where_they_can() -> None:
     proven = MASKED._replace(val_verdict="helped", val_worst_group=0.8)
-    assert choose([HEAD, proven], trained_whole=False) == Choice(Arm.MASKTUNE, "val_groups", Arm.MASKTUNE)
+    choice = choose([HEAD, proven], Arm.ERM, trained_whole=False)
+    assert choice == Choice(Arm.MASKTUNE, "val_groups", Arm.MASKTUNE)
     better = HEAD._replace(val_verdict="helped", val_worst_group=0.9)
-    assert choose([better, proven], trained_whole=True).arm is Arm.RETRAINED
+    assert choose([better, proven], Arm.ERM, trained_whole=True).arm is Arm.RETRAINED
+
+
+def difference(a: Arm, b: Arm, low: float, high: float) -> SplitDifference:
+    return SplitDifference(
+        split="test",
+        a=a,
+        b=b,
+        statistic="balanced_accuracy",
+        estimate=(low + high) / 2,
+        low=low,
+        high=high,
+        confidence=0.95,
+        n=400,
+        a_only=9,
+        b_only=9,
+        resamples=1000,
+        strata=2,
+        smallest=200,
+    )
+
+
+ABOVE, BELOW, TIE = (0.01, 0.09), (-0.09, -0.01), (-0.01, 0.07)
+PLAIN = (Arm.ERM, Arm.RETRAINED_CONTROL, Arm.MASKTUNE_CONTROL)
+
+
+@pytest.mark.parametrize(
+    ("head_erm", "control_erm", "control_head", "best"),
+    [
+        (TIE, TIE, TIE, Arm.ERM),
+        (BELOW, BELOW, TIE, Arm.ERM),
+        (TIE, TIE, ABOVE, Arm.ERM),
+        (ABOVE, TIE, TIE, Arm.RETRAINED_CONTROL),
+        (ABOVE, ABOVE, TIE, Arm.RETRAINED_CONTROL),
+        (ABOVE, ABOVE, ABOVE, Arm.MASKTUNE_CONTROL),
+        (TIE, ABOVE, TIE, Arm.MASKTUNE_CONTROL),
+    ],
+)
+def test_no_plain_model_is_best_that_another_beats_and_ties_go_to_erm(
+    head_erm: Interval, control_erm: Interval, control_head: Interval, best: Arm
+) -> None:
+    differences = [
+        difference(Arm.RETRAINED_CONTROL, Arm.ERM, *head_erm),
+        difference(Arm.MASKTUNE_CONTROL, Arm.ERM, *control_erm),
+        difference(Arm.MASKTUNE_CONTROL, Arm.RETRAINED_CONTROL, *control_head),
+    ]
+    assert best_plain(PLAIN, differences) is best
+
+
+def test_what_was_not_compared_is_a_tie_and_of_no_model_none_is_best() -> None:
+    assert best_plain(PLAIN, []) is Arm.ERM
+    assert best_plain([], []) is None
 
 
 @pytest.mark.parametrize(

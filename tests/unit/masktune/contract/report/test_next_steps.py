@@ -69,11 +69,62 @@ def test_of_two_controls_a_step_names_the_one_that_it_means() -> None:
     assert next_steps(recommending())[1].title == "Use the control"
 
 
+def plain(arm: str, *differences: tuple[str, str, float, float], reason: str = "no_gain") -> str:
+    """Why this plain model is recommended, by the lower and upper end of each difference a − b."""
+    figures = report()["verdict"]["deciding_difference"]
+    rows = [
+        figures
+        | {"split": "test", "a": a, "b": b, "estimate": (low + high) / 2, "low": low, "high": high}
+        | {"statistic": "worst_group_accuracy"}
+        for a, b, low, high in differences
+    ]
+    step = {"step": "use_model", "arm": arm, "model": "mdl_1"}
+    section = {"arm": arm, "model": "mdl_1", "reason": reason, "differences": rows, "next": [step]}
+    (told,) = next_steps(recommending(recommendation=section))
+    assert told.command == "masktune models alias production mdl_1"
+    return f"{told.title}. {told.sentence}"
+
+
+def test_erm_is_recommended_where_no_control_is_shown_to_be_better() -> None:
+    assert plain("erm", ("retrained_control", "erm", -0.04, 0.02)) == (
+        "Use the ERM model. Nothing shows that MaskTune is better than its control. The control head is not "
+        "shown to be better than it."
+    )
+    assert plain("erm", ("retrained_control", "erm", -0.34, -0.14)) == (
+        "Use the ERM model. Nothing shows that MaskTune is better than its control. On the test split, its "
+        "worst-group accuracy is 24.0 points above that of the control head (95\u00a0% interval +14.0 to "
+        "+34.0)."
+    )
+
+
+def test_a_control_is_recommended_over_erm_with_the_difference_that_shows_it() -> None:
+    text = plain("masktune_control", ("masktune_control", "erm", 0.02, 0.06))
+    assert text.startswith("Use the control. ")
+    assert text.endswith(
+        "On the test split, its worst-group accuracy is 4.0 points above that of the ERM model "
+        "(95\u00a0% interval +2.0 to +6.0)."
+    )
+
+
+def test_who_beats_a_treatment_and_by_which_groups_is_named() -> None:
+    text = plain("erm", ("masktune", "retrained_control", -0.2, -0.1), reason="hurt")
+    assert "groups of the test split show that MaskTune is worse than the control head in the worst" in text
+
+
 @pytest.mark.parametrize("reason", get_args(RecommendationReason))
 def test_every_reason_is_a_sentence(reason: str) -> None:
     sentence = recommendation_reason(recommending(reason))
     assert sentence.endswith(".")
+    assert "None" not in sentence
     assert "{" not in sentence
+
+
+@pytest.mark.parametrize("reason", ["masktune_helped", "val_groups", "no_gain"])
+def test_without_a_control_the_model_before_is_named_and_never_a_control(reason: str) -> None:
+    verdict = report()["verdict"] | {"b": "erm"}
+    sentence = recommendation_reason(recommending(reason, verdict=verdict))
+    assert "better than the ERM model" in sentence
+    assert "control" not in sentence
 
 
 def test_a_report_without_a_recommendation_has_no_steps() -> None:
@@ -89,8 +140,8 @@ def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() ->
     assert "or bring images, for validation too, until each class has 60" in step.sentence
 
 
-@pytest.mark.parametrize("why", ["too_few_stages", "too_many_classes"])
-def test_a_control_is_recommended_with_the_reason_why_nothing_was_looked_for(why: GroupReason) -> None:
+@pytest.mark.parametrize("why", UNDIVIDED_REASONS)
+def test_a_plain_model_is_recommended_with_the_reason_why_no_class_was_divided(why: GroupReason) -> None:
     groups = EarlyStageGroups(
         source="early_stages",
         details=EarlyStageDetails(reason=why, stage=None, agreements=[]),

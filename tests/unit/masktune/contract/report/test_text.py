@@ -280,8 +280,8 @@ def test_a_lower_accuracy_over_seeds_is_that_of_their_mean() -> None:
     value["verdict"]["seeds"] = [{"seed": 7, "estimate": -0.2}, {"seed": 8, "estimate": -0.1}]
     value["verdict"]["deciding_difference"]["estimate"] = -0.15
     assert verdict(typed(value)).sentence.startswith(
-        "MaskTune was made to give up a pattern. Over 2 seeds, it is right on 15 fewer of 100 images like the "
-        "training images than the control. That is what giving up a shortcut looks like"
+        "MaskTune was made to give up a pattern. Over 2 seeds, it is right on 15 fewer of 100 images like "
+        "the training images than the control. That is what giving up a shortcut looks like"
     )
 
 
