@@ -135,20 +135,23 @@ def infer_minority(
     clusters = pictures if clusters is None else first_samples(clusters, count)
     judges = _Judges(features, config, classes, seed, pictures, clusters, device, check)
     agreements: list[Agreement] = []
+    fault: Reason = "stages_disagree"
     deepest = len(features.stages) - 1
     for deep, required in zip(range(deepest, 0, -1), _AGREEMENT, strict=False):
         agreement = judges.compare(deep - 1, deep, required)
         agreements.append(agreement)
         faults = judges.size_fault(judges.early(deep - 1)), judges.size_fault(judges.early(deep))
-        if faults == (None, None) and agreement.jaccard >= required:
-            return judges.minority("stages_agree", deep, agreements)
+        if agreement.jaccard >= required:
+            if faults == (None, None):
+                return judges.minority("stages_agree", deep, agreements)
+            fault = faults[1] or faults[0] or fault
     early, last = judges.early(deepest), judges.last()
     if judges.size_fault(last) is None and _class_is_low_level(early, last):
         return judges.minority("class_is_low_level", None, agreements)
     nearest = None if judges.size_fault(early) == "too_few_mistakes" else deepest
     if config.gate == "open":
         return judges.minority("opened", nearest, agreements)
-    closed = judges.minority(judges.size_fault(early) or "stages_disagree", nearest, agreements)
+    closed = judges.minority(judges.size_fault(early) or fault, nearest, agreements)
     return replace(closed, groups=undivided, stage=None)
 
 

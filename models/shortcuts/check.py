@@ -16,6 +16,7 @@ from models.shortcuts.findings import (
     PropertyCounts,
     ShortcutCheck,
     Transfer,
+    classes_left_out,
     make_finding,
     metadata_check,
     no_findings,
@@ -180,7 +181,7 @@ def check_properties(
         permutations=permutations,
         rule=RULE,
         strength=findings[0].strength,
-        sentence=summary(findings),
+        sentence=summary(findings) + classes_left_out(left_out, len(classes)),
         findings=findings,
         metadata=metadata_check(of_metadata, table.notes) if of_metadata or table.notes else None,
     )

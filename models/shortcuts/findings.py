@@ -220,7 +220,10 @@ def summary(findings: Sequence[Finding]) -> str:
     """A summary of all findings on the image, which must be sorted."""
     best = findings[0]
     if best.strength == "none":
-        return f"No simple property of the image predicts the label better than chance in {best.n} images."
+        return (
+            f"As far as {best.n} images show, no simple property of the image predicts the label better than "
+            "chance."
+        )
     others = sum(f.strength != "none" for f in findings) - 1
     more = f" {others} more propert{'ies predict' if others > 1 else 'y predicts'} it too." if others else ""
     return best.sentence + more
@@ -233,13 +236,23 @@ def metadata_check(findings: Sequence[Finding], notes: Sequence[str]) -> Metadat
         sentence = "No metadata column could be judged."
     elif not telling:
         n = findings[0].n
-        sentence = f"No metadata column predicts the label better than chance in {n} images."
+        sentence = (
+            f"As far as {n} images show, no metadata column that was judged predicts the label better than "
+            "chance."
+        )
     else:
         others = len(telling) - 1
         more = f" {others} more column{'s predict' if others > 1 else ' predicts'} it too." if others else ""
         sentence = telling[0].sentence + more
     strength = findings[0].strength if findings else "none"
     return MetadataCheck(strength, sentence, tuple(findings), tuple(notes))
+
+
+def classes_left_out(left_out: Sequence[str], classes: int) -> str:
+    """That not all of `classes` were judged; "" if they were."""
+    if not left_out:
+        return ""
+    return f" Not judged: {len(left_out)} of {classes} classes, the smallest."
 
 
 def one_of_each_subject(n: int) -> str:

@@ -76,5 +76,7 @@ def _ranks(column: MetadataColumn) -> Floats32:
 def _nothing_to_tell(column: MetadataColumn, rows: Labels) -> str:
     cells = column.codes if column.kind == "text" else _ranks(column)
     if len(np.unique(cells[rows])) == 1:
-        return "all judged images have the same value"
+        return (
+            "all judged images have the same value" if cells[rows[0]] >= 0 else "no judged image has a value"
+        )
     return f"each of its values is that of fewer than {MIN_PER_VALUE} judged images"

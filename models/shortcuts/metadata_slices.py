@@ -44,14 +44,17 @@ def metadata_slices(columns: Iterable[MetadataColumn], rows: Labels) -> Metadata
         sizes = np.bincount(numbers, minlength=len(names))
         frequent = np.argsort(-sizes, kind="stable")[:MAX_VALUES]
         large = [number for number in sorted(frequent.tolist()) if sizes[number] >= MIN_IMAGES]
-        if sizes.max() == len(rows):
+        of = "values" if column.kind == "text" else "bands of values"
+        if names == [None]:
+            notes.append(f"{column.name}: no image has a value.")
+        elif sizes.max() == len(rows):
             notes.append(f"{column.name}: all images have the same value.")
         elif not large:
-            notes.append(f"{column.name}: none of its {len(names)} values has {MIN_IMAGES} images.")
+            notes.append(f"{column.name}: none of its {len(names)} {of} has {MIN_IMAGES} images.")
         else:
             slices += [MetadataSlice(column.name, names[number], numbers == number) for number in large]
             if len(large) < len(names):
-                notes.append(f"{column.name}: {len(large)} of its {len(names)} values.")
+                notes.append(f"{column.name}: {len(large)} of its {len(names)} {of}.")
     if len(columns) > MAX_COLUMNS:
         notes.append(f"Only the first {MAX_COLUMNS} of {len(columns)} columns.")
     return MetadataSlices(tuple(slices), tuple(notes))

@@ -33,7 +33,9 @@ RULE = (
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
     "relies on a shortcut. One kind: some signs. Neither: no sign, if two groups or more, each of at least "
     f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split: without them, "
-    "images that all have the shortcut show no failure, and the model is not testable. The failures of a "
+    "images that all have the shortcut show no failure, and the model is not testable. Nor is it if a group "
+    f"is {100 * GAP:.0f} points lower, which may be chance, or if a metadata column is rated strong in "
+    "predicting the class: no check says whether the model goes by what goes with it. The failures of a "
     "model that is no better than a guess on the validation split (the 95 % interval of its mean accuracy "
     "over classes reaches chance) are no signs; without a sign of a cause, such a model is not testable. "
     "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
@@ -63,10 +65,16 @@ class ShortcutReliance:
 
 
 def read(
-    signs: Sequence[Sign], validation: Metrics | None = None, *, judged: Metrics | None = None
+    signs: Sequence[Sign],
+    validation: Metrics | None = None,
+    *,
+    judged: Metrics | None = None,
+    split: str = "test",
+    column: str | None = None,
 ) -> ShortcutReliance:
     """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them,
-    `judged` those on the split where failures were sought.
+    `judged` those on the `split` where failures were sought, None for training images. `column` is the
+    sentence on a metadata column that predicts the class, rated strong.
 
     A model that is no better than chance on validation has learned nothing, or only what does not hold there.
     Then neither its failures nor their absence says anything about a shortcut. Nor does their absence if no
@@ -85,19 +93,60 @@ def read(
         return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
     if not signs:
         return ShortcutReliance("not_testable", RULE, (), "There was nothing to check.")
-    if judged is None or not _would_show(judged):
-        reason = (
-            f"Nothing was seen in {len(signs)} checks, but the split has no groups that say which of its "
-            "images break a pattern: if all of them have it, a model that relies on it is right there."
+    unseen = _lower_group(judged, split) or _hidden(judged, split) or _unchecked(column)
+    return ShortcutReliance("not_testable" if unseen else "none_seen", RULE, tuple(signs), unseen)
+
+
+def _unchecked(column: str | None) -> str | None:
+    """That a metadata column may be a shortcut, by the sentence on it; None without such a column."""
+    if column is None:
+        return None
+    return (
+        f"{column} No check says whether the model goes by it: it may be a shortcut, or say the class in "
+        "other words."
+    )
+
+
+def _lower_group(judged: Metrics | None, split: str) -> str | None:
+    """That the model seems to fail in a group, though it is not sure; else None."""
+    worst = None if judged is None else min(judged.groups, key=lambda group: group.accuracy, default=None)
+    if judged is None or worst is None or judged.accuracy - worst.accuracy < GAP:
+        return None
+    return (
+        f"On the {split} split, its accuracy is {_share(worst.accuracy, worst.low, worst.high)} in the group "
+        f"{worst.name}, and {_share(judged.accuracy, judged.low, judged.high)} on all samples: that may be "
+        "chance, or a shortcut."
+    )
+
+
+def _hidden(judged: Metrics | None, split: str) -> str | None:
+    """Why failures would not show on the split; None if they would, by groups that could also decide a
+    verdict."""
+    if judged is None:
+        return (
+            "The model was judged on training images alone: it may be right on them because it has seen them."
         )
-        return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
-    return ShortcutReliance("none_seen", RULE, tuple(signs))
-
-
-def _would_show(judged: Metrics) -> bool:
-    """Whether the model's failures would show on the split: by groups that could also decide a verdict."""
-    sizes = [group.n for group in judged.groups if group.independent >= LEAST_GROUP]
-    return len(sizes) >= 2 and 2 * sum(sizes) >= judged.n
+    counted = "images" if judged.n_subjects is None else "subjects"
+    large = [group.n for group in judged.groups if group.independent >= LEAST_GROUP]
+    if not judged.groups:
+        why = f"the {split} split has no groups that say which of its images break a pattern"
+    elif len(judged.groups) == 1:
+        why = (
+            f"all images of the {split} split that have a group are in the same one, {judged.groups[0].name}"
+        )
+    elif len(large) < 2:
+        why = f"fewer than two groups of the {split} split have {LEAST_GROUP} {counted}"
+    elif 2 * sum(large) < judged.n:
+        why = (
+            f"the groups of the {split} split that have {LEAST_GROUP} {counted} hold less than half of its "
+            "images"
+        )
+    else:
+        return None
+    return (
+        f"No check shows a shortcut, but {why}: a model that relies on a pattern is right on all images that "
+        "have it."
+    )
 
 
 def _guess(validation: Metrics) -> str | None:

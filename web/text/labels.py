@@ -134,6 +134,9 @@ def shortcut(check: Json) -> tuple[str, str, str]:
     if not check.get("findings"):
         return "unsure", "not judged", "This could not be judged"
     strength = str(check.get("strength"))
+    columns = check.get("metadata") or {}
+    if strength == "none" and columns.get("strength", "none") != "none":
+        return "unsure", "metadata", "None was found in the images, but the metadata predicts the class"
     return TONES.get(strength, ""), strength, _SHORTCUTS.get(strength, strength)
 
 

@@ -151,7 +151,10 @@ def _shortcut_reliance(
     validation = metrics["val"][arm] if "val" in metrics else None
     present = [sign for sign in signs if sign is not None]
     judged = metrics[split][arm] if split != "train" else None
-    return ShortcutReliance.model_validate(read(present, validation, judged=judged))
+    columns = (dataset.shortcuts or {}).get("metadata") or {}
+    column = columns["sentence"] if columns.get("strength") == "strong" else None
+    read_signs = read(present, validation, judged=judged, split=split, column=column)
+    return ShortcutReliance.model_validate(read_signs)
 
 
 def _earlier_costs(context: StageContext) -> list[StageCost]:

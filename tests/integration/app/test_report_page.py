@@ -205,7 +205,11 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
         "adjusted mutual information",
     ):
         assert evidence_of_the_shortcut in first
-    for evidence_of_help in ("Side by side", "Differences between the models", "of the saliency moved elsewhere"):
+    for evidence_of_help in (
+        "Side by side",
+        "Differences between the models",
+        "of the saliency moved elsewhere",
+    ):
         assert evidence_of_help in second
     for evidence_of_trust in ("not certifiable", "Selective risk over coverage", "ECE"):
         assert evidence_of_trust in third

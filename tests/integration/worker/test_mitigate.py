@@ -95,7 +95,11 @@ def test_a_person_may_close_the_gate(bench: Bench, whole: JobRow) -> None:
     assert isinstance(report.groups, EarlyStageGroups)
     assert (report.groups.divided, report.groups.details.reason) == (False, "closed")
     assert report.recommendation is not None
-    assert (report.recommendation.arm, report.recommendation.reason) == (Arm.RETRAINED_CONTROL, "no_minority")
+    assert (report.recommendation.arm, report.recommendation.reason) == (Arm.ERM, "no_minority")
+    assert report.recommendation.model == job.models[Arm.ERM]
+    (among_plain,) = report.recommendation.differences
+    assert (among_plain.a, among_plain.b, among_plain.split) == (Arm.RETRAINED_CONTROL, Arm.ERM, "test")
+    assert among_plain.low <= 0
     assert weights(job)[Arm.RETRAINED] == weights(job)[Arm.RETRAINED_CONTROL]
     assert weights(job)[Arm.RETRAINED_CONTROL] == weights(whole)[Arm.RETRAINED_CONTROL]  # fitted there
     assert report.groups.control_penalty == report.groups.penalty

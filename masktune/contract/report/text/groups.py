@@ -25,7 +25,7 @@ _LAST_FEATURES = (
     "last features. A sample is in the second group of its class if heads on these, fitted without it, "
     "predict another class; its weight in each group is how confident they are of it."
 )
-_CLASSES_ALONE = "The classes themselves: no images were found that lack a pattern of their class."
+_CLASSES_ALONE = "The classes themselves, for no class was divided."
 UNDIVIDED = (
     "No class was divided, so there was nothing to balance over and the retrained head equals its control."
 )

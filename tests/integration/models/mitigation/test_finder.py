@@ -89,6 +89,15 @@ def test_a_deepest_stage_that_disagrees_leaves_the_word_to_the_pair_before_it() 
     assert len(minority.agreements) == 2
 
 
+def test_stages_that_agree_but_get_too_many_wrong_are_not_said_to_disagree() -> None:
+    labels, places = biased(majority=110, minority=32)
+    more = np.where(np.arange(len(labels)) % 10 == 0, (labels + 1) % 2, places)
+    deep, others = stage_features(labels, places), stage_features(labels, more)
+    minority = infer(replace(deep, early=(*others.early[:2], deep.early[2])))
+    assert all(pair.jaccard >= pair.required for pair in minority.agreements)
+    assert (minority.is_open, minority.reason) == (False, "too_many_mistakes")
+
+
 def test_without_a_shortcut_the_gate_stays_closed() -> None:
     labels, _ = biased()
     places = np.random.default_rng(0).permutation(labels)

@@ -186,6 +186,7 @@ def test_small_classes_are_left_out_and_named() -> None:
     labels = np.repeat([0, 1, 2], [50, 50, 9])
     found = check_properties(noise_and(labels), labels, "abc", rng=np.random.default_rng(0), permutations=19)
     assert (found.classes, found.left_out, found.n) == (("a", "b"), ("c",), 100)
+    assert found.sentence.endswith(" Not judged: 1 of 3 classes, the smallest.")
     alone = check_properties(noise_and(labels[:59]), labels[:59], "abc", rng=np.random.default_rng(0))
     assert (alone.strength, alone.findings, alone.left_out) == ("none", (), ("b", "c"))
 

@@ -95,7 +95,8 @@ def test_columns_of_chance_are_none_and_in_the_family(make_store: MakeStore) -> 
     assert judged.metadata is not None
     assert (judged.metadata.strength, judged.metadata.sentence) == (
         "none",
-        "No metadata column predicts the label better than chance in 300 images.",
+        "As far as 300 images show, no metadata column that was judged predicts the label better than "
+        "chance.",
     )
     assert of_column(judged, "ward").sentence.endswith("as far as 300 images show.")
 
@@ -104,6 +105,8 @@ def test_columns_that_can_tell_nothing_are_left_out_with_the_reason(make_store: 
     metadata = {
         "file": [f"IMG {number}" for number in range(len(LABELS))],
         "device": ["x1"] * len(LABELS),
+        "ward": [""] * TRAIN + ["north"] * TEST,
+        "age": [""] * TRAIN + ["40", "50"] * (TEST // 2) + ["60"] * (TEST % 2),
         "year": ["2024"] * TRAIN + ["2025"] * TEST,
     }
     judged = check(make_store(metadata=metadata))
@@ -112,6 +115,8 @@ def test_columns_that_can_tell_nothing_are_left_out_with_the_reason(make_store: 
     assert judged.metadata.notes == (
         "The metadata column file was left out: each of its values is that of fewer than 5 judged images.",
         "The metadata column device was left out: all judged images have the same value.",
+        "The metadata column ward was left out: no judged image has a value.",
+        "The metadata column age was left out: no judged image has a value.",
         "The metadata column year was left out: all judged images have the same value.",
     )
 

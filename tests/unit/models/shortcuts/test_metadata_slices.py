@@ -75,5 +75,10 @@ def test_a_column_of_one_image_a_value_has_no_slice_and_it_is_said() -> None:
     assert slices.slices == ()
     assert slices.notes == (
         "file: none of its 400 values has 10 images.",
-        "none: all images have the same value.",
+        "none: no image has a value.",
     )
+
+
+def test_too_small_bands_of_numbers_are_not_called_values() -> None:
+    slices = sliced(number("age", np.arange(24)))
+    assert slices.notes == ("age: none of its 4 bands of values has 10 images.",)

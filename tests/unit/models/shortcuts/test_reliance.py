@@ -206,9 +206,61 @@ def test_no_sign_is_said_only_of_a_split_whose_groups_would_show_one(
     found = read([Sign("shift", "failure", False, 9, "…")], judged(0.9), judged=split)
     assert found.evidence == evidence
     assert (found.reason is None) == (evidence == "none_seen")
-    assert found.reason is None or found.reason.startswith(
-        "Nothing was seen in 1 checks, but the split has no"
+
+
+@pytest.mark.parametrize(
+    ("split", "told"),
+    [
+        (None, "was judged on training images alone"),
+        (judged(0.9), "but the test split has no groups that say which of its images break a pattern"),
+        (grouped((100, 100)), "all images of the test split that have a group are in the same one, land"),
+        (grouped((100, 100), (9, 9)), "fewer than two groups of the test split have 10 images"),
+        (
+            grouped((40, 40), (40, 40), *[(9, 9)] * 9),
+            "groups of the test split that have 10 images hold less than half of its images",
+        ),
+    ],
+    ids=["training images", "no groups", "one group", "small groups", "groups of less than half"],
+)
+def test_why_a_failure_would_not_show_is_the_true_reason(split: Metrics | None, told: str) -> None:
+    reason = read([Sign("shift", "failure", False, 9, "…")], judged(0.9), judged=split).reason or ""
+    assert told in reason
+    assert ("no groups" in reason) == ("no groups" in told)
+
+
+def test_images_of_subjects_need_as_many_subjects_in_a_group() -> None:
+    labels, groups = np.zeros(60, np.int64), np.repeat([0, 1], 30)
+    few = metrics(labels, labels, groups=groups, clusters=np.arange(60) // 6)
+    reason = read([Sign("shift", "failure", False, 9, "…")], judged=few).reason or ""
+    assert "fewer than two groups of the test split have 10 subjects" in reason
+
+
+@pytest.mark.parametrize("small", [(8, 15), (1, 3)])
+def test_a_known_group_that_seems_worse_is_never_said_to_show_no_sign(small: tuple[int, int]) -> None:
+    """53 % in a group of 15: too few to be sure, and yet no reason to say that there is none."""
+    split = grouped((70, 100), (70, 100), small)
+    sign = of_groups(split, split="test")
+    assert sign is not None
+    assert not sign.present
+    found = read([sign], judged(0.9), judged=split)
+    assert found.evidence == "not_testable"
+    assert found.reason is not None
+    assert f"its accuracy is {100 * small[0] / small[1]:.1f} % (" in found.reason
+    assert "in the group air, and" in found.reason
+    assert found.reason.endswith("that may be chance, or a shortcut.")
+
+
+def test_a_column_that_tells_the_class_is_never_passed_over_in_silence() -> None:
+    sign, split = Sign("shift", "failure", False, 9, "…"), measured(0.9, 0.9)
+    column = "The metadata column scanner alone tells a from b with 97.0 % accuracy (chance: 50.0 %)."
+    found = read([sign], judged(0.9), judged=split, column=column)
+    assert found.evidence == "not_testable"
+    assert found.reason == (
+        f"{column} No check says whether the model goes by it: it may be a shortcut, or say the class in "
+        "other words."
     )
+    fails = Sign("shift", "failure", True, 9, "…")
+    assert read([fails], judged(0.9), judged=split, column=column).reason is None
 
 
 def test_where_nothing_was_looked_at_nothing_is_judged() -> None:

@@ -105,9 +105,14 @@ def test_a_count_has_the_noun_in_the_right_number(count: int, said: str) -> None
         ({"strength": "strong", "findings": [{}]}, ("bad", "strong")),
         ({"strength": "none", "findings": [{}]}, ("good", "none")),
         ({"strength": "none", "findings": []}, ("unsure", "not judged")),
+        ({"strength": "none", "findings": [{}], "metadata": None}, ("good", "none")),
+        ({"strength": "none", "findings": [{}], "metadata": {"strength": "none"}}, ("good", "none")),
+        ({"strength": "none", "findings": [{}], "metadata": {"strength": "strong"}}, ("unsure", "metadata")),
     ],
 )
-def test_an_import_without_findings_is_not_judged(seen: dict[str, object], said: tuple[str, str]) -> None:
+def test_an_import_is_not_said_to_be_free_of_what_was_not_judged_or_is_in_its_metadata(
+    seen: dict[str, object], said: tuple[str, str]
+) -> None:
     assert labels.shortcut(seen)[:2] == said
 
 

@@ -24,7 +24,7 @@ from worker.report.seeds import SeedPredictions
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
 
 
-def make_context(folder: Path, splits: dict[str, tuple[int, ...]], *, labelled: bool = True) -> Any:
+def make_context(folder: Path, splits: Mapping[str, tuple[int, ...]], *, labelled: bool = True) -> Any:
     """A data set of four groups, of these sizes in each split, without copies; groups 0 and 3 have the
     shortcut of their class. Unless the groups are `labelled`, nobody knows them."""
     group = np.concatenate([np.repeat(np.arange(4), sizes) for sizes in splits.values()])
@@ -99,9 +99,9 @@ GROUPS = {"train": (5,) * 4, "val": (40, 20, 20, 40), "test": (40,) * 4}
     ],
 )
 def test_of_plain_models_the_one_is_recommended_that_no_other_beats(
-    tmp_path: Path, answers: dict[Arm, tuple[int, ...]], best: Arm
+    tmp_path: Path, answers: Mapping[Arm, tuple[int, ...]], best: Arm
 ) -> None:
-    choice = chosen(tmp_path, GROUPS, answers | {Arm.RETRAINED: SHORTCUT})
+    choice = chosen(tmp_path, GROUPS, {**answers, Arm.RETRAINED: SHORTCUT})
     assert (choice.arm, choice.subject) == (best, Arm.RETRAINED)
     pairs = [(one.a, one.b) for one in choice.differences if Arm.RETRAINED not in (one.a, one.b)]
     assert pairs == [(b, a) for a, b in itertools.combinations(answers, 2)]
@@ -112,7 +112,11 @@ def test_a_treatment_that_erm_beats_by_groups_is_not_recommended_and_the_differe
 ) -> None:
     """It is no worse than its control, but worse than ERM."""
     one_wrong = (0, 0, 0, 1)
-    answers = {Arm.ERM: RIGHT, Arm.RETRAINED_CONTROL: SHORTCUT, Arm.RETRAINED: one_wrong}
+    answers: dict[Arm, tuple[int, ...]] = {
+        Arm.ERM: RIGHT,
+        Arm.RETRAINED_CONTROL: SHORTCUT,
+        Arm.RETRAINED: one_wrong,
+    }
     choice = chosen(tmp_path, GROUPS, answers)
     assert (choice.arm, choice.reason) == (Arm.ERM, "hurt")
     told = {(one.split, one.a, one.b) for one in choice.differences if one.a is Arm.RETRAINED}
@@ -131,8 +135,9 @@ def test_without_groups_of_classes_of_ten_to_one_their_mean_accuracy_decides(
     tmp_path: Path, erm: tuple[float, float], control: tuple[float, float], best: Arm
 ) -> None:
     """ERM is right more often in all of these, for nine of ten images are of the first class."""
-    sizes = {"train": (10, 10, 0, 0), "val": (400, 40, 0, 0), "test": (400, 40, 0, 0)}
-    context = make_context(tmp_path, sizes, labelled=False)
+    sizes = {"train": (10, 10), "val": (400, 40), "test": (400, 40)}
+    splits = {split: (*of_classes, 0, 0) for split, of_classes in sizes.items()}
+    context = make_context(tmp_path, splits, labelled=False)
     of_arm = {Arm.ERM: erm, Arm.RETRAINED_CONTROL: control, Arm.RETRAINED: control}
     logits = {
         split: {arm: right_in(context.store, split, shares) for arm, shares in of_arm.items()}
@@ -157,7 +162,9 @@ def right_in(store: Store, split: str, shares: tuple[float, ...]) -> Logits:
     return Logits(rows, labels, np.eye(2, dtype=np.float32)[answers])
 
 
-def chosen(folder: Path, sizes: dict[str, tuple[int, ...]], answers: dict[Arm, tuple[int, ...]]) -> Choice:
+def chosen(
+    folder: Path, sizes: Mapping[str, tuple[int, ...]], answers: Mapping[Arm, tuple[int, ...]]
+) -> Choice:
     """What is recommended of models that give the same answer to all images of a group."""
     context = make_context(folder, sizes)
     logits = {
