@@ -112,9 +112,9 @@ def test_a_single_model_is_compared_with_nothing() -> None:
 @pytest.mark.parametrize(
     ("rival", "split", "said"),
     [
-        ("erm", "test", "None of the models was trained on these images."),
+        ("erm", "test", "None of the models was trained on this split."),
         ("erm", "train", "The models were trained on these images, so these figures say nothing about new"),
-        ("imported", "test", "None of our models was trained on these images; what the imported one was"),
+        ("imported", "test", "None of our models was trained on this split; what the imported one was"),
     ],
 )
 def test_the_page_says_whether_a_split_trained_the_models(rival: Arm, split: str, said: str) -> None:
@@ -122,7 +122,7 @@ def test_the_page_says_whether_a_split_trained_the_models(rival: Arm, split: str
     value |= {"metrics": {split: value["metrics"]["test"]}, "verdict": None}
     text = _text(value)
     assert said in text
-    assert ("None of the models was" in text) == (said == "None of the models was trained on these images.")
+    assert ("None of the models was" in text) == (said == "None of the models was trained on this split.")
 
 
 def test_a_head_that_came_from_masktune_is_compared_with_it() -> None:

@@ -126,10 +126,10 @@ def split_note(report: Report, split: str) -> str:
     caveats."""
     if split in _MISLEADING:
         return _MISLEADING[split]
-    note = "None of the models was trained on these images."
+    note = "None of the models was trained on this split."
     if "imported" in report.models:
         note = (
-            "None of our models was trained on these images; what the imported one was trained on is not "
+            "None of our models was trained on this split; what the imported one was trained on is not "
             "known here."
         )
     return f"{note} {split_caveats(report, split)}".rstrip()

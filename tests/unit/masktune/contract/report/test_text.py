@@ -106,7 +106,7 @@ def test_splits_that_say_nothing_of_quality_come_last_and_say_so() -> None:
     value["metrics"] = dict.fromkeys(("only_bg_t", "train", "val", "test"), value["metrics"]["test"])
     assert splits_in_order(typed(value)) == ["test", "val", "only_bg_t", "train"]
     assert "Lower is better." in split_note(typed(value), "only_bg_t")
-    assert split_note(typed(value), "test") == "None of the models was trained on these images."
+    assert split_note(typed(value), "test") == "None of the models was trained on this split."
 
 
 def test_classes_without_an_image_in_a_split_are_named_beside_its_figures() -> None:
@@ -128,7 +128,7 @@ def test_subjects_that_the_models_know_are_a_caveat_of_the_split_and_of_its_verd
         "Of the 40 subjects of test, 12 are also in train and 1 is also in val: these figures are too good, "
         "for the models know those subjects."
     )
-    assert split_note(typed_report, "test") == f"None of the models was trained on these images. {caveat}"
+    assert split_note(typed_report, "test") == f"None of the models was trained on this split. {caveat}"
     assert caveat in verdict(typed_report).sentence
     assert "subjects" not in split_note(typed_report, "val")
     assert "subjects" not in verdict(typed(report())).sentence
