@@ -165,8 +165,7 @@ def list_(
 def _verdict(job: Job) -> str:
     from masktune.contract.report.text import verdict_title
 
-    decided = job.verdict
-    return verdict_title(decided.verdict, decided.reason, decided.a, decided.b)[1] if decided else "–"
+    return verdict_title(job.verdict)[1] if job.verdict else "–"
 
 
 @app.command()

@@ -63,6 +63,9 @@ class JobVerdict(Shape):
     reason: NotTestableReason | None = Field(None, description="Why it is `not_testable`, as in the report.")
     a: Arm
     b: Arm
+    beaten_by: Arm | None = Field(
+        None, description="Another plain model that is better than a, as in the report."
+    )
 
 
 class Job(Resource):

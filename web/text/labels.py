@@ -149,7 +149,7 @@ _SHORTCUTS = {
 
 def verdict(of_job: JobVerdict) -> tuple[str, str]:
     """Colour and title of a job's verdict."""
-    tone, title = verdict_title(of_job.verdict, of_job.reason, of_job.a, of_job.b)
+    tone, title = verdict_title(of_job)
     return TONES[tone], title
 
 

@@ -64,6 +64,7 @@ class Figures:
         plain = [self.before, *controls] if self.before and started_plain else controls
         self.plain_arms = tuple(plain or dict.fromkeys(self.rivals.values()))
         """Models that were made against no shortcut, the one before first; without any, the rivals."""
+        self._decided: dict[tuple[str, Arm, Arm], section.Verdict] = {}
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
 
@@ -230,10 +231,28 @@ class Figures:
     def _verdicts(self, split: str) -> dict[Arm, section.Verdict]:
         if split not in self._logits:
             return {}
-        return {arm: self._verdict(split, arm, rival) for arm, rival in self.rivals.items()}
+        return {
+            arm: self._verdict(split, arm, rival).model_copy(
+                update={"beaten_by": self._beaten_by(split, arm, rival)}
+            )
+            for arm, rival in self.rivals.items()
+        }
+
+    def _beaten_by(self, split: str, treatment: Arm, rival: Arm) -> Arm | None:
+        """A plain model above chance, other than the rival, that groups of the split show to be better."""
+        for arm in self.plain_arms:
+            found = self.measured(split, treatment, arm) if arm is not rival and self.learned(arm) else None
+            if found is not None and found.statistic == "worst_group_accuracy" and found.high < 0:
+                return arm
+        return None
 
     def _verdict(self, split: str, a: Arm, b: Arm) -> section.Verdict:
         """The verdict on model a, against model b."""
+        if (split, a, b) not in self._decided:
+            self._decided[split, a, b] = self._decide(split, a, b)
+        return self._decided[split, a, b]
+
+    def _decide(self, split: str, a: Arm, b: Arm) -> section.Verdict:
         validation = [
             (arm, seed, of_seed) for arm in (a, b) for seed, of_seed in self._validation(arm).items()
         ]

@@ -34,7 +34,7 @@ from worker.report.subjects import shared_subjects, split_subjects
 from worker.stages.context import Result, StageContext
 
 REPORT = "report.json"
-_VERDICT_FIELDS = {"verdict", "reason", "a", "b"}
+_VERDICT_FIELDS = {"verdict", "reason", "a", "b", "beaten_by"}
 """Those of a job's verdict, from the report's."""
 
 

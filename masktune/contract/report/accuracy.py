@@ -138,6 +138,11 @@ class Verdict(Section):
     split: str
     a: Arm
     b: Arm
+    beaten_by: Arm | None = Field(
+        None,
+        description="Another plain model, that groups of the split show to be better than a: then a helped "
+        "against b, but is not recommended.",
+    )
     deciding_difference: Difference
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
     seeds: list[SeedDifference] = Field(

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from masktune import Dataset, Drift, GroupTable, Job, Sample
+from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.vocabulary import Arm
@@ -257,6 +258,15 @@ def job(b: str = "masktune_control") -> Job:
 def test_a_list_of_jobs_has_their_verdicts(b: str, title: str) -> None:
     page = drawn("jobs", jobs=[job(b)], names={}, is_filtered=False)
     assert f'<span class="badge good">{title}</span>' in page
+
+
+@pytest.mark.parametrize(("reason", "tone"), [("shortcut_or_harm", "unsure"), ("no_groups", "")])
+def test_a_verdict_that_may_be_a_lost_shortcut_is_amber_in_a_list_of_jobs(reason: str, tone: str) -> None:
+    verdict = JobVerdict.model_validate(
+        {"verdict": "not_testable", "reason": reason, "a": "masktune", "b": "masktune_control"}
+    )
+    page = drawn("jobs", jobs=[job().model_copy(update={"verdict": verdict})], names={}, is_filtered=False)
+    assert f'<span class="badge {tone}">Not testable here</span>' in page
 
 
 def test_jobs_of_a_data_set_stand_side_by_side() -> None:

@@ -85,6 +85,14 @@ def within_sentence(arm: Arm) -> str:
     return _WITHIN_SENTENCES.get(arm, ARM_NAMES[arm])
 
 
+def model_name(arm: Arm) -> str:
+    """The arm's model within a sentence, by the name of cards and tables: there may be two controls."""
+    if arm in CONTROLS:
+        return f"the {ARM_NAMES[arm].lower()}"
+    name = within_sentence(arm)
+    return f"the {name} model" if arm in (Arm.ERM, Arm.MASKTUNE) else name
+
+
 def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 

@@ -20,11 +20,11 @@ from masktune.contract.report.report import Report
 from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
-    ARM_NAMES,
     STATISTICS,
     arm_after,
     arm_before,
     capitalised,
+    model_name,
     within_sentence,
 )
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
@@ -78,9 +78,9 @@ def recommendation_reason(report: Report) -> str:
         better = next((one for one in report.recommendation.differences if one.a is after), None)
         why = _REASONS[reason].format(
             after=within_sentence(after),
-            rival="its control" if rival in CONTROLS else _called(rival),
+            rival="its control" if rival in CONTROLS else model_name(rival),
             split=better.split if better else "test",
-            better=_called(better.b if better else rival),
+            better=model_name(better.b if better else rival),
         )
     return f"{why} {_among_plain(report.recommendation)}".rstrip()
 
@@ -95,11 +95,11 @@ def _among_plain(recommendation: Recommendation) -> str:
 def _against(one: SplitDifference, other: Arm) -> str:
     """How the recommended model compares with this one, which is not better."""
     if one.low <= 0 <= one.high:
-        return f"{capitalised(_called(other))} is not shown to be better than it."
+        return f"{capitalised(model_name(other))} is not shown to be better than it."
     low, high = (one.low, one.high) if one.b is other else (-one.high, -one.low)
     return (
         f"On the {one.split} split, its {STATISTICS[one.statistic][0].lower()} is "
-        f"{points_apart(abs(one.estimate))} that of {_called(other)} "
+        f"{points_apart(abs(one.estimate))} that of {model_name(other)} "
         f"(95\u00a0% interval {points_interval(low, high)})."
     )
 
@@ -113,7 +113,7 @@ def next_steps(report: Report) -> tuple[Step, ...]:
 
 def _use(step: UseModel | UseControl, report: Report) -> Step:
     command = f"masktune models alias production {step.model}"
-    return Step(step.step, f"Use {_called(step.arm)}", recommendation_reason(report), command)
+    return Step(step.step, f"Use {model_name(step.arm)}", recommendation_reason(report), command)
 
 
 def _add_test_images(step: AddTestImages, report: Report) -> Step:
@@ -153,14 +153,6 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
         "open, else with it closed.",
         f"masktune jobs start {report.kind.value} {of} --set head.gate=open",
     )
-
-
-def _called(arm: Arm) -> str:
-    """The arm's name as cards and tables have it: there may be two controls."""
-    if arm in CONTROLS:
-        return f"the {ARM_NAMES[arm].lower()}"
-    name = within_sentence(arm)
-    return f"the {name} model" if arm in (Arm.ERM, Arm.MASKTUNE) else name
 
 
 _STEPS: Mapping[type, Callable[[Any, Report], Step]] = {

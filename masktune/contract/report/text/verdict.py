@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
@@ -21,6 +21,7 @@ from masktune.contract.report.text.names import (
     STATISTICS,
     arm_after,
     capitalised,
+    model_name,
     shared_subjects,
     within_sentence,
 )
@@ -110,7 +111,7 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
     decision = report.verdict if arm is None else report.verdicts.get(arm)
     if decision is None:
         return _NOTHING_COMPARED
-    tone, title = verdict_title(decision.verdict, decision.reason, decision.a, decision.b)
+    tone, title = verdict_title(decision)
     at_chance, rival = decision.at_chance, within_sentence(decision.b)
     empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
     sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
@@ -128,15 +129,30 @@ def other_verdicts(report: Report) -> tuple[Verdict, ...]:
     return tuple(verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
 
 
-def verdict_title(
-    name: accuracy.VerdictName, reason: accuracy.NotTestableReason | None, a: Arm, b: Arm
-) -> tuple[Tone, str]:
+class Decision(Protocol):
+    """What a title says of a verdict, that of a report or of a job."""
+
+    @property
+    def verdict(self) -> accuracy.VerdictName: ...
+    @property
+    def reason(self) -> accuracy.NotTestableReason | None: ...
+    @property
+    def a(self) -> Arm: ...
+    @property
+    def b(self) -> Arm: ...
+    @property
+    def beaten_by(self) -> Arm | None: ...
+
+
+def verdict_title(decision: Decision) -> tuple[Tone, str]:
     """The tone and title of a verdict on model a, against model b."""
-    tone, beside_control, alone = _TITLES[name]
-    if reason == "shortcut_or_harm":
+    a, b = capitalised(within_sentence(decision.a)), within_sentence(decision.b)
+    if decision.verdict == "helped" and decision.beaten_by is not None:
+        return "neutral", f"{a} is better than {b}, but worse than {model_name(decision.beaten_by)}"
+    tone, beside_control, alone = _TITLES[decision.verdict]
+    if decision.reason == "shortcut_or_harm":
         tone = "neutral"
-    title = beside_control if b in CONTROLS else alone
-    return tone, title.format(capitalised(within_sentence(a)), within_sentence(b))
+    return tone, (beside_control if decision.b in CONTROLS else alone).format(a, b)
 
 
 def _sentence(report: Report, decision: accuracy.Verdict) -> str:
@@ -145,6 +161,8 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     else:
         text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
         text += f" {_meaning(decision)}"
+    if decision.beaten_by is not None:
+        text += f" In the worst group, {model_name(decision.beaten_by)} beats {within_sentence(decision.a)}."
     if caveat := shared_subjects(report, decision.split):
         text += f" {caveat}"
     if decision.b not in CONTROLS:

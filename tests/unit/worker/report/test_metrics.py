@@ -119,6 +119,8 @@ def test_a_treatment_that_erm_beats_by_groups_is_not_recommended_and_the_differe
     }
     choice = chosen(tmp_path, GROUPS, answers)
     assert (choice.arm, choice.reason) == (Arm.ERM, "hurt")
+    verdict = figures_of(tmp_path / "again", GROUPS, answers).verdicts[Arm.RETRAINED]
+    assert (verdict.b, verdict.beaten_by) == (Arm.RETRAINED_CONTROL, Arm.ERM)
     told = {(one.split, one.a, one.b) for one in choice.differences if one.a is Arm.RETRAINED}
     assert told == {("test", Arm.RETRAINED, Arm.ERM), ("val", Arm.RETRAINED, Arm.ERM)}
 
@@ -166,14 +168,20 @@ def chosen(
     folder: Path, sizes: Mapping[str, tuple[int, ...]], answers: Mapping[Arm, tuple[int, ...]]
 ) -> Choice:
     """What is recommended of models that give the same answer to all images of a group."""
+    choice = choose_model(figures_of(folder, sizes, answers), None, trained_whole=False)
+    assert choice is not None
+    return choice
+
+
+def figures_of(
+    folder: Path, sizes: Mapping[str, tuple[int, ...]], answers: Mapping[Arm, tuple[int, ...]]
+) -> Figures:
     context = make_context(folder, sizes)
     logits = {
         split: {arm: answering(context.store, split, of_arm) for arm, of_arm in answers.items()}
         for split in ("val", "test")
     }
-    choice = choose_model(Figures(context, logits), None, trained_whole=False)
-    assert choice is not None
-    return choice
+    return Figures(context, logits)
 
 
 def test_the_images_of_a_subject_count_as_its_own_in_every_figure(tmp_path: Path) -> None:

@@ -98,6 +98,25 @@ def test_the_verdict_is_the_same_everywhere(right: dict[Arm, tuple[float, ...]])
             assert plain(sentence) in shown
 
 
+def test_step_verdict_and_colour_agree_where_a_shortcut_may_have_been_given_up() -> None:
+    """The masks took the model from 98 to 80 of 100; without groups nobody can call that harm."""
+    right = {Arm.ERM: (0.98,) * 4, Arm.MASKTUNE_CONTROL: (0.98,) * 4, Arm.MASKTUNE: (0.8,) * 4}
+    step = {"step": "use_model", "arm": "masktune", "model": "mdl_masktune"}
+    section = {"arm": "masktune", "model": "mdl_masktune", "reason": "groups_inferred", "next": [step]}
+    told = Report.model_validate(
+        evidence(report(right=right, groups=False)) | {"recommendation": section, "after": "masktune"}
+    )
+    text = verdict(told)
+    assert (text.tone, text.title) == ("neutral", "Not testable here")
+    assert "cannot tell" in text.sentence
+    assert '<div class="verdict neutral">' in page(told)
+    assert '<div class="callout unsure"><strong>Not testable here</strong>' in dashboard(told)
+    for shown in (words(page(told)), words(dashboard(told)), words(terminal(told))):
+        assert "Use the MaskTune model." in shown
+        assert plain(text.sentence) in shown
+        assert "MaskTune hurt" not in shown
+
+
 def test_many_empty_masks_are_spoken_of_before_the_verdict() -> None:
     value = evidence(report())
     value["masks"] |= {"images": 1000, "nothing_masked": 200}

@@ -343,6 +343,17 @@ def test_a_retrained_head_has_a_control_of_its_own() -> None:
     assert "refitted without groups" in text.rule
 
 
+def test_a_model_that_helped_but_is_worse_than_erm_is_not_told_in_green() -> None:
+    value = report()
+    value["verdict"] |= {"verdict": "helped", "beaten_by": "erm"}
+    text = verdict(typed(value))
+    assert (text.tone, text.title) == (
+        "neutral",
+        "MaskTune is better than the control, but worse than the ERM model",
+    )
+    assert "In the worst group, the ERM model beats MaskTune." in text.sentence
+
+
 def test_without_a_second_model_there_is_no_verdict() -> None:
     text = verdict(typed(report(right={Arm.ERM: (0.9,) * 4})))
     assert (text.tone, text.title, text.rule) == ("neutral", "No comparison", "")
