@@ -17,6 +17,7 @@ from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
+from worker.report.arms import arm_before
 from worker.report.metrics import Figures
 from worker.report.recommendation import Choice, choose_model
 from worker.report.seeds import SeedPredictions
@@ -123,6 +124,28 @@ def test_a_treatment_that_erm_beats_by_groups_is_not_recommended_and_the_differe
     assert (verdict.b, verdict.beaten_by) == (Arm.RETRAINED_CONTROL, Arm.ERM)
     told = {(one.split, one.a, one.b) for one in choice.differences if one.a is Arm.RETRAINED}
     assert told == {("test", Arm.RETRAINED, Arm.ERM), ("val", Arm.RETRAINED, Arm.ERM)}
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (Arm.ERM, (Arm.ERM, Arm.RETRAINED_CONTROL)),
+        (Arm.IMPORTED, (Arm.IMPORTED, Arm.RETRAINED_CONTROL)),
+        (Arm.MASKTUNE_CONTROL, (Arm.BASELINE, Arm.RETRAINED_CONTROL)),
+        (Arm.RETRAINED, (Arm.RETRAINED_CONTROL,)),
+        (Arm.MASKTUNE, (Arm.RETRAINED_CONTROL,)),
+    ],
+)
+def test_a_given_model_is_plain_unless_it_was_made_against_a_shortcut(
+    tmp_path: Path, given: Arm, plain: tuple[Arm, ...]
+) -> None:
+    context, source = make_context(tmp_path, GROUPS), SimpleNamespace(arm=given)
+    context.spec = SimpleNamespace(kind=JobKind.RETRAIN_HEAD, model="mdl_1", models={"mdl_1": source})
+    before = arm_before(context.spec.models["mdl_1"])
+    answers = {before: SHORTCUT, Arm.RETRAINED_CONTROL: SHORTCUT, Arm.RETRAINED: SHORTCUT}
+    logits = {"test": {arm: answering(context.store, "test", of_arm) for arm, of_arm in answers.items()}}
+    figures = Figures(context, logits)
+    assert (figures.before, figures.plain_arms) == (before, plain)
 
 
 @pytest.mark.parametrize(
