@@ -41,6 +41,7 @@ from app.predictions.service import PredictionService
 from app.predictions.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
+from app.registry import drift
 from app.registry import routes as models
 from app.registry import service as model_rows
 from app.reports import routes as reports
@@ -157,7 +158,7 @@ def _open(
         partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)
-    usage, threads = UsageBuffer(), CapacityLimiter(20)
+    usage, threads = UsageBuffer(partial(drift.judge, artifacts)), CapacityLimiter(20)
     predictions = PredictionService(
         settings,
         database,

@@ -187,6 +187,9 @@ class ModelRow(Table):
     """The ERM model that this one was made from; the two are served as a pair."""
     calibration: Mapped[dict[str, Any] | None]
     """`{id, artifact, n, scores}`; the tables themselves are in the artifact."""
+    drift: Mapped[dict[str, Any] | None]
+    """`{calibration, status, found_at, acknowledged_at, acknowledged_by}`: what is known of the inputs under
+    that calibration, and nothing under another. Written only when it changes, by whoever counts inputs."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     name: Mapped[str | None] = mapped_column(String(100))
     user_metadata: Mapped[dict[str, Any]] = _user_metadata()
@@ -255,6 +258,20 @@ class ServedRow(Table):
     count: Mapped[int] = mapped_column(BigInteger)
 
     __table_args__ = (Index("served_hour", "hour"),)
+
+
+class DriftRow(Table):
+    """The inputs of a model that drift is judged by. Whoever changes the row has locked that of the model."""
+
+    __tablename__ = "drift"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
+    calibration_id: Mapped[str] = mapped_column(String(40))
+    """Inputs under an earlier calibration are forgotten."""
+    windows: Mapped[dict[str, Any]]
+    """`models.selective.Windows`, as JSON."""
+    look: Mapped[dict[str, Any] | None]
+    """`{at, inputs, level, tests}`: the look that found drift, else the last one."""
 
 
 class KeyRow(Table):

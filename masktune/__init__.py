@@ -32,6 +32,8 @@ __all__ = [
     "Dataset",
     "DatasetInvalid",
     "Drift",
+    "DriftLook",
+    "DriftState",
     "DriftTest",
     "Duplicates",
     "EvaluateJob",
@@ -160,6 +162,7 @@ if TYPE_CHECKING:
     from masktune.contract.reject_option import (
         CurvePoint,
         Drift,
+        DriftLook,
         DriftTest,
         GroupRow,
         GroupTable,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
@@ -38,6 +38,9 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
         calibration = find(model, artifacts)
     name = calibrations.score_name(query.score, model)
     policy = apply_policy(request, calibration, name)
+    policy = replace(
+        policy, selection=policy.selection.model_copy(update={"drift": models.drift_state(model)})
+    )
     if query.on_uncertified == "error":
         require_certified(policy)
     return Plan(model, pair_of(session, model), policy, calibration)

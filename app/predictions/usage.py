@@ -1,9 +1,9 @@
 """Counts what models were served, in memory, and adds the counts to the database every few seconds.
 
 The counts of a model cover all replicas and must outlive each of them, so they are rows that one statement
-adds to. A replica that is killed loses the seconds since its last write. A write per request would cost more
-than the prediction. `/metrics` reports this process's own counts since its start, as Prometheus expects;
-Prometheus sums over the replicas.
+adds to. The same transaction judges whether inputs drift (`app.registry.drift`). A replica that is killed
+loses the seconds since its last write. A write per request would cost more than the prediction. `/metrics`
+reports this process's own counts since its start, as Prometheus expects; Prometheus sums over the replicas.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from app.operations.metrics import Metrics
 from core.queries import served
@@ -39,10 +40,15 @@ ABOVE: tuple[UsageKind, ...] = (UsageKind.ABOVE_50, UsageKind.ABOVE_80, UsageKin
 """Counts in the order of `models.selective.REFERENCES`."""
 
 
-class UsageBuffer:
-    """Counts that are not yet in the database. Thread-safe."""
+Judge = Callable[[Session, Mapping[Key, int]], None]
+"""Judges whether inputs drift, by the counts that are being written."""
 
-    def __init__(self) -> None:
+
+class UsageBuffer:
+    """Counts that are not yet in the database. Thread-safe. `judge` is called for those that are written."""
+
+    def __init__(self, judge: Judge | None = None) -> None:
+        self._judge = judge
         self._waiting: Counter[Key] = Counter()
         self._lock = Lock()
         self._writing = Lock()
@@ -63,6 +69,8 @@ class UsageBuffer:
             try:
                 if counts:
                     with database.begin() as session:
+                        if self._judge is not None:
+                            self._judge(session, counts)  # first: a model's deletion locks its row first too
                         served.add(session, counts)
             except BaseException:
                 self.add(counts)
@@ -151,3 +159,5 @@ def flush(usage: UsageBuffer, database: Database) -> None:
         usage.flush(database)
     except (SQLAlchemyError, OSError) as error:  # e.g. the database restarts
         logger.warning("counts of what was served could not be written and wait: %s", error)
+    except Exception:  # any error, such as one of a store's driver: the flushes must go on
+        logger.exception("counts of what was served could not be written and wait")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import CancelledError
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -12,9 +13,10 @@ from app.auth.keyring import public_id
 from app.http.etag import etag_of, matches
 from app.inference import Inference, Pair
 from app.predictions.plans import pair_of
+from app.registry.service import drift_state
 from core.errors import Conflict, InvalidInput, MasktuneError, PreconditionFailed
 from core.queries import registry
-from core.tables import AliasRow
+from core.tables import AliasRow, ModelRow
 from masktune.contract.models import Alias, Aliases, AliasMove, AliasWithHistory
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ HISTORY = 100
 
 
 def listing(session: Session) -> Aliases:
-    return Aliases(data=[Alias(**_fields(row)) for row in registry.aliases(session)])
+    return Aliases(data=[Alias(**_fields(row, model)) for row, model in registry.aliases(session)])
 
 
 def show(session: Session, name: str) -> AliasWithHistory:
@@ -56,7 +58,9 @@ def check(
         return False
     etag = etag_of(_with_history(session, row).model_dump_json().encode())
     if if_match is not None and not matches(if_match, etag):
-        raise PreconditionFailed(f"alias {name!r} has changed to {row.model_id}; read it again and retry")
+        raise PreconditionFailed(
+            f"alias {name!r} has changed and points to {row.model_id}; read it again and retry"
+        )
     if matches(if_none_match, etag):
         raise PreconditionFailed(f"alias {name!r} already exists and points to {row.model_id}")
     return True
@@ -129,7 +133,7 @@ def model_before(session: Session, name: str, version: int | None, *, lock: bool
 def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:
     moves = registry.alias_moves(session, row.name, limit=HISTORY)
     return AliasWithHistory(
-        **_fields(row),
+        **_fields(row, session.get_one(ModelRow, row.model_id)),
         history=[
             AliasMove(version=m.version, model=m.model_id, created_by=public_id(m.created_by), at=m.at)
             for m in moves
@@ -137,5 +141,11 @@ def _with_history(session: Session, row: AliasRow) -> AliasWithHistory:
     )
 
 
-def _fields(row: AliasRow) -> dict[str, str | int | float]:
-    return {"name": row.name, "model": row.model_id, "version": row.version, "updated_at": row.updated_at}
+def _fields(row: AliasRow, model: ModelRow) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "model": row.model_id,
+        "version": row.version,
+        "updated_at": row.updated_at,
+        "drift": drift_state(model),
+    }

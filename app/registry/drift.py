@@ -1,90 +1,202 @@
-"""Drift: compares the inputs that a model was served with its calibration split, by counts."""
+"""Drift: whether the inputs that a model was served still are like its calibration split, by counts.
+
+It is judged when counts are written, by whichever process writes them, and what was found stands in the
+model's row: every replica reads it there with the model, so that an answer costs no query for it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.inference import Calibration
 from app.predictions.usage import ABOVE, ABSTAINED, UsageBuffer
 from app.registry import calibrations
-from core.artifacts import Artifacts
-from core.queries import served
-from core.queries.served import HOUR, Totals
-from core.session import Database
-from core.tables import ModelRow
-from masktune.contract.reject_option import Drift, DriftStatus, DriftTest, Served, ShareOf
+from app.registry.service import drift_state
+from core.artifacts import ArtifactMissing, Artifacts
+from core.errors import Conflict
+from core.queries import registry, served
+from core.queries.served import HOUR, Key, Totals
+from core.session import Database, db_now
+from core.tables import DriftRow, ModelRow
+from masktune.contract.models import DriftState
+from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served, ShareOf
+from masktune.contract.report.text.drift import drift_statement
 from masktune.contract.vocabulary import UsageKind
-from models.selective import Comparison, Reference, Share, compare
+from models.selective import ALPHA, WINDOW, Comparison, Look, Share, Windows
+from models.selective.windows import inputs
 
-ALPHA = 0.01
-METHOD = "Fisher's exact test of each share, two-sided as twice the smaller tail, Bonferroni over the tests"
-_STATEMENTS: dict[DriftStatus, str] = {
-    "drifted": "The inputs differ from the calibration split ({names}): its certificates and coverages "
-    "should no longer be trusted. Look at the inputs, label some, and calibrate on them "
-    "(POST /jobs/evaluate).",
-    "no_sign_of_drift": "There is no sign that the {inputs} independent inputs differ from the calibration "
-    "split. These tests see only scores and disagreement: that does not prove that nothing has changed.",
-    "too_few": "{inputs} independent inputs are too few to tell: no outcome of the tests could have been "
-    "drift.",
-}
+METHOD = (
+    "Fisher's exact test of each share, two-sided as twice the smaller tail, Bonferroni over the tests and "
+    f"over all looks, whose levels add up to {ALPHA:g}"
+)
+DAYS = 7
+DISAGREEMENT = "disagreement"
 
 
-def drift(row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Database, *, days: int) -> Drift:
-    """Test for drift over the last `days`. Raises `Conflict` for a model without a calibration."""
-    calibration = calibrations.get(row, artifacts)
-    name = calibrations.score_name(None, row)
+def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> None:
+    """Add inputs to the windows of their models, and compare the windows that they complete.
+
+    Inputs of a model that is deleted or calibrated anew are left out, and so are those of a model whose drift
+    is found and not acknowledged. Locks the rows of the models.
+    """
+    for model_id, calibration_id in sorted({key[:2] for key in counts if key.calibration_id}):
+        # Neither blocks jobs that keep the model nor is blocked by them.
+        row = session.get(ModelRow, model_id, with_for_update={"key_share": True})
+        state = None if row is None else drift_state(row)
+        if row is None or row.calibration is None or state is None:
+            continue
+        if row.calibration["id"] != calibration_id or state.status == "drifted":
+            continue
+        try:
+            calibration = calibrations.get(row, artifacts)
+        except ArtifactMissing:  # it is being replaced
+            continue
+        own = {key.what: n for key, n in counts.items() if key[:2] == (model_id, calibration_id)}
+        _add(session, row, _shares(own, calibration), _expected(row, calibration))
+
+
+def acknowledge(
+    row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Database, *, caller: str
+) -> ModelRow:
+    """End the alarm and begin the windows anew; return the row. `caller`: id of who acknowledges.
+
+    Acknowledging twice changes nothing. Raises `Conflict` if no drift was found.
+    """
+    calibrations.get(row, artifacts)
+    usage.flush(database)  # what came before must not count after
+    with database.begin() as session:
+        locked = registry.get(session, row.id, lock=True)
+        state = drift_state(locked)
+        if state is None or state.found_at is None:
+            raise Conflict(
+                f"no drift was found for model {row.id}: there is nothing to acknowledge; "
+                f"GET /models/{row.id}/drift shows the tests"
+            )
+        if state.status == "drifted":
+            locked.drift = (locked.drift or {}) | {
+                "status": "too_few",
+                "acknowledged_at": _now(session),
+                "acknowledged_by": caller,
+            }
+            session.delete(session.get_one(DriftRow, row.id))
+    return locked
+
+
+def drift(
+    row: ModelRow, artifacts: Artifacts, usage: UsageBuffer, database: Database, *, days: int = DAYS
+) -> Drift:
+    """Show what was found, and the counts of the last `days`. Raises `Conflict` without a calibration."""
     usage.flush(database)  # counts of this replica; the others may be seconds behind
     with database.read() as session:
+        row = registry.get(session, row.id)  # with what the flush has found
+        calibration = calibrations.get(row, artifacts)
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
-    tests = compare(_shares(calibration, calibration.references[name], totals.counts), alpha=ALPHA)
-    status = _status(tests)
-    drifted = [test.name for test in tests if test.p_adjusted <= ALPHA]
+        judged = _judged(session, row.id, calibration.id)
+    state = drift_state(row) or DriftState(status="too_few")
+    look = None if judged is None or judged.look is None else DriftLook.model_validate(judged.look)
+    tests = [] if judged is None or judged.look is None else judged.look["tests"]
+    shown = [DriftTest.model_validate(test) for test in tests]
+    waiting = 0 if judged is None else inputs(Windows.from_json(judged.windows).open)
     return Drift(
+        **state.model_dump(),
         model=row.id,
         calibration=calibration.id,
-        score_name=name,
+        score_name=calibrations.score_name(None, row),
         days=days,
         since=None if totals.first_hour is None else float(totals.first_hour * HOUR),
         served=_served(totals),
-        tests=[_test(test) for test in tests],
+        look=look,
+        tests=shown,
+        open_inputs=waiting,
+        window_inputs=WINDOW,
         alpha=ALPHA,
         method=METHOD,
-        status=status,
-        certificate_trusted=None if status == "too_few" else status != "drifted",
-        statement=_STATEMENTS[status].format(names=", ".join(drifted), inputs=_independent(totals.counts)),
+        certificate_trusted=None if state.status == "too_few" else state.status != "drifted",
+        statement=drift_statement(
+            state,
+            look,
+            [test.name for test in shown if test.drifted],
+            open_inputs=waiting,
+            window_inputs=WINDOW,
+        ),
     )
 
 
-def _independent(counts: dict[UsageKind, int]) -> int:
+def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: dict[str, Share]) -> None:
+    assert row.calibration is not None
+    calibration_id = row.calibration["id"]
+    judged = session.get(DriftRow, row.id)
+    if judged is None:
+        judged = DriftRow(model_id=row.id)
+        session.add(judged)
+    if judged.calibration_id != calibration_id:
+        judged.calibration_id, judged.windows, judged.look = calibration_id, Windows().to_json(), None
+    windows = Windows.from_json(judged.windows)
+    looks = windows.look(shares, expected)
+    judged.windows = windows.to_json()
+    if not looks:
+        return
+    now, last = _now(session), looks[-1]
+    judged.look = {"at": now, "inputs": last.inputs, "level": last.level, "tests": _tests(last)}
+    known = row.drift or {}
+    if known.get("calibration") != calibration_id:
+        known = {"calibration": calibration_id} | dict.fromkeys(_MOMENTS)
+    if last.drifted:
+        row.drift = known | {"status": "drifted", "found_at": now}
+    elif known.get("status") != "no_sign_of_drift":
+        row.drift = known | {"status": "no_sign_of_drift"}
+
+
+_MOMENTS = ("found_at", "acknowledged_at", "acknowledged_by")
+
+
+def _judged(session: Session, model_id: str, calibration_id: str) -> DriftRow | None:
+    judged = session.get(DriftRow, model_id)
+    return None if judged is None or judged.calibration_id != calibration_id else judged
+
+
+def _now(session: Session) -> float:
+    return session.execute(select(db_now())).scalar_one()
+
+
+def _independent(counts: Mapping[UsageKind, int]) -> int:
     return counts.get(UsageKind.INPUTS, 0) - counts.get(UsageKind.REPEATS, 0)
 
 
-def _shares(
-    calibration: Calibration, references: tuple[Reference, ...], counts: dict[UsageKind, int]
-) -> dict[str, tuple[Share, Share]]:
-    inputs, pairs = _independent(counts), counts.get(UsageKind.PAIRS, 0)
-    shares = {
-        what.value: (reference.answered, Share(counts.get(what, 0), inputs))
-        for what, reference in zip(ABOVE, references, strict=True)
-    }
+def _shares(counts: Mapping[UsageKind, int], calibration: Calibration) -> dict[str, Share]:
+    """What was served, by the name of the test."""
+    independent = _independent(counts)
+    shares = {what.value: Share(counts.get(what, 0), independent) for what in ABOVE}
     if calibration.disagreement is not None:
-        apart = Share(counts.get(UsageKind.DISAGREEMENTS, 0), pairs)
-        shares["disagreement"] = (calibration.disagreement, apart)
+        shares[DISAGREEMENT] = Share(counts.get(UsageKind.DISAGREEMENTS, 0), counts.get(UsageKind.PAIRS, 0))
     return shares
 
 
-def _status(tests: list[Comparison]) -> DriftStatus:
-    if any(test.p_adjusted <= ALPHA for test in tests):
-        return "drifted"
-    return "no_sign_of_drift" if any(test.decidable for test in tests) else "too_few"
+def _expected(row: ModelRow, calibration: Calibration) -> dict[str, Share]:
+    """The same on the calibration split."""
+    references = calibration.references[calibrations.score_name(None, row)]
+    shares = {what.value: reference.answered for what, reference in zip(ABOVE, references, strict=True)}
+    if calibration.disagreement is not None:
+        shares[DISAGREEMENT] = calibration.disagreement
+    return shares
 
 
-def _test(test: Comparison) -> DriftTest:
+def _tests(look: Look) -> list[dict[str, Any]]:
+    return [_test(test, look.level).model_dump() for test in look.tests]
+
+
+def _test(test: Comparison, level: float) -> DriftTest:
     return DriftTest(
         name=test.name,
         calibration=_share(test.calibration),
         deployed=_share(test.deployed),
         p_value=test.p_value,
         p_adjusted=test.p_adjusted,
-        drifted=test.p_adjusted <= ALPHA,
+        drifted=test.p_adjusted <= level,
     )
 
 

@@ -13,6 +13,7 @@ from app.deps import (
     READER,
     TRAINER,
     ArtifactsDep,
+    CallerDep,
     CallerFirst,
     DatabaseDep,
     DiscardDep,
@@ -27,7 +28,7 @@ from app.deps import (
 )
 from app.http import pagination
 from app.http.edits import apply_edit
-from app.http.etag import JSON, IfMatch, conditional, matches
+from app.http.etag import JSON, IfMatch, conditional, matches, represent
 from app.http.file_response import WholeFile
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.idempotency import Idempotent
@@ -212,6 +213,21 @@ def get_drift(
     artifacts: ArtifactsDep,
     usage: UsageDep,
     database: DatabaseDep,
-    days: Annotated[int, Query(ge=1, le=90, description="How many days to look back.")] = 7,
+    days: Annotated[int, Query(ge=1, le=90, description="How many days to look back.")] = drift.DAYS,
 ) -> Response:
     return conditional(request, drift.drift(row, artifacts, usage, database, days=days))
+
+
+@router.post(
+    "/{model}/drift/acknowledge",
+    dependencies=[TRAINER],
+    response_model=Drift,
+    summary="Acknowledge drift that was found: the alarm ends, and the windows of inputs begin anew",
+    responses=problems(404, 409),
+)
+def acknowledge_drift(
+    row: LoadedModel, caller: CallerDep, artifacts: ArtifactsDep, usage: UsageDep, database: DatabaseDep
+) -> Response:
+    """Acknowledging twice changes nothing. If the inputs still differ, drift is found again."""
+    acknowledged = drift.acknowledge(row, artifacts, usage, database, caller=caller.id)
+    return represent(drift.drift(acknowledged, artifacts, usage, database))

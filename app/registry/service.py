@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.auth.keyring import public_id
 from app.deps import DiscardFiles
 from app.http.edits import user_fields
 from app.http.key_order import sorted_keys
@@ -19,7 +20,7 @@ from core.queries import registry
 from core.session import Database, after_commit
 from core.tables import JobRow, ModelRow
 from masktune.contract.ids import is_id
-from masktune.contract.models import CalibrationRef, Model, ModelMetrics, SplitMetrics
+from masktune.contract.models import CalibrationRef, DriftState, Model, ModelMetrics, SplitMetrics
 from masktune.contract.vocabulary import RESUMABLE
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def describe(row: ModelRow) -> Model:
         image_size=row.image_size,
         erm=row.erm_id,
         calibration=calibration_ref(row),
+        drift=drift_state(row),
         metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
         created_at=row.created_at,
         **user_fields(row),
@@ -47,6 +49,21 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
     if row.calibration is None:
         return None
     return CalibrationRef.model_validate({k: v for k, v in row.calibration.items() if k != "artifact"})
+
+
+def drift_state(row: ModelRow) -> DriftState | None:
+    """What is known of the model's inputs under its calibration; None without a calibration."""
+    if row.calibration is None:
+        return None
+    known = row.drift or {}
+    if known.get("calibration") != row.calibration["id"]:
+        return DriftState(status="too_few")
+    return DriftState(
+        status=known["status"],
+        found_at=known["found_at"],
+        acknowledged_at=known["acknowledged_at"],
+        acknowledged_by=public_id(known["acknowledged_by"]),
+    )
 
 
 def find(session: Session, inference: Inference, name: str) -> ModelRow:

@@ -111,8 +111,12 @@ def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow:
     return alias
 
 
-def aliases(session: Session) -> list[AliasRow]:
-    return list(session.scalars(select(AliasRow).order_by(AliasRow.name)))
+def aliases(session: Session) -> list[tuple[AliasRow, ModelRow]]:
+    """All aliases by name, each with its model."""
+    query = (
+        select(AliasRow, ModelRow).join(ModelRow, AliasRow.model_id == ModelRow.id).order_by(AliasRow.name)
+    )
+    return [(alias, model) for alias, model in session.execute(query)]
 
 
 def move_alias(session: Session, name: str, model_id: str, *, created_by: str | None = None) -> AliasRow:

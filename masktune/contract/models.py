@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
@@ -22,6 +22,7 @@ from masktune.contract.base import (
     Word,
 )
 
+DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
@@ -127,6 +128,27 @@ class CalibrationRef(Shape):
     created_at: Time | None = None
 
 
+class DriftState(Shape):
+    """Whether the inputs that the model was served differ from its calibration split."""
+
+    status: DriftStatus = Field(
+        description="`drifted`: drift was found. It stays so until the model is calibrated anew or somebody "
+        "acknowledges it, whatever inputs follow. `too_few`: since the calibration or the acknowledgement, "
+        "too few inputs came to tell."
+    )
+    found_at: Time | None = Field(
+        None, description="When drift was last found under this calibration, acknowledged or not."
+    )
+    acknowledged_at: Time | None = Field(
+        None, description="When drift was last acknowledged; what is tested began anew then."
+    )
+    acknowledged_by: str | None = Field(
+        None,
+        description="Id of the key that acknowledged it, or `user:` and the name of the person; null for a "
+        "key of the operator, or without keys.",
+    )
+
+
 class Model(Resource):
     """A trained or imported network."""
 
@@ -138,6 +160,7 @@ class Model(Resource):
     image_size: int = Field(description="Side in pixels of the square that the network sees.")
     erm: str | None = Field(None, description="The ERM model it was tuned from: the other half of the pair.")
     calibration: CalibrationRef | None = None
+    drift: DriftState | None = Field(None, description="Null for a model without a calibration.")
     metrics: ModelMetrics = ModelMetrics()
     created_at: Time
 
@@ -162,6 +185,9 @@ class Alias(Shape):
     model: str
     version: int = Field(description="Number of moves so far.")
     updated_at: Time
+    drift: DriftState | None = Field(
+        None, description="Of the model; null for a model without a calibration."
+    )
 
 
 class AliasWithHistory(Alias):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from masktune.contract.base import AbstainReasonName, File, Query, SelectionStatusName, Shape, Strict, Time
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.models import DriftState
 from masktune.contract.vocabulary import Decision
 
 PolicyName = Literal["coverage", "max_risk", "min_score", "none"]
@@ -189,7 +190,14 @@ class Selection(Shape):
 
     policy: PolicyName | None = None
     requested: float | None = None
-    status: SelectionStatusName
+    status: SelectionStatusName = Field(
+        description="It holds for inputs like those of the calibration split: see `drift`."
+    )
+    drift: DriftState | None = Field(
+        None,
+        description="Whether the inputs still are like those of the calibration split, as of at most some "
+        "seconds ago. Null for a model without a calibration.",
+    )
     threshold: float | None = Field(
         None,
         description="Inputs with at least this score are answered; null if there is none. Compared before "

@@ -9,9 +9,8 @@ from pydantic import Field
 
 from masktune.contract.base import AbstainReasonName, Query, SelectionStatusName, Shape, Time
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.models import CalibrationRef
+from masktune.contract.models import CalibrationRef, DriftState
 
-DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
 GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
 
 
@@ -142,7 +141,15 @@ class DriftTest(Shape):
     deployed: ShareOf
     p_value: float = Field(description="Fisher's exact test, two-sided: twice the smaller tail.")
     p_adjusted: float = Field(description="The same times the number of tests (Bonferroni).")
-    drifted: bool = Field(description="`p_adjusted` is at most `alpha`.")
+    drifted: bool = Field(description="`p_adjusted` is at most the `level` of the look.")
+
+
+class DriftLook(Shape):
+    """A window of inputs that was compared with the calibration split."""
+
+    at: Time
+    inputs: int = Field(description="Independent inputs of the window.")
+    level: float = Field(description="Level of all tests of this look together.")
 
 
 class Served(Shape):
@@ -159,8 +166,12 @@ class Served(Shape):
     coverage: float | None = None
 
 
-class Drift(Shape):
-    """Whether a model's inputs still look like its calibration split. Needs no labels."""
+class Drift(DriftState):
+    """Whether a model's inputs still look like its calibration split. Needs no labels.
+
+    Windows of inputs are compared with the split, one after the other: of `window_inputs` independent inputs,
+    of twice as many, and so on.
+    """
 
     model: str
     calibration: str = Field(description="Id of the calibration; counts under earlier ones are left out.")
@@ -168,15 +179,21 @@ class Drift(Shape):
     days: int = Field(description="How far back the counts go.")
     since: Time | None = Field(None, description="The first hour counted; null if nothing was served.")
     served: Served
-    tests: list[DriftTest] = []
+    look: DriftLook | None = Field(
+        None, description="The look that found drift, else the last one; null if there was none."
+    )
+    tests: list[DriftTest] = Field([], description="Those of `look`.")
+    open_inputs: int | None = Field(
+        None,
+        description="Independent inputs of the window that is not complete yet. Once drift is found, none "
+        "are counted until it is acknowledged.",
+    )
+    window_inputs: int | None = Field(None, description="Independent inputs that complete a window.")
     alpha: float = Field(
-        description="Level of all tests together, for one look: looking daily gives at most one false alarm "
-        "in 1 / alpha days, on average."
+        description="Probability that drift is ever found although nothing changed, since the calibration or "
+        "the acknowledgement, over all looks."
     )
     method: str | None = None
-    status: DriftStatus = Field(
-        description="`too_few`: with so few inputs, none of the tests could have detected drift."
-    )
     certificate_trusted: bool | None = Field(
         None,
         description="False if drift was found: a certificate is for inputs like those of the split. Null if "

@@ -34,18 +34,22 @@ from models.selective.scores import (
 )
 from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
 from models.selective.temperature import fit_temperature, probabilities
+from models.selective.windows import ALPHA, WINDOW, Look, Windows
 from models.statistics import Share
 
 __all__ = [
+    "ALPHA",
     "DEFAULT_CONFIDENCE",
     "ONE_PER_SUBJECT",
     "REFERENCES",
     "SCORES",
+    "WINDOW",
     "CalibrationTable",
     "Comparison",
     "CurvePoint",
     "GroupSelection",
     "GroupVerdict",
+    "Look",
     "OperatingPoint",
     "Planning",
     "Reference",
@@ -56,6 +60,7 @@ __all__ = [
     "Selection",
     "Share",
     "SplitTables",
+    "Windows",
     "answer_all",
     "best_certifiable_risk",
     "by_group",

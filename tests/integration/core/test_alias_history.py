@@ -49,7 +49,7 @@ def test_an_alias_has_a_history_of_its_own(database: Database) -> None:
             (1, models[0]),
         ]
         assert [move.version for move in registry.alias_moves(session, "champion", limit=2)] == [4, 3]
-        assert [alias.name for alias in registry.aliases(session)] == ["shadow"]
+        assert [alias.name for alias, _ in registry.aliases(session)] == ["shadow"]
         assert registry.get(session, "shadow").id == models[1]
         with pytest.raises(NotFound, match="champion"):
             registry.get(session, "champion")

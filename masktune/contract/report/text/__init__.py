@@ -7,6 +7,7 @@ percentages, differences of shares as percentage points.
 from __future__ import annotations
 
 from masktune.contract.report.text.answers import Answer, answers
+from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.next_steps import Step, next_steps
 from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict, verdict_title
@@ -16,6 +17,9 @@ __all__ = [
     "Step",
     "Verdict",
     "answers",
+    "drift_name",
+    "drift_statement",
+    "drift_warning",
     "next_steps",
     "other_verdicts",
     "percent",

@@ -1,0 +1,68 @@
+"""What is said of drift, wherever a model or an answer of it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from masktune.contract.models import DriftState
+from masktune.contract.reject_option import DriftLook
+
+DRIFT_NAMES = {
+    "drifted": "inputs drifted",
+    "no_sign_of_drift": "no sign of drift",
+    "too_few": "too few inputs",
+}
+"""The status in a list; drift that was found and acknowledged: `drift_name`."""
+_DOUBT = "its certificates and coverages should no longer be trusted."
+_STEP = "Look at the inputs, label some, and calibrate on them; or acknowledge the drift."
+
+
+def drift_name(state: DriftState | None) -> str:
+    """A few words for a list; a dash for a model without a calibration."""
+    if state is None:
+        return "–"
+    acknowledged = ", acknowledged" if state.status != "drifted" and state.acknowledged_at else ""
+    return DRIFT_NAMES[state.status] + acknowledged
+
+
+def drift_warning(state: DriftState | None) -> str:
+    """What to say before an answer of a model whose drift was found; empty for any other."""
+    if state is None or state.status != "drifted":
+        return ""
+    return f"The inputs of this model differ from its calibration split{_found(state)}: {_DOUBT} {_STEP}"
+
+
+def drift_statement(
+    state: DriftState, look: DriftLook | None, tests: Sequence[str], *, open_inputs: int, window_inputs: int
+) -> str:
+    """The result of the tests. `tests`: names of those that found drift."""
+    if state.status == "drifted":
+        where = "" if look is None else f" ({', '.join(tests)} of {look.inputs:,} inputs in a row)"
+        return (
+            f"The inputs of this model differ from its calibration split{where}{_found(state)}: {_DOUBT} "
+            f"{_STEP} Until then this stays, whatever inputs follow."
+        )
+    if state.status == "no_sign_of_drift" and look is not None:
+        return (
+            f"There is no sign that inputs differ from the calibration split; {look.inputs:,} were compared "
+            "last. These tests see only scores and disagreement: that does not prove that nothing has "
+            f"changed.{_acknowledged(state)}"
+        )
+    return (
+        f"Too few inputs to tell: the next window has {open_inputs:,} of the {window_inputs:,} independent "
+        f"inputs that complete it.{_acknowledged(state)}"
+    )
+
+
+def _found(state: DriftState) -> str:
+    return "" if state.found_at is None else f", found on {state.found_at:%Y-%m-%d}"
+
+
+def _acknowledged(state: DriftState) -> str:
+    if state.found_at is None or state.acknowledged_at is None:
+        return ""
+    by = "" if state.acknowledged_by is None else f" by {state.acknowledged_by}"
+    return (
+        f" Drift that was found on {state.found_at:%Y-%m-%d} was acknowledged on "
+        f"{state.acknowledged_at:%Y-%m-%d}{by}; the windows began anew then."
+    )

@@ -1,0 +1,128 @@
+"""When drift is found: windows of inputs are compared with the calibration split, one after the other.
+
+A window ends once it has `WINDOW` independent inputs. Two windows that follow each other then make one of
+twice the length, and so on: short windows find a sudden change soon, long ones a small or a slow change, and
+usual inputs before or after dilute neither.
+
+Each window is one look, in which all tests of `compare` together have the level `look_level`. Over all looks
+the levels add up to `ALPHA`. Whatever the dependence between the looks (they share the calibration split, and
+long windows contain short ones), the probability that drift is *ever* found although nothing changed is
+therefore at most `ALPHA`, however long the model serves (Bonferroni over the looks, an alpha-spending
+sequence). Where a window ends depends on how many inputs came, never on their scores, so that each test stays
+exact. What that costs: the first window of 50 inputs has a level of 0.25 %, the five-hundredth (after 25,000
+inputs) one of 2e-8, and the first of 25,600 inputs still one of 0.005 %: what is too small for a short window
+later is found by a long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.selective.drift import Comparison, compare
+from models.statistics import Share
+
+WINDOW = 50
+"""Independent inputs of the shortest window."""
+
+ALPHA = 0.01
+"""Probability of a false alarm, over all looks."""
+
+Shares = Mapping[str, Share]
+"""What is compared, by the name of its test: how many of how many inputs."""
+
+
+def look_level(doublings: int, number: int, alpha: float) -> float:
+    """The level of the `number`-th look (from 1) at windows that were doubled so often (from 0).
+
+    1 / (i · (i + 1)) adds up to 1 over i = 1, 2, …: so do these levels to alpha, over both.
+    """
+    return alpha / ((doublings + 1) * (doublings + 2) * number * (number + 1))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A window, compared with the calibration split. `level`: of its tests together."""
+
+    inputs: int
+    level: float
+    tests: list[Comparison]
+
+    @property
+    def drifted(self) -> bool:
+        return any(test.p_adjusted <= self.level for test in self.tests)
+
+
+@dataclass
+class Windows:
+    """The inputs since the last calibration or acknowledgement.
+
+    `open` is the window that has too few inputs so far. By how often windows were doubled: `looks` is how many
+    were compared, and `halves` are those that wait for the next one of their length.
+    """
+
+    looks: dict[int, int] = field(default_factory=dict)
+    open: Shares = field(default_factory=dict)
+    halves: dict[int, Shares] = field(default_factory=dict)
+
+    def look(self, shares: Shares, calibration: Shares, *, alpha: float = ALPHA) -> list[Look]:
+        """Add inputs, and compare the windows that they complete, shortest first.
+
+        A window whose tests could not have found anything, whatever its inputs, is not compared and costs
+        nothing. Nothing is compared after a look that found drift.
+        """
+        looks: list[Look] = []
+        for doublings, window in enumerate(self._complete(shares)):
+            number = self.looks.get(doublings, 0) + 1
+            level = look_level(doublings, number, alpha)
+            pairs = {name: (calibration[name], window.get(name, Share(0, 0))) for name in calibration}
+            tests = compare(pairs, alpha=level)
+            if any(test.decidable for test in tests):
+                self.looks[doublings] = number
+                looks.append(Look(inputs(window), level, tests))
+                if looks[-1].drifted:
+                    break
+        return looks
+
+    def _complete(self, shares: Shares) -> list[Shares]:
+        self.open = _sum(self.open, shares)
+        if inputs(self.open) < WINDOW:
+            return []
+        complete, self.open = [self.open], {}
+        doublings = 0
+        while doublings in self.halves:
+            complete.append(_sum(self.halves.pop(doublings), complete[-1]))
+            doublings += 1
+        self.halves[doublings] = complete[-1]
+        return complete
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it: JSON has texts for keys."""
+        looks = {str(doublings): number for doublings, number in self.looks.items()}
+        halves = {str(doublings): dict(shares) for doublings, shares in self.halves.items()}
+        return {"looks": looks, "open": dict(self.open), "halves": halves}
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Windows:
+        looks = {int(doublings): number for doublings, number in raw["looks"].items()}
+        halves = {int(doublings): _read(shares) for doublings, shares in raw["halves"].items()}
+        return cls(looks, _read(raw["open"]), halves)
+
+
+def inputs(shares: Shares) -> int:
+    """How many inputs were counted; not each of them for every test."""
+    return max((share.n for share in shares.values()), default=0)
+
+
+def _sum(first: Shares, second: Shares) -> Shares:
+    names: Iterable[str] = {**first, **second}
+    none = Share(0, 0)
+    return {
+        name: Share(*(a + b for a, b in zip(first.get(name, none), second.get(name, none), strict=True)))
+        for name in names
+    }
+
+
+def _read(raw: Mapping[str, Any]) -> Shares:
+    return {name: Share(*share) for name, share in raw.items()}
