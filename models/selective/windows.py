@@ -58,8 +58,8 @@ class Look:
 class Windows:
     """The inputs since the last calibration or acknowledgement.
 
-    `open` is the window that has too few inputs so far. By how often windows were doubled: `looks` is how many
-    were compared, and `halves` are those that wait for the next one of their length.
+    `open` is the window that has too few inputs so far. By how often windows were doubled: `looks` is how
+    many were compared, and `halves` are those that wait for the next one of their length.
     """
 
     looks: dict[int, int] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.main import create_app
+from app.registry.calibrations import FILE
 from core.queries import registry
 from core.tables import ModelRow
 from masktune.contract.ids import new_id
@@ -52,16 +54,21 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
 
     like = [picture(number) for number in range(SAMPLES)]
     decided = _upload(world, like, coverage=0.5)["predictions"]
+    few = _drift(world)
+    assert (few["status"], few["look"], few["open_inputs"]) == ("too_few", None, SAMPLES)
+    assert f"has {SAMPLES} of the {few['window_inputs']}" in few["statement"]
+    _upload(world, like, coverage=0.5)
     quiet = _drift(world)
-    answered = sum(p["decision"] == "answer" for p in decided)
-    assert quiet["served"]["inputs"] == SAMPLES
-    assert quiet["served"]["answered"] == answered == SAMPLES / 2
+    answered = 2 * sum(p["decision"] == "answer" for p in decided)
+    assert quiet["served"]["inputs"] == quiet["look"]["inputs"] == 2 * SAMPLES
+    assert quiet["served"]["answered"] == answered == SAMPLES
     assert quiet["served"]["abstained"] == {
-        "below_threshold": SAMPLES - answered,
+        "below_threshold": 2 * SAMPLES - answered,
         "no_certified_threshold": 0,
     }
     assert quiet["since"].endswith(":00:00.000Z")
     assert (quiet["status"], quiet["certificate_trusted"]) == ("no_sign_of_drift", True)
+    assert quiet["open_inputs"] == 0
     # The very samples of the split, each of which stands there 25 times: their shares are the same.
     assert {t["name"] for t in quiet["tests"]} == {"surest_50", "surest_80", "surest_95", "disagreement"}
     for test in quiet["tests"]:
@@ -71,16 +78,99 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
     for level in range(3):  # whatever was asked for, and by which score, the same is watched
         _upload(world, [_grey(level)] * 60, max_risk=1e-4, score="product")
     loud = _drift(world, days=1)
-    assert loud["served"]["inputs"] == SAMPLES + 180
+    assert loud["served"]["inputs"] == 2 * SAMPLES + 180
     assert loud["served"]["abstained"]["no_certified_threshold"] == 180
     assert (loud["status"], loud["certificate_trusted"]) == ("drifted", False)
     assert "should no longer be trusted" in loud["statement"]
-    assert any(test["drifted"] and test["p_adjusted"] <= loud["alpha"] for test in loud["tests"])
+    assert any(test["drifted"] and test["p_adjusted"] <= loud["look"]["level"] for test in loud["tests"])
 
     metrics = world.client.get("/metrics").text
-    assert f'masktune_predictions_total{{model="{world.model}",outcome="answered"}} 20.0' in metrics
+    assert f'masktune_predictions_total{{model="{world.model}",outcome="answered"}} 40.0' in metrics
     assert f'{{model="{world.model}",outcome="no_certified_threshold"}} 180.0' in metrics
     assert f'masktune_pair_predictions_total{{agree="true",model="{world.model}"}}' in metrics
+
+
+PROMISE = {"max_risk": 0.05, "risk_confidence": 0.95}
+
+
+def _usual(world: World, times: int) -> dict[str, Any]:
+    """Send the samples of the split, so many times, and see what became of it; return the last selection."""
+    for _ in range(times):
+        selection = _upload(world, [picture(number) for number in range(SAMPLES)], **PROMISE)["selection"]
+        _drift(world)
+    assert selection["status"] == "certified"
+    found: dict[str, Any] = selection
+    return found
+
+
+def _unusual(world: World) -> None:
+    for level in range(5):
+        _upload(world, [_grey(level)] * 60, **PROMISE)
+
+
+def _acknowledge(world: World) -> Any:
+    return world.client.post(f"/models/{world.model}/drift/acknowledge")
+
+
+def _calibrate_anew(world: World) -> None:
+    """As a job does: the model's row names another calibration."""
+    artifacts, id = world.services.artifacts, new_id("cal")
+    with world.services.database.begin() as session:
+        row = registry.get(session, world.model, lock=True)
+        assert row.calibration is not None
+        with artifacts.writing(f"calibrations/{id}") as folder:
+            shutil.copy(artifacts.folder(row.calibration["artifact"]) / FILE, folder)
+        row.calibration = row.calibration | {"id": id, "artifact": f"calibrations/{id}"}
+
+
+def test_drift_stays_found_until_it_is_acknowledged(fresh_world: World) -> None:
+    world = fresh_world
+    assert _acknowledge(world).status_code == 409
+    before = _usual(world, 3)["drift"]
+    assert before["status"] in ("no_sign_of_drift", "too_few")
+    _unusual(world)
+    assert _drift(world)["status"] == "drifted"
+    after = _usual(world, 9)  # 360 inputs like the split
+    found = after["drift"]
+    assert (found["status"], found["acknowledged_at"]) == ("drifted", None)
+    assert _drift(world)["found_at"] == found["found_at"]
+    assert _drift(world)["open_inputs"] == 0
+    for address in (f"/models/{world.model}", "/models"):
+        body = world.client.get(address).json()
+        (model,) = [one for one in body.get("data", [body]) if one["id"] == world.model]
+        assert model["drift"] == found
+    world.client.put("/aliases/production", json={"model": world.model})
+    assert [alias["drift"] for alias in world.client.get("/aliases").json()["data"]] == [found]
+    with TestClient(create_app(world.services.settings), LOCAL) as other:  # also after a restart
+        answer = other.get("/predict", params=world.query(**PROMISE)).json()
+        assert answer["selection"]["drift"] == found
+
+    acknowledged = _acknowledge(world)
+    assert acknowledged.status_code == 200
+    assert (acknowledged.json()["status"], acknowledged.json()["tests"]) == ("too_few", [])
+    assert "was acknowledged on" in acknowledged.json()["statement"]
+    assert _acknowledge(world).json() == acknowledged.json()  # again: nothing changes
+    (entry, *_) = world.client.get("/audit", params={"object": world.model}).json()["data"]
+    assert entry["action"] == "acknowledge_drift"
+    usual = _usual(world, 4)["drift"]
+    assert usual["status"] == "no_sign_of_drift"
+    assert usual["acknowledged_at"] == acknowledged.json()["acknowledged_at"]
+    _unusual(world)
+    assert _drift(world)["status"] == "drifted"  # an acknowledgement silences nothing for later
+
+
+def test_a_new_calibration_ends_what_was_found_under_the_old_one(fresh_world: World) -> None:
+    world = fresh_world
+    _unusual(world)
+    assert _drift(world)["status"] == "drifted"
+    _calibrate_anew(world)
+    fresh = {"status": "too_few", "found_at": None, "acknowledged_at": None, "acknowledged_by": None}
+    assert world.ask(**PROMISE)["selection"]["drift"] == fresh
+    assert (_drift(world)["look"], _drift(world)["open_inputs"]) == (None, 0)
+    assert _acknowledge(world).status_code == 409
+    assert _usual(world, 4)["drift"]["status"] == "no_sign_of_drift"
+    _unusual(world)
+    assert _drift(world)["status"] == "drifted"
 
 
 def test_the_images_of_a_subject_are_one_input_of_the_tests(fresh_world: World) -> None:
@@ -90,8 +180,7 @@ def test_the_images_of_a_subject_are_one_input_of_the_tests(fresh_world: World) 
     _upload(world, images[:1])
     report = _drift(world)
     assert (report["served"]["inputs"], report["served"]["independent"]) == (2 * SAMPLES + 1, 2)
-    assert {test["deployed"]["n"] for test in report["tests"]} == {2}
-    assert "2 independent inputs" in report["statement"]
+    assert report["open_inputs"] == 2
     stored = {"model": world.model, "dataset": world.dataset, "sample": "0", "subject": "patient 7"}
     assert world.client.get("/predict", params=stored).status_code == 422  # it would count for nothing
 
@@ -112,6 +201,9 @@ def test_drift_needs_a_calibration_and_a_window(fresh_world: World) -> None:
         fields = {"backbone": "small_cnn", "classes": CLASSES, "image_size": 28, "artifact": artifact}
         registry.add(session, ModelRow(id=bare, arm=Arm.IMPORTED, **fields))
     assert world.client.get(f"/models/{bare}/drift").status_code == 409
+    assert world.client.post(f"/models/{bare}/drift/acknowledge").status_code == 409
+    assert world.client.get(f"/models/{bare}").json()["drift"] is None
+    assert world.ask(model=bare)["selection"]["drift"] is None
     assert world.client.get(f"/models/{new_id('mdl')}/drift").status_code == 404
     for days in (0, 91, "x"):
         assert world.client.get(f"/models/{world.model}/drift", params={"days": days}).status_code == 422
