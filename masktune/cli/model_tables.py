@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
+from masktune.contract.report.text import drift_name
 from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from masktune import AliasWithHistory, Drift, GroupRow, Model, RiskCoverage, ShareOf, SplitMetrics
 
@@ -45,21 +48,17 @@ def curve(risks: RiskCoverage) -> Group:
 
 
 def drift(report: Drift) -> Group:
-    """The decisions served, the drift tests, and the conclusion."""
+    """The conclusion, the decisions served, and the tests of the last look."""
     from rich.console import Group
 
     served = report.served
     dependent = served.independent is not None and served.independent < served.inputs
     independent = f" ({served.independent} of them independent)" if dependent else ""
-    tests = new_table(
-        "share",
-        "calibration",
-        "served",
-        "adjusted p",
-        "drifted",
-        title=f"{served.inputs} inputs{independent} in {report.days} days, "
-        f"coverage {figure(served.coverage)}",
-    )
+    counts = f"{served.inputs} inputs{independent} in {report.days} days, coverage {figure(served.coverage)}"
+    if not report.tests:
+        return Group(report.statement, counts)
+    inputs = "" if report.look is None else f"; {report.look.inputs} are compared"
+    tests = new_table("share", "calibration", "served", "adjusted p", "drifted", title=f"{counts}{inputs}")
     for test in report.tests:
         tests.add_row(
             test.name,
@@ -68,7 +67,15 @@ def drift(report: Drift) -> Group:
             f"{test.p_adjusted:.2g}",
             "yes" if test.drifted else "no",
         )
-    return Group(tests, report.statement)
+    conclusion = warning(report.statement) if report.status == "drifted" else report.statement
+    return Group(conclusion, tests)
+
+
+def warning(text: str) -> Text:
+    """A sentence that must not be overlooked."""
+    from rich.text import Text
+
+    return Text(escape_controls(text), style="bold yellow")
 
 
 def _parts(risks: RiskCoverage) -> Table:
@@ -119,6 +126,7 @@ def model_table(model: Model) -> Table:
     counts = model.calibration
     samples = "no samples" if counts is None else calibration_samples(counts.n, counts.n_subjects)
     grid.add_row("calibrated on", samples)
+    grid.add_row("drift", drift_name(model.drift))
     for split in ("val", "test"):
         figures = split_metrics(model, split)
         grid.add_row(

@@ -20,6 +20,7 @@ from masktune.cli.assignments import (
 from masktune.cli.output import age, figure
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
+from masktune.contract.report.text import drift_name
 
 if TYPE_CHECKING:
     from masktune import RiskCoverageOptions
@@ -69,7 +70,7 @@ def list_(
     )
     session.show_all(
         models,
-        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created"),
+        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created", "drift"),
         lambda m: (
             m.id,
             m.arm,
@@ -78,6 +79,7 @@ def list_(
             figure(model_tables.split_metrics(m, "test").accuracy),
             figure(model_tables.split_metrics(m, "test").worst_group_accuracy),
             age(m.created_at),
+            drift_name(m.drift),
         ),
         most=most,
     )
@@ -181,8 +183,8 @@ def alias(
     if name is None:
         session.show_all(
             models.aliases(),
-            ("alias", "model", "moves", "moved"),
-            lambda a: (a.name, a.model, str(a.version), age(a.updated_at)),
+            ("alias", "model", "moves", "moved", "drift"),
+            lambda a: (a.name, a.model, str(a.version), age(a.updated_at), drift_name(a.drift)),
         )
         return
     target = models.alias(name) if model is None else models.set_alias(name, model)
@@ -282,10 +284,18 @@ def risk_coverage(
 def drift(
     session: Session,
     model: Name,
-    days: Annotated[int, typer.Option(min=1, max=90, help="How many days to look back.")] = 7,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How many days of counts to show.")] = 7,
 ) -> None:
     """Show whether a model's inputs still look like its calibration split."""
     report = session.client.models.drift(model, days=days)
+    session.show(report, lambda: model_tables.drift(report))
+
+
+@app.command("acknowledge-drift")
+@with_session
+def acknowledge_drift(session: Session, model: Name) -> None:
+    """End the alarm of drift that was found. If the inputs still differ, it is found again."""
+    report = session.client.models.acknowledge_drift(model)
     session.show(report, lambda: model_tables.drift(report))
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from masktune.cli import completion
+from masktune.cli.model_tables import warning
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
+from masktune.contract.report.text import drift_warning
 from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
@@ -150,18 +152,19 @@ def _targets(overlay: Path, count: int) -> list[Path]:
 def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict[str, Any]) -> Answer:
     """Predict any number of images in requests of at most `_MOST`, and merge the answers."""
     answer = client.predict.images(model, list(images[:_MOST]), **options)
-    predictions = list(answer.predictions)
+    predictions, selection = list(answer.predictions), answer.selection
     for first in range(_MOST, len(images), _MOST):
         # By id: if an alias moves in the meantime, the answers of two models must not be mixed.
         piece = client.predict.images(answer.model, list(images[first : first + _MOST]), **options)
-        if piece.selection != answer.selection:
+        selection = selection.model_copy(update={"drift": piece.selection.drift})
+        if piece.selection != selection:
             fail(f"model {answer.model} was recalibrated in the meantime; try again", 1)
         predictions += piece.predictions
-    return answer.model_copy(update={"predictions": predictions})
+    return answer.model_copy(update={"predictions": predictions, "selection": selection})
 
 
 def table(answer: Answer, names: list[str]) -> Group:
-    """One row per image, followed by the basis of the decisions."""
+    """One row per image, followed by the basis of the decisions; before them, a warning of drift."""
     from rich.console import Group
 
     listing = new_table("image", "answer", "score", "candidates")
@@ -169,7 +172,8 @@ def table(answer: Answer, names: list[str]) -> Group:
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
         decision = one.label if one.label is not None else f"abstains ({one.abstain_reason})"
         listing.add_row(name, decision, figure(one.score), likely)
-    return Group(listing, basis(answer))
+    doubt = drift_warning(answer.selection.drift)
+    return Group(*([warning(doubt)] if doubt else []), listing, basis(answer))
 
 
 def basis(answer: Answer) -> str:

@@ -137,8 +137,14 @@ def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) ->
 
 
 def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
-    """Test whether the model's inputs of the last `days` still look like its calibration split."""
+    """Get whether the model's inputs still look like its calibration split, and the counts of `days`."""
     return call(get(f"/models/{segment(model)}/drift", days=days), Drift)
+
+
+def acknowledge_drift(model: str) -> Flow[Drift]:
+    """End the alarm of drift that was found; the windows of inputs begin anew. A 409 problem if none was."""
+    path = f"/models/{segment(model)}/drift/acknowledge"
+    return call(Request(method="POST", path=path, repeatable=True), Drift)
 
 
 def list_aliases() -> EmittingFlow[Alias]:
@@ -194,6 +200,7 @@ class Models(Resource[D]):
     risk_coverage = Operation(risk_coverage)
     risk_coverage_picture = Operation(risk_coverage_picture)
     drift = Operation(drift)
+    acknowledge_drift = Operation(acknowledge_drift)
     aliases = Listing(list_aliases)
     alias = Operation(get_alias)
     set_alias = Operation(set_alias)

@@ -62,6 +62,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "POST /jobs/{job_id}/cancel",
         "POST /jobs/{job_id}/resume",
         "POST /models",
+        "POST /models/{model}/drift/acknowledge",
     },
     frozenset({"admin"}): {
         "DELETE /datasets/{dataset_id}",

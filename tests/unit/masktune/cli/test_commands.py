@@ -171,6 +171,8 @@ DRIFT: dict[str, Any] = {
     "certificate_trusted": False,
     "statement": "its certificates should not be trusted any more",
 }
+FOUND_AT = "2025-11-03T09:30:00.000Z"
+DRIFTED = {"status": "drifted", "found_at": FOUND_AT}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +252,21 @@ DRIFT: dict[str, Any] = {
             "GET /models/best/drift",
             DRIFT,
             ["30 inputs in 2 days", "9 of 10 (0.900)", "yes", "not be trusted"],
+        ),
+        (
+            "models acknowledge-drift best",
+            "POST /models/best/drift/acknowledge",
+            DRIFT | {"status": "too_few", "tests": [], "statement": "acknowledged by user:ann"},
+            ["acknowledged by user:ann", "30 inputs in 2 days"],
+        ),
+        ("models list", "GET /models", {"data": [MODEL | {"drift": DRIFTED}]}, ["inputs drifted"]),
+        ("models show best", "GET /models/best", MODEL | {"drift": DRIFTED}, ["inputs drifted"]),
+        ("models alias", "GET /aliases", {"data": [ALIAS | {"drift": DRIFTED}]}, ["inputs drifted"]),
+        (
+            "models alias",
+            "GET /aliases",
+            {"data": [ALIAS | {"drift": DRIFTED | {"status": "too_few", "acknowledged_at": FOUND_AT}}]},
+            ["too few inputs, acknowledged"],
         ),
         ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
         ("keys list", "GET /keys", {"data": [KEY]}, ["key_1", "line", "alice", "2025-11-03"]),

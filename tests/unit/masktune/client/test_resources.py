@@ -159,6 +159,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
         CURVE,
     ),
     (models.drift("m", days=2), "GET /models/m/drift?days=2", DRIFT),
+    (models.acknowledge_drift("m"), "POST /models/m/drift/acknowledge", DRIFT),
     (
         predict.predict_sample(model="best", dataset="ds_1", sample=3, coverage=0.9, explain=True),
         "GET /predict?model=best&dataset=ds_1&sample=3&coverage=0.9&explain=true",
