@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from masktune import ClientError, OwnKey, ProblemError, UnexpectedAnswer, Unreachable
-from masktune.contract.report.text import formats, names, notes
+from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes
 from masktune.contract.report.text.names import capitalised
 from web.text import labels
 from web.transport.connection import (
@@ -48,6 +48,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
+_templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning}
 
 
 def html(template: str, **values: Any) -> ui.html:

@@ -7,7 +7,7 @@ import asyncio
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
-from masktune.contract.report.text import formats
+from masktune.contract.report.text import drift_warning, formats
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
@@ -48,6 +48,7 @@ async def show(model_id: str) -> None:
                 button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
             if key.may("admin"):
                 button("Delete", lambda: _delete(connection, model), "danger")
+    _drift_warning(connection, model, key)
     html("model_figures", m=model)
     if model.calibration:
         try:
@@ -200,6 +201,25 @@ class RejectOption:
                 samples=list(zip(self.samples, abstains, strict=True)),
                 abstained=sum(abstains),
             )
+
+
+def _drift_warning(connection: AsyncClient, model: Model, key: OwnKey) -> None:
+    """Say first that the inputs drifted, and offer to acknowledge it."""
+    warning = drift_warning(model.drift)
+    if not warning:
+        return
+    html("notice", tone="bad", text=warning)
+    with ui.element("div").classes("actions"):
+        if key.may("train"):
+            button("Acknowledge the drift", lambda: _acknowledge(connection, model), "second")
+
+
+@notify_on_error
+async def _acknowledge(connection: AsyncClient, model: Model) -> None:
+    question = "Have you looked at the inputs? The warning goes away, and comes back if they still differ."
+    if await confirm(question, "Acknowledge it"):
+        await connection.models.acknowledge_drift(model.id)
+        ui.navigate.to(f"/models/{model.id}")
 
 
 async def _drift(connection: AsyncClient, model: Model) -> None:

@@ -162,10 +162,23 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
         expect(page.locator(".decision")).to_have_text("I don’t know")
     with Client(visitor.url) as client:
         inputs = client.models.drift(model).served
-    assert (inputs.inputs, inputs.independent) == (2, 1)
+        assert (inputs.inputs, inputs.independent) == (2, 1)
+        for _ in range(3):  # inputs that all have one score are not like the calibration split
+            client.predict.images(model, [png((28, 28))] * 20)
+            client.models.drift(model)
     visitor.goto("/ui/models")
     expect(visitor.badge("production")).to_be_visible()
+    expect(visitor.badge("inputs drifted").first).to_be_visible()
     visitor.looked_at("models")
+
+    # --- the model's page begins with the drift, until somebody acknowledges it
+    visitor.goto(f"/ui/models/{model}")
+    expect(page.locator(".callout.bad").first).to_contain_text("differ from its calibration split")
+    visitor.looked_at("model-drifted")
+    visitor.button("Acknowledge the drift").click()
+    visitor.button("Acknowledge it").click()
+    expect(page.locator(".callout.bad")).to_have_count(0)
+    expect(page.get_by_text("was acknowledged on")).to_be_visible()
 
 
 def test_the_dashboard_alone_asks_for_a_key_and_reports_an_unreachable_service(

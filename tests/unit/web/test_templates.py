@@ -7,13 +7,14 @@ from typing import Any, get_args
 
 import pytest
 
-from masktune import Dataset, Drift, GroupTable, Job, Sample
+from masktune import Alias, Answer, Dataset, Drift, GroupTable, Job, Model, Sample
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import evidence, report
 from web.pages.dataset import figures
+from web.pages.try_it import TrialImage
 from web.shell import render
 from web.text import labels
 
@@ -59,10 +60,47 @@ def test_a_model_that_drifted_is_shown_as_such(status: str, tone: str, badge: st
 
 def test_drift_says_how_many_inputs_its_tests_count() -> None:
     report = drift("no_sign_of_drift")
-    assert "The tests count" not in drawn("drift", drift=report)
+    assert "of them count" not in drawn("drift", drift=report)
     served = report.served.model_copy(update={"independent": 3})
     page = drawn("drift", drift=report.model_copy(update={"served": served}))
-    assert "The tests count 3 of them, one a day of each subject." in page
+    assert "For drift, 3 of them count, one a day of each subject." in page
+
+
+FOUND_AT = "2025-11-03T09:30:00.000Z"
+WARNING = "The inputs of this model differ from its calibration split, found on 2025-11-03"
+
+
+@pytest.mark.parametrize("status", get_args(Drift.model_fields["status"].annotation))
+def test_an_answer_begins_with_a_warning_once_drift_is_found(status: str) -> None:
+    state = {"status": status, "found_at": FOUND_AT}
+    answer = Answer.model_validate(
+        {
+            "model": "mdl_1",
+            "predictions": [{"decision": "answer", "label": "a"}],
+            "selection": {"status": "certified", "drift": state},
+        }
+    )
+    image = TrialImage("a.png")
+    page = drawn("answer", answer=answer, prediction=answer.predictions[0], maps=[], image=image)
+    drifted = status == "drifted"
+    assert (WARNING in page, "but the inputs drifted" in page) == (drifted, drifted)
+    if drifted:
+        assert page.index(f'<div class="callout bad" role="alert"><p>{WARNING}') < page.index("answered")
+
+
+def test_models_and_aliases_say_in_a_list_that_inputs_drifted() -> None:
+    badge = '<span class="badge bad">inputs drifted</span>'
+    for status, shown in (("drifted", True), ("no_sign_of_drift", False)):
+        state = {"status": status, "found_at": FOUND_AT}
+        model = Model.model_validate(
+            {"id": "mdl_1", "arm": "erm", "backbone": "x", "classes": ["a"], "image_size": 8, "drift": state}
+            | CREATED
+        )
+        alias = Alias.model_validate(
+            {"name": "best", "model": "mdl_1", "version": 1, "updated_at": FOUND_AT, "drift": state}
+        )
+        assert (badge in drawn("models", models=[model], aliases_of={}, names={})) == shown
+        assert (badge in drawn("models_title", aliases=[alias])) == shown
 
 
 def test_every_drift_status_has_a_tone() -> None:

@@ -757,6 +757,15 @@ def test_many_images_go_in_pieces_to_one_model(
     ]
     assert all(image.name in result.stdout for image in images)
 
+    def drifting(_: dict[str, str]) -> object:
+        drift = {"status": "drifted" if len(service.asked) == 6 else "no_sign_of_drift"}
+        return ANSWER | {"selection": ANSWER["selection"] | {"drift": drift}}
+
+    service.by_headers["POST /predict"] = drifting
+    result = service.masktune("predict", "-m", "best", *map(str, images))
+    assert result.exit_code == 0, result.output
+    assert "differ from its calibration split" in result.stdout  # found while the last piece was answered
+
     def changing(_: dict[str, str]) -> object:
         return ANSWER | {"selection": {"status": "none", "threshold": len(service.asked)}}
 

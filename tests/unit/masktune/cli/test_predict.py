@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from masktune import Answer
-from masktune.cli.predict import basis
+from masktune.cli.predict import basis, table
+from masktune.cli.terminal import Terminal
 
 CALIBRATION: dict[str, Any] = {
     "id": "cal_1", "n": 216, "n_answered": 200, "n_errors": 1, "coverage": 0.93, "risk_upper": 0.033
@@ -40,6 +41,18 @@ def test_a_decision_says_how_many_subjects_it_rests_on() -> None:
     assert "on 216 calibration samples: 200 answered" in said("certified", risk_confidence=0.95)
     sentence = said("certified", risk_confidence=0.95, n_subjects=200)
     assert "on 216 calibration samples (200 subjects, one image of each): 200 answered" in sentence
+
+
+def test_an_answer_begins_with_a_warning_once_drift_is_found() -> None:
+    for status in ("drifted", "no_sign_of_drift", "too_few"):
+        drift = {"status": status, "found_at": "2025-11-03T09:30:00.000Z"}
+        selection = {"status": "certified", "threshold": 0.7, "drift": drift}
+        answer = Answer.model_validate({"model": "mdl_2", "predictions": [], "selection": selection})
+        terminal = Terminal(width=200)
+        with terminal.capture() as printed:
+            terminal.print(table(answer, []))
+        warning = "The inputs of this model differ from its calibration split, found on 2025-11-03"
+        assert printed.get().startswith(warning) == (status == "drifted")
 
 
 def test_without_a_confidence_or_an_answer_there_is_no_bound() -> None:
