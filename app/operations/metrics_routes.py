@@ -8,7 +8,7 @@ from app.deps import EventFeedDep, InferenceDep, MetricsDep, Reading
 from app.http.responses import sends
 from app.operations.metrics import CONTENT_TYPE
 from app.operations.problems_routes import problems
-from core.queries import jobs
+from core.queries import jobs, registry
 
 router = APIRouter(tags=["service"])
 
@@ -23,5 +23,6 @@ def get_metrics(
     metrics: MetricsDep, session: Reading, event_feed: EventFeedDep, inference: InferenceDep
 ) -> Response:
     metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
+    metrics.set_drifted(registry.count_drifted(session))
     metrics.set_gauges(event_feed, inference)
     return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})

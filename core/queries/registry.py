@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import ModelInUse, NotFound
@@ -97,6 +97,14 @@ def delete(session: Session, model_id: str) -> ModelRow:
     served.forget(session, model_id)
     session.flush()
     return row
+
+
+def count_drifted(session: Session) -> int:
+    """How many models have drift that was found and neither acknowledged nor ended by a new calibration."""
+    drift = ModelRow.drift
+    current = drift["calibration"].as_string() == ModelRow.calibration["id"].as_string()
+    query = select(func.count()).where(drift["status"].as_string() == "drifted", current)
+    return session.execute(query.select_from(ModelRow)).scalar_one()
 
 
 def find_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow | None:

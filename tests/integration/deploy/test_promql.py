@@ -46,6 +46,7 @@ def told() -> dict[str, set[str]]:
     metrics.served("mdl_1", {UsageKind.ANSWERED: 1, UsageKind.PAIRS: 1})
     metrics.loaded.labels("torch").set(1)
     metrics.set_jobs({JobState.QUEUED: 1}, oldest_queued=1.0)
+    metrics.set_drifted(1)
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

@@ -1,0 +1,114 @@
+"""Replicas count the inputs of one model at once, on both engines, while others use, judge and delete it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.predictions.usage import UsageBuffer
+from app.registry import drift
+from app.registry.calibrations import FILE
+from core.artifacts import Artifacts
+from core.queries import registry
+from core.queries.served import Key
+from core.session import Database
+from core.tables import DriftRow, ModelRow
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, UsageKind
+from models.selective import CalibrationTable, Windows
+from models.selective.windows import inputs
+
+CALIBRATION = "cal_1"
+USUAL = {UsageKind.INPUTS: 20, UsageKind.ABOVE_50: 10, UsageKind.ABOVE_80: 16, UsageKind.ABOVE_95: 19}
+UNUSUAL = {UsageKind.INPUTS: 50}
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    store = Artifacts(f"file://{tmp_path}/store", cache=tmp_path / "cache")
+    table = CalibrationTable.build(-np.arange(200.0), np.ones(200, bool)).to_json()
+    with store.writing(f"calibrations/{CALIBRATION}") as folder:
+        (folder / FILE).write_text(json.dumps({"scores": {"max_softmax": table}}))
+    return store
+
+
+@pytest.fixture
+def model(database: Database) -> str:
+    id = new_id("mdl")
+    calibration = {"id": CALIBRATION, "artifact": f"calibrations/{CALIBRATION}"}
+    fields = {"backbone": "x", "classes": ["a", "b"], "image_size": 28, "artifact": f"models/{id}"}
+    with database.begin() as session:
+        registry.add(session, ModelRow(id=id, arm=Arm.ERM, calibration=calibration, **fields))
+    return id
+
+
+def _flush(database: Database, artifacts: Artifacts, model: str, counts: dict[UsageKind, int]) -> None:
+    replica = UsageBuffer(partial(drift.judge, artifacts))
+    replica.add({Key(model, CALIBRATION, what): n for what, n in counts.items()})
+    replica.flush(database)
+
+
+def _status(database: Database, model: str) -> str | None:
+    with database.read() as session:
+        return (registry.get(session, model).drift or {}).get("status")
+
+
+def test_no_input_is_lost_or_counted_twice(database: Database, artifacts: Artifacts, model: str) -> None:
+    def replica() -> None:
+        for _ in range(16):
+            _flush(database, artifacts, model, USUAL)
+
+    threads = [threading.Thread(target=replica) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as session:
+        windows = Windows.from_json(session.get_one(DriftRow, model).windows)
+    # 48 times 20 inputs: a window ends with every third.
+    assert sum(map(inputs, windows.halves.values())) == 48 * 20
+    assert inputs(windows.open) == 0
+    assert windows.looks == {0: 16, 1: 8, 2: 4, 3: 2, 4: 1}
+    assert _status(database, model) == "no_sign_of_drift"
+
+
+def test_a_job_that_keeps_the_model_does_not_delay_the_counts(
+    database: Database, artifacts: Artifacts, model: str
+) -> None:
+    with database.read() as session:
+        postgresql = session.get_bind().dialect.name == "postgresql"
+    if postgresql:  # SQLite has one writer at a time
+        with database.begin() as session:
+            registry.keep(session, [model])
+            _flush(database, artifacts, model, UNUSUAL)
+    else:
+        _flush(database, artifacts, model, UNUSUAL)
+    assert _status(database, model) == "drifted"
+    with database.read() as session:
+        assert registry.count_drifted(session) == 1
+
+
+def test_counts_of_a_model_that_is_deleted_or_calibrated_anew_are_no_drift(
+    database: Database, artifacts: Artifacts, model: str
+) -> None:
+    _flush(database, artifacts, model, UNUSUAL)
+    assert _status(database, model) == "drifted"
+    with database.begin() as session:
+        row = registry.get(session, model, lock=True)
+        assert row.calibration is not None
+        row.calibration = row.calibration | {"id": "cal_2"}
+    with database.read() as session:
+        assert registry.count_drifted(session) == 0
+    _flush(database, artifacts, model, UNUSUAL)  # which a replica had counted under the calibration before
+    with database.read() as session:
+        assert session.get_one(DriftRow, model).calibration_id == CALIBRATION
+    with database.begin() as session:
+        registry.delete(session, model)
+    _flush(database, artifacts, model, UNUSUAL)
+    with database.read() as session:
+        assert session.get(DriftRow, model) is None
