@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 
 from masktune import Answer, Client, Job, Report
-from masktune.contract.report.text import verdict
+from masktune.contract.report.text import drift_warning, verdict
 
 MAX_RISK, CONFIDENCE = 0.05, 0.95
 
@@ -82,6 +82,8 @@ def certified(client: Client, model: str, images: list[Path]) -> Answer:
 def tell(answer: Answer, images: list[Path]) -> None:
     """Print what was certified, and how many answers are wrong: file names begin with the true class."""
     selection = answer.selection
+    if warning := drift_warning(selection.drift):
+        print(warning)
     if selection.status != "certified" or selection.calibration is None:
         print(
             f"{selection.status}: no threshold keeps {MAX_RISK:.0%} at {CONFIDENCE:.0%}; nothing is answered"
