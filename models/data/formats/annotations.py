@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from models.data.archives.guards import FORBIDDEN, quoted
-from models.data.formats.headings import MAX_TEXT, METADATA, display_name, fault_of_metadata, is_called
+from models.data.formats.headings import (
+    MAX_TEXT,
+    METADATA,
+    display_name,
+    fault_of_metadata,
+    is_called,
+    is_prefixed,
+)
 from models.data.formats.listing import Listing, open_list
 from models.data.formats.manifest import (
     Entry,
@@ -21,6 +28,7 @@ from models.data.formats.manifest import (
     natural_order,
 )
 from models.data.formats.matching import ImageFiles
+from models.data.formats.metadata_columns import reason_to_leave_out
 from models.data.formats.rows import cell_text, require_few_columns
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 from models.data.splits import SPLITS, canonical_split
@@ -228,8 +236,11 @@ def _columns(annotations: Annotations) -> tuple[str, dict[str, str]]:
     for name in names:
         title = name.removeprefix(METADATA).strip()
         fault = fault_of_metadata(title, metadata) if title else "has no name: give it one"
-        if any(len(image.fields.get(name, "")) > MAX_TEXT for image in annotations.images):
+        cells = [image.fields.get(name, "") for image in annotations.images]
+        if any(len(cell) > MAX_TEXT for cell in cells):
             fault = f"holds texts of more than {MAX_TEXT} characters: shorten them"
+        if not is_prefixed(name):
+            fault = fault or reason_to_leave_out(name, cells)
         if name == subject:
             reading = ColumnReading(name, "subject")
         elif fault:

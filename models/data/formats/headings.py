@@ -58,6 +58,11 @@ def is_called(column: str, use: ColumnUse) -> bool:
     return _plain(column) in _NAMES[use]
 
 
+def is_prefixed(column: str) -> bool:
+    """Whether its name says that it is metadata, whatever it is called otherwise."""
+    return column[: len(METADATA)].casefold() == METADATA
+
+
 def position_of(header: Sequence[str], column: str) -> int | None:
     """Where the column lies that somebody names, None where there is none: by its exact name, else freely."""
     if column in header:
@@ -66,11 +71,11 @@ def position_of(header: Sequence[str], column: str) -> int | None:
 
 
 def read_headings(
-    header: Sequence[str], *, name: str, label: str | None, prefixed: bool, path: str | None = None
+    header: Sequence[str], *, name: str, label: str | None, path: str | None = None
 ) -> Headings:
     """Of the list `name`; `label` and `path` are the columns of classes and files, where they are known.
 
-    Metadata are the columns `meta:NAME`, and without `prefixed` all that serve as nothing else. Raises
+    Metadata are the columns that serve as nothing else; the prefix `meta:` makes one of any. Raises
     `FormatError` where no column has the paths, and where several could be the same.
     """
     places: dict[ColumnUse, int] = {}
@@ -95,11 +100,10 @@ def read_headings(
         if place in uses:
             readings[place] = ColumnReading(display_name(column), uses[place])
             continue
-        metadata_name = _metadata_name(column, prefixed)
+        metadata_name = column[len(METADATA) :].strip() if is_prefixed(column) else column.strip()
         if reason := _ignored(column, metadata_name, metadata, places):
             readings[place] = ColumnReading(display_name(column), "ignored", reason)
         else:
-            assert metadata_name is not None
             metadata[metadata_name] = place
             readings[place] = ColumnReading(display_name(column), "metadata")
     return Headings(
@@ -156,24 +160,19 @@ def _place(header: Sequence[str], use: ColumnUse, name: str) -> int | None:
     )
 
 
-def _metadata_name(column: str, prefixed: bool) -> str | None:
-    """The name of the metadata in the column, empty where there is none behind the prefix, else None."""
-    if column[: len(METADATA)].casefold() == METADATA:
-        return column[len(METADATA) :].strip()
-    return None if prefixed else column.strip()
-
-
 def _ignored(
-    column: str, metadata_name: str | None, metadata: Mapping[str, int], places: Mapping[ColumnUse, int]
+    column: str, metadata_name: str, metadata: Mapping[str, int], places: Mapping[ColumnUse, int]
 ) -> str:
     """Why the column is left out, and what would make it count; empty where it is metadata."""
-    if not column or metadata_name == "":
+    if not metadata_name:
         return f"has no name: call it {METADATA}NAME to use it"
-    if metadata_name is None:
-        use = next((use for use in places if is_called(column, use)), None)
-        other = f"is not used, since another column is the {use}" if use else "is no name that is known"
+    use = None if is_prefixed(column) else next((use for use in places if is_called(column, use)), None)
+    if use is not None:
         choice = ", or choose it with options.label" if use == "label" else ""
-        return f"{other}: rename it to {METADATA}{display_name(column)} to use it{choice}"
+        return (
+            f"is not used, since another column is the {use}: rename it to "
+            f"{METADATA}{display_name(column)} to use it{choice}"
+        )
     return fault_of_metadata(metadata_name, metadata)
 
 

@@ -37,7 +37,6 @@ def read(listing: Listing, options: FormatOptions) -> Manifest:
     names = names_beside(listing.root)
     conventions = Conventions(
         FormatName.HUGGING_FACE,
-        prefixed=False,
         split_folders=True,
         path=_PATH,
         label=class_column(names),

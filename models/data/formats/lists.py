@@ -10,7 +10,14 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from models.data.archives.guards import FORBIDDEN
-from models.data.formats.headings import MAX_TEXT, METADATA, Headings, columns_of, read_headings
+from models.data.formats.headings import (
+    MAX_TEXT,
+    METADATA,
+    Headings,
+    columns_of,
+    is_prefixed,
+    read_headings,
+)
 from models.data.formats.listing import Listing, open_list
 from models.data.formats.manifest import (
     Entry,
@@ -20,6 +27,7 @@ from models.data.formats.manifest import (
     Manifest,
     natural_order,
 )
+from models.data.formats.metadata_columns import are_names, reason_to_leave_out
 from models.data.formats.rows import Line, Table
 from models.data.grey import GreyWindow, read_window
 from models.data.report import ColumnReading, ColumnUse, FileCode, ProblemCode, Rejection
@@ -31,8 +39,6 @@ WINDOW_FILE = "grey_window.txt"
 """The same for the window of 16-bit images: two levels, low and high, on one line."""
 _MAX_LINES = 4_000_000
 """Of all lists: each may be a rejection with its text, and two bytes of a file are a line."""
-_MANY = 100
-"""From so many different texts on, a column that serves for classes or groups must repeat most of them."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,11 @@ class ListOfImages:
 class Conventions:
     """What differs between the formats that have lists.
 
-    `prefixed`: only the columns `meta:NAME` are metadata. `split_folders`: where no column has splits, the
-    top folders are the splits. `path` and `label`: the columns of files and classes, where they are known.
-    `names`: column → the text that each of its numbers stands for.
+    `split_folders`: where no column has splits, the top folders are the splits. `path` and `label`: the columns
+    of files and classes, where they are known. `names`: column → the text that each of its numbers stands for.
     """
 
     format: FormatName
-    prefixed: bool = True
     split_folders: bool = False
     path: str | None = None
     label: str | None = None
@@ -99,6 +103,7 @@ def read_lists(
     rows = [row for row in rows if reader.is_known_class(row, label_of)]
     group_names, groups = reader.groups(rows)
     grey_window = reader.grey_window()
+    reader.leave_out_metadata(rows)
     usable = [place for place, name in enumerate(reader.metadata_names) if name not in reader.unusable]
     splits = {_split(row.split) for row in rows}
     return Manifest(
@@ -327,7 +332,7 @@ class _Reader:
         order = order or self._listed_classes(labels)
         if order is not None:
             return tuple(dict.fromkeys(name for name in order if name in labels))
-        if _are_names(len(labels), count):
+        if are_names(len(labels), count):
             raise FormatError(
                 ProblemCode.BAD_LIST,
                 f"there are {len(labels)} different labels in {count} rows, too many to be classes: name the "
@@ -371,7 +376,7 @@ class _Reader:
         """The names of the groups in the column `group`, and the group of each row, -1 for none."""
         texts = [row.group for row in rows]
         names = natural_order(filter(None, texts))
-        if _are_names(len(names), len(rows)):
+        if are_names(len(names), len(rows)):
             self._unusable_uses["group"] = (
                 f"has {len(names)} different texts in {len(rows)} rows, too many to be groups: rename it to "
                 f"{METADATA}NAME, or to subject if it says which images belong together"
@@ -379,6 +384,19 @@ class _Reader:
             return (), [-1] * len(rows)
         number_of = {name: number for number, name in enumerate(names)}
         return names, [number_of.get(text, -1) for text in texts]
+
+    def leave_out_metadata(self, rows: Sequence[_Row]) -> None:
+        """Leave out the columns that say nothing of groups of images, unless their prefix asks for them."""
+        asked_for = {
+            name
+            for each in self._lists
+            for name, place in each.headings.metadata.items()
+            if is_prefixed(each.list.table.header[place])
+        }
+        for place, name in enumerate(self.metadata_names):
+            if name not in asked_for | self.unusable.keys():
+                if reason := reason_to_leave_out(name, [row.metadata[place] for row in rows]):
+                    self.unusable[name] = reason
 
     # --- what the report says ---
 
@@ -408,7 +426,6 @@ def _list_reading(each: ListOfImages, options: FormatOptions, conventions: Conve
         header,
         name=each.table.name,
         label=options.label or (conventions.label if conventions.label in header else None),
-        prefixed=conventions.prefixed,
         path=conventions.path if conventions.path in header else None,
     )
     return _ListReading(each, headings)
@@ -422,8 +439,3 @@ def _split(text: str) -> str | None:
 def _split_folder(path: str) -> str | None:
     """The split that the top folder of a path is, or None."""
     return canonical_split(path.partition("/")[0]) if "/" in path else None
-
-
-def _are_names(distinct: int, count: int) -> bool:
-    """Whether a column with so many different texts in `count` rows tells images apart and sorts none."""
-    return distinct > _MANY and 2 * distinct > count

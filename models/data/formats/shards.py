@@ -84,7 +84,6 @@ def unpack_shards(sharded: ShardedFolder, target: Path, options: FormatOptions, 
     ]
     conventions = Conventions(
         FormatName.HUGGING_FACE,
-        prefixed=False,
         split_folders=True,
         path=shards[0].image,
         label=class_column(names),

@@ -93,11 +93,11 @@ def test_subjects_metadata_and_what_is_not_used(read_list: ReadList) -> None:
         "0,a.png,cat,p1,Berlin,41,north,x\n1,b.png,dog,p1,,,south,y\n2,c.png,dog,,Rome,7.5,north,y\n"
     )
     assert [(e.subject, e.metadata) for e in manifest.entries] == [
-        ("p1", ("Berlin", "41")),
-        ("p1", ("", "")),
-        (None, ("Rome", "7.5")),
+        ("p1", ("Berlin", "41", "north")),
+        ("p1", ("", "", "south")),
+        (None, ("Rome", "7.5", "north")),
     ]
-    assert manifest.metadata_names == ("Site", "age")
+    assert manifest.metadata_names == ("Site", "age", "hospital")
     assert readings(manifest) == {
         "": "ignored",
         "path": "path",
@@ -105,13 +105,64 @@ def test_subjects_metadata_and_what_is_not_used(read_list: ReadList) -> None:
         "Patient ID": "subject",
         "meta:Site": "metadata",
         "META:age": "metadata",
-        "hospital": "ignored",
+        "hospital": "metadata",
         "class": "ignored",
     }
     ignored = ignored_columns(manifest)
     assert "no name" in ignored[""]
-    assert "meta:hospital" in ignored["hospital"]
+    assert "another column is the label" in ignored["class"]
+    assert "meta:class" in ignored["class"]
     assert "options.label" in ignored["class"]
+
+
+@pytest.mark.parametrize("count", [30, 300])
+def test_a_column_that_sorts_no_images_is_left_out_unless_its_prefix_asks_for_it(
+    make_tree: MakeTree, count: int
+) -> None:
+    names = [f"{number}.png" for number in range(count)]
+    tree = make_tree(dict.fromkeys(names, ""))
+
+    def write(prefix: str) -> Manifest:
+        header = ",".join(prefix + column for column in ("row", "scan", "empty", "site", "area", "remark"))
+        rows = (
+            f"{name},{'cat' if i % 2 else 'dog'},{i + 1},scan {i},,S{i % 3},{i * i},{i // 2 if i % 2 else ''} x"
+            for i, name in enumerate(names)
+        )
+        (tree / "l.csv").write_text("\n".join([f"path,label,{header}", *rows]))
+        return read(tree)
+
+    manifest = write("")
+    assert {"site", "area"} <= set(manifest.metadata_names)
+    ignored = ignored_columns(manifest)
+    assert "counts the rows" in ignored["row"]
+    assert f"another text in each of {count} rows" in ignored["scan"]
+    assert ignored["empty"] == "is empty"
+    assert all("meta:" in ignored[column] for column in ("row", "scan"))
+    assert ("remark" in ignored) is (count > 200)  # it repeats half of its texts, but has more than a hundred
+    assert set(write("meta:").metadata_names) == {"row", "scan", "empty", "site", "area", "remark"}
+
+
+def test_headings_as_nobody_should_write_them(read_list: ReadList) -> None:
+    manifest = read_list(
+        "path,label,,meta:,  ,site,site,META:Site,a\u202eb,meta: age ,path.1,subset,label.1\n"
+        "a.png,cat,1,2,3,4,5,6,7,8,9,train,x\nb.png,dog,1,2,3,4,5,6,7,8,9,test,y\n"
+    )
+    assert manifest.metadata_names == ("site", "Site", "age", "path.1", "label.1")
+    assert [entry.split for entry in manifest.entries] == ["train", "test"]
+    details = [reading.detail for reading in manifest.columns if reading.read_as == "ignored"]
+    assert sum("has no name" in detail for detail in details) == 2  # "" and "meta:", each told once
+    assert any("second column" in detail for detail in details)
+    assert any("control characters" in detail for detail in details)
+
+
+def test_of_a_thousand_columns_a_hundred_travel(read_list: ReadList) -> None:
+    header = ",".join(f"c{number}" for number in range(998))
+    manifest = read_list(
+        f"path,label,{header}\n" + "".join(f"{n}.png,{n in 'ab'}{',x' * 998}\n" for n in "abcd")
+    )
+    assert manifest.metadata_names == tuple(f"c{number}" for number in range(100))
+    assert len(manifest.columns) == 1000
+    assert "beyond the first 100" in ignored_columns(manifest)["c997"]
 
 
 def test_the_owner_names_the_label_column(read_list: ReadList) -> None:
