@@ -76,8 +76,8 @@ class CheckedImage:
     """A fully decoded image. Sizes are in pixels, upright; `pixel_hash` is equal for equal pixels.
 
     `pixels` (H, W, 3) uint8 RGB is kept for small images only (`packing.MAX_PIXELS_SIDE`), and not for
-    16-bit grey ones (`grey_16`), whose RGB depends on the data set's window. `subject` and `window` are those
-    of a DICOM header.
+    16-bit grey ones (`grey_16`), whose RGB depends on the data set's window. `subject`, `window` and `device`
+    are those of a DICOM header (`dicom.Header`).
     """
 
     width: int
@@ -89,6 +89,7 @@ class CheckedImage:
     grey_16: bool = False
     subject: str | None = None
     window: GreyWindow | None = None
+    device: tuple[str, ...] = ()
 
 
 class Picture(NamedTuple):
@@ -165,7 +166,7 @@ def check_image(encoded: bytes, path: str, limits: ImageLimits | None = None) ->
     """Decode `encoded` once and fully, and compare its type with its name (`path`)."""
     try:
         pixels, kind = _decode(encoded, limits or ImageLimits(), _pixels)
-        header = dicom.read_header(encoded) if kind == "DICOM" else dicom.Header(None, None)
+        header = dicom.read_header(encoded) if kind == "DICOM" else dicom.Header()
     except ImageError as error:
         return Rejection(path, error.code, error.detail)
     named = TYPES.get(PurePosixPath(path).suffix.lower())

@@ -1,4 +1,5 @@
-"""DICOM files, with the extra `dicom`: a picture's grey levels or colours, its window, and the patient's id.
+"""DICOM files, with the extra `dicom`: a picture's grey levels or colours, its window, the patient's id, and
+what took the picture.
 
 Of the header, only the tags named here are read; what else it says of a patient is neither kept nor
 reported. DICOM PS3.3, sections C.7.6.3 (pixels) and C.11 (rescaling and window).
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.data.archives.guards import FORBIDDEN
 from models.data.grey import LEVELS, GreyWindow
 from models.data.limits import ImageError, ImageLimits, require_size
 from models.data.parts import CountedFile, require_few_parts
@@ -39,6 +41,14 @@ _OF_PICTURE = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "Modality"),
     *("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"),
 )
+DEVICE_TAGS: Mapping[str, str] = {
+    "manufacturer": "Manufacturer",
+    "model": "ManufacturerModelName",
+    "station": "StationName",
+    "view": "ViewPosition",
+}
+"""Column of metadata → the tag of what took the picture, and how: what a network may learn in place of it."""
+_LONGEST = 64  # characters of such a text, PS3.5, section 6.2
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _JPEG = (".4.50", ".4.51")  # ends of the transfer syntaxes of libjpeg
 _JPEG_2000 = (".4.90", ".4.91")
@@ -51,10 +61,12 @@ _CT = 1024
 
 
 class Header(NamedTuple):
-    """What a file says beside its pixels: the patient's id, and which levels its window makes 0 and 255."""
+    """What a file says beside its pixels: the patient's id, which levels its window makes 0 and 255, and a
+    text, empty where there is none, for each of `DEVICE_TAGS`."""
 
-    subject: str | None
-    window: GreyWindow | None
+    subject: str | None = None
+    window: GreyWindow | None = None
+    device: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -82,9 +94,9 @@ def _damage() -> Iterator[None]:
 @_damage()
 def read_header(encoded: bytes) -> Header:
     """Raises `ImageError` and `TooManyParts`."""
-    dataset = _dataset(encoded, "PatientID", *_OF_PICTURE)
+    dataset = _dataset(encoded, "PatientID", *DEVICE_TAGS.values(), *_OF_PICTURE)
     subject = " ".join(str(dataset.get("PatientID") or "").split())
-    return Header(subject or None, _window(dataset))
+    return Header(subject or None, _window(dataset), tuple(_text(dataset, tag) for tag in DEVICE_TAGS.values()))
 
 
 @_damage()
@@ -153,6 +165,13 @@ def _window(dataset: Dataset) -> GreyWindow | None:
     ends = np.array([centre - width / 2, centre + width / 2 - 1])
     low, high = sorted(_Levels.of(dataset).of_rescaled(ends).tolist())
     return GreyWindow(low, high) if low < high else None
+
+
+def _text(dataset: Dataset, tag: str) -> str:
+    """A text of the header on one line; several are joined as DICOM writes them."""
+    content = dataset.get(tag) or ""
+    text = content if isinstance(content, str) else "\\".join(map(str, content))
+    return " ".join(FORBIDDEN.sub(" ", text).split())[:_LONGEST].rstrip()
 
 
 def _number(dataset: Dataset, name: str) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.checks import CheckedImage
+from models.data.device_columns import DeviceColumns, device_columns
 from models.data.formats import Entry, Manifest
 from models.data.formats.hold_out import meeting, whole_in_test
 from models.data.grey import WindowChoice
@@ -57,9 +58,14 @@ class AcceptedImages:
 
     @property
     def columns(self) -> tuple[ColumnReading, ...]:
-        """What each column of a list was read as, and the patients of DICOM headers where there are any."""
+        """What each column of a list was read as, and the patients and devices of DICOM headers."""
         patients = any(image.subject for image in self.images)
-        return (*self.manifest.columns, *([self._patients] if patients else ()))
+        headers = (*([self._patients] if patients else ()), *self._devices.readings)
+        return (*self.manifest.columns, *headers)
+
+    @cached_property
+    def _devices(self) -> DeviceColumns:
+        return device_columns(self.images, self.manifest.metadata_names)
 
     @cached_property
     def _patients(self) -> ColumnReading:
@@ -100,7 +106,7 @@ class AcceptedImages:
         return {
             name: [entry.metadata[index] for entry in self.entries]
             for index, name in enumerate(self.manifest.metadata_names)
-        }
+        } | dict(self._devices.metadata)
 
     @cached_property
     def twins(self) -> NDArray[np.int64]:

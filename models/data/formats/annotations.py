@@ -28,7 +28,7 @@ from models.data.formats.manifest import (
     natural_order,
 )
 from models.data.formats.matching import ImageFiles
-from models.data.formats.metadata_columns import reason_to_leave_out
+from models.data.formats.metadata_columns import how_to_keep, reason_to_leave_out
 from models.data.formats.rows import cell_text, require_few_columns
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 from models.data.splits import SPLITS, canonical_split
@@ -240,7 +240,7 @@ def _columns(annotations: Annotations) -> tuple[str, dict[str, str]]:
         if any(len(cell) > MAX_TEXT for cell in cells):
             fault = f"holds texts of more than {MAX_TEXT} characters: shorten them"
         if not is_prefixed(name):
-            fault = fault or reason_to_leave_out(name, cells)
+            fault = fault or reason_to_leave_out(cells, how_to_keep(name))
         if name == subject:
             reading = ColumnReading(name, "subject")
         elif fault:

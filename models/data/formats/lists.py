@@ -27,7 +27,7 @@ from models.data.formats.manifest import (
     Manifest,
     natural_order,
 )
-from models.data.formats.metadata_columns import are_names, reason_to_leave_out
+from models.data.formats.metadata_columns import are_names, how_to_keep, reason_to_leave_out
 from models.data.formats.rows import Line, Table
 from models.data.grey import GreyWindow, read_window
 from models.data.report import ColumnReading, ColumnUse, FileCode, ProblemCode, Rejection
@@ -395,7 +395,8 @@ class _Reader:
         }
         for place, name in enumerate(self.metadata_names):
             if name not in asked_for | self.unusable.keys():
-                if reason := reason_to_leave_out(name, [row.metadata[place] for row in rows]):
+                cells = [row.metadata[place] for row in rows]
+                if reason := reason_to_leave_out(cells, how_to_keep(name)):
                     self.unusable[name] = reason
 
     # --- what the report says ---

@@ -222,6 +222,58 @@ def test_the_patient_is_the_subject_and_nothing_else_of_a_header_is_stored(
         assert b"19700101" not in content
 
 
+def test_what_took_the_picture_is_metadata(make_tree: MakeTree, tmp_path: Path) -> None:
+    device = {"Manufacturer": "ACME", "ManufacturerModelName": "X 1", "ViewPosition": "PA"}
+    tree = scans(make_tree, 5, **device)
+    for n in range(5):
+        image = dicom(RAMP + n, PatientID=f"p{n}", Manufacturer="Other", StationName="Ward\\East")
+        (tree / f"ill/other{n}.dcm").write_bytes(encoded_dicom(image))
+    report = import_dataset(tree, tmp_path / "ds")
+    store = Store.open(tmp_path / "ds")
+    assert list(store.metadata) == ["manufacturer", "model", "station", "view"]
+    by_path = {store.sample(row).path: store.sample(row).metadata for row in range(len(store))}
+    assert by_path["well/3.dcm.png"] == {
+        "manufacturer": "ACME",
+        "model": "X 1",
+        "station": None,
+        "view": "PA",
+    }
+    assert by_path["ill/other0.dcm.png"]["station"] == "Ward\\East"
+    readings = {one.column: (one.read_as, one.detail) for one in report.columns}
+    assert readings["DICOM Manufacturer"] == ("metadata", "meta:manufacturer")
+    assert "DICOM PatientName" not in readings
+
+
+def test_a_column_of_the_list_counts_before_that_of_the_headers(make_tree: MakeTree, tmp_path: Path) -> None:
+    scans(make_tree, 5, Manufacturer="ACME", StationName="A")
+    rows = [f"{name}/{n}.dcm,{name},own" for name in ("ill", "well") for n in range(10)]
+    folder = make_tree({"labels.csv": "\n".join(["path,label,manufacturer", *rows])})
+    report = import_dataset(folder, tmp_path / "ds")
+    store = Store.open(tmp_path / "ds")
+    assert {name: set(column.texts) for name, column in store.metadata.items()} == {
+        "manufacturer": {"own"},
+        "station": {"A"},
+    }
+    details = {one.column: one.detail for one in report.columns if one.read_as == "ignored"}
+    assert details == {"DICOM Manufacturer": "the list has a column manufacturer"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("AC\u202eME", "AC ME"),
+        ("  a\x1b[31m\n b ", "a [31m b"),
+        ("x" * 9000, "x" * 64),
+        (["A", "B"], "A\\B"),
+        ("", ""),
+    ],
+)
+def test_a_text_of_a_header_is_one_short_line_without_controls(text: Any, kept: str) -> None:
+    image = dicom(SpecificCharacterSet="ISO_IR 192")
+    image.add_new("Manufacturer", "LO", text)
+    assert read_header(encoded_dicom(image)).device == (kept, "", "", "")
+
+
 def test_a_patient_of_a_held_out_scan_is_held_out_whole(make_tree: MakeTree, tmp_path: Path) -> None:
     scans(make_tree, 5)
     rows = [
