@@ -62,7 +62,7 @@ class DatasetRow(Table):
     format: Mapped[str] = mapped_column(String(32))
     """The requested format; the import writes the detected one to `summary`."""
     source: Mapped[dict[str, Any]]
-    """`{"upload": artifact key}`, `{"builtin": name}` or `{"address": url}`."""
+    """`{"upload": artifact key}`, `{"builtin": name}`, `{"dataset": id}` or `{"address": url}`."""
     options: Mapped[dict[str, Any]]
     job_id: Mapped[str] = mapped_column(String(32))
     artifact: Mapped[str | None] = mapped_column(String(200))

@@ -20,7 +20,7 @@ from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
 from core.artifacts import Artifacts
-from core.errors import InvalidInput
+from core.errors import InvalidInput, NotFound
 from core.queries import datasets
 from core.session import after_commit
 from core.tables import DatasetRow
@@ -51,16 +51,18 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
 
 
 def create_from_source(creation: JobCreation, request: SourceRequest, allowed: tuple[str, ...]) -> Response:
-    """Create a data set that the worker imports from a builtin name or an address that is `allowed`."""
+    """Create a data set that the worker imports from a builtin name, a data set or an address `allowed`."""
     source = sources.resolve(request.source, allowed)
     kind = BuiltinOptions if "builtin" in source else FormatOptions
-    if "builtin" in source and request.format is not DatasetFormat.AUTO:
+    if "address" not in source and request.format is not DatasetFormat.AUTO:
         raise InvalidInput.field(
-            "/format", "not-applicable", "a builtin data set has no format; leave it out"
+            "/format", "not-applicable", "only files have a format; leave it out for this source"
         )
     options = _options(kind, request.options)
 
     def make(session: Session) -> Response:
+        if "dataset" in source:
+            _require_ready(session, source["dataset"])
         return _create(creation, session, new_id("ds"), request, source=source, options=options)
 
     return creation.once.run(fingerprint(request), make)
@@ -95,6 +97,14 @@ def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]
         except ValueError as error:
             raise InvalidInput.field("/options/subject", "invalid-pattern", str(error)) from error
     return parsed.model_dump(mode="json")
+
+
+def _require_ready(session: Session, dataset_id: str) -> None:
+    """Raises `InvalidInput` for a data set that is not there, `DatasetNotReady`."""
+    try:
+        datasets.get_ready(session, dataset_id)
+    except NotFound as error:
+        raise InvalidInput.field("/source", "not-found", str(error)) from error
 
 
 def _create(

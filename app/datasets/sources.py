@@ -1,4 +1,4 @@
-"""Sources of data sets other than uploads: builtin names, and addresses that the operator allows."""
+"""Sources of data sets other than uploads: builtin names, other data sets, and allowed addresses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Any
 from core.errors import InvalidInput
 
 BUILTIN = "builtin:"
+DATASET = "dataset:"
 
 
 def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Return the normalised `DatasetRow.source`: `{"builtin": name}` or `{"address": url}`.
+    """Return the `DatasetRow.source`: `{"builtin": name}`, `{"dataset": id}` or `{"address": url}`.
 
     Raises `InvalidInput` for unknown sources, path traversal, and addresses outside the allowed prefixes.
     """
     if source.startswith(BUILTIN):
         return {"builtin": _builtin(source.removeprefix(BUILTIN))}
+    if source.startswith(DATASET):
+        return {"dataset": source.removeprefix(DATASET)}
     scheme, mark, rest = source.partition("://")
     check = _SCHEMES.get(scheme)
     if not mark or check is None:
-        raise _refused("unknown-source", f"{source!r} is not builtin:NAME, file://… or s3://…")
+        raise _refused("unknown-source", f"{source!r} is not builtin:NAME, dataset:ID, file://… or s3://…")
     return {"address": check(rest, [a.partition("://")[2] for a in allowed if a.startswith(scheme + "://")])}
 
 

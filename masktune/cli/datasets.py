@@ -64,6 +64,10 @@ HoldOut = Annotated[
         show_default=False,
     ),
 ]
+NewSplits = Annotated[
+    bool,
+    typer.Option("--new-splits", help="Ignore the splits of the files; cut new ones that divide no subject."),
+]
 GroupColumn = Annotated[
     str | None,
     typer.Option(
@@ -92,6 +96,7 @@ def format_options(
     group: str | None,
     label: str | None,
     grey_window: tuple[int, int] | None,
+    new_splits: bool,
 ) -> dict[str, Any]:
     """The `options` of an upload that were named."""
     options = {
@@ -100,6 +105,7 @@ def format_options(
         "group": group,
         "label": label,
         "grey_window": grey_window,
+        "new_splits": new_splits,
     }
     return {name: option for name, option in options.items() if option}
 
@@ -112,7 +118,8 @@ def add(
         str,
         typer.Argument(
             metavar="PATH|SOURCE",
-            help="An archive, a folder, builtin:NAME, or an address that the service may read.",
+            help="An archive, a folder, builtin:NAME, dataset:ID (to read a data set again with other "
+            "options), or an address that the service may read.",
             show_default=False,
         ),
     ],
@@ -136,6 +143,7 @@ def add(
     group: GroupColumn = None,
     label: LabelColumn = None,
     grey_window: GreyWindow = None,
+    new_splits: NewSplits = False,
     metadata: Metadata = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the splits that the import makes.")] = 0,
     wait: Annotated[bool, typer.Option(help="Wait until the import has ended.")] = True,
@@ -147,7 +155,7 @@ def add(
         name=name,
         format=format,
         options=parse_assignments(option)
-        | format_options(subject_pattern, hold_out, group, label, grey_window),
+        | format_options(subject_pattern, hold_out, group, label, grey_window, new_splits),
         seed=seed,
         metadata=metadata_of(metadata),
     )
@@ -417,4 +425,4 @@ def _cells(metadata: dict[str, float | str | None]) -> str:
 
 
 def _is_source(what: str) -> bool:
-    return what.startswith("builtin:") or "://" in what
+    return what.startswith(("builtin:", "dataset:")) or "://" in what

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from masktune.cli import completion, datasets, jobs
-from masktune.cli.output import USAGE, fail
 from masktune.cli.session import Session, with_session
 
 
@@ -39,16 +38,18 @@ def fix(
     group: datasets.GroupColumn = None,
     label: datasets.LabelColumn = None,
     grey_window: datasets.GreyWindow = None,
+    new_splits: datasets.NewSplits = False,
 ) -> None:
     """Find a way past the shortcuts in these images, and say which model to use and what to do next.
 
-    Uploads the images if they are not there yet, and starts a job of the kind `mitigate`.
+    Uploads the images if they are not there yet, and starts a job of the kind `mitigate`. A data set is read
+    again, as a new one, where an option says how.
     """
     named: dict[str, Any] = {"name": name, "seed": seed}
     fields = jobs.parse_fields("mitigate", set) | {
         name: field for name, field in named.items() if field is not None
     }
-    options = datasets.format_options(subject_pattern, hold_out, group, label, grey_window)
+    options = datasets.format_options(subject_pattern, hold_out, group, label, grey_window, new_splits)
     job = session.client.jobs.start("mitigate", dataset=_dataset(session, what, options), **fields)
     session.say(f"job {job.id} is queued")
     jobs.require_success(session, jobs.follow_to_end(session, job.id))
@@ -64,9 +65,9 @@ def fix(
 def _dataset(session: Session, what: str, options: dict[str, Any]) -> str:
     """The id of the data set, whose import has ended. Raises `DatasetInvalid`."""
     if what.startswith("ds_") and not Path(what).exists():
-        if options:
-            fail(f"{what} has been imported: how it is read can no longer be chosen; upload it again", USAGE)
-        return session.client.datasets.wait(what).id
+        if not options:
+            return session.client.datasets.wait(what).id
+        what = f"dataset:{what}"
     dataset = datasets.wait_for_import(session, datasets.start_import(session, what, options=options))
     if not session.json:
         session.console.print(datasets.table(dataset))

@@ -87,14 +87,17 @@ def from_source(
     metadata: Mapping[str, str] | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
-    """Import a data set from a source that the service can reach: `builtin:NAME`, or an address it allows."""
+    """Import a data set from a source that the service can reach: `builtin:NAME`, an address it allows, or
+    `dataset:ID`, to read a data set again with other options; by default with the same name."""
+    if name is None and source.startswith("dataset:"):
+        name = (yield from get_dataset(source.removeprefix("dataset:"))).name
     body: dict[str, Any] = {"name": name or _name_of(source), "source": source}
     body |= {"format": format, "seed": seed}
     if options:
         body["options"] = dict(options)
     if metadata:
         body["metadata"] = dict(metadata)
-    return call(create("/datasets", json=body, key=idempotency_key), Dataset)
+    return (yield from call(create("/datasets", json=body, key=idempotency_key), Dataset))
 
 
 def get_dataset(dataset_id: str) -> Flow[Dataset]:

@@ -74,6 +74,10 @@ class FormatOptions(Strict):
         "sites, for one, that no model has seen.",
         examples=[["meta:site=Berlin"]],
     )
+    new_splits: bool = Field(
+        False,
+        description="Ignores the splits that the files name: the import cuts its own and divides no subject.",
+    )
     grey_window: GreyWindow | None = Field(
         None,
         description="The grey levels of 12- and 16-bit images that become 0 and 255; by default measured on "
@@ -124,7 +128,8 @@ class SourceRequest(UploadRequest):
         description="A JSON object: the first shape for `builtin:NAME`, else the second.",
     )
     source: Annotated[str, StringConstraints(min_length=1, max_length=2000), Storable] = Field(
-        description="`builtin:NAME`, or a `file://…` or `s3://…` address that the operator allows.",
+        description="`builtin:NAME`; `dataset:ID`, to read a data set again with other options; or an "
+        "address, `file://…` or `s3://…`, that the operator allows.",
         examples=["builtin:biased-digits"],
     )
 

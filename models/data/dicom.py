@@ -96,7 +96,8 @@ def read_header(encoded: bytes) -> Header:
     """Raises `ImageError` and `TooManyParts`."""
     dataset = _dataset(encoded, "PatientID", *DEVICE_TAGS.values(), *_OF_PICTURE)
     subject = " ".join(str(dataset.get("PatientID") or "").split())
-    return Header(subject or None, _window(dataset), tuple(_text(dataset, tag) for tag in DEVICE_TAGS.values()))
+    device = tuple(_text(dataset, tag) for tag in DEVICE_TAGS.values())
+    return Header(subject or None, _window(dataset), device)
 
 
 @_damage()

@@ -12,8 +12,9 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -34,6 +35,16 @@ colon for the mark of an address or a drive."""
 def download(store: Store) -> Iterator[bytes]:
     """The zip in blocks, in constant memory. Images come first, so that it starts at once."""
     return stored_zip(_entries(store))
+
+
+def write_folder(store: Store, folder: Path, check: Callable[[], None]) -> None:
+    """Write what the zip holds below `folder`. `check` is called before each file; it may raise to end it."""
+    for entry in _entries(store):
+        check()
+        path = folder / entry.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.writelines(entry.content())
 
 
 def _entries(store: Store) -> Iterator[Entry]:

@@ -18,6 +18,7 @@ from core.errors import JobError
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
 from models.data.builtin import BuiltinOptions
+from models.data.download import write_folder
 from models.data.formats import FormatName, FormatOptions
 from models.data.grey import read_window
 from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
@@ -31,6 +32,9 @@ from worker.stages.context import Result, StageContext
 
 UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
+DATASET = "dataset"
+"""Kind of a source that is another data set."""
+_PLAIN_OPTIONS = ("target", "group", "label", "subject", "new_splits")
 
 
 def import_(context: StageContext) -> Result:
@@ -109,16 +113,16 @@ def _summary(
 def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
     params, settings = context.spec.params, context.settings
     options: dict[str, Any] = params.get("options") or {}
-    seed, format = context.seed, params.get("format", DatasetFormat.AUTO)
+    seed = context.seed
     return ImportOptions(
         name=dataset.name,
-        format=None if format == DatasetFormat.AUTO else FormatName(format),
+        format=_format(context, dataset),
         seed=seed,
         threads=context.threads,
         layout=FormatOptions(
             classes=tuple(options["classes"]) if options.get("classes") else None,
             hold_out=tuple(options.get("hold_out", ())),
-            **{k: options[k] for k in ("target", "group", "label", "subject") if k in options},
+            **{k: options[k] for k in _PLAIN_OPTIONS if k in options},
         ),
         grey_window=read_window(options.get("grey_window")),
         builtin=BuiltinOptions(
@@ -135,6 +139,14 @@ def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
     )
 
 
+def _format(context: StageContext, dataset: DatasetSpec) -> FormatName | None:
+    """None is detected; a data set is written as a list."""
+    if DATASET in dataset.source:
+        return FormatName.CSV
+    format = context.spec.params.get("format", DatasetFormat.AUTO)
+    return None if format == DatasetFormat.AUTO else FormatName(format)
+
+
 # --- where the images come from ---------------------------------------------------------------
 
 
@@ -144,10 +156,31 @@ def _source(context: StageContext, dataset: DatasetSpec) -> Path | str:
         return f"{BUILTIN_PREFIX}{address}"
     if kind == "address":
         return _at(context, address)
+    if kind == DATASET:
+        return _copied(context, address)
     try:
         return context.artifacts.folder(address) / UPLOADED
     except ArtifactMissing:
         raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+
+
+def _copied(context: StageContext, dataset_id: str) -> Path:
+    """The files of another data set, as its download has them."""
+    try:
+        store = Store.open(context.artifacts.folder(f"datasets/{dataset_id}"))
+    except ArtifactMissing:
+        raise JobError(
+            "source_unavailable", f"data set {dataset_id} is gone; upload its images again"
+        ) from None
+    target = context.workspace.path / "source"
+    shutil.rmtree(target, ignore_errors=True)
+
+    def check() -> None:
+        if context.should_stop():
+            raise ImportStopped
+
+    write_folder(store, target, check)
+    return target
 
 
 def _at(context: StageContext, address: str) -> Path:

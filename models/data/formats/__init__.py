@@ -26,6 +26,7 @@ from models.data.formats.hold_out import hold_out
 from models.data.formats.listing import Listing, scan
 from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest
 from models.data.formats.metadata_groups import grouped_by_metadata
+from models.data.formats.new_splits import without_splits
 from models.data.formats.shards import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.subject_pattern import name_subjects
 from models.data.report import ProblemCode
@@ -88,6 +89,8 @@ def _with_options(manifest: Manifest, options: FormatOptions) -> Manifest:
     """The manifest with what the owner decided and no format has to know of."""
     if options.group is not None and manifest.format != FormatName.CELEBA:  # whose groups are an attribute's
         manifest = grouped_by_metadata(manifest, options.group)
+    if options.new_splits:
+        manifest = without_splits(manifest)
     if options.subject is not None:
         manifest = name_subjects(manifest, options.subject)
     if options.hold_out:

@@ -32,7 +32,9 @@ def hold_out(manifest: Manifest, conditions: Sequence[str]) -> Manifest:
     """The manifest with a test split of the entries that meet any of these conditions, `meta:NAME=VALUE`, and
     of all others of their subjects. Raises `FormatError` where it cannot be made."""
     if "test" in manifest.splits or any(entry.split == "test" for entry in manifest.entries):
-        raise _refusal("the data set has a test split already: remove it, or leave out hold_out")
+        raise _refusal(
+            "the data set has a test split already: ask for new splits (new_splits), or leave out hold_out"
+        )
     for condition in conditions:
         _require_met(condition, manifest)
     held_out = set(meeting(manifest.entries, conditions, manifest.metadata_names))

@@ -58,8 +58,9 @@ class ListOfImages:
 class Conventions:
     """What differs between the formats that have lists.
 
-    `split_folders`: where no column has splits, the top folders are the splits. `path` and `label`: the columns
-    of files and classes, where they are known. `names`: column → the text that each of its numbers stands for.
+    `split_folders`: where no column has splits, the top folders are the splits. `path` and `label`: the
+    columns of files and classes, where they are known. `names`: column → the text that each of its numbers
+    stands for.
     """
 
     format: FormatName
@@ -97,7 +98,7 @@ def read_lists(
     rows = reader.rows()
     if not reader.has("label"):
         rows = reader.labelled_by_folders(rows)
-    rows = reader.with_splits(rows)
+    rows = rows if options.new_splits else reader.with_splits(rows)
     classes = options.classes or reader.classes({row.label for row in rows}, len(rows))
     label_of = {label: index for index, label in enumerate(classes)}
     rows = [row for row in rows if reader.is_known_class(row, label_of)]

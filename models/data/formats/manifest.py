@@ -38,7 +38,7 @@ class FormatOptions:
     `target` and `group` are attributes of CelebA; `group` may also be the column `meta:NAME` of a list, and
     `label` is the column that holds the classes (in Label Studio: the question that asks for them).
     `subject` is a pattern on the path, like `*/{subject}_*`; `hold_out`, each `meta:NAME=VALUE`, names the
-    samples of the test split.
+    samples of the test split. `new_splits` ignores those that the files name.
     """
 
     classes: tuple[str, ...] | None = None
@@ -47,6 +47,7 @@ class FormatOptions:
     label: str | None = None
     subject: str | None = None
     hold_out: tuple[str, ...] = ()
+    new_splits: bool = False
 
 
 class Entry(NamedTuple):

@@ -11,7 +11,7 @@ from models.data.formats.headings import METADATA, display_name
 _MANY = 100
 """From so many different texts on, a column must repeat most of them to sort images."""
 _FEW = 20
-"""Rows from which on it is no chance that all texts of a column differ, or that its numbers count the rows."""
+"""From so many rows on, it is no chance that all texts of a column differ or its numbers count the rows."""
 
 
 def are_names(distinct: int, count: int) -> bool:

@@ -168,6 +168,8 @@ def test_each_source_is_checked_when_it_is_named(front: Front, tmp_path: Path) -
         ask(source="builtin:digits", options={"root": "/"}).json()["errors"][0]["pointer"] == "/options/root"
     )
     assert ask(source="builtin:digits", format="csv").json()["errors"][0]["pointer"] == "/format"
+    gone = ask(source="dataset:ds_gone").json()["errors"][0]
+    assert (gone["pointer"], gone["code"]) == ("/source", "not-found")
     assert ask().json()["errors"] == [
         {"pointer": "/source", "code": "missing", "detail": "this field is required"}
     ]

@@ -279,6 +279,7 @@ def test_an_upload_of_one_class_is_invalid_and_says_why(bench: Bench, tmp_path: 
     [
         (lambda bench: {"builtin": "no-such-set"}, "dataset_invalid"),
         (lambda bench: {"upload": "uploads/gone"}, "upload_missing"),
+        (lambda bench: {"dataset": "ds_gone"}, "source_unavailable"),
         (lambda bench: {"address": f"file://{bench.images.parent}"}, "source_not_allowed"),
         (lambda bench: {"address": f"file://{bench.images}/../store"}, "source_not_allowed"),
     ],
@@ -290,6 +291,26 @@ def test_a_source_that_cannot_be_had(
     assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
     assert job.error is not None
     assert job.error["reason"] == reason
+
+
+def test_a_data_set_is_read_again_with_other_options(bench: Bench, tmp_path: Path) -> None:
+    rows = ["path,label,split,patient,scanner"]
+    for row, path in enumerate(sorted(bench.images.rglob("*.png"))):
+        name = path.relative_to(bench.images).as_posix()
+        (tmp_path / "list" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "list" / name)
+        patient, split = row // 2, ("train", "val", "calibration", "test")[row % 4]
+        rows.append(f"{name},{path.parent.name},{split},p{patient},{'AB'[patient % 2]}")
+    (tmp_path / "list" / "labels.csv").write_text("\n".join(rows))
+    first = _import(bench, _upload(bench, tmp_path / "list"))[1]
+    copy = _import(bench, {"dataset": first.id})[1]
+    stores = [Store.open(bench.folder(str(row.artifact))) for row in (first, copy)]
+    assert stores[0].digest == stores[1].digest
+    other = _import(bench, {"dataset": first.id}, options={"new_splits": True, "group": "meta:scanner"})[1]
+    assert "subject_in_two_splits" in {note["code"] for note in copy.summary["notes"]}
+    assert "subject_in_two_splits" not in {note["code"] for note in other.summary["notes"]}
+    assert all(" · scanner " in name for name in other.summary["groups"])
+    assert other.summary["split_record"]["given"] == []
 
 
 def test_an_allowed_folder_and_a_builtin_set(bench: Bench, biased: DatasetRow) -> None:
