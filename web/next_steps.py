@@ -8,9 +8,11 @@ from nicegui import ui
 
 from masktune import AsyncClient, OwnKey
 from masktune.contract.report import Report
+from masktune.contract.report.data_steps import DataStep
 from masktune.contract.report.recommendation import NextStep, ReviewImages, UseControl, UseModel
 from masktune.contract.report.text import next_steps
 from web.aliases import choose_alias
+from web.data_steps import show_data_step
 from web.shell import button, html
 
 
@@ -24,18 +26,21 @@ def show_steps(connection: AsyncClient, report: Report, key: OwnKey) -> None:
         for step, words in zip(report.recommendation.next, next_steps(report), strict=True):
             with ui.element("li"):
                 html("next_step", step=words)
-                _step_button(connection, step, report.job, key, kind)
+                _step_button(connection, step, report, key, kind)
             kind = "second"
 
 
-def _step_button(connection: AsyncClient, step: NextStep, job: str, key: OwnKey, kind: str) -> None:
+def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: OwnKey, kind: str) -> None:
     """The button of one step, if the key may do it."""
+    if isinstance(step, DataStep):
+        show_data_step(connection, step, report, key, kind)
+        return
     match step:
         case UseModel() | UseControl():
             if key.may("admin"):
                 button("Use this model", partial(choose_alias, connection, step.model), kind)
         case ReviewImages():
-            button("Look at them", partial(ui.navigate.to, f"/jobs/{job}/review"), kind)
+            button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/review"), kind)
         case _:
             if key.may("train"):
                 button("Upload images", partial(ui.navigate.to, "/"), kind)

@@ -295,6 +295,9 @@ def delete(session: Session, dataset_id: Id) -> None:
 def table(dataset: Dataset) -> Table:
     """One data set in full."""
     grid = table_of(dataset, "data set")
+    for note in dataset.report.notes if dataset.report else ():
+        if note.tone == "bad":
+            grid.add_row(note.code, note.detail, style="bold red")
     grid.add_row("state", dataset.state)
     grid.add_row("format", dataset.format or "–")
     grid.add_row("classes", ", ".join(dataset.classes) or "–")
@@ -310,7 +313,7 @@ def table(dataset: Dataset) -> Table:
             grid.add_row("columns", ", ".join(readings))
         for reason, columns in _ignored(report.columns).items():
             grid.add_row("ignored", f"{', '.join(columns)}: {reason}")
-        for fact in (*report.problems, *report.notes):
+        for fact in (*report.problems, *(note for note in report.notes if note.tone != "bad")):
             grid.add_row(fact.code, fact.detail)
         if report.shortcuts is not None:
             grid.add_row("shortcuts", f"{report.shortcuts['strength']}: {report.shortcuts['sentence']}")

@@ -158,6 +158,14 @@ class Fact(Shape):
     detail: str
 
 
+class DatasetNote(Fact):
+    """A fact about a data set that can be used; the `bad` ones come first."""
+
+    tone: Literal["bad", "neutral"] = Field(
+        "neutral", description="`bad`: it spoils what figures on the data set say."
+    )
+
+
 class Rejected(Shape):
     """A file that is not in the data set, and why."""
 
@@ -191,7 +199,7 @@ class ImportReport(Shape):
     subjects: int = Field(0, description="Distinct subjects; 0 if none are named.")
     columns: list[ColumnReading] = Field([], description="What each column of a list was read as.")
     problems: list[Fact] = Field([], description="Why the data set is invalid.")
-    notes: list[Fact] = []
+    notes: list[DatasetNote] = []
     rejected: list[Rejected] = Field([], description="The first 1,000; omitted in lists of data sets.")
     rejected_total: int = 0
     rejected_by_code: dict[str, int] = {}
@@ -218,7 +226,7 @@ class FullReport(Shape):
     subjects: int = 0
     columns: list[ColumnReading] = []
     problems: list[Fact] = []
-    notes: list[Fact] = []
+    notes: list[DatasetNote] = []
     rejected: list[Rejected] = []
     ignored: list[Rejected] = []
     duplicates: list[Duplicates] = []

@@ -177,10 +177,9 @@ def check_image(encoded: bytes, path: str, limits: ImageLimits | None = None) ->
     digest = hashlib.sha256(f"{width}x{height}:".encode())
     digest.update(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
     hashes = hashlib.sha256(encoded).digest(), digest.digest()
-    if pixels.dtype == np.uint16:
-        return CheckedImage(width, height, kind, *hashes, None, True, *header)
-    small = max(height, width) <= MAX_PIXELS_SIDE
-    return CheckedImage(width, height, kind, *hashes, pixels if small else None, False, *header)
+    sixteen = pixels.dtype == np.uint16
+    small = not sixteen and max(height, width) <= MAX_PIXELS_SIDE
+    return CheckedImage(width, height, kind, *hashes, pixels if small else None, sixteen, **header._asdict())
 
 
 def _require_image(encoded: bytes, limits: ImageLimits) -> str:

@@ -28,7 +28,7 @@ from models.data.report import (
     some_names,
 )
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, overlap
-from models.data.subject_notes import subject_notes
+from models.data.subject_notes import subject_notes, subject_word
 
 _ENOUGH_TO_CUT = 4
 """Distinct images of a class: each of the three cuts takes at most one of them."""
@@ -149,6 +149,22 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     record = replace(assignment.record, hold_out=manifest.hold_out)
     problems = tuple(_late_problems(table, manifest.classes, cut, whole_subjects=record.whole_subjects))
     duplicates = tuple(_duplicates(accepted, assignment.splits))
+    notes = (
+        *_hold_out_notes(accepted, splits),
+        *_split_notes(record),
+        *_class_notes(table, manifest),
+        *_size_notes(accepted),
+        *_ignored_notes(manifest),
+        *_duplicate_notes(duplicates),
+        *subject_notes(
+            accepted.subjects,
+            accepted.subject_names,
+            labels=accepted.labels,
+            splits=splits,
+            record=record,
+            word=subject_word(accepted.columns),
+        ),
+    )
     return replace(
         report,
         state="invalid" if problems else "ready",
@@ -159,21 +175,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
         problems=problems,
         columns=accepted.columns,
         duplicates=duplicates,
-        notes=(
-            *_hold_out_notes(accepted, splits),
-            *_split_notes(record),
-            *_class_notes(table, manifest),
-            *_size_notes(accepted),
-            *_ignored_notes(manifest),
-            *_duplicate_notes(duplicates),
-            *subject_notes(
-                accepted.subjects,
-                accepted.subject_names,
-                labels=accepted.labels,
-                splits=splits,
-                record=record,
-            ),
-        ),
+        notes=tuple(sorted(notes, key=lambda note: note.tone != "bad")),
     )
 
 

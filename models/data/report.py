@@ -120,10 +120,11 @@ class Problem(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A fact about a usable data set that its owner should know."""
+    """A fact about a usable data set that its owner should know; `bad` if it spoils what the figures say."""
 
     code: NoteCode
     detail: str
+    tone: Literal["bad", "neutral"] = "neutral"
 
 
 ColumnUse = Literal["path", "label", "split", "group", "subject", "metadata", "ignored"]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.report import Note, NoteCode, some_names
+from models.data.report import ColumnReading, Note, NoteCode, some_names
 from models.data.splits import ALL_SPLITS, SplitRecord, overlap
 
+SUBJECT = "subject"
+_WORDS = ("patient", "animal", "individual", "slide", "case", "burst")
 _UNEVEN = 2  # times a split is larger or smaller than aimed at, from which on that is told
+
+
+def subject_word(columns: Iterable[ColumnReading]) -> str:
+    """What the owner calls a subject, by the column that names it: patient, animal …, else subject."""
+    called = "".join(reading.column.casefold() for reading in columns if reading.read_as == SUBJECT)
+    return next((word for word in _WORDS if word in called), SUBJECT)
 
 
 def subject_notes(
@@ -21,8 +29,10 @@ def subject_notes(
     labels: NDArray[np.int64],
     splits: NDArray[np.int64],
     record: SplitRecord,
+    word: str = SUBJECT,
 ) -> Iterator[Note]:
-    """Notes on the subjects (N,) of images, numbers in `names`, -1 for none; `splits` (N,) are codes."""
+    """Notes on the subjects (N,) of images, numbers in `names`, -1 for none; `splits` (N,) are codes and
+    `word` is what the owner calls a subject."""
     if not names:
         return
     with_subject = subjects >= 0
@@ -46,10 +56,10 @@ def subject_notes(
         }
         pairs = {(ALL_SPLITS[first], ALL_SPLITS[later]): n for (first, later), n in common.items() if n}
         detail = (
-            f"subjects in more than one split: {_some(cut, names)}{overlap(pairs)}: give each subject one "
-            "split, or leave out the splits, and the import makes some that cut no subject"
+            f"{word}s in more than one split: {_some(cut, names)}{overlap(pairs)}: read the data set again "
+            f"with new splits (--new-splits), which divide no {word}, or give each {word} one split"
         )
-        yield Note(NoteCode.SUBJECT_IN_TWO_SPLITS, detail)
+        yield Note(NoteCode.SUBJECT_IN_TWO_SPLITS, detail, "bad")
     yield from _uneven(subjects[with_subject], names, record)
 
 

@@ -31,7 +31,7 @@ class UploadField:
     """Its JSON pointer in the request, without the first slash."""
     label: str
     example: str
-    kind: Literal["text", "lines", "levels", "number"] = "text"
+    kind: Literal["text", "lines", "levels", "number", "switch"] = "text"
 
     @property
     def description(self) -> str:
@@ -46,6 +46,7 @@ COMMON = (
 RARE = (
     UploadField("options/label", "Column of the classes", "label"),
     UploadField("options/group", "Groups", "meta:site"),
+    UploadField("options/new_splits", "New splits", "", "switch"),
     UploadField("options/classes", "Classes, one per line", "all that occur", "lines"),
     UploadField("options/target", "CelebA’s label", FormatOptions().target),
     UploadField("options/grey_window", "Grey levels for black and white", "0, 4095", "levels"),

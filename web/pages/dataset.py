@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from nicegui import ui
@@ -14,6 +15,7 @@ from masktune.contract.report.text.names import in_order
 from masktune.contract.vocabulary import Arm
 from web.forms.kinds import MAIN_KIND
 from web.paging import Pager, first
+from web.read_again import read_again
 from web.shell import button, confirm, html, notify_on_error, page, set_title
 from web.text import labels
 from web.transport.connection import api, own_key
@@ -50,6 +52,9 @@ async def show(
                 if key.may("train"):
                     button(labels.kind(MAIN_KIND), lambda: _start(dataset))
                     button("Other jobs", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"), "second")
+                    if dataset.groups:
+                        balanced = f"/new?dataset={dataset.id}&groups=labels"
+                        button("Balance over its groups", lambda: ui.navigate.to(balanced), "second")
                 files = f"/files/datasets/{dataset.id}/download"
                 button("Download", lambda: ui.navigate.to(files), "second")
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
@@ -58,6 +63,11 @@ async def show(
     if dataset.state == "importing":
         await _show_import(dataset)
         return
+    warnings = [note for note in dataset.report.notes if note.tone == "bad"] if dataset.report else []
+    if warnings:
+        html("dataset_warning", notes=warnings)
+        if key.may("train"):
+            button("Cut new splits", partial(read_again, api(), dataset.id, {"new_splits": True}))
     html("dataset_report", d=dataset, splits=labels.splits_of(dataset))
     if dataset.state == "ready":
         succeeded = await first(api().jobs.list(dataset=dataset.id, state="succeeded"), JOBS)

@@ -23,7 +23,9 @@ PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "
 
 
 @page("/new", "New job", "/jobs")
-async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str = MAIN_KIND) -> None:
+async def show(
+    dataset: str = "", model: str = "", mask_set: str = "", kind: str = MAIN_KIND, groups: str = ""
+) -> None:
     connection = api()
     key = own_key()
     if not key.may("train"):
@@ -50,7 +52,7 @@ async def show(dataset: str = "", model: str = "", mask_set: str = "", kind: str
         html("nothing_to_train")
         return
     form = Form(connection, choices)
-    inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set}
+    inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set, "/groups": groups}
     form.build(kind if kind in FORMS else MAIN_KIND, {pointer: id for pointer, id in inputs.items() if id})
     await form.update_estimate()
     ui.timer(0.1, form.list_backbones, once=True)

@@ -83,8 +83,9 @@ function mark(drop, errors) {
   wrong?.focus();
 }
 
-// What a field says: a text, or the list that its lines or its numbers are.
+// What a field says: yes or no, a text, or the list that its lines or its numbers are.
 function entryOf(field, file) {
+  if (field.type === "checkbox") return field.checked;
   const text = field.value.trim();
   if (!text) return "fileName" in field.dataset ? file.name.split(".")[0].slice(0, 100) : "";
   if ("lines" in field.dataset) return text.split("\n").map((line) => line.trim()).filter(Boolean);

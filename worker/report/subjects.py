@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.report import ColumnReading
 from models.data.store import Store
+from models.data.subject_notes import subject_word
 
 _KNOWN = ("train", "val")
 """The splits that models were fitted to and chosen by."""
@@ -28,6 +30,11 @@ def shared_subjects(store: Store) -> dict[str, dict[str, int]]:
             if n := len(np.intersect1d(_subjects(store, split), _subjects(store, known))):
                 shared.setdefault(split, {})[known] = n
     return shared
+
+
+def called_subject(store: Store) -> str:
+    """What the owner of the data set calls a subject."""
+    return subject_word(ColumnReading(**column) for column in store.info.summary.get("columns", ()))
 
 
 def _subjects(store: Store, split: str) -> NDArray[np.int64]:

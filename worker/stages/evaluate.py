@@ -21,6 +21,8 @@ from models.run import device_name
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec
 from worker.report.arms import LogitsCache, compared_models
+from worker.report.columns import column_shortcuts
+from worker.report.data_steps import with_data_steps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
 from worker.report.metadata_slices import make_metadata_slices
@@ -30,7 +32,7 @@ from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
 from worker.report.seeds import further_seeds
 from worker.report.slices import make_slices
-from worker.report.subjects import shared_subjects, split_subjects
+from worker.report.subjects import called_subject, shared_subjects, split_subjects
 from worker.stages.context import Result, StageContext
 
 REPORT = "report.json"
@@ -48,6 +50,7 @@ def evaluate(context: StageContext) -> Result:
     further = further_seeds(context)
     figures, dataset = Figures(context, logits, further), context.spec.dataset
     assert dataset is not None
+    columns = column_shortcuts(context.store, dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         groups = make_groups(context, models, cache, further, folder=folder)
@@ -78,6 +81,7 @@ def evaluate(context: StageContext) -> Result:
                 splits=context.store.counts,
                 split_subjects=split_subjects(context.store),
                 shared_subjects=shared_subjects(context.store),
+                subject_word=called_subject(context.store),
             ),
             models={
                 arm: ReportModel(
@@ -99,8 +103,14 @@ def evaluate(context: StageContext) -> Result:
             },
             shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs),
             groups=groups,
+            column_shortcuts=columns,
             recommendation=choice
-            and make_recommendation(choice, figures, groups, store=context.store, models=models),
+            and with_data_steps(
+                make_recommendation(choice, figures, groups, store=context.store, models=models),
+                columns,
+                groups,
+                store=context.store,
+            ),
             cost=[
                 *_earlier_costs(context),
                 StageCost(

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from masktune.contract.report.accuracy import SplitDifference
 from masktune.contract.report.base import Section
+from masktune.contract.report.data_steps import DataStep
 from masktune.contract.vocabulary import Arm
 
 RecommendationReason = Literal[
@@ -69,7 +70,7 @@ class ReviewImages(Section):
 
 
 NextStep = Annotated[
-    UseModel | UseControl | AddTestImages | LabelMore | ReviewImages, Field(discriminator="step")
+    UseModel | UseControl | AddTestImages | LabelMore | ReviewImages | DataStep, Field(discriminator="step")
 ]
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, BackgroundGap, Disagreement, Verdict
 from masktune.contract.report.base import Section
+from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
@@ -22,7 +23,8 @@ class ReportDataset(Section):
     """The data set: its classes, its groups, and the samples of each split.
 
     `split_subjects` counts the subjects of each split, and `shared_subjects` (split → `train` or `val` → n)
-    those that the models were fitted to or chosen by too; both are empty if none are named.
+    those that the models were fitted to or chosen by too; both are empty if none are named. `subject_word` is
+    what the owner calls one: patient, say.
     """
 
     id: str
@@ -32,6 +34,7 @@ class ReportDataset(Section):
     splits: dict[str, int]
     split_subjects: dict[str, int] = {}
     shared_subjects: dict[str, dict[str, int]] = {}
+    subject_word: str = "subject"
 
 
 class ReportModel(Section):
@@ -99,6 +102,9 @@ class Report(Section):
         None, description="Whether the model before uses a shortcut."
     )
     properties: PropertyCheck | None = None
+    column_shortcuts: list[ColumnShortcut] = Field(
+        [], description="Columns of metadata that predict the class in the training images, strongest first."
+    )
     masking_cost: dict[str, dict[Arm, MaskingCost]] = Field({}, description="By split and arm.")
     slices: InferredSlices | None = None
     metadata_slices: MetadataSlices | None = Field(

@@ -167,9 +167,10 @@ def shared_subjects(report: Report, split: str) -> str:
     if not also:
         return ""
     of = report.dataset.split_subjects[split]
+    word = report.dataset.subject_word
     return (
-        f"Of the {of:,} subjects of {split}, {also}: these figures are too good, for the models know those "
-        "subjects."
+        f"Of the {of:,} {word}s of {split}, {also}: these figures are too good, for the models know those "
+        f"{word}s."
     )
 
 

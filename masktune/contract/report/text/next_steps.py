@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from masktune.contract.hyperparameters import Gate
 from masktune.contract.report.accuracy import SplitDifference
+from masktune.contract.report.data_steps import DataStep
 from masktune.contract.report.recommendation import (
     AddTestImages,
     LabelMore,
@@ -18,6 +19,7 @@ from masktune.contract.report.recommendation import (
 )
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.formats import points_apart, points_interval
+from masktune.contract.report.text.data_steps import data_step
 from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
     STATISTICS,
@@ -108,7 +110,11 @@ def next_steps(report: Report) -> tuple[Step, ...]:
     """What to do, the most important first; empty for a report without a recommendation."""
     if report.recommendation is None:
         return ()
-    return tuple(_STEPS[type(step)](step, report) for step in report.recommendation.next)
+    return tuple(_STEPS.get(type(step), _on_data)(step, report) for step in report.recommendation.next)
+
+
+def _on_data(step: DataStep, report: Report) -> Step:
+    return Step(step.step, *data_step(step, report))
 
 
 def _use(step: UseModel | UseControl, report: Report) -> Step:

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
+from masktune.contract.report.text.data_steps import column_sentence
 from masktune.contract.report.text.formats import (
     more_of_100,
     out_of_100,
@@ -109,16 +110,18 @@ _SUBJECTS_RULE = (
 def verdict(report: Report, arm: Arm | None = None) -> Verdict:
     """The verdict on the model that the report is about or on that of `arm`, and the difference behind it."""
     decision = report.verdict if arm is None else report.verdicts.get(arm)
+    columns = column_sentence(report) if arm is None else ""
     if decision is None:
-        return _NOTHING_COMPARED
+        return _NOTHING_COMPARED._replace(sentence=f"{_NOTHING_COMPARED.sentence} {columns}".rstrip())
+    leak = shared_subjects(report, decision.split)
     tone, title = verdict_title(decision)
     at_chance, rival = decision.at_chance, within_sentence(decision.b)
     empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
     sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
     return Verdict(
-        tone=tone,
+        tone="neutral" if leak and tone == "good" else tone,
         title=title,
-        sentence=f"{empty} {sentence}".lstrip(),
+        sentence=" ".join(filter(None, (leak, empty, sentence, columns))),
         figures=" ".join(map(_figures_at_chance, at_chance)) if at_chance else _figures(decision, rival),
         rule=_rule(decision),
     )
@@ -163,8 +166,6 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
         text += f" {_meaning(decision)}"
     if decision.beaten_by is not None:
         text += f" In the worst group, {model_name(decision.beaten_by)} beats {within_sentence(decision.a)}."
-    if caveat := shared_subjects(report, decision.split):
-        text += f" {caveat}"
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text

@@ -50,9 +50,17 @@ def test_a_subject_in_two_splits_is_named_with_what_it_spoils() -> None:
     assert notes == {
         NoteCode.SUBJECT_IN_TWO_SPLITS: "subjects in more than one split: 2 of 4, 'a', 'b' (1 in train and "
         "calibration, 1 in train and test), so the figures of the later split are too good, though no "
-        "certificate counts them: give each subject one split, or leave out the splits, and the import makes "
-        "some that cut no subject"
+        "certificate counts them: read the data set again with new splits (--new-splits), which divide no "
+        "subject, or give each subject one split"
     }
+    (note,) = subject_notes(
+        np.array([0, 0]),
+        ["a"],
+        labels=np.zeros(2, int),
+        splits=np.array([0, 3]),
+        record=SplitRecord(ALL_SPLITS),
+    )
+    assert note.tone == "bad"
     alone = details(["a", "a"], ["train", "test"])[NoteCode.SUBJECT_IN_TWO_SPLITS]
     assert "certificate" not in alone
 

@@ -68,10 +68,12 @@ def test_options_say_how_a_folder_is_read(mitigating: Service, tmp_path: Path) -
     assert b'{"subject": "{subject}_*", "label": "species"}' in uploaded
 
 
-def test_a_data_set_that_is_there_is_not_read_another_way(mitigating: Service) -> None:
-    ended = mitigating.masktune("fix", "ds_1", "--label", "species")
-    assert (ended.exit_code, _started(mitigating)) == (2, [])
-    assert "upload it again" in ended.stderr
+def test_a_data_set_that_is_there_is_read_another_way_as_a_new_one(mitigating: Service) -> None:
+    ended = mitigating.masktune("fix", "ds_1", "--new-splits", "--group", "meta:site")
+    assert ended.exit_code == 0, ended.output
+    (asked,) = [json.loads(body) for asked, body in mitigating.asked if asked == "POST /datasets"]
+    assert (asked["name"], asked["source"]) == (DATASET["name"], "dataset:ds_1")
+    assert asked["options"] == {"new_splits": True, "group": "meta:site"}
 
 
 def test_an_import_that_fails_starts_no_job(mitigating: Service) -> None:

@@ -1,0 +1,92 @@
+"""Columns of metadata that tell the class: do training images separate the two, what could be held out?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from masktune.contract.report.columns import ColumnShortcut
+from models.data.columns import MetadataColumn
+from models.data.store import Store
+from models.types import Labels
+
+LEAST_HELD_OUT = 10
+"""Images of each of two classes that a value must have for a test on it to say anything."""
+
+
+def column_shortcuts(store: Store, check: Mapping[str, Any] | None) -> list[ColumnShortcut]:
+    """The columns that the import's check found to predict the class, strongest first."""
+    findings = ((check or {}).get("metadata") or {}).get("findings", ())
+    train = store.rows("train")
+    return [
+        ColumnShortcut(
+            column=finding["property"],
+            sentence=finding["sentence"],
+            separating=separating(store.metadata[finding["property"]], store.labels, train),
+            is_grouping=is_grouping(store, store.metadata[finding["property"]]),
+        )
+        for finding in findings
+        if finding["strength"] != "none" and finding["property"] in store.metadata
+    ]
+
+
+def separating(column: MetadataColumn, labels: Labels, rows: Labels) -> int:
+    """How many of these rows have a text that is more often another class's, an empty cell being one too; of
+    numbers, how many lie between two numbers of another class."""
+    known, codes = labels[rows], column.codes[rows] + 1
+    if column.kind == "text":
+        return _outnumbered(codes, known)
+    numbers = column.numbers[rows]
+    stated = ~np.isnan(numbers)
+    between = np.zeros(len(rows), bool)
+    for label in np.unique(known[stated]):
+        own = numbers[stated & (known == label)]
+        between |= (known != label) & (numbers >= own.min()) & (numbers <= own.max())
+    return int(between.sum()) + _outnumbered(codes[~stated], known[~stated])
+
+
+def _outnumbered(values: Labels, labels: Labels) -> int:
+    """How many are not of the most frequent class of their value."""
+    counts = _counts(values, labels)
+    return int((counts.sum(1) - counts.max(1)).sum())
+
+
+def is_grouping(store: Store, column: MetadataColumn) -> bool:
+    """Whether the groups of the data set are class × this column of text."""
+    if column.kind != "text" or not store.has_groups:
+        return False
+    stated = column.codes >= 0
+    if not np.array_equal(stated, store.groups >= 0):
+        return False
+    pairs = np.stack([store.labels, column.codes])[:, stated]
+    both = np.concatenate([pairs, store.groups[None, stated]])
+    sizes = {np.unique(rows, axis=1).shape[1] for rows in (both, pairs, both[2:])}
+    return len(sizes) == 1  # each pair is one group, and each group one pair
+
+
+def value_to_hold_out(store: Store, column: MetadataColumn) -> str | None:
+    """The value of a column of text whose images tell most of a model that has not seen it: that whose second
+    most frequent class has most images. None where no value has `LEAST_HELD_OUT` of two classes, or where
+    nothing would be left to train a class on."""
+    if column.kind != "text":
+        return None
+    stated = column.codes >= 0
+    counts = _counts(column.codes[stated], store.labels[stated], len(column.texts), len(store.classes))
+    second = np.sort(counts, axis=1)[:, -2]
+    everything = np.bincount(store.labels, minlength=len(store.classes))
+    for code in np.argsort(-second, kind="stable").tolist():
+        if second[code] < LEAST_HELD_OUT:
+            break
+        if (everything - counts[code] >= LEAST_HELD_OUT).all():
+            return column.texts[int(code)]
+    return None
+
+
+def _counts(values: Labels, labels: Labels, rows: int = 0, columns: int = 0) -> Labels:
+    """(V, C): how often each value goes with each class."""
+    shape = max(rows, int(values.max(initial=0)) + 1), max(columns, int(labels.max(initial=0)) + 1)
+    table = np.zeros(shape, np.int64)
+    np.add.at(table, (values, labels), 1)
+    return table
