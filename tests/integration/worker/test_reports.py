@@ -229,3 +229,36 @@ def test_known_subjects_in_test_are_told_and_a_held_out_site_has_none(bench: Ben
         "test": 4,
     }
     assert "subject_in_two_splits" not in {note["code"] for note in summary["notes"]}
+
+
+def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judges(
+    bench: Bench,
+) -> None:
+    """Each patient has an image in train and one in test; each scanner but the last goes with one class."""
+    folder, shades = bench.images.parent / "scanners", iter(range(256))
+    folder.mkdir()
+    rows = ["path,label,split,patient,scanner"]
+    for number in range(160):
+        label, split = number % 2, ("train", "train", "test", "test")[number % 4]
+        if split == "test" and number % 8 >= 6:
+            split = "val" if number % 16 < 8 else "calibration"
+        path = f"{number:03d}.png"
+        Image.new("RGB", (28, 28), (next(shades), 0, 90 * label)).save(folder / path)
+        scanner = "new" if number % 5 == 0 else ("A", "B")[label]
+        rows.append(f"{path},{('a', 'b')[label]},{split},p{number // 4},{scanner}")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    job, dataset = bench.imported({"address": f"file://{folder}"})
+    note = job.done["import"]["summary"]["notes"][0]
+    assert (note["code"], note["tone"]) == ("subject_in_two_splits", "bad")
+    assert note["detail"].startswith("patients in more than one split: 40 of 40")
+    trained = bench.run(JobKind.MASKTUNE, dataset_id=dataset.id)
+    report, page = read(bench, bench.succeed(trained)[0])
+    steps = [step["step"] for step in report["recommendation"]["next"]]
+    assert steps[0] == "cut_splits"
+    assert steps[2:5] == ["measure_by_column", "balance_over_column", "hold_out_value"]
+    assert report["recommendation"]["next"][4]["value"] == "new"
+    (column,) = report["column_shortcuts"]
+    assert (column["column"], column["is_grouping"]) == ("scanner", False)
+    assert "Cut the splits so that no patient is in two" in page
+    assert f"masktune fix {dataset.id} --group meta:scanner --new-splits" in page
+    assert column["sentence"] in page
