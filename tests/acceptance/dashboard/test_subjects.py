@@ -89,3 +89,61 @@ def test_a_table_of_patients_is_uploaded_filtered_and_downloaded(visitor: Visito
         copy = client.datasets.upload(again.rename(again.with_suffix(".zip")), name="again")
         copy = client.datasets.wait(copy.id)
     assert (copy.subjects, copy.splits["test"]) == (30, 20)
+
+
+@pytest.fixture
+def scanners(tmp_path: Path) -> Path:
+    """A folder whose table puts every patient into train and test, and has a scanner for each class and a
+    third for both."""
+    folder = tmp_path / "scanners"
+    folder.mkdir()
+    pixels, digits = load_digits(n_class=2, return_X_y=True)
+    rows = ["path,label,split,patient,scanner"]
+    for label in (0, 1):
+        for number, picture in enumerate(pixels[digits == label][:80]):
+            path = f"{label}_{number:02d}.png"
+            drawing = Image.fromarray((picture.reshape(8, 8) * 15).astype("uint8"))
+            drawing.resize((28, 28)).save(folder / path)
+            split = ("train", "train", "test", ("val", "calibration")[number % 8 // 4])[number % 4]
+            scanner = "both" if number % 5 == 0 else f"only {label}"
+            rows.append(f"{path},{label},{split},p{label}{number // 4},{scanner}")
+    (folder / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+def test_what_stands_in_the_way_is_red_and_a_button_away_from_its_cure(
+    visitor: Visitor, scanners: Path
+) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        leaking = client.datasets.wait(client.datasets.upload(scanners).id)
+        job = client.jobs.start(
+            "masktune", dataset=leaking.id, backbone="small_cnn", epochs=1, finetune={"epochs": 1}
+        )
+        client.jobs.wait(job.id)
+
+    # --- the report starts with the leak, and has the steps that the column allows
+    visitor.goto(f"/ui/jobs/{job.id}/report")
+    steps = page.locator("ol.steps > li")
+    expect(steps.first).to_contain_text("Cut the splits so that no patient is in two")
+    visitor.looked_at("data-steps", whole=True)
+    expect(steps.filter(has_text="Hold out scanner both")).to_contain_text("--hold-out 'meta:scanner=both'")
+    expect(page.locator(".callout", has_text="The metadata column scanner alone tells")).to_be_visible()
+    steps.filter(has_text="Measure by scanner").get_by_role("button", name="Measure by it").click()
+    page.wait_for_url(re.compile(rf"/ui/datasets/(?!{leaking.id})ds_"))
+
+    # --- the data set read again has groups, over which a job balances
+    visitor.button("Balance over its groups").click()
+    page.wait_for_url("**/ui/new?dataset=ds_*&groups=labels")
+    page.get_by_text("What is tried").click()
+    expect(page.get_by_label("Last layer balanced over")).to_have_value("the groups of the data set")
+
+    # --- the data set says so too
+    visitor.goto(f"/ui/datasets/{leaking.id}")
+    warning = page.locator(".callout.bad")
+    expect(warning).to_contain_text("Patients in more than one split: 40 of 40")
+    visitor.looked_at("leak", whole=True)
+    visitor.button("Cut new splits").click()
+    page.wait_for_url(re.compile(rf"/ui/datasets/(?!{leaking.id})ds_"))
+    expect(page.get_by_role("heading", name="Samples")).to_be_visible()
+    expect(warning).to_have_count(0)

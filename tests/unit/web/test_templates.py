@@ -194,6 +194,19 @@ def test_a_column_says_what_it_was_read_as_and_why_it_was_ignored() -> None:
     assert "<details><summary>What the columns" in report_of(dataset(report={"columns": columns[:1]}))
 
 
+def test_a_note_on_what_spoils_the_figures_stands_in_red_and_once() -> None:
+    leak = {"code": "subject_in_two_splits", "detail": "patients in more than one split", "tone": "bad"}
+    fact = {"code": "small_images", "detail": "a few are small"}
+    known = dataset(report={"notes": [leak, fact]})
+    assert known.report is not None
+    page = report_of(known)
+    assert "a few are small" in page
+    assert "patients in more" not in page
+    warning = drawn("dataset_warning", notes=known.report.notes[:1])
+    assert '<div class="callout bad" role="alert">' in warning
+    assert "Patients in more than one split." in warning
+
+
 def test_metadata_has_its_most_frequent_texts_each_a_link_to_its_samples() -> None:
     texts = [{"text": "St. Mary & Co", "n": 70}, {"text": "Berlin", "n": 40}]
     site = {"name": "site", "kind": "text", "distinct": 3, "missing": 2, "most_frequent": texts}

@@ -375,6 +375,15 @@ def test_a_data_set_says_what_its_columns_were_read_as_and_hold(service: Service
     assert re.search(r"subjects +12", output)
 
 
+def test_what_spoils_the_figures_of_a_data_set_is_said_first(service: Service) -> None:
+    leak = {"code": "subject_in_two_splits", "detail": "patients in more than one split: 120 of 120"}
+    notes = [leak | {"tone": "bad"}, {"code": "small_images", "detail": "a few are small"}]
+    service.answers["GET /datasets/ds_1"] = (200, DATASET | {"report": {"notes": notes}})
+    output = service.masktune("datasets", "show", "ds_1").stdout
+    assert output.count("120 of 120") == 1
+    assert output.index("120 of 120") < output.index("state") < output.index("a few are small")
+
+
 def test_a_data_set_is_downloaded(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     service.answers["GET /datasets/ds_1/download"] = (200, b"PK")
