@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
 from typing import Any
 
 from masktune.contract.report.columns import ColumnShortcut
@@ -26,8 +25,6 @@ from worker.report.subjects import shared_subjects
 
 _JUDGES = ("test", "calibration", "val")
 """Splits that judge, the one that matters most first."""
-_CHOICES = ("use_model", "use_control")
-"""Steps that say which model to use; they come before those on a column."""
 
 
 def with_data_steps(
@@ -39,11 +36,9 @@ def with_data_steps(
 ) -> Recommendation:
     """The recommendation, with what spoils its figures before its choice and what a column allows after."""
     first = [*_cut_splits(store), *_separate(columns)]
-    choice = [*takewhile(lambda step: step.step in _CHOICES, recommendation.next)]
-    further = [*_by_column(columns, groups, store)]
-    return recommendation.model_copy(
-        update={"next": [*first, *choice, *further, *recommendation.next[len(choice) :]]}
-    )
+    choice, *others = recommendation.next
+    allowed = [*_by_column(columns, groups, store)]
+    return recommendation.model_copy(update={"next": [*first, choice, *allowed, *others]})
 
 
 def _cut_splits(store: Store) -> Iterator[DataStep]:

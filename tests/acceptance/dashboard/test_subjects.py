@@ -127,7 +127,7 @@ def test_what_stands_in_the_way_is_red_and_a_button_away_from_its_cure(
     steps = page.locator("ol.steps > li")
     expect(steps.first).to_contain_text("Cut the splits so that no patient is in two")
     visitor.looked_at("data-steps", whole=True)
-    expect(steps.filter(has_text="Hold out scanner both")).to_contain_text("--hold-out 'meta:scanner=both'")
+    expect(steps.filter(has_text="Hold out scanner both")).to_contain_text("--hold-out meta:scanner=both")
     expect(page.locator(".callout", has_text="The metadata column scanner alone tells")).to_be_visible()
     steps.filter(has_text="Measure by scanner").get_by_role("button", name="Measure by it").click()
     page.wait_for_url(re.compile(rf"/ui/datasets/(?!{leaking.id})ds_"))
@@ -136,11 +136,12 @@ def test_what_stands_in_the_way_is_red_and_a_button_away_from_its_cure(
     visitor.button("Balance over its groups").click()
     page.wait_for_url("**/ui/new?dataset=ds_*&groups=labels")
     page.get_by_text("What is tried").click()
-    expect(page.get_by_label("Last layer balanced over")).to_have_value("the groups of the data set")
+    balanced = page.get_by_role("combobox", name="Last layer balanced over")
+    expect(balanced).to_have_value("the groups of the data set")
 
     # --- the data set says so too
     visitor.goto(f"/ui/datasets/{leaking.id}")
-    warning = page.locator(".callout.bad")
+    warning = page.locator(".callout.bad", has_text="The splits are not separate")
     expect(warning).to_contain_text("Patients in more than one split: 40 of 40")
     visitor.looked_at("leak", whole=True)
     visitor.button("Cut new splits").click()

@@ -29,9 +29,7 @@ CHOSEN = Recommendation.model_validate(
 )
 
 
-def opened(
-    tmp_path: Path, cells: Sequence[str], subjects: Sequence[str | None] | None = None, **info: Any
-) -> Store:
+def opened(tmp_path: Path, cells: Sequence[str], subjects: Sequence[str | None] = (), **info: Any) -> Store:
     """Half of the images are of each class, alternately; the last four are the test split."""
     n = len(cells)
     arrays = Arrays(np.zeros((n, 8, 8, 3), np.uint8), np.arange(n) % 2, ["train"] * (n - 4) + ["test"] * 4)

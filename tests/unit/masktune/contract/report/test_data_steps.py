@@ -8,12 +8,21 @@ from typing import Any
 import pytest
 
 from masktune.contract.report import Report
+from masktune.contract.report.data_steps import SeparateColumns
 from masktune.contract.report.text import Step, next_steps, verdict
 from masktune.contract.report.text.data_steps import column_sentence, read_again
 from tests.support.reports import report
 
-SITE = {"column": "the site", "sentence": "The metadata column the site tells.", "is_grouping": False}
-LEAK = {"shared_subjects": {"test": {"train": 12}}, "split_subjects": {"test": 40}, "subject_word": "patient"}
+SITE: dict[str, Any] = {
+    "column": "the site",
+    "sentence": "The metadata column the site tells.",
+    "is_grouping": False,
+}
+LEAK: dict[str, Any] = {
+    "shared_subjects": {"test": {"train": 12}},
+    "split_subjects": {"test": 40},
+    "subject_word": "patient",
+}
 
 
 def told(step: dict[str, Any], separating: int = 5, **dataset: Any) -> Report:
@@ -86,8 +95,8 @@ def test_where_no_image_separates_class_and_column_nothing_trained_can() -> None
         assert "Nothing that is trained on these images can tell" in text
     assert "Bring about 60 training images of each class" in words(step).sentence
     assert words(step).command == ""
-    (typed,) = document.recommendation.next if document.recommendation else ()
-    assert read_again(typed, document) is None  # type: ignore[arg-type]  # of all kinds of step, one on data
+    typed = SeparateColumns(step="separate_columns", columns=["the site"], per_class=60)
+    assert read_again(typed, document) is None
 
 
 def test_numbers_must_be_made_bands_first() -> None:
