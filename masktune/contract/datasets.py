@@ -40,8 +40,11 @@ GreyWindow = Annotated[tuple[Level, Level], Field(strict=False), AfterValidator(
 """Not strict, since JSON has lists alone; the levels in it are."""
 
 
+MAX_CONDITION = 200  # characters
 Condition = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^meta:[^=\x00]+=[^\x00\n]+$"), Storable
+    str,
+    StringConstraints(min_length=1, max_length=MAX_CONDITION, pattern=r"^meta:[^=\x00]+=[^\x00\n]+$"),
+    Storable,
 ]
 
 

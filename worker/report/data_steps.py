@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from masktune.contract.datasets import MAX_CONDITION
 from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.data_steps import (
     BalanceOverColumn,
@@ -71,7 +72,9 @@ def _by_column(
     if not is_number and not balanced and shortcut.separating >= MIN_FLAGGED:
         yield BalanceOverColumn(step="balance_over_column", column=name, grouped=shortcut.is_grouping)
     value = value_to_hold_out(store, column)
-    if value is not None and not _is_held_out(name, store.info.split_record):
+    if value is None or "=" in name or len(f"meta:{name}={value}") > MAX_CONDITION:
+        return
+    if not _is_held_out(name, store.info.split_record):
         yield HoldOutValue(step="hold_out_value", column=name, value=value)
 
 

@@ -32,7 +32,7 @@ def shared_subjects(store: Store) -> dict[str, dict[str, int]]:
     return shared
 
 
-def called_subject(store: Store) -> str:
+def word_for_subject(store: Store) -> str:
     """What the owner of the data set calls a subject."""
     return subject_word(ColumnReading(**column) for column in store.info.summary.get("columns", ()))
 

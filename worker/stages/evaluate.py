@@ -32,7 +32,7 @@ from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
 from worker.report.seeds import further_seeds
 from worker.report.slices import make_slices
-from worker.report.subjects import called_subject, shared_subjects, split_subjects
+from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
 from worker.stages.context import Result, StageContext
 
 REPORT = "report.json"
@@ -81,7 +81,7 @@ def evaluate(context: StageContext) -> Result:
                 splits=context.store.counts,
                 split_subjects=split_subjects(context.store),
                 shared_subjects=shared_subjects(context.store),
-                subject_word=called_subject(context.store),
+                subject_word=word_for_subject(context.store),
             ),
             models={
                 arm: ReportModel(

@@ -57,20 +57,20 @@ def test_subjects_in_train_and_test_come_first(tmp_path: Path) -> None:
 
 
 def test_a_column_that_no_image_separates_comes_before_the_choice_and_asks_for_images(tmp_path: Path) -> None:
-    found = steps(opened(tmp_path, ["A", "B"] * 20), separating=0)
-    assert [step["step"] for step in found] == ["separate_columns", "use_control", "add_test_images"]
-    assert found[0]["columns"] == ["site"]
+    after = steps(opened(tmp_path, ["A", "B"] * 20), separating=0)
+    assert [step["step"] for step in after] == ["separate_columns", "use_control", "add_test_images"]
+    assert after[0]["columns"] == ["site"]
 
 
 def test_a_column_that_images_separate_is_measured_balanced_and_held_out(tmp_path: Path) -> None:
     cells = ["A", "B"] * 20 + ["C"] * 24
-    found = steps(opened(tmp_path, cells), separating=5)
-    assert found[1:4] == [
+    after = steps(opened(tmp_path, cells), separating=5)
+    assert after[1:4] == [
         {"step": "measure_by_column", "column": "site", "is_number": False},
         {"step": "balance_over_column", "column": "site", "grouped": False},
         {"step": "hold_out_value", "column": "site", "value": "C"},
     ]
-    assert (found[0]["step"], found[4]["step"]) == ("use_control", "add_test_images")
+    assert (after[0]["step"], after[4]["step"]) == ("use_control", "add_test_images")
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_a_column_that_images_separate_is_measured_balanced_and_held_out(tmp_pat
 def test_what_was_done_or_cannot_be_is_not_offered(
     tmp_path: Path, cells: list[str], shortcut: dict[str, Any], info: dict[str, Any], names: list[str]
 ) -> None:
-    found = [step["step"] for step in steps(opened(tmp_path, cells, **info), **shortcut)]
-    assert found == ["use_control", *names, "add_test_images"]
+    after = [step["step"] for step in steps(opened(tmp_path, cells, **info), **shortcut)]
+    assert after == ["use_control", *names, "add_test_images"]
