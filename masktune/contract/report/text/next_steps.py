@@ -18,8 +18,8 @@ from masktune.contract.report.recommendation import (
     UseModel,
 )
 from masktune.contract.report.report import Report
-from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.data_steps import data_step
+from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
     STATISTICS,
