@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from masktune.cli.interrupts import prompt_signals
 from masktune.cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail, fail_with
 
 
@@ -30,7 +31,7 @@ def demo(
     terminal, started = console(), time.monotonic()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="masktune-demo-") as folder:
+        with prompt_signals(), tempfile.TemporaryDirectory(prefix="masktune-demo-") as folder:
             heading(terminal, "1. The service")
             terminal.print("Starting it here: an API and a worker. No server to install, no account.")
             with running_service(Path(folder), output / "service.log") as url, Client(url) as client:

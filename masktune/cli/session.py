@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
+from masktune.cli.interrupts import prompt_signals
 from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with, new_table
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P
 
         url, key, ca_file, as_json = (cast(str | None, kwargs.pop(option.name)) for option in _OPTIONS)
         try:
-            with Client(str(url), key=key, ca_file=ca_file) as client:
+            with prompt_signals(), Client(str(url), key=key, ca_file=ca_file) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
         except Unreachable as error:
             fail(f"{error}; is the service running at {url}? Start it with `masktune serve`", UNREACHABLE)
