@@ -44,6 +44,7 @@ from app.registry import backbone_routes as backbones
 from app.registry import drift
 from app.registry import routes as models
 from app.registry import service as model_rows
+from app.reports import review_routes as reviews
 from app.reports import routes as reports
 from app.server.middleware.admission import Admission, Gate
 from app.server.middleware.body_limit import BodyLimit
@@ -66,6 +67,7 @@ RESOURCES = (
     jobs,
     events,
     reports,
+    reviews,
     models,
     aliases,
     backbones,

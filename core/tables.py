@@ -169,6 +169,21 @@ class EventRow(Table):
     at: Mapped[float] = mapped_column(server_default=db_now())
 
 
+class ReviewRow(Table):
+    """What a person said of the images that a job's report lists; a later review of the job replaces it."""
+
+    __tablename__ = "reviews"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    answers: Mapped[dict[str, Any]]
+    """Number of the sample → whether it lacks the pattern of its class."""
+    created_by: Mapped[str | None] = mapped_column(String(64))
+    """Public id of the caller who answered."""
+    created_by_name: Mapped[str | None] = mapped_column(String(100))
+    updated_at: Mapped[float] = mapped_column(server_default=db_now())
+
+
 class ModelRow(Table):
     """A trained or imported network."""
 

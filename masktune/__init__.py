@@ -72,6 +72,8 @@ __all__ = [
     "Report",
     "RetrainHeadJob",
     "Retry",
+    "Review",
+    "ReviewedImage",
     "RiskCoverage",
     "RiskCoverageOptions",
     "SaliencyAnswer",
@@ -171,6 +173,7 @@ if TYPE_CHECKING:
         ShareOf,
     )
     from masktune.contract.report import Report
+    from masktune.contract.reviews import Review, ReviewedImage
 else:
     _MODULES = (
         "masktune.client.client",
@@ -187,6 +190,7 @@ else:
         "masktune.contract.predictions",
         "masktune.contract.problems",
         "masktune.contract.reject_option",
+        "masktune.contract.reviews",
         "masktune.client.wire",
     )
 

@@ -120,6 +120,11 @@ def explicit_fields(request: BaseModel) -> dict[str, Any]:
     return explicit(group, request.model_dump(exclude_unset=True, exclude=set(NOT_PARAMS)))
 
 
+def sets_gate(request: BaseModel) -> bool:
+    """Whether the request or its preset says by which gate early stages divide the classes."""
+    return any((layer.get("head") or {}).get("gate") is not None for layer in _layers(request))
+
+
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Overlay `above` on `below`; objects are merged field by field."""
     merged = dict(below)

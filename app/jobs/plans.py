@@ -23,6 +23,7 @@ from app.jobs.hyperparameters import (
     resolve_mitigation,
 )
 from app.jobs.queue import JobCreation
+from app.jobs.reviews import apply_newest
 from app.jobs.service import describe
 from app.jobs.workload import workload
 from core.errors import InvalidInput, WrongDataset
@@ -45,6 +46,7 @@ from masktune.contract.job_requests import (
 from masktune.contract.jobs import JobInputs, JobPlan
 from masktune.contract.parameters import Parameters, declared
 from masktune.contract.report.text.formats import first_names
+from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
 
 _OF_A_SET = ("method", "target", "sigmas", "share", "crop")
@@ -63,6 +65,8 @@ class Plan:
     model: str | None = None
     """Id of the model that it reads."""
     mask_set: str | None = None
+    review: Review | None = None
+    """What a person said of images of the data set, by which the job goes."""
 
     def params_as_json(self) -> dict[str, Any]:
         if isinstance(self.params, Parameters):
@@ -73,6 +77,8 @@ class Plan:
         """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""
         ids = {"mask_set": self.mask_set, "model": self.model}
         inputs: dict[str, Any] = {name: id for name, id in ids.items() if id is not None}
+        if self.review is not None:
+            inputs["review"] = self.review.model_dump(mode="json")
         if self.arms:
             inputs["model_ids"] = {arm.value: new_id("mdl") for arm in self.arms}
         return inputs
@@ -120,7 +126,7 @@ def _describe(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
         kind=kind,
         dataset=dataset.id,
         params=sorted_keys(params),
-        inputs=JobInputs(model=plan.model, mask_set=plan.mask_set),
+        inputs=JobInputs(model=plan.model, mask_set=plan.mask_set, review=plan.review),
         models=list(plan.arms),
         estimate=estimate_job(planned, measured_rates(session, planned), size),
     )
@@ -143,9 +149,10 @@ def _mitigate(session: Session, request: MitigateRequest) -> Plan:
     dataset, params = _trained_from(session, request, resolve_mitigation)
     if params.groups == "labels":
         _check_grouped(dataset)
+    params, review = apply_newest(session, dataset.id, params, request)
     treatments = [Arm.RETRAINED, *([Arm.MASKTUNE] if params.masktune else [])]
     controls = [CONTROL_OF[arm] for arm in treatments] if params.control else []
-    return Plan(dataset.id, params, [Arm.ERM, *treatments, *controls])
+    return Plan(dataset.id, params, [Arm.ERM, *treatments, *controls], review=review)
 
 
 Request = TypeVar("Request", ErmRequest | MasktuneRequest, MitigateRequest)
@@ -199,8 +206,9 @@ def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
     params = resolve_head(request, **fixed)
     if params.groups == "labels":
         _check_grouped(dataset)
+    params, review = apply_newest(session, dataset.id, params, request)
     arms = [Arm.RETRAINED, Arm.RETRAINED_CONTROL] if params.control else [Arm.RETRAINED]
-    return Plan(dataset.id, params, arms, model=model.id)
+    return Plan(dataset.id, params, arms, model=model.id, review=review)
 
 
 def _evaluate(session: Session, request: EvaluateRequest) -> Plan:

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.deps import READER, ArtifactsDep, CallerFirst, LoadedJob
+from app.deps import READER, ArtifactsDep, CallerFirst, DatabaseDep, LoadedJob
 from app.http.etag import JSON, conditional
 from app.http.file_response import send_file
 from app.http.negotiation import preferred
 from app.http.responses import NOT_MODIFIED, sends
 from app.operations.problems_routes import problems
+from app.reports import reviews
 from app.reports import service as reports
 from masktune.contract.report import Report
 
@@ -29,13 +30,15 @@ HTML, PNG = "text/html", "image/png"
     | NOT_MODIFIED
     | problems(404, 409),
 )
-def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep) -> Response:
+def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep, database: DatabaseDep) -> Response:
     vary = {"Vary": "Accept"}
+    report = reports.read(row, artifacts)
+    with database.read() as session:
+        report = reviews.presented(session, report)
     if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
-        body = reports.page(row, artifacts)
+        body = reports.page(report, row, artifacts)
         return conditional(request, body, media_type=f"{HTML}; charset=utf-8", headers=vary | reports.SEALED)
-    body = reports.read(row, artifacts).model_dump_json().encode()
-    return conditional(request, body, headers=vary)
+    return conditional(request, report, headers=vary)
 
 
 @router.get(

@@ -47,9 +47,9 @@ def read(job: JobRow, artifacts: Artifacts) -> Report:
     return read_report((_folder(job, artifacts) / FILE).read_text(encoding="utf-8"))
 
 
-def page(job: JobRow, artifacts: Artifacts) -> bytes:
-    """Return the report as HTML: no scripts, no external requests, images inlined."""
-    report, folder = read(job, artifacts), _folder(job, artifacts)
+def page(report: Report, job: JobRow, artifacts: Artifacts) -> bytes:
+    """Return the job's report as HTML: no scripts, no external requests, images inlined."""
+    folder = _folder(job, artifacts)
 
     def picture(name: str) -> str:
         return data_uri((folder / Path(name).name).read_bytes())

@@ -288,6 +288,8 @@ def plan_table(plan: JobPlan) -> Table:
 
     grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
     grid.add_row("data set", plan.dataset)
+    if plan.inputs.review is not None:
+        grid.add_row("goes by the review of", plan.inputs.review.job)
     for name, text in _settings(plan.params):
         grid.add_row(name, text)
     for stage in estimate.stages:

@@ -15,6 +15,7 @@ from masktune.cli.concise_errors import ConciseErrorGroup
 from masktune.cli.fix import fix
 from masktune.cli.output import USAGE, fail
 from masktune.cli.predict import predict
+from masktune.cli.reviews import review
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
@@ -92,6 +93,7 @@ def _needs_service(context: typer.Context) -> None:
 _add_service_commands()
 app.command()(fix)
 app.add_typer(datasets.app, name="datasets")
+jobs.app.command()(review)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -25,6 +26,7 @@ from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
 from masktune.contract.jobs import Event, Job, JobPlan, Preset
 from masktune.contract.report import Report
+from masktune.contract.reviews import Review
 
 LOOK_SECONDS = 0.2
 """Least interval between two requests for a watched job, unless its state has changed."""
@@ -144,6 +146,23 @@ def report_html(job_id: str) -> Flow[str]:
     return response.text
 
 
+def review(job_id: str) -> Flow[Review]:
+    """Get what a person said of the images that the report lists. A 404 problem if nobody has."""
+    return call(get(f"/jobs/{segment(job_id)}/review"), Review)
+
+
+def set_review(job_id: str, answers: Mapping[int, bool], *, if_match: str | None = None) -> Flow[Review]:
+    """Say of images that the report lists, by sample, whether they lack the pattern of their class.
+
+    Replaces earlier answers; `if_match`: only if they still have this ETag. The next job on the data set goes
+    by them, unless it is told its `head.gate`.
+    """
+    body = {"answers": [{"sample": sample, "lacks_pattern": lacks} for sample, lacks in answers.items()]}
+    path, headers = f"/jobs/{segment(job_id)}/review", {} if if_match is None else {"If-Match": if_match}
+    request = Request(method="PUT", path=path, json=body, headers=headers, repeatable=if_match is None)
+    return call(request, Review)
+
+
 def report_picture(job_id: str, name: str) -> Flow[bytes]:
     """Get a picture that the report names, as PNG bytes."""
     response = yield from fetch(get(f"/jobs/{segment(job_id)}/report/pictures/{segment(name)}"))
@@ -165,6 +184,8 @@ class Jobs(Resource[D]):
     watch = Listing(watch)
     wait = Operation(wait)
     report = Operation(report)
+    review = Operation(review)
+    set_review = Operation(set_review)
     predictions = Operation(predictions)
     report_html = Operation(report_html)
     report_picture = Operation(report_picture)

@@ -30,6 +30,7 @@ from masktune.contract.job_params import (
 from masktune.contract.models import SplitMetrics
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import NotTestableReason, VerdictName
+from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
@@ -54,6 +55,9 @@ class JobInputs(Shape):
 
     model: str | None = None
     mask_set: str | None = Field(None, description="Id of a mask job.")
+    review: Review | None = Field(
+        None, description="What a person had said of images of the data set, as it was when the job started."
+    )
 
 
 class JobVerdict(Shape):

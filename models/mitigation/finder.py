@@ -10,7 +10,7 @@ The gates were set on one network and photographs of two classes: `benchmarks.ri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
@@ -109,6 +109,7 @@ def infer_minority(
     seed: int,
     pictures: Labels | None = None,
     clusters: Labels | None = None,
+    answers: Mapping[int, bool] | None = None,
     device: torch.device | None = None,
     check: Check = never,
 ) -> Minority:
@@ -120,6 +121,8 @@ def infer_minority(
        is what these get wrong. They are less exact, so a sample is weighted by its doubt.
     3. Otherwise there are only the classes.
 
+    `answers`: of single images, by row of the data set, whether a person said that they lack the pattern.
+    Where classes are divided, that holds for them and their copies instead of what the judges say.
     Copies of one image, by `pictures` (N,), count once. Samples with equal `clusters` (N,), of one subject or
     copies, are judged by heads that saw none of them. Raises HeadError if the features are not finite.
     """
@@ -133,7 +136,7 @@ def infer_minority(
     count = len(features.last.labels)
     pictures = first_samples(pictures, count)
     clusters = pictures if clusters is None else first_samples(clusters, count)
-    judges = _Judges(features, config, classes, seed, pictures, clusters, device, check)
+    judges = _Judges(features, config, classes, seed, pictures, clusters, answers or {}, device, check)
     agreements: list[Agreement] = []
     fault: Reason = "stages_disagree"
     deepest = len(features.stages) - 1
@@ -179,6 +182,7 @@ class _Judges:
     seed: int
     pictures: Labels
     clusters: Labels
+    answers: Mapping[int, bool]
     device: torch.device | None
     check: Check
     _mistakes: dict[int, Mistakes] = field(default_factory=dict)
@@ -231,7 +235,7 @@ class _Judges:
     def minority(self, reason: Reason, stage: int | None, agreements: Sequence[Agreement]) -> Minority:
         """What the judges of an early stage get wrong, or those of the last features (None): these are less
         exact, so that a sample is weighted by its doubt."""
-        mistakes = self.last() if stage is None else self.early(stage)
+        mistakes = self._corrected(self.last() if stage is None else self.early(stage))
         groups = divided_by(
             "early_stages",
             self.features.last.labels,
@@ -249,6 +253,16 @@ class _Judges:
             tuple(agreements),
             self._candidates(mistakes),
         )
+
+    def _corrected(self, mistakes: Mistakes) -> Mistakes:
+        """The mistakes with the minority that a person named in place of the judges'."""
+        flags, doubt, labels = mistakes.flags.copy(), mistakes.doubt.copy(), self.features.last.labels
+        rows = self.features.last.rows
+        for at in np.flatnonzero(np.isin(rows, list(self.answers))):
+            copies = (self.pictures == self.pictures[at]) & (labels == labels[at])
+            lacks = self.answers[int(rows[at])]
+            flags[copies], doubt[copies] = lacks, float(lacks)
+        return replace(mistakes, flags=flags, doubt=doubt)
 
     def _candidates(self, mistakes: Mistakes) -> tuple[int, ...]:
         """Rows of the flagged images, each once, the most doubtful first."""

@@ -14,9 +14,17 @@ from masktune.contract.hyperparameters import Gate
 from masktune.contract.report import Report
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import Step, next_steps
-from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_CONFIRMED, REVIEW_GUESS
+from masktune.contract.report.text.next_steps import (
+    REVIEW_AGAIN,
+    REVIEW_ANSWERS,
+    REVIEW_EXCEPTION,
+    REVIEW_GUESS,
+    REVIEW_HINT,
+    REVIEW_KEPT,
+    gate_of,
+)
 from web.paging import first
-from web.shell import button, html, notify_on_error, page, set_title
+from web.shell import button, html, notify_on_error, page, render, set_title
 from web.text import labels
 from web.transport.connection import api, missing_scope, own_key
 
@@ -44,15 +52,30 @@ async def show(job_id: str) -> None:
     if not samples:
         return
     classes = await _by_class(connection, report.dataset.id, samples)
-    html("review", classes=classes, dataset=report.dataset.id, guess=REVIEW_GUESS)
     key = own_key()
+    answers = _Answers(connection, job, samples, gate_of(report))
+    if report.review is not None:
+        kept = await connection.jobs.review(job_id)
+        is_open = kept.gate == "open"
+        answers.exceptions |= {one.sample for one in kept.answers if one.lacks_pattern is not is_open}
+    if key.may("train"):
+        html("notice", tone="", text=REVIEW_HINT)
+    for one in classes:
+        with ui.element("section").classes("card") as card:
+            card.props["aria-label"] = one.label
+            html("review_class", label=one.label)
+            with ui.element("ul").classes("samples"):
+                for sample in one.guesses:
+                    answers.draw(sample, report.dataset.id, may_answer=key.may("train"))
+            html("review_others", samples=one.ordinary, dataset=report.dataset.id)
     if not key.may("train"):
         html("notice", tone="", text=missing_scope(key, "train"))
         return
-    went_by: Gate = "open" if report.groups is not None and report.groups.divided else "closed"
     with ui.element("div").classes("actions"):
         for gate, answer in REVIEW_ANSWERS.items():
-            button(answer, partial(_answer, connection, job, gate, went_by=went_by))
+            button(answer, partial(answers.keep, gate))
+        answers.again = button(REVIEW_AGAIN, answers.start_again, "second")
+        answers.again.set_visibility(report.review is not None)
 
 
 def review_step(report: Report) -> tuple[Step | None, list[int]]:
@@ -64,20 +87,66 @@ def review_step(report: Report) -> tuple[Step | None, list[int]]:
     return None, []
 
 
-@notify_on_error
-async def _answer(connection: AsyncClient, job: Job, gate: Gate, *, went_by: Gate) -> None:
-    """Start the same job again by this gate, unless that is what it went by."""
-    if gate == went_by:
-        ui.notify(REVIEW_CONFIRMED, type="positive")
-        return
-    again = await connection.jobs.start(job.kind, **fields_with_gate(job, gate))
-    ui.navigate.to(f"/jobs/{again.id}")
+class _Answers:
+    """What the visitor says: one answer for all images, and the images that are `exceptions` to it.
+
+    `went_by`: the gate of the job.
+    """
+
+    again: ui.button
+
+    def __init__(self, connection: AsyncClient, job: Job, samples: Sequence[int], went_by: Gate) -> None:
+        self._connection, self._job, self._samples, self._went_by = connection, job, samples, went_by
+        self.exceptions: set[int] = set()
+
+    def draw(self, sample: Sample, dataset: str, *, may_answer: bool) -> None:
+        """Show an image to look at, as a button if the visitor may answer."""
+        with ui.element("li") as item, ui.element("button" if may_answer else "div") as pick:
+            pick.classes("pick")
+            picture = html("review_pick", dataset=dataset, sample=sample, caption="")
+
+        def show() -> None:
+            pressed = sample.id in self.exceptions
+            caption = REVIEW_EXCEPTION if pressed else REVIEW_GUESS
+            picture.content = render("review_pick", dataset=dataset, sample=sample, caption=caption)
+            item.classes(add="abstained" if pressed else "", remove="" if pressed else "abstained")
+            if may_answer:
+                pick.props(f"type=button aria-pressed={str(pressed).lower()}")
+
+        def toggle() -> None:
+            self.exceptions ^= {sample.id}
+            show()
+
+        show()
+        if may_answer:
+            pick.on("click", toggle)
+
+    @notify_on_error
+    async def keep(self, gate: Gate) -> None:
+        """Keep the answer; start the job again if it went by the opposite."""
+        answers = {one: (gate == "open") != (one in self.exceptions) for one in self._samples}
+        kept = await self._connection.jobs.set_review(self._job.id, answers)
+        if kept.gate != self._went_by:
+            await self._start()
+            return
+        self.again.set_visibility(True)
+        ui.notify(REVIEW_KEPT, type="positive")
+
+    @notify_on_error
+    async def start_again(self) -> None:
+        """Start the same job, which goes by what was kept."""
+        await self._start()
+
+    async def _start(self) -> None:
+        again = await self._connection.jobs.start(self._job.kind, **fields_without_gate(self._job))
+        ui.navigate.to(f"/jobs/{again.id}")
 
 
-def fields_with_gate(job: Job, gate: Gate) -> dict[str, Any]:
-    """The fields of a job like this one, with another gate."""
+def fields_without_gate(job: Job) -> dict[str, Any]:
+    """The fields of a job like this one whose gate is decided by the newest answers."""
     fields = job.params.model_dump(mode="json", exclude_none=True)
-    fields |= {"dataset": job.dataset, "head": fields["head"] | {"gate": gate}}
+    head = {name: setting for name, setting in fields["head"].items() if name != "gate"}
+    fields |= {"dataset": job.dataset, "head": head}
     return fields | ({"model": job.inputs.model} if job.inputs.model else {})
 
 

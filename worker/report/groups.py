@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
+from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.backbones.network import Network
 from models.mitigation.groups import Groups
@@ -59,6 +60,8 @@ def make_groups(
     smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
     network = cache.network(models[Arm.RETRAINED])
     divided = len(reports) > len(context.store.classes)
+    review = context.review
+    went_by = {} if review is None else {"review": ReportReview.of(review).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(
         {
@@ -68,7 +71,7 @@ def make_groups(
             "divided_by_seed": by_seed if further else {},
             "split": "train",
             "n": len(members.rows),
-            "details": head["details"],
+            "details": head["details"] | went_by,
             "penalty": head["penalty"],
             "control_penalty": control and control["penalty"],
             "held_out": {arm: arm is not before for arm in predictions},

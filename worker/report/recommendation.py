@@ -210,7 +210,9 @@ def by_groups(deciding: Difference) -> bool:
 def images_to_review(groups: BalancedGroups | None) -> list[int]:
     """The images that a person is asked to look at: none once a person has decided, nor if they are too few
     to divide a class."""
-    if not isinstance(groups, EarlyStageGroups) or groups.details.reason in ("opened", "closed"):
+    if not isinstance(groups, EarlyStageGroups):
+        return []
+    if groups.details.review is not None or groups.details.reason in ("opened", "closed"):
         return []
     candidates = groups.details.candidates
     return candidates if len(candidates) >= MIN_FLAGGED else []

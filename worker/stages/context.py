@@ -10,6 +10,7 @@ from typing import Any, Self
 from core.artifacts import Artifacts
 from core.settings import Settings
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
+from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
@@ -78,6 +79,12 @@ class StageContext:
         if self.spec.kind is JobKind.MITIGATE:
             return MitigateConfig.from_json(self.spec.params).retraining
         return RetrainConfig.from_json(self.spec.params)
+
+    @cached_property
+    def review(self) -> Review | None:
+        """What a person had said of images of the data set when the job was started."""
+        kept = self.spec.inputs.get("review")
+        return None if kept is None else Review.model_validate(kept)
 
     @cached_property
     def store(self) -> Store:

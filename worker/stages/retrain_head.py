@@ -68,6 +68,7 @@ def _labels(context: StageContext, network: Network, features: StageFeatures, ca
 def _early_stages(
     context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
 ) -> Groups:
+    review = context.review
     minority = infer_minority(
         features,
         context.retraining.head,
@@ -75,6 +76,7 @@ def _early_stages(
         seed=context.run.seed,
         pictures=context.store.pictures(features.last.rows),
         clusters=context.store.clusters(features.last.rows),
+        answers={} if review is None else {one.sample: one.lacks_pattern for one in review.answers},
         device=context.run.device,
         check=context.run.check,
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from masktune.contract.report.base import Proportion, Section
+from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm
 
 GroupReason = Literal[
@@ -100,6 +101,7 @@ class EarlyStageDetails(Section):
     candidates: list[int] = Field(
         default=[], description="Samples that most likely lack the pattern of their class, surest first."
     )
+    review: ReportReview | None = Field(None, description="The review that decided the gate, if one did.")
 
     @property
     def searched(self) -> bool:

@@ -63,7 +63,7 @@ class LabelMore(Section):
 
 class ReviewImages(Section):
     """Look at these training `samples`, those that most likely lack the pattern of their class, surest first.
-    Whether they do is `head.gate` of another job: open or closed."""
+    `PUT /jobs/{id}/review` keeps the answer, and the next job on the data set goes by it."""
 
     step: Literal["review_images"]
     samples: list[int]
@@ -87,3 +87,8 @@ class Recommendation(Section):
         "shows that one is better than the model after.",
     )
     next: list[NextStep]
+
+    @property
+    def samples_to_review(self) -> list[int]:
+        """Those of the step `review_images`; empty without it."""
+        return next((step.samples for step in self.next if isinstance(step, ReviewImages)), [])

@@ -13,6 +13,7 @@ from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
 from masktune.contract.report.recommendation import Recommendation
+from masktune.contract.report.review import ReportReview
 from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice
@@ -86,6 +87,11 @@ class Report(Section):
     verdict: Verdict | None = Field(description="On the model after.")
     recommendation: Recommendation | None = Field(
         None, description="Which model to use, and what to do next; null if none was made against a shortcut."
+    )
+    review: ReportReview | None = Field(
+        None,
+        description="What a person said since of the images that `recommendation` lists, if they did. The "
+        "report itself never changes.",
     )
     verdicts: dict[Arm, Verdict] = Field({}, description="On each model that was made against a shortcut.")
     metrics: dict[str, dict[Arm, ArmMetrics]] = Field(description="By split and arm.")

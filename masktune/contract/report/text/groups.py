@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups, GroupSlice, StageAgreement
 from masktune.contract.report.text.formats import percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
+from masktune.contract.report.text.reviews import review_sentence
 
 _SOURCES = {
     "labels": "The data set's own groups, which somebody labelled. Here they were trained on: a ceiling for "
@@ -65,6 +66,8 @@ def groups_lead(groups: BalancedGroups) -> str:
             source = _LAST_FEATURES
         elif groups.details.reason == "opened":
             source = f"{source} Two stages did not agree on them, but a person who looked at them did."
+        if groups.details.review is not None:
+            source = f"{source} {review_sentence(groups.details.review)}"
     return f"{source} The last layer was balanced over them; the backbone was kept."
 
 

@@ -29,6 +29,7 @@ from masktune.contract.report.text.names import (
     model_name,
     within_sentence,
 )
+from masktune.contract.report.text.reviews import review_sentence
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 
 
@@ -64,8 +65,11 @@ REVIEW_ANSWERS: Mapping[Gate, str] = {
     "closed": "I see no such thing",
 }
 """What the person may answer, by the gate of the job that starts then."""
-REVIEW_CONFIRMED = "This job went by that already, so there is nothing to start again."
-"""For an answer that is what the job went by."""
+REVIEW_HINT = "Press an image of which your answer is not true, then answer for the others."
+REVIEW_EXCEPTION = "exception: your answer is not true of it"
+"""What an image is that was pressed."""
+REVIEW_KEPT = "Your answer is kept: the next job on this data set goes by it."
+REVIEW_AGAIN = "Start this job again"
 
 
 def recommendation_reason(report: Report) -> str:
@@ -148,17 +152,33 @@ def _label_more(step: LabelMore, report: Report) -> Step:
 
 
 def _review_images(step: ReviewImages, report: Report) -> Step:
-    of = f"--dataset {report.dataset.id}"
-    if report.kind is JobKind.RETRAIN_HEAD:
-        of = f"--model {report.models[arm_before(report)].id}"
+    title = f"Look at {len(step.samples)} images"
+    if report.review is None:
+        sentence = (
+            "They are a guess: training images that most likely lack a pattern which the other images of "
+            "their class share, such as a background. Say whether they do: the answer is kept, and the next "
+            "job on this data set goes by it."
+        )
+        return Step(step.step, title, sentence, f"masktune jobs review {report.job} --yes")
+    went_by = "This job went by that already" if gate_of(report) == report.review.gate else "Start it again"
     return Step(
         step.step,
-        f"Look at {len(step.samples)} images",
-        "They are a guess: training images that most likely lack a pattern which the other images of their "
-        "class share, such as a background. Say whether they do: if so, the job starts again with its gate "
-        "open, else with it closed.",
-        f"masktune jobs start {report.kind.value} {of} --set head.gate=open",
+        title,
+        f"{review_sentence(report.review)} {went_by}: the next job on this data set goes by these answers.",
+        f"masktune jobs start {report.kind.value} {_of_the_same(report)}",
     )
+
+
+def gate_of(report: Report) -> Gate:
+    """By which gate the job went, whoever decided it."""
+    return "open" if report.groups is not None and report.groups.divided else "closed"
+
+
+def _of_the_same(report: Report) -> str:
+    """The option that names what the job was started with."""
+    if report.kind is JobKind.RETRAIN_HEAD:
+        return f"--model {report.models[arm_before(report)].id}"
+    return f"--dataset {report.dataset.id}"
 
 
 _STEPS: Mapping[type, Callable[[Any, Report], Step]] = {

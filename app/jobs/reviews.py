@@ -1,0 +1,48 @@
+"""What a person said of the images that reports list, for the next job on the data set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from app.jobs.hyperparameters import sets_gate
+from core.queries import reviews
+from core.tables import ReviewRow
+from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
+from masktune.contract.job_requests import MitigateRequest, RetrainHeadRequest
+from masktune.contract.reviews import Review, ReviewedImage
+
+Config = TypeVar("Config", MitigateConfig, RetrainConfig)
+
+
+def describe(row: ReviewRow) -> Review:
+    """Convert the row to the shape of the API."""
+    answers = sorted((int(sample), lacks) for sample, lacks in row.answers.items())
+    lacking = sum(lacks for _, lacks in answers)
+    return Review(
+        job=row.job_id,
+        created_by=row.created_by,
+        created_by_name=row.created_by_name,
+        updated_at=row.updated_at,
+        gate="open" if 2 * lacking > len(answers) else "closed",
+        lacking=lacking,
+        answers=[ReviewedImage(sample=sample, lacks_pattern=lacks) for sample, lacks in answers],
+    )
+
+
+def apply_newest(
+    session: Session, dataset_id: str, params: Config, request: MitigateRequest | RetrainHeadRequest
+) -> tuple[Config, Review | None]:
+    """Set the gate by the newest review of the data set, and return the review.
+
+    Nothing changes if there is none, if the request names a gate, or if early stages infer no groups.
+    """
+    if params.groups != "early_stages" or sets_gate(request):
+        return params, None
+    row = reviews.newest(session, dataset_id)
+    if row is None:
+        return params, None
+    review = describe(row)
+    return replace(params, head=replace(params.head, gate=review.gate)), review

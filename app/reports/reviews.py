@@ -1,0 +1,77 @@
+"""Keeps what a person says of the images that a report lists."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy.orm import Session
+
+from app.auth.keyring import Caller, public_id
+from app.http.etag import etag_of, matches
+from app.jobs.reviews import describe
+from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
+from core.queries import datasets, jobs, reviews
+from core.tables import JobRow
+from masktune.contract.report import Report
+from masktune.contract.report.review import ReportReview
+from masktune.contract.reviews import NewReview, Review
+
+
+def show(session: Session, job: JobRow) -> Review:
+    """The review of the images that the job's report lists, or `NotFound`."""
+    row = reviews.find(session, job.id)
+    if row is None:
+        raise NotFound(f"nobody has looked at the images of job {job.id}; PUT /jobs/{job.id}/review says so")
+    return describe(row)
+
+
+def presented(session: Session, report: Report) -> Report:
+    """The report with what a person said since."""
+    row = reviews.find(session, report.job)
+    return report if row is None else report.model_copy(update={"review": ReportReview.of(describe(row))})
+
+
+def listed_samples(report: Report) -> list[int]:
+    """The samples that the report asks to look at, or `Conflict`."""
+    samples = report.recommendation.samples_to_review if report.recommendation else []
+    if not samples:
+        raise Conflict(
+            f"the report of job {report.job} lists no images to look at, so there is nothing to say of them; "
+            "the reports with a step review_images do"
+        )
+    return samples
+
+
+def check(review: NewReview, listed: Collection[int]) -> dict[int, bool]:
+    """The answers by sample. Raises `InvalidInput` for samples that are not listed, or answered twice."""
+    answers: dict[int, bool] = {}
+    faults = []
+    for place, answer in enumerate(review.answers):
+        pointer = f"/answers/{place}/sample"
+        if answer.sample not in listed:
+            fault = f"sample {answer.sample} is none of those that the report lists; leave it out"
+            faults.append(FieldError(pointer, "not-listed", fault))
+        elif answer.sample in answers:
+            faults.append(FieldError(pointer, "duplicate", f"sample {answer.sample} is answered twice"))
+        answers[answer.sample] = answer.lacks_pattern
+    if faults:
+        raise InvalidInput(faults[0].detail, errors=tuple(faults))
+    return answers
+
+
+def put(
+    session: Session, job_id: str, answers: dict[int, bool], caller: Caller, *, if_match: str | None
+) -> tuple[Review, bool]:
+    """Keep the answers instead of earlier ones; whether there were any.
+
+    Raises `PreconditionFailed` if these no longer have the ETag, `NotFound` if the data set was deleted.
+    """
+    job = jobs.get(session, job_id, lock=True)
+    datasets.keep(session, str(job.dataset_id))
+    before = reviews.find(session, job_id)
+    if if_match is not None:
+        etag = None if before is None else etag_of(describe(before).model_dump_json().encode())
+        if etag is None or not matches(if_match, etag):
+            raise PreconditionFailed(f"the review of job {job_id} has changed; read it again and retry")
+    row = reviews.put(session, job, answers, by=public_id(caller.id), by_name=caller.name)
+    return describe(row), before is not None

@@ -1,0 +1,37 @@
+"""SQL for what people said of the images that reports list. Nothing here commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.session import db_now
+from core.tables import JobRow, ReviewRow
+
+
+def find(session: Session, job_id: str) -> ReviewRow | None:
+    """The review of this job's images, if there is one."""
+    return session.get(ReviewRow, job_id)
+
+
+def newest(session: Session, dataset_id: str) -> ReviewRow | None:
+    """The newest review of images of this data set, if there is any."""
+    query = select(ReviewRow).where(ReviewRow.dataset_id == dataset_id)
+    return session.scalars(query.order_by(ReviewRow.updated_at.desc(), ReviewRow.job_id.desc())).first()
+
+
+def put(
+    session: Session, job: JobRow, answers: Mapping[int, bool], *, by: str | None, by_name: str | None
+) -> ReviewRow:
+    """Keep the answers, by number of the sample, instead of earlier ones. The caller holds the job's lock."""
+    row = find(session, job.id)
+    if row is None:
+        row = ReviewRow(job_id=job.id, dataset_id=job.dataset_id)
+        session.add(row)
+    row.answers = {str(sample): lacks for sample, lacks in answers.items()}
+    row.created_by, row.created_by_name, row.updated_at = by, by_name, db_now()
+    session.flush()
+    session.refresh(row)
+    return row

@@ -1,0 +1,54 @@
+"""What a person says of the images that a report lists: the request and the answer of `/jobs/{id}/review`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from masktune.contract.base import Shape, Strict, Time
+
+MOST_ANSWERS = 1000
+_LACKS = "Whether it lacks the pattern that the other images of its class share."
+
+
+class ImageAnswer(Strict):
+    """What a person says of one image."""
+
+    sample: int = Field(ge=0, lt=2**63, description="One of those that the step `review_images` lists.")
+    lacks_pattern: bool = Field(description=_LACKS)
+
+
+class NewReview(Strict):
+    """What a person says of the images that a report lists; not every image needs an answer."""
+
+    answers: Annotated[list[ImageAnswer], Field(min_length=1, max_length=MOST_ANSWERS)]
+
+
+class ReviewedImage(Shape):
+    """What was said of one image."""
+
+    sample: int
+    lacks_pattern: bool = Field(description=_LACKS)
+
+
+class Review(Shape):
+    """What a person said of the images that the report of a job lists.
+
+    The next job on the data set that infers groups by early stages, and is not told its `head.gate`, goes by
+    the newest review: by its gate, and by its answer for each image.
+    """
+
+    job: str = Field(description="The job whose report lists the images.")
+    created_by: str | None = Field(
+        None,
+        description="Id of the key of who answered, or `user:` and the name of the person; null for a key of "
+        "the operator, or without keys.",
+    )
+    created_by_name: str | None = Field(None, description="Name of the key or the person.")
+    updated_at: Time = Field(description="When the answers were given.")
+    gate: Literal["open", "closed"] = Field(
+        description="`open` if more than half of the answers say that the image lacks the pattern."
+    )
+    lacking: int = Field(description="Answers that say so.")
+    answers: list[ReviewedImage] = Field(description="By sample.")
