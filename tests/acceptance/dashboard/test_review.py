@@ -9,7 +9,13 @@ import pytest
 from playwright.sync_api import expect
 
 from masktune import Client
-from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_CONFIRMED, REVIEW_GUESS
+from masktune.contract.report.text.next_steps import (
+    REVIEW_AGAIN,
+    REVIEW_ANSWERS,
+    REVIEW_EXCEPTION,
+    REVIEW_GUESS,
+    REVIEW_KEPT,
+)
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.biased_digits import make_digits
 
@@ -43,9 +49,22 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         visitor.loaded(".samples img")
         visitor.looked_at("review")
 
-        # --- the answer that the job went by changes nothing; the other one starts it again
+        # --- an image may be an exception; the answer that the job went by is kept and starts nothing
+        exception = page.locator("button.pick").first
+        exception.click()
+        expect(exception).to_have_attribute("aria-pressed", "true")
+        expect(page.get_by_text(REVIEW_EXCEPTION)).to_have_count(1)
         visitor.button(REVIEW_ANSWERS["open"]).click()
-        expect(page.get_by_text(REVIEW_CONFIRMED)).to_be_visible()
+        expect(page.get_by_text(REVIEW_KEPT)).to_be_visible()
+        kept = client.jobs.review(job.id)
+        assert (kept.gate, kept.lacking) == ("open", len(kept.answers) - 1)
+        expect(visitor.button(REVIEW_AGAIN)).to_be_visible()
+
+        # --- the report and the page have it; the opposite answer starts the job again, which goes by it
+        visitor.goto(f"/ui/jobs/{job.id}/report")
+        expect(page.get_by_text(f"{kept.lacking} of {len(kept.answers)} images lack")).to_be_visible()
+        visitor.button("Look at them").click()
+        expect(page.get_by_text(REVIEW_EXCEPTION)).to_have_count(1)
         visitor.button(REVIEW_ANSWERS["closed"]).click()
         page.wait_for_url(lambda url: "/ui/jobs/job_" in url and job.id not in url)
         again = client.jobs.get(page.url.rpartition("/")[2])
@@ -55,3 +74,4 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
             "gate": "closed",
         }
         assert (again.dataset, again.kind) == (dataset, "mitigate")
+        assert again.inputs.review == client.jobs.review(job.id)

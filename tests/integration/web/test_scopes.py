@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from masktune import Limits
-from masktune.contract.report.text.next_steps import REVIEW_ANSWERS
+from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_HINT
 from tests.integration.web.conftest import NO_API
 from tests.support.reports import report
 from tests.support.stub_api import StubApi, stub_api
@@ -78,7 +78,7 @@ def api() -> Iterator[StubApi]:
         ("/ui/jobs/job_1", "train", ['"label":"Resume"']),
         ("/ui/jobs/job_2/report", "admin", ["Use this model"]),
         ("/ui/jobs/job_2/report", "train", ["Upload images"]),
-        ("/ui/jobs/job_2/review", "train", list(REVIEW_ANSWERS.values())),
+        ("/ui/jobs/job_2/review", "train", [*REVIEW_ANSWERS.values(), REVIEW_HINT]),
         ("/ui/new", "train", ["There is no data set to train on yet"]),
         ("/ui/models/mdl_1", "train", ["Evaluate"]),
         ("/ui/models/mdl_1", "admin", ["Delete alias", "Point it at this model"]),

@@ -13,6 +13,7 @@ from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import ReviewImages
+from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.importing import import_dataset
 from models.data.store import Store
@@ -22,6 +23,7 @@ from tests.integration.worker.test_early_stages import PARAMS, QUICK
 from tests.support.biased_digits import make_digits
 from worker.report.seeds import SeedPredictions
 from worker.stages.evaluate import REPORT
+from worker.stages.heads import MEMBERS, Members
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
 ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}
@@ -103,6 +105,37 @@ def test_a_person_may_close_the_gate(bench: Bench, whole: JobRow) -> None:
     assert weights(job)[Arm.RETRAINED] == weights(job)[Arm.RETRAINED_CONTROL]
     assert weights(job)[Arm.RETRAINED_CONTROL] == weights(whole)[Arm.RETRAINED_CONTROL]  # fitted there
     assert report.groups.control_penalty == report.groups.penalty
+
+
+def test_a_job_goes_by_what_a_person_said_of_single_images(bench: Bench, whole: JobRow) -> None:
+    """Also where two stages agree by themselves; nobody is asked again."""
+    listed = report_of(bench, whole).recommendation
+    assert listed is not None
+    wrong, *right = listed.samples_to_review
+    said = {wrong: False} | dict.fromkeys(right, True)
+    review = Review(
+        job=whole.id,
+        created_by_name="Ada",
+        updated_at="2026-01-02T03:04:05Z",
+        gate="open",
+        lacking=len(right),
+        answers=[ReviewedImage(sample=sample, lacks_pattern=lacks) for sample, lacks in said.items()],
+    ).model_dump(mode="json")
+    params = config(masktune=False, head=QUICK | {"gate": "open"})
+    job = bench.succeed(bench.run(JobKind.MITIGATE, params=params, inputs={"review": review}))[0]
+    report = report_of(bench, job)
+    assert isinstance(report.groups, EarlyStageGroups)
+    assert report.groups.details.reason == "stages_agree"
+    summary = report.groups.details.review
+    assert summary is not None
+    assert (summary.job, summary.by, summary.answered) == (whole.id, "Ada", len(said))
+    assert report.recommendation is not None
+    assert report.recommendation.samples_to_review == []
+    assert report.review is None
+    before, after = (
+        Members.load(bench.folder(one.done["retrain_head"]["artifact"]) / MEMBERS) for one in (whole, job)
+    )
+    assert before.rows[before.assigned != after.assigned].tolist() == [wrong]
 
 
 def test_its_models_are_those_of_the_single_jobs(bench: Bench, whole: JobRow) -> None:

@@ -214,3 +214,36 @@ def test_another_seed_names_nearly_the_same_minority() -> None:
         for seed in (0, 1)
     )
     assert jaccard(first, second) > 0.8
+
+
+@pytest.mark.parametrize("early", [(0.1, 3.0), (4.0, 0.1)], ids=["an early stage", "the last features"])
+def test_what_a_person_said_of_single_images_holds_for_them_and_their_copies(
+    early: tuple[float, float],
+) -> None:
+    labels, places = biased()
+    features = stage_features(labels, places, early=early, last=(0.5, 2.0))
+    rows = 1000 + 2 * np.arange(len(labels))
+    features = replace(features, last=replace(features.last, rows=rows))
+    config = replace(CONFIG, gate="open")
+
+    def minority(answers: dict[int, bool]) -> Minority:
+        pictures = np.arange(len(labels))
+        pictures[11] = pictures[10]  # of the same class
+        return infer_minority(
+            features, config, classes=("a", "b"), seed=0, pictures=pictures, answers=answers
+        )
+
+    judged = minority({})
+    assert (judged.stage is None) is (early[0] > 1)
+    flags = judged.groups.assigned % 2 == 1
+    assert labels[10] == labels[11]
+    wrong = int(np.flatnonzero(flags & (np.arange(len(labels)) > 11))[0])
+    answers = {int(rows[10]): not flags[10], int(rows[wrong]): False, 7: True}
+    corrected = minority(answers)
+    expected = flags.copy()
+    expected[[10, 11]], expected[wrong] = not flags[10], False
+    assert (corrected.groups.assigned % 2 == 1).tolist() == expected.tolist()
+    assert int(rows[wrong]) not in corrected.candidates
+    members = corrected.groups.memberships(labels)
+    assert members[[10, 11, wrong]].max(1).tolist() == [1, 1, 1]  # no doubt is left
+    assert (corrected.reason, corrected.stage) == (judged.reason, judged.stage)

@@ -131,6 +131,15 @@ PLAN = {
         "stages": [{"stage": "erm", "seconds": 90.0, "source": "measured", "job": "job_1"}],
     },
 }
+REVIEW = {
+    "job": "job_1",
+    "created_by": "key_1",
+    "created_by_name": "Ada",
+    "updated_at": "2025-11-03T09:30:00.000Z",
+    "gate": "open",
+    "lacking": 1,
+    "answers": [{"sample": 4, "lacks_pattern": True}],
+}
 MAPS = {"model": "mdl_1", "method": "xgradcam", "images": []}
 
 CASES: list[tuple[Flow[Any], str, object]] = [
@@ -147,6 +156,8 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.cancel("job_1"), "POST /jobs/job_1/cancel", job()),
     (jobs.resume("job_1"), "POST /jobs/job_1/resume", job()),
     (jobs.report("job_1"), "GET /jobs/job_1/report", report()),
+    (jobs.review("job_1"), "GET /jobs/job_1/review", REVIEW),
+    (jobs.set_review("job_1", {4: True}, if_match='"1"'), "PUT /jobs/job_1/review", REVIEW),
     (models.get_model("best"), "GET /models/best", MODEL),
     (models.delete_model("mdl_1"), "DELETE /models/mdl_1", None),
     (models.get_alias("best"), "GET /aliases/best", ALIAS),

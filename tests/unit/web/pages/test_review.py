@@ -5,28 +5,29 @@ from __future__ import annotations
 import pytest
 
 from masktune import Job, Sample
-from masktune.contract.hyperparameters import Gate, MitigateConfig, RetrainConfig
+from masktune.contract.hyperparameters import Gate, HeadConfig, MitigateConfig, RetrainConfig
 from masktune.contract.report import Report
 from tests.support.reports import report
-from web.pages.review import ORDINARY, fields_with_gate, review_step, spread
+from web.pages.review import ORDINARY, fields_without_gate, review_step, spread
 
 CREATED = {"id": "job_1", "created_at": "2025-11-03T09:30:00.000Z", "state": "succeeded", "dataset": "ds_1"}
 
 
-@pytest.mark.parametrize("gate", ["open", "closed"])
-def test_an_answer_starts_the_same_job_by_its_gate(gate: Gate) -> None:
-    params = MitigateConfig(epochs=3, seed=7).to_json()
+@pytest.mark.parametrize("gate", ["auto", "open", "closed"])
+def test_the_same_job_is_started_again_without_its_gate_so_that_it_goes_by_the_answers(gate: Gate) -> None:
+    params = MitigateConfig(epochs=3, seed=7, head=HeadConfig(gate=gate, folds=3)).to_json()
     job = Job.model_validate(CREATED | {"kind": "mitigate", "params": params})
-    fields = fields_with_gate(job, gate)
+    fields = fields_without_gate(job)
     assert (fields["dataset"], fields["epochs"], fields["seed"]) == ("ds_1", 3, 7)
-    assert (fields["head"]["gate"], fields["head"]["folds"]) == (gate, params["head"]["folds"])
+    assert fields["head"].keys() == params["head"].keys() - {"gate"}
+    assert fields["head"]["folds"] == 3
     assert "model" not in fields
 
 
 def test_a_retrained_head_starts_from_the_same_model() -> None:
     job = CREATED | {"kind": "retrain_head", "params": RetrainConfig().to_json()}
-    fields = fields_with_gate(Job.model_validate(job | {"inputs": {"model": "mdl_1"}}), "open")
-    assert (fields["model"], fields["head"]["gate"]) == ("mdl_1", "open")
+    fields = fields_without_gate(Job.model_validate(job | {"inputs": {"model": "mdl_1"}}))
+    assert fields["model"] == "mdl_1"
 
 
 def test_the_images_are_those_of_the_report() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from masktune.contract.report.accuracy import SplitDifference
 from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
+from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm
 from worker.report.recommendation import (
     Choice,
@@ -153,3 +154,6 @@ def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, sa
     one = groups.details.model_copy(update={"candidates": [4]})
     assert images_to_review(groups.model_copy(update={"details": one})) == []
     assert images_to_review(None) == []
+    review = ReportReview(job="job_1", by="Ada", at=1.0, gate="open", answered=2, lacking=2)
+    reviewed = groups.details.model_copy(update={"review": review})
+    assert images_to_review(groups.model_copy(update={"details": reviewed})) == []

@@ -9,9 +9,11 @@ import pytest
 from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
 from masktune.contract.report.recommendation import RecommendationReason
+from masktune.contract.report.review import ReportReview
 from masktune.contract.report.text import next_steps
-from masktune.contract.report.text.groups import UNDIVIDED_REASONS
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_lead
 from masktune.contract.report.text.next_steps import recommendation_reason
+from masktune.contract.report.text.reviews import review_sentence
 from tests.support.reports import report
 
 STEPS: list[dict[str, Any]] = [
@@ -26,6 +28,24 @@ STEPS: list[dict[str, Any]] = [
 def recommending(reason: str = "masktune_helped", **changes: Any) -> Report:
     section = {"arm": "masktune", "model": "mdl_2", "reason": reason, "next": STEPS}
     return Report.model_validate(report() | {"recommendation": section} | changes)
+
+
+def early_stages(
+    reason: GroupReason, *, divided: bool = True, review: dict[str, Any] | None = None
+) -> EarlyStageGroups:
+    details = {"reason": reason, "stage": None, "agreements": [], "review": review}
+    return EarlyStageGroups(
+        source="early_stages",
+        details=EarlyStageDetails.model_validate(details),
+        inferred=divided,
+        divided=divided,
+        split="train",
+        n=10,
+        penalty=1.0,
+        control_penalty=None,
+        held_out={},
+        slices=[],
+    )
 
 
 def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command() -> None:
@@ -50,16 +70,51 @@ def test_where_images_have_subjects_a_step_asks_for_enough_of_them() -> None:
     assert "subjects" not in next_steps(recommending())[2].sentence
 
 
-def test_a_review_starts_the_same_kind_of_job_again() -> None:
+def test_a_review_is_kept_by_a_command() -> None:
     document = recommending(kind="mitigate")
-    command = f"masktune jobs start mitigate --dataset {document.dataset.id} --set head.gate=open"
-    assert next_steps(document)[4].command == command
-    head = recommending(kind="retrain_head")
+    assert next_steps(document)[4].command == f"masktune jobs review {document.job} --yes"
+
+
+def reviewed(gate: str, **changes: Any) -> dict[str, Any]:
+    lacking = 46 if gate == "open" else 4
+    counts = {"gate": gate, "answered": 50, "lacking": lacking}
+    return {"job": "job_1", "by": "Ada", "at": 1_700_000_000.0} | counts | changes
+
+
+@pytest.mark.parametrize("divided", [True, False])
+@pytest.mark.parametrize(
+    ("gate", "confirmed"),
+    [
+        ("open", "Confirmed by Ada on 14 November 2023: 46 of 50 images lack a pattern"),
+        ("closed", "Not confirmed by Ada on 14 November 2023: 4 of 50 images lack a pattern"),
+    ],
+)
+def test_the_answer_to_a_review_is_shown_and_the_same_kind_of_job_goes_by_it(
+    gate: str, confirmed: str, divided: bool
+) -> None:
+    groups = early_stages("stages_agree", divided=divided).model_dump()
+    document = recommending(kind="mitigate", review=reviewed(gate), groups=groups)
+    step = next_steps(document)[4]
+    assert step.sentence.startswith(confirmed)
+    assert ("went by that already" in step.sentence) is (divided is (gate == "open"))
+    assert step.command == f"masktune jobs start mitigate --dataset {document.dataset.id}"
+    head = recommending(kind="retrain_head", review=reviewed(gate))
     model = head.models[head.before or next(iter(head.models))].id
-    assert (
-        next_steps(head)[4].command
-        == f"masktune jobs start retrain_head --model {model} --set head.gate=open"
-    )
+    assert next_steps(head)[4].command == f"masktune jobs start retrain_head --model {model}"
+
+
+def test_who_has_no_name_is_not_named() -> None:
+    sentence = review_sentence(ReportReview.model_validate(reviewed("open", by=None)))
+    assert sentence.startswith("Confirmed on 14 November 2023: 46 of 50")
+
+
+@pytest.mark.parametrize("reason", ["stages_agree", "opened", "closed"])
+def test_groups_that_a_review_decided_say_so(reason: GroupReason) -> None:
+    review = reviewed("closed" if reason == "closed" else "open")
+    groups = early_stages(reason, divided=reason != "closed", review=review)
+    assert groups.details.review is not None
+    assert review_sentence(groups.details.review) in groups_lead(groups)
+    assert "Ada" not in groups_lead(early_stages(reason))
 
 
 def test_of_two_controls_a_step_names_the_one_that_it_means() -> None:
@@ -142,17 +197,6 @@ def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() ->
 
 @pytest.mark.parametrize("why", UNDIVIDED_REASONS)
 def test_a_plain_model_is_recommended_with_the_reason_why_no_class_was_divided(why: GroupReason) -> None:
-    groups = EarlyStageGroups(
-        source="early_stages",
-        details=EarlyStageDetails(reason=why, stage=None, agreements=[]),
-        inferred=False,
-        divided=False,
-        split="train",
-        n=10,
-        penalty=1.0,
-        control_penalty=None,
-        held_out={},
-        slices=[],
-    )
+    groups = early_stages(why, divided=False)
     document = recommending("no_minority", groups=groups.model_dump())
     assert recommendation_reason(document) == UNDIVIDED_REASONS[why]

@@ -1,0 +1,73 @@
+"""`masktune jobs review`: one answer for the images that a report lists, and exceptions to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.reports import report
+from tests.unit.masktune.cli.conftest import Service
+
+PATH = "/jobs/job_1/review"
+ANSWERS = [{"sample": sample, "lacks_pattern": sample != 2} for sample in (2, 4, 8)]
+REVIEW: dict[str, Any] = {
+    "job": "job_1",
+    "created_by_name": "Ada",
+    "updated_at": "2025-11-03T09:30:00.000Z",
+    "gate": "open",
+    "lacking": 2,
+    "answers": ANSWERS,
+}
+
+
+@pytest.fixture
+def reviewing(service: Service) -> Service:
+    """A service with a report that lists three images."""
+    steps = [{"step": "review_images", "samples": [4, 2, 8]}]
+    section = {"arm": "masktune", "model": "mdl_2", "reason": "masktune_helped", "next": steps}
+    service.answers["GET /jobs/job_1/report"] = (200, report() | {"recommendation": section})
+    service.answers[f"GET {PATH}"] = service.answers[f"PUT {PATH}"] = (200, REVIEW)
+    return service
+
+
+@pytest.mark.parametrize(
+    ("options", "lacking"),
+    [
+        (["--yes"], {4, 2, 8}),
+        (["--no"], set()),
+        (["--yes", "--except", "2"], {4, 8}),
+        (["--no", "--except", "2", "--except", "8"], {2, 8}),
+    ],
+)
+def test_every_listed_image_is_answered(reviewing: Service, options: list[str], lacking: set[int]) -> None:
+    done = reviewing.masktune("jobs", "review", "job_1", *options)
+    assert done.exit_code == 0, done.output
+    asked, body = reviewing.asked[-1]
+    assert asked == f"PUT {PATH}"
+    answers = json.loads(body)["answers"]
+    assert {one["sample"]: one["lacks_pattern"] for one in answers} == {n: n in lacking for n in (4, 2, 8)}
+    for text in ("2 of 3 images", "Ada", "open", "except"):
+        assert text in done.stdout
+
+
+def test_without_an_answer_the_review_is_shown(reviewing: Service) -> None:
+    done = reviewing.masktune("jobs", "review", "job_1", "--json")
+    assert [asked for asked, _ in reviewing.asked] == [f"GET {PATH}"]
+    assert json.loads(done.stdout)["answers"] == ANSWERS
+
+
+@pytest.mark.parametrize("options", [["--yes", "--no"], ["--except", "2"], ["--yes", "--except", "3"]])
+def test_what_cannot_be_meant_is_sent_nowhere(reviewing: Service, options: list[str]) -> None:
+    done = reviewing.masktune("jobs", "review", "job_1", *options)
+    assert done.exit_code == 2
+    assert done.stderr.startswith("masktune: ")
+    assert not any(asked.startswith("PUT") for asked, _ in reviewing.asked)
+
+
+def test_a_report_that_lists_no_images_is_one_line(reviewing: Service) -> None:
+    reviewing.answers["GET /jobs/job_1/report"] = (200, report())
+    done = reviewing.masktune("jobs", "review", "job_1", "--yes")
+    assert done.exit_code == 1
+    assert done.stderr == "masktune: the report of job job_1 lists no images to look at\n"
