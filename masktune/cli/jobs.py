@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from masktune import Job, JobPlan, SplitMetrics
+    from masktune.contract.jobs import JobInputs
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
@@ -270,6 +271,7 @@ def table(job: Job) -> Table:
     if job.priority:
         grid.add_row("priority", str(job.priority))
     grid.add_row("data set", job.dataset or "–")
+    _add_review(grid, job.inputs)
     grid.add_row("queued", age(job.created_at))
     grid.add_row("started", age(job.started_at))
     grid.add_row("ended", age(job.ended_at))
@@ -288,8 +290,7 @@ def plan_table(plan: JobPlan) -> Table:
 
     grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
     grid.add_row("data set", plan.dataset)
-    if plan.inputs.review is not None:
-        grid.add_row("goes by the review of", plan.inputs.review.job)
+    _add_review(grid, plan.inputs)
     for name, text in _settings(plan.params):
         grid.add_row(name, text)
     for stage in estimate.stages:
@@ -299,6 +300,11 @@ def plan_table(plan: JobPlan) -> Table:
     grid.add_row("memory", f"about {byte_size(estimate.memory_bytes)}")
     grid.add_row("disk", f"about {byte_size(estimate.disk_bytes)}")
     return grid
+
+
+def _add_review(grid: Table, inputs: JobInputs) -> None:
+    if inputs.review is not None:
+        grid.add_row("goes by the review of", inputs.review.job)
 
 
 def _settings(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from masktune.contract.hyperparameters import Gate
 from masktune.contract.report.accuracy import SplitDifference
 from masktune.contract.report.data_steps import DataStep
+from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
     LabelMore,
@@ -88,6 +89,9 @@ def recommendation_reason(report: Report) -> str:
             split=better.split if better else "test",
             better=model_name(better.b if better else rival),
         )
+    review = groups.details.review if isinstance(groups, EarlyStageGroups) else None
+    if review is not None and reason in ("groups_inferred", "no_minority"):
+        why += f" {review_sentence(review)}"
     return f"{why} {_among_plain(report.recommendation)}".rstrip()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.reports import report
 from tests.unit.masktune.cli.conftest import Service
+from tests.unit.masktune.client.conftest import job
 
 PATH = "/jobs/job_1/review"
 ANSWERS = [{"sample": sample, "lacks_pattern": sample != 2} for sample in (2, 4, 8)]
@@ -71,3 +72,16 @@ def test_a_report_that_lists_no_images_is_one_line(reviewing: Service) -> None:
     done = reviewing.masktune("jobs", "review", "job_1", "--yes")
     assert done.exit_code == 1
     assert done.stderr == "masktune: the report of job job_1 lists no images to look at\n"
+
+
+def test_a_job_and_a_plan_say_by_which_review_they_go(reviewing: Service) -> None:
+    inputs = {"review": REVIEW | {"job": "job_reviewed"}}
+    params: dict[str, Any] = {"head": {"gate": "open"}}
+    estimate = {"seconds": 1.0, "source": "guessed", "stages": [], "memory_bytes": 1, "disk_bytes": 1}
+    plan = {"kind": "mitigate", "dataset": "ds_1", "params": params, "inputs": inputs, "estimate": estimate}
+    reviewing.answers["POST /jobs/mitigate"] = (200, plan)
+    reviewing.answers["GET /jobs/job_1"] = (200, job(kind="mitigate", params=params, inputs=inputs))
+    for command in ("show job_1", "start mitigate --dataset ds_1 --dry-run"):
+        done = reviewing.masktune("jobs", *command.split())
+        assert done.exit_code == 0, done.output
+        assert "job_reviewed" in done.stdout

@@ -33,7 +33,7 @@ def recommending(reason: str = "masktune_helped", **changes: Any) -> Report:
 def early_stages(
     reason: GroupReason, *, divided: bool = True, review: dict[str, Any] | None = None
 ) -> EarlyStageGroups:
-    details = {"reason": reason, "stage": None, "agreements": [], "review": review}
+    details: dict[str, Any] = {"reason": reason, "stage": None, "agreements": [], "review": review}
     return EarlyStageGroups(
         source="early_stages",
         details=EarlyStageDetails.model_validate(details),
@@ -115,6 +115,9 @@ def test_groups_that_a_review_decided_say_so(reason: GroupReason) -> None:
     assert groups.details.review is not None
     assert review_sentence(groups.details.review) in groups_lead(groups)
     assert "Ada" not in groups_lead(early_stages(reason))
+    why = "no_minority" if reason == "closed" else "groups_inferred"
+    document = recommending(why, groups=groups.model_dump())
+    assert recommendation_reason(document).endswith(review_sentence(groups.details.review))
 
 
 def test_of_two_controls_a_step_names_the_one_that_it_means() -> None:
