@@ -164,11 +164,13 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
             "job on this data set goes by it."
         )
         return Step(step.step, title, sentence, f"masktune jobs review {report.job} --yes")
-    went_by = "This job went by that already" if gate_of(report) == report.review.gate else "Start it again"
+    used = "This job went by the opposite. Start it again: it then goes by these answers."
+    if gate_of(report) == report.review.gate:
+        used = "This job went by that already, and the next one on this data set goes by these answers."
     return Step(
         step.step,
         title,
-        f"{review_sentence(report.review)} {went_by}: the next job on this data set goes by these answers.",
+        f"{review_sentence(report.review)} {used}",
         f"masktune jobs start {report.kind.value} {_of_the_same(report)}",
     )
 
