@@ -106,7 +106,7 @@ def test_a_job_and_its_events(either: Front, written: Any) -> None:
     assert figures == FIGURES
     assert list(figures["groups"]) == ["place 10", "place 2"]
     assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
-    assert list(body["inputs"]) == ["model", "mask_set"]
+    assert list(body["inputs"]) == ["model", "mask_set", "review"]
     assert list(body["error"]) == [*PROBLEM, "instance", "errors"]
     events = json.loads(either.client.get(f"/jobs/{job}/events").text)["data"]
     by_type = {event["type"]: event["data"] for event in events}

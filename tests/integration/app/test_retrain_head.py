@@ -26,7 +26,7 @@ def test_it_is_resolved_in_full(either: Front) -> None:
     model = either.model(dataset)
     body = start(either, "retrain_head", model=model, head={"rounds": 1}, seed=4).json()
     assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
-    assert body["inputs"] == {"model": model, "mask_set": None}
+    assert body["inputs"] == {"model": model, "mask_set": None, "review": None}
     params = body["params"]
     assert (params["groups"], params["second_model"], params["seed"]) == ("early_stages", None, 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)

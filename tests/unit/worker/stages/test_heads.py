@@ -42,7 +42,8 @@ def context(folder: Path, groups: str, *, subjects: bool = True) -> StageContext
     )
     config = HeadConfig(judge_penalties=(0.1,), penalties=(0.1,), folds=2, repeats=1, gate="open")
     retraining = SimpleNamespace(head=config, groups=groups)
-    context = SimpleNamespace(store=Store.open(folder / "store"), run=Run(), retraining=retraining)
+    store = Store.open(folder / "store")
+    context = SimpleNamespace(store=store, run=Run(), retraining=retraining, review=None)
     return cast(StageContext, context)
 
 
