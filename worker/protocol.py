@@ -140,6 +140,18 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class JudgedJobSpec:
+    """A job whose models another job judges: the key of its report, its models by arm, its data set, and the
+    keys of all data sets that trained these models."""
+
+    id: str
+    report: str
+    models: dict[Arm, str]
+    dataset: str
+    trained_on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Spec:
     """A job as its child sees it. `stages` are still to run; `done` holds the results of the finished ones.
 
@@ -162,6 +174,7 @@ class Spec:
     mask_set: str | None = None
     """Key of the mask set that the job was given."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
+    judged: JudgedJobSpec | None = None
 
     def to_line(self) -> bytes:
         return json.dumps(dataclasses.asdict(self)).encode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from app.jobs.hyperparameters import (
     resolve_head,
     resolve_mitigation,
 )
+from app.jobs.judged import judged_models
 from app.jobs.queue import JobCreation
 from app.jobs.reviews import apply_newest
 from app.jobs.service import describe
@@ -67,6 +68,10 @@ class Plan:
     mask_set: str | None = None
     review: Review | None = None
     """What a person said of images of the data set, by which the job goes."""
+    judged: Mapping[Arm, str] = field(default_factory=dict)
+    """Ids of the models of another job that it judges."""
+    trained_on: Sequence[str] = ()
+    """Ids of the data sets that trained them."""
 
     def params_as_json(self) -> dict[str, Any]:
         if isinstance(self.params, Parameters):
@@ -81,6 +86,9 @@ class Plan:
             inputs["review"] = self.review.model_dump(mode="json")
         if self.arms:
             inputs["model_ids"] = {arm.value: new_id("mdl") for arm in self.arms}
+        if self.judged:
+            inputs["judged"] = {arm.value: id for arm, id in self.judged.items()}
+            inputs["trained_on"] = list(self.trained_on)
         return inputs
 
 
@@ -98,6 +106,8 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
         # Lock and check again: data set or models may have been deleted while the plan was made.
         session.get(DatasetRow, planned.dataset_id, with_for_update=True)
         datasets.get_ready(session, planned.dataset_id)
+        for dataset_id in planned.trained_on:
+            datasets.keep(session, dataset_id)
         params, inputs = planned.params_as_json(), planned.inputs_as_json()
         registry.keep(session, jobs.models_read(inputs, params))
         row = creation.add(
@@ -164,7 +174,7 @@ def _trained_from(
 ) -> tuple[DatasetRow, Config]:
     """Return the data set, and the hyperparameters of a training from published or random weights, or from a
     model."""
-    dataset = datasets.get_ready(session, request.dataset)
+    dataset = datasets.get_trainable(session, request.dataset)
     base = defaults_for(dataset, **requested_start(request))
     if not isinstance(request.pretrained, str):
         return dataset, resolve_fields(base, request)
@@ -176,7 +186,7 @@ def _trained_from(
 
 
 def _mask(session: Session, request: MaskRequest) -> Plan:
-    model, dataset = _pair(session, request.model, request.dataset)
+    model, dataset = _trainable_pair(session, request.model, request.dataset)
     params = resolve(_base(session, model, dataset), request, **_fields_of_weights(model))
     return Plan(dataset.id, params, model=model.id)
 
@@ -194,7 +204,7 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
 
 
 def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
-    model, dataset = _pair(session, request.model, request.dataset)
+    model, dataset = _trainable_pair(session, request.model, request.dataset)
     fixed = {}
     if request.second_model is not None:
         second, _ = _pair(session, request.second_model, dataset.id)
@@ -212,8 +222,22 @@ def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
 
 
 def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
+    if request.job is not None:
+        models, dataset, trained_on = judged_models(session, request, request.job)
+        params = EvaluateParams(splits=["test"], job=request.job, breaks_pattern=request.breaks_pattern)
+        return Plan(dataset.id, params, judged=models, trained_on=trained_on)
+    if request.model is None:
+        raise InvalidInput.field(
+            "/model", "missing", "name the model to measure, or the job whose models are judged"
+        )
+    if request.breaks_pattern:
+        raise InvalidInput.field(
+            "/breaks_pattern", "needs-job", "this decides on the models of a job: name it, and no model"
+        )
     model, dataset = _pair(session, request.model, request.dataset)
     splits = list(dict.fromkeys(request.splits))
+    if "splits" not in request.model_fields_set:
+        splits = [split for split in splits if _count(dataset, split)]
     _check_splits(dataset, splits, "/splits")
     return Plan(dataset.id, EvaluateParams(splits=splits), model=model.id)
 
@@ -267,6 +291,12 @@ def _pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[Mo
             f"{first_names(dataset.classes)}; they must be the same, in the same order"
         )
     return model, dataset
+
+
+def _trainable_pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
+    """As `_pair`, for what is trained on the data set."""
+    model, dataset = _pair(session, model_name, dataset_id)
+    return model, datasets.get_trainable(session, dataset.id)
 
 
 def _base(session: Session, model: ModelRow, dataset: DatasetRow) -> Mapping[str, Any]:
@@ -343,9 +373,14 @@ def _check_pretrained(model: ModelRow, backbone: str) -> None:
 
 
 def _check_splits(dataset: DatasetRow, splits: Sequence[str], pointer: str) -> None:
-    empty = [split for split in splits if split not in dataset.summary["splits"]]
+    empty = [split for split in splits if not _count(dataset, split)]
     if empty:
         raise InvalidInput.field(pointer, "empty-split", f"the data set has no samples in {', '.join(empty)}")
+
+
+def _count(dataset: DatasetRow, split: str) -> int:
+    """The number of images in the split."""
+    return int(dataset.summary["splits"].get(split, {}).get("count", 0))
 
 
 def _check_grouped(dataset: DatasetRow) -> None:

@@ -36,6 +36,8 @@ class Workload:
     image_size: int
     is_frozen: bool
     """Whether all models of the job share one backbone, whose features are computed once for each image."""
+    judged: Collection[Arm] = ()
+    """Of the models of another job that it judges."""
 
     @property
     def network(self) -> tuple[str, int, bool]:
@@ -47,12 +49,12 @@ class Workload:
 
     @property
     def compared_models(self) -> int:
-        return len(self.arms) + self.reads_model
+        return len(self.arms) + self.reads_model + len(self.judged)
 
     @property
     def explained_models(self) -> int:
         """Those whose saliency is in the report: all but the controls."""
-        return self.compared_models - sum(arm in CONTROLS for arm in self.arms)
+        return self.compared_models - sum(arm in CONTROLS for arm in (*self.arms, *self.judged))
 
 
 class Work(NamedTuple):
@@ -72,7 +74,11 @@ def workload(
 ) -> Workload | None:
     """Describe a job by what its row holds; None if the model that it reads is gone."""
     splits = {split: counts["count"] for split, counts in dataset.summary["splits"].items()}
-    model = session.get(ModelRow, inputs["model"]) if "model" in inputs else None
+    judged: Mapping[str, str] = inputs.get("judged", {})
+    if judged:  # on every image, as test images
+        splits = {"test": sum(splits.values())}
+    some_model = inputs.get("model") or next(iter(judged.values()), None)
+    model = session.get(ModelRow, some_model) if some_model is not None else None
     if "backbone" in params:
         backbone, size, frozen = params["backbone"], params["image_size"], params.get("freeze_backbone")
     elif model is not None:
@@ -91,6 +97,7 @@ def workload(
         backbone=backbone,
         image_size=size,
         is_frozen=bool(frozen),
+        judged=[Arm(arm) for arm in judged],
     )
 
 

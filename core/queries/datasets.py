@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import DatasetInUse, DatasetNotReady, NotFound
+from core.errors import DatasetInUse, DatasetNotReady, InvalidInput, NotFound
 from core.queries import jobs
 from core.queries.rows import add as add
 from core.session import db_now
@@ -34,6 +34,21 @@ def get_ready(session: Session, dataset_id: str) -> DatasetRow:
             DatasetState.READY: "its files are gone",
         }[row.state]
         raise DatasetNotReady(f"data set {dataset_id} is {row.state.value}: {hint}")
+    return row
+
+
+def get_trainable(session: Session, dataset_id: str) -> DatasetRow:
+    """The data set if something can be trained on it; else `DatasetNotReady`, or `InvalidInput` if it holds
+    test images alone."""
+    row = get_ready(session, dataset_id)
+    splits = row.summary.get("splits", {})
+    if splits and not splits.get("train", {}).get("count"):
+        raise InvalidInput.field(
+            "/dataset",
+            "only-test",
+            f"data set {dataset_id} holds test images alone, so nothing can be trained on it; name one with "
+            "training images, or judge the models of a job on it: POST /jobs/evaluate with job and dataset",
+        )
     return row
 
 

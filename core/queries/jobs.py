@@ -95,8 +95,9 @@ def newest_succeeded(session: Session, *, limit: int) -> list[JobRow]:
 
 
 def using_dataset(session: Session, dataset_id: str) -> list[str]:
-    """Ids of the active jobs that use this data set."""
-    query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(ACTIVE))
+    """Ids of the active jobs that use this data set: also those that judge models which it trained."""
+    trained = cast(JobRow.inputs, String).contains(dataset_id)
+    query = select(JobRow.id).where(or_(JobRow.dataset_id == dataset_id, trained), JobRow.state.in_(ACTIVE))
     return list(session.scalars(query))
 
 
@@ -111,7 +112,8 @@ def using_model(session: Session, model_id: str) -> list[str]:
 
 def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str]:
     """Ids of the models that a job with these `inputs` and `params` reads."""
-    named = (inputs.get("model"), params.get("pretrained"), params.get("second_model"))
+    judged = (inputs.get("judged") or {}).values()
+    named = (inputs.get("model"), params.get("pretrained"), params.get("second_model"), *judged)
     return {name for name in named if isinstance(name, str)}
 
 

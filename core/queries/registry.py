@@ -58,6 +58,21 @@ def training_job(session: Session, model: ModelRow) -> JobRow | None:
     return None
 
 
+def datasets_of(session: Session, model_ids: Iterable[str]) -> set[str]:
+    """Ids of the data sets that trained these models, and those that they were made from."""
+    waiting, known, trained_on = list(model_ids), set[str](), set[str]()
+    while waiting:
+        row = session.get(ModelRow, waiting.pop())
+        if row is None or row.id in known:
+            continue
+        known.add(row.id)
+        trained_on |= {row.dataset_id} if row.dataset_id else set()
+        waiting += [row.erm_id] if row.erm_id else []
+        if row.job_id is not None and (job := session.get(JobRow, row.job_id)) is not None:
+            waiting += jobs.models_read(job.inputs, job.params)
+    return trained_on
+
+
 def missing(session: Session, model_ids: Iterable[str]) -> set[str]:
     """The ids of those models that do not exist, or no longer do."""
     ids = set(model_ids)

@@ -81,6 +81,11 @@ class FormatOptions(Strict):
         False,
         description="Ignores the splits that the files name: the import cuts its own and divides no subject.",
     )
+    split: Literal["test"] | None = Field(
+        None,
+        description="`test` makes test images of all images, whatever the files say: a data set on which "
+        "nothing is trained, and the models of a job are judged.",
+    )
     grey_window: GreyWindow | None = Field(
         None,
         description="The grey levels of 12- and 16-bit images that become 0 and 255; by default measured on "

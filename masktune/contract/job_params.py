@@ -77,9 +77,13 @@ class RetrainHeadParams(JobParams):
 
 
 class EvaluateParams(JobParams):
-    """What a model is measured on."""
+    """What a model, or each model of a job, is measured on."""
 
     splits: list[str] = []
+    job: str | None = Field(None, description="Id of the job whose models are judged.")
+    breaks_pattern: bool = Field(
+        False, description="Whether the images lack the pattern, as whoever brought them says."
+    )
 
 
 class PredictParams(JobParams):

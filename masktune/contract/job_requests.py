@@ -92,11 +92,29 @@ class RetrainHeadRequest(JobRequest):
 
 
 class EvaluateRequest(JobRequest):
-    """Measure a model on the splits of a data set with the same classes."""
+    """Measure a model on the splits of a data set with the same classes; or, with `job`, judge all models of
+    a job on every image of another data set, whose classes are some or all of the job's."""
 
-    model: ModelRef = _MODEL
-    dataset: DatasetRef | None = _TRAINED_ON
-    splits: list[Split] = Field(["val", "test"], min_length=1, max_length=7)
+    model: ModelRef | None = Field(None, description="Id or alias. Not with `job`.")
+    job: JobRef | None = Field(
+        None,
+        description="Id of the job whose models are judged in one report. Images and subjects that trained "
+        "them do not count.",
+    )
+    dataset: DatasetRef | None = Field(
+        None, description="Default: the one the model was trained on. With `job` it must be named."
+    )
+    splits: list[Split] = Field(
+        ["val", "test"],
+        min_length=1,
+        max_length=7,
+        description="Not with `job`. Default: those of val and test that have images.",
+    )
+    breaks_pattern: bool = Field(
+        False,
+        description="With `job`: whoever brings the images says that they lack the pattern which others of "
+        "their class share. Then they decide without groups too.",
+    )
 
 
 class PredictRequest(JobRequest):

@@ -115,6 +115,8 @@ def stages_of(kind: JobKind, params: Mapping[str, Any]) -> tuple[Stage, ...]:
         skipped |= _OF_MASKTUNE
     if params.get("seeds", 1) == 1:
         skipped |= {Stage.REPEAT}
+    if params.get("job") is not None:  # images that judge a job's models calibrate nothing
+        skipped |= {Stage.CALIBRATE}
     return tuple(stage for stage in STAGES[kind] if stage not in skipped)
 
 

@@ -27,7 +27,7 @@ from models.data.report import (
     ProblemCode,
     some_names,
 )
-from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, overlap
+from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, only_test, overlap
 from models.data.subject_notes import subject_notes, subject_word
 
 _ENOUGH_TO_CUT = 4
@@ -124,17 +124,17 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
         return (Problem(ProblemCode.NO_IMAGES, detail),)
     classes = accepted.manifest.classes
     present = [classes[label] for label in np.unique(accepted.labels)]
-    if len(present) < 2:
+    splits = {entry.split for entry in accepted.entries}
+    if len(present) < 2 and not only_test(splits):
         detail = f"every image has the class {present[0]!r}: add images of a second class"
         return (Problem(ProblemCode.ONE_CLASS, detail),)
-    filled = {entry.split for entry in accepted.entries}
     return tuple(
         Problem(
             ProblemCode.EMPTY_SPLIT,
             f"the given split {split} has no usable image: add some, or leave it out",
         )
         for split in accepted.manifest.splits
-        if split not in filled
+        if split not in splits
     )
 
 
@@ -147,7 +147,9 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     np.add.at(table, (splits, accepted.labels), 1)
     cut = [split for split, how in assignment.record.made.items() if how.donor == "train"]
     record = replace(assignment.record, hold_out=manifest.hold_out)
-    problems = tuple(_late_problems(table, manifest.classes, cut, whole_subjects=record.whole_subjects))
+    problems: tuple[Problem, ...] = ()
+    if not only_test(assignment.splits):
+        problems = tuple(_late_problems(table, manifest.classes, cut, whole_subjects=record.whole_subjects))
     duplicates = tuple(_duplicates(accepted, assignment.splits))
     notes = (
         *_hold_out_notes(accepted, splits),
@@ -273,6 +275,9 @@ def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64]) -> Iter
 
 
 def _split_notes(record: SplitRecord) -> Iterator[Note]:
+    if only_test(record.given):
+        detail = "all images are test images: nothing is trained on them, but the models of a job are judged"
+        yield Note(NoteCode.ONLY_TEST, detail)
     if record.made:
         cuts = defaultdict[str, list[str]](list)
         for split, cut in record.made.items():
@@ -288,7 +293,7 @@ def _split_notes(record: SplitRecord) -> Iterator[Note]:
 def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]:
     for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
         missing = [name for name, count in zip(manifest.classes, counts, strict=True) if count == 0]
-        if missing and (split in SPLITS or counts.any()):
+        if missing and counts.any():
             detail = f"{split} has no image of {some_names(missing)}: its figures say nothing about them"
             yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
     if manifest.empty_classes:

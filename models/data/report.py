@@ -96,6 +96,7 @@ class NoteCode(StrEnum):
     GREY_WINDOW = "grey_window"  # images have 16-bit grey levels; those of the window named become 0 to 255
     HOLD_OUT = "hold_out"  # the test split was made of the samples with the metadata named
     IN_TWO_SPLITS = "in_two_splits"  # the same picture occurs in two splits; all copies were kept
+    ONLY_TEST = "only_test"  # all images are in the test split, so nothing can be trained on the data set
     SMALL_IMAGES = "small_images"  # some images are so small beside the others that they are blurred
     SPLITS_MADE = "splits_made"  # missing splits were made from the given ones
     SUBJECT_IN_TWO_CLASSES = "subject_in_two_classes"  # images of one subject have different classes

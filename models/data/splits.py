@@ -6,7 +6,7 @@ else uses. This module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -40,6 +40,12 @@ _ALIASES: Mapping[str, str] = {
 # The share of the given `train` that a missing split takes; a given `val` gives half to `calibration`.
 _FROM_TRAIN: Mapping[str, float] = {"val": 0.10, "calibration": 0.15, "test": 0.15}
 _FROM_VAL = 0.5
+
+
+def only_test(splits: Iterable[str | None]) -> bool:
+    """Whether a data set with these splits holds test images alone, on which nothing is trained: from such a
+    set, no split is cut."""
+    return set(splits) == {"test"}
 
 
 def canonical_split(name: str) -> str | None:
@@ -90,10 +96,10 @@ def assign_splits(
 ) -> Assignment:
     """Fill in the missing splits.
 
-    `splits` holds a name of `ALL_SPLITS` per image, or None for all of them (all are then `train`).
-    A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a given `val`, else
-    15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, or by (label,
-    group) if `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
+    `splits` holds a name of `ALL_SPLITS` per image, or None for all of them (all are then `train`). If all
+    are `test`, none is missing. A missing `val` takes 10 % of `train`, `test` 15 %, `calibration` half of a
+    given `val`, else 15 % of `train`; a given split only ever shrinks. Cuts are stratified by label, or by
+    (label, group) if `groups` (N,) has any (-1: none). Images that share a value of `twins` (N,)
     (identical pixels) or of `subjects` (N,) (-1: none), or that a chain of such pairs links, go to the
     same split; with subjects, the sizes are as near to these shares as that allows, every class stays in
     `train`, and a split may stay empty where there are too few subjects. Raises ValueError when only some
@@ -144,6 +150,8 @@ def overlap(pairs: Mapping[tuple[str, str], int]) -> str:
 def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
     """donor → {missing split: share of the donor as given}, in a fixed order for reproducible cuts."""
     plan: dict[str, dict[str, float]] = {"val": {}, "train": {}}
+    if only_test(present):
+        return plan
     for split, share in _FROM_TRAIN.items():
         if split in present:
             continue

@@ -74,6 +74,7 @@ class Store:
         self.subjects = columns.subjects  # (N,), -1: none
         self.subject_names = columns.subject_names
         self.metadata = columns.metadata
+        self._as_test: tuple[tuple[str, ...], NDArray[np.int64]] | None = None
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -106,11 +107,17 @@ class Store:
         return int(self._table.num_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._reopened, (self.directory, self.info.grey_window)
+        return type(self)._reopened, (self.directory, self.info.grey_window, self._as_test)
 
     @classmethod
-    def _reopened(cls, directory: Path, window: GreyWindow | None) -> Self:
-        return cls.open(directory).with_window(window)
+    def _reopened(
+        cls,
+        directory: Path,
+        window: GreyWindow | None,
+        as_test: tuple[tuple[str, ...], NDArray[np.int64]] | None,
+    ) -> Self:
+        store = cls.open(directory).with_window(window)
+        return store if as_test is None else store.as_test(*as_test)
 
     def with_window(self, window: GreyWindow | None) -> Self:
         """The same data set, its 16-bit grey images seen through another window: that of a model."""
@@ -121,10 +128,22 @@ class Store:
         other.__dict__["pixels"] = None  # they were decoded through the window of the data set
         return other
 
+    def as_test(self, classes: tuple[str, ...], left_out: NDArray[np.int64]) -> Self:
+        """The same images under the numbers of these classes, which those of the data set are among, as test
+        images, but for the rows `left_out` and those without an object, which are in no split."""
+        info = dataclasses.replace(self.info, classes=classes)
+        other = type(self)(self.directory, info, self._table, self._columns)
+        other.__dict__["pixels"] = self.pixels
+        other.labels = np.array([classes.index(name) for name in self.classes])[self.labels]
+        other.splits = np.where(self.splits < len(SPLITS), ALL_SPLITS.index("test"), len(ALL_SPLITS))
+        other.splits[left_out] = len(ALL_SPLITS)
+        other._as_test = classes, left_out
+        return other
+
     @property
     def counts(self) -> dict[str, int]:
         """Samples in each split of `SPLITS`, including zeros, and in every other split that has any."""
-        counts = np.bincount(self.splits, minlength=len(ALL_SPLITS)).tolist()
+        counts = np.bincount(self.splits, minlength=len(ALL_SPLITS)).tolist()[: len(ALL_SPLITS)]
         return {split: n for split, n in zip(ALL_SPLITS, counts, strict=True) if n or split in SPLITS}
 
     @property
@@ -268,6 +287,11 @@ class Store:
     def paths(self) -> pa.ChunkedArray:
         """(N,) texts: the paths of the samples in the upload."""
         return self._table["path"]
+
+    @property
+    def sha256(self) -> pa.ChunkedArray:
+        """(N,) 32 bytes each: the digests of the files as they are stored."""
+        return self._table["sha256"]
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:

@@ -47,6 +47,7 @@ RARE = (
     UploadField("options/label", "Column of the classes", "label"),
     UploadField("options/group", "Groups", "meta:site"),
     UploadField("options/new_splits", "New splits", "", "switch"),
+    UploadField("options/split", "Split of all images", "test"),
     UploadField("options/classes", "Classes, one per line", "all that occur", "lines"),
     UploadField("options/target", "CelebA’s label", FormatOptions().target),
     UploadField("options/grey_window", "Grey levels for black and white", "0, 4095", "levels"),

@@ -30,7 +30,8 @@ BEFORE = (Arm.ERM, Arm.IMPORTED, Arm.BASELINE)
 class ComparedModels(NamedTuple):
     """The models by arm. `own`: those that the job trained or was given to evaluate; `all`: with the sources.
 
-    A source is a model that an own one was made from; its arm is that of `arm_before`.
+    A source is a model that an own one was made from; its arm is that of `arm_before`. The models of another
+    job that are judged are all own.
     """
 
     own: dict[Arm, ModelSpec]
@@ -48,12 +49,14 @@ def compared_models(context: StageContext) -> ComparedModels:
         for model in stage_output.get("models", ())
         if "id" in model
     ]
-    specs = context.spec.models
+    specs, judged = context.spec.models, context.spec.judged
     own = {specs[id].arm: specs[id] for id in trained or [context.spec.model] if id}
     partners = [specs[model.erm_id] for model in own.values() if model.erm_id and model.erm_id in specs]
     if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
         partners.append(specs[context.spec.model])  # its backbone may be a MaskTune model's
     everything = {arm_before(partner): partner for partner in partners} | own
+    if judged is not None:
+        own = everything = {arm: specs[id] for arm, id in judged.models.items()}
     for model in everything.values():
         if model.classes != context.store.classes:  # its answers would be counted wrongly
             raise JobError(

@@ -38,7 +38,8 @@ VERDICT_SPLIT = "test"
 class Figures:
     """Figures of the logits (split → arm → logits), computed on demand; may raise Stopped.
 
-    Verdicts are over all seeds if there are `further` ones; everything else is about these models.
+    Verdicts are over all seeds if there are `further` ones; everything else is about these models. `before`
+    is the arm that the treatments were made from, where a job's own report has named it.
     """
 
     def __init__(
@@ -46,10 +47,14 @@ class Figures:
         context: StageContext,
         logits: Mapping[str, Mapping[Arm, Logits]],
         further: Sequence[SeedPredictions] = (),
+        *,
+        before: Arm | None = None,
     ) -> None:
         self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
         first = (arm_before(context.spec.models[source]),) if source else ()
+        if before is not None:
+            first = (before,)
         arms = {arm for by_arm in logits.values() for arm in by_arm}
         self.before = next((arm for arm in (*first, *BEFORE) if arm in arms), None)
         """The model that the treatment arms were made from."""
@@ -80,7 +85,7 @@ class Figures:
                 split: {arm: ArmMetrics.model_validate(m) for arm, m in by_arm.items()}
                 for split, by_arm in self.metrics.items()
             },
-            "differences": {split: self._differences(split) for split in self._logits},
+            "differences": {split: self.differences(split) for split in self._logits},
             "disagreement": {
                 split: disagreement
                 for split in self._logits
@@ -191,7 +196,8 @@ class Figures:
         predictions = logits.predictions if of_seed is None else of_seed.predictions[split][arm]
         return np.asarray((predictions == logits.labels)[self._store.firsts(logits.rows)])
 
-    def _differences(self, split: str) -> list[ArmDifference]:
+    def differences(self, split: str) -> list[ArmDifference]:
+        """Each treatment minus each other arm, in every statistic that the split allows."""
         return [
             ArmDifference(a=treatment, b=rival, **self._named(difference))
             for (treatment, rival), differences in self._compared[split].items()

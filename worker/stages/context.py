@@ -37,6 +37,8 @@ class StageContext:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     log: Callable[[str], None]
+    images: Store | None = None
+    """What the stage sees of the data set, where that is not the whole."""
 
     @cached_property
     def run(self) -> Run:
@@ -90,6 +92,8 @@ class StageContext:
     def store(self) -> Store:
         """The packed data set that the job reads. A model that is only run sees 16-bit images through its own
         window, as in the service."""
+        if self.images is not None:
+            return self.images
         assert self.spec.dataset is not None
         assert self.spec.dataset.artifact is not None
         store = Store.open(self.artifacts.folder(self.spec.dataset.artifact))

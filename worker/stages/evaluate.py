@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
-from masktune.contract.report import VERSION, Report
+from masktune.contract.report import VERSION, Report, read_report
+from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice
@@ -19,12 +21,13 @@ from models.data.splits import SPLITS
 from models.evaluation import masking_cost
 from models.run import device_name
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
-from worker.protocol import DatasetSpec
+from worker.protocol import DatasetSpec, ModelSpec
 from worker.report.arms import LogitsCache, compared_models
 from worker.report.columns import column_shortcuts
 from worker.report.data_steps import with_data_steps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
+from worker.report.judged_job import JudgedModels, judged_sections
 from worker.report.metadata_slices import make_metadata_slices
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
@@ -42,20 +45,26 @@ _VERDICT_FIELDS = {"verdict", "reason", "a", "b", "beaten_by"}
 
 def evaluate(context: StageContext) -> Result:
     """Write the before/after report; return the plain figures of each arm."""
-    models, splits, started = compared_models(context).all, _splits(context), time.monotonic()
+    judged, started = _judged_models(context), time.monotonic()
+    if judged is not None:
+        context = judged.context
+    models, splits = compared_models(context).all, _splits(context)
     explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
     passes = (len(models) + len(explained) + 1) * len(splits)
     cache = LogitsCache(context, passes=passes)
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
-    figures, dataset = Figures(context, logits, further), context.spec.dataset
+    figures = Figures(context, logits, further, before=judged and judged.own.before)
+    dataset = context.spec.dataset
     assert dataset is not None
-    columns = column_shortcuts(context.store, dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         groups = make_groups(context, models, cache, further, folder=folder)
-        choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
-        after = choice and choice.subject
+        if judged is not None:
+            decided = judged_sections(judged, figures)
+        else:
+            decided = _own_sections(context, dataset, figures, groups, models)
+        after = decided["after"]
         pool_split = GALLERY_SPLIT if GALLERY_SPLIT in splits else splits[0]
         most = {pool_split: POOL}
         pools = {
@@ -89,7 +98,6 @@ def evaluate(context: StageContext) -> Result:
                 )
                 for arm, model in models.items()
             },
-            training_note=_training_note(context),
             properties=dataset.shortcuts and PropertyCheck.model_validate(dataset.shortcuts),
             masks=masks and MaskSummary.model_validate(masks),
             sigmas=sigmas and SigmasChoice.model_validate(sigmas),
@@ -103,14 +111,6 @@ def evaluate(context: StageContext) -> Result:
             },
             shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs),
             groups=groups,
-            column_shortcuts=columns,
-            recommendation=choice
-            and with_data_steps(
-                make_recommendation(choice, figures, groups, store=context.store, models=models),
-                columns,
-                groups,
-                store=context.store,
-            ),
             cost=[
                 *_earlier_costs(context),
                 StageCost(
@@ -120,7 +120,7 @@ def evaluate(context: StageContext) -> Result:
                     device=device_name(context.run.device),
                 ),
             ],
-            **figures.sections(after),
+            **decided,
             **risk_sections(context, models, logits),
         )
         (folder / REPORT).write_text(report.model_dump_json(indent=1))
@@ -130,6 +130,38 @@ def evaluate(context: StageContext) -> Result:
         "metrics": {arm.value: figures.plain(arm) for arm in models},
         "verdict": report.verdict and report.verdict.model_dump(mode="json", include=_VERDICT_FIELDS),
         "images_per_second": report.cost[-1].images_per_second,
+    }
+
+
+def _judged_models(context: StageContext) -> JudgedModels | None:
+    """The job whose models are judged, if they are another's."""
+    spec = context.spec.judged
+    if spec is None:
+        return None
+    own = read_report((context.artifacts.folder(spec.report) / REPORT).read_text())
+    return JudgedModels.of(context, spec, own)
+
+
+def _own_sections(
+    context: StageContext,
+    dataset: DatasetSpec,
+    figures: Figures,
+    groups: BalancedGroups | None,
+    models: Mapping[Arm, ModelSpec],
+) -> dict[str, Any]:
+    """The sections that follow from the figures, and the advice, of a report of a job on its own models."""
+    choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
+    columns = column_shortcuts(context.store, dataset.shortcuts)
+    return figures.sections(choice and choice.subject) | {
+        "training_note": _training_note(context),
+        "column_shortcuts": columns,
+        "recommendation": choice
+        and with_data_steps(
+            make_recommendation(choice, figures, groups, store=context.store, models=models),
+            columns,
+            groups,
+            store=context.store,
+        ),
     }
 
 

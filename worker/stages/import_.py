@@ -34,7 +34,7 @@ UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
 DATASET = "dataset"
 """Kind of a source that is another data set."""
-_PLAIN_OPTIONS = ("target", "group", "label", "subject", "new_splits")
+_PLAIN_OPTIONS = ("target", "group", "label", "subject", "new_splits", "split")
 
 
 def import_(context: StageContext) -> Result:
@@ -89,7 +89,7 @@ def _summary(
 
     `sizes`, in pixels, is the basis for defaults. `metadata_columns` says what they hold. `shortcuts` names
     simple image properties that predict the class: what a network may learn instead of the object, found
-    before one is trained.
+    before one is trained; where all images are test images, it is left out.
     """
     facts = report.summary() | {
         "format": report.format,
@@ -105,8 +105,9 @@ def _summary(
             "longer_side_max": int(longer.max()),
         }
         facts["metadata_columns"] = [column.summary() for column in store.metadata.values()]
-        check = find_shortcuts(store, rng=np.random.default_rng(seed), on_progress=on_progress)
-        facts["shortcuts"] = asdict(check)
+        if store.counts["train"]:
+            check = find_shortcuts(store, rng=np.random.default_rng(seed), on_progress=on_progress)
+            facts["shortcuts"] = asdict(check)
     return facts
 
 

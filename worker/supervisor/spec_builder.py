@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
-from masktune.contract.vocabulary import JobKind, Stage, stages_of
-from worker.protocol import DatasetSpec, ModelSpec, Spec
+from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
+from worker.protocol import DatasetSpec, JudgedJobSpec, ModelSpec, Spec
 
 
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
@@ -20,7 +20,9 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     model = registry.get(session, model_id).id if model_id else None
     # The parameters may name models too: the starting point of a training, and the second model.
     named = (model, job.params.get("pretrained"), job.params.get("second_model"))
+    judged = _judged(session, job)
     names = [*(name for name in named if isinstance(name, str)), *job.models.values()]
+    names += judged.models.values() if judged else ()
     return Spec(
         job_id=job.id,
         kind=job.kind,
@@ -35,6 +37,21 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
         dataset=_dataset(session, job),
         mask_set=mask_set,
         models=_models(session, names),
+        judged=judged,
+    )
+
+
+def _judged(session: Session, job: JobRow) -> JudgedJobSpec | None:
+    if job.kind is not JobKind.EVALUATE or job.params.get("job") is None:
+        return None
+    judged = jobs.get(session, job.params["job"])
+    trained_on = [datasets.get_ready(session, id).artifact for id in job.inputs["trained_on"]]
+    return JudgedJobSpec(
+        id=judged.id,
+        report=judged.done[Stage.EVALUATE]["artifact"],
+        models={Arm(arm): id for arm, id in job.inputs["judged"].items()},
+        dataset=str(judged.dataset_id),
+        trained_on=tuple(map(str, trained_on)),
     )
 
 

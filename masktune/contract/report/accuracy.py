@@ -18,6 +18,7 @@ NotTestableReason = Literal[
     "shortcut_or_harm",
     "not_above_chance",
     "few_subjects",
+    "one_class",
 ]
 
 
@@ -129,7 +130,8 @@ class Verdict(Section):
     there is none (`no_groups`) or a single one (`one_group`), fewer than two are large enough
     (`small_groups`), or those hold less than half of the images (`few_in_groups`). Without them, a model that
     is right less often may have lost a shortcut, or be worse (`shortcut_or_harm`). Or there are too few
-    subjects to show how much they differ, or the models `at_chance` have learned nothing.
+    subjects to show how much they differ, or images of one class alone, or the models `at_chance` have
+    learned nothing.
     """
 
     verdict: VerdictName

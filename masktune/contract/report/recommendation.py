@@ -20,11 +20,13 @@ RecommendationReason = Literal[
     "no_gain",
     "hurt",
     "not_above_chance",
+    "new_images",
 ]
 """Why this model: the true groups of the validation split decided (`val_groups`); a last layer was balanced
 over groups; MaskTune helped on the test split. Or why a plain model, ERM or a control: no images were found
 that lack a pattern, nothing helped, or groups show that a plain model is better (`hurt`). Or why none: the
-plain models have learned nothing."""
+plain models have learned nothing. `new_images`: images that were brought to judge the models of a job
+decided, or left its recommendation as it is (`judged_job`)."""
 
 
 class UseModel(Section):

@@ -10,6 +10,7 @@ from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, Backgro
 from masktune.contract.report.base import Section
 from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.groups import BalancedGroups
+from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
 from masktune.contract.report.recommendation import Recommendation
@@ -122,6 +123,11 @@ class Report(Section):
     masks: MaskSummary | None
     sigmas: SigmasChoice | None = Field(
         None, description='How `masking.sigmas = "auto"` was resolved; null for a number.'
+    )
+    judged_job: JudgedJob | None = Field(
+        None,
+        description="The job whose models are judged on images that trained none of them; null in the report "
+        "of a job on its own models.",
     )
     groups: BalancedGroups | None = Field(
         None, description="What a last layer was balanced over, inferred or not; each model on them."

@@ -93,6 +93,9 @@ def _with_options(manifest: Manifest, options: FormatOptions) -> Manifest:
         manifest = without_splits(manifest)
     if options.subject is not None:
         manifest = name_subjects(manifest, options.subject)
+    if options.split is not None:
+        entries = tuple(entry._replace(split=options.split) for entry in manifest.entries)
+        manifest = replace(manifest, entries=entries, splits=(options.split,))
     if options.hold_out:
         manifest = hold_out(manifest, options.hold_out)
     return manifest

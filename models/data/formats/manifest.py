@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from models.data.grey import GreyWindow
 from models.data.report import ColumnReading, ImportRefused, Rejection
@@ -38,7 +38,8 @@ class FormatOptions:
     `target` and `group` are attributes of CelebA; `group` may also be the column `meta:NAME` of a list, and
     `label` is the column that holds the classes (in Label Studio: the question that asks for them).
     `subject` is a pattern on the path, like `*/{subject}_*`; `hold_out`, each `meta:NAME=VALUE`, names the
-    samples of the test split. `new_splits` ignores those that the files name.
+    samples of the test split. `new_splits` ignores those that the files name; `split` is that of all images,
+    whatever the files say.
     """
 
     classes: tuple[str, ...] | None = None
@@ -48,6 +49,7 @@ class FormatOptions:
     subject: str | None = None
     hold_out: tuple[str, ...] = ()
     new_splits: bool = False
+    split: Literal["test"] | None = None
 
 
 class Entry(NamedTuple):

@@ -207,7 +207,7 @@ def test_invalid_data_sets_say_why(
         ({"cat/1.png": b"<html>", "dog/1.png": b""}, ProblemCode.NO_IMAGES),
         (pets(prefix="train/") | {"val/": b""}, ProblemCode.EMPTY_SPLIT),
         (pets(prefix="train/") | {"val/cat/1.png": b"x"}, ProblemCode.EMPTY_SPLIT),
-        (pets(prefix="test/"), ProblemCode.EMPTY_SPLIT),
+        (pets(prefix="val/"), ProblemCode.EMPTY_SPLIT),
         (pets(count=1), ProblemCode.EMPTY_SPLIT),
         (pets(prefix="train/") | {"test/cow/1.png": make_image(99)}, ProblemCode.CLASS_NOT_IN_TRAIN),
         ({"notes.txt": b""}, ProblemCode.UNKNOWN_FORMAT),
@@ -335,3 +335,42 @@ def test_pixels_are_what_the_files_decode_to(tmp_path: Path, make_tree: MakeTree
     assert store.pixels is not None
     for row in range(len(store)):
         assert np.array_equal(store.pixels[row], np.asarray(decode_image(store.image_bytes(row)).image))
+
+
+@pytest.mark.parametrize("layout", ["folder", "table", "option"])
+def test_a_data_set_may_hold_test_images_alone(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets, layout: str
+) -> None:
+    files: dict[str, bytes | str] = {**pets(2, "test/" if layout == "folder" else "")}
+    if layout == "table":
+        rows = (f"{path},{path.split('/')[0]},test" for path in files)
+        files |= {"labels.csv": "\n".join(["path,label,split", *rows])}
+    options = ImportOptions(layout=FormatOptions(split="test" if layout == "option" else None))
+    report = import_dataset(make_tree(files), tmp_path / "ds", options)
+    assert (report.state, report.count, report.problems) == ("ready", 4, ())
+    assert Store.open(tmp_path / "ds").counts == {"train": 0, "val": 0, "calibration": 0, "test": 4}
+    assert notes(report) == {NoteCode.ONLY_TEST}
+
+
+def test_test_images_may_be_of_one_class(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    cats = {path: image for path, image in pets(3).items() if path.startswith("cat/")}
+    tree = make_tree(cats)
+    assert problems(import_dataset(tree, tmp_path / "all")) == {ProblemCode.ONE_CLASS}
+    report = import_dataset(tree, tmp_path / "ds", ImportOptions(layout=FormatOptions(split="test")))
+    assert (report.state, report.classes) == ("ready", ("cat",))
+
+
+def test_the_option_overrules_the_splits_of_the_files(
+    tmp_path: Path, make_tree: MakeTree, pets: Pets
+) -> None:
+    files = pets(3, "train/") | pets(2, "val/", start=50)
+    report = import_dataset(
+        make_tree(files), tmp_path / "ds", ImportOptions(layout=FormatOptions(split="test"))
+    )
+    assert Store.open(tmp_path / "ds").counts["test"] == report.count == 10
+
+
+def test_of_test_images_alone_none_can_be_held_out(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+    options = FormatOptions(split="test", hold_out=("meta:site=Bern",))
+    report = import_dataset(make_tree(pets(3)), tmp_path / "ds", ImportOptions(layout=options))
+    assert problems(report) == {ProblemCode.HOLD_OUT}

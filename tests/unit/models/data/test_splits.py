@@ -185,3 +185,9 @@ def test_samples_without_a_subject_are_divided_one_by_one() -> None:
     subjects = np.where(np.arange(400) < 100, np.arange(400) // 10, -1)
     result = assign_splits([None] * 400, np.arange(400) % 2, subjects=subjects)
     assert Counter(result.splits) == {"train": 240, "val": 40, "calibration": 60, "test": 60}
+
+
+def test_from_test_images_alone_no_split_is_cut() -> None:
+    result = assign_splits(["test"] * 12, np.arange(12) % 3, subjects=np.arange(12) // 2)
+    assert result.splits == ["test"] * 12
+    assert (result.record.given, result.record.made) == (("test",), {})

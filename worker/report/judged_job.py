@@ -1,0 +1,238 @@
+"""What images that were brought to judge a job's models decide about its recommendation.
+
+The job's own recommendation stands until these images, which trained none of its models, show otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from core.errors import JobError
+from masktune.contract.report import Report
+from masktune.contract.report.accuracy import ArmDifference, Verdict
+from masktune.contract.report.judged_job import JudgedJob, JudgedOutcome, UndecidedReason
+from masktune.contract.report.recommendation import (
+    AddTestImages,
+    LabelMore,
+    NextStep,
+    Recommendation,
+    UseControl,
+    UseModel,
+)
+from masktune.contract.vocabulary import Arm
+from models.data.store import Store
+from models.evaluation.sample_size import growth_to_decide
+from models.evaluation.verdict import LEAST_GROUP
+from worker.protocol import JudgedJobSpec
+from worker.report.left_out import KnownImages, known_images
+from worker.report.metrics import VERDICT_SPLIT, Figures
+from worker.report.recommendation import TEST_IMAGES, by_groups
+from worker.stages.context import StageContext
+
+MOST_MORE = 5_000
+"""More images of a class or group than this are no advice: so small a difference will not be decided."""
+
+
+class JudgedModels(NamedTuple):
+    """A job whose models are judged, its own report, and the images: a stage's context in which those that
+    trained the models, which are `known`, are left out, and the others are test images."""
+
+    spec: JudgedJobSpec
+    own: Report
+    known: KnownImages
+    context: StageContext
+    breaks_pattern: bool
+
+    @classmethod
+    def of(cls, context: StageContext, spec: JudgedJobSpec, own: Report) -> Self:
+        """Raises JobError if no image is left, or the classes do not match."""
+        classes = tuple(own.dataset.classes)
+        trained = [Store.open(context.artifacts.folder(key)) for key in spec.trained_on]
+        images = context.store.with_window(trained[0].info.grey_window)
+        if foreign := set(images.classes) - set(classes):
+            raise JobError(
+                "model_of_another_dataset",
+                f"the images are of the classes {', '.join(images.classes)}, but the models of job {spec.id} "
+                f"know {', '.join(classes)}, and not {', '.join(sorted(foreign))}",
+            )
+        known = known_images(images, trained)
+        view = images.as_test(classes, known.rows)
+        if not view.counts[VERDICT_SPLIT]:
+            raise JobError(
+                "no_new_images",
+                f"all {len(images):,} images, or their subjects, trained the models of job {spec.id}: bring "
+                "images that are not in train or val of its data set",
+            )
+        breaks_pattern = bool(context.spec.params.get("breaks_pattern"))
+        return cls(spec, own, known, replace(context, images=view), breaks_pattern)
+
+
+class Judgement(NamedTuple):
+    """What the images say of the model that the job recommends: the `arm` to use now, the treatment that the
+    report is about, and why they do not decide, if they do not."""
+
+    arm: Arm | None
+    subject: Arm | None
+    outcome: JudgedOutcome
+    undecided: UndecidedReason | None = None
+
+
+def judged_verdicts(figures: Figures, store: Store, *, breaks_pattern: bool) -> dict[Arm, Verdict]:
+    """The verdicts on these images by treatment. On images of one class, a model that always answers that
+    class is right: not testable. Where all of them lack the pattern, no groups need to say which do."""
+    if len(np.unique(store.labels[store.rows(VERDICT_SPLIT)])) < 2:
+        of_one_class = {"verdict": "not_testable", "reason": "one_class"}
+        return {arm: one.model_copy(update=of_one_class) for arm, one in figures.verdicts.items()}
+    if not breaks_pattern:
+        return figures.verdicts
+    return {
+        arm: one if by_groups(one) or one.reason == "few_subjects" else one.model_copy(update=_decided(one))
+        for arm, one in figures.verdicts.items()
+    }
+
+
+def _decided(verdict: Verdict) -> dict[str, str | None]:
+    difference = verdict.deciding_difference
+    name = "helped" if difference.low > 0 else "hurt" if difference.high < 0 else "no_detectable_effect"
+    return {"verdict": name, "reason": None}
+
+
+def judge(
+    own: Report,
+    verdicts: Mapping[Arm, Verdict],
+    differences: Sequence[ArmDifference],
+    *,
+    breaks_pattern: bool,
+) -> Judgement:
+    """The first of these that applies; `differences` are those on the images.
+
+    1. A treatment is better than what it is judged against, and what the job recommends is not better than
+       it: the one of these with the largest gain.
+    2. The job recommends a treatment that is worse than what it is judged against, by groups or since all
+       images lack the pattern: the latter.
+    3. The job's recommendation stands: confirmed if it is not a treatment and that of the job's report is
+       worse; else undecided.
+    """
+    recommended = own.recommendation.arm if own.recommendation else None
+    subject = own.after
+    if recommended is None or subject is None or subject not in verdicts:
+        return Judgement(recommended, subject, "undecided")
+    helped = [
+        arm
+        for arm, one in verdicts.items()
+        if one.verdict == "helped" and not _is_better(recommended, arm, one, differences)
+    ]
+    if helped:
+        best = max(helped, key=lambda arm: verdicts[arm].deciding_difference.estimate)
+        return Judgement(best, best, "confirmed" if best is recommended else "changed")
+    about = verdicts[recommended if recommended in verdicts else subject]
+    if about.verdict == "hurt" and (breaks_pattern or by_groups(about)):
+        if about.a is recommended:
+            return Judgement(about.b, about.a, "changed")
+        return Judgement(recommended, subject, "confirmed")
+    return Judgement(recommended, about.a, "undecided", _undecided(about))
+
+
+def _is_better(
+    recommended: Arm, treatment: Arm, verdict: Verdict, differences: Sequence[ArmDifference]
+) -> bool:
+    """Whether the model that the job recommends is better than this treatment, by the deciding statistic."""
+    return any(
+        difference.high < 0
+        for difference in differences
+        if (difference.a, difference.b) == (treatment, recommended)
+        and difference.statistic == verdict.deciding_difference.statistic
+    )
+
+
+def _undecided(verdict: Verdict) -> UndecidedReason:
+    if verdict.reason == "one_class" or verdict.reason == "few_subjects":
+        return verdict.reason
+    return "few_images" if verdict.verdict == "no_detectable_effect" else "no_groups"
+
+
+def more_images(verdict: Verdict, figures: Figures) -> dict[str, int]:
+    """How many more images of each class or group would decide: of the groups where a and b are worst, or of
+    each class in a mean over classes. Empty if some would take more than `MOST_MORE`."""
+    difference = verdict.deciding_difference
+    of_arm = figures.metrics[VERDICT_SPLIT][verdict.a]
+    sizes = {one.name: one.n for one in (of_arm.groups if by_groups(verdict) else of_arm.classes)}
+    if by_groups(verdict):
+        worst = (difference.worst_a, difference.worst_b)
+        sizes = {name: n for name, n in sizes.items() if name in worst}
+    growth = growth_to_decide(
+        difference.estimate, difference.low, difference.high, confidence=difference.confidence
+    )
+    if not sizes or growth * max(sizes.values()) > MOST_MORE:
+        return {}
+    return {name: max(1, math.ceil(n * (growth - 1))) for name, n in sizes.items()}
+
+
+def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
+    """The sections of a report that the images decide: those of verdicts, advice and what they rest on."""
+    verdicts = judged_verdicts(figures, models.context.store, breaks_pattern=models.breaks_pattern)
+    differences = figures.differences(VERDICT_SPLIT)
+    judgement = judge(models.own, verdicts, differences, breaks_pattern=models.breaks_pattern)
+    about = verdicts[judgement.subject] if judgement.undecided == "few_images" and judgement.subject else None
+    more = {} if about is None else more_images(about, figures)
+    own = models.own
+    return figures.sections(judgement.subject) | {
+        "verdicts": verdicts,
+        "verdict": judgement.subject and verdicts.get(judgement.subject),
+        "training_note": own.training_note,
+        "recommendation": _recommendation(
+            own, judgement, more, store=models.context.store, models=models.spec.models
+        ),
+        "judged_job": JudgedJob(
+            job=models.spec.id,
+            dataset=models.spec.dataset,
+            recommended=own.recommendation.arm if own.recommendation else None,
+            breaks_pattern=models.breaks_pattern,
+            left_out=models.known.section,
+            outcome=judgement.outcome,
+            undecided=judgement.undecided,
+            more=more,
+            most=MOST_MORE,
+        ),
+    }
+
+
+def _recommendation(
+    own: Report, judgement: Judgement, more: Mapping[str, int], *, store: Store, models: Mapping[Arm, str]
+) -> Recommendation | None:
+    if own.recommendation is None:
+        return None
+    arm = judgement.arm
+    return Recommendation(
+        arm=arm,
+        model=models[arm] if arm else None,
+        reason="new_images" if arm else own.recommendation.reason,
+        next=list(_next_steps(own.recommendation, judgement, more, store=store, models=models)),
+    )
+
+
+def _next_steps(
+    own: Recommendation,
+    judgement: Judgement,
+    more: Mapping[str, int],
+    *,
+    store: Store,
+    models: Mapping[Arm, str],
+) -> Iterator[NextStep]:
+    arm = judgement.arm
+    if arm is None:
+        yield from (step for step in own.next if isinstance(step, LabelMore))
+        return
+    if arm is judgement.subject:
+        yield UseModel(step="use_model", arm=arm, model=models[arm])
+    else:
+        yield UseControl(step="use_control", arm=arm, model=models[arm])
+    if judgement.undecided is not None and (more or judgement.undecided != "few_images"):
+        per_class = max(more.values(), default=TEST_IMAGES)
+        subjects = LEAST_GROUP if store.has_subjects else None
+        yield AddTestImages(step="add_test_images", per_class=per_class, subjects=subjects)
