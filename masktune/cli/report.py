@@ -11,7 +11,7 @@ from masktune.cli.output import figure
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.base import StatisticName
-from masktune.contract.report.text import Step, answers, next_steps, other_verdicts, verdict
+from masktune.contract.report.text import Step, answers, judged_job_notes, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.formats import sample_count
 from masktune.contract.report.text.metadata import metadata_sentences
 from masktune.contract.report.text.names import (
@@ -52,6 +52,7 @@ def conclusions(report: Report) -> list[str]:
     decision = verdict(report)
     signs = report.shortcut_reliance.signs if report.shortcut_reliance else ()
     return [
+        *judged_job_notes(report),
         *(f"{number}. {_step(step)}" for number, step in enumerate(next_steps(report), 1)),
         *(f"{question} {answer}" for question, answer in answers(report)[:1]),
         *(sign.sentence for sign in signs if sign.present),

@@ -47,6 +47,15 @@ def plan(kind: str, **fields: Any) -> Flow[JobPlan]:
     return call(request, JobPlan)
 
 
+def evaluate(
+    job_id: str, dataset: str, *, breaks_pattern: bool = False, idempotency_key: str | None = None
+) -> Flow[Job]:
+    """Judge all models of a job on the images of another data set, whose classes are some or all of the
+    job's. `breaks_pattern`: all of them lack the pattern which the other images of their class share."""
+    fields = {"job": job_id, "dataset": dataset, "breaks_pattern": breaks_pattern}
+    return start("evaluate", idempotency_key=idempotency_key, **fields)
+
+
 def list_presets() -> EmittingFlow[Preset]:
     """Iterate over the presets: named hyperparameters, for `preset` in `start`."""
     return pages(get("/presets"), Preset)
@@ -174,6 +183,7 @@ class Jobs(Resource[D]):
 
     start = Operation(start)
     plan = Operation(plan)
+    evaluate = Operation(evaluate)
     presets = Listing(list_presets)
     get = Operation(get_job)
     update = Operation(update_job)

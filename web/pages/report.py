@@ -8,7 +8,7 @@ from typing import Any, Literal
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
-from masktune.contract.report.text import answers, notes, other_verdicts, verdict
+from masktune.contract.report.text import answers, judged_job_notes, notes, other_verdicts, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.formats import sample_count
 from masktune.contract.report.text.metadata import metadata_note, metadata_sentences, value_name
@@ -40,6 +40,7 @@ async def show(job_id: str) -> None:
         "report_head",
         report=report,
         arms=models,
+        notes=judged_job_notes(report),
     )
     show_steps(api(), report, own_key())
     html(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
 from masktune.contract.report.text.formats import percent, points, whole_percent
+from masktune.contract.report.text.judged_job import judged_job_notes
 from masktune.contract.report.text.next_steps import Step, next_steps
 from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict, verdict_title
 
@@ -20,6 +21,7 @@ __all__ = [
     "drift_name",
     "drift_statement",
     "drift_warning",
+    "judged_job_notes",
     "next_steps",
     "other_verdicts",
     "percent",

@@ -22,6 +22,7 @@ from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
 from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning
+from masktune.contract.report.text.judged_job import judged_job_reason, undecided_sentence
 from masktune.contract.report.text.names import (
     STATISTICS,
     arm_after,
@@ -54,6 +55,7 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "last layer could not be balanced over them.",
     "no_gain": "Nothing shows that {after} is better than {rival}.",
     "hurt": "The groups of the {split} split show that {after} is worse than {better} in the worst group.",
+    "new_images": "Images that trained none of the job's models judged them.",
     "not_above_chance": "On the validation images, the models that were trained without masks and groups "
     "cannot be told from guessing, so none is recommended.",
 }
@@ -77,6 +79,8 @@ def recommendation_reason(report: Report) -> str:
     """Why this model is recommended, or none; "" for a report without a recommendation."""
     if report.recommendation is None:
         return ""
+    if report.recommendation.reason == "new_images" and report.judged_job is not None:
+        return judged_job_reason(report, report.judged_job)
     groups, reason = report.groups, report.recommendation.reason
     if reason == "no_minority" and groups is not None and not groups.divided:
         why = groups_warning(groups)
@@ -132,13 +136,23 @@ def _use(step: UseModel | UseControl, report: Report) -> Step:
 
 def _add_test_images(step: AddTestImages, report: Report) -> Step:
     subjects = "" if step.subjects is None else f", of at least {step.subjects} subjects in each class"
+    judged = report.judged_job
+    if judged is not None:
+        title, sentence = "Bring more test images that break the pattern", undecided_sentence(report, judged)
+        return Step(step.step, title, sentence, _evaluate(judged.job))
     return Step(
         step.step,
         "Bring test images that break the pattern",
         "The test images cannot show whether a model relies on a pattern: too few of them, or none, are "
         f"known to break it. Bring about {step.per_class} images of each class without what usually goes "
-        f"with it, such as water birds on land{subjects}, and label their groups.",
+        f"with it, such as water birds on land{subjects}, or label their groups. They judge the models of "
+        "this job, and train nothing.",
+        "" if report.kind is JobKind.EVALUATE else _evaluate(report.job),
     )
+
+
+def _evaluate(job: str) -> str:
+    return f"masktune evaluate {job} FOLDER --breaks-pattern"
 
 
 def _label_more(step: LabelMore, report: Report) -> Step:

@@ -68,6 +68,7 @@ _NOT_TESTABLE: dict[accuracy.NotTestableReason | None, str] = {
     "few_in_groups": f"{_HIDDEN}the groups that have 10 {{}} here hold less than half of these images.",
     "few_subjects": "They are of too few subjects to tell whether a difference is chance: subjects differ, "
     "and fewer than 10 do not show by how much.",
+    "one_class": "They are all of one class, and a model that always answers that class is right on them.",
 }
 """By reason, to be filled with what counts in a group: images or subjects."""
 _LIKE_TRAINING = (

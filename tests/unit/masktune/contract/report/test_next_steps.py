@@ -53,7 +53,8 @@ def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command()
     assert [step.name for step in steps] == [step["step"] for step in STEPS]
     assert all(step.title and step.sentence.endswith(".") for step in steps)
     commands = {step.name: step.command for step in steps if step.command}
-    assert commands.keys() == {"use_model", "use_control", "review_images"}
+    assert commands.keys() == {"use_model", "use_control", "add_test_images", "review_images"}
+    assert commands["add_test_images"] == f"masktune evaluate {recommending().job} FOLDER --breaks-pattern"
     assert commands["use_model"] == "masktune models alias production mdl_2"
     assert "100 images of each class" in steps[2].sentence
     assert "each class has 60" in steps[3].sentence

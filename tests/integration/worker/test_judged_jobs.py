@@ -1,0 +1,226 @@
+"""A job's models judged on images that were brought for it: what counts, and what becomes of the advice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from core.tables import DatasetRow, JobRow
+from masktune.contract.hyperparameters import MitigateConfig
+from masktune.contract.report import Report, read_report
+from masktune.contract.report.judged_job import JudgedJob
+from masktune.contract.report.recommendation import AddTestImages
+from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
+from models.data.importing import import_dataset
+from models.data.store import Store
+from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.real_jobs import hyperparameters
+from tests.integration.worker.test_early_stages import QUICK
+from tests.support.biased_digits import make_digits
+from worker.stages.evaluate import REPORT
+
+TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
+ALL = slice(800, 1100)
+"""Digits that trained nothing."""
+
+
+def make_new_digits(
+    root: Path,
+    digits: slice = ALL,
+    *,
+    classes: tuple[str, ...] = ("low", "high"),
+    square_on: str = "high",
+) -> Path:
+    """Digits with a square on those of one class: against the pattern of the training images on high ones."""
+    pixels, values = load_digits(return_X_y=True)
+    for index in range(*digits.indices(len(pixels))):
+        picture = (pixels[index].reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
+        label = "high" if values[index] >= 5 else "low"
+        if label == square_on:
+            picture[:4, :4] = 255
+        if label in classes:
+            folder = root / label
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / f"{index:04d}.png")
+    return root
+
+
+def with_table(root: Path, **columns: str) -> Path:
+    """A table beside the images with these columns; `{label}` in a cell is the class."""
+    paths = sorted(path.relative_to(root) for path in root.rglob("*.png"))
+    rows = [
+        ",".join([str(path), path.parts[0], *(cell.format(label=path.parts[0]) for cell in columns.values())])
+        for path in paths
+    ]
+    (root / "labels.csv").write_text("\n".join([",".join(["path", "label", *columns]), *rows]))
+    return root
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("judged")
+    import_dataset(make_digits(folder / "images" / "biased", aligned=9), folder / "store")
+    with opened_bench(folder, folder / "store") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def job(bench: Bench) -> JobRow:
+    """It recommends the retrained head."""
+    fields = hyperparameters(**TRAINING) | {"head": QUICK | {"gate": "open"}, "masktune": False}
+    params = MitigateConfig.from_json(fields).to_json()
+    return bench.succeed(bench.run(JobKind.MITIGATE, params=params))[0]
+
+
+@pytest.fixture(scope="module")
+def breaking(bench: Bench) -> Path:
+    return make_new_digits(bench.images / "images" / "breaking")
+
+
+def report_of(bench: Bench, job: JobRow) -> Report:
+    return read_report((bench.folder(job.done["evaluate"]["artifact"]) / REPORT).read_text())
+
+
+def judged(
+    bench: Bench, job: JobRow, images: Path, *, breaks_pattern: bool = False, split: str | None = "test"
+) -> tuple[JobRow, DatasetRow]:
+    """Import the images and judge the job's models on them."""
+    _, dataset = bench.imported({"address": f"file://{images}"}, options={"split": split} if split else {})
+    assert dataset.summary["problems"] == []
+    job_id = bench.run(
+        JobKind.EVALUATE,
+        dataset_id=dataset.id,
+        params={"splits": ["test"], "job": job.id, "breaks_pattern": breaks_pattern},
+        inputs={
+            "judged": job.done["evaluate"]["models"],
+            "trained_on": [bench.dataset_id],
+            "model_ids": {},
+        },
+    )
+    return bench.done(job_id)[0], dataset
+
+
+def advice(report: Report) -> tuple[Arm | None, list[str]]:
+    assert report.recommendation is not None
+    return report.recommendation.arm, [step.step for step in report.recommendation.next]
+
+
+def section(report: Report) -> JudgedJob:
+    assert report.judged_job is not None
+    return report.judged_job
+
+
+def test_every_arm_is_judged_in_one_report(bench: Bench, job: JobRow, breaking: Path) -> None:
+    own = report_of(bench, job)
+    done, dataset = judged(bench, job, breaking, breaks_pattern=True)
+    assert (done.state, done.error, list(done.done)) == (JobState.SUCCEEDED, None, [Stage.EVALUATE])
+    report = report_of(bench, done)
+    assert report.models == own.models
+    assert (report.dataset.id, report.dataset.classes) == (dataset.id, own.dataset.classes)
+    assert {arm: of.n for arm, of in report.metrics["test"].items()} == dict.fromkeys(own.models, 300)
+    assert report.metrics.keys() == {"test"}
+    assert report.verdicts.keys() == own.verdicts.keys()
+    assert report.certificates == {}
+    assert section(report).left_out.images == 0
+
+
+def test_images_that_break_the_pattern_confirm_a_model_without_it(
+    bench: Bench, job: JobRow, breaking: Path
+) -> None:
+    done, _ = judged(bench, job, breaking, breaks_pattern=True)
+    report = report_of(bench, done)
+    assert (section(report).job, section(report).breaks_pattern) == (job.id, True)
+    assert (section(report).recommended, section(report).outcome) == (Arm.RETRAINED, "confirmed")
+    assert report.verdict is not None
+    assert report.verdict.verdict == "helped"
+    assert advice(report) == (Arm.RETRAINED, ["use_model"])
+
+
+def test_images_that_may_have_the_pattern_leave_the_advice_as_it_is(bench: Bench, job: JobRow) -> None:
+    """On these, a model that gave the pattern up is right less often, and they cannot tell that from harm."""
+    usual = make_new_digits(bench.images / "images" / "usual", square_on="low")
+    report = report_of(bench, judged(bench, job, usual)[0])
+    assert report.verdict is not None
+    assert report.verdict.deciding_difference.estimate < 0
+    assert (section(report).outcome, section(report).undecided) == ("undecided", "no_groups")
+    assert advice(report) == (Arm.RETRAINED, ["use_model", "add_test_images"])
+
+
+def test_labelled_groups_decide(bench: Bench, job: JobRow) -> None:
+    images = make_new_digits(bench.images / "images" / "grouped", slice(800, 1700))
+    with_table(images, split="test", group="{label} against the pattern")
+    report = report_of(bench, judged(bench, job, images, split=None)[0])
+    assert report.verdict is not None
+    assert report.verdict.deciding_difference.statistic == "worst_group_accuracy"
+    assert section(report).undecided == "few_images"
+    assert set(section(report).more) <= {"low against the pattern", "high against the pattern"}
+
+
+def test_few_images_say_how_many_more_would_decide(bench: Bench, job: JobRow) -> None:
+    images = make_new_digits(bench.images / "images" / "few", slice(800, 830))
+    report = report_of(bench, judged(bench, job, images, breaks_pattern=True)[0])
+    assert (section(report).outcome, section(report).undecided) == ("undecided", "few_images")
+    assert section(report).more.keys() == {"low", "high"}
+    arm, steps = advice(report)
+    assert (arm, steps) == (Arm.RETRAINED, ["use_model", "add_test_images"])
+    assert report.recommendation is not None
+    step = next(step for step in report.recommendation.next if isinstance(step, AddTestImages))
+    assert step.per_class == max(section(report).more.values())
+
+
+def test_images_of_one_class_are_measured_and_decide_nothing(
+    bench: Bench, job: JobRow, breaking: Path
+) -> None:
+    """Their class has another number in the job."""
+    images = make_new_digits(bench.images / "images" / "low", classes=("low",))
+    report = report_of(bench, judged(bench, job, images, breaks_pattern=True)[0])
+    everything = report_of(bench, judged(bench, job, breaking, breaks_pattern=True)[0])
+    for arm, of in report.metrics["test"].items():
+        (low,) = (one for one in everything.metrics["test"][arm].classes if one.name == "low")
+        assert of.classes == [low]
+    assert (section(report).outcome, section(report).undecided) == ("undecided", "one_class")
+
+
+def test_images_and_subjects_that_trained_the_models_are_left_out_by_name(bench: Bench, job: JobRow) -> None:
+    trained = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    images = make_new_digits(bench.images / "images" / "partly", slice(800, 860))
+    rows = [int(trained.rows(split)[0]) for split in ("train", "val", "calibration", "test")]
+    for row in rows:
+        target = images / trained.sample(row).path
+        target.write_bytes(trained.image_bytes(row))
+    paths = [trained.sample(row).path for row in rows[:2]]
+    report = report_of(bench, judged(bench, job, images)[0])
+    left_out = section(report).left_out
+    assert (left_out.images, left_out.same_image, left_out.paths) == (2, 2, sorted(paths))
+    assert {of.n for of in report.metrics["test"].values()} == {62}
+    with_table(images, subject="one burst")  # with an image that trained them, so that none of it counts
+    failed = judged(bench, job, images)[0]
+    assert failed.error is not None
+    assert failed.error["reason"] == "no_new_images"
+
+
+def test_it_fails_where_all_images_trained_the_models(bench: Bench, job: JobRow) -> None:
+    trained = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    root = bench.images / "images" / "known"
+    for row in trained.rows("train")[:20].tolist():
+        target = root / trained.sample(row).path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(trained.image_bytes(row))
+    failed, _ = judged(bench, job, root)
+    assert failed.state is JobState.FAILED
+    assert failed.error is not None
+    assert failed.error["reason"] == "no_new_images"
+    assert "bring images that are not in train or val" in failed.error["detail"]
+
+
+def test_all_images_count_whichever_split_the_import_gave_them(
+    bench: Bench, job: JobRow, breaking: Path
+) -> None:
+    done, dataset = judged(bench, job, breaking, split=None)
+    assert {name: split["count"] for name, split in dataset.summary["splits"].items()}["train"] == 180
+    assert {of.n for of in report_of(bench, done).metrics["test"].values()} == {300}
