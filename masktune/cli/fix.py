@@ -50,7 +50,7 @@ def fix(
         name: field for name, field in named.items() if field is not None
     }
     options = datasets.format_options(subject_pattern, hold_out, group, label, grey_window, new_splits)
-    job = session.client.jobs.start("mitigate", dataset=_dataset(session, what, options), **fields)
+    job = session.client.jobs.start("mitigate", dataset=ready_dataset(session, what, options), **fields)
     session.say(f"job {job.id} is queued")
     jobs.require_success(session, jobs.follow_to_end(session, job.id))
     from rich.console import Group
@@ -62,12 +62,14 @@ def fix(
     session.say(f"the whole report: masktune jobs report {job.id} --open")
 
 
-def _dataset(session: Session, what: str, options: dict[str, Any]) -> str:
-    """The id of the data set, whose import has ended. Raises `DatasetInvalid`."""
+def ready_dataset(session: Session, what: str, options: dict[str, Any], *, split: str | None = None) -> str:
+    """The id of the data set, whose import has ended; what is uploaded is all of this split, if one is named.
+    Raises `DatasetInvalid`."""
     if what.startswith("ds_") and not Path(what).exists():
         if not options:
             return session.client.datasets.wait(what).id
         what = f"dataset:{what}"
+    options = options if split is None else options | {"split": split}
     dataset = datasets.wait_for_import(session, datasets.start_import(session, what, options=options))
     if not session.json:
         session.console.print(datasets.table(dataset))

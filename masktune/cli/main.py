@@ -12,6 +12,7 @@ import typer
 from masktune.cli import datasets, jobs, keys, models
 from masktune.cli.audit import audit
 from masktune.cli.concise_errors import ConciseErrorGroup
+from masktune.cli.evaluate import evaluate
 from masktune.cli.fix import fix
 from masktune.cli.output import USAGE, fail
 from masktune.cli.predict import predict
@@ -92,6 +93,7 @@ def _needs_service(context: typer.Context) -> None:
 
 _add_service_commands()
 app.command()(fix)
+app.command()(evaluate)
 app.add_typer(datasets.app, name="datasets")
 jobs.app.command()(review)
 app.add_typer(jobs.app, name="jobs")

@@ -1,0 +1,56 @@
+"""`masktune evaluate`: what images of one's own choice say of the models of a job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from masktune.cli import completion, datasets, jobs
+from masktune.cli.fix import ready_dataset
+from masktune.cli.session import Session, with_session
+
+
+@with_session
+def evaluate(
+    session: Session,
+    job_id: jobs.Id,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|DATASET",
+            help="A folder or an archive of labelled images that the job was not trained on, or the id of a "
+            "data set (ds_…).",
+            show_default=False,
+            autocompletion=completion.datasets,
+        ),
+    ],
+    breaks_pattern: Annotated[
+        bool,
+        typer.Option(
+            "--breaks-pattern",
+            help="Say that all these images lack the pattern which others of their class share.",
+        ),
+    ] = False,
+    subject_pattern: datasets.SubjectPattern = None,
+    group: datasets.GroupColumn = None,
+    label: datasets.LabelColumn = None,
+    grey_window: datasets.GreyWindow = None,
+) -> None:
+    """Judge all models of a job on images that break the pattern, and say which to use.
+
+    Uploads the images, as test images alone, if they are not there yet. Images and subjects that trained the
+    models do not count.
+    """
+    options = datasets.format_options(subject_pattern, None, group, label, grey_window)
+    dataset = ready_dataset(session, what, options, split="test")
+    job = session.client.jobs.evaluate(job_id, dataset, breaks_pattern=breaks_pattern)
+    session.say(f"job {job.id} is queued")
+    jobs.require_success(session, jobs.follow_to_end(session, job.id))
+    from rich.console import Group
+
+    from masktune.cli.report import conclusions
+
+    report = session.client.jobs.report(job.id)
+    session.show(report, lambda: Group(*conclusions(report)))
+    session.say(f"the whole report: masktune jobs report {job.id} --open")

@@ -1,0 +1,154 @@
+"""`POST /jobs/evaluate` with a job: what is queued, and what is refused before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.tables import DatasetRow, JobRow
+from masktune.contract.ids import new_id
+from masktune.contract.jobs import JobPlan
+from masktune.contract.vocabulary import JobKind, JobState, Stage
+from tests.integration.app.conftest import Front
+from tests.integration.app.test_jobs import refused, start
+
+
+def only_test(front: Front, classes: list[str]) -> str:
+    """Add a data set of test images alone."""
+    dataset = front.dataset(classes=["left", "right"])
+    with front.services.database.begin() as session:
+        row = session.get_one(DatasetRow, dataset)
+        splits = {split: facts | {"count": 0} for split, facts in row.summary["splits"].items()}
+        row.summary = row.summary | {"splits": splits | {"test": splits["test"] | {"count": 12}}}
+        row.classes = classes
+    return dataset
+
+
+def trained(front: Front, dataset: str, kind: JobKind = JobKind.MITIGATE) -> tuple[str, dict[str, str]]:
+    """Add a job that succeeded, with its models by arm."""
+    job = front.job(kind, dataset_id=dataset)
+    models = {arm: front.model(dataset, job_id=job) for arm in ("erm", "retrained", "retrained_control")}
+    lease = front.claim()
+    front.finish_stage(lease, Stage.EVALUATE, models=models, artifact=f"jobs/{job}/report")
+    front.end(lease)
+    return job, models
+
+
+def test_all_models_of_the_job_are_read(either: Front) -> None:
+    dataset = either.dataset()
+    job, models = trained(either, dataset)
+    brought = only_test(either, ["right"])
+    answer = start(either, "evaluate", job=job, dataset=brought, breaks_pattern=True)
+    body = answer.json()
+    assert answer.status_code == 202, body
+    assert (body["kind"], body["dataset"]) == ("evaluate", brought)
+    assert body["params"] == {"splits": ["test"], "job": job, "breaks_pattern": True}
+    with either.services.database.read() as session:
+        inputs = session.get_one(JobRow, body["id"]).inputs
+    assert (inputs["judged"], inputs["trained_on"]) == (models, [dataset])
+    for path in (f"/models/{models['erm']}", f"/datasets/{dataset}", f"/datasets/{brought}"):
+        assert either.client.delete(path).status_code == 409, path
+
+
+def test_data_sets_that_trained_what_the_models_were_made_from_are_read_too(front: Front) -> None:
+    dataset, earlier = front.dataset(), front.dataset()
+    erm = front.model(earlier)
+    job, _ = trained(front, dataset, JobKind.RETRAIN_HEAD)
+    with front.services.database.begin() as session:
+        row = session.get_one(JobRow, job)
+        row.inputs = {"model": erm}
+    body = start(front, "evaluate", job=job, dataset=only_test(front, ["left", "right"])).json()
+    with front.services.database.read() as session:
+        assert session.get_one(JobRow, body["id"]).inputs["trained_on"] == [dataset, earlier]
+
+
+def test_a_dry_run_has_the_one_stage_and_its_cost(front: Front) -> None:
+    job, _ = trained(front, front.dataset())
+    fields = {"job": job, "dataset": only_test(front, ["right", "left"])}
+    answer = front.client.post("/jobs/evaluate?dry_run=true", json=fields)
+    assert answer.status_code == 200, answer.json()
+    plan = JobPlan.model_validate(answer.json())
+    assert (plan.models, [stage.stage for stage in plan.estimate.stages]) == ([], [Stage.EVALUATE])
+    assert plan.estimate.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer", "words"),
+    [
+        ({"model": "production"}, "/model", "leave out model, or job"),
+        ({"splits": ["val"]}, "/splits", "leave out splits, or job"),
+        ({"dataset": None}, "/dataset", "name the data set"),
+    ],
+)
+def test_fields_that_do_not_go_together(
+    front: Front, fields: dict[str, Any], pointer: str, words: str
+) -> None:
+    job, _ = trained(front, front.dataset())
+    body = {"job": job, "dataset": only_test(front, ["left", "right"])} | fields
+    answer = start(front, "evaluate", **body)
+    refused(answer, 422, "invalid-input", pointer)
+    assert words in answer.json()["errors"][0]["detail"]
+
+
+def test_without_a_job_there_must_be_a_model_and_nothing_that_needs_a_job(front: Front) -> None:
+    dataset = front.dataset()
+    refused(start(front, "evaluate", dataset=dataset), 422, "invalid-input", "/model")
+    model = front.model(dataset)
+    refused(
+        start(front, "evaluate", model=model, breaks_pattern=True), 422, "invalid-input", "/breaks_pattern"
+    )
+
+
+def test_classes_that_do_not_match_are_named_on_both_sides(front: Front) -> None:
+    job, _ = trained(front, front.dataset())
+    answer = start(front, "evaluate", job=job, dataset=only_test(front, ["right", "up"]))
+    refused(answer, 422, "model-of-another-dataset", "/dataset")
+    detail = answer.json()["detail"]
+    assert "has the classes right, up" in detail
+    assert f"the models of job {job} know left, right" in detail
+    assert "rename or leave out up" in detail
+
+
+def test_jobs_without_models_to_judge(front: Front) -> None:
+    dataset = front.dataset()
+    brought = only_test(front, ["left", "right"])
+    refused(start(front, "evaluate", job=new_id("job"), dataset=brought), 404, "not-found")
+    mask = front.job(JobKind.MASK, dataset_id=dataset)
+    front.end(front.claim())
+    queued = front.job(JobKind.MITIGATE, dataset_id=dataset)
+    for job, words in ((mask, "of the kind mask"), (queued, "is queued")):
+        answer = start(front, "evaluate", job=job, dataset=brought)
+        refused(answer, 422, "invalid-input", "/job")
+        assert words in answer.json()["detail"]
+    front.end(front.claim(), JobState.FAILED)
+    refused(start(front, "evaluate", job=queued, dataset=brought), 422, "invalid-input", "/job")
+
+
+def test_the_images_that_trained_a_job_must_be_there_and_are_not_its_test(front: Front) -> None:
+    dataset = front.dataset()
+    job, _ = trained(front, dataset)
+    refused(start(front, "evaluate", job=job, dataset=dataset), 422, "invalid-input", "/dataset")
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    answer = start(front, "evaluate", job=job, dataset=only_test(front, ["left", "right"]))
+    refused(answer, 422, "invalid-input", "/job")
+    assert "was deleted" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("kind", ["mitigate", "masktune", "erm", "mask", "retrain_head"])
+def test_nothing_is_trained_on_test_images_alone(front: Front, kind: str) -> None:
+    brought = only_test(front, ["left", "right"])
+    model = front.model(front.dataset())
+    fields = {"model": model} if kind in ("mask", "retrain_head") else {}
+    answer = start(front, kind, dataset=brought, **fields)
+    refused(answer, 422, "invalid-input", "/dataset")
+    assert "holds test images alone, so nothing can be trained on it" in answer.json()["detail"]
+
+
+def test_a_model_is_measured_on_the_splits_that_have_images(front: Front) -> None:
+    model = front.model(front.dataset())
+    brought = only_test(front, ["left", "right"])
+    assert start(front, "evaluate", model=model, dataset=brought).json()["params"]["splits"] == ["test"]
+    answer = start(front, "evaluate", model=model, dataset=brought, splits=["val", "test"])
+    refused(answer, 422, "invalid-input", "/splits")
+    assert "no samples in val" in answer.json()["detail"]
