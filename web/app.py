@@ -15,7 +15,19 @@ from nicegui import ui
 from starlette.types import ASGIApp
 
 from masktune import ProblemError
-from web.pages import dataset, datasets, job, jobs, model, models, new_job, report, review, try_it  # noqa: F401
+from web.pages import (  # noqa: F401
+    dataset,
+    datasets,
+    job,
+    jobs,
+    judge,
+    model,
+    models,
+    new_job,
+    report,
+    review,
+    try_it,
+)
 from web.shell import STATIC, accepts_html, error_page
 from web.transport import connection, files, uploads
 from web.transport.prefix import ForwardedPrefix

@@ -9,8 +9,15 @@ from nicegui import ui
 from masktune import AsyncClient, OwnKey
 from masktune.contract.report import Report
 from masktune.contract.report.data_steps import DataStep
-from masktune.contract.report.recommendation import NextStep, ReviewImages, UseControl, UseModel
+from masktune.contract.report.recommendation import (
+    AddTestImages,
+    NextStep,
+    ReviewImages,
+    UseControl,
+    UseModel,
+)
 from masktune.contract.report.text import next_steps
+from masktune.contract.report.text.judged_job import judged_by_images
 from web.aliases import choose_alias
 from web.data_steps import show_data_step
 from web.shell import button, html
@@ -41,6 +48,9 @@ def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: O
                 button("Use this model", partial(choose_alias, connection, step.model), kind)
         case ReviewImages():
             button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/review"), kind)
+        case AddTestImages() if (job := judged_by_images(report)) is not None:
+            if key.may("train"):
+                button("Judge on other images", partial(ui.navigate.to, f"/jobs/{job}/judge"), kind)
         case _:
             if key.may("train"):
                 button("Upload images", partial(ui.navigate.to, "/"), kind)

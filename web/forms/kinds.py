@@ -41,7 +41,9 @@ class Erm(Fields):
         titles = {"": "none: automatic"}
         titles |= {p.name: p.title or p.name for p in self.choices.presets.values()}
         with ui.element("div").classes("form"):
-            self.choose_dataset(next(iter(self.choices.datasets))).classes("whole")
+            datasets = self.choices.datasets
+            trainable = (id for id, one in datasets.items() if one.splits.get("train"))
+            self.choose_dataset(next(trainable, next(iter(datasets)))).classes("whole")
             self.choose("/preset", "Preset", titles)
             self.choose_backbone()
             self.choose("/pretrained", "Weights at the start", WEIGHTS)

@@ -49,7 +49,7 @@ async def show(
         html("dataset_title", d=dataset)
         with ui.element("div").classes("actions"):
             if dataset.state == "ready":
-                if key.may("train"):
+                if key.may("train") and dataset.splits.get("train"):
                     button(labels.kind(MAIN_KIND), lambda: _start(dataset))
                     button("Other jobs", lambda: ui.navigate.to(f"/new?dataset={dataset.id}"), "second")
                     if dataset.groups:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from masktune import Limits
+from masktune.contract.report.text.judged_job import BREAKS_PATTERN
 from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_HINT
 from tests.integration.web.conftest import NO_API
 from tests.support.reports import report
@@ -41,6 +42,7 @@ STEPS = [
     {"step": "use_model", "arm": "masktune", "model": "mdl_1"},
     {"step": "review_images", "samples": [4]},
     {"step": "add_test_images", "per_class": 100},
+    {"step": "label_more", "per_class": 60},
 ]
 RECOMMENDED = {"arm": "masktune", "model": "mdl_1", "reason": "masktune_helped", "next": STEPS}
 SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "height": 28, "sha256": ""}
@@ -77,7 +79,8 @@ def api() -> Iterator[StubApi]:
         ("/ui/jobs", "train", ["New job"]),
         ("/ui/jobs/job_1", "train", ['"label":"Resume"']),
         ("/ui/jobs/job_2/report", "admin", ["Use this model"]),
-        ("/ui/jobs/job_2/report", "train", ["Upload images"]),
+        ("/ui/jobs/job_2/report", "train", ["Judge on other images", "Upload images"]),
+        ("/ui/jobs/job_2/judge", "train", ["judge-drop", BREAKS_PATTERN]),
         ("/ui/jobs/job_2/review", "train", [*REVIEW_ANSWERS.values(), REVIEW_HINT]),
         ("/ui/new", "train", ["There is no data set to train on yet"]),
         ("/ui/models/mdl_1", "train", ["Evaluate"]),

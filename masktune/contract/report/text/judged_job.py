@@ -7,11 +7,20 @@ from collections.abc import Iterator
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.names import arm_after, within_sentence
+from masktune.contract.vocabulary import JobKind
 
 BREAKS_PATTERN = "These images break the pattern"
 """What whoever brings images may say of them."""
 _SMALLEST_GROUP = 10
 _MOST_NAMES = 10
+
+
+def judged_by_images(report: Report) -> str | None:
+    """Id of the job whose models images of one's own choice can judge; None if the report is of a single
+    model."""
+    if report.judged_job is not None:
+        return report.judged_job.job
+    return None if report.kind is JobKind.EVALUATE else report.job
 
 
 def judged_job_reason(report: Report, judged: JudgedJob) -> str:
@@ -61,16 +70,16 @@ def undecided_sentence(report: Report, judged: JudgedJob) -> str:
         )
     if judged.undecided == "no_groups":
         return (
-            "Nothing says which of these images break the pattern, so a model that gave the pattern up may be "
-            "right less often on them: label their groups, each of at least "
-            f"{_SMALLEST_GROUP} images, or say of all of them that they break it."
+            "Nothing says which of these images break the pattern, so a model that gave the pattern up may "
+            f"be right less often on them: label their groups, each of at least {_SMALLEST_GROUP} images, or "
+            "say of all of them that they break it."
         )
     if judged.undecided == "few_subjects":
         return "The images are of too few subjects to tell whether a difference is chance: bring others."
     if judged.undecided == "few_images" and not judged.more:
         return (
-            f"The models differ so little on these images that even {judged.most:,} of a class or group would "
-            "hardly decide: take them for equally good here."
+            f"The models differ so little on these images that even {judged.most:,} of a class or group "
+            "would hardly decide: take them for equally good here."
         )
     if judged.undecided == "few_images":
         more = " and ".join(f"{n:,} of {name}" for name, n in judged.more.items())

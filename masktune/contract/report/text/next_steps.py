@@ -22,7 +22,11 @@ from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
 from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning
-from masktune.contract.report.text.judged_job import judged_job_reason, undecided_sentence
+from masktune.contract.report.text.judged_job import (
+    judged_by_images,
+    judged_job_reason,
+    undecided_sentence,
+)
 from masktune.contract.report.text.names import (
     STATISTICS,
     arm_after,
@@ -139,7 +143,7 @@ def _add_test_images(step: AddTestImages, report: Report) -> Step:
     judged = report.judged_job
     if judged is not None:
         title, sentence = "Bring more test images that break the pattern", undecided_sentence(report, judged)
-        return Step(step.step, title, sentence, _evaluate(judged.job))
+        return Step(step.step, title, sentence, _evaluate(report))
     return Step(
         step.step,
         "Bring test images that break the pattern",
@@ -147,12 +151,13 @@ def _add_test_images(step: AddTestImages, report: Report) -> Step:
         f"known to break it. Bring about {step.per_class} images of each class without what usually goes "
         f"with it, such as water birds on land{subjects}, or label their groups. They judge the models of "
         "this job, and train nothing.",
-        "" if report.kind is JobKind.EVALUATE else _evaluate(report.job),
+        _evaluate(report),
     )
 
 
-def _evaluate(job: str) -> str:
-    return f"masktune evaluate {job} FOLDER --breaks-pattern"
+def _evaluate(report: Report) -> str:
+    job = judged_by_images(report)
+    return "" if job is None else f"masktune evaluate {job} FOLDER --breaks-pattern"
 
 
 def _label_more(step: LabelMore, report: Report) -> Step:
