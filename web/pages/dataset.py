@@ -66,7 +66,7 @@ async def show(
     warnings = [note for note in dataset.report.notes if note.tone == "bad"] if dataset.report else []
     if warnings:
         html("dataset_warning", notes=warnings)
-        if key.may("train"):
+        if dataset.state == "ready" and key.may("train"):
             button("Cut new splits", partial(read_again, api(), dataset.id, {"new_splits": True}))
     html("dataset_report", d=dataset, splits=labels.splits_of(dataset))
     if dataset.state == "ready":
