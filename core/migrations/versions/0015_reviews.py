@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from core.session import db_now
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

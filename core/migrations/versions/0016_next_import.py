@@ -1,13 +1,13 @@
 """An index for the slots that look for imports alone, among as many queued jobs of other kinds
 
-Revision: 0017
+Revision: 0016
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0017"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
@@ -26,5 +26,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     raise RuntimeError(
-        "revision 0017 is not undone: the version before runs on it; or restore the backup made before it"
+        "revision 0016 is not undone: the version before runs on it; or restore the backup made before it"
     )
