@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.inference import Calibration
@@ -34,6 +34,7 @@ METHOD = (
     f"over all looks, whose levels add up to {ALPHA:g}"
 )
 DAYS = 7
+"""How far back the counts go that are shown, by default."""
 DISAGREEMENT = "disagreement"
 
 
@@ -82,7 +83,7 @@ def acknowledge(
                 "acknowledged_at": _now(session),
                 "acknowledged_by": caller,
             }
-            session.delete(session.get_one(DriftRow, row.id))
+            session.execute(delete(DriftRow).where(DriftRow.model_id == row.id))
     return locked
 
 
@@ -144,14 +145,12 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
     judged.look = {"at": now, "inputs": last.inputs, "level": last.level, "tests": _tests(last)}
     known = row.drift or {}
     if known.get("calibration") != calibration_id:
-        known = {"calibration": calibration_id} | dict.fromkeys(_MOMENTS)
+        nothing = dict.fromkeys(("found_at", "acknowledged_at", "acknowledged_by"))
+        known = {"calibration": calibration_id} | nothing
     if last.drifted:
         row.drift = known | {"status": "drifted", "found_at": now}
     elif known.get("status") != "no_sign_of_drift":
         row.drift = known | {"status": "no_sign_of_drift"}
-
-
-_MOMENTS = ("found_at", "acknowledged_at", "acknowledged_by")
 
 
 def _judged(session: Session, model_id: str, calibration_id: str) -> DriftRow | None:

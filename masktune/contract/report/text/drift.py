@@ -12,7 +12,7 @@ DRIFT_NAMES = {
     "no_sign_of_drift": "no sign of drift",
     "too_few": "too few inputs",
 }
-"""The status in a list; drift that was found and acknowledged: `drift_name`."""
+"""The status in a few words; `drift_name` adds whether drift was acknowledged."""
 _DOUBT = "its certificates and coverages should no longer be trusted."
 _STEP = "Look at the inputs, label some, and calibrate on them; or acknowledge the drift."
 
