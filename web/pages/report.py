@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from masktune import EvaluateJob, Job
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
-from masktune.contract.report.text import answers, judged_job_notes, notes, other_verdicts, verdict
+from masktune.contract.report.text import (
+    answers,
+    judged_job_notes,
+    notes,
+    other_verdicts,
+    verdict,
+    verdict_title,
+)
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.formats import sample_count
 from masktune.contract.report.text.metadata import metadata_note, metadata_sentences, value_name
@@ -21,12 +29,15 @@ from masktune.contract.report.text.names import (
 )
 from masktune.contract.vocabulary import Arm
 from web.next_steps import show_steps
+from web.paging import first
 from web.shell import html, page, set_title
 from web.text import labels
 from web.transport.connection import api, link, own_key
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""
+LISTED = 100
+"""The newest evaluations, among which those of the report's models are."""
 
 
 @page("/jobs/{job_id}/report", "Report", "/jobs")
@@ -41,6 +52,7 @@ async def show(job_id: str) -> None:
         report=report,
         arms=models,
         notes=judged_job_notes(report),
+        judgements=await _judgements(job_id),
     )
     show_steps(api(), report, own_key())
     html(
@@ -83,6 +95,16 @@ async def show(job_id: str) -> None:
     sigmas = report.sigmas
     html("report_sigmas", choice=sigmas, sentence=notes.sigmas_choice(sigmas), note=notes.DELETION_CURVE)
     html("report_cost", cost=report.cost)
+
+
+async def _judgements(job_id: str) -> list[tuple[Job, str]]:
+    """The newest jobs that judged this one's models on other images, with their verdicts."""
+    judging = await first(api().jobs.list(kind="evaluate", state="succeeded", limit=LISTED), LISTED)
+    return [
+        (job, verdict_title(job.verdict.verdict, job.verdict.a, job.verdict.b)[1] if job.verdict else "")
+        for job in judging
+        if isinstance(job, EvaluateJob) and job.params.job == job_id
+    ]
 
 
 def _split(report: Report, split: str) -> None:

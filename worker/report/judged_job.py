@@ -24,6 +24,7 @@ from masktune.contract.report.recommendation import (
     UseControl,
     UseModel,
 )
+from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.sample_size import growth_to_decide
@@ -57,8 +58,8 @@ class JudgedModels(NamedTuple):
         if foreign := set(images.classes) - set(classes):
             raise JobError(
                 "model_of_another_dataset",
-                f"the images are of the classes {', '.join(images.classes)}, but the models of job {spec.id} "
-                f"know {', '.join(classes)}, and not {', '.join(sorted(foreign))}",
+                f"the images are of the classes {first_names(images.classes)}, but the models of job "
+                f"{spec.id} know {first_names(classes)}, and not {first_names(sorted(foreign))}",
             )
         known = known_images(images, trained)
         view = images.as_test(classes, known.rows)

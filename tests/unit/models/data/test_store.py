@@ -168,3 +168,15 @@ def test_a_pixel_file_of_another_length_is_refused(store: Store) -> None:
 @pytest.mark.parametrize(("rows", "count", "kept"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 1, [0])])
 def test_a_sample_of_rows_is_evenly_spaced(rows: int, count: int, kept: list[int]) -> None:
     assert evenly(np.arange(rows) + 7, count).tolist() == [7 + place for place in kept]
+
+
+def test_as_test_images_of_another_class_list(store: Store, arrays: Arrays) -> None:
+    """The same in another process, and never taken for the data set itself."""
+    view = store.as_test(("bird", "dog", "cat"), np.array([0, 9]))
+    for seen in (view, pickle.loads(pickle.dumps(view))):
+        assert seen.counts == {"train": 0, "val": 0, "calibration": 0, "test": 8}
+        assert seen.rows("test").tolist() == list(range(1, 9))
+        assert [seen.classes[label] for label in seen.labels] == [store.classes[n] for n in arrays.labels]
+        assert seen.sample(3).split == "test"
+        assert seen.digest != store.digest
+    assert store.counts["train"] == 6
