@@ -236,8 +236,8 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
         )
     model, dataset = _pair(session, request.model, request.dataset)
     splits = list(dict.fromkeys(request.splits))
-    if "splits" not in request.model_fields_set:
-        splits = [split for split in splits if _count(dataset, split)]
+    if "splits" not in request.model_fields_set and not _count(dataset, "train"):
+        splits = ["test"]  # of a data set of test images alone
     _check_splits(dataset, splits, "/splits")
     return Plan(dataset.id, EvaluateParams(splits=splits), model=model.id)
 

@@ -108,7 +108,7 @@ class EvaluateRequest(JobRequest):
         ["val", "test"],
         min_length=1,
         max_length=7,
-        description="Not with `job`. Default: those of val and test that have images.",
+        description="Not with `job`. Where the data set holds test images alone, the default is test.",
     )
     breaks_pattern: bool = Field(
         False,

@@ -91,9 +91,11 @@ def calibrate(context: StageContext) -> Result:
             "counts, drawn at random, and none if the subject is in train or val too"
         )
     if not len(rows):
+        why = "every image or subject of the calibration split is in train or val too"
+        if not context.store.counts[SPLIT]:
+            why = "the data set has no calibration split"
         context.log(
-            "no image is left to calibrate with, because every image or subject of the calibration split is "
-            "in train or val too: the models serve without a certificate"
+            f"no image is left to calibrate with, because {why}: the models serve without a certificate"
         )
         return {"artifact": None, "calibrations": {}}
     own, everything = compared_models(context)

@@ -66,5 +66,5 @@ def test_a_plan_of_a_job_that_starts_from_a_model_is_of_its_network(front: Front
     dataset = front.dataset()
     model = front.model(dataset)
     plan = dry_run(front, "evaluate", model=model)
-    assert (plan.inputs.model, plan.params) == (model, {"splits": ["val", "test"]})
+    assert (plan.inputs.model, plan.params["splits"]) == (model, ["val", "test"])
     assert plan.estimate.disk_bytes == 0
