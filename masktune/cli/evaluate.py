@@ -42,7 +42,7 @@ def evaluate(
     Uploads the images, as test images alone, if they are not there yet. Images and subjects that trained the
     models do not count.
     """
-    options = datasets.format_options(subject_pattern, None, group, label, grey_window)
+    options = datasets.format_options(subject_pattern, None, group, label, grey_window, False)
     dataset = ready_dataset(session, what, options, split="test")
     job = session.client.jobs.evaluate(job_id, dataset, breaks_pattern=breaks_pattern)
     session.say(f"job {job.id} is queued")

@@ -101,7 +101,7 @@ async def _judgements(job_id: str) -> list[tuple[Job, str]]:
     """The newest jobs that judged this one's models on other images, with their verdicts."""
     judging = await first(api().jobs.list(kind="evaluate", state="succeeded", limit=LISTED), LISTED)
     return [
-        (job, verdict_title(job.verdict.verdict, job.verdict.a, job.verdict.b)[1] if job.verdict else "")
+        (job, verdict_title(job.verdict)[1] if job.verdict else "")
         for job in judging
         if isinstance(job, EvaluateJob) and job.params.job == job_id
     ]

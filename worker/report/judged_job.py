@@ -25,7 +25,7 @@ from masktune.contract.report.recommendation import (
     UseModel,
 )
 from masktune.contract.report.text.formats import first_names
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
 from models.evaluation.sample_size import growth_to_decide
 from models.evaluation.verdict import LEAST_GROUP
@@ -92,7 +92,9 @@ def judged_verdicts(figures: Figures, store: Store, *, breaks_pattern: bool) -> 
     if not breaks_pattern:
         return figures.verdicts
     return {
-        arm: one if by_groups(one) or one.reason == "few_subjects" else one.model_copy(update=_decided(one))
+        arm: one
+        if by_groups(one.deciding_difference) or one.reason == "few_subjects"
+        else one.model_copy(update=_decided(one))
         for arm, one in figures.verdicts.items()
     }
 
@@ -132,7 +134,7 @@ def judge(
         best = max(helped, key=lambda arm: verdicts[arm].deciding_difference.estimate)
         return Judgement(best, best, "confirmed" if best is recommended else "changed")
     about = verdicts[recommended if recommended in verdicts else subject]
-    if about.verdict == "hurt" and (breaks_pattern or by_groups(about)):
+    if about.verdict == "hurt" and (breaks_pattern or by_groups(about.deciding_difference)):
         if about.a is recommended:
             return Judgement(about.b, about.a, "changed")
         return Judgement(recommended, subject, "confirmed")
@@ -162,8 +164,8 @@ def more_images(verdict: Verdict, figures: Figures) -> dict[str, int]:
     each class in a mean over classes. Empty if some would take more than `MOST_MORE`."""
     difference = verdict.deciding_difference
     of_arm = figures.metrics[VERDICT_SPLIT][verdict.a]
-    sizes = {one.name: one.n for one in (of_arm.groups if by_groups(verdict) else of_arm.classes)}
-    if by_groups(verdict):
+    sizes = {one.name: one.n for one in (of_arm.groups if by_groups(difference) else of_arm.classes)}
+    if by_groups(difference):
         worst = (difference.worst_a, difference.worst_b)
         sizes = {name: n for name, n in sizes.items() if name in worst}
     growth = growth_to_decide(
@@ -179,6 +181,8 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
     verdicts = judged_verdicts(figures, models.context.store, breaks_pattern=models.breaks_pattern)
     differences = figures.differences(VERDICT_SPLIT)
     judgement = judge(models.own, verdicts, differences, breaks_pattern=models.breaks_pattern)
+    if judgement.outcome == "changed" and (arm := judgement.arm) is not None and arm in figures.plain_arms:
+        judgement = judgement._replace(arm=_better_plain(figures, arm))
     about = verdicts[judgement.subject] if judgement.undecided == "few_images" and judgement.subject else None
     more = {} if about is None else more_images(about, figures)
     own = models.own
@@ -201,6 +205,15 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
             most=MOST_MORE,
         ),
     }
+
+
+def _better_plain(figures: Figures, arm: Arm) -> Arm:
+    """The first plain model that is better than this one on the images, or this one."""
+    for other in figures.plain_arms:
+        difference = None if other is arm else figures.measured(VERDICT_SPLIT, other, arm)
+        if difference is not None and difference.low > 0:
+            return other
+    return arm
 
 
 def _recommendation(
@@ -229,10 +242,10 @@ def _next_steps(
     if arm is None:
         yield from (step for step in own.next if isinstance(step, LabelMore))
         return
-    if arm is judgement.subject:
-        yield UseModel(step="use_model", arm=arm, model=models[arm])
-    else:
+    if arm in CONTROLS:
         yield UseControl(step="use_control", arm=arm, model=models[arm])
+    else:
+        yield UseModel(step="use_model", arm=arm, model=models[arm])
     if judgement.undecided is not None and (more or judgement.undecided != "few_images"):
         per_class = max(more.values(), default=TEST_IMAGES)
         subjects = LEAST_GROUP if store.has_subjects else None

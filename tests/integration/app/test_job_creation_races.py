@@ -57,7 +57,7 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str
         with either.services.database.begin() as session:
             registry.delete(session, gone)
 
-    queue = JobQueue(0, either.services.notifier)
+    queue = JobQueue(0, 1, either.services.notifier)
     once = Late(either.services.database, caller="c", key=None, meanwhile=delete)
     with pytest.raises(NotFound, match=gone):
         starting.start(JobCreation(once, queue, either.settings.root_path), kind, request, dry_run=False)

@@ -74,7 +74,7 @@ def test_an_import_that_was_cancelled_is_resumed(either: Front) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
-    database, queue = either.services.database, JobQueue(0, either.services.notifier)
+    database, queue = either.services.database, JobQueue(0, 1, either.services.notifier)
     dataset, gone = either.dataset(), either.dataset()
     resumed = cancelled(either, JobKind.ERM, dataset_id=dataset)
     refused = cancelled(either, JobKind.ERM, dataset_id=gone)
@@ -90,7 +90,7 @@ def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_model_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
-    database, queue = either.services.database, JobQueue(0, either.services.notifier)
+    database, queue = either.services.database, JobQueue(0, 1, either.services.notifier)
     dataset = either.dataset()
     resumed, model = failed_after_its_erm(either, dataset)
     gone = either.model(dataset)
