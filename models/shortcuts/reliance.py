@@ -93,8 +93,8 @@ def read(
         return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
     if not signs:
         return ShortcutReliance("not_testable", RULE, (), "There was nothing to check.")
-    unseen = _lower_group(judged, split) or _hidden(judged, split) or _unchecked(column)
-    return ShortcutReliance("not_testable" if unseen else "none_seen", RULE, tuple(signs), unseen)
+    doubt = _lower_group(judged, split) or _hidden(judged, split) or _unchecked(column)
+    return ShortcutReliance("not_testable" if doubt else "none_seen", RULE, tuple(signs), doubt)
 
 
 def _unchecked(column: str | None) -> str | None:

@@ -204,7 +204,7 @@ class Figures:
             for difference in differences
         ]
 
-    def measured(self, split: str, a: Arm, b: Arm) -> section.SplitDifference | None:
+    def deciding_difference(self, split: str, a: Arm, b: Arm) -> section.SplitDifference | None:
         """a − b in the statistic that decides on the split, over all seeds. None if the split was not
         evaluated, has too few subjects to tell, or if one of the models cannot be told from guessing."""
         if split not in self._logits:
@@ -247,8 +247,10 @@ class Figures:
     def _beaten_by(self, split: str, treatment: Arm, rival: Arm) -> Arm | None:
         """A plain model above chance, other than the rival, that groups of the split show to be better."""
         for arm in self.plain_arms:
-            found = self.measured(split, treatment, arm) if arm is not rival and self.learned(arm) else None
-            if found is not None and found.statistic == "worst_group_accuracy" and found.high < 0:
+            if arm is rival or not self.learned(arm):
+                continue
+            difference = self.deciding_difference(split, treatment, arm)
+            if difference and difference.statistic == "worst_group_accuracy" and difference.high < 0:
                 return arm
         return None
 

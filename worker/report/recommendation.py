@@ -96,18 +96,20 @@ def choose(treatments: Sequence[Treatment], plain: Arm | None, *, trained_whole:
 def choose_model(figures: Figures, groups: BalancedGroups | None, *, trained_whole: bool) -> Choice | None:
     """The choice among the models of a report; None if none of them was made against a shortcut."""
     plain = [arm for arm in figures.plain_arms if figures.learned(arm)]
-    beaten = {arm: _better_by_groups(figures, arm, plain) for arm in figures.rivals}
+    better = {arm: _better_by_groups(figures, arm, plain) for arm in figures.rivals}
     treatments = [
-        _treatment(figures, arm, groups if arm is Arm.RETRAINED else None, is_beaten=bool(beaten[arm]))
+        _treatment(figures, arm, groups if arm is Arm.RETRAINED else None, is_beaten=bool(better[arm]))
         for arm in figures.rivals
     ]
     if not treatments:
         return None
-    among_plain = [figures.measured(VERDICT_SPLIT, b, a) for a, b in itertools.combinations(plain, 2)]
+    among_plain = [
+        figures.deciding_difference(VERDICT_SPLIT, b, a) for a, b in itertools.combinations(plain, 2)
+    ]
     differences = [difference for difference in among_plain if difference is not None]
     choice = choose(treatments, best_plain(plain, differences), trained_whole=trained_whole)
     if choice.arm in plain:
-        choice = choice._replace(differences=(*differences, *beaten[choice.subject]))
+        choice = choice._replace(differences=(*differences, *better[choice.subject]))
     return choice
 
 
@@ -129,10 +131,11 @@ def best_plain(plain: Sequence[Arm], differences: Iterable[SplitDifference]) -> 
 def _better_by_groups(figures: Figures, treatment: Arm, plain: Sequence[Arm]) -> list[SplitDifference]:
     """The differences by which groups, of the test or of the validation split, show that a plain model is
     better."""
-    measured = [figures.measured(split, treatment, arm) for split in (VERDICT_SPLIT, "val") for arm in plain]
+    splits = (VERDICT_SPLIT, "val")
+    differences = [figures.deciding_difference(split, treatment, arm) for split in splits for arm in plain]
     return [
         one
-        for one in measured
+        for one in differences
         if one is not None
         and one.high < 0
         and (by_groups(one) if one.split == VERDICT_SPLIT else figures.by_all_groups(one))
