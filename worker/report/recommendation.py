@@ -212,10 +212,12 @@ def by_groups(deciding: Difference) -> bool:
 
 def images_to_review(groups: BalancedGroups | None) -> list[int]:
     """The images that a person is asked to look at: none once a person has decided, nor if they are too few
-    to divide a class."""
+    to divide a class, or divide none though the gate is open: then the answer would change nothing."""
     if not isinstance(groups, EarlyStageGroups):
         return []
     if groups.details.review is not None or groups.details.reason in ("opened", "closed"):
+        return []
+    if not groups.divided and groups.details.reason in ("stages_agree", "class_is_low_level"):
         return []
     candidates = groups.details.candidates
     return candidates if len(candidates) >= MIN_FLAGGED else []

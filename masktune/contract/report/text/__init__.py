@@ -11,7 +11,8 @@ from masktune.contract.report.text.drift import drift_name, drift_statement, dri
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
 from masktune.contract.report.text.next_steps import Step, next_steps
-from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict, verdict_title
+from masktune.contract.report.text.titles import verdict_title
+from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict
 
 __all__ = [
     "Answer",

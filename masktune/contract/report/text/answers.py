@@ -17,7 +17,7 @@ from masktune.contract.report.text.names import (
     splits_in_order,
     within_sentence,
 )
-from masktune.contract.report.text.verdict import Tone
+from masktune.contract.report.text.titles import Tone
 from masktune.contract.vocabulary import Arm
 
 SHORTCUT_QUESTION = "Does the model rely on a shortcut?"

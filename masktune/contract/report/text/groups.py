@@ -30,6 +30,9 @@ _CLASSES_ALONE = "The classes themselves, for no class was divided."
 UNDIVIDED = (
     "No class was divided, so there was nothing to balance over and the retrained head equals its control."
 )
+_ONE_SIDED = (
+    "In each class, fewer than two images were taken to lack its pattern, or fewer than two to have it"
+)
 UNDIVIDED_REASONS: Mapping[str | None, str] = {
     reason: f"{sentence}, so no class was divided: the retrained head equals its control."
     for reason, sentence in {
@@ -42,6 +45,7 @@ UNDIVIDED_REASONS: Mapping[str | None, str] = {
         "too_few_stages": "The network has no two early stages that could be compared",
         "closed": "A person looked at the images that early stages named and found no pattern that they lack",
         "too_many_classes": "Early stages name the images that lack a pattern for up to 100 classes only",
+        **dict.fromkeys(("stages_agree", "class_is_low_level", "opened"), _ONE_SIDED),
     }.items()
 }
 """By the reason for which early stages divided no class; without statistics, for the log as well."""
@@ -59,10 +63,10 @@ def groups_title(groups: BalancedGroups) -> str:
 def groups_lead(groups: BalancedGroups) -> str:
     """Where the groups come from."""
     source = _SOURCES[groups.source]
-    if isinstance(groups, EarlyStageGroups):
-        if not groups.inferred:
-            source = _CLASSES_ALONE
-        elif groups.details.reason == "class_is_low_level":
+    if not groups.divided and groups.source != "labels":
+        source = _CLASSES_ALONE
+    elif isinstance(groups, EarlyStageGroups):
+        if groups.details.reason == "class_is_low_level":
             source = _LAST_FEATURES
         elif groups.details.reason == "opened":
             source = f"{source} Two stages did not agree on them, but a person who looked at them did."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
@@ -18,6 +18,7 @@ from masktune.contract.report.text.formats import (
     points_interval,
     sample_count,
 )
+from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
     STATISTICS,
     arm_after,
@@ -27,10 +28,8 @@ from masktune.contract.report.text.names import (
     within_sentence,
 )
 from masktune.contract.report.text.notes import many_empty_masks
+from masktune.contract.report.text.titles import Tone, verdict_title
 from masktune.contract.vocabulary import CONTROLS, Arm
-
-Tone = Literal["good", "neutral", "bad", "muted"]
-"""`neutral`, in amber, is for what may be good or bad; `muted`, in grey, for what could not be tested."""
 
 
 class Verdict(NamedTuple):
@@ -44,14 +43,6 @@ class Verdict(NamedTuple):
     figures: str
     rule: str
 
-
-_TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
-    "helped": ("good", "{} helped", "{} is better than {}"),
-    "no_detectable_effect": ("neutral", "No detectable effect", "No detectable effect"),
-    "hurt": ("bad", "{} hurt", "{} is worse than {}"),
-    "not_testable": ("muted", "Not testable here", "Not testable here"),
-}
-"""Tone, title with a control, and without: then, as much training might have done the same."""
 
 _NOT_CHANCE = "A difference this large is unlikely to be chance."
 _MEANINGS: dict[accuracy.VerdictName, str] = {
@@ -133,35 +124,16 @@ def other_verdicts(report: Report) -> tuple[Verdict, ...]:
     return tuple(verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
 
 
-class Decision(Protocol):
-    """What a title says of a verdict, that of a report or of a job."""
-
-    @property
-    def verdict(self) -> accuracy.VerdictName: ...
-    @property
-    def reason(self) -> accuracy.NotTestableReason | None: ...
-    @property
-    def a(self) -> Arm: ...
-    @property
-    def b(self) -> Arm: ...
-    @property
-    def beaten_by(self) -> Arm | None: ...
-
-
-def verdict_title(decision: Decision) -> tuple[Tone, str]:
-    """The tone and title of a verdict on model a, against model b."""
-    a, b = capitalised(within_sentence(decision.a)), within_sentence(decision.b)
-    if decision.verdict == "helped" and decision.beaten_by is not None:
-        return "neutral", f"{a} is better than {b}, but worse than {model_name(decision.beaten_by)}"
-    tone, beside_control, alone = _TITLES[decision.verdict]
-    if decision.reason == "shortcut_or_harm":
-        tone = "neutral"
-    return tone, (beside_control if decision.b in CONTROLS else alone).format(a, b)
-
-
 def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     if decision.reason == "shortcut_or_harm":
         text = _shortcut_or_harm(report, decision)
+    elif (
+        report.groups
+        and not report.groups.divided
+        and decision.b is Arm.RETRAINED_CONTROL
+        and not decision.seeds
+    ):
+        text = groups_warning(report.groups)
     else:
         text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
         text += f" {_meaning(decision)}"

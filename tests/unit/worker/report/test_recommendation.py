@@ -157,3 +157,5 @@ def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, sa
     review = ReportReview(job="job_1", by="Ada", at=1.0, gate="open", answered=2, lacking=2)
     reviewed = groups.details.model_copy(update={"review": review})
     assert images_to_review(groups.model_copy(update={"details": reviewed})) == []
+    undivided = images_to_review(groups.model_copy(update={"divided": False}))
+    assert undivided == ([] if reason == "stages_agree" else samples)  # an open gate would divide as little

@@ -24,7 +24,7 @@ from masktune.contract.report.text.formats import (
     points_interval,
     sample_count,
 )
-from masktune.contract.report.text.groups import UNDIVIDED_REASONS
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_lead
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
     ARM_NAMES,
@@ -354,6 +354,32 @@ def test_a_model_that_helped_but_is_worse_than_erm_is_not_told_in_green() -> Non
     assert "In the worst group, the ERM model beats MaskTune." in text.sentence
 
 
+@pytest.mark.parametrize("divided", [True, False])
+def test_a_retrained_head_that_equals_its_control_is_not_said_to_differ_by_chance(divided: bool) -> None:
+    value = report(groups=False)
+    by_arm = value["metrics"]["test"]
+    by_arm |= {"retrained": by_arm["masktune"], "retrained_control": by_arm["masktune"]}
+    value["verdict"] |= {"a": "retrained", "b": "retrained_control"}
+    value["verdict"] |= {"verdict": "not_testable", "reason": "no_groups"}
+    value["groups"] = {
+        "source": "early_stages",
+        "details": {"reason": "stages_agree", "stage": "deep", "agreements": []},
+        "inferred": True,
+        "divided": divided,
+        "split": "train",
+        "n": 10,
+        "penalty": 1.0,
+        "control_penalty": 1.0,
+        "held_out": {},
+        "slices": [],
+    }
+    told = typed(value)
+    assert ("can be chance" in verdict(told).sentence) == divided
+    assert (verdict(told).sentence == UNDIVIDED_REASONS["stages_agree"]) == (not divided)
+    assert told.groups is not None
+    assert ("A guess." in groups_lead(told.groups)) == divided
+
+
 def test_without_a_second_model_there_is_no_verdict() -> None:
     text = verdict(typed(report(right={Arm.ERM: (0.9,) * 4})))
     assert (text.tone, text.title, text.rule) == ("neutral", "No comparison", "")
@@ -609,11 +635,7 @@ def test_classes_that_were_not_divided_are_named() -> None:
 
 
 def test_each_reason_for_undivided_classes_has_a_sentence() -> None:
-    assert set(UNDIVIDED_REASONS) == set(get_args(GroupReason)) - {
-        "stages_agree",
-        "class_is_low_level",
-        "opened",
-    }
+    assert set(UNDIVIDED_REASONS) == set(get_args(GroupReason))
     for sentence in UNDIVIDED_REASONS.values():
         assert sentence.endswith("the retrained head equals its control.")
         assert "Jaccard" not in sentence
