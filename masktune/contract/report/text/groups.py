@@ -70,8 +70,8 @@ def groups_lead(groups: BalancedGroups) -> str:
             source = _LAST_FEATURES
         elif groups.details.reason == "opened":
             source = f"{source} Two stages did not agree on them, but a person who looked at them did."
-        if groups.details.review is not None:
-            source = f"{source} {review_sentence(groups.details.review)}"
+    if isinstance(groups, EarlyStageGroups) and groups.details.review is not None:
+        source = f"{source} {review_sentence(groups.details.review)}"
     return f"{source} The last layer was balanced over them; the backbone was kept."
 
 
