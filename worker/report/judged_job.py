@@ -210,7 +210,7 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
 def _better_plain(figures: Figures, arm: Arm) -> Arm:
     """The first plain model that is better than this one on the images, or this one."""
     for other in figures.plain_arms:
-        difference = None if other is arm else figures.measured(VERDICT_SPLIT, other, arm)
+        difference = None if other is arm else figures.deciding_difference(VERDICT_SPLIT, other, arm)
         if difference is not None and difference.low > 0:
             return other
     return arm
