@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -25,6 +26,7 @@ from models.data.grey import GreyWindow, to_8_bit
 from models.data.heif import require_heif
 from models.data.image_types import MEDIA_TYPES, STORED_AS_PNG, TYPES, image_type, markup
 from models.data.limits import ImageError, ImageLimits, require_size
+from models.data.orientation import upright
 from models.data.packing import MAX_PIXELS_SIDE
 from models.data.parts import (
     CountedFile,
@@ -34,6 +36,9 @@ from models.data.parts import (
     require_few_parts,
 )
 from models.data.report import FileCode, Rejection
+
+# PIL warns of each tag that is damaged: tens of thousands, if the image is an attack.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Errors that PIL's decoders were seen to raise on hostile bytes. All are the file's fault, MemoryError
 # included, since the size was checked before.
@@ -54,16 +59,6 @@ _DECODER_ERRORS = (
 )
 _ENDS_EARLY = "ends before the image does: upload it again"
 TOO_MUCH_MEMORY = "takes more memory to decode than an image may: scale it down or export it again"
-_ORIENTATION = 0x0112  # EXIF tag
-_UPRIGHT: Mapping[int, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _GREY_16 = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 _COLOUR = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 """Modes that PIL converts to RGB without a loss that matters."""
@@ -149,7 +144,7 @@ def _convert(encoded: bytes, kind: str, limits: ImageLimits, convert: Callable[[
                 )
             image.load()
             require_size(image.size, limits)  # of a HEIC, the size is known only now
-            return convert(_upright(image))
+            return convert(upright(image))
     except _DECODER_ERRORS as error:
         raise _decoder_error(error, kind) from error
 
@@ -212,15 +207,6 @@ def _webp_canvas(encoded: bytes) -> tuple[int, int]:
     if chunk == b"VP8 ":
         return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
     raise ImageError(FileCode.UNDECODABLE, "is a damaged WEBP image: export it again")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:  # an image with broken EXIF data is still usable
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
 
 
 def _pixels(image: Image.Image) -> NDArray[Any]:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
+
+from models.data.tiff_tags import BYTES, FRACTIONS, TiffTag, TiffTags
 
 MAX_SCANS = 100
 """Most scans per JPEG, libtiff's limit for the JPEGs inside a TIFF; progressive encoders write about ten."""
@@ -22,12 +25,17 @@ MAX_INFLATED = 100
 """Most chunks per PNG with compressed text or a colour profile; editors write a handful."""
 MAX_VALUES = 65_536
 """Most numbers under one tag of a TIFF; no other type holds a picture with more rows to make strips of."""
+MAX_FRACTIONS = 1000
+"""Most fractions under one tag of a TIFF or of EXIF data, and most numbers in a directory of EXIF data in a
+TIFF, which PIL decodes whole: cameras write a few dozen."""
+MAX_EXIF = 4 << 20
+"""Most bytes of EXIF data per JPEG, which PIL copies once for each segment; cameras write one, of 64 KB."""
 _FREE_READS = 50_000
 """PIL reads a chunk or a segment by four reads, so that only their own bounds are ever met."""
 _BYTES_PER_READ = 64
 """A file has one more read for each of these: PIL reads the blocks of a GIF, of 255 bytes, by two reads."""
 
-_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
 # The markers after which libjpeg reads a length, and both ends of an image. It skips others within a scan.
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -35,10 +43,13 @@ _PNG_SIGNATURE = 8  # bytes
 _CHUNK = struct.Struct(">I4s")
 _SUM = 4  # bytes
 _INFLATED = frozenset({b"iCCP", b"zTXt", b"iTXt"})
-_BYTES = frozenset({1, 2, 6, 7})
-"""Types of TIFF whose values PIL keeps as bytes: text, profiles and the like may be long."""
 _LISTS = frozenset({273, 320, 324})
-"""Tags of TIFF that PIL makes a list of even then: strips, colours, tiles."""
+"""Tags of TIFF that PIL makes a list of even if they are bytes: strips, colours, tiles."""
+_RESOLUTIONS = frozenset({0x011A, 0x0128})
+"""Tags of EXIF data that PIL decodes as soon as it opens a JPEG."""
+_DIRECTORIES = frozenset({34665, 34853, 40965})
+"""Tags of TIFF that say where EXIF data lie: of the camera, of the place, of the file system."""
+_EXIF = b"Exif\0\0"
 
 
 class TooFewBytes(Exception):
@@ -74,6 +85,7 @@ def require_few_parts(encoded: bytes, kind: str) -> None:
     """Check what can be counted before a decoder starts. Raises `TooManyParts`."""
     if kind == "JPEG":
         _require_few_scans(encoded)
+        _require_little_exif(encoded)
     elif kind == "PNG":
         _require_few_chunks(encoded)
     elif kind == "TIFF":
@@ -92,13 +104,11 @@ def require_enough_bytes(encoded: bytes, kind: str, pixels: int) -> None:
 
 def _is_arithmetic(encoded: bytes) -> bool:
     """By the frame's marker, which stands before the first scan."""
-    at = 0
-    while (marker := _JPEG_MARKER.search(encoded, at)) is not None and marker[1][0] != _SOS:
-        if marker[1][0] in _ARITHMETIC_FRAMES:
+    for kind, _, _ in _segments(encoded):
+        if kind == _SOS:
+            break
+        if kind in _ARITHMETIC_FRAMES:
             return True
-        at = marker.end()
-        if marker[1][0] != _SOI:
-            at += int.from_bytes(encoded[at : at + 2])
     return False
 
 
@@ -109,18 +119,40 @@ def _require_few_scans(encoded: bytes) -> None:
     before the first scan takes 4 bytes in the file, and 160 bytes of PIL's memory.
     """
     few = _most_scans(encoded) <= MAX_SCANS
-    scans = segments = at = 0
-    while (marker := _JPEG_MARKER.search(encoded, at)) is not None:
-        kind = marker[1][0]
-        if kind == _EOI or (kind == _SOS and few):
+    scans = 0
+    for count, (kind, _, _) in enumerate(_segments(encoded), start=1):
+        if (kind == _EOI and scans) or (kind == _SOS and few):  # PIL reads on to the first scan
             return
-        at = marker.end()
-        if kind != _SOI:
-            at += int.from_bytes(encoded[at : at + 2])
         scans += kind == _SOS
-        segments += 1
-        if scans > MAX_SCANS or segments > MAX_SEGMENTS:
+        if scans > MAX_SCANS or count > MAX_SEGMENTS:
             raise TooManyParts(f"{MAX_SCANS} scans or {MAX_SEGMENTS} segments")
+
+
+def _require_little_exif(encoded: bytes) -> None:
+    """Bound a JPEG's EXIF data, and those tags of them that PIL decodes: four million fractions took 13 s and
+    1.2 GB."""
+    exif: list[bytes] = []
+    for kind, start, end in _segments(encoded):
+        if kind == _SOS:
+            break
+        if kind == _APP1 and encoded.startswith(_EXIF, start + 2):
+            exif.append(encoded[start + 2 + len(_EXIF) : end])
+    if sum(map(len, exif)) > MAX_EXIF:
+        raise TooManyParts(f"{MAX_EXIF} bytes of EXIF data")
+    tags = TiffTags.of_exif(b"".join(exif))
+    for tag in tags.first():
+        many = tag.count > MAX_FRACTIONS and tag.kind not in BYTES
+        if many and tag.number in _RESOLUTIONS and tags.has_values(tag):
+            raise TooManyParts(f"{MAX_FRACTIONS} numbers for its resolution")
+
+
+def _segments(encoded: bytes) -> Iterator[tuple[int, int, int]]:
+    """The kind of each segment of a JPEG, where it starts behind its marker, and where it ends."""
+    at = 0
+    while (marker := _JPEG_MARKER.search(encoded, at)) is not None:
+        kind, start = marker[1][0], marker.end()
+        at = start if kind == _SOI else start + int.from_bytes(encoded[start : start + 2])
+        yield kind, start, at
 
 
 def _most_scans(encoded: bytes) -> int:
@@ -150,16 +182,25 @@ def _require_few_chunks(encoded: bytes) -> None:
 
 
 def _require_few_values(encoded: bytes) -> None:
-    """Bound the strips or tiles of a TIFF and its other lists of numbers.
+    """Bound the strips or tiles of a TIFF, its other lists of numbers and its EXIF data.
 
     A strip takes 8 bytes in the file, and 11 µs and 340 bytes of memory in PIL.
     """
-    order = "<" if encoded.startswith(b"II") else ">"
-    if len(encoded) < 8:
-        return
-    (first,) = struct.unpack_from(f"{order}I", encoded, 4)
-    count = int.from_bytes(encoded[first : first + 2], "little" if order == "<" else "big")
-    entries = encoded[first + 2 : first + 2 + 12 * count]
-    for tag, kind, values, _ in struct.iter_unpack(f"{order}HHII", entries[: len(entries) // 12 * 12]):
-        if values > MAX_VALUES and (kind not in _BYTES or tag in _LISTS):
+    tags = TiffTags(encoded)
+    for tag in tags.first():
+        if tag.count > MAX_VALUES and (tag.kind not in BYTES or tag.number in _LISTS):
             raise TooManyParts(f"{MAX_VALUES} strips, tiles or other numbers under one tag")
+        if tag.count > MAX_FRACTIONS and tag.kind in FRACTIONS:
+            raise TooManyParts(f"{MAX_FRACTIONS} fractions under one tag")
+        if tag.number in _DIRECTORIES:
+            numbers = list(_numbers(tags, tag, depth=len(_DIRECTORIES)))
+            if sum(numbers) > MAX_FRACTIONS:
+                raise TooManyParts(f"{MAX_FRACTIONS} numbers in its EXIF data")
+
+
+def _numbers(tags: TiffTags, directory: TiffTag, depth: int) -> Iterator[int]:
+    """How many numbers, at least one, are under each tag of a directory, and of those in it."""
+    for tag in tags.at(tags.integer(directory)):
+        yield 1 if tag.kind in BYTES else tag.count
+        if tag.number in _DIRECTORIES and depth:
+            yield from _numbers(tags, tag, depth - 1)

@@ -15,12 +15,13 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from models.data.checks import decode_image
 from models.data.grey import GreyWindow
 from models.data.image_types import MEDIA_TYPES, image_type
 from models.data.limits import STORED
+from models.data.orientation import upright
 from models.data.store import Store
 from models.types import Floats32, Labels
 
@@ -142,7 +143,7 @@ def _drafted(encoded: bytes) -> Image.Image | None:
     try:
         with Image.open(BytesIO(encoded), formats=["JPEG"]) as image:
             image.draft("RGB", (SIDE, SIDE))  # gives at least this size: libjpeg halves up to three times
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return upright(image).convert("RGB")
     except _BROKEN_EXIF:
         return None
 
