@@ -53,7 +53,7 @@ def _in_exif(exif: bytes) -> int | None:
     tags = TiffTags.of_exif(exif)
     for tag in tags.first():
         if tag.number == _ORIENTATION:
-            return tags.integer(tag) if (tag.kind, tag.count) == (SHORT, 1) else 1
+            return tags.integer(tag) if (tag.kind, tag.length) == (SHORT, 1) else 1
     return None
 
 

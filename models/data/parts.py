@@ -141,7 +141,7 @@ def _require_little_exif(encoded: bytes) -> None:
         raise TooManyParts(f"{MAX_EXIF} bytes of EXIF data")
     tags = TiffTags.of_exif(b"".join(exif))
     for tag in tags.first():
-        many = tag.count > MAX_FRACTIONS and tag.kind not in BYTES
+        many = tag.length > MAX_FRACTIONS and tag.kind not in BYTES
         if many and tag.number in _RESOLUTIONS and tags.has_values(tag):
             raise TooManyParts(f"{MAX_FRACTIONS} numbers for its resolution")
 
@@ -188,9 +188,9 @@ def _require_few_values(encoded: bytes) -> None:
     """
     tags = TiffTags(encoded)
     for tag in tags.first():
-        if tag.count > MAX_VALUES and (tag.kind not in BYTES or tag.number in _LISTS):
+        if tag.length > MAX_VALUES and (tag.kind not in BYTES or tag.number in _LISTS):
             raise TooManyParts(f"{MAX_VALUES} strips, tiles or other numbers under one tag")
-        if tag.count > MAX_FRACTIONS and tag.kind in FRACTIONS:
+        if tag.length > MAX_FRACTIONS and tag.kind in FRACTIONS:
             raise TooManyParts(f"{MAX_FRACTIONS} fractions under one tag")
         if tag.number in _DIRECTORIES:
             numbers = list(_numbers(tags, tag, depth=len(_DIRECTORIES)))
@@ -201,6 +201,6 @@ def _require_few_values(encoded: bytes) -> None:
 def _numbers(tags: TiffTags, directory: TiffTag, depth: int) -> Iterator[int]:
     """How many numbers, at least one, are under each tag of a directory, and of those in it."""
     for tag in tags.at(tags.integer(directory)):
-        yield 1 if tag.kind in BYTES else tag.count
+        yield 1 if tag.kind in BYTES else tag.length
         if tag.number in _DIRECTORIES and depth:
             yield from _numbers(tags, tag, depth - 1)

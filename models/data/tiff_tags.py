@@ -20,11 +20,11 @@ _EXIF_HEADS = re.compile(rb"(?:Exif\0\0){0,2}")
 
 
 class TiffTag(NamedTuple):
-    """A tag that states `count` values of a `kind`. `field` has them, or the place where they lie."""
+    """A tag that states `length` values of a `kind`. `field` has them, or the place where they lie."""
 
     number: int
     kind: int
-    count: int
+    length: int
     field: bytes
 
 
@@ -56,12 +56,12 @@ class TiffTags:
     def integer(self, tag: TiffTag) -> int:
         """The first value of a tag of integers."""
         size = _SIZES.get(tag.kind, _INLINE)
-        if size * tag.count <= _INLINE:
+        if size * tag.length <= _INLINE:
             return int.from_bytes(tag.field[:size], self._order)
         place = int.from_bytes(tag.field, self._order)
         return int.from_bytes(self._tiff[place : place + size], self._order)
 
     def has_values(self, tag: TiffTag) -> bool:
         """Whether the file has as many bytes as the tag states values: PIL skips it otherwise."""
-        size = _SIZES.get(tag.kind, 0) * tag.count
+        size = _SIZES.get(tag.kind, 0) * tag.length
         return size <= _INLINE or int.from_bytes(tag.field, self._order) + size <= len(self._tiff)

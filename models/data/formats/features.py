@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,16 @@ Names = Mapping[str, Sequence[str]]
 
 _MAX_BYTES = 1 << 20
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
-_MERGE_KEY = "<<"  # a few lines with it describe billions of entries
+
+
+class _PlainLoader(yaml.BaseLoader):
+    """Lists, objects and texts. Refused are aliases: half a kilobyte of them describes billions of entries."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """As the library does, but for aliases."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
 
 
 def names_in_schema(schema: pa.Schema) -> Names:
@@ -50,9 +59,7 @@ def class_column(names: Names) -> str | None:
 
 def _front_matter(text: str) -> Any:
     match = _FRONT_MATTER.match(text)
-    if match is None or _MERGE_KEY in match[1]:
-        return None
-    return yaml.safe_load(match[1])
+    return match and yaml.load(match[1], _PlainLoader)  # noqa: S506  # nosec B506  # it makes no objects
 
 
 def _names(parse: Callable[[str], Any], text: str) -> Names:
@@ -92,13 +99,23 @@ def _of_features(features: Any) -> Names:
         for column, feature in features.items():
             match feature:
                 case {"_type": "ClassLabel", "names": [*classes]}:
-                    names[column] = [str(name) for name in classes]
+                    names[column] = _texts(classes)
     elif isinstance(features, list):
         for feature in features:
             match feature:
                 case {"name": str(column), "dtype": {"class_label": {"names": [*classes]}}}:
-                    names[column] = [str(name) for name in classes]
+                    names[column] = _texts(classes)
                 case {"name": str(column), "dtype": {"class_label": {"names": {**by_number}}}}:
-                    numbers = {int(str(number)): str(name) for number, name in by_number.items()}
-                    names[column] = [numbers[number] for number in sorted(numbers)]
+                    numbers = {int(str(number)): name for number, name in by_number.items()}
+                    names[column] = _texts(numbers[number] for number in sorted(numbers))
     return names
+
+
+def _texts(names: Iterable[Any]) -> Sequence[str]:
+    """Names of classes as text. Raises `TypeError` for a list or an object."""
+    texts = []
+    for name in names:
+        if isinstance(name, list | dict):
+            raise TypeError("the name of a class is a list or an object")
+        texts.append(str(name))
+    return texts
