@@ -127,6 +127,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         responses=problems.problems(422),  # replaces FastAPI's own validation error in the document
     )
     gate = app.state.gate = Gate(settings.predict_in_flight)
+    app.state.metrics = counters
     for module in RESOURCES:
         app.include_router(module.router)
     routers = [module.router for module in RESOURCES]

@@ -25,6 +25,8 @@ from launcher.web import App, Dashboard, beside
 from masktune.cli.output import USAGE, fail
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from core.settings import Settings
 
 PYTHON = (sys.executable, "-m", "masktune.cli")
@@ -213,18 +215,23 @@ async def _run_until_signal(
     _say("masktune has stopped")
 
 
-def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[App], App]:
+def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[FastAPI], App]:
     """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
+    from app.server.middleware.admission import Admission
     from app.server.middleware.request_guard import RequestGuard
 
     def url() -> str:
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
         return _address(*at)
 
-    def guard(pages: App) -> App:
-        return RequestGuard(pages, allowed=settings.allowed_hosts, is_open=not settings.needs_key)
+    def wrap(api: FastAPI) -> App:
+        def guard(pages: App) -> App:
+            guarded = RequestGuard(pages, allowed=settings.allowed_hosts, is_open=not settings.needs_key)
+            return Admission(guarded, api.state.gate, api.state.metrics)
 
-    return lambda api: beside(api, Dashboard(url), guard)
+        return beside(api, Dashboard(url), guard)
+
+    return wrap
 
 
 async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:

@@ -15,7 +15,7 @@ from web.paging import first
 from web.shell import error_text, html, notify_on_error, page
 from web.text import labels
 from web.transport.connection import api, dataset_names, missing_scope, own_key
-from web.transport.uploads import LARGEST_IMAGE, DroppedImage, dropped_images
+from web.transport.dropped_images import LARGEST_IMAGE, DroppedImage, dropped_images
 from web.widgets import select_field
 
 LISTED = 100

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Literal
 
 import httpx
@@ -17,43 +14,12 @@ from masktune.client.client import TIMEOUT
 from masktune.client.uploads import STORED_SECONDS
 from masktune.contract.report.text.formats import byte_size
 from web.transport.connection import api_for, missing_scope
+from web.transport.dropped_images import LARGEST_IMAGE, SECONDS, ImageTooLarge, TooManyImages, dropped_images
 from web.transport.refusals import refusal, refused
 
 router = APIRouter(prefix="/upload", include_in_schema=False)
 
-LARGEST_IMAGE = 32 * 2**20
-"""Bytes. The API has its own limit; this one bounds the memory of the dashboard."""
 _PASSED = ("content-type", "content-length")
-
-
-@dataclass(frozen=True)
-class DroppedImage:
-    """An image that a visitor dropped to try a model on."""
-
-    name: str
-    content: bytes
-
-
-class ImageBuffer:
-    """The most recently dropped images, kept in memory until their page asks for them."""
-
-    def __init__(self, capacity: int = 32) -> None:
-        self._capacity = capacity
-        self._images: OrderedDict[str, DroppedImage] = OrderedDict()
-
-    def put(self, image: DroppedImage) -> str:
-        """Keep the image under an unguessable token."""
-        token = uuid.uuid4().hex
-        self._images[token] = image
-        while len(self._images) > self._capacity:
-            self._images.popitem(last=False)
-        return token
-
-    def take(self, token: str) -> DroppedImage | None:
-        return self._images.pop(token, None)
-
-
-dropped_images = ImageBuffer()
 
 
 @router.post("/image")
@@ -65,12 +31,17 @@ async def upload_image(request: Request, filename: str = "image") -> Response:
         return refusal(error)
     if not key.may("predict"):
         return refused(403, missing_scope(key, "predict"))
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > LARGEST_IMAGE:
-            return refused(413, f"This image is too large: the limit is {byte_size(LARGEST_IMAGE)}.")
-    return JSONResponse({"token": dropped_images.put(DroppedImage(filename, bytes(content)))})
+    try:
+        token = await dropped_images.receive(filename, request.stream())
+    except ImageTooLarge:
+        return refused(413, f"This image is too large: the limit is {byte_size(LARGEST_IMAGE)}.")
+    except TooManyImages:
+        return refused(503, "Too many images are being sent at this moment. Drop it again in a minute.")
+    except TimeoutError:
+        return refused(408, f"The image took longer than {SECONDS:.0f} s to arrive. Drop it again.")
+    except ClientDisconnect:
+        return Response(status_code=400)  # which nobody reads
+    return JSONResponse({"token": token})
 
 
 @router.post("/{kind}")

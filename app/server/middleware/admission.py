@@ -20,7 +20,8 @@ from app.server.middleware.refusing import refuse
 from core.errors import Overloaded
 from masktune.contract.problems import PROBLEM_KINDS
 
-_PATHS = ("/predict", "/saliency")
+_PATHS = ("/predict", "/saliency", "/ui/upload/image")
+"""The last is the dashboard's, for an image to predict, where it is served beside the API."""
 _RETRY_SECONDS = 1
 _SLOW_SECONDS = 2.0
 _SLOW_RETRY_SECONDS = 5

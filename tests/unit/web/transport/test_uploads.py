@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from tests.support.stub_api import StubApi, stub_api
 from web.transport.connection import connect
-from web.transport.uploads import LARGEST_IMAGE, DroppedImage, ImageBuffer, dropped_images, router
+from web.transport.dropped_images import LARGEST_IMAGE, DroppedImage, dropped_images
+from web.transport.uploads import router
 
 NO_KEY = {"type": "/problems/unauthenticated", "title": "No", "status": 401, "detail": "send a key"}
 
@@ -28,20 +29,6 @@ def browser() -> TestClient:
     app = FastAPI()
     app.include_router(router)
     return TestClient(app)
-
-
-def test_an_image_is_taken_once() -> None:
-    buffer = ImageBuffer()
-    token = buffer.put(DroppedImage("a.png", b"1"))
-    assert buffer.take(token) == DroppedImage("a.png", b"1")
-    assert buffer.take(token) is None
-
-
-def test_the_buffer_keeps_the_newest_images() -> None:
-    buffer = ImageBuffer(capacity=2)
-    first, *others = [buffer.put(DroppedImage(str(n), b"")) for n in range(3)]
-    assert buffer.take(first) is None
-    assert all(buffer.take(token) for token in others)
 
 
 @pytest.mark.parametrize("kind", ["datasets", "models"])
@@ -79,6 +66,7 @@ def test_an_image_that_is_too_large_is_refused(api: StubApi, browser: TestClient
         413,
         "This image is too large: the limit is 34\u00a0MB.",
     )
+    assert dropped_images.size == 0
 
 
 def test_an_image_needs_a_key_that_may_predict(api: StubApi, browser: TestClient) -> None:

@@ -42,6 +42,7 @@ def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert refused.headers["content-type"] == "application/problem+json"
             assert refused.json()["type"] == "/problems/overloaded"
+            assert (await http.post("/ui/upload/image")).status_code == 503
             for path in ("/livez", "/jobs/predict", "/ui/predict"):
                 assert (await http.get(path)).status_code == 200
             inner.go.set()
