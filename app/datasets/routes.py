@@ -14,6 +14,7 @@ from app.datasets.presenter import describe, report_file
 from app.datasets.samples import SampleFilters
 from app.deps import (
     ADMIN,
+    EDITOR,
     READER,
     TRAINER,
     ArtifactsDep,
@@ -126,7 +127,7 @@ def get_dataset(request: Request, row: LoadedDataset, artifacts: ArtifactsDep) -
 
 @router.patch(
     "/{dataset_id}",
-    dependencies=[TRAINER],
+    dependencies=[EDITOR],
     summary="Change the name and the metadata of a data set",
     response_model=Dataset,
     responses=problems(404, 412),

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.deps import (
+    EDITOR,
     READER,
     TRAINER,
     ArtifactsDep,
@@ -187,7 +188,7 @@ def get_job(
 
 @router.patch(
     "/{job_id}",
-    dependencies=[TRAINER],
+    dependencies=[EDITOR],
     summary="Change the name and the metadata of a job",
     response_model=AnyJob,
     responses=problems(404, 412),

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.datasets import uploads
 from app.deps import (
     ADMIN,
+    EDITOR,
     READER,
     TRAINER,
     ArtifactsDep,
@@ -125,7 +126,7 @@ def get_model(request: Request, row: LoadedModel) -> Response:
 
 @router.patch(
     "/{model}",
-    dependencies=[TRAINER],
+    dependencies=[EDITOR],
     response_model=Model,
     summary="Change the name and the metadata of a model",
     responses=problems(404, 412),

@@ -42,7 +42,7 @@ def make_key(front: Front, *scopes: str) -> tuple[str, dict[str, str]]:
 
 
 def test_a_change_says_who_made_it_to_what_and_from_where(guarded: Front) -> None:
-    key, own = make_key(guarded, "train")
+    key, own = make_key(guarded, "train", "read")
     job = guarded.job()
     edited = guarded.client.patch(f"/jobs/{job}", json={"name": "n"}, headers=own | {"X-Request-ID": "r-1"})
     assert edited.status_code == 200
@@ -86,7 +86,7 @@ def test_what_changes_nothing_has_no_entry(guarded: Front) -> None:
 
 
 def test_entries_are_filtered_and_paged(guarded: Front) -> None:
-    key, own = make_key(guarded, "train")
+    key, own = make_key(guarded, "train", "read")
     first, second = guarded.job(), guarded.job()
     for job in (first, second, first):
         guarded.client.patch(f"/jobs/{job}", json={"name": "n"}, headers=own)

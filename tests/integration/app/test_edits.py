@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.tables import JobRow
-from tests.integration.app.conftest import Front
+from tests.integration.app.conftest import Front, StartFront
 
 RESOURCES = ("datasets", "jobs", "models")
 
@@ -59,6 +59,10 @@ def test_an_edit_of_an_old_representation_is_refused(front: Front, kind: str) ->
         ({"metadata": {"k": "x" * 201}}, "/metadata/k"),
         ({"metadata": {"k": 1}}, "/metadata/k"),
         ({"metadata": {"k": "\0"}}, "/metadata/k"),
+        ({"metadata": {"k": "a\u202egnp"}}, "/metadata/k"),
+        ({"metadata": {"k": "a\nb"}}, "/metadata/k"),
+        ({"metadata": {"k\u202e": "x"}}, "/metadata"),
+        ({"metadata": {"k\x1b[2J": "x"}}, "/metadata"),
         ({"metadata": {str(n): "x" for n in range(17)}}, "/metadata"),
         ({"priority": 1}, "/priority"),
     ],
@@ -143,3 +147,15 @@ def test_the_creator_is_named_by_the_id_of_a_key_and_never_by_a_digest(front: Fr
         with front.services.database.begin() as session:
             session.get_one(JobRow, job["id"]).created_by = stored
         assert (front.client.get(f"/jobs/{job['id']}").json()["created_by"] == stored) is shown
+
+
+@pytest.mark.parametrize("kind", RESOURCES)
+@pytest.mark.parametrize("changes", [{}, {"name": "night"}])
+def test_an_edit_shows_nothing_to_who_may_not_read(
+    start: StartFront, kind: str, changes: dict[str, Any]
+) -> None:
+    front = start(api_keys="admin:root,train:t,read+train:rt")
+    path = resource(front, kind)
+    refused = front.client.patch(path, json=changes, headers={"X-API-Key": "t"})
+    assert (refused.status_code, "read" in refused.json()["detail"]) == (403, True)
+    assert front.client.patch(path, json=changes, headers={"X-API-Key": "rt"}).status_code == 200
