@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -9,6 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.server.middleware.peers import Peers
+
+_PEER = "masktune.peer"
 
 
 class TrustedProxies:
@@ -26,13 +29,29 @@ class TrustedProxies:
             addresses = await self._proxies.addresses()
             if addresses != self._addresses:
                 self._believe(addresses)
+        scope[_PEER] = scope.get("client")
         await self._apply(scope, receive, send)
 
     def _believe(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
         self._apply = cast(
-            ASGIApp, ProxyHeadersMiddleware(cast(Any, self.app), trusted_hosts=list(addresses))
+            ASGIApp, ProxyHeadersMiddleware(cast(Any, self._pass_on), trusted_hosts=list(addresses))
         )
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """With the peer itself as the client where what it reports is no address, but any text."""
+        peer = scope.pop(_PEER, None)
+        if scope.get("client") != peer and not _is_address(scope["client"][0]):
+            scope["client"] = peer
+        await self.app(scope, receive, send)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host  # behind it is a zone, which may be any text
 
 
 def _is_forwarded(scope: Scope) -> bool:

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.http.headers import header
+from app.http.headers import NOT_A_HOST, has_host, header
 from app.server.middleware.refusing import refuse
 from core.errors import NOTHING_HERE, Forbidden, NotFound
 from masktune.contract.problems import ErrorCode
@@ -34,8 +34,8 @@ _POLICY_VIOLATION = 1008
 
 
 class RequestGuard:
-    """Refuses paths with control characters, unsafe methods and web sockets from other sites' pages, and host
-    names that are not our own.
+    """Refuses paths with control characters, a `Host` that is no host, unsafe methods and web sockets from
+    other sites' pages, and host names that are not our own.
 
     Host names are checked only while the service is open. Otherwise such a page has no key, because a browser
     sends its cookie to no other name. `allowed` lists host names besides loopback, separated by commas; `*`
@@ -59,6 +59,10 @@ class RequestGuard:
         """Return code and detail of a refusal, or None if the request is allowed."""
         if _CONTROL.search(scope["path"]):
             return NotFound.code, NOTHING_HERE
+        if not has_host(
+            scope
+        ):  # what is behind a second colon, one reader takes for a port and others do not
+            return ErrorCode.BAD_REQUEST, NOT_A_HOST
         host = header(scope, b"host").decode("latin-1").lower()
         origin = header(scope, b"origin").decode("latin-1").lower()
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE

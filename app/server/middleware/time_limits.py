@@ -7,12 +7,11 @@ although its client is still sending the body.
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.http.headers import has_body, header
+from app.http.headers import NOT_A_HOST, has_body, has_host, header
 from app.server.connection import CLOCK, MAX_HEAD_BYTES, TOO_LARGE, Clock
 from app.server.middleware.refusing import Header, refuse
 from masktune.contract.problems import ErrorCode
@@ -126,10 +125,6 @@ class _Exchange:
         self._clock.close()
 
 
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[^\[\]@/\\?#\s]*)(:[0-9]*)?")
-"""A name, an IPv4 address or a bracketed IPv6 address, and a port; empty for HTTP/1.0, which needs none."""
-
-
 def _fault(scope: Scope) -> Refusal | None:
     """Return why a head is refused before anything reads it."""
     names = [name for name, _ in scope["headers"]]
@@ -137,8 +132,8 @@ def _fault(scope: Scope) -> Refusal | None:
         return ErrorCode.BAD_REQUEST, "this server is not a proxy"
     if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.1
         return ErrorCode.BAD_REQUEST, "send either Content-Length or Transfer-Encoding"
-    if not _HOST.fullmatch(header(scope, b"host")):
-        return ErrorCode.BAD_REQUEST, "the header Host is not a name or an address with an optional port"
+    if not has_host(scope):
+        return ErrorCode.BAD_REQUEST, NOT_A_HOST
     if header(scope, b"content-encoding").lower() not in (b"", b"identity"):
         return ErrorCode.UNSUPPORTED_MEDIA_TYPE, "send the body as it is, without Content-Encoding"
     size = len(scope.get("raw_path", b"")) + len(scope["query_string"])

@@ -743,12 +743,38 @@ def test_an_oversized_request_line_is_refused(listen: Listen, pieces: int) -> No
 
 @pytest.mark.parametrize(
     "host",
-    [b"Host: localhost]evil.com\r\n", b"Host: a b\r\n", b"Host: a\r\nHost: b\r\n", b"Host: a@b\r\n", b""],
+    [
+        *(
+            b"Host: localhost]evil.com\r\n",
+            b"Host: a b\r\n",
+            b"Host: a\r\nHost: b\r\n",
+            b"Host: a@b\r\n",
+            b"",
+        ),
+        *(
+            b"Host: 127.0.0.1:80:evil\r\n",
+            b"Host: 127.0.0.1:evil\r\n",
+            b"Host: a<b>\r\n",
+            b"Host: a:800000\r\n",
+        ),
+    ],
 )
 def test_a_request_without_one_well_formed_host_is_refused(listen: Listen, host: bytes) -> None:
     answer = listen().ask(b"GET /livez HTTP/1.1\r\n" + host + b"Connection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b'"code": "bad-request"' in answer
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:80:evil", "localhost:evil.com", "127.0.0.1:80@evil.com"])
+def test_a_host_that_is_none_reaches_no_page_either(host: str) -> None:
+    """The dashboard alone has the guard, and another server than ours."""
+
+    async def pages(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("it got through")
+
+    guarded = RequestGuard(pages, allowed="", is_open=True)
+    refused = TestClient(guarded).get("/", headers={"Host": host})
+    assert (refused.status_code, refused.json()["code"]) == (400, "bad-request")
 
 
 @pytest.mark.parametrize("host", [b"a", b"a:80", b"127.0.0.1:80", b"[::1]:80", b"my_host.local"])
