@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -123,17 +124,28 @@ Name = Annotated[
     Storable,
     AfterValidator(str.strip),  # by `strip_whitespace`, what the pattern refuses would be taken at the ends
 ]
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(storable)]
-MetadataText = Annotated[str, StringConstraints(max_length=200), Storable]
+
+
+def _on_one_line(key: str) -> str:
+    """Not by a pattern, of which Pydantic makes `patternProperties`, which allow other keys."""
+    if re.search(f"[{_BARRED}]", key):
+        raise ValueError("must be one line without controls and marks that turn text around")
+    return key
+
+
+def _say_one_line(schema: dict[str, Any]) -> None:
+    schema["propertyNames"]["pattern"] = ONE_LINE
+
+
+MetadataKey = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=40),
+    AfterValidator(storable),
+    AfterValidator(_on_one_line),
+]
+MetadataText = Annotated[str, StringConstraints(max_length=200, pattern=ONE_LINE), Storable]
 MOST_METADATA = 16
-
-
-def _say_no_nul(schema: dict[str, Any]) -> None:
-    """Not by `Storable`: of a key's pattern, Pydantic makes `patternProperties`, which allow other keys."""
-    schema["propertyNames"]["pattern"] = NO_NUL
-
-
-_KEYS = Field(json_schema_extra=_say_no_nul)
+_KEYS = Field(json_schema_extra=_say_one_line)
 Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MOST_METADATA), _KEYS]
 """What a user notes about a resource, as pairs of a key and a text."""
 

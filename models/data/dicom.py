@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.archives.guards import FORBIDDEN
+from models.data.archives.guards import plain
 from models.data.grey import LEVELS, GreyWindow
 from models.data.limits import ImageError, ImageLimits, require_size
 from models.data.parts import CountedFile, require_few_parts
@@ -95,7 +95,7 @@ def _damage() -> Iterator[None]:
 def read_header(encoded: bytes) -> Header:
     """Raises `ImageError` and `TooManyParts`."""
     dataset = _dataset(encoded, "PatientID", *DEVICE_TAGS.values(), *_OF_PICTURE)
-    subject = " ".join(str(dataset.get("PatientID") or "").split())
+    subject = " ".join(plain(str(dataset.get("PatientID") or "")).split())
     device = tuple(_text(dataset, tag) for tag in DEVICE_TAGS.values())
     return Header(subject or None, _window(dataset), device)
 
@@ -172,7 +172,7 @@ def _text(dataset: Dataset, tag: str) -> str:
     """A text of the header on one line; several are joined as DICOM writes them."""
     content = dataset.get(tag) or ""
     text = content if isinstance(content, str) else "\\".join(map(str, content))
-    return " ".join(FORBIDDEN.sub(" ", text).split())[:_LONGEST].rstrip()
+    return " ".join(plain(text).split())[:_LONGEST].rstrip()
 
 
 def _number(dataset: Dataset, name: str) -> float | None:

@@ -229,6 +229,11 @@ def is_junk(path: PurePosixPath) -> bool:
     return "__MACOSX" in path.parts or name.startswith(_JUNK_PREFIXES) or name.casefold() in _JUNK_NAMES
 
 
+def plain(text: str) -> str:
+    """The text with a space for each character that no name may have."""
+    return FORBIDDEN.sub(" ", text)
+
+
 def quoted(name: str) -> str:
     """A name fit to be shown: escaped, quoted and of bounded length."""
     text = name if len(name) <= _QUOTED_NAME else name[:_QUOTED_NAME] + "…"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from models.data.archives.guards import FORBIDDEN
+from models.data.archives.guards import FORBIDDEN, plain
 from models.data.formats.headings import (
     MAX_TEXT,
     METADATA,
@@ -265,8 +265,7 @@ class _Reader:
         if len(cell) > MAX_TEXT:
             self.unusable[name] = f"holds texts of more than {MAX_TEXT} characters: shorten them"
             return ""
-        text = self._named_by(name, cell)
-        return FORBIDDEN.sub(" ", text) if FORBIDDEN.search(text) else text
+        return plain(self._named_by(name, cell))
 
     def _named_by(self, column: str | None, cell: str) -> str:
         """What a number of a column stands for: empty for -1, which is none; any other cell as it is."""

@@ -274,6 +274,35 @@ def test_a_text_of_a_header_is_one_short_line_without_controls(text: Any, kept: 
     assert read_header(encoded_dicom(image)).device == (kept, "", "", "")
 
 
+def test_a_patient_whose_id_turns_text_around_can_be_downloaded_and_imported_again(
+    make_tree: MakeTree, tmp_path: Path
+) -> None:
+    """A list refuses such an id: the data set's own download was none that it would take."""
+    names = ("ill", "well")
+    files = {
+        f"{name}/{n}.dcm": encoded_dicom(
+            dicom(RAMP + 10 * n + k, PatientID=f"p\u202e{n % 5}\x1b[2J", SpecificCharacterSet="ISO_IR 192")
+        )
+        for n in range(10)
+        for k, name in enumerate(names)
+    }
+    report = import_dataset(make_tree(files), tmp_path / "ds")
+    assert (report.state, report.subjects) == ("ready", 5)
+    store = Store.open(tmp_path / "ds")
+    subjects = {store.sample(row).subject for row in range(20)}
+    assert subjects == {f"p {n} [2J" for n in range(5)}
+    samples = [store.sample(row) for row in range(20)]
+    rows = [f"{sample.path},{names[sample.label]},{sample.subject}" for sample in samples]
+    images = {sample.path: store.image_bytes(row) for row, sample in enumerate(samples)}
+    again = tmp_path / "again"
+    for path, content in images.items():
+        (again / path).parent.mkdir(parents=True, exist_ok=True)
+        (again / path).write_bytes(content)
+    (again / "labels.csv").write_text("\n".join(["path,label,subject", *rows]), encoding="utf-8")
+    report = import_dataset(again, tmp_path / "ds2")
+    assert (report.state, report.subjects, report.rejected) == ("ready", 5, ())
+
+
 def test_a_patient_of_a_held_out_scan_is_held_out_whole(make_tree: MakeTree, tmp_path: Path) -> None:
     scans(make_tree, 5)
     rows = [

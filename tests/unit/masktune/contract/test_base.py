@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from masktune.contract.base import ClassName, Edit, Name, Word, rfc3339
+from masktune.contract.base import ONE_LINE, ClassName, Edit, Metadata, Name, Word, rfc3339
 
 
 def test_times_are_utc() -> None:
@@ -20,6 +20,9 @@ def test_a_class_name_is_one_line_without_direction_marks(name: str) -> None:
         TypeAdapter(ClassName).validate_python(name)
     with pytest.raises(ValidationError):
         TypeAdapter(Name).validate_python(name)
+    for pairs in ({name: "x"}, {"x": name}):
+        with pytest.raises(ValidationError):
+            TypeAdapter(Metadata).validate_python(pairs)
 
 
 def test_class_names_of_other_scripts_pass() -> None:
@@ -28,8 +31,10 @@ def test_class_names_of_other_scripts_pass() -> None:
 
 
 def test_the_schema_of_a_text_says_that_it_has_no_nul() -> None:
-    without = {"pattern": r"^[^\x00]*$"}
-    assert TypeAdapter(Word).json_schema().items() >= without.items()
+    assert TypeAdapter(Word).json_schema().items() >= {"pattern": r"^[^\x00]*$"}.items()
+
+
+def test_the_schema_of_metadata_says_that_they_are_on_one_line() -> None:
     pairs = Edit.model_json_schema()["properties"]["metadata"]["anyOf"][0]
-    assert pairs["propertyNames"].items() >= without.items()
-    assert pairs["additionalProperties"]["anyOf"][0].items() >= without.items()
+    assert pairs["propertyNames"].items() >= {"pattern": ONE_LINE}.items()
+    assert pairs["additionalProperties"]["anyOf"][0].items() >= {"pattern": ONE_LINE}.items()
