@@ -176,9 +176,21 @@ def import_safetensors(
         network = build_network(backbone, classes=len(classes), image_size=image_size)
         load_strictly(network.model, read_tensors(file), what=file.name)
         require_finite(network.model.state_dict(), what=file.name)
+        _require_finite_scores(network, what=file.name)
     except WeightsUnavailable as error:
         raise ModelError(str(error)) from error
     return network, card_of(network, classes, "imported", grey_window=_window_in(file))
+
+
+def _require_finite_scores(network: Network, *, what: str) -> None:
+    """Raise `ModelError` for weights that are finite themselves, but so large that the scores are not."""
+    side = network.spec.image_size
+    noise = torch.rand((1, 3, side, side), generator=torch.Generator().manual_seed(0))
+    network.eval()
+    with torch.no_grad():
+        scores = network.head(network.features(noise))
+    if not scores.isfinite().all():
+        raise ModelError(f"{what}: the scores of an image are not finite numbers: train it again")
 
 
 def _window_in(file: Path) -> GreyWindow | None:

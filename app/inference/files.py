@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from core.errors import MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from core.process import on_parent_exit
 from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone
 from models.export import ModelError, export_onnx, import_safetensors, load_model, save_model
 
+_EXITS: Mapping[type[MasktuneError] | None, int] = {
+    StorageFull: os.EX_CANTCREAT,
+    StorageNotWritable: os.EX_NOPERM,
+    None: os.EX_TEMPFAIL,
+}
+"""How an export ends where the disk, and not the network, is to blame; `graph_store` reads them."""
 _NICENESS = 10
 
 
@@ -43,7 +51,9 @@ def main(folder: str, target: str) -> None:
         export_onnx(network, Path(target), grey_window=card.grey_window)
     except ModelError as error:
         sys.exit(str(error))
-    except (OSError, MemoryError):  # not the network's fault
+    except OSError as error:  # not the network's fault, as below
+        sys.exit(_EXITS[storage_fault(error)])
+    except MemoryError:
         sys.exit(os.EX_TEMPFAIL)
 
 

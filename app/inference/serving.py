@@ -18,7 +18,7 @@ from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from app.inference.scheduling.limits import ImageMemory
 from app.inference.types import Engine, Explain, Scores, Upload
 from core.artifacts import Artifacts
-from core.errors import BadImage, FieldError
+from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
 from models.data.limits import ImageError, ImageLimits
 
@@ -31,6 +31,11 @@ SLOW_METHODS = frozenset(
 
 SLOW_IMAGES = 8
 """Limit of images in a request with a slow method, and in a batch of them."""
+
+_NOT_FINITE = (
+    "the model's scores of these images are not finite numbers, as those of weights that are too large: "
+    "predict with another model"
+)
 
 
 class ForwardResult(NamedTuple):
@@ -64,7 +69,8 @@ class Inference:
     async def forward(
         self, engine: Engine, uploads: Sequence[Upload], explain: Explain | None = None
     ) -> ForwardResult:
-        """Compute the images' scores, in order. Raises `BadImage`, `Overloaded`, and what the engine raises.
+        """Compute the images' scores, in order. Raises `BadImage`, `Overloaded`, what the engine raises, and
+        `InvalidInput` for a model whose scores of these images are no finite numbers.
 
         Cancelling it frees its places in the queue.
         """
@@ -73,6 +79,8 @@ class Inference:
             squares = await self._decode(uploads, engine)
             waiting = batcher.submit(ForwardRequest(engine, squares, explain), reservation)
         scores = await asyncio.wrap_future(waiting)
+        if not np.isfinite(scores.logits).all():
+            raise InvalidInput.field("?model", "not-finite", _NOT_FINITE)
         self._engines.upgrades.offer(engine, squares)
         return ForwardResult(squares, scores)
 

@@ -23,7 +23,7 @@ from anyio.to_thread import run_sync
 from app.inference.scheduling.limits import Waiters
 from app.inference.types import Part
 from core.artifacts import ArtifactMissing, Artifacts
-from core.errors import Conflict, NotFound, Unavailable, shutting_down
+from core.errors import Conflict, NotFound, StorageFull, StorageNotWritable, Unavailable, shutting_down
 
 EXPORT_SECONDS = 600
 MOST_WAITING = 4
@@ -43,8 +43,8 @@ def key(model_id: str) -> str:
 def graph(part: Part, artifacts: Artifacts, *, stop: Event) -> Path:
     """Return the graph's file on the local disk; export it if there is none.
 
-    Raises `Conflict` for a network that cannot be exported, `NotFound` if the model is gone, and
-    `Unavailable` if the export takes too long or `stop` is set.
+    Raises `Conflict` for a network that cannot be exported, `NotFound` if the model is gone, `StorageFull`,
+    `StorageNotWritable`, and `Unavailable` if the export takes too long or `stop` is set.
     """
     if not artifacts.exists(key(part.id)):
         with _turn(stop):
@@ -115,9 +115,9 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
 def run_export(arguments: list[str], stop: Event) -> None:
     """Run Python with these arguments; its standard input stays open for as long as this process lives.
 
-    Raises `Conflict` with the last line of its standard error, and `Unavailable` as `graph` does. Also raises
-    `Unavailable` if the network is not at fault: the process was killed (for example because memory ran out)
-    or exited with `EX_TEMPFAIL`.
+    Raises `Conflict` with the last line of its standard error, and `Unavailable` as `graph` does. Where the
+    network is not at fault, raises `Unavailable` if the process was killed (for example because memory ran
+    out) or exited with `EX_TEMPFAIL`, `StorageFull` for `EX_CANTCREAT`, `StorageNotWritable` for `EX_NOPERM`.
     """
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         process = subprocess.Popen(
@@ -135,6 +135,12 @@ def run_export(arguments: list[str], stop: Event) -> None:
         if process.returncode:
             stderr.seek(0)
             last = (stderr.read().strip().splitlines() or ["it ended without an error message"])[-1]
+            if process.returncode == os.EX_CANTCREAT:
+                raise StorageFull(
+                    "there is not enough space left for an export; free some, or tell the operator"
+                )
+            if process.returncode == os.EX_NOPERM:
+                raise StorageNotWritable("the service cannot write exports to its storage; tell the operator")
             if process.returncode < 0 or process.returncode == os.EX_TEMPFAIL:
                 raise Unavailable("the machine has no memory left for this; try again, or tell the operator")
             raise Conflict(f"this network cannot be exported to ONNX; download the safetensors file: {last}")

@@ -24,7 +24,7 @@ from app.inference.engines.torch import TorchEngine, load
 from app.inference.engines.verification import prove
 from app.inference.types import Scores
 from core.artifacts import Artifacts
-from core.errors import Conflict, MasktuneError, Unavailable
+from core.errors import Conflict, MasktuneError, StorageFull, StorageNotWritable, Unavailable
 from core.settings import Settings
 from models.backbones.build import build_network
 from models.export import card_of, export_onnx, save_model
@@ -246,6 +246,8 @@ def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_
     [
         ("import os; os.kill(os.getpid(), 9)", Unavailable),  # as where the memory is full
         ("import os; os._exit(os.EX_TEMPFAIL)", Unavailable),
+        ("import os; os._exit(os.EX_CANTCREAT)", StorageFull),
+        ("import os; os._exit(os.EX_NOPERM)", StorageNotWritable),
         ("raise SystemExit('it has no graph')", Conflict),
     ],
 )
