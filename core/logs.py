@@ -51,6 +51,8 @@ def config(level: str, format: Format = "text", **fields: str | None) -> dict[st
         "loggers": {
             # Its lowest level has a line for each part of an image: millions, if the image is an attack.
             "PIL": {"level": "INFO" if level.lower() == "debug" else level.upper()},
+            # It warns of each element that is damaged: tens of thousands, if the image is an attack.
+            "pydicom": {"level": "ERROR"},
             # It informs of its dialect whenever a revision is read; `core.schema` tells of migrations.
             "alembic": {"level": "WARNING" if level.lower() in ("debug", "info") else level.upper()},
         },

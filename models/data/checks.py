@@ -37,8 +37,8 @@ from models.data.parts import (
 )
 from models.data.report import FileCode, Rejection
 
-# PIL warns of each tag that is damaged: tens of thousands, if the image is an attack.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+# Both warn of each tag that is damaged: tens of thousands, if the image is an attack.
+warnings.filterwarnings("ignore", module=r"(PIL|pydicom)\.")
 
 # Errors that PIL's decoders were seen to raise on hostile bytes. All are the file's fault, MemoryError
 # included, since the size was checked before.

@@ -91,6 +91,7 @@ logs.setup("{level}")
 for place in ("PIL", "PIL.PngImagePlugin"):
     logging.getLogger(place).debug("STREAM")
     logging.getLogger(place).warning("careful")
+logging.getLogger("pydicom").warning("STREAM")
 logging.getLogger("alembic.runtime.migration").info("STREAM")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
