@@ -55,22 +55,30 @@ from models.data.report import (
 from models.data.sources import ArraySource, FolderSource, Source
 from models.data.splits import assign_splits
 from models.runtime.bounded import ProcessBudget, call_within
-from models.runtime.files import hidden_sibling, publish, sweep_siblings
+from models.runtime.files import bytes_below, hidden_sibling, publish, sweep_siblings
 from models.runtime.ordered import in_order
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
 _WINDOW_IMAGES = 1000  # training images, evenly spaced, that the window of 16-bit ones is measured on
 
-READING = ProcessBudget(cpu_seconds=600, memory=8 << 30)
-"""A list of 200,000 images and eight columns took 11 s and 0.2 GiB; five million files may be uploaded."""
+
+def reading_budget(packed: int) -> ProcessBudget:
+    """What it may take to unpack a part of an upload of `packed` bytes, and to read all of its lists.
+
+    `benchmarks.list_budgets` shows that the largest honest lists take less than half of it.
+    """
+    return ProcessBudget(
+        cpu_seconds=min(60 + 2 * packed // 10**6, 600),
+        memory=min((512 << 20) + 64 * packed, 8 << 30),
+    )
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """How data are read. `format` None is detected; `seed` determines the splits that are made; `threads` is
-    also the number of processes that decode; `grey_window` None is measured. `reading` is what it may take to
-    unpack a part of the archive, and to read all of its lists."""
+    also the number of processes that decode; `grey_window` None is measured. `reading` None is the budget of
+    `reading_budget`."""
 
     name: str = "data set"
     format: FormatName | None = None
@@ -81,7 +89,7 @@ class ImportOptions:
     builtin: BuiltinOptions = field(default_factory=BuiltinOptions)
     image: ImageLimits = field(default_factory=ImageLimits)
     archive: ArchiveLimits = field(default_factory=ArchiveLimits)
-    reading: ProcessBudget = READING
+    reading: ProcessBudget | None = None
 
 
 class Watch(NamedTuple):
@@ -142,7 +150,7 @@ def _open_source(
 def _read_within_budget(
     upload: Path, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
 ) -> tuple[Manifest, Sequence[Rejection]]:
-    budget = options.reading
+    budget = options.reading or reading_budget(bytes_below(upload))
 
     def should_stop_before_step() -> bool:
         budget.start_step()
@@ -158,7 +166,8 @@ def _read_within_budget(
         excess = f"more than {budget.memory >> 20} MiB of memory"
     raise ImportRefused(
         ProblemCode.TOO_COSTLY,
-        f"the archive or its lists take {excess}: split the data set, or leave columns out",
+        f"the archive or its lists take {excess}, which is the bound for an upload of this size: split the "
+        "data set, or leave columns out",
     )
 
 

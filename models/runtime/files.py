@@ -58,6 +58,12 @@ def publish(folder: Path, directory: Path) -> None:
     sync(directory.parent)
 
 
+def bytes_below(path: Path) -> int:
+    """The size of a file, or of all files below a folder; links are not followed."""
+    files = (path, *path.rglob("*")) if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files if not file.is_dir())
+
+
 def sync(path: Path) -> None:
     """Wait until the file or folder is on disk."""
     descriptor = os.open(path, os.O_RDONLY)

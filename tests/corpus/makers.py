@@ -18,10 +18,22 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models.backbones.build import build_network
+from tests.support.tiffs import (
+    ORIENTATION,
+    X_RESOLUTION,
+    fractions,
+    grey_picture,
+    jpeg_with,
+    png_with,
+    tiff,
+    webp_with,
+)
+from tests.support.workbooks import inline, row, shared, workbook
 
 BACKBONE, CLASSES, IMAGE_SIZE = "small_cnn", ("cat", "dog"), 28
 """What every model file of the corpus claims to be."""
 _DEEP = 200_000
+_FRACTIONS = fractions(ORIENTATION, 1_000_000)
 
 
 def _picture(format: str) -> bytes:
@@ -92,6 +104,34 @@ def _ids_of_one_hash() -> bytes:
     return json.dumps(lists).encode()
 
 
+def _last_row_of_a_thousand_columns() -> bytes:
+    """A few kB, of which a reader that makes up what is between makes a billion cells."""
+    header = row(1, inline("A1", "path"), inline("B1", "label"), inline("ALL1", "last"))
+    rows = (
+        row(number, inline("A1", f"{letter}.png"), inline("B1", "cat" if number % 2 else "dog"))
+        for number, letter in zip((*range(2, 13), 1 << 20), "abcdefghijkl", strict=True)
+    )
+    return workbook(header + "".join(rows))
+
+
+def _rows_within_rows() -> bytes:
+    header = row(1, inline("A1", "path"), inline("B1", "label"))
+    return workbook(header + '<row r="2"><c r="A2">' * 300_000)
+
+
+def _shared_texts_by_the_million() -> bytes:
+    header = row(1, shared("A1", 0), shared("B1", 1))
+    return workbook(
+        header, texts="<si><t>path</t></si><si><t>label</t></si>" + "<si><t>x</t></si>" * 3_000_000
+    )
+
+
+def _sheets_by_the_thousand() -> bytes:
+    """Each with a header: a reader that opens the workbook for each sheet takes the square of the time."""
+    header = row(1, inline("A1", "path"), inline("B1", "label"))
+    return workbook(*(header for _ in range(1_000)))
+
+
 def _dimensions_by_the_million() -> bytes:
     header = b'{"block1.0.weight":{"dtype":"F32","shape":[1' + b",1" * 1_000_000 + b'],"data_offsets":[0,4]}}'
     return struct.pack("<Q", len(header)) + header + bytes(4)
@@ -124,14 +164,32 @@ MAKERS: Mapping[str, Callable[[], bytes]] = {
     "images/extension-without-end.gif": partial(_gif_with, b"!\xf0" + b"\1a" * 100_000 + b"\0"),
     "images/segments-by-the-ten-thousand.jpg": _jpeg_of_segments,
     "images/strips-at-one-place.tiff": _tiff_of_strips,
+    "images/orientation-of-a-million-fractions.png": lambda: png_with(tiff([_FRACTIONS])),
+    "images/orientation-of-a-million-fractions.webp": lambda: webp_with(tiff([_FRACTIONS])),
+    "images/orientation-of-a-million-fractions.jpg": lambda: jpeg_with(tiff([_FRACTIONS])),
+    "images/orientation-of-a-million-fractions.tiff": lambda: tiff([*grey_picture(), _FRACTIONS]),
+    "images/exif-data-of-a-million-fractions.tiff": lambda: tiff(
+        grey_picture(), [fractions(37386, 1_000_000)]
+    ),
+    "images/resolution-of-400-thousand-fractions.jpg": lambda: jpeg_with(
+        tiff([fractions(X_RESOLUTION, 400_000)])
+    ),
+    "images/damaged-tags-by-the-ten-thousand.png": lambda: png_with(
+        tiff([(number, 2, 5, b"\xff\xff\xff\xff") for number in range(1000, 41_000)])
+    ),
     "tables/nested-deeply.json": lambda: b'{"images": 0, "annotations": 0, "categories": ' + b"[" * _DEEP,
     "tables/nested-deeply.jsonl": lambda: b'{"file_name": "a.png", "label": 1}\n' + b"[" * _DEEP,
     "tables/nested-deeply.xml": lambda: b"<annotations>" + b"<a>" * _DEEP,
     "tables/cells-by-the-million-in-one-row.csv": lambda: b"file_name,label\na.png,1\n" + b"," * (64 << 20),
     "tables/ids-of-one-hash.json": _ids_of_one_hash,
+    "tables/last-row-of-a-thousand-columns.xlsx": _last_row_of_a_thousand_columns,
+    "tables/rows-within-rows.xlsx": _rows_within_rows,
+    "tables/shared-texts-by-the-million.xlsx": _shared_texts_by_the_million,
+    "tables/sheets-by-the-thousand.xlsx": _sheets_by_the_thousand,
     "models/dimensions-by-the-million.safetensors": _dimensions_by_the_million,
     "models/nan-weights.safetensors": partial(_filled_with, math.nan),
     "models/infinite-weights.safetensors": partial(_filled_with, math.inf),
+    "models/weights-of-3e38.safetensors": partial(_filled_with, 3e38),
     "models/int8-weights.safetensors": partial(_stored_as, torch.int8),
     "models/bool-weights.safetensors": partial(_stored_as, torch.bool),
     "models/float8-weights.safetensors": partial(_stored_as, torch.float8_e4m3fn),

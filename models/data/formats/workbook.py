@@ -5,16 +5,15 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from defusedxml.ElementTree import ParseError
 
 from models.data.formats.listing import MAX_LIST
 from models.data.formats.manifest import FormatError
 from models.data.formats.rows import MAX_COLUMNS, Line, Table, cell_text, require_few_columns, strip_cells
+from models.data.formats.workbook_parts import Cell, Workbook
 from models.data.report import ProblemCode
 
 SUFFIX = ".xlsx"
@@ -23,7 +22,7 @@ _HEADER_ROWS = 100
 _MAX_ROWS = 1 << 20  # Excel's own limit; the numbers of rows in the file may claim any
 _COMPRESSIONS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))  # others may inflate without a bound
 _ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
-# What openpyxl and the modules below it raise for damaged files.
+# What a damaged file makes Python and its libraries raise.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -42,16 +41,15 @@ def sheets(path: Path) -> list[Table]:
     """The sheets that have a first row. Raises `FormatError`, and `lines` of a sheet too."""
     try:
         _require_bounded(path)
-        with closing(_open(path, data_only=True)) as workbook:
-            names = [sheet.title for sheet in workbook.worksheets]
+        book = Workbook(path)
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     tables = []
-    for name in names:
-        called = path.name if len(names) == 1 else f"the sheet {name!r} of {path.name}"
-        if first := next(_rows(path, name, columns=MAX_COLUMNS + 1, rows=_HEADER_ROWS), None):
+    for name, part in book.sheets:
+        called = path.name if len(book.sheets) == 1 else f"the sheet {name!r} of {path.name}"
+        if first := next(_rows(book, part, columns=MAX_COLUMNS + 1, rows=_HEADER_ROWS), None):
             header = require_few_columns(tuple(cell or "" for cell in first.cells), called)
-            tables.append(Table(called, header, partial(_lines, path, name, first.number, len(header))))
+            tables.append(Table(called, header, partial(_lines, book, part, first.number, len(header))))
     return tables
 
 
@@ -77,50 +75,40 @@ def _require_bounded(path: Path) -> None:
         )
 
 
-def _open(path: Path, *, data_only: bool) -> Any:
-    """The workbook with the stored values of formulas (`data_only`), or with the formulas themselves."""
-    import openpyxl  # takes a third of a second to import
-
-    return openpyxl.load_workbook(path, read_only=True, data_only=data_only, keep_links=False)
-
-
-def _lines(path: Path, sheet: str, header_row: int, width: int) -> Iterator[Line]:
-    for line in _rows(path, sheet, columns=width + 1, rows=_MAX_ROWS):
+def _lines(book: Workbook, part: str, header_row: int, width: int) -> Iterator[Line]:
+    for line in _rows(book, part, columns=width + 1, rows=_MAX_ROWS):
         if line.number > header_row:
             yield line._replace(cells=line.cells + ("",) * (width - len(line.cells)))
 
 
-def _rows(path: Path, sheet: str, *, columns: int, rows: int) -> Iterator[Line]:
+def _rows(book: Workbook, part: str, *, columns: int, rows: int) -> Iterator[Line]:
     """The first `columns` of the first `rows`, blank ones left out. Raises `FormatError`.
 
     Only the first of merged cells has a value. A formula has one where the program that saved the file
     computed it.
     """
     try:
-        with (
-            closing(_open(path, data_only=True)) as values,
-            closing(_open(path, data_only=False)) as formulas,
-        ):
-            both = (
-                book[sheet].iter_rows(max_row=rows, max_col=columns, values_only=True)
-                for book in (values, formulas)
-            )
-            for number, (row, sources) in enumerate(zip(*both, strict=True), start=1):
-                for column, (cell, source) in enumerate(zip(row, sources, strict=True), start=1):
-                    if reason := _unusable(cell, source):
-                        place = f"row {number}, column {column} of {path.name}"
-                        raise FormatError(ProblemCode.BAD_LIST, f"{place} {reason}")
-                if cells := strip_cells([cell_text(cell) or "" for cell in row]):
-                    yield Line(number, cells)
+        for row in book.rows(part, rows):
+            texts: list[str] = []
+            for cell in row.cells:
+                if cell.column > columns:
+                    continue
+                if reason := _unusable(cell):
+                    place = f"row {row.number}, column {cell.column} of {book.path.name}"
+                    raise FormatError(ProblemCode.BAD_LIST, f"{place} {reason}")
+                texts += [""] * (cell.column - len(texts))
+                texts[cell.column - 1] = cell_text(cell.value) or ""
+            if cells := strip_cells(texts):
+                yield Line(row.number, cells)
     except _DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise _damaged(book.path, error) from error
 
 
-def _unusable(cell: Any, source: Any) -> str | None:
-    if cell is None and source is not None:
+def _unusable(cell: Cell) -> str | None:
+    if cell.value is None:
         return "has a formula without a stored value: open the file in Excel or LibreOffice and save it"
-    if cell in _ERRORS:
-        return f"is {cell}: correct the formula"
+    if cell.value in _ERRORS:
+        return f"is {cell.value}: correct the formula"
     return None
 
 
