@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
 
 from models.data.formats.listing import Listing, is_image_name
 from models.data.splits import canonical_split
@@ -29,12 +28,15 @@ class ImageFiles:
 
     def __init__(self, listing: Listing, names: Iterable[str]) -> None:
         self._files: dict[str, list[str]] = defaultdict(list)
-        self._of_split: dict[tuple[str, str], list[str]] = defaultdict(list)
         for path in filter(is_image_name, listing.files):
-            split = split_in(str(PurePosixPath(path).parent))
             for end in _ends(path):
                 self._files[end].append(path)
-                self._of_split[split, end].append(path)
+        self._of_split: dict[tuple[str, str], list[str]] = defaultdict(list)
+        """Of ends that several files have: those of most uploads are of one, and take 150 MB for 200,000."""
+        for end, paths in self._files.items():
+            if len(paths) > 1:
+                for path in paths:
+                    self._of_split[split_in(path.rpartition("/")[0]), end].append(path)
         self._names = Counter(end for name in set(names) for end in _ends(name))
 
     def find(self, name: str, split: str) -> Sequence[str]:
@@ -43,6 +45,8 @@ class ImageFiles:
             if left_out and self._names[end] > 1:
                 return ()
             if files := self._files.get(end, ()):
+                if len(files) == 1:
+                    return files
                 of_split = self._of_split.get((canonical_split(split) or "", end), ())
                 return of_split if len(of_split) == 1 else files
         return ()

@@ -256,3 +256,17 @@ def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: typ
     with pytest.raises(MasktuneError) as raised:
         graphs.run_export(["-c", end], threading.Event())
     assert type(raised.value) is kind
+
+
+def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    needs("/dev/full")
+    folder, target = tmp_path / "model", tmp_path / "exports"
+    network = build_network("small_cnn", classes=2, image_size=28).eval()
+    save_model(network, card_of(network, ("cat", "dog"), "erm"), folder)
+    target.mkdir()
+    (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
+    with pytest.raises(StorageFull, match="not enough space"):
+        graphs.run_export(
+            ["-m", "app.inference.files", str(folder), str(target / graphs.FILE)], threading.Event()
+        )
+    assert list(target.iterdir()) == []
