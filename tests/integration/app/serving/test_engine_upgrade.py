@@ -24,7 +24,7 @@ from app.inference.engines.torch import TorchEngine, load
 from app.inference.engines.verification import prove
 from app.inference.types import Scores
 from core.artifacts import Artifacts
-from core.errors import Conflict, MasktuneError, StorageFull, StorageNotWritable, Unavailable
+from core.errors import Conflict, InvalidInput, MasktuneError, StorageFull, StorageNotWritable, Unavailable
 from core.settings import Settings
 from models.backbones.build import build_network
 from models.export import card_of, export_onnx, save_model
@@ -270,3 +270,13 @@ def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> 
             ["-m", "app.inference.files", str(folder), str(target / graphs.FILE)], threading.Event()
         )
     assert list(target.iterdir()) == []
+
+
+def test_scores_that_are_not_finite_are_an_error_and_no_abstention(inference: Inference) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28).eval()
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.fill_(3e38)
+    engine = TorchEngine(network, None, torch.device("cpu"))
+    with pytest.raises(InvalidInput, match="not finite"):
+        asyncio.run(inference.forward(engine, [Upload(picture(0))]))
