@@ -74,8 +74,8 @@ def load_photographs(
         return Photographs(images, labels, places, stages, vectors, file["arr_0"], file["arr_1"])
 
 
-def lite0(pixels: int, classes: int) -> Network:
-    return build_network(BACKBONE, classes=classes, image_size=pixels, pretrained=True).eval()
+def lite0(pixels: int, classes: int, seed: int = 0) -> Network:
+    return build_network(BACKBONE, classes=classes, image_size=pixels, pretrained=True, seed=seed).eval()
 
 
 def last_features(network: Network, images: Images) -> NDArray[np.float32]:

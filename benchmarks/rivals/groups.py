@@ -23,7 +23,7 @@ def early_stages(training: Training) -> Fit:
     """Ours, and the default: `cross_mistakes` on early stages that agree, else the control."""
     minority = infer_minority(training.features, CONFIG, classes=training.classes, seed=training.seed)
     if not minority.is_open:
-        return Fit(training.erm.head)
+        return Fit(training.control.head)
     return Fit(retrain(training, minority.groups).head, named_minority(minority.groups))
 
 
@@ -69,7 +69,7 @@ def ppa_aggregation(training: Training) -> Fit:
         values,
         torch.from_numpy(groups),
         torch.ones(len(groups), 1),
-        penalty=training.erm.penalty,
+        penalty=training.control.penalty,
         classes=len(counts),
     )[0]
     # The added logarithms do not depend on the sample and the bias is free: so the fit is the one without

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from benchmarks.rivals.cells import fg_ccdb, ula
-from benchmarks.rivals.classes import class_scaling, control
+from benchmarks.rivals.classes import class_scaling, control, erm
 from benchmarks.rivals.groups import cross_mistakes, early_stages, gerne_strength, ppa_aggregation
 from benchmarks.rivals.mistakes import afr, jtt, self_disagreement
 from benchmarks.rivals.protocol import Method
 from benchmarks.rivals.twins import xrm
 from benchmarks.rivals.views import dac, exmap
 
-CONTROL, DEFAULT, CEILING = "control", "early_stages", "true groups (DFR)"
+ERM, CONTROL, DEFAULT, CEILING = "erm", "control", "early_stages", "true groups (DFR)"
 
 
 class Published(NamedTuple):
@@ -36,6 +36,7 @@ class Rival(NamedTuple):
 
 _NOT_READ = Published(None, None, "figures not read")
 RIVALS = {
+    ERM: Rival(erm, Published(None, None, "none: the service's first training")),
     CONTROL: Rival(control, Published(None, None, "this protocol's control")),
     "class_scaling": Rival(class_scaling, _NOT_READ),
     "jtt": Rival(jtt, Published(0.867, 0.811, "groups of validation")),

@@ -72,18 +72,18 @@ class Training:
         return Standardised.of(self.last.values)
 
     @cached_property
-    def erm(self) -> RetrainedHead:
-        """The head balanced over the classes: the control of all others."""
+    def control(self) -> RetrainedHead:
+        """The product's fit, balanced over the classes: the control of all others."""
         return retrain(self, class_groups(self.labels, self.classes))
 
     @cached_property
     def held_out(self) -> Floats:
-        """Log-probabilities (N, K) of each sample by heads with ERM's penalty, fitted without it.
+        """Log-probabilities (N, K) of each sample by heads with the control's penalty, fitted without it.
 
         A head on 1,280 features hardly errs on its own training samples, so these stand in for an unfinished
         network's.
         """
-        return cross_fit(self, penalty=self.erm.penalty)
+        return cross_fit(self, penalty=self.control.penalty)
 
     @property
     def predictions(self) -> Labels:
@@ -173,13 +173,13 @@ def descend(
     rate: float,
     longest: float = float("inf"),
 ) -> Head:
-    """ERM's head after `steps` of plain gradient descent on the weighted cross-entropy, and no longer.
+    """The control's head after `steps` of plain gradient descent on the weighted cross-entropy, and no longer.
 
     `sample_weights` (N,) sum to 1; a gradient is cut to the length `longest`.
     """
     features, labels = training.standardised.values, torch.from_numpy(training.labels)
     shares = torch.from_numpy(sample_weights.astype(np.float32))
-    weights = standard_weights(training.standardised, training.erm.head).requires_grad_()
+    weights = standard_weights(training.standardised, training.control.head).requires_grad_()
     for _ in range(steps):
         losses = F.cross_entropy(features @ weights[:-1] + weights[-1], labels, reduction="none")
         (gradient,) = torch.autograd.grad((shares * losses).sum(), weights)

@@ -78,7 +78,7 @@ def _elbow(training: Training, maps: Maps, sample: Labels) -> float:
     for quantile in _DAC_QUANTILES:
         mask = maps[sample] >= np.quantile(maps[sample], quantile, axis=(1, 2), keepdims=True)
         values = last_features(training.network, training.images[sample] * mask[..., None].astype(np.uint8))
-        logits = torch.from_numpy(training.erm.head.logits(values))
+        logits = torch.from_numpy(training.control.head.logits(values))
         losses.append(float(F.cross_entropy(logits, torch.from_numpy(training.labels[sample]))))
     rise = np.array(losses) - losses[0]
     if rise[-1] <= 0:
@@ -97,7 +97,7 @@ def _of_another_class(labels: Labels, rows: Labels, rng: np.random.Generator) ->
 
 def attention(training: Training) -> Maps:
     """(N, S, S) of the class that the head predicts: for pooling and a linear head, GradCAM is this sum."""
-    weights = training.erm.head.weight[training.erm.head.logits(training.last.values).argmax(1)]
+    weights = training.control.head.weight[training.control.head.logits(training.last.values).argmax(1)]
     maps = np.einsum("nc,nchw->nhw", weights, training.activations, dtype=np.float32, optimize=True)
     large = torch.from_numpy(np.maximum(maps, 0))[:, None]
     size = training.images.shape[1:3]
