@@ -28,18 +28,15 @@ MAX_CLASSES = 100
 _AGREEMENT = (0.5, 0.6)
 """The Jaccard index at which two neighbouring stages agree: of the deepest pair, of the pair before it.
 
-With a shortcut on 80 to 98 % the deepest pair had .57 to 1.00, without one .24 to .51; the other pair, where
-it was needed, .91, and without a shortcut up to .72. So the agreement alone would open by mistake: see below.
+Shallow stages agree more even without a shortcut. So the agreement alone would open by mistake: see below.
 """
 _LARGEST_SHARE = 0.25
-"""Of the samples. Without a shortcut, and with few images, early judges guess on 30 to 40 % of them."""
+"""Of the samples. Without a shortcut, and with few images, early judges guess on more of them."""
 _FEWEST, _FEWEST_PER_CLASS = 10, 3
-"""Images, of as many subjects, that a stage must get wrong. Still too few for ten classes of 40 images
-without a shortcut: 33 mistakes opened the gate, which cost .03 of the average; with 400 images a class it
-stayed closed."""
+"""Images, of as many subjects, that a stage must get wrong. Still too few where many classes have a few dozen
+images each: there the gate may open without a shortcut."""
 _UNSURE_SHARE = 0.65
-"""Of the last features' mistakes: so many more may be in doubt. .34 to .63 with a shortcut on 95 % that early
-stages do not see, .75 to 1.06 without one: the weakest of the gates."""
+"""Of the last features' mistakes: so many more may be in doubt. The weakest of the gates."""
 _CANDIDATES = 50  # images: what a person looks through
 _SPLITS = 10  # random halves; fewer for more than ten classes, whose heads take longer, but three at least
 
