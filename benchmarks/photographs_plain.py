@@ -43,7 +43,7 @@ Matrix = NDArray[np.float32]
 TRAIN, VAL, TEST = 0, 1, 2
 STAGES = [1, 2, 3]  # of timm's five: the activations at strides 4, 8 and 16
 JUDGE_PENALTIES = (1.0, 0.1, 0.01)
-HEAD_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
+HEAD_PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
 HALVES, ROUNDS, FOLDS, REPEATS = 10, 2, 5, 2
 JACCARD = (0.5, 0.6)  # of the two deepest stages, of the two before
 LARGEST_MINORITY = 0.25
@@ -203,7 +203,8 @@ def balanced(labels: Labels, groups: Labels) -> NDArray[np.float64]:
 def fit_balanced_head(
     values: Matrix, labels: Labels, groups: Labels, rng: np.random.Generator
 ) -> LogisticRegression:
-    """A head with the largest penalty whose held-out loss is within a standard error of the lowest."""
+    """A head with the largest penalty whose held-out loss is within a standard error of the lowest, that of
+    the two losses' difference."""
     weights = balanced(labels, groups)
     folds = list(
         RepeatedStratifiedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=_seed(rng)).split(
@@ -219,22 +220,24 @@ def fit_balanced_head(
             )
             logits[held] += head.decision_function(values[held]) / REPEATS
         losses[penalty] = _calibrated_loss(logits, labels, weights / weights.sum())
-    lowest = sum(min(losses.values()))
-    penalty = max(p for p, (loss, _) in losses.items() if loss <= lowest)
+    lowest, best = min(losses.values(), key=lambda loss: loss[0])
+    penalty = max(
+        p for p, (loss, influence) in losses.items() if loss <= lowest + np.linalg.norm(influence - best)
+    )
     return fit_logistic(values, labels, weights, penalty)
 
 
 def _calibrated_loss(
     logits: NDArray[np.float64], labels: Labels, weights: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Weighted cross-entropy at its best temperature, and its standard error."""
+) -> tuple[float, NDArray[np.float64]]:
+    """Weighted cross-entropy at its best temperature, and how much each sample moves it, (N,)."""
     signed = np.where(labels == 1, -logits, logits)
-    means_and_errors = []
+    means_and_influences = []
     for factor in np.geomspace(0.02, 50, 60):
         losses = np.logaddexp(0, factor * signed)
         mean = float(losses @ weights)
-        means_and_errors.append((mean, float(np.linalg.norm(weights * (losses - mean)))))
-    return min(means_and_errors)
+        means_and_influences.append((mean, weights * (losses - mean)))
+    return min(means_and_influences, key=lambda loss: loss[0])
 
 
 def metrics(predictions: Labels, photographs: Photographs) -> dict[str, dict[str, float]]:

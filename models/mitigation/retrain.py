@@ -34,7 +34,8 @@ _EXAMPLES = 8
 
 
 class Candidate(NamedTuple):
-    """A penalty, its held-out cross-entropy balanced over groups (nats), and the loss's standard error."""
+    """A penalty, its held-out cross-entropy balanced over groups (nats), and the standard error of how far
+    that is above the lowest, on the same samples."""
 
     penalty: float
     loss: float
@@ -80,37 +81,81 @@ def retrain_head(
     and scored by its held-out cross-entropy, balanced like the head, at its best temperature. The largest
     penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3): an inferred
     minority is a few dozen samples, and if they cannot tell penalties apart, the simpler head is preferred.
+    The error is that of the difference of two losses on the same samples: these rise and fall together, so
+    that the error of one alone would pass for equal what the samples do tell apart.
     Samples with equal `clusters` (N,), of one subject or copies of one image, are held out together and count
     as one in that standard error.
     `check` is called at every step of a fit.
     """
     standardised = Standardised.of(features.values, device)
-    clusters = first_samples(clusters, len(features.labels))
-    held = _held(groups, config, seed, clusters)
-    members = groups.memberships(features.labels)
-    weights = group_weights(features.labels, members)
-    scored = {
-        p: _cross_fit(standardised, features, members, held=held, penalty=p, check=check)
-        for p in config.penalties
-    }
+    scored = cross_fits(standardised, features, groups, config, seed=seed, clusters=clusters, check=check)
+    best = min(scored.values(), key=lambda fit: fit.loss)
     candidates = tuple(
-        Candidate(p, *_balanced_loss(logits, features.labels, weights, clusters))
-        for p, logits in scored.items()
+        Candidate(penalty, fit.loss, float(np.linalg.norm(fit.influence - best.influence)))
+        for penalty, fit in scored.items()
     )
-    best = min(candidates, key=lambda c: c.loss)
-    penalty = max(c.penalty for c in candidates if c.loss <= best.loss + best.error)
-    place = standardised.values.device
+    penalty = max(c.penalty for c in candidates if c.loss <= best.loss + c.error)
+    head = fit_balanced(standardised, features, groups, penalty=penalty, check=check)
+    install_head(network, head)
+    held_out = np.asarray(scored[penalty].logits.argmax(1), np.int64)
+    return RetrainedHead(head, penalty, candidates, held_out, groups)
+
+
+def fit_balanced(
+    standardised: Standardised,
+    features: Features,
+    groups: Groups,
+    *,
+    penalty: float,
+    check: Check = never,
+) -> Head:
+    """The head of that penalty, fitted to all samples."""
+    weights = group_weights(features.labels, groups.memberships(features.labels)).sum(1)
+    device = standardised.values.device
     fitted = fit_heads(
         standardised.values,
-        torch.from_numpy(features.labels).to(place),
-        torch.from_numpy(weights.sum(1)[:, None]).to(place),
+        torch.from_numpy(features.labels).to(device),
+        torch.from_numpy(weights[:, None]).to(device),
         penalty=penalty,
         classes=features.classes,
         check=check,
     )
-    head = standardised.head(fitted[0])
-    install_head(network, head)
-    return RetrainedHead(head, penalty, candidates, np.asarray(scored[penalty].argmax(1), np.int64), groups)
+    return standardised.head(fitted[0])
+
+
+class CrossFit(NamedTuple):
+    """Logits (N, K) by heads fitted without the sample, their cross-entropy `loss` (nats) at its best
+    temperature, and how much each cluster moves that loss, (N,).
+
+    The length of `influence` is the loss's standard error; that of two influences' difference is the standard
+    error of the two losses' difference.
+    """
+
+    logits: NDArray[np.float32]
+    loss: float
+    influence: Floats
+
+
+def cross_fits(
+    standardised: Standardised,
+    features: Features,
+    groups: Groups,
+    config: HeadConfig,
+    *,
+    seed: int,
+    clusters: Labels | None = None,
+    check: Check = never,
+) -> dict[float, CrossFit]:
+    """Each penalty of `config` with its held-out logits and their loss, balanced over `groups`."""
+    clusters = first_samples(clusters, len(features.labels))
+    held = _held(groups, config, seed, clusters)
+    members = groups.memberships(features.labels)
+    weights = group_weights(features.labels, members)
+    fits = {}
+    for penalty in config.penalties:
+        logits = _cross_fit(standardised, features, members, held=held, penalty=penalty, check=check)
+        fits[penalty] = CrossFit(logits, *_balanced_loss(logits, features.labels, weights, clusters))
+    return fits
 
 
 def _held(groups: Groups, config: HeadConfig, seed: int, clusters: Labels) -> NDArray[np.bool_]:
@@ -146,21 +191,21 @@ def _cross_fit(
 
 def _balanced_loss(
     logits: NDArray[np.float32], labels: Labels, weights: Floats, clusters: Labels
-) -> tuple[float, float]:
-    """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its standard error.
+) -> tuple[float, Floats]:
+    """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its influence (N,).
 
     Without the temperature, strong penalties would lose merely because they shrink the logits. `clusters`
-    (N,) come from `first_samples`: the standard error counts clusters.
+    (N,) come from `first_samples`: the influence is the sum over a cluster, at its first sample.
     """
     parts = weights.sum(0)
     scores = []
     for factor in _SHARPNESS:
         losses = -of_label(log_softmax(logits * np.float32(factor)), labels)
         means = losses @ weights / parts
-        of_samples = (weights * (losses[:, None] - means)).sum(1)  # each sample's influence on the loss
-        influence = np.bincount(clusters, of_samples)
-        scores.append((float(means @ parts) / parts.sum(), float(np.linalg.norm(influence)) / parts.sum()))
-    return min(scores)
+        of_samples = (weights * (losses[:, None] - means)).sum(1) / parts.sum()
+        influence = np.bincount(clusters, of_samples, minlength=len(labels))
+        scores.append((float(means @ parts) / float(parts.sum()), np.asarray(influence, np.float64)))
+    return min(scores, key=lambda score: score[0])
 
 
 @dataclass(frozen=True)
