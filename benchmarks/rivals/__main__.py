@@ -22,16 +22,13 @@ import math
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks._common import finish, make_run, table, work_folder
-from benchmarks.rivals.features import lite0
+from benchmarks.rivals.cases import add_sets, figures_on_test, parse, read_training
 from benchmarks.rivals.methods import CEILING, CEILING_PUBLISHED, DEFAULT, RIVALS
-from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain
-from benchmarks.rivals.sets import BUILTIN, NO_SHORTCUT, RANDOM_COLOURS, SETS, Case, read_cases
+from benchmarks.rivals.protocol import CONFIG, Fit, retrain
+from benchmarks.rivals.sets import NO_SHORTCUT, RANDOM_COLOURS, Case, read_cases
 from benchmarks.rivals.targets import Row, aims, gate_aim, mean
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import label_groups
@@ -62,7 +59,7 @@ def main() -> int:
 
 
 def _measure(case: Case, methods: Sequence[str]) -> list[Row]:
-    training = _training(case)
+    training = read_training(case)
     rows = []
     for name in methods:
         rival = RIVALS[name]
@@ -73,31 +70,20 @@ def _measure(case: Case, methods: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _training(case: Case) -> Training:
-    """What methods may see: no place."""
-    train, seed = case.train, case.seed
-    network = lite0(train.images.shape[1], int(train.labels.max()) + 1)
-    return Training(train.stage_features(), train.images, train.activations, network, seed)
-
-
 def _gate_opens(case: Case) -> bool:
-    training = _training(case)
+    training = read_training(case)
     features, classes = training.features, training.classes
     return infer_minority(features, CONFIG, classes=classes, seed=training.seed).is_open
 
 
 def _row(case: Case, method: str, fit: Fit) -> Row:
-    """Worst group and average on the test half; what the method names, beside the true minority."""
-    test = case.test
-    right = fit.head.logits(test.last).argmax(1) == test.labels
-    cells = np.unique(np.stack([test.labels, test.places], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    """Average and worst group on the test half; what the method names, beside the true minority."""
     row: Row = {
         "set": case.kind,
         "share": case.share,
         "repeat": case.repeat,
         "method": method,
-        "average": float(right.mean()),
-        "worst": float((np.bincount(cells, right) / np.bincount(cells)).min()),
+        **figures_on_test(case, fit.head),
         "flagged": None,
         "precision": None,
         "recall": None,
@@ -164,20 +150,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rivals", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--data", type=Path, help="the folder with the plants and mnist/")
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=[])
+    add_sets(parser)
     parser.add_argument("--methods", nargs="+", choices=RIVALS, default=list(RIVALS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument(
-        "--quick", action="store_true", help="the sets as they are, and one without a shortcut"
-    )
-    parser.add_argument("--cache", type=Path, help="a folder for features (default: a temporary one)")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    arguments.sets = arguments.sets or (SETS if arguments.data else [BUILTIN])
-    if arguments.data is None and arguments.sets != [BUILTIN]:
-        parser.error(f"only {BUILTIN} needs no --data")
-    return arguments
+    return parse(parser)
 
 
 if __name__ == "__main__":

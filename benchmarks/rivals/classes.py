@@ -33,9 +33,7 @@ def erm(training: Training) -> Fit:
     val = folds(labels, count=_VAL_PARTS, rng=training.rng(2)) == 0
     config = default_hyperparameters(None, int((~val).sum()), len(training.classes))
     train_batches, val_batches = (
-        FeatureLoader(
-            training.last.values[part], labels[part], rows, batch_size=config.batch_size, run=run
-        )
+        FeatureLoader(training.last.values[part], labels[part], rows, batch_size=config.batch_size, run=run)
         for part, rows in ((~val, np.flatnonzero(~val)), (val, np.flatnonzero(val)))
     )
     network = lite0(training.images.shape[1], len(training.classes), training.seed)

@@ -173,7 +173,7 @@ def descend(
     rate: float,
     longest: float = float("inf"),
 ) -> Head:
-    """The control's head after `steps` of plain gradient descent on the weighted cross-entropy, and no longer.
+    """The control's head after `steps` of plain gradient descent on the weighted cross-entropy, no longer.
 
     `sample_weights` (N,) sum to 1; a gradient is cut to the length `longest`.
     """

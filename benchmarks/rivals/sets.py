@@ -29,7 +29,8 @@ PLANTS = {
 COLOURED_DIGITS, BIASED_MNIST, BUILTIN = "digits-on-colours", "biased-mnist", "digits-on-photos"
 SETS = (*PLANTS, COLOURED_DIGITS, BIASED_MNIST, BUILTIN)
 OWN_SHARE, NO_SHORTCUT, RANDOM_COLOURS, MARKED_SHARE = 0.95, 0.5, 0.1, 0.99
-_CUTS = {0.98: (0, 1), 0.9: (0, 1), 0.8: (0, 1), NO_SHORTCUT: (0, 1, 2)}
+_CUT_SHARES, _CUTS = (0.98, 0.9, 0.8, NO_SHORTCUT), range(3)
+RATIOS = (10, 30)  # images of one class to one of the other
 _GATE_CUTS = range(3, 7)  # beside the three above: 21 over the three kinds of shortcut
 _COLOURS = np.array(
     [ImageColor.getrgb(f"hsl({hue}, 60%, {light}%)") for light in (35, 60) for hue in range(0, 360, 72)]
@@ -73,13 +74,17 @@ def read_cases(
     train, test = _plants(data / PLANTS[kind], cache)
     for seed in seeds:
         yield Case(kind, OWN_SHARE, seed, seed, train, test)
-    for share, cuts in _CUTS.items():
-        for cut in (0,) if quick else cuts:
+    for share in _CUT_SHARES:
+        for cut in (0,) if quick else _CUTS:
             if share == NO_SHORTCUT or not quick:
                 yield Case(kind, share, cut, seeds[0], train.take(_cut(train, share, cut)), test)
     if quick:
         return
     yield Case(f"{kind}, swapped", OWN_SHARE, 0, seeds[0], train.swapped(), test.swapped())
+    for ratio in RATIOS:
+        for cut in _CUTS:
+            rare = train.take(_rare_class(train, ratio, cut))
+            yield Case(f"{kind}, classes {ratio} : 1", OWN_SHARE, cut, seeds[0], rare, test)
     for cut in _GATE_CUTS:
         drawn = train.take(_cut(train, NO_SHORTCUT, cut))
         yield Case(kind, NO_SHORTCUT, cut, seeds[0], drawn, test, gate_only=True)
@@ -95,6 +100,16 @@ def _cut(photographs: Photographs, share: float, cut: int) -> Labels:
         minority = rng.permutation(np.flatnonzero(mine & ~aligned))
         fewer = min(len(minority), round(len(majority) * (1 - share) / share))
         rows += [majority[: round(fewer * share / (1 - share))], minority[:fewer]]
+    return np.sort(np.concatenate(rows))
+
+
+def _rare_class(photographs: Photographs, ratio: int, cut: int) -> Labels:
+    """Rows of all images of one class and one in `ratio` of the other, class `cut` % 2, at each place."""
+    rng, labels = np.random.default_rng([cut, 98]), photographs.labels
+    rows = [np.flatnonzero(labels != cut % 2)]
+    for place in (0, 1):
+        mine = np.flatnonzero((labels == cut % 2) & (photographs.places == place))
+        rows.append(rng.permutation(mine)[: round(len(mine) / ratio)])
     return np.sort(np.concatenate(rows))
 
 

@@ -39,8 +39,8 @@ def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
 
 
 def test_losses_are_told_apart_by_their_difference_on_the_same_samples() -> None:
-    """A fifth of the labels are wrong, which costs all heads alike. One feature is the class and noise, one is
-    that noise alone: to subtract it takes large weights."""
+    """A fifth of the labels are wrong, which costs all heads alike. One feature is class and noise, another
+    is that noise alone: to subtract it takes large weights."""
     rng, labels = np.random.default_rng(0), np.arange(600) % 2
     true_labels, noise = np.where(rng.random(600) < 0.2, 1 - labels, labels), rng.normal(size=600)
     values = np.zeros((600, WIDTH), np.float32)

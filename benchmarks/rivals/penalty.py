@@ -1,0 +1,150 @@
+"""Rules for a head's penalty, side by side: `python -m benchmarks.rivals.penalty [--data FOLDER]`.
+
+Each rule takes the largest penalty whose held-out loss is within an error of the lowest. `loss`: the standard
+error of the lowest loss itself. `difference`: that of the two losses' difference on the same images, as the
+product does. Behind it stands the smallest penalty that may be taken. The heads are balanced over the classes
+(the control), over the groups that early stages name, where they do, and over the true groups.
+
+The sets are those of `benchmarks.rivals`, with its arguments. Prints average / worst group on the test half,
+means over seeds or cuts, then the means over the sets of what each rule gains on the first, with the standard
+error over the sets. Ends with one JSON line; there are no targets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks._common import finish, make_run, table, work_folder
+from benchmarks.rivals.cases import add_sets, figures_on_test, parse, read_training
+from benchmarks.rivals.protocol import CONFIG, Training
+from benchmarks.rivals.sets import Case, read_cases
+from models.mitigation.finder import infer_minority
+from models.mitigation.groups import Groups, class_groups, label_groups
+from models.mitigation.retrain import CrossFit, cross_fits, fit_balanced
+from models.runtime.process import prepare_process
+
+
+class Rule(NamedTuple):
+    """`paired`: the error is that of the difference; no penalty below `least` is taken."""
+
+    paired: bool
+    least: float
+
+    def __str__(self) -> str:
+        return f"{'difference' if self.paired else 'loss'}, {self.least:g}"
+
+    def choose(self, fits: Mapping[float, CrossFit]) -> float:
+        allowed = {penalty: fit for penalty, fit in fits.items() if penalty >= self.least}
+        best = min(allowed.values(), key=lambda fit: fit.loss)
+
+        def error(fit: CrossFit) -> float:
+            return float(np.linalg.norm(fit.influence - best.influence if self.paired else best.influence))
+
+        return max(penalty for penalty, fit in allowed.items() if fit.loss <= best.loss + error(fit))
+
+
+RULES = (Rule(False, 0.1), Rule(False, 0.03), Rule(True, 0.1), Rule(True, 0.03), Rule(True, 0.01))
+_PENALTIES = (*CONFIG.penalties, 0.01)
+Row = dict[str, Any]
+
+
+def main() -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rivals.penalty", description=__doc__.partition("\n")[0]
+    )
+    add_sets(parser)
+    arguments = parse(parser)
+    prepare_process(arguments.threads)
+    rows: list[Row] = []
+    with work_folder(arguments.cache) as cache:
+        for kind in arguments.sets:
+            for case in read_cases(kind, arguments.data, cache, seeds=arguments.seeds, quick=arguments.quick):
+                if not case.gate_only:
+                    rows += _measure(case)
+    for balanced in dict.fromkeys(row["groups"] for row in rows):
+        means = _means([row for row in rows if row["groups"] == balanced])
+        print(
+            f"balanced over {balanced}",
+            table(_accuracies(means)),
+            table(_gains(means)),
+            sep="\n\n",
+            end="\n\n",
+        )
+    return finish("rivals.penalty", make_run("cpu", arguments.seeds[0], "penalty"), rows=rows, aims={})
+
+
+def _measure(case: Case) -> Iterator[Row]:
+    training = read_training(case)
+    config = replace(CONFIG, penalties=_PENALTIES)
+    for balanced, groups in _groups(case, training):
+        fits = cross_fits(training.standardised, training.last, groups, config, seed=training.seed)
+        chosen = {rule: rule.choose(fits) for rule in RULES}
+        heads = {
+            penalty: fit_balanced(training.standardised, training.last, groups, penalty=penalty)
+            for penalty in set(chosen.values())
+        }
+        for rule, penalty in chosen.items():
+            row = {"set": case.kind, "share": case.share, "repeat": case.repeat, "groups": balanced}
+            row |= {"rule": str(rule), "penalty": penalty} | figures_on_test(case, heads[penalty])
+            yield row
+        print(f"{case.kind} {case.share:.0%} {case.repeat} {balanced}", file=sys.stderr, flush=True)
+
+
+def _groups(case: Case, training: Training) -> Iterator[tuple[str, Groups]]:
+    labels, classes = training.labels, training.classes
+    yield "classes", class_groups(labels, classes)
+    minority = infer_minority(training.features, CONFIG, classes=classes, seed=training.seed)
+    if len(minority.groups.names) > len(classes):
+        yield "inferred groups", minority.groups
+    yield "true groups", label_groups(labels, case.train.places, classes=classes, names=classes)
+
+
+Means = dict[str, dict[str, tuple[float, float]]]
+"""Set → rule → average and worst group."""
+
+
+def _means(rows: Sequence[Row]) -> Means:
+    by_set: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        name = f"{row['set']} {row['share']:.0%}"
+        by_set[name][row["rule"]].append((row["average"], row["worst"]))
+    return {
+        name: {rule: tuple(np.mean(figures, 0).tolist()) for rule, figures in by_rule.items()}
+        for name, by_rule in by_set.items()
+    }
+
+
+def _accuracies(means: Means) -> list[Row]:
+    return [
+        {"set": name} | {rule: f"{average:.3f} / {worst:.3f}" for rule, (average, worst) in by_rule.items()}
+        for name, by_rule in means.items()
+    ]
+
+
+def _gains(means: Means) -> list[Row]:
+    """What each rule gains on the first: means over the sets, and their standard errors."""
+    figures = np.array([[by_rule[str(rule)] for rule in RULES] for by_rule in means.values()])
+    gains = figures - figures[:, :1]
+    errors = (
+        gains.std(0, ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.full(gains.shape[1:], np.nan)
+    )
+    return [
+        {"rule": str(rule), "sets": len(gains)}
+        | {
+            name: f"{gains[:, number, column].mean():+.3f} ± {errors[number, column]:.3f}"
+            for column, name in enumerate(("average", "worst group"))
+        }
+        for number, rule in enumerate(RULES)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
