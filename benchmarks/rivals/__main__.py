@@ -7,9 +7,9 @@ The features are those of a frozen EfficientNet-Lite0 with ImageNet weights, the
 digits at 64 px, computed once and kept in the cache folder. `--data` has mnist/, stampplants.zip,
 stampplants-site.zip and stampplants-tag.zip (Waterbirds layout; the shortcut is the background, the camera,
 a coin in a corner); without it there is only builtin:digits-on-photos, which ships.
-The plants come as they are (95 %, one run a seed), as cuts of 98, 90, 80 and 50 % that drop training
-images, and with class and place exchanged; the digits on ten colours, 99, 95 and 10 % on their class's, and
-Biased MNIST with its square on 99 %.
+The plants come as they are (95 %, one run a seed), as cuts of 98, 90, 80 and 50 % and of 10 : 1 and 30 : 1
+between the classes, which drop training images, and with class and place exchanged; the digits on ten
+colours, 99, 95 and 10 % on their class's, and Biased MNIST with its square on 99 %.
 The given validation split is balanced over the groups and not read. Prints a table per set, average / worst
 group on the test half, and one of the minorities that the methods name. Ends with one JSON line; exits with
 1 if the default misses a target of `benchmarks.rivals.targets`.

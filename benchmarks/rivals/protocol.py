@@ -1,8 +1,8 @@
 """What every method gets, what it gives back, and the fit that all of them share.
 
 No method is told a place, for fitting, choosing or stopping: only the ceiling is, which is no `Method`. All
-heads take the same features, choose their penalty from the same candidates on the same folds, and are
-balanced over the classes. What a paper tuned on labelled groups has the value that it published.
+heads take the same features; all but ERM's choose their penalty from the same candidates on the same folds,
+and are balanced over the classes. What a paper tuned on labelled groups has the value that it published.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ COLOURED_DIGITS, BIASED_MNIST, BUILTIN = "digits-on-colours", "biased-mnist", "d
 SETS = (*PLANTS, COLOURED_DIGITS, BIASED_MNIST, BUILTIN)
 OWN_SHARE, NO_SHORTCUT, RANDOM_COLOURS, MARKED_SHARE = 0.95, 0.5, 0.1, 0.99
 _CUT_SHARES, _CUTS = (0.98, 0.9, 0.8, NO_SHORTCUT), range(3)
-RATIOS = (10, 30)  # images of one class to one of the other
+_RATIOS = (10, 30)  # images of one class to one of the other
 _GATE_CUTS = range(3, 7)  # beside the three above: 21 over the three kinds of shortcut
 _COLOURS = np.array(
     [ImageColor.getrgb(f"hsl({hue}, 60%, {light}%)") for light in (35, 60) for hue in range(0, 360, 72)]
@@ -81,7 +81,7 @@ def read_cases(
     if quick:
         return
     yield Case(f"{kind}, swapped", OWN_SHARE, 0, seeds[0], train.swapped(), test.swapped())
-    for ratio in RATIOS:
+    for ratio in _RATIOS:
         for cut in _CUTS:
             rare = train.take(_rare_class(train, ratio, cut))
             yield Case(f"{kind}, classes {ratio} : 1", OWN_SHARE, cut, seeds[0], rare, test)
