@@ -36,6 +36,7 @@ from urllib.request import Request, urlopen
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.responses import PlainTextResponse
@@ -44,7 +45,9 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from app.inference.engines import graph_store as graphs
+from app.operations.metrics import Metrics
 from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
+from app.server.middleware.admission import Gate
 from app.server.middleware.forwarded import TrustedProxies
 from app.server.middleware.identity import ProxyIdentity
 from app.server.middleware.request_guard import RequestGuard
@@ -186,8 +189,12 @@ def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: s
     """The dashboard beside the API compares whole paths too, and its router does not."""
     sent: list[Any] = []
 
-    async def api(*_: object) -> None:
-        raise AssertionError("not the API's")
+    class Unreached(FastAPI):
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            raise AssertionError("not the API's")
+
+    api = Unreached()
+    api.state.gate, api.state.metrics = Gate(1), Metrics()
 
     async def note(message: Any) -> None:
         sent.append(message)
