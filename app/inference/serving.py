@@ -24,9 +24,7 @@ from models.data.limits import ImageError, ImageLimits
 
 T = TypeVar("T")
 
-SLOW_METHODS = frozenset(
-    {"ablationcam", "eigencam", "eigengradcam", "fullgrad", "kpcacam", "scorecam", "segeigencam"}
-)
+SLOW_METHODS = frozenset({"fullgrad"})
 """Methods that cost far more than a forward pass and therefore have their own queue."""
 
 SLOW_IMAGES = 8

@@ -78,9 +78,9 @@ class SaliencyQuery(Query):
     method: str = Field(
         "xgradcam",
         max_length=40,
-        description="A class activation method: xgradcam, gradcam, gradcam++, hirescam, layercam, eigencam, "
-        "eigengradcam, scorecam, ablationcam, fullgrad and others; the error for an unknown name lists them "
-        "all. Methods that run the network again for each map take fewer images and have their own queue.",
+        description="A class activation method: xgradcam, gradcam, gradcam++, hirescam, layercam, "
+        "gradcamelementwise, fem, fullgrad or randomcam. `fullgrad` runs the network again for each map, "
+        "takes fewer images and has its own queue.",
     )
     target: str | None = Field(
         None, max_length=200, description="The class to explain, by name. Default: the predicted one."

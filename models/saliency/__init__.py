@@ -2,9 +2,8 @@
 
 Cost on top of a plain forward pass: with a linear head (global average pooling and one layer) every
 gradient method has a closed form, about one more pass over the activation; with a head of plain layers,
-a few products; with any other head, its forward and backward pass by autograd. `eigencam`, `eigengradcam`,
-`segeigencam` and `kpcacam` add one decomposition per image on the CPU, `ablationcam` C passes of the head
-(closed form if linear), `scorecam` C passes of the network, `fullgrad` a gradient through everything.
+a few products; with any other head, its forward and backward pass by autograd. `fullgrad` costs a gradient
+through everything.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from models.saliency import channels, components, perturbing
+from models.saliency import channels, full_gradient
 from models.saliency.head_pass import HeadPass, run_head
 from models.saliency.layers import readable
 from models.saliency.network import NotInEvaluation, Saliency, SplitNetwork, UnknownMethod
@@ -39,8 +38,7 @@ __all__ = [
 class _Method(NamedTuple):
     maps: Callable[[HeadPass], Tensor]
     gradient: bool
-    perturbs: bool = False
-    curvature: bool = False
+    needs_images: bool = False
 
 
 _TABLE = {
@@ -50,16 +48,8 @@ _TABLE = {
     "hirescam": _Method(channels.hirescam, gradient=True),
     "layercam": _Method(channels.layercam, gradient=True),
     "gradcamelementwise": _Method(channels.gradcam_elementwise, gradient=True),
-    "finercam": _Method(channels.finercam, gradient=True),
-    "shapleycam": _Method(channels.shapleycam, gradient=True, curvature=True),
-    "eigencam": _Method(components.eigencam, gradient=False),
-    "eigengradcam": _Method(components.eigengradcam, gradient=True),
-    "segeigencam": _Method(components.segeigencam, gradient=True),
-    "kpcacam": _Method(components.kpcacam, gradient=False),
     "fem": _Method(channels.fem, gradient=False),
-    "scorecam": _Method(perturbing.scorecam, gradient=False, perturbs=True),
-    "ablationcam": _Method(perturbing.ablationcam, gradient=False, perturbs=True),
-    "fullgrad": _Method(perturbing.fullgrad, gradient=False, perturbs=True),
+    "fullgrad": _Method(full_gradient.fullgrad, gradient=False, needs_images=True),
     "randomcam": _Method(channels.randomcam, gradient=False),
 }
 
@@ -100,20 +90,12 @@ def saliency_of_activation(
     images: Tensor | None = None,
     seed: int = 0,
 ) -> Saliency:
-    """`saliency` of an output of `features`; `scorecam` and `fullgrad` raise ValueError without `images`."""
+    """`saliency` of an output of `features`; `fullgrad` raises ValueError without `images`."""
     _check(network, method)
     entry = _TABLE[method]
     classes = target if isinstance(target, Tensor) else None
     with torch.inference_mode(False), torch.no_grad():
-        head_pass = run_head(
-            network,
-            activation,
-            classes,
-            images=images,
-            graph=entry.gradient,
-            twice=entry.curvature,
-            seed=seed,
-        )
+        head_pass = run_head(network, activation, classes, images=images, graph=entry.gradient, seed=seed)
         maps = entry.maps(head_pass).clamp_min(0)
     return Saliency(maps, head_pass.logits.detach(), head_pass.targets)
 
@@ -122,7 +104,7 @@ def is_light(network: SplitNetwork, method: str) -> bool:
     """True if `saliency_of_activation` takes a few passes over the activation, whatever the network costs."""
     layers = network.head_layers
     plain = network.linear is not None or (layers is not None and readable(layers))
-    return plain and method in _TABLE and not _TABLE[method].perturbs
+    return plain and method in _TABLE and not _TABLE[method].needs_images
 
 
 def _check(network: SplitNetwork, method: str) -> None:

@@ -1,6 +1,6 @@
 """Methods that weight channels or positions by the head's gradient. Cost: one pass over the activation.
 
-Each takes an Evidence and returns signed maps (B, h, w); the caller applies the ReLU. Constants are
+Each takes a HeadPass and returns signed maps (B, h, w); the caller applies the ReLU. Constants are
 those of the grad-cam package 1.5.7, whose maps these equal.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.saliency.head_pass import HeadPass, target_logit
+from models.saliency.head_pass import HeadPass
 
 _PLACES = (2, 3)
 
@@ -59,40 +59,6 @@ def gradcam_plusplus(head_pass: HeadPass) -> Tensor:
     alpha = square / (2 * square + total * (square * gradient) + 1e-6)
     alpha = torch.where(gradient != 0, alpha, 0)
     return combine((gradient.clamp_min(0) * alpha).sum(_PLACES), activation)
-
-
-def finercam(head_pass: HeadPass) -> Tensor:
-    """Zhang et al. 2025: GradCAM of the target against the three classes nearest to it (alpha 1)."""
-    return combine(head_pass.gradient(_finer_objective).mean(_PLACES), head_pass.values)
-
-
-def _finer_objective(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean of (target logit − rival logit) over the rivals, weighted by their probabilities."""
-    own = target_logit(logits, targets)[:, None]
-    distance = (logits.detach() - own.detach()).abs().scatter(1, targets[:, None], -1)
-    rivals = distance.argsort(dim=1, stable=True)[:, 1:4]
-    weights = logits.softmax(1).gather(1, rivals)
-    return (weights * (own - logits.gather(1, rivals))).sum(1) / (weights.sum(1) + 1e-9)
-
-
-def shapleycam(head_pass: HeadPass) -> Tensor:
-    """Cai 2025 (arXiv 2501.06261): GradCAM of gradient − ½ Hessian·activation; the Hessian is the head's.
-
-    A linear or piecewise linear head has no second derivative, so the map equals GradCAM's.
-    """
-    if head_pass.piecewise_linear:
-        return gradcam(head_pass)
-    with torch.enable_grad():
-        total = target_logit(head_pass.logits, head_pass.targets).sum()
-        (gradient,) = torch.autograd.grad(total, head_pass.activation, create_graph=True)
-        curvature = None
-        if gradient.requires_grad:
-            (curvature,) = torch.autograd.grad(
-                gradient, head_pass.activation, grad_outputs=head_pass.activation.detach(), allow_unused=True
-            )
-    weights = gradient.detach() if curvature is None else gradient.detach() - 0.5 * curvature.detach()
-    values = head_pass.values
-    return combine(weights.mean(_PLACES)[:, : values.shape[1]], values)
 
 
 def randomcam(head_pass: HeadPass) -> Tensor:

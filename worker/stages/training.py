@@ -24,22 +24,14 @@ _STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.MASKTUNE_CONT
 
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
-    """Load a registry model onto the job's device. Every forward pass of it is a sign of life, since some
-    saliency methods run forward passes for an hour on a single batch. Raises ModelError for damaged files.
-    """
+    """Load a registry model onto the job's device. Raises ModelError for damaged files."""
     try:
-        network, card = load_model(context.artifacts.folder(model.artifact), context.run.device)
+        return load_model(context.artifacts.folder(model.artifact), context.run.device)
     except ModelError as error:
         raise ModelError(
             f"model {model.id} cannot be loaded: {error}; restore its files from a backup, or train or "
             "import it again"
         ) from error
-
-    def answering(*_: object) -> None:  # a plain function, so that the network can still be copied
-        context.should_stop()
-
-    network.classifier.register_forward_pre_hook(answering)
-    return network, card
 
 
 def given_model(context: StageContext) -> ModelSpec:

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
-from app.inference.engines.torch import SIGNED, TorchEngine, no_memory
+from app.inference.engines.torch import TorchEngine, no_memory
 from app.inference.types import Explain, Scores
 from core.errors import Conflict
 
@@ -33,8 +33,8 @@ class Difference:
         return self.logit <= TOLERANCE and self.labels == 0  # NaN never passes
 
 
-OF_IMAGES = frozenset({"fullgrad", "scorecam"}) | SIGNED
-"""Methods that torch must compute: two perturb the images, the others need torch's exact activations."""
+OF_IMAGES = frozenset({"fullgrad"})
+"""Methods that torch must compute, from the images."""
 
 
 class Graphs(NamedTuple):

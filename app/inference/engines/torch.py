@@ -24,10 +24,6 @@ from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
 
 _RETRY_SECONDS = 5
-SIGNED = frozenset({"eigencam", "eigengradcam"})
-"""Methods whose map takes its sign from LAPACK, as in pytorch-grad-cam. The last digit of an activation may
-flip the sign and with it the whole map (for 7 of 64 digit images in SmallCNN). Their maps are therefore
-computed by torch on each image alone, whatever else is in the batch and whichever engine answers."""
 
 
 class TorchEngine:
@@ -61,8 +57,6 @@ class TorchEngine:
         )
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
-        if explain is not None and explain.method in SIGNED and len(images) > 1:
-            return Scores.joined([self.run(image[None], explain) for image in images])
         with _memory():
             batch = to_unit(torch.from_numpy(images).to(self.device))  # (N, 3, S, S)
             with torch.inference_mode():  # queues both networks on the GPU before waiting for results
@@ -84,7 +78,7 @@ class TorchEngine:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Compute maps (N, h, w) and targets (N,) from another engine's outputs of the same network.
 
-        `activation` is (N, C, h, w), `logits` (N, K). Raises `ValueError` for `scorecam` and `fullgrad`.
+        `activation` is (N, C, h, w), `logits` (N, K). Raises `ValueError` for `fullgrad`.
         """
         with _memory():
             target = self._targets(explain, len(logits))

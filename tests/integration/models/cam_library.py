@@ -15,15 +15,9 @@ FAST = {
     "hirescam": "HiResCAM",
     "layercam": "LayerCAM",
     "gradcamelementwise": "GradCAMElementWise",
-    "finercam": "FinerCAM",
-    "shapleycam": "ShapleyCAM",
-    "eigencam": "EigenCAM",
-    "eigengradcam": "EigenGradCAM",
-    "segeigencam": "SegEigenCAM",
     "fem": "FEM",
 }
-SLOW = {"scorecam": "ScoreCAM", "ablationcam": "AblationCAM", "fullgrad": "FullGrad"}
-LIBRARY = FAST | SLOW
+LIBRARY = FAST | {"fullgrad": "FullGrad"}
 
 
 def cam_class(method: str) -> Any:

@@ -11,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.backbones.build import build_network
 from models.saliency import (
     METHODS,
     NotInEvaluation,
@@ -104,24 +102,13 @@ def test_maps_are_those_of_the_library(method: str, head: Head) -> None:
     assert np.abs(to_library_scale(found.maps, SIZE).numpy() - of_library(method, network)).max() < 1e-5
 
 
-def test_kernel_pca_is_the_librarys_in_float64() -> None:
-    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection_kernel
-
-    # In float32 its own map is off by percents: tanh(… + 1) leaves few digits to the differences.
-    network = tiny("linear")
-    activation = network.features(IMAGES).detach()
-    reference = get_2d_projection_kernel(activation.double().numpy()).clip(0)
-    assert np.allclose(saliency(network, IMAGES, method="kpcacam").maps, reference, atol=1e-6)
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("head", HEADS)
 def test_a_map_does_not_depend_on_who_shares_the_batch(method: str, head: Head) -> None:
     network = tiny(head)
     together = to_library_scale(saliency(network, IMAGES, method=method).maps, SIZE)
     alone = [to_library_scale(saliency(network, x[None], method=method).maps, SIZE) for x in IMAGES]
-    # Ablation takes differences of logits, whose last digits a CPU may round otherwise for another batch.
-    assert torch.allclose(together, torch.cat(alone), atol=1e-5 if method == "ablationcam" else 2e-6)
+    assert torch.allclose(together, torch.cat(alone), atol=2e-6)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -135,7 +122,7 @@ def test_logits_are_the_networks_and_the_target_is_the_largest(head: Head) -> No
     assert not found.maps.requires_grad
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"eigencam", "kpcacam", "fem", "randomcam"}))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"fem", "randomcam"}))
 def test_a_given_class_is_explained(method: str) -> None:
     network = tiny("smooth")
     targets = torch.tensor([4, 3, 2, 1])
@@ -154,14 +141,14 @@ def test_the_backbone_keeps_no_graph_and_no_parameter_gets_a_gradient() -> None:
 
 
 def test_closed_forms_need_one_pass_of_a_linear_head() -> None:
-    for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++", "finercam", "ablationcam"):
+    for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++"):
         network = tiny("linear")
         saliency(network, IMAGES, method=method)
         assert network.seen_by_head == len(IMAGES), method
 
 
 def test_a_head_of_plain_layers_is_seen_once_and_differentiated_without_autograd() -> None:
-    for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++", "shapleycam"):
+    for method in ("xgradcam", "gradcam", "hirescam", "layercam", "gradcam++"):
         network = tiny("plain")
         found = saliency(network, IMAGES, method=method)
         assert network.seen_by_head == 0, method  # its layers were called one by one
@@ -173,9 +160,8 @@ def test_a_head_of_plain_layers_is_seen_once_and_differentiated_without_autograd
 
 
 def test_maps_are_light_where_they_cost_a_few_passes_over_the_activation() -> None:
-    heavy = {"scorecam", "ablationcam", "fullgrad"}
     for head in ("linear", "plain"):
-        assert {method for method in METHODS if not is_light(tiny(head), method)} == heavy
+        assert {method for method in METHODS if not is_light(tiny(head), method)} == {"fullgrad"}
     assert not any(is_light(tiny("smooth"), method) for method in METHODS)
 
 
@@ -190,23 +176,6 @@ def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:
     torch.testing.assert_close(seen.summed_gradient_times_values(), expected)
 
 
-def test_the_second_derivative_of_a_head_with_attention() -> None:
-    """ShapleyCAM's; the kernels that torch takes for attention have none."""
-    network = build_network("timm/test_vit", classes=3, image_size=32, seed=1)
-    images, spatial = IMAGES[:2].repeat(1, 1, 2, 2)[..., :32, :32], network.spatial_channels
-    found = saliency(network, images, method="shapleycam")
-    leaf = network.features(images).detach().requires_grad_()
-    with sdpa_kernel(SDPBackend.MATH):
-        logits = network.head(leaf)
-        (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), leaf, create_graph=True)
-        (curvature,) = torch.autograd.grad(gradient, leaf, grad_outputs=leaf.detach())
-    weights = (gradient.detach() - 0.5 * curvature)[:, :spatial].mean((2, 3), keepdim=True)
-    expected = (weights * leaf.detach()[:, :spatial]).sum(1).clamp_min(0)
-    assert expected.max() > 0
-    torch.testing.assert_close(found.maps, expected, rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(found.logits, logits.detach(), rtol=1e-4, atol=1e-5)
-
-
 def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
     network = tiny("linear")
     maps = [saliency(network, IMAGES, method=m).maps for m in ("gradcam", "hirescam", "xgradcam")]
@@ -214,7 +183,7 @@ def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
         assert torch.allclose(maps[0], other, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["xgradcam", "layercam", "eigencam", "ablationcam"])
+@pytest.mark.parametrize("method", ["xgradcam", "layercam"])
 def test_memory_format_changes_nothing(method: str) -> None:
     network = tiny("linear")
     plain = saliency(network, IMAGES, method=method).maps
@@ -222,7 +191,7 @@ def test_memory_format_changes_nothing(method: str) -> None:
     assert torch.allclose(plain, last, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", sorted(set(METHODS) - {"fullgrad", "scorecam"}))
+@pytest.mark.parametrize("method", sorted(set(METHODS) - {"fullgrad"}))
 def test_an_activation_of_inference_mode_will_do(method: str) -> None:
     network = tiny("smooth")
     with torch.inference_mode():
@@ -230,11 +199,10 @@ def test_an_activation_of_inference_mode_will_do(method: str) -> None:
     assert torch.allclose(found.maps, saliency(network, IMAGES, method=method).maps, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["fullgrad", "scorecam"])
-def test_methods_that_look_again_need_images(method: str) -> None:
+def test_fullgrad_needs_images() -> None:
     network = tiny("smooth")
     with pytest.raises(ValueError, match="give images"):
-        saliency_of_activation(network, network.features(IMAGES).detach(), method=method)
+        saliency_of_activation(network, network.features(IMAGES).detach(), method="fullgrad")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -242,7 +210,7 @@ def test_a_class_token_has_no_place_in_the_map(method: str) -> None:
     network = tiny("smooth", class_token=True)
     found = saliency(network, IMAGES, method=method)
     assert torch.isfinite(found.maps).all()
-    if method in ("xgradcam", "gradcam", "hirescam", "layercam", "eigencam", "fem", "shapleycam"):
+    if method in ("xgradcam", "gradcam", "hirescam", "layercam", "fem"):
         plain = saliency(tiny("smooth"), IMAGES, method=method, target=found.targets)
         assert torch.allclose(found.maps, plain.maps, atol=1e-6)
 
@@ -254,7 +222,7 @@ def test_randomcam_is_decided_by_its_seed() -> None:
     assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("method", ["eigencam", "kpcacam", "xgradcam", "hirescam"])
+@pytest.mark.parametrize("method", ["xgradcam", "hirescam"])
 def test_one_broken_image_harms_no_other(method: str) -> None:
     network = tiny("linear")
     broken = IMAGES.clone()

@@ -121,7 +121,7 @@ def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> N
     async def run() -> None:
         await forward(inference, PAIR, [Upload(picture(0))])
         async with _busy(inference):
-            explained = await forward(inference, PAIR, [Upload(picture(1))], Explain("scorecam"))
+            explained = await forward(inference, PAIR, [Upload(picture(1))], Explain("fullgrad"))
         assert explained.scores.maps is not None
 
     asyncio.run(run())

@@ -86,7 +86,7 @@ def test_invalid_policy_requests_are_422(world: World) -> None:
     model = {"model": world.model}
     two_as_png = ask("/saliency", params=model | {"format": "png"}, files=files[:2])
     unknown = ask("/saliency", params=model | {"method": "tealeaves"}, files=files[:1])
-    slow = ask("/saliency", params=model | {"method": "scorecam"}, files=files)
+    slow = ask("/saliency", params=model | {"method": "fullgrad"}, files=files)
     misspelt = ask("/saliency", params=model | {"methd": "gradcam"}, files=files[:1])
     assert [r.status_code for r in (two_as_png, unknown, slow, misspelt)] == [422] * 4
     assert "xgradcam" in unknown.json()["detail"]

@@ -69,7 +69,7 @@ def test_as_released_sets_what_the_preset_lists_and_fields_win_over_it() -> None
 @pytest.mark.parametrize(
     "option",
     [
-        {"method": "scorecam"},
+        {"method": "fullgrad"},
         {"method": "random"},
         {"target": "label"},
         {"sigmas": -0.5},

@@ -212,7 +212,7 @@ def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path)
 
 
 def test_a_heavy_methods_masks_are_those_of_its_maps_too(network: Network, tmp_path: Path) -> None:
-    loader, method = Batches(6, batch=4), "scorecam"
+    loader, method = Batches(6, batch=4), "fullgrad"
     compute_mask_set(network, loader, MaskingConfig(method=method), Run(), folder=tmp_path / "set")
     found = MaskSet.open(tmp_path / "set").masks(torch.arange(6) * 10, 16, torch.device("cpu"))
     maps = torch.cat(

@@ -40,7 +40,7 @@ def pair(artifacts: Artifacts, network: Network) -> Pair:
     return Pair(part, None)
 
 
-@pytest.mark.parametrize("explain", [None, Explain("xgradcam"), Explain("eigencam")])
+@pytest.mark.parametrize("explain", [None, Explain("xgradcam")])
 def test_a_card_without_room_is_to_be_asked_again(network: Network, explain: Explain | None) -> None:
     engine = TorchEngine(network, None, torch.device("cpu"))
     network.model.block1 = _Full()
