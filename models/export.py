@@ -30,7 +30,7 @@ from models.training.checkpoints import weights_digest
 Arm = Literal["erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported"]
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
-_VERSION = 2
+_VERSION = 1
 
 
 class ModelError(LearningError, ValueError):
@@ -59,12 +59,12 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, record: object) -> Self:
-        """Raises `ModelError` for anything that `to_json` does not return, now or in version 1."""
-        if not isinstance(record, dict) or record.get("version") not in (1, _VERSION):
+        """Raises `ModelError` for anything that `to_json` does not return."""
+        if not isinstance(record, dict) or record.get("version") != _VERSION:
             raise ModelError(f"the card is not of version {_VERSION}")
         fields = {name: field_value for name, field_value in record.items() if name != "version"}
         try:
-            card = cls(**fields if record["version"] == _VERSION else fields | _upgraded(fields))
+            card = cls(**fields)
             return replace(
                 card,
                 classes=tuple(card.classes),
@@ -74,18 +74,6 @@ class ModelCard:
             )
         except (AttributeError, TypeError, ValueError) as error:
             raise ModelError(f"the card does not hold what it should: {error}") from error
-
-
-def _upgraded(card: dict[str, Any]) -> dict[str, Any]:
-    """What version 1 called by other words: one arm `control`, and groups `given`."""
-    hyperparameters = card.get("hyperparameters", {})
-    head = hyperparameters.get("retrain_head")
-    reworded = {}
-    if card.get("arm") == "control":
-        reworded["arm"] = "masktune_control" if head is None else "retrained_control"
-    if head is not None and head.get("groups") == "given":
-        reworded["hyperparameters"] = hyperparameters | {"retrain_head": head | {"groups": "labels"}}
-    return reworded
 
 
 def card_of(

@@ -60,8 +60,8 @@ def _splits(row: DatasetRow) -> dict[str, Any]:
 
 
 def _split_subjects(splits: Mapping[str, Any]) -> dict[str, int]:
-    """Return the subjects of each split, or nothing if there are none; earlier imports counted none."""
-    counts = {name: split.get("subjects", 0) for name, split in splits.items()}
+    """Return the subjects of each split, or nothing if there are none."""
+    counts = {name: split["subjects"] for name, split in splits.items()}
     return counts if any(counts.values()) else {}
 
 

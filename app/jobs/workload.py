@@ -121,9 +121,7 @@ def _finetune(job: Workload) -> Work:
 
 
 def _control(job: Workload) -> Work:
-    if job.is_frozen or job.kind is JobKind.RETRAIN_HEAD:
-        return _head_control(job)
-    return _finetune(job)
+    return _head_control(job) if job.is_frozen else _finetune(job)
 
 
 def _retrain_head(job: Workload) -> Work:

@@ -13,7 +13,7 @@ from app.reports import figures, plots
 from core.artifacts import Artifacts
 from core.errors import NotFound, NotReported
 from core.tables import JobRow
-from masktune.contract.report import Report, read_report
+from masktune.contract.report import Report
 from masktune.contract.report.text import (
     answers,
     formats,
@@ -45,7 +45,7 @@ SEALED = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-s
 
 def read(job: JobRow, artifacts: Artifacts) -> Report:
     """Return the report, or raise `NotReported` with the reason."""
-    return read_report((_folder(job, artifacts) / FILE).read_text(encoding="utf-8"))
+    return Report.model_validate_json((_folder(job, artifacts) / FILE).read_bytes())
 
 
 def page(report: Report, job: JobRow, artifacts: Artifacts) -> bytes:

@@ -79,8 +79,6 @@ def describe(job: Job) -> str:
         return f"waiting for {job.waiting_for or 'a worker'}" if job.state == "queued" else job.state
     if job.stage is None:
         return "starting"
-    if job.kind == "retrain_head" and job.stage == "control":
-        return "the same layer without groups"
     if job.stage == "erm":
         return "plain training (ERM)"
     from masktune.contract.stages import STAGES

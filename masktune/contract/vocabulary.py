@@ -97,7 +97,7 @@ STAGES: dict[JobKind, tuple[Stage, ...]] = {
         Stage.CALIBRATE,
         Stage.EVALUATE,
     ),
-    JobKind.RETRAIN_HEAD: (Stage.RETRAIN_HEAD, Stage.CONTROL, Stage.CALIBRATE, Stage.EVALUATE),
+    JobKind.RETRAIN_HEAD: (Stage.RETRAIN_HEAD, Stage.HEAD_CONTROL, Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.EVALUATE: (Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.PREDICT: (Stage.PREDICT,),
 }

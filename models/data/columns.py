@@ -1,7 +1,7 @@
 """The optional columns of a packed store: the subject of each sample, and any number of columns of metadata.
 
-They lie in a file of their own, `columns.arrow`, which stores of earlier versions lack and which is not
-written where a data set has none. This module does not import torch.
+They lie in a file of their own, `columns.arrow`, which is not written where a data set has none. This
+module does not import torch.
 """
 
 from __future__ import annotations

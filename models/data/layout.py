@@ -33,8 +33,7 @@ SCHEMA = pa.schema(
 class DatasetInfo:
     """The contents of `dataset.json`. `split_record` and `summary` are plain JSON values.
 
-    `grey_window` is that of its 16-bit grey images: null if it has none, or if an earlier version wrote it,
-    which took their upper 8 bits.
+    `grey_window` is that of its 16-bit grey images: null if it has none.
     """
 
     name: str
@@ -57,5 +56,5 @@ class DatasetInfo:
             seed=record["seed"],
             split_record=record["split_record"],
             summary=record["summary"],
-            grey_window=read_window(record.get("grey_window")),
+            grey_window=read_window(record["grey_window"]),
         )

@@ -84,8 +84,6 @@ def _check_options(
         "images": len(store.rows("train")),
         "seed": seed_of_set(run.seed, iteration),
     }
-    if header.crop is None:  # written by an earlier version, with one seed for all iterations
-        expected |= {"crop": None, "seed": run.seed}
     differing = ", ".join(name for name, option in expected.items() if getattr(header, name) != option)
     if differing:
         raise MaskSetError(f"the masks here were made with a different {differing}: use a new folder")

@@ -42,8 +42,7 @@ class MaskSetError(LearningError, ValueError):
 class MaskSetHeader:
     """How a set was made. `size` is the image's (height, width), `map_size` the stored map's.
 
-    With method `random`, a record's `count` pixels are drawn from (`seed`, row). `crop` is None in sets
-    written by an earlier version, which did not record it.
+    With method `random`, a record's `count` pixels are drawn from (`seed`, row).
     """
 
     method: str
@@ -54,7 +53,7 @@ class MaskSetHeader:
     map_size: Size
     seed: int
     images: int
-    crop: str | None = None
+    crop: str
     version: int = _VERSION
 
     @classmethod

@@ -246,10 +246,7 @@ def _identity(
 
 def _check_resumable(newest: Checkpoint, identity: str, run: Run) -> None:
     before, now = json.loads(newest.identity), json.loads(identity)
-    if (start := before.get("start")) and start.startswith("{"):  # earlier versions stored it in full
-        before["start"] = digest_of(start)
-    # Keys that an earlier version did not record are not compared, so that its jobs can resume.
-    differing = ", ".join(key for key in now if key in before and now[key] != before[key])
+    differing = ", ".join(key for key in now if before.get(key) != now[key])
     if differing:
         raise CheckpointError(
             f"the checkpoints here belong to another training (different {differing}): use a new folder"

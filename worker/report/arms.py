@@ -86,14 +86,8 @@ def rival_of(treatment: Arm, arms: Collection[Arm], before: Arm | None) -> Arm |
 
 
 def seeded(run: Run, *path: str) -> np.random.Generator:
-    """A generator seeded by job and `path`, so that all attempts draw the same intervals.
-
-    Controls and the baseline have older names here, so that the figures of the same models stay those of
-    earlier versions.
-    """
-    older = dict.fromkeys(CONTROLS, "control") | {Arm.BASELINE: "given"}
-    name = "/".join(older.get(part, part) if isinstance(part, Arm) else part for part in path)
-    return np.random.default_rng([run.seed & 0xFFFFFFFF, *name.encode()])
+    """A generator seeded by job and `path`, so that all attempts draw the same intervals."""
+    return np.random.default_rng([run.seed & 0xFFFFFFFF, *"/".join(path).encode()])
 
 
 def clusters_of(store: Store, rows: Labels) -> Labels | None:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import BalancedGroups, GroupExample, GroupSlice
 from masktune.contract.report.review import ReportReview
-from masktune.contract.vocabulary import Arm, JobKind, Stage
+from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import describe_groups
@@ -45,9 +45,8 @@ def make_groups(
     before = arm_before(given_model(context))
     predictions = {before: members.before, Arm.RETRAINED: members.held_out}
     control = None
-    control_stage = Stage.CONTROL if context.spec.kind is JobKind.RETRAIN_HEAD else Stage.HEAD_CONTROL
-    if control_stage in context.spec.done:
-        plain, control = read_head(context, control_stage)
+    if Stage.HEAD_CONTROL in context.spec.done:
+        plain, control = read_head(context, Stage.HEAD_CONTROL)
         predictions[Arm.RETRAINED_CONTROL] = plain.held_out
     doubt = members.doubt if len(members.doubt) else None
     reports = describe_groups(

@@ -72,8 +72,7 @@ class StageContext:
             params = Hyperparameters.from_json(self.spec.params)
         if chosen is None:
             return params
-        iterations = chosen.get("iterations", 1)  # an attempt of an earlier version chose none
-        return replace(params, masking=params.masking.with_chosen(chosen["sigmas"], iterations))
+        return replace(params, masking=params.masking.with_chosen(chosen["sigmas"], chosen["iterations"]))
 
     @cached_property
     def retraining(self) -> RetrainConfig:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.vocabulary import Arm
 from models.masktune import continue_as_control
 from models.training.distributed import process_group
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
-from worker.stages.head_control import head_control
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
 def control(context: StageContext) -> Result:
     """Go on from the checkpoint that the finetune started from, with the same batches, without masks."""
-    if context.spec.kind is JobKind.RETRAIN_HEAD:  # whose control has this stage's name in stored jobs
-        return head_control(context)
     model = given_model(context)
     network, card = load(context, model)
     start, checkpoints = last_checkpoint(context, model), context.workspace.path / context.stage

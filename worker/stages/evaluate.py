@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from masktune.contract.report import VERSION, Report, read_report
+from masktune.contract.report import VERSION, Report
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
@@ -138,7 +138,7 @@ def _judged_models(context: StageContext) -> JudgedModels | None:
     spec = context.spec.judged
     if spec is None:
         return None
-    own = read_report((context.artifacts.folder(spec.report) / REPORT).read_text())
+    own = Report.model_validate_json((context.artifacts.folder(spec.report) / REPORT).read_bytes())
     return JudgedModels.of(context, spec, own)
 
 

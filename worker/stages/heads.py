@@ -20,7 +20,7 @@ from models.backbones.network import Network
 from models.mitigation.features import Features, head_of, install_head
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import Candidate, RetrainedHead, retrain_head
-from models.mitigation.stage_features import STAGES_FILE, StageFeatures, compute_stage_features, shuffled
+from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
 from models.run import Progress
 from models.training.checkpoints import weights_digest
 from models.types import Labels
@@ -52,8 +52,7 @@ def training_features(
             stored = FrozenFeatures(context, network)
             return stored.load_stages(run) if early else StageFeatures(stored.load_training(run), (), ())
     with cache.passes.next() as run:
-        # An attempt of an earlier version left no early stages.
-        if not ((folder / STAGES_FILE).is_file() and (folder / FEATURES).is_file()):
+        if not (folder / FEATURES).is_file():  # written last
             loader = loader_for(context, network, shuffled(context.store.rows("train")), run)
             features = compute_stage_features(network, loader, run)
             folder.mkdir(parents=True, exist_ok=True)

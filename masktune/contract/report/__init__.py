@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from masktune.contract.report.report import Report
-from masktune.contract.report.upgrade import VERSION, read_report, upgrade
+from masktune.contract.report.report import VERSION, Report
 
-__all__ = ["VERSION", "Report", "read_report", "upgrade"]
+__all__ = ["VERSION", "Report"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -56,6 +56,9 @@ class StageCost(Section):
     device: str | None
 
 
+VERSION: Final = 1
+
+
 class MaskSummary(Section):
     """The masks of the training images. `nothing_masked` of them mask no pixel, `non_finite` of those because
     their map is not finite."""
@@ -74,7 +77,7 @@ class Report(Section):
     A model that the job has not is absent from the sections by arm; a section that does not apply is null.
     """
 
-    version: Literal[5]
+    version: Literal[1]
     job: str
     kind: JobKind
     created_at: float = Field(description="Seconds since 1970.")

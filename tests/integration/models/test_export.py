@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -72,39 +71,6 @@ def test_a_window_that_cannot_be_read_is_refused(
     save_file(tensors, file, metadata=metadata)
     with pytest.raises(ModelError, match="window"):
         import_safetensors(file, backbone="resnet32", classes=CLASSES, image_size=16)
-
-
-def test_a_card_of_an_earlier_version_has_no_window(network: Network) -> None:
-    written = card_of(network, CLASSES, "erm").to_json()
-    del written["grey_window"]
-    assert ModelCard.from_json(written).grey_window is None
-
-
-@pytest.mark.parametrize(
-    ("arm", "hyperparameters", "read_arm", "read_hyperparameters"),
-    [
-        ("control", {"epochs": 3}, "masktune_control", {"epochs": 3}),
-        (
-            "control",
-            {"epochs": 3, "retrain_head": {"groups": "given", "seed": 0}},
-            "retrained_control",
-            {"epochs": 3, "retrain_head": {"groups": "labels", "seed": 0}},
-        ),
-        ("erm", {}, "erm", {}),
-    ],
-)
-def test_a_card_of_version_1_is_read_in_the_words_of_version_2(
-    network: Network,
-    arm: str,
-    hyperparameters: dict[str, Any],
-    read_arm: str,
-    read_hyperparameters: dict[str, Any],
-) -> None:
-    card = card_of(network, CLASSES, "erm").to_json()
-    read = ModelCard.from_json(
-        card | {"version": 1, "arm": arm, "hyperparameters": hyperparameters}
-    ).to_json()
-    assert read == card | {"version": 2, "arm": read_arm, "hyperparameters": read_hyperparameters}
 
 
 def test_a_model_is_written_into_its_folder_and_nowhere_else(network: Network, tmp_path: Path) -> None:
@@ -222,7 +188,7 @@ def test_cards_are_read_strictly(network: Network, tmp_path: Path) -> None:
     card = card_of(network, CLASSES, "erm")
     value = json.loads(json.dumps(card.to_json()))
     assert ModelCard.from_json(value) == card
-    cases: list[object] = [{**value, "version": 3}, {**value, "more": 1}, {**value, "mean": [1, 2]}, [], None]
+    cases: list[object] = [{**value, "version": 2}, {**value, "more": 1}, {**value, "mean": [1, 2]}, [], None]
     for broken in cases:
         with pytest.raises(ModelError):
             ModelCard.from_json(broken)

@@ -181,7 +181,7 @@ def test_no_step_of_a_finetune_on_masks_waits(
 
 def test_large_maps_come_from_pinned_memory(card: Pretended, tmp_path: Path) -> None:
     count, side = 8, 64
-    header = MaskSetHeader("xgradcam", "predicted", 2.0, None, (side, side), (side, side), 0, count)
+    header = MaskSetHeader("xgradcam", "predicted", 2.0, None, (side, side), (side, side), 0, count, "none")
     columns = (torch.rand(count), torch.ones(count, dtype=torch.int32), torch.zeros(count, dtype=torch.int64))
     batch = MaskBatch(torch.arange(count), torch.rand(count, side, side), *columns)
     write_mask_set(tmp_path / "masks", header, [batch])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +16,10 @@ from masktune.contract.vocabulary import JobKind
 from models.data.importing import import_dataset
 from models.data.store import Store
 from models.mitigation.finder import jaccard
-from models.mitigation.stage_features import STAGES_FILE
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.support.biased_digits import make_digits
-from worker.stages.heads import FEATURES, MEMBERS, Members
+from worker.stages.heads import MEMBERS, Members
 
 QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
 PARAMS = RetrainConfig.from_json({"head": QUICK, "seed": 3}).to_json()
@@ -67,8 +65,8 @@ def test_a_shortcut_divides_the_classes_by_who_lacks_it(bench: Bench, retrained:
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     lacks = np.array(["lacks" in store.sample(row).path for row in members.rows.tolist()])
     assert jaccard(flagged, lacks) > 0.6
-    weights = {stage: retrained.done[stage]["figures"]["weights"] for stage in ("retrain_head", "control")}
-    assert weights["retrain_head"] != weights["control"]
+    weights = [retrained.done[stage]["figures"]["weights"] for stage in ("retrain_head", "head_control")]
+    assert weights[0] != weights[1]
 
 
 def test_without_a_shortcut_the_head_equals_its_control_and_the_log_says_why(bench: Bench) -> None:
@@ -82,25 +80,5 @@ def test_without_a_shortcut_the_head_equals_its_control_and_the_log_says_why(ben
     assert (section["source"], section["inferred"], section["divided"]) == ("early_stages", False, False)
     assert UNDIVIDED_REASONS[section["details"]["reason"]] in bench.logs(job_id)
     assert [part["name"] for part in section["slices"]] == dataset.classes
-    weights = [job.done[stage]["figures"]["weights"] for stage in ("retrain_head", "control")]
+    weights = [job.done[stage]["figures"]["weights"] for stage in ("retrain_head", "head_control")]
     assert weights[0] == weights[1]
-
-
-def test_features_that_an_earlier_version_left_are_computed_again(
-    bench: Bench, erm: str, retrained: JobRow
-) -> None:
-    """They had no early stages."""
-    job_id = bench.run(JobKind.RETRAIN_HEAD, params=PARAMS, inputs={"model": erm})
-    folder = Path(f"{bench.runtime.artifacts.root}/jobs/{job_id}/work/features")
-    attempts = 0
-
-    def features_are_there() -> bool:
-        nonlocal attempts
-        attempts += (folder / FEATURES).is_file()
-        return attempts > 3
-
-    bench.stop(job_id, features_are_there)
-    (folder / STAGES_FILE).unlink()
-    job = bench.succeed(job_id)[0]
-    assert (folder / STAGES_FILE).is_file()
-    assert job.done["retrain_head"]["figures"] == retrained.done["retrain_head"]["figures"]

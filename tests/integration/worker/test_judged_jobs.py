@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from core.tables import DatasetRow, JobRow
 from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.report import Report, read_report
+from masktune.contract.report import Report
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.recommendation import AddTestImages
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
@@ -83,7 +83,7 @@ def breaking(bench: Bench) -> Path:
 
 
 def report_of(bench: Bench, job: JobRow) -> Report:
-    return read_report((bench.folder(job.done["evaluate"]["artifact"]) / REPORT).read_text())
+    return Report.model_validate_json((bench.folder(job.done["evaluate"]["artifact"]) / REPORT).read_bytes())
 
 
 def judged(

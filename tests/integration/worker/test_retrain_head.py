@@ -95,7 +95,7 @@ def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) ->
         assert row.calibration is not None
         assert set(row.metrics) == {"val", "test"}
         network, card = load_model(bench.folder(row.artifact))
-        stage = {Arm.RETRAINED: "retrain_head", Arm.RETRAINED_CONTROL: "control"}[row.arm]
+        stage = {Arm.RETRAINED: "retrain_head", Arm.RETRAINED_CONTROL: "head_control"}[row.arm]
         assert weights_digest(network.model) == given.done[stage]["figures"]["weights"]
         assert (card.arm, card.hyperparameters["retrain_head"]["groups"]) == (row.arm, "labels")
         old, new = before.model.state_dict(), network.model.state_dict()
@@ -161,7 +161,7 @@ def test_clusters_and_no_control(bench: Bench, erm: JobRow) -> None:
     clusters = config(groups="saliency_clusters", control=False)
     model = {"model": erm.models["erm"]}
     job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=clusters, inputs=model))[0]
-    assert Stage.CONTROL not in job.done
+    assert Stage.HEAD_CONTROL not in job.done
     report = report_of(bench, job)
     assert (report["before"], report["verdict"]["b"]) == ("erm", "erm")
     section = report["groups"]
@@ -268,5 +268,5 @@ def test_it_goes_on_with_the_features_of_the_last_attempt(bench: Bench, erm: Job
     written = [file.stat().st_mtime_ns for file in files]
     job = bench.succeed(job_id)[0]
     assert [file.stat().st_mtime_ns for file in files] == written
-    for stage in ("retrain_head", "control"):
+    for stage in ("retrain_head", "head_control"):
         assert job.done[stage]["figures"] == given.done[stage]["figures"]

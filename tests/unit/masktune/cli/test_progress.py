@@ -95,6 +95,6 @@ def test_states_have_their_words() -> None:
     )
     assert describe(cancelling) == "cancelling"
     plain = Job.model_validate(
-        {"id": "j", "kind": "retrain_head", **CREATED, "state": "running", "stage": "control"}
+        {"id": "j", "kind": "retrain_head", **CREATED, "state": "running", "stage": "head_control"}
     )
-    assert describe(plain) == "the same layer without groups"
+    assert describe(plain) == "last-layer control"

@@ -20,7 +20,7 @@ SIZE = (28, 28)
 
 
 def header(images: int, **changes: object) -> MaskSetHeader:
-    plain = MaskSetHeader("xgradcam", "predicted", 2.0, None, SIZE, (7, 7), 0, images)
+    plain = MaskSetHeader("xgradcam", "predicted", 2.0, None, SIZE, (7, 7), 0, images, "none")
     return MaskSetHeader.from_json(dataclasses.asdict(plain) | changes)
 
 

@@ -24,7 +24,7 @@ def batch(seed: int = 0) -> MaskBatch:
 
 
 def write(folder: Path, one: MaskBatch, *, method: str = "xgradcam", seed: int = 0) -> MaskSet:
-    header = MaskSetHeader(method, "predicted", 2.0, None, SIZE, MAP_SIZE, seed, len(one.rows))
+    header = MaskSetHeader(method, "predicted", 2.0, None, SIZE, MAP_SIZE, seed, len(one.rows), "none")
     write_mask_set(folder, header, [one])
     return MaskSet.open(folder)
 

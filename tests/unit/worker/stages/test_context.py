@@ -16,7 +16,6 @@ from worker.stages.context import StageContext
     ("chosen", "masking"),
     [
         ({"sigmas": 0.75, "iterations": 3}, (0.75, 3)),
-        ({"sigmas": 1.5}, (1.5, 1)),  # by an earlier version
         (None, ("auto", 1)),
     ],
 )

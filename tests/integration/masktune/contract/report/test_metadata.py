@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.reports.service import render
 from masktune.cli.report import render as render_terminal
 from masktune.cli.terminal import Terminal
-from masktune.contract.report import Report, read_report
+from masktune.contract.report import Report
 from masktune.contract.report.text.metadata import metadata_note, metadata_sentences, value_name
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import evidence, report
@@ -63,14 +63,6 @@ def test_page_dashboard_and_terminal_say_the_same() -> None:
     with console.capture() as terminal_text:
         console.print(render_terminal(TOLD))
     assert all(sentence in terminal_text.get() for sentence in sentences)
-
-
-def test_a_report_of_an_earlier_version_has_none() -> None:
-    written = Report.model_validate(report()).model_copy(update={"metadata_slices": None})
-    stored = read_report(written.model_dump_json(exclude={"metadata_slices"}))
-    assert stored.metadata_slices is None
-    assert metadata_sentences(stored) == []
-    assert "By metadata" not in render(stored, str)
 
 
 def test_the_note_says_how_many_comparisons_hold_together() -> None:
