@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi serve docs pictures clean
+.PHONY: help install install-dev demo test test-docs test-faults test-library test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -53,8 +53,17 @@ ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$(
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-test: install-dev ## every test but those that build images or install wheels; at the end, what could not be tested here
+test: install-dev ## unit, integration and the main flows; at the end, what could not be tested here
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations=20 $(ARGS)
+
+test-docs: install-dev ## every command of the documentation, the README, the demo and the examples
+	@$(BIN)/python -m pytest -m docs $(SIDE_BY_SIDE) --durations=5 $(ARGS)
+
+test-faults: install-dev ## kills, outages, restarts, signals, a rolling update
+	@$(BIN)/python -m pytest -m faults $(SIDE_BY_SIDE) --durations=5 $(ARGS)
+
+test-library: install-dev ## saliency maps beside the grad-cam package's, and every network of timm and torchvision
+	@$(BIN)/python -m pytest -m library $(SIDE_BY_SIDE) --durations=5 $(ARGS)
 
 # One after the other: they build the same image, and one of them runs all parts of the service.
 test-compose: install-dev ## the image, and the service in containers: needs a Docker engine
@@ -67,9 +76,9 @@ fuzz: install-dev ## schemathesis against a service of its own; ARGS="--seed=2 -
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Apart, for counting branches costs the tests half as much again.
-coverage: install-dev ## the tests of `make test`, with coverage: at least 90 %
+coverage: install-dev ## the tests of the four verbs above, with coverage: at least 90 %
 	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(BIN)/python -m pytest -m "not compose and not dist" $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 unit: install-dev ## the quick tests: no service, seconds
 	@$(BIN)/python -m pytest $(ONE_A_CORE) tests/unit $(ARGS)

@@ -12,6 +12,8 @@ from PIL import Image
 from tests.acceptance.conftest import Processes
 from tests.support.waits import PATIENCE
 
+pytestmark = pytest.mark.docs
+
 
 @pytest.fixture
 def one_core() -> Iterator[None]:

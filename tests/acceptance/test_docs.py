@@ -14,6 +14,8 @@ from tests.acceptance.docs_console import Reader, read
 from tests.acceptance.docs_pages import blocks
 from tests.acceptance.docs_service import reading
 
+pytestmark = pytest.mark.docs
+
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
 APART = ("server.md",)

@@ -8,6 +8,8 @@ from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_checks import Wrong, check
 from tests.acceptance.docs_pages import blocks, named
 
+pytestmark = pytest.mark.docs
+
 PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md")),

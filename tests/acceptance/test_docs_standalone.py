@@ -10,6 +10,8 @@ from tests.acceptance.docs_console import read
 from tests.acceptance.docs_service import reading
 from tests.acceptance.test_docs import APART, RUN
 
+pytestmark = pytest.mark.docs
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in RUN if page.name in APART], ids=lambda page: page.stem)

@@ -12,6 +12,8 @@ from PIL import Image
 
 from tests.acceptance.conftest import ROOT, Processes, address
 
+pytestmark = pytest.mark.docs
+
 
 @pytest.mark.slow
 def test_from_images_to_a_certified_answer(processes: Processes, tmp_path: Path) -> None:

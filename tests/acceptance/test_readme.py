@@ -10,6 +10,8 @@ from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_console import read
 from tests.acceptance.docs_service import reading
 
+pytestmark = pytest.mark.docs
+
 
 @pytest.mark.slow
 def test_the_readme_does_what_it_says(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from masktune import Client
 from tests.acceptance.conftest import Processes, address, started
 from tests.support.waits import PATIENCE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 PARTS = ("api", "worker")
 

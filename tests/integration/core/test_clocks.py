@@ -17,6 +17,8 @@ from core.tables import AuditRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
 
+pytestmark = pytest.mark.faults
+
 MINUTE = 60.0
 
 

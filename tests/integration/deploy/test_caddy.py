@@ -22,6 +22,8 @@ from tests.machine import needs
 from tests.support.servers import Caddy, Part, free_port, wait_for_port
 from tests.support.waits import wait_until
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def api_port(tmp_path: Path) -> Iterator[int]:

@@ -11,6 +11,8 @@ import pytest
 from tests.acceptance.docs_console import Reader, read, rewrite
 from tests.acceptance.docs_pages import Command, blocks
 
+pytestmark = pytest.mark.docs
+
 PAGE = """\
 # A page
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from models.backbones.build import list_backbones
+
+pytestmark = pytest.mark.docs
 
 PAGE = Path("docs/how-to/without-the-internet.md")
 

@@ -14,6 +14,8 @@ import pytest
 
 from launcher.process_manager import Process, ProcessFailed, ProcessManager
 
+pytestmark = pytest.mark.faults
+
 PYTHON = (sys.executable, "-S", "-c")
 LASTING = "import signal; signal.pause()"
 RECORD = "import os, sys, signal; print(os.getpid(), file=open(sys.argv[1], 'a'), flush=True)\n"

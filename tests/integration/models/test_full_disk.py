@@ -15,6 +15,8 @@ from models.export import card_of, save_model
 from models.training.checkpoints import Checkpoint
 from tests.machine import lacks, needs
 
+pytestmark = pytest.mark.faults
+
 SMALL = 128 * 2**10
 """Bytes of the disk. The largest tensor of the network has more."""
 

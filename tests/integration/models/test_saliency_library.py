@@ -18,7 +18,7 @@ from models.saliency import saliency
 from tests.integration.models.cam_library import FAST, LIBRARY, Whole, cam_class
 from tests.support.cam_scale import to_library_scale
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.library, pytest.mark.slow]
 
 
 def of_library(method: str, network: Network, images: Tensor) -> NDArray[np.float32]:

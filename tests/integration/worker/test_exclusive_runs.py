@@ -27,7 +27,7 @@ from tests.integration.worker.service import (
 from tests.machine import needs
 from tests.support.waits import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("backend", ["servers"], indirect=True)

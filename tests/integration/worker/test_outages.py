@@ -31,7 +31,7 @@ from tests.support.proxies import MovingProxy
 from tests.support.servers import Postgres, Redis, wait_for_port
 from tests.support.waits import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 SMALL = 24 * 2**20
 """Bytes of the disk that fills up."""

@@ -20,6 +20,8 @@ from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
 
+pytestmark = pytest.mark.faults
+
 CLIENTS = 4
 PICTURES = [picture(number) for number in range(6)]
 

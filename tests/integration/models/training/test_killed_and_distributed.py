@@ -20,7 +20,7 @@ from models.training.checkpoints import CheckpointFolder
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.waits import PATIENCE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[4]
 SCRIPT = Path(__file__).with_name("training_process.py")

@@ -9,6 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.faults
+
 REPO = str(Path(__file__).parents[4])
 CHILD = """
 import sys, time

@@ -16,7 +16,7 @@ from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters, make_folder
 from worker.slots import work
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 # Python runs it at the start of every process. To leave the group does not come back, as on NCCL after an
 # error; here the rank ends at it, so that the test need not wait.

@@ -23,7 +23,7 @@ from worker.slots import work
 from worker.supervisor.supervisor import Supervisor
 from worker.supervisor.sweeper import sweep_once
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]

@@ -25,6 +25,7 @@ from worker.supervisor.child_process import MARK
 from worker.supervisor.supervisor import environment
 
 pytestmark = [
+    pytest.mark.faults,
     pytest.mark.slow,
     pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
 ]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, event
 
 from core.queries import jobs
@@ -20,6 +21,8 @@ from tests.integration.worker.supervisor.test_supervisor import DONE, TRAINED, p
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import work
+
+pytestmark = pytest.mark.faults
 
 AddJob = Callable[..., str]
 JobOf = Callable[[str], JobRow]
