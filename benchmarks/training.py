@@ -230,7 +230,7 @@ def _masks(setup: Setup) -> MaskSet:
         parts = (maps[first : first + 256] for first in range(0, images, 256))
         bounds = torch.cat([thresholds(heights(some, (size, size)), share=0.05) for some in parts])
         rows, zeros = torch.arange(images), torch.zeros(images, dtype=torch.int64)
-        header = MaskSetHeader("xgradcam", "predicted", 2.0, 0.05, (size, size), (7, 7), 0, images)
+        header = MaskSetHeader("xgradcam", "predicted", 2.0, 0.05, (size, size), (7, 7), 0, images, "none")
         write_mask_set(folder, header, [MaskBatch(rows, maps, bounds, zeros.int(), zeros)])
     return MaskSet.open(folder)
 
