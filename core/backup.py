@@ -26,7 +26,7 @@ from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, sel
 
 from core import schema
 from core.artifacts import MARKER, ArtifactMissing, Artifacts
-from core.backup_files import NotRestorable, check_contents, check_kinds, check_totals, write_list
+from core.backup_files import NotRestorable, check_contents, check_kinds, write_list
 from core.copies import new_mark
 from core.session import Database
 
@@ -49,8 +49,8 @@ class Contents:
     files: int
     bytes: int
     """Total size of the files."""
-    sha256: str | None = None
-    """Of `files.jsonl`; None in a backup of an earlier version, which has no such list."""
+    sha256: str
+    """Of `files.jsonl`."""
 
 
 def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
@@ -69,6 +69,7 @@ def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
         revision = MigrationContext.configure(connection).get_current_revision()
         if revision is None:
             raise NotRestorable("the database has no tables; there is nothing to back up")
+        schema.refuse_earlier("the database", revision)
         rows = {table.name: _write(connection, table, folder) for table in _tables(connection)}
     sizes = [] if artifacts is None else list(_fetch(artifacts, folder / FILES))
     contents = Contents(revision, rows, len(sizes), sum(sizes), write_list(folder))
@@ -81,8 +82,8 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
 
     The service must not run on them meanwhile. Raises `NotRestorable`, and changes nothing, if the folder is
     not a complete backup or is from a newer version, if a file in it is missing, changed, added or a link, or
-    if the database has rows. An interrupted restore can be repeated: the rows are inserted in one
-    transaction, after the files.
+    if the database has rows; `EarlierCheckout` if it is from a checkout before the first release. An
+    interrupted restore can be repeated: the rows are inserted in one transaction, after the files.
     """
     contents = _contents(folder)
     if not schema.knows(contents.revision):
@@ -93,7 +94,7 @@ def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
         with opened.engine.connect() as connection:
             if any(connection.scalar(select(func.count()).select_from(t)) for t in _tables(connection)):
                 raise NotRestorable("the database is not empty; restore into an empty one")
-        _check(folder, contents)
+        check_contents(folder, ABOUT, contents.sha256)
         if contents.files:
             _store(folder / FILES, artifacts)
         schema.recreate(database, contents.revision)
@@ -219,22 +220,11 @@ def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
     return marked or every
 
 
-def _check(folder: Path, contents: Contents) -> None:
-    if contents.sha256 is not None:
-        check_contents(folder, ABOUT, contents.sha256)
-    else:
-        rows = {file.stem: _lines(file) for file in (folder / TABLES).iterdir()}
-        check_totals(folder / FILES, files=contents.files, bytes=contents.bytes, rows=rows, of=contents.rows)
-
-
-def _lines(file: Path) -> int:
-    with file.open("rb") as opened:
-        return sum(1 for _ in opened)
-
-
 def _contents(folder: Path) -> Contents:
     try:
         check_kinds(folder)
-        return Contents(**json.loads((folder / ABOUT).read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        about = json.loads((folder / ABOUT).read_text())
+        schema.refuse_earlier("the backup", about["revision"])
+        return Contents(**about)
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise NotRestorable(f"{folder} is not a complete backup: its {ABOUT} cannot be read") from error

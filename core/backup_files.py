@@ -75,27 +75,6 @@ def check_contents(folder: Path, about: str, sha256: str) -> None:
     _refuse(faults)
 
 
-def check_totals(
-    folder: Path, *, files: int, bytes: int, rows: Mapping[str, int], of: Mapping[str, int]
-) -> None:
-    """The same for a backup without a list, as earlier versions wrote: raise unless the totals are right.
-
-    `rows` are those that each table has, `of` those that it had.
-    """
-    sizes = [status.st_size for _, status in _entries(folder)] if folder.exists() else []
-    faults = [
-        f"table {name} has {rows.get(name, 0):,} rows instead of {count:,}"
-        for name, count in of.items()
-        if rows.get(name, 0) != count
-    ]
-    if (len(sizes), sum(sizes)) != (files, bytes):
-        now, then = (
-            f"{n:,} files ({size:,} bytes)" for n, size in ((len(sizes), sum(sizes)), (files, bytes))
-        )
-        faults.append(f"{folder.name} has {now} instead of {then}")
-    _refuse(faults)
-
-
 def _changed(folder: Path, listed: Mapping[str, _File], sizes: Mapping[str, int]) -> Iterator[str]:
     for path in sorted(listed.keys() & sizes.keys()):
         if sizes[path] != listed[path].bytes:

@@ -26,6 +26,10 @@ _LOCK = 0x6D61736B  # key of the advisory lock, unique on this database: "mask"
 _LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
 
 
+class EarlierCheckout(Exception):
+    """These tables are of a checkout before the first release: they cannot be read, and the text says so."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a migration waits for a table that another transaction, such as a backup, holds on PostgreSQL.
@@ -39,27 +43,29 @@ class Patience:
     tries: int = 60
 
 
-def upgrade(url: str, revision: str = "head", *, patience: Patience = Patience()) -> None:
+def upgrade(url: str) -> None:
     """Apply the missing migrations. Concurrent callers wait for the first.
 
     A database of a newer version is left alone, so that old code works on new tables during a rolling update
     and after a rollback by one version. Migrations must therefore only add, or remove what the previous
-    version no longer reads. Revision 0011, older than the first release, is the one exception.
+    version no longer reads. Raises `EarlierCheckout`, and changes nothing, if the tables are of one.
     """
 
     def change(connection: Connection) -> None:
         before = _applied(connection)
+        if before is not None:
+            refuse_earlier("the database", before)
         if _is_newer(before):
             logger.warning("the database is of a newer version; it is used as it is")
             return
-        command.upgrade(config(connection), revision)
+        command.upgrade(_config(connection), "head")
         if (after := _applied(connection)) != before:
             logger.info("the database was migrated from revision %s to %s", before or "none", after)
 
-    _migrate(url, change, patience)
+    _migrate(url, change)
 
 
-def recreate(url: str, revision: str) -> None:
+def recreate(url: str, revision: str, *, patience: Patience = Patience()) -> None:
     """Drop the tables of the service, and make those of `revision`."""
     ours = {*Table.metadata.tables, "alembic_version"}
 
@@ -67,9 +73,9 @@ def recreate(url: str, revision: str) -> None:
         existing = MetaData()
         existing.reflect(connection, only=lambda name, _: name in ours)
         existing.drop_all(connection)
-        command.upgrade(config(connection), revision)
+        command.upgrade(_config(connection), revision)
 
-    _migrate(url, change, Patience())
+    _migrate(url, change, patience)
 
 
 def is_current(database: Database) -> bool:
@@ -84,7 +90,17 @@ def knows(revision: str) -> bool:
     return revision in {one.revision for one in _scripts().walk_revisions()}
 
 
-def _migrate(url: str, change: Callable[[Connection], None], patience: Patience) -> None:
+def refuse_earlier(what: str, revision: str) -> None:
+    """Raise `EarlierCheckout` if `what`, whose tables have this revision, is of a checkout before the first
+    release."""
+    if _is_earlier(revision):
+        raise EarlierCheckout(
+            f"an earlier checkout made {what} (revision {revision}), and this version cannot read it; "
+            "start with an empty database and an empty data folder"
+        )
+
+
+def _migrate(url: str, change: Callable[[Connection], None], patience: Patience = Patience()) -> None:
     """Run `change` in one transaction; retry it if a table could not be locked in time."""
     for left in reversed(range(patience.tries)):
         try:
@@ -126,11 +142,18 @@ def _applied(connection: Connection) -> str | None:
 
 
 def _is_newer(revision: str | None) -> bool:
-    return revision is not None and not knows(revision)
+    return revision is not None and not knows(revision) and not _is_earlier(revision)
+
+
+def _is_earlier(revision: str) -> bool:
+    """Whether the revision is of a checkout before the first release: it sorts before the first one."""
+    first = _scripts().get_base()
+    assert first is not None
+    return revision < first
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(config())
+    return ScriptDirectory.from_config(_config())
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:
@@ -139,7 +162,7 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     return driver
 
 
-def config(connection: Connection | None = None) -> Config:
+def _config(connection: Connection | None = None) -> Config:
     """Alembic's configuration; its commands use the connection, if one is given."""
     alembic = Config()
     alembic.set_main_option("script_location", str(Path(__file__).parent / "migrations"))

@@ -140,7 +140,7 @@ def _open(url: str) -> Engine:
         max_overflow=30,
         pool_recycle=600,
         connect_args=_POSTGRESQL,
-        # A SQL_ASCII database accepts the bytes of "×" in a jsonb but rejects its escape \\u00d7.
+        # A SQL_ASCII database accepts the bytes of "×" in a json but cannot read its escape \\u00d7.
         json_serializer=partial(json.dumps, ensure_ascii=False),
     )
 

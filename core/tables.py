@@ -6,13 +6,13 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from sqlalchemy import JSON, BigInteger, Double, Enum, ForeignKey, Index, LargeBinary, String, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.session import db_now
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage, UsageKind
 
-Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+Json = JSON(none_as_null=True)
+"""On PostgreSQL not JSONB, which forgets the order of keys: so a resource has the same bytes on both."""
 
 
 def _word(kind: type[StrEnum], *, length: int = 16) -> Enum:
@@ -31,7 +31,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 def _user_metadata() -> Any:
     """The column `metadata`, a name that SQLAlchemy keeps for itself: the users' own pairs of texts."""
-    return mapped_column("metadata", default=dict, server_default=text("'{}'"))
+    return mapped_column("metadata", default=dict)
 
 
 class Table(DeclarativeBase):
@@ -72,7 +72,7 @@ class DatasetRow(Table):
     """The import's report without its lists of files: `splits`, `groups`, counts, facts about the store."""
     user_metadata: Mapped[dict[str, Any]] = _user_metadata()
     created_by: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller that created it; None in rows older than the column."""
+    """Id of the caller that created it; None if no request did."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
     ended_at: Mapped[float | None]
 
@@ -105,7 +105,7 @@ class JobRow(Table):
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
     """Crashes of the job's child since its last finished epoch."""
-    losses: Mapped[int] = mapped_column(default=0, server_default="0")
+    losses: Mapped[int] = mapped_column(default=0)
     """Workers that fell silent while holding the job since its last finished epoch."""
     token: Mapped[int] = mapped_column(default=0)
     """Fencing token, raised by each claim; a write with an older token is rejected."""
@@ -113,18 +113,14 @@ class JobRow(Table):
     lease_until: Mapped[float | None]
     not_before: Mapped[float] = mapped_column(default=0.0)
     """No worker claims the job earlier; for a requeued job, this is when its wait for a worker starts."""
-    announced_at: Mapped[float | None]
-    """Written by the version before, which may still run beside this one; nothing here reads it."""
     event_seq: Mapped[int] = mapped_column(default=0)
     """Number of the job's newest event."""
     thinned_at: Mapped[float | None]
     """When the job's events were thinned; see `core.queries.events.thin`."""
     name: Mapped[str | None] = mapped_column(String(100))
     user_metadata: Mapped[dict[str, Any]] = _user_metadata()
-    owner: Mapped[str | None] = mapped_column(String(64))
-    """Written by the version before, as `announced_at`."""
     created_by: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller that started the job, for the limit on active jobs too; None in rows older than it."""
+    """Id of the caller that started the job, for the limit on active jobs too; None if no request did."""
     request_id: Mapped[str | None] = mapped_column(String(64))
     """`X-Request-ID` of the request that started the job; it appears in the worker's log lines."""
     traceparent: Mapped[str | None] = mapped_column(String(55))
@@ -209,7 +205,7 @@ class ModelRow(Table):
     name: Mapped[str | None] = mapped_column(String(100))
     user_metadata: Mapped[dict[str, Any]] = _user_metadata()
     created_by: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller that imported it or started its job; None in rows older than the column."""
+    """Id of the caller that imported it or started its job; None if no request did."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
 
     __table_args__ = (Index("models_newest", "created_at", "id"),)
@@ -236,7 +232,7 @@ class AliasMoveRow(Table):
     model_id: Mapped[str | None] = mapped_column(String(32))
     """None if the alias was removed."""
     created_by: Mapped[str | None] = mapped_column(String(64))
-    """Id of the caller that moved it; None in rows older than the column."""
+    """Id of the caller that moved it; None if no request did."""
     at: Mapped[float] = mapped_column(server_default=db_now())
 
 
@@ -253,6 +249,19 @@ class IdempotencyRow(Table):
     headers: Mapped[dict[str, Any]] = mapped_column(default=dict)
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
     at: Mapped[float] = mapped_column(server_default=db_now(), index=True)
+
+
+class PurgeRow(Table):
+    """The last purge of what has expired (`core.queries.purges`): a single row."""
+
+    __tablename__ = "purges"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Always 1."""
+    audit_seconds: Mapped[float]
+    """How long the purge kept entries of the audit log."""
+    at: Mapped[float]
+    """0 until there was one."""
 
 
 class ServedRow(Table):

@@ -22,7 +22,7 @@ from launcher import doctor, startup
 from launcher.process_manager import Process, ProcessFailed, ProcessManager
 from launcher.startup import read_settings
 from launcher.web import App, Dashboard, beside
-from masktune.cli.output import USAGE, fail
+from masktune.cli.output import REFUSED, USAGE, fail
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -122,10 +122,15 @@ def worker(
     from core.loading import loaded, loading
 
     with loading():
+        from core.schema import EarlierCheckout
         from worker.__main__ import main
     loaded()
 
-    raise typer.Exit(main(settings))
+    try:
+        code = main(settings)
+    except EarlierCheckout as error:
+        fail(str(error), REFUSED)
+    raise typer.Exit(code)
 
 
 def migrate() -> None:

@@ -25,8 +25,8 @@ _GRACE = 15.0
 def read_settings(**overrides: Any) -> Settings:
     """Read the settings from the environment, replaced by `overrides`. Exits with 2 if they are invalid.
 
-    From now on the process makes files that no other user of the host can read: images, keys, backups. The
-    data folder of an earlier version is closed to them.
+    From now on the process makes files that no other user of the host can read: images, keys, backups. A data
+    folder that is there already is closed to them.
     """
     from core.settings import Settings
 
@@ -86,6 +86,8 @@ def migrate(settings: Settings) -> None:
 
     try:
         schema.upgrade(settings.database)
+    except schema.EarlierCheckout as error:
+        fail(str(error), REFUSED)
     except (SQLAlchemyError, OSError, ImportError, ValueError) as error:  # e.g. an unknown driver or port
         reason = str(error).splitlines()[0]
         if "password authentication failed" in reason:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.http.edits import user_fields
-from app.http.key_order import sorted_keys
 from core.tables import EventRow, JobRow
 from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Progress
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
@@ -29,10 +28,10 @@ def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
         priority=row.priority,
         queue_position=None if wait is None else wait.position,
         waiting_for=None if wait is None else waiting_for(wait),
-        params=sorted_keys(row.params),
+        params=row.params,
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
-        models=sorted_keys(row.models),
-        metrics=sorted_keys(row.metrics),
+        models=row.models,
+        metrics=row.metrics,
         verdict=_verdict(row),
         error=row.error,
         events=row.event_seq,
@@ -48,13 +47,12 @@ def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
 
 def _verdict(row: JobRow) -> JobVerdict | None:
     verdict = row.done.get(Stage.EVALUATE, {}).get("verdict")
-    # Earlier versions kept its name alone, and had another rule.
-    return JobVerdict.model_validate(verdict) if isinstance(verdict, dict) else None
+    return None if verdict is None else JobVerdict.model_validate(verdict)
 
 
 def describe_event(row: EventRow) -> Event:
     """Describe the event; its id is its number within the job."""
-    return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=sorted_keys(row.data))
+    return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=row.data)
 
 
 def _links(row: JobRow, root_path: str) -> dict[str, str]:

@@ -12,9 +12,6 @@ from core.queries.rows import delete_where, expired
 from core.session import db_now
 from core.tables import IdempotencyRow
 
-PURGE = "purge"
-"""The key under which `core.queries.purges` notes the last purge; those of requests have 64 digits."""
-
 
 def begin(session: Session, key: str, fingerprint: str, *, stale_after: float) -> IdempotencyRow | None:
     """Reserve the key and return None, or return the existing row.
@@ -61,8 +58,7 @@ def forget(session: Session, key: str, *, since: float) -> None:
 def purge(session: Session, *, older_than: float, span: float) -> int:
     """Delete the responses older than `older_than` seconds, of these the oldest `span` seconds; return how
     many."""
-    old = expired(IdempotencyRow.at, older_than, span, IdempotencyRow.key != PURGE)
-    return delete_where(session, IdempotencyRow, *old)
+    return delete_where(session, IdempotencyRow, *expired(IdempotencyRow.at, older_than, span))
 
 
 def _reserved(key: str, since: float) -> tuple[ColumnElement[bool], ...]:

@@ -1,7 +1,6 @@
 """Deletes what has expired: at most the oldest day of it, at most once a day. Nothing here commits.
 
-So a clock that is wrong for a while, and seconds are enough for a sweep, does not empty the audit log. The
-time of the last purge is kept in the table of stored responses, which holds what must not be done twice.
+So a clock that is wrong for a while, and seconds are enough for a sweep, does not empty the audit log.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.queries import audit, idempotency, served
-from core.queries.idempotency import PURGE
 from core.session import db_now
-from core.tables import IdempotencyRow
+from core.tables import PurgeRow
 
 DAY = 86_400.0
 
@@ -24,6 +22,8 @@ ANSWERS_SECONDS = DAY
 
 SERVED_SECONDS = 90 * DAY
 """How long the counts of what a model was served are kept, at least."""
+
+_ID = 1
 
 
 def purge(session: Session, *, audit_seconds: float) -> None:
@@ -38,24 +38,24 @@ def purge(session: Session, *, audit_seconds: float) -> None:
         return
     if last.at > now:  # the clock was ahead then, or is behind now: wait a day from here
         last.at = now
-    kept = float(last.fingerprint)
     if now - last.at < DAY:
         return
+    audit_span = DAY if audit_seconds >= last.audit_seconds else math.inf
     deleted = [
         idempotency.purge(session, older_than=ANSWERS_SECONDS, span=DAY),
         served.purge(session, older_than=SERVED_SECONDS, span=DAY),
-        audit.purge(session, older_than=audit_seconds, span=DAY if audit_seconds >= kept else math.inf),
+        audit.purge(session, older_than=audit_seconds, span=audit_span),
     ]
-    last.fingerprint = repr(audit_seconds)
+    last.audit_seconds = audit_seconds
     if any(deleted):
         last.at = now
 
 
-def _last(session: Session, audit_seconds: float) -> IdempotencyRow | None:
+def _last(session: Session, audit_seconds: float) -> PurgeRow | None:
     """The row of the last purge, locked; None if another process writes it for the first time right now."""
-    last = session.get(IdempotencyRow, PURGE, with_for_update=True, populate_existing=True)
+    last = session.get(PurgeRow, _ID, with_for_update=True, populate_existing=True)
     if last is None:
-        last = IdempotencyRow(key=PURGE, fingerprint=repr(audit_seconds), status=None, at=0.0)
+        last = PurgeRow(id=_ID, audit_seconds=audit_seconds, at=0.0)
         try:
             with session.begin_nested():
                 session.add(last)

@@ -40,7 +40,7 @@ class Filters:
         conditions += created_between(table.created_at, self.created_after, self.created_before)
         # Not a JSON path: SQLite's has no way to quote a key with a quotation mark.
         is_postgres = session.get_bind().dialect.name == "postgresql"
-        pairs_of = func.jsonb_each_text if is_postgres else func.json_each
+        pairs_of = func.json_each_text if is_postgres else func.json_each
         for key, text in self.metadata.items():
             pair = pairs_of(table.user_metadata).table_valued("key", "value")
             query = select(pair.c.key).where(pair.c.key == key, pair.c.value == text)
@@ -60,15 +60,10 @@ def created_between(
     return conditions
 
 
-def expired(
-    at: InstrumentedAttribute[float], older_than: float, span: float, *of: ColumnElement[bool]
-) -> list[ColumnElement[bool]]:
-    """The SQL conditions on the rows older than `older_than` seconds, of these the oldest `span` seconds.
-
-    `of`: conditions on all of these rows.
-    """
-    oldest = select(func.min(at)).where(*of).scalar_subquery()
-    return [at < ago(older_than), at < oldest + span, *of]
+def expired(at: InstrumentedAttribute[float], older_than: float, span: float) -> list[ColumnElement[bool]]:
+    """The SQL conditions on the rows older than `older_than` seconds, of these the oldest `span` seconds."""
+    oldest = select(func.min(at)).scalar_subquery()
+    return [at < ago(older_than), at < oldest + span]
 
 
 def delete_where(session: Session, table: type[Table], *conditions: ColumnElement[bool]) -> int:

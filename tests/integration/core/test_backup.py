@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from core import schema
 from core.artifacts import Artifacts
 from core.backup import restore, save
 from core.backup_files import NotRestorable
-from core.queries import jobs, leases
+from core.queries import leases
 from core.session import Database
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
@@ -69,29 +70,6 @@ def test_a_job_that_was_saved_can_be_claimed_where_it_was_restored(
         assert row is not None
         assert row.id == job
         assert row.params == {"×": [1.5, None]}
-
-
-def test_a_backup_of_an_older_version_is_brought_up_to_date(
-    make_database: MakeDatabase, artifacts: Artifacts, other_artifacts: Artifacts, tmp_path: Path
-) -> None:
-    first, second = make_database("sqlite"), make_database("postgresql")
-    schema.upgrade(first, "0003")
-    job = new_id("job")
-    with closing(Database(first)) as database, database.engine.begin() as connection:
-        found = sa.MetaData()
-        found.reflect(connection, only=["jobs"])
-        words = {"id": job, "kind": "erm", "state": "queued", "not_before": 0.0, "created_at": 0.0}
-        objects: dict[str, Any] = {
-            name: {} for name in ("params", "inputs", "done", "progress", "models", "metrics", "times")
-        }
-        counts = dict.fromkeys(("priority", "attempt", "crashes", "token", "event_seq"), 0)
-        connection.execute(found.tables["jobs"].insert().values(words | objects | counts))
-    assert save(first, artifacts, tmp_path / "backup").revision == "0003"
-    restore(tmp_path / "backup", second, other_artifacts)
-    with closing(Database(second)) as database:
-        assert schema.is_current(database)
-        with database.read() as session:
-            assert jobs.get(session, job).request_id is None
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
@@ -255,9 +233,45 @@ def test_a_backup_of_a_newer_version_is_refused(
     furnish(url, artifacts)
     saved = save(url, artifacts, tmp_path / "backup")
     about = tmp_path / "backup" / "backup.json"
-    about.write_text(about.read_text().replace(f'"{saved.revision}"', '"9999"'))
+    about.write_text(about.read_text().replace(f'"{saved.revision}"', '"r9999"'))
     with pytest.raises(NotRestorable, match="newer version"):
         restore(tmp_path / "backup", make_database("sqlite"), artifacts)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_backup_of_an_earlier_checkout_is_refused(
+    listed: bool,
+    make_database: MakeDatabase,
+    artifacts: Artifacts,
+    other_artifacts: Artifacts,
+    tmp_path: Path,
+) -> None:
+    url, other = make_database("sqlite"), make_database("sqlite")
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    about = tmp_path / "backup" / "backup.json"
+    words = json.loads(about.read_text()) | {"revision": "0010"}
+    if not listed:
+        (tmp_path / "backup" / "files.jsonl").unlink()
+        del words["sha256"]
+    about.write_text(json.dumps(words))
+    with pytest.raises(schema.EarlierCheckout, match=r"made the backup .revision 0010.*an empty database"):
+        restore(tmp_path / "backup", other, other_artifacts)
+    assert not other_artifacts.fs.exists(other_artifacts.root)
+    assert rows(other) == {}
+
+
+def test_the_database_of_an_earlier_checkout_is_not_backed_up(
+    make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """Nothing restores such a backup."""
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    with closing(Database(url)) as database, database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0016'"))
+    with pytest.raises(schema.EarlierCheckout, match=r"made the database .revision 0016"):
+        save(url, artifacts, tmp_path / "backup")
+    assert not (tmp_path / "backup" / "backup.json").exists()
 
 
 def test_a_folder_that_holds_something_is_refused(
@@ -295,6 +309,14 @@ def test_the_backup_and_restore_commands(
     assert rows(second) == rows(first)
     again = masktune(second, f"file://{tmp_path}/elsewhere", "restore", folder)
     assert (again.returncode, "the database is not empty" in again.stderr) == (1, True)
+    about = tmp_path / "backup" / "backup.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"revision": "0016"}))
+    earlier = masktune(make_database("sqlite"), f"file://{tmp_path}/third", "restore", folder)
+    assert (earlier.returncode, earlier.stderr) == (
+        1,
+        "masktune: the restore failed: an earlier checkout made the backup (revision 0016), and this version "
+        "cannot read it; start with an empty database and an empty data folder\n",
+    )
 
 
 def test_the_databases_own_tools(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> None:

@@ -20,14 +20,6 @@ from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 
 
-def _older(folder: Path) -> None:
-    """Make the backup one of version 0.1.0."""
-    (folder / "files.jsonl").unlink()
-    about = json.loads((folder / "backup.json").read_text())
-    del about["sha256"]
-    (folder / "backup.json").write_text(json.dumps(about))
-
-
 def _state(url: str, artifacts: Artifacts) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """What a restore changes: the rows of the database, and the names in the store."""
     return rows(url), artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else []
@@ -121,40 +113,3 @@ def test_a_list_of_files_that_lead_out_of_the_backup_is_refused(
     with pytest.raises(NotRestorable, match=re.escape("artifacts/../../secret is missing")):
         restore(backup, make_database("sqlite"), other_artifacts)
     assert not other_artifacts.fs.exists(other_artifacts.root)
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        (
-            lambda backup: (backup / WEIGHTS).unlink(),
-            "artifacts has 2 files (3 bytes) instead of 3 files",
-        ),
-        (lambda backup: (backup / WEIGHTS).write_bytes(b""), "(3 bytes) instead of 3 files (1,003 bytes)"),
-        (lambda backup: (backup / "tables/jobs.jsonl").write_text(""), "table jobs has 0 rows instead of 1"),
-        (lambda backup: _link(backup / WEIGHTS), f"{WEIGHTS} is a link"),
-    ],
-)
-def test_of_a_backup_of_an_earlier_version_the_totals_are_checked(
-    change: Callable[[Path], object],
-    name: str,
-    backup: Path,
-    make_database: MakeDatabase,
-    other_artifacts: Artifacts,
-) -> None:
-    _older(backup)
-    url = make_database("sqlite")
-    schema.upgrade(url)
-    before = _state(url, other_artifacts)
-    change(backup)
-    with pytest.raises(NotRestorable, match=re.escape(name)):
-        restore(backup, url, other_artifacts)
-    assert _state(url, other_artifacts) == before
-
-
-def test_a_whole_backup_of_an_earlier_version_is_restored(
-    backup: Path, make_database: MakeDatabase, other_artifacts: Artifacts
-) -> None:
-    _older(backup)
-    restore(backup, make_database("sqlite"), other_artifacts)
-    assert other_artifacts.exists("models/mdl_1")

@@ -1,4 +1,4 @@
-"""Migrations as a deployment meets them: several replicas start at once on a database that has rows in it."""
+"""Migrations as a deployment meets them: of databases that are empty, in use, newer, or too old."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic import command
-from alembic.script import ScriptDirectory
-from sqlalchemy.dialects import postgresql
 
 from core import schema
 from core.session import Database
+from core.tables import Table
 from tests.conftest import postgres_database
 
 ROOT = Path(__file__).parents[3]
-REVISIONS = [script.revision for script in ScriptDirectory.from_config(schema.config()).walk_revisions()][
-    ::-1
-]
-PREVIOUS, HEAD = REVISIONS[-2:]
+HEAD = "r0001a"
+NEWER = "r9999"
+EARLIER = ("0001", "0016", "r0001")
+"""Revisions of checkouts before the first release."""
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -50,7 +48,7 @@ def tables(connection: sa.Connection) -> list[sa.Table]:
 def something(column: sa.Column[Any]) -> Any:
     """A value that the column takes."""
     kind = column.type
-    if isinstance(kind, (sa.JSON, postgresql.JSONB)):
+    if isinstance(kind, sa.JSON):
         return {"a": [1, "×"]}
     if isinstance(kind, sa.LargeBinary):
         return b"\0bytes"
@@ -94,76 +92,34 @@ def kept(before: Rows, after: Rows) -> Rows:
     }
 
 
-@pytest.mark.parametrize("revision", REVISIONS[:-1])
-def test_an_upgrade_from_any_revision_keeps_every_row(empty: str, revision: str) -> None:
-    schema.upgrade(empty, revision)
-    before = fill(empty)
+def mark(url: str, revision: str) -> None:
+    """Say that the tables are of this revision."""
+    with closing(Database(url)) as database, database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
+
+
+def test_tables_are_recreated_beside_those_of_others(empty: str) -> None:
     schema.upgrade(empty)
-    assert kept(before, read(empty)) == before
+    fill(empty)
+    with closing(Database(empty)) as database, database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE of_another_program (id INTEGER)"))
+        connection.execute(sa.text("INSERT INTO of_another_program VALUES (1)"))
+    schema.recreate(empty, HEAD)
+    rows = read(empty)
+    assert rows.pop("of_another_program") == [{"id": 1}]
+    assert set(rows) == set(Table.metadata.tables)
+    assert not any(rows.values())
 
 
-def test_there_is_no_downgrade_across_revision_0011(empty: str) -> None:
-    schema.upgrade(empty)
-    before = fill(empty)
-    with closing(Database(empty)) as database, database.engine.connect() as connection:
-        with pytest.raises(RuntimeError, match="restore the backup"):
-            command.downgrade(schema.config(connection), "0010")
-    assert read(empty) == before
-
-
-def test_tables_are_recreated_at_any_revision_beside_those_of_others(empty: str) -> None:
-    schema.upgrade(empty)
+def test_a_migration_that_breaks_leaves_the_database_as_it_was(empty: str) -> None:
+    """Either all tables are made or none."""
     with closing(Database(empty)) as database:
         with database.engine.begin() as connection:
-            connection.execute(sa.text("CREATE TABLE of_another_program (id INTEGER)"))
-        schema.recreate(empty, "0002")
-        with database.engine.connect() as connection:
-            names = {table.name for table in tables(connection)}
-    assert "served" in names
-    assert "keys" not in names
-    assert "of_another_program" in names
-
-
-def test_replicas_that_start_together_upgrade_the_previous_revision_once(empty: str, tmp_path: Path) -> None:
-    """Whoever came second would find the column there already, and fail."""
-    schema.upgrade(empty, PREVIOUS)
-    before = fill(empty)
-    environment = os.environ | {
-        "MASKTUNE_DATABASE_URL": empty,
-        "MASKTUNE_DATA_DIR": str(tmp_path),
-        "PYTHONPATH": str(ROOT),
-    }
-    replicas = [
-        subprocess.Popen(
-            [sys.executable, "-m", "masktune.cli", "migrate"],
-            cwd=tmp_path,
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    said = [replica.communicate(timeout=60)[1] for replica in replicas]
-    assert [replica.returncode for replica in replicas] == [0] * 4, said
-    assert kept(before, read(empty)) == before
-    database = Database(empty)
-    assert schema.is_current(database)
-    database.close()
-
-
-def test_an_upgrade_that_breaks_leaves_the_database_as_it_was(empty: str) -> None:
-    """Of the migrations that are missing, either all are applied or none."""
-    schema.upgrade(empty, "0002")
-    with closing(Database(empty)) as database:
-        with database.engine.begin() as connection:
-            connection.execute(sa.text("ALTER TABLE jobs ADD COLUMN traceparent VARCHAR(55)"))
-        with pytest.raises(sa.exc.DBAPIError):  # 0003 works, and 0004 finds the column there already
+            connection.execute(sa.text("CREATE TABLE trash (id INTEGER)"))
+        with pytest.raises(sa.exc.DBAPIError):  # there is one already
             schema.upgrade(empty)
-        with database.engine.connect() as connection:
-            applied = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
-            names = {table.name for table in tables(connection)}
-    assert applied == "0002"
-    assert "keys" not in names
+        assert sa.inspect(database.engine).get_table_names() == ["trash"]
+        assert not schema.is_current(database)
 
 
 def test_a_version_works_on_the_database_of_the_next(empty: str) -> None:
@@ -173,24 +129,45 @@ def test_a_version_works_on_the_database_of_the_next(empty: str) -> None:
     with closing(Database(empty)) as database:
         with database.engine.begin() as connection:
             connection.execute(sa.text("ALTER TABLE jobs ADD COLUMN of_the_next VARCHAR(5)"))
-            connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        mark(empty, NEWER)
         schema.upgrade(empty)
         assert schema.is_current(database)
         assert kept(before, read(empty)) == before
 
 
-def test_the_version_before_adds_rows_to_the_database_of_this_one(empty: str) -> None:
-    """Its replicas go on until they are replaced; what it does not know must have a default."""
-    schema.upgrade(empty, PREVIOUS)
-    known = fill(empty)
+@pytest.mark.parametrize("revision", EARLIER)
+def test_the_database_of_an_earlier_checkout_is_refused_and_left_as_it_is(empty: str, revision: str) -> None:
     schema.upgrade(empty)
-    with closing(Database(empty)) as database, database.engine.begin() as connection:
-        found = tables(connection)
-        for table in reversed(found):
-            connection.execute(table.delete())
-        for table in (table for table in found if table.name in known):
-            connection.execute(table.insert(), known[table.name])
-    assert kept(known, read(empty)) == known
+    before = fill(empty)
+    mark(empty, revision)
+    with pytest.raises(schema.EarlierCheckout, match=f"revision {revision}.*start with an empty database"):
+        schema.upgrade(empty)
+    assert read(empty) == before
+    with closing(Database(empty)) as database:
+        assert not schema.is_current(database)
+
+
+@pytest.mark.parametrize("part", ["serve", "api", "worker", "migrate"])
+def test_no_part_starts_on_the_database_of_an_earlier_checkout(part: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/masktune.db"
+    schema.upgrade(url)
+    mark(url, "0016")
+    environment = os.environ | {
+        "MASKTUNE_DATA_DIR": str(tmp_path),
+        "MASKTUNE_PORT": "0",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "masktune.cli", part]
+    pipe = subprocess.PIPE
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, stderr=pipe, text=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        1,
+        "masktune: an earlier checkout made the database (revision 0016), and this version cannot read it; "
+        "start with an empty database and an empty data folder",
+    )
+    assert "Traceback" not in ended.stderr
 
 
 @contextmanager
@@ -204,46 +181,44 @@ def backing_up(url: str) -> Iterator[None]:
 @pytest.mark.parametrize("empty", ["postgresql"], indirect=True)
 def test_a_migration_that_waits_for_a_backup_lets_the_service_go_on(empty: str) -> None:
     """Who wants a table for itself holds up all that come after it: also those that only read."""
-    schema.upgrade(empty, "0006")
+    schema.upgrade(empty)
+    fill(empty)
     with ThreadPoolExecutor() as pool, closing(Database(empty)) as database:
         with backing_up(empty):
-            upgraded = pool.submit(schema.upgrade, empty, patience=schema.Patience(0.5, 0.2))
+            migrated = pool.submit(schema.recreate, empty, HEAD, patience=schema.Patience(0.5, 0.2))
             for _ in range(20):
                 with database.engine.begin() as connection:
                     connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
                     connection.execute(sa.text("SELECT count(*) FROM jobs"))
                 time.sleep(0.05)
-            assert not upgraded.done()
-        upgraded.result(timeout=60)
+            assert not migrated.done()
+        migrated.result(timeout=60)
         assert schema.is_current(database)
+    assert read(empty)["jobs"] == []
 
 
 @pytest.mark.parametrize("empty", ["postgresql"], indirect=True)
 def test_a_migration_does_not_wait_for_ever(empty: str, caplog: pytest.LogCaptureFixture) -> None:
-    schema.upgrade(empty, "0006")
+    schema.upgrade(empty)
+    before = fill(empty)
     with backing_up(empty), pytest.raises(sa.exc.OperationalError, match="lock timeout"):
-        schema.upgrade(empty, patience=schema.Patience(0.1, 0.01, tries=3))
+        schema.recreate(empty, HEAD, patience=schema.Patience(0.1, 0.01, tries=3))
     assert caplog.text.count("it is tried again") == 2
-    with closing(Database(empty)) as database:
-        assert not schema.is_current(database)
+    assert read(empty) == before
 
 
 def test_a_migration_is_one_line_in_the_log_and_none_if_nothing_is_missing(
     empty: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", "core.schema"):
-        schema.upgrade(empty, "0002")
-        schema.upgrade(empty, "0003")
-        schema.upgrade(empty, "0003")
+        schema.upgrade(empty)
+        schema.upgrade(empty)
     lines = [record.getMessage() for record in caplog.records if record.name == "core.schema"]
-    assert lines == [
-        "the database was migrated from revision none to 0002",
-        "the database was migrated from revision 0002 to 0003",
-    ]
+    assert lines == [f"the database was migrated from revision none to {HEAD}"]
 
 
 def test_a_database_that_lacks_a_migration_is_not_current(empty: str) -> None:
     with closing(Database(empty)) as database:
         assert not schema.is_current(database)
-        schema.upgrade(empty, PREVIOUS)
-        assert not schema.is_current(database)
+        schema.upgrade(empty)
+        assert schema.is_current(database)

@@ -8,12 +8,11 @@ import pytest
 from sqlalchemy import select, update
 
 from core.queries import purges
-from core.queries.idempotency import PURGE
 from core.queries.purges import DAY
 from core.session import Database, db_now
 from core.settings import Settings
 from core.sweep import sweep
-from core.tables import AuditRow, IdempotencyRow, ServedRow
+from core.tables import AuditRow, IdempotencyRow, PurgeRow, ServedRow
 from masktune.contract.vocabulary import UsageKind
 
 YEAR = 365 * DAY
@@ -40,8 +39,8 @@ def _turn_clock(database: Database, seconds: float) -> None:
     """Turn the clock of the database ahead, or back: all that is in it gets older, or younger."""
     with database.begin() as session:
         session.execute(update(AuditRow).values(created_at=AuditRow.created_at - seconds))
-        moved = IdempotencyRow.at > 0  # not the note of a purge that never was
-        session.execute(update(IdempotencyRow).where(moved).values(at=IdempotencyRow.at - seconds))
+        session.execute(update(IdempotencyRow).values(at=IdempotencyRow.at - seconds))
+        session.execute(update(PurgeRow).where(PurgeRow.at > 0).values(at=PurgeRow.at - seconds))
         session.execute(update(ServedRow).values(hour=ServedRow.hour - int(seconds // 3600)))
 
 
@@ -54,7 +53,7 @@ def _counts(database: Database) -> tuple[int, int, int]:
     """Entries, stored responses, counts."""
     with database.read() as session:
         entries = session.scalars(select(AuditRow.id)).all()
-        responses = session.scalars(select(IdempotencyRow.key).where(IdempotencyRow.key != PURGE)).all()
+        responses = session.scalars(select(IdempotencyRow.key)).all()
         counts = session.scalars(select(ServedRow.model_id)).all()
     return len(entries), len(responses), len(counts)
 

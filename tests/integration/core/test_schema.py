@@ -8,10 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from core import schema
-from core.queries import jobs
 from core.session import Database
 from core.tables import Table
-from masktune.contract.vocabulary import JobState
 
 
 def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
@@ -42,20 +40,3 @@ def test_replicas_that_start_together_migrate_once(database_url: str, database: 
         thread.join()
     assert errors == []
     assert schema.is_current(database)
-
-
-def test_a_database_of_an_earlier_version_keeps_its_jobs(database_url: str, database: Database) -> None:
-    Table.metadata.drop_all(database.engine)
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE alembic_version")
-    schema.upgrade(database_url, "0002")
-    columns = "id, kind, state, params, inputs, done, progress, models, metrics, times, priority, attempt"
-    with database.engine.begin() as connection:
-        connection.exec_driver_sql(
-            f"INSERT INTO jobs ({columns}, crashes, token, not_before, event_seq) VALUES "
-            "('job_1', 'erm', 'queued', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 0, 0, 0, 0, 0, 0)"
-        )
-    schema.upgrade(database_url)
-    with database.read() as session:
-        row = jobs.get(session, "job_1")
-        assert (row.state, row.created_by) == (JobState.QUEUED, None)

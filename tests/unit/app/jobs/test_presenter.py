@@ -19,10 +19,9 @@ HELPED = JobVerdict(verdict="helped", a=Arm.MASKTUNE, b=Arm.MASKTUNE_CONTROL)
     [
         ({}, None),
         ({"evaluate": {"verdict": None}}, None),
-        ({"evaluate": {"verdict": "helped"}}, None),
         ({"evaluate": {"verdict": HELPED.model_dump(mode="json")}}, HELPED),
     ],
-    ids=["not evaluated", "nothing compared", "by an earlier version", "compared"],
+    ids=["not evaluated", "nothing compared", "compared"],
 )
 def test_a_job_has_the_verdict_of_its_report(done: dict[str, Any], verdict: JobVerdict | None) -> None:
     row = JobRow(id="job_1", kind=JobKind.MASKTUNE, state=JobState.SUCCEEDED, done=done, created_at=1.0)
