@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from app.http.edits import user_fields
-from app.http.key_order import sorted_keys
 from core.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
@@ -56,7 +55,7 @@ def report_file(row: DatasetRow, artifacts: Artifacts) -> Path | None:
 def _splits(row: DatasetRow) -> dict[str, Any]:
     """Return the counts of each split, `train` first."""
     stored = row.summary.get("splits", {})
-    return {name: sorted_keys(stored[name]) for name in ALL_SPLITS if name in stored}
+    return {name: stored[name] for name in ALL_SPLITS if name in stored}
 
 
 def _split_subjects(splits: Mapping[str, Any]) -> dict[str, int]:
@@ -87,12 +86,12 @@ def _report(row: DatasetRow, splits: Mapping[str, Any], artifacts: Artifacts | N
         notes=summary.get("notes", []),
         rejected=[] if file is None else list(_first_rejected(file, file.stat().st_mtime_ns)),
         rejected_total=sum(rejected.values()),
-        rejected_by_code=sorted_keys(rejected),
-        ignored_by_code=sorted_keys(summary.get("ignored", {})),
-        duplicates_by_code=sorted_keys(summary.get("duplicates", {})),
+        rejected_by_code=rejected,
+        ignored_by_code=summary.get("ignored", {}),
+        duplicates_by_code=summary.get("duplicates", {}),
         classes={name: split["classes"] for name, split in splits.items()},
-        split_record=sorted_keys(summary.get("split_record", {})),
-        shortcuts=sorted_keys(summary.get("shortcuts")),
+        split_record=summary.get("split_record", {}),
+        shortcuts=summary.get("shortcuts"),
         error=summary.get("error"),
     )
 

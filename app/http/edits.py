@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from app.auth.keyring import public_id
 from app.http.etag import etag_of, matches, represent
-from app.http.key_order import sorted_keys
 from core.errors import InvalidInput, PreconditionFailed
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.base import MOST_METADATA, Edit
@@ -21,7 +20,7 @@ def user_fields(row: DatasetRow | JobRow | ModelRow) -> dict[str, Any]:
     """Return the fields of `Resource`."""
     return {
         "name": row.name,
-        "metadata": sorted_keys(row.user_metadata),
+        "metadata": row.user_metadata,
         "created_by": public_id(row.created_by),
     }
 

@@ -11,7 +11,6 @@ from starlette.responses import Response
 
 from app.http.etag import represent
 from app.http.idempotency import fingerprint
-from app.http.key_order import sorted_keys
 from app.inference.backbones import check_method, network_size
 from app.jobs.estimate import estimate_job, measured_rates
 from app.jobs.hyperparameters import (
@@ -135,7 +134,7 @@ def _describe(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
     return JobPlan(
         kind=kind,
         dataset=dataset.id,
-        params=sorted_keys(params),
+        params=params,
         inputs=JobInputs(model=plan.model, mask_set=plan.mask_set, review=plan.review),
         models=list(plan.arms),
         estimate=estimate_job(planned, measured_rates(session, planned), size),

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 from app.auth.keyring import public_id
 from app.deps import DiscardFiles
 from app.http.edits import user_fields
-from app.http.key_order import sorted_keys
 from app.inference import Inference, Pair
 from app.inference.engines import graph_store as graphs
 from core.errors import NotFound
@@ -120,4 +119,4 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
 
 
 def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
-    return None if figures is None else SplitMetrics.model_validate(sorted_keys(figures))
+    return None if figures is None else SplitMetrics.model_validate(figures)

@@ -44,7 +44,7 @@ SCORES = ("max_softmax", "product", "minimum")
 
 
 def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str, V]]:
-    """Entries in the given order, then all others: PostgreSQL's jsonb sorts object keys by length."""
+    """Entries in the given order, then all others."""
     known = {name: place for place, name in enumerate(order)}
     return sorted(names.items(), key=lambda one: known.get(one[0], len(known)))
 

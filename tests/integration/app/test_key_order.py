@@ -1,4 +1,5 @@
-"""A resource has the same bytes whichever database keeps it, and in whatever order its maps were written."""
+"""A resource has the same bytes whichever database keeps it: its fields in the order of the contract, the
+keys of its maps in that in which they were written."""
 
 from __future__ import annotations
 
@@ -50,8 +51,14 @@ def keys(value: Any) -> Any:
 @pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
 def test_a_data_set(either: Front, written: Any) -> None:
     dataset = either.dataset(classes=["right", "left"])
+    classes, rejected = written({"left": 2, "right": 2}), written({"truncated": 2, "junk": 1})
     counts = {
-        split: {"count": 4, "classes": {"left": 2, "right": 2}, "groups": dict.fromkeys(GROUPS, 2)}
+        split: {
+            "count": 4,
+            "subjects": 0,
+            "classes": {"left": 2, "right": 2},
+            "groups": dict.fromkeys(GROUPS, 2),
+        }
         for split in SPLITS
     }
     with either.services.database.begin() as session:
@@ -60,7 +67,7 @@ def test_a_data_set(either: Front, written: Any) -> None:
         row.summary = row.summary | {
             "splits": written(counts),
             "groups": GROUPS,
-            "rejected": written({"junk": 1, "truncated": 2}),
+            "rejected": rejected,
         }
     answer = either.client.get(f"/datasets/{dataset}")
     body = json.loads(answer.text)
@@ -68,8 +75,8 @@ def test_a_data_set(either: Front, written: Any) -> None:
     assert [group["name"] for group in body["groups"]] == GROUPS
     assert [list(group["splits"]) for group in body["groups"]] == [SPLITS] * 2
     assert list(body["report"]["classes"]) == SPLITS
-    assert [list(of) for of in body["report"]["classes"].values()] == [["left", "right"]] * 5
-    assert list(body["report"]["rejected_by_code"]) == ["junk", "truncated"]
+    assert [list(of) for of in body["report"]["classes"].values()] == [list(classes)] * 5
+    assert list(body["report"]["rejected_by_code"]) == list(rejected)
     listed = either.client.get("/datasets").json()["data"][0]
     assert keys(listed | {"report": None}) == keys(body | {"report": None})
     again = either.client.get(f"/datasets/{dataset}", headers={"If-None-Match": answer.headers["ETag"]})
@@ -80,7 +87,8 @@ def test_a_data_set(either: Front, written: Any) -> None:
 def test_a_model(either: Front, written: Any) -> None:
     model = either.model(None, metrics=written({"val": FIGURES, "test": FIGURES}))
     body = json.loads(either.client.get(f"/models/{model}").text)
-    assert keys(body["metrics"]) == keys({"val": FIGURES, "test": FIGURES})
+    figures = FIGURES | {"groups": written(FIGURES["groups"])}
+    assert keys(body["metrics"]) == keys({"val": figures, "test": figures})
 
 
 @pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
@@ -98,13 +106,13 @@ def test_a_job_and_its_events(either: Front, written: Any) -> None:
         leases.write_progress(session, lease, written({"fraction": 0.5, "stage": "erm"}), advanced=False)
         leases.end(session, lease, JobState.FAILED, error=written(PROBLEM))
     body = json.loads(either.client.get(f"/jobs/{job}").text)
-    assert list(body["models"]) == ARMS
-    assert list(body["metrics"]) == ARMS
-    assert list(body["metrics"]["erm"]) == ["test", "val"]
+    assert list(body["models"]) == list(written(dict.fromkeys(ARMS)))
+    assert list(body["metrics"]) == list(body["models"])
+    assert list(body["metrics"]["erm"]) == list(written({"val": 0, "test": 0}))
     figures = body["metrics"]["erm"]["test"]
     assert list(figures)[:3] == ["accuracy", "balanced_accuracy", "worst_class_accuracy"]
     assert figures == FIGURES
-    assert list(figures["groups"]) == ["place 10", "place 2"]
+    assert list(figures["groups"]) == list(written(FIGURES["groups"]))
     assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
     assert list(body["inputs"]) == ["model", "mask_set", "review"]
     assert list(body["error"]) == [*PROBLEM, "instance", "errors"]
