@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,13 @@ from numpy.typing import NDArray
 from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, train_arms, work_folder
 from benchmarks._plants import Plants, lite0, masked_background, open_plants
 from benchmarks._plants_search import search
-from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, MaskingConfig, OptimizerConfig
+from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, OptimizerConfig
 from models.data.batches import make_loader
 from models.data.loader_settings import LoaderSettings
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
-from models.masking.compute import compute_mask_set
-from models.masking.store import MaskSet
 from models.mitigation.features import Features, compute_features
-from models.mitigation.groups import (
-    Groups,
-    class_groups,
-    cluster_groups,
-    cross_mistakes,
-    disagreement_groups,
-    label_groups,
-)
+from models.mitigation.groups import Groups, class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
 from models.runtime.process import prepare_process
@@ -52,7 +43,7 @@ from models.runtime.process import prepare_process
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]
 _BATCH = 64
-_KINDS = ("classes", "saliency_clusters", "cross_mistakes", "disagreement", "labels")
+_KINDS = ("classes", "cross_mistakes", "labels")
 
 
 def main() -> int:
@@ -64,14 +55,11 @@ def main() -> int:
         plants = open_plants(arguments.plants, folder / "plants", parts=10)
         for seed in arguments.seeds:
             run = make_run(arguments.device, seed, f"seed {seed}")
-            predictions: dict[str, Labels] = {}
             if "arms" in arguments.parts:
-                rows += _arms(plants, _config(arguments, seed), run, folder=folder, predictions=predictions)
+                rows += _arms(plants, _config(arguments, seed), run, folder=folder)
             if "heads" in arguments.parts:
                 kinds = {"classes", *arguments.groups}
-                rows += _heads(
-                    plants, arguments.head_size, kinds, run, folder=folder, predictions=predictions
-                )
+                rows += _heads(plants, arguments.head_size, kinds, run, folder=folder)
             if arguments.search:
                 config = _config(arguments, seed)
                 extra[f"search/seed {seed}"] = search(
@@ -86,10 +74,8 @@ def main() -> int:
     return finish("waterbirds_like", run, rows=rows, aims=aims, **more, **extra)
 
 
-def _arms(
-    plants: Plants, config: Hyperparameters, run: Run, *, folder: Path, predictions: dict[str, Labels]
-) -> Iterator[dict[str, Any]]:
-    """Yield one row per arm; put ERM's and MaskTune's predictions of the training split in `predictions`."""
+def _arms(plants: Plants, config: Hyperparameters, run: Run, *, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield one row per arm."""
     store, test = plants.store, plants.store.rows("test")
     network = lite0(len(store.classes), config.image_size)
     place = folder / f"arms-{config.image_size}-{config.epochs}-seed-{run.seed}"
@@ -107,37 +93,24 @@ def _arms(
                 "on_background": hit,
                 "background": background,
             }
-        if arm.name in ("erm", "masktune"):
-            logits = predict(arm.network, store, plants.training_rows(), config, run)
-            predictions[arm.name] = logits.predictions
         yield row
     _say_verdict("MaskTune", plants, correct["masktune"], correct["control"], run)
 
 
 def _heads(
-    plants: Plants,
-    size: int,
-    kinds: Collection[str],
-    run: Run,
-    *,
-    folder: Path,
-    predictions: Mapping[str, Labels],
+    plants: Plants, size: int, kinds: Collection[str], run: Run, *, folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """Yield one row per kind of groups; `classes` is the control. `disagreement` uses `predictions`."""
+    """Yield one row per kind of groups; `classes` is the control."""
     store = plants.store
     train = _features(plants, plants.training_rows(), "train", size, run, folder=folder)
     test = _features(plants, store.rows("test"), "test", size, run, folder=folder)
     network = lite0(len(store.classes), size)
     config, correct, held_out = HeadConfig(), dict[str, NDArray[np.bool_]](), dict[str, Labels]()
-    for name, make in _groupings(plants, train, config, run, predictions).items():
+    for name, make in _groupings(plants, train, config, run).items():
         if name not in kinds:
             continue
         started = time.perf_counter()
-        if name == "saliency_clusters":  # explains the network with the control's head, as it is now
-            maps = _maps(network, plants, train.rows, run, folder=folder / f"maps-{size}-seed-{run.seed}")
-            groups = cluster_groups(train.labels, maps, classes=store.classes, seed=run.seed)
-        else:
-            groups = make()
+        groups = make()
         retrained = retrain_head(network, train, groups, config, seed=run.seed, device=run.device)
         answers = np.asarray(retrained.head.logits(test.values).argmax(1), np.int64)
         correct[name], held_out[name] = answers == test.labels, retrained.held_out
@@ -159,22 +132,17 @@ def _heads(
 
 
 def _groupings(
-    plants: Plants, train: Features, config: HeadConfig, run: Run, predictions: Mapping[str, Labels]
-) -> dict[str, Any]:
+    plants: Plants, train: Features, config: HeadConfig, run: Run
+) -> dict[str, Callable[[], Groups]]:
     store = plants.store
     classes, names = store.classes, store.group_names
-    kinds: dict[str, Any] = {
+    return {
         "classes": lambda: class_groups(train.labels, classes),
-        "saliency_clusters": None,
         "cross_mistakes": lambda: cross_mistakes(
             train, config, classes=classes, seed=run.seed, device=run.device
         ),
         "labels": lambda: label_groups(train.labels, store.groups[train.rows], classes=classes, names=names),
     }
-    if {"erm", "masktune"} <= predictions.keys():
-        first, second = predictions["erm"], predictions["masktune"]
-        kinds["disagreement"] = lambda: disagreement_groups(train.labels, first, second, classes=classes)
-    return kinds
 
 
 def _features(plants: Plants, rows: Labels, name: str, size: int, run: Run, *, folder: Path) -> Features:
@@ -185,15 +153,6 @@ def _features(plants: Plants, rows: Labels, name: str, size: int, run: Run, *, f
         loader = make_loader(plants.store, rows, LoaderSettings(size, _BATCH), run)
         compute_features(network, loader, run).save(path)
     return Features.load(path)
-
-
-def _maps(network: Any, plants: Plants, rows: Labels, run: Run, *, folder: Path) -> NDArray[np.float32]:
-    """XGradCAM maps of the label's class, as in ExMap, (N, h, w)."""
-    if not folder.exists():
-        loader = make_loader(plants.store, rows, LoaderSettings(network.spec.image_size, _BATCH), run)
-        config = MaskingConfig(target="label")
-        compute_mask_set(network.to(run.device), loader, config, run, folder=folder)
-    return MaskSet.open(folder).records(rows).maps.numpy()
 
 
 def _figures(plants: Plants, predictions: Labels) -> dict[str, Any]:

@@ -89,9 +89,9 @@ def _layers(request: BaseModel) -> tuple[Mapping[str, Any], ...]:
     return (preset.params, preset.released, fields) if fields.get("as_released") else (preset.params, fields)
 
 
-def resolve_head(request: BaseModel, **fixed: Any) -> RetrainConfig:
-    """Merge the defaults ← the request's fields ← `fixed`. Raises `InvalidInput`."""
-    merged = merge(merge(RetrainConfig().to_json(), explicit_fields(request)), fixed)
+def resolve_head(request: BaseModel) -> RetrainConfig:
+    """Merge the defaults ← the request's fields. Raises `InvalidInput`."""
+    merged = merge(RetrainConfig().to_json(), explicit_fields(request))
     try:
         return RetrainConfig.from_json(merged)
     except ConfigError as error:

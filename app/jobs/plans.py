@@ -204,15 +204,7 @@ def _finetune(session: Session, request: FinetuneRequest) -> Plan:
 
 def _retrain_head(session: Session, request: RetrainHeadRequest) -> Plan:
     model, dataset = _trainable_pair(session, request.model, request.dataset)
-    fixed = {}
-    if request.second_model is not None:
-        second, _ = _pair(session, request.second_model, dataset.id)
-        if second.id == model.id:
-            raise InvalidInput.field(
-                "/second_model", "same-model", "name another model: a model never disagrees with itself"
-            )
-        fixed["second_model"] = second.id
-    params = resolve_head(request, **fixed)
+    params = resolve_head(request)
     if params.groups == "labels":
         _check_grouped(dataset)
     params, review = apply_newest(session, dataset.id, params, request)

@@ -139,7 +139,7 @@ def reweighted_classes(labels: Labels, classes: tuple[str, ...], weights: Floats
 def divide(training: Training, minority: Bools) -> Groups:
     """Class × minority."""
     return divided_by(
-        "disagreement",
+        "cross_mistakes",  # no rival has a source of its own, and no fit reads it
         training.labels,
         minority,
         training.classes,

@@ -120,7 +120,7 @@ def exmap(training: Training) -> Fit:
         clusters = spectral_clusters(scaled[mine], training.seed)
         assigned[mine] = len(names) + clusters
         names += [f"{name} · cluster {number}" for number in range(int(clusters.max()) + 1)]
-    return Fit(retrain(training, Groups("saliency_clusters", True, assigned, tuple(names))).head)
+    return Fit(retrain(training, Groups("cross_mistakes", True, assigned, tuple(names))).head)
 
 
 def spectral_clusters(points: NDArray[np.float32], seed: int) -> Labels:

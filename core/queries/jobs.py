@@ -113,7 +113,7 @@ def using_model(session: Session, model_id: str) -> list[str]:
 def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str]:
     """Ids of the models that a job with these `inputs` and `params` reads."""
     judged = (inputs.get("judged") or {}).values()
-    named = (inputs.get("model"), params.get("pretrained"), params.get("second_model"), *judged)
+    named = (inputs.get("model"), params.get("pretrained"), *judged)
     return {name for name in named if isinstance(name, str)}
 
 

@@ -17,9 +17,8 @@ BiasKind = Literal["square", "two_squares", "background", "foreground"]
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]
 Crop = Literal["none", "centre", "square"]
 Fill = Literal["black", "mean", "blur"]
-MitigationGroups = Literal["labels", "early_stages", "cross_mistakes"]
 Gate = Literal["auto", "open", "closed"]
-GroupSource = Literal["labels", "early_stages", "cross_mistakes", "disagreement", "saliency_clusters"]
+GroupSource = Literal["labels", "early_stages", "cross_mistakes"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["auto", "fp32", "bf16"]
 ScheduleName = Literal["constant", "multistep", "cosine"]
@@ -277,22 +276,12 @@ class RetrainConfig(Parameters):
         Doc(
             "labels: those of the data set. early_stages (default): by what heads on early stages of the "
             "network get wrong, if two stages agree; the classes alone if not. cross_mistakes: by what heads "
-            "fitted on other samples get wrong. disagreement: by where `second_model` differs. "
-            "saliency_clusters: by where the model looks. All except `labels` are inferred, and marked so."
+            "fitted on other samples get wrong. All except `labels` are inferred, and marked so."
         ),
     ] = "early_stages"
-    second_model: Annotated[str | None, Doc("Id or alias; with `disagreement` only.")] = None
     head: HeadConfig = field(default_factory=HeadConfig)
     seed: Seed = 0
     control: Annotated[bool, Doc("Also fit the same layer without groups, for comparison.")] = True
-
-    def check(self) -> None:
-        if self.groups == "disagreement":
-            self.require(
-                self.second_model is not None, "second_model", "is required by groups = disagreement"
-            )
-        else:
-            self.require(self.second_model is None, "second_model", "is only for groups = disagreement")
 
 
 @dataclass(frozen=True)
@@ -300,7 +289,7 @@ class MitigateConfig(Hyperparameters):
     """Everything that determines a mitigation: a training, how its head is retrained, whether it masks."""
 
     groups: Annotated[
-        MitigationGroups,
+        GroupSource,
         Doc("What the last layer is balanced over, as in POST /jobs/retrain_head."),
     ] = "early_stages"
     head: HeadConfig = field(default_factory=HeadConfig)

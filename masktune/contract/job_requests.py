@@ -88,7 +88,6 @@ class RetrainHeadRequest(JobRequest):
 
     model: ModelRef = Field(description="Id or alias, usually of an ERM model.")
     dataset: DatasetRef | None = _TRAINED_ON
-    second_model: ModelRef | None = Field(None, description=declared(RetrainConfig)["second_model"].doc)
 
 
 class EvaluateRequest(JobRequest):

@@ -23,13 +23,9 @@ from models.mitigation.logistic import (
     never,
 )
 from models.mitigation.mistakes import MIN_FLAGGED, find_mistakes
-from models.shortcuts.clustering import cluster
-from models.shortcuts.saliency_summary import shares
-from models.types import Bools, Floats, Labels, Maps
+from models.types import Bools, Floats, Labels
 
 Source = GroupSource | Literal["classes"]
-
-_MAP_SIDE = 8  # larger maps are average-pooled to this size before clustering
 
 
 @dataclass(frozen=True)
@@ -84,50 +80,6 @@ def label_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], name
 
 def _pair_name(class_name: str, group: str) -> str:
     return group if group.startswith(class_name) else f"{class_name} · {group}"
-
-
-def disagreement_groups(
-    labels: Labels,
-    first: Labels,
-    second: Labels,
-    *,
-    classes: Sequence[str],
-    clusters: Labels | None = None,
-) -> Groups:
-    """Cross class with whether two models (ERM and MaskTune) predict differently.
-
-    Samples with equal `clusters` (N,) count once in deciding whether to divide a class.
-    """
-    called, clusters = ("the models agree", "the models differ"), first_samples(clusters, len(labels))
-    return divided_by("disagreement", labels, first != second, classes, called=called, clusters=clusters)
-
-
-def cluster_groups(
-    labels: Labels, maps: Maps, *, classes: Sequence[str], seed: int, pictures: Labels | None = None
-) -> Groups:
-    """Cross class with cluster of saliency maps (N, h, w) (after ExMap; Chakraborty et al. 2024).
-
-    `models.shortcuts.clustering` chooses the number of clusters in a class, which is often one. A sample
-    whose map is zero or not finite joins the first group of its class. Copies, by `pictures` (N,), are
-    clustered as one sample, because otherwise a few of them would form their own cluster.
-    """
-    first = first_samples(pictures, len(labels))
-    side = min(_MAP_SIDE, *maps.shape[1:])
-    small = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(maps)[:, None], side)[:, 0].numpy()
-    mass = shares(small).reshape(len(maps), -1)
-    usable = ~np.isnan(mass[:, 0])
-    assigned, names, silhouettes = np.zeros(len(labels), np.int64), list[str](), dict[str, float | None]()
-    for label, name in enumerate(classes):
-        mine = labels == label
-        at = np.flatnonzero(mine & usable)
-        once, back = np.unique(first[at], return_index=True, return_inverse=True)[1:]
-        clustering = cluster(mass[at[once]], np.random.default_rng([seed, label]))
-        assigned[mine] = len(names)
-        assigned[at] = len(names) + clustering.assigned[back]
-        count = int(clustering.assigned.max(initial=0)) + 1
-        names += [f"{name} · looked at way {index + 1} of {count}" for index in range(count)]
-        silhouettes[name] = clustering.silhouette
-    return Groups("saliency_clusters", True, assigned, tuple(names), details={"silhouettes": silhouettes})
 
 
 def cross_mistakes(

@@ -20,7 +20,7 @@ EXCUSED = re.compile(
             r".+ (unknown(-(backbone|builtin|class|method|preset|source))?|unsupported-backbone)",
             r"/source (invalid-address|not-allowed|not-found)",
             # What a data set or a model has, and which go together.
-            r".+ (empty-split|no-groups|not-a-number|not-a-mask-set|not-calibrated|needs-erm|same-model)",
+            r".+ (empty-split|no-groups|not-a-number|not-a-mask-set|not-calibrated|needs-erm)",
             r".+ (other-(backbone|layers|masks|optimizer)|model-of-another-dataset)",
             # Fields that exclude or need each other.
             r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",

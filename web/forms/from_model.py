@@ -17,8 +17,6 @@ GROUPS = {
     "": "groups inferred from early stages of the network",
     "labels": "the groups of the data set",
     "cross_mistakes": "groups inferred from mistakes on the last features",
-    "saliency_clusters": "groups inferred from where the model looks",
-    "disagreement": "groups inferred from disagreement with a second model",
 }
 NO_MODEL = "No model has the classes of this data set yet. Train one on it, or choose another data set."
 METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "random places"}
@@ -119,11 +117,7 @@ class RetrainHead(ModelFields):
     arms = ("erm",)
 
     def more(self) -> None:
-        groups = self.choose("/groups", "Balanced over", GROUPS).classes("whole")
-        second = self.choose(
-            "/second_model", "Second model", self.models(), None, required="Choose a second model."
-        ).classes("whole")
-        second.bind_visibility_from(groups, "value", value="disagreement")
+        self.choose("/groups", "Balanced over", GROUPS).classes("whole")
 
 
 class Evaluate(ModelFields):

@@ -101,12 +101,12 @@ def _retrain_heads(
     folder: Path,
 ) -> tuple[bool, dict[Arm, dict[str, Labels]]]:
     """Whether any class was divided, and the answers of the retrained head and of its control."""
-    cache = LogitsCache(context, passes=4)  # the features, the groups, and the fits
+    cache = LogitsCache(context, passes=3)  # the features and the fits
     early = context.retraining.groups == "early_stages"
     frozen = context.params.freeze_backbone
     features = training_features(context, network, cache, frozen=frozen, early=early, folder=folder)
     classes = context.store.classes
-    groups = balanced_groups(context, network, features, cache)
+    groups = balanced_groups(context, features)
     fit_head(context, network, features.last, groups, cache)
     by_arm, divided = {Arm.RETRAINED: answers(network)}, len(groups.names) > len(classes)
     if context.retraining.control:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-import torch
-
 from masktune.contract.hyperparameters import GroupSource
 from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
 from masktune.contract.vocabulary import Arm
-from models.backbones.network import Network
-from models.data.batches import Batch
 from models.mitigation.finder import infer_minority
-from models.mitigation.groups import Groups, cluster_groups, cross_mistakes, disagreement_groups, label_groups
+from models.mitigation.groups import Groups, cross_mistakes, label_groups
 from models.mitigation.stage_features import StageFeatures
-from models.runtime.batched_eval import evaluating, map_batches
-from models.saliency import saliency
-from models.types import Labels, Maps
 from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
 from worker.stages.heads import fit_head, publish_head, training_features
-from worker.stages.passes import loader_for
 from worker.stages.training import given_model, load
 
 
@@ -31,7 +22,7 @@ def retrain_head(context: StageContext) -> Result:
     After a kill, the stage reuses the computed features, and the fits draw the same random numbers again.
     """
     network, card = load(context, given_model(context))
-    cache = LogitsCache(context, passes=3)  # the features, the groups, and the fits
+    cache = LogitsCache(context, passes=2)  # the features and the fits
     features = training_features(
         context,
         network,
@@ -40,7 +31,7 @@ def retrain_head(context: StageContext) -> Result:
         early=context.retraining.groups == "early_stages",
         folder=context.workspace.path / "features",
     )
-    groups = balanced_groups(context, network, features, cache)
+    groups = balanced_groups(context, features)
     if len(groups.names) <= len(context.store.classes):
         context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
     head = fit_head(context, network, features.last, groups, cache)
@@ -52,22 +43,18 @@ def retrain_head(context: StageContext) -> Result:
 # --- where the groups come from ---------------------------------------------------------------
 
 
-def balanced_groups(
-    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
-) -> Groups:
+def balanced_groups(context: StageContext, features: StageFeatures) -> Groups:
     """The groups, labelled or inferred as the job asks, that the last layer is balanced over."""
-    return _SOURCES[context.retraining.groups](context, network, features, cache)
+    return _SOURCES[context.retraining.groups](context, features)
 
 
-def _labels(context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache) -> Groups:
+def _labels(context: StageContext, features: StageFeatures) -> Groups:
     store = context.store
     groups = store.groups[features.last.rows]
     return label_groups(features.last.labels, groups, classes=store.classes, names=store.group_names)
 
 
-def _early_stages(
-    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
-) -> Groups:
+def _early_stages(context: StageContext, features: StageFeatures) -> Groups:
     review = context.review
     minority = infer_minority(
         features,
@@ -83,9 +70,7 @@ def _early_stages(
     return minority.explained_groups()
 
 
-def _cross_mistakes(
-    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
-) -> Groups:
+def _cross_mistakes(context: StageContext, features: StageFeatures) -> Groups:
     return cross_mistakes(
         features.last,
         context.retraining.head,
@@ -97,46 +82,8 @@ def _cross_mistakes(
     )
 
 
-def _disagreement(
-    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
-) -> Groups:
-    second = cache.logits(context.spec.models[context.retraining.second_model or ""], "train")
-    return disagreement_groups(
-        features.last.labels,
-        features.last.predictions,
-        second.predictions,
-        classes=context.store.classes,
-        clusters=context.store.clusters(features.last.rows),
-    )
-
-
-def _saliency_clusters(
-    context: StageContext, network: Network, features: StageFeatures, cache: LogitsCache
-) -> Groups:
-    return cluster_groups(
-        features.last.labels,
-        _maps_of_labels(context, network, features.last.rows, cache),
-        classes=context.store.classes,
-        seed=context.run.seed,
-        pictures=context.store.pictures(features.last.rows),
-    )
-
-
-def _maps_of_labels(context: StageContext, network: Network, rows: Labels, cache: LogitsCache) -> Maps:
-    """Saliency maps of each image's label, (N, h, w), as in ExMap."""
-
-    def answer(batch: Batch) -> torch.Tensor:
-        return saliency(network, batch.images, target=batch.labels).maps.float().cpu()
-
-    with cache.passes.next() as run, evaluating(network):
-        maps = list(map_batches(loader_for(context, network, rows, run), run, answer))
-    return np.asarray(torch.cat(maps).numpy(), np.float32)
-
-
-_SOURCES: Mapping[GroupSource, Callable[[StageContext, Network, StageFeatures, LogitsCache], Groups]] = {
+_SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures], Groups]] = {
     "labels": _labels,
     "early_stages": _early_stages,
     "cross_mistakes": _cross_mistakes,
-    "disagreement": _disagreement,
-    "saliency_clusters": _saliency_clusters,
 }

@@ -18,8 +18,8 @@ def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
         model_id = mask_job.inputs["model"]
         mask_set = mask_job.done[Stage.MASK]["artifact"]
     model = registry.get(session, model_id).id if model_id else None
-    # The parameters may name models too: the starting point of a training, and the second model.
-    named = (model, job.params.get("pretrained"), job.params.get("second_model"))
+    # The parameters may name a model too: the starting point of a training.
+    named = (model, job.params.get("pretrained"))
     judged = _judged(session, job)
     names = [*(name for name in named if isinstance(name, str)), *job.models.values()]
     names += judged.models.values() if judged else ()

@@ -109,12 +109,6 @@ class EarlyStageDetails(Section):
         return self.reason not in ("too_few_stages", "too_many_classes")
 
 
-class ClusterDetails(Section):
-    """The silhouette of each class's division, by class."""
-
-    silhouettes: dict[str, float | None]
-
-
 class LabelledGroups(_BalancedGroups):
     """The data set's own groups."""
 
@@ -137,21 +131,7 @@ class MistakeGroups(_BalancedGroups):
     details: MistakeDetails | NoDetails
 
 
-class DisagreementGroups(_BalancedGroups):
-    """Groups inferred from the samples on which two models disagree."""
-
-    source: Literal["disagreement"]
-    details: NoDetails
-
-
-class SaliencyGroups(_BalancedGroups):
-    """Groups inferred from clusters of saliency maps."""
-
-    source: Literal["saliency_clusters"]
-    details: ClusterDetails | NoDetails
-
-
 BalancedGroups = Annotated[
-    LabelledGroups | EarlyStageGroups | MistakeGroups | DisagreementGroups | SaliencyGroups,
+    LabelledGroups | EarlyStageGroups | MistakeGroups,
     Field(discriminator="source"),
 ]

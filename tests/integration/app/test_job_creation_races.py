@@ -15,7 +15,7 @@ from app.jobs import plans as starting
 from app.jobs.queue import JobCreation, JobQueue
 from core.errors import NotFound
 from core.queries import registry
-from masktune.contract.job_requests import ErmRequest, EvaluateRequest, RetrainHeadRequest
+from masktune.contract.job_requests import ErmRequest, EvaluateRequest
 from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front
 
@@ -37,16 +37,12 @@ class Late(Once):
         return super().run_planned(fingerprint, planned, make)
 
 
-@pytest.mark.parametrize("role", ["model", "second_model", "pretrained"])
+@pytest.mark.parametrize("role", ["model", "pretrained"])
 def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str) -> None:
     dataset = either.dataset()
-    model, gone = either.model(dataset), either.model(dataset)
+    gone = either.model(dataset)
     kind, request = {
         "model": (JobKind.EVALUATE, EvaluateRequest(model=gone)),
-        "second_model": (
-            JobKind.RETRAIN_HEAD,
-            parse(RetrainHeadRequest, {"model": model, "second_model": gone, "groups": "disagreement"}),
-        ),
         "pretrained": (
             JobKind.ERM,
             parse(ErmRequest, {"dataset": dataset, "backbone": "resnet32", "pretrained": gone}),

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from core.tables import DatasetRow, JobRow
-from masktune.contract.ids import new_id
 from tests.integration.app.conftest import Front
 from tests.integration.app.test_jobs import refused, start
 
@@ -28,7 +27,7 @@ def test_it_is_resolved_in_full(either: Front) -> None:
     assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
     assert body["inputs"] == {"model": model, "mask_set": None, "review": None}
     params = body["params"]
-    assert (params["groups"], params["second_model"], params["seed"]) == ("early_stages", None, 4)
+    assert (params["groups"], params["seed"]) == ("early_stages", 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)
     with either.services.database.read() as session:
         made = session.get_one(JobRow, body["id"]).inputs["model_ids"]
@@ -40,7 +39,6 @@ def test_it_is_resolved_in_full(either: Front) -> None:
     [
         ({"groups": "labels"}, "/groups"),  # the data set has none
         ({"groups": "astrology"}, "/groups"),
-        ({"groups": "disagreement"}, "/second_model"),
         ({"epochs": 3}, "/epochs"),
         ({"seed": -1}, "/seed"),
         ({"head": {"threshold": 1}}, "/head/threshold"),
@@ -66,22 +64,6 @@ def test_given_groups_must_be_those_of_every_training_sample(front: Front) -> No
     assert "groups=early_stages" in detail
     grouped(front, dataset)
     assert start(front, "retrain_head", model=model, groups="labels").status_code == 202
-
-
-def test_the_second_model_is_another_one_of_the_same_classes(front: Front) -> None:
-    dataset = front.dataset()
-    model, second = front.model(dataset), front.model(dataset)
-    foreign = front.model(None, classes=["up", "down"])
-    asked = {"model": model, "groups": "disagreement"}
-    refused(start(front, "retrain_head", **asked, second_model=model), 422, "invalid-input", "/second_model")
-    refused(start(front, "retrain_head", **asked, second_model=new_id("mdl")), 404, "not-found")
-    refused(start(front, "retrain_head", **asked, second_model=foreign), 422, "model-of-another-dataset")
-    refused(
-        start(front, "retrain_head", model=model, second_model=second), 422, "invalid-input", "/second_model"
-    )
-    made = start(front, "retrain_head", **asked, second_model=second).json()
-    assert made["params"]["second_model"] == second
-    assert front.client.delete(f"/models/{second}").status_code == 409  # the job reads it
 
 
 def test_a_mask_set_of_a_retrained_model_takes_the_training_of_its_backbone(front: Front) -> None:

@@ -157,26 +157,16 @@ def test_the_report_has_each_model_by_metadata(bench: Bench, given: JobRow) -> N
         assert sum(part["accuracies"][arm]["correct"] for part in section["slices"]) == of_arm["correct"]
 
 
-def test_clusters_and_no_control(bench: Bench, erm: JobRow) -> None:
-    clusters = config(groups="saliency_clusters", control=False)
-    model = {"model": erm.models["erm"]}
-    job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=clusters, inputs=model))[0]
+def test_the_head_of_a_masktune_model_without_a_control(bench: Bench, erm: JobRow) -> None:
+    model = {"model": erm.models["masktune"]}
+    asked = config(groups="cross_mistakes", control=False)
+    job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs=model))[0]
     assert Stage.HEAD_CONTROL not in job.done
     report = report_of(bench, job)
-    assert (report["before"], report["verdict"]["b"]) == ("erm", "erm")
-    section = report["groups"]
-    assert (section["source"], section["inferred"]) == ("saliency_clusters", True)
-    assert section["control_penalty"] is None
-
-
-def test_the_head_of_a_masktune_model_by_where_it_differs_from_erm(bench: Bench, erm: JobRow) -> None:
-    model = {"model": erm.models["masktune"]}
-    asked = config(groups="disagreement", second_model=erm.models["erm"])
-    job = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=asked, inputs=model))[0]
-    report = report_of(bench, job)
-    assert set(report["models"]) == {"erm", "masktune", "retrained", "retrained_control"}
-    assert (report["before"], report["groups"]["source"]) == ("masktune", "disagreement")
-    assert report["groups"]["held_out"] == {"masktune": False, "retrained": True, "retrained_control": True}
+    assert set(report["models"]) == {"erm", "masktune", "retrained"}
+    assert (report["before"], report["verdict"]["b"]) == ("masktune", "masktune")
+    assert report["groups"]["held_out"] == {"masktune": False, "retrained": True}
+    assert report["groups"]["control_penalty"] is None
 
 
 def test_copies_of_a_picture_are_judged_together(bench: Bench) -> None:

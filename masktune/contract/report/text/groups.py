@@ -18,8 +18,6 @@ _SOURCES = {
     "lack it.",
     "cross_mistakes": "A guess. A sample is in the second group of its class if heads fitted without it "
     "predict another class; its weight in each group is how confident they are of it.",
-    "disagreement": "A guess. A sample is in the second group of its class if two models disagree on it.",
-    "saliency_clusters": "A guess. The samples of a class are divided by where the model looks in them.",
 }
 _LAST_FEATURES = (
     "A guess. Early stages of the network tell the classes apart, so the pattern that misleads it is in its "
@@ -52,7 +50,6 @@ UNDIVIDED_REASONS: Mapping[str | None, str] = {
 _ADVICE = {
     "cross_mistakes": " A backbone that fits every training sample leaves no mistakes to find: try a model "
     "trained for fewer epochs.",
-    "disagreement": " The two models give the same answers on the samples that they were trained on.",
 }
 
 

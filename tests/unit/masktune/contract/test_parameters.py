@@ -115,7 +115,6 @@ def test_a_wrong_type_or_name_is_refused_at_its_pointer(
         (lambda: OptimizerConfig(momentum=1.0), "/optimizer/momentum", "must be at least 0 and below 1"),
         (lambda: HeadConfig(penalties=()), "/head/penalties", "must be a list of 1 to 20 elements"),
         (lambda: Hyperparameters(seed=2**63), "/seed", "below 9,223,372,036,854,775,808"),
-        (lambda: RetrainConfig(groups="disagreement"), "/second_model", "required"),
         (lambda: ScheduleConfig("multistep", (2, 2)), "/schedule/milestones", "ascending"),
     ],
 )

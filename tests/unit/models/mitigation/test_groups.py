@@ -12,9 +12,7 @@ from models.mitigation.features import Features
 from models.mitigation.groups import (
     Groups,
     class_groups,
-    cluster_groups,
     cross_mistakes,
-    disagreement_groups,
     label_groups,
 )
 
@@ -105,14 +103,6 @@ def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: in
         assert not judged_wrong(unaware)[wrong].any()
 
 
-def test_copies_of_one_picture_are_no_group() -> None:
-    labels = np.array([0] * 6 + [1] * 6)
-    second = np.array([1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0])
-    pictures = np.array([5, 5, 2, 3, 4, 1, 6, 7, 8, 9, 10, 11])
-    groups = disagreement_groups(labels, labels, second, classes=CLASSES, clusters=pictures)
-    assert groups.names == ("cat", "dog · the models agree", "dog · the models differ")
-
-
 def test_without_mistakes_the_groups_are_the_classes() -> None:
     features = shortcut_features(minority=0)
     groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
@@ -155,58 +145,6 @@ def test_given_groups_are_class_and_group() -> None:
         label_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
     alike = label_groups(np.array([0, 1]), np.array([0, 0]), classes=("a", "ab"), names=("abroad",))
     assert alike.names == ("a · abroad", "ab · abroad")
-
-
-def test_disagreement() -> None:
-    labels = np.array([0] * 6 + [1] * 6)
-    first = labels.copy()
-    second = np.array([1, 1, 0, 0, 0, 0] + [1] * 5 + [0])
-    groups = disagreement_groups(labels, first, second, classes=CLASSES)
-    assert groups.names == (
-        "cat · the models agree",
-        "cat · the models differ",
-        "dog",
-    )  # one alone is no group
-    assert groups.assigned.tolist() == [1, 1, 0, 0, 0, 0] + [2] * 6
-
-
-def test_clusters_of_maps_that_look_at_two_places() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 40)
-    maps = rng.random((80, 6, 6)).astype(np.float32) * 0.1
-    maps[:20, :2, :2] += 5  # half of the cats by the corner
-    maps[20:, 3:, 3:] += 5
-    maps[50] = 0  # says nothing
-    groups = cluster_groups(labels, maps, classes=CLASSES, seed=0)
-    assert groups.names[:2] == ("cat · looked at way 1 of 2", "cat · looked at way 2 of 2")
-    corner, others = set(groups.assigned[:20].tolist()), set(groups.assigned[20:40].tolist())
-    assert len(corner) == len(others) == 1
-    assert corner != others
-    assert set(groups.assigned[40:].tolist()) == {2}
-
-
-def test_copies_of_one_picture_are_no_way_of_looking() -> None:
-    """One odd image among forty is no structure, and it is no more of it for standing there eight times."""
-    maps = np.random.default_rng(0).random((40, 6, 6)).astype(np.float32) * 0.1
-    maps[1:, 3:, 3:] += 5
-    maps[0, :2, :2] += 5
-    rows = np.append(np.arange(40), [0] * 7)
-    labels = np.zeros(47, np.int64)
-    copied = cluster_groups(labels, maps[rows], classes=("cat",), seed=0, pictures=rows)
-    assert copied.names == cluster_groups(labels[:40], maps, classes=("cat",), seed=0).names
-    assert len(copied.names) == 1
-    assert len(cluster_groups(labels, maps[rows], classes=("cat",), seed=0).names) == 2
-
-
-def test_copies_go_with_their_first() -> None:
-    rng = np.random.default_rng(0)
-    maps = rng.random((40, 6, 6)).astype(np.float32) * 0.1
-    maps[:20, :2, :2] += 5
-    maps[20:, 3:, 3:] += 5
-    rows = np.concatenate([np.arange(40), [3, 25, 3]])
-    groups = cluster_groups(np.zeros(43, np.int64), maps[rows], classes=("cat",), seed=0, pictures=100 - rows)
-    assert len(groups.names) == 2
-    assert groups.assigned.tolist() == groups.assigned[rows].tolist()
 
 
 def test_classes_as_groups_are_the_control() -> None:

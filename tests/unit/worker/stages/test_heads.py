@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def stages() -> StageFeatures:
 @pytest.mark.parametrize("source", ["cross_mistakes", "early_stages"])
 def test_both_images_of_a_subject_are_judged_alike(tmp_path: Path, source: str) -> None:
     stage_context = context(tmp_path, source)
-    groups = balanced_groups(stage_context, cast(Any, None), stages(), cast(Any, None))
+    groups = balanced_groups(stage_context, stages())
     assert groups.inferred
     assert np.array_equal(groups.assigned[::2], groups.assigned[1::2])
     assert 0.3 < (groups.assigned % 2).mean() < 0.7  # half are mistakes, as of a coin
