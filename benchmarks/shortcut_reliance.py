@@ -7,14 +7,10 @@ no more answers than the rule allows; the other kind of sign is there for an inn
 one false sign is enough for strong evidence. In the honest settings that reason is real: the model looks at
 the evidence for its answer, and its mask removes just that. Power settings: a group or the test split is
 worse by 10 to 40 points, or the mask changes that many more answers.
-
-The honest settings are also cut into slices, to see how often two slices of a class differ by as much
-as a sign of failure requires. Slices are cut by the answers, so the rule does not use them.
 """
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections.abc import Callable
@@ -25,8 +21,7 @@ import numpy as np
 from benchmarks import _simulation
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
-from models.shortcuts.reliance import GAP, MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
-from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
+from models.shortcuts.reliance import MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
 from models.types import Labels
 
 INNOCENT = {
@@ -111,27 +106,8 @@ class Honest(NamedTuple):
         mask = of_mask(masking_cost(under, generator=rng), split="test")
         return [of_groups(test, split="test"), of_shift(metrics(*self.answers(rng)), test), mask]
 
-    def slices(self, rng: np.random.Generator) -> InferredSlices:
-        """Slices from maps (N, 4, 4) that are high where the evidence for the answer is, left or right."""
-        labels, predictions = self.answers(rng)
-        maps = 0.3 * rng.random((self.n, 4, 4))
-        maps[np.arange(self.n), 1, 3 * predictions] += 1
-        inputs = SliceInputs(np.arange(self.n), labels, maps.astype(np.float32))
-        return infer_slices(inputs, classes=("a", "b"), predictions={"erm": predictions}, rng=rng)
-
 
 HONEST = tuple(Honest(n, accuracy) for n in (400, 2000) for accuracy in (0.7, 0.9, 0.97))
-SLICED = 20
-"""One in this many draws of an honest setting is cut into slices, which takes as long as all the rest."""
-
-
-def apart(slices: InferredSlices) -> bool:
-    """Whether two slices of one class differ as a sign requires: by `GAP`, with disjoint intervals."""
-    for one, other in itertools.combinations(slices.slices, 2):
-        worse, better = sorted((one.accuracies[0], other.accuracies[0]), key=lambda each: each.accuracy)
-        if one.label == other.label and better.accuracy - worse.accuracy >= GAP and worse.high < better.low:
-            return True
-    return False
 
 
 def null_settings() -> list[Setting]:
@@ -183,13 +159,6 @@ def main() -> int:
         figures.append({"setting": setting.name, "effect": setting.effect, "strong": share})
         if setting.effect == 0:
             worst = max(worst, share)
-    print(f"\n{'slices of an honest model':44} {'apart':>7}")
-    for honest in HONEST:
-        cuts = max(1, arguments.draws // SLICED)
-        share = sum(apart(honest.slices(rng)) for _ in range(cuts)) / cuts
-        name = f"{honest.n} images, {honest.accuracy}"
-        print(f"{name:44} {share:7.3f}", flush=True)
-        figures.append({"setting": f"slices of an honest model, {name}", "draws": cuts, "apart": share})
     return _simulation.finish(
         "shortcut_reliance",
         worst=worst,

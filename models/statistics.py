@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.design_effect import design_effect
+from models.design_effect import count_clusters, design_effect
 from models.types import Bools, Floats, Labels
 
 
@@ -56,6 +57,27 @@ def clustered_wilson(outcomes: Bools, clusters: Labels | None, *, confidence: fl
     n = len(outcomes)
     effect = design_effect(outcomes, clusters) if n else 1.0
     return wilson(int(outcomes.sum()) / effect, n / effect, confidence=confidence)
+
+
+@dataclass(frozen=True)
+class ModelAccuracy:
+    """Accuracy of one model on a slice or group: `correct` of `n`, with a Wilson interval, which takes the
+    `n_subjects` as independent where there are any."""
+
+    model: str
+    n: int
+    correct: int
+    accuracy: float
+    low: float
+    high: float
+    n_subjects: int | None = None
+
+    @classmethod
+    def of(cls, model: str, correct: Bools, clusters: Labels | None, *, confidence: float = 0.95) -> Self:
+        """Of `correct` (n,) answers; equal `clusters` (n,) are not independent, None: all are."""
+        n, right = len(correct), int(correct.sum())
+        low, high = clustered_wilson(correct, clusters, confidence=confidence)
+        return cls(model, n, right, right / max(n, 1), low, high, count_clusters(clusters))
 
 
 def least_share(shares: Sequence[tuple[float, float]], *, confidence: float = 0.95) -> Interval:

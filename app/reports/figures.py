@@ -12,8 +12,6 @@ from masktune.contract.report.accuracy import ArmDifference
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupSlice
 from masktune.contract.report.metadata import MetadataSlices
-from masktune.contract.report.saliency import InferredSlice
-from masktune.contract.report.text import percent
 from masktune.contract.report.text.metadata import value_name
 from masktune.contract.report.text.names import STATISTICS, in_order, statistics_in_order
 from masktune.contract.vocabulary import Arm
@@ -100,12 +98,6 @@ def group(of: GroupSlice) -> Row:
     """The row of one group that a last layer was balanced over."""
     measured = [(arm, figure) for arm, figure in of.accuracies.items() if figure.n]
     return Row(of.name, "", of.n, None, _measured(measured))
-
-
-def inferred_slice(of: InferredSlice) -> Row:
-    """The row of one slice of saliency maps."""
-    measured = [(figure.model, figure) for figure in of.accuracies]
-    return Row(f"Slice {of.index + 1}", f"{percent(of.share)} of its class", of.n, None, _measured(measured))
 
 
 def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:

@@ -26,7 +26,7 @@ from models.mitigation.logistic import (
     never,
     of_label,
 )
-from models.shortcuts.slices import ModelAccuracy
+from models.statistics import ModelAccuracy
 from models.types import Floats, Labels
 
 _SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try

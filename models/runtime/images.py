@@ -6,7 +6,6 @@ Layers are transparent pictures, drawn at the size of the picture that they are 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -95,17 +94,6 @@ def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
         return image
     width, height = (max(1, round(scale * length)) for length in image.size)
     return image.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def strip(images: Sequence[Image.Image], *, gap: int = 4) -> Image.Image:
-    """The images side by side, with `gap` transparent pixels in between."""
-    width = sum(image.width for image in images) + gap * (len(images) - 1)
-    row = Image.new("RGBA", (width, max(image.height for image in images)))
-    left = 0
-    for image in images:
-        row.paste(image.convert("RGBA"), (left, 0))
-        left += image.width + gap
-    return row
 
 
 def png(image: Image.Image) -> bytes:

@@ -37,9 +37,7 @@ RULE = (
     f"is {100 * GAP:.0f} points lower, which may be chance, or if a metadata column is rated strong in "
     "predicting the class: no check says whether the model goes by what goes with it. The failures of a "
     "model that is no better than a guess on the validation split (the 95 % interval of its mean accuracy "
-    "over classes reaches chance) are no signs; without a sign of a cause, such a model is not testable. "
-    "Slices inferred from where the model looks are no signs either: they are derived from the model's own "
-    "answers, and a slice of nothing but its mistakes is found in an honest model too."
+    "over classes reaches chance) are no signs; without a sign of a cause, such a model is not testable."
 )
 
 

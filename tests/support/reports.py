@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -27,13 +26,11 @@ from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.selective import CalibrationTable, certify, risk_coverage
-from models.shortcuts import clustering, slices
 from models.shortcuts.check import check_properties
 from models.shortcuts.metadata_slices import RULE
 from models.shortcuts.properties import METADATA, Property, PropertyTable
 from models.shortcuts.reliance import of_mask, of_property, of_shift, read
 from models.shortcuts.saliency_summary import mean_maps, saliency_shifts
-from models.shortcuts.slices import InferredSlices, SliceInputs, infer_slices
 from models.statistics import wilson
 from models.types import Labels
 
@@ -135,7 +132,7 @@ def _balanced(accuracy: float) -> BalancedAccuracy:
 
 
 def evidence(value: Json) -> Json:
-    """The report with the sections that need a model's outputs: signs, masks, slices, maps, risk."""
+    """The report with the sections that need a model's outputs: signs, masks, maps, risk."""
     sections = _evidence(tuple(value["models"]), value["metrics"]["test"]["erm"]["n"])
     return value | copy.deepcopy(sections)
 
@@ -156,7 +153,6 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
         "properties": PropertyCheck.model_validate(dataclasses.replace(check, split="train")),
         "masking_cost": {"test": {"erm": MaskingCost.model_validate(cost)}},
         "metadata_slices": _metadata_slices(arms),
-        "slices": section.InferredSlices.model_validate(_slices(arms, n)),
         "saliency": section.SaliencySummary(
             split="test",
             n=n,
@@ -224,30 +220,6 @@ def _predictions(labels: Labels) -> dict[Arm, Labels]:
     at = np.arange(len(labels))
     wrong = {arm: (at // 2 % 5 if arm is Arm.ERM else at % 10) == 0 for arm in Arm}
     return {arm: np.where(of_arm, 1 - labels, labels) for arm, of_arm in wrong.items()}
-
-
-@lru_cache
-def _inferred_slices(n: int) -> InferredSlices:
-    """With the accuracies of all arms: the division takes seconds and does not depend on them. With fewer
-    samples of the null and of the groups than a job draws, which would take seconds more."""
-    labels, maps = _maps(n)
-    with patch.object(clustering, "REFERENCES", 2), patch.object(slices, "_RESAMPLES", 20):
-        return infer_slices(
-            SliceInputs(np.arange(n), labels, maps, np.arange(n) // 2 % 5),
-            classes=CLASSES,
-            predictions={str(arm): predicted for arm, predicted in _predictions(labels).items()},
-            rng=np.random.default_rng(0),
-        )
-
-
-def _slices(arms: tuple[Arm, ...], n: int) -> Json:
-    value = dataclasses.asdict(_inferred_slices(n))
-    for part in value["slices"]:
-        name = f"slice-{part['label']}-{part['index']}"
-        of_arms = {accuracy["model"]: accuracy for accuracy in part["accuracies"]}
-        part |= {"picture": f"{name}.png", "heatmap": f"{name}-heatmap.png", "n_pictured": 5}
-        part |= {"accuracies": [of_arms[arm] for arm in arms]}
-    return value | {"split": "test", "n": n, "split_size": 2 * n, "model": "erm", "left_out": []}
 
 
 def _maps(n: int) -> tuple[Any, Any]:

@@ -11,7 +11,7 @@ from models.data.store import Store
 from models.design_effect import count_clusters
 from models.evaluation.metrics import Logits
 from models.shortcuts.metadata_slices import RULE, metadata_slices
-from models.shortcuts.slices import ModelAccuracy
+from models.statistics import ModelAccuracy
 from models.types import Bools
 from worker.report.arms import clusters_of, without_copies
 

@@ -36,7 +36,7 @@ POOL = 2048
 COSTED = 1024
 """Most images of a split that are masked: each costs two forward passes more, for each model."""
 MAX_CLASSES = 20
-"""Most classes with mean maps and inferred slices, those with the most images: enough to look through."""
+"""Most classes with mean maps, those with the most images: enough to look through."""
 _PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
 _SIDE = 160  # pixels per side of a mean map's picture
 

@@ -34,7 +34,6 @@ from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
 from worker.report.seeds import further_seeds
-from worker.report.slices import make_slices
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
 from worker.stages.context import Result, StageContext
 
@@ -103,7 +102,6 @@ def evaluate(context: StageContext) -> Result:
             sigmas=sigmas and SigmasChoice.model_validate(sigmas),
             saliency=make_saliency(context, pool, folder=folder),
             gallery=make_gallery(context, pool, folder=folder),
-            slices=make_slices(context, pool, logits[pool.split], folder=folder),
             metadata_slices=make_metadata_slices(context.store, logits),
             masking_cost={
                 split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}

@@ -15,7 +15,7 @@ from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
 from masktune.contract.report.recommendation import Recommendation
 from masktune.contract.report.review import ReportReview
-from masktune.contract.report.saliency import Gallery, InferredSlices, SaliencySummary
+from masktune.contract.report.saliency import Gallery, SaliencySummary
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
@@ -116,7 +116,6 @@ class Report(Section):
         [], description="Columns of metadata that predict the class in the training images, strongest first."
     )
     masking_cost: dict[str, dict[Arm, MaskingCost]] = Field({}, description="By split and arm.")
-    slices: InferredSlices | None = None
     metadata_slices: MetadataSlices | None = Field(
         None,
         description="The models by metadata, to explore; null without metadata or without figures on test.",

@@ -1,4 +1,4 @@
-"""Where the models look: mean maps, the share of saliency that moved, inferred slices, the gallery."""
+"""Where the models look: mean maps, the share of saliency that moved, the gallery."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from masktune.contract.report.base import Proportion, Section
+from masktune.contract.report.base import Section
 from masktune.contract.vocabulary import Arm
 
 GalleryRule = Literal["most_masked", "most_changed", "disagreeing", "mistaken"]
@@ -64,68 +64,6 @@ class SaliencySummary(Section):
     shift: SaliencyShifts | None
     mean_maps: dict[Arm, list[MeanMap]]
     pictures: list[ClassPicture]
-    left_out: list[str]
-
-
-class SliceModelAccuracy(Proportion):
-    """Accuracy of one model on one slice."""
-
-    model: Arm
-
-
-class InferredSlice(Section):
-    """`n` samples of one class with similar saliency maps; `share` is of the samples of the class.
-
-    `picture` shows the first `n_pictured` of `examples`, `heatmap` is the layer of their maps over it.
-    """
-
-    label: int
-    class_name: str
-    index: int
-    n: int
-    share: float
-    examples: list[int]
-    mean_map: list[list[float]]
-    accuracies: list[SliceModelAccuracy]
-    picture: str | None
-    heatmap: str | None
-    n_pictured: int
-
-
-class GroupAgreement(Section):
-    """Adjusted mutual information of slices and true groups: 0 at chance, 1 if they coincide."""
-
-    n: int
-    adjusted_mutual_information: float
-    low: float
-    high: float
-    degree: Literal["high", "partial", "low"]
-
-
-class ClassSlices(Section):
-    """How one class was divided. `undefined` samples have an empty map."""
-
-    label: int
-    class_name: str
-    n: int
-    undefined: int
-    slices: int
-    silhouette: float | None
-    reference: float | None
-    agreement: GroupAgreement | None
-
-
-class InferredSlices(Section):
-    """Clusters of saliency maps within each class, and each model on them. Nobody labelled them."""
-
-    inferred: Literal[True]
-    rule: str
-    classes: list[ClassSlices]
-    slices: list[InferredSlice]
-    split: str
-    n: int
-    split_size: int
-    model: Arm
     left_out: list[str]
 
 

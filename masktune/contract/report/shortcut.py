@@ -10,7 +10,7 @@ from masktune.contract.report.accuracy import Difference
 from masktune.contract.report.base import Proportion, Section
 
 Evidence = Literal["strong", "some", "none_seen", "not_testable"]
-SignName = Literal["groups", "shift", "mask", "property", "slices"]
+SignName = Literal["groups", "shift", "mask", "property"]
 SignKind = Literal["failure", "cause"]
 Strength = Literal["strong", "weak", "none"]
 MaskArm = Literal["plain", "own", "elsewhere"]
@@ -19,7 +19,7 @@ MaskArm = Literal["plain", "own", "elsewhere"]
 class Sign(Section):
     """One check on `n` samples: whether it is a sign of a shortcut, and a sentence with its figures."""
 
-    name: SignName = Field(description="`slices` occurs only in reports of earlier versions.")
+    name: SignName
     kind: SignKind
     present: bool
     n: int

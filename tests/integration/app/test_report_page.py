@@ -232,8 +232,6 @@ def test_the_figures_of_the_page_are_those_of_the_json() -> None:
     plain, own = cost["arms"][0], cost["arms"][1]
     assert (plain["accuracy"], own["accuracy"]) == (1.0, 0.5)
     assert f"50.0\u00a0%{100 * own['low']:.1f} – {100 * own['high']:.1f}" in text
-    for part in value["slices"]["slices"]:
-        assert f"Slice {part['index'] + 1} {part['n']:,} samples" in text
     worst = value["metrics"]["test"]["masktune"]
     low, high = worst["worst_group_accuracy_low"], worst["worst_group_accuracy_high"]
     assert f"{100 * low:.1f} – {100 * high:.1f}" in text

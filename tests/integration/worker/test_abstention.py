@@ -152,7 +152,6 @@ def test_models_are_compared_and_signs_sought_on_each_picture_once(
         sign["name"]: sign["n"] for sign in report["shortcut_reliance"]["signs"] if sign["kind"] == "failure"
     }
     assert signs == {"shift": pictures}
-    assert sum(each["n"] + each["undefined"] for each in report["slices"]["classes"]) == pictures
 
 
 def _imported(bench: Bench, network: Network, erm: str | None) -> str:

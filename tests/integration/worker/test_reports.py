@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,11 +75,6 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench
     moved = report["saliency"]["shift"]["all"]
     assert 0 < moved["low"] <= moved["mean"] <= moved["high"] <= 1
     assert moved["n"] + moved["undefined"] == n
-    slices = report["slices"]
-    assert sum(part["n"] for part in slices["slices"]) == n - sum(c["undefined"] for c in slices["classes"])
-    assert {told["model"] for part in slices["slices"] for told in part["accuracies"]} == set(
-        report["models"]
-    )
     for split, by_arm in report["risk_coverage"].items():
         for arm, curve in by_arm.items():
             assert curve["n"] == report["dataset"]["splits"][split]
@@ -123,37 +117,6 @@ def test_a_split_without_groups_is_not_said_to_show_that_there_is_no_shortcut(be
     assert "Not testable here. No check shows a shortcut, but the test split has no groups" in page
 
 
-def two_blobs(root: Path, images: int) -> Path:
-    """The class is the brighter of two blobs, with some noise: whoever looks at the blobs is honest."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:28, :28]
-    left, right = (np.exp(-((columns - x) ** 2 + (rows - 14) ** 2) / 8) for x in (7, 21))
-    for name in ("left", "right"):
-        (root / name).mkdir(parents=True)
-    for index in range(images):
-        one, other = rng.random(2)
-        picture = 0.5 * one * left + 0.5 * other * right + 0.15 * rng.random((28, 28))
-        name = "right" if other + 0.12 * rng.standard_normal() > one else "left"
-        grey = Image.fromarray((255 * picture.clip(0, 1)).astype(np.uint8)).convert("RGB")
-        grey.save(root / name / f"{index:04d}.png")
-    return root
-
-
-def test_slices_that_hold_just_the_mistakes_of_an_honest_model_are_no_sign(bench: Bench) -> None:
-    images = two_blobs(bench.images.parent / "blobs", 1600)
-    _, dataset = bench.imported({"address": f"file://{images}"})
-    params = hyperparameters(epochs=4, batch_size=32, optimizer={"learning_rate": 0.02})
-    job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=params))[0]
-    report, page = read(bench, job)
-    assert report["metrics"]["test"]["erm"]["accuracy"] > 0.8
-    shares = [told["accuracy"] for part in report["slices"]["slices"] for told in part["accuracies"]]
-    assert max(shares) - min(shares) > 0.5  # it looks at the blob that it takes for the brighter one
-    signs = report["shortcut_reliance"]["signs"]
-    assert not [sign for sign in signs if sign["kind"] == "failure" and sign["present"]]
-    assert "slices" not in {sign["name"] for sign in signs}
-    assert "derived from the model's own answers" in page
-
-
 def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
     job_inputs = {"model": bench.untrained(CLASSES)}
     jobs = bench.succeed(*(bench.run(JobKind.EVALUATE, inputs=job_inputs, params={}) for _ in range(2)))
@@ -186,7 +149,8 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
     report, page = read(bench, bench.succeed(job)[0])
     cost = report["masking_cost"]["test"]["imported"]
     assert (cost["n"], cost["nothing_masked"], cost["cost"]["estimate"]) == (9, 9, 0)
-    assert [(c["n"], c["undefined"], c["slices"]) for c in report["slices"]["classes"]] == [(0, 3, 0)] * 3
+    means = report["saliency"]["mean_maps"]["imported"]
+    assert [(mean["n"], mean["undefined"], mean["map"]) for mean in means] == [(0, 3, None)] * 3
     assert {item["rule"] for item in report["gallery"]["items"]} == {"mistaken"}
     assert report["verdict"] is None
     assert "No comparison" in page

@@ -35,7 +35,6 @@ _SIGNS: dict[SignName, str] = {
     "shift": "It is right much less often on the test images than on the validation images.",
     "mask": "Hiding the small part of an image where it looks changes many of its answers.",
     "property": "One simple property of the images gives their class away.",
-    "slices": "It is right much less often on images that it looks at in one way than on the others.",
 }
 """What each sign means, without its figures."""
 

@@ -65,7 +65,6 @@ STATISTICS: Mapping[StatisticName, tuple[str, str]] = {
 
 SIGN_NAMES: Mapping[SignName, str] = {
     "groups": "Worst group",
-    "slices": "Ways of looking",
     "shift": "Test against validation",
     "mask": "Own mask",
     "property": "Simple image property",

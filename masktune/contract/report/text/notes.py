@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disagreement
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, Temperature
 from masktune.contract.report.report import MaskSummary, Report
-from masktune.contract.report.saliency import GroupAgreement, SaliencyShift
+from masktune.contract.report.saliency import SaliencyShift, SaliencySummary
 from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.report.text.formats import (
-    first_names,
     percent,
     percent_interval,
     points,
@@ -63,26 +62,6 @@ CURVE_SPLITS = {
 """What a curve of selective risk is about, by split."""
 
 
-def undivided_classes(names: Sequence[str], divided: int) -> str:
-    """Name the classes that the saliency maps do not divide, beside `divided` others."""
-    if not names:
-        return "" if divided else "No image has a map that shows where the model looks."
-    images = "the images" if divided else "all images"
-    return f"As far as the maps show, the model looks at {images} of {first_names(names)} in one way."
-
-
-def agreement(measured: GroupAgreement | None) -> str | None:
-    """How well inferred slices match the true groups."""
-    if measured is None:
-        return None
-    verb = {"high": "follow", "partial": "partly follow", "low": "do not follow"}[measured.degree]
-    return (
-        f"Here the true groups are known: the slices {verb} them (adjusted mutual information "
-        f"{measured.adjusted_mutual_information:.2f}, {measured.low:.2f} – {measured.high:.2f}, over "
-        f"{measured.n:,} images; 0 is chance, 1 is identical)."
-    )
-
-
 def saliency_shift(shift: SaliencyShift | None, after: Arm | None) -> str | None:
     """How much of the saliency moved between the model before and the one after."""
     if shift is None or shift.mean is None or shift.quartiles is None or after is None:
@@ -93,6 +72,13 @@ def saliency_shift(shift: SaliencyShift | None, after: Arm | None) -> str | None
         f"{percent_interval(shift.low, shift.high)}; for half of the images, between "
         f"{100 * shift.quartiles[0]:.0f} and {100 * shift.quartiles[2]:.0f}\u00a0%)."
     )
+
+
+def no_maps(saliency: SaliencySummary) -> str:
+    """That no image has a map; empty if one has."""
+    if any(mean.map is not None for of_arm in saliency.mean_maps.values() for mean in of_arm):
+        return ""
+    return "No image has a map that shows where the model looks."
 
 
 def coarse_maps(report: Report) -> str:

@@ -17,7 +17,6 @@ from models.runtime.images import (
     mask_outline,
     overlay,
     png,
-    strip,
     thumbnail,
 )
 
@@ -111,15 +110,3 @@ def test_thumbnails_keep_their_shape_and_are_never_enlarged() -> None:
     assert thumbnail(image, side=100).size == (100, 50)
     assert thumbnail(image, side=400).size == (300, 150)
     assert thumbnail(Image.new("RGB", (900, 1)), side=90).size == (90, 1)
-
-
-def test_a_strip_shows_each_picture_once_with_nothing_between_them() -> None:
-    reds = [Image.new("RGB", (40, 40), (value, 0, 0)) for value in (50, 150, 250)]
-    row = strip([thumbnail(red, side=20) for red in reds], gap=3)
-    assert (row.size, row.mode) == ((66, 20), "RGBA")
-    assert [row.getpixel((x, 10)) for x in (10, 33, 56)] == [
-        (50, 0, 0, 255),
-        (150, 0, 0, 255),
-        (250, 0, 0, 255),
-    ]
-    assert row.getpixel((21, 10)) == (0, 0, 0, 0)

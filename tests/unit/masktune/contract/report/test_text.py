@@ -543,6 +543,16 @@ def test_the_saliency_shift_has_its_interval() -> None:
     assert text_notes.saliency_shift(section.shift.all, None) is None
 
 
+def test_without_a_map_there_is_a_sentence() -> None:
+    value = evidence(report())
+    for given in (True, False):
+        for mean in value["saliency"]["mean_maps"]["erm"][given:]:
+            mean["map"] = None
+        saliency = typed(value).saliency
+        assert saliency is not None
+        assert (text_notes.no_maps(saliency) == "") is given
+
+
 @pytest.mark.parametrize(
     ("side", "image_size", "enough"), [(4, 128, None), (3, 96, 128), (2, 64, 128), (1, 32, 128), (2, 36, 96)]
 )
@@ -623,12 +633,6 @@ def test_a_certificate_says_what_it_assumes_and_how_many_subjects_it_counts() ->
     assert "assumes that these images are independent" in text_notes.independence(plain)
     assert "a random image of a new subject" in text_notes.independence(whole)
     assert "90 other images were left out" in text_notes.independence(whole)
-
-
-def test_classes_that_were_not_divided_are_named() -> None:
-    assert text_notes.undivided_classes([], 1) == ""
-    assert text_notes.undivided_classes([], 0) == "No image has a map that shows where the model looks."
-    assert "all images of a, b in one way" in text_notes.undivided_classes(["a", "b"], 0)
 
 
 # --- groups --------------------------------------------------------------------------------------
