@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks._common import Aim
+from benchmarks._common import BIASED_MNIST_BOUNDS, Aim, preset
 from benchmarks._gpu_setup import (
     PRECISIONS,
     SHARE,
@@ -26,7 +26,6 @@ from benchmarks._gpu_setup import (
     train,
 )
 from benchmarks._machine import usable_cores
-from benchmarks.biased_mnist import BOUNDS, preset
 from benchmarks.masking import Fixed, timed
 from masktune.contract.hyperparameters import OptimizerConfig, Precision
 from models.data.builtin import BuiltinOptions, make_builtin
@@ -57,7 +56,7 @@ def biased_mnist(setup: Setup) -> Outcome:
     arrays = Arrays(biased.images[some], biased.labels[some], biased.splits[some], biased.groups[some])
     folder = setup.new_folder("store")
     write_arrays(folder, arrays, DatasetInfo("Biased MNIST", "builtin", biased.classes, biased.group_names))
-    store, config = Store.open(folder), replace(preset(), epochs=setup.sizes.mnist_epochs)
+    store, config = Store.open(folder), replace(preset("biased_mnist"), epochs=setup.sizes.mnist_epochs)
     network = new_network(store, config).to(setup.device)
     loader = train_loader(store, config, setup.run)
     steps = partial(bare_steps, network, next(loader.epoch(None)), erm_config(config), len(loader))
@@ -74,7 +73,7 @@ def biased_mnist(setup: Setup) -> Outcome:
         accuracies = {split: of.accuracy for split, of in job_arm.metrics.items()}
         row = {"arm": arm, **accuracies, "epochs": epochs, "seconds": seconds, "job_seconds": whole}
         rows.append(row | {"over_step": epochs * bare / seconds})
-        aims[f"{arm}/test"] = Aim(accuracies["test"], **BOUNDS[arm])
+        aims[f"{arm}/test"] = Aim(accuracies["test"], **BIASED_MNIST_BOUNDS[arm])
     return Outcome(rows, aims)
 
 

@@ -1,4 +1,4 @@
-"""Data, pretrained weights and true backgrounds for benchmarks.waterbirds_like."""
+"""The plants: data, pretrained weights and true backgrounds, for `benchmarks.selective` and `research`."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 A mask that does not hide what the model uses teaches the finetune nothing; one that hides the object leaves
 nothing to learn from. The deletion curve (after Petsiuk et al., RISE, BMVC 2018) shows both without groups:
 the accuracy on held-out images under the model's own masks, ever larger ones, and under the same masks
-elsewhere in the image. benchmarks/auto_sigmas.py measures what comes of it.
+elsewhere in the image. research/auto_sigmas.py measures what comes of it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ they can hardly see the class: so what they get wrong is the minority, and the j
 about it. Without a shortcut, each stage gets other samples wrong. Where the class is the low-level thing and
 the shortcut the object, early judges make hardly any mistake; then the last features may tell.
 
-The gates were set on one network and photographs of two classes: `benchmarks.rivals` measures them.
+The gates were set on one network and photographs of two classes: `research.rivals` measures them.
 """
 
 from __future__ import annotations

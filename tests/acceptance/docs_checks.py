@@ -93,12 +93,12 @@ def masktune(words: list[str]) -> None:
 
 
 def python(words: list[str]) -> None:
-    """The program must exist. A benchmark's own parser must reject only `END`."""
+    """The program must exist. The own parser of a benchmark or an experiment must reject only `END`."""
     if words[0] != "-m":
         if not (ROOT / words[0]).is_file():
             raise Wrong(f"there is no {words[0]}")
         return
-    if not words[1].startswith("benchmarks."):
+    if not words[1].startswith(("benchmarks.", "research.")):
         if importlib.util.find_spec(words[1]) is None:
             raise Wrong(f"there is no module {words[1]}")
         return

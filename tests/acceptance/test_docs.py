@@ -23,7 +23,8 @@ APART = ("server.md",)
 PAGES = sorted(DOCS.rglob("*.md"))
 RUN = [page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page != TUTORIAL]
 _COMMAND = re.compile(
-    r"^\s*(\$ )?(masktune|make|docker|curl|pip|python3?(?! -m benchmarks)|\.venv/bin/\S+|git|kubectl)\s"
+    r"^\s*(\$ )?(masktune|make|docker|curl|pip|python3?(?! -m (benchmarks|research))"
+    r"|\.venv/bin/\S+|git|kubectl)\s"
 )
 
 

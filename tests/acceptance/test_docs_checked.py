@@ -11,7 +11,7 @@ from tests.acceptance.docs_pages import blocks, named
 pytestmark = pytest.mark.docs
 
 PAGES = [
-    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(page for folder in ("docs", "research") for page in (ROOT / folder).rglob("*.md")),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md")),
 ]
 NOT_RUN = [
@@ -34,7 +34,7 @@ def test_a_command_that_is_not_run_could_be(command: str) -> None:
         "MASKTUNE_DEVISE=cpu masktune worker",
         "make instal",
         "python -m benchmarks.selective --no-simulations",
-        "python -m benchmarks.biased_mnist --mnist DIR --seeds one",
+        "python -m research.biased_mnist --mnist DIR --seeds one",
         "docker compose --profile gpus up",
         "docker compose up --scale workers=4",
         "docker compose exec -T apis masktune backup saved",

@@ -1,6 +1,6 @@
 """How often the rule in models.shortcuts.reliance reports a shortcut that is not there, and which it detects.
 
-    python -m benchmarks.shortcut_reliance [--draws N]
+    python -m research.shortcut_reliance [--draws N]
 
 Null settings: the model is equally accurate in all groups and on both splits, or its own mask changes
 no more answers than the rule allows; the other kind of sign is there for an innocent reason, so that

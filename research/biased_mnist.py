@@ -1,6 +1,6 @@
 """Biased MNIST, the paper's first experiment: ERM, random mask, control and MaskTune on a reversed shortcut.
 
-    python -m benchmarks.biased_mnist --mnist DIR [--assignment order random] [--seeds 0 1 2]
+    python -m research.biased_mnist --mnist DIR [--assignment order random] [--seeds 0 1 2]
         [--epochs 3 | --full] [--kind square] [--as-released] [--work FOLDER]
 
 Trains with presets/biased_mnist.toml, for --epochs epochs of ERM (--full: the preset's 100). There are two
@@ -14,16 +14,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
 from benchmarks._common import (
+    BIASED_MNIST_BOUNDS,
     Aim,
     Arm,
     add_machine,
@@ -31,6 +30,7 @@ from benchmarks._common import (
     make_run,
     packed,
     predict,
+    preset,
     table,
     train_arms,
     work_folder,
@@ -47,10 +47,6 @@ from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.inputs import new_network
 from tests.support.arrays import Arrays
-
-_DESCRIPTIVE = {"description", "title", "data", "released"}  # a preset's other keys
-BOUNDS = {"erm": {"at_most": 0.5}, "control": {"at_most": 0.5}, "masktune": {"at_least": 0.95}}
-"""Of the accuracy where the square is on the wrong class, by arm; for digits marked in order."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +162,8 @@ def _limited(
     return np.sort(np.concatenate(lines))
 
 
-def preset() -> Hyperparameters:
-    """presets/biased_mnist.toml."""
-    fields = tomllib.loads((resources.files("presets") / "biased_mnist.toml").read_text())
-    return Hyperparameters.from_json({k: v for k, v in fields.items() if k not in _DESCRIPTIVE})
-
-
 def _config(arguments: argparse.Namespace, seed: int) -> Hyperparameters:
-    config = replace(preset(), seed=seed)
+    config = replace(preset("biased_mnist"), seed=seed)
     if not arguments.full:
         config = replace(config, epochs=arguments.epochs)
     return replace(config, as_released=arguments.as_released)
@@ -184,9 +174,9 @@ def _aims(rows: list[dict[str, Any]], kind: str) -> Mapping[str, Aim]:
     if kind != "square":
         return {}
     return {
-        f"{row['set']}/{row['arm']}/wrong": Aim(row["wrong"], **BOUNDS[row["arm"]])
+        f"{row['set']}/{row['arm']}/wrong": Aim(row["wrong"], **BIASED_MNIST_BOUNDS[row["arm"]])
         for row in rows
-        if "-order-" in row["set"] and row["arm"] in BOUNDS
+        if "-order-" in row["set"] and row["arm"] in BIASED_MNIST_BOUNDS
     }
 
 

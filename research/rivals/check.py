@@ -1,4 +1,4 @@
-"""Equalities that the methods' formulas must satisfy, on toy data: `python -m benchmarks.rivals.check`."""
+"""Equalities that the methods' formulas must satisfy, on toy data: `python -m research.rivals.check`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import torch
 
-from benchmarks.rivals.cells import conditional, fit_adjusted_heads, mixture_weights
-from benchmarks.rivals.groups import extrapolated_weights
-from benchmarks.rivals.protocol import standard_weights
-from benchmarks.rivals.views import spectral_clusters
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import Standardised, balanced_weights, fit_heads
 from models.types import Bools, Labels
+from research.rivals.cells import conditional, fit_adjusted_heads, mixture_weights
+from research.rivals.groups import extrapolated_weights
+from research.rivals.protocol import standard_weights
+from research.rivals.views import spectral_clusters
 
 
 def main() -> int:

@@ -18,7 +18,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.rivals.features import Images
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.network import Network
 from models.mitigation.features import Features, Head
@@ -33,6 +32,7 @@ from models.mitigation.logistic import (
 from models.mitigation.retrain import RetrainedHead, retrain_head
 from models.mitigation.stage_features import StageFeatures
 from models.types import Bools, Floats, Labels
+from research.rivals.features import Images
 
 CONFIG = HeadConfig()
 

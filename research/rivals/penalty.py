@@ -1,11 +1,11 @@
-"""Rules for a head's penalty, side by side: `python -m benchmarks.rivals.penalty [--data FOLDER]`.
+"""Rules for a head's penalty, side by side: `python -m research.rivals.penalty [--data FOLDER]`.
 
 Each rule takes the largest penalty whose held-out loss is within an error of the lowest. `loss`: the standard
 error of the lowest loss itself. `difference`: that of the two losses' difference on the same images, as the
 product does. Behind it stands the smallest penalty that may be taken. The heads are balanced over the classes
 (the control), over the groups that early stages name, where they do, and over the true groups.
 
-The sets are those of `benchmarks.rivals`, with its arguments. Prints average / worst group on the test half,
+The sets are those of `research.rivals`, with its arguments. Prints average / worst group on the test half,
 means over seeds or cuts, then the means over the sets of what each rule gains on the first, with the standard
 error over the sets. Ends with one JSON line; there are no targets.
 """
@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks._common import finish, make_run, table, work_folder
-from benchmarks.rivals.cases import add_sets, figures_on_test, parse, read_training
-from benchmarks.rivals.protocol import CONFIG, Training
-from benchmarks.rivals.sets import Case, read_cases
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, class_groups, label_groups
 from models.mitigation.retrain import CrossFit, cross_fits, fit_balanced
 from models.runtime.process import prepare_process
+from research.rivals.cases import add_sets, figures_on_test, parse, read_training
+from research.rivals.protocol import CONFIG, Training
+from research.rivals.sets import Case, read_cases
 
 
 class Rule(NamedTuple):
@@ -58,7 +58,7 @@ Row = dict[str, Any]
 def main() -> int:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rivals.penalty", description=__doc__.partition("\n")[0]
+        prog="python -m research.rivals.penalty", description=__doc__.partition("\n")[0]
     )
     add_sets(parser)
     arguments = parse(parser)

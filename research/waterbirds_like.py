@@ -1,6 +1,6 @@
 """A photographic shortcut with pretrained weights: MaskTune beside heads retrained over inferred groups.
 
-    python -m benchmarks.waterbirds_like --plants stampplants.zip [--parts heads arms]
+    python -m research.waterbirds_like --plants stampplants.zip [--parts heads arms]
         [--groups classes cross_mistakes …] [--seeds 0 1 2] [--search N] [--work FOLDER]
 
 The data set has the Waterbirds layout, with the true foregrounds in `masks/{img_id}.png`; the network is
@@ -8,7 +8,7 @@ EfficientNet-Lite0 with ImageNet weights (the package efficientnet-lite0-pytorch
 `heads`: the backbone stays frozen at --head-size px, and the last layer is retrained over groups,
 labelled or inferred (`--groups` selects some of the kinds, beside the control). `arms`: ERM, random mask,
 MaskTune and control at --size px, and how much of each mask lies on the true background.
-`--search N` tries N variants of masking (benchmarks._plants_search).
+`--search N` tries N variants of masking (research._plants_search).
 The given validation split is balanced over the true groups and is not used at all. Ends with one
 JSON line; exits with 1 if the mean over the seeds of cross_mistakes' worst group is below 0.87.
 """
@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, train_arms, work_folder
 from benchmarks._plants import Plants, lite0, masked_background, open_plants
-from benchmarks._plants_search import search
 from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, OptimizerConfig
 from models.data.batches import make_loader
 from models.data.loader_settings import LoaderSettings
@@ -39,6 +38,7 @@ from models.mitigation.groups import Groups, class_groups, cross_mistakes, label
 from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
 from models.runtime.process import prepare_process
+from research._plants_search import search
 
 WORST_GROUP = 0.87
 Labels = NDArray[np.int64]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks.rivals.cells import fg_ccdb, ula
-from benchmarks.rivals.classes import class_scaling, control, erm
-from benchmarks.rivals.groups import cross_mistakes, early_stages, gerne_strength, ppa_aggregation
-from benchmarks.rivals.mistakes import afr, jtt, self_disagreement
-from benchmarks.rivals.protocol import Method
-from benchmarks.rivals.twins import xrm
-from benchmarks.rivals.views import dac, exmap
+from research.rivals.cells import fg_ccdb, ula
+from research.rivals.classes import class_scaling, control, erm
+from research.rivals.groups import cross_mistakes, early_stages, gerne_strength, ppa_aggregation
+from research.rivals.mistakes import afr, jtt, self_disagreement
+from research.rivals.protocol import Method
+from research.rivals.twins import xrm
+from research.rivals.views import dac, exmap
 
 ERM, CONTROL, DEFAULT, CEILING = "erm", "control", "early_stages", "true groups (DFR)"
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from benchmarks.rivals.protocol import Fit, Training, divide, retrain
+from research.rivals.protocol import Fit, Training, divide, retrain
 
 _STEPS, _RATE = 3000, 1e-2
 

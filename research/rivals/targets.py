@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks._common import Aim
-from benchmarks.rivals.methods import CEILING, CONTROL, DEFAULT
-from benchmarks.rivals.sets import BIASED_MNIST, BUILTIN, COLOURED_DIGITS, NO_SHORTCUT, OWN_SHARE, PLANTS
+from research.rivals.methods import CEILING, CONTROL, DEFAULT
+from research.rivals.sets import BIASED_MNIST, BUILTIN, COLOURED_DIGITS, NO_SHORTCUT, OWN_SHARE, PLANTS
 
 _LEAST_AVERAGE = {0.99: 0.53, 0.95: 0.60}  # of ten digits on ten colours
 _MAY_LOSE, _MAY_LOSE_SWAPPED = 0.01, 0.02  # against the control

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain, reweight
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import fit_heads
 from models.types import Bools, Floats, Labels
+from research.rivals.protocol import CONFIG, Fit, Training, retrain, reweight
 
 _STRENGTH = 1.2
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.rivals.protocol import CONFIG, Fit, Training, cross_fit, descend, reweight
 from models.mitigation.logistic import balanced_weights, log_softmax, of_label
 from models.types import Floats, Labels
+from research.rivals.protocol import CONFIG, Fit, Training, cross_fit, descend, reweight
 
 _JTT_WEIGHT = 100.0
 _AFR_SHARPNESS, _AFR_STEPS, _AFR_RATE, _AFR_LONGEST = 10.0, 500, 0.01, 1.0

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from benchmarks.rivals.features import Images, Photographs, load_photographs
 from models.data.biased import bias_images
 from models.data.builtin import make_builtin
 from models.types import Labels
+from research.rivals.features import Images, Photographs, load_photographs
 
 PLANTS = {
     "background": "stampplants.zip",

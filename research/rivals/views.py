@@ -13,13 +13,13 @@ from scipy.sparse.csgraph import laplacian
 from sklearn.cluster import KMeans
 from sklearn.neighbors import kneighbors_graph
 
-from benchmarks.rivals.features import last_features
-from benchmarks.rivals.protocol import CONFIG, Fit, Training, retrain, reweighted_classes
 from models.mitigation.features import Features
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import of_label
 from models.mitigation.retrain import retrain_head
 from models.types import Labels
+from research.rivals.features import last_features
+from research.rivals.protocol import CONFIG, Fit, Training, retrain, reweighted_classes
 
 _DAC_WEIGHT, _DAC_SHARE = 10.0, 0.6
 _DAC_QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)

@@ -1,6 +1,6 @@
 """Methods around MaskTune beside the product's own: the same features, budget and seeds, no group labels.
 
-    python -m benchmarks.rivals [--data FOLDER] [--sets background camera coin …] [--methods …]
+    python -m research.rivals [--data FOLDER] [--sets background camera coin …] [--methods …]
         [--seeds 0 1 2] [--quick] [--cache FOLDER]
 
 The features are those of a frozen EfficientNet-Lite0 with ImageNet weights, the plants at 128 px and the
@@ -12,7 +12,7 @@ between the classes, which drop training images, and with class and place exchan
 colours, 99, 95 and 10 % on their class's, and Biased MNIST with its square on 99 %.
 The given validation split is balanced over the groups and not read. Prints a table per set, average / worst
 group on the test half, and one of the minorities that the methods name. Ends with one JSON line; exits with
-1 if the default misses a target of `benchmarks.rivals.targets`.
+1 if the default misses a target of `research.rivals.targets`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks._common import finish, make_run, table, work_folder
-from benchmarks.rivals.cases import add_sets, figures_on_test, parse, read_training
-from benchmarks.rivals.methods import CEILING, CEILING_PUBLISHED, DEFAULT, RIVALS
-from benchmarks.rivals.protocol import CONFIG, Fit, retrain
-from benchmarks.rivals.sets import NO_SHORTCUT, RANDOM_COLOURS, Case, read_cases
-from benchmarks.rivals.targets import Row, aims, gate_aim, mean
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import label_groups
 from models.runtime.process import prepare_process
+from research.rivals.cases import add_sets, figures_on_test, parse, read_training
+from research.rivals.methods import CEILING, CEILING_PUBLISHED, DEFAULT, RIVALS
+from research.rivals.protocol import CONFIG, Fit, retrain
+from research.rivals.sets import NO_SHORTCUT, RANDOM_COLOURS, Case, read_cases
+from research.rivals.targets import Row, aims, gate_aim, mean
 
 _FEWEST_POSITIONS = 9  # of a map
 
@@ -147,9 +147,7 @@ def _by_case(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 def _arguments() -> argparse.Namespace:
     assert __doc__ is not None
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.rivals", description=__doc__.partition("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="python -m research.rivals", description=__doc__.partition("\n")[0])
     add_sets(parser)
     parser.add_argument("--methods", nargs="+", choices=RIVALS, default=list(RIVALS))
     return parse(parser)

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rivals.features import lite0
-from benchmarks.rivals.protocol import Fit, Training
 from models.defaults import default_hyperparameters
 from models.mitigation.features import Head, head_of
 from models.mitigation.logistic import folds
@@ -18,6 +16,8 @@ from models.training.fit import FitData, fit
 from models.training.frozen import FeatureLoader
 from models.training.inputs import erm_config
 from models.types import Floats, Labels
+from research.rivals.features import lite0
+from research.rivals.protocol import Fit, Training
 
 _VAL_PARTS = 10  # one of them is the share that the service cuts from train where no val is given
 _SHIFTS = np.linspace(-3, 3, 61)  # logarithms of the factors that are tried

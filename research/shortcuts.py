@@ -1,6 +1,6 @@
 """How often the shortcut check raises a false alarm, and which painted or real shortcuts it detects.
 
-    python -m benchmarks.shortcuts [--draws N] [--subject-draws N] [--repeats N] [--photos N]
+    python -m research.shortcuts [--draws N] [--subject-draws N] [--repeats N] [--photos N]
         [--plants stampplants.zip]
 
 False alarms: labels of real digits and of random images are permuted, so that nothing predicts them;

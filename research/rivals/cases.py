@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.rivals.features import lite0
-from benchmarks.rivals.protocol import Training
-from benchmarks.rivals.sets import BUILTIN, SETS, Case
 from models.mitigation.features import Head
+from research.rivals.features import lite0
+from research.rivals.protocol import Training
+from research.rivals.sets import BUILTIN, SETS, Case
 
 
 def add_sets(parser: argparse.ArgumentParser) -> None:

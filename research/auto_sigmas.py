@@ -1,6 +1,6 @@
 """Masks whose size is measured (`masking.sigmas = "auto"`) beside fixed ones and the control.
 
-    python -m benchmarks.auto_sigmas [--mnist ../shared/data/mnist] [--sets ring square none]
+    python -m research.auto_sigmas [--mnist ../shared/data/mnist] [--sets ring square none]
         [--seeds 0 1] [--batch-size 32] [--plants stampplants.zip] [--work FOLDER]
 
 `ring`: MNIST's halves, with a ring of 5×5 px in the upper left corner of 98 % of the digits 5–9 and 2 % of

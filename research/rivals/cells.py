@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.rivals.protocol import CONFIG, Fit, Training, reweight
 from models.mitigation.logistic import balanced_weights, fit_heads, folds
 from models.training.eager_optim import eager
 from models.types import Floats, Labels
+from research.rivals.protocol import CONFIG, Fit, Training, reweight
 
 _CCDB_FIRST, _CCDB_SHARE, _CCDB_REPEATS = 0.1, 0.5, 3
 _OVERFITTED = 0.01  # penalty of a head that fits nearly all of its samples
