@@ -12,7 +12,7 @@ from pathlib import Path
 
 import fsspec
 
-from benchmarks._service import environment
+from benchmarks._common import environment
 from tests.support.object_store import ObjectStore
 from tests.support.servers import Caddy, Part, Postgres, Redis, clock_off_by, free_port, wait_for_port
 

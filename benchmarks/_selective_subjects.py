@@ -33,6 +33,11 @@ _STAKES = 20  # of the betting test
 Floats = NDArray[np.float64]
 
 
+class PolicyTarget(NamedTuple):
+    max_risk: float
+    confidence: float
+
+
 class Images(NamedTuple):
     """The score of each answer, and whether it is wrong, (S, COPIES) each, for S subjects."""
 

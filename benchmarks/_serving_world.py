@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
-from benchmarks._service import leave_on_sigterm
+from benchmarks._common import leave_on_sigterm
 from core.artifacts import Artifacts
 from core.queries import datasets, registry
 from core.schema import upgrade

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks._common import TARGET
 from benchmarks._selective_subjects import COPIES, FITTED, JITTERS, jittered
-from benchmarks._simulation import TARGET
 from models.evaluation.metrics import metrics
 from models.evaluation.paired import Difference, Statistic, mean_over_seeds, paired_difference
 from models.types import Bools, Labels

@@ -48,9 +48,7 @@ from typing import Any, NamedTuple
 from benchmarks._chaos_parts import Stack, marked
 from benchmarks._chaos_strikes import Strikes
 from benchmarks._chaos_world import FIELDS, SEEDS, World
-from benchmarks._common import table, work_folder
-from benchmarks._machine import load_average
-from benchmarks._service import leave_on_sigterm
+from benchmarks._common import leave_on_sigterm, load_average, table, work_folder
 from masktune.contract.vocabulary import DatasetState, JobState
 
 _ARMS = 3

@@ -33,8 +33,7 @@ from sklearn.datasets import load_digits
 from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Engine, Explain, Scores
-from benchmarks._common import Aim, finish, table
-from benchmarks._machine import usable_cores
+from benchmarks._common import Aim, finish, table, usable_cores
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.decoding import to_unit

@@ -38,8 +38,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks._common import table
-from benchmarks._service import environment, leave_on_sigterm, start_address
+from benchmarks._common import environment, leave_on_sigterm, start_address, table
 
 ROOT = Path(__file__).parents[1]
 RECORDER = Path(__file__).parent / "flow_recorder"

@@ -21,9 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks._common import Aim, finish, table
+from benchmarks._common import Aim, finish, served, table
 from benchmarks._scaling_images import write_archive
-from benchmarks._service import served
 from masktune import Client, Dataset
 from models.run import Run, resolve_device
 from worker.supervisor.child_process import MARK

@@ -22,8 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks._common import Aim, finish, table, work_folder
-from benchmarks._service import served
+from benchmarks._common import Aim, finish, served, table, work_folder
 from core.artifacts import Artifacts
 from core.settings import Settings
 from masktune import Client, Job

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks._machine import device_name, load_average
+from benchmarks._common import device_name, load_average
 from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network

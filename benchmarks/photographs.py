@@ -36,8 +36,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks._common import Aim, finish, table, work_folder
-from benchmarks._service import environment, leave_on_sigterm, served
+from benchmarks._common import Aim, environment, finish, leave_on_sigterm, served, table, work_folder
 from masktune import Client, Job
 from models.run import Run
 

@@ -29,22 +29,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _selective_subjects as subjects
+from benchmarks._selective_subjects import PolicyTarget
 from models.selective import CalibrationTable
 from models.selective.certify import allowed_errors, certified_step
 
 Floats = NDArray[np.float64]
 _CELLS = 100_000  # of the numerical integral over coverage
-
-
-class PolicyTarget(NamedTuple):
-    max_risk: float
-    confidence: float
 
 
 POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))

@@ -39,9 +39,8 @@ from app.inference.engines.onnx import Graphs, OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Explain, Upload
-from benchmarks._common import Aim, table
+from benchmarks._common import Aim, device_name, load_average, table, usable_cores
 from benchmarks._load import LoadResult, Plan, load
-from benchmarks._machine import device_name, load_average, usable_cores
 from benchmarks._serving_world import (
     Furnished,
     Kind,

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import _simulation
 from benchmarks import _verdict_subjects as subjects
+from benchmarks._common import finish_simulation, simulation_parser
 from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
 from models.evaluation.verdict import VerdictName, decide
@@ -329,7 +329,7 @@ def on_images(draws: int, seed: int) -> tuple[list[dict[str, Any]], float]:
 
 def main() -> int:
     assert __doc__ is not None
-    parser = _simulation.parser(__doc__.splitlines()[0])
+    parser = simulation_parser(__doc__.splitlines()[0])
     parser.add_argument("--only", choices=("images", "subjects"), help="one part; both without it")
     parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
     arguments = parser.parse_args()
@@ -339,7 +339,7 @@ def main() -> int:
     of_subjects: list[dict[str, Any]] = []
     if arguments.only != "images":
         of_subjects = subjects.measure(min(draws, subjects.DRAWS), arguments.seed)
-    return _simulation.finish(
+    return finish_simulation(
         "verdict",
         worst=worst,
         draws=draws,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._common import predict, table
-from benchmarks._plants import Plants, cut_earlier, lite0, open_plants
+from benchmarks._selective_images import lite0
 from masktune.contract.hyperparameters import (
     Fill,
     FinetuneConfig,
@@ -41,6 +41,7 @@ from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.training.checkpoints import CheckpointFolder
 from models.training.fit import load_weights
+from research._plants import Plants, cut_earlier, open_plants
 
 _PARTS = 3  # variants are judged on one of them
 _BATCH = 64

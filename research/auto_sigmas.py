@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks._common import Aim, add_machine, finish, make_run, packed, predict, table, work_folder
-from benchmarks._plants import lite0, open_plants
+from benchmarks._selective_images import lite0, open_plants
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, OptimizerConfig
 from models.backbones.network import Network
 from models.data.builtin import HALVES, BuiltinData, BuiltinOptions, SourceError, make_builtin
@@ -182,7 +182,7 @@ def _cases(arguments: argparse.Namespace, seed: int, folder: Path) -> Iterator[C
         config = replace(config, masking=replace(config.masking, sigmas="auto"))
         yield Case(name, store, new_network(store, config), config, _shortcut(name))
     if arguments.plants:
-        store = open_plants(arguments.plants, folder / "plants", parts=10).store
+        store = open_plants(arguments.plants, folder / "plants", parts=10)
         config = Hyperparameters(
             backbone="timm/tf_efficientnet_lite0",
             image_size=96,

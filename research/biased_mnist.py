@@ -24,7 +24,6 @@ import numpy as np
 from benchmarks._common import (
     BIASED_MNIST_BOUNDS,
     Aim,
-    Arm,
     add_machine,
     finish,
     make_run,
@@ -32,7 +31,6 @@ from benchmarks._common import (
     predict,
     preset,
     table,
-    train_arms,
     work_folder,
 )
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind, Hyperparameters
@@ -46,6 +44,7 @@ from models.masking.store import MaskSet
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.inputs import new_network
+from research._arms import Arm, train_arms
 from tests.support.arrays import Arrays
 
 

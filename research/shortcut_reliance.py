@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import _simulation
+from benchmarks._common import finish_simulation, simulation_parser
 from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.reliance import MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
@@ -148,7 +148,7 @@ def strong_share(setting: Setting, draws: int, rng: np.random.Generator) -> floa
 
 def main() -> int:
     assert __doc__ is not None
-    arguments = _simulation.parser(__doc__.splitlines()[0]).parse_args()
+    arguments = simulation_parser(__doc__.splitlines()[0]).parse_args()
     rng = np.random.default_rng(arguments.seed)
     start = time.perf_counter()
     print(f"{'setting':44} {'true gap':>8} {'strong':>7}")
@@ -159,7 +159,7 @@ def main() -> int:
         figures.append({"setting": setting.name, "effect": setting.effect, "strong": share})
         if setting.effect == 0:
             worst = max(worst, share)
-    return _simulation.finish(
+    return finish_simulation(
         "shortcut_reliance",
         worst=worst,
         draws=arguments.draws,

