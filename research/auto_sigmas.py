@@ -7,7 +7,7 @@
 the others; in the test split it is on the wrong class. `square`: Biased MNIST in the order of the preset,
 where 2 standard deviations suffice. `none`: the halves with a ring on half of each, which tells nothing.
 16,000 training images each. `--plants` adds finetuned photographs with their background as shortcut. Ends
-with one JSON line; exits with 1 if a target is missed, and with 2 if the digits are absent.
+with one JSON line; exits with 1 if a target is missed, and with 2 if the data is absent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from benchmarks._common import Aim, add_machine, finish, make_run, packed, predi
 from benchmarks._selective_images import lite0, open_plants
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, OptimizerConfig
 from models.backbones.network import Network
-from models.data.builtin import HALVES, BuiltinData, BuiltinOptions, SourceError, make_builtin
+from models.data.builtin import HALVES, BuiltinData, BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from models.masking.compute import load_or_compute_masks
@@ -39,6 +39,7 @@ from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
 from models.training.inputs import new_network
+from research._data import require
 from tests.support.arrays import Arrays
 
 Images = NDArray[np.uint8]
@@ -67,14 +68,10 @@ def main() -> int:
     with work_folder(arguments.work) as folder:
         for seed in arguments.seeds:
             run = make_run(arguments.device, seed, f"seed {seed}")
-            try:
-                for case in _cases(arguments, seed, folder):
-                    mine = list(_arms(case, run, folder / f"{case.name}-{seed}-{arguments.batch_size}"))
-                    print(table(mine), flush=True)
-                    rows += mine
-            except SourceError:
-                print(f"{arguments.mnist} has no MNIST: --mnist names the folder", file=sys.stderr)
-                return 2
+            for case in _cases(arguments, seed, folder):
+                mine = list(_arms(case, run, folder / f"{case.name}-{seed}-{arguments.batch_size}"))
+                print(table(mine), flush=True)
+                rows += mine
     print(table(rows))
     return finish("auto_sigmas", run, rows=rows, aims=_aims(rows))
 
@@ -261,7 +258,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--plants", type=Path, help="a zip in the Waterbirds layout")
     add_machine(parser)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    require(parser, arguments.mnist if arguments.sets else None, arguments.plants)
+    return arguments
 
 
 if __name__ == "__main__":

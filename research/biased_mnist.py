@@ -45,6 +45,7 @@ from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.inputs import new_network
 from research._arms import Arm, train_arms
+from research._data import require
 from tests.support.arrays import Arrays
 
 
@@ -191,7 +192,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--as-released", action="store_true", help="train as the paper's code does")
     parser.add_argument("--limit", type=int, help="so many images of each split: a smoke run, no targets")
     add_machine(parser)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    require(parser, arguments.mnist)
+    return arguments
 
 
 if __name__ == "__main__":

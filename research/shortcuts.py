@@ -38,6 +38,7 @@ from models.data.store import Store
 from models.shortcuts.check import check_properties, find_shortcuts
 from models.shortcuts.findings import ShortcutCheck
 from models.shortcuts.properties import PropertyTable, simple_properties
+from research._data import require
 from tests.support.arrays import Arrays, write_arrays
 
 FALSE_ALARMS = 0.05
@@ -287,6 +288,7 @@ def main() -> int:
     parser.add_argument("--plants", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    require(parser, arguments.plants)
     rng, start = np.random.default_rng(arguments.seed), time.perf_counter()
     figures: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as name:

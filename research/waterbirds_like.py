@@ -39,6 +39,7 @@ from models.mitigation.retrain import describe_groups, retrain_head
 from models.run import Run
 from models.runtime.process import prepare_process
 from research._arms import train_arms
+from research._data import require
 from research._plants import Plants, masked_background, open_plants
 from research._plants_search import search
 
@@ -212,7 +213,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=96, help="pixels, of the arms")
     parser.add_argument("--head-size", type=int, default=128, help="pixels, of the frozen backbone")
     add_machine(parser)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    require(parser, arguments.plants)
+    return arguments
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from models.mitigation.features import Head
+from research._data import require
 from research.rivals.features import lite0
 from research.rivals.protocol import Training
-from research.rivals.sets import BUILTIN, SETS, Case
+from research.rivals.sets import BUILTIN, PLANTS, SETS, Case
 
 
 def add_sets(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +31,9 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     arguments.sets = arguments.sets or (SETS if arguments.data else [BUILTIN])
     if arguments.data is None and arguments.sets != [BUILTIN]:
         parser.error(f"only {BUILTIN} needs no --data")
+    if arguments.data is not None:
+        folders = [PLANTS.get(kind, "mnist") for kind in arguments.sets if kind != BUILTIN]
+        require(parser, *(arguments.data / name for name in folders))
     return arguments
 
 
