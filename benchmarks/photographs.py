@@ -212,9 +212,10 @@ def _metadata(archive: Path) -> list[dict[str, str]]:
 
 
 def enlarge(archive: Path, target: Path, images: int) -> None:
-    """Write an archive of so many photographs: each again and again, every time shifted and tinted anew."""
-    lines = _metadata(archive)
+    """Write an archive of so many photographs in random order: each again and again, shifted and tinted anew."""
     rng, rows = np.random.default_rng(0), []
+    lines = _metadata(archive)
+    rng.shuffle(lines)
     with zipfile.ZipFile(archive) as pack, zipfile.ZipFile(target, "w") as pack_of_copies:
         for number in range(images):
             line = lines[number % len(lines)]

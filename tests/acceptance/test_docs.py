@@ -18,10 +18,12 @@ pytestmark = pytest.mark.docs
 
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
+WALK = DOCS / "ARCHITECTURE.md"
+"""Ends with a walk at a service without a key: test_readme.py runs it."""
 APART = ("server.md",)
 """Pages that start all that they need: test_docs_standalone.py runs them, beside these."""
 PAGES = sorted(DOCS.rglob("*.md"))
-RUN = [page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page != TUTORIAL]
+RUN = [page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page not in (TUTORIAL, WALK)]
 _COMMAND = re.compile(
     r"^\s*(\$ )?(masktune|make|docker|curl|pip|python3?(?! -m (benchmarks|research))"
     r"|\.venv/bin/\S+|git|kubectl)\s"

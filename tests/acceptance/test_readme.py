@@ -1,4 +1,5 @@
-"""The README's commands, typed in their order by a newcomer at a service of their own, which has no key."""
+"""The commands of the README and of the architecture's walk, typed in their order by a newcomer at a service of
+their own, which has no key."""
 
 from __future__ import annotations
 
@@ -9,13 +10,14 @@ import pytest
 from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_console import read
 from tests.acceptance.docs_service import reading
+from tests.acceptance.test_docs import WALK
 
 pytestmark = pytest.mark.docs
 
 
 @pytest.mark.slow
-def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [ROOT / "README.md", WALK], ids=lambda page: page.stem)
+def test_a_page_does_what_it_says(page: Path, tmp_path: Path) -> None:
     with reading(tmp_path, key=None) as reader:
-        assert list(read(ROOT / "README.md", reader)) == []
+        assert list(read(page, reader)) == []
     assert "</html>" in (tmp_path / "report.html").read_text()
-    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
