@@ -212,7 +212,7 @@ def _metadata(archive: Path) -> list[dict[str, str]]:
 
 
 def enlarge(archive: Path, target: Path, images: int) -> None:
-    """Write an archive of so many photographs in random order: each again and again, shifted and tinted anew."""
+    """Write an archive of so many photographs in random order: each repeats, shifted and tinted anew."""
     rng, rows = np.random.default_rng(0), []
     lines = _metadata(archive)
     rng.shuffle(lines)

@@ -23,7 +23,9 @@ WALK = DOCS / "ARCHITECTURE.md"
 APART = ("server.md",)
 """Pages that start all that they need: test_docs_standalone.py runs them, beside these."""
 PAGES = sorted(DOCS.rglob("*.md"))
-RUN = [page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page not in (TUTORIAL, WALK)]
+RUN = [
+    page for page in PAGES if any(b.not_run is None for b in blocks(page)) and page not in (TUTORIAL, WALK)
+]
 _COMMAND = re.compile(
     r"^\s*(\$ )?(masktune|make|docker|curl|pip|python3?(?! -m (benchmarks|research))"
     r"|\.venv/bin/\S+|git|kubectl)\s"

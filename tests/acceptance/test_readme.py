@@ -1,5 +1,4 @@
-"""The commands of the README and of the architecture's walk, typed in their order by a newcomer at a service of
-their own, which has no key."""
+"""The commands of README.md and of the walk in ARCHITECTURE.md, typed at a service that has no key."""
 
 from __future__ import annotations
 
