@@ -158,7 +158,7 @@ def test_a_click_on_a_column_header_sorts_the_table(visitor: Visitor, challenge:
     visitor.goto(f"/ui/datasets/{challenge}")
     names = page.locator("[aria-label=Counts] tbody th")
     expect(names).to_have_text(["mixed_same", "mixed_rand", "All"])
-    head = page.get_by_role("button", name="Group")
+    head = page.get_by_role("button", name="Group", exact=True)
     head.focus()
     page.keyboard.press("Enter")
     expect(names).to_have_text(["mixed_rand", "mixed_same", "All"])
