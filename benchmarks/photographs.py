@@ -212,7 +212,10 @@ def _metadata(archive: Path) -> list[dict[str, str]]:
 
 
 def enlarge(archive: Path, target: Path, images: int) -> None:
-    """Write an archive of so many photographs in random order: each repeats, shifted and tinted anew."""
+    """Write an archive of so many photographs: each again and again, every time shifted and tinted anew.
+
+    Their order is random, so that few of them have all classes too.
+    """
     rng, rows = np.random.default_rng(0), []
     lines = _metadata(archive)
     rng.shuffle(lines)

@@ -1,4 +1,7 @@
-"""The commands of README.md and of the walk in ARCHITECTURE.md, typed at a service that has no key."""
+"""The commands of the README and of the architecture's walk, typed in their order by a newcomer.
+
+Each page has a service of its own, which has no key.
+"""
 
 from __future__ import annotations
 
