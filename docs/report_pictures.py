@@ -1,8 +1,8 @@
-"""Take the two pictures of a report that the README shows.
+"""Take the picture of a report that the documentation shows.
 
     python -m docs.report_pictures REPORT.html FOLDER
 
-Writes FOLDER/report.png, the top of the page, and FOLDER/gallery.png, where each model looks on average.
+Writes FOLDER/gallery.png, where each model looks on average.
 Needs Chromium and Playwright (`make install-dev`).
 """
 
@@ -34,7 +34,6 @@ def main() -> None:
         opened = playwright.chromium.launch(executable_path=browser, args=FLAGS)
         page = opened.new_page(viewport={"width": WIDTH, "height": HEIGHT})
         page.goto(arguments.report.resolve().as_uri())
-        page.screenshot(path=arguments.folder / "report.png")
         page.locator(".card", has=page.locator(".means")).screenshot(path=arguments.folder / "gallery.png")
         opened.close()
 
