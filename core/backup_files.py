@@ -49,12 +49,12 @@ def check_kinds(folder: Path) -> None:
     faults = []
     for path, status in _entries(folder):
         if stat.S_ISLNK(status.st_mode):
-            faults.append(f"{_shown(path)} is a link")
+            faults.append(f"{_printable(path)} is a link")
         elif not stat.S_ISREG(status.st_mode):
-            faults.append(f"{_shown(path)} is neither a file nor a folder")
+            faults.append(f"{_printable(path)} is neither a file nor a folder")
         elif status.st_nlink > 1:
             faults.append(
-                f"{_shown(path)} is a hard link to another file; copy the backup, and restore the copy"
+                f"{_printable(path)} is a hard link to another file; copy the backup, and restore the copy"
             )
     _refuse(faults)
 
@@ -69,8 +69,8 @@ def check_contents(folder: Path, about: str, sha256: str) -> None:
         _refuse([f"{LIST} is missing or was changed"])
     del sizes[LIST]
     listed = _read_list(folder / LIST)
-    faults = [f"{_shown(path)} is missing" for path in sorted(listed.keys() - sizes.keys())]
-    faults += [f"{_shown(path)} was added" for path in sorted(sizes.keys() - listed.keys())]
+    faults = [f"{_printable(path)} is missing" for path in sorted(listed.keys() - sizes.keys())]
+    faults += [f"{_printable(path)} was added" for path in sorted(sizes.keys() - listed.keys())]
     faults += _changed(folder, listed, sizes)
     _refuse(faults)
 
@@ -78,9 +78,9 @@ def check_contents(folder: Path, about: str, sha256: str) -> None:
 def _changed(folder: Path, listed: Mapping[str, _File], sizes: Mapping[str, int]) -> Iterator[str]:
     for path in sorted(listed.keys() & sizes.keys()):
         if sizes[path] != listed[path].bytes:
-            yield f"{_shown(path)} has {sizes[path]:,} bytes instead of {listed[path].bytes:,}"
+            yield f"{_printable(path)} has {sizes[path]:,} bytes instead of {listed[path].bytes:,}"
         elif _sha256(folder / path) != listed[path].sha256:
-            yield f"{_shown(path)} was changed"
+            yield f"{_printable(path)} was changed"
 
 
 def _refuse(faults: list[str]) -> None:
@@ -117,5 +117,5 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _shown(path: str) -> str:
+def _printable(path: str) -> str:
     return path if path.isprintable() else ascii(path)

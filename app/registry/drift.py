@@ -34,7 +34,7 @@ METHOD = (
     f"over all looks, whose levels add up to {ALPHA:g}"
 )
 DAYS = 7
-"""How far back the counts go that are shown, by default."""
+"""How far back the counts go that are look_tests, by default."""
 DISAGREEMENT = "disagreement"
 
 
@@ -100,7 +100,7 @@ def drift(
     state = drift_state(row) or DriftState(status="too_few")
     look = None if judged is None or judged.look is None else DriftLook.model_validate(judged.look)
     tests = [] if judged is None or judged.look is None else judged.look["tests"]
-    shown = [DriftTest.model_validate(test) for test in tests]
+    look_tests = [DriftTest.model_validate(test) for test in tests]
     waiting = 0 if judged is None else inputs(Windows.from_json(judged.windows).open)
     return Drift(
         **state.model_dump(),
@@ -111,7 +111,7 @@ def drift(
         since=None if totals.first_hour is None else float(totals.first_hour * HOUR),
         served=_served(totals),
         look=look,
-        tests=shown,
+        tests=look_tests,
         open_inputs=waiting,
         window_inputs=WINDOW,
         alpha=ALPHA,
@@ -120,7 +120,7 @@ def drift(
         statement=drift_statement(
             state,
             look,
-            [test.name for test in shown if test.drifted],
+            [test.name for test in look_tests if test.drifted],
             open_inputs=waiting,
             window_inputs=WINDOW,
         ),
@@ -137,11 +137,11 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
     if judged.calibration_id != calibration_id:
         judged.calibration_id, judged.windows, judged.look = calibration_id, Windows().to_json(), None
     windows = Windows.from_json(judged.windows)
-    looks = windows.look(shares, expected)
+    new_looks = windows.look(shares, expected)
     judged.windows = windows.to_json()
-    if not looks:
+    if not new_looks:
         return
-    now, last = _now(session), looks[-1]
+    now, last = _now(session), new_looks[-1]
     judged.look = {"at": now, "inputs": last.inputs, "level": last.level, "tests": _tests(last)}
     known = row.drift or {}
     if known.get("calibration") != calibration_id:

@@ -59,6 +59,6 @@ def set_review(
     listed = reviews.listed_samples(reports.read(row, artifacts))
     answers = reviews.check(review, frozenset(listed))
     with database.begin() as session:
-        kept, existed = reviews.put(session, row.id, answers, caller, if_match=if_match)
+        stored, existed = reviews.put(session, row.id, answers, caller, if_match=if_match)
     headers = {"Location": f"{root_path}/jobs/{row.id}/review"}
-    return represent(kept, status=200 if existed else 201, headers=headers)
+    return represent(stored, status=200 if existed else 201, headers=headers)

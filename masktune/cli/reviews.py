@@ -37,7 +37,7 @@ def review(
     if (yes and no) or (exceptions and not (yes or no)):
         fail("answer by --yes or --no; --except names the images of which the opposite is true", USAGE)
     if not (yes or no):
-        kept = jobs.review(job_id)
+        review = jobs.review(job_id)
     else:
         recommendation = jobs.report(job_id).recommendation
         listed = recommendation.samples_to_review if recommendation else []
@@ -45,8 +45,8 @@ def review(
             fail(f"the report of job {job_id} lists no images to look at", REFUSED)
         if unlisted := sorted(set(exceptions or ()) - set(listed)):
             fail(f"the report lists no sample {unlisted[0]}; it lists {', '.join(map(str, listed))}", USAGE)
-        kept = jobs.set_review(job_id, {sample: yes != (sample in (exceptions or ())) for sample in listed})
-    session.show(kept, lambda: table(kept))
+        review = jobs.set_review(job_id, {sample: yes != (sample in (exceptions or ())) for sample in listed})
+    session.show(review, lambda: table(review))
 
 
 def table(review: Review) -> Table:

@@ -58,11 +58,11 @@ class Look:
 class Windows:
     """The inputs since the last calibration or acknowledgement.
 
-    `open` is the window that has too few inputs so far. By how often windows were doubled: `looks` is how
-    many were compared, and `halves` are those that wait for the next one of their length.
+    `open` is the window that has too few inputs so far. By how often windows were doubled: `look_counts` is
+    how many were compared, and `halves` are those that wait for the next one of their length.
     """
 
-    looks: dict[int, int] = field(default_factory=dict)
+    look_counts: dict[int, int] = field(default_factory=dict)
     open: Shares = field(default_factory=dict)
     halves: dict[int, Shares] = field(default_factory=dict)
 
@@ -72,18 +72,18 @@ class Windows:
         A window whose tests could not have found anything, whatever its inputs, is not compared and costs
         nothing. Nothing is compared after a look that found drift.
         """
-        looks: list[Look] = []
+        new_looks: list[Look] = []
         for doublings, window in enumerate(self._complete(shares)):
-            number = self.looks.get(doublings, 0) + 1
+            number = self.look_counts.get(doublings, 0) + 1
             level = look_level(doublings, number, alpha)
             pairs = {name: (calibration[name], window.get(name, Share(0, 0))) for name in calibration}
             tests = compare(pairs, alpha=level)
             if any(test.decidable for test in tests):
-                self.looks[doublings] = number
-                looks.append(Look(inputs(window), level, tests))
-                if looks[-1].drifted:
+                self.look_counts[doublings] = number
+                new_looks.append(Look(inputs(window), level, tests))
+                if new_looks[-1].drifted:
                     break
-        return looks
+        return new_looks
 
     def _complete(self, shares: Shares) -> list[Shares]:
         self.open = _sum(self.open, shares)
@@ -99,15 +99,15 @@ class Windows:
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it: JSON has texts for keys."""
-        looks = {str(doublings): number for doublings, number in self.looks.items()}
+        counts = {str(doublings): number for doublings, number in self.look_counts.items()}
         halves = {str(doublings): dict(shares) for doublings, shares in self.halves.items()}
-        return {"looks": looks, "open": dict(self.open), "halves": halves}
+        return {"looks": counts, "open": dict(self.open), "halves": halves}
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Windows:
-        looks = {int(doublings): number for doublings, number in raw["looks"].items()}
+        counts = {int(doublings): number for doublings, number in raw["looks"].items()}
         halves = {int(doublings): _read(shares) for doublings, shares in raw["halves"].items()}
-        return cls(looks, _read(raw["open"]), halves)
+        return cls(counts, _read(raw["open"]), halves)
 
 
 def inputs(shares: Shares) -> int:

@@ -73,7 +73,7 @@ def test_no_input_is_lost_or_counted_twice(database: Database, artifacts: Artifa
     # 48 times 20 inputs: a window ends with every third.
     assert sum(map(inputs, windows.halves.values())) == 48 * 20
     assert inputs(windows.open) == 0
-    assert windows.looks == {0: 16, 1: 8, 2: 4, 3: 2, 4: 1}
+    assert windows.look_counts == {0: 16, 1: 8, 2: 4, 3: 2, 4: 1}
     assert _status(database, model) == "no_sign_of_drift"
 
 

@@ -27,7 +27,7 @@ def test_two_windows_make_one_of_twice_the_length() -> None:
     assert [_lengths(windows, WINDOW) for _ in range(8)] == [
         [50], [50, 100], [50], [50, 100, 200], [50], [50, 100], [50], [50, 100, 200, 400],
     ]  # fmt: skip
-    assert windows.looks == {0: 8, 1: 4, 2: 2, 3: 1}
+    assert windows.look_counts == {0: 8, 1: 4, 2: 2, 3: 1}
 
 
 def test_a_window_ends_once_it_has_enough_inputs_however_they_come() -> None:
@@ -58,7 +58,7 @@ def test_a_window_that_cannot_decide_costs_nothing() -> None:
     windows, few = Windows(), {"half": Share(1, 2)}
     for _ in range(3):
         assert windows.look({"half": Share(0, WINDOW)}, few) == []
-    assert windows.looks == {}
+    assert windows.look_counts == {}
 
 
 def _served(rng: np.random.Generator, shares: tuple[float, float], n: int = WINDOW) -> dict[str, Share]:
