@@ -143,7 +143,13 @@ MetadataKey = Annotated[
     AfterValidator(storable),
     AfterValidator(_on_one_line),
 ]
-MetadataText = Annotated[str, StringConstraints(max_length=200, pattern=ONE_LINE), Storable]
+MetadataText = Annotated[
+    str,
+    StringConstraints(max_length=200),
+    AfterValidator(_on_one_line),
+    Field(json_schema_extra={"pattern": ONE_LINE}),
+    Storable,
+]
 MOST_METADATA = 16
 _KEYS = Field(json_schema_extra=_say_one_line)
 Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MOST_METADATA), _KEYS]

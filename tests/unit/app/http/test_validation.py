@@ -76,7 +76,7 @@ def test_what_a_database_cannot_hold_is_refused(value: Any) -> None:
 
 
 def test_what_our_own_checks_say_is_told_in_their_words() -> None:
-    with pytest.raises(InvalidInput, match="/metadata/k: must not contain a NUL character"):
+    with pytest.raises(InvalidInput, match="/metadata/k: must be one line without controls"):
         parse(Edit, {"metadata": {"k": "\0"}})
 
 

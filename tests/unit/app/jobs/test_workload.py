@@ -62,7 +62,7 @@ def test_a_retrained_head_and_its_control_are_fits_on_the_features_of_one_pass()
     arms = (Arm.RETRAINED, Arm.RETRAINED_CONTROL)
     work = work_of(replace(MASKTUNE, kind=JobKind.RETRAIN_HEAD, params={}, arms=arms, reads_model=True))
     assert work[Stage.RETRAIN_HEAD] == Work("forward", 1000)
-    assert work[Stage.CONTROL] == Work("fit", 1000)
+    assert work[Stage.HEAD_CONTROL] == Work("fit", 1000)
 
 
 def test_an_evaluation_and_a_prediction_see_the_splits_that_were_asked_for() -> None:
