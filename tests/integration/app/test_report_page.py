@@ -200,9 +200,6 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
         "top-left corner",
         "The metadata column hospital alone tells 0-4 from 5-9 with 100.0 % accuracy",
         "The metadata column file was left out: it has no value twice.",
-        "Slices that nobody labelled",
-        "ERM looks at 0-4 in 2 ways",
-        "adjusted mutual information",
     ):
         assert evidence_of_the_shortcut in first
     for evidence_of_help in (
