@@ -159,20 +159,6 @@ def test_pictures_that_differ_in_their_lower_bits_are_two(make_tree: MakeTree, t
     assert report.duplicates == ()
 
 
-def test_a_store_of_an_earlier_version_keeps_what_it_had(scans: tuple[ImportReport, Store]) -> None:
-    _, store = scans
-    file = store.directory / DATASET_FILE
-    written = json.loads(file.read_text())
-    del written["grey_window"]
-    file.write_text(json.dumps(written))
-    old = Store.open(store.directory)
-    assert old.info.grey_window is None
-    assert np.array_equal(
-        levels_of(old, 3), np.asarray(decode_image(old.image_bytes(3)).image).transpose(2, 0, 1)
-    )
-    assert old.digest == plain_digest(old) != store.digest
-
-
 def plain_digest(store: Store) -> str:
     files = [hashlib.sha256(store.image_bytes(row)).digest() for row in range(len(store))]
     return hashlib.sha256(b"".join(files) + store.labels.tobytes() + store.splits.tobytes()).hexdigest()
