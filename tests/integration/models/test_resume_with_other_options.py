@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,29 +95,6 @@ def test_random_masks_of_another_seed_are_refused(make_store: Stores, tmp_path: 
         load_or_compute_masks(network, store, config, replace(RUN, seed=1), folder=tmp_path / "m")
 
 
-def test_a_job_that_the_version_before_began_goes_on(make_store: Stores, tmp_path: Path) -> None:
-    """Its checkpoints and mask sets say less of what made them, and one seed stands in all sets."""
-    store = make_store()
-    straight = _masktune(store, tmp_path / "m")
-    _write_as_before(tmp_path / "m", without=("store", "augmentation", "batch_size", "masks", "fill"))
-    for masks in ("masks-1", "masks-2"):
-        file = tmp_path / "m" / masks / "mask_set.json"
-        header = json.loads(file.read_text()) | {"seed": RUN.seed}
-        del header["crop"]
-        file.write_text(json.dumps(header))
-    assert _masktune(store, tmp_path / "m") == straight
-
-
-def test_checkpoints_that_hold_the_whole_of_their_start_are_gone_on_with(
-    make_store: Stores, tmp_path: Path
-) -> None:
-    """As earlier versions wrote them: in each the identity of its start, and in that the one of its start."""
-    store = make_store()
-    straight = _masktune(store, tmp_path / "m")
-    _write_as_before(tmp_path / "m")
-    assert _masktune(store, tmp_path / "m") == straight
-
-
 @pytest.mark.parametrize("other", ["{}", digest_of("{}"), None])
 def test_another_start_is_refused(make_store: Stores, tmp_path: Path, other: str | None) -> None:
     store = make_store()
@@ -127,14 +104,3 @@ def test_another_start_is_refused(make_store: Stores, tmp_path: Path, other: str
     folder.save(replace(last, identity=json.dumps(json.loads(last.identity) | {"start": other})))
     with pytest.raises(CheckpointError, match=r"\(different start\)"):
         _masktune(store, tmp_path / "m")
-
-
-def _write_as_before(folder: Path, without: Sequence[str] = ()) -> None:
-    """The checkpoints as earlier versions wrote them, with the whole identity of their start."""
-    start: str | None = None
-    for trained in ("erm", "finetune-1", "finetune-2"):
-        checkpoints = CheckpointFolder(folder / trained)
-        last = checkpoints.last()
-        known = json.loads(last.identity) | {"start": start}
-        start = json.dumps({k: v for k, v in known.items() if k not in without}, sort_keys=True)
-        checkpoints.save(replace(last, identity=start))
