@@ -104,7 +104,7 @@ def test_the_report_holds_figures_verdict_cost_and_pictures(bench: Bench, masktu
         ]
     assert report["verdict"]["verdict"] != "no_detectable_effect"  # there are no groups
     of_job = masktune.done["evaluate"]["verdict"]
-    assert of_job == {name: report["verdict"][name] for name in ("verdict", "a", "b")}
+    assert of_job == {name: report["verdict"][name] for name in ("verdict", "reason", "a", "b", "beaten_by")}
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
     items = report["gallery"]["items"]

@@ -49,7 +49,10 @@ def test_an_interrupted_watch_ends_with_130_and_a_line(service: Service) -> None
     service.answers["GET /jobs/job_1"] = (200, job(state="running"))
     service.by_headers["GET /jobs/job_1/events"] = lambda _: str(ended.wait(60)).encode()
     command = [sys.executable, "-m", "masktune.cli", "jobs", "watch", "job_1", "--url", service.url]
+    # Where the tests run in the background of a shell, it has them ignore Ctrl-C, and so would the command.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     while not any("/events" in asked for asked, _ in service.asked):
         assert process.poll() is None
         time.sleep(0.05)
