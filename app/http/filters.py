@@ -11,14 +11,14 @@ from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationErro
 
 from app.http.validation import invalid_input
 from core.queries.rows import Filters
-from masktune.contract.base import MOST_METADATA, NO_NUL, CallerRef, Metadata, Word
+from masktune.contract.base import BARRED, MOST_METADATA, ONE_LINE, CallerRef, Metadata, Word
 
 _PREFIX = "metadata."
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
 
 
-def _metadata_filter(description: str, **limits: Any) -> dict[str, Any]:
+def _metadata_filter(description: str, *, barred: str, **limits: Any) -> dict[str, Any]:
     """For a route's `openapi_extra`. An exploded object declares parameters by a pattern of their names."""
     parameter = {
         "name": "metadata",
@@ -26,7 +26,7 @@ def _metadata_filter(description: str, **limits: Any) -> dict[str, Any]:
         "description": description,
         "style": "form",
         "explode": True,
-        "schema": {"type": "object", "propertyNames": {"pattern": r"^metadata\.[^\x00]+$"}, **limits},
+        "schema": {"type": "object", "propertyNames": {"pattern": rf"^metadata\.[^{barred}]+$"}, **limits},
         "example": {"metadata.site": "Bern"},
     }
     return {"parameters": [parameter]}
@@ -34,12 +34,14 @@ def _metadata_filter(description: str, **limits: Any) -> dict[str, Any]:
 
 METADATA_FILTER = _metadata_filter(
     "`metadata.KEY=TEXT`: only those whose metadata have exactly this pair. Of several, all must be there.",
-    additionalProperties={"type": "string", "maxLength": 200, "pattern": NO_NUL},
+    barred=BARRED,
+    additionalProperties={"type": "string", "maxLength": 200, "pattern": ONE_LINE},
     maxProperties=MOST_METADATA,
 )
 SAMPLE_METADATA_FILTER = _metadata_filter(
     "`metadata.NAME=VALUE`: only samples with this text or number in the column `meta:NAME`, or with an "
     "empty cell for an empty `VALUE`. Of several, all must hold.",
+    barred=r"\x00",
     additionalProperties={"type": "string"},
 )
 

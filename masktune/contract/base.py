@@ -112,10 +112,11 @@ Options = Annotated[dict[str, Any], Storable]
 Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
 """Splits of a data set; the last three are the Background Challenge's images without an object."""
 
-_BARRED = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-ONE_LINE = f"^[^{_BARRED}]*$"
-"""Text without line breaks, controls, and characters that turn the text around them around."""
-_NOT_BLANK = rf"^[^{_BARRED}]*[^{_BARRED}\s][^{_BARRED}]*$"
+BARRED = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+"""Line breaks, controls, and characters that turn the text around them around, as a pattern has them."""
+ONE_LINE = f"^[^{BARRED}]*$"
+"""Text without `BARRED` characters."""
+_NOT_BLANK = rf"^[^{BARRED}]*[^{BARRED}\s][^{BARRED}]*$"
 ClassName = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=ONE_LINE), Storable]
 MOST_NAME = 100
 Name = Annotated[
@@ -128,7 +129,7 @@ Name = Annotated[
 
 def _on_one_line(key: str) -> str:
     """Not by a pattern, of which Pydantic makes `patternProperties`, which allow other keys."""
-    if re.search(f"[{_BARRED}]", key):
+    if re.search(f"[{BARRED}]", key):
         raise ValueError("must be one line without controls and marks that turn text around")
     return key
 
