@@ -198,7 +198,7 @@ def _which(decision: accuracy.Verdict) -> str:
 
 
 def _hardest(of_arm: accuracy.ArmMetrics, group: str | None) -> float:
-    """Accuracy in the group that decided; older reports do not name it."""
+    """Accuracy in the group that decided."""
     of_groups = (one.accuracy for one in of_arm.groups if one.name == group)
     return next(of_groups, of_arm.worst_group_accuracy or 0.0)
 
@@ -245,7 +245,7 @@ def _figures_at_chance(model: accuracy.ModelAtChance) -> str:
 
 
 def _lowest(difference: accuracy.Difference, rival: str) -> str:
-    """Name the groups of the worst case and count those that were too small; older reports lack both."""
+    """Name the groups of the worst case, and count those that were too small; "" for other statistics."""
     if difference.worst_a is None:
         return ""
     text = f"; its lowest is {difference.worst_a}, that of {rival} is {difference.worst_b}"
