@@ -34,7 +34,7 @@ METHOD = (
     f"over all looks, whose levels add up to {ALPHA:g}"
 )
 DAYS = 7
-"""How far back the counts go that are look_tests, by default."""
+"""How far back the counts go that are shown, by default."""
 DISAGREEMENT = "disagreement"
 
 
@@ -96,12 +96,12 @@ def drift(
         row = registry.get(session, row.id)  # with what the flush has found
         calibration = calibrations.get(row, artifacts)
         totals = served.totals(session, row.id, calibration.id, hours=24 * days)
-        judged = _judged(session, row.id, calibration.id)
+        current = _current(session, row.id, calibration.id)
     state = drift_state(row) or DriftState(status="too_few")
-    look = None if judged is None or judged.look is None else DriftLook.model_validate(judged.look)
-    tests = [] if judged is None or judged.look is None else judged.look["tests"]
-    look_tests = [DriftTest.model_validate(test) for test in tests]
-    waiting = 0 if judged is None else inputs(Windows.from_json(judged.windows).open)
+    stored_look = None if current is None else current.look
+    look = None if stored_look is None else DriftLook.model_validate(stored_look)
+    look_tests = [DriftTest.model_validate(test) for test in (stored_look or {}).get("tests", ())]
+    waiting = 0 if current is None else inputs(Windows.from_json(current.windows).open)
     return Drift(
         **state.model_dump(),
         model=row.id,
@@ -130,19 +130,20 @@ def drift(
 def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: dict[str, Share]) -> None:
     assert row.calibration is not None
     calibration_id = row.calibration["id"]
-    judged = session.get(DriftRow, row.id)
-    if judged is None:
-        judged = DriftRow(model_id=row.id)
-        session.add(judged)
-    if judged.calibration_id != calibration_id:
-        judged.calibration_id, judged.windows, judged.look = calibration_id, Windows().to_json(), None
-    windows = Windows.from_json(judged.windows)
+    drift_row = session.get(DriftRow, row.id)
+    if drift_row is None:
+        drift_row = DriftRow(model_id=row.id)
+        session.add(drift_row)
+    if drift_row.calibration_id != calibration_id:
+        drift_row.calibration_id, drift_row.look = calibration_id, None
+        drift_row.windows = Windows().to_json()
+    windows = Windows.from_json(drift_row.windows)
     new_looks = windows.look(shares, expected)
-    judged.windows = windows.to_json()
+    drift_row.windows = windows.to_json()
     if not new_looks:
         return
     now, last = _now(session), new_looks[-1]
-    judged.look = {"at": now, "inputs": last.inputs, "level": last.level, "tests": _tests(last)}
+    drift_row.look = {"at": now, "inputs": last.inputs, "level": last.level, "tests": _tests(last)}
     known = row.drift or {}
     if known.get("calibration") != calibration_id:
         nothing = dict.fromkeys(("found_at", "acknowledged_at", "acknowledged_by"))
@@ -153,9 +154,9 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
         row.drift = known | {"status": "no_sign_of_drift"}
 
 
-def _judged(session: Session, model_id: str, calibration_id: str) -> DriftRow | None:
-    judged = session.get(DriftRow, model_id)
-    return None if judged is None or judged.calibration_id != calibration_id else judged
+def _current(session: Session, model_id: str, calibration_id: str) -> DriftRow | None:
+    drift_row = session.get(DriftRow, model_id)
+    return None if drift_row is None or drift_row.calibration_id != calibration_id else drift_row
 
 
 def _now(session: Session) -> float:
