@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.auth.keyring import public_id
-from app.http.etag import etag_of, matches, represent
-from core.errors import InvalidInput, PreconditionFailed
+from app.http.etag import represent, require_match
+from core.errors import InvalidInput
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.base import MOST_METADATA, Edit
 
@@ -38,8 +38,7 @@ def apply_edit(
     Raises `PreconditionFailed` if it no longer has the ETag, `InvalidInput` if too many pairs are
     left.
     """
-    if if_match is not None and not matches(if_match, etag_of(describe().model_dump_json().encode())):
-        raise PreconditionFailed(f"{row.id} has changed; read it again and retry")
+    require_match(if_match, describe, f"{row.id} has changed; read it again and retry")
     if "metadata" in edit.model_fields_set:
         merged = {} if edit.metadata is None else row.user_metadata | edit.metadata
         row.user_metadata = {key: text for key, text in merged.items() if text is not None}

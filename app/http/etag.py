@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from fastapi import Header
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+
+from core.errors import PreconditionFailed
 
 JSON = "application/json"
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="ETag that it must still have.")]
@@ -26,6 +28,15 @@ def matches(header: str | None, etag: str) -> bool:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return "*" in tags or etag in tags
+
+
+def require_match(if_match: str | None, describe: Callable[[], BaseModel], changed: str) -> None:
+    """Raise `PreconditionFailed` unless If-Match is absent or names the ETag of the resource (RFC 9110, 13.1.1).
+
+    `describe` returns the resource, `changed` is the text of the error.
+    """
+    if if_match is not None and not matches(if_match, etag_of(describe().model_dump_json().encode())):
+        raise PreconditionFailed(changed)
 
 
 def represent(

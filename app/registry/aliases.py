@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.auth.keyring import public_id
-from app.http.etag import etag_of, matches
+from app.http.etag import etag_of, matches, require_match
 from app.inference import Inference, Pair
 from app.predictions.plans import pair_of
 from app.registry.service import drift_state
@@ -56,12 +56,10 @@ def check(
         if if_match is not None:
             raise PreconditionFailed(f"there is no alias {name!r} yet; leave out If-Match to create it")
         return False
-    etag = etag_of(_with_history(session, row).model_dump_json().encode())
-    if if_match is not None and not matches(if_match, etag):
-        raise PreconditionFailed(
-            f"alias {name!r} has changed and points to {row.model_id}; read it again and retry"
-        )
-    if matches(if_none_match, etag):
+    alias = _with_history(session, row)
+    changed = f"alias {name!r} has changed and points to {row.model_id}; read it again and retry"
+    require_match(if_match, lambda: alias, changed)
+    if matches(if_none_match, etag_of(alias.model_dump_json().encode())):
         raise PreconditionFailed(f"alias {name!r} already exists and points to {row.model_id}")
     return True
 

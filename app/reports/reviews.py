@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 from sqlalchemy.orm import Session
 
 from app.auth.keyring import Caller, public_id
-from app.http.etag import etag_of, matches
+from app.http.etag import require_match
 from app.jobs.reviews import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, jobs, reviews
@@ -69,9 +70,10 @@ def put(
     job = jobs.get(session, job_id, lock=True)
     datasets.keep(session, str(job.dataset_id))
     before = reviews.find(session, job_id)
-    if if_match is not None:
-        etag = None if before is None else etag_of(describe(before).model_dump_json().encode())
-        if etag is None or not matches(if_match, etag):
-            raise PreconditionFailed(f"the review of job {job_id} has changed; read it again and retry")
+    changed = f"the review of job {job_id} has changed; read it again and retry"
+    if before is not None:
+        require_match(if_match, partial(describe, before), changed)
+    elif if_match is not None:
+        raise PreconditionFailed(changed)
     row = reviews.put(session, job, answers, by=public_id(caller.id), by_name=caller.name)
     return describe(row), before is not None
