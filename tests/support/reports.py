@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from masktune.contract.report import VERSION, Report, accuracy
 from masktune.contract.report import saliency as section
 from masktune.contract.report.accuracy import ArmMetrics, Disagreement
+from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
 from masktune.contract.report.metadata import MetadataSlice, MetadataSlices, SliceAgainstRest
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, RiskCurve
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
@@ -337,3 +338,20 @@ def _named(difference: Difference) -> dict[str, Any]:
     names = GROUPS if difference.statistic == "worst_group_accuracy" else CLASSES
     lowest = {"worst_a": difference.worst_a, "worst_b": difference.worst_b}
     return difference._asdict() | {end: None if key is None else names[key] for end, key in lowest.items()}
+
+
+def early_stage_groups(reason: GroupReason, *, divided: bool = True, **details: Any) -> EarlyStageGroups:
+    """The section `groups` of a head whose groups early stages named, or did not."""
+    known: dict[str, Any] = {"reason": reason, "stage": None, "agreements": []}
+    return EarlyStageGroups(
+        source="early_stages",
+        details=EarlyStageDetails.model_validate(known | details),
+        inferred=divided,
+        divided=divided,
+        split="train",
+        n=10,
+        penalty=1.0,
+        control_penalty=None,
+        held_out={},
+        slices=[],
+    )

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from masktune.contract.report.accuracy import SplitDifference
-from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
+from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm
+from tests.support.reports import early_stage_groups
 from worker.report.recommendation import (
     Choice,
     Treatment,
@@ -138,18 +139,7 @@ def test_what_was_not_compared_is_a_tie_and_of_no_model_none_is_best() -> None:
     [("stages_agree", [4, 2]), ("stages_disagree", [4, 2]), ("opened", []), ("closed", [])],
 )
 def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, samples: list[int]) -> None:
-    groups = EarlyStageGroups(
-        source="early_stages",
-        details=EarlyStageDetails(reason=reason, stage=None, agreements=[], candidates=[4, 2]),
-        inferred=True,
-        divided=True,
-        split="train",
-        n=10,
-        penalty=1.0,
-        control_penalty=None,
-        held_out={},
-        slices=[],
-    )
+    groups = early_stage_groups(reason, candidates=[4, 2])
     assert images_to_review(groups) == samples
     one = groups.details.model_copy(update={"candidates": [4]})
     assert images_to_review(groups.model_copy(update={"details": one})) == []

@@ -7,14 +7,14 @@ from typing import Any, get_args
 import pytest
 
 from masktune.contract.report import Report
-from masktune.contract.report.groups import EarlyStageDetails, EarlyStageGroups, GroupReason
+from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.recommendation import RecommendationReason
 from masktune.contract.report.review import ReportReview
 from masktune.contract.report.text import next_steps
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_lead
 from masktune.contract.report.text.next_steps import recommendation_reason
 from masktune.contract.report.text.reviews import review_sentence
-from tests.support.reports import report
+from tests.support.reports import early_stage_groups, report
 
 STEPS: list[dict[str, Any]] = [
     {"step": "use_model", "arm": "masktune", "model": "mdl_2"},
@@ -28,24 +28,6 @@ STEPS: list[dict[str, Any]] = [
 def recommending(reason: str = "masktune_helped", **changes: Any) -> Report:
     section = {"arm": "masktune", "model": "mdl_2", "reason": reason, "next": STEPS}
     return Report.model_validate(report() | {"recommendation": section} | changes)
-
-
-def early_stages(
-    reason: GroupReason, *, divided: bool = True, review: dict[str, Any] | None = None
-) -> EarlyStageGroups:
-    details: dict[str, Any] = {"reason": reason, "stage": None, "agreements": [], "review": review}
-    return EarlyStageGroups(
-        source="early_stages",
-        details=EarlyStageDetails.model_validate(details),
-        inferred=divided,
-        divided=divided,
-        split="train",
-        n=10,
-        penalty=1.0,
-        control_penalty=None,
-        held_out={},
-        slices=[],
-    )
 
 
 def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command() -> None:
@@ -93,7 +75,7 @@ def reviewed(gate: str, **changes: Any) -> dict[str, Any]:
 def test_the_answer_to_a_review_is_shown_and_the_same_kind_of_job_goes_by_it(
     gate: str, confirmed: str, divided: bool
 ) -> None:
-    groups = early_stages("stages_agree", divided=divided).model_dump()
+    groups = early_stage_groups("stages_agree", divided=divided).model_dump()
     document = recommending(kind="mitigate", review=reviewed(gate), groups=groups)
     step = next_steps(document)[4]
     assert step.sentence.startswith(confirmed)
@@ -112,10 +94,10 @@ def test_who_has_no_name_is_not_named() -> None:
 @pytest.mark.parametrize("reason", ["stages_agree", "opened", "closed"])
 def test_groups_that_a_review_decided_say_so(reason: GroupReason) -> None:
     review = reviewed("closed" if reason == "closed" else "open")
-    groups = early_stages(reason, divided=reason != "closed", review=review)
+    groups = early_stage_groups(reason, divided=reason != "closed", review=review)
     assert groups.details.review is not None
     assert review_sentence(groups.details.review) in groups_lead(groups)
-    assert "Ada" not in groups_lead(early_stages(reason))
+    assert "Ada" not in groups_lead(early_stage_groups(reason))
     why = "no_minority" if reason == "closed" else "groups_inferred"
     document = recommending(why, groups=groups.model_dump())
     assert recommendation_reason(document).endswith(review_sentence(groups.details.review))
@@ -201,6 +183,6 @@ def test_without_a_model_to_use_more_images_are_asked_for_because_all_guess() ->
 
 @pytest.mark.parametrize("why", UNDIVIDED_REASONS)
 def test_a_plain_model_is_recommended_with_the_reason_why_no_class_was_divided(why: GroupReason) -> None:
-    groups = early_stages(why, divided=False)
+    groups = early_stage_groups(why, divided=False)
     document = recommending("no_minority", groups=groups.model_dump())
     assert recommendation_reason(document) == UNDIVIDED_REASONS[why]
