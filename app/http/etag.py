@@ -31,7 +31,7 @@ def matches(header: str | None, etag: str) -> bool:
 
 
 def require_match(if_match: str | None, describe: Callable[[], BaseModel], changed: str) -> None:
-    """Raise `PreconditionFailed` unless If-Match is absent or names the ETag of the resource (RFC 9110, 13.1.1).
+    """Raise `PreconditionFailed` unless If-Match is absent or names the resource's ETag (RFC 9110, 13.1.1).
 
     `describe` returns the resource, `changed` is the text of the error.
     """
