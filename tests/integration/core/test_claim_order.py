@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.queries import jobs, leases
@@ -17,6 +17,7 @@ from core.slots import ALL_KINDS, IMPORTS, kinds_of_worker_slots, kinds_queued_w
 from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
+from tests.integration.core.plans import copy_row, record_plans
 
 MINUTE = 60.0
 
@@ -53,21 +54,8 @@ def test_a_slot_claims_only_the_kinds_that_it_runs(database: Database) -> None:
 def test_a_slot_for_imports_does_not_read_the_queued_trainings(database: Database) -> None:
     """Among 100,000 of them a look took 25 ms, five times a second."""
     _add(database)
-    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
-    with database.begin() as session:
-        first = session.execute(text("SELECT * FROM jobs")).mappings().one()
-        kept = ", ".join(column for column in first if column != "id")
-        session.execute(text(f"INSERT INTO jobs (id, {kept}) {numbers} SELECT 'x' || i, {kept} FROM n, jobs"))
-        session.execute(text("ANALYZE jobs"))
-    explain = "EXPLAIN" if database.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
-    plans: list[str] = []
-
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def look(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith("SELECT"):
-            cursor.execute(f"{explain} {statement}", parameters)
-            plans.append(str(cursor.fetchall()))
-
+    copy_row(database, "jobs")
+    plans = record_plans(database)
     with database.begin() as session:
         assert leases.claim(session, worker="w", lease_seconds=MINUTE, kinds=IMPORTS) is None
     assert len(plans) == 1

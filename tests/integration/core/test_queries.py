@@ -21,6 +21,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind
 from tests.conftest import postgres_database
 from tests.integration.core.locks import while_it_waits
+from tests.integration.core.plans import copy_row, record_plans
 
 
 def _dataset(database: Database, state: DatasetState = DatasetState.READY) -> str:
@@ -144,23 +145,8 @@ def test_a_page_reads_what_it_shows_and_not_the_table(
 ) -> None:
     """Of 20,000 models a first page cost 40 ms."""
     make(database)
-    numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
-    with database.begin() as session:
-        first = session.execute(text(f"SELECT * FROM {table}")).mappings().one()
-        kept = ", ".join(column for column in first if column != "id")
-        session.execute(
-            text(f"INSERT INTO {table} (id, {kept}) {numbers} SELECT 'x' || i, {kept} FROM n, {table}")
-        )
-        session.execute(text(f"ANALYZE {table}"))
-    explain = "EXPLAIN" if database.engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
-    plans: list[str] = []
-
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def look(connection: Connection, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith("SELECT"):
-            cursor.execute(f"{explain} {statement}", parameters)
-            plans.append(str(cursor.fetchall()))
-
+    copy_row(database, table)
+    plans = record_plans(database)
     with database.read() as session:
         assert len(query(session, before=None, limit=20)) == 20
     assert len(plans) == 1
