@@ -129,18 +129,23 @@ def leave_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
+def served(folder: Path, **settings: str) -> contextlib.AbstractContextManager[str]:
+    """As `running_service`, of this checkout, with its data in `folder`/data."""
+    return running_service(folder, "masktune.cli", environment(DATA_DIR=str(folder / "data"), **settings))
+
+
 @contextlib.contextmanager
-def served(folder: Path, **settings: str) -> Iterator[str]:
-    """Run `masktune serve` on a free port with its data in `folder`/data; yields its address.
+def running_service(folder: Path, program: str, env: Mapping[str, str]) -> Iterator[str]:
+    """Run `masktune serve` on a free port, by the module `program`; yields its address.
 
     The service and everything it started end with the block. Raises RuntimeError if it does not start.
     """
     leave_on_sigterm()
     with (folder / "serve.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "masktune.cli", "serve", "--port", "0"],
+            [sys.executable, "-m", program, "serve", "--port", "0"],
             cwd=folder,
-            env=environment(DATA_DIR=str(folder / "data"), **settings),
+            env=env,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

@@ -24,13 +24,12 @@ import io
 import itertools
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from benchmarks._common import environment, leave_on_sigterm, start_address, table
+from benchmarks._common import environment, running_service, table
 
 ROOT = Path(__file__).parents[1]
 RECORDER = Path(__file__).parent / "flow_recorder"
@@ -92,27 +91,13 @@ def figures(calls: list[Call]) -> dict[str, int]:
     return {"functions": len(calls), "files": visited, "returns": stretches - visited}
 
 
-@contextmanager
-def served(checkout: Path, folder: Path) -> Iterator[str]:
+def served(checkout: Path, folder: Path) -> AbstractContextManager[str]:
     """The address of a recorded `masktune serve` of this checkout with its data in `folder`."""
-    leave_on_sigterm()
     program = "masktune.cli" if (checkout / "masktune" / "cli").is_dir() else "cli"
     settings = environment(DATA_DIR=str(folder / "data"), ENGINE="torch", DEVICE="cpu", THREADS="2")
     recorded = {"FLOW_FOLDER": str(folder), "FLOW_ROOT": str(checkout), "FLOW_PACKAGES": " ".join(PACKAGES)}
-    with (folder / "serve.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", program, "serve", "--port", "0"],
-            cwd=folder,
-            env=settings | recorded | {"PYTHONPATH": f"{RECORDER}{os.pathsep}{checkout}"},
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    try:
-        yield start_address(process)
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    path = {"PYTHONPATH": f"{RECORDER}{os.pathsep}{checkout}"}
+    return running_service(folder, program, settings | recorded | path)
 
 
 def archive() -> bytes:
