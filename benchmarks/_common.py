@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
 from models.data.layout import DatasetInfo
-from models.data.loaders import evaluation_loader
+from models.data.loading.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.run import Progress, Run, resolve_device

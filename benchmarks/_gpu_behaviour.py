@@ -27,15 +27,15 @@ from benchmarks._gpu_setup import (
 )
 from benchmarks.masking import Fixed, timed
 from masktune.contract.hyperparameters import OptimizerConfig, Precision
-from models.data.builtin import BuiltinOptions, make_builtin
+from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
-from models.data.loaders import train_loader
+from models.data.loading.loaders import train_loader
 from models.data.store import Store
+from models.inputs import erm_config, new_network
 from models.masktune import MaskTuneResult, masktune
 from models.runtime.memory import is_out_of_memory
 from models.runtime.process import prepare_process
 from models.training.fit import FitConfig, FitData
-from models.training.inputs import erm_config, new_network
 from tests.support.arrays import Arrays, write_arrays
 
 _TOO_MANY = {"cuda": 1 << 10, "cpu": 1 << 40}

@@ -17,13 +17,13 @@ from benchmarks._common import Aim
 from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Precision
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import Batch, ResidentPixels, StoreLoader
 from models.data.layout import DatasetInfo
-from models.data.loader_settings import LoaderSettings, Masking
+from models.data.loading.batched_eval import evaluating
+from models.data.loading.batches import Batch, ResidentPixels, StoreLoader
+from models.data.loading.loader_settings import LoaderSettings, Masking
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.run import Run
-from models.runtime.batched_eval import evaluating
 from models.training.checkpoints import CheckpointFolder
 from models.training.fit import FitConfig, FitData, FitResult, fit
 from models.training.optim import make_optimizer

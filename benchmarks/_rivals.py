@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks._common import usable_cores
 from models.backbones.network import Network
-from models.data.decoding import square, to_unit
+from models.data.images.decoding import square, to_unit
 from models.export import load_model
 from models.runtime.process import prepare_process
 

@@ -57,7 +57,7 @@ def write_archive(path: Path, *, images: int, side: int, kind: str) -> None:
 
 def main(archive: Path, target: Path) -> None:
     """Runs in the process that is measured."""
-    from models.data.importing import import_dataset
+    from models.data.importing.datasets import import_dataset
     from models.data.store import Store
 
     before, used, began = peak_mib(), cpu_seconds(), time.perf_counter()

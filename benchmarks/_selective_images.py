@@ -19,13 +19,14 @@ from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.archives import ArchiveLimits, unpack
-from models.data.builtin import BuiltinOptions, make_builtin
 from models.data.formats import FormatName, read
+from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
-from models.data.loaders import train_loader, val_loader
+from models.data.loading.loaders import train_loader, val_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.evaluation.metrics import Logits
+from models.inputs import new_network
 from models.masking.compute import load_or_compute_masks
 from models.masktune import finetune_on_masks
 from models.mitigation.logistic import folds
@@ -44,7 +45,6 @@ from models.selective.certify import certified_step
 from models.statistics import upper_bound
 from models.training.checkpoints import CheckpointFolder
 from models.training.fit import FitConfig, FitData, fit
-from models.training.inputs import new_network
 from tests.support.arrays import Arrays
 
 BACKBONE = "timm/tf_efficientnet_lite0"

@@ -36,7 +36,7 @@ from app.inference.types import Engine, Explain, Scores
 from benchmarks._common import Aim, finish, table, usable_cores
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.decoding import to_unit
+from models.data.images.decoding import to_unit
 from models.export import export_onnx
 from models.run import Run
 from models.runtime.process import prepare_process

@@ -62,9 +62,9 @@ from benchmarks.masking import timed
 from benchmarks.training import write_photographs
 from masktune.contract.hyperparameters import MaskingConfig, OptimizerConfig
 from models.backbones.network import Network
-from models.data.batches import StoreLoader
-from models.data.loader_settings import Masking
-from models.data.loaders import evaluation_loader
+from models.data.loading.batches import StoreLoader
+from models.data.loading.loader_settings import Masking
+from models.data.loading.loaders import evaluation_loader
 from models.data.store import Store
 from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks

@@ -28,15 +28,15 @@ from core.settings import Settings
 from masktune import Client, Job
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
-from models.data.loaders import evaluation_loader
+from models.data.loading.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import predict_logits
+from models.inputs import new_network
 from models.masking.compute import load_or_compute_masks
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.run import Run, resolve_device
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
-from models.training.inputs import new_network
 
 MOST = 1.15
 SPLITS = ("calibration", "val", "test")

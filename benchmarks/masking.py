@@ -31,11 +31,11 @@ from benchmarks._common import device_name, load_average
 from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import Batch
+from models.data.loading.batched_eval import side_by_side
+from models.data.loading.batches import Batch
 from models.masking.compute import compute_mask_set
 from models.masking.store import MaskSet
 from models.run import Run
-from models.runtime.batched_eval import side_by_side
 from models.runtime.process import prepare_process
 
 

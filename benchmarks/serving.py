@@ -54,7 +54,7 @@ from benchmarks._serving_world import (
 )
 from core.settings import Settings
 from masktune import Client
-from models.data.limits import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.export import export_onnx, load_model
 
 CLIENTS = (1, 8, 32)

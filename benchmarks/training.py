@@ -34,10 +34,10 @@ from benchmarks._common import Aim, add_machine, finish, table, work_folder
 from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Precision
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import Batch, Loader
 from models.data.layout import DatasetInfo
-from models.data.loader_settings import Masking
-from models.data.loaders import train_loader
+from models.data.loading.batches import Batch, Loader
+from models.data.loading.loader_settings import Masking
+from models.data.loading.loaders import train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.masking.rule import apply_masks, heights, thresholds

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.data.builtin import make_builtin
+from models.data.importing.builtin import make_builtin
 
 PER_CLASS = 8
 

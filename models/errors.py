@@ -16,7 +16,7 @@ class LearningError(Exception):
     ├── MaskSetError         models.masking.store
     ├── ModelError           models.export
     ├── OptimizerMismatch    models.training.optim
-    ├── SplitTooSmall        models.data.loaders
+    ├── SplitTooSmall        models.data.loading.loaders
     ├── StoreError           models.data.store
     └── UnknownMethod        models.saliency
     """

@@ -14,18 +14,18 @@ from typing import Literal, NamedTuple
 
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
-from models.data.loader_settings import MaskSource
+from models.data.loading.loader_settings import MaskSource
 from models.data.store import Store
 from models.evaluation.metrics import Metrics
 from models.evaluation.splits import evaluate_splits
+from models.inputs import check_ready, continued_config, erm_config, fit_data, split_features
 from models.masking.compute import load_or_compute_masks
-from models.masking.sigmas import SigmasChoice, fix_sigmas
 from models.masking.store import MaskSet, union
 from models.run import Run
+from models.sigmas import SigmasChoice, fix_sigmas
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult, fit
 from models.training.frozen import FeatureSource
-from models.training.inputs import check_ready, continued_config, erm_config, fit_data, split_features
 
 Arm = Literal["erm", "masktune", "control"]
 

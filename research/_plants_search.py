@@ -27,8 +27,8 @@ from masktune.contract.hyperparameters import (
     Target,
 )
 from models.backbones.network import Network
-from models.data.batches import make_loader
-from models.data.loader_settings import LoaderSettings, Masking, MaskSource
+from models.data.loading.batches import make_loader
+from models.data.loading.loader_settings import LoaderSettings, Masking, MaskSource
 from models.evaluation.metrics import metrics
 from models.masking.compute import load_or_compute_masks
 from models.masking.rule import apply_masks

@@ -28,17 +28,17 @@ from benchmarks._common import Aim, add_machine, finish, make_run, packed, predi
 from benchmarks._selective_images import lite0, open_plants
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig, OptimizerConfig
 from models.backbones.network import Network
-from models.data.builtin import HALVES, BuiltinData, BuiltinOptions, make_builtin
+from models.data.importing.builtin import HALVES, BuiltinData, BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from models.masking.compute import load_or_compute_masks
-from models.masking.sigmas import fix_sigmas
+from models.sigmas import fix_sigmas
 from models.masking.store import MaskSet
 from models.masktune import continue_as_control, finetune, fit_erm
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
-from models.training.inputs import new_network
+from models.inputs import new_network
 from research._data import require
 from tests.support.arrays import Arrays
 

@@ -34,8 +34,8 @@ from benchmarks._common import (
     work_folder,
 )
 from masktune.contract.hyperparameters import BiasAssignment, BiasKind, Hyperparameters
-from models.data.biased import SQUARE
-from models.data.builtin import HALVES, BuiltinOptions, make_builtin
+from models.data.importing.biased import SQUARE
+from models.data.importing.builtin import HALVES, BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from models.evaluation.metrics import metrics
@@ -43,7 +43,7 @@ from models.evaluation.verdict import compare, verdict
 from models.masking.store import MaskSet
 from models.run import Run
 from models.runtime.process import prepare_process
-from models.training.inputs import new_network
+from models.inputs import new_network
 from research._arms import Arm, train_arms
 from research._data import require
 from tests.support.arrays import Arrays

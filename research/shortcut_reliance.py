@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks._common import finish_simulation, simulation_parser
-from models.evaluation.masking_cost import MaskedPredictions, masking_cost
+from models.shortcuts.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.reliance import MANY_CHANGES, Sign, of_groups, of_mask, of_shift, read
 from models.types import Labels

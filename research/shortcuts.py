@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.biased import bias_images
-from models.data.builtin import make_builtin
-from models.data.importing import import_dataset
+from models.data.importing.biased import bias_images
+from models.data.importing.builtin import make_builtin
+from models.data.importing.datasets import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from benchmarks._common import Aim, add_machine, finish, make_run, predict, table, work_folder
 from benchmarks._selective_images import lite0
 from masktune.contract.hyperparameters import HeadConfig, Hyperparameters, OptimizerConfig
-from models.data.batches import make_loader
-from models.data.loader_settings import LoaderSettings
+from models.data.loading.batches import make_loader
+from models.data.loading.loader_settings import LoaderSettings
 from models.evaluation.metrics import metrics
 from models.evaluation.verdict import compare, verdict
 from models.mitigation.features import Features, compute_features

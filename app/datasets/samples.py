@@ -15,7 +15,7 @@ from core.tables import DatasetRow
 from masktune.contract.base import Page
 from masktune.contract.datasets import Sample
 from masktune.contract.vocabulary import DatasetState
-from models.data.image_types import MEDIA_TYPES, image_type
+from models.data.images.image_types import MEDIA_TYPES, image_type
 from models.data.store import Store
 
 

@@ -29,7 +29,7 @@ def resolve(source: str, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _builtin(name: str) -> str:
-    from models.data.builtin import BUILTIN as KNOWN  # imports PIL, which nothing else here needs
+    from models.data.importing.builtin import BUILTIN as KNOWN  # imports PIL, which nothing else here needs
 
     if name not in KNOWN:
         raise _refused("unknown-builtin", f"there is no builtin {name!r}; use one of {', '.join(KNOWN)}")

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from app.inference.types import Upload
 from masktune.contract.hyperparameters import Fill
-from models.data.checks import decode_image
-from models.data.decoding import square_array
 from models.data.grey import GreyWindow
-from models.data.image_types import MEDIA_TYPES, TYPES
-from models.data.limits import ImageError, ImageLimits
+from models.data.images.checks import decode_image
+from models.data.images.decoding import square_array
+from models.data.images.image_types import MEDIA_TYPES, TYPES
+from models.data.images.limits import ImageError, ImageLimits
 from models.data.report import FileCode
 from models.masking.rule import fill_pixels, masks_of
 

@@ -20,7 +20,7 @@ from app.inference.types import Engine, Explain, Scores, Upload
 from core.artifacts import Artifacts
 from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
-from models.data.limits import ImageError, ImageLimits
+from models.data.images.limits import ImageError, ImageLimits
 
 T = TypeVar("T")
 

@@ -145,7 +145,7 @@ class ImportRefused(Exception):
     ImportRefused
     ├── ArchiveError   models.data.archives
     ├── FormatError    models.data.formats
-    └── SourceError    models.data.builtin
+    └── SourceError    models.data.importing.builtin
     """
 
     def __init__(self, code: ProblemCode, detail: str) -> None:

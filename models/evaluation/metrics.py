@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.backbones.network import Network
-    from models.data.batches import Batch, Loader
+    from models.data.loading.batches import Batch, Loader
     from models.run import Run
 
 
@@ -39,7 +39,7 @@ def predict_logits(network: Network, loader: Loader, run: Run) -> Logits:
     """One fp32 forward pass over `loader`, in evaluation mode. Raises Stopped."""
     import torch
 
-    from models.runtime.batched_eval import evaluating, map_batches
+    from models.data.loading.batched_eval import evaluating, map_batches
 
     def answer(batch: Batch) -> tuple[Tensor, ...]:
         with torch.inference_mode():

@@ -8,7 +8,7 @@ import numpy as np
 
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
-from models.data.loaders import evaluation_loader
+from models.data.loading.loaders import evaluation_loader
 from models.data.store import Store
 from models.evaluation.metrics import Metrics, Names, metrics, predict_logits
 from models.run import Run

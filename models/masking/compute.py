@@ -16,13 +16,14 @@ from torch import Tensor
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.backbones.network import Network
-from models.data.batches import Batch, Loader
-from models.data.loaders import map_loader
+from models.data.loading.batched_eval import evaluating, map_batches, with_progress
+from models.data.loading.batches import Batch, Loader
+from models.data.loading.loaders import map_loader
 from models.data.store import Store
 from models.masking.rule import count_masked, heights, seed_of_set, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, write_mask_set
 from models.run import Run
-from models.runtime.batched_eval import evaluating, map_batches, with_progress
+from models.runtime.distributed import wait_for_all
 from models.runtime.ordered import in_order
 from models.saliency import (
     DEFAULT_METHOD,
@@ -32,7 +33,6 @@ from models.saliency import (
     saliency,
     saliency_of_activation,
 )
-from models.training.distributed import wait_for_all
 from models.types import Size
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.data.loader_settings import MaskSource
+from models.data.loading.loader_settings import MaskSource
 from models.errors import LearningError
 from models.masking.rule import random_masks, threshold_masks
 from models.runtime.files import hidden_sibling, publish, sweep_siblings

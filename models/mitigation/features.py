@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.backbones.network import Network
-from models.data.batches import Batch, StoreLoader
+from models.data.loading.batched_eval import evaluating, map_batches
+from models.data.loading.batches import Batch, StoreLoader
 from models.errors import LearningError
 from models.run import Run
-from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
 from models.types import Labels
 

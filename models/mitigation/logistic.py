@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.mitigation.features import Head, HeadError
-from models.training.eager_optim import eager
+from models.runtime.eager_optim import eager
 from models.types import Floats, Labels
 
 Check = Callable[[], None]

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.data.loading.batched_eval import evaluating, map_batches
 from models.mitigation.features import (
     Features,
     columns_by_row,
@@ -24,13 +25,12 @@ from models.mitigation.features import (
     linear_layer,
 )
 from models.mitigation.stages import Stage, as_grid, early_stages, outputs_of
-from models.runtime.batched_eval import evaluating, map_batches
 from models.runtime.files import replacing
 from models.types import Labels
 
 if TYPE_CHECKING:
     from models.backbones.network import Network
-    from models.data.batches import Batch, StoreLoader
+    from models.data.loading.batches import Batch, StoreLoader
     from models.run import Run
 
 STAGES_FILE = "stages.json"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.network import Network
-from models.runtime.batched_eval import evaluating
+from models.data.loading.batched_eval import evaluating
 
 _STAGES = 3
 _DEPTHS = (1 / 6, 1 / 3, 1 / 2)

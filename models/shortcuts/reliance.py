@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from models.evaluation.masking_cost import MaskingCost
 from models.evaluation.metrics import Metrics
 from models.evaluation.verdict import LEAST_GROUP
+from models.shortcuts.masking_cost import MaskingCost
 from models.statistics import upper_ends
 
 Evidence = Literal["strong", "some", "none_seen", "not_testable"]

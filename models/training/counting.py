@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from masktune.contract.hyperparameters import Precision
-from models.data.batches import Batch, Loader
+from models.data.loading.batched_eval import side_by_side
+from models.data.loading.batches import Batch, Loader
 from models.run import Run
-from models.runtime.batched_eval import side_by_side
-from models.training.distributed import total
+from models.runtime.distributed import total
 from models.training.precision import autocast
 
 _FOLDED = 32

@@ -17,9 +17,10 @@ from torch.optim import Optimizer
 from masktune.contract.hyperparameters import OptimizerConfig, Precision, ScheduleConfig
 from models.backbones.network import Network
 from models.backbones.weights import load_strictly
-from models.data.batches import Loader
+from models.data.loading.batches import Loader
 from models.errors import LearningError
 from models.run import Progress, Run, ThrottledProgress
+from models.runtime.distributed import share_buffers, total, wait_for_all, wrap_ddp
 from models.training.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -29,7 +30,6 @@ from models.training.checkpoints import (
     weights_digest,
 )
 from models.training.counting import StepCounts, count
-from models.training.distributed import share_buffers, total, wait_for_all, wrap_ddp
 from models.training.optim import learning_rate, load_optimizer, make_optimizer
 from models.training.precision import autocast
 

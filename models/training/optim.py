@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from masktune.contract.hyperparameters import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
 from models.errors import LearningError
-from models.training.eager_optim import eager
+from models.runtime.eager_optim import eager
 
 SGD, Adam, AdamW = eager(torch.optim.SGD), eager(torch.optim.Adam), eager(torch.optim.AdamW)
 

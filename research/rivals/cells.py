@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.mitigation.logistic import balanced_weights, fit_heads, folds
-from models.training.eager_optim import eager
+from models.runtime.eager_optim import eager
 from models.types import Floats, Labels
 from research.rivals.protocol import CONFIG, Fit, Training, reweight
 

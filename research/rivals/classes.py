@@ -14,7 +14,7 @@ from models.run import Run
 from models.training.checkpoints import CheckpointFolder
 from models.training.fit import FitData, fit
 from models.training.frozen import FeatureLoader
-from models.training.inputs import erm_config
+from models.inputs import erm_config
 from models.types import Floats, Labels
 from research.rivals.features import lite0
 from research.rivals.protocol import Fit, Training

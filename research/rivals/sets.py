@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from models.data.biased import bias_images
-from models.data.builtin import make_builtin
+from models.data.importing.biased import bias_images
+from models.data.importing.builtin import make_builtin
 from models.types import Labels
 from research.rivals.features import Images, Photographs, load_photographs
 

@@ -21,13 +21,13 @@ from masktune.contract.report.report import MaskSummary, ReportDataset, ReportMo
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import BalancedAccuracy, DeletionPoint, SigmasChoice
 from masktune.contract.vocabulary import Arm, JobKind, Stage
-from models.evaluation.masking_cost import MaskedPredictions, masking_cost
 from models.evaluation.metrics import Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.selective import CalibrationTable, certify, risk_coverage
 from models.shortcuts.check import check_properties
+from models.shortcuts.masking_cost import MaskedPredictions, masking_cost
 from models.shortcuts.metadata_slices import RULE
 from models.shortcuts.properties import METADATA, Property, PropertyTable
 from models.shortcuts.reliance import of_mask, of_property, of_shift, read

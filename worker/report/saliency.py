@@ -18,11 +18,11 @@ from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, Sali
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.data.store import Store, evenly
-from models.evaluation.masking_cost import MaskingCost, masking_cost, predict_under_masks
 from models.evaluation.metrics import Names
-from models.evaluation.prediction_maps import PredictionMaps, predict_with_maps
+from models.masking.prediction_maps import PredictionMaps, predict_with_maps
 from models.masking.rule import masks_of
 from models.runtime.images import Pixels, heatmap, legible, png, thumbnail
+from models.shortcuts.masking_cost import MaskingCost, masking_cost, predict_under_masks
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps

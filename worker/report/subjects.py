@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.data.importing.subject_notes import subject_word
 from models.data.report import ColumnReading
 from models.data.store import Store
-from models.data.subject_notes import subject_word
 
 _KNOWN = ("train", "val")
 """The splits that models were fitted to and chosen by."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Arm
 from models.masktune import continue_as_control
-from models.training.distributed import process_group
+from models.runtime.distributed import process_group
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish

@@ -5,9 +5,9 @@ from __future__ import annotations
 from masktune.contract.vocabulary import Arm
 from models.backbones.build import adopt_weights
 from models.backbones.network import Network
+from models.inputs import new_network
 from models.masktune import fit_erm
-from models.training.distributed import process_group
-from models.training.inputs import new_network
+from models.runtime.distributed import process_group
 from worker.stages.context import Result, StageContext
 from worker.stages.features import frozen_source
 from worker.stages.training import load, publish

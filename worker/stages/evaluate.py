@@ -18,8 +18,8 @@ from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, Shortc
 from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.splits import SPLITS
-from models.evaluation import masking_cost
 from models.run import device_name
+from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec, ModelSpec
 from worker.report.arms import LogitsCache, compared_models

@@ -17,12 +17,12 @@ from core.copies import part_callback
 from core.errors import JobError
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
-from models.data.builtin import BuiltinOptions
 from models.data.download import write_folder
 from models.data.formats import FormatName, FormatOptions
 from models.data.grey import read_window
-from models.data.importing import BUILTIN_PREFIX, ImportOptions, import_dataset
-from models.data.limits import ImageLimits
+from models.data.images.limits import ImageLimits
+from models.data.importing.builtin import BuiltinOptions
+from models.data.importing.datasets import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
 from models.shortcuts.check import find_shortcuts

@@ -7,9 +7,9 @@ from dataclasses import asdict
 
 from masktune.contract.report.report import MaskSummary
 from masktune.contract.report.text.notes import empty_masks
-from models.data.loaders import map_loader
+from models.data.loading.loaders import map_loader
 from models.masking.compute import compute_mask_set
-from models.masking.sigmas import fix_sigmas
+from models.sigmas import fix_sigmas
 from worker.stages.context import Result, StageContext
 from worker.stages.training import config_for, given_model, load
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import Crop
 from models.backbones.network import Network
-from models.data.batches import StoreLoader, make_loader
-from models.data.loader_settings import LoaderSettings
+from models.data.loading.batches import StoreLoader, make_loader
+from models.data.loading.loader_settings import LoaderSettings
 from models.evaluation.metrics import Logits, predict_logits
 from models.mitigation.features import head_of
 from models.run import Progress, Run

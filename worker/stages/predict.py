@@ -26,8 +26,8 @@ import torch
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import Decision
 from models.backbones.network import Network
-from models.data.batches import Batch
-from models.runtime.batched_eval import evaluating, map_batches
+from models.data.loading.batched_eval import evaluating, map_batches
+from models.data.loading.batches import Batch
 from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec

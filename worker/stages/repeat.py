@@ -17,9 +17,9 @@ from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
 from models.backbones.network import Network
 from models.masking.compute import load_or_compute_masks
-from models.masking.sigmas import fix_sigmas
 from models.masktune import continue_as_control, finetune, fit_erm
 from models.mitigation.groups import class_groups
+from models.sigmas import fix_sigmas
 from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
 from models.types import Labels

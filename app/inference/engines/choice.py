@@ -12,7 +12,7 @@ from app.inference.types import Engine, Pair, Upload
 from core.artifacts import Artifacts
 from core.loading import collect_seldom, loading
 from core.settings import Settings
-from models.data.limits import ImageError, ImageLimits
+from models.data.images.limits import ImageError, ImageLimits
 
 Stored = Callable[[str, int], list[bytes]]
 """`stored(model, n)` returns up to n encoded images of the data set that a model was trained on."""

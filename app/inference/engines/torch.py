@@ -17,8 +17,8 @@ from core.errors import NotFound, Unavailable
 from models.backbones.build import build_network
 from models.backbones.errors import BackboneError
 from models.backbones.network import Network
-from models.data.decoding import to_unit
 from models.data.grey import GreyWindow
+from models.data.images.decoding import to_unit
 from models.export import ModelError, load_model
 from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
@@ -99,7 +99,7 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
 
     Also disables TF32 for the whole process. By default, a GPU rounds the products of convolutions to TF32,
     by 1e-3, and no graph would match torch. Evaluation and calibration do not round either
-    (`models.runtime.batched_eval.evaluating`); training does.
+    (`models.data.loading.batched_eval.evaluating`); training does.
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = False

@@ -11,17 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.data.archives.guards import Budget
-from models.data.formats import (
-    backgrounds,
-    celeba,
-    coco,
-    cvat,
-    hugging_face,
-    image_folder,
-    label_studio,
-    table,
-    waterbirds,
-)
+from models.data.formats import backgrounds, celeba, hugging_face, image_folder, table, waterbirds
+from models.data.formats.annotations import coco, cvat, label_studio
 from models.data.formats.hold_out import hold_out
 from models.data.formats.listing import Listing, scan
 from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest

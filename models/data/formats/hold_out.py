@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from models.data.formats.headings import METADATA
+from models.data.formats.lists.headings import METADATA
 from models.data.formats.manifest import Entry, FormatError, Manifest, natural_order
 from models.data.report import ProblemCode, some_names
 

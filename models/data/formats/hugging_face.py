@@ -11,10 +11,10 @@ from pathlib import PurePosixPath
 
 from models.data.formats.features import class_column, names_beside
 from models.data.formats.listing import Listing
-from models.data.formats.lists import Conventions, ListOfImages, read_lists
+from models.data.formats.lists.manifests import Conventions, ListOfImages, read_lists
+from models.data.formats.lists.parquet import scalar_table
+from models.data.formats.lists.rows import json_lines, separated_text
 from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
-from models.data.formats.parquet import scalar_table
-from models.data.formats.rows import json_lines, separated_text
 from models.data.report import ProblemCode
 
 _READERS = {"metadata.csv": separated_text, "metadata.jsonl": json_lines, "metadata.parquet": scalar_table}

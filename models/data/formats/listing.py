@@ -12,7 +12,7 @@ from typing import TextIO
 
 from models.data.archives.guards import FORBIDDEN, is_junk, quoted
 from models.data.formats.manifest import FormatError
-from models.data.image_types import TYPES
+from models.data.images.image_types import TYPES
 from models.data.report import FileCode, ProblemCode, Rejection
 from models.data.splits import canonical_split
 

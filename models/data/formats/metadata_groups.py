@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.data.columns import as_numbers
-from models.data.formats.headings import METADATA
+from models.data.formats.lists.headings import METADATA
 from models.data.formats.manifest import FormatError, Manifest, natural_order
 from models.data.report import ProblemCode
 

@@ -9,12 +9,18 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from models.data.formats import workbook
-from models.data.formats.headings import columns_of, is_called, position_of
 from models.data.formats.listing import Listing
-from models.data.formats.lists import CLASSES_FILE, WINDOW_FILE, Conventions, ListOfImages, read_lists
+from models.data.formats.lists import workbook
+from models.data.formats.lists.headings import columns_of, is_called, position_of
+from models.data.formats.lists.manifests import (
+    CLASSES_FILE,
+    WINDOW_FILE,
+    Conventions,
+    ListOfImages,
+    read_lists,
+)
+from models.data.formats.lists.rows import separated_text
 from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
-from models.data.formats.rows import separated_text
 from models.data.report import ColumnUse, ProblemCode
 
 _TEXT = frozenset((".csv", ".tsv", ".txt"))

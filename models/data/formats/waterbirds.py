@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from models.data.formats.listing import Listing
-from models.data.formats.lists import resolve
+from models.data.formats.lists.manifests import resolve
+from models.data.formats.lists.rows import separated_text
 from models.data.formats.manifest import (
     Entry,
     FormatError,
@@ -21,7 +22,6 @@ from models.data.formats.manifest import (
     Manifest,
     natural_order,
 )
-from models.data.formats.rows import separated_text
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 from models.data.splits import SPLITS
 

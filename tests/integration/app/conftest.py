@@ -38,7 +38,7 @@ from core.settings import Settings
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
-from models.data.importing import ImportOptions, import_dataset
+from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
 from tests.conftest import sqlite_database
 from tests.support.waits import PATIENCE

@@ -59,8 +59,8 @@ from launcher.serve import _with_dashboard
 from launcher.web import Dashboard, beside
 from masktune.contract.ids import new_id
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
-from models.data.checks import CheckedImage, check_image
-from models.data.limits import ImageLimits
+from models.data.images.checks import CheckedImage, check_image
+from models.data.images.limits import ImageLimits
 from models.data.report import FileCode, ProblemCode
 from tests.integration.app.conftest import Front, Impatient, Listening, StartFront, rest
 from tests.support.waits import wait_until

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from masktune.contract.hyperparameters import Crop, Hyperparameters, MaskingConfig
 from models.backbones.network import BackboneSpec, Built, Network, Split
 from models.data.layout import DatasetInfo
-from models.data.loader_settings import Masking
-from models.data.loaders import map_loader, train_loader
+from models.data.loading.augment import RECIPES, augment
+from models.data.loading.loader_settings import Masking
+from models.data.loading.loaders import map_loader, train_loader
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.masking.compute import load_or_compute_masks
 from models.masking.rule import apply_masks
 from models.run import Run
-from models.training.augment import RECIPES, augment
 
 IMAGES = 3
 RUN = Run(seed=11)

@@ -18,10 +18,11 @@ from masktune.contract.hyperparameters import (
     ScheduleConfig,
 )
 from models.backbones.build import build_network
-from models.data.loader_settings import Masking
-from models.data.loaders import train_loader, val_loader
+from models.data.loading.loader_settings import Masking
+from models.data.loading.loaders import train_loader, val_loader
 from models.data.store import Store
 from models.errors import LearningError
+from models.inputs import new_network
 from models.masking.compute import load_or_compute_masks
 from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
@@ -29,7 +30,6 @@ from models.masktune import continue_as_control, finetune_on_masks, fit_erm, mas
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder
 from models.training.counting import count
-from models.training.inputs import new_network
 
 CONFIG = Hyperparameters(
     image_size=16,

@@ -12,11 +12,11 @@ import pytest
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.data.store import Store
+from models.inputs import new_network
 from models.masking.compute import RANDOM, load_or_compute_masks
 from models.masktune import masktune
 from models.run import Run
 from models.saliency import METHODS
-from models.training.inputs import new_network
 
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, masking=MaskingConfig(sigmas=1.0), control=False

@@ -24,16 +24,17 @@ from masktune.contract.hyperparameters import (
     OptimizerName,
 )
 from models.backbones.build import build_network
-from models.data.batches import make_loader
 from models.data.layout import DatasetInfo
-from models.data.loader_settings import LoaderSettings
-from models.data.loaders import evaluation_loader
+from models.data.loading.augment import RECIPES
+from models.data.loading.batches import make_loader
+from models.data.loading.loader_settings import LoaderSettings
+from models.data.loading.loaders import evaluation_loader
 from models.data.store import Store
-from models.evaluation.masking_cost import predict_under_masks
 from models.evaluation.metrics import predict_logits
-from models.evaluation.prediction_maps import predict_with_maps
 from models.export import card_of, load_model, save_model
+from models.inputs import new_network
 from models.masking.compute import compute_mask_set, load_or_compute_masks
+from models.masking.prediction_maps import predict_with_maps
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
 from models.masktune import finetune_on_masks, fit_erm, masktune
 from models.mitigation.features import compute_features
@@ -41,9 +42,8 @@ from models.mitigation.groups import cross_mistakes
 from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.saliency import METHODS, saliency
+from models.shortcuts.masking_cost import predict_under_masks
 from models.training import precision
-from models.training.augment import RECIPES
-from models.training.inputs import new_network
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 

@@ -12,12 +12,12 @@ import pytest
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.data.store import Store
+from models.inputs import new_network
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSetError
 from models.masktune import masktune
 from models.run import Run
 from models.training.checkpoints import CheckpointError, CheckpointFolder, digest_of
-from models.training.inputs import new_network
 
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, control=False, masking=MaskingConfig(sigmas=1.0, iterations=2)

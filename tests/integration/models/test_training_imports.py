@@ -28,9 +28,9 @@ fit_heads(torch.randn(6, 2), torch.tensor([0, 1] * 3), torch.ones(6, 1), penalty
 _DECODING = """
 import io
 from PIL import Image
-from models.data.checks import decode_image
-from models.data.limits import ImageLimits
-from models.data.decoding import square_array
+from models.data.images.checks import decode_image
+from models.data.images.limits import ImageLimits
+from models.data.images.decoding import square_array
 png = io.BytesIO()
 Image.new("RGB", (8, 8)).save(png, "PNG")
 assert square_array(decode_image(png.getvalue(), ImageLimits()).image, 28).shape == (3, 28, 28)
@@ -43,7 +43,7 @@ print(*sorted({"torch._dynamo", "sympy", "torchvision"} & set(sys.modules)))
 
 @pytest.mark.parametrize("does", [_TRAINING, _FITTING, _DECODING], ids=["training", "fitting", "decoding"])
 def test_neither_torchs_compiler_nor_torchvision_is_loaded(does: str) -> None:
-    """1.2 s and 80 MiB. If torch's update fails this, `models.training.eager_optim` is to be adapted."""
+    """1.2 s and 80 MiB. If torch's update fails this, `models.runtime.eager_optim` is to be adapted."""
     ended = subprocess.run(
         [sys.executable, "-c", does + _TOLD], check=True, stdout=subprocess.PIPE, text=True, timeout=60
     )

@@ -20,7 +20,7 @@ from core.settings import Settings
 from core.tables import DatasetRow, EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from tests.conftest import postgres_database
 from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import make_folder

@@ -11,8 +11,8 @@ from PIL import Image
 
 from core.queries import registry
 from masktune.contract.vocabulary import DatasetState, JobKind
-from models.data.decoding import stored_square, to_unit
-from models.data.importing import import_dataset
+from models.data.images.decoding import stored_square, to_unit
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model
 from tests.integration.worker.bench import opened_bench

@@ -23,10 +23,10 @@ from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import make_loader
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.layout import DatasetInfo
-from models.data.loader_settings import LoaderSettings
+from models.data.loading.batches import make_loader
+from models.data.loading.loader_settings import LoaderSettings
 from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.export import card_of, load_model, save_model

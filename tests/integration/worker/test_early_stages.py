@@ -13,7 +13,7 @@ from core.tables import JobRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.vocabulary import JobKind
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.mitigation.finder import jaccard
 from tests.integration.worker.bench import Bench, opened_bench

@@ -14,7 +14,7 @@ from core.queries import events
 from core.tables import JobRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model
 from models.training.frozen import backbone_digest

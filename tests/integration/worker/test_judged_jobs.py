@@ -16,7 +16,7 @@ from masktune.contract.report import Report
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.recommendation import AddTestImages
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters

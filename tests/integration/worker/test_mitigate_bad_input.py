@@ -18,7 +18,7 @@ from masktune.contract.report.text import next_steps
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import split_note
 from masktune.contract.vocabulary import Arm, JobKind, JobState
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.export import WEIGHTS_FILE
 from models.mitigation.finder import MAX_CLASSES
 from tests.integration.worker.bench import Bench, opened_bench

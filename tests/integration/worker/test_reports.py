@@ -16,8 +16,8 @@ from core.tables import JobRow
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind
 from models.backbones.network import Network
-from models.data.batches import Loader
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
+from models.data.loading.batches import Loader
 from models.evaluation.metrics import Logits, predict_logits
 from models.run import Run
 from tests.integration.worker.bench import Bench, opened_bench

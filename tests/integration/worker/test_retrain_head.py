@@ -19,7 +19,7 @@ from core.tables import JobRow, ModelRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model
 from models.mitigation.stage_features import STAGES_FILE

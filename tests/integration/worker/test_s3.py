@@ -17,7 +17,7 @@ from app.datasets.presenter import describe
 from core.artifacts import ArtifactMissing, Artifacts, store_fault
 from core.queries import datasets, jobs
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model
 from tests.integration.worker.bench import Bench, opened_bench

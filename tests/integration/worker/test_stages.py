@@ -19,7 +19,7 @@ from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model, read_card
 from models.masking.store import MaskSet

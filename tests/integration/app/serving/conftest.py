@@ -137,7 +137,7 @@ def _write_model(
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     import torch
 
-    from models.data.decoding import stored_square, to_unit
+    from models.data.images.decoding import stored_square, to_unit
 
     network = build_network("small_cnn", classes=2, image_size=28, seed=seed)
     erm = build_network("small_cnn", classes=2, image_size=28, seed=erm_seed)

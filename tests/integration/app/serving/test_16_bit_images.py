@@ -14,8 +14,8 @@ from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState
 from models.backbones.build import build_network
-from models.data.decoding import stored_square, to_unit
 from models.data.grey import GreyWindow
+from models.data.images.decoding import stored_square, to_unit
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model

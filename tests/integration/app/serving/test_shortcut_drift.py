@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from app.main import create_app
 from core.settings import Settings
 from masktune.contract.vocabulary import JobKind
-from models.data.builtin import BuiltinOptions, make_builtin
+from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.integration.app.conftest import LOCAL

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from models.data.archives import ArchiveLimits
-from models.data.checks import check_image
-from models.data.importing import ImportOptions, import_dataset
+from models.data.images.checks import check_image
+from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import Rejection
 from models.export import ModelError, import_safetensors
 from models.runtime.bounded import ProcessBudget

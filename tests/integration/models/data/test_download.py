@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data.builtin import BuiltinData
 from models.data.columns import write_columns
 from models.data.download import LABELS_FILE, download
 from models.data.formats import FormatOptions
-from models.data.formats.lists import CLASSES_FILE
+from models.data.formats.lists.manifests import CLASSES_FILE
 from models.data.grey import GreyWindow
-from models.data.importing import ImportOptions, import_dataset
+from models.data.importing.builtin import BuiltinData
+from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.store import Store
@@ -142,7 +142,7 @@ def test_a_builtin_data_set_comes_back(tmp_path: Path, monkeypatch: pytest.Monke
     labels = np.arange(40) % 2
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     arrays = BuiltinData(images, labels, ("5-9", "0-4"), None, labels, ("square", "none"))
-    monkeypatch.setattr("models.data.importing.make_builtin", lambda *_: arrays)
+    monkeypatch.setattr("models.data.importing.datasets.make_builtin", lambda *_: arrays)
     _assert_same_again(_imported("builtin:digits", tmp_path / "ds"), tmp_path / "out")
 
 

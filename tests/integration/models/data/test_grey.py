@@ -14,10 +14,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.data.checks import decode_image
-from models.data.decoding import stored_square
 from models.data.grey import LEVELS, GreyWindow, histogram, read_window, to_8_bit, window_of
-from models.data.importing import ImportOptions, import_dataset
+from models.data.images.checks import decode_image
+from models.data.images.decoding import stored_square
+from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.layout import DATASET_FILE
 from models.data.report import ImportReport, NoteCode
 from models.data.store import Store, StoreError

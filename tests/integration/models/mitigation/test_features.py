@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.backbones.build import build_network
-from models.data.batches import make_loader
-from models.data.loader_settings import LoaderSettings
+from models.data.loading.batches import make_loader
+from models.data.loading.loader_settings import LoaderSettings
 from models.data.store import Store
 from models.mitigation import logistic as fitting
 from models.mitigation.features import Features, HeadError, compute_features, install_head, linear_layer

@@ -14,8 +14,8 @@ from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig, 
 from masktune.contract.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import Batch
-from models.data.loaders import train_loader, val_loader
+from models.data.loading.batches import Batch
+from models.data.loading.loaders import train_loader, val_loader
 from models.data.store import Store
 from models.run import Progress, Run, Stopped
 from models.training.checkpoints import CheckpointError, CheckpointFolder, weights_digest

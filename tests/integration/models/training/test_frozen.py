@@ -13,14 +13,14 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.loaders import evaluation_loader, train_loader
+from models.data.loading.loaders import evaluation_loader, train_loader
 from models.data.store import Store
+from models.inputs import split_features
 from models.masktune import fit_erm, masktune
 from models.mitigation.features import HeadError, head_of
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder, weights_digest
 from models.training.frozen import FeatureLoader, backbone_digest
-from models.training.inputs import split_features
 
 CONFIG = Hyperparameters(
     backbone="resnet32", pretrained="mdl_1", freeze_backbone=True, image_size=16, batch_size=8, epochs=3

@@ -22,12 +22,12 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
     from masktune.contract.hyperparameters import Hyperparameters
     from models.backbones.build import build_network
     from models.backbones.network import Network
-    from models.data.batches import Batch, StoreLoader
-    from models.data.loaders import train_loader, val_loader
+    from models.data.loading.batches import Batch, StoreLoader
+    from models.data.loading.loaders import train_loader, val_loader
     from models.data.store import Store
     from models.run import Run
+    from models.runtime.distributed import process_group
     from models.training.checkpoints import CheckpointFolder, weights_digest
-    from models.training.distributed import process_group
     from models.training.fit import FitConfig, FitData, fit
 
     class Judged:

@@ -11,7 +11,7 @@ import pytest
 
 from core.queries import jobs
 from masktune.contract.vocabulary import JobKind, JobState
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters, make_folder
 from worker.slots import work

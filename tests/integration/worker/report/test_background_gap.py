@@ -15,7 +15,7 @@ from app.reports.service import render
 from core.tables import JobRow
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters, make_folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from models.data.importing import ImportOptions, import_dataset
+from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.store import Store
 from worker.report.left_out import known_images
 

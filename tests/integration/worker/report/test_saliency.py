@@ -17,7 +17,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.backbones.build import build_network
 from models.data.layout import DatasetInfo
-from models.data.loaders import map_loader
+from models.data.loading.loaders import map_loader
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, save_model
 from models.masking.compute import compute_mask_set

@@ -11,7 +11,7 @@ import torch
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Reliability
 from models.backbones.build import build_network
-from models.data.batches import Batch
+from models.data.loading.batches import Batch
 from models.evaluation.metrics import Logits, Metrics, Names, metrics, predict_logits
 from models.evaluation.reliability import calibration_error
 from models.run import Progress, Run, Stopped

@@ -18,7 +18,7 @@ from torch import Tensor
 from masktune.contract.hyperparameters import Fill, MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import Batch
+from models.data.loading.batches import Batch
 from models.masking.compute import compute_mask_set, mask_batches
 from models.masking.rule import apply_masks, heights, masks_of, random_masks
 from models.masking.store import MaskSet

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from models.backbones.build import build_network
-from models.data.batches import StoreLoader, make_loader
-from models.data.loader_settings import LoaderSettings
+from models.data.loading.batches import StoreLoader, make_loader
+from models.data.loading.loader_settings import LoaderSettings
 from models.mitigation import stage_features as module
 from models.mitigation.features import compute_features
 from models.mitigation.stage_features import (

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from masktune.contract.report import shortcut as section
-from models.evaluation.masking_cost import MaskedPredictions, MaskingCost, masking_cost
 from models.evaluation.metrics import Metrics, Names, metrics
+from models.shortcuts.masking_cost import MaskedPredictions, MaskingCost, masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 
 Labels = NDArray[np.int64]

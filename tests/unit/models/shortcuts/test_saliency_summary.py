@@ -19,13 +19,13 @@ from masktune.contract.report.saliency import SaliencyShifts
 from masktune.contract.report.shortcut import MaskingCost
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.batches import Batch
-from models.evaluation.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
+from models.data.loading.batches import Batch
 from models.evaluation.metrics import Names
-from models.evaluation.prediction_maps import predict_with_maps
+from models.masking.prediction_maps import predict_with_maps
 from models.masking.rule import apply_masks, masks_of
 from models.run import Run, Stopped
 from models.saliency import saliency
+from models.shortcuts.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
 from models.shortcuts.saliency_summary import (
     RULE_SENTENCES,
     RULES,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.data.importing import import_dataset
+from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 
 SPLITS = {"train": range(12), "validation": range(12, 16), "test": range(16, 24)}

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.data.archives import ArchiveLimits
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, features, parquet, read
-from models.data.importing import ImportOptions, import_dataset
+from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, features, read
+from models.data.formats.lists import parquet
+from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ImportReport, ProblemCode
 from models.data.store import Store
 

@@ -13,7 +13,9 @@ import pytest
 from defusedxml.common import EntitiesForbidden
 
 from models.data.archives import unpack
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, lists, read, workbook
+from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
+from models.data.formats.lists import manifests as lists
+from models.data.formats.lists import workbook
 from models.data.report import FileCode, ProblemCode
 
 MakeTree = Callable[[Mapping[str, bytes | str]], Path]

@@ -1,0 +1,1 @@
+"""Lists of images: separated text, workbooks, parquet, and what their columns mean."""

@@ -1,0 +1,1 @@
+"""One image file: what it may be, and its pixels."""

@@ -1,0 +1,1 @@
+"""From files, or a builtin data set, to a packed store and its report."""

@@ -1,0 +1,98 @@
+"""Check images in processes of their own, within a budget of CPU time and memory for each image.
+
+A thread that hangs in a decoder cannot be ended, and a decoder that crashes takes its process along. Here
+that process only checks images: it is replaced, and the file is rejected. Does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from ctypes import c_bool
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+from models.data.images.checks import TOO_MUCH_MEMORY, CheckedImage
+from models.data.images.limits import ImageLimits
+from models.data.importing.sources import Source
+from models.data.report import FileCode, Rejection
+from models.runtime.bounded import FORK, ProcessBudget, call_inherited, forked
+from models.runtime.memory import limited_memory
+from models.runtime.ordered import in_order
+
+_MOST_TOGETHER = 32
+"""Most images of a task: to send the outcomes of four costs a third of what it costs to check small ones."""
+_AHEAD = 4
+"""Tasks in advance, for each process."""
+
+
+def check_budget(limits: ImageLimits) -> ProcessBudget:
+    """Of each image, far above what images of 49 million pixels took: 2 s for a JPEG of 100 scans, 18 bytes a
+    pixel for a PNG with transparency that is turned upright."""
+    return ProcessBudget(cpu_seconds=60, memory=(1 << 30) + 32 * limits.max_pixels)
+
+
+def check_in_order(
+    source: Source, processes: int, budget: ProcessBudget
+) -> Iterator[CheckedImage | Rejection]:
+    """What `source.check` returns for each image, in order; a rejection if it exceeds `budget` or crashes."""
+    count = len(source.manifest.entries)
+    together = min(_MOST_TOGETHER, max(1, count // (2 * _AHEAD * processes)))
+    done = 0
+    while done < count:
+        try:
+            for checked in _check(source, range(done, count), processes, together, budget):
+                yield checked
+                done += 1
+        except BrokenProcessPool:  # by an image of this task, or of one in advance
+            for index in range(done, min(done + together, count)):
+                yield _check_alone(source, index, budget)
+                done += 1
+
+
+def _check(
+    source: Source, images: range, processes: int, together: int, budget: ProcessBudget
+) -> Iterator[CheckedImage | Rejection]:
+    """Raises `BrokenProcessPool` when an image has ended its process."""
+    leaving = FORK.RawValue(c_bool, False)
+    tasks = [images[first : first + together] for first in range(0, len(images), together)]
+    pool = forked(min(processes, len(tasks)), _Worker(source, budget, leaving).check)
+    try:
+        works = (partial(call_inherited, task) for task in tasks)
+        yield from chain.from_iterable(in_order(pool, works, ahead=_AHEAD * processes))
+    finally:
+        leaving.value = True
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_alone(source: Source, index: int, budget: ProcessBudget) -> CheckedImage | Rejection:
+    try:
+        return next(_check(source, range(index, index + 1), 1, 1, budget))
+    except BrokenProcessPool:
+        detail = f"takes more than {budget.cpu_seconds} s to decode, or crashes the decoder: export it again"
+        return Rejection(source.manifest.entries[index].path, FileCode.UNDECODABLE, detail)
+
+
+# --- in a process that checks images ---
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """What each process inherits. `leaving` is shared memory: nobody waits for the outcomes any more."""
+
+    source: Source
+    budget: ProcessBudget
+    leaving: c_bool
+
+    def check(self, images: range) -> list[CheckedImage | Rejection]:
+        with limited_memory(self.budget.memory):
+            return [self._check_one(index) for index in images if not self.leaving.value]
+
+    def _check_one(self, index: int) -> CheckedImage | Rejection:
+        self.budget.start_step()
+        try:
+            return self.source.check(index)
+        except MemoryError:
+            path = self.source.manifest.entries[index].path
+            return Rejection(path, FileCode.UNDECODABLE, TOO_MUCH_MEMORY)

@@ -1,0 +1,326 @@
+"""Import an archive, a folder or a builtin data set into a packed store; a report names what was left out.
+
+The archive and its lists are read in a process of their own, within a budget. Then two passes in constant
+memory: every image is decoded once, in processes (see `bounded_checks`); when the splits are known, the files
+stream into the store. Between them, unless the owner chose it, the window of 16-bit grey images is measured
+on some of those in `train`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.archives import ArchiveLimits, Budget, unpack
+from models.data.columns import write_columns
+from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
+from models.data.formats.lists.manifests import WINDOW_FILE
+from models.data.grey import (
+    LEVELS,
+    TAIL,
+    GreyWindow,
+    WindowChoice,
+    histogram,
+    middle_window,
+    window_of,
+)
+from models.data.images.checks import grey_levels
+from models.data.images.image_types import stored_path
+from models.data.images.limits import ImageLimits
+from models.data.importing import inspection
+from models.data.importing.bounded_checks import check_budget, check_in_order
+from models.data.importing.builtin import BuiltinOptions, make_builtin
+from models.data.importing.inspection import AcceptedImages
+from models.data.importing.sources import ArraySource, FolderSource, Source
+from models.data.layout import DatasetInfo
+from models.data.packing import Row, StoreWriter
+from models.data.report import (
+    REPORT_FILE,
+    ImportRefused,
+    ImportReport,
+    ImportStopped,
+    ProblemCode,
+    Rejection,
+)
+from models.data.splits import assign_splits
+from models.runtime.bounded import ProcessBudget, call_within
+from models.runtime.files import bytes_below, hidden_sibling, publish, sweep_siblings
+from models.runtime.ordered import in_order
+
+BUILTIN_PREFIX = "builtin:"
+_REPORTS = 200  # calls of on_progress per import, approximately
+_WINDOW_IMAGES = 1000  # training images, evenly spaced, that the window of 16-bit ones is measured on
+
+
+def reading_budget(packed: int) -> ProcessBudget:
+    """What it may take to unpack a part of an upload of `packed` bytes, and to read all of its lists.
+
+    `benchmarks.list_budgets` shows that the largest honest lists take less than half of it.
+    """
+    return ProcessBudget(
+        cpu_seconds=min(60 + 2 * packed // 10**6, 600),
+        memory=min((512 << 20) + 64 * packed, 8 << 30),
+    )
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How data are read. `format` None is detected; `seed` determines the splits that are made; `threads` is
+    also the number of processes that decode; `grey_window` None is measured. `reading` None is the budget of
+    `reading_budget`."""
+
+    name: str = "data set"
+    format: FormatName | None = None
+    seed: int = 0
+    threads: int = 2
+    layout: FormatOptions = field(default_factory=FormatOptions)
+    grey_window: GreyWindow | None = None
+    builtin: BuiltinOptions = field(default_factory=BuiltinOptions)
+    image: ImageLimits = field(default_factory=ImageLimits)
+    archive: ArchiveLimits = field(default_factory=ArchiveLimits)
+    reading: ProcessBudget | None = None
+
+
+class Watch(NamedTuple):
+    """`on_progress(done, total)` counts each image twice: checked, packed. `should_stop` ends the import."""
+
+    on_progress: Callable[[int, int], None]
+    should_stop: Callable[[], bool]
+
+    def step(self, done: int, total: int) -> None:
+        """Report a finished step. Raises `ImportStopped`."""
+        if self.should_stop():
+            raise ImportStopped
+        if done == total or done % max(1, total // _REPORTS) == 0:
+            self.on_progress(done, total)
+
+
+def import_dataset(
+    source: Path | str,
+    target: Path,
+    options: ImportOptions | None = None,
+    *,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ImportReport:
+    """Import `source` into the folder `target`, which appears complete at the end or not at all.
+
+    `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
+    the data. If its state is `invalid`, `target` holds only `report.json`; if it is `ready`, `target`
+    is a packed store that includes `report.json`. An older `target` is replaced. Raises
+    `ImportStopped`, and OSError when the disk fails; both leave nothing behind.
+    """
+    options = options or ImportOptions()
+    target = Path(target)
+    watch = Watch(on_progress, should_stop)
+    sweep_siblings(target)
+    with contextlib.ExitStack() as stack:
+        try:
+            opened, junk = _open_source(source, target, options, watch=watch, stack=stack)
+        except ImportRefused as error:
+            report = ImportReport("invalid", options.name, None, problems=(error.problem,))
+            return _publish_report(report, target)
+        return _import(opened, target, options, junk=junk, watch=watch)
+
+
+def _open_source(
+    source: Path | str, target: Path, options: ImportOptions, *, watch: Watch, stack: contextlib.ExitStack
+) -> tuple[Source, Sequence[Rejection]]:
+    """The images, and the junk found in an archive; `stack` removes what was unpacked."""
+    if isinstance(source, str) and source.startswith(BUILTIN_PREFIX):
+        name = source.removeprefix(BUILTIN_PREFIX)
+        return ArraySource(name, make_builtin(name, replace(options.builtin, seed=options.seed))), ()
+    scratch = hidden_sibling(target)
+    stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+    manifest, junk = _read_within_budget(Path(source), scratch, options, watch.should_stop)
+    return FolderSource(manifest, options.image), junk
+
+
+def _read_within_budget(
+    upload: Path, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
+) -> tuple[Manifest, Sequence[Rejection]]:
+    budget = options.reading or reading_budget(bytes_below(upload))
+
+    def should_stop_before_step() -> bool:
+        budget.start_step()
+        return should_stop()
+
+    try:
+        return call_within(budget, partial(_read, upload, scratch, options, should_stop_before_step))
+    except BrokenProcessPool:
+        if should_stop():  # whoever stops this process may have ended the other one first
+            raise ImportStopped from None
+        excess = f"more than {budget.cpu_seconds} s of CPU time, or crash what reads them"
+    except MemoryError:
+        excess = f"more than {budget.memory >> 20} MiB of memory"
+    raise ImportRefused(
+        ProblemCode.TOO_COSTLY,
+        f"the archive or its lists take {excess}, which is the bound for an upload of this size: split the "
+        "data set, or leave columns out",
+    )
+
+
+def _read(
+    upload: Path, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
+) -> tuple[Manifest, Sequence[Rejection]]:
+    """What the files of an archive or a folder mean, and junk in the archive. Raises `ImportRefused`."""
+    folder, junk = upload, list[Rejection]()
+    if upload.is_file():
+        folder = scratch / "unpacked"
+        junk = unpack(upload, folder, options.archive, should_stop=should_stop)
+    sharded = find_shards(folder) if options.format in (None, FormatName.HUGGING_FACE) else None
+    if sharded is None:
+        return read(folder, options.format, options.layout), junk
+    budget = Budget(options.archive, sharded.size, should_stop)
+    return read_shards(sharded, scratch / "images", options.layout, budget), junk
+
+
+def _import(
+    source: Source, target: Path, options: ImportOptions, *, junk: Sequence[Rejection], watch: Watch
+) -> ImportReport:
+    manifest = source.manifest
+    with StoreWriter(target) as writer:
+        accepted, rejected = _check_all(source, writer, options, watch)
+        report = ImportReport(
+            state="invalid",
+            name=options.name,
+            format=manifest.format,
+            classes=manifest.classes,
+            group_names=manifest.group_names,
+            columns=manifest.columns,
+            rejected=manifest.rejected + tuple(rejected),
+            ignored=(*junk, *manifest.ignored),
+        )
+        if problems := inspection.first_problems(accepted):
+            return _publish_report(replace(report, count=len(accepted.images), problems=problems), target)
+        assignment = assign_splits(
+            [entry.split for entry in accepted.entries],
+            accepted.labels,
+            groups=accepted.groups,
+            twins=accepted.twins,
+            subjects=accepted.subjects,
+            seed=options.seed,
+        )
+        report = inspection.complete(report, accepted, assignment)
+        if report.problems:
+            return _publish_report(report, target)
+        choice = _choose_window(source, accepted, assignment.splits, options=options, watch=watch)
+        report = inspection.with_window(report, accepted, choice)
+        _pack(source, accepted, assignment.splits, writer=writer, watch=watch)
+        write_columns(writer.folder, [entry.subject for entry in accepted.entries], accepted.metadata)
+        _write_report(report, writer.folder)
+        writer.finish(
+            DatasetInfo(
+                name=options.name,
+                format=manifest.format,
+                classes=report.classes,
+                group_names=report.group_names,
+                seed=options.seed,
+                split_record=report.split_record,
+                summary=report.summary(),
+                grey_window=choice and choice.window,
+            )
+        )
+        return report
+
+
+def _check_all(
+    source: Source, writer: StoreWriter, options: ImportOptions, watch: Watch
+) -> tuple[AcceptedImages, list[Rejection]]:
+    accepted = AcceptedImages(source.manifest, [], [])
+    rejected: list[Rejection] = []
+    count, budget = len(source.manifest.entries), check_budget(options.image)
+    for index, checked in enumerate(check_in_order(source, options.threads, budget)):
+        watch.step(index + 1, 2 * count)
+        if isinstance(checked, Rejection):
+            rejected.append(checked)
+            continue
+        accepted.numbers.append(index)
+        accepted.images.append(replace(checked, pixels=None))
+        writer.pixels.add(checked.pixels)
+    return accepted, rejected
+
+
+def _choose_window(
+    source: Source, accepted: AcceptedImages, splits: Sequence[str], *, options: ImportOptions, watch: Watch
+) -> WindowChoice | None:
+    """The window of the 16-bit grey images: as the owner or a file beside a list says, else as the headers of
+    those in `train` do, else measured on them. None if there are no such images."""
+    if not any(image.grey_16 for image in accepted.images):
+        return options.grey_window and WindowChoice(None, "the window that you chose changes nothing")
+    if options.grey_window:
+        return WindowChoice(options.grey_window, "as you chose")
+    if source.manifest.grey_window:
+        return WindowChoice(source.manifest.grey_window, f"as {WINDOW_FILE} says")
+    trained = {
+        number: image
+        for number, image, split in zip(accepted.numbers, accepted.images, splits, strict=True)
+        if image.grey_16 and split == "train"
+    }
+    if not trained:
+        return WindowChoice(
+            None, "none of them is in train, where a window would be measured: their upper 8 bits are used"
+        )
+    if windows := [image.window for image in trained.values() if image.window]:
+        reason = f"the median of the windows in the headers of {len(windows)} images in train"
+        return WindowChoice(middle_window(windows), reason)
+    window = _measure_window(source, list(trained), options=options, watch=watch)
+    return WindowChoice(window, f"{TAIL:.1%} of the pixels in train lie below at most, and as many above")
+
+
+def _measure_window(
+    source: Source, numbers: Sequence[int], *, options: ImportOptions, watch: Watch
+) -> GreyWindow:
+    """The window of these images, at least one."""
+    some = np.array(numbers)[:: -(-len(numbers) // _WINDOW_IMAGES)].tolist()
+
+    def count(number: int) -> NDArray[np.int64]:
+        return histogram(grey_levels(source.encoded(number), options.image))
+
+    counts = np.zeros(LEVELS, dtype=np.int64)
+    pool = ThreadPoolExecutor(options.threads, thread_name_prefix="window")
+    try:
+        works = (partial(count, number) for number in some)
+        for of_image in in_order(pool, works, ahead=4 * options.threads):  # few in memory at any time
+            if watch.should_stop():
+                raise ImportStopped
+            counts += of_image
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return window_of(counts)
+
+
+def _pack(
+    source: Source, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
+) -> None:
+    count = len(source.manifest.entries)
+    rows = zip(accepted.numbers, accepted.images, accepted.entries, splits, strict=True)
+    for done, (number, image, entry, split) in enumerate(rows, start=count + 1):
+        encoded = source.encoded(number)
+        path = stored_path(entry.path, image.type)
+        writer.add(Row(path, entry.label, split, entry.group, image.width, image.height, encoded))
+        watch.step(done, 2 * count)
+    watch.step(2 * count, 2 * count)
+
+
+def _publish_report(report: ImportReport, target: Path) -> ImportReport:
+    folder = hidden_sibling(target)
+    _write_report(report, folder)
+    publish(folder, target)
+    return report
+
+
+def _write_report(report: ImportReport, folder: Path) -> None:
+    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
+    (folder / REPORT_FILE).write_text(text, encoding="utf-8")

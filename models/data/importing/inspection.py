@@ -1,0 +1,344 @@
+"""Inspect the accepted images as a whole: duplicates, leaks between splits, missing classes and splits."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.data.formats import Entry, Manifest
+from models.data.formats.hold_out import meeting, whole_in_test
+from models.data.grey import WindowChoice
+from models.data.images.checks import CheckedImage
+from models.data.importing.device_columns import DeviceColumns, device_columns
+from models.data.importing.subject_notes import subject_notes, subject_word
+from models.data.report import (
+    ColumnReading,
+    DuplicateSet,
+    ImportReport,
+    Note,
+    NoteCode,
+    Problem,
+    ProblemCode,
+    some_names,
+)
+from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, only_test, overlap
+
+_ENOUGH_TO_CUT = 4
+"""Distinct images of a class: each of the three cuts takes at most one of them."""
+_LIBRARY_SIDE = 224  # pixels: no image is scaled to more by default
+_PATIENT = "DICOM PatientID"
+_ENLARGED = 4  # times, from which on an image is visibly blurred
+
+
+@dataclass(frozen=True)
+class AcceptedImages:
+    """The images that will be packed, in row order: their `numbers` in `manifest.entries`, without pixels."""
+
+    manifest: Manifest
+    numbers: list[int]
+    images: list[CheckedImage]
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The entry of each row. Where none names a subject, it is the patient of a DICOM header."""
+        entries = [self.manifest.entries[number] for number in self.numbers]
+        if self._patients.read_as != "subject":
+            return entries
+        entries = [
+            entry._replace(subject=image.subject) for entry, image in zip(entries, self.images, strict=True)
+        ]
+        return whole_in_test(entries) if self.manifest.hold_out else entries
+
+    @property
+    def columns(self) -> tuple[ColumnReading, ...]:
+        """What each column of a list was read as, and the patients and devices of DICOM headers."""
+        patients = any(image.subject for image in self.images)
+        headers = (*([self._patients] if patients else ()), *self._devices.readings)
+        return (*self.manifest.columns, *headers)
+
+    @cached_property
+    def _devices(self) -> DeviceColumns:
+        return device_columns(self.images, self.manifest.metadata_names)
+
+    @cached_property
+    def _patients(self) -> ColumnReading:
+        """One id in all files, as in many sets without names, tells no patients apart."""
+        if any(entry.subject for entry in self.manifest.entries):
+            return ColumnReading(_PATIENT, "ignored", "the subjects are named elsewhere")
+        if len({image.subject for image in self.images if image.subject}) < 2:
+            return ColumnReading(_PATIENT, "ignored", "is one and the same in all files")
+        return ColumnReading(_PATIENT, "subject")
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,)"""
+        return np.array([entry.label for entry in self.entries], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int64]:
+        """(N,), -1 for none."""
+        return np.array([entry.group for entry in self.entries], dtype=np.int64)
+
+    @cached_property
+    def subjects(self) -> NDArray[np.int64]:
+        """(N,), numbers in `subject_names`, -1 for none."""
+        numbers = {name: number for number, name in enumerate(self.subject_names)}
+        return np.array(
+            [-1 if entry.subject is None else numbers[entry.subject] for entry in self.entries],
+            dtype=np.int64,
+        )
+
+    @cached_property
+    def subject_names(self) -> tuple[str, ...]:
+        """In the order of their first images."""
+        return tuple(dict.fromkeys(entry.subject for entry in self.entries if entry.subject is not None))
+
+    @property
+    def metadata(self) -> dict[str, list[str]]:
+        """The cells of each column of metadata, in row order."""
+        return {
+            name: [entry.metadata[index] for entry in self.entries]
+            for index, name in enumerate(self.manifest.metadata_names)
+        } | dict(self._devices.metadata)
+
+    @cached_property
+    def twins(self) -> NDArray[np.int64]:
+        """(N,), equal where the pixels are equal."""
+        numbers: dict[bytes, int] = {}
+        return np.array(
+            [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.images], dtype=np.int64
+        )
+
+
+def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
+    """Problems that make splitting pointless: no image, one class, a given split without an image."""
+    if not accepted.images:
+        detail = "no image is usable: see the rejected files, or check the layout of the folders"
+        return (Problem(ProblemCode.NO_IMAGES, detail),)
+    classes = accepted.manifest.classes
+    present = [classes[label] for label in np.unique(accepted.labels)]
+    splits = {entry.split for entry in accepted.entries}
+    if len(present) < 2 and not only_test(splits):
+        detail = f"every image has the class {present[0]!r}: add images of a second class"
+        return (Problem(ProblemCode.ONE_CLASS, detail),)
+    return tuple(
+        Problem(
+            ProblemCode.EMPTY_SPLIT,
+            f"the given split {split} has no usable image: add some, or leave it out",
+        )
+        for split in accepted.manifest.splits
+        if split not in splits
+    )
+
+
+def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignment) -> ImportReport:
+    """The report with counts, duplicates, notes and the final state."""
+    manifest = accepted.manifest
+    splits = np.array([ALL_SPLITS.index(name) for name in assignment.splits])
+    # (split, class) → images
+    table = np.zeros((len(ALL_SPLITS), len(manifest.classes)), dtype=np.int64)
+    np.add.at(table, (splits, accepted.labels), 1)
+    cut = [split for split, how in assignment.record.made.items() if how.donor == "train"]
+    record = replace(assignment.record, hold_out=manifest.hold_out)
+    problems: tuple[Problem, ...] = ()
+    if not only_test(assignment.splits):
+        problems = tuple(_late_problems(table, manifest.classes, cut, whole_subjects=record.whole_subjects))
+    duplicates = tuple(_duplicates(accepted, assignment.splits))
+    notes = (
+        *_hold_out_notes(accepted, splits),
+        *_split_notes(record),
+        *_class_notes(table, manifest),
+        *_size_notes(accepted),
+        *_ignored_notes(manifest),
+        *_duplicate_notes(duplicates),
+        *subject_notes(
+            accepted.subjects,
+            accepted.subject_names,
+            labels=accepted.labels,
+            splits=splits,
+            record=record,
+            word=subject_word(accepted.columns),
+        ),
+    )
+    return replace(
+        report,
+        state="invalid" if problems else "ready",
+        count=len(accepted.images),
+        subjects=len(accepted.subject_names),
+        splits=_counts(accepted, splits),
+        split_record=asdict(record),
+        problems=problems,
+        columns=accepted.columns,
+        duplicates=duplicates,
+        notes=tuple(sorted(notes, key=lambda note: note.tone != "bad")),
+    )
+
+
+def with_window(report: ImportReport, accepted: AcceptedImages, choice: WindowChoice | None) -> ImportReport:
+    """The report with a note on how 16-bit grey images are seen, if anything was to be chosen."""
+    if choice is None:
+        return report
+    count = sum(image.grey_16 for image in accepted.images)
+    levels = choice.reason
+    if choice.window is not None:
+        low, high = choice.window
+        levels = f"the levels {low} to {high} become 0 to 255, in training and in predictions: {levels}"
+    note = Note(NoteCode.GREY_WINDOW, f"images with 16-bit grey levels: {count}; {levels}")
+    return replace(report, notes=(*report.notes, note))
+
+
+def _late_problems(
+    table: NDArray[np.int64], classes: tuple[str, ...], cut: Sequence[str], *, whole_subjects: bool
+) -> Iterator[Problem]:
+    """`table` holds the images by (split, class); the splits `cut` were taken from `train`."""
+    needed = table[: len(SPLITS)].sum(axis=1)
+    for split, count in zip(SPLITS, needed, strict=True):
+        if count == 0 and split == "train":
+            yield Problem(
+                ProblemCode.EMPTY_SPLIT, "there are no training images: add some, or leave out the splits"
+            )
+        elif count == 0 and whole_subjects:
+            detail = (
+                f"too few subjects to fill the split {split}: each stays whole in one split, and train keeps "
+                "one of each class; add images of others, or give each image its split"
+            )
+            yield Problem(ProblemCode.EMPTY_SPLIT, detail)
+        elif count == 0:
+            yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
+    cut_counts = table[[ALL_SPLITS.index(split) for split in cut]].sum(axis=0)
+    for name, count, gone in zip(classes, table[ALL_SPLITS.index("train")], cut_counts, strict=True):
+        if count == 0 and gone:
+            detail = (
+                f"the class {name!r} has too few images: the splits that were cut took all {gone}, so that "
+                f"none is left to train on; add some ({_ENOUGH_TO_CUT} are enough), or give each image its "
+                "split"
+            )
+            yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
+        elif count == 0:
+            detail = (
+                f"the class {name!r} has no usable training image: add some, or remove the class everywhere"
+            )
+            yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
+
+
+def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+    return {
+        split: {
+            "count": int((splits == code).sum()),
+            "classes": _tally(accepted.labels[splits == code], accepted.manifest.classes),
+            "groups": _tally(accepted.groups[splits == code], accepted.manifest.group_names),
+            "subjects": len(np.unique(accepted.subjects[(splits == code) & (accepted.subjects >= 0)])),
+        }
+        for code, split in enumerate(ALL_SPLITS)
+        if split in SPLITS or (splits == code).any()
+    }
+
+
+def _tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
+    """{name: how often its number occurs in `codes`}; zeros are left out, -1 is ignored."""
+    counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
+
+
+def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[DuplicateSet]:
+    rows_of: dict[bytes, list[int]] = defaultdict(list)
+    for row, image in enumerate(accepted.images):
+        rows_of[image.pixel_hash].append(row)
+    for rows in rows_of.values():
+        if len(rows) > 1:
+            entries = [accepted.entries[row] for row in rows]
+            yield DuplicateSet(
+                paths=tuple(entry.path for entry in entries),
+                splits=tuple(splits[row] for row in rows),
+                labels=tuple(accepted.manifest.classes[entry.label] for entry in entries),
+                same_bytes=len({accepted.images[row].sha256 for row in rows}) == 1,
+            )
+
+
+def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64]) -> Iterator[Note]:
+    manifest = accepted.manifest
+    if not manifest.hold_out:
+        return
+    in_test = int((splits == ALL_SPLITS.index("test")).sum())
+    held_out = len(meeting(accepted.entries, manifest.hold_out, manifest.metadata_names))
+    detail = f"test holds out {' or '.join(manifest.hold_out)}: {held_out} images"
+    if in_test > held_out:
+        detail += f", and {in_test - held_out} more of the same subjects"
+    yield Note(NoteCode.HOLD_OUT, detail)
+
+
+def _split_notes(record: SplitRecord) -> Iterator[Note]:
+    if only_test(record.given):
+        detail = "all images are test images: nothing is trained on them, but the models of a job are judged"
+        yield Note(NoteCode.ONLY_TEST, detail)
+    if record.made:
+        cuts = defaultdict[str, list[str]](list)
+        for split, cut in record.made.items():
+            donor = cut.donor if record.given else "the data set"
+            cuts[f"of the {cut.donor_size} images of {donor}"].append(f"{split} {cut.size}")
+        by = " and ".join(record.stratified_by)
+        whole = ", and no subject is divided" if record.whole_subjects else ""
+        sizes = "; ".join(f"{', '.join(splits)} {donor}" for donor, splits in cuts.items())
+        detail = f"chosen at random (seed {record.seed}), so that each {by} has its share{whole}: {sizes}"
+        yield Note(NoteCode.SPLITS_MADE, detail)
+
+
+def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]:
+    for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
+        missing = [name for name, count in zip(manifest.classes, counts, strict=True) if count == 0]
+        if missing and counts.any():
+            detail = f"{split} has no image of {some_names(missing)}: its figures say nothing about them"
+            yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
+    if manifest.empty_classes:
+        detail = (
+            f"there are no images of {some_names(manifest.empty_classes)}, which is therefore not a class"
+        )
+        yield Note(NoteCode.EMPTY_CLASS, detail)
+
+
+def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
+    """Small images among larger ones: all are scaled to one size."""
+    sides = np.array([max(image.width, image.height) for image in accepted.images])
+    side = min(int(np.median(sides)), _LIBRARY_SIDE)
+    if few := int((sides * _ENLARGED <= side).sum()):
+        detail = (
+            f"{few} of {len(sides)} images are at most {side // _ENLARGED} pixels wide and high, while half "
+            f"of all are {side} or more: scaled to one size they are blurred, which a network may take for a "
+            "sign of their class; bring larger ones, or leave them out"
+        )
+        yield Note(NoteCode.SMALL_IMAGES, detail)
+
+
+def _ignored_notes(manifest: Manifest) -> Iterator[Note]:
+    if paths := [rejection.path for rejection in manifest.ignored]:
+        files = "1 file was" if len(paths) == 1 else f"{len(paths)} files were"
+        detail = (
+            f"{files} not used: no list names them, or the format has no use for them: {some_names(paths)}"
+        )
+        yield Note(NoteCode.FILES_NOT_USED, detail)
+
+
+def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:
+    counts = Counter(code for duplicate in duplicates for code in duplicate.codes)
+    sentences = {
+        NoteCode.DUPLICATES: "pictures that occur more than once in a split: {}; all copies were kept",
+        NoteCode.IN_TWO_SPLITS: f"pictures in more than one split: {{}}{_shared(duplicates)}",
+        NoteCode.CONFLICTING_LABELS: "pictures with two labels: {}; at least one label of each is wrong",
+    }
+    for code, sentence in sentences.items():
+        if counts[code]:
+            yield Note(code, sentence.format(counts[code]))
+
+
+def _shared(duplicates: Sequence[DuplicateSet]) -> str:
+    """How many pictures each pair of splits has in common, what that spoils, and what to do."""
+    in_order = (sorted(set(same.splits), key=ALL_SPLITS.index) for same in duplicates)
+    pairs = Counter(pair for splits in in_order for pair in combinations(splits, 2))
+    return f"{overlap(pairs)}; all copies were kept: remove them from one of the splits"

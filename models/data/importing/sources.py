@@ -1,0 +1,83 @@
+"""Sources of images for an import: files below a folder, or arrays of a builtin data set."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Protocol
+
+from models.data.formats import Entry, Manifest
+from models.data.images.checks import CheckedImage, check_image, stored_file
+from models.data.images.limits import ImageLimits
+from models.data.importing.builtin import BuiltinData
+from models.data.packing import MAX_PIXELS_SIDE, encode_png
+from models.data.report import FileCode, Rejection
+
+
+class Source(Protocol):
+    """Images by their number in `manifest.entries`; both methods may be called from several threads or
+    forked processes."""
+
+    manifest: Manifest
+
+    def check(self, index: int) -> CheckedImage | Rejection: ...
+
+    def encoded(self, index: int) -> bytes: ...
+
+
+class FolderSource:
+    """The files that a manifest names."""
+
+    def __init__(self, manifest: Manifest, limits: ImageLimits) -> None:
+        self.manifest = manifest
+        self._limits = limits
+
+    def check(self, index: int) -> CheckedImage | Rejection:
+        """Read and decode one file, after checking its size."""
+        path = self.manifest.entries[index].path
+        size = self._file(index).stat().st_size
+        if size > self._limits.max_bytes:
+            detail = f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it"
+            return Rejection(path, FileCode.TOO_LARGE, detail)
+        return check_image(self._file(index).read_bytes(), path, self._limits)
+
+    def encoded(self, index: int) -> bytes:
+        """The file as a store keeps it."""
+        return stored_file(self._file(index).read_bytes(), self._limits)
+
+    def _file(self, index: int) -> Path:
+        return self.manifest.root / self.manifest.entries[index].path
+
+
+class ArraySource:
+    """Images in memory, as PNG files named by their number."""
+
+    def __init__(self, name: str, arrays: BuiltinData) -> None:
+        splits = arrays.splits or (None,) * len(arrays.labels)
+        groups = (-1,) * len(arrays.labels) if arrays.groups is None else tuple(arrays.groups.tolist())
+        self.manifest = Manifest(
+            root=Path(),  # there are no files
+            format=f"builtin:{name}",
+            entries=tuple(
+                Entry(f"{arrays.classes[label]}/{index:06d}.png", label, split, group)
+                for index, (label, split, group) in enumerate(
+                    zip(arrays.labels.tolist(), splits, groups, strict=True)
+                )
+            ),
+            classes=arrays.classes,
+            group_names=arrays.group_names,
+            splits=tuple(dict.fromkeys(arrays.splits or ())),
+        )
+        self._images = arrays.images
+
+    def check(self, index: int) -> CheckedImage:
+        """Sizes and hashes; images in memory need no checks."""
+        pixels = self._images[index]
+        height, width = pixels.shape[:2]
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        small = max(height, width) <= MAX_PIXELS_SIDE
+        return CheckedImage(width, height, "PNG", digest, digest, pixels if small else None)
+
+    def encoded(self, index: int) -> bytes:
+        """One image as a PNG file."""
+        return encode_png(self._images[index])

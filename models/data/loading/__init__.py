@@ -1,0 +1,1 @@
+"""From a packed store to batches on the device."""

@@ -1,0 +1,53 @@
+"""What an import costs in memory, and builtin sources that are not there (torchvision is loaded)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models.data.importing.builtin import BuiltinOptions, SourceError, make_builtin
+from models.data.report import ProblemCode
+
+IMPORT = """
+import resource, sys
+from pathlib import Path
+from models.data.importing.datasets import import_dataset
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+before = peak()
+report = import_dataset(Path(sys.argv[1]), Path(sys.argv[2]))
+print(report.state, report.count, peak() - before)
+"""
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
+    """290 MiB of images pass through some tens of MiB."""
+    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in range(1500):
+            noise[0, :3, 0] = number % 256, number // 256, 0
+            buffer = BytesIO()
+            Image.fromarray(noise).save(buffer, "BMP")
+            archive.writestr(f"{'ab'[number % 2]}/{number}.bmp", buffer.getvalue())
+    command = [sys.executable, "-c", IMPORT, str(tmp_path / "a.zip"), str(tmp_path / "ds")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    state, count, mebibytes = done.stdout.split()
+    assert (state, count) == ("ready", "1500")
+    assert int(mebibytes) < 120
+
+
+@pytest.mark.parametrize("name", ["mnist", "biased-mnist", "cifar10", "svhn"])
+def test_an_empty_folder_is_no_source(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SourceError, match="put torchvision's") as missing:
+        make_builtin(name, BuiltinOptions(root=tmp_path))
+    assert missing.value.problem.code is ProblemCode.SOURCE_UNAVAILABLE
+    assert missing.value.problem.detail.endswith("or allow the download with the option download=true")
