@@ -31,16 +31,16 @@ from app.jobs.event_feed import EventFeed
 from app.operations.health import Probes
 from app.operations.metrics import Metrics
 from app.operations.openapi_routes import NEEDS_KEY
-from app.predictions.usage import UsageBuffer
-from core.artifacts import Artifacts
+from app.selective.usage import UsageBuffer
 from core.errors import NotFound
 from core.notifications import JobNotifier
 from core.queries import datasets, jobs, registry
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
+from core.storage.trash import discard
 from core.tables import DatasetRow, JobRow, ModelRow
 from core.tracing import Tracing
-from core.trash import discard
 from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Scope
 

@@ -18,6 +18,7 @@ from app.auth.people import People
 from app.auth.rate_limits import open_rates
 from app.datasets import routes as datasets
 from app.datasets.stores import Stores
+from app.http import problems as problems
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
 from app.inference import Inference, check_forward
 from app.jobs import event_routes as events
@@ -28,7 +29,6 @@ from app.operations import health_routes as health
 from app.operations import limits_routes as limits
 from app.operations import metrics_routes as metrics
 from app.operations import openapi_routes as openapi
-from app.operations import problems_routes as problems
 from app.operations.background import in_background, repeated, sweep_periodically, warm_up
 from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
 from app.operations.limits import limit_of
@@ -38,7 +38,6 @@ from app.predictions import saliency_routes as saliency
 from app.predictions import stored_images as images
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.predictions.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.registry import alias_routes as aliases
 from app.registry import backbone_routes as backbones
 from app.registry import drift
@@ -46,17 +45,18 @@ from app.registry import routes as models
 from app.registry import service as model_rows
 from app.reports import review_routes as reviews
 from app.reports import routes as reports
+from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.server.middleware.admission import Admission, Gate
 from app.server.middleware.body_limit import BodyLimit
 from app.server.middleware.heads import Heads
 from app.server.middleware.observe import Observe
 from app.server.middleware.request_guard import RequestGuard
 from app.services import Services
-from core.artifacts import Artifacts, driver_errors
 from core.notifications import JobNotifier
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts, driver_errors
 from core.telemetry import open_tracing
 from core.tracing import Tracing
 

@@ -14,11 +14,11 @@ from app.operations.health import Probes
 from app.operations.metrics import Metrics
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.predictions.usage import UsageBuffer
-from core.artifacts import Artifacts
+from app.selective.usage import UsageBuffer
 from core.notifications import JobNotifier
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tracing import Tracing
 
 

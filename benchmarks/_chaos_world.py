@@ -21,11 +21,11 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks._chaos_parts import Stack
-from core.artifacts import Artifacts
 from core.notifications import JobNotifier
 from core.queries import events, jobs, trash
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, JobRow, ModelRow, TrashRow
 from masktune import Client, ClientError, Retry, Unreachable
 from masktune.contract.vocabulary import DatasetState, EventType, JobState

@@ -23,11 +23,11 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_images
 
 from benchmarks._common import leave_on_sigterm
-from core.artifacts import Artifacts
 from core.queries import datasets, registry
 from core.schema import upgrade
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState

@@ -25,7 +25,7 @@ from benchmarks._common import Aim, finish, served, table
 from benchmarks._scaling_images import write_archive
 from masktune import Client, Dataset
 from models.run import Run, resolve_device
-from worker.supervisor.child_process import MARK
+from worker.child_process import MARK
 
 MOST = 4.0
 _READ_SECONDS = 0.1

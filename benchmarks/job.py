@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks._common import Aim, finish, served, table, work_folder
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune import Client, Job
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network

@@ -1,4 +1,4 @@
-"""The error tree. One class states one fact; `app/operations/problems_routes.py` sends it as RFC 9457.
+"""The error tree. One class states one fact; `app/http/problems.py` sends it as RFC 9457.
 
 Status and title of each code are in `masktune.contract.problems`.
 

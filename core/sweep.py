@@ -29,7 +29,7 @@ def sweep(database: Database, settings: Settings) -> None:
     """Repair, in one transaction, what lost workers, messages or processes left behind; then thin the events
     of a few jobs that ended long ago.
 
-    The sweep uses only the database and must never wait for a store: that is left to `core.maintenance`.
+    The sweep uses only the database and must never wait for a store: `core.storage.maintenance` does that.
     """
     with database.begin() as session:
         most = settings.max_attempts

@@ -338,7 +338,7 @@ class AuditRow(Table):
 
 
 class TrashRow(Table):
-    """An artifact to delete, because no row names it any longer, or none names it yet: see `core.trash`."""
+    """An artifact to delete, because no row names it any longer, or none yet: see `core.storage.trash`."""
 
     __tablename__ = "trash"
 

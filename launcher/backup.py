@@ -14,9 +14,9 @@ from launcher.startup import read_settings, report_failure
 from masktune.cli.output import REFUSED, fail
 
 if TYPE_CHECKING:
-    from core.artifacts import Artifacts
-    from core.backup import Contents
     from core.settings import Settings
+    from core.storage.artifacts import Artifacts
+    from core.storage.backup import Contents
 
 
 def backup(
@@ -26,7 +26,7 @@ def backup(
     ] = False,
 ) -> None:
     """Back up the service into a folder. The service may keep running."""
-    from core.backup import save
+    from core.storage.backup import save
 
     settings = read_settings()
     with report_failure(lambda why: fail(f"the backup failed: {why}", REFUSED)):
@@ -37,7 +37,7 @@ def restore(
     folder: Annotated[Path, typer.Argument(help="Folder that `masktune backup` wrote.", show_default=False)],
 ) -> None:
     """Restore a backup into an empty service, on SQLite or PostgreSQL. The service must not be running."""
-    from core.backup import restore as restored
+    from core.storage.backup import restore as restored
 
     settings = read_settings()
     with report_failure(lambda why: fail(f"the restore failed: {why}", REFUSED)):
@@ -45,7 +45,7 @@ def restore(
 
 
 def _artifacts(settings: Settings) -> Artifacts:
-    from core.artifacts import Artifacts
+    from core.storage.artifacts import Artifacts
 
     return Artifacts(settings.storage, cache=settings.scratch / "cache")
 

@@ -222,7 +222,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
-    from core.artifacts import Artifacts
+    from core.storage.artifacts import Artifacts
 
     def check() -> None:
         Artifacts(settings.storage, cache=settings.scratch / "cache").check()

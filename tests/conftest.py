@@ -23,8 +23,8 @@ from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadFileScheduling
 
 from core import schema
-from core.artifacts import Artifacts
 from core.session import Database
+from core.storage.artifacts import Artifacts
 from tests import machine
 from tests.machine import lacks, needs
 from tests.support.servers import Postgres, answers, free_port, wait_for_port

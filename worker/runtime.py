@@ -8,11 +8,11 @@ import sys
 import threading
 from dataclasses import dataclass, field
 
-from core.artifacts import Artifacts
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tracing import Tracing
-from worker.supervisor.child_process import ChildProcess
+from worker.child_process import ChildProcess
 
 CHILD = (sys.executable, "-m", "worker.child.process")
 """The command line of a job's child."""

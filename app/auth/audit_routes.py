@@ -12,8 +12,8 @@ from app.http import pagination
 from app.http.etag import conditional
 from app.http.filters import CreatedAfter, CreatedBefore, seconds
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED
-from app.operations.problems_routes import problems
 from core.queries import audit as queries
 from core.queries.audit import AuditFilters
 from masktune.contract.audit import AuditEntry

@@ -20,8 +20,8 @@ from app.http import pagination
 from app.http.etag import conditional
 from app.http.idempotency import Idempotent
 from app.http.pagination import Cursor, Limit
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED
-from app.operations.problems_routes import problems
 from core.queries import keys as queries
 from core.queries.rows import newest_first
 from core.tables import KeyRow

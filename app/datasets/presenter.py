@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.http.edits import user_fields
-from core.artifacts import ArtifactMissing, Artifacts
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
 from models.data.formats.manifest import natural_order

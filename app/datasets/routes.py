@@ -35,10 +35,10 @@ from app.http.file_response import attachment, send_file
 from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
 from app.http.multipart import MULTIPART
 from app.http.pagination import Cursor, Limit
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.http.validation import parse_json
 from app.jobs.queue import CreationDep
-from app.operations.problems_routes import problems
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 from core.queries.rows import newest_first

@@ -19,10 +19,10 @@ from app.http.idempotency import fingerprint
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
-from core.artifacts import Artifacts
 from core.errors import InvalidInput, NotFound
 from core.queries import datasets
 from core.session import after_commit
+from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
 from masktune.contract.ids import new_id

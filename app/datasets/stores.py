@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 
 from app.http.single_flight import SingleFlight
 from app.inference.scheduling.limits import Waiters
-from core.artifacts import Artifacts
+from core.storage.artifacts import Artifacts
 from models.data.store import Store
 
 MOST_OPENING = 4
@@ -48,7 +48,7 @@ class Stores:
             return await self._opening.get(artifact, partial(self.open, artifact))
 
     def open(self, artifact: str) -> Store:
-        """Return the store under this key. Raises `core.artifacts.ArtifactMissing`."""
+        """Return the store under this key. Raises `core.storage.artifacts.ArtifactMissing`."""
         store = self.ready(artifact)
         if store is not None:
             return store

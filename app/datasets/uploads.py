@@ -17,8 +17,8 @@ from starlette.requests import Request
 
 from app.http.multipart import UploadForm
 from app.operations.metrics import Metrics
-from core.artifacts import Artifacts
 from core.errors import InvalidInput, StorageFull
+from core.storage.artifacts import Artifacts
 
 ARCHIVE = "archive"
 BLOCK = 1 << 20

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from core.artifacts import Artifacts
 from core.errors import Unavailable
 from core.queries import trash
 from core.session import Database
-from core.trash import discard
+from core.storage.artifacts import Artifacts
+from core.storage.trash import discard
 
 logger = logging.getLogger(__name__)
 

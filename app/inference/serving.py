@@ -17,9 +17,9 @@ from app.inference.engines.graph_store import Exports
 from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from app.inference.scheduling.limits import ImageMemory
 from app.inference.types import Engine, Explain, Scores, Upload
-from core.artifacts import Artifacts
 from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from models.data.images.limits import ImageError, ImageLimits
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from starlette.responses import Response, StreamingResponse
 from app.deps import READER, AuthorizeDep, CallerFirst, DatabaseDep, EventFeedDep, LoadedJob
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import event_stream
-from app.operations.problems_routes import problems
 from masktune.contract.jobs import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)

@@ -7,9 +7,9 @@ from starlette.responses import Response
 
 from app.deps import READER, CallerFirst
 from app.http.etag import conditional
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED
 from app.jobs import presets
-from app.operations.problems_routes import problems
 from core.errors import NotFound
 from masktune.contract.jobs import Preset, Presets
 

@@ -25,12 +25,12 @@ from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.pagination import Cursor, Limit
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import plans as starting
 from app.jobs import service as jobs
 from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
-from app.operations.problems_routes import problems
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (

@@ -8,10 +8,10 @@ from sqlalchemy.orm import Session
 
 from app.jobs import presenter
 from app.jobs.queue import JobQueue
-from core.artifacts import Artifacts
 from core.errors import NotFound, NotReported
 from core.queries import datasets, jobs, registry
 from core.slots import kinds_queued_with
+from core.storage.artifacts import Artifacts
 from core.tables import JobRow
 from masktune.contract.jobs import Job
 from masktune.contract.vocabulary import JobKind, Stage

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.maintenance import Maintenance
 from core.session import Database
 from core.settings import Settings
+from core.storage.maintenance import Maintenance
 from core.sweep import sweep
 
 logger = logging.getLogger(__name__)

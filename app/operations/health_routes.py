@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from app.deps import ProbesDep
-from app.operations.problems_routes import problems
+from app.http.problems import problems
 from core.errors import Unavailable
 from masktune.contract.operations import Alive, Ready
 

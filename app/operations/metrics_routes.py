@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from app.deps import EventFeedDep, InferenceDep, MetricsDep, Reading
+from app.http.problems import problems
 from app.http.responses import sends
 from app.operations.metrics import CONTENT_TYPE
-from app.operations.problems_routes import problems
 from core.queries import jobs, registry
 
 router = APIRouter(tags=["service"])

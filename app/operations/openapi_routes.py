@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from app.operations.problems_routes import problems
+from app.http.problems import problems
 from masktune.contract.base import whole
 from masktune.contract.datasets import DatasetUpload, SourceRequest
 from masktune.contract.models import ModelUpload

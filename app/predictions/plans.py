@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from app.inference import Calibration, Inference, Pair, Part
-from app.predictions.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
-from app.registry import calibrations
 from app.registry import service as models
-from core.artifacts import ArtifactMissing, Artifacts
+from app.selective import calibrations
+from app.selective.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.predictions import PredictQuery
 

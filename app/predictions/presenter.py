@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
-from app.predictions.policy import probability
+from app.selective.policy import probability
 from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures

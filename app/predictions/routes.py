@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request, Response
 
 from app.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst, opened
 from app.http.multipart import MULTIPART
+from app.http.problems import problems
 from app.http.responses import BINARY, body_of, query_of, shape_of
 from app.http.validation import parse_query
-from app.operations.problems_routes import problems
 from app.predictions.service import PredictionService
 from masktune.contract.predictions import Answer, ImageUpload, StoredPredictQuery, UploadedPredictQuery
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 
 from app.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst, opened
+from app.http.problems import problems
 from app.http.responses import query_of, sends
 from app.http.validation import parse_query
-from app.operations.problems_routes import problems
 from app.predictions.routes import IMAGE_BODY
 from app.predictions.saliency import SaliencyService
 from masktune.contract.predictions import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery

@@ -25,13 +25,13 @@ from app.predictions.plans import Plan
 from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
-from app.predictions.usage import UsageCounters, count
-from app.registry import calibrations
+from app.selective import calibrations
+from app.selective.usage import UsageCounters, count
 from app.server.middleware.admission import without_slot
-from core.artifacts import Artifacts
 from core.errors import NotFound
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery, UploadedPredictQuery
 from models.selective import ScoreInputs
 

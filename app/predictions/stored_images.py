@@ -12,10 +12,10 @@ from starlette.requests import Request
 from app.datasets.stores import Stores
 from app.inference import Reserve, Upload
 from app.server.middleware.admission import without_slot
-from core.artifacts import ArtifactMissing
 from core.errors import FieldError, NotFound, WrongDataset
 from core.queries import datasets
 from core.session import Database
+from core.storage.artifacts import ArtifactMissing
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.ids import is_id
 from masktune.contract.report.text.formats import first_names

@@ -21,8 +21,8 @@ from app.deps import (
 )
 from app.http.etag import IfMatch, conditional, represent
 from app.http.idempotency import Idempotent, fingerprint
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, Responses
-from app.operations.problems_routes import problems
 from app.registry import aliases
 from core.queries import registry
 from masktune.contract.models import (

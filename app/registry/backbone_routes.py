@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Request, Response
 from app.deps import READER, CallerFirst
 from app.http.etag import conditional
 from app.http.pagination import DEFAULT_LIMIT, Cursor
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED
-from app.operations.problems_routes import problems
 from app.registry import backbones
 from masktune.contract.base import Page
 from masktune.contract.models import Backbone

@@ -13,14 +13,14 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app.inference import Calibration
-from app.predictions.usage import ABOVE, ABSTAINED, UsageBuffer
-from app.registry import calibrations
 from app.registry.service import drift_state
-from core.artifacts import ArtifactMissing, Artifacts
+from app.selective import calibrations
+from app.selective.usage import ABOVE, ABSTAINED, UsageBuffer
 from core.errors import Conflict
 from core.queries import registry, served
 from core.queries.served import HOUR, Key, Totals
 from core.session import Database, db_now
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DriftRow, ModelRow
 from masktune.contract.models import DriftState
 from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served, ShareOf

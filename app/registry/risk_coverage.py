@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 
 from app.inference import Calibration
-from app.predictions.policy import one_policy, probability
-from app.registry import calibrations
 from app.registry.service import calibration_ref
-from core.artifacts import Artifacts
+from app.selective import calibrations
+from app.selective.policy import one_policy, probability
+from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.reject_option import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery

@@ -36,9 +36,9 @@ from app.http.idempotency import Idempotent
 from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.inference import Part
-from app.operations.problems_routes import problems
 from app.registry import drift
 from app.registry import risk_coverage as curves
 from app.registry import risk_coverage_plot as curve_picture

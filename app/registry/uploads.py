@@ -15,10 +15,10 @@ from app.http.idempotency import Once, fingerprint
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse_form
 from app.registry.service import describe
-from core.artifacts import Artifacts
 from core.errors import FieldError, InvalidInput, WrongDataset
 from core.queries import datasets, registry
 from core.session import Database
+from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.models import ModelImport

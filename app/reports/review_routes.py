@@ -16,8 +16,8 @@ from app.deps import (
     RootPathDep,
 )
 from app.http.etag import IfMatch, conditional, represent
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, Responses
-from app.operations.problems_routes import problems
 from app.reports import reviews
 from app.reports import service as reports
 from masktune.contract.reviews import NewReview, Review

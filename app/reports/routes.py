@@ -10,8 +10,8 @@ from app.deps import READER, ArtifactsDep, CallerFirst, DatabaseDep, LoadedJob
 from app.http.etag import JSON, conditional
 from app.http.file_response import send_file
 from app.http.negotiation import preferred
+from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
-from app.operations.problems_routes import problems
 from app.reports import reviews
 from app.reports import service as reports
 from masktune.contract.report import Report

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from app.predictions.presenter import data_uri
 from app.reports import figures, plots
-from core.artifacts import Artifacts
 from core.errors import NotFound, NotReported
+from core.storage.artifacts import Artifacts
 from core.tables import JobRow
 from masktune.contract.report import Report
 from masktune.contract.report.text import (

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from masktune import Client, Dataset, Job, JobNotSucceeded, Sample
+from masktune.cli.commands.predict import basis
 from masktune.cli.output import figure, new_table
-from masktune.cli.predict import basis
 from masktune.cli.progress import follow
 from masktune.cli.report import comparison, conclusions, legend
 from masktune.contract.report import Report

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import typer
 
-from masktune.cli import datasets, jobs, keys, models
-from masktune.cli.audit import audit
+from masktune.cli.commands import datasets, jobs, keys, models
+from masktune.cli.commands.audit import audit
+from masktune.cli.commands.evaluate import evaluate
+from masktune.cli.commands.fix import fix
+from masktune.cli.commands.predict import predict
+from masktune.cli.commands.reviews import review
 from masktune.cli.concise_errors import ConciseErrorGroup
-from masktune.cli.evaluate import evaluate
-from masktune.cli.fix import fix
 from masktune.cli.output import USAGE, fail
-from masktune.cli.predict import predict
-from masktune.cli.reviews import review
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.artifacts import ArtifactMissing, store_fault
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
+from core.storage.artifacts import ArtifactMissing, store_fault
 from masktune.contract.parameters import ConfigError
 from models.errors import LearningError
 from models.runtime.memory import is_out_of_memory

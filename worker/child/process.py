@@ -10,16 +10,16 @@ import threading
 from types import FrameType
 
 from core import logs
-from core.artifacts import Artifacts
 from core.loading import loaded, loading
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import JobKind
 from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
 from worker.child.parent_watch import ParentWatch
 from worker.child.reporter import Reporter
-from worker.child.workspace import Workspace
 from worker.protocol import Spec
 from worker.supervisor.exit_reasons import STOPPED
+from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ import sys
 from pathlib import Path
 
 from core import logs
-from core.artifacts import Artifacts
 from core.loading import loading
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import Stage
 from models.runtime.process import keep_freed_memory
 from worker.child.parent_watch import ParentWatch
 from worker.child.ranks import FAILURE, OUTPUT, SPEC
 from worker.child.reporter import Reporter
-from worker.child.workspace import Workspace
 from worker.protocol import Spec
+from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

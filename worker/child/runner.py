@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from core.artifacts import Artifacts
 from core.errors import JobError
 from core.loading import loading
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
@@ -24,11 +24,11 @@ from worker.child.failures import explain
 from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
-from worker.child.workspace import Workspace
 from worker.protocol import Done, ModelSpec, Spec, StageFinished, StageStarted
 from worker.stages import stage_function
 from worker.stages.context import Result, StageContext
 from worker.supervisor.exit_reasons import STOPPED
+from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from core.artifacts import ArtifactMissing
+from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.report.probabilities import (
     Certificate,

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
-from worker.child.workspace import Workspace
 from worker.protocol import Spec
+from worker.workspace import Workspace
 
 Result = Mapping[str, Any]
 """The result of a finished stage: plain JSON values, including the key of its `artifact`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from core.artifacts import ArtifactMissing
+from core.storage.artifacts import ArtifactMissing
 from masktune.contract.vocabulary import JobKind
 from models.backbones.network import Network
 from models.mitigation.features import Features, compute_features, head_of

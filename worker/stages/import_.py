@@ -12,9 +12,9 @@ from typing import Any
 import fsspec
 import numpy as np
 
-from core.artifacts import ArtifactMissing
-from core.copies import part_callback
 from core.errors import JobError
+from core.storage.artifacts import ArtifactMissing
+from core.storage.copies import part_callback
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
 from models.data.download import write_folder

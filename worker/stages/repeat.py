@@ -23,7 +23,6 @@ from models.sigmas import fix_sigmas
 from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
 from models.types import Labels
-from worker.child.workspace import copy_files
 from worker.report.arms import LogitsCache
 from worker.report.seeds import SeedPredictions
 from worker.stages.context import Result, StageContext
@@ -32,6 +31,7 @@ from worker.stages.features import frozen_source
 from worker.stages.heads import fit_head, training_features
 from worker.stages.passes import Passes, logits_of
 from worker.stages.retrain_head import balanced_groups
+from worker.workspace import copy_files
 
 SPLITS = ("val", "test")
 """Those that the report judges by."""

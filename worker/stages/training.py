@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from core.artifacts import ArtifactMissing
+from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
@@ -15,9 +15,9 @@ from models.export import Arm as CardArm
 from models.export import ModelCard, ModelError, card_of, load_model, save_model
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
-from worker.child.workspace import copy_files
 from worker.protocol import ModelSpec
 from worker.stages.context import Result, StageContext
+from worker.workspace import copy_files
 
 _STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.MASKTUNE_CONTROL: Stage.CONTROL}
 """The stage that trained the model of each arm; its checkpoints lie under that stage's name."""

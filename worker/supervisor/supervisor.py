@@ -14,13 +14,13 @@ from core.errors import MasktuneError
 from core.queries import leases
 from core.queries.leases import Lease, LeaseLost
 from core.settings import Settings
+from core.storage.trash import discard
 from core.tracing import Attempt
-from core.trash import discard
 from masktune.contract.vocabulary import JobState
+from worker.child_process import ChildProcess
 from worker.protocol import Done, Failed, Message, Record, StageFinished, StageStarted, deadline_line, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
-from worker.supervisor.child_process import ChildProcess
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
 from worker.supervisor.pending_messages import PendingMessages

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.maintenance import Maintenance
+from core.storage.maintenance import Maintenance
 from core.sweep import sweep
 from worker.runtime import Runtime
 from worker.supervisor.db_errors import Transient, transient_errors

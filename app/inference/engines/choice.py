@@ -9,9 +9,9 @@ from contextlib import suppress
 from app.inference.cache import EngineCache
 from app.inference.engines.upgrade import IMAGES, Proven, Squares, Upgrades
 from app.inference.types import Engine, Pair, Upload
-from core.artifacts import Artifacts
 from core.loading import collect_seldom, loading
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from models.data.images.limits import ImageError, ImageLimits
 
 Stored = Callable[[str, int], list[bytes]]

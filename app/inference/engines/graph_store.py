@@ -22,8 +22,8 @@ from anyio.to_thread import run_sync
 
 from app.inference.scheduling.limits import Waiters
 from app.inference.types import Part
-from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import Conflict, NotFound, StorageFull, StorageNotWritable, Unavailable, shutting_down
+from core.storage.artifacts import ArtifactMissing, Artifacts
 
 EXPORT_SECONDS = 600
 MOST_WAITING = 4

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.inference.types import Explain, Pair, Scores
-from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import NotFound, Unavailable
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from models.backbones.build import build_network
 from models.backbones.errors import BackboneError
 from models.backbones.network import Network

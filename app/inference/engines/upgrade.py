@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from app.inference.engines import graph_store as graphs
 from app.inference.types import Engine, Pair
-from core.artifacts import Artifacts
 from core.errors import Conflict, MasktuneError, NotFound
+from core.storage.artifacts import Artifacts
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, cuda_avail
 from app.inference.engines.torch import TorchEngine
 from app.inference.engines.upgrade import Proven, Squares
 from app.inference.types import Engine, Pair
-from core.artifacts import Artifacts
+from core.storage.artifacts import Artifacts
 
 
 def possible(engine: Engine) -> bool:

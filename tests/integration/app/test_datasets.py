@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 from starlette.types import Message
 
-from core.maintenance import run_maintenance
+from core.storage.maintenance import run_maintenance
 from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.datasets import FormatOptions
 from masktune.contract.vocabulary import JobState

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.predictions.usage import UsageBuffer
 from app.registry import drift
-from app.registry.calibrations import FILE
-from core.artifacts import Artifacts
+from app.selective.calibrations import FILE
+from app.selective.usage import UsageBuffer
 from core.queries import registry
 from core.queries.served import Key
 from core.session import Database
+from core.storage.artifacts import Artifacts
 from core.tables import DriftRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, UsageKind

@@ -53,8 +53,8 @@ from app.server.middleware.identity import ProxyIdentity
 from app.server.middleware.request_guard import RequestGuard
 from app.server.middleware.time_limits import WithinTime
 from app.server.server import make_server
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from launcher.serve import _with_dashboard
 from launcher.web import Dashboard, beside
 from masktune.contract.ids import new_id

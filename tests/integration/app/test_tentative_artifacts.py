@@ -21,12 +21,12 @@ from sqlalchemy import make_url, update
 from sqlalchemy import select as query
 
 from app.http.staged_artifact import LONGEST_SECONDS, staged_artifact
-from core.artifacts import Artifacts
 from core.errors import Unavailable
-from core.maintenance import run_maintenance
 from core.queries import datasets
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
+from core.storage.maintenance import run_maintenance
 from core.tables import DatasetRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState

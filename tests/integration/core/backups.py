@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from core import schema
-from core.artifacts import Artifacts
 from core.queries import jobs
 from core.session import Database
+from core.storage.artifacts import Artifacts
 from core.tables import AuditRow, JobRow, KeyRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind

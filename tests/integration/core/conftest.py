@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.artifacts import Artifacts
+from core.storage.artifacts import Artifacts
 from masktune.contract.ids import new_id
 from tests.conftest import postgres_database
 from tests.integration.core.backups import MakeDatabase

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from core.artifacts import Artifacts
 from core.queries import datasets, events, jobs
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState

@@ -12,12 +12,12 @@ from core.queries.leases import Lease
 from masktune.contract.vocabulary import JobState
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
-from worker.child.workspace import Workspace
 from worker.protocol import Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.exit_reasons import STOPPED
 from worker.supervisor.spec_builder import build_spec
+from worker.workspace import Workspace
 
 
 def _never() -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from core.artifacts import Artifacts
 from core.queries import datasets, jobs
 from core.session import Database
+from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, JobRow
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id

@@ -15,17 +15,17 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.exc import OperationalError
 
 from core import schema
-from core.artifacts import Artifacts
 from core.notifications import JobNotifier
 from core.queries import events, jobs
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
 from tests.support.servers import Redis, clock_off_by
 from tests.support.waits import wait_until
-from worker.supervisor.child_process import MARK
+from worker.child_process import MARK
 from worker.supervisor.supervisor import environment
 
 REPO = Path(__file__).parents[3]

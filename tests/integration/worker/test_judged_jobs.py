@@ -22,7 +22,7 @@ from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.test_early_stages import QUICK
 from tests.support.biased_digits import make_digits
-from worker.stages.evaluate import REPORT
+from worker.report.evaluate import REPORT
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
 ALL = slice(800, 1100)

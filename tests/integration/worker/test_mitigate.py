@@ -21,8 +21,8 @@ from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.test_early_stages import PARAMS, QUICK
 from tests.support.biased_digits import make_digits
+from worker.report.evaluate import REPORT
 from worker.report.seeds import SeedPredictions
-from worker.stages.evaluate import REPORT
 from worker.stages.heads import MEMBERS, Members
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}

@@ -14,8 +14,8 @@ import s3fs.core
 from botocore.exceptions import EndpointConnectionError
 
 from app.datasets.presenter import describe
-from core.artifacts import ArtifactMissing, Artifacts, store_fault
 from core.queries import datasets, jobs
+from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import import_dataset
 from models.data.store import Store

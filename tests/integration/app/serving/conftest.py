@@ -19,11 +19,11 @@ from PIL import Image
 from app.inference import Explain, ForwardResult, Inference, Pair, Upload
 from app.inference.engines.choice import Stored
 from app.main import create_app
-from app.registry.calibrations import FILE
+from app.selective.calibrations import FILE
 from app.services import Services
-from core.artifacts import Artifacts
 from core.queries import datasets, registry
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState

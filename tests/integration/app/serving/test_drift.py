@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from app.main import create_app
-from app.registry.calibrations import FILE
+from app.selective.calibrations import FILE
 from core.queries import registry
 from core.tables import ModelRow
 from masktune.contract.ids import new_id

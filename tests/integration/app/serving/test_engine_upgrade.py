@@ -22,9 +22,9 @@ from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine, load
 from app.inference.engines.verification import prove
 from app.inference.types import Scores
-from core.artifacts import Artifacts
 from core.errors import Conflict, InvalidInput, MasktuneError, StorageFull, StorageNotWritable, Unavailable
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.export import card_of, export_onnx, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture

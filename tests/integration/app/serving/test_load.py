@@ -14,9 +14,9 @@ import pytest
 
 from app.inference import Explain, Inference, Pair, Part, Upload, check_forward
 from app.inference.scheduling.batcher import ForwardRequest
-from core.artifacts import Artifacts
 from core.errors import BadImage, NotFound, Overloaded, Unavailable
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture

@@ -10,9 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
-from core.artifacts import Artifacts
-from core.backup import restore, save
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
+from core.storage.backup import restore, save
 from tests.conftest import postgres_database
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World

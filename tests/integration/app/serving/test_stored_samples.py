@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 from app.datasets.stores import MOST_WAITING
 from app.main import create_app
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, _furnished, picture
 

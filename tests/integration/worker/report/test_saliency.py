@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind, Stage
@@ -24,13 +24,13 @@ from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
 from tests.support.arrays import Arrays, write_arrays
-from worker.child.workspace import Workspace
 from worker.protocol import DatasetSpec, ModelSpec, Spec
 from worker.report.arms import LogitsCache
 from worker.report.gallery import make_gallery, squares_of
 from worker.report.saliency import costs_of_masks, explain_pool
 from worker.stages.context import StageContext
 from worker.stages.passes import loader_for
+from worker.workspace import Workspace
 
 CLASSES = ("a", "b")
 IMAGES = 24

@@ -21,7 +21,7 @@ from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import REPO, SCRIPTED
 from tests.support.proxies import PausingProxy
 from tests.support.waits import wait_until
-from worker.supervisor.child_process import MARK
+from worker.child_process import MARK
 from worker.supervisor.supervisor import environment
 
 pytestmark = [

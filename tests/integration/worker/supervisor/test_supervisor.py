@@ -13,20 +13,20 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, select, text, update
 
-from core.artifacts import Artifacts
-from core.maintenance import run_maintenance
 from core.queries import jobs
 from core.session import Database
+from core.storage.artifacts import Artifacts
+from core.storage.maintenance import run_maintenance
 from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY, with_settings
 from tests.support.waits import wait_until
+from worker.child_process import MARK
 from worker.protocol import ProgressReport
 from worker.runtime import Runtime
 from worker.slots import work
-from worker.supervisor.child_process import MARK
 from worker.supervisor.sweeper import sweep_once
 
 AddJob = Callable[..., str]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.datasets.stores import Stores
-from core.artifacts import Artifacts
+from core.storage.artifacts import Artifacts
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 

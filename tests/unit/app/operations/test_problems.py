@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from app.datasets.uploads import Spool
-from app.operations.problems_routes import storage_error
+from app.http.problems import storage_error
 from tests.machine import needs
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from app.inference import Calibration, ForwardResult, Pair, Part, Scores
 from app.predictions.plans import Plan
-from app.predictions.policy import PolicyRequest, apply_policy
 from app.predictions.presenter import answer
+from app.selective.policy import PolicyRequest, apply_policy
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import Prediction

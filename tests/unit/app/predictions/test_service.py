@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from app.inference import Pair, Part
 from app.predictions.plans import Plan
-from app.predictions.policy import PolicyRequest, apply_policy
 from app.predictions.service import answered
+from app.selective.policy import PolicyRequest, apply_policy
 from core.errors import NotFound
 from core.tables import ModelRow
 

@@ -754,7 +754,7 @@ def test_without_a_model_the_newest_tuned_one_is_asked(service: Service, tmp_pat
 def test_many_images_go_in_pieces_to_one_model(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("masktune.cli.predict._MOST", 1)
+    monkeypatch.setattr("masktune.cli.commands.predict._MOST", 1)
     images = [tmp_path / f"{name}.png" for name in "abc"]
     for image in images:
         image.write_bytes(b"png")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from core.artifacts import ArtifactMissing
 from core.errors import JobError, NotFound
+from core.storage.artifacts import ArtifactMissing
 from masktune.contract.parameters import ConfigError
 from models.backbones.errors import UnknownBackbone, WeightsUnavailable
 from models.data.store import StoreError

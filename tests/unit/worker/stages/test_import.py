@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress
-from worker.child.workspace import Workspace
 from worker.protocol import DatasetSpec, Spec
 from worker.stages.context import StageContext
 from worker.stages.import_ import below, import_
+from worker.workspace import Workspace
 
 IMAGES = 60
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from core.artifacts import Artifacts
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import JobKind, Stage
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
-from worker.child.workspace import Workspace
 from worker.protocol import Alive, Spec, parse
 from worker.stages import stage_function
+from worker.workspace import Workspace
 
 
 @pytest.mark.parametrize("stage", Stage)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from app.inference import Explain, Pair, Part
 from app.inference.engines.torch import TorchEngine, load, probe
-from core.artifacts import Artifacts
 from core.errors import Unavailable
+from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.export import card_of, save_model

@@ -15,8 +15,8 @@ from app.inference import Pair, Part
 from app.inference.engines import graph_store as graphs
 from app.inference.engines.upgrade import FEWEST, Proven, Squares, Upgrades
 from app.inference.types import Engine
-from core.artifacts import Artifacts
 from core.errors import Conflict, Unavailable
+from core.storage.artifacts import Artifacts
 from tests.support.waits import wait_until
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 

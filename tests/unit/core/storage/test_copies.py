@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.artifacts import ArtifactMissing, Artifacts
+from core.storage.artifacts import ArtifactMissing, Artifacts
 
 NO_LIMIT = 2**60
 

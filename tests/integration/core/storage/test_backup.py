@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from fsspec.implementations.memory import MemoryFileSystem
 
 from core import schema
-from core.artifacts import Artifacts
-from core.backup import restore, save
-from core.backup_files import NotRestorable
 from core.queries import leases
 from core.session import Database
+from core.storage.artifacts import Artifacts
+from core.storage.backup import restore, save
+from core.storage.backup_files import NotRestorable
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 from tests.machine import needs

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from fsspec import AbstractFileSystem, Callback
 
-from core.leftovers import remove_abandoned
+from core.storage.leftovers import remove_abandoned
 
 MARKER = ".complete"
 _WRITING = "writing."

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.waits import wait_until
-from worker.supervisor.child_process import ChildProcess, marked
+from worker.child_process import ChildProcess, marked
 
 STRAY = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 FAMILY = f"""

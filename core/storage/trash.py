@@ -12,10 +12,10 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from core.artifacts import Artifacts
 from core.queries import trash
 from core.session import Database, after_commit
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
 
 logger = logging.getLogger(__name__)
 

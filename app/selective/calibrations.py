@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any
 
 from app.inference import Calibration
-from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import Conflict, InvalidInput
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from models.selective import CalibrationTable, Share

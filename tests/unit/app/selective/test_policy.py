@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.inference import Calibration
-from app.predictions.policy import (
+from app.selective.policy import (
     AppliedPolicy,
     PolicyRequest,
     apply_policy,

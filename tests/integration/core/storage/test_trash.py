@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from core.artifacts import Artifacts
-from core.maintenance import run_maintenance
 from core.queries import trash
 from core.session import Database, after_commit
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
+from core.storage.maintenance import run_maintenance
+from core.storage.trash import RETRY_SECONDS, discard
 from core.tables import TrashRow
-from core.trash import RETRY_SECONDS, discard
 from tests.conftest import StubbornStore
 
 KEYS = ("datasets/ds_1", "jobs/job_1/work")

@@ -16,8 +16,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from core.artifacts import ArtifactMissing, Artifacts
 from core.errors import Unavailable
+from core.storage.artifacts import ArtifactMissing, Artifacts
 
 
 @pytest.fixture(params=["file", "memory"])

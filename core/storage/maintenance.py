@@ -14,11 +14,11 @@ from threading import Lock, Thread
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from core import trash
-from core.artifacts import Artifacts
-from core.leftovers import remove_abandoned
 from core.session import Database
 from core.settings import Settings
+from core.storage import trash
+from core.storage.artifacts import Artifacts
+from core.storage.leftovers import remove_abandoned
 from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import ACTIVE
 

@@ -2,7 +2,7 @@
 
 A key appears completely or not at all. In a local store, a folder is written under a hidden name and then
 renamed. An object store has no rename, so a marker is written last, and a key without its marker does not
-exist. Each marker holds a new unique text, by which `core.copies` notices that an artifact was replaced.
+exist. Each marker holds a new unique text, by which `core.storage.copies` notices a replaced artifact.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from core.copies import MARKER, ArtifactMissing, Copies, new_mark, part_callback
 from core.errors import Unavailable
-from core.leftovers import remove_abandoned
+from core.storage.copies import MARKER, ArtifactMissing, Copies, new_mark, part_callback
+from core.storage.leftovers import remove_abandoned
 
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors", "store_fault"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from core import schema
-from core.artifacts import Artifacts
-from core.backup import restore, save
-from core.backup_files import NotRestorable
+from core.storage.artifacts import Artifacts
+from core.storage.backup import restore, save
+from core.storage.backup_files import NotRestorable
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 

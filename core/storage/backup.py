@@ -3,7 +3,7 @@
     backup.json          the revision of the tables, and the numbers of rows and files
     tables/NAME.jsonl    one row per line, in the order of the database; bytes in base64
     artifacts/…          the store, file by file
-    files.jsonl          the size and the SHA-256 of each of these files (`core.backup_files`)
+    files.jsonl          the size and the SHA-256 of each of these files (`core.storage.backup_files`)
 
 The rows are read in one snapshot, then the files are copied. An artifact is written before the row that names
 it and never changes, so every file named by a row is in the backup, unless it was deleted meanwhile.
@@ -25,10 +25,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, select
 
 from core import schema
-from core.artifacts import MARKER, ArtifactMissing, Artifacts
-from core.backup_files import NotRestorable, check_contents, check_kinds, write_list
-from core.copies import new_mark
 from core.session import Database
+from core.storage.artifacts import MARKER, ArtifactMissing, Artifacts
+from core.storage.backup_files import NotRestorable, check_contents, check_kinds, write_list
+from core.storage.copies import new_mark
 
 logger = logging.getLogger(__name__)
 

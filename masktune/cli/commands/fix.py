@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from masktune.cli import completion, datasets, jobs
+from masktune.cli import completion
+from masktune.cli.commands import datasets, jobs
 from masktune.cli.session import Session, with_session
 
 

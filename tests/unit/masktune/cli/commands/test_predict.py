@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from masktune import Answer
-from masktune.cli.predict import basis, table
+from masktune.cli.commands.predict import basis, table
 from masktune.cli.terminal import Terminal
 
 CALIBRATION: dict[str, Any] = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.inference import Calibration
-from app.predictions.policy import PolicyRequest, apply_policy, requested_policy
+from app.selective.policy import PolicyRequest, apply_policy, requested_policy
 from core.errors import InvalidInput
 from masktune.contract import predictions
 from masktune.contract.predictions import PredictQuery

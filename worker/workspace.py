@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from core.artifacts import ArtifactMissing, Artifacts
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from models.runtime.files import replacing
 
 STATE = "state.json"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.artifacts import Artifacts
-from worker.child.workspace import Workspace, copy_files
+from core.storage.artifacts import Artifacts
+from worker.workspace import Workspace, copy_files
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.operations.metrics import MOST_MODELS, Metrics
-from app.predictions.usage import ABOVE, ABSTAINED, SubjectsOfTheDay, UsageBuffer, UsageCounters, count
+from app.selective.usage import ABOVE, ABSTAINED, SubjectsOfTheDay, UsageBuffer, UsageCounters, count
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.artifacts import Artifacts
-from core.maintenance import STAMP, Maintenance, run_maintenance
 from core.queries import datasets, jobs
 from core.session import Database
 from core.settings import Settings
+from core.storage.artifacts import Artifacts
+from core.storage.maintenance import STAMP, Maintenance, run_maintenance
 from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import DatasetState, JobKind
 from tests.support.waits import wait_until

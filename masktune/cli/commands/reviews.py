@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from masktune.cli.jobs import Id
+from masktune.cli.commands.jobs import Id
 from masktune.cli.output import REFUSED, USAGE, age, fail, new_table
 from masktune.cli.session import Session, with_session
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from masktune.cli import completion, datasets, jobs
-from masktune.cli.fix import ready_dataset
+from masktune.cli import completion
+from masktune.cli.commands import datasets, jobs
+from masktune.cli.commands.fix import ready_dataset
 from masktune.cli.session import Session, with_session
 
 

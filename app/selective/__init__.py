@@ -1,0 +1,1 @@
+"""What a model answers and what it leaves open: policy, calibrations, use."""
