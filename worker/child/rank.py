@@ -54,7 +54,7 @@ def main(folder: Path, stage: Stage) -> int:
         prepare_process(threads)
         from worker.child.failures import explain
         from worker.child.runner import Job
-        from worker.stages import stage_function
+        from worker.child.stage_functions import stage_function
 
         function = stage_function(stage)
 

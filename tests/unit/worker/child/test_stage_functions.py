@@ -12,8 +12,8 @@ from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import JobKind, Stage
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
+from worker.child.stage_functions import stage_function
 from worker.protocol import Alive, Spec, parse
-from worker.stages import stage_function
 from worker.workspace import Workspace
 
 
