@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -138,32 +137,6 @@ def made() -> Iterator[list[int]]:
     hook = register_module_parameter_registration_hook(note)
     yield sizes
     hook.remove()
-
-
-@pytest.mark.parametrize("kind", [torch.int8, torch.bool, torch.float8_e4m3fn])
-def test_weights_that_are_no_floats_are_refused(network: Network, tmp_path: Path, kind: torch.dtype) -> None:
-    """PyTorch would convert them without a word."""
-    state = {name: t.contiguous() for name, t in network.model.state_dict().items()}
-    name = next(name for name, tensor in state.items() if tensor.is_floating_point())
-    save_file(state | {name: state[name].to(kind)}, tmp_path / "w.safetensors")
-    with pytest.raises(ModelError, match="float32"):
-        import_safetensors(tmp_path / "w.safetensors", backbone="resnet32", classes=CLASSES, image_size=16)
-
-
-@pytest.mark.parametrize("number", [math.nan, math.inf])
-def test_weights_that_are_not_finite_are_refused(network: Network, tmp_path: Path, number: float) -> None:
-    state = {name: t.contiguous().clone() for name, t in network.model.state_dict().items()}
-    next(tensor for tensor in state.values() if tensor.is_floating_point()).view(-1)[-1] = number
-    save_file(state, tmp_path / "w.safetensors")
-    with pytest.raises(ModelError, match="not finite"):
-        import_safetensors(tmp_path / "w.safetensors", backbone="resnet32", classes=CLASSES, image_size=16)
-
-
-def test_weights_of_half_precision_are_taken(network: Network, tmp_path: Path) -> None:
-    state = {name: t.contiguous() for name, t in network.model.state_dict().items()}
-    halves = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
-    save_file(halves, tmp_path / "w.safetensors")
-    import_safetensors(tmp_path / "w.safetensors", backbone="resnet32", classes=CLASSES, image_size=16)
 
 
 def test_an_import_builds_its_network_once(network: Network, tmp_path: Path, made: list[int]) -> None:

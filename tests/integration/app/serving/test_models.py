@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -206,32 +204,6 @@ def test_the_same_key_imports_once(fresh_world: World) -> None:
     assert second.headers["idempotency-replayed"] == "true"
     assert len(world.client.get("/models", params={"arm": "imported"}).json()["data"]) == 1
     assert _send(world.client, _weights(), key="once", classes='["a", "b"]').status_code == 422
-
-
-class _Evil:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (open, ("/tmp/never", "w"))
-
-
-FOREIGN: dict[str, tuple[bytes, str]] = {
-    "pickle": (pickle.dumps(_Evil()), "not-safetensors"),
-    "torch.save": (b"PK\x03\x04" + bytes(60), "not-safetensors"),
-    "nothing like it": (b"hello, world, this is no model", "not-safetensors"),
-    "short": (b"\x01", "not-safetensors"),
-    "claims too much": (struct.pack("<Q", 1 << 40) + b"{}", "not-safetensors"),
-    "huge header": (struct.pack("<Q", 2 << 20) + b"{" + bytes(2 << 20), "header-too-large"),
-    "broken header": (struct.pack("<Q", 5) + b"{nope", "does-not-fit"),
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_what_is_no_safetensors_file_is_refused_unread(world: World, name: str) -> None:
-    data, code = FOREIGN[name]
-    refusal = _send(world.client, data)
-    assert refusal.status_code == 422, refusal.text
-    assert refusal.json()["errors"] == [
-        {"pointer": "/file", "code": code, "detail": refusal.json()["errors"][0]["detail"]}
-    ]
 
 
 def test_tensors_must_fit_the_backbone(world: World) -> None:

@@ -107,13 +107,6 @@ def test_rows_behind_the_last_one_and_before_the_one_before_are_left_out(tmp_pat
     assert [line.cells[0] for line in table.lines()] == ["4.png", "5.png"]
 
 
-def test_a_row_within_another_is_the_next(tmp_path: Path) -> None:
-    deep = 2000
-    rows = HEADER + "".join(f'<row r="{n}">{inline("A1", f"{n}.png")}' for n in range(2, deep))
-    (table,) = workbook.sheets(saved(tmp_path, made(rows + "</row>" * (deep - 2))))
-    assert len(list(table.lines())) <= deep
-
-
 @pytest.mark.parametrize(
     "cell", ['<c r="1"/>', '<c r="AAAA1"/>', '<c r="A2" t="s"><v>7</v></c>', '<c r="A2"><v>x</v></c>', "<c>"]
 )
