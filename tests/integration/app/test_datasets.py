@@ -156,25 +156,6 @@ def test_an_upload_that_cannot_fit_is_refused_before_it_is_read(start: StartFron
     assert json.loads(sent[1]["body"])["type"] == "/problems/storage-full"
 
 
-def test_each_source_is_checked_when_it_is_named(front: Front, tmp_path: Path) -> None:
-    def ask(**fields: Any) -> Any:
-        return front.client.post("/datasets", json={"name": "d"} | fields)
-
-    made = ask(source="builtin:biased-digits", options={"ratio": 0.9}).json()
-    assert made["source"] == {"builtin": "biased-digits"}
-    assert ask(source="builtin:nothing").json()["errors"][0]["code"] == "unknown-builtin"
-    assert ask(source=f"file://{tmp_path}").json()["errors"][0]["code"] == "not-allowed"
-    assert (
-        ask(source="builtin:digits", options={"root": "/"}).json()["errors"][0]["pointer"] == "/options/root"
-    )
-    assert ask(source="builtin:digits", format="csv").json()["errors"][0]["pointer"] == "/format"
-    gone = ask(source="dataset:ds_gone").json()["errors"][0]
-    assert (gone["pointer"], gone["code"]) == ("/source", "not-found")
-    assert ask().json()["errors"] == [
-        {"pointer": "/source", "code": "missing", "detail": "this field is required"}
-    ]
-
-
 def test_an_allowed_folder(start: StartFront, tmp_path: Path) -> None:
     (tmp_path / "sets").mkdir()
     front = start(allowed_sources=f"file://{tmp_path}/sets")

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from app.http.idempotency import STALE_AFTER, Once
 from core.errors import NotFound, RequestInFlight
 from core.queries import idempotency, jobs
-from core.session import db_now
 from core.tables import IdempotencyRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind
@@ -129,14 +128,6 @@ def test_a_request_still_in_flight_is_409(either: Front) -> None:
         leave.set()
         assert first.result().body == b"made"
     assert once.run("f", lambda session: Response(b"again")).body == b"made"
-
-
-def test_a_reservation_of_a_process_that_died_is_taken_over(either: Front) -> None:
-    database = either.services.database
-    with database.begin() as session:
-        idempotency.begin(session, "k", "f", stale_after=STALE_AFTER)
-        session.get_one(IdempotencyRow, "k").at = db_now() - STALE_AFTER - 1
-    assert Once(database, "anyone", "k").run("f", lambda session: Response(b"made")).body == b"made"
 
 
 def aged(front: Front, key: str) -> None:

@@ -269,19 +269,6 @@ def test_an_empty_split(front: Front) -> None:
     assert start(front, "evaluate", model=model, splits=["val"]).json()["params"]["splits"] == ["val"]
 
 
-def test_lists_are_filtered(either: Front) -> None:
-    dataset = new_id("ds")
-    erm, mask = either.job(JobKind.ERM, dataset_id=dataset), either.job(JobKind.MASK)
-
-    def ids(**query: str) -> list[str]:
-        return [row["id"] for row in either.client.get("/jobs", params=query).json()["data"]]
-
-    assert ids() == [mask, erm]
-    assert ids(kind="erm") == ids(dataset=dataset) == [erm]
-    assert ids(state="running") == []
-    assert ids(state="queued", limit="1") == [mask]
-
-
 def test_cancelling_and_resuming(either: Front) -> None:
     job = either.job()
     path = f"/jobs/{job}"

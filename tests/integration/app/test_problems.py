@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from masktune.contract.ids import new_id
-from tests.integration.app.conftest import Front, StartFront
+from tests.integration.app.conftest import Front
 
 JSON = {"Content-Type": "application/json"}
 
@@ -108,22 +108,3 @@ def test_the_kinds_of_problem_are_explained(front: Front) -> None:
     for kind in kinds:
         assert front.client.get(kind["type"]).json() == kind
     problem(front.client.get("/problems/nothing"), 404, "not-found")
-
-
-def test_keys_and_scopes(start: StartFront) -> None:
-    front = start(api_keys="read:r,read+train:t,admin:a")
-    for path in ("/livez", "/metrics", "/problems"):
-        assert front.client.get(path).status_code == 200
-    refused = front.client.get("/jobs")
-    problem(refused, 401, "unauthenticated")
-    assert refused.headers["WWW-Authenticate"].startswith("Bearer")
-    problem(front.client.get("/jobs", headers={"X-API-Key": "x"}), 401, "unauthenticated")
-    assert front.client.get("/jobs", headers={"X-API-Key": "r"}).status_code == 200
-    assert front.client.get("/jobs", headers={"Authorization": "Bearer t"}).status_code == 200
-    source = {"name": "d", "source": "builtin:digits"}
-    problem(front.client.post("/datasets", json=source, headers={"X-API-Key": "r"}), 403, "forbidden")
-    made = front.client.post("/datasets", json=source, headers={"X-API-Key": "t"})
-    assert made.status_code == 202
-    gone = made.headers["Location"]
-    problem(front.client.delete(gone, headers={"X-API-Key": "t"}), 403, "forbidden")
-    problem(front.client.delete(gone, headers={"X-API-Key": "a"}), 409, "dataset-in-use")

@@ -11,7 +11,7 @@ from app.reports.figures import group
 from masktune.contract.hyperparameters import GroupSource
 from masktune.contract.report import Report
 from masktune.contract.report.text.glossary import glossary
-from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_note
+from masktune.contract.report.text.groups import groups_note
 from masktune.contract.vocabulary import Arm
 from models.statistics import wilson
 from tests.integration.app.test_report_page import _html, _read
@@ -111,47 +111,6 @@ def test_every_model_stands_at_every_group_with_its_interval() -> None:
         assert all(f.low is not None and f.low <= f.share for f in row.figures)
     assert rows[1].figures[0].share == 8 / 110
     assert "ERM had seen all of them" in groups_note(told.groups)
-
-
-def test_what_was_not_divided_is_said() -> None:
-    value = retrained_report("cross_mistakes")
-    assert "No class was divided" not in _html(value)
-    value["groups"]["divided"] = False
-    assert "No class was divided" in _html(value)
-
-
-def test_agreement_of_early_stages_is_shown_with_its_counts() -> None:
-    text = _read(_html(retrained_report("early_stages"))).text
-    assert "blocks.2.1 get 131 images wrong, those on blocks.4.2 110" in text
-    assert "84.0\u00a0% are the same; 50\u00a0% are required" in text
-    assert "The groups are those of blocks.4.2." in text
-    assert "blocks" not in _read(_html(retrained_report("cross_mistakes"))).text
-
-
-@pytest.mark.parametrize("reason", UNDIVIDED_REASONS)
-def test_stages_that_name_no_minority_leave_the_classes_and_a_reason(reason: str) -> None:
-    value = retrained_report("early_stages")
-    value["groups"] |= {"divided": False, "inferred": False}
-    value["groups"]["details"] = EARLY | {"reason": reason, "stage": None, "flagged": []}
-    for group_slice in value["groups"]["slices"]:
-        group_slice["inferred"] = False
-    text = _read(_html(value)).text
-    assert UNDIVIDED_REASONS[reason] in text
-    assert "The classes themselves" in text
-    assert "inferred: nobody labelled them" not in text
-    assert "A guess" not in text
-
-
-def test_the_words_are_those_of_a_retrained_head() -> None:
-    text = _read(_html(retrained_report("cross_mistakes"))).text
-    for words in (
-        "The retrained head helped",
-        "Did the retrained head help?",
-        "the same head without groups reaches",
-        "balanced over classes alone",
-    ):
-        assert words in text
-    assert "MaskTune" not in text
 
 
 def test_other_reports_have_no_such_section() -> None:

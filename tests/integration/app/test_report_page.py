@@ -15,7 +15,6 @@ from app.reports import plots as figures
 from app.reports.figures import on_one_scale, slices
 from app.reports.service import render
 from masktune.contract.report import Report
-from masktune.contract.report.text import verdict
 from masktune.contract.report.text.formats import duration
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import GROUPS, evidence, report
@@ -90,48 +89,6 @@ def _read(html: str) -> _Reader:
     reader.feed(html)
     assert reader.open == []
     return reader
-
-
-def test_the_verdict_comes_first_in_plain_words() -> None:
-    text, decision = _text(report()), verdict(Report.model_validate(report()))
-    assert text.index("MaskTune helped") < text.index("Side by side")
-    for sentence in (decision.sentence, decision.figures, decision.rule):
-        assert " ".join(sentence.split()) in text
-    questions = ("Does the model rely on a shortcut?", "Did MaskTune help?", "Can I trust the new model?")
-    places_of = [text.index(f"{number}. {question}") for number, question in enumerate(questions, start=1)]
-    assert places_of == sorted(places_of)
-    assert "This report has not looked for one." in text
-
-
-def test_a_single_model_is_compared_with_nothing() -> None:
-    text = _text(report(right={Arm.ERM: (0.9,) * 4}))
-    assert "No comparison" in text
-    assert "Differences between the models" not in text
-
-
-@pytest.mark.parametrize(
-    ("rival", "split", "said"),
-    [
-        ("erm", "test", "None of the models was trained on this split."),
-        ("erm", "train", "The models were trained on these images, so these figures say nothing about new"),
-        ("imported", "test", "None of our models was trained on this split; what the imported one was"),
-    ],
-)
-def test_the_page_says_whether_a_split_trained_the_models(rival: Arm, split: str, said: str) -> None:
-    value = report(right={rival: (0.6,) * 4, Arm.MASKTUNE: (0.9,) * 4})
-    value |= {"metrics": {split: value["metrics"]["test"]}, "verdict": None}
-    text = _text(value)
-    assert said in text
-    assert ("None of the models was" in text) == (said == "None of the models was trained on this split.")
-
-
-def test_a_head_that_came_from_masktune_is_compared_with_it() -> None:
-    value = report()
-    value["models"]["retrained"] = value["models"]["masktune"]
-    value["metrics"]["test"]["retrained"] = value["metrics"]["test"]["masktune_control"]
-    value["before"] = "masktune"
-    worst = value["metrics"]["test"]["masktune"]["worst_group_accuracy"]
-    assert f"Accuracy in the worst case went from {100 * worst:.1f}" in _text(value)
 
 
 def test_every_arm_has_its_figures_with_intervals() -> None:
@@ -210,16 +167,6 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
         assert evidence_of_help in second
     for evidence_of_trust in ("not certifiable", "Selective risk over coverage", "ECE"):
         assert evidence_of_trust in third
-
-
-def test_a_model_that_could_not_be_judged_is_not_said_to_be_free_of_shortcuts() -> None:
-    value = evidence(report())
-    why = "On validation it is right on 50.0 % (45.0–55.0) over the classes, no better than a guess (50.0 %)."
-    value["shortcut_reliance"] |= {"evidence": "not_testable", "reason": why}
-    text = re.sub(r"[ \n]+", " ", _read(_html(value)).text)
-    assert text.count(f"Not testable here. {why}") == 1
-    assert text.count(why) == 2
-    assert "No sign of a shortcut" not in text
 
 
 def test_the_figures_of_the_page_are_those_of_the_json() -> None:

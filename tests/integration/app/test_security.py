@@ -15,7 +15,6 @@ import json
 import os
 import pickle
 import re
-import resource
 import signal
 import socket
 import struct
@@ -25,7 +24,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -1019,25 +1018,6 @@ def test_who_left_keeps_no_stream_by_a_request_behind_it(listen: Listen) -> None
         time.sleep(0.05)  # it has arrived
         connection.close()
     wait_until(lambda: not len(server.services.event_feed), seconds=40)
-
-
-def test_thousands_of_idle_event_streams_leave_room_for_everybody_else(listen: Listen) -> None:
-    """Each is held open for nothing: beyond the bound they are told so, and the others never notice."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8_192), hard))  # both ends are in this process
-    try:
-        server, told = listen(max_event_streams=500), Counter[bytes]()
-        stream = f"GET /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
-        with ExitStack() as stack:
-            for _ in range(2_000):
-                connection = stack.enter_context(server.connect(stream.encode()))
-                told[connection.recv(65_536)[9:12]] += 1
-            assert told == {b"200": 500, b"503": 1_500}
-            assert len(server.services.event_feed) == 500
-            assert server.ask(HEAD + b"Connection: close\r\n\r\n").startswith(b"HTTP/1.1 200 ")
-        wait_until(lambda: not len(server.services.event_feed))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:

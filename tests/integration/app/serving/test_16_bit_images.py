@@ -20,7 +20,6 @@ from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import CLASSES, World
-from tests.support.dicoms import RAMP, dicom, encoded_dicom
 
 
 def _scan() -> bytes:
@@ -78,21 +77,3 @@ def test_a_stored_and_a_posted_scan_have_the_same_answer(
     expected = dict(zip(CLASSES, logits.softmax(1)[0].tolist(), strict=True))
     told = {candidate["label"]: candidate["probability"] for candidate in stored[0]["candidates"]}
     assert told == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_posted_dicom_has_the_answer_of_the_png_that_a_store_keeps_of_it(fresh_world: World) -> None:
-    buffer = BytesIO()
-    Image.fromarray(RAMP).save(buffer, "PNG")
-    dataset, model = _add(fresh_world, buffer.getvalue(), GreyWindow(4, 4091))
-    stored = fresh_world.ask(model=model, dataset=dataset, sample=0)["predictions"]
-    posted = fresh_world.client.post(
-        f"/predict?model={model}",
-        content=encoded_dicom(dicom()),
-        headers={"Content-Type": "application/dicom"},
-    )
-    assert posted.status_code == 200, posted.text
-    assert posted.json()["predictions"] == stored
-    text = fresh_world.client.post(
-        f"/predict?model={model}", files={"file": ("a.dcm", encoded_dicom(dicom(None)))}
-    )
-    assert (text.status_code, "without pixels" in text.text) == (422, True)

@@ -173,27 +173,6 @@ def test_a_new_calibration_ends_what_was_found_under_the_old_one(fresh_world: Wo
     assert _drift(world)["status"] == "drifted"
 
 
-def test_the_images_of_a_subject_are_one_input_of_the_tests(fresh_world: World) -> None:
-    world, images = fresh_world, [picture(number) for number in range(SAMPLES)]
-    for _ in range(2):
-        _upload(world, images, subject="patient 7")
-    _upload(world, images[:1])
-    report = _drift(world)
-    assert (report["served"]["inputs"], report["served"]["independent"]) == (2 * SAMPLES + 1, 2)
-    assert report["open_inputs"] == 2
-    stored = {"model": world.model, "dataset": world.dataset, "sample": "0", "subject": "patient 7"}
-    assert world.client.get("/predict", params=stored).status_code == 422  # it would count for nothing
-
-
-def test_the_counts_of_another_replica_are_in_it_and_outlive_that(fresh_world: World) -> None:
-    world = fresh_world
-    _upload(world, [picture(0)])
-    with TestClient(create_app(world.services.settings), LOCAL) as other:
-        answer = other.post("/predict", params={"model": world.model}, content=picture(1), headers=PNG)
-        assert answer.status_code == 200, answer.text
-    assert _drift(world)["served"]["inputs"] == 2
-
-
 def test_drift_needs_a_calibration_and_a_window(fresh_world: World) -> None:
     world, bare = fresh_world, new_id("mdl")
     with world.services.database.begin() as session:

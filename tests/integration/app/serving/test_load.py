@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -100,23 +98,6 @@ def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference
     inference.close()
 
 
-def test_a_cancelled_request_frees_its_place(inference: Inference) -> None:
-    async def run() -> None:
-        await forward(inference, PAIR, [Upload(picture(0))])
-        async with _busy(inference):
-            gone = asyncio.create_task(forward(inference, PAIR, [Upload(picture(n)) for n in range(4)]))
-            await _until(lambda: inference.waiting == 4)
-            gone.cancel()
-            await asyncio.gather(gone, return_exceptions=True)
-            assert inference.waiting == 0
-            stays = asyncio.create_task(forward(inference, PAIR, [Upload(picture(1))]))
-            await _until(lambda: inference.waiting == 1)
-        assert len((await stays).scores.logits) == 1
-
-    asyncio.run(run())
-    inference.close()
-
-
 def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> None:
     async def run() -> None:
         await forward(inference, PAIR, [Upload(picture(0))])
@@ -128,24 +109,6 @@ def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> N
     inference.close()
 
 
-def test_what_was_accepted_is_answered_at_shutdown(inference: Inference) -> None:
-    async def run() -> None:
-        await forward(inference, PAIR, [Upload(picture(0))])
-        async with _busy(inference) as engine:
-            waiting = asyncio.create_task(forward(inference, PAIR, [Upload(picture(1))]))
-            await _until(lambda: inference.waiting == 1)
-            closing = asyncio.create_task(asyncio.to_thread(inference.close))
-            await asyncio.sleep(0.05)
-            assert not closing.done()
-            engine.gate.set()
-            await closing
-        assert len((await waiting).scores.logits) == 1
-        with pytest.raises(Unavailable):
-            await forward(inference, PAIR, [Upload(picture(1))])
-
-    asyncio.run(run())
-
-
 def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Artifacts) -> None:
     with artifacts.writing("models/mdl_b") as folder:
         (folder / "model.json").write_text("{}")
@@ -155,19 +118,5 @@ def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Arti
     inference.close()
 
 
-def test_every_bad_image_is_named(inference: Inference) -> None:
-    uploads = [Upload(b"", "a.png"), Upload(picture(0)), Upload(b"GIF89a"), Upload(picture(1), "x.jpg")]
-    with pytest.raises(BadImage) as refusal:
-        asyncio.run(forward(inference, PAIR, uploads))
-    assert [e.pointer for e in refusal.value.errors] == ["/images/0", "/images/2", "/images/3"]
-    inference.close()
-
-
 def test_the_check_is_a_real_forward_pass() -> None:
     check_forward("auto")
-
-
-def test_the_front_starts_without_torch() -> None:
-    code = "import sys, app.main; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
 from models.backbones.build import build_network
 from tests.integration.app.conftest import StartFront
-from tests.integration.app.serving.conftest import CLASSES, GROUPS, SAMPLES, World
+from tests.integration.app.serving.conftest import CLASSES, World
 
 
 def test_a_model_tells_all_of_the_contract(world: World) -> None:
@@ -264,23 +264,6 @@ def test_risk_coverage_has_areas_and_bounds_and_says_which_of_them_hold(world: W
     assert product["score_name"] == "product"
 
 
-def test_groups_and_classes_have_their_own_rows(world: World) -> None:
-    address = f"/models/{world.model}/risk-coverage"
-    table = world.client.get(address, params={"coverage": 0.5}).json()["table"]
-    assert (table["policy"], table["requested"], table["status"]) == ("coverage", 0.5, "target_coverage")
-    assert table["max_risk"] is None  # nobody asked for one
-    for rows, names, ratio in (
-        (table["groups"], GROUPS, table["group_coverage_ratio"]),
-        (table["classes"], CLASSES, table["class_coverage_ratio"]),
-    ):
-        assert [row["group"] for row in rows] == names
-        assert sum(row["n"] for row in rows) == SAMPLES
-        coverages = [row["coverage"] for row in rows]
-        assert ratio == pytest.approx(min(coverages) / max(coverages))
-        assert {row["verdict"] for row in rows} == {None}
-        assert all(row["risk"] <= row["risk_upper"] for row in rows)
-
-
 def test_the_table_at_a_certificate(world: World) -> None:
     address = f"/models/{world.model}/risk-coverage"
     policy = {"max_risk": 0.3, "risk_confidence": 0.9}
@@ -300,22 +283,6 @@ def test_risk_coverage_as_a_picture(world: World) -> None:
     png = world.client.get(f"/models/{world.model}/risk-coverage", headers={"Accept": "image/png"})
     assert png.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(png.content)).size == (1152, 720)
-
-
-@pytest.mark.parametrize(
-    ("accept", "kind"),
-    [
-        ("image/avif,image/webp,image/*,*/*;q=0.8", "image/png"),
-        ("text/csv, image/png", "image/png"),
-        ("image/png;q=0.5, application/json", "application/json"),
-        ("text/html,application/xml;q=0.9,image/webp,*/*;q=0.8", "application/json"),
-        ("*/*", "application/json"),
-    ],
-    ids=["a picture in a page", "named last", "rated lower", "a page", "anything"],
-)
-def test_risk_coverage_is_what_accept_rates_highest(world: World, accept: str, kind: str) -> None:
-    answer = world.client.get(f"/models/{world.model}/risk-coverage", headers={"Accept": accept})
-    assert answer.headers["content-type"] == kind
 
 
 def test_risk_coverage_needs_a_calibration(fresh_world: World) -> None:

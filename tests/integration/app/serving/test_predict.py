@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -220,29 +219,6 @@ def test_an_uncalibrated_model_answers_but_promises_nothing(fresh_world: World) 
         refusal = world.client.get("/predict", params=query)
         assert refusal.status_code == 409
         assert "/jobs/evaluate" in refusal.json()["detail"]
-
-
-def test_an_alias_moves_under_load_and_no_request_fails_or_mixes(fresh_world: World) -> None:
-    world = fresh_world
-    put = world.client.put("/aliases/champion", json={"model": world.model})
-    assert put.status_code == 201
-    expected = {m: world.ask(model=m, sample=7)["predictions"] for m in (world.model, world.control)}
-
-    def ask(_: int) -> tuple[int, dict[str, Any]]:
-        answer = world.client.get("/predict", params=world.query(model="champion", sample=7))
-        return answer.status_code, answer.json()
-
-    with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(ask, n) for n in range(60)]
-        for target in (world.control, world.model, world.control):
-            assert world.client.put("/aliases/champion", json={"model": target}).status_code == 200
-        results = [answer.result() for answer in answers]
-    assert {status for status, _ in results} == {200}
-    for _, body in results:
-        wanted = expected[body["model"]][0]
-        assert body["predictions"][0]["label"] == wanted["label"]
-        assert body["predictions"][0]["score"] == pytest.approx(wanted["score"], abs=1e-6)
-    assert world.ask(model="champion", sample=7)["model"] == world.control
 
 
 def test_the_document_knows_every_parameter(world: World) -> None:

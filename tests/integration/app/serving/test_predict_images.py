@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import threading
-from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from anyio import to_thread
-from PIL import Image
 
-from app.inference import Explain, Pair, Part, Upload
-from core.queries import registry
-from core.tables import ModelRow
 from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import World, forward, picture
+from tests.integration.app.serving.conftest import World, picture
 
 
 def test_one_raw_image_and_a_form_of_several_agree(world: World) -> None:
@@ -42,28 +34,6 @@ def test_the_audit_log_has_no_predictions(fresh_world: World) -> None:
     assert client.get("/audit").json()["data"] == []
 
 
-def test_a_map_does_not_depend_on_who_shares_the_batch(world: World) -> None:
-    uploads = [Upload(picture(n)) for n in range(8)]
-    row = registry_row(world, world.model)
-    pair = Pair(Part(row.id, row.artifact), None)
-
-    async def maps() -> tuple[np.ndarray[Any, Any], list[np.ndarray[Any, Any]]]:
-        explain = Explain("xgradcam")
-        inference = world.services.inference
-        batch = await forward(inference, pair, uploads, explain)
-        alone = [await forward(inference, pair, [upload], explain) for upload in uploads]
-        assert batch.scores.maps is not None
-        return batch.scores.maps, [a.scores.maps[0] for a in alone if a.scores.maps is not None]
-
-    together, alone = asyncio.run(maps())
-    np.testing.assert_allclose(together, np.stack(alone), rtol=1e-4, atol=1e-6)
-
-
-def registry_row(world: World, model: str) -> ModelRow:
-    with world.services.database.read() as session:
-        return registry.get(session, model)
-
-
 BAD: dict[str, tuple[bytes, str]] = {
     "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'></svg>", "not_an_image"),
     "html": (b"<!doctype html><html><body>hello</body></html>", "not_an_image"),
@@ -85,18 +55,6 @@ def test_a_bad_image_is_named(world: World, name: str) -> None:
     assert fault["pointer"] == "/images/1"
     assert fault["code"].replace("-", "_") == code
     assert "bad.png" in fault["detail"]
-
-
-def test_a_pixel_bomb_is_refused_by_its_header(world: World) -> None:
-    buffer = io.BytesIO()
-    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
-    refusal = world.client.post(
-        "/predict",
-        params={"model": world.model},
-        content=buffer.getvalue(),
-        headers={"Content-Type": "image/png"},
-    )
-    assert (refusal.status_code, refusal.json()["errors"][0]["code"].replace("-", "_")) == (422, "pixel_bomb")
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", ""])
