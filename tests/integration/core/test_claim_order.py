@@ -103,15 +103,6 @@ def test_jobs_are_counted_by_their_state(database: Database) -> None:
         assert jobs.counts(session) == {JobState.QUEUED: 2, JobState.RUNNING: 1, JobState.CANCELLED: 1}
 
 
-def test_the_one_who_has_waited_longest_counts(database: Database) -> None:
-    now = time.time()
-    for ago in (10, 500, 100):
-        _add(database, created_at=now - ago)
-    _add(database, created_at=now - 9000, not_before=now + MINUTE)  # held back: waits for no worker
-    with database.read() as session:
-        assert jobs.oldest_queued_seconds(session) == pytest.approx(500, abs=MINUTE)
-
-
 def test_a_data_set_is_used_by_its_own_jobs_that_have_not_ended(database: Database) -> None:
     running, ended = (_add(database, dataset_id="ds_1", priority=n) for n in (2, 1))
     waiting, other = _add(database, dataset_id="ds_1"), _add(database, dataset_id="ds_2")

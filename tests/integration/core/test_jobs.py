@@ -44,13 +44,6 @@ def _sweep(database: Database, max_attempts: int = 5) -> list[str]:
         return leases.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
 
 
-def test_the_best_job_is_claimed_first(database: Database) -> None:
-    old, urgent, _late = _add(database), _add(database, priority=5), _add(database, not_before=2e10)
-    assert [_claim(database).job_id, _claim(database).job_id] == [urgent, old]
-    with database.begin() as session:
-        assert leases.claim(session, worker="w", lease_seconds=1) is None
-
-
 def test_many_workers_claim_each_job_once(database: Database) -> None:
     made = {_add(database) for _ in range(24)}
     claimed: list[str] = []
@@ -69,28 +62,6 @@ def test_many_workers_claim_each_job_once(database: Database) -> None:
     for thread in threads:
         thread.join()
     assert sorted(claimed) == sorted(made)
-
-
-def test_a_lost_lease_writes_nothing(database: Database) -> None:
-    job_id = _add(database)
-    old = _claim(database, lease_seconds=0.0)
-    time.sleep(0.01)
-    assert _sweep(database) == [job_id]
-    new = _claim(database)
-    late_writes = (
-        lambda s: leases.renew(s, old, lease_seconds=60),
-        lambda s: leases.write_progress(s, old, {"fraction": 1.0}, advanced=True),
-        lambda s: leases.finish_stage(s, old, Stage.ERM, {}),
-        lambda s: leases.set_models(s, old, {"erm": "mdl"}),
-        lambda s: leases.end(s, old, JobState.SUCCEEDED),
-        lambda s: leases.release(s, old, reason="late"),
-    )
-    for write in late_writes:
-        with pytest.raises(leases.LeaseLost), database.begin() as session:
-            write(session)
-    with database.begin() as session:
-        leases.end(session, new, JobState.SUCCEEDED)
-    assert _state(database, job_id) is JobState.SUCCEEDED
 
 
 def test_an_ended_job_never_changes(database: Database) -> None:
@@ -207,15 +178,6 @@ def test_progress_forgives_lost_workers(database: Database, how: str) -> None:
     with database.begin() as session:
         FORWARD[how](session, lease)
     _sweep(database, max_attempts=2)
-    assert _state(database, job_id) is JobState.QUEUED
-
-
-def test_a_resumed_job_has_lost_no_worker(database: Database) -> None:
-    job_id = _add(database)
-    _lose_worker(database, max_attempts=1)
-    with database.begin() as session:
-        jobs.resume(session, job_id)
-    _lose_worker(database, max_attempts=2)
     assert _state(database, job_id) is JobState.QUEUED
 
 

@@ -185,26 +185,6 @@ def test_which_models_are_missing(database: Database) -> None:
         assert registry.missing(session, [there]) == set()
 
 
-def test_an_idempotency_key_is_reserved_once_and_replayed(database: Database) -> None:
-    with database.begin() as session:
-        assert idempotency.begin(session, "k", "f", stale_after=60) is None
-    with database.begin() as session:
-        found = idempotency.begin(session, "k", "f", stale_after=60)
-        assert found is not None
-        assert found.status is None
-        since = found.at
-        answer: Any = {"status": 202, "headers": {"location": "/jobs/1"}, "body": b"{}"}
-        assert not idempotency.finish(session, "k", since=since - 60, **answer)
-        assert idempotency.finish(session, "k", since=since, **answer)
-    with database.begin() as session:
-        idempotency.forget(session, "k", since=since)  # frees reservations only, never answers
-        found = idempotency.begin(session, "k", "f", stale_after=60)
-        assert found is not None
-        assert (found.status, found.headers, found.body) == (202, {"location": "/jobs/1"}, b"{}")
-        idempotency.purge(session, older_than=-1, span=1)
-        assert idempotency.begin(session, "k", "g", stale_after=60) is None
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_old_answers_are_found_by_their_index(database: Database) -> None:
     rows = "repeat(md5(n::text), 2), '', '{}', extract(epoch from now()) - n FROM generate_series(1, 20000) n"
@@ -223,13 +203,6 @@ def test_old_answers_are_found_by_their_index(database: Database) -> None:
         assert idempotency.purge(session, older_than=19_000, span=math.inf) > 900
         assert session.scalar(text("SELECT count(*) FROM idempotency")) < 19_100
     assert "Index Scan using ix_idempotency_at" in "\n".join(plans)
-
-
-def test_a_reservation_of_a_dead_process_is_taken_over(database: Database) -> None:
-    with database.begin() as session:
-        idempotency.begin(session, "k", "f", stale_after=60)
-    with database.begin() as session:
-        assert idempotency.begin(session, "k", "f", stale_after=-1) is None
 
 
 def test_the_jobs_that_read_or_make_a_model_are_known(database: Database) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.queries import events
 from core.tables import JobRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
@@ -103,12 +102,6 @@ def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> Non
     assert features(bench) == with_early == before | {early: with_early[early]}
 
 
-def test_another_size_has_features_of_its_own(bench: Bench, masktune: JobRow) -> None:
-    before = features(bench)
-    bench.succeed(bench.run(JobKind.ERM, params=photographs(image_size=48, epochs=1)))
-    assert len(features(bench)) == len(before) + 4  # train, val, calibration, test
-
-
 def test_figures_from_features_are_those_of_whole_forward_passes(bench: Bench, masktune: JobRow) -> None:
     """A predict job runs the whole network on each image."""
     report = json.loads((bench.folder(masktune.done["evaluate"]["artifact"]) / "report.json").read_text())
@@ -120,10 +113,3 @@ def test_figures_from_features_are_those_of_whole_forward_passes(bench: Bench, m
     figures = report["metrics"]["test"]["masktune"]
     assert len(rows) == figures["n"]
     assert sum(row["label"] == row["predicted"] for row in rows) == figures["correct"]
-
-
-def test_progress_only_rises(bench: Bench, masktune: JobRow) -> None:
-    with bench.runtime.database.read() as session:
-        rows = events.page(session, masktune.id, after=0, limit=1000)
-    fractions = [row.data["fraction"] for row in rows if row.type == "progress"]
-    assert fractions == sorted(fractions)

@@ -19,8 +19,7 @@ from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import hyperparameters
-from tests.integration.worker.test_early_stages import QUICK
+from tests.integration.worker.real_jobs import QUICK, hyperparameters
 from tests.support.biased_digits import make_digits
 from worker.report.evaluate import REPORT
 

@@ -22,8 +22,7 @@ from models.data.importing.datasets import import_dataset
 from models.export import WEIGHTS_FILE
 from models.mitigation.finder import MAX_CLASSES
 from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
-from tests.integration.worker.test_early_stages import QUICK
+from tests.integration.worker.real_jobs import CLASSES, QUICK, hyperparameters, make_folder
 from worker.report.evaluate import REPORT
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 1, "batch_size": 16, "seed": 3}

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, select, text, update
+from sqlalchemy import create_engine, text, update
 
 from core.queries import jobs
 from core.session import Database
 from core.storage.artifacts import Artifacts
 from core.storage.maintenance import run_maintenance
-from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
+from core.tables import DatasetRow, EventRow, JobRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
@@ -126,39 +126,6 @@ def test_a_nul_in_what_a_child_says_ends_no_job(runtime: Runtime, add_job: AddJo
     assert job_of(job_id).state is JobState.SUCCEEDED
 
 
-def test_models_and_figures_of_a_job_are_registered(
-    runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
-) -> None:
-    model = {
-        "id": "mdl_1",
-        "arm": "erm",
-        "backbone": "small_cnn",
-        "classes": ["a", "b"],
-        "image_size": 28,
-        "artifact": "models/mdl_1",
-        "erm_id": None,
-    }
-    figures = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
-    calibration = {"id": "cal_1", "artifact": "calibrations/cal_1", "n": 3}
-    job_id = add_job(
-        [
-            finished("erm", artifact="jobs/x/erm", models=[model]),
-            finished("calibrate", calibrations={"mdl_1": calibration}),
-            finished("evaluate", artifact="r", metrics={"erm": figures}, models={"erm": "mdl_1"}),
-            DONE,
-        ]
-    )
-    work(runtime)
-    job = job_of(job_id)
-    with database.read() as session:
-        row = session.scalars(select(ModelRow)).one()
-    assert job.models == {"erm": "mdl_1"}
-    assert job.metrics == {"erm": figures}
-    assert row.metrics == figures
-    assert row.calibration == calibration
-    assert (row.job_id, row.dataset_id) == (job_id, job.dataset_id)
-
-
 def test_the_work_of_a_job_that_has_succeeded_goes_even_if_its_worker_cannot_delete_it(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database, stubborn: type[StubbornStore]
 ) -> None:
@@ -223,15 +190,6 @@ def test_a_job_whose_child_never_starts_fails_after_its_bound_and_says_why(
     assert job.error is not None
     assert job.error["reason"] == "child_not_started"
     assert "ENOENT" in job.error["detail"]
-
-
-def test_an_epoch_of_progress_forgives_crashes(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
-    crash: list[tuple[str, Any]] = [("exit", 1)]
-    forward: list[tuple[str, Any]] = [progress(0.1, advanced=True), ("exit", 1)]
-    job_id = add_job(TRAINED, attempt_1=crash, attempt_2=crash, attempt_3=forward, attempt_4=crash)
-    work(runtime)
-    job = job_of(job_id)
-    assert (job.state, job.attempt) == (JobState.SUCCEEDED, 5)
 
 
 def test_a_retried_failure_goes_back_to_the_queue(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
@@ -329,29 +287,6 @@ def test_noise_on_stdout_is_no_message(runtime: Runtime, add_job: AddJob, job_of
     assert job_of(job_id).state is JobState.SUCCEEDED
 
 
-def test_the_best_job_is_run_first_whatever_the_message_said(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
-) -> None:
-    older, urgent = add_job(TRAINED), add_job(TRAINED)
-    with database.begin() as session:
-        session.execute(update(JobRow).where(JobRow.id == urgent).values(priority=5))
-    work(runtime)
-    first, second = job_of(urgent), job_of(older)
-    assert first.times["running"] <= first.times["succeeded"] <= second.times["running"]
-
-
-def test_a_failed_import_closes_its_data_set(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
-) -> None:
-    error = {"type": "/problems/job-failed", "reason": "source_unavailable", "detail": "no file"}
-    job_id = add_job([("say", {"type": "failed", "error": error, "retry": False})], kind=JobKind.IMPORT)
-    work(runtime)
-    with database.read() as session:
-        dataset = session.get_one(DatasetRow, job_of(job_id).dataset_id)
-    assert dataset.state is DatasetState.INVALID
-    assert dataset.summary["error"] == error
-
-
 def test_an_invalid_data_set_keeps_its_report_and_fails_its_job(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
 ) -> None:
@@ -367,24 +302,6 @@ def test_an_invalid_data_set_keeps_its_report_and_fails_its_job(
         dataset = session.get_one(DatasetRow, job.dataset_id)
     assert (job.state, job.done, job.error) == (JobState.FAILED, {}, error)
     assert (dataset.state, dataset.summary) == (DatasetState.INVALID, result["summary"])
-
-
-def test_the_sweep_fails_a_job_whose_workers_keep_vanishing(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
-) -> None:
-    job_id = add_job(TRAINED)
-    with database.begin() as session:
-        session.execute(
-            update(JobRow)
-            .where(JobRow.id == job_id)
-            .values(state=JobState.RUNNING, losses=runtime.settings.max_attempts - 1, lease_until=1.0)
-        )
-    sweep_once(runtime)
-    sweep_once(runtime)
-    job = job_of(job_id)
-    assert job.state is JobState.FAILED
-    assert job.error is not None
-    assert job.error["reason"] == "too_many_attempts"
 
 
 def test_a_job_killed_between_its_last_stage_and_its_end_just_ends(
