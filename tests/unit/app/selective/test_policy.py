@@ -18,14 +18,11 @@ from app.selective.policy import (
     apply_policy,
     probability,
     requested_policy,
-    require_certified,
 )
-from core.errors import InvalidInput, NotCertifiable
+from core.errors import InvalidInput
 from masktune.contract.predictions import PredictQuery
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models.selective import CalibrationTable
-
-SCORES = st.lists(st.floats(-8, 0), min_size=5, max_size=60)
 
 
 def _calibration(scores: list[float], right: list[bool]) -> Calibration:
@@ -73,40 +70,6 @@ def test_a_share_is_a_share(name: str, value: float) -> None:
     assume(not 0 <= value <= 1)
     with pytest.raises(ValidationError):
         PredictQuery.model_validate({"model": "m", name: value})
-
-
-@given(SCORES, st.data(), st.floats(0.01, 1))
-@settings(max_examples=60, deadline=None)
-def test_a_coverage_answers_at_least_its_share_of_the_calibration_split(
-    scores: list[float], data: st.DataObject, coverage: float
-) -> None:
-    right = data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)))
-    applied = _applied(PolicyRequest("coverage", coverage), _calibration(scores, right))
-    answered = [s for s in scores if applied.decide(s)[0] is Decision.ANSWER]
-    assert len(answered) >= math.ceil(coverage * len(scores) - 1e-6)
-    use = applied.selection.calibration
-    assert use is not None
-    assert use.n_answered == len(answered)
-    assert applied.selection.status is SelectionStatus.TARGET_COVERAGE
-
-
-@given(st.floats(0.01, 0.9), st.sampled_from([0.5, 0.9, 0.99]), st.integers(20, 2000))
-@settings(max_examples=40, deadline=None)
-def test_a_certificate_or_none_and_never_a_silent_threshold(risk: float, confidence: float, n: int) -> None:
-    applied = _applied(PolicyRequest("max_risk", risk, confidence), _good(n))
-    answer = applied.selection
-    assert answer.status in (SelectionStatus.CERTIFIED, SelectionStatus.NOT_CERTIFIABLE)
-    if answer.status is SelectionStatus.CERTIFIED:
-        assert answer.calibration is not None
-        assert answer.calibration.risk is not None
-        assert answer.calibration.risk <= risk
-        assert answer.calibration.risk_upper == risk
-        require_certified(applied)
-    else:
-        assert (applied.threshold, answer.threshold) == (None, None)
-        assert applied.decide(0.0) == (Decision.ABSTAIN, AbstainReason.NO_CERTIFIED_THRESHOLD)
-        with pytest.raises(NotCertifiable):
-            require_certified(applied)
 
 
 @given(st.floats(1e-6, 1), st.floats(-20, 0))

@@ -9,7 +9,6 @@ import pytest
 
 from app.inference import Calibration
 from app.selective.policy import PolicyRequest, apply_policy, requested_policy
-from core.errors import InvalidInput
 from masktune.contract import predictions
 from masktune.contract.predictions import PredictQuery
 from models import selective
@@ -36,13 +35,6 @@ def test_a_certificate_is_made_and_told_at_the_confidence_of_the_request(confide
     assert (use.risk_confidence, use.n_answered) == (confidence, expected.point.answered)
     assert (use.risk_upper, answer.requested) == (0.01, 0.01)
     assert answer.samples_needed is None
-
-
-def test_more_confidence_answers_less() -> None:
-    answered = [
-        told(PolicyRequest("max_risk", 0.01, confidence))[1].n_answered for confidence in (0.5, 0.99, 0.9999)
-    ]
-    assert answered == sorted(set(answered), reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -84,17 +76,3 @@ def test_where_nothing_is_certified_no_bound_is_promised_and_what_it_takes_is_to
 def test_the_calibration_is_named_with_all_that_it_is(asked: PolicyRequest) -> None:
     _, use = told(asked)
     assert (use.id, use.n, use.temperature) == ("cal_1", 1000, 1.5)
-
-
-@pytest.mark.parametrize(
-    "both",
-    [
-        {"coverage": 0.9, "max_risk": 0.1},
-        {"coverage": 0.9, "min_score": 0.1},
-        {"max_risk": 0.1, "min_score": 1},
-    ],
-)
-def test_two_policies_are_one_too_many(both: dict[str, float]) -> None:
-    with pytest.raises(InvalidInput, match="at most one policy") as refusal:
-        requested_policy(PredictQuery.model_validate({"model": "m"} | both))
-    assert sorted(error.pointer for error in refusal.value.errors) == sorted(f"?{name}" for name in both)

@@ -211,16 +211,6 @@ def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path)
     assert summary.nothing_masked == (found.sum((1, 2)) == 0).sum()
 
 
-def test_a_heavy_methods_masks_are_those_of_its_maps_too(network: Network, tmp_path: Path) -> None:
-    loader, method = Batches(6, batch=4), "fullgrad"
-    compute_mask_set(network, loader, MaskingConfig(method=method), Run(), folder=tmp_path / "set")
-    found = MaskSet.open(tmp_path / "set").masks(torch.arange(6) * 10, 16, torch.device("cpu"))
-    maps = torch.cat(
-        [saliency(network, part, method=method).maps for part in loader.pixels.tensor_split((4,))]
-    )
-    assert torch.equal(found, masks_of(maps, (16, 16)))
-
-
 def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
     """As on a GPU, whose batches are waited for there."""
     loader, config = Batches(22, batch=4), MaskingConfig()

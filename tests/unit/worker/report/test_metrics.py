@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.report.arms import arm_before
 from worker.report.metrics import Figures
-from worker.report.recommendation import Choice, choose_model
+from worker.report.recommendation import choose_model
 from worker.report.seeds import SeedPredictions
 
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
@@ -88,45 +87,6 @@ GROUPS = {"train": (5,) * 4, "val": (40, 20, 20, 40), "test": (40,) * 4}
 
 
 @pytest.mark.parametrize(
-    ("answers", "best"),
-    [
-        ({Arm.ERM: SHORTCUT, Arm.RETRAINED_CONTROL: SHORTCUT}, Arm.ERM),
-        ({Arm.ERM: SHORTCUT, Arm.RETRAINED_CONTROL: RIGHT}, Arm.RETRAINED_CONTROL),
-        ({Arm.ERM: RIGHT, Arm.RETRAINED_CONTROL: SHORTCUT}, Arm.ERM),
-        (
-            {Arm.ERM: SHORTCUT, Arm.RETRAINED_CONTROL: SHORTCUT, Arm.MASKTUNE_CONTROL: RIGHT},
-            Arm.MASKTUNE_CONTROL,
-        ),
-    ],
-)
-def test_of_plain_models_the_one_is_recommended_that_no_other_beats(
-    tmp_path: Path, answers: Mapping[Arm, tuple[int, ...]], best: Arm
-) -> None:
-    choice = chosen(tmp_path, GROUPS, {**answers, Arm.RETRAINED: SHORTCUT})
-    assert (choice.arm, choice.subject) == (best, Arm.RETRAINED)
-    pairs = [(one.a, one.b) for one in choice.differences if Arm.RETRAINED not in (one.a, one.b)]
-    assert pairs == [(b, a) for a, b in itertools.combinations(answers, 2)]
-
-
-def test_a_treatment_that_erm_beats_by_groups_is_not_recommended_and_the_difference_is_told(
-    tmp_path: Path,
-) -> None:
-    """It is no worse than its control, but worse than ERM."""
-    one_wrong = (0, 0, 0, 1)
-    answers: dict[Arm, tuple[int, ...]] = {
-        Arm.ERM: RIGHT,
-        Arm.RETRAINED_CONTROL: SHORTCUT,
-        Arm.RETRAINED: one_wrong,
-    }
-    choice = chosen(tmp_path, GROUPS, answers)
-    assert (choice.arm, choice.reason) == (Arm.ERM, "hurt")
-    verdict = figures_of(tmp_path / "again", GROUPS, answers).verdicts[Arm.RETRAINED]
-    assert (verdict.b, verdict.beaten_by) == (Arm.RETRAINED_CONTROL, Arm.ERM)
-    told = {(one.split, one.a, one.b) for one in choice.differences if one.a is Arm.RETRAINED}
-    assert told == {("test", Arm.RETRAINED, Arm.ERM), ("val", Arm.RETRAINED, Arm.ERM)}
-
-
-@pytest.mark.parametrize(
     ("given", "plain"),
     [
         (Arm.ERM, (Arm.ERM, Arm.RETRAINED_CONTROL)),
@@ -185,26 +145,6 @@ def right_in(store: Store, split: str, shares: tuple[float, ...]) -> Logits:
         of_class = np.flatnonzero(labels == label)
         answers[of_class[: round(share * len(of_class))]] = label
     return Logits(rows, labels, np.eye(2, dtype=np.float32)[answers])
-
-
-def chosen(
-    folder: Path, sizes: Mapping[str, tuple[int, ...]], answers: Mapping[Arm, tuple[int, ...]]
-) -> Choice:
-    """What is recommended of models that give the same answer to all images of a group."""
-    choice = choose_model(figures_of(folder, sizes, answers), None, trained_whole=False)
-    assert choice is not None
-    return choice
-
-
-def figures_of(
-    folder: Path, sizes: Mapping[str, tuple[int, ...]], answers: Mapping[Arm, tuple[int, ...]]
-) -> Figures:
-    context = make_context(folder, sizes)
-    logits = {
-        split: {arm: answering(context.store, split, of_arm) for arm, of_arm in answers.items()}
-        for split in ("val", "test")
-    }
-    return Figures(context, logits)
 
 
 def test_the_images_of_a_subject_count_as_its_own_in_every_figure(tmp_path: Path) -> None:
