@@ -224,11 +224,3 @@ def test_an_invalid_percentage_is_not_requested(visitor: Visitor, guesser: str) 
     )
     expect(result).to_contain_text("is an SVG drawing")
     expect(result).not_to_contain_text("/images/0")
-
-
-def test_an_unknown_address_links_to_the_pages(visitor: Visitor) -> None:
-    visitor.goto("/ui/nothing")
-    expect(visitor.page.get_by_text("There is no page at this address.")).to_be_visible()
-    visitor.looked_at("no-page")
-    visitor.page.get_by_role("link", name="Go to “Data sets”").click()
-    expect(visitor.heading("Your data sets")).to_be_visible()

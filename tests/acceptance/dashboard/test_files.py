@@ -7,7 +7,6 @@ import re
 import zipfile
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -134,31 +133,12 @@ def test_a_folder_becomes_a_data_set(visitor: Visitor, tmp_path: Path, way: str)
     assert sum(dataset.splits.values()) == 40
 
 
-def test_images_without_folders_say_how_to_name_their_classes(visitor: Visitor) -> None:
-    visitor.goto("/")
-    visitor.page.locator("#dataset-drop").evaluate(DROP_TWO_IMAGES)
-    expect(visitor.page.get_by_text("put the images into one folder per class")).to_be_visible()
-
-
 def test_only_one_image_to_try_is_accepted(visitor: Visitor, model: str) -> None:
     visitor.goto(f"/ui/try?model={model}")
     visitor.page.locator("#image-drop").evaluate(DROP_TWO_IMAGES)
     expect(visitor.page.locator("#image-drop.failed .drop-status")).to_have_text(
         "One file at a time, please."
     )
-
-
-def test_requests_from_other_sites_are_refused(service: str) -> None:
-    """Beside an API without keys it would need nobody's."""
-    for path in ("/ui/", "/ui/jobs", "/"):
-        rebound = httpx.get(f"{service}{path}", headers={"Host": "evil.example"}, trust_env=False)
-        assert rebound.status_code == 403
-    evil = {"Origin": "http://evil.example"}
-    sent = httpx.post(f"{service}/ui/upload/datasets", headers=evil, content=b"x", trust_env=False)
-    assert (sent.status_code, sent.json()["type"]) == (403, "/problems/forbidden")
-    opening = {"transport": "polling", "EIO": "4"}
-    joined = httpx.post(f"{service}/ui/_nicegui_ws/socket.io/", params=opening, headers=evil, trust_env=False)
-    assert joined.status_code == 403
 
 
 def test_a_late_answer_does_not_replace_a_newer_one(
@@ -185,12 +165,6 @@ def test_a_late_answer_does_not_replace_a_newer_one(
         page.wait_for_timeout(2_000)
         assert result.inner_html() == shown
         page.close()
-
-
-def test_a_missing_data_set_is_not_found(visitor: Visitor) -> None:
-    visitor.goto("/ui/datasets/ds_none")
-    expect(visitor.heading("Not found")).to_be_visible()
-    visitor.looked_at("nothing")
 
 
 def test_the_theme_survives_redraws_and_reloads(visitor: Visitor, model: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -122,19 +121,6 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     expect(visitor.heading("Estimated time")).to_be_visible()
 
 
-def test_an_invalid_field_is_marked(visitor: Visitor, dataset: str) -> None:
-    label = "Last layer balanced over"
-    visitor.goto(f"/ui/new?dataset={dataset}&kind=mitigate")
-    visitor.page.get_by_text("What is tried").click()
-    visitor.choose(label, "the groups of the data set")
-    visitor.button("Start the job").click()
-    field = visitor.page.locator(".q-field", has=visitor.page.get_by_label(label, exact=True))
-    expect(field.get_by_role("alert")).to_contain_text("have no group")
-    expect(visitor.page.locator(".callout.bad")).to_contain_text(f"See {label}.")
-    assert urlsplit(visitor.page.url).path == "/ui/new"
-    visitor.looked_at("wrong-field")
-
-
 def test_a_page_keeps_its_fields_over_a_lost_connection(visitor: Visitor, dataset: str) -> None:
     visitor.goto(f"/ui/new?dataset={dataset}&kind=erm")
     visitor.page.get_by_text("Fields that override the preset").click()
@@ -197,19 +183,3 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(
     with page.expect_download() as downloading:
         visitor.button("Download the predictions").click()
     assert downloading.value.path().read_text().startswith("row,path,label,predicted,decision")
-
-
-def test_a_model_of_other_classes_is_reported_at_the_field(
-    visitor: Visitor, model: str, tmp_path: Path
-) -> None:
-    with Client(visitor.url) as client:
-        names = client.models.get(model).classes[::-1]
-        weights = client.models.download(model, tmp_path / "weights.safetensors")
-        other = client.models.import_(weights, backbone="small_cnn", classes=names, image_size=28)
-    visitor.goto(f"/ui/new?kind=predict&model={other.id}")
-    visitor.button("Start the job").click()
-    expect(visitor.page.get_by_text("Choose a data set.")).to_be_visible()
-    visitor.choose("Data set", "digits, there already")
-    visitor.choose("When to answer", "answer at or above a score")
-    visitor.button("Start the job").click()
-    expect(visitor.page.get_by_text("they must be the same, in the same order")).to_be_visible()

@@ -64,32 +64,6 @@ def test_a_page_says_whose_key_it_has_and_forgets_it(stranger: Visitor, secured:
     assert who_is_in(stranger) == ["Key: the operator’s"]
 
 
-def test_whom_the_proxy_names_needs_no_key_and_acts_in_their_own_name(
-    stranger: Visitor, secured: str
-) -> None:
-    stranger.page.set_extra_http_headers({"Remote-User": "alice@example.org", "Remote-Groups": "ml"})
-    stranger.goto("/ui/")
-    stranger.button("Try a built-in data set").click()
-    stranger.page.wait_for_url("**/ui/datasets/ds_*")
-    assert who_is_in(stranger) == ["alice@example.org"]
-    assert stranger.page.get_by_role("button", name="Forget key").count() == 0
-    assert stranger.page.get_by_role("button", name="Delete").count() == 0, "that needs admin"
-    with Client(secured, key="root") as client:
-        (dataset,) = client.datasets.list()
-    assert dataset.created_by == "user:alice@example.org"
-
-
-def test_a_key_that_the_visitor_entered_is_used_in_place_of_their_name(stranger: Visitor) -> None:
-    stranger.page.set_extra_http_headers({"Remote-User": "alice"})
-    stranger.goto("/ui/")
-    assert who_is_in(stranger) == ["alice"]
-    stranger.page.request.post(
-        f"{stranger.url}/ui/key", form={"key": "root"}, headers={"Origin": stranger.url}
-    )
-    stranger.goto("/ui/")
-    assert who_is_in(stranger) == ["Key: the operator’s"]
-
-
 def test_a_page_whose_key_is_revoked_ends_and_asks_for_another(stranger: Visitor, secured: str) -> None:
     """Its web socket too, at the next heartbeat."""
     sockets: list[WebSocket] = []

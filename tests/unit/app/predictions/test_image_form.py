@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from app.predictions.image_form import File, ImageForm
 from core.errors import BadImage, InvalidInput
@@ -25,20 +23,6 @@ def read(body: bytes, *cuts: int) -> tuple[list[File], bytes]:
     edges = [0, *sorted(cut % (len(body) + 1) for cut in cuts), len(body)]
     kept = b"".join([form.feed(body[start:end]) for start, end in pairwise(edges)])
     return form.finish(), kept
-
-
-@given(
-    images=st.lists(st.binary(max_size=300), min_size=1, max_size=MOST),
-    cuts=st.lists(st.integers(min_value=0, max_value=10_000), max_size=8),
-)
-@settings(max_examples=100, deadline=None)
-def test_any_cut_gives_the_same_files(images: list[bytes], cuts: list[int]) -> None:
-    images = [data.replace(b"--cut", b"") for data in images]
-    names = [f"Blätter {number}.png" for number in range(len(images))]
-    body = b"".join(part(data, filename=name) for data, name in zip(images, names, strict=True))
-    files, kept = read(body + b"--cut--\r\n", *cuts)
-    assert files == [File(name, len(data)) for name, data in zip(names, images, strict=True)]
-    assert kept == b"".join(images)
 
 
 @pytest.mark.parametrize(
@@ -81,9 +65,3 @@ def test_every_file_that_is_too_large_is_named_and_not_kept() -> None:
     with pytest.raises(BadImage) as refused:
         form.finish()
     assert [e.pointer for e in refused.value.errors] == ["/images/0", "/images/2"]
-
-
-@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary="])
-def test_a_type_without_a_boundary_is_refused(kind: str) -> None:
-    with pytest.raises(InvalidInput):
-        ImageForm(kind, most=MOST, max_bytes=LARGEST)
