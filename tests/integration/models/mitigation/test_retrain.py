@@ -12,7 +12,7 @@ from models.backbones.build import build_network
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
-from tests.unit.models.mitigation.test_groups import CLASSES, places, shortcut_features
+from tests.unit.models.mitigation.test_groups import CLASSES, CONFIG, judged_wrong, places, shortcut_features
 from tests.unit.models.mitigation.test_retrain import wide
 
 
@@ -58,3 +58,29 @@ def test_memberships_correct_less_than_a_cut_where_there_is_nothing_to_correct()
         right[name] = float((head.logits(test.values).argmax(1) == test.labels).mean())
     assert right["cut"] < right["control"]
     assert right["doubt"] > right["cut"]
+
+
+def test_sharpening_finds_no_fewer_minority_samples() -> None:
+    features = shortcut_features(seed=2)
+    minority = features.labels != places()
+    found = [
+        int(
+            (
+                judged_wrong(
+                    cross_mistakes(features, replace(CONFIG, rounds=rounds), classes=CLASSES, seed=0)
+                )
+                & minority
+            ).sum()
+        )
+        for rounds in (0, 2)
+    ]
+    assert found[1] >= found[0]
+
+
+def test_the_same_seed_gives_the_same_groups() -> None:
+    features = shortcut_features()
+    first, again = (cross_mistakes(features, CONFIG, classes=CLASSES, seed=4) for _ in range(2))
+    assert first.assigned.tolist() == again.assigned.tolist()
+    assert first.doubt is not None
+    assert again.doubt is not None
+    assert first.doubt.tolist() == again.doubt.tolist()

@@ -169,3 +169,24 @@ def test_secrets_are_long_and_never_the_same() -> None:
     made = {new_secret() for _ in range(100)}
     assert len(made) == 100
     assert {len(secret) for secret in made} == {46}
+
+
+@pytest.mark.parametrize("given", [None, "", "root"])
+def test_the_made_keys_are_read_for_a_secret_that_may_be_one_of_them(given: str | None) -> None:
+    reads = 0
+
+    def made() -> list[tuple[bytes, Caller]]:
+        nonlocal reads
+        reads += 1
+        return []
+
+    ring = Keyring({"root": frozenset({Scope.ADMIN})}, made)
+    if given == "root":
+        assert asyncio.run(ring.identify(given)).scopes == {Scope.ADMIN}
+    else:
+        with pytest.raises(Unauthenticated):
+            asyncio.run(ring.identify(given))
+    assert reads == 0
+    with pytest.raises(Unauthenticated):
+        asyncio.run(ring.identify("guessed"))
+    assert reads == 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.inference import Calibration, ForwardResult, Pair, Part, Scores
 from app.predictions.plans import Plan
-from app.predictions.presenter import answer
+from app.predictions.presenter import answer, largest
 from app.selective.policy import PolicyRequest, apply_policy
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
@@ -130,3 +130,7 @@ def test_an_image_is_told_what_it_is_told_alone(erm: NDArray[np.float32] | None)
     assert shown == pytest.approx(math.exp(4) / (math.exp(4) + 2))
     pictures = {prediction.saliency.overlay for prediction in together if prediction.saliency is not None}
     assert len(pictures) == 5
+
+
+def test_no_number_is_no_candidate() -> None:
+    assert largest(np.full(40, math.nan), 2) == []

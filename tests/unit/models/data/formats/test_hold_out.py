@@ -1,13 +1,14 @@
-"""Hold out: the test split of samples with certain metadata."""
+"""The test split of samples with certain metadata, and splits that are made anew in place of given ones."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from models.data.formats import Entry, FormatError, Manifest
+from models.data.formats import Entry, FormatError, FormatOptions, Manifest, read
 from models.data.formats.hold_out import hold_out
 from models.data.report import ProblemCode
 
@@ -80,3 +81,39 @@ def test_what_cannot_be_held_out_is_refused(conditions: list[str], detail: str) 
 def test_a_second_test_split_is_refused() -> None:
     with pytest.raises(FormatError, match="has a test split already"):
         hold_out(manifest("train", "test", "train", "test", "train", "test"), ["meta:site=Berlin"])
+
+
+MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+NEW = FormatOptions(new_splits=True)
+
+
+def test_splits_of_a_list_and_rows_without_one_do_not_count(make_tree: MakeTree) -> None:
+    table = "path,label,split\na.png,cat,train\nb.png,dog,first\nc.png,cat,\n"
+    tree = make_tree({"labels.csv": table} | dict.fromkeys(("a.png", "b.png", "c.png"), ""))
+    manifest = read(tree, options=NEW)
+    assert [entry.split for entry in manifest.entries] == [None, None, None]
+    assert (manifest.splits, manifest.rejected) == ((), ())
+    (reading,) = (one for one in manifest.columns if one.column == "split")
+    assert (reading.read_as, reading.detail) == ("ignored", "new splits were asked for")
+
+
+def test_split_folders_do_not_count(make_tree: MakeTree) -> None:
+    tree = make_tree(dict.fromkeys(("train/cat/a.png", "train/dog/b.png", "test/cat/c.png"), ""))
+    manifest = read(tree, options=NEW)
+    assert {entry.split for entry in manifest.entries} == {None}
+    assert (manifest.classes, len(manifest.entries)) == (("cat", "dog"), 3)
+
+
+def test_a_held_out_site_makes_the_test_split_in_place_of_the_given_one(make_tree: MakeTree) -> None:
+    table = "path,label,split,site\na.png,cat,train,A\nb.png,dog,test,A\nc.png,cat,val,B\n"
+    tree = make_tree({"labels.csv": table} | dict.fromkeys(("a.png", "b.png", "c.png"), ""))
+    with pytest.raises(FormatError, match="new_splits"):
+        read(tree, options=FormatOptions(hold_out=("meta:site=B",)))
+    manifest = read(tree, options=FormatOptions(hold_out=("meta:site=B",), new_splits=True))
+    assert [entry.split for entry in manifest.entries] == ["train", "train", "test"]
+
+
+def test_images_without_their_object_belong_to_no_other_split(make_tree: MakeTree) -> None:
+    table = "path,label,split\na.png,cat,train\nb.png,dog,only_bg_t\n"
+    with pytest.raises(FormatError, match=r"only_bg_t lost their object"):
+        read(make_tree({"labels.csv": table, "a.png": "", "b.png": ""}), options=NEW)
