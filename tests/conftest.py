@@ -150,15 +150,22 @@ def redis_server(folder: Path, *arguments: str) -> Iterator[tuple[str, subproces
         process.wait()
 
 
+@contextmanager
+def empty_database(engine: str, folder: Path) -> Iterator[str]:
+    """The URL of an empty, migrated database: `sqlite` in this folder, or `postgresql`."""
+    if engine == "sqlite":
+        yield sqlite_database(folder)
+    else:
+        needs("postgresql")
+        with postgres_database(_migrated_postgres()) as url:
+            yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty, migrated database, on each of the two engines."""
-    with ExitStack() as stack:
-        if request.param == "sqlite":
-            yield sqlite_database(tmp_path)
-        else:
-            needs("postgresql")
-            yield stack.enter_context(postgres_database(_migrated_postgres()))
+    with empty_database(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

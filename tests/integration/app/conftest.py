@@ -40,7 +40,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
-from tests.conftest import sqlite_database
+from tests.conftest import empty_database, sqlite_database
 from tests.support.waits import PATIENCE
 
 CLASSES = ["left", "right"]
@@ -225,15 +225,15 @@ def start(tmp_path: Path) -> Iterator[StartFront]:
         yield begin
 
 
-@pytest.fixture
-def front(start: StartFront) -> Front:
-    """A front on SQLite."""
-    return start()
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """On SQLite, or on what a test asks for; tests of core run on both engines."""
+    with empty_database(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
-def either(database_url: str, start: StartFront) -> Front:
-    """A front on each of the two databases."""
+def front(database_url: str, start: StartFront) -> Front:
     return start(database_url=database_url)
 
 

@@ -14,6 +14,7 @@ CROWD = 120
 """Threads (40) and connections (40) together are fewer."""
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/events", "/jobs"])
 def test_nobody_waits_for_a_thread_with_a_connection_in_hand(
     listen: Callable[..., Listening], database_url: str, path: str

@@ -49,24 +49,24 @@ def stored_uploads(front: Front) -> list[Path]:
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
-def test_an_upload_becomes_an_artifact_a_row_and_a_job(either: Front) -> None:
+def test_an_upload_becomes_an_artifact_a_row_and_a_job(front: Front) -> None:
     data = archive()
-    answer = upload(either, data, format="image_folder", options='{"classes": ["a", "b"]}', seed="7")
+    answer = upload(front, data, format="image_folder", options='{"classes": ["a", "b"]}', seed="7")
     body = answer.json()
     assert answer.status_code == 202, body
     assert answer.headers["Location"] == f"/datasets/{body['id']}"
-    assert either.client.get(answer.headers["Location"]).json() == body
+    assert front.client.get(answer.headers["Location"]).json() == body
     assert (body["state"], body["name"], body["report"]) == ("importing", "mine", None)
-    folder = either.services.artifacts.folder(f"uploads/{body['id']}")
+    folder = front.services.artifacts.folder(f"uploads/{body['id']}")
     assert [file.name for file in folder.iterdir()] == ["archive"]
     assert (folder / "archive").read_bytes() == data
-    with either.services.database.read() as session:
+    with front.services.database.read() as session:
         job = session.get_one(JobRow, body["job"])
         assert (job.kind, job.state, job.dataset_id) == ("import", "queued", body["id"])
         assert job.params["options"] == FormatOptions(classes=["a", "b"]).model_dump(mode="json")
         assert (job.params["format"], job.params["seed"]) == ("image_folder", 7)
         assert session.get_one(DatasetRow, body["id"]).source == {"upload": f"uploads/{body['id']}"}
-    assert not leftovers(either)
+    assert not leftovers(front)
 
 
 @pytest.mark.parametrize(
@@ -163,20 +163,20 @@ def test_an_allowed_folder(start: StartFront, tmp_path: Path) -> None:
     assert made.json()["source"] == {"address": f"file://{tmp_path}/sets"}
 
 
-def test_a_ready_data_set_and_its_report(either: Front) -> None:
-    dataset = either.dataset()
-    body = either.client.get(f"/datasets/{dataset}").json()
+def test_a_ready_data_set_and_its_report(front: Front) -> None:
+    dataset = front.dataset()
+    body = front.client.get(f"/datasets/{dataset}").json()
     assert body["state"] == "ready"
     assert body["classes"] == CLASSES
     assert body["splits"] == {"train": 6, "val": 6, "calibration": 6, "test": 6}
     report = body["report"]
     assert [r["path"] for r in report["rejected"]] == ["train/left/broken.png"]
     assert report["rejected_total"] == sum(report["rejected_by_code"].values()) == 1
-    full = either.client.get(f"/datasets/{dataset}/report")
+    full = front.client.get(f"/datasets/{dataset}/report")
     assert full.json()["rejected"] == report["rejected"]
-    again = either.client.get(f"/datasets/{dataset}/report", headers={"If-None-Match": full.headers["ETag"]})
+    again = front.client.get(f"/datasets/{dataset}/report", headers={"If-None-Match": full.headers["ETag"]})
     assert again.status_code == 304
-    (listed,) = either.client.get("/datasets").json()["data"]
+    (listed,) = front.client.get("/datasets").json()["data"]
     assert (listed["report"]["rejected"], listed["report"]["rejected_total"]) == ([], 1)
 
 
@@ -233,49 +233,49 @@ def test_samples_of_a_data_set_that_is_not_ready(front: Front) -> None:
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/report-not-ready")
 
 
-def test_an_unused_data_set_is_deleted_with_its_files_and_no_other(either: Front) -> None:
-    busy = upload(either).json()
-    refused = either.client.delete(f"/datasets/{busy['id']}")
+def test_an_unused_data_set_is_deleted_with_its_files_and_no_other(front: Front) -> None:
+    busy = upload(front).json()
+    refused = front.client.delete(f"/datasets/{busy['id']}")
     assert (refused.status_code, refused.json()["type"]) == (409, "/problems/dataset-in-use")
     assert busy["job"] in refused.json()["detail"]
-    dataset = either.dataset()
-    assert either.services.artifacts.exists(f"datasets/{dataset}")
-    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
-    assert not either.services.artifacts.exists(f"datasets/{dataset}")
-    assert either.client.get(f"/datasets/{dataset}").status_code == 404
-    assert either.client.delete(f"/datasets/{dataset}").status_code == 404
+    dataset = front.dataset()
+    assert front.services.artifacts.exists(f"datasets/{dataset}")
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert not front.services.artifacts.exists(f"datasets/{dataset}")
+    assert front.client.get(f"/datasets/{dataset}").status_code == 404
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 404
 
 
-def test_deleting_leaves_nothing_of_an_import_that_was_killed(either: Front) -> None:
+def test_deleting_leaves_nothing_of_an_import_that_was_killed(front: Front) -> None:
     """After its artifact was there and before its row named it; the job was given up later."""
-    made = upload(either).json()
+    made = upload(front).json()
     keys = [f"datasets/{made['id']}", f"jobs/{made['job']}/work", f"uploads/{made['id']}"]
     for key in keys[:2]:
-        with either.services.artifacts.writing(key) as folder:
+        with front.services.artifacts.writing(key) as folder:
             (folder / "file").touch()
-    either.end(either.claim(), JobState.FAILED)
-    assert either.client.delete(f"/datasets/{made['id']}").status_code == 204
-    assert [key for key in keys if either.services.artifacts.exists(key)] == []
+    front.end(front.claim(), JobState.FAILED)
+    assert front.client.delete(f"/datasets/{made['id']}").status_code == 204
+    assert [key for key in keys if front.services.artifacts.exists(key)] == []
 
 
-def test_deleting_takes_the_work_of_jobs_that_cannot_be_resumed_without(either: Front) -> None:
-    dataset = either.dataset()
-    job = either.job(dataset_id=dataset)
-    with either.services.artifacts.writing(f"jobs/{job}/work") as folder:
+def test_deleting_takes_the_work_of_jobs_that_cannot_be_resumed_without(front: Front) -> None:
+    dataset = front.dataset()
+    job = front.job(dataset_id=dataset)
+    with front.services.artifacts.writing(f"jobs/{job}/work") as folder:
         (folder / "checkpoint").touch()
-    either.end(either.claim(), JobState.CANCELLED)
-    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
-    assert not either.services.artifacts.exists(f"jobs/{job}/work")
+    front.end(front.claim(), JobState.CANCELLED)
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert not front.services.artifacts.exists(f"jobs/{job}/work")
 
 
-def test_deleting_takes_the_features_of_all_backbones(either: Front) -> None:
-    dataset, other = either.dataset(), either.dataset()
+def test_deleting_takes_the_features_of_all_backbones(front: Front) -> None:
+    dataset, other = front.dataset(), front.dataset()
     keys = [f"features/{dataset}/one-train", f"features/{dataset}/two-val", f"features/{other}/one-train"]
     for key in keys:
-        with either.services.artifacts.writing(key) as folder:
+        with front.services.artifacts.writing(key) as folder:
             (folder / "values.npy").touch()
-    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
-    assert [key for key in keys if either.services.artifacts.exists(key)] == keys[2:]
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    assert [key for key in keys if front.services.artifacts.exists(key)] == keys[2:]
 
 
 def test_deleting_while_the_store_is_away_is_done_later(
@@ -294,18 +294,18 @@ def test_deleting_while_the_store_is_away_is_done_later(
     assert not front.services.artifacts.exists(f"datasets/{dataset}")
 
 
-def test_lists_are_paged_and_conditional(either: Front) -> None:
-    made = [upload(either, name=f"set {number}").json()["id"] for number in range(5)]
+def test_lists_are_paged_and_conditional(front: Front) -> None:
+    made = [upload(front, name=f"set {number}").json()["id"] for number in range(5)]
     seen, cursor = [], None
     while True:
         query: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
-        page = either.client.get("/datasets", params=query)
+        page = front.client.get("/datasets", params=query)
         seen += [row["id"] for row in page.json()["data"]]
         cursor = page.json()["next_cursor"]
         if cursor is None:
             break
     assert seen == made[::-1]
-    etag = either.client.get("/datasets").headers["ETag"]
-    assert either.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 304
-    upload(either, name="one more")
-    assert either.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 200
+    etag = front.client.get("/datasets").headers["ETag"]
+    assert front.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 304
+    upload(front, name="one more")
+    assert front.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 200

@@ -19,10 +19,10 @@ def dry_run(front: Front, kind: str, **body: Any) -> JobPlan:
     return JobPlan.model_validate(answer.json())
 
 
-def test_a_plan_has_the_params_of_the_job_that_a_start_queues(either: Front) -> None:
-    fields = {"dataset": either.dataset(), "preset": "biased_mnist", "epochs": 3}
-    plan = dry_run(either, "masktune", **fields)
-    job = either.client.post("/jobs/masktune", json=fields).json()
+def test_a_plan_has_the_params_of_the_job_that_a_start_queues(front: Front) -> None:
+    fields = {"dataset": front.dataset(), "preset": "biased_mnist", "epochs": 3}
+    plan = dry_run(front, "masktune", **fields)
+    job = front.client.post("/jobs/masktune", json=fields).json()
     assert (plan.kind, plan.dataset, plan.params) == ("masktune", job["dataset"], job["params"])
     assert plan.models == ["erm", "masktune", "masktune_control"]
     assert [stage.stage for stage in plan.estimate.stages][:2] == ["erm", "mask"]
@@ -48,18 +48,18 @@ def test_a_dry_run_is_refused_as_the_start_is(front: Front, fields: dict[str, An
     assert (dry.status_code, dry.json()["errors"]) == (real.status_code, real.json()["errors"])
 
 
-def test_an_ended_job_measures_one_like_it_and_no_other(either: Front) -> None:
-    dataset = either.dataset()
-    job = either.client.post("/jobs/erm", json={"dataset": dataset, "epochs": 2}).json()
-    assert dry_run(either, "erm", dataset=dataset, epochs=4).estimate.source == "guessed"
-    lease = either.claim()
+def test_an_ended_job_measures_one_like_it_and_no_other(front: Front) -> None:
+    dataset = front.dataset()
+    job = front.client.post("/jobs/erm", json={"dataset": dataset, "epochs": 2}).json()
+    assert dry_run(front, "erm", dataset=dataset, epochs=4).estimate.source == "guessed"
+    lease = front.claim()
     for stage, seconds in ((Stage.ERM, 6.0), (Stage.CALIBRATE, 1.0), (Stage.EVALUATE, 1.0)):
-        either.finish_stage(lease, stage, seconds=seconds, device="cpu")
-    either.end(lease)
-    estimate = dry_run(either, "erm", dataset=dataset, epochs=4).estimate
+        front.finish_stage(lease, stage, seconds=seconds, device="cpu")
+    front.end(lease)
+    estimate = dry_run(front, "erm", dataset=dataset, epochs=4).estimate
     assert (estimate.source, estimate.device) == ("measured", "cpu")
     assert (estimate.stages[0].seconds, estimate.stages[0].job) == (12.0, job["id"])
-    assert dry_run(either, "erm", dataset=dataset, image_size=32).estimate.source == "guessed"
+    assert dry_run(front, "erm", dataset=dataset, image_size=32).estimate.source == "guessed"
 
 
 def test_a_plan_of_a_job_that_starts_from_a_model_is_of_its_network(front: Front) -> None:

@@ -47,9 +47,9 @@ def finished(front: Front, *messages: str) -> str:
     return job
 
 
-def test_the_stream_of_an_ended_job_is_whole_and_ends(either: Front) -> None:
-    job = finished(either, "a", "b\nc")
-    answer = either.client.get(f"/jobs/{job}/events", headers=STREAM)
+def test_the_stream_of_an_ended_job_is_whole_and_ends(front: Front) -> None:
+    job = finished(front, "a", "b\nc")
+    answer = front.client.get(f"/jobs/{job}/events", headers=STREAM)
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     events = parse(answer.text)
     assert [event["id"] for event in events] == ["1", "2", "3", "4", "5"]
@@ -88,16 +88,16 @@ def test_a_stream_behind_a_number_that_was_never_told_ends_with_its_job(front: F
             front.client.portal.call(front.services.event_feed.stop)
 
 
-def test_a_stream_goes_over_what_is_gone(either: Front) -> None:
-    job = finished(either, *"abcdef")
-    with either.services.database.begin() as session:
+def test_a_stream_goes_over_what_is_gone(front: Front) -> None:
+    job = finished(front, *"abcdef")
+    with front.services.database.begin() as session:
         session.execute(delete(EventRow).where(EventRow.job_id == job, EventRow.seq.in_((1, 4, 5, 7))))
     path = f"/jobs/{job}/events"
-    assert [event["id"] for event in parse(either.client.get(path, headers=STREAM).text)] == [*"23689"]
-    resumed = either.client.get(path, headers=STREAM | {"Last-Event-ID": "4"})
+    assert [event["id"] for event in parse(front.client.get(path, headers=STREAM).text)] == [*"23689"]
+    resumed = front.client.get(path, headers=STREAM | {"Last-Event-ID": "4"})
     assert [event["id"] for event in parse(resumed.text)] == [*"689"]
-    assert [event["id"] for event in either.client.get(path).json()["data"]] == [2, 3, 6, 8, 9]
-    assert either.client.get(f"/jobs/{job}").json()["events"] == 9
+    assert [event["id"] for event in front.client.get(path).json()["data"]] == [2, 3, 6, 8, 9]
+    assert front.client.get(f"/jobs/{job}").json()["events"] == 9
 
 
 def test_pages_of_json(front: Front) -> None:

@@ -28,50 +28,50 @@ def names(front: Front) -> list[str]:
     return [row["name"] for row in front.client.get("/datasets").json()["data"]]
 
 
-def test_the_first_answer_is_replayed(either: Front) -> None:
-    first = either.client.post("/datasets", json=SOURCE, headers=KEY)
+def test_the_first_answer_is_replayed(front: Front) -> None:
+    first = front.client.post("/datasets", json=SOURCE, headers=KEY)
     # The same fields in another order and with defaults spelt out are the same request.
-    again = either.client.post("/datasets", json={"seed": 0, **dict(reversed(SOURCE.items()))}, headers=KEY)
+    again = front.client.post("/datasets", json={"seed": 0, **dict(reversed(SOURCE.items()))}, headers=KEY)
     assert (again.status_code, again.content) == (202, first.content)
     assert again.headers["Location"] == first.headers["Location"]
     assert again.headers["ETag"] == first.headers["ETag"]
     assert again.headers["Idempotency-Replayed"] == "true"
     assert "Idempotency-Replayed" not in first.headers
-    assert names(either) == ["d"]
+    assert names(front) == ["d"]
 
 
-def test_another_body_under_the_key_is_refused(either: Front) -> None:
-    either.client.post("/datasets", json=SOURCE, headers=KEY)
-    other = either.client.post("/datasets", json=SOURCE | {"name": "e"}, headers=KEY)
+def test_another_body_under_the_key_is_refused(front: Front) -> None:
+    front.client.post("/datasets", json=SOURCE, headers=KEY)
+    other = front.client.post("/datasets", json=SOURCE | {"name": "e"}, headers=KEY)
     assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
-    assert names(either) == ["d"]
+    assert names(front) == ["d"]
 
 
-def test_uploads_are_the_same_when_their_bytes_are(either: Front) -> None:
-    first = upload(either, archive("a/1.png", "b/1.png"), headers=KEY)
-    again = upload(either, archive("a/1.png", "b/1.png"), headers=KEY)
+def test_uploads_are_the_same_when_their_bytes_are(front: Front) -> None:
+    first = upload(front, archive("a/1.png", "b/1.png"), headers=KEY)
+    again = upload(front, archive("a/1.png", "b/1.png"), headers=KEY)
     assert first.request.headers["Content-Type"] != again.request.headers["Content-Type"]
     assert again.json() == first.json()
-    other = upload(either, archive("a/1.png", "c/1.png"), headers=KEY)
+    other = upload(front, archive("a/1.png", "c/1.png"), headers=KEY)
     assert other.status_code == 422
-    assert [path.name for path in stored_uploads(either)] == [first.json()["id"]]
+    assert [path.name for path in stored_uploads(front)] == [first.json()["id"]]
 
 
-def test_a_repeated_upload_writes_nothing_to_the_store(either: Front) -> None:
-    upload(either, archive("a/1.png", "b/1.png"), headers=KEY)
-    folder = either.settings.data_dir / "artifacts" / "uploads"
+def test_a_repeated_upload_writes_nothing_to_the_store(front: Front) -> None:
+    upload(front, archive("a/1.png", "b/1.png"), headers=KEY)
+    folder = front.settings.data_dir / "artifacts" / "uploads"
     changed = folder.stat().st_mtime_ns
     for data, status in ((archive("a/1.png", "b/1.png"), 202), (archive("a/1.png", "c/1.png"), 422)):
-        assert upload(either, data, headers=KEY).status_code == status
+        assert upload(front, data, headers=KEY).status_code == status
     assert folder.stat().st_mtime_ns == changed, "not even for a moment"
 
 
-def test_what_was_refused_leaves_the_key_free(either: Front) -> None:
-    assert either.client.post("/jobs/erm", json={"dataset": "ds_1"}, headers=KEY).status_code == 404
-    dataset = either.dataset()
-    first = either.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY)
+def test_what_was_refused_leaves_the_key_free(front: Front) -> None:
+    assert front.client.post("/jobs/erm", json={"dataset": "ds_1"}, headers=KEY).status_code == 404
+    dataset = front.dataset()
+    first = front.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY)
     assert first.status_code == 202
-    assert either.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY).json() == first.json()
+    assert front.client.post("/jobs/erm", json={"dataset": dataset}, headers=KEY).json() == first.json()
 
 
 def test_a_replay_does_not_ask_whether_it_could_still_be_done(front: Front) -> None:
@@ -99,19 +99,20 @@ def test_keys_that_cannot_be_kept(front: Front, key: str) -> None:
     assert refused.json()["errors"][0]["pointer"] == "Idempotency-Key:"
 
 
-def test_one_of_many_at_once_creates(either: Front) -> None:
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_one_of_many_at_once_creates(front: Front) -> None:
     def ask(_: int) -> Any:
-        return either.client.post("/datasets", json=SOURCE, headers=KEY)
+        return front.client.post("/datasets", json=SOURCE, headers=KEY)
 
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(ask, range(6)))
     assert {answer.status_code for answer in answers} <= {202, 409}
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
-    assert names(either) == ["d"]
+    assert names(front) == ["d"]
 
 
-def test_a_request_still_in_flight_is_409(either: Front) -> None:
-    once, entered, leave = Once(either.services.database, "anyone", "k"), threading.Event(), threading.Event()
+def test_a_request_still_in_flight_is_409(front: Front) -> None:
+    once, entered, leave = Once(front.services.database, "anyone", "k"), threading.Event(), threading.Event()
 
     def slow() -> None:
         entered.set()
@@ -136,9 +137,10 @@ def aged(front: Front, key: str) -> None:
         session.get_one(IdempotencyRow, key).at -= STALE_AFTER + 1
 
 
-def test_a_request_whose_reservation_was_taken_over_creates_nothing(either: Front) -> None:
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_request_whose_reservation_was_taken_over_creates_nothing(front: Front) -> None:
     """It took longer than a process that lives is given; else both would create."""
-    once = Once(either.services.database, "anyone", "k")
+    once = Once(front.services.database, "anyone", "k")
     jobs_made = [new_id("job"), new_id("job")]
 
     def make(number: int) -> Callable[[Session, None], Response]:
@@ -149,20 +151,20 @@ def test_a_request_whose_reservation_was_taken_over_creates_nothing(either: Fron
         return add
 
     def slow() -> None:
-        aged(either, "k")
+        aged(front, "k")
         once.run_planned("f", lambda: None, make(1))
 
     with pytest.raises(RequestInFlight):
         once.run_planned("f", slow, make(0))
-    assert [job["id"] for job in either.client.get("/jobs").json()["data"]] == jobs_made[1:]
+    assert [job["id"] for job in front.client.get("/jobs").json()["data"]] == jobs_made[1:]
     assert once.run("f", lambda session: Response(b"again")).body == jobs_made[1].encode()
 
 
-def test_a_request_that_fails_leaves_the_reservation_that_took_over_alone(either: Front) -> None:
-    database = either.services.database
+def test_a_request_that_fails_leaves_the_reservation_that_took_over_alone(front: Front) -> None:
+    database = front.services.database
 
     def fails() -> None:
-        aged(either, "k")
+        aged(front, "k")
         with database.begin() as session:
             assert idempotency.begin(session, "k", "f", stale_after=STALE_AFTER) is None
         raise NotFound("the data set is gone")

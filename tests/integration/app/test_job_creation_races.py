@@ -19,6 +19,8 @@ from masktune.contract.job_requests import ErmRequest, EvaluateRequest
 from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front
 
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
 
 @dataclass(frozen=True)
 class Late(Once):
@@ -38,9 +40,9 @@ class Late(Once):
 
 
 @pytest.mark.parametrize("role", ["model", "pretrained"])
-def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str) -> None:
-    dataset = either.dataset()
-    gone = either.model(dataset)
+def test_a_model_that_is_deleted_meanwhile_is_not_found(front: Front, role: str) -> None:
+    dataset = front.dataset()
+    gone = front.model(dataset)
     kind, request = {
         "model": (JobKind.EVALUATE, EvaluateRequest(model=gone)),
         "pretrained": (
@@ -50,11 +52,11 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str
     }[role]
 
     def delete() -> None:
-        with either.services.database.begin() as session:
+        with front.services.database.begin() as session:
             registry.delete(session, gone)
 
-    queue = JobQueue(0, 1, either.services.notifier)
-    once = Late(either.services.database, caller="c", key=None, meanwhile=delete)
+    queue = JobQueue(0, 1, front.services.notifier)
+    once = Late(front.services.database, caller="c", key=None, meanwhile=delete)
     with pytest.raises(NotFound, match=gone):
-        starting.start(JobCreation(once, queue, either.settings.root_path), kind, request, dry_run=False)
-    assert either.client.get("/jobs").json()["data"] == []
+        starting.start(JobCreation(once, queue, front.settings.root_path), kind, request, dry_run=False)
+    assert front.client.get("/jobs").json()["data"] == []

@@ -23,22 +23,20 @@ def refused(answer: Any, status: int, code: str, pointer: str | None = None) -> 
         assert [error["pointer"] for error in body["errors"]] == [pointer]
 
 
-def test_a_masktune_job_is_resolved_in_full(either: Front) -> None:
-    dataset = either.dataset()
-    answer = start(
-        either, "masktune", dataset=dataset, preset="biased_mnist", epochs=3, masking={"sigmas": 1}
-    )
+def test_a_masktune_job_is_resolved_in_full(front: Front) -> None:
+    dataset = front.dataset()
+    answer = start(front, "masktune", dataset=dataset, preset="biased_mnist", epochs=3, masking={"sigmas": 1})
     body = answer.json()
     assert answer.status_code == 202, body
     assert answer.headers["Location"] == f"/jobs/{body['id']}"
-    assert either.client.get(answer.headers["Location"]).json() == body
+    assert front.client.get(answer.headers["Location"]).json() == body
     assert (body["state"], body["dataset"], body["attempt"]) == ("queued", dataset, 0)
     params = body["params"]
     assert (params["epochs"], params["batch_size"], params["masking"]["sigmas"]) == (3, 128, 1.0)
     assert params["optimizer"]["momentum"] == 0.9
     assert body["queued_at"].endswith("Z")
     assert body["ended_at"] is None
-    with either.services.database.read() as session:
+    with front.services.database.read() as session:
         inputs = session.get_one(JobRow, body["id"]).inputs
     assert inputs["dataset"] == dataset
     assert set(inputs["model_ids"]) == {"erm", "masktune", "masktune_control"}
@@ -186,11 +184,11 @@ def trained(front: Front, dataset: str, **fields: Any) -> str:
     return front.model(dataset, job_id=made.json()["id"])
 
 
-def test_a_model_of_a_frozen_backbone_is_masked_and_tuned(either: Front) -> None:
-    dataset = either.dataset()
-    model = trained(either, dataset, pretrained=either.model(dataset), freeze_backbone=True)
-    mask = masked(either, model=model)
-    body = start(either, "finetune", mask_set=mask).json()
+def test_a_model_of_a_frozen_backbone_is_masked_and_tuned(front: Front) -> None:
+    dataset = front.dataset()
+    model = trained(front, dataset, pretrained=front.model(dataset), freeze_backbone=True)
+    mask = masked(front, model=model)
+    body = start(front, "finetune", mask_set=mask).json()
     assert body["params"]["freeze_backbone"] is True, body
     assert body["params"]["pretrained"] == model
 
@@ -269,32 +267,32 @@ def test_an_empty_split(front: Front) -> None:
     assert start(front, "evaluate", model=model, splits=["val"]).json()["params"]["splits"] == ["val"]
 
 
-def test_cancelling_and_resuming(either: Front) -> None:
-    job = either.job()
+def test_cancelling_and_resuming(front: Front) -> None:
+    job = front.job()
     path = f"/jobs/{job}"
-    refused(either.client.post(f"{path}/resume"), 409, "job-not-resumable")
-    assert either.client.post(f"{path}/cancel").json()["state"] == "cancelled"
-    refused(either.client.post(f"{path}/cancel"), 409, "job-ended")
-    resumed = either.client.post(f"{path}/resume")
+    refused(front.client.post(f"{path}/resume"), 409, "job-not-resumable")
+    assert front.client.post(f"{path}/cancel").json()["state"] == "cancelled"
+    refused(front.client.post(f"{path}/cancel"), 409, "job-ended")
+    resumed = front.client.post(f"{path}/resume")
     assert (resumed.status_code, resumed.json()["state"], resumed.json()["ended_at"]) == (202, "queued", None)
-    lease = either.claim()
-    assert either.client.post(f"{path}/cancel").json()["state"] == "cancelling"
-    assert either.client.post(f"{path}/cancel").status_code in (202, 409)
-    either.end(lease, JobState.CANCELLED)
-    body = either.client.get(path).json()
+    lease = front.claim()
+    assert front.client.post(f"{path}/cancel").json()["state"] == "cancelling"
+    assert front.client.post(f"{path}/cancel").status_code in (202, 409)
+    front.end(lease, JobState.CANCELLED)
+    body = front.client.get(path).json()
     assert body["state"] == "cancelled"
     assert None not in (body["started_at"], body["cancelling_at"], body["ended_at"])
     for verb in ("cancel", "resume"):
-        refused(either.client.post(f"/jobs/{new_id('job')}/{verb}"), 404, "not-found")
+        refused(front.client.post(f"/jobs/{new_id('job')}/{verb}"), 404, "not-found")
 
 
-def test_an_etag_holds_until_the_job_changes(either: Front) -> None:
-    job = either.job()
-    etag = either.client.get(f"/jobs/{job}").headers["ETag"]
+def test_an_etag_holds_until_the_job_changes(front: Front) -> None:
+    job = front.job()
+    etag = front.client.get(f"/jobs/{job}").headers["ETag"]
     asking = {"If-None-Match": etag}
-    assert either.client.get(f"/jobs/{job}", headers=asking).status_code == 304
-    either.claim()
-    changed = either.client.get(f"/jobs/{job}", headers=asking)
+    assert front.client.get(f"/jobs/{job}", headers=asking).status_code == 304
+    front.claim()
+    changed = front.client.get(f"/jobs/{job}", headers=asking)
     assert (changed.status_code, changed.json()["state"]) == (200, "running")
 
 

@@ -35,20 +35,20 @@ def trained(front: Front, dataset: str, kind: JobKind = JobKind.MITIGATE) -> tup
     return job, models
 
 
-def test_all_models_of_the_job_are_read(either: Front) -> None:
-    dataset = either.dataset()
-    job, models = trained(either, dataset)
-    brought = only_test(either, ["right"])
-    answer = start(either, "evaluate", job=job, dataset=brought, breaks_pattern=True)
+def test_all_models_of_the_job_are_read(front: Front) -> None:
+    dataset = front.dataset()
+    job, models = trained(front, dataset)
+    brought = only_test(front, ["right"])
+    answer = start(front, "evaluate", job=job, dataset=brought, breaks_pattern=True)
     body = answer.json()
     assert answer.status_code == 202, body
     assert (body["kind"], body["dataset"]) == ("evaluate", brought)
     assert body["params"] == {"splits": ["test"], "job": job, "breaks_pattern": True}
-    with either.services.database.read() as session:
+    with front.services.database.read() as session:
         inputs = session.get_one(JobRow, body["id"]).inputs
     assert (inputs["judged"], inputs["trained_on"]) == (models, [dataset])
     for path in (f"/models/{models['erm']}", f"/datasets/{dataset}", f"/datasets/{brought}"):
-        assert either.client.delete(path).status_code == 409, path
+        assert front.client.delete(path).status_code == 409, path
 
 
 def test_data_sets_that_trained_what_the_models_were_made_from_are_read_too(front: Front) -> None:

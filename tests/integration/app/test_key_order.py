@@ -13,6 +13,8 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import EventType, JobKind, JobState
 from tests.integration.app.conftest import Front
 
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
 ARMS = ["erm", "masktune", "masktune_control"]
 SPLITS = ["train", "val", "calibration", "test", "no_fg"]
 GROUPS = ["no beard · right", "beard · right"]
@@ -49,8 +51,8 @@ def keys(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
-def test_a_data_set(either: Front, written: Any) -> None:
-    dataset = either.dataset(classes=["right", "left"])
+def test_a_data_set(front: Front, written: Any) -> None:
+    dataset = front.dataset(classes=["right", "left"])
     classes, rejected = written({"left": 2, "right": 2}), written({"truncated": 2, "junk": 1})
     counts = {
         split: {
@@ -61,7 +63,7 @@ def test_a_data_set(either: Front, written: Any) -> None:
         }
         for split in SPLITS
     }
-    with either.services.database.begin() as session:
+    with front.services.database.begin() as session:
         row = datasets.get(session, dataset)
         row.classes = ["right", "left"]
         row.summary = row.summary | {
@@ -69,7 +71,7 @@ def test_a_data_set(either: Front, written: Any) -> None:
             "groups": GROUPS,
             "rejected": rejected,
         }
-    answer = either.client.get(f"/datasets/{dataset}")
+    answer = front.client.get(f"/datasets/{dataset}")
     body = json.loads(answer.text)
     assert list(body["splits"]) == SPLITS
     assert [group["name"] for group in body["groups"]] == GROUPS
@@ -77,27 +79,27 @@ def test_a_data_set(either: Front, written: Any) -> None:
     assert list(body["report"]["classes"]) == SPLITS
     assert [list(of) for of in body["report"]["classes"].values()] == [list(classes)] * 5
     assert list(body["report"]["rejected_by_code"]) == list(rejected)
-    listed = either.client.get("/datasets").json()["data"][0]
+    listed = front.client.get("/datasets").json()["data"][0]
     assert keys(listed | {"report": None}) == keys(body | {"report": None})
-    again = either.client.get(f"/datasets/{dataset}", headers={"If-None-Match": answer.headers["ETag"]})
+    again = front.client.get(f"/datasets/{dataset}", headers={"If-None-Match": answer.headers["ETag"]})
     assert again.status_code == 304
 
 
 @pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
-def test_a_model(either: Front, written: Any) -> None:
-    model = either.model(None, metrics=written({"val": FIGURES, "test": FIGURES}))
-    body = json.loads(either.client.get(f"/models/{model}").text)
+def test_a_model(front: Front, written: Any) -> None:
+    model = front.model(None, metrics=written({"val": FIGURES, "test": FIGURES}))
+    body = json.loads(front.client.get(f"/models/{model}").text)
     figures = FIGURES | {"groups": written(FIGURES["groups"])}
     assert keys(body["metrics"]) == keys({"val": figures, "test": figures})
 
 
 @pytest.mark.parametrize("written", [lambda value: value, backwards], ids=["in order", "backwards"])
-def test_a_job_and_its_events(either: Front, written: Any) -> None:
+def test_a_job_and_its_events(front: Front, written: Any) -> None:
     by_arm = {arm: {"val": FIGURES, "test": FIGURES} for arm in ARMS}
     params = Hyperparameters().to_json()
-    job = either.job(JobKind.MASKTUNE)
-    lease = either.claim()
-    with either.services.database.begin() as session:
+    job = front.job(JobKind.MASKTUNE)
+    lease = front.claim()
+    with front.services.database.begin() as session:
         row = jobs.get(session, job)
         row.params, row.models = written(params), written({arm: f"mdl_{arm}" for arm in ARMS})
         row.inputs = written({"model": "mdl_a", "mask_set": "job_a", "dataset": "ds_a"})
@@ -105,7 +107,7 @@ def test_a_job_and_its_events(either: Front, written: Any) -> None:
         leases.set_metrics(session, lease, written(by_arm))
         leases.write_progress(session, lease, written({"fraction": 0.5, "stage": "erm"}), advanced=False)
         leases.end(session, lease, JobState.FAILED, error=written(PROBLEM))
-    body = json.loads(either.client.get(f"/jobs/{job}").text)
+    body = json.loads(front.client.get(f"/jobs/{job}").text)
     assert list(body["models"]) == list(written(dict.fromkeys(ARMS)))
     assert list(body["metrics"]) == list(body["models"])
     assert list(body["metrics"]["erm"]) == list(written({"val": 0, "test": 0}))
@@ -116,7 +118,7 @@ def test_a_job_and_its_events(either: Front, written: Any) -> None:
     assert keys(body["params"]) == keys(json.loads(json.dumps(params)))
     assert list(body["inputs"]) == ["model", "mask_set", "review"]
     assert list(body["error"]) == [*PROBLEM, "instance", "errors"]
-    events = json.loads(either.client.get(f"/jobs/{job}/events").text)["data"]
+    events = json.loads(front.client.get(f"/jobs/{job}/events").text)["data"]
     by_type = {event["type"]: event["data"] for event in events}
     assert keys(by_type[EventType.METRICS]) == keys(body["metrics"])
     assert list(by_type[EventType.PROGRESS])[:2] == ["fraction", "stage"]

@@ -224,6 +224,7 @@ def test_without_redis_requests_pass(
 # --- how many jobs -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_key_has_so_many_active_jobs_and_no_more(database_url: str, start: StartFront) -> None:
     front = start(
         database_url=database_url, api_keys="train:one,train:two,admin:root", max_active_jobs_per_key=2

@@ -12,6 +12,8 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
 from tests.integration.app.conftest import Front
 
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
 LISTS = ("datasets", "jobs", "models")
 START = datetime(2025, 11, 3, 9, 30, tzinfo=UTC)
 KEYS = ("key_06d4k3w8s0q6v7yx3n5m9a1b2c", "key_06d4k3w8s0q6v7yx3n5m9a1b2d")
@@ -48,8 +50,8 @@ def minute(number: int) -> str:
 
 
 @pytest.mark.parametrize("kind", LISTS)
-def test_filters_of_a_list_must_all_hold(either: Front, kind: str) -> None:
-    ids = add_rows(either, kind)
+def test_filters_of_a_list_must_all_hold(front: Front, kind: str) -> None:
+    ids = add_rows(front, kind)
     cases: list[tuple[dict[str, str], list[int]]] = [
         ({"name": "night"}, [1, 0]),
         ({"name": "nigh"}, []),
@@ -65,16 +67,16 @@ def test_filters_of_a_list_must_all_hold(either: Front, kind: str) -> None:
         ({"metadata.site": "Bern", "created_by": KEYS[1], "name": "day"}, [5]),
     ]
     for query, expected in cases:
-        answer = either.client.get(f"/{kind}", params=query)
+        answer = front.client.get(f"/{kind}", params=query)
         assert [entry["id"] for entry in answer.json()["data"]] == [ids[number] for number in expected], query
 
 
 @pytest.mark.parametrize("kind", LISTS)
-def test_the_cursor_of_a_filtered_list_leads_to_its_next_page(either: Front, kind: str) -> None:
-    ids = add_rows(either, kind)
+def test_the_cursor_of_a_filtered_list_leads_to_its_next_page(front: Front, kind: str) -> None:
+    ids = add_rows(front, kind)
     query, pages = {"metadata.site": "Bern", "limit": "2"}, []
     while True:
-        page = either.client.get(f"/{kind}", params=query).json()
+        page = front.client.get(f"/{kind}", params=query).json()
         pages.append([entry["id"] for entry in page["data"]])
         if page["next_cursor"] is None:
             break
@@ -82,11 +84,11 @@ def test_the_cursor_of_a_filtered_list_leads_to_its_next_page(either: Front, kin
     assert pages == [[ids[5], ids[4]], [ids[1], ids[0]]]
 
 
-def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(either: Front) -> None:
-    job = either.job()
-    created_at = either.client.get(f"/jobs/{job}").json()["created_at"]
+def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(front: Front) -> None:
+    job = front.job()
+    created_at = front.client.get(f"/jobs/{job}").json()["created_at"]
     for bound, listed in (("created_after", [job]), ("created_before", [])):
-        data = either.client.get("/jobs", params={bound: created_at}).json()["data"]
+        data = front.client.get("/jobs", params={bound: created_at}).json()["data"]
         assert [entry["id"] for entry in data] == listed
 
 

@@ -44,40 +44,40 @@ def check_refused(front: Front, job: str, gone: str) -> None:
     assert front.client.get(f"/jobs/{job}").json()["state"] in ("cancelled", "failed")
 
 
-def test_a_job_whose_data_set_is_gone_is_not_resumed(either: Front) -> None:
-    dataset = either.dataset()
-    job = cancelled(either, JobKind.ERM, dataset_id=dataset)
-    assert either.client.delete(f"/datasets/{dataset}").status_code == 204
-    check_refused(either, job, dataset)
+def test_a_job_whose_data_set_is_gone_is_not_resumed(front: Front) -> None:
+    dataset = front.dataset()
+    job = cancelled(front, JobKind.ERM, dataset_id=dataset)
+    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
+    check_refused(front, job, dataset)
 
 
-def test_a_job_that_reads_a_model_that_is_gone_is_not_resumed(either: Front) -> None:
-    dataset = either.dataset()
-    model = either.model(dataset)
-    job = cancelled(either, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model})
-    assert either.client.delete(f"/models/{model}").status_code == 204
-    check_refused(either, job, model)
+def test_a_job_that_reads_a_model_that_is_gone_is_not_resumed(front: Front) -> None:
+    dataset = front.dataset()
+    model = front.model(dataset)
+    job = cancelled(front, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model})
+    assert front.client.delete(f"/models/{model}").status_code == 204
+    check_refused(front, job, model)
 
 
-def test_a_job_that_has_made_a_model_that_is_gone_is_not_resumed(either: Front) -> None:
-    job, model = failed_after_its_erm(either, either.dataset())
-    assert either.client.delete(f"/models/{model}").status_code == 204
-    check_refused(either, job, model)
+def test_a_job_that_has_made_a_model_that_is_gone_is_not_resumed(front: Front) -> None:
+    job, model = failed_after_its_erm(front, front.dataset())
+    assert front.client.delete(f"/models/{model}").status_code == 204
+    check_refused(front, job, model)
 
 
-def test_an_import_that_was_cancelled_is_resumed(either: Front) -> None:
-    made = either.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()
+def test_an_import_that_was_cancelled_is_resumed(front: Front) -> None:
+    made = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()
     path = f"/jobs/{made['job']}"
-    assert either.client.post(f"{path}/cancel").json()["state"] == "cancelled"
-    assert either.client.post(f"{path}/resume").status_code == 202
+    assert front.client.post(f"{path}/cancel").json()["state"] == "cancelled"
+    assert front.client.post(f"{path}/resume").status_code == 202
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
-    database, queue = either.services.database, JobQueue(0, 1, either.services.notifier)
-    dataset, gone = either.dataset(), either.dataset()
-    resumed = cancelled(either, JobKind.ERM, dataset_id=dataset)
-    refused = cancelled(either, JobKind.ERM, dataset_id=gone)
+def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(front: Front) -> None:
+    database, queue = front.services.database, JobQueue(0, 1, front.services.notifier)
+    dataset, gone = front.dataset(), front.dataset()
+    resumed = cancelled(front, JobKind.ERM, dataset_id=dataset)
+    refused = cancelled(front, JobKind.ERM, dataset_id=gone)
     with pytest.raises(DatasetInUse, match=resumed):
         while_it_waits(
             database, lambda s: service.resume(s, queue, resumed), lambda s: datasets.delete(s, dataset)
@@ -89,12 +89,12 @@ def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(either: Front) 
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_model_is_deleted_or_its_job_resumed_and_never_both(either: Front) -> None:
-    database, queue = either.services.database, JobQueue(0, 1, either.services.notifier)
-    dataset = either.dataset()
-    resumed, model = failed_after_its_erm(either, dataset)
-    gone = either.model(dataset)
-    refused = cancelled(either, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": gone})
+def test_a_model_is_deleted_or_its_job_resumed_and_never_both(front: Front) -> None:
+    database, queue = front.services.database, JobQueue(0, 1, front.services.notifier)
+    dataset = front.dataset()
+    resumed, model = failed_after_its_erm(front, dataset)
+    gone = front.model(dataset)
+    refused = cancelled(front, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": gone})
     with pytest.raises(ModelInUse, match=resumed):
         while_it_waits(
             database, lambda s: service.resume(s, queue, resumed), lambda s: registry.delete(s, model)

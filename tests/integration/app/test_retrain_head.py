@@ -20,16 +20,16 @@ def grouped(front: Front, dataset_id: str, *, missing: int = 0) -> None:
         row.summary = row.summary | {"splits": row.summary["splits"] | {"train": known}}
 
 
-def test_it_is_resolved_in_full(either: Front) -> None:
-    dataset = either.dataset()
-    model = either.model(dataset)
-    body = start(either, "retrain_head", model=model, head={"rounds": 1}, seed=4).json()
+def test_it_is_resolved_in_full(front: Front) -> None:
+    dataset = front.dataset()
+    model = front.model(dataset)
+    body = start(front, "retrain_head", model=model, head={"rounds": 1}, seed=4).json()
     assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
     assert body["inputs"] == {"model": model, "mask_set": None, "review": None}
     params = body["params"]
     assert (params["groups"], params["seed"]) == ("early_stages", 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)
-    with either.services.database.read() as session:
+    with front.services.database.read() as session:
         made = session.get_one(JobRow, body["id"]).inputs["model_ids"]
     assert set(made) == {"retrained", "retrained_control"}
 

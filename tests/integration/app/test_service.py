@@ -100,11 +100,11 @@ def test_it_says_which_part_fails(start: StartFront, tmp_path: Path) -> None:
     assert front.client.get("/livez").status_code == 200
 
 
-def test_metrics_tell_of_jobs_requests_and_uploads(either: Front) -> None:
-    either.job()
-    either.client.get("/jobs")
-    either.client.post("/datasets", data={"name": "d"}, files={"file": ("a.zip", b"x" * 100)})
-    told = either.client.get("/metrics")
+def test_metrics_tell_of_jobs_requests_and_uploads(front: Front) -> None:
+    front.job()
+    front.client.get("/jobs")
+    front.client.post("/datasets", data={"name": "d"}, files={"file": ("a.zip", b"x" * 100)})
+    told = front.client.get("/metrics")
     assert told.headers["Content-Type"].startswith("text/plain")
     assert 'masktune_jobs{state="queued"} 2.0' in told.text
     assert 'masktune_jobs{state="failed"} 0.0' in told.text

@@ -155,10 +155,10 @@ def test_a_kill_before_the_commit_leaves_what_was_stored_to_the_trash(tmp_path: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_created_is_not_in_the_trash(either: Front, kind: str) -> None:
-    made = ask(either.client, kind).json()
-    a_day_later(either.services.database, either.settings)
-    assert either.services.artifacts.exists(f"{KINDS[kind]}/{made['id']}")
+def test_what_was_created_is_not_in_the_trash(front: Front, kind: str) -> None:
+    made = ask(front.client, kind).json()
+    a_day_later(front.services.database, front.settings)
+    assert front.services.artifacts.exists(f"{KINDS[kind]}/{made['id']}")
 
 
 def test_what_is_refused_at_last_leaves_nothing(start: StartFront, database_url: str) -> None:

@@ -21,7 +21,7 @@ from core.tables import DatasetRow, EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import import_dataset
-from tests.conftest import postgres_database
+from tests.conftest import empty_database, postgres_database
 from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
@@ -36,6 +36,13 @@ TESTED_BY = "TESTED_BY", str(os.getpid())
 """Marks scripted children in their environment, since tests in other processes have children too."""
 
 Script = list[tuple[str, Any]]
+
+
+@pytest.fixture(params=["sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """On SQLite, or on what a test asks for; tests of core run on both engines."""
+    with empty_database(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
