@@ -69,7 +69,6 @@ NEEDS = {
     ),
     "redis-server": Need("with Redis", "apt-get install redis-server", _programs("redis-server")),
     "postgresql": Need("with PostgreSQL", _INSTALL_POSTGRES, lambda: answers(5432) or _POSTGRES()),
-    "initdb": Need("of a PostgreSQL server that fails", _INSTALL_POSTGRES, _POSTGRES),
     "pg_dump": Need(
         "of PostgreSQL's own tools", "apt-get install postgresql-client", _programs("pg_dump", "pg_restore")
     ),
@@ -87,7 +86,6 @@ NEEDS = {
     "sphinx": Need(
         "of the documentation's pages", "pip install --group docs", lambda: find_spec("sphinx") is not None
     ),
-    "faketime": Need("of hosts whose clocks differ", "apt-get install faketime", _programs("faketime")),
     "caddy": Need("of the proxy", "apt-get install caddy", _programs("caddy")),
     "mount": Need(
         "of a full disk",

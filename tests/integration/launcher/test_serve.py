@@ -29,19 +29,6 @@ def test_no_address_beyond_this_machine_without_a_key(command: str, tmp_path: Pa
     assert said.count("\n") == 1
 
 
-def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:
-    code, said = masktune("migrate", DATA_DIR=str(tmp_path), WORKER_SLOTS="many", API_KEYS="")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "MASKTUNE_WORKER_SLOTS" in said
-
-
-def test_a_key_that_is_malformed_is_told(tmp_path: Path) -> None:
-    code, said = masktune("migrate", DATA_DIR=str(tmp_path), API_KEYS="nonsense")
-    assert code == 2
-    assert "MASKTUNE_API_KEYS must be" in said
-    assert "nonsense" not in said
-
-
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -15,7 +15,12 @@ from models.export import export_onnx
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("small_cnn", 28), ("resnet18", 64), ("timm/vit_tiny_patch16_224", 64)]
+    ("name", "side"),
+    [
+        ("small_cnn", 28),
+        pytest.param("resnet18", 64, marks=pytest.mark.library),
+        pytest.param("timm/vit_tiny_patch16_224", 64, marks=pytest.mark.library),
+    ],
 )
 def test_onnx_runtime_agrees(name: str, side: int, tmp_path: Path) -> None:
     network = build_network(name, classes=3, image_size=side)

@@ -23,7 +23,7 @@ from core.storage.artifacts import Artifacts
 from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
-from tests.support.servers import Redis, clock_off_by
+from tests.support.servers import Redis
 from tests.support.waits import wait_until
 from worker.child_process import MARK
 from worker.supervisor.supervisor import environment
@@ -57,8 +57,7 @@ class Service:
         self.notifier = JobNotifier(self.settings.broker_url)
         self.gate = self.settings.data_dir / "gate"
 
-    def start_worker(self, *, clock: str = "") -> subprocess.Popen[bytes]:
-        """Start a worker on a host whose clock is off by so much: `+1h`."""
+    def start_worker(self) -> subprocess.Popen[bytes]:
         paths = [str(REPO / "tests/integration/worker/gate"), str(REPO)]
         log = (self.settings.data_dir / "worker.log").open("ab")
         with log:
@@ -66,8 +65,7 @@ class Service:
                 [sys.executable, "-m", "worker"],
                 cwd=self.settings.data_dir,
                 env=environment(self.settings)
-                | {"PYTHONPATH": os.pathsep.join(paths), "TEST_GATE": str(self.gate)}
-                | (clock_off_by(clock) if clock else {}),
+                | {"PYTHONPATH": os.pathsep.join(paths), "TEST_GATE": str(self.gate)},
                 stdout=log,
                 stderr=log,
             )

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import redis as redis_client
 
 from core.queries import jobs
-from masktune.contract.vocabulary import JobState, Stage
-from tests.conftest import postgres_database
+from masktune.contract.vocabulary import JobState
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.service import (
     IN_ORDER,
@@ -21,10 +17,8 @@ from tests.integration.worker.service import (
     Reference,
     check_ended_once,
     kill,
-    open_service,
     weights,
 )
-from tests.machine import needs
 from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -73,52 +67,6 @@ def test_a_host_that_is_paused_with_its_job_changes_nothing_when_it_wakes(
     assert service.files() == files
 
 
-def test_hosts_whose_clocks_are_two_hours_apart_agree_who_holds_a_job(
-    tmp_path: Path, reference: Reference
-) -> None:
-    """A lease that ends by the wrong clock would end at once, or two hours after its holder is gone."""
-    needs("faketime")
-    with ExitStack() as stack:
-        database = stack.enter_context(postgres_database())
-        service = open_service(tmp_path, reference.store, database_url=database, lease_seconds=6.0)
-        stack.callback(service.close)
-        began = time.time()
-        for clock in ("+1h", "-1h"):
-            service.start_worker(clock=clock)
-        service.hold_at(Stage.IMPORT)
-        job_id = service.add_import()
-        service.await_child_at(Stage.IMPORT)
-        holder, attempt = service.worker_of(job_id), service.job(job_id).attempt
-        time.sleep(5 * service.settings.sweep_seconds)
-        assert service.job(job_id).attempt == attempt
-        service.open_gates()
-        kill(holder.pid)
-        job = service.await_state(job_id, JobState.SUCCEEDED)
-        assert service.worker_of(job_id) is not holder
-        assert job.attempt == attempt + 1
-        times = [event.at for event in service.events(job_id)]
-        assert times == sorted(times)
-        assert began - 1 < times[0] < times[-1] < time.time() + 1
-
-
-@pytest.mark.parametrize("backend", ["servers"], indirect=True)
-def test_duplicate_notifications_run_nothing_twice(backend: Backend, reference: Reference) -> None:
-    service, _ = backend
-    service.start_worker()
-    service.start_worker()
-    service.hold_at(IN_ORDER[0])
-    job_id = service.add()
-    for _ in range(20):
-        service.notifier.notify(job_id)
-    service.await_child_at(IN_ORDER[0])
-    service.open_gates()
-    job = service.await_state(job_id, JobState.SUCCEEDED)
-    for _ in range(5):
-        service.notifier.notify(job_id)
-    assert job.attempt == 1
-    check_ended_once(service, job, reference)
-
-
 @pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
     backend: Backend, reference: Reference
@@ -141,45 +89,6 @@ def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert weights(job) == reference.weights
     assert job.metrics == reference.metrics
-
-
-@pytest.mark.parametrize("backend", ["servers"], indirect=True)
-def test_sigterm_of_a_worker_gives_its_job_to_another(backend: Backend, reference: Reference) -> None:
-    service, _ = backend
-    first = service.start_worker()
-    service.touch_at(IN_ORDER[0])
-    job_id = service.add()
-    service.await_child_at(IN_ORDER[0])
-    first.terminate()
-    assert first.wait(timeout=60) == 0
-    assert service.children() == []
-    assert service.job(job_id).state is JobState.QUEUED
-    service.open_gates()
-    service.start_worker()
-    job = service.await_state(job_id, JobState.SUCCEEDED)
-    assert (job.attempt, job.crashes) == (2, 0)
-    check_ended_once(service, job, reference)
-
-
-@pytest.mark.parametrize("backend", ["servers"], indirect=True)
-def test_a_worker_outlives_a_failover_of_its_queue_and_finds_a_job_that_nobody_was_told_of(
-    backend: Backend, reference: Reference, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What was the master takes no writes then, and Celery takes a pop for one. Nor does it take the job's
-    message, so that only a look at the table can find the job."""
-    service, redis = backend
-    assert redis is not None
-    worker = service.start_worker()
-    with redis_client.Redis(port=redis.port) as client:
-        wait_until(lambda: any(c["cmd"] == "brpop" for c in client.client_list()), service.log)
-        client.replicaof("127.0.0.1", 1)
-        wait_until(lambda: worker.poll() is not None or "read only" in service.log(), service.log)
-        job_id = service.add()
-        wait_until(lambda: f"job {job_id} was not announced" in caplog.text, lambda: caplog.text)
-        client.replicaof("NO", "ONE")
-    job = service.await_state(job_id, JobState.SUCCEEDED)
-    assert worker.poll() is None
-    check_ended_once(service, job, reference)
 
 
 @pytest.mark.parametrize("backend", ["embedded"], indirect=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from functools import partial
@@ -28,7 +27,7 @@ from tests.integration.worker.service import (
 )
 from tests.machine import lacks, needs
 from tests.support.proxies import MovingProxy
-from tests.support.servers import Postgres, Redis, wait_for_port
+from tests.support.servers import Redis, wait_for_port
 from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -167,30 +166,3 @@ def test_a_broker_that_fails_over_to_its_replica_is_connected_to_again(
         for job_id in job_ids:
             check_ended_once(service, service.await_state(job_id, JobState.SUCCEEDED), reference)
         wait_until(lambda: client.llen(QUEUE) == client.hlen("unacked") == 0, service.log)
-
-
-def test_a_database_that_is_away_for_longer_than_a_lease_is_waited_for(
-    tmp_path: Path, reference: Reference
-) -> None:
-    needs("initdb")
-    postgres = Postgres()
-    try:
-        _away(postgres, tmp_path, reference)
-    finally:
-        postgres.end()
-
-
-def _away(postgres: Postgres, folder: Path, reference: Reference) -> None:
-    service = open_service(folder / "data", reference.store, database_url=postgres.url)
-    try:
-        service.start_worker()
-        job_id = service.add_held_at(Stage.FINETUNE)
-        service.open_gates()
-        postgres.crash()
-        time.sleep(2 * service.settings.lease_seconds)
-        postgres.start()
-        job = service.await_state(job_id, JobState.SUCCEEDED)
-        assert job.attempt <= 2  # its lease ran out meanwhile, or it was renewed in time
-        check_equal(job, reference)
-    finally:
-        service.close()

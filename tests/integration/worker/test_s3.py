@@ -231,9 +231,3 @@ def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Ben
     assert job.error is not None
     assert job.error["reason"] == "source_unsafe"
     assert not list(bench.runtime.settings.data_dir.rglob("escaped.png"))
-
-
-def test_an_address_beside_the_allowed_one_is_refused(bench: Bench, bucket: str) -> None:
-    job, _ = bench.imported({"address": f"{bucket}/artifacts"})
-    assert job.error is not None
-    assert job.error["reason"] == "source_not_allowed"

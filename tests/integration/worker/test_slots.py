@@ -89,6 +89,7 @@ HELD = [("say", {"type": "stage_started", "stage": "erm"}), ("sleep", 600)]
 IMPORT_HELD = [("say", {"type": "stage_started", "stage": "import"}), ("sleep", 600)]
 
 
+@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
 def test_an_import_ends_beside_a_training_whose_weights_stay_the_same(
     backend: Backend, reference: Reference
 ) -> None:

@@ -200,28 +200,6 @@ def test_a_file_too_large_to_be_read_whole_is_refused(make_tree: MakeTree) -> No
         read(tree)
 
 
-def test_fields_that_no_table_could_have_are_left_out(make_tree: MakeTree) -> None:
-    coco = document(x=("a",), y=("b",))
-    coco["images"][0] |= {" site ": "Bern", "note": "x" * 1001, "n" * 101: 1}
-    manifest = read(make_tree({"coco.json": json.dumps(coco), "x.jpg": "", "y.jpg": ""}))
-    assert manifest.metadata_names == ("site",)
-    reasons = {reading.column: reading.detail for reading in manifest.columns if reading.read_as == "ignored"}
-    assert "1000 characters" in reasons["note"]
-    assert "100 characters" in reasons["n" * 100]
-
-
-def test_fields_beyond_the_limit_are_left_out_and_far_beyond_it_refused(make_tree: MakeTree) -> None:
-    coco = document(x=("a",), y=("b",))
-    coco["images"][0] |= {f"field {n}": n for n in range(101)}
-    files = {"x.jpg": "", "y.jpg": ""}
-    manifest = read(make_tree({"coco.json": json.dumps(coco)} | files))
-    assert len(manifest.metadata_names) == len(manifest.entries[0].metadata) == 100
-    assert "beyond the first 100" in manifest.columns[-1].detail
-    coco["images"][0] |= {f"field {n}": n for n in range(1001)}
-    with pytest.raises(FormatError, match="1001 columns, more than the limit"):
-        read(make_tree({"coco.json": json.dumps(coco)} | files))
-
-
 def test_a_table_of_labels_counts_instead(make_tree: MakeTree) -> None:
     tree = make_tree(
         {"coco.json": json.dumps(document(x=("a", "b"))), "labels.csv": "path,label\nx.jpg,a\n", "x.jpg": ""}
