@@ -104,19 +104,6 @@ def test_a_job_is_started_with_a_name_metadata_and_a_priority(front: Front) -> N
         assert front.client.post("/jobs/erm", json=body | faulty).status_code == 422
 
 
-def test_a_worker_claims_the_job_of_the_highest_priority(front: Front) -> None:
-    dataset = front.dataset()
-    started = [
-        front.client.post("/jobs/erm", json={"dataset": dataset, "priority": priority}).json()["id"]
-        for priority in (0, -1, 1, 1)
-    ]
-    positions = [front.client.get(f"/jobs/{job}").json()["queue_position"] for job in started]
-    assert positions == [3, 4, 1, 2]
-    claimed = [front.claim().job_id for _ in started]
-    assert claimed == [started[2], started[3], started[0], started[1]]
-    assert front.client.get(f"/jobs/{started[0]}").json()["queue_position"] is None
-
-
 def test_a_queued_job_says_what_it_waits_for(front: Front) -> None:
     dataset = front.dataset()
     first, second = (front.client.post("/jobs/erm", json={"dataset": dataset}).json() for _ in range(2))

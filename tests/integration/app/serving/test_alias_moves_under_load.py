@@ -207,19 +207,6 @@ async def _open_loop(world: World, *, rate: float, move: Any) -> Told:
     return told
 
 
-def test_a_move_to_a_model_that_is_not_in_memory_fails_nobody(slow: World) -> None:
-    async def move(http: httpx.AsyncClient) -> None:
-        assert (await http.put("/aliases/champion", json={"model": slow.control})).status_code == 200
-
-    async def run() -> None:
-        told = await _open_loop(slow, rate=20, move=move)
-        assert told == {("champion", 200): 50, (slow.erm, 200): 50}
-        async with _load(slow) as (load, _):
-            assert (await load.ask("champion", 0))["model"] == slow.control
-
-    _in_the_loop(slow, run)
-
-
 @pytest.mark.parametrize("rate", [2, 30])
 def test_a_model_that_is_loaded_at_its_first_request_keeps_no_other_from_answers(
     slow: World, rate: float

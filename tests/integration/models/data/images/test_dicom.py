@@ -16,7 +16,6 @@ from pydicom import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -143,16 +142,6 @@ def test_pixels_without_a_decoder_say_what_to_do() -> None:
     assert rejection.code is FileCode.UNSUPPORTED_TYPE
     assert "JPEG-LS Lossless" in rejection.detail
     assert "save it uncompressed" in rejection.detail
-
-
-def test_a_deflated_file_is_not_inflated() -> None:
-    rejection = refusal(encoded_dicom(dicom(), DeflatedExplicitVRLittleEndian))
-    assert (rejection.code, "deflated" in rejection.detail) == (FileCode.UNSUPPORTED_TYPE, True)
-
-
-def test_a_compressed_picture_larger_than_the_header_says_is_refused() -> None:
-    large = compressed(np.zeros((400, 400), np.uint8), JPEGBaseline8Bit, "JPEG", bits=8, Rows=8, Columns=8)
-    assert refusal(large).code is FileCode.UNDECODABLE
 
 
 SEQUENCE, ITEM = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0"
