@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pytest
@@ -28,6 +28,9 @@ from core.storage.artifacts import Artifacts
 from tests import machine
 from tests.machine import lacks, needs
 from tests.support.servers import Postgres, answers, free_port, wait_for_port
+
+if TYPE_CHECKING:
+    from tests.integration.golden import Golden
 
 # Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -173,6 +176,14 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """The job that is trained once, for all processes of this run."""
+    from tests.integration.golden import golden_of  # loads torch
+
+    return golden_of(tmp_path_factory)
 
 
 @pytest.fixture

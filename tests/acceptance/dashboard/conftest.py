@@ -13,9 +13,9 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from sklearn.datasets import load_digits
 
-from masktune import Client
 from tests.acceptance.conftest import Processes, address
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
+from tests.integration.golden import Golden
 from tests.machine import needs
 from tests.support.browser import FLAGS, chromium
 from tests.support.waits import PATIENCE
@@ -60,8 +60,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def service(folder: Path, browser: Browser) -> Iterator[str]:
-    """`masktune serve` for all of these tests, without access to published weights."""
+def service(folder: Path, browser: Browser, golden: Golden) -> Iterator[str]:
+    """`masktune serve` for all of these tests, beside the golden job, without access to published weights."""
+    golden.copy(folder / "var")
     with served(folder) as url:
         yield url
 
@@ -115,16 +116,12 @@ def archive(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="package")
-def dataset(service: str, archive: Path) -> str:
-    """The id of a data set that was imported from the same digits."""
-    with Client(service) as client:
-        made = client.datasets.upload(archive, name="digits, there already")
-        return client.datasets.wait(made.id).id
+def dataset(service: str, golden: Golden) -> str:
+    """The id of a data set of digits."""
+    return golden.dataset
 
 
 @pytest.fixture(scope="package")
-def model(service: str, dataset: str) -> str:
-    """The id of a model that was trained for one epoch."""
-    with Client(service) as client:
-        job = client.jobs.start("erm", dataset=dataset, epochs=1, backbone="small_cnn")
-        return client.jobs.wait(job.id).models["erm"]
+def model(service: str, golden: Golden) -> str:
+    """The id of a model that was trained on it."""
+    return golden.models["erm"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import FilePayload, expect
@@ -13,11 +12,10 @@ from playwright.sync_api import FilePayload, expect
 from masktune import Client
 from masktune.contract.report.text.judged_job import BREAKS_PATTERN
 from tests.acceptance.dashboard.visitor import Visitor
+from tests.integration.golden import Golden
 from tests.support.biased_digits import make_digits
 
 pytestmark = [pytest.mark.slow]
-
-QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
 
 
 def zipped(folder: Path) -> bytes:
@@ -28,13 +26,13 @@ def zipped(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-def test_test_images_are_uploaded_and_judge_every_model(visitor: Visitor, tmp_path: Path) -> None:
+def test_test_images_are_uploaded_and_judge_every_model(
+    visitor: Visitor, golden: Golden, tmp_path: Path
+) -> None:
     page = visitor.page
     digits = make_digits(tmp_path / "digits", aligned=9)
     with Client(visitor.url) as client:
-        dataset = client.datasets.wait(client.datasets.upload(digits, name="mostly marked").id).id
-        fields: dict[str, Any] = {"image_size": 16, "epochs": 2, "seed": 3, "head": QUICK, "masktune": False}
-        job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset, **fields).id)
+        job = client.jobs.get(golden.job)
         visitor.goto(f"/ui/jobs/{job.id}/report")
         visitor.button("Judge on other images").click()
         page.wait_for_url(f"**/ui/jobs/{job.id}/judge")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from playwright.sync_api import expect
 
@@ -17,22 +14,15 @@ from masktune.contract.report.text.next_steps import (
     REVIEW_KEPT,
 )
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.support.biased_digits import make_digits
+from tests.integration.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 
-QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
 
-
-def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor, tmp_path: Path) -> None:
-    page = visitor.page
+def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor, golden: Golden) -> None:
+    page, dataset = visitor.page, golden.dataset
     with Client(visitor.url) as client:
-        uploaded = client.datasets.upload(
-            make_digits(tmp_path / "digits", aligned=9), name="digits, a few bare"
-        )
-        dataset = client.datasets.wait(uploaded.id).id
-        fields: dict[str, Any] = {"image_size": 16, "epochs": 2, "seed": 3, "head": QUICK, "masktune": False}
-        job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset, **fields).id)
+        job = client.jobs.get(golden.job)
         groups = client.jobs.report(job.id).groups
         assert groups is not None
         assert groups.divided

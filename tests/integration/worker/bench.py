@@ -89,11 +89,8 @@ class Bench:
 
 
 @contextmanager
-def opened_bench(folder: Path, store: Path, images: Path | None = None, **changes: Any) -> Iterator[Bench]:
-    """A `Bench` on SQLite in `folder` with the packed data set `store`; `images` may be imported as well.
-
-    `changes` override the settings.
-    """
+def opened_runtime(folder: Path, **changes: Any) -> Iterator[Runtime]:
+    """A worker on SQLite in `folder`; `changes` override the settings."""
     usual: dict[str, Any] = {
         "data_dir": folder,
         "threads": 1,
@@ -102,12 +99,23 @@ def opened_bench(folder: Path, store: Path, images: Path | None = None, **change
         "allowed_sources": f"file://{folder}/images",
     }
     settings = Settings(**usual | changes)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     schema.upgrade(settings.database)
     runtime = Runtime.open(settings)
     threads = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        yield Bench(runtime, add_dataset(runtime.database, runtime.artifacts, store), images or folder)
+        yield runtime
     finally:
         torch.set_num_threads(threads)
         runtime.close()
+
+
+@contextmanager
+def opened_bench(folder: Path, store: Path, images: Path | None = None, **changes: Any) -> Iterator[Bench]:
+    """A `Bench` on SQLite in `folder` with the packed data set `store`; `images` may be imported as well.
+
+    `changes` override the settings.
+    """
+    with opened_runtime(folder, **changes) as runtime:
+        yield Bench(runtime, add_dataset(runtime.database, runtime.artifacts, store), images or folder)

@@ -10,17 +10,15 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from core.queries import jobs
 from core.tables import DatasetRow, JobRow
-from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.report import Report
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.recommendation import AddTestImages
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
-from models.data.importing.datasets import import_dataset
 from models.data.store import Store
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
-from tests.support.biased_digits import make_digits
+from tests.integration.golden import Golden
+from tests.integration.worker.bench import Bench, opened_runtime
 from worker.report.evaluate import REPORT
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
@@ -61,19 +59,18 @@ def with_table(root: Path, **columns: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     folder = tmp_path_factory.mktemp("judged")
-    import_dataset(make_digits(folder / "images" / "biased", aligned=9), folder / "store")
-    with opened_bench(folder, folder / "store") as opened:
-        yield opened
+    golden.copy(folder / "data")
+    with opened_runtime(folder / "data", allowed_sources=f"file://{folder}/images") as runtime:
+        yield Bench(runtime, golden.dataset, folder)
 
 
 @pytest.fixture(scope="module")
-def job(bench: Bench) -> JobRow:
+def job(bench: Bench, golden: Golden) -> JobRow:
     """It recommends the retrained head."""
-    fields = hyperparameters(**TRAINING) | {"head": QUICK | {"gate": "open"}, "masktune": False}
-    params = MitigateConfig.from_json(fields).to_json()
-    return bench.succeed(bench.run(JobKind.MITIGATE, params=params))[0]
+    with bench.runtime.database.read() as session:
+        return jobs.get(session, golden.job)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,63 @@
+"""One job that a test run trains once: tests that look at what a job made copy its data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from core.tables import DatasetRow
+from masktune.contract.hyperparameters import MitigateConfig
+from masktune.contract.vocabulary import JobKind
+from tests.integration.worker.bench import Bench, opened_runtime
+from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from tests.support.biased_digits import make_digits
+
+NAME = "digits, there already"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A `mitigate` job without masks on digits whose square goes with the class in nine of ten images."""
+
+    folder: str
+    """The data folder of a service, with the database and the artifacts of the import and the job."""
+    dataset: str
+    job: str
+    models: dict[str, str]
+    """Id by arm."""
+
+    def copy(self, folder: Path) -> None:
+        """Make a new data folder of it."""
+        shutil.copytree(self.folder, folder)
+
+
+def golden_of(factory: pytest.TempPathFactory) -> Golden:
+    """The job of this test run: the first of its processes trains it, the others wait."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    told = root / "golden.json"
+    with (root / "golden.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            told.write_text(json.dumps(asdict(_trained(root / "golden"))))
+        return Golden(**json.loads(told.read_text()))
+
+
+def _trained(folder: Path) -> Golden:
+    images = make_digits(folder / "images", aligned=9)
+    data, training = folder / "data", hyperparameters(image_size=16, epochs=2, batch_size=32, seed=3)
+    params = MitigateConfig.from_json(training | {"head": QUICK, "masktune": False}).to_json()
+    with opened_runtime(data, allowed_sources=f"file://{images}") as runtime:
+        bench = Bench(runtime, "", images)
+        _, dataset = bench.imported({"address": f"file://{images}"})
+        (job,) = bench.succeed(bench.run(JobKind.MITIGATE, dataset_id=dataset.id, params=params))
+        with runtime.database.begin() as session:
+            session.execute(update(DatasetRow).values(name=NAME))
+    return Golden(str(data), dataset.id, job.id, job.models)
