@@ -35,12 +35,13 @@ from app.services import Services
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease
 from core.settings import Settings
-from core.tables import DatasetRow, JobRow, ModelRow
+from core.tables import JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
 from tests.conftest import empty_database, sqlite_database
+from tests.support.rows import dataset_row, model_row
 from tests.support.waits import PATIENCE
 
 CLASSES = ["left", "right"]
@@ -123,14 +124,8 @@ class Front:
             shutil.copytree(store, folder, dirs_exist_ok=True)
         facts = {"format": "image_folder", "splits": dict(report.splits), "sizes": {"longer_side_max": 28}}
         with self.services.database.begin() as session:
-            row = DatasetRow(
-                id=dataset_id,
-                name="pictures",
-                state=DatasetState.IMPORTING,
-                format="auto",
-                source={"upload": f"uploads/{dataset_id}"},
-                options={},
-                job_id=new_id("job"),
+            row = dataset_row(
+                id=dataset_id, state=DatasetState.IMPORTING, source={"upload": f"uploads/{dataset_id}"}
             )
             datasets.add(session, row)
             datasets.finish(
@@ -265,14 +260,7 @@ class Listening:
 
     def model(self) -> str:
         """Add a model without files."""
-        row = ModelRow(
-            id=new_id("mdl"),
-            arm=Arm.IMPORTED,
-            backbone="small_cnn",
-            classes=CLASSES,
-            image_size=28,
-            artifact="models/none",
-        )
+        row = model_row(arm=Arm.IMPORTED, classes=CLASSES, artifact="models/none")
         with self.services.database.begin() as session:
             registry.add(session, row)
         return row.id

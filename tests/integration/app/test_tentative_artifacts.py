@@ -27,7 +27,7 @@ from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.storage.maintenance import run_maintenance
-from core.tables import DatasetRow, TrashRow
+from core.tables import TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState
 from models.backbones.build import build_network
@@ -35,6 +35,7 @@ from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront
 from tests.integration.app.test_datasets import archive
 from tests.support.proxies import Proxy
+from tests.support.rows import dataset_row
 
 REPO = str(Path(__file__).resolve().parents[3])
 KINDS = {"datasets": "uploads", "models": "models"}
@@ -222,7 +223,7 @@ def test_a_store_that_is_away_is_a_503(start: StartFront, monkeypatch: pytest.Mo
         front = start(storage_url="s3://bucket/artifacts")
         dataset, job = new_id("ds"), new_id("job")
         with front.services.database.begin() as session:
-            row = DatasetRow(id=dataset, name="away", state=DatasetState.IMPORTING, format="auto", job_id=job)
+            row = dataset_row(id=dataset, name="away", state=DatasetState.IMPORTING, job_id=job)
             row.source, row.options = {}, {}
             datasets.add(session, row)
             datasets.finish(

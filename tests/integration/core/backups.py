@@ -12,9 +12,10 @@ from core import schema
 from core.queries import jobs
 from core.session import Database
 from core.storage.artifacts import Artifacts
-from core.tables import AuditRow, JobRow, KeyRow, ModelRow
+from core.tables import AuditRow, JobRow, KeyRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, JobKind
+from masktune.contract.vocabulary import JobKind
+from tests.support.rows import model_row
 
 MakeDatabase = Callable[[str], str]
 
@@ -42,16 +43,7 @@ def furnish(url: str, artifacts: Artifacts) -> str:
                 address="::1",
             )
         )
-        session.add(
-            ModelRow(
-                id="mdl_1",
-                arm=Arm.ERM,
-                backbone="small_cnn",
-                classes=["left", "×"],
-                image_size=28,
-                artifact="models/mdl_1",
-            )
-        )
+        session.add(model_row(id="mdl_1", classes=["left", "×"], artifact="models/mdl_1"))
     return job.id
 
 

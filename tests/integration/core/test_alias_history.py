@@ -7,10 +7,8 @@ import pytest
 from core.errors import NotFound
 from core.queries import registry
 from core.session import Database
-from core.tables import ModelRow
-from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm
 from tests.integration.core.locks import while_it_waits
+from tests.support.rows import model_row
 
 
 def _models(database: Database, count: int) -> list[str]:
@@ -18,14 +16,7 @@ def _models(database: Database, count: int) -> list[str]:
         return [
             registry.add(
                 session,
-                ModelRow(
-                    id=new_id("mdl"),
-                    arm=Arm.ERM,
-                    backbone="small_cnn",
-                    classes=["a", "b"],
-                    image_size=28,
-                    artifact="models/x",
-                ),
+                model_row(artifact="models/x"),
             ).id
             for _ in range(count)
         ]

@@ -22,14 +22,13 @@ from masktune.contract.vocabulary import Arm, DatasetState, JobKind
 from tests.conftest import postgres_database
 from tests.integration.core.locks import while_it_waits
 from tests.integration.core.plans import copy_row, record_plans
+from tests.support.rows import dataset_row
 
 
 def _dataset(database: Database, state: DatasetState = DatasetState.READY) -> str:
     dataset_id = new_id("ds")
     with database.begin() as session:
-        row = DatasetRow(
-            id=dataset_id, name="birds", state=state, format="auto", source={}, options={}, job_id="job_1"
-        )
+        row = dataset_row(id=dataset_id, state=state)
         row.artifact = f"datasets/{dataset_id}"
         datasets.add(session, row)
     return dataset_id

@@ -7,10 +7,11 @@ import pytest
 from core.queries import datasets, jobs
 from core.session import Database
 from core.sweep import close_imports
-from core.tables import DatasetRow, JobRow
+from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind
 from tests.integration.core.locks import while_it_waits
+from tests.support.rows import dataset_row
 
 
 def _orphan(database: Database) -> str:
@@ -19,15 +20,7 @@ def _orphan(database: Database) -> str:
     with database.begin() as session:
         datasets.add(
             session,
-            DatasetRow(
-                id=dataset_id,
-                name="birds",
-                state=DatasetState.IMPORTING,
-                format="auto",
-                source={},
-                options={},
-                job_id=job_id,
-            ),
+            dataset_row(id=dataset_id, state=DatasetState.IMPORTING, job_id=job_id),
         )
         jobs.add(session, JobRow(id=job_id, kind=JobKind.IMPORT, params={}, dataset_id=dataset_id))
         jobs.cancel(session, job_id)

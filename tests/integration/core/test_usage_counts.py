@@ -9,9 +9,10 @@ from sqlalchemy import update
 from core.queries import registry, served
 from core.queries.served import Key
 from core.session import Database
-from core.tables import ModelRow, ServedRow
+from core.tables import ServedRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, UsageKind
+from masktune.contract.vocabulary import UsageKind
+from tests.support.rows import model_row
 
 
 def _add(database: Database, counts: dict[Key, int]) -> None:
@@ -73,7 +74,7 @@ def test_old_hours_are_out_of_the_window_and_then_gone(database: Database) -> No
 def test_a_deleted_model_takes_its_counts_along(database: Database) -> None:
     model = new_id("mdl")
     with database.begin() as session:
-        row = ModelRow(id=model, arm=Arm.ERM, backbone="x", classes=["a"], image_size=28, artifact="models/x")
+        row = model_row(id=model, backbone="x", classes=["a"], artifact="models/x")
         registry.add(session, row)
     _add(database, {Key(model, "cal_1", UsageKind.INPUTS): 5, Key("mdl_2", "cal_1", UsageKind.INPUTS): 1})
     with database.begin() as session:

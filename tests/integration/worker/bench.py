@@ -13,13 +13,14 @@ import torch
 from core import schema
 from core.queries import datasets, events, jobs, registry
 from core.settings import Settings
-from core.tables import DatasetRow, JobRow, ModelRow
+from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 from models.backbones.build import build_network
 from models.export import card_of, save_model
 from tests.integration.worker.inline import run_inline
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
+from tests.support.rows import model_row
 from worker.runtime import Runtime
 
 
@@ -60,14 +61,7 @@ class Bench:
         with self.runtime.artifacts.writing(f"models/{model_id}") as folder:
             save_model(network, card_of(network, classes, "imported"), folder)
         with self.runtime.database.begin() as session:
-            row = ModelRow(
-                id=model_id,
-                arm=Arm.IMPORTED,
-                backbone="small_cnn",
-                classes=list(classes),
-                image_size=28,
-                artifact=f"models/{model_id}",
-            )
+            row = model_row(id=model_id, arm=Arm.IMPORTED, classes=list(classes))
             registry.add(session, row)
         return model_id
 

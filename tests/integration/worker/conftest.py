@@ -17,7 +17,7 @@ from core.queries import datasets, events, jobs
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from core.tables import DatasetRow, EventRow, JobRow
+from core.tables import EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import import_dataset
@@ -26,6 +26,7 @@ from tests.integration.worker.bench import opened_bench
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from tests.machine import needs
+from tests.support.rows import dataset_row
 from tests.support.servers import Redis
 from worker.runtime import Runtime
 from worker.slots import work
@@ -84,13 +85,9 @@ def add_job(database: Database) -> Callable[..., str]:
         with database.begin() as session:
             datasets.add(
                 session,
-                DatasetRow(
+                dataset_row(
                     id=dataset_id,
-                    name="set",
                     state=DatasetState.IMPORTING if importing else DatasetState.READY,
-                    format="auto",
-                    source={"builtin": "digits"},
-                    options={},
                     job_id=job_id,
                     artifact=None if importing else f"datasets/{dataset_id}",
                     classes=["a", "b"],

@@ -11,10 +11,11 @@ from PIL import Image
 from core.queries import datasets, jobs
 from core.session import Database
 from core.storage.artifacts import Artifacts
-from core.tables import DatasetRow, JobRow
+from core.tables import JobRow
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind
+from tests.support.rows import dataset_row
 
 CLASSES = ("0-4", "5-9")
 QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
@@ -51,16 +52,8 @@ def add_dataset(database: Database, artifacts: Artifacts, store: Path) -> str:
     with database.begin() as session:
         datasets.add(
             session,
-            DatasetRow(
-                id=dataset_id,
-                name="digits",
-                state=DatasetState.READY,
-                format="image_folder",
-                source={"builtin": "digits"},
-                options={},
-                job_id=new_id("job"),
-                artifact=f"datasets/{dataset_id}",
-                classes=list(CLASSES),
+            dataset_row(
+                id=dataset_id, name="digits", artifact=f"datasets/{dataset_id}", classes=list(CLASSES)
             ),
         )
     return dataset_id
@@ -73,11 +66,10 @@ def add_import(database: Database, source: dict[str, str], **params: Any) -> tup
     with database.begin() as session:
         datasets.add(
             session,
-            DatasetRow(
+            dataset_row(
                 id=dataset_id,
                 name="imported",
                 state=DatasetState.IMPORTING,
-                format="auto",
                 source=source,
                 options=asked["options"],
                 job_id=job_id,

@@ -17,7 +17,7 @@ import torch
 from app.predictions.presenter import data_uri
 from app.reports.service import render
 from core.queries import registry
-from core.tables import DatasetRow, JobRow, ModelRow
+from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, JobKind
@@ -35,6 +35,7 @@ from models.selective import CalibrationTable, fit_temperature, probabilities, s
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, add_dataset, make_folder
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.rows import model_row
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +161,7 @@ def _imported(bench: Bench, network: Network, erm: str | None) -> str:
     with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
         card = card_of(network, CLASSES, "erm" if erm is None else "masktune")
         save_model(network, card, folder)
-    row = ModelRow(
-        id=model_id, arm=arm, backbone="small_cnn", classes=list(CLASSES), image_size=28, erm_id=erm
-    )
+    row = model_row(id=model_id, arm=arm, classes=list(CLASSES), erm_id=erm)
     row.artifact = f"models/{model_id}"
     with bench.runtime.database.begin() as session:
         registry.add(session, row)

@@ -26,7 +26,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
+from masktune.contract.vocabulary import Arm, JobKind, JobState
 from models.backbones.build import build_network
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
@@ -34,6 +34,7 @@ from models.export import card_of, save_model
 from models.selective import SCORES, CalibrationTable, score
 from tests.conftest import sqlite_database
 from tests.integration.app.conftest import LOCAL
+from tests.support.rows import dataset_row, model_row
 
 CLASSES = ["left", "right"]
 GROUPS = ["left-dark", "right-light"]
@@ -184,13 +185,10 @@ def _write_model(
 
 
 def _dataset_row(dataset: str, job: str) -> DatasetRow:
-    return DatasetRow(
+    return dataset_row(
         id=dataset,
         name="pair",
-        state=DatasetState.READY,
         format="image_folder",
-        source={"builtin": "none"},
-        options={},
         job_id=job,
         artifact=f"datasets/{dataset}",
         classes=CLASSES,
@@ -213,15 +211,12 @@ def _model_row(
 ) -> ModelRow:
     dataset, job = made
     figures = {"accuracy": 0.9, "balanced_accuracy": 0.89, "worst_group_accuracy": 0.8, "groups": {"a": 0.8}}
-    return ModelRow(
+    return model_row(
         id=model,
         dataset_id=dataset,
         job_id=job,
         arm=arm,
-        backbone="small_cnn",
         classes=CLASSES,
-        image_size=28,
-        artifact=f"models/{model}",
         erm_id=erm,
         calibration=calibration,
         metrics={"test": figures},

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from core.queries import datasets, registry
-from core.tables import DatasetRow, ModelRow
+from core.tables import ModelRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, DatasetState
+from masktune.contract.vocabulary import Arm
 from models.backbones.build import build_network
 from models.data.grey import GreyWindow
 from models.data.images.decoding import stored_square, to_unit
@@ -20,6 +20,7 @@ from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import CLASSES, World
+from tests.support.rows import dataset_row
 
 
 def _scan() -> bytes:
@@ -42,17 +43,7 @@ def _add(world: World, data: bytes, window: GreyWindow | None) -> tuple[str, str
     with world.services.database.begin() as session:
         datasets.add(
             session,
-            DatasetRow(
-                id=dataset,
-                name="scans",
-                state=DatasetState.READY,
-                format="image_folder",
-                source={},
-                options={},
-                job_id=world.job,
-                artifact=f"datasets/{dataset}",
-                classes=CLASSES,
-            ),
+            dataset_row(id=dataset, job_id=world.job, artifact=f"datasets/{dataset}", classes=CLASSES),
         )
         fields = {"backbone": "small_cnn", "classes": CLASSES, "image_size": 28}
         registry.add(session, ModelRow(id=model, arm=Arm.ERM, artifact=f"models/{model}", **fields))

@@ -8,13 +8,13 @@ import threading
 import httpx
 
 from core.queries import registry
-from core.tables import ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm
 from models.backbones.build import build_network
 from models.export import card_of, save_model
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, picture
+from tests.support.rows import model_row
 
 MANY = 600
 """Classes."""
@@ -25,14 +25,7 @@ def _with_many_classes(world: World) -> str:
     network = build_network("small_cnn", classes=MANY, image_size=28, seed=1)
     with world.services.artifacts.writing(f"models/{model}") as folder:
         save_model(network, card_of(network, tuple(classes), "erm"), folder)
-    row = ModelRow(
-        id=model,
-        arm=Arm.IMPORTED,
-        backbone="small_cnn",
-        classes=classes,
-        image_size=28,
-        artifact=f"models/{model}",
-    )
+    row = model_row(id=model, arm=Arm.IMPORTED, classes=classes)
     with world.services.database.begin() as session:
         registry.add(session, row)
     return model

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from core.queries import datasets, registry
-from core.tables import DatasetRow, ModelRow
+from core.tables import ModelRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, DatasetState
+from masktune.contract.vocabulary import Arm
 from tests.integration.app.serving.conftest import CLASSES, SAMPLES, TEMPERATURE, World, picture
+from tests.support.rows import dataset_row, model_row
 
 
 def test_without_a_policy_every_input_is_answered(world: World) -> None:
@@ -183,13 +184,8 @@ def test_a_model_of_another_data_set_is_refused(fresh_world: World) -> None:
     with world.services.database.begin() as session:
         datasets.add(
             session,
-            DatasetRow(
+            dataset_row(
                 id=other,
-                name="three",
-                state=DatasetState.READY,
-                format="image_folder",
-                source={},
-                options={},
                 job_id=world.job,
                 artifact=f"datasets/{world.dataset}",
                 classes=["up", "down", "side"],
@@ -204,14 +200,7 @@ def test_an_uncalibrated_model_answers_but_promises_nothing(fresh_world: World) 
     with world.services.database.begin() as session:
         registry.add(
             session,
-            ModelRow(
-                id=bare,
-                arm=Arm.IMPORTED,
-                backbone="small_cnn",
-                classes=CLASSES,
-                image_size=28,
-                artifact=f"models/{world.model}",
-            ),
+            model_row(id=bare, arm=Arm.IMPORTED, classes=CLASSES, artifact=f"models/{world.model}"),
         )
     assert world.ask(model=bare)["selection"]["calibration"] is None
     assert world.ask(model=bare, min_score=0.9)["selection"]["status"] == "raw_threshold"

@@ -14,8 +14,9 @@ from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.storage.maintenance import STAMP, Maintenance, run_maintenance
-from core.tables import DatasetRow, JobRow
+from core.tables import JobRow
 from masktune.contract.vocabulary import DatasetState, JobKind
+from tests.support.rows import dataset_row
 from tests.support.waits import wait_until
 
 
@@ -59,15 +60,7 @@ def test_copies_of_the_front_and_of_the_worker_go_but_what_active_jobs_read(
             (folder / "samples").write_bytes(b"s")
     with database.begin() as session:
         for name in ("read", "unread"):
-            row = DatasetRow(
-                id=name,
-                name="d",
-                state=DatasetState.IMPORTING,
-                format="auto",
-                source={"upload": f"uploads/{name}"},
-                options={},
-                job_id="",
-            )
+            row = dataset_row(id=name, state=DatasetState.IMPORTING, source={"upload": f"uploads/{name}"})
             datasets.add(session, row)
             datasets.finish(session, name, artifact=f"datasets/{name}", classes=[], summary={}, ready=True)
         jobs.add(session, JobRow(id="job_1", kind=JobKind.ERM, params={}, dataset_id="read"))

@@ -12,10 +12,11 @@ from sqlalchemy import select
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
-from core.tables import JobRow, ModelRow, TrashRow
+from core.tables import JobRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
 from tests.integration.core.locks import while_it_waits
+from tests.support.rows import model_row
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
@@ -79,7 +80,7 @@ def _evaluated(model_id: str, **metrics: dict[str, float]) -> StageFinished:
 def _model(database: Database) -> str:
     model_id = new_id("mdl")
     with database.begin() as session:
-        row = ModelRow(id=model_id, arm=Arm.ERM, backbone="small_cnn", classes=["a", "b"], image_size=28)
+        row = model_row(id=model_id)
         row.artifact = f"models/{model_id}"
         row.metrics = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
         registry.add(session, row)

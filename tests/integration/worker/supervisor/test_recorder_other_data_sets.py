@@ -14,7 +14,8 @@ from core.queries.leases import Lease
 from core.session import Database
 from core.tables import JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, JobKind, Stage
+from masktune.contract.vocabulary import JobKind, Stage
+from tests.support.rows import model_row
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
@@ -37,7 +38,7 @@ def _lease(database: Database, add_job: AddJob) -> tuple[Lease, str]:
 def _model(database: Database, *, dataset_id: str | None, calibration: dict[str, Any] | None = None) -> str:
     model_id = new_id("mdl")
     with database.begin() as session:
-        row = ModelRow(id=model_id, arm=Arm.ERM, backbone="small_cnn", classes=["a", "b"], image_size=28)
+        row = model_row(id=model_id)
         row.artifact, row.dataset_id = f"models/{model_id}", dataset_id
         row.metrics, row.calibration = dict(FIGURES), calibration
         registry.add(session, row)
