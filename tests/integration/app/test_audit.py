@@ -19,7 +19,7 @@ ROOT = {"X-API-Key": "root"}
 
 @pytest.fixture
 def guarded(database_url: str, start: StartFront) -> Front:
-    """A front with one key, the operator's, on each of the two databases."""
+    """A front with one key, the operator's."""
     return start(database_url=database_url, api_keys="admin:root")
 
 

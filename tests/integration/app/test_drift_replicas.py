@@ -1,4 +1,4 @@
-"""Replicas count the inputs of one model at once, on both engines, while others use, judge and delete it."""
+"""Replicas count the inputs of one model at once, on PostgreSQL, while others use, judge and delete it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, UsageKind
 from models.selective import CalibrationTable, Windows
 from models.selective.windows import inputs
+
+pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 CALIBRATION = "cal_1"
 USUAL = {UsageKind.INPUTS: 20, UsageKind.ABOVE_50: 10, UsageKind.ABOVE_80: 16, UsageKind.ABOVE_95: 19}

@@ -17,7 +17,7 @@ LISTED = [4, 2, 8]
 
 @pytest.fixture
 def guarded(database_url: str, start: StartFront) -> Front:
-    """A front on each of the two databases, for which the operator has the key `root`."""
+    """A front for which the operator has the key `root`."""
     front = start(database_url=database_url, api_keys="admin:root")
     front.client.headers["X-API-Key"] = "root"
     return front

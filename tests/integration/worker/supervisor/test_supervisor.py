@@ -1,4 +1,4 @@
-"""The supervisor against scripted children: every way a child can behave, on both databases."""
+"""The supervisor against scripted children: every way a child can behave."""
 
 from __future__ import annotations
 
