@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.auth.idempotency import fingerprint
 from app.http.etag import represent
-from app.http.idempotency import fingerprint
 from app.inference.backbones import check_method, network_size
 from app.jobs.estimate import estimate_job, measured_rates
 from app.jobs.hyperparameters import (

@@ -7,19 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.deps import (
-    EDITOR,
-    READER,
-    TRAINER,
-    ArtifactsDep,
-    CallerFirst,
-    JobKey,
-    LoadedJob,
-    Reading,
-    RootPathDep,
-    Writing,
-)
+from app.auth.deps import EDITOR, READER, TRAINER, CallerFirst
 from app.http import pagination
+from app.http.deps import ArtifactsDep, Reading, RootPathDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
@@ -31,6 +21,7 @@ from app.jobs import plans as starting
 from app.jobs import service as jobs
 from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
+from app.jobs.service import JobKey, LoadedJob
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (

@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.auth.keyring import public_id
+from app.http.caller_ids import public_id
 from app.http.etag import etag_of, matches, require_match
 from app.inference import Inference, Pair
-from app.predictions.plans import pair_of
-from app.registry.service import drift_state
+from app.registry.service import drift_state, pair_of
 from core.errors import Conflict, InvalidInput, MasktuneError, PreconditionFailed
 from core.queries import registry
 from core.tables import AliasRow, ModelRow

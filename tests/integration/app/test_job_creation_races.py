@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.http.idempotency import Once, Plan
+from app.auth.idempotency import Once, Plan
 from app.http.validation import parse
 from app.jobs import plans as starting
 from app.jobs.queue import JobCreation, JobQueue

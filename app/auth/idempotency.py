@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.deps import CallerDep, DatabaseDep, TracingDep
+from app.auth.deps import CallerDep
+from app.http.deps import DatabaseDep, TracingDep
 from app.http.headers import REPLAYED
 from core.errors import IdempotencyMismatch, RequestInFlight
 from core.queries import idempotency

@@ -1,4 +1,4 @@
-"""Dependencies of the routes: the services, a session, a caller with a scope, a resource that exists.
+"""Dependencies of the routes on their caller: a scope, checked before anything is read or queried.
 
 router = APIRouter(prefix="/jobs", route_class=CallerFirst)
 @router.get("/{job_id}", dependencies=[READER])         # 401, 403 or 429, before anything is read or queried
@@ -8,15 +8,13 @@ def change(session: Writing) -> ...                     # committed before the r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request, Response
 from fastapi.routing import APIRoute
 from fastapi.security.utils import get_authorization_scheme_param
-from pydantic import AfterValidator
-from sqlalchemy.orm import Session
 from starlette.requests import HTTPConnection
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as ConnectionScope
@@ -25,83 +23,11 @@ from app.auth import audit
 from app.auth.keyring import Caller, Keyring
 from app.auth.people import People
 from app.auth.rate_limits import Rates
-from app.datasets.stores import Stores
-from app.inference import Inference
-from app.jobs.event_feed import EventFeed
-from app.operations.health import Probes
-from app.operations.metrics import Metrics
-from app.operations.openapi_routes import NEEDS_KEY
-from app.selective.usage import UsageBuffer
-from core.errors import NotFound
-from core.notifications import JobNotifier
-from core.queries import datasets, jobs, registry
-from core.session import Database
-from core.settings import Settings
-from core.storage.artifacts import Artifacts
-from core.storage.trash import discard
-from core.tables import DatasetRow, JobRow, ModelRow
-from core.tracing import Tracing
-from masktune.contract.ids import is_id
+from app.http.deps import opened, shaped_like
+from app.http.responses import NEEDS_KEY
 from masktune.contract.vocabulary import Scope
 
-
-def opened(name: str) -> Any:
-    """The dependency on one of the objects that the application has opened (`app.services.Services`)."""
-
-    async def read(connection: HTTPConnection) -> Any:
-        return getattr(connection.app.state.services, name)
-
-    return Depends(read)
-
-
-SettingsDep = Annotated[Settings, opened("settings")]
-ArtifactsDep = Annotated[Artifacts, opened("artifacts")]
-NotifierDep = Annotated[JobNotifier, opened("notifier")]
-StoresDep = Annotated[Stores, opened("stores")]
-InferenceDep = Annotated[Inference, opened("inference")]
 KeyringDep = Annotated[Keyring, opened("keyring")]
-UsageDep = Annotated[UsageBuffer, opened("usage")]
-TracingDep = Annotated[Tracing, opened("tracing")]
-ProbesDep = Annotated[Probes, opened("probes")]
-EventFeedDep = Annotated[EventFeed, opened("event_feed")]
-MetricsDep = Annotated[Metrics, opened("metrics")]
-DatabaseDep = Annotated[Database, opened("database")]
-"""For routes that open sessions themselves; `Reading` and `Writing` suit most."""
-RootPathDep = Annotated[str, opened("root_path")]
-"""The prefix under which a proxy serves the API, without a trailing slash: the start of every address that an
-answer names. Empty without a prefix."""
-
-
-DiscardFiles = Callable[[Session, Collection[str]], None]
-"""Deletes the artifacts under these keys once the session's transaction is committed."""
-
-
-async def _discard_files(database: DatabaseDep, artifacts: ArtifactsDep) -> DiscardFiles:
-    return lambda session, keys: discard(session, database, artifacts, keys)
-
-
-DiscardDep = Annotated[DiscardFiles, Depends(_discard_files)]
-
-
-# --- sessions -----------------------------------------------------------------------------
-
-
-def _reading(database: DatabaseDep) -> Iterator[Session]:
-    with database.read() as session:
-        yield session
-
-
-def _writing(database: DatabaseDep) -> Iterator[Session]:
-    with database.begin() as session:
-        yield session
-
-
-Reading = Annotated[Session, Depends(_reading, scope="function")]
-Writing = Annotated[Session, Depends(_writing, scope="function")]
-"""Commits after the route returns and before the response is sent; rolls back if the route raises."""
-
-
-# --- callers ------------------------------------------------------------------------------
 
 
 class RequiredScope:
@@ -205,61 +131,8 @@ ADMIN = Depends(RequiredScope(Scope.ADMIN))
 probe ids or take a database connection, and a request that ends in 404 counts toward the key's rate. The
 routes must be `CallerFirst`: any other route class sets no caller, and the request fails."""
 
-
-# --- load it or 404 -----------------------------------------------------------------------
-
-
-def _shaped_like(prefix: str, kind: str, listed_at: str) -> AfterValidator:
-    """Let only such ids pass; anything else is a 404, without a query."""
-
-    def check(id: str) -> str:
-        if not is_id(id, prefix):
-            raise NotFound(f"there is no such {kind}; GET {listed_at} lists them")
-        return id
-
-    return AfterValidator(check)
-
-
-DatasetKey = Annotated[
-    str,
-    Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
-    _shaped_like("ds", "data set", "/datasets"),
-]
-JobKey = Annotated[
-    str,
-    Path(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
-    _shaped_like("job", "job", "/jobs"),
-]
 KeyKey = Annotated[
     str,
     Path(description="Id of a key.", examples=["key_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
-    _shaped_like("key", "key", "/keys"),
+    shaped_like("key", "key", "/keys"),
 ]
-ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]
-
-
-# Each loader opens its own short read. If it used the route's session, that session would hold its connection
-# while the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
-
-
-def _dataset(dataset_id: DatasetKey, database: DatabaseDep) -> DatasetRow:
-    with database.read() as session:
-        return datasets.get(session, dataset_id)
-
-
-def _job(job_id: JobKey, database: DatabaseDep) -> JobRow:
-    with database.read() as session:
-        return jobs.get(session, job_id)
-
-
-def _model(model: ModelName, database: DatabaseDep) -> ModelRow:
-    if "\0" in model:  # PostgreSQL rejects NUL in text
-        raise NotFound("there is no such model; GET /models lists them")
-    with database.read() as session:
-        return registry.get(session, model)
-
-
-LoadedDataset = Annotated[DatasetRow, Depends(_dataset)]
-LoadedJob = Annotated[JobRow, Depends(_job)]
-LoadedModel = Annotated[ModelRow, Depends(_model)]
-"""Reads the path parameter `model`: an id or an alias."""
