@@ -13,8 +13,9 @@ from masktune import ClientError
 from masktune.client.calls import get, open_body
 from masktune.client.wire import Emit, EmittingFlow, Read
 from masktune.client.wire import Request as ApiRequest
-from web.shell import accepts_html, error_page
+from web.shell import error_page
 from web.transport.connection import KEY_COOKIE, UNSENDABLE, api_for, is_sendable, link
+from web.transport.errors import accepts_html
 from web.transport.refusals import refusal
 
 router = APIRouter(include_in_schema=False)

@@ -8,8 +8,8 @@ from fastapi.testclient import TestClient
 from starlette.requests import Request
 
 from tests.support.stub_api import stub_api
+from web.files import FOREVER, router
 from web.transport.connection import KEY_COOKIE, connect, key_of
-from web.transport.files import FOREVER, router
 
 
 @pytest.fixture
