@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.auth.idempotency import Once, Plan
 from app.http.validation import parse
-from app.jobs import plans as starting
+from app.jobs.creation import start
 from app.jobs.queue import JobCreation, JobQueue
 from core.errors import NotFound
 from core.queries import registry
@@ -56,5 +56,5 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(either: Front, role: str
     queue = JobQueue(0, 1, either.services.notifier)
     once = Late(either.services.database, caller="c", key=None, meanwhile=delete)
     with pytest.raises(NotFound, match=gone):
-        starting.start(JobCreation(once, queue, either.settings.root_path), kind, request, dry_run=False)
+        start(JobCreation(once, queue, either.settings.root_path), kind, request, dry_run=False)
     assert either.client.get("/jobs").json()["data"] == []
