@@ -32,7 +32,7 @@ from models.run import Run
 
 BUILTIN = "builtin:digits-on-photos"
 MAY_MISS = {BUILTIN: 0.05}
-"""By how much the worst group may lie below that of true groups: of 107 images there, of 300 in the archives."""
+"""By how much the worst group may lie below that of true groups: it has 107 images there, 300 in archives."""
 MAY_MISS_OF_ARCHIVES = 0.02
 PLANTS = [
     Path(f"../shared/data/{name}.zip") for name in ("stampplants", "stampplants-site", "stampplants-tag")
