@@ -177,7 +177,7 @@ def built(network: Network, kind: Kind, folder: Path) -> dict[str, Engine]:
     graph = folder / "model.onnx"
     export_onnx(network, graph)
     in_torch = TorchEngine(network, None, torch.device("cpu"))
-    in_onnx = OnnxEngine(Graphs(graph, None), in_torch, threads=kind.threads, cuda=False)
+    in_onnx = OnnxEngine(Graphs(graph), in_torch, threads=kind.threads)
     return {"torch": in_torch, "onnxruntime": in_onnx}
 
 

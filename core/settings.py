@@ -218,7 +218,7 @@ class Settings(BaseSettings):
     # --- serving ----------------------------------------------------------------------------
     engine: Annotated[Literal["auto", "torch"], BeforeValidator(_check_engine)] = Field(
         "auto",
-        description="The engine that serves. auto: ONNX Runtime where its answers equal torch's, else torch.",
+        description="The engine that serves. auto: ONNX Runtime for models with a stored graph, else torch.",
     )
     models_in_memory_bytes: int = Field(
         2 * GiB, ge=0, description="Memory for loaded models; the least recently used is evicted first."

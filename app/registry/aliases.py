@@ -71,6 +71,8 @@ def target(session: Session, model: str) -> Pair:
 def load_ahead(inference: Inference, pair: Pair) -> None:
     """Load the pair that an alias is about to point at, so that no request has to wait for it.
 
+    Graphs that it lacks are then exported in the background, for its next load.
+
     Call it outside a transaction. It loads into this process only. The alias moves even if the load fails or
     takes too long: otherwise it could not be moved back from a broken model. Requests report the error.
     """
@@ -82,6 +84,7 @@ def load_ahead(inference: Inference, pair: Pair) -> None:
         logger.warning("model %s was not loaded before an alias moves to it in time", pair.model.id)
     except Exception:  # any error of a store or a library
         logger.exception("model %s was not loaded before an alias moves to it", pair.model.id)
+    inference.export(pair)
 
 
 def point(session: Session, name: str, model: str, caller: str) -> AliasWithHistory:

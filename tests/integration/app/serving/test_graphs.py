@@ -1,4 +1,4 @@
-"""ONNX Runtime in torch's place: the same answers and maps, taken over under load, freed with its pair."""
+"""ONNX Runtime in torch's place: the same answers and maps, proven at the export, taken by the next load."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from app.inference import Explain, ForwardResult, Inference, Pair, Part, Upload
+from app.inference import Explain, Inference, Pair, Part, Upload
 from app.inference.engines import graph_store as graphs
+from app.inference.engines.export_process import prove
 from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
-from app.inference.engines.torch import TorchEngine, load
-from app.inference.engines.verification import prove
+from app.inference.engines.torch import TorchEngine
 from app.inference.types import Scores
+from app.registry.aliases import load_ahead
 from core.errors import Conflict, InvalidInput, MasktuneError, StorageFull, StorageNotWritable, Unavailable
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
-from models.export import card_of, export_onnx, save_model
+from models.export import ModelError, card_of, export_onnx, load_model, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.machine import needs
+from tests.support.waits import wait_until
 
 HEADS = {"small_cnn": 28, "timm/test_resnet": 64}
 """One head with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
@@ -41,7 +43,6 @@ class Both:
     torch: TorchEngine
     onnx: OnnxEngine
     images: NDArray[np.uint8]
-    graphs: Graphs
 
 
 @pytest.fixture(scope="module", params=HEADS)
@@ -53,12 +54,14 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         export_onnx(network, file)
     served = TorchEngine(networks[0], networks[1], torch.device("cpu"))
     images = np.random.default_rng(0).integers(0, 256, (9, 3, side, side), dtype=np.uint8)
-    of_pair = Graphs(files[0], files[1])
-    return Both(served, OnnxEngine(of_pair, served, threads=1, cuda=False), images, of_pair)
+    return Both(served, OnnxEngine(Graphs(*files), served, threads=1), images)
 
 
 def _close(found: Scores, expected: Scores) -> None:
     assert difference(found, expected).passes
+    assert found.erm_logits is not None
+    assert expected.erm_logits is not None
+    assert difference(Scores(found.erm_logits, None), Scores(expected.erm_logits, None)).passes
     if expected.maps is None or found.maps is None:
         assert found.maps is expected.maps is None
         return
@@ -94,22 +97,6 @@ def test_neither_answers_nor_maps_depend_on_who_shares_the_batch(both: Both) -> 
         _close(alone, together.rows(number, number + 1))
 
 
-def test_a_card_that_it_cannot_use_is_no_silent_fall_back(both: Both) -> None:
-    """ONNX Runtime would run on the CPU then, far slower than torch on the card, and prove equal to it."""
-    needs("no card")
-    with pytest.raises(Conflict, match="cannot use the card"):
-        OnnxEngine(both.graphs._replace(erm=None), both.torch, threads=1, cuda=True)
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchEngine, Path]:
-    """A model without an ERM half, and its graph."""
-    network = build_network("small_cnn", classes=2, image_size=28, seed=1)
-    file = tmp_path_factory.mktemp("alone") / "a.onnx"
-    export_onnx(network, file)
-    return TorchEngine(network, None, torch.device("cpu")), file
-
-
 def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:
     half = both.torch.alone().nbytes
     assert both.torch.nbytes == 2 * half
@@ -127,9 +114,8 @@ def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:
 )
 def test_which_differences_pass_verification(change: list[float], passes: bool) -> None:
     logits = np.array([[0.2, 0.1], [0.3, 0.9]], np.float32)
-    found = difference(Scores(logits + np.array(change, np.float32), logits), Scores(logits, logits))
+    found = difference(Scores(logits + np.array(change, np.float32), None), Scores(logits, None))
     assert found.passes is passes
-    assert not difference(Scores(logits, -logits), Scores(logits, logits)).passes  # the ERM half counts too
     close = np.array([[0.50001, 0.5]], np.float32)
     assert not difference(Scores(close[:, ::-1], None), Scores(close, None)).passes  # another label
 
@@ -142,64 +128,99 @@ def _saved(artifacts: Artifacts, name: str, *, seed: int = 0) -> Part:
     return part
 
 
-def test_a_graph_of_other_weights_may_not_answer(
-    artifacts: Artifacts, alone: tuple[TorchEngine, Path]
-) -> None:
-    part = _saved(artifacts, "mdl_a", seed=5)
-    with artifacts.writing(graphs.key("mdl_a")) as folder:
-        copyfile(alone[1], folder / graphs.FILE)
-    pair = Pair(part, None)
-    engine = load(pair, artifacts, device="cpu", threads=1)
-    images = np.random.default_rng(0).integers(0, 256, (8, 3, 28, 28), dtype=np.uint8)
-    proven = prove(pair, engine, images, artifacts=artifacts, threads=1)
-    assert proven.engine is None
-    assert "differ between ONNX Runtime and torch" in proven.why
-
-
-def _stored(model: str, count: int) -> list[bytes]:
-    return [b"damaged", *(picture(number) for number in range(count - 1))]
+@pytest.mark.parametrize("side", [28, 129])
+def test_a_graph_of_other_weights_is_not_proven(side: int, tmp_path: Path) -> None:
+    networks = [build_network("small_cnn", classes=2, image_size=side, seed=seed) for seed in (1, 2)]
+    export_onnx(networks[0], tmp_path / "a.onnx")
+    prove(networks[0], tmp_path / "a.onnx")
+    with pytest.raises(ModelError, match="differ between ONNX Runtime and PyTorch"):
+        prove(networks[1], tmp_path / "a.onnx")
 
 
 @pytest.fixture
 def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
-    made = inference_of(Settings(data_dir=tmp_path, threads=1), artifacts, _stored)
+    made = inference_of(Settings(data_dir=tmp_path, threads=1), artifacts)
     yield made
     made.close()
 
 
+def _ask(inference: Inference, pair: Pair) -> Scores:
+    return asyncio.run(forward(inference, pair, [Upload(picture(3))])).scores
+
+
 @pytest.mark.slow
-def test_a_graph_is_made_proven_and_takes_over_under_load(inference: Inference, artifacts: Artifacts) -> None:
-    """From the first request on, with the export in a process of its own: no answer fails or differs."""
+def test_what_an_alias_points_at_is_exported_for_the_next_load(
+    inference: Inference, artifacts: Artifacts
+) -> None:
     pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
-
-    async def run() -> list[Scores]:
-        scores_of_all = []
-        while inference.loaded.get("onnxruntime") != 1:
-            scores_of_all += [
-                prediction.scores for prediction in await asyncio.gather(*(ask() for _ in range(8)))
-            ]
-            await asyncio.sleep(0.2)  # some load: the export has the cores that are left
-        scores_of_all.append((await ask()).scores)
-        return scores_of_all
-
-    async def ask() -> ForwardResult:
-        return await forward(inference, pair, [Upload(picture(3))])
-
-    answers = asyncio.run(run())
+    load_ahead(inference, pair)
+    in_torch = _ask(inference, pair)
+    wait_until(lambda: artifacts.exists(graphs.key("mdl_e")))
+    assert inference.loaded == {"torch": 1}
+    inference.forget("mdl_a")
+    _close(_ask(inference, pair), in_torch)
     assert inference.loaded == {"onnxruntime": 1}
-    assert len(answers) > 8
-    for scores in answers:
-        assert difference(scores, answers[0]).passes
-    assert artifacts.exists(graphs.key("mdl_a"))
-    assert artifacts.exists(graphs.key("mdl_e"))
 
 
-def test_closing_ends_an_export(inference: Inference, artifacts: Artifacts) -> None:
+def _store_graph(artifacts: Artifacts, part: Part, content: bytes | None = None) -> None:
+    """Store the part's graph as if it was exported, or other `content`."""
+    with artifacts.writing(graphs.key(part.id)) as folder:
+        if content is None:
+            export_onnx(load_model(artifacts.folder(part.artifact))[0], folder / graphs.FILE)
+        else:
+            (folder / graphs.FILE).write_bytes(content)
+
+
+def test_a_pair_with_a_graph_of_one_half_is_served_by_torch(
+    inference: Inference, artifacts: Artifacts
+) -> None:
+    pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
+    _store_graph(artifacts, pair.model)
+    _ask(inference, pair)
+    assert inference.loaded == {"torch": 1}
+    _ask(inference, Pair(pair.model, None))
+    assert inference.loaded == {"torch": 1, "onnxruntime": 1}
+
+
+def test_a_damaged_graph_leaves_the_model_to_torch(
+    inference: Inference, artifacts: Artifacts, caplog: pytest.LogCaptureFixture
+) -> None:
     pair = Pair(_saved(artifacts, "mdl_a"), None)
-    asyncio.run(forward(inference, pair, [Upload(picture(0))]))
+    _store_graph(artifacts, pair.model, b"damaged")
+    _ask(inference, pair)
+    assert inference.loaded == {"torch": 1}
+    assert "graphs of model mdl_a cannot be loaded" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"engine": "torch"}, {"device": "cuda"}], ids=str)
+def test_where_no_graph_would_serve_none_is_exported(
+    artifacts: Artifacts, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    inference = inference_of(Settings(data_dir=tmp_path, **settings), artifacts)
+    inference.export(Pair(_saved(artifacts, "mdl_a"), None))
     inference.close()
-    assert not artifacts.exists(graphs.key("mdl_a"))
-    assert list(Path(artifacts.root).glob("exports/*")) == []  # the folder is made when an export is written
+    assert not Path(artifacts.root, "exports").exists()
+
+
+def test_an_alias_never_waits_or_fails_for_its_export(
+    inference: Inference, artifacts: Artifacts, caplog: pytest.LogCaptureFixture
+) -> None:
+    finish = threading.Event()
+    inference.exports._thread.submit(finish.wait, 60)
+    pair = Pair(Part("mdl_gone", "models/mdl_gone"), None)
+    for _ in range(graphs.MOST_WAITING + 1):
+        inference.export(pair)
+    assert caplog.text.count("not exported: 4 exports are already waiting") == 1
+    finish.set()
+    wait_until(lambda: caplog.text.count("not exported: the files of model mdl_gone are gone") == 4)
+
+
+def test_closing_ends_an_export_that_leaves_nothing(inference: Inference, artifacts: Artifacts) -> None:
+    inference.export(Pair(_saved(artifacts, "mdl_a"), None))
+    exports = Path(artifacts.root, "exports")
+    wait_until(lambda: exports.exists() and any(exports.iterdir()))
+    inference.close()
+    assert list(exports.iterdir()) == []
 
 
 def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_path: Path) -> None:
@@ -231,7 +252,7 @@ def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_
     ],
 )
 def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: type[MasktuneError]) -> None:
-    """What cannot be exported stays with torch for good; where the export was killed it is tried again."""
+    """Where the export was killed or the disk is full, it is worth another try."""
     with pytest.raises(MasktuneError) as raised:
         graphs.run_export(["-c", end], threading.Event())
     assert type(raised.value) is kind
@@ -246,7 +267,8 @@ def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> 
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
     with pytest.raises(StorageFull, match="not enough space"):
         graphs.run_export(
-            ["-m", "app.inference.files", str(folder), str(target / graphs.FILE)], threading.Event()
+            ["-m", "app.inference.engines.export_process", str(folder), str(target / graphs.FILE)],
+            threading.Event(),
         )
     assert list(target.iterdir()) == []
 
