@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.inference.engines.onnx import Graphs, OnnxEngine
+from app.inference.engines.onnx import OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Explain, Upload
@@ -289,7 +289,7 @@ def _engine(kind: Kind, world: Furnished, folder: Path) -> OnnxEngine:
     export_onnx(network, graph)
     torch.set_num_threads(usable_cores())
     served = TorchEngine(network, None, torch.device("cpu"))
-    return OnnxEngine(Graphs(graph), served, threads=usable_cores())
+    return OnnxEngine(served, graph, threads=usable_cores())
 
 
 def _engine_rates(engine: OnnxEngine, kind: Kind, bench: Bench) -> None:

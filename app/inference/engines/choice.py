@@ -51,11 +51,11 @@ def load_engine(settings: Settings, artifacts: Artifacts, check: Check, pair: Pa
     engine: Engine = in_torch
     if graphs_serve(settings):
         try:
-            model, *erm = [graph_store.graph_file(part, artifacts) for part in pair.parts]
+            files = [graph_store.graph_file(part, artifacts) for part in pair.parts]
             with loading():
-                from app.inference.engines.onnx import Graphs, OnnxEngine  # imports ONNX Runtime
+                from app.inference.engines.onnx import OnnxEngine  # imports ONNX Runtime
 
-            engine = OnnxEngine(Graphs(model, *erm), in_torch, threads=threads)
+            engine = OnnxEngine(in_torch, *files, threads=threads)
         except ArtifactMissing:
             pass
         except Exception:  # any error of the library, about a damaged file: torch can answer

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
-from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
+from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from core.errors import MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from core.process import on_parent_exit
@@ -53,7 +53,7 @@ def prove(network: Network, graph: Path) -> None:
     Compares all images in one batch and one image alone, because batch sizes use different kernels.
     """
     in_torch = TorchEngine(network, None, torch.device("cpu"))
-    in_onnx = OnnxEngine(Graphs(graph), in_torch, threads=1)
+    in_onnx = OnnxEngine(in_torch, graph, threads=1)
     images = _images(network.spec.image_size)
     for some in (images, images[:1]):
         differing = difference(in_onnx.run(some, None), in_torch.run(some, None))

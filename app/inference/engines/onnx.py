@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -34,29 +33,25 @@ OF_IMAGES = frozenset({"fullgrad"})
 """Methods that torch must compute, from the images."""
 
 
-class Graphs(NamedTuple):
-    """The files of a pair's graphs; `erm` is None if the pair has no ERM model."""
-
-    model: Path
-    erm: Path | None = None
-
-
 class OnnxEngine:
     """Implements `Engine`. The graphs compute logits and activations, torch's head the maps.
 
     It keeps the torch network of the served model, because a head that is not a linear layer is
-    differentiated, and two methods perturb the input. It drops the ERM model's torch network.
+    differentiated, and `fullgrad` looks at the images. It drops the ERM model's torch network.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, graphs: Graphs, torch_engine: TorchEngine, *, threads: int) -> None:
-        self._model = _session(graphs.model, threads)
-        self._erm = None if graphs.erm is None else _session(graphs.erm, threads)
+    def __init__(
+        self, torch_engine: TorchEngine, graph: Path, erm_graph: Path | None = None, *, threads: int
+    ) -> None:
+        """`erm_graph` is None if the pair has no ERM model."""
+        self._model = _session(graph, threads)
+        self._erm = None if erm_graph is None else _session(erm_graph, threads)
         self._torch = torch_engine.alone()
         self.image_size, self.grey_window = torch_engine.image_size, torch_engine.grey_window
         # An upper bound: a library may keep weights in lower precision than their file.
-        files = sum(path.stat().st_size for path in graphs if path is not None)
+        files = sum(path.stat().st_size for path in (graph, erm_graph) if path is not None)
         self.nbytes = files + self._torch.nbytes
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:

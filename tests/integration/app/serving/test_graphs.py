@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from app.inference import Explain, Inference, Pair, Part, Upload
 from app.inference.engines import graph_store as graphs
 from app.inference.engines.export_process import prove
-from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
+from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Scores
 from app.registry.aliases import load_ahead
@@ -54,7 +54,7 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         export_onnx(network, file)
     served = TorchEngine(networks[0], networks[1], torch.device("cpu"))
     images = np.random.default_rng(0).integers(0, 256, (9, 3, side, side), dtype=np.uint8)
-    return Both(served, OnnxEngine(Graphs(*files), served, threads=1), images)
+    return Both(served, OnnxEngine(served, *files, threads=1), images)
 
 
 def _close(found: Scores, expected: Scores) -> None:
