@@ -1,4 +1,4 @@
-"""Jobs, their events and the presets: what the API answers."""
+"""A job, as the API answers it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from masktune.contract.base import (
-    ArmName,
-    EstimateSourceName,
-    EventTypeName,
     KindName,
     Page,
     Resource,
@@ -31,7 +28,7 @@ from masktune.contract.models import SplitMetrics
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import NotTestableReason, VerdictName
 from masktune.contract.reviews import Review
-from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
+from masktune.contract.vocabulary import Arm, JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
 """Figures by arm and split."""
@@ -176,190 +173,3 @@ AnyJob = Annotated[
 
 class JobPage(Page[AnyJob]):
     """A page of jobs."""
-
-
-# --- plans ---------------------------------------------------------------------------------------------
-
-
-class StageEstimate(Shape):
-    """What a stage of a planned job may take."""
-
-    stage: StageName
-    seconds: float
-    source: EstimateSourceName
-    job: str | None = Field(None, description="Id of the job whose rate was measured; null for a guess.")
-
-
-class JobEstimate(Shape):
-    """What a planned job may cost."""
-
-    seconds: float = Field(
-        description="Of the stages and the start of the process, without the wait for a worker."
-    )
-    source: EstimateSourceName = Field(
-        description="`measured` if that is true of at least nine tenths of the time of the stages."
-    )
-    device: str | None = Field(None, description="What the measured jobs ran on; null for a guess.")
-    stages: list[StageEstimate]
-    memory_bytes: int = Field(
-        description="Approximate peak: libraries, weights, a batch, features. Of the host and a GPU together."
-    )
-    disk_bytes: int = Field(
-        description="Approximate size of what the job leaves: models, checkpoints, features, masks."
-    )
-
-
-class JobPlan(Shape):
-    """What a start would do: the answer to `?dry_run=true`. Nothing has been started."""
-
-    kind: KindName
-    dataset: str
-    params: dict[str, Any] = Field(description="Resolved in full: the `params` of the job.")
-    inputs: JobInputs = Field(default_factory=JobInputs)
-    models: list[ArmName] = Field([], description="The arms of the models that it would make.")
-    estimate: JobEstimate
-
-
-# --- events --------------------------------------------------------------------------------------------
-
-
-class EventData(Shape):
-    """What happened; each type of event has its own."""
-
-
-class StateData(EventData):
-    """The job entered a state."""
-
-    state: JobState
-    attempt: int = 0
-    reason: str | None = None
-    error: Problem | None = None
-
-
-class StageData(EventData):
-    """A stage began or ended."""
-
-    stage: StageName
-    status: Literal["started", "finished"]
-    seconds: float | None = None
-
-
-class EpochMetrics(Shape):
-    """Figures of an epoch that has ended."""
-
-    loss: float | None = None
-    accuracy: float | None = None
-    learning_rate: float | None = None
-    val_accuracy: float | None = None
-
-
-class ProgressData(EventData):
-    """How far the job is; `metrics` when an epoch has ended."""
-
-    fraction: float = 0.0
-    stage: StageName | None = None
-    stage_fraction: float | None = None
-    epoch: int | None = None
-    epochs: int | None = None
-    step: int | None = None
-    steps: int | None = None
-    images_per_second: float | None = None
-    eta_seconds: float | None = None
-    metrics: EpochMetrics = Field(default_factory=EpochMetrics)
-
-
-class LogData(EventData):
-    """A line of the log."""
-
-    message: str
-
-
-class Event(Shape):
-    """Something that happened to a job. `id` counts up by one from 1. Progress within epochs is deleted some
-    days after the job's end (`MASKTUNE_PROGRESS_DAYS`)."""
-
-    by_type: ClassVar[dict[str, type[Event]]] = {}
-
-    id: int
-    type: EventTypeName
-    at: Time
-    data: EventData | JobMetrics = Field(default_factory=EventData)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _of_its_type(cls, source: Any, handler: ModelWrapValidatorHandler[Event]) -> Event:
-        """Read an event as the class of its type."""
-        own = (
-            cls.by_type.get(str(source.get("type"))) if cls is Event and isinstance(source, Mapping) else None
-        )
-        return handler(source) if own is None else own.model_validate(source)
-
-
-class StateEvent(Event):
-    """The job entered a state."""
-
-    type: Literal[EventType.STATE]
-    data: StateData
-
-
-class StageEvent(Event):
-    """A stage began or ended."""
-
-    type: Literal[EventType.STAGE]
-    data: StageData
-
-
-class ProgressEvent(Event):
-    """The job made progress."""
-
-    type: Literal[EventType.PROGRESS]
-    data: ProgressData
-
-
-class MetricsEvent(Event):
-    """Models were measured: figures by arm and split."""
-
-    type: Literal[EventType.METRICS]
-    data: JobMetrics
-
-
-class LogEvent(Event):
-    """A line of the log."""
-
-    type: Literal[EventType.LOG]
-    data: LogData
-
-
-Event.by_type |= {
-    EventType.STATE: StateEvent,
-    EventType.STAGE: StageEvent,
-    EventType.PROGRESS: ProgressEvent,
-    EventType.METRICS: MetricsEvent,
-    EventType.LOG: LogEvent,
-}
-AnyEvent = Annotated[
-    StateEvent | StageEvent | ProgressEvent | MetricsEvent | LogEvent, Field(discriminator="type")
-]
-
-
-class EventPage(Page[AnyEvent]):
-    """A page of events."""
-
-
-class Preset(Shape):
-    """Hyperparameters by name: one for each experiment of the paper."""
-
-    name: str
-    title: str = ""
-    description: str = ""
-    data: str | None = Field(None, description="The data it is meant for: `builtin:NAME` or `format:NAME`.")
-    params: dict[str, Any] = Field({}, description="Fields of a job; fields left out keep their defaults.")
-    released: dict[str, Any] = Field(
-        {}, description="Further fields that `as_released` sets: what the paper's code does on these data."
-    )
-
-
-class Presets(Shape):
-    """All of them."""
-
-    data: list[Preset]
