@@ -35,6 +35,7 @@ from core.errors import InvalidInput
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
+from masktune.contract.hyperparameters.parameters import Parameters
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
@@ -47,7 +48,6 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
-from masktune.contract.parameters import Parameters
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
-from masktune.contract.parameters import dotted
+from masktune.contract.hyperparameters.parameters import dotted
 
 if TYPE_CHECKING:
     from masktune import Client

@@ -10,7 +10,7 @@ from pydantic import Field, WithJsonSchema, create_model
 
 from masktune.contract.base import Shape
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig, ScoreName
-from masktune.contract.parameters import Parameter, Parameters, declared
+from masktune.contract.hyperparameters.parameters import Parameter, Parameters, declared
 
 
 class JobParams(Shape):

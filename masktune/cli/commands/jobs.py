@@ -24,7 +24,7 @@ from masktune.cli.output import ENDED_BADLY, USAGE, age, fail, figure, new_table
 from masktune.cli.progress import describe, follow, last, watch_hint
 from masktune.cli.session import Session, plain, with_session
 from masktune.contract.hyperparameters import hyperparameters_of
-from masktune.contract.parameters import dotted
+from masktune.contract.hyperparameters.parameters import dotted
 from masktune.contract.stages import STAGES
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from core.errors import JobError, NotFound
 from core.storage.artifacts import ArtifactMissing
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.errors import UnknownBackbone, WeightsUnavailable
 from models.data.store import StoreError
 from models.training.fit import Diverged

@@ -20,6 +20,14 @@ from masktune.contract.hyperparameters import (
     ScheduleConfig,
     hyperparameters_of,
 )
+from masktune.contract.hyperparameters.parameters import (
+    Bounds,
+    ConfigError,
+    Doc,
+    Parameters,
+    declared,
+    dotted,
+)
 from masktune.contract.job_requests import (
     ErmRequest,
     FinetuneRequest,
@@ -27,7 +35,6 @@ from masktune.contract.job_requests import (
     MasktuneRequest,
     RetrainHeadRequest,
 )
-from masktune.contract.parameters import Bounds, ConfigError, Doc, Parameters, declared, dotted
 from masktune.contract.request_fields import explicit
 
 DATASET, MODEL = "ds_1", "mdl_1"
