@@ -42,7 +42,7 @@ from models.data.report import (
 )
 from models.data.splits import assign_splits
 from models.runtime.bounded import ProcessBudget, call_within
-from models.runtime.files import bytes_below, hidden_sibling, publish, sweep_siblings
+from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
@@ -104,7 +104,8 @@ def import_dataset(
     `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
     the data. If its state is `invalid`, `target` holds only `report.json`; if it is `ready`, `target`
     is a packed store that includes `report.json`. An older `target` is replaced. Raises
-    `ImportStopped`, and OSError when the disk fails; both leave nothing behind.
+    `ImportStopped`, and OSError when the disk fails; both leave nothing behind. Whoever keeps `target` waits
+    until its bytes are on disk.
     """
     options = options or ImportOptions()
     target = Path(target)
@@ -265,7 +266,7 @@ def _pack(
 def _publish_report(report: ImportReport, target: Path) -> ImportReport:
     folder = hidden_sibling(target)
     _write_report(report, folder)
-    publish(folder, target)
+    replace_folder(folder, target)
     return report
 
 
