@@ -178,16 +178,7 @@ def _import(
     manifest = source.manifest
     with StoreWriter(target) as writer:
         accepted, rejected = _check_all(source, writer, options, watch)
-        report = ImportReport(
-            state="invalid",
-            name=options.name,
-            format=manifest.format,
-            classes=manifest.classes,
-            group_names=manifest.group_names,
-            columns=manifest.columns,
-            rejected=manifest.rejected + tuple(rejected),
-            ignored=(*junk, *manifest.ignored),
-        )
+        report = _report_of_files(options.name, manifest, rejected, junk)
         if problems := inspection.first_problems(accepted):
             return _publish_report(replace(report, count=len(accepted.images), problems=problems), target)
         assignment = assign_splits(
@@ -231,6 +222,22 @@ def _import(
             )
         )
         return report
+
+
+def _report_of_files(
+    name: str, manifest: Manifest, rejected: Sequence[Rejection], junk: Sequence[Rejection]
+) -> ImportReport:
+    """What the layout says and which files were left out, before the images are looked at as a whole."""
+    return ImportReport(
+        state="invalid",
+        name=name,
+        format=manifest.format,
+        classes=manifest.classes,
+        group_names=manifest.group_names,
+        columns=manifest.columns,
+        rejected=(*manifest.rejected, *rejected),
+        ignored=(*junk, *manifest.ignored),
+    )
 
 
 def _check_all(
