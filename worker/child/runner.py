@@ -25,9 +25,9 @@ from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
 from worker.child.stage_functions import stage_function
+from worker.exit_codes import STOPPED
 from worker.protocol import Done, ModelSpec, Spec, StageFinished, StageStarted
 from worker.stages.context import Result, StageContext
-from worker.supervisor.exit_reasons import STOPPED
 from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)

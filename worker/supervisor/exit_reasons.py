@@ -9,11 +9,6 @@ from typing import Any
 
 from core.errors import JobError
 
-STOPPED = 75
-"""Exit code of a child that was asked to stop (EX_TEMPFAIL of sysexits.h)."""
-ABANDONED = 76
-"""Exit code of a child that ended itself because its supervisor was gone or its lease had expired."""
-
 _HINTS = {
     signal.SIGKILL: "the machine probably ran out of memory; try a smaller batch_size or image_size, a "
     "smaller backbone, or a machine with more memory",
