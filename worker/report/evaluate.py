@@ -22,7 +22,6 @@ from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec, ModelSpec
-from worker.report.arms import LogitsCache, compared_models
 from worker.report.columns import column_shortcuts
 from worker.report.data_steps import with_data_steps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
@@ -33,9 +32,11 @@ from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
-from worker.report.seeds import further_seeds
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
+from worker.stages.compared_models import compared_models
 from worker.stages.context import Result, StageContext
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.seeds import further_seeds
 
 REPORT = "report.json"
 _VERDICT_FIELDS = {"verdict", "reason", "a", "b", "beaten_by"}

@@ -18,11 +18,13 @@ from models.mitigation.retrain import describe_groups
 from models.runtime.images import legible, png
 from models.types import Labels
 from worker.protocol import ModelSpec
-from worker.report.arms import LogitsCache, arm_before, clusters_of
+from worker.report.arms import clusters_of
 from worker.report.gallery import squares_of
-from worker.report.seeds import SeedPredictions
+from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache
 from worker.stages.heads import read_head
+from worker.stages.seeds import SeedPredictions
 from worker.stages.training import given_model
 
 _SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)

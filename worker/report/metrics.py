@@ -27,9 +27,10 @@ from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
 from models.statistics import clustered_wilson
 from models.types import Bools, Labels
-from worker.report.arms import BEFORE, TREATMENTS, arm_before, clusters_of, rival_of, seeded, without_copies
-from worker.report.seeds import SeedPredictions
+from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
+from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
+from worker.stages.seeds import SeedPredictions
 
 VERDICT_SPLIT = "test"
 """The verdict is about the split on which no choice was made."""

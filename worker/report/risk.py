@@ -37,9 +37,10 @@ from models.selective import (
     score,
 )
 from worker.protocol import ModelSpec
-from worker.report.arms import clusters_of, of_rows
+from worker.report.arms import clusters_of
 from worker.stages.calibrate import SPLIT, SampleCounts, read_tables, sample_counts
 from worker.stages.context import StageContext
+from worker.stages.forward.logits import of_rows
 from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"

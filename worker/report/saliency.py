@@ -27,9 +27,10 @@ from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shift
 from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps
 from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, LogitsCache, clusters_of, seeded
+from worker.report.arms import BEFORE, clusters_of, seeded
 from worker.stages.context import StageContext
-from worker.stages.passes import loader_for
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import loader_for
 
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""

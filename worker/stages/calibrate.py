@@ -35,8 +35,9 @@ from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.protocol import ModelSpec
-from worker.report.arms import LogitsCache, compared_models, of_rows
+from worker.stages.compared_models import compared_models
 from worker.stages.context import Result, StageContext
+from worker.stages.forward.logits import LogitsCache, of_rows
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"

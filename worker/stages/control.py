@@ -6,7 +6,7 @@ from masktune.contract.vocabulary import Arm
 from models.masktune import continue_as_control
 from models.runtime.distributed import process_group
 from worker.stages.context import Result, StageContext
-from worker.stages.features import frozen_source
+from worker.stages.forward.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 

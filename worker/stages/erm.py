@@ -9,7 +9,7 @@ from models.inputs import new_network
 from models.masktune import fit_erm
 from models.runtime.distributed import process_group
 from worker.stages.context import Result, StageContext
-from worker.stages.features import frozen_source
+from worker.stages.forward.features import frozen_source
 from worker.stages.training import load, publish
 
 

@@ -13,7 +13,7 @@ from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet
 from models.runtime.distributed import process_group
 from worker.stages.context import Result, StageContext
-from worker.stages.features import frozen_source
+from worker.stages.forward.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Arm
 from models.mitigation.groups import class_groups
-from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
+from worker.stages.forward.logits import LogitsCache
 from worker.stages.heads import adopt_head, fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 

@@ -24,10 +24,10 @@ from models.mitigation.stage_features import StageFeatures, compute_stage_featur
 from models.run import Progress
 from models.training.checkpoints import weights_digest
 from models.types import Labels
-from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
-from worker.stages.features import FrozenFeatures
-from worker.stages.passes import loader_for
+from worker.stages.forward.features import FrozenFeatures
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import loader_for
 from worker.stages.training import given_model, load, publish_model
 
 FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"

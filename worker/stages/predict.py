@@ -32,7 +32,7 @@ from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.protocol import ModelSpec
 from worker.stages.context import Result, StageContext
-from worker.stages.passes import loader_for
+from worker.stages.forward.passes import loader_for
 from worker.stages.policy import apply_policy, describe, score_name
 from worker.stages.tables import open_table
 from worker.stages.training import load

@@ -1,6 +1,6 @@
 """Repeat: train every arm again with each further seed, for a verdict over all seeds.
 
-The artifact `jobs/{id}/repeat` holds `{seed}.npz` (worker.report.seeds.SeedPredictions): the models' answers,
+The artifact `jobs/{id}/repeat` holds `{seed}.npz` (worker.stages.seeds.SeedPredictions): the models' answers,
 which are all that the report reads; the models themselves are not kept. A killed stage goes on at the seed,
 and at the epoch, that it was in.
 """
@@ -23,14 +23,14 @@ from models.sigmas import fix_sigmas
 from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
 from models.types import Labels
-from worker.report.arms import LogitsCache
-from worker.report.seeds import SeedPredictions
 from worker.stages.context import Result, StageContext
 from worker.stages.erm import untrained_network
-from worker.stages.features import frozen_source
+from worker.stages.forward.features import frozen_source
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import Passes, logits_of
 from worker.stages.heads import fit_head, training_features
-from worker.stages.passes import Passes, logits_of
 from worker.stages.retrain_head import balanced_groups
+from worker.stages.seeds import SeedPredictions
 from worker.workspace import copy_files
 
 SPLITS = ("val", "test")

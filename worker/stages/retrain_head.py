@@ -10,8 +10,8 @@ from masktune.contract.vocabulary import Arm
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, cross_mistakes, label_groups
 from models.mitigation.stage_features import StageFeatures
-from worker.report.arms import LogitsCache
 from worker.stages.context import Result, StageContext
+from worker.stages.forward.logits import LogitsCache
 from worker.stages.heads import fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 

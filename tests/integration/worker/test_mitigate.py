@@ -22,8 +22,8 @@ from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.test_early_stages import PARAMS, QUICK
 from tests.support.biased_digits import make_digits
 from worker.report.evaluate import REPORT
-from worker.report.seeds import SeedPredictions
 from worker.stages.heads import MEMBERS, Members
+from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
 ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}

@@ -25,11 +25,11 @@ from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
 from tests.support.arrays import Arrays, write_arrays
 from worker.protocol import DatasetSpec, ModelSpec, Spec
-from worker.report.arms import LogitsCache
 from worker.report.gallery import make_gallery, squares_of
 from worker.report.saliency import costs_of_masks, explain_pool
 from worker.stages.context import StageContext
-from worker.stages.passes import loader_for
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import loader_for
 from worker.workspace import Workspace
 
 CLASSES = ("a", "b")

@@ -20,10 +20,10 @@ from models.mitigation.stage_features import StageFeatures
 from models.mitigation.stages import Stage
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
-from worker.report.arms import LogitsCache
 from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import Passes
 from worker.stages.heads import fit_head
-from worker.stages.passes import Passes
 from worker.stages.retrain_head import balanced_groups
 
 SUBJECTS, WIDTH = 60, 256  # what SmallCNN's last layer sees

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from masktune.contract.vocabulary import Arm
-from worker.report.seeds import SeedPredictions
+from worker.stages.seeds import SeedPredictions
 
 
 def test_predictions_are_read_as_they_were_saved(tmp_path: Path) -> None:

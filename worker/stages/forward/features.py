@@ -23,7 +23,7 @@ from models.mitigation.stage_features import StageFeatures, compute_stage_featur
 from models.run import Progress, Run
 from models.training.frozen import FeatureSource, backbone_digest
 from worker.stages.context import StageContext
-from worker.stages.passes import Passes, loader_for
+from worker.stages.forward.passes import Passes, loader_for
 
 VALUES, EARLY = "values.npy", "early"
 
