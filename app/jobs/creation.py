@@ -15,6 +15,7 @@ from app.jobs.service import describe
 from app.jobs.workload import workload
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow
+from masktune.contract.job_params import params_to_json
 from masktune.contract.job_requests import (
     JobRequest,
 )
@@ -38,7 +39,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
         datasets.get_ready(session, planned.dataset_id)
         for dataset_id in planned.trained_on:
             datasets.keep(session, dataset_id)
-        params, inputs = planned.params_as_json(), planned.inputs_as_json()
+        params, inputs = params_to_json(planned.params), planned.inputs_as_json()
         registry.keep(session, jobs.models_read(inputs, params))
         row = creation.add(
             session,
@@ -58,7 +59,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
 
 def _describe(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
     """Describe the plan, with its cost. Raises `InvalidInput` if the network cannot be built."""
-    params, dataset = plan.params_as_json(), datasets.get_ready(session, plan.dataset_id)
+    params, dataset = params_to_json(plan.params), datasets.get_ready(session, plan.dataset_id)
     planned = workload(session, kind, dataset, params, plan.inputs_as_json())
     assert planned is not None  # its model has just been read
     size = network_size(planned.backbone, classes=len(dataset.classes), image_size=planned.image_size)

@@ -35,7 +35,6 @@ from core.errors import InvalidInput
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
-from masktune.contract.hyperparameters.parameters import Parameters
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
@@ -69,11 +68,6 @@ class Plan:
     """Ids of the models of another job that it judges."""
     trained_on: Sequence[str] = ()
     """Ids of the data sets that trained them."""
-
-    def params_as_json(self) -> dict[str, Any]:
-        if isinstance(self.params, Parameters):
-            return self.params.to_json()
-        return self.params.model_dump(mode="json")
 
     def inputs_as_json(self) -> dict[str, Any]:
         """Assign the ids of the models now, so that a stage that runs twice writes the same artifacts."""

@@ -15,19 +15,12 @@ from masktune.contract.base import (
     StageName,
     Time,
 )
-from masktune.contract.job_params import (
-    EvaluateParams,
-    ImportParams,
-    JobParams,
-    MitigateParams,
-    PredictParams,
-    RetrainHeadParams,
-    TrainingParams,
-)
+from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
 from masktune.contract.models import SplitMetrics
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import NotTestableReason, VerdictName
 from masktune.contract.reviews import Review
+from masktune.contract.training_params import MitigateParams, RetrainHeadParams, TrainingParams
 from masktune.contract.vocabulary import Arm, JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
