@@ -21,8 +21,9 @@ from models.evaluation.splits import evaluate_splits
 from models.inputs import check_ready, continued_config, erm_config, fit_data, split_features
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet, union
+from models.masking.summaries import SigmasChoice
 from models.run import Run
-from models.sigmas import SigmasChoice, fix_sigmas
+from models.sigmas import fix_sigmas
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult, fit
 from models.training.frozen import FeatureSource

@@ -113,8 +113,7 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
     keys = {
         stage_result["artifact"]
         for stage_result in job.done.values()
-        for model in stage_result.get("models", ())
-        if isinstance(model, dict) and model["id"] == row.id  # the evaluate stage lists arms instead
+        if stage_result.get("model", {}).get("id") == row.id
     }
     return keys | ({f"jobs/{job.id}/work"} if job.state in RESUMABLE else set())
 

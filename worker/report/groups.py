@@ -17,9 +17,9 @@ from models.mitigation.groups import Groups
 from models.mitigation.retrain import describe_groups
 from models.runtime.images import legible, png
 from models.types import Labels
-from worker.protocol import ModelSpec
 from worker.report.arms import clusters_of
 from worker.report.gallery import squares_of
+from worker.results import ModelSpec
 from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
 from worker.stages.forward.logits import LogitsCache
@@ -61,12 +61,12 @@ def make_groups(
     smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
     network = cache.network(models[Arm.RETRAINED])
     divided = len(reports) > len(context.store.classes)
-    review = context.review
+    review = context.spec.review
     went_by = {} if review is None else {"review": ReportReview.of(review).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(
         {
-            "source": "labels" if head["groups"] == "given" else head["groups"],
+            "source": head["groups"],
             "inferred": head["inferred"],
             "divided": divided,
             "divided_by_seed": by_seed if further else {},

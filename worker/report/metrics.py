@@ -28,6 +28,7 @@ from models.evaluation.verdict import compare, verdict
 from models.statistics import clustered_wilson
 from models.types import Bools, Labels
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
+from worker.results import Json
 from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
 from worker.stages.seeds import SeedPredictions
@@ -105,7 +106,7 @@ class Figures:
         validation = self._validation(arm)
         return not validation or validation[self._run.seed].above_chance
 
-    def plain(self, arm: Arm) -> dict[str, Any]:
+    def plain(self, arm: Arm) -> Json:
         """The arm's plain numbers by split, for the rows of the job and the model."""
         return {
             split: {

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from core.errors import JobError
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
-from worker.protocol import ModelSpec
+from worker.results import ModelSpec, trained_models
 from worker.stages.context import StageContext
 
 
@@ -26,20 +26,15 @@ def compared_models(context: StageContext) -> ComparedModels:
 
     Raises JobError if a model's classes are not the data set's.
     """
-    trained = [
-        model["id"]
-        for stage_output in context.spec.done.values()
-        for model in stage_output.get("models", ())
-        if "id" in model
-    ]
-    specs, judged = context.spec.models, context.spec.judged
-    own = {specs[id].arm: specs[id] for id in trained or [context.spec.model] if id}
+    specs, judged_job = context.spec.models, context.spec.judged_job
+    given = [specs[context.spec.model]] if context.spec.model else []
+    own = {model.arm: model for model in trained_models(context.spec.done.values()) or given}
     partners = [specs[model.erm_id] for model in own.values() if model.erm_id and model.erm_id in specs]
     if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
         partners.append(specs[context.spec.model])  # its backbone may be a MaskTune model's
     everything = {arm_before(partner): partner for partner in partners} | own
-    if judged is not None:
-        own = everything = {arm: specs[id] for arm, id in judged.models.items()}
+    if judged_job is not None:
+        own = everything = {arm: specs[id] for arm, id in judged_job.models.items()}
     for model in everything.values():
         if model.classes != context.store.classes:  # its answers would be counted wrongly
             raise JobError(

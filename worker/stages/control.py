@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Stage
 from models.masktune import continue_as_control
 from models.runtime.distributed import process_group
-from worker.stages.context import Result, StageContext
+from worker.results import TrainingResult
+from worker.stages.context import StageContext
 from worker.stages.forward.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
-def control(context: StageContext) -> Result:
+def control(context: StageContext) -> TrainingResult:
     """Go on from the checkpoint that the finetune started from, with the same batches, without masks."""
     model = given_model(context)
     network, card = load(context, model)
@@ -26,7 +27,7 @@ def control(context: StageContext) -> Result:
             network,
             fitted,
             rank=run.rank,
-            arm=Arm.MASKTUNE_CONTROL,
+            stage=Stage.CONTROL,
             checkpoints=checkpoints,
             erm_id=model.id,
         )

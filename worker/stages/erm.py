@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Stage
 from models.backbones.build import adopt_weights
 from models.backbones.network import Network
 from models.inputs import new_network
 from models.masktune import fit_erm
 from models.runtime.distributed import process_group
-from worker.stages.context import Result, StageContext
+from worker.results import TrainingResult
+from worker.stages.context import StageContext
 from worker.stages.forward.features import frozen_source
 from worker.stages.training import load, publish
 
 
-def erm(context: StageContext) -> Result:
+def erm(context: StageContext) -> TrainingResult:
     """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
     params, checkpoints = context.params, context.workspace.path / context.stage
     network = untrained_network(context)
     source = frozen_source(context, network)
     with process_group(context.run) as run:
         fitted = fit_erm(network, context.store, params, run, folder=checkpoints, features=source)
-        return publish(context, network, fitted, rank=run.rank, arm=Arm.ERM, checkpoints=checkpoints)
+        return publish(context, network, fitted, rank=run.rank, stage=Stage.ERM, checkpoints=checkpoints)
 
 
 def untrained_network(context: StageContext) -> Network:

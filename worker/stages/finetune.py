@@ -12,12 +12,13 @@ from models import masktune
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet
 from models.runtime.distributed import process_group
-from worker.stages.context import Result, StageContext
+from worker.results import MaskResult, TrainingResult
+from worker.stages.context import StageContext
 from worker.stages.forward.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
-def finetune(context: StageContext) -> Result:
+def finetune(context: StageContext) -> TrainingResult:
     """Finetune the masked model from its last checkpoint; the last epoch becomes the job's MaskTune model."""
     model = given_model(context)
     network, card = load(context, model)
@@ -34,7 +35,9 @@ def finetune(context: StageContext) -> Result:
 
         def masks(iteration: int) -> MaskSet:
             if iteration == 0:  # those of the given mask set, else those of the job's mask stage
-                artifact = context.spec.mask_set or context.spec.done[Stage.MASK]["artifact"]
+                mask_stage = context.spec.stage_result(MaskResult)
+                artifact = context.spec.mask_set if mask_stage is None else mask_stage.artifact
+                assert artifact is not None
                 return MaskSet.open(context.artifacts.folder(artifact))
             folder = context.workspace.path / f"masks-{iteration + 1}"
             mask_set = load_or_compute_masks(network, store, config, run, folder=folder, iteration=iteration)
@@ -52,5 +55,5 @@ def finetune(context: StageContext) -> Result:
         folder = checkpoints(config.masking.iterations - 1)
         erm_id = model.id if model.arm is not Arm.MASKTUNE else model.erm_id
         return publish(
-            context, network, fitted, rank=run.rank, arm=Arm.MASKTUNE, checkpoints=folder, erm_id=erm_id
+            context, network, fitted, rank=run.rank, stage=Stage.FINETUNE, checkpoints=folder, erm_id=erm_id
         )

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
+from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.masking.compute import load_or_compute_masks
 from models.masktune import continue_as_control, finetune, fit_erm
@@ -23,7 +23,8 @@ from models.sigmas import fix_sigmas
 from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
 from models.types import Labels
-from worker.stages.context import Result, StageContext
+from worker.results import RepeatResult
+from worker.stages.context import StageContext
 from worker.stages.erm import untrained_network
 from worker.stages.forward.features import frozen_source
 from worker.stages.forward.logits import LogitsCache
@@ -37,9 +38,9 @@ SPLITS = ("val", "test")
 """Those that the report judges by."""
 
 
-def repeat(context: StageContext) -> Result:
+def repeat(context: StageContext) -> RepeatResult:
     """Train with one further seed after another; publish what their models answer."""
-    seeds = MitigateConfig.from_json(context.spec.params).further_seeds
+    seeds = context.job_params(MitigateConfig).further_seeds
     passes, folder = Passes(context.run, len(seeds)), context.workspace.path / "seeds"
     folder.mkdir(exist_ok=True)
     for seed in seeds:
@@ -55,7 +56,7 @@ def repeat(context: StageContext) -> Result:
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
         copy_files(folder, target)
-    return {"artifact": artifact}
+    return RepeatResult(artifact=artifact)
 
 
 def _train(context: StageContext) -> SeedPredictions:
@@ -73,7 +74,7 @@ def _train(context: StageContext) -> SeedPredictions:
     by_arm = {Arm.ERM: answers(network)}
     divided, of_heads = _retrain_heads(context, deepcopy(network), answers, folder=folder("features"))
     by_arm |= of_heads
-    if Stage.FINETUNE in stages_of(JobKind.MITIGATE, context.spec.params):
+    if context.job_params(MitigateConfig).masktune:
         start = CheckpointFolder(folder("erm")).last()
         params, _ = fix_sigmas(*inputs)
         inputs = network, store, params, run

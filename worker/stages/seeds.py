@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from masktune.contract.vocabulary import Arm, Stage
+from masktune.contract.vocabulary import Arm
 from models.runtime.files import replacing
 from models.types import Labels
+from worker.results import RepeatResult
 from worker.stages.context import StageContext
 
 
@@ -24,13 +25,18 @@ class SeedPredictions(NamedTuple):
     predictions: Mapping[str, Mapping[Arm, Labels]]
 
     def save(self, file: Path) -> None:
-        arrays: dict[str, Any] = {
+        arrays = {
             f"{split}/{arm}": predicted
             for split, by_arm in self.predictions.items()
             for arm, predicted in by_arm.items()
         }
         with replacing(file) as partial:
-            np.savez_compressed(partial, seed=self.seed, divided=self.divided, **arrays)
+            np.savez_compressed(
+                partial,
+                seed=self.seed,
+                divided=self.divided,
+                **arrays,  # type: ignore[arg-type]  # numpy's stub takes any name for `allow_pickle`
+            )
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -45,8 +51,8 @@ class SeedPredictions(NamedTuple):
 
 def further_seeds(context: StageContext) -> tuple[SeedPredictions, ...]:
     """Those of the job, in order; none if it has a single seed."""
-    done = context.spec.done.get(Stage.REPEAT)
-    if done is None:
+    repeated = context.spec.stage_result(RepeatResult)
+    if repeated is None:
         return ()
-    files = context.artifacts.folder(done["artifact"]).glob("*.npz")
+    files = context.artifacts.folder(repeated.artifact).glob("*.npz")
     return tuple(sorted(map(SeedPredictions.load, files), key=lambda of_seed: of_seed.seed))

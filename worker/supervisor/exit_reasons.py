@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import signal
 from dataclasses import dataclass
-from typing import Any
 
 from core.errors import JobError
 
@@ -25,7 +24,7 @@ class AttemptFailure:
     how: str
     hint: str
 
-    def problem(self, crashes: int) -> dict[str, Any]:
+    def problem(self, crashes: int) -> dict[str, object]:
         """The error of a job whose attempts failed `crashes` times without finishing an epoch in between."""
         return JobError(
             self.reason,
@@ -64,7 +63,7 @@ def not_started(error: OSError) -> AttemptFailure:
     )
 
 
-def supervision_problem(error: Exception) -> dict[str, Any]:
+def supervision_problem(error: Exception) -> dict[str, object]:
     """The problem of a job that the worker could not supervise. Only the error's type is named, since its
     text may contain SQL, paths or addresses."""
     return JobError(

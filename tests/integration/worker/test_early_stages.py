@@ -65,7 +65,7 @@ def test_a_shortcut_divides_the_classes_by_who_lacks_it(bench: Bench, retrained:
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     lacks = np.array(["lacks" in store.sample(row).path for row in members.rows.tolist()])
     assert jaccard(flagged, lacks) > 0.6
-    weights = [retrained.done[stage]["figures"]["weights"] for stage in ("retrain_head", "head_control")]
+    weights = [retrained.done[stage]["weights"] for stage in ("retrain_head", "head_control")]
     assert weights[0] != weights[1]
 
 
@@ -80,5 +80,5 @@ def test_without_a_shortcut_the_head_equals_its_control_and_the_log_says_why(ben
     assert (section["source"], section["inferred"], section["divided"]) == ("early_stages", False, False)
     assert UNDIVIDED_REASONS[section["details"]["reason"]] in bench.logs(job_id)
     assert [part["name"] for part in section["slices"]] == dataset.classes
-    weights = [job.done[stage]["figures"]["weights"] for stage in ("retrain_head", "head_control")]
+    weights = [job.done[stage]["weights"] for stage in ("retrain_head", "head_control")]
     assert weights[0] == weights[1]

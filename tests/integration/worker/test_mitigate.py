@@ -40,11 +40,7 @@ def report_of(bench: Bench, job: JobRow) -> Report:
 
 def weights(job: JobRow) -> dict[str, str]:
     """The digest of each model's weights, by arm."""
-    return {
-        output["models"][0]["arm"]: output["figures"]["weights"]
-        for output in job.done.values()
-        if output.get("figures")
-    }
+    return {result["model"]["arm"]: result["weights"] for result in job.done.values() if "weights" in result}
 
 
 @pytest.fixture(scope="module")

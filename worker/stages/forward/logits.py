@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.backbones.network import Network
 from models.evaluation.metrics import Logits
 from models.runtime.files import replacing
-from worker.protocol import ModelSpec
+from worker.results import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.forward.features import FrozenFeatures
 from worker.stages.forward.passes import Passes, logits_of

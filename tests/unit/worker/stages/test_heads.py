@@ -43,7 +43,9 @@ def context(folder: Path, groups: str, *, subjects: bool = True) -> StageContext
     config = HeadConfig(judge_penalties=(0.1,), penalties=(0.1,), folds=2, repeats=1, gate="open")
     retraining = SimpleNamespace(head=config, groups=groups)
     store = Store.open(folder / "store")
-    context = SimpleNamespace(store=store, run=Run(), retraining=retraining, review=None)
+    context = SimpleNamespace(
+        store=store, run=Run(), retraining=retraining, spec=SimpleNamespace(review=None)
+    )
     return cast(StageContext, context)
 
 
