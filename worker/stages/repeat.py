@@ -8,7 +8,7 @@ and at the epoch, that it was in.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,9 @@ from pathlib import Path
 from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
-from models.masking.compute import load_or_compute_masks
-from models.masktune import continue_as_control, finetune, fit_erm
+from models.masktune import Arm as Trained
+from models.masktune import steps
 from models.mitigation.groups import class_groups
-from models.sigmas import fix_sigmas
-from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
 from models.types import Labels
 from worker.results import RepeatResult
@@ -36,6 +34,11 @@ from worker.workspace import copy_files
 
 SPLITS = ("val", "test")
 """Those that the report judges by."""
+_ARMS: Mapping[Trained, Arm] = {
+    "erm": Arm.ERM,
+    "masktune": Arm.MASKTUNE,
+    "control": Arm.MASKTUNE_CONTROL,
+}
 
 
 def repeat(context: StageContext) -> RepeatResult:
@@ -61,34 +64,20 @@ def repeat(context: StageContext) -> RepeatResult:
 
 def _train(context: StageContext) -> SeedPredictions:
     """Train all arms of the job as its stages do, in their order, with the context's seed."""
-    params, store, run = context.params, context.store, context.run
     network = untrained_network(context)
     features = frozen_source(context, network)
-    inputs = network, store, params, run
     answers = partial(_answers, context, features)
 
     def folder(part: str) -> Path:  # the child process counts the epochs in folders of such names
         return context.workspace.path / f"{context.stage}-{context.seed}-{part}"
 
-    fit_erm(*inputs, folder=folder("erm"), features=features)
+    trainings = steps(network, context.store, context.params, context.run, folder=folder, features=features)
+    next(trainings)  # ERM
     by_arm = {Arm.ERM: answers(network)}
     divided, of_heads = _retrain_heads(context, deepcopy(network), answers, folder=folder("features"))
     by_arm |= of_heads
     if context.job_params(MitigateConfig).masktune:
-        start = CheckpointFolder(folder("erm")).last()
-        params, _ = fix_sigmas(*inputs)
-        inputs = network, store, params, run
-        finetune(
-            *inputs,
-            start=start,
-            masks=lambda i: load_or_compute_masks(*inputs, folder=folder(f"masks-{i + 1}"), iteration=i),
-            checkpoints=lambda i: folder(f"finetune-{i + 1}"),
-            features=features,
-        )
-        by_arm[Arm.MASKTUNE] = answers(network)
-        if params.control:
-            continue_as_control(*inputs, folder=folder("control"), start=start, features=features)
-            by_arm[Arm.MASKTUNE_CONTROL] = answers(network)
+        by_arm |= {_ARMS[step.arm]: answers(network) for step in trainings}
     splits = by_arm[Arm.ERM]
     predictions = {split: {arm: of_arm[split] for arm, of_arm in by_arm.items()} for split in splits}
     return SeedPredictions(context.seed, divided, predictions)
