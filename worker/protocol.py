@@ -9,15 +9,9 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import (
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    TypeAdapter,
-    ValidationInfo,
-)
+from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationInfo
 from pydantic_core import core_schema
 from pydantic_core.core_schema import SerializerFunction, WithInfoValidatorFunction
 
@@ -107,13 +101,23 @@ _MESSAGES: TypeAdapter[Message] = TypeAdapter(
 )
 
 
+_TYPES = {kind.type for kind in get_args(Message)}
+
+
 def parse(line: bytes) -> Message | None:
-    """The message on this line; None, with a warning in the log, if the line is not a message."""
+    """The message on this line; None, with a warning in the log, if the line is not a message.
+
+    Raises ValidationError of pydantic for a message with other fields than its type has: a bug of ours, and
+    the job must not go on without what it said.
+    """
     try:
-        return _MESSAGES.validate_python(json.loads(line))
+        source = json.loads(line)
     except ValueError:
+        source = None
+    if not isinstance(source, dict) or str(source.get("type")) not in _TYPES:
         logger.warning("a child wrote a line that is no message: %.200r", line)
         return None
+    return _MESSAGES.validate_python(source)
 
 
 # --- to the child ---------------------------------------------------------------------------------

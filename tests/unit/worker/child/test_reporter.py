@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.support.stage_results import stage_result
 from worker.child.reporter import Reporter, finite
@@ -57,4 +59,13 @@ def test_a_line_that_is_no_message_is_none() -> None:
     assert parse(b"warning: something") is None
     assert parse(b"[1]") is None
     assert parse(b'{"no": "type"}') is None
-    assert parse(b'{"type": "log"}') is None
+    assert parse(b'{"type": ["done"]}') is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"type": "log"}', b'{"type": "stage_finished", "result": {"stage": "erm", "artifact": "jobs/x/erm"}}'],
+)
+def test_a_message_without_its_fields_is_a_bug_and_not_left_out(line: bytes) -> None:
+    with pytest.raises(ValidationError):
+        parse(line)
