@@ -35,7 +35,6 @@ from app.operations.limits import limit_of
 from app.operations.metrics import GAUGES_SECONDS, Metrics, forget_the_dead
 from app.predictions import routes as predict
 from app.predictions import saliency_routes as saliency
-from app.predictions import stored_images as images
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
 from app.registry import alias_routes as aliases
@@ -157,7 +156,6 @@ def _open(
     inference = Inference(
         settings,
         artifacts,
-        partial(images.of_model, database, stores),
         partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)

@@ -187,8 +187,14 @@ def rival(name: str, model: Path, kind: Kind, *, processes: int = 1) -> Iterator
         yield Server(port, pids)
 
 
+def export(port: int, model: str) -> None:
+    """Have the model's graph exported."""
+    graph = f"http://127.0.0.1:{port}/models/{model}/download?format=onnx"
+    urlopen(graph, timeout=2 * _PATIENCE).close()
+
+
 def warm(port: int, kind: Kind, model: str, engines: int) -> None:
-    """Send requests until ONNX Runtime serves `engines` pairs; their graphs are exported meanwhile."""
+    """Send requests until ONNX Runtime serves `engines` pairs, as each process loads them."""
     ask = _ask(port, kind, f"/predict?model={model}")
     deadline = time.monotonic() + 2 * _PATIENCE
     sample = f'masktune_models_loaded{{engine="onnxruntime"}} {engines}.0'
@@ -198,7 +204,7 @@ def warm(port: int, kind: Kind, model: str, engines: int) -> None:
             if sample in answer.read().decode():
                 return
         if time.monotonic() > deadline:
-            raise TimeoutError("no graph took over")
+            raise TimeoutError("no process loaded the graphs")
         time.sleep(0.5)
 
 

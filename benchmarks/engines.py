@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from app.inference.engines.onnx import TOLERANCE, Graphs, OnnxEngine, difference
+from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Engine, Explain, Scores
 from benchmarks._common import Aim, finish, table, usable_cores
@@ -177,7 +177,7 @@ def built(network: Network, kind: Kind, folder: Path) -> dict[str, Engine]:
     graph = folder / "model.onnx"
     export_onnx(network, graph)
     in_torch = TorchEngine(network, None, torch.device("cpu"))
-    in_onnx = OnnxEngine(Graphs(graph, None), in_torch, threads=kind.threads, cuda=False)
+    in_onnx = OnnxEngine(in_torch, graph, threads=kind.threads)
     return {"torch": in_torch, "onnxruntime": in_onnx}
 
 

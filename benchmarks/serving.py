@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from app.inference.engines.onnx import Graphs, OnnxEngine
+from app.inference.engines.onnx import OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Explain, Upload
@@ -46,6 +46,7 @@ from benchmarks._serving_world import (
     Kind,
     Server,
     digits,
+    export,
     furnish,
     masktune,
     photographs,
@@ -221,10 +222,12 @@ def _like_for_like(bench: Bench) -> dict[str, float]:
 
 
 def _warm(alone: Server, together: Server, kinds: Sequence[Kind], worlds: dict[str, Furnished]) -> None:
-    """Let the graphs be exported first, off the clock; each process verifies them for itself."""
+    """Let the graphs be exported first, off the clock; each process then loads them for itself."""
     engines = 0
     for kind in kinds:
         world = worlds[kind.backbone]
+        for model in (world.alone, world.pair):
+            export(alone.port, model)
         for model in (world.alone, world.pair):
             engines += 1
             warm(alone.port, kind, model, engines)
@@ -286,7 +289,7 @@ def _engine(kind: Kind, world: Furnished, folder: Path) -> OnnxEngine:
     export_onnx(network, graph)
     torch.set_num_threads(usable_cores())
     served = TorchEngine(network, None, torch.device("cpu"))
-    return OnnxEngine(Graphs(graph, None), served, threads=usable_cores(), cuda=False)
+    return OnnxEngine(served, graph, threads=usable_cores())
 
 
 def _engine_rates(engine: OnnxEngine, kind: Kind, bench: Bench) -> None:

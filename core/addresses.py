@@ -12,13 +12,20 @@ _BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp")
 _DATABASES = ("postgresql", "sqlite")
 
 
-def check_database(url: str) -> None:
+def check_addresses(database: str, broker: str, storage: str) -> None:
+    """Raise ValueError if one of these URLs, unless it is empty, is of no supported kind."""
+    for url, check in ((database, _check_database), (broker, _check_broker), (storage, _check_storage)):
+        if url:
+            check(url)
+
+
+def _check_database(url: str) -> None:
     """Raise ValueError unless the URL is one of PostgreSQL or SQLite, with any driver."""
     if _scheme(url).partition("+")[0] not in _DATABASES:
         raise ValueError("MASKTUNE_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
 
 
-def check_broker(url: str) -> None:
+def _check_broker(url: str) -> None:
     """Raise ValueError unless the URL is one of a supported broker."""
     if _scheme(url) not in _BROKERS:
         raise ValueError(
@@ -26,7 +33,7 @@ def check_broker(url: str) -> None:
         )
 
 
-def check_storage(url: str) -> None:
+def _check_storage(url: str) -> None:
     """Raise ValueError if fsspec knows no such file system, or if its package is not installed."""
     from fsspec.registry import known_implementations, registry  # only needed if a store is set
 

@@ -5,23 +5,16 @@ A setting that cannot work fails here, at start-up, instead of at the first requ
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core.addresses import (
-    check_broker,
-    check_database,
-    check_proxies,
-    check_storage,
-    entries,
-    is_installed,
-)
+from core.access import check_loopback, parse_keys, parse_rates
+from core.addresses import check_addresses, check_proxies, entries, is_installed
 from core.proxy_user import ProxyUser, parse_proxy_scopes
 from masktune.contract.vocabulary import Scope
 
@@ -31,14 +24,6 @@ if TYPE_CHECKING:
 MiB = 2**20
 GiB = 2**30
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-
-
-def _check_engine(name: object) -> object:
-    if isinstance(name, str) and name.startswith("openvino"):
-        raise ValueError(
-            f"the service no longer runs {name}; leave the setting out, or set it to auto or torch"
-        )
-    return name
 
 
 class Settings(BaseSettings):
@@ -216,9 +201,9 @@ class Settings(BaseSettings):
     )
 
     # --- serving ----------------------------------------------------------------------------
-    engine: Annotated[Literal["auto", "torch"], BeforeValidator(_check_engine)] = Field(
+    engine: Literal["auto", "torch"] = Field(
         "auto",
-        description="The engine that serves. auto: ONNX Runtime where its answers equal torch's, else torch.",
+        description="The engine that serves. auto: ONNX Runtime for models with a stored graph, else torch.",
     )
     models_in_memory_bytes: int = Field(
         2 * GiB, ge=0, description="Memory for loaded models; the least recently used is evicted first."
@@ -250,56 +235,22 @@ class Settings(BaseSettings):
         self.proxy_user  # noqa: B018
         if not self.person_scopes and self.proxy_user_header:
             raise ValueError("MASKTUNE_PROXY_SCOPES must say what people may do, for example `*=read`")
-        self._check_addresses()
+        check_addresses(self.database_url, self.broker_url, self.storage_url)
         if not _DEVICE.fullmatch(self.device):
             raise ValueError("MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N (N is the number of a card)")
         if self.traces and not is_installed("opentelemetry.exporter.otlp.proto.http"):
             raise ValueError("MASKTUNE_TRACES needs the extra `otel`: pip install 'masktune-service[otel]'")
         return self
 
-    def _check_addresses(self) -> None:
-        for url, check in (
-            (self.database_url, check_database),
-            (self.broker_url, check_broker),
-            (self.storage_url, check_storage),
-        ):
-            if url:
-                check(url)
-
     @cached_property
     def keys(self) -> dict[str, frozenset[Scope]]:
         """The keys of `api_keys`: secret → scopes."""
-        keys: dict[str, frozenset[Scope]] = {}
-        for part in entries(self.api_keys.get_secret_value()):
-            scopes, colon, secret = part.partition(":")
-            unknown = [s for s in scopes.split("+") if s not in set(Scope)]
-            if not colon or not secret or unknown:
-                raise ValueError(
-                    f"MASKTUNE_API_KEYS must be scope+scope:secret, with scopes out of {', '.join(Scope)}"
-                )
-            keys[secret] = frozenset(Scope(s) for s in scopes.split("+"))
-        return keys
+        return parse_keys(self.api_keys.get_secret_value())
 
     @cached_property
     def rates(self) -> dict[Scope, RateLimitItem]:
         """Scope that a request needs → rate limit per key for such requests."""
-        limits_by_scope: dict[Scope, RateLimitItem] = {}
-        for part in entries(self.rate_limits):
-            from limits import parse as parse_rate  # takes half a second; only with rate limits
-
-            scope, equals, rate = (piece.strip() for piece in part.partition("="))
-            try:
-                known = Scope(scope)
-                limit = parse_rate(rate)
-            except ValueError:
-                equals = ""
-            if not equals or known in limits_by_scope or limit.amount < 1:
-                raise ValueError(
-                    "MASKTUNE_RATE_LIMITS must be scope=number/unit (second, minute, hour, day), "
-                    f"each scope at most once, out of {', '.join(Scope)}"
-                )
-            limits_by_scope[known] = limit
-        return limits_by_scope
+        return parse_rates(self.rate_limits)
 
     @cached_property
     def proxy_user(self) -> ProxyUser:
@@ -336,14 +287,5 @@ class Settings(BaseSettings):
 
     def check_exposure(self) -> None:
         """Raise ValueError if the service would listen beyond loopback without a key."""
-        if self.needs_key or self.host == "localhost":
-            return
-        try:
-            loopback = ipaddress.ip_address(self.host).is_loopback
-        except ValueError:  # another name, or "" for every address
-            loopback = False
-        if not loopback:
-            raise ValueError(
-                f"refusing to listen on {self.host or 'every address'} without a key: "
-                "set MASKTUNE_API_KEYS, or MASKTUNE_HOST=127.0.0.1"
-            )
+        if not self.needs_key:
+            check_loopback(self.host)

@@ -10,8 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launcher import doctor, startup
+from launcher.listeners import answers, listen, listen_together, url_of
 from launcher.process_manager import Process, ProcessFailed, ProcessManager
 from launcher.startup import read_settings
 from launcher.web import App, Dashboard, beside
@@ -65,7 +65,7 @@ def serve(
         startup.end_with_parent()
     startup.migrate(settings)
     doctor.warn_without_card(settings)
-    with _listener(settings) as listener:
+    with listen(settings) as listener:
         asyncio.run(_run_until_signal(settings, _service(settings, listener), listener))
 
 
@@ -156,7 +156,7 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
 def _api_together(settings: Settings) -> None:
     """Run several API processes, each with its own socket at the same address."""
-    with _shared_listeners(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
+    with listen_together(settings) as listeners, TemporaryDirectory(prefix="masktune-metrics-") as metrics:
         environment = {
             **_environment(settings),
             "MASKTUNE_MODELS_IN_MEMORY_BYTES": str(settings.models_in_memory_bytes // len(listeners)),
@@ -227,7 +227,7 @@ def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Calla
 
     def url() -> str:
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
-        return _address(*at)
+        return url_of(*at)
 
     def wrap(api: FastAPI) -> App:
         def guard(pages: App) -> App:
@@ -242,65 +242,11 @@ def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Calla
 async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:
     """Print the address once the API answers."""
     host, port = listener.getsockname()[:2]
-    while not await _answers(_reachable(host), port):
+    while not await answers(host, port):
         await asyncio.sleep(0.2)
     up.set()
-    address = _address(host, port)
-    _say(f"masktune is ready at {address} (docs at /docs, data in {settings.data_dir}, Ctrl-C stops it)")
-
-
-def _reachable(host: str) -> str:
-    """The host to connect to: a loopback address if the socket listens on all interfaces."""
-    everywhere = "0.0.0.0"  # noqa: S104  # nosec B104
-    return {everywhere: "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-
-
-def _address(host: str, port: int) -> str:
-    host = _reachable(host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-async def _answers(host: str, port: int) -> bool:
-    """Whether the API answers. The socket already listens, so the request waits until the API has started."""
-    try:
-        reader, writer = await asyncio.open_connection(host, port)
-        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        status = await reader.readline()
-        writer.close()
-    except OSError:
-        return False
-    return b" 200 " in status
-
-
-@contextmanager
-def _shared_listeners(settings: Settings) -> Iterator[list[socket.socket]]:
-    """One listening socket per process; the kernel distributes new connections among them.
-
-    They are bound here so that they outlive a crashed process: its connections wait for the restart.
-    """
-    # Fails if another service has the address, which SO_REUSEPORT alone would not.
-    with _listener(settings) as first:
-        host, port = first.getsockname()[:2]
-        family = first.family
-    with ExitStack() as opened:
-        yield [
-            opened.enter_context(
-                socket.create_server((host, port), family=family, backlog=2048, reuse_port=True)
-            )
-            for _ in range(settings.api_processes)
-        ]
-
-
-@contextmanager
-def _listener(settings: Settings) -> Iterator[socket.socket]:
-    """A socket bound before the API starts: port 0 is resolved at once, and API restarts drop no client."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as error:
-        fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", 1)
-    with listener:
-        yield listener
+    where = f"docs at /docs, data in {settings.data_dir}"
+    _say(f"masktune is ready at {url_of(host, port)} ({where}, Ctrl-C stops it)")
 
 
 def _say(line: str) -> None:

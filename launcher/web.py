@@ -27,47 +27,53 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 HOME = "/ui"
 
 
+_Url = Annotated[
+    str, typer.Option(envvar="MASKTUNE_URL", help="Address of the API, as this process reaches it.")
+]
+_Host = Annotated[str, typer.Option(envvar="MASKTUNE_WEB_HOST", help="Address to listen on.")]
+_Port = Annotated[int, typer.Option(envvar="MASKTUNE_WEB_PORT", min=1, max=65535, help="Port to listen on.")]
+_AllowedHosts = Annotated[
+    str,
+    typer.Option(
+        envvar="MASKTUNE_ALLOWED_HOSTS",
+        help="Host names under which browsers may reach it, separated by commas.",
+    ),
+]
+_TrustedProxies = Annotated[
+    str,
+    typer.Option(
+        envvar="MASKTUNE_TRUSTED_PROXIES",
+        help="Addresses, networks or names of proxies whose X-Forwarded-For and -Proto are believed.",
+    ),
+]
+_UserHeader = Annotated[
+    str,
+    typer.Option(
+        envvar="MASKTUNE_PROXY_USER_HEADER",
+        help="Header in which an authenticating proxy names the visitor; it is passed on to the API.",
+    ),
+]
+_GroupsHeader = Annotated[
+    str, typer.Option(envvar="MASKTUNE_PROXY_GROUPS_HEADER", help="Header with the visitor's groups.")
+]
+_UserFrom = Annotated[
+    str,
+    typer.Option(
+        envvar="MASKTUNE_PROXY_USER_FROM",
+        help="Addresses, networks or names of the proxy from which these headers are believed.",
+    ),
+]
+
+
 def web(
-    url: Annotated[
-        str, typer.Option(envvar="MASKTUNE_URL", help="Address of the API, as this process reaches it.")
-    ] = "http://127.0.0.1:8000",
-    host: Annotated[
-        str, typer.Option(envvar="MASKTUNE_WEB_HOST", help="Address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(envvar="MASKTUNE_WEB_PORT", min=1, max=65535, help="Port to listen on.")
-    ] = 8080,
-    allowed_hosts: Annotated[
-        str,
-        typer.Option(
-            envvar="MASKTUNE_ALLOWED_HOSTS",
-            help="Host names under which browsers may reach it, separated by commas.",
-        ),
-    ] = "",
-    trusted_proxies: Annotated[
-        str,
-        typer.Option(
-            envvar="MASKTUNE_TRUSTED_PROXIES",
-            help="Addresses, networks or names of proxies whose X-Forwarded-For and -Proto are believed.",
-        ),
-    ] = "127.0.0.1",
-    proxy_user_header: Annotated[
-        str,
-        typer.Option(
-            envvar="MASKTUNE_PROXY_USER_HEADER",
-            help="Header in which an authenticating proxy names the visitor; it is passed on to the API.",
-        ),
-    ] = "",
-    proxy_groups_header: Annotated[
-        str, typer.Option(envvar="MASKTUNE_PROXY_GROUPS_HEADER", help="Header with the visitor's groups.")
-    ] = "",
-    proxy_user_from: Annotated[
-        str,
-        typer.Option(
-            envvar="MASKTUNE_PROXY_USER_FROM",
-            help="Addresses, networks or names of the proxy from which these headers are believed.",
-        ),
-    ] = "",
+    url: _Url = "http://127.0.0.1:8000",
+    host: _Host = "127.0.0.1",
+    port: _Port = 8080,
+    allowed_hosts: _AllowedHosts = "",
+    trusted_proxies: _TrustedProxies = "127.0.0.1",
+    proxy_user_header: _UserHeader = "",
+    proxy_groups_header: _GroupsHeader = "",
+    proxy_user_from: _UserFrom = "",
 ) -> None:
     """Run the dashboard alone. `masktune serve` includes it; this command is for compose and clusters.
 

@@ -1,13 +1,13 @@
 """MaskTune (Asgari Taghanaki et al., NeurIPS 2022) on one screen: ERM, masks, finetune, control, evaluation.
 
-`masktune` is the whole method; a job's stages call the same steps one at a time. All steps share one
-network object, and each step leaves its final weights in it. If the backbone is frozen, ERM, finetune and
-control train the last layer on `features`, computed once for the images and once for the masked ones.
+`steps` is their order; `masktune` runs them all, a job's stages one each. All steps share one network
+object, and each leaves its final weights in it. If the backbone is frozen, ERM, finetune and control train
+the last layer on `features`, computed once for the images and once for the masked ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,8 +21,9 @@ from models.evaluation.splits import evaluate_splits
 from models.inputs import check_ready, continued_config, erm_config, fit_data, split_features
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet, union
+from models.masking.summaries import SigmasChoice
 from models.run import Run
-from models.sigmas import SigmasChoice, fix_sigmas
+from models.sigmas import fix_sigmas
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult, fit
 from models.training.frozen import FeatureSource
@@ -46,6 +47,15 @@ class MaskTuneResult(NamedTuple):
     sigmas: SigmasChoice | None = None
 
 
+class Step(NamedTuple):
+    """What the training of an arm left; `masks` and `sigmas` are MaskTune's, as in `MaskTuneResult`."""
+
+    arm: Arm
+    fit: FitResult
+    masks: Sequence[MaskSet] = ()
+    sigmas: SigmasChoice | None = None
+
+
 def masktune(
     network: Network, store: Store, config: Hyperparameters, run: Run, *, folder: Path
 ) -> MaskTuneResult:
@@ -57,29 +67,57 @@ def masktune(
     check_ready(store, config.masking, run)
     inputs = network, store, config, run
     features = cache(partial(split_features, *inputs)) if config.freeze_backbone else None  # split → (N, D)
+    results: dict[Arm, ArmResult] = {}
+    masks: Sequence[MaskSet] = ()
+    sigmas: SigmasChoice | None = None
+    for step in steps(*inputs, folder=folder.joinpath, features=features):
+        results[step.arm] = ArmResult(step.fit, evaluate_splits(*inputs))
+        masks, sigmas = step.masks or masks, step.sigmas or sigmas
+    return MaskTuneResult(results, masks, sigmas)
 
-    def masks(iteration: int) -> MaskSet:
-        return load_or_compute_masks(*inputs, folder=folder / f"masks-{iteration + 1}", iteration=iteration)
 
-    def checkpoints(iteration: int) -> Path:
-        return folder / f"finetune-{iteration + 1}"
+def steps(
+    network: Network,
+    store: Store,
+    config: Hyperparameters,
+    run: Run,
+    *,
+    folder: Callable[[str], Path],
+    features: FeatureSource | None = None,
+    first: Arm = "erm",
+    start: Checkpoint | None = None,
+    masks: Callable[[int], MaskSet] | None = None,
+) -> Iterator[Step]:
+    """The trainings in their order, each when it is asked for; `network` then has the arm's weights.
 
-    arms: dict[Arm, ArmResult] = {}
-    # 1. ERM: ordinary training. Keep the epoch with the best accuracy on val (plain, no groups).
-    fitted = fit_erm(*inputs, folder=folder / "erm", features=features)
-    arms["erm"] = ArmResult(fitted, evaluate_splits(*inputs))
-    last = CheckpointFolder(folder / "erm").last()
-    # 2. If `sigmas` is left open, choose the smallest masks that hide from ERM what it uses.
-    config, choice = fix_sigmas(*inputs)
+    `folder` gives a place by name: erm, masks-1, finetune-1, control. To begin at a later arm, give it as
+    `first`, with the checkpoint of ERM as `start`. `masks` gives an iteration's mask set, by default made
+    with the network as it then is.
+    """
     inputs = network, store, config, run
-    # 3. Mask where it looks, and finetune on masked images only, `iterations` times.
-    fitted, sets = finetune(*inputs, start=last, masks=masks, checkpoints=checkpoints, features=features)
-    arms["masktune"] = ArmResult(fitted, evaluate_splits(*inputs))
+    sigmas: SigmasChoice | None = None
+    if first == "erm":
+        # 1. ERM: ordinary training. Keep the epoch with the best accuracy on val (plain, no groups).
+        yield Step("erm", fit_erm(*inputs, folder=folder("erm"), features=features))
+        start = CheckpointFolder(folder("erm")).last()
+        # 2. If `sigmas` is left open, choose the smallest masks that hide from ERM what it uses.
+        config, sigmas = fix_sigmas(*inputs)
+        inputs = network, store, config, run
+    if first != "control":
+        # 3. Mask where it looks, and finetune on masked images only, `iterations` times.
+        fitted, sets = finetune(
+            *inputs,
+            start=start,
+            masks=masks
+            or (lambda i: load_or_compute_masks(*inputs, folder=folder(f"masks-{i + 1}"), iteration=i)),
+            checkpoints=lambda i: folder(f"finetune-{i + 1}"),
+            features=features,
+        )
+        yield Step("masktune", fitted, sets, sigmas)
     if config.control:
         # 4. Control: same start, same images in the same order, no masks. Shows what extra epochs alone do.
-        fitted = continue_as_control(*inputs, folder=folder / "control", start=last, features=features)
-        arms["control"] = ArmResult(fitted, evaluate_splits(*inputs))
-    return MaskTuneResult(arms, sets, choice)
+        fitted = continue_as_control(*inputs, folder=folder("control"), start=start, features=features)
+        yield Step("control", fitted)
 
 
 def fit_erm(

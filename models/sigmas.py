@@ -9,9 +9,8 @@ elsewhere in the image. research/auto_sigmas.py measures what comes of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
-from typing import Literal
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from models.backbones.network import Network
 from models.data.loading.loaders import evaluation_loader, map_loader
 from models.data.store import Store, evenly
 from models.masking.prediction_maps import predict_with_maps
+from models.masking.summaries import BalancedAccuracy, DeletionPoint, Reason, SigmasChoice
 from models.run import Run
 from models.shortcuts.masking_cost import MaskedPredictions, predict_under_masks
 from models.statistics import mean_share
@@ -36,46 +36,6 @@ larger masks hide the object: on digits where ERM has 0.987, MaskTune has 0.981 
 FEWEST_IMAGES, MOST_IMAGES = 100, 1024
 ITERATIONS = 3
 """Where one mask may not hide all that the model uses: what is left of a shortcut draws the next map."""
-
-Reason = Literal["plateau", "limit", "unspecific", "too_few_images"]
-"""Why a number was chosen: larger masks cost the model no more (`plateau`), or they would, but are too large
-(`limit`). The paper's number is kept where masks of a tolerated size cost the model nothing (`unspecific`),
-and where the validation split is too small to measure it (`too_few_images`)."""
-
-
-@dataclass(frozen=True)
-class BalancedAccuracy:
-    """The mean of the accuracies of the classes, with its 95 % interval."""
-
-    accuracy: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class DeletionPoint:
-    """The model under masks of `sigmas`, which cover the mean share `masked_share` of an image."""
-
-    sigmas: float
-    masked_share: float
-    own: BalancedAccuracy
-    elsewhere: BalancedAccuracy
-
-
-@dataclass(frozen=True)
-class SigmasChoice:
-    """The `sigmas` chosen for `auto`, and the curve on `n` validation images that it was read from.
-
-    `plain` is the balanced accuracy with nothing masked, None where nothing was measured. The last point of
-    the curve may be too large. `iterations` is how often to mask and finetune.
-    """
-
-    sigmas: float
-    reason: Reason
-    n: int
-    plain: BalancedAccuracy | None = None
-    curve: tuple[DeletionPoint, ...] = ()
-    iterations: int = 1
 
 
 def fix_sigmas(

@@ -36,7 +36,7 @@ from models.masking.store import union
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm
 from models.mitigation.features import compute_features
 from models.mitigation.groups import class_groups, cross_mistakes
-from models.mitigation.logistic import log_softmax, of_label
+from models.probabilities import log_softmax, of_label
 from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.training.checkpoints import CheckpointFolder

@@ -50,12 +50,6 @@ def _succeeds(*command: str) -> Callable[[], bool]:
     )
 
 
-def _onnx_runtime_has_no_card() -> bool:
-    from app.inference.engines.onnx import cuda_available
-
-    return not cuda_available()
-
-
 _POSTGRES = _programs("initdb", "pg_ctl", *(["runuser"] if os.geteuid() == 0 else []))
 _INSTALL_POSTGRES = "apt-get install postgresql && export PATH=$PATH:$(echo /usr/lib/postgresql/*/bin)"
 _INSTALL_DOCKER = "apt-get install docker.io docker-cli docker-buildx docker-compose"
@@ -102,9 +96,6 @@ NEEDS = {
     ),
     "rounding by threads": Need(
         "of sums in threads", "on a processor that rounds by their number", lambda: True, to_be_had=False
-    ),
-    "no card": Need(
-        "of ONNX Runtime for CPUs", "on a machine without a card", _onnx_runtime_has_no_card, to_be_had=False
     ),
 }
 

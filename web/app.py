@@ -15,6 +15,7 @@ from nicegui import ui
 from starlette.types import ASGIApp
 
 from masktune import ProblemError
+from web import files
 from web.pages import (  # noqa: F401
     dataset,
     datasets,
@@ -28,8 +29,9 @@ from web.pages import (  # noqa: F401
     review,
     try_it,
 )
-from web.shell import STATIC, accepts_html, error_page
-from web.transport import connection, files, uploads
+from web.shell import STATIC, error_page
+from web.transport import connection, uploads
+from web.transport.errors import accepts_html
 from web.transport.prefix import ForwardedPrefix
 
 HOME = "/ui"

@@ -13,19 +13,18 @@ from nicegui import Client, ui
 from starlette.requests import Request
 from starlette.responses import Response
 
-from masktune import ClientError, OwnKey, ProblemError, UnexpectedAnswer, Unreachable
+from masktune import ClientError, OwnKey, ProblemError
 from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes
-from masktune.contract.report.text.names import capitalised
 from web.text import labels
 from web.transport.connection import (
     THEME_COOKIE,
     UNSENDABLE,
-    connections,
     identify_visitor,
     key_of,
     link,
     request,
 )
+from web.transport.errors import error_text
 from web.transport.heartbeat import end_when_revoked
 
 P = ParamSpec("P")
@@ -107,11 +106,6 @@ def error_page(browser_request: Request, error: ClientError, section: str = "/")
     return client.build_response(browser_request, status)
 
 
-def accepts_html(browser_request: Request) -> bool:
-    """Whether the request is a browser's page navigation, not from a script or an image."""
-    return "text/html" in browser_request.headers.get("accept", "")
-
-
 def _frame(title: str, section: str, own: OwnKey | None = None) -> ui.element:
     """The frame around every page, with who is in. Returns the element that holds the page itself."""
     theme = request().cookies.get(THEME_COOKIE, "auto")
@@ -142,28 +136,6 @@ def _page_address() -> str:
     """The URL of this page as the browser knows it, without the `UNSENDABLE` parameter."""
     url = request().url.remove_query_params(UNSENDABLE)
     return str(url.replace(scheme="", netloc="")).removeprefix("//")
-
-
-def error_text(error: ClientError) -> tuple[str, str]:
-    """(title, detail) of an error; the detail says what the visitor can do about it."""
-    match error:
-        case Unreachable():
-            return (
-                "The service is not responding",
-                f"Nothing answers at {connections().url}. The service may be starting or may have stopped; "
-                "“masktune serve” starts it. Running jobs resume from their last checkpoint.",
-            )
-        case ProblemError(status=404):
-            return "Not found", capitalised(error.detail)
-        case ProblemError(status=403):
-            return "You may not do that", capitalised(error.detail)
-        case ProblemError():
-            faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
-            return error.title, faults or capitalised(error.detail)
-        case UnexpectedAnswer():
-            return "The service sent an answer that this dashboard does not understand", str(error)[:400]
-        case _:
-            return "That did not work", str(error)
 
 
 def notify_on_error(handler: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:

@@ -5,8 +5,6 @@ Celery only wakes the slots: no job state is stored in it or read from it.
 
 from __future__ import annotations
 
-from typing import Any
-
 from celery import Celery, signals
 
 from core.notifications import RUN_JOB, make_celery
@@ -44,10 +42,10 @@ def run(runtime: Runtime) -> int:
     """Wake the slots until SIGTERM or Ctrl-C; returns the exit code."""
     app = make_worker(runtime)
 
-    def stop(**_: Any) -> None:
+    def stop(**_: object) -> None:
         runtime.stopping.set()
 
-    def keep_our_logging(**_: Any) -> None:
+    def keep_our_logging(**_: object) -> None:
         """Do nothing: Celery leaves the logging alone as soon as this signal has a receiver."""
 
     signals.worker_shutting_down.connect(stop)

@@ -6,29 +6,35 @@ stdout: a `Message` each.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import ConfigDict, Field, GetPydanticSchema, TypeAdapter, ValidationInfo
+from pydantic_core import core_schema
+from pydantic_core.core_schema import SerializerFunction, WithInfoValidatorFunction
 
+from masktune.contract.job_params import AnyParams, params_of, params_to_json
+from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage
+from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json
 
 logger = logging.getLogger(__name__)
 
 # --- from the child -------------------------------------------------------------------------------
 
 
-class StageStarted(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class StageStarted:
     """A stage begins."""
 
     type: Literal["stage_started"] = "stage_started"
     stage: Stage
 
 
-class ProgressReport(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class ProgressReport:
     """How far the job is (`fraction`) and its stage (`stage_fraction`, `epoch` …); `metrics` of an epoch that
     has ended. `advanced`: an epoch was checkpointed.
     """
@@ -47,36 +53,40 @@ class ProgressReport(BaseModel):
     advanced: bool = False
 
 
-class StageFinished(BaseModel):
-    """A stage has ended with this result, plain JSON values."""
+@dataclass(frozen=True, kw_only=True)
+class StageFinished:
+    """A stage has ended with this result."""
 
     type: Literal["stage_finished"] = "stage_finished"
-    stage: Stage
-    output: dict[str, Any]
+    result: AnyResult
 
 
-class LogLine(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
     """A line for the job's log."""
 
     type: Literal["log"] = "log"
     message: str
 
 
-class Alive(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Alive:
     """A sign of life from a loop that has nothing else to report."""
 
     type: Literal["alive"] = "alive"
 
 
-class Failed(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Failed:
     """The job cannot go on; `error` is a problem object. `retry`: another attempt may succeed."""
 
     type: Literal["failed"] = "failed"
-    error: dict[str, Any]
+    error: Json
     retry: bool
 
 
-class Done(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Done:
     """All stages have ended."""
 
     type: Literal["done"] = "done"
@@ -86,16 +96,28 @@ Record = StageStarted | ProgressReport | StageFinished | LogLine
 """What the supervisor writes to the database."""
 Message = Record | Alive | Failed | Done
 
-_MESSAGES: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+_MESSAGES: TypeAdapter[Message] = TypeAdapter(
+    Annotated[Message, Field(discriminator="type")], config=ConfigDict(defer_build=True)
+)
+
+
+_TYPES = {kind.type for kind in get_args(Message)}
 
 
 def parse(line: bytes) -> Message | None:
-    """The message on this line; None, with a warning in the log, if the line is not a message."""
+    """The message on this line; None, with a warning in the log, if the line is not a message.
+
+    Raises ValidationError of pydantic for a message with other fields than its type has: a bug of ours, and
+    the job must not go on without what it said.
+    """
     try:
-        return _MESSAGES.validate_python(json.loads(line))
+        source = json.loads(line)
     except ValueError:
+        source = None
+    if not isinstance(source, dict) or str(source.get("type")) not in _TYPES:
         logger.warning("a child wrote a line that is no message: %.200r", line)
         return None
+    return _MESSAGES.validate_python(source)
 
 
 # --- to the child ---------------------------------------------------------------------------------
@@ -119,24 +141,10 @@ class DatasetSpec:
 
     id: str
     name: str
-    source: dict[str, Any]
+    source: dict[str, str]
     artifact: str | None
     classes: tuple[str, ...]
-    shortcuts: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """A model of the registry."""
-
-    id: str
-    arm: Arm
-    artifact: str
-    erm_id: str | None
-    job_id: str | None
-    classes: tuple[str, ...]
-    backbone: str
-    calibration: dict[str, Any] | None
+    shortcuts: Json | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +159,29 @@ class JudgedJobSpec:
     trained_on: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+Result = TypeVar("Result", bound=StageResult)
+
+
+def _read_params(source: Json, info: ValidationInfo[None]) -> AnyParams:
+    return params_of(info.data["kind"], source)
+
+
+def _read_done(source: dict[str, Json], _: ValidationInfo[None]) -> dict[Stage, AnyResult]:
+    return {Stage(stage): result_from_json(one) for stage, one in source.items()}
+
+
+def _done_to_json(done: dict[Stage, AnyResult]) -> dict[str, Json]:
+    return {stage.value: result_to_json(one) for stage, one in done.items()}
+
+
+def _as_json(read: WithInfoValidatorFunction, write: SerializerFunction) -> GetPydanticSchema:
+    """A field that these functions read and write: the schema of all its types takes 10 ms at each start."""
+    to_json = core_schema.plain_serializer_function_ser_schema(write)
+    schema = core_schema.with_info_plain_validator_function(read, serialization=to_json)
+    return GetPydanticSchema(lambda *_: schema)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """A job as its child sees it. `stages` are still to run; `done` holds the results of the finished ones.
 
@@ -163,22 +193,34 @@ class Spec:
     kind: JobKind
     attempt: int
     stages: tuple[Stage, ...]
-    done: dict[str, Any]
-    params: dict[str, Any]
-    inputs: dict[str, Any]
-    slot: int
+    done: Annotated[dict[Stage, AnyResult], _as_json(_read_done, _done_to_json)] = field(default_factory=dict)
+    params: Annotated[AnyParams, _as_json(_read_params, params_to_json)]
+    slot: int = 0
     request_id: str | None = None
     """Id of the request that started the job, for the log."""
+    model_ids: dict[Arm, str] = field(default_factory=dict)
+    """Ids of the models that the job makes."""
+    resumed: int = 0
+    """How often the job was resumed: its calibrations then have new ids."""
+    review: Review | None = None
+    """What a person had said of images of the data set when the job was started."""
     model: str | None = None
     dataset: DatasetSpec | None = None
     mask_set: str | None = None
     """Key of the mask set that the job was given."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
-    judged: JudgedJobSpec | None = None
+    judged_job: JudgedJobSpec | None = None
+
+    def stage_result(self, kind: type[Result]) -> Result | None:
+        """The first result of this type among those of the finished stages."""
+        return next((one for one in self.done.values() if isinstance(one, kind)), None)
 
     def to_line(self) -> bytes:
-        return json.dumps(dataclasses.asdict(self)).encode()
+        return _SPEC.dump_json(self)
 
-    @classmethod
-    def from_line(cls, line: bytes) -> Self:
-        return TypeAdapter(cls).validate_python(json.loads(line))
+    @staticmethod
+    def from_line(line: bytes) -> Spec:
+        return _SPEC.validate_json(line)
+
+
+_SPEC: TypeAdapter[Spec] = TypeAdapter(Spec)

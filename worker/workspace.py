@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from models.runtime.files import replacing
@@ -49,7 +49,7 @@ class Workspace:
         if "threads" not in state:
             state["threads"] = count
             self._write_state(state)
-        return int(state["threads"])
+        return state["threads"]
 
     def save(self) -> None:
         """Copy the folder to a remote store, so that it survives this host. Called after each checkpoint."""
@@ -92,14 +92,14 @@ class Workspace:
         stats = ((p, p.stat()) for p in self.path.rglob("*") if p.is_file())
         return {str(p.relative_to(self.path)): (s.st_mtime_ns, s.st_size) for p, s in stats}
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, int]:
         try:
-            state: dict[str, Any] = json.loads((self.path / STATE).read_text())
+            state: dict[str, int] = json.loads((self.path / STATE).read_text())
         except FileNotFoundError:
             return {}
         return state
 
-    def _write_state(self, state: dict[str, Any]) -> None:
+    def _write_state(self, state: dict[str, int]) -> None:
         with replacing(self.path / STATE) as file:
             file.write(json.dumps(state).encode())
 

@@ -9,7 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import Message, Scope
 
-from app.auth.keyring import ANYONE, Caller, public_id
+from app.auth.keyring import ANYONE, Caller
+from app.http.caller_ids import public_id
 from app.http.headers import REPLAYED
 from core.session import Database
 from core.tables import AuditRow

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.auth import audit
-from app.deps import ADMIN, CallerFirst, Reading
+from app.auth.deps import ADMIN, CallerFirst
 from app.http import pagination
+from app.http.deps import Reading
 from app.http.etag import conditional
 from app.http.filters import CreatedAfter, CreatedBefore, seconds
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit

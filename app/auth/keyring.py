@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from core.errors import Forbidden, Unauthenticated
 from core.queries import keys
 from core.session import Database
-from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Scope
 
 ALL_SCOPES = frozenset(Scope)
@@ -33,8 +32,6 @@ _PREFIX = "mt_"
 
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="masktune"'}
 """Headers of every 401 (RFC 9110, 11.6.1)."""
-PERSON = "user:"
-"""The start of a person's id; their name follows."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,6 @@ class Caller:
 
 ANYONE = Caller("anyone", ALL_SCOPES)
 """The caller of a service without keys, which listens on loopback only."""
-
-
-def public_id(caller_id: str | None) -> str | None:
-    """The id that others may see: of a created key or a person. That of an operator's key is a digest of it:
-    None."""
-    public = caller_id is not None and (is_id(caller_id, "key") or caller_id.startswith(PERSON))
-    return caller_id if public else None
 
 
 ReadKeys = Callable[[], Sequence[tuple[bytes, Caller]]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from app.auth.keyring import CHALLENGE, PERSON, Caller
+from app.auth.keyring import CHALLENGE, Caller
+from app.http.caller_ids import PERSON
 from core.addresses import entries
 from core.errors import Unauthenticated
 from core.proxy_user import EVERYONE, ProxyUser

@@ -5,20 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.auth import service as keys
-from app.deps import (
-    ADMIN,
-    ANY_CALLER,
-    CallerDep,
-    CallerFirst,
-    KeyKey,
-    KeyringDep,
-    Reading,
-    RootPathDep,
-    Writing,
-)
+from app.auth.deps import ADMIN, ANY_CALLER, CallerDep, CallerFirst, KeyKey, KeyringDep
+from app.auth.idempotency import Idempotent
 from app.http import pagination
+from app.http.deps import Reading, RootPathDep, Writing
 from app.http.etag import conditional
-from app.http.idempotency import Idempotent
 from app.http.pagination import Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED

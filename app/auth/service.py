@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.auth.keyring import Caller, Keyring, digest_of, new_secret, public_id
+from app.auth.idempotency import Once, fingerprint
+from app.auth.keyring import Caller, Keyring, digest_of, new_secret
+from app.http.caller_ids import public_id
 from app.http.etag import represent
-from app.http.idempotency import Once, fingerprint
 from core.errors import Conflict
 from core.queries import keys
 from core.session import after_commit

@@ -8,27 +8,15 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
 from app.datasets import samples, uploads
 from app.datasets import service as datasets
 from app.datasets.presenter import describe, report_file
 from app.datasets.samples import SampleFilters
-from app.deps import (
-    ADMIN,
-    EDITOR,
-    READER,
-    TRAINER,
-    ArtifactsDep,
-    CallerFirst,
-    DatasetKey,
-    DiscardDep,
-    LoadedDataset,
-    MetricsDep,
-    Reading,
-    SettingsDep,
-    StoresDep,
-    Writing,
-)
+from app.datasets.service import DatasetKey, LoadedDataset
+from app.datasets.stores import StoresDep
 from app.http import pagination
+from app.http.deps import ArtifactsDep, DiscardDep, Reading, SettingsDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, matches
 from app.http.file_response import attachment, send_file
@@ -39,6 +27,7 @@ from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.http.validation import parse_json
 from app.jobs.queue import CreationDep
+from app.operations.metrics import MetricsDep
 from core.errors import NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 from core.queries.rows import newest_first

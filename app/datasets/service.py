@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Depends, Path
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.auth.idempotency import fingerprint
 from app.datasets import sources, uploads
 from app.datasets.presenter import describe
 from app.datasets.stores import Stores
-from app.deps import DiscardFiles
+from app.http.deps import DatabaseDep, DiscardFiles, shaped_like
 from app.http.etag import represent
-from app.http.idempotency import fingerprint
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
@@ -134,3 +135,20 @@ def _create(
     )
     dataset = describe(row)
     return represent(dataset, status=202, headers={"Location": f"{creation.root_path}/datasets/{row.id}"})
+
+
+DatasetKey = Annotated[
+    str,
+    Path(description="Id of a data set.", examples=["ds_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
+    shaped_like("ds", "data set", "/datasets"),
+]
+
+
+# A short read of its own: if it used the route's session, that session would hold its connection while
+# the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
+def _dataset(dataset_id: DatasetKey, database: DatabaseDep) -> DatasetRow:
+    with database.read() as session:
+        return datasets.get(session, dataset_id)
+
+
+LoadedDataset = Annotated[DatasetRow, Depends(_dataset)]

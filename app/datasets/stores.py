@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import partial
 from threading import Lock
+from typing import Annotated
 
 from anyio import CapacityLimiter
 
+from app.http.deps import opened
 from app.http.single_flight import SingleFlight
 from app.inference.scheduling.limits import Waiters
 from core.storage.artifacts import Artifacts
@@ -66,3 +68,6 @@ class Stores:
         with self._lock:
             self._forgotten += 1
             self._open.pop(artifact, None)
+
+
+StoresDep = Annotated[Stores, opened("stores")]

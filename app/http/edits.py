@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.auth.keyring import public_id
+from app.http.caller_ids import public_id
 from app.http.etag import represent, require_match
 from core.errors import InvalidInput
 from core.tables import DatasetRow, JobRow, ModelRow

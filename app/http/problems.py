@@ -22,9 +22,9 @@ from app.http.validation import invalid_input
 from core import errors
 from core.errors import NOTHING_HERE, InvalidInput, MasktuneError, NotFound
 from core.storage.artifacts import ArtifactMissing, store_fault
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from masktune.contract.problems import PROBLEM_KINDS, ErrorCode, Problem, ProblemKind, ProblemKinds
-from models.data.store import StoreError
+from models.data.reading import StoreError
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/problems", tags=["service"])

@@ -12,6 +12,23 @@ NOT_MODIFIED: Responses = {304: {"description": "The client's copy is current (I
 BINARY = {"type": "string", "format": "binary"}
 _TEXTUAL = {"text/plain", "text/csv", "text/html", "text/event-stream"}
 
+KEY_SCHEMES = {
+    "HTTPBearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The key, in the `Authorization` header.",
+    },
+    "APIKeyHeader": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The key, in its own header.",
+    },
+}
+"""The two ways to send a key."""
+NEEDS_KEY: dict[str, Any] = {"security": [{name: []} for name in KEY_SCHEMES]}
+"""The `openapi_extra` of a route that needs a key, sent in either way (`app.auth.deps.CallerFirst`)."""
+
 
 def sends(*media_types: str, description: str = "The content.") -> Responses:
     """Return the `responses` of a route whose 200 may have one of these media types."""

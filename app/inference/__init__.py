@@ -5,6 +5,9 @@ Importing this package does not import torch; the first prediction, or `check_fo
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from app.http.deps import opened
 from app.inference.calibration import Calibration
 from app.inference.engines.choice import check_forward
 from app.inference.scheduling.limits import Reserve
@@ -19,6 +22,7 @@ __all__ = [
     "Explain",
     "ForwardResult",
     "Inference",
+    "InferenceDep",
     "Pair",
     "Part",
     "Reserve",
@@ -26,3 +30,5 @@ __all__ = [
     "Upload",
     "check_forward",
 ]
+
+InferenceDep = Annotated[Inference, opened("inference")]

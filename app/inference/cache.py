@@ -29,13 +29,9 @@ class EngineCache:
         *,
         max_bytes: int,
         most_waiting: int = 64,
-        loaded: Callable[[Pair, Engine], None] = lambda *_: None,
     ) -> None:
-        """`loaded` is called with each engine that was loaded, in the loading thread.
-
-        At most `most_waiting` callers of `get` may wait for loads at a time.
-        """
-        self._load, self._loaded = load, loaded
+        """At most `most_waiting` callers of `get` may wait for loads at a time."""
+        self._load = load
         self._max_bytes = max_bytes
         self._engines: OrderedDict[Pair, Engine] = OrderedDict()
         self._loading: dict[Pair, Future[Engine]] = {}
@@ -55,11 +51,6 @@ class EngineCache:
             if engine is not None:
                 self._engines.move_to_end(pair)
             return engine
-
-    def peek(self, pair: Pair) -> Engine | None:
-        """Like `ready`, but without marking the engine as used."""
-        with self._lock:
-            return self._engines.get(pair)
 
     def begin(self, pair: Pair) -> Future[Engine]:
         """Return the engine of this pair as a future, and start loading it if needed. Thread-safe.
@@ -85,15 +76,6 @@ class EngineCache:
         with self._waiters.another():
             # Shielded: a client that disconnects must not cancel the load for the others that wait.
             return await asyncio.shield(asyncio.wrap_future(self.begin(pair)))
-
-    def replace(self, pair: Pair, old: Engine, new: Engine) -> bool:
-        """Replace `old` by `new`, unless `old` is already gone (False). Running batches finish with `old`."""
-        with self._lock:
-            if self._engines.get(pair) is not old:
-                return False
-            self._engines[pair] = new
-            self._make_room()
-            return True
 
     def drop(self, model_id: str) -> None:
         """Remove every pair that contains this model, including one that is still loading."""
@@ -122,9 +104,8 @@ class EngineCache:
             self._unwanted.discard(pair)
             if unwanted or done.cancelled() or done.exception() is not None:
                 return
-            engine = self._engines[pair] = done.result()
+            self._engines[pair] = done.result()
             self._make_room()
-        self._loaded(pair, engine)
 
     def _make_room(self) -> None:
         """Evict the least recently used until the rest fits the budget. The caller holds the lock."""

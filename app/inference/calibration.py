@@ -1,4 +1,4 @@
-"""A calibration as it is served: how often answers were right on a split that chose nothing."""
+"""A calibration as it is served: how often answers were right on the calibration split."""
 
 from __future__ import annotations
 

@@ -7,16 +7,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.inference.engines.choice import Check, Engines, Stored
+from app.inference.cache import EngineCache
+from app.inference.engines.choice import Check, graphs_serve, load_engine
 from app.inference.engines.graph_store import Exports
 from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from app.inference.scheduling.limits import ImageMemory
-from app.inference.types import Engine, Explain, Scores, Upload
+from app.inference.types import Engine, Explain, Pair, Scores, Upload
 from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
@@ -46,7 +48,8 @@ class ForwardResult(NamedTuple):
 class Inference:
     """The serving part of a process. Imports torch on first use."""
 
-    def __init__(self, settings: Settings, artifacts: Artifacts, stored: Stored, check: Check) -> None:
+    def __init__(self, settings: Settings, artifacts: Artifacts, check: Check) -> None:
+        self._settings = settings
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._fast = Batcher(
             max_batch=settings.predict_batch,
@@ -55,8 +58,11 @@ class Inference:
             name="predict",
         )
         self._slow = Batcher(max_batch=SLOW_IMAGES, max_waiting=4 * SLOW_IMAGES, name="explain")
-        self._engines = Engines(settings, artifacts, self._limits, stored=stored, check=check)
-        self.cache = self._engines.cache
+        self.cache = EngineCache(
+            partial(load_engine, settings, artifacts, check),
+            max_bytes=settings.models_in_memory_bytes,
+            most_waiting=max(1, settings.predict_in_flight // 2),
+        )
         self.exports = Exports(artifacts)
         self.memory = ImageMemory(settings.predict_image_bytes)
         cores = max(2, len(os.sched_getaffinity(0)))
@@ -79,7 +85,6 @@ class Inference:
         scores = await asyncio.wrap_future(waiting)
         if not np.isfinite(scores.logits).all():
             raise InvalidInput.field("?model", "not-finite", _NOT_FINITE)
-        self._engines.upgrades.offer(engine, squares)
         return ForwardResult(squares, scores)
 
     async def _decode(self, uploads: Sequence[Upload], engine: Engine) -> NDArray[np.uint8]:
@@ -119,9 +124,14 @@ class Inference:
         """Run work that draws images or writes long answers off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._drawers, work)
 
+    def export(self, pair: Pair) -> None:
+        """Export the pair's graphs in the background, if they would serve here. The next load takes them."""
+        if graphs_serve(self._settings):
+            self.exports.begin(pair)
+
     def forget(self, model_id: str) -> None:
         """Drop the engines of a model that is being deleted."""
-        self._engines.forget(model_id)
+        self.cache.drop(model_id)
 
     @property
     def waiting(self) -> int:
@@ -135,8 +145,8 @@ class Inference:
 
     def close(self) -> None:
         """Answer the accepted requests, then end every thread."""
-        self.exports.stop()
-        self._engines.close()
+        self.exports.close()
+        self.cache.close()
         self._fast.close()
         self._slow.close()
         self._decoders.shutdown(cancel_futures=True)

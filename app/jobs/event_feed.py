@@ -11,11 +11,12 @@ from collections import defaultdict, deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
+from app.http.deps import opened
 from core.errors import MasktuneError, NotFound, Overloaded, Unavailable
 from core.queries import events, jobs
 from core.session import Database
@@ -212,3 +213,6 @@ def _settle(follower: _Follower, poll: _Poll) -> bool:
     if follower.waiting or follower.done:
         follower.wake.set()
     return follower.behind
+
+
+EventFeedDep = Annotated[EventFeed, opened("event_feed")]

@@ -9,12 +9,15 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
-from app.deps import READER, AuthorizeDep, CallerFirst, DatabaseDep, EventFeedDep, LoadedJob
+from app.auth.deps import READER, AuthorizeDep, CallerFirst
+from app.http.deps import DatabaseDep
 from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import event_stream
+from app.jobs.event_feed import EventFeedDep
+from app.jobs.service import LoadedJob
 from masktune.contract.jobs import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)

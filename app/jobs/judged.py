@@ -45,7 +45,7 @@ def judged_models(session: Session, request: EvaluateRequest, job_id: str) -> Ju
             "split: bring images of your own choice",
         )
     dataset = datasets.get_ready(session, request.dataset)
-    models = {Arm(arm): str(id) for arm, id in row.done[Stage.EVALUATE]["models"].items()}
+    models = {Arm(arm): str(id) for arm, id in row.done[Stage.EVALUATE]["compared"].items()}
     classes = registry.get(session, next(iter(models.values()))).classes
     if foreign := [name for name in dataset.classes if name not in classes]:
         raise WrongDataset.field(
@@ -70,7 +70,7 @@ def _job(session: Session, job_id: str) -> JobRow:
             f"job {job_id} is of the kind {row.kind.value}, which has no models to judge; name the job that "
             "trained them",
         )
-    if row.state is not JobState.SUCCEEDED or "models" not in row.done.get(Stage.EVALUATE, {}):
+    if row.state is not JobState.SUCCEEDED or "compared" not in row.done.get(Stage.EVALUATE, {}):
         raise InvalidInput.field(
             "/job",
             "not-succeeded",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.deps import READER, CallerFirst
+from app.auth.deps import READER, CallerFirst
 from app.http.etag import conditional
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from fastapi import Depends
 from sqlalchemy.orm import Session
 
-from app.deps import NotifierDep, RootPathDep, SettingsDep
-from app.http.idempotency import Idempotent, Once
+from app.auth.idempotency import Idempotent, Once
+from app.http.deps import NotifierDep, RootPathDep, SettingsDep
 from core.errors import TooManyRequests
 from core.notifications import JobNotifier
 from core.queries import jobs

@@ -7,19 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.deps import (
-    EDITOR,
-    READER,
-    TRAINER,
-    ArtifactsDep,
-    CallerFirst,
-    JobKey,
-    LoadedJob,
-    Reading,
-    RootPathDep,
-    Writing,
-)
+from app.auth.deps import EDITOR, READER, TRAINER, CallerFirst
 from app.http import pagination
+from app.http.deps import ArtifactsDep, Reading, RootPathDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
@@ -27,10 +17,11 @@ from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.pagination import Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
-from app.jobs import plans as starting
 from app.jobs import service as jobs
+from app.jobs.creation import start
 from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
+from app.jobs.service import JobKey, LoadedJob
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (
@@ -83,17 +74,17 @@ DatasetFilter = Annotated[
     **STARTING,
 )
 def start_mitigate(body: MitigateRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.MITIGATE, body, dry_run=dry_run)
+    return start(creation, JobKind.MITIGATE, body, dry_run=dry_run)
 
 
 @router.post("/erm", response_model=TrainingJob, summary="Train by plain ERM", **STARTING)
 def start_erm(body: ErmRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.ERM, body, dry_run=dry_run)
+    return start(creation, JobKind.ERM, body, dry_run=dry_run)
 
 
 @router.post("/mask", response_model=TrainingJob, summary="Compute a mask set", **STARTING)
 def start_mask(body: MaskRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.MASK, body, dry_run=dry_run)
+    return start(creation, JobKind.MASK, body, dry_run=dry_run)
 
 
 @router.post(
@@ -103,7 +94,7 @@ def start_mask(body: MaskRequest, creation: CreationDep, dry_run: DryRun = False
     **STARTING,
 )
 def start_finetune(body: FinetuneRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.FINETUNE, body, dry_run=dry_run)
+    return start(creation, JobKind.FINETUNE, body, dry_run=dry_run)
 
 
 @router.post(
@@ -113,7 +104,7 @@ def start_finetune(body: FinetuneRequest, creation: CreationDep, dry_run: DryRun
     **STARTING,
 )
 def start_masktune(body: MasktuneRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.MASKTUNE, body, dry_run=dry_run)
+    return start(creation, JobKind.MASKTUNE, body, dry_run=dry_run)
 
 
 @router.post(
@@ -123,12 +114,12 @@ def start_masktune(body: MasktuneRequest, creation: CreationDep, dry_run: DryRun
     **STARTING,
 )
 def start_retrain_head(body: RetrainHeadRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.RETRAIN_HEAD, body, dry_run=dry_run)
+    return start(creation, JobKind.RETRAIN_HEAD, body, dry_run=dry_run)
 
 
 @router.post("/evaluate", response_model=EvaluateJob, summary="Measure a model", **STARTING)
 def start_evaluate(body: EvaluateRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.EVALUATE, body, dry_run=dry_run)
+    return start(creation, JobKind.EVALUATE, body, dry_run=dry_run)
 
 
 @router.post(
@@ -138,7 +129,7 @@ def start_evaluate(body: EvaluateRequest, creation: CreationDep, dry_run: DryRun
     **STARTING,
 )
 def start_predict(body: PredictRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return starting.start(creation, JobKind.PREDICT, body, dry_run=dry_run)
+    return start(creation, JobKind.PREDICT, body, dry_run=dry_run)
 
 
 @router.get(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from fastapi import Depends
+from fastapi import Path as PathParam
 from sqlalchemy.orm import Session
 
+from app.http.deps import DatabaseDep, shaped_like
 from app.jobs import presenter
 from app.jobs.queue import JobQueue
 from core.errors import NotFound, NotReported
@@ -44,3 +48,20 @@ def predictions(row: JobRow, artifacts: Artifacts) -> tuple[Path, str]:
         raise NotReported(f"job {row.id} is {row.state.value}; its file is available once it has succeeded")
     file = artifacts.folder(output["artifact"]) / output["file"]
     return file, MEDIA_TYPES[file.suffix]
+
+
+JobKey = Annotated[
+    str,
+    PathParam(description="Id of a job.", examples=["job_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
+    shaped_like("job", "job", "/jobs"),
+]
+
+
+# A short read of its own: if it used the route's session, that session would hold its connection while
+# the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
+def _job(job_id: JobKey, database: DatabaseDep) -> JobRow:
+    with database.read() as session:
+        return jobs.get(session, job_id)
+
+
+LoadedJob = Annotated[JobRow, Depends(_job)]

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Thread
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
+from app.http.deps import opened
 from core.errors import Unavailable
 from core.schema import is_current
 from core.session import Database
@@ -104,3 +105,6 @@ def check_database(database: Database) -> None:
     database.ping()
     if not is_current(database):
         raise Unavailable("its schema has a different version")
+
+
+ProbesDep = Annotated[Probes, opened("probes")]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.deps import ProbesDep
 from app.http.problems import problems
+from app.operations.health import ProbesDep
 from core.errors import Unavailable
 from masktune.contract.operations import Alive, Ready
 

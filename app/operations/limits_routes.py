@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.deps import SettingsDep
+from app.http.deps import SettingsDep
 from app.http.etag import conditional
 from app.http.responses import NOT_MODIFIED
 from masktune.contract.operations import Limits

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import Annotated
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from app.http.deps import opened
 from app.inference import Inference
 from app.jobs.event_feed import EventFeed
 from masktune.contract.vocabulary import JobState, UsageKind
@@ -161,3 +163,6 @@ def _shared_folder() -> Path | None:
     """Return the folder where processes at one address share their values; None for a single process."""
     name = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     return Path(name) if name else None
+
+
+MetricsDep = Annotated[Metrics, opened("metrics")]

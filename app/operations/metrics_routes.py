@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from app.deps import EventFeedDep, InferenceDep, MetricsDep, Reading
+from app.http.deps import Reading
 from app.http.problems import problems
 from app.http.responses import sends
-from app.operations.metrics import CONTENT_TYPE
+from app.inference import InferenceDep
+from app.jobs.event_feed import EventFeedDep
+from app.operations.metrics import CONTENT_TYPE, MetricsDep
 from core.queries import jobs, registry
 
 router = APIRouter(tags=["service"])

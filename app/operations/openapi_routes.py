@@ -12,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from app.http.problems import problems
+from app.http.responses import KEY_SCHEMES
 from masktune.contract.base import whole
 from masktune.contract.datasets import DatasetUpload, SourceRequest
 from masktune.contract.models import ModelUpload
@@ -34,22 +35,6 @@ TAGS = [
     {"name": "service", "description": "The service itself: health, metrics, kinds of problems, presets."},
 ]
 
-KEY_SCHEMES = {
-    "HTTPBearer": {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "The key, in the `Authorization` header.",
-    },
-    "APIKeyHeader": {
-        "type": "apiKey",
-        "in": "header",
-        "name": "X-API-Key",
-        "description": "The key, in its own header.",
-    },
-}
-"""The two ways to send a key."""
-NEEDS_KEY: dict[str, Any] = {"security": [{name: []} for name in KEY_SCHEMES]}
-"""The `openapi_extra` of a route that needs a key, sent in either way (`app.deps.CallerFirst`)."""
 _SECURED = (401, 403, 429)
 _BODY = (413, 415)
 _ANY = (403, 503)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
-from app.inference import Calibration, Inference, Pair, Part
+from app.inference import Calibration, Inference, Pair
 from app.registry import service as models
 from app.selective import calibrations
 from app.selective.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
@@ -43,10 +43,4 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     )
     if query.on_uncertified == "error":
         require_certified(policy)
-    return Plan(model, pair_of(session, model), policy, calibration)
-
-
-def pair_of(session: Session, model: ModelRow) -> Pair:
-    """Return the model and, if there is one, the ERM model that it was tuned from."""
-    erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
-    return Pair(Part(model.id, model.artifact), None if erm is None else Part(erm.id, erm.artifact))
+    return Plan(model, models.pair_of(session, model), policy, calibration)

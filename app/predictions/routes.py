@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from app.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst, opened
+from app.auth.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst
+from app.http.deps import opened
 from app.http.multipart import MULTIPART
 from app.http.problems import problems
 from app.http.responses import BINARY, body_of, query_of, shape_of

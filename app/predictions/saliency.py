@@ -23,12 +23,12 @@ from app.inference import SLOW_IMAGES, SLOW_METHODS, Explain, ForwardResult, Inf
 from app.inference.backbones import check_method
 from app.predictions import stored_images
 from app.predictions.disconnect import cancel_on_disconnect
-from app.predictions.plans import pair_of
 from app.predictions.presenter import data_uri, finite_rows
 from app.predictions.request_images import RequestImages
 from app.predictions.service import NOT_STORED, ReadImages, load
 from app.predictions.stored_images import Stored
 from app.registry import service as models
+from app.registry.service import pair_of
 from core.errors import InvalidInput
 from core.queries import jobs
 from core.session import Database

@@ -1,4 +1,4 @@
-"""Stored images: one sample named by a request, or several of the data set that a model was trained on."""
+"""Stored images: one sample named by a request."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from app.inference import Reserve, Upload
 from app.server.middleware.admission import without_slot
 from core.errors import FieldError, NotFound, WrongDataset
 from core.queries import datasets
-from core.session import Database
-from core.storage.artifacts import ArtifactMissing
-from core.tables import DatasetRow, ModelRow
+from core.tables import ModelRow
 from masktune.contract.ids import is_id
 from masktune.contract.report.text.formats import first_names
-from models.data.store import StoreError
 
 
 class Stored(NamedTuple):
@@ -65,18 +62,3 @@ async def read(
     encoded = await run_sync(store.image_bytes, stored.sample, limiter=threads)
     reserve(len(encoded))
     return [Upload(encoded)]
-
-
-def of_model(database: Database, stores: Stores, model_id: str, count: int) -> list[bytes]:
-    """Return up to `count` encoded images, evenly spread over the data set that the model was trained on."""
-    with database.read() as session:
-        model = session.get(ModelRow, model_id)
-        dataset = session.get(DatasetRow, model.dataset_id) if model and model.dataset_id else None
-    if dataset is None or dataset.artifact is None:
-        return []
-    try:
-        store = stores.open(dataset.artifact)
-    except (ArtifactMissing, StoreError):  # deleted in the meantime
-        return []
-    step = max(1, len(store) // count)
-    return [store.image_bytes(row) for row in range(0, len(store), step)[:count]]

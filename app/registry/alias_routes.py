@@ -8,21 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from sqlalchemy.orm import Session
 
-from app.deps import (
-    ADMIN,
-    READER,
-    CallerDep,
-    CallerFirst,
-    DatabaseDep,
-    InferenceDep,
-    Reading,
-    RootPathDep,
-    Writing,
-)
+from app.auth.deps import ADMIN, READER, CallerDep, CallerFirst
+from app.auth.idempotency import Idempotent, fingerprint
+from app.http.deps import DatabaseDep, Reading, RootPathDep, Writing
 from app.http.etag import IfMatch, conditional, represent
-from app.http.idempotency import Idempotent, fingerprint
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, Responses
+from app.inference import InferenceDep
 from app.registry import aliases
 from core.queries import registry
 from masktune.contract.models import (

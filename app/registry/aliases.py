@@ -9,11 +9,10 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from app.auth.keyring import public_id
+from app.http.caller_ids import public_id
 from app.http.etag import etag_of, matches, require_match
 from app.inference import Inference, Pair
-from app.predictions.plans import pair_of
-from app.registry.service import drift_state
+from app.registry.service import drift_state, pair_of
 from core.errors import Conflict, InvalidInput, MasktuneError, PreconditionFailed
 from core.queries import registry
 from core.tables import AliasRow, ModelRow
@@ -72,6 +71,8 @@ def target(session: Session, model: str) -> Pair:
 def load_ahead(inference: Inference, pair: Pair) -> None:
     """Load the pair that an alias is about to point at, so that no request has to wait for it.
 
+    Graphs that it lacks are then exported in the background, for its next load.
+
     Call it outside a transaction. It loads into this process only. The alias moves even if the load fails or
     takes too long: otherwise it could not be moved back from a broken model. Requests report the error.
     """
@@ -83,6 +84,7 @@ def load_ahead(inference: Inference, pair: Pair) -> None:
         logger.warning("model %s was not loaded before an alias moves to it in time", pair.model.id)
     except Exception:  # any error of a store or a library
         logger.exception("model %s was not loaded before an alias moves to it", pair.model.id)
+    inference.export(pair)
 
 
 def point(session: Session, name: str, model: str, caller: str) -> AliasWithHistory:

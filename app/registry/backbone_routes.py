@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.deps import READER, CallerFirst
+from app.auth.deps import READER, CallerFirst
 from app.http.etag import conditional
 from app.http.pagination import DEFAULT_LIMIT, Cursor
 from app.http.problems import problems

@@ -7,43 +7,29 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerDep, CallerFirst
+from app.auth.idempotency import Idempotent
 from app.datasets import uploads
-from app.deps import (
-    ADMIN,
-    EDITOR,
-    READER,
-    TRAINER,
-    ArtifactsDep,
-    CallerDep,
-    CallerFirst,
-    DatabaseDep,
-    DiscardDep,
-    InferenceDep,
-    LoadedModel,
-    MetricsDep,
-    Reading,
-    RootPathDep,
-    SettingsDep,
-    UsageDep,
-    Writing,
-)
 from app.http import pagination
+from app.http.deps import ArtifactsDep, DatabaseDep, DiscardDep, Reading, RootPathDep, SettingsDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import JSON, IfMatch, conditional, matches, represent
 from app.http.file_response import WholeFile
 from app.http.filters import METADATA_FILTER, FiltersDep
-from app.http.idempotency import Idempotent
 from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
-from app.inference import Part
+from app.inference import InferenceDep, Part
+from app.operations.metrics import MetricsDep
 from app.registry import drift
 from app.registry import risk_coverage as curves
 from app.registry import risk_coverage_plot as curve_picture
 from app.registry import service as models
 from app.registry import uploads as model_import
+from app.registry.service import LoadedModel
+from app.selective.usage import UsageDep
 from core.errors import UnsupportedMedia
 from core.queries import registry
 from masktune.contract.base import DatasetRef, Edit, JobRef, Page

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Depends, Path
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.auth.keyring import public_id
-from app.deps import DiscardFiles
+from app.http.caller_ids import public_id
+from app.http.deps import DatabaseDep, DiscardFiles
 from app.http.edits import user_fields
-from app.inference import Inference, Pair
+from app.inference import Inference, Pair, Part
 from app.inference.engines import graph_store as graphs
 from core.errors import NotFound
 from core.queries import registry
@@ -112,11 +113,32 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
     keys = {
         stage_result["artifact"]
         for stage_result in job.done.values()
-        for model in stage_result.get("models", ())
-        if isinstance(model, dict) and model["id"] == row.id  # the evaluate stage lists arms instead
+        if stage_result.get("model", {}).get("id") == row.id
     }
     return keys | ({f"jobs/{job.id}/work"} if job.state in RESUMABLE else set())
 
 
+def pair_of(session: Session, model: ModelRow) -> Pair:
+    """Return the model and, if there is one, the ERM model that it was tuned from."""
+    erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
+    return Pair(Part(model.id, model.artifact), None if erm is None else Part(erm.id, erm.artifact))
+
+
 def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
     return None if figures is None else SplitMetrics.model_validate(figures)
+
+
+ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]
+
+
+# A short read of its own: if it used the route's session, that session would hold its connection while
+# the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
+def _model(model: ModelName, database: DatabaseDep) -> ModelRow:
+    if "\0" in model:  # PostgreSQL rejects NUL in text
+        raise NotFound("there is no such model; GET /models lists them")
+    with database.read() as session:
+        return registry.get(session, model)
+
+
+LoadedModel = Annotated[ModelRow, Depends(_model)]
+"""Reads the path parameter `model`: an id or an alias."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
+from app.auth.idempotency import Once, fingerprint
 from app.datasets.uploads import Upload
 from app.http.etag import represent
-from app.http.idempotency import Once, fingerprint
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse_form
 from app.registry.service import describe

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from app.deps import (
-    READER,
-    TRAINER,
-    ArtifactsDep,
-    CallerDep,
-    CallerFirst,
-    DatabaseDep,
-    LoadedJob,
-    Reading,
-    RootPathDep,
-)
+from app.auth.deps import READER, TRAINER, CallerDep, CallerFirst
+from app.http.deps import ArtifactsDep, DatabaseDep, Reading, RootPathDep
 from app.http.etag import IfMatch, conditional, represent
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, Responses
+from app.jobs.service import LoadedJob
 from app.reports import reviews
 from app.reports import service as reports
 from masktune.contract.reviews import NewReview, Review

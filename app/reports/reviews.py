@@ -7,7 +7,8 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from app.auth.keyring import Caller, public_id
+from app.auth.keyring import Caller
+from app.http.caller_ids import public_id
 from app.http.etag import require_match
 from app.jobs.reviews import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed

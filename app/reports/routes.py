@@ -6,12 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from app.deps import READER, ArtifactsDep, CallerFirst, DatabaseDep, LoadedJob
+from app.auth.deps import READER, CallerFirst
+from app.http.deps import ArtifactsDep, DatabaseDep
 from app.http.etag import JSON, conditional
 from app.http.file_response import send_file
 from app.http.negotiation import preferred
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
+from app.jobs.service import LoadedJob
 from app.reports import reviews
 from app.reports import service as reports
 from masktune.contract.report import Report

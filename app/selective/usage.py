@@ -15,11 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.http.deps import opened
 from app.operations.metrics import Metrics
 from core.queries import served
 from core.queries.served import Key
@@ -161,3 +162,6 @@ def flush(usage: UsageBuffer, database: Database) -> None:
         logger.warning("counts of what was served could not be written and wait: %s", error)
     except Exception:  # any error, such as one of a store's driver: the flushes must go on
         logger.exception("counts of what was served could not be written and wait")
+
+
+UsageDep = Annotated[UsageBuffer, opened("usage")]

@@ -96,8 +96,11 @@ def newest_succeeded(session: Session, *, limit: int) -> list[JobRow]:
 
 def using_dataset(session: Session, dataset_id: str) -> list[str]:
     """Ids of the active jobs that use this data set: also those that judge models which it trained."""
-    trained = cast(JobRow.inputs, String).contains(dataset_id)
-    query = select(JobRow.id).where(or_(JobRow.dataset_id == dataset_id, trained), JobRow.state.in_(ACTIVE))
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    elements_of = func.json_array_elements_text if is_postgres else func.json_each
+    trained_on = elements_of(JobRow.inputs["trained_on"]).table_valued("value")
+    judges = select(trained_on.c.value).where(trained_on.c.value == dataset_id).exists()
+    query = select(JobRow.id).where(or_(JobRow.dataset_id == dataset_id, judges), JobRow.state.in_(ACTIVE))
     return list(session.scalars(query))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from masktune.cli.output import USAGE, fail
+from masktune.contract.hyperparameters import hyperparameters_of
+from masktune.contract.hyperparameters.parameters import dotted
 
 if TYPE_CHECKING:
     from masktune.client.calls import Changes
@@ -32,22 +32,11 @@ def parse_assignments(pairs: Iterable[str] | None, text_fields: Collection[str] 
     return fields
 
 
-Metadata = Annotated[
-    list[str] | None,
-    typer.Option("--meta", metavar="KEY=TEXT", help="A note of your own; may be repeated."),
-]
-NewName = Annotated[str | None, typer.Option("--name", help="The new name.", show_default=False)]
-NewMetadata = Annotated[
-    list[str] | None,
-    typer.Option("--meta", metavar="KEY=TEXT", help="A note to add or change; KEY= removes it."),
-]
-ListedName = Annotated[
-    str | None, typer.Option("--name", help="Only those with exactly this name.", show_default=False)
-]
-ListedMetadata = Annotated[
-    list[str] | None,
-    typer.Option("--meta", metavar="KEY=TEXT", help="Only those with this note; may be repeated."),
-]
+def parse_fields(kind: str, pairs: Iterable[str] | None, **named: Any) -> dict[str, Any]:
+    """The fields of a job of this kind from `--set` options, and those `named` by options of their own."""
+    text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
+    own = {name: field for name, field in named.items() if field is not None}
+    return parse_assignments(pairs, text_fields) | own
 
 
 def metadata_of(pairs: Iterable[str] | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
-from masktune.contract.parameters import dotted
+from masktune.contract.hyperparameters.parameters import dotted
 
 if TYPE_CHECKING:
     from masktune import Client
@@ -35,7 +35,6 @@ FORMATS = (
     "hugging_face",
     "backgrounds_challenge",
 )
-SOURCES = ("digits", "biased-digits", "digits-on-photos", "mnist", "biased-mnist", "cifar10", "svhn")
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
 ARMS = ("erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported")

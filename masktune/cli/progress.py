@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from masktune.cli.characters import escape_controls
-from masktune.cli.output import INTERRUPTED, fail
+from masktune.cli.output import ENDED_BADLY, INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
     from masktune import Job
+    from masktune.cli.session import Session
 
 EVERY = 5.0
 """Seconds between two plain lines of the same stage."""
@@ -48,9 +49,33 @@ def watch_hint(job: str) -> Iterator[None]:
         fail(f"job {job} keeps running: {again}, {end}", INTERRUPTED)
 
 
-def last(changes: Iterable[Job]) -> Job:
-    """Like `follow`, without any output."""
-    return deque(changes, maxlen=1).pop()
+def follow_to_end(session: Session, job_id: str) -> Job:
+    """Wait for the job to end and return it; shows progress unless the output is JSON."""
+    changes = session.client.jobs.watch(job_id)
+    with watch_hint(job_id):
+        return deque(changes, maxlen=1).pop() if session.json else follow(session.console, changes)
+
+
+def require_success(session: Session, job: Job) -> None:
+    """Exit with 4 if the job did not succeed."""
+    if job.state != "succeeded":
+        why = job.error and job.error.detail
+        fail(f"job {job.id} {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
+    if job.kind == "predict":
+        session.say(f"write the predictions to a file: masktune jobs predictions {job.id}")
+
+
+def follow_to_conclusion(session: Session, job: Job) -> None:
+    """Wait for the job, which must succeed, and show what its report concludes."""
+    session.say(f"job {job.id} is queued")
+    require_success(session, follow_to_end(session, job.id))
+    from rich.console import Group
+
+    from masktune.cli.report import conclusions
+
+    report = session.client.jobs.report(job.id)
+    session.show(report, lambda: Group(*conclusions(report)))
+    session.say(f"the whole report: masktune jobs report {job.id} --open")
 
 
 def _with_bar(console: Console, changes: Iterable[Job]) -> Job:

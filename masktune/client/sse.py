@@ -1,9 +1,18 @@
-"""A parser for server-sent events (WHATWG HTML, section 9.2.6): bytes in, complete events out."""
+"""A parser for server-sent events (WHATWG HTML, section 9.2.6): bytes in, complete events out.
+
+httpx-sse 0.4 would not do: it reads a response itself, in one way for each driver, gives an empty event
+for each heartbeat, and has no limit.
+"""
 
 from __future__ import annotations
 
 import codecs
 from dataclasses import dataclass, field
+
+from masktune.client.errors import UnexpectedAnswer
+
+MAX_CHARACTERS = 1 << 22
+"""Of one event: whatever answers at the address may send a line that never ends."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +37,19 @@ class Parser:
     _data: list[str] = field(default_factory=list)
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        """The events that these bytes complete."""
+        """The events that these bytes complete.
+
+        Raises `UnexpectedAnswer` for an event of more than `MAX_CHARACTERS`.
+        """
         text = self._rest + self._decoder.decode(chunk)
         # A line may end in \n, \r\n or \r. A trailing \r may be half of a \r\n, so it is held back.
         held = "\r" if text.endswith("\r") else ""
         lines = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\r", "\n").split("\n")
         self._rest = lines.pop() + held
-        return [event for event in map(self._line, lines) if event is not None]
+        events = [event for event in map(self._line, lines) if event is not None]
+        if len(self._rest) + sum(map(len, self._data)) > MAX_CHARACTERS:
+            raise UnexpectedAnswer(f"an event of the stream is longer than {MAX_CHARACTERS:,} characters")
+        return events
 
     def _line(self, line: str) -> ServerEvent | None:
         if not line:

@@ -15,7 +15,7 @@ from masktune.contract.hyperparameters import (
     RetrainConfig,
     ScoreName,
 )
-from masktune.contract.parameters import declared
+from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.request_fields import accepts
 
 _TRAINED_ON = Field(None, description="Default: the one the model was trained on.")

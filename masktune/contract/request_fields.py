@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, Union
 from pydantic import Field, create_model
 
 from masktune.contract.base import Strict, Word
-from masktune.contract.parameters import Parameter, Parameters, declared
+from masktune.contract.hyperparameters.parameters import Parameter, Parameters, declared
 
 Request = TypeVar("Request", bound=Strict)
 

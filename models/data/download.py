@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.data.archives.stored_zip import Entry, stored_zip
-from models.data.formats.lists.manifests import CLASSES_FILE, WINDOW_FILE
+from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
 from models.data.splits import ALL_SPLITS
 from models.data.store import Store
 

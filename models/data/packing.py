@@ -18,7 +18,7 @@ from PIL import Image
 
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
 from models.data.splits import ALL_SPLITS
-from models.runtime.files import hidden_sibling, publish
+from models.runtime.files import hidden_sibling, replace_folder
 
 MAX_PIXELS_SIDE = 64  # pixels; up to this size a whole split fits in memory as one uint8 tensor
 _BATCH_ROWS = 1024
@@ -85,7 +85,7 @@ class StoreWriter:
             {"version": VERSION, "count": self.count, **asdict(info)}, indent=2, ensure_ascii=False
         )
         (self.folder / DATASET_FILE).write_text(text, encoding="utf-8")
-        publish(self.folder, self.directory)
+        replace_folder(self.folder, self.directory)
 
     def _flush(self) -> None:
         if not self._pending:

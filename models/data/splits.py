@@ -105,11 +105,8 @@ def assign_splits(
     `train`, and a split may stay empty where there are too few subjects. Raises ValueError when only some
     images have a split.
     """
+    _check(splits)
     count = len(splits)
-    if None in splits and any(name is not None for name in splits):
-        raise ValueError("either every image has a split or none has")
-    if unknown := set(splits) - {None, *ALL_SPLITS}:
-        raise ValueError(f"unknown splits {sorted(map(str, unknown))}: use {', '.join(ALL_SPLITS)}")
     names = np.array([name or "train" for name in splits], dtype=object)
     present = tuple(name for name in ALL_SPLITS if name in splits)
     grouped = groups is not None and bool((groups >= 0).any())
@@ -136,6 +133,13 @@ def assign_splits(
             cuts[split] = Cut(donor, fractions[split], len(members), len(rows))
     by = ("label", "group") if grouped else ("label",)
     return Assignment(names.tolist(), SplitRecord(present, cuts, seed, by, whole_subjects))
+
+
+def _check(splits: Sequence[str | None]) -> None:
+    if None in splits and any(name is not None for name in splits):
+        raise ValueError("either every image has a split or none has")
+    if unknown := set(splits) - {None, *ALL_SPLITS}:
+        raise ValueError(f"unknown splits {sorted(map(str, unknown))}: use {', '.join(ALL_SPLITS)}")
 
 
 def overlap(pairs: Mapping[tuple[str, str], int]) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,18 +25,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.data.clusters import connected_samples, one_of_each
-from models.data.columns import COLUMNS_FILE, Columns
+from models.data.columns import Columns
 from models.data.grey import GreyWindow
-from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
-from models.data.report import REPORT_FILE
+from models.data.layout import DatasetInfo
+from models.data.reading import read_column, read_copies, read_pixels, read_store, split_codes
 from models.data.splits import ALL_SPLITS, SPLITS
-from models.errors import LearningError
-
-
-class StoreError(LearningError):
-    """The folder is not a complete packed store: it is missing, damaged or of another version."""
-
-    reason = "dataset_damaged"
 
 
 class Sample(NamedTuple):
@@ -67,9 +59,9 @@ class Store:
         self.classes = info.classes
         self.group_names = info.group_names
         self._table = table
-        self.labels: NDArray[np.int64] = _column(table, "label")  # (N,)
-        self.groups: NDArray[np.int64] = _column(table, "group")  # (N,), -1: none
-        self.splits: NDArray[np.int64] = _split_codes(table)  # (N,), index into ALL_SPLITS
+        self.labels: NDArray[np.int64] = read_column(table, "label")  # (N,)
+        self.groups: NDArray[np.int64] = read_column(table, "group")  # (N,), -1: none
+        self.splits: NDArray[np.int64] = split_codes(table)  # (N,), index into ALL_SPLITS
         self._columns = columns
         self.subjects = columns.subjects  # (N,), -1: none
         self.subject_names = columns.subject_names
@@ -80,28 +72,7 @@ class Store:
     def open(cls, directory: Path | str) -> Self:
         """Open the store in `directory`. Raises `StoreError` if there is no complete one."""
         directory = Path(directory)
-        try:
-            record = json.loads((directory / DATASET_FILE).read_text(encoding="utf-8"))
-            info, count, version = DatasetInfo.from_json(record), record["count"], record["version"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{directory.name} is not a packed data set: {DATASET_FILE} cannot be read"
-            ) from error
-        if version != VERSION:
-            raise StoreError(
-                f"{directory.name} has version {version}, but this program reads {VERSION}: import it again"
-            )
-        try:
-            table = pa.ipc.open_file(pa.memory_map(str(directory / SAMPLES_FILE))).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} cannot be read") from error
-        if table.schema != SCHEMA or table.num_rows != count:
-            raise StoreError(f"{directory.name} is damaged: {SAMPLES_FILE} does not hold {count} samples")
-        try:
-            columns = Columns.read(directory, count)
-        except (OSError, ValueError) as error:  # pa.ArrowInvalid is a ValueError
-            raise StoreError(f"{directory.name} is damaged: {COLUMNS_FILE} cannot be read") from error
-        return cls(directory, info, table, columns)
+        return cls(directory, *read_store(directory))
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -243,7 +214,7 @@ class Store:
 
         files = self._table["sha256"].combine_chunks().dictionary_encode().indices
         pictures: NDArray[np.int64] = files.to_numpy().astype(np.int64)
-        sets = _copies(self.directory)
+        sets = read_copies(self.directory)
         paths = pa.array([path for same in sets for path in same], pa.string())
         rows = pc.index_in(paths, value_set=self._table["path"]).fill_null(-1).to_numpy()
         of_set = np.repeat(np.arange(len(sets)), [len(same) for same in sets])
@@ -296,21 +267,12 @@ class Store:
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """(N, 2): width and height of each image, in pixels, upright."""
-        return np.stack([_column(self._table, "width"), _column(self._table, "height")], axis=1)
+        return np.stack([read_column(self._table, "width"), read_column(self._table, "height")], axis=1)
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8] | None:
         """(N, H, W, 3) RGB, memory-mapped, if all images have one small size; else None."""
-        path = self.directory / PIXELS_FILE
-        if not path.exists():
-            return None
-        try:
-            pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{self.directory.name} is damaged: {PIXELS_FILE} cannot be read") from error
-        if pixels.ndim != 4 or pixels.shape[0] != len(self) or pixels.dtype != np.uint8:
-            raise StoreError(f"{self.directory.name} is damaged: {PIXELS_FILE} has the wrong shape")
-        return pixels
+        return read_pixels(self.directory, len(self))
 
     def _check(self, row: int) -> None:
         if not 0 <= row < len(self):
@@ -321,25 +283,3 @@ def evenly(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """At most `count` of the rows, evenly spaced."""
     places = np.linspace(0, len(rows) - 1, min(count, len(rows)))
     return rows[np.unique(places.astype(np.int64))]
-
-
-def _copies(directory: Path) -> list[list[str]]:
-    """The paths of each picture that occurs more than once, as the import found them."""
-    try:
-        report = json.loads((directory / REPORT_FILE).read_text(encoding="utf-8"))
-        return [same["paths"] for same in report["duplicates"]]
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{directory.name} is damaged: {REPORT_FILE} cannot be read") from error
-
-
-def _column(table: pa.Table, name: str) -> NDArray[np.int64]:
-    # pyarrow's `to_numpy` would import pandas where that is installed: half a second in each job's process.
-    return np.from_dlpack(table[name].combine_chunks()).astype(np.int64)
-
-
-def _split_codes(table: pa.Table) -> NDArray[np.int64]:
-    """Codes of the dictionary column; the writer's dictionary is ALL_SPLITS, in that order."""
-    chunks = [np.from_dlpack(chunk.indices) for chunk in table["split"].chunks]
-    return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, dtype=np.int64)

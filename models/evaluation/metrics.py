@@ -134,6 +134,9 @@ class Names:
     groups: Sequence[str] = ()
 
 
+NO_NAMES = Names()
+
+
 def metrics(
     labels: Labels,
     predictions: Labels,
@@ -141,7 +144,7 @@ def metrics(
     groups: Labels | None = None,
     train_group_weights: Mapping[int, float] | None = None,
     clusters: Labels | None = None,
-    names: Names | None = None,
+    names: Names = NO_NAMES,
 ) -> Metrics:
     """Metrics of (N,) predictions. Raises ValueError if there is no sample.
 
@@ -151,21 +154,15 @@ def metrics(
     """
     if len(labels) == 0 or len(labels) != len(predictions):
         raise ValueError("there must be a prediction for each label, and at least one")
-    names = names or Names()
     right = labels == predictions
     n, correct = len(right), int(right.sum())
     low, high = clustered_wilson(right, clusters)
     by_class = _slices(right, labels, clusters, names.classes)
     by_group = _slices(right, groups, clusters, names.groups) if groups is not None else ()
-    worst_class = min(by_class, key=lambda s: s.accuracy)
-    worst_group = min(by_group, key=lambda s: s.accuracy, default=None)
+    worst_class, lowest = _lowest(by_class)
+    worst_group, lowest_group = _lowest(by_group) if by_group else (None, None)
     balanced = _mean_interval(right, labels, by_class, clusters)
-    weights = [(train_group_weights or {}).get(s.id, 0.0) for s in by_group]
-    weighted = None
-    if groups is not None and any(weights):
-        weighted = _mean_interval(right, groups, by_group, clusters, weights)
-    lowest = least_share([s.effective for s in by_class])
-    lowest_group = least_share([s.effective for s in by_group]) if by_group else None
+    mean, weighted = _train_weighted(right, groups, by_group, clusters, train_group_weights or {})
     return Metrics(
         n=n,
         n_subjects=count_clusters(clusters),
@@ -178,7 +175,7 @@ def metrics(
         worst_class=worst_class.name,
         worst_group_accuracy=worst_group.accuracy if worst_group else None,
         worst_group=worst_group.name if worst_group else None,
-        train_weighted_accuracy=_weighted_mean(by_group, weights) if weighted else None,
+        train_weighted_accuracy=mean,
         classes=by_class,
         groups=by_group,
         balanced_accuracy_low=balanced.low,
@@ -192,6 +189,11 @@ def metrics(
     )
 
 
+def _lowest(slices: Sequence[Slice]) -> tuple[Slice, Interval]:
+    """The slice of the lowest accuracy, and the interval of that accuracy."""
+    return min(slices, key=lambda s: s.accuracy), least_share([s.effective for s in slices])
+
+
 def _slices(right: Bools, slices: Labels, clusters: Labels | None, names: Sequence[str]) -> tuple[Slice, ...]:
     measured = []
     for key in np.unique(slices[slices >= 0]).tolist():
@@ -203,6 +205,21 @@ def _slices(right: Bools, slices: Labels, clusters: Labels | None, names: Sequen
         interval = wilson(correct / effect, n / effect)
         measured.append(Slice(key, name, n, count_clusters(of), effect, correct, correct / n, *interval))
     return tuple(measured)
+
+
+def _train_weighted(
+    right: Bools,
+    groups: Labels | None,
+    measured: Sequence[Slice],
+    clusters: Labels | None,
+    train_group_weights: Mapping[int, float],
+) -> tuple[float | None, Interval | None]:
+    """The mean over the groups, weighted by these; None where no group that occurs has a weight."""
+    weights = [train_group_weights.get(s.id, 0.0) for s in measured]
+    if groups is None or not any(weights):
+        return None, None
+    mean = sum(s.accuracy * weight for s, weight in zip(measured, weights, strict=True)) / sum(weights)
+    return mean, _mean_interval(right, groups, measured, clusters, weights)
 
 
 def _mean_interval(
@@ -221,7 +238,3 @@ def _mean_interval(
         weights=None if weights is None else np.asarray(weights, np.float64),
     )
     return mean_share([(s.correct, s.n) for s in measured], weights, effect=effect)
-
-
-def _weighted_mean(slices: Sequence[Slice], weights: Sequence[float]) -> float:
-    return sum(s.accuracy * weight for s, weight in zip(slices, weights, strict=True)) / sum(weights)

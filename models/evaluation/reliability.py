@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.design_effect import count_clusters, design_effect
+from models.probabilities import log_softmax, of_label
 from models.statistics import student, wilson
 from models.types import Bools, Floats, Labels
 
@@ -60,6 +61,7 @@ class Calibration(NamedTuple):
     bins: tuple[ReliabilityBin, ...]
 
 
+_BINS = 15
 _ECE_DRAWS = 2000
 
 
@@ -68,10 +70,9 @@ def calibration_error(
     labels: Labels,
     *,
     clusters: Labels | None = None,
-    bins: int = 15,
     generator: np.random.Generator | None = None,
 ) -> Calibration | None:
-    """Reliability of softmax probabilities in `bins` of equal width (Guo et al. 2017); logits (N, K).
+    """Reliability of softmax probabilities in 15 bins of equal width (Guo et al. 2017); logits (N, K).
 
     Returns None if no row is finite. `clusters` (N,) are equal where two samples are not independent.
     `generator` draws the interval of `ece`; its seed is 0 by default.
@@ -79,32 +80,21 @@ def calibration_error(
     if len(labels) == 0:
         raise ValueError("there must be at least one sample")
     finite = np.isfinite(logits).all(1)
-    shifted, labels = logits[finite].astype(np.float64), labels[finite]
-    if not len(labels):
+    if not finite.any():
         return None
+    logits, labels = logits[finite], labels[finite]
     clusters = None if clusters is None else clusters[finite]
-    shifted -= shifted.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    log_probabilities = log_softmax(logits)
     probabilities = np.exp(log_probabilities)
     top, right = probabilities.max(1), probabilities.argmax(1) == labels
-    place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
-    reliability, effects = [], np.ones(bins)
-    for index in np.unique(place).tolist():
-        inside = place == index
-        n, correct = int(inside.sum()), int(right[inside].sum())
-        mean, edges = float(top[inside].mean()), (index / bins, (index + 1) / bins)
-        effect = design_effect(right[inside], None if clusters is None else clusters[inside])
-        interval = wilson(correct / effect, n / effect)
-        effects[index] = effect
-        reliability.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *interval))
+    place = np.clip(np.ceil(top * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+    reliability, effects = _measured_bins(top, right, place, clusters)
     gaps = [abs(b.confidence - b.accuracy) for b in reliability]
     ece = sum(g * b.n for g, b in zip(gaps, reliability, strict=True)) / len(labels)
     low, high, by_chance = _ece_bounds(top, right, place, effects, generator or np.random.default_rng(0))
-    losses = -log_probabilities[np.arange(len(labels)), labels]
-    of_label = probabilities[np.arange(len(labels)), labels]
-    squares = (1 - of_label) ** 2 + (probabilities**2).sum(1) - of_label**2
-    over = top - right
-    of_over, of_losses, of_squares = (student(each, clusters=clusters) for each in (over, losses, squares))
+    losses, true = -of_label(log_probabilities, labels), of_label(probabilities, labels)
+    squares = (1 - true) ** 2 + (probabilities**2).sum(1) - true**2
+    over, nll, brier = (student(x, clusters=clusters) for x in (top - right, losses, squares))
     return Calibration(
         n=len(labels),
         n_subjects=count_clusters(clusters),
@@ -114,17 +104,33 @@ def calibration_error(
         ece_high=max(high, ece),
         ece_by_chance=by_chance,
         mce=max(gaps),
-        overconfidence=float(over.mean()),
-        overconfidence_low=of_over.low,
-        overconfidence_high=of_over.high,
+        overconfidence=float((top - right).mean()),
+        overconfidence_low=over.low,
+        overconfidence_high=over.high,
         nll=float(losses.mean()),
-        nll_low=max(0.0, of_losses.low),
-        nll_high=of_losses.high,
+        nll_low=max(0.0, nll.low),
+        nll_high=nll.high,
         brier=float(squares.mean()),
-        brier_low=max(0.0, of_squares.low),
-        brier_high=min(2.0, of_squares.high),
+        brier_low=max(0.0, brier.low),
+        brier_high=min(2.0, brier.high),
         bins=tuple(reliability),
     )
+
+
+def _measured_bins(
+    top: Floats, right: Bools, place: Labels, clusters: Labels | None
+) -> tuple[list[ReliabilityBin], Floats]:
+    """The bins that have samples, by the bin of each at `place` (N,), and the design effect of every bin."""
+    reliability, effects = [], np.ones(_BINS)
+    for index in np.unique(place).tolist():
+        inside = place == index
+        n, correct = int(inside.sum()), int(right[inside].sum())
+        mean, edges = float(top[inside].mean()), (index / _BINS, (index + 1) / _BINS)
+        effect = design_effect(right[inside], None if clusters is None else clusters[inside])
+        interval = wilson(correct / effect, n / effect)
+        effects[index] = effect
+        reliability.append(ReliabilityBin(*edges, n, correct, mean, correct / n, *interval))
+    return reliability, effects
 
 
 def _ece_bounds(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -22,6 +21,7 @@ from models.data.loading.loaders import map_loader
 from models.data.store import Store
 from models.masking.rule import count_masked, heights, seed_of_set, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, write_mask_set
+from models.masking.summaries import MaskSetSummary
 from models.run import Run
 from models.runtime.distributed import wait_for_all
 from models.runtime.ordered import in_order
@@ -40,22 +40,6 @@ T = TypeVar("T")
 _IN_FLIGHT = 2  # batches in flight: a GPU then has its next one before it finishes the last
 RANDOM = "random"
 """The ablation among the masking methods: as many pixels as the saliency rule, at random places."""
-
-
-@dataclass(frozen=True)
-class MaskSetSummary:
-    """A summary of the masking stage. `masked_share` is masked pixels over all pixels, 0..1.
-
-    `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose map is
-    not finite: flat and non-finite maps mask nothing.
-    """
-
-    images: int
-    masked_share: float
-    nothing_masked: int
-    non_finite: int
-    seconds: float
-    images_per_second: float
 
 
 def load_or_compute_masks(

@@ -24,7 +24,7 @@ from torch import Tensor
 from models.data.loading.loader_settings import MaskSource
 from models.errors import LearningError
 from models.masking.rule import random_masks, threshold_masks
-from models.runtime.files import hidden_sibling, publish, sweep_siblings
+from models.runtime.files import hidden_sibling, sweep_siblings, sync
 from models.runtime.transfer import to_device
 from models.types import Size
 
@@ -100,7 +100,10 @@ def write_mask_set(folder: Path, header: MaskSetHeader, batches: Iterable[MaskBa
         if written != header.images:
             raise MaskSetError(f"{written} masks were given, {header.images} announced")
         (partial / _HEADER).write_text(json.dumps(dataclasses.asdict(header), indent=1))
-        publish(partial, folder)
+        for path in (*partial.iterdir(), partial):  # so that a power cut leaves a whole set or none
+            sync(path)
+        partial.rename(folder)
+        sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -134,17 +134,10 @@ def infer_minority(
     pictures = first_samples(pictures, count)
     clusters = pictures if clusters is None else first_samples(clusters, count)
     judges = _Judges(features, config, classes, seed, pictures, clusters, answers or {}, device, check)
-    agreements: list[Agreement] = []
-    fault: Reason = "stages_disagree"
     deepest = len(features.stages) - 1
-    for deep, required in zip(range(deepest, 0, -1), _AGREEMENT, strict=False):
-        agreement = judges.compare(deep - 1, deep, required)
-        agreements.append(agreement)
-        faults = judges.size_fault(judges.early(deep - 1)), judges.size_fault(judges.early(deep))
-        if agreement.jaccard >= required:
-            if faults == (None, None):
-                return judges.minority("stages_agree", deep, agreements)
-            fault = faults[1] or faults[0] or fault
+    agreements, agreeing, fault = judges.compare_stages(deepest)
+    if agreeing is not None:
+        return judges.minority("stages_agree", agreeing, agreements)
     early, last = judges.early(deepest), judges.last()
     if judges.size_fault(last) is None and _class_is_low_level(early, last):
         return judges.minority("class_is_low_level", None, agreements)
@@ -211,6 +204,19 @@ class _Judges:
             splits=splits,
             check=self.check,
         )
+
+    def compare_stages(self, deepest: int) -> tuple[list[Agreement], int | None, Reason]:
+        """The comparisons, the deeper stage of the first pair with a minority, and why there is none."""
+        agreements: list[Agreement] = []
+        fault: Reason = "stages_disagree"
+        for deep, required in zip(range(deepest, 0, -1), _AGREEMENT, strict=False):
+            agreements.append(self.compare(deep - 1, deep, required))
+            if agreements[-1].jaccard >= required:
+                faults = self.size_fault(self.early(deep)), self.size_fault(self.early(deep - 1))
+                if faults == (None, None):
+                    return agreements, deep, fault
+                fault = faults[0] or faults[1] or fault
+        return agreements, None, fault
 
     def compare(self, shallow: int, deep: int, required: float) -> Agreement:
         flags = self.early(shallow).flags, self.early(deep).flags

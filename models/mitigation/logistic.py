@@ -207,17 +207,6 @@ def first_samples(clusters: Labels | None, count: int) -> Labels:
     return np.asarray(first[inverse], np.int64)
 
 
-def log_softmax(logits: NDArray[np.float32]) -> Floats:
-    """Log-probabilities (N, K), float64."""
-    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
-
-
-def of_label(log_probabilities: Floats, labels: Labels) -> Floats:
-    """Pick each sample's value for its own label: (N, K) → (N,)."""
-    return np.asarray(log_probabilities[np.arange(len(labels)), labels])
-
-
 def balanced_weights(labels: Labels, groups: Labels, included: NDArray[np.bool_] | None = None) -> Floats:
     """Sample weights (N,) that balance classes, and groups within each class; zero outside `included`."""
     return np.asarray(group_weights(labels, np.eye(int(groups.max()) + 1)[groups], included).sum(1))

@@ -16,10 +16,9 @@ from models.mitigation.logistic import (
     balanced_weights,
     folds,
     held_out_logits,
-    log_softmax,
     never,
-    of_label,
 )
+from models.probabilities import log_softmax, of_label
 from models.types import Bools, Floats, Labels
 
 MIN_FLAGGED = 2  # clusters of a class: a single one could not be both fitted and held out
@@ -60,23 +59,21 @@ def find_mistakes(
        whose label they give a probability below one half. This finds more minority samples than step 2.
 
     A class with mistakes in fewer than two clusters keeps its own labels in a round; without any other class,
-    the rounds end. `clusters` (N,) come from `first_samples`: a sample is judged by heads that saw none of
-    its cluster.
+    the rounds end. `clusters` (N,) come from `first_samples`: no head judges a cluster that it saw.
     """
     classes = int(labels.max()) + 1  # also for spurious labels, which may lack the last class
 
-    def judge(targets: Labels, strata: Labels, weights: Floats, *, penalty: float) -> Floats:
-        """Held-out log-probabilities (N, K) of heads fitted to `targets` on halves of each of `strata`."""
+    def judge(targets: Labels, strata: Labels, *, penalty: float) -> Floats:
+        """Held-out log-probabilities (N, K) of heads fitted to `targets`, balanced, on halves of `strata`."""
         halves = [folds(strata, count=2, rng=rng, clusters=clusters) for _ in range(splits)]
         held = np.concatenate([half[:, None] == np.arange(2) for half in halves], axis=1)
-        columns = np.repeat(weights[:, None], held.shape[1], 1)
+        columns = np.repeat(balanced_weights(labels, strata)[:, None], held.shape[1], 1)
         logits = held_out_logits(
             standardised, targets, columns, held=held, penalty=penalty, classes=classes, check=check
         )
         return log_softmax(logits)
 
-    plain = balanced_weights(labels, labels)
-    by_penalty = {p: judge(labels, labels, plain, penalty=p) for p in config.judge_penalties}
+    by_penalty = {p: judge(labels, labels, penalty=p) for p in config.judge_penalties}
     losses = {p: float(-of_label(held_out, labels).mean()) for p, held_out in by_penalty.items()}
     penalty = min(by_penalty, key=lambda p: losses[p])
     held_out, flags = by_penalty[penalty], _flags(by_penalty[penalty], labels, config.threshold)
@@ -87,11 +84,10 @@ def find_mistakes(
             break
         groups = labels * 2 + divisible
         spurious = np.where(divisible, _likeliest_other(held_out, labels), labels)
-        held_out = judge(spurious, groups, balanced_weights(labels, groups), penalty=penalty)
+        held_out = judge(spurious, groups, penalty=penalty)
         flags = _flags(held_out, labels, 0.5)
         history.append(int(flags.sum()))
-    doubt = 1 - np.exp(of_label(held_out, labels))
-    return Mistakes(flags, doubt, penalty, losses, tuple(history))
+    return Mistakes(flags, 1 - np.exp(of_label(held_out, labels)), penalty, losses, tuple(history))
 
 
 def _flags(log_probabilities: Floats, labels: Labels, threshold: float) -> Bools:

@@ -22,10 +22,9 @@ from models.mitigation.logistic import (
     folds,
     group_weights,
     held_out_logits,
-    log_softmax,
     never,
-    of_label,
 )
+from models.probabilities import log_softmax, of_label
 from models.statistics import ModelAccuracy
 from models.types import Floats, Labels
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, also after a power cut."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces `target` when the block ends, so that no crash leaves a partial `target`.
+    """Open a file that replaces `target` when the block ends; no crash or power cut leaves a partial one.
 
     If the block or the disk fails, nothing is left behind.
     """
@@ -44,18 +44,11 @@ def sweep_siblings(directory: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def publish(folder: Path, directory: Path) -> None:
-    """Rename the complete `folder` to `directory` once its bytes are on disk, replacing an older one."""
-    for path in [*folder.rglob("*"), folder]:
-        sync(path)
-    if directory.exists():
-        old = hidden_sibling(directory)
-        directory.rename(old / "replaced")
-        folder.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        folder.rename(directory)
-    sync(directory.parent)
+def replace_folder(folder: Path, directory: Path) -> None:
+    """Rename the complete `folder` to `directory`, which replaces an older one. Its bytes may not be on disk
+    yet: whoever keeps the folder waits for them."""
+    shutil.rmtree(directory, ignore_errors=True)
+    folder.rename(directory)
 
 
 def bytes_below(path: Path) -> int:

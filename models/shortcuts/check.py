@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -160,16 +160,10 @@ def check_properties(
     known = np.searchsorted(classes_kept, labels[inside])  # renumbered from 0
     names = tuple(classes[code] for code in classes_kept.tolist())
     bins = _bins(table, inside)
-    redraw_bins = [
-        (_bins(draw.table, inside), np.searchsorted(classes_kept, draw.labels[inside]))
-        for draw in redraws
-        if _tests_the_same(draw.labels[inside], classes_kept)
-    ]
+    draws = [(bins, known), *_redrawn(redraws, inside, classes_kept)]
     there = _transfers(bins, known, elsewhere, classes_kept) if elsewhere is not None else [None] * len(bins)
-    counted = _count(table, [(bins, known), *redraw_bins], rng=rng, permutations=permutations)
-    all_findings = [
-        make_finding(e._replace(elsewhere=moved), names) for e, moved in zip(counted, there, strict=True)
-    ]
+    counted = _count(table, draws, there, rng=rng, permutations=permutations)
+    all_findings = [make_finding(counts, names) for counts in counted]
     findings = sort_findings([finding for finding in all_findings if finding.where != METADATA])
     of_metadata = sort_findings([finding for finding in all_findings if finding.where == METADATA])
     return ShortcutCheck(
@@ -193,6 +187,15 @@ def _kept_classes(labels: Labels, classes: int) -> Labels:
     return np.sort(largest[counts[largest] >= MIN_PER_CLASS])
 
 
+def _redrawn(
+    redraws: Sequence[Draw], inside: NDArray[np.bool_], classes_kept: Labels
+) -> Iterator[tuple[list[Bins], Labels]]:
+    """The bins and the labels of the further draws that have the same classes."""
+    for draw in redraws:
+        if _tests_the_same(labels := draw.labels[inside], classes_kept):
+            yield _bins(draw.table, inside), np.searchsorted(classes_kept, labels)
+
+
 def _tests_the_same(labels: Labels, codes: Labels) -> bool:
     """Whether a further draw has the same classes, each large enough."""
     counts = np.bincount(labels, minlength=int(codes.max()) + 1)
@@ -211,6 +214,7 @@ def _bins(table: PropertyTable, inside: NDArray[np.bool_]) -> list[Bins]:
 def _count(
     table: PropertyTable,
     draws: Sequence[tuple[Sequence[Bins], Labels]],
+    elsewhere: Sequence[Transfer | None],
     *,
     rng: np.random.Generator,
     permutations: int,
@@ -225,10 +229,10 @@ def _count(
     p_values = _family_wise(np.mean([[fit.effects() for fit in of_draw] for of_draw in by_draw], 0))
     return [
         PropertyCounts(
-            measured, fit.hits[0], fit.predicted[0], fit.counts[0], int(best.hits.sum()), p_value, None
+            measured, fit.hits[0], fit.predicted[0], fit.counts[0], int(best.hits.sum()), p_value, there
         )
-        for (measured, _), fit, best, p_value in zip(
-            table.columns(), fitted, accurate, p_values.tolist(), strict=True
+        for (measured, _), fit, best, p_value, there in zip(
+            table.columns(), fitted, accurate, p_values.tolist(), elsewhere, strict=True
         )
     ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.mitigation.logistic import balanced_weights, log_softmax, of_label
+from models.mitigation.logistic import balanced_weights
+from models.probabilities import log_softmax, of_label
 from models.types import Floats, Labels
 from research.rivals.protocol import CONFIG, Fit, Training, cross_fit, descend, reweight
 

@@ -22,13 +22,8 @@ from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.network import Network
 from models.mitigation.features import Features, Head
 from models.mitigation.groups import Groups, class_groups, cross_mistakes, divided_by
-from models.mitigation.logistic import (
-    Standardised,
-    balanced_weights,
-    folds,
-    held_out_logits,
-    log_softmax,
-)
+from models.mitigation.logistic import Standardised, balanced_weights, folds, held_out_logits
+from models.probabilities import log_softmax
 from models.mitigation.retrain import RetrainedHead, retrain_head
 from models.mitigation.stage_features import StageFeatures
 from models.types import Bools, Floats, Labels

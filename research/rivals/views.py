@@ -15,7 +15,7 @@ from sklearn.neighbors import kneighbors_graph
 
 from models.mitigation.features import Features
 from models.mitigation.groups import Groups
-from models.mitigation.logistic import of_label
+from models.probabilities import of_label
 from models.mitigation.retrain import retrain_head
 from models.types import Labels
 from research.rivals.features import last_features

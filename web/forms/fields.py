@@ -15,7 +15,7 @@ from nicegui.elements.mixins.value_element import ValueElement
 
 from masktune import Backbone, Dataset, FieldError, Job, Model, Preset
 from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.parameters import Bounds, dotted
+from masktune.contract.hyperparameters.parameters import Bounds, dotted
 from web.text import labels
 from web.widgets import select_field
 

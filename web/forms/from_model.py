@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import ui
 
 from masktune import Model
-from masktune.contract.parameters import Bounds
+from masktune.contract.hyperparameters.parameters import Bounds
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
 from web.text import labels

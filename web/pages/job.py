@@ -16,9 +16,10 @@ from masktune.contract.vocabulary import JobKind, stages_of
 from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
-from web.shell import button, confirm, error_text, html, notify_on_error, page, render, set_title
+from web.shell import button, confirm, html, notify_on_error, page, render, set_title
 from web.text import labels
 from web.transport.connection import api, dataset_name, own_key
+from web.transport.errors import error_text
 
 DRAW_SECONDS = 0.7
 TAIL = 500

@@ -11,9 +11,10 @@ from masktune import AsyncClient, ClientError, FieldError, JobPlan, ProblemError
 from web.forms.fields import Choices, Field, Fields
 from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first
-from web.shell import button, error_text, html, notify_on_error, page
+from web.shell import button, html, notify_on_error, page
 from web.text import labels
 from web.transport.connection import api, missing_scope, own_key
+from web.transport.errors import error_text
 from web.widgets import select_field
 
 LISTED = 200

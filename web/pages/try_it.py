@@ -12,10 +12,11 @@ from masktune.contract.predictions import ImageSaliency
 from masktune.contract.report.text.names import capitalised
 from web.forms.fields import percent
 from web.paging import first
-from web.shell import error_text, html, notify_on_error, page
+from web.shell import html, notify_on_error, page
 from web.text import labels
 from web.transport.connection import api, dataset_names, missing_scope, own_key
 from web.transport.dropped_images import LARGEST_IMAGE, DroppedImage, dropped_images
+from web.transport.errors import error_text
 from web.widgets import select_field
 
 LISTED = 100

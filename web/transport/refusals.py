@@ -6,7 +6,7 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 
 from masktune import ClientError, ProblemError
-from web.shell import error_text
+from web.transport.errors import error_text
 
 
 def refused(status: int, detail: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from core.storage.artifacts import ArtifactMissing, store_fault
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from models.errors import LearningError
 from models.runtime.memory import is_out_of_memory
 from worker.protocol import Failed

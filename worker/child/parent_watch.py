@@ -12,8 +12,8 @@ import signal
 import threading
 import time
 
+from worker.exit_codes import ABANDONED
 from worker.protocol import read_deadline
-from worker.supervisor.exit_reasons import ABANDONED
 
 
 class ParentWatch:

@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from masktune.contract.vocabulary import JobKind, Stage, stages_of
+from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig
+from masktune.contract.job_params import AnyParams
+from masktune.contract.vocabulary import Stage
 from models.run import Progress
 from worker.protocol import ProgressReport
 
 
-def _finetune(params: Mapping[str, Any], *, frozen: float) -> float:
+def _finetune(params: Hyperparameters, *, frozen: float) -> float:
     """A training step costs about three forward passes: one forward, and a backward worth two.
 
     With a frozen backbone, the steps cost next to nothing once the features are there.
     """
-    iterations = float(params["masking"]["iterations"])
-    return iterations * (frozen if params.get("freeze_backbone") else 3.0 * params["finetune"]["epochs"])
+    return params.masking.iterations * (frozen if params.freeze_backbone else 3.0 * params.finetune.epochs)
 
 
-def _repeat(params: Mapping[str, Any]) -> float:
-    """The stages before it, for each further seed; the features of a frozen backbone are there by then."""
-    stages = stages_of(JobKind.MITIGATE, params)
-    costs = {stage: _PASSES[stage](params) for stage in stages[: stages.index(Stage.REPEAT)]}
-    if params.get("freeze_backbone"):
-        costs[Stage.ERM] = 0.3
-    return float(params["seeds"] - 1) * sum(costs.values())
+def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
+    """Those of a job's stages, in passes where it trains, else all alike.
+
+    `repeat` takes what the stages before it take, for each further seed; the features of a frozen backbone
+    are there by then.
+    """
+    if not isinstance(params, Hyperparameters):
+        return dict.fromkeys(stages, 1.0)
+    costs: dict[Stage, float] = {}
+    for stage in stages:
+        if stage is Stage.REPEAT and isinstance(params, MitigateConfig):
+            once = costs | ({Stage.ERM: 0.3} if params.freeze_backbone else {})
+            costs[stage] = len(params.further_seeds) * sum(once.values())
+        else:
+            costs[stage] = _PASSES[stage](params)
+    return costs
 
 
-_PASSES: Mapping[Stage, Callable[[Mapping[str, Any]], float]] = {
-    Stage.ERM: lambda params: 1.3 if params.get("freeze_backbone") else 3.0 * params["epochs"],
+_PASSES: Mapping[Stage, Callable[[Hyperparameters], float]] = {
+    Stage.ERM: lambda params: 1.3 if params.freeze_backbone else 3.0 * params.epochs,
     Stage.RETRAIN_HEAD: lambda _: 0.7,
     Stage.HEAD_CONTROL: lambda _: 0.1,
     Stage.MASK: lambda _: 1.0,
     Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),
     Stage.CONTROL: lambda params: _finetune(params, frozen=0.1),
-    Stage.REPEAT: _repeat,
     Stage.CALIBRATE: lambda _: 0.5,
     Stage.EVALUATE: lambda _: 1.5,
 }
@@ -48,9 +56,9 @@ class JobProgress:
     A stage may pass over the images more than once: it computes features, then trains on them.
     """
 
-    def __init__(self, kind: JobKind, params: Mapping[str, Any], remaining: Sequence[Stage]) -> None:
-        trains = kind in (JobKind.MITIGATE, JobKind.ERM, JobKind.FINETUNE, JobKind.MASKTUNE)
-        costs = {stage: _PASSES[stage](params) if trains else 1.0 for stage in stages_of(kind, params)}
+    def __init__(self, params: AnyParams, stages: Sequence[Stage], remaining: Sequence[Stage]) -> None:
+        """Of a job with these `stages`, of which some are `remaining`."""
+        costs = _costs(params, stages)
         total = sum(costs.values())
         self._share = {stage: cost / total for stage, cost in costs.items()}
         self._before = 1.0 - sum(self._share[stage] for stage in remaining)

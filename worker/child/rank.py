@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from core import logs
@@ -17,16 +18,17 @@ from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import Stage
 from models.runtime.process import keep_freed_memory
 from worker.child.parent_watch import ParentWatch
-from worker.child.ranks import FAILURE, OUTPUT, SPEC
+from worker.child.ranks import FAILURE, RESULT, SPEC
 from worker.child.reporter import Reporter
 from worker.protocol import Spec
+from worker.results import result_to_json
 from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 def main(folder: Path, stage: Stage) -> int:
-    """Run this rank's part of the stage and return the exit code. Rank 0 also writes the stage's output.
+    """Run this rank's part of the stage and return the exit code. Rank 0 also writes the stage's result.
 
     An error of the stage is logged and ends this rank; the other ranks, which wait for it, then end too.
     """
@@ -36,13 +38,8 @@ def main(folder: Path, stage: Stage) -> int:
     ParentWatch(0).watch()  # nothing is ever written to stdin; its end-of-file means that the child is gone
     spec, settings = Spec.from_line((folder / SPEC).read_bytes()), Settings()
     rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    logs.setup(
-        settings.log_level,
-        settings.log_format,
-        job_id=spec.job_id,
-        request_id=spec.request_id,
-        rank=str(rank),
-    )
+    ids = {"job_id": spec.job_id, "request_id": spec.request_id, "rank": str(rank)}
+    logs.setup(settings.log_level, settings.log_format, **ids)
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
     artifacts.outlast()
     workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
@@ -68,15 +65,15 @@ def main(folder: Path, stage: Stage) -> int:
         should_stop=lambda: False,  # SIGTERM and end-of-file on stdin end a rank at once
     )
     try:
-        output = function(job.context(stage))
+        stage_result = function(job.context(stage))
     except Exception as error:  # unexpected errors too: `os._exit` must skip the interpreter's shutdown
         logger.exception("rank %d gave up", rank)
         failure = explain(error)
         if failure is not None:
-            _write(folder / FAILURE, failure.model_dump_json())
+            _write(folder / FAILURE, json.dumps(asdict(failure)))
         return 1
     if rank == 0:
-        _write(folder / OUTPUT, json.dumps(dict(output)))
+        _write(folder / RESULT, json.dumps(result_to_json(stage_result)))
     return 0
 
 

@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.errors import JobError
 from core.settings import Settings
 from masktune.contract.vocabulary import Stage
 from models.run import Stopped
 from worker.protocol import Failed, Spec
+from worker.results import AnyResult, result_from_json
 
 TRAININGS = frozenset({Stage.ERM, Stage.FINETUNE, Stage.CONTROL})
 """Stages that run on several devices; the others run on one."""
 
-SPEC, OUTPUT, FAILURE = "spec.json", "output.json", "failure.json"
+SPEC, RESULT, FAILURE = "spec.json", "result.json", "failure.json"
 _POLL_SECONDS = 0.1
 
 
@@ -34,7 +34,7 @@ _POLL_SECONDS = 0.1
 class Ranks:
     """Runs one stage on `count` ranks.
 
-    They read their spec from `folder`, write their output or failure there, and report to the supervisor on
+    They read their spec from `folder`, write their result or failure there, and report to the supervisor on
     the file descriptor `reporter`.
     """
 
@@ -43,23 +43,22 @@ class Ranks:
     reporter: int
     should_stop: Callable[[], bool]
 
-    def run(self, spec: Spec, stage: Stage) -> dict[str, Any]:
-        """Return the stage's output.
+    def run(self, spec: Spec, stage: Stage) -> AnyResult:
+        """Return the stage's result.
 
         Raises `RankFailed` with a rank's explained failure, `Stopped`, or RuntimeError if a rank crashed.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in (OUTPUT, FAILURE):
+        for name in (RESULT, FAILURE):
             (self.folder / name).unlink(missing_ok=True)
         left = spec.stages[spec.stages.index(stage) :]
         (self.folder / SPEC).write_bytes(replace(spec, stages=left).to_line())
         code = self._watched(stage)
         if (self.folder / FAILURE).exists():
-            raise RankFailed(Failed.model_validate_json((self.folder / FAILURE).read_text()))
+            raise RankFailed(Failed(**json.loads((self.folder / FAILURE).read_text())))
         if code != 0:
             raise RuntimeError(f"the ranks of {stage} ended with exit code {code}")
-        stage_output: dict[str, Any] = json.loads((self.folder / OUTPUT).read_text())
-        return stage_output
+        return result_from_json(json.loads((self.folder / RESULT).read_text()))
 
     def _watched(self, stage: Stage) -> int:
         theirs, ours = os.pipe()
@@ -91,7 +90,8 @@ class RankFailed(JobError):
 
     def __init__(self, failure: Failed) -> None:
         error = failure.error
-        super().__init__(error.get("reason", "rank_failed"), error["detail"], retry=failure.retry)
+        reason, detail = error.get("reason", "rank_failed"), error["detail"]
+        super().__init__(str(reason), str(detail), retry=failure.retry)
 
 
 def check_devices(count: int, device: str, settings: Settings) -> None:

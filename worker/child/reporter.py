@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, Self
+from dataclasses import asdict
+from typing import Self
 
 from worker.protocol import Alive, LogLine, Message
 
@@ -41,14 +42,14 @@ class Reporter:
 
     def send(self, message: Message) -> None:
         """Write a message. JSON has no NaN or infinity; a report must not be lost because of one."""
-        left = json.dumps(finite(message.model_dump()), allow_nan=False).encode() + b"\n"
+        left = json.dumps(finite(asdict(message)), allow_nan=False).encode() + b"\n"
         with self._one_at_a_time:
             while left:
                 left = left[os.write(self.descriptor, left) :]
             self._last_write_at = time.monotonic()
 
 
-def finite(json_value: Any) -> Any:
+def finite(json_value: object) -> object:
     """The same plain value with None in place of NaN and infinities, which JSON does not have."""
     match json_value:
         case float():

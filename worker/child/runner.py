@@ -17,7 +17,8 @@ from core.errors import JobError
 from core.loading import loading
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from masktune.contract.vocabulary import Arm, JobKind, Stage
+from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
@@ -25,9 +26,10 @@ from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
 from worker.child.stage_functions import stage_function
-from worker.protocol import Done, ModelSpec, Spec, StageFinished, StageStarted
-from worker.stages.context import Result, StageContext
-from worker.supervisor.exit_reasons import STOPPED
+from worker.exit_codes import STOPPED
+from worker.protocol import Done, Spec, StageFinished, StageStarted
+from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
+from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ class Job:
     @cached_property
     def progress(self) -> JobProgress:
         """The progress of the whole job, from the first use on."""
-        return JobProgress(self.spec.kind, self.spec.params, self.spec.stages)
+        return JobProgress(self.spec.params, [*self.spec.done, *self.spec.stages], self.spec.stages)
 
     def run(self) -> int:
         """Run the remaining stages and return the exit code. Unexpected errors are raised."""
@@ -80,21 +82,20 @@ class Job:
             function = stage_function(stage)  # imports are not counted in the stage's time
         self.reporter.send(StageStarted(stage=stage))
         started = time.monotonic()
-        ranks = int(self.spec.params.get("gpus", 1))
-        if ranks == 1 or stage not in TRAININGS:
-            output = function(self.context(stage))
-        else:
-            output = self._run_on_ranks(stage, ranks)
-        seconds = round(time.monotonic() - started, 3)
-        output = {"seconds": seconds, "device": device_name(self.device), **output}
+        params = self.spec.params
+        ranks = params.gpus if isinstance(params, Hyperparameters) and stage in TRAININGS else 1
+        stage_result = function(self.context(stage)) if ranks == 1 else self._run_on_ranks(stage, ranks)
+        if stage_result.seconds is None:
+            stage_result = replace(stage_result, seconds=round(time.monotonic() - started, 3))
+        stage_result = replace(stage_result, device=device_name(self.device))
         self.reporter.send(self.progress.finished(stage))
-        self.reporter.send(StageFinished(stage=stage, output=output))
-        self._add_output(stage, output)
-        if not output.get("ready", True):
-            reasons = "; ".join(problem["detail"] for problem in output["summary"]["problems"])
+        self.reporter.send(StageFinished(result=stage_result))
+        self._add(stage_result)
+        if isinstance(stage_result, ImportResult) and not stage_result.ready:
+            reasons = "; ".join(stage_result.problems)
             raise JobError("dataset_invalid", f"the data set cannot be used: {reasons or 'see its report'}")
 
-    def _run_on_ranks(self, stage: Stage, count: int) -> Result:
+    def _run_on_ranks(self, stage: Stage, count: int) -> AnyResult:
         """Run the stage on several devices. The data set is fetched once for all ranks, and the GPU memory
         that earlier stages left cached in this process is released.
         """
@@ -148,35 +149,21 @@ class Job:
 
         return sum(max(CheckpointFolder(folder).epochs(), default=0) for folder in folders)
 
-    def _add_output(self, stage: Stage, output: Result) -> None:
-        """Add the output to the spec for the next stages, as a restart would read it from the database."""
-        models = {
-            m["id"]: ModelSpec(
-                id=m["id"],
-                arm=Arm(m["arm"]),
-                artifact=m["artifact"],
-                erm_id=m["erm_id"],
-                job_id=self.spec.job_id,
-                classes=tuple(m["classes"]),
-                backbone=m["backbone"],
-                calibration=None,
-            )
-            for m in output.get("models", ())
-            if isinstance(m, dict)
-        }
+    def _add(self, stage_result: AnyResult) -> None:
+        """Add the result to the spec for the next stages, as a restart would read it from the database."""
         self.spec = replace(
             self.spec,
-            done=self.spec.done | {stage.value: dict(output)},
-            models=self.spec.models | models,
+            done=self.spec.done | {stage_result.stage: stage_result},
+            models=self.spec.models | {model.id: model for model in trained_models([stage_result])},
         )
 
 
 def artifacts_of(spec: Spec) -> list[str]:
     """The keys of all artifacts that the stages of the job have written."""
-    outputs = list(spec.done.values())
-    models = [m for output in outputs for m in output.get("models", ()) if isinstance(m, dict)]
-    calibrations = [c for output in outputs for c in output.get("calibrations", {}).values()]
-    return [part["artifact"] for part in (*outputs, *models, *calibrations) if part.get("artifact")]
+    calibrated = spec.stage_result(CalibrateResult)
+    calibrations = {} if calibrated is None else calibrated.calibrations
+    parts = (*spec.done.values(), *trained_models(spec.done.values()), *calibrations.values())
+    return [part.artifact for part in parts if part.artifact is not None]
 
 
 def device_of_slot(name: str, slot: int) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from importlib import import_module
 
 from masktune.contract.vocabulary import Stage
-from worker.stages.context import Result, StageContext
+from worker.results import AnyResult
+from worker.stages.context import StageContext
 
-StageFunction = Callable[[StageContext], Result]
+StageFunction = Callable[[StageContext], AnyResult]
 
 
 def stage_function(stage: Stage) -> StageFunction:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from masktune.contract.report.columns import ColumnShortcut
+from masktune.contract.report.shortcut import MetadataCheck
 from models.data.columns import MetadataColumn
 from models.data.store import Store
 from models.types import Labels
@@ -16,19 +14,19 @@ LEAST_HELD_OUT = 10
 """Images of each of two classes that a value must have for a test on it to say anything."""
 
 
-def column_shortcuts(store: Store, check: Mapping[str, Any] | None) -> list[ColumnShortcut]:
+def column_shortcuts(store: Store, check: MetadataCheck | None) -> list[ColumnShortcut]:
     """The columns that the import's check found to predict the class, strongest first."""
-    findings = ((check or {}).get("metadata") or {}).get("findings", ())
+    findings = () if check is None else check.findings
     train = store.rows("train")
     return [
         ColumnShortcut(
-            column=finding["property"],
-            sentence=finding["sentence"],
-            separating=separating(store.metadata[finding["property"]], store.labels, train),
-            is_grouping=is_grouping(store, store.metadata[finding["property"]]),
+            column=finding.property,
+            sentence=finding.sentence,
+            separating=separating(store.metadata[finding.property], store.labels, train),
+            is_grouping=is_grouping(store, store.metadata[finding.property]),
         )
         for finding in findings
-        if finding["strength"] != "none" and finding["property"] in store.metadata
+        if finding.strength != "none" and finding.property in store.metadata
     ]
 
 

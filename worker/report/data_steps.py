@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from masktune.contract.datasets import MAX_CONDITION
 from masktune.contract.report.columns import ColumnShortcut
@@ -74,10 +73,8 @@ def _by_column(
     value = value_to_hold_out(store, column)
     if value is None or "=" in name or len(f"meta:{name}={value}") > MAX_CONDITION:
         return
-    if not _is_held_out(name, store.info.split_record):
+    is_held_out = any(
+        condition.startswith(f"meta:{name}=") for condition in store.info.split_record.get("hold_out", ())
+    )
+    if not is_held_out:
         yield HoldOutValue(step="hold_out_value", column=name, value=value)
-
-
-def _is_held_out(name: str, record: Mapping[str, Any]) -> bool:
-    """Whether the test split holds out values of this column already."""
-    return any(condition.startswith(f"meta:{name}=") for condition in record.get("hold_out", ()))

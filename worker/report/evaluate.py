@@ -8,21 +8,24 @@ job's seed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
+from masktune.contract.job_params import EvaluateParams
 from masktune.contract.report import VERSION, Report
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice
-from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
+from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, Stage
 from models.data.splits import SPLITS
+from models.data.store import Store
 from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
-from worker.protocol import DatasetSpec, ModelSpec
-from worker.report.arms import LogitsCache, compared_models
+from worker.protocol import DatasetSpec
 from worker.report.columns import column_shortcuts
 from worker.report.data_steps import with_data_steps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
@@ -33,107 +36,91 @@ from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
-from worker.report.seeds import further_seeds
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
-from worker.stages.context import Result, StageContext
+from worker.results import EvaluateResult, JobVerdict, MaskResult, ModelSpec
+from worker.stages.compared_models import compared_models
+from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.seeds import further_seeds
 
 REPORT = "report.json"
-_VERDICT_FIELDS = {"verdict", "reason", "a", "b", "beaten_by"}
-"""Those of a job's verdict, from the report's."""
 
 
-def evaluate(context: StageContext) -> Result:
+def evaluate(context: StageContext) -> EvaluateResult:
     """Write the before/after report; return the plain figures of each arm."""
-    judged, started = _judged_models(context), time.monotonic()
-    if judged is not None:
-        context = judged.context
+    judged_models, started = _judged_models(context), time.monotonic()
+    if judged_models is not None:
+        context = judged_models.context
     models, splits = compared_models(context).all, _splits(context)
-    explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
-    passes = (len(models) + len(explained) + 1) * len(splits)
-    cache = LogitsCache(context, passes=passes)
+    explained = [arm for arm in models if arm not in CONTROLS]
+    cache = LogitsCache(context, passes=(len(models) + len(explained) + 1) * len(splits))
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
-    figures = Figures(context, logits, further, before=judged and judged.own.before)
+    figures = Figures(context, logits, further, before=judged_models and judged_models.own.before)
     dataset = context.spec.dataset
     assert dataset is not None
+    check = None if dataset.shortcuts is None else PropertyCheck.model_validate(dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         groups = make_groups(context, models, cache, further, folder=folder)
-        if judged is not None:
-            decided = judged_sections(judged, figures)
+        if judged_models is not None:
+            decided = judged_sections(judged_models, figures)
         else:
-            decided = _own_sections(context, dataset, figures, groups, models)
-        after = decided["after"]
-        pool_split = GALLERY_SPLIT if GALLERY_SPLIT in splits else splits[0]
-        most = {pool_split: POOL}
-        pools = {
-            split: explain_pool(
-                context, explained, cache, split=split, most=most.get(split, COSTED), after=after
-            )
-            for split in splits
-        }
-        pool = pools[pool_split]
-        costs = {split: costs_of_masks(context, of_split, cache) for split, of_split in pools.items()}
-        masked = context.spec.done.get(Stage.MASK, {})
-        masks, sigmas = masked.get("summary"), masked.get("sigmas")
+            decided = _own_sections(context, check, figures, groups, models)
+        looks = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
         report = Report(
             version=VERSION,
             job=context.spec.job_id,
             kind=context.spec.kind,
             created_at=time.time(),
-            dataset=ReportDataset(
-                id=dataset.id,
-                name=dataset.name,
-                classes=list(context.store.classes),
-                groups=list(context.store.group_names),
-                splits=context.store.counts,
-                split_subjects=split_subjects(context.store),
-                shared_subjects=shared_subjects(context.store),
-                subject_word=word_for_subject(context.store),
-            ),
+            dataset=_dataset(dataset, context.store),
             models={
                 arm: ReportModel(
                     id=model.id, backbone=model.backbone, image_size=cache.network(model).spec.image_size
                 )
                 for arm, model in models.items()
             },
-            properties=dataset.shortcuts and PropertyCheck.model_validate(dataset.shortcuts),
-            masks=masks and MaskSummary.model_validate(masks),
-            sigmas=sigmas and SigmasChoice.model_validate(sigmas),
-            saliency=make_saliency(context, pool, folder=folder),
-            gallery=make_gallery(context, pool, folder=folder),
+            properties=check,
             metadata_slices=make_metadata_slices(context.store, logits),
-            masking_cost={
-                split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
-                for split, by_arm in costs.items()
-            },
-            shortcut_reliance=_shortcut_reliance(dataset, pool.before, figures, costs),
             groups=groups,
-            cost=[
-                *_earlier_costs(context),
-                StageCost(
-                    stage=context.stage,
-                    seconds=round(time.monotonic() - started, 3),
-                    images_per_second=cache.images_per_second,  # of plain forward passes
-                    device=device_name(context.run.device),
-                ),
-            ],
+            cost=_costs(context, started, cache),
             **decided,
+            **looks,
             **risk_sections(context, models, logits),
         )
         (folder / REPORT).write_text(report.model_dump_json(indent=1))
-    return {
-        "artifact": artifact,
-        "models": {arm.value: model.id for arm, model in models.items()},
-        "metrics": {arm.value: figures.plain(arm) for arm in models},
-        "verdict": report.verdict and report.verdict.model_dump(mode="json", include=_VERDICT_FIELDS),
-        "images_per_second": report.cost[-1].images_per_second,
-    }
+    return EvaluateResult(
+        artifact=artifact,
+        compared={arm: model.id for arm, model in models.items()},
+        metrics={arm: figures.plain(arm) for arm in models},
+        verdict=_verdict(report),
+        images_per_second=report.cost[-1].images_per_second,
+    )
+
+
+def _dataset(dataset: DatasetSpec, store: Store) -> ReportDataset:
+    return ReportDataset(
+        id=dataset.id,
+        name=dataset.name,
+        classes=list(store.classes),
+        groups=list(store.group_names),
+        splits=store.counts,
+        split_subjects=split_subjects(store),
+        shared_subjects=shared_subjects(store),
+        subject_word=word_for_subject(store),
+    )
+
+
+def _verdict(report: Report) -> JobVerdict | None:
+    """The report's, as the job has it."""
+    if report.verdict is None:
+        return None
+    return JobVerdict(**report.verdict.model_dump(include={field.name for field in fields(JobVerdict)}))
 
 
 def _judged_models(context: StageContext) -> JudgedModels | None:
     """The job whose models are judged, if they are another's."""
-    spec = context.spec.judged
+    spec = context.spec.judged_job
     if spec is None:
         return None
     own = Report.model_validate_json((context.artifacts.folder(spec.report) / REPORT).read_bytes())
@@ -142,14 +129,14 @@ def _judged_models(context: StageContext) -> JudgedModels | None:
 
 def _own_sections(
     context: StageContext,
-    dataset: DatasetSpec,
+    check: PropertyCheck | None,
     figures: Figures,
     groups: BalancedGroups | None,
     models: Mapping[Arm, ModelSpec],
 ) -> dict[str, Any]:
     """The sections that follow from the figures, and the advice, of a report of a job on its own models."""
-    choice = choose_model(figures, groups, trained_whole=not context.spec.params.get("freeze_backbone"))
-    columns = column_shortcuts(context.store, dataset.shortcuts)
+    choice = choose_model(figures, groups, trained_whole=not context.frozen)
+    columns = column_shortcuts(context.store, None if check is None else check.metadata)
     return figures.sections(choice and choice.subject) | {
         "training_note": _training_note(context),
         "column_shortcuts": columns,
@@ -163,14 +150,49 @@ def _own_sections(
     }
 
 
+def _saliency_sections(
+    context: StageContext,
+    check: PropertyCheck | None,
+    cache: LogitsCache,
+    figures: Figures,
+    splits: Sequence[str],
+    after: Arm | None,
+    *,
+    folder: Path,
+) -> dict[str, Any]:
+    """The sections that rest on where the models look: on masks, and what these cost."""
+    masks = context.spec.stage_result(MaskResult)
+    models = compared_models(context).all
+    explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
+    pool_split = GALLERY_SPLIT if GALLERY_SPLIT in splits else splits[0]
+    most = {pool_split: POOL}
+    pools = {
+        split: explain_pool(context, explained, cache, split=split, most=most.get(split, COSTED), after=after)
+        for split in splits
+    }
+    pool = pools[pool_split]
+    costs = {split: costs_of_masks(context, of_split, cache) for split, of_split in pools.items()}
+    return {
+        "masks": masks and MaskSummary.model_validate(masks.summary),
+        "sigmas": masks and masks.sigmas and SigmasChoice.model_validate(masks.sigmas),
+        "saliency": make_saliency(context, pool, folder=folder),
+        "gallery": make_gallery(context, pool, folder=folder),
+        "masking_cost": {
+            split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
+            for split, by_arm in costs.items()
+        },
+        "shortcut_reliance": _shortcut_reliance(check, pool.before, figures, costs),
+    }
+
+
 def _splits(context: StageContext) -> list[str]:
     """The splits to evaluate on. None is empty: an import of such a data set fails, and a job is refused."""
-    requested = context.spec.params.get("splits") if context.spec.kind is JobKind.EVALUATE else None
-    return requested or ["val", "test"]
+    params = context.spec.params
+    return (params.splits if isinstance(params, EvaluateParams) else []) or ["val", "test"]
 
 
 def _shortcut_reliance(
-    dataset: DatasetSpec,
+    check: PropertyCheck | None,
     arm: Arm,
     figures: Figures,
     costs: Mapping[str, Mapping[Arm, masking_cost.MaskingCost]],
@@ -186,29 +208,33 @@ def _shortcut_reliance(
     if {"val", "test"} <= metrics.keys():
         signs.append(of_shift(metrics["val"][arm], metrics["test"][arm]))
     signs += [of_mask(costs[split][arm], split=split) for split in metrics]
-    if dataset.shortcuts is not None:
-        signs.append(of_property(dataset.shortcuts))
+    if check is not None:
+        signs.append(of_property(check.model_dump()))
     validation = metrics["val"][arm] if "val" in metrics else None
     present = [sign for sign in signs if sign is not None]
-    judged = metrics[split][arm] if split != "train" else None
-    columns = (dataset.shortcuts or {}).get("metadata") or {}
-    column = columns["sentence"] if columns.get("strength") == "strong" else None
-    read_signs = read(present, validation, judged=judged, split=split, column=column)
+    of_split = metrics[split][arm] if split != "train" else None
+    columns = None if check is None else check.metadata
+    column = columns.sentence if columns is not None and columns.strength == "strong" else None
+    read_signs = read(present, validation, judged=of_split, split=split, column=column)
     return ShortcutReliance.model_validate(read_signs)
 
 
-def _earlier_costs(context: StageContext) -> list[StageCost]:
-    """The costs of the stages before this one."""
-    return [
+def _costs(context: StageContext, started: float, cache: LogitsCache) -> list[StageCost]:
+    """The costs of the stages up to this one, which `started` at that time."""
+    earlier = [
         StageCost(
-            stage=stage,
-            seconds=done.get("seconds"),
-            images_per_second=done.get("images_per_second"),
-            device=done.get("device"),
+            stage=stage, seconds=one.seconds, images_per_second=one.images_per_second, device=one.device
         )
         for stage in STAGES[context.spec.kind]
-        if (done := context.spec.done.get(stage)) is not None
+        if (one := context.spec.done.get(stage)) is not None
     ]
+    own = StageCost(
+        stage=context.stage,
+        seconds=round(time.monotonic() - started, 3),
+        images_per_second=cache.images_per_second,  # of plain forward passes
+        device=device_name(context.run.device),
+    )
+    return [*earlier, own]
 
 
 _FROZEN = "The backbone was frozen: only the last layer was trained, on features of the whole images."
@@ -220,6 +246,6 @@ _FROZEN_MASKED = (
 
 def _training_note(context: StageContext) -> str | None:
     """What a reader must know of how the job trained its models."""
-    if not context.spec.params.get("freeze_backbone"):
+    if not context.frozen:
         return None
     return _FROZEN_MASKED if Stage.FINETUNE in context.spec.done else _FROZEN

@@ -14,15 +14,17 @@ from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.groups import Groups
-from models.mitigation.retrain import describe_groups
+from models.mitigation.retrain import GroupReport, describe_groups
 from models.runtime.images import legible, png
 from models.types import Labels
-from worker.protocol import ModelSpec
-from worker.report.arms import LogitsCache, arm_before, clusters_of
+from worker.report.arms import clusters_of
 from worker.report.gallery import squares_of
-from worker.report.seeds import SeedPredictions
+from worker.results import ModelSpec
+from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
-from worker.stages.heads import read_head
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.heads import Members, read_head
+from worker.stages.seeds import SeedPredictions
 from worker.stages.training import given_model
 
 _SECTION: TypeAdapter[BalancedGroups] = TypeAdapter(BalancedGroups)
@@ -49,22 +51,21 @@ def make_groups(
         plain, control = read_head(context, Stage.HEAD_CONTROL)
         predictions[Arm.RETRAINED_CONTROL] = plain.held_out
     doubt = members.doubt if len(members.doubt) else None
+    groups = Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt)
     reports = describe_groups(
-        Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt),
+        groups,
         rows=members.rows,
         labels=members.labels,
         predictions={arm.value: predicted for arm, predicted in predictions.items()},
         clusters=clusters_of(context.store, members.rows),
     )
-    smallest = {report.name for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
-    network = cache.network(models[Arm.RETRAINED])
     divided = len(reports) > len(context.store.classes)
-    review = context.review
+    review = context.spec.review
     went_by = {} if review is None else {"review": ReportReview.of(review).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(
         {
-            "source": "labels" if head["groups"] == "given" else head["groups"],
+            "source": head["groups"],
             "inferred": head["inferred"],
             "divided": divided,
             "divided_by_seed": by_seed if further else {},
@@ -74,22 +75,31 @@ def make_groups(
             "penalty": head["penalty"],
             "control_penalty": control and control["penalty"],
             "held_out": {arm: arm is not before for arm in predictions},
-            "slices": [
-                GroupSlice(
-                    name=report.name,
-                    inferred=report.inferred,
-                    n=report.n,
-                    share=report.share,
-                    accuracies={Arm(one.model): Proportion.model_validate(one) for one in report.accuracies},
-                    true_groups=_true_groups(context, members.rows[members.assigned == number]),
-                    examples=_examples(
-                        context, network, report.examples if report.name in smallest else (), folder
-                    ),
-                )
-                for number, report in enumerate(reports)
-            ],
+            "slices": _slices(context, members, reports, cache.network(models[Arm.RETRAINED]), folder),
         }
     )
+
+
+def _slices(
+    context: StageContext,
+    members: Members,
+    reports: Sequence[GroupReport],
+    network: Network,
+    folder: Path,
+) -> list[GroupSlice]:
+    pictured = {report.name: report.examples for report in sorted(reports, key=lambda r: r.n)[:_PICTURED]}
+    return [
+        GroupSlice(
+            name=report.name,
+            inferred=report.inferred,
+            n=report.n,
+            share=report.share,
+            accuracies={Arm(one.model): Proportion.model_validate(one) for one in report.accuracies},
+            true_groups=_true_groups(context, members.rows[members.assigned == number]),
+            examples=_examples(context, network, pictured.get(report.name, ()), folder),
+        )
+        for number, report in enumerate(reports)
+    ]
 
 
 def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from core.errors import JobError
+from masktune.contract.job_params import EvaluateParams
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference, Verdict
 from masktune.contract.report.judged_job import JudgedJob, JudgedOutcome, UndecidedReason
@@ -69,7 +70,7 @@ class JudgedModels(NamedTuple):
                 f"all {len(images):,} images, or their subjects, trained the models of job {spec.id}: bring "
                 "images that are not in train or val of its data set",
             )
-        breaks_pattern = bool(context.spec.params.get("breaks_pattern"))
+        breaks_pattern = context.job_params(EvaluateParams).breaks_pattern
         return cls(spec, own, known, replace(context, images=view), breaks_pattern)
 
 

@@ -12,24 +12,18 @@ from masktune.contract.report import accuracy as section
 from masktune.contract.report.accuracy import (
     ArmDifference,
     ArmMetrics,
-    BackgroundGap,
-    Disagreement,
-    ModelAtChance,
 )
-from masktune.contract.report.probabilities import Reliability
 from masktune.contract.vocabulary import CONTROL_OF, Arm, JobKind
-from models.data.store import Store
-from models.design_effect import count_clusters
-from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
-from models.evaluation.reliability import calibration_error
 from models.evaluation.verdict import compare, verdict
-from models.statistics import clustered_wilson
 from models.types import Bools, Labels
-from worker.report.arms import BEFORE, TREATMENTS, arm_before, clusters_of, rival_of, seeded, without_copies
-from worker.report.seeds import SeedPredictions
+from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
+from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
+from worker.results import Json
+from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
+from worker.stages.seeds import SeedPredictions
 
 VERDICT_SPLIT = "test"
 """The verdict is about the split on which no choice was made."""
@@ -89,11 +83,14 @@ class Figures:
             "disagreement": {
                 split: disagreement
                 for split in self._logits
-                if (disagreement := self._disagreement(split, after)) is not None
+                if (disagreement := disagreement_of(self._store, self._logits[split], after)) is not None
             },
-            "background_gap": self._background_gaps(),
+            "background_gap": background_gaps(self._store, self._run, self._logits),
             "reliability": {
-                split: {arm: self._reliability(split, arm) for arm in by_arm}
+                split: {
+                    arm: reliability_of(self._store, self._run, of_arm, generator_of=(split, arm))
+                    for arm, of_arm in by_arm.items()
+                }
                 for split, by_arm in self._logits.items()
             },
         }
@@ -104,19 +101,9 @@ class Figures:
         validation = self._validation(arm)
         return not validation or validation[self._run.seed].above_chance
 
-    def plain(self, arm: Arm) -> dict[str, Any]:
+    def plain(self, arm: Arm) -> Json:
         """The arm's plain numbers by split, for the rows of the job and the model."""
-        return {
-            split: {
-                "accuracy": by_arm[arm].accuracy,
-                "balanced_accuracy": by_arm[arm].balanced_accuracy,
-                "worst_class_accuracy": by_arm[arm].worst_class_accuracy,
-                "worst_group_accuracy": by_arm[arm].worst_group_accuracy,
-                "train_weighted_accuracy": by_arm[arm].train_weighted_accuracy,
-                "groups": {group.name: group.accuracy for group in by_arm[arm].groups} or None,
-            }
-            for split, by_arm in self.metrics.items()
-        }
+        return {split: plain_figures(by_arm[arm]) for split, by_arm in self.metrics.items()}
 
     @cached_property
     def metrics(self) -> dict[str, dict[Arm, Metrics]]:
@@ -275,7 +262,7 @@ class Figures:
             verdict=decision.verdict,
             reason=decision.reason,
             at_chance=[
-                _at_chance(arm, seed if self._further else None, of_seed)
+                at_chance(arm, seed if self._further else None, of_seed)
                 for arm, seed, of_seed in validation
                 if not of_seed.above_chance
             ],
@@ -301,74 +288,3 @@ class Figures:
             for end, key in (("worst_a", difference.worst_a), ("worst_b", difference.worst_b))
         }
         return difference._asdict() | lowest
-
-    def _reliability(self, split: str, arm: Arm) -> Reliability | None:
-        self._run.check()
-        logits = self._logits[split][arm]
-        generator = seeded(self._run, split, arm, "reliability")
-        error = calibration_error(
-            logits.logits,
-            logits.labels,
-            clusters=clusters_of(self._store, logits.rows),
-            generator=generator,
-        )
-        return None if error is None else Reliability.model_validate(error)
-
-    def _disagreement(self, split: str, after: Arm | None) -> Disagreement | None:
-        """How often ERM and the model after disagree: a sign of distribution shift that needs no labels."""
-        by_arm, store = self._logits[split], self._store
-        if after is None or Arm.ERM not in by_arm:
-            return None
-        differ = by_arm[Arm.ERM].predictions != by_arm[after].predictions
-        n, disagree = len(differ), int(differ.sum())
-        clusters = clusters_of(store, by_arm[after].rows)
-        low, high = clustered_wilson(differ, clusters)
-        return Disagreement(
-            n=n,
-            n_subjects=count_clusters(clusters),
-            disagree=disagree,
-            share=disagree / n,
-            low=low,
-            high=high,
-        )
-
-    def _background_gaps(self) -> dict[str, dict[Arm, BackgroundGap]]:
-        """By split and arm, on splits that contain both variants; empty but for the Background Challenge."""
-        names = self._store.group_names
-        if not {SAME, RANDOM} <= set(names):
-            return {}
-        return {
-            split: {
-                arm: BackgroundGap.model_validate(
-                    background_gap(
-                        _of_variant(self._store, logits, SAME),
-                        _of_variant(self._store, logits, RANDOM),
-                        generator=seeded(self._run, "background", split, arm),
-                    )
-                )
-                for arm, logits in by_arm.items()
-            }
-            for split, by_arm in self._logits.items()
-            if all(len(self._store.rows(split, group=names.index(name))) for name in (SAME, RANDOM))
-        }
-
-
-def _at_chance(arm: Arm, seed: int | None, of_arm: Metrics) -> ModelAtChance:
-    return ModelAtChance(
-        arm=arm,
-        seed=seed,
-        n=of_arm.n,
-        n_subjects=of_arm.n_subjects,
-        balanced_accuracy=of_arm.balanced_accuracy,
-        low=of_arm.balanced_accuracy_low,
-        high=of_arm.balanced_accuracy_high,
-        chance=of_arm.chance,
-    )
-
-
-def _of_variant(store: Store, logits: Logits, variant: str) -> VariantPredictions:
-    inside = store.groups[logits.rows] == store.group_names.index(variant)
-    paths = store.paths.take(logits.rows[inside]).to_pylist()
-    names = ["/".join(path.split("/")[-2:]) for path in paths]
-    correct = logits.predictions[inside] == logits.labels[inside]
-    return VariantPredictions(np.asarray(correct), names, clusters_of(store, logits.rows[inside]))

@@ -27,8 +27,8 @@ from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
 from models.evaluation.verdict import LEAST_GROUP
 from models.mitigation.mistakes import MIN_FLAGGED
-from worker.protocol import ModelSpec
 from worker.report.metrics import VERDICT_SPLIT, Figures
+from worker.results import ModelSpec
 
 TEST_IMAGES = 100
 """Images of a class without the pattern: the interval of an accuracy on them is at most 10 points wide to

@@ -24,7 +24,7 @@ from masktune.contract.report.probabilities import (
     SimultaneousCertificate,
     Temperature,
 )
-from masktune.contract.vocabulary import Arm, Stage
+from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.evaluation.reliability import calibration_error
@@ -36,10 +36,11 @@ from models.selective import (
     risk_coverage,
     score,
 )
-from worker.protocol import ModelSpec
-from worker.report.arms import clusters_of, of_rows
-from worker.stages.calibrate import SPLIT, SampleCounts, read_tables, sample_counts
+from worker.report.arms import clusters_of
+from worker.results import CalibrateResult, ModelSpec
+from worker.stages.calibrate import SPLIT, SampleCounts, Tables, read_tables, sample_counts
 from worker.stages.context import StageContext
+from worker.stages.forward.logits import of_rows
 from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"
@@ -57,8 +58,11 @@ def risk_sections(
     """The sections of a report about the risk of the answers, and about the probabilities with them."""
     files = {arm: tables for arm, model in models.items() if (tables := _tables(context, model)) is not None}
     calibrated = {arm: CalibrationTable.from_json(tables["scores"][SCORE]) for arm, tables in files.items()}
-    temperatures = {arm: tables["temperature"] for arm, tables in files.items() if tables.get("temperature")}
-    counts = {arm: SampleCounts(*map(tables.get, SampleCounts._fields)) for arm, tables in files.items()}
+    temperatures = {arm: tables["temperature"] for arm, tables in files.items()}
+    counts = {
+        arm: SampleCounts(tables["n_subjects"], tables["copies_left_out"], tables["same_subject_left_out"])
+        for arm, tables in files.items()
+    }
     curves = {
         split: {arm: _measured_curve(context.store, of_arm) for arm, of_arm in by_arm.items()}
         for split, by_arm in logits.items()
@@ -81,14 +85,14 @@ def risk_sections(
     }
 
 
-def _tables(context: StageContext, model: ModelSpec) -> dict[str, Any] | None:
+def _tables(context: StageContext, model: ModelSpec) -> Tables | None:
     """The model's tables from this job, else from its own calibration; only if made on the same data set."""
-    calibrations = context.spec.done.get(Stage.CALIBRATE, {}).get("calibrations", {})
-    calibration = calibrations.get(model.id) or model.calibration
+    calibrated = context.spec.stage_result(CalibrateResult)
+    calibration = (calibrated and calibrated.calibrations.get(model.id)) or model.calibration
     if calibration is None:
         return None
     try:
-        tables: dict[str, Any] = read_tables(context, calibration)
+        tables = read_tables(context, calibration)
     except (ArtifactMissing, FileNotFoundError):
         return None
     dataset = context.spec.dataset

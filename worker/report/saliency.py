@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
-from masktune.contract.hyperparameters import Crop, MaskingConfig
+from masktune.contract.hyperparameters import Crop, Hyperparameters, MaskingConfig
 from masktune.contract.report import saliency as section
 from masktune.contract.report.saliency import ClassPicture, SaliencyShifts, SaliencySummary
 from masktune.contract.vocabulary import Arm
@@ -26,10 +26,11 @@ from models.shortcuts.masking_cost import MaskingCost, masking_cost, predict_und
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps
-from worker.protocol import ModelSpec
-from worker.report.arms import BEFORE, LogitsCache, clusters_of, seeded
+from worker.report.arms import BEFORE, clusters_of, seeded
+from worker.results import ModelSpec
 from worker.stages.context import StageContext
-from worker.stages.passes import loader_for
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import loader_for
 
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
@@ -129,8 +130,8 @@ def _explain(
 
 def masking_of(context: StageContext) -> MaskingConfig:
     """The masking of the job; the defaults for a job that masks nothing."""
-    masks = "masking" in context.spec.params
-    return context.params.masking.with_chosen(None) if masks else MaskingConfig()
+    trains = isinstance(context.spec.params, Hyperparameters)
+    return context.params.masking.with_chosen(None) if trains else MaskingConfig()
 
 
 def mask_of(config: MaskingConfig, maps: torch.Tensor, side: int) -> torch.Tensor:

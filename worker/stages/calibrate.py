@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,10 @@ from masktune.contract.ids import calibration_id
 from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, count_split, fit_temperature
-from worker.protocol import ModelSpec
-from worker.report.arms import LogitsCache, compared_models, of_rows
-from worker.stages.context import Result, StageContext
+from worker.results import CalibrateResult, Calibration, Json, ModelSpec
+from worker.stages.compared_models import compared_models
+from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache, of_rows
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"
@@ -45,8 +46,7 @@ TABLES = "tables.json"
 
 
 class SampleCounts(NamedTuple):
-    """Which images of a split count. What is about subjects is None where it has none; an older calibration
-    may lack each."""
+    """Which images of a split count. What is about subjects is None where it has none."""
 
     n_subjects: int | None
     """Images that count as the only one of their subject."""
@@ -69,14 +69,39 @@ def sample_counts(store: Store, rows: NDArray[np.int64], independent: NDArray[np
     )
 
 
-def read_tables(context: StageContext, calibration: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of `tables.json` of a calibration, as in a stage's result or a model's row."""
-    folder = context.artifacts.folder(calibration["artifact"])
-    tables: dict[str, Any] = json.loads((folder / TABLES).read_text())
+class FittedTemperature(TypedDict):
+    """The temperature, and the split of `n` images that it was fitted on."""
+
+    value: float
+    split: str
+    n: int
+
+
+class Tables(TypedDict):
+    """The content of `tables.json`."""
+
+    id: str
+    model: str
+    dataset: str
+    split: str
+    n: int
+    n_subjects: int | None
+    copies_left_out: int | None
+    same_subject_left_out: int | None
+    scores: dict[str, Json]
+    groups: dict[str, dict[str, Json]]
+    classes: dict[str, dict[str, Json]]
+    agreement: dict[str, int] | None
+    temperature: FittedTemperature
+
+
+def read_tables(context: StageContext, calibration: Calibration) -> Tables:
+    folder = context.artifacts.folder(calibration.artifact)
+    tables: Tables = json.loads((folder / TABLES).read_text())
     return tables
 
 
-def calibrate(context: StageContext) -> Result:
+def calibrate(context: StageContext) -> CalibrateResult:
     """Write the tables of every model of the job, for each score that applies to it."""
     rows = context.store.calibration_rows()
     counts = sample_counts(context.store, context.store.rows(SPLIT), rows)
@@ -97,7 +122,7 @@ def calibrate(context: StageContext) -> Result:
         context.log(
             f"no image is left to calibrate with, because {why}: the models serve without a certificate"
         )
-        return {"artifact": None, "calibrations": {}}
+        return CalibrateResult(artifact=None, calibrations={})
     own, everything = compared_models(context)
     cache = LogitsCache(context, passes=len(everything) + len(own))
     logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
@@ -105,13 +130,10 @@ def calibrate(context: StageContext) -> Result:
         model.id: _calibrate(context, model, logits, counts=counts, temperature=_temperature(cache, model))
         for model in own.values()
     }
-    return {
-        "artifact": next(iter(calibrations.values()))["artifact"],
-        "calibrations": calibrations,
-    }
+    return CalibrateResult(artifact=next(iter(calibrations.values())).artifact, calibrations=calibrations)
 
 
-def _temperature(cache: LogitsCache, model: ModelSpec) -> dict[str, Any]:
+def _temperature(cache: LogitsCache, model: ModelSpec) -> FittedTemperature:
     """Fit the temperature on `val`."""
     val = cache.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
     temperature = fit_temperature(val.logits, val.labels)
@@ -124,12 +146,12 @@ def _calibrate(
     logits: Mapping[str, Logits],
     *,
     counts: SampleCounts,
-    temperature: dict[str, Any],
-) -> dict[str, Any]:
+    temperature: FittedTemperature,
+) -> Calibration:
     """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
     store, own, erm = context.store, logits[model.id], logits.get(model.erm_id or "")
     assert context.spec.dataset is not None
-    id = calibration_id(context.spec.job_id, model.id, context.spec.inputs.get("resumed", 0))
+    id = calibration_id(context.spec.job_id, model.id, context.spec.resumed)
     tables = count_split(
         own.logits,
         None if erm is None else erm.logits,
@@ -138,13 +160,15 @@ def _calibrate(
         groups=store.groups[own.rows],
         group_names=store.group_names,
     )
-    facts = {
+    content: Tables = {
         "id": id,
         "model": model.id,
         "dataset": context.spec.dataset.id,
         "split": SPLIT,
         "n": len(own.labels),
-        **counts._asdict(),
+        "n_subjects": counts.n_subjects,
+        "copies_left_out": counts.copies_left_out,
+        "same_subject_left_out": counts.same_subject_left_out,
         "scores": _to_json(tables.scores),
         "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
         "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
@@ -155,18 +179,18 @@ def _calibrate(
         "temperature": temperature,
     }
     with context.artifacts.writing(f"calibrations/{id}") as folder:
-        (folder / TABLES).write_text(json.dumps(facts))
-    return {
-        "id": id,
-        "artifact": f"calibrations/{id}",
-        "n": len(own.labels),
+        (folder / TABLES).write_text(json.dumps(content))
+    return Calibration(
+        id=id,
+        artifact=f"calibrations/{id}",
+        n=len(own.labels),
         **counts._asdict(),
-        "score_name": DEFAULT_SCORE,
-        "scores": list(tables.scores),
-        "temperature": temperature["value"],
-        "created_at": time.time(),
-    }
+        score_name=DEFAULT_SCORE,
+        scores=tuple(tables.scores),
+        temperature=temperature["value"],
+        created_at=time.time(),
+    )
 
 
-def _to_json(tables: Mapping[str, CalibrationTable]) -> dict[str, Any]:
+def _to_json(tables: Mapping[str, CalibrationTable]) -> dict[str, Json]:
     return {name: table.to_json() for name, table in tables.items()}

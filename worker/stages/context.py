@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self, TypeVar
 
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
-from masktune.contract.reviews import Review
+from masktune.contract.job_params import AnyParams, EvaluateParams, PredictParams
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
 from worker.protocol import Spec
+from worker.results import MaskResult
 from worker.workspace import Workspace
 
-Result = Mapping[str, Any]
-"""The result of a finished stage: plain JSON values, including the key of its `artifact`."""
+Params = TypeVar("Params", bound=AnyParams)
 
 
 @dataclass(frozen=True)
@@ -52,40 +52,43 @@ class StageContext:
 
     @property
     def seed(self) -> int:
-        return int(self.spec.params.get("seed", 0))
+        params = self.spec.params
+        return 0 if isinstance(params, EvaluateParams | PredictParams) else params.seed
 
     def with_seed(self, seed: int, *, on_progress: Callable[[Progress], None]) -> Self:
         """The same job with another seed, for which no stage is done."""
-        spec = replace(self.spec, params={**self.spec.params, "seed": seed}, done={})
+        params = replace(self.job_params(Hyperparameters), seed=seed)
+        spec = replace(self.spec, params=params, done={})
         return replace(self, spec=spec, on_progress=on_progress)
+
+    def job_params(self, kind: type[Params]) -> Params:
+        """The parameters of a job of the kind that has such ones."""
+        params = self.spec.params
+        assert isinstance(params, kind)
+        return params
 
     @cached_property
     def params(self) -> Hyperparameters:
-        """The hyperparameters of a training job, with what its mask stage chose for `auto`.
-
-        Raises ConfigError for other kinds.
-        """
-        chosen = self.spec.done.get(Stage.MASK, {}).get("sigmas")
-        if self.spec.kind is JobKind.MITIGATE:
-            params = MitigateConfig.from_json(self.spec.params).training
-        else:
-            params = Hyperparameters.from_json(self.spec.params)
-        if chosen is None:
+        """The hyperparameters of a training job, with what its mask stage chose for `auto`."""
+        params = self.job_params(Hyperparameters)
+        if isinstance(params, MitigateConfig):
+            params = params.training
+        masks = self.spec.stage_result(MaskResult)
+        if masks is None or masks.sigmas is None:
             return params
-        return replace(params, masking=params.masking.with_chosen(chosen["sigmas"], chosen["iterations"]))
+        masking = params.masking.with_chosen(masks.sigmas.sigmas, masks.sigmas.iterations)
+        return replace(params, masking=masking)
 
-    @cached_property
+    @property
+    def frozen(self) -> bool:
+        """Whether the job trains the last layer alone."""
+        return isinstance(self.spec.params, Hyperparameters) and self.spec.params.freeze_backbone
+
+    @property
     def retraining(self) -> RetrainConfig:
-        """How a head is retrained; raises ConfigError for a job that retrains none."""
-        if self.spec.kind is JobKind.MITIGATE:
-            return MitigateConfig.from_json(self.spec.params).retraining
-        return RetrainConfig.from_json(self.spec.params)
-
-    @cached_property
-    def review(self) -> Review | None:
-        """What a person had said of images of the data set when the job was started."""
-        kept = self.spec.inputs.get("review")
-        return None if kept is None else Review.model_validate(kept)
+        """How a job retrains a head that does."""
+        params = self.spec.params
+        return params.retraining if isinstance(params, MitigateConfig) else self.job_params(RetrainConfig)
 
     @cached_property
     def store(self) -> Store:

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from masktune.contract.vocabulary import Arm
-from models.masktune import continue_as_control
+from masktune.contract.vocabulary import Stage
+from models.masktune import steps
 from models.runtime.distributed import process_group
-from worker.stages.context import Result, StageContext
-from worker.stages.features import frozen_source
+from worker.results import TrainingResult
+from worker.stages.context import StageContext
+from worker.stages.forward.features import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 
-def control(context: StageContext) -> Result:
+def control(context: StageContext) -> TrainingResult:
     """Go on from the checkpoint that the finetune started from, with the same batches, without masks."""
     model = given_model(context)
     network, card = load(context, model)
-    start, checkpoints = last_checkpoint(context, model), context.workspace.path / context.stage
-    config = config_for(context, card)
+    start, config = last_checkpoint(context, model), config_for(context, card)
     source = frozen_source(context, network)
     with process_group(context.run) as run:
-        fitted = continue_as_control(
-            network, context.store, config, run, folder=checkpoints, start=start, features=source
-        )
+        inputs = network, context.store, config, run
+        folder = context.workspace.path.joinpath
+        step = next(steps(*inputs, folder=folder, features=source, first="control", start=start))
         return publish(
             context,
             network,
-            fitted,
+            step.fit,
             rank=run.rank,
-            arm=Arm.MASKTUNE_CONTROL,
-            checkpoints=checkpoints,
+            stage=Stage.CONTROL,
+            checkpoints=folder(Stage.CONTROL),
             erm_id=model.id,
         )

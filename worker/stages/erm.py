@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Stage
 from models.backbones.build import adopt_weights
 from models.backbones.network import Network
 from models.inputs import new_network
-from models.masktune import fit_erm
+from models.masktune import steps
 from models.runtime.distributed import process_group
-from worker.stages.context import Result, StageContext
-from worker.stages.features import frozen_source
+from worker.results import TrainingResult
+from worker.stages.context import StageContext
+from worker.stages.forward.features import frozen_source
 from worker.stages.training import load, publish
 
 
-def erm(context: StageContext) -> Result:
+def erm(context: StageContext) -> TrainingResult:
     """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
-    params, checkpoints = context.params, context.workspace.path / context.stage
-    network = untrained_network(context)
+    network, folder = untrained_network(context), context.workspace.path.joinpath
     source = frozen_source(context, network)
     with process_group(context.run) as run:
-        fitted = fit_erm(network, context.store, params, run, folder=checkpoints, features=source)
-        return publish(context, network, fitted, rank=run.rank, arm=Arm.ERM, checkpoints=checkpoints)
+        step = next(steps(network, context.store, context.params, run, folder=folder, features=source))
+        checkpoints = folder(Stage.ERM)
+        return publish(context, network, step.fit, rank=run.rank, stage=Stage.ERM, checkpoints=checkpoints)
 
 
 def untrained_network(context: StageContext) -> Network:

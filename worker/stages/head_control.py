@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Stage
 from models.mitigation.groups import class_groups
-from worker.report.arms import LogitsCache
-from worker.stages.context import Result, StageContext
+from worker.results import HeadResult
+from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache
 from worker.stages.heads import adopt_head, fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 
 
-def head_control(context: StageContext) -> Result:
+def head_control(context: StageContext) -> HeadResult:
     """Fit the head on the same features with the same rule for its penalty, balanced over classes only.
 
     Where no class was divided, the retrained head is that already.
@@ -28,5 +29,5 @@ def head_control(context: StageContext) -> Result:
     groups = class_groups(features.labels, context.store.classes)
     head = adopt_head(context, network, groups) or fit_head(context, network, features, groups, cache)
     return publish_head(
-        context, network, head, features, arm=Arm.RETRAINED_CONTROL, hyperparameters=card.hyperparameters
+        context, network, head, features, stage=Stage.HEAD_CONTROL, hyperparameters=card.hyperparameters
     )

@@ -11,23 +11,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Literal, NamedTuple, Self, TypedDict
 
 import numpy as np
 
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.features import Features, head_of, install_head
-from models.mitigation.groups import Groups
+from models.mitigation.groups import Groups, Source
 from models.mitigation.retrain import Candidate, RetrainedHead, retrain_head
 from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
 from models.run import Progress
 from models.training.checkpoints import weights_digest
 from models.types import Labels
-from worker.report.arms import LogitsCache
-from worker.stages.context import Result, StageContext
-from worker.stages.features import FrozenFeatures
-from worker.stages.passes import loader_for
+from worker.results import HeadResult, Json
+from worker.stages.context import StageContext
+from worker.stages.forward.features import FrozenFeatures
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import loader_for
 from worker.stages.training import given_model, load, publish_model
 
 FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
@@ -49,15 +50,15 @@ def training_features(
     """
     if frozen:
         with cache.passes.next() as run:
-            stored = FrozenFeatures(context, network)
-            return stored.load_stages(run) if early else StageFeatures(stored.load_training(run), (), ())
+            features = FrozenFeatures(context, network)
+            return features.load_stages(run) if early else StageFeatures(features.load_training(run), (), ())
     with cache.passes.next() as run:
         if not (folder / FEATURES).is_file():  # written last
             loader = loader_for(context, network, shuffled(context.store.rows("train")), run)
-            features = compute_stage_features(network, loader, run)
+            computed = compute_stage_features(network, loader, run)
             folder.mkdir(parents=True, exist_ok=True)
-            features.save_early(folder)
-            features.last.save(folder / FEATURES)
+            computed.save_early(folder)
+            computed.last.save(folder / FEATURES)
             context.workspace.save()
     return StageFeatures.load(folder, Features.load(folder / FEATURES))
 
@@ -88,7 +89,7 @@ def adopt_head(context: StageContext, network: Network, groups: Groups) -> Retra
     members, head = read_head(context, Stage.RETRAIN_HEAD)
     if not np.array_equal(members.assigned, groups.assigned):
         return None
-    retrained, _ = load(context, context.spec.models[context.spec.inputs["model_ids"][Arm.RETRAINED]])
+    retrained, _ = load(context, context.spec.models[context.spec.model_ids[Arm.RETRAINED]])
     weights = head_of(retrained)
     install_head(network, weights)
     candidates = tuple(Candidate(**candidate) for candidate in head["candidates"])
@@ -101,14 +102,15 @@ def publish_head(
     head: RetrainedHead,
     features: Features,
     *,
-    arm: Arm,
-    hyperparameters: Mapping[str, Any],
-) -> Result:
+    stage: Literal[Stage.RETRAIN_HEAD, Stage.HEAD_CONTROL],
+    hyperparameters: Mapping[str, object],
+) -> HeadResult:
     """Publish the model and the artifact; return the stage's result.
 
     The new model is paired with the given model's ERM model if it has one, else with the given model itself.
     """
-    source, artifact = given_model(context), context.key(context.stage)
+    source, artifact = given_model(context), context.key(stage)
+    arm = Arm.RETRAINED if stage is Stage.RETRAIN_HEAD else Arm.RETRAINED_CONTROL
     params = {**hyperparameters, "retrain_head": context.retraining.to_json()}
     model = publish_model(context, network, arm=arm, erm_id=source.erm_id or source.id, params=params)
     groups = head.groups
@@ -123,21 +125,33 @@ def publish_head(
     with context.artifacts.writing(artifact) as folder:
         np.savez_compressed(folder / MEMBERS, **members._asdict())
         (folder / HEAD).write_text(json.dumps(head.to_json(), ensure_ascii=False))
-    return {
-        "artifact": artifact,
-        "models": [model],
-        "figures": {
-            "weights": weights_digest(network.model),
-            "penalty": head.penalty,
-            "groups": groups.counts,
-        },
-    }
+    return HeadResult(
+        stage=stage,
+        artifact=artifact,
+        model=model,
+        weights=weights_digest(network.model),
+        penalty=head.penalty,
+        groups=groups.counts,
+    )
 
 
-def read_head(context: StageContext, stage: Stage) -> tuple[Members, dict[str, Any]]:
-    """What that stage of the job has published, `head.json` as plain JSON values."""
-    folder = context.artifacts.folder(context.spec.done[stage]["artifact"])
-    head: dict[str, Any] = json.loads((folder / HEAD).read_text())
+class HeadFile(TypedDict):
+    """The content of `head.json`."""
+
+    groups: Source
+    inferred: bool
+    counts: dict[str, int]
+    details: Json
+    penalty: float
+    candidates: list[dict[str, float]]
+
+
+def read_head(context: StageContext, stage: Stage) -> tuple[Members, HeadFile]:
+    """What that stage of the job has published."""
+    stage_result = context.spec.done[stage]
+    assert isinstance(stage_result, HeadResult)
+    folder = context.artifacts.folder(stage_result.artifact)
+    head: HeadFile = json.loads((folder / HEAD).read_text())
     return Members.load(folder / MEMBERS), head
 
 

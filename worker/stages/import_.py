@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from core.errors import JobError
 from core.storage.artifacts import ArtifactMissing
 from core.storage.copies import part_callback
+from masktune.contract.job_params import ImportParams
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives import ArchiveLimits
 from models.data.download import write_folder
@@ -28,7 +28,8 @@ from models.data.store import Store
 from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
 from worker.protocol import DatasetSpec
-from worker.stages.context import Result, StageContext
+from worker.results import ImportResult, Json
+from worker.stages.context import StageContext
 
 UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
@@ -37,7 +38,7 @@ DATASET = "dataset"
 _PLAIN_OPTIONS = ("target", "group", "label", "subject", "new_splits", "split")
 
 
-def import_(context: StageContext) -> Result:
+def import_(context: StageContext) -> ImportResult:
     """Import the job's data set; `ready` says whether it can be used. The artifact holds its full report."""
     dataset = context.spec.dataset
     assert dataset is not None
@@ -68,13 +69,14 @@ def import_(context: StageContext) -> Result:
     context.artifacts.put(target, artifact)
     if not context.artifacts.local:
         shutil.rmtree(target)
-    return {
-        "artifact": artifact,
-        "ready": report.state == "ready",
-        "classes": list(report.classes),
-        "summary": summary,
-        "images_per_second": round(report.count / max(time.monotonic() - started, 1e-9), 1),
-    }
+    return ImportResult(
+        artifact=artifact,
+        ready=report.state == "ready",
+        problems=tuple(problem.detail for problem in report.problems),
+        classes=report.classes,
+        summary=summary,
+        images_per_second=round(report.count / max(time.monotonic() - started, 1e-9), 1),
+    )
 
 
 def _search_steps(stored: int) -> int:
@@ -84,7 +86,7 @@ def _search_steps(stored: int) -> int:
 
 def _summary(
     report: ImportReport, folder: Path, *, seed: int, on_progress: Callable[[int, int], None]
-) -> dict[str, Any]:
+) -> Json:
     """The report without its lists of files, plus three entries for a usable data set.
 
     `sizes`, in pixels, is the basis for defaults. `metadata_columns` says what they hold. `shortcuts` names
@@ -112,9 +114,7 @@ def _summary(
 
 
 def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
-    params, settings = context.spec.params, context.settings
-    options: dict[str, Any] = params.get("options") or {}
-    seed = context.seed
+    options, settings, seed = context.job_params(ImportParams).options, context.settings, context.seed
     return ImportOptions(
         name=dataset.name,
         format=_format(context, dataset),
@@ -144,7 +144,7 @@ def _format(context: StageContext, dataset: DatasetSpec) -> FormatName | None:
     """None is detected; a data set is written as a list."""
     if DATASET in dataset.source:
         return FormatName.CSV
-    format = context.spec.params.get("format", DatasetFormat.AUTO)
+    format = context.job_params(ImportParams).format
     return None if format == DatasetFormat.AUTO else FormatName(format)
 
 

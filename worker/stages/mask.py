@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
 
 from masktune.contract.report.report import MaskSummary
 from masktune.contract.report.text.notes import empty_masks
 from models.data.loading.loaders import map_loader
 from models.masking.compute import compute_mask_set
 from models.sigmas import fix_sigmas
-from worker.stages.context import Result, StageContext
+from worker.results import MaskResult
+from worker.stages.context import StageContext
 from worker.stages.training import config_for, given_model, load
 
 
-def mask(context: StageContext) -> Result:
+def mask(context: StageContext) -> MaskResult:
     """Compute and publish the mask set of the training split in one pass."""
     network, card = load(context, given_model(context))
     config, choice = fix_sigmas(network, context.store, config_for(context, card), context.run)
@@ -27,9 +27,9 @@ def mask(context: StageContext) -> Result:
     context.artifacts.put(folder, artifact)
     if empty := empty_masks(MaskSummary.model_validate(summary)):
         context.log(empty)
-    return {
-        "artifact": artifact,
-        "summary": asdict(summary),
-        "sigmas": choice and asdict(choice),
-        "images_per_second": round(summary.images_per_second, 1),
-    }
+    return MaskResult(
+        artifact=artifact,
+        summary=summary,
+        sigmas=choice,
+        images_per_second=round(summary.images_per_second, 1),
+    )

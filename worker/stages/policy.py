@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.job_params import PredictParams
 from models.selective import (
     DEFAULT_CONFIDENCE,
     ONE_PER_SUBJECT,
@@ -18,15 +18,15 @@ from models.selective import (
     threshold_for_coverage,
     threshold_for_score,
 )
-from worker.protocol import ModelSpec
+from worker.results import Json, ModelSpec
 from worker.stages.calibrate import DEFAULT_SCORE, read_tables
 from worker.stages.context import StageContext
 
 
 def score_name(context: StageContext, model: ModelSpec) -> ScoreName:
     """The requested score, else the one that the model was calibrated for."""
-    requested: ScoreName | None = context.spec.params.get("score")
-    name: ScoreName = requested or (model.calibration or {}).get("score_name") or DEFAULT_SCORE
+    calibrated = DEFAULT_SCORE if model.calibration is None else model.calibration.score_name
+    name = context.job_params(PredictParams).score or calibrated
     if name != DEFAULT_SCORE and model.erm_id is None:
         raise JobError("score_needs_erm", f"{name} needs an ERM model, and model {model.id} has none")
     return name
@@ -38,12 +38,11 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
     Raises JobError if the policy cannot be applied, or if nothing can be certified and `on_uncertified` is
     "error".
     """
-    params = context.spec.params
-    policies = [name for name in _POLICIES if params.get(name) is not None]
-    if not policies:
+    params = context.job_params(PredictParams)
+    requested = {name: getattr(params, name) for name in _POLICIES if getattr(params, name) is not None}
+    if not requested:
         return None
-    if len(policies) > 1:
-        raise JobError("invalid_parameters", f"give at most one policy, not {' and '.join(policies)}")
+    ((policy, number),) = requested.items()
     if model.calibration is None:
         raise JobError(
             "not_calibrated",
@@ -51,12 +50,11 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
         )
     tables = read_tables(context, model.calibration)
     table = CalibrationTable.from_json(tables["scores"][score_name])
-    confidence = params.get("risk_confidence") or DEFAULT_CONFIDENCE
-    (policy,) = policies
-    selection = _POLICIES[policy](table, float(params[policy]), confidence)
-    if tables.get("n_subjects") is not None:
+    confidence = params.risk_confidence or DEFAULT_CONFIDENCE
+    selection = _POLICIES[policy](table, number, confidence)
+    if tables["n_subjects"] is not None:
         selection = replace(selection, method=selection.method + ONE_PER_SUBJECT)
-    if selection.status == "not_certifiable" and params.get("on_uncertified") == "error":
+    if selection.status == "not_certifiable" and params.on_uncertified == "error":
         raise JobError(
             "not_certifiable",
             f"no threshold can be certified for a risk of {selection.requested} with {table.n} calibration "
@@ -76,19 +74,20 @@ def risk_upper(selection: Selection) -> float:
     return selection.point.risk_upper
 
 
-def describe(context: StageContext, selection: Selection) -> dict[str, Any]:
+def describe(context: StageContext, selection: Selection) -> Json:
     """The selection as plain JSON values, as in the API: scores are probabilities, and `risk_upper` is the
     bound that holds.
 
     With a null threshold, nothing is answered if nothing could be certified, else every finite score is.
     """
-    facts = selection.to_json() | {"requested": context.spec.params[selection.policy]}
-    threshold = facts["point"]["threshold"]
-    facts["point"] |= {
+    requested = getattr(context.job_params(PredictParams), selection.policy)
+    described = selection.to_json() | {"requested": requested}
+    threshold = described["point"]["threshold"]
+    described["point"] |= {
         "threshold": None if threshold is None else math.exp(threshold),
         "risk_upper": risk_upper(selection),
     }
-    return facts
+    return described
 
 
 def _possible(selection: Selection) -> str:

@@ -22,30 +22,31 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.job_params import PredictParams
 from masktune.contract.vocabulary import Decision
 from models.backbones.network import Network
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch
 from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
-from worker.protocol import ModelSpec
-from worker.stages.context import Result, StageContext
-from worker.stages.passes import loader_for
+from worker.results import ModelSpec, PredictResult
+from worker.stages.context import StageContext
+from worker.stages.forward.passes import loader_for
 from worker.stages.policy import apply_policy, describe, score_name
 from worker.stages.tables import open_table
 from worker.stages.training import load
 
 
-def predict(context: StageContext) -> Result:
+def predict(context: StageContext) -> PredictResult:
     """Write the predictions of the job's model on its split, batch by batch in constant memory."""
-    params, model = context.spec.params, context.spec.models[context.spec.model or ""]
-    output, split = params.get("output", "parquet"), params.get("split", "test")
+    params, model = context.job_params(PredictParams), context.spec.models[context.spec.model or ""]
     pair = _Pair(context, model)
     selection = apply_policy(context, model, pair.score_name)
-    started, artifact, file = time.monotonic(), context.key("predictions"), f"predictions.{output}"
-    rows, answered = context.store.rows(split), 0
+    started, artifact, file = time.monotonic(), context.key("predictions"), f"predictions.{params.output}"
+    rows, answered = context.store.rows(params.split), 0
     with context.artifacts.writing(artifact) as folder:
         with open_table(folder / file, pair.schema(), model.classes) as write:
             for columns in pair.predictions(rows, selection):
@@ -59,13 +60,13 @@ def predict(context: StageContext) -> Result:
         }
         (folder / "selection.json").write_text(json.dumps(facts, indent=1))
     seconds = time.monotonic() - started
-    return {
-        "artifact": artifact,
-        "file": file,
-        "rows": len(rows),
-        "answered": answered,
-        "images_per_second": round(len(rows) / max(seconds, 1e-9), 1),
-    }
+    return PredictResult(
+        artifact=artifact,
+        file=file,
+        rows=len(rows),
+        answered=answered,
+        images_per_second=round(len(rows) / max(seconds, 1e-9), 1),
+    )
 
 
 class _Pair:
@@ -77,8 +78,8 @@ class _Pair:
         partner = context.spec.models.get(model.erm_id or "")
         self._erm = None if partner is None else load(context, partner)[0]
         self.score_name: ScoreName = score_name(context, model)
-        self._temperature = float((model.calibration or {}).get("temperature") or 1.0)
-        self._explain = bool(context.spec.params.get("explain"))
+        self._temperature = 1.0 if model.calibration is None else model.calibration.temperature
+        self._params = context.job_params(PredictParams)
 
     def schema(self) -> pa.Schema:
         fields = [
@@ -91,7 +92,7 @@ class _Pair:
             ("probabilities", pa.list_(pa.float32(), len(self._classes))),
             ("agreement", pa.bool_()),
         ]
-        return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._explain else []))
+        return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._params.explain else []))
 
     def predictions(
         self, rows: np.ndarray[tuple[int], np.dtype[np.int64]], selection: Selection | None
@@ -123,15 +124,15 @@ class _Pair:
         }
         return columns | ({} if maps is None else {"saliency": maps})
 
-    def _forward(self, batch: Batch) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    def _forward(self, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Logits (B, K), and saliency maps (B, h·w) from the same forward pass if the job requests them."""
-        if self._explain:
-            method = self._context.spec.params.get("method", "xgradcam")
-            explained = saliency(self._network, batch.images, method=method)
+        if self._params.explain:
+            explained = saliency(self._network, batch.images, method=self._params.method)
             return _array(explained.logits), _array(explained.maps.flatten(1))
         with torch.inference_mode():
             return _array(self._network(batch.images)), None
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    return tensor.detach().float().cpu().numpy()
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
+    return array

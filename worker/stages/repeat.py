@@ -1,6 +1,6 @@
 """Repeat: train every arm again with each further seed, for a verdict over all seeds.
 
-The artifact `jobs/{id}/repeat` holds `{seed}.npz` (worker.report.seeds.SeedPredictions): the models' answers,
+The artifact `jobs/{id}/repeat` holds `{seed}.npz` (worker.stages.seeds.SeedPredictions): the models' answers,
 which are all that the report reads; the models themselves are not kept. A killed stage goes on at the seed,
 and at the epoch, that it was in.
 """
@@ -8,38 +8,42 @@ and at the epoch, that it was in.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
+from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
-from models.masking.compute import load_or_compute_masks
-from models.masktune import continue_as_control, finetune, fit_erm
+from models.masktune import Arm as Trained
+from models.masktune import steps
 from models.mitigation.groups import class_groups
-from models.sigmas import fix_sigmas
-from models.training.checkpoints import CheckpointFolder
 from models.training.frozen import FeatureSource
 from models.types import Labels
-from worker.report.arms import LogitsCache
-from worker.report.seeds import SeedPredictions
-from worker.stages.context import Result, StageContext
+from worker.results import RepeatResult
+from worker.stages.context import StageContext
 from worker.stages.erm import untrained_network
-from worker.stages.features import frozen_source
+from worker.stages.forward.features import frozen_source
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import Passes, logits_of
 from worker.stages.heads import fit_head, training_features
-from worker.stages.passes import Passes, logits_of
 from worker.stages.retrain_head import balanced_groups
+from worker.stages.seeds import SeedPredictions
 from worker.workspace import copy_files
 
 SPLITS = ("val", "test")
 """Those that the report judges by."""
+_ARMS: Mapping[Trained, Arm] = {
+    "erm": Arm.ERM,
+    "masktune": Arm.MASKTUNE,
+    "control": Arm.MASKTUNE_CONTROL,
+}
 
 
-def repeat(context: StageContext) -> Result:
+def repeat(context: StageContext) -> RepeatResult:
     """Train with one further seed after another; publish what their models answer."""
-    seeds = MitigateConfig.from_json(context.spec.params).further_seeds
+    seeds = context.job_params(MitigateConfig).further_seeds
     passes, folder = Passes(context.run, len(seeds)), context.workspace.path / "seeds"
     folder.mkdir(exist_ok=True)
     for seed in seeds:
@@ -55,39 +59,25 @@ def repeat(context: StageContext) -> Result:
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
         copy_files(folder, target)
-    return {"artifact": artifact}
+    return RepeatResult(artifact=artifact)
 
 
 def _train(context: StageContext) -> SeedPredictions:
     """Train all arms of the job as its stages do, in their order, with the context's seed."""
-    params, store, run = context.params, context.store, context.run
     network = untrained_network(context)
     features = frozen_source(context, network)
-    inputs = network, store, params, run
     answers = partial(_answers, context, features)
 
     def folder(part: str) -> Path:  # the child process counts the epochs in folders of such names
         return context.workspace.path / f"{context.stage}-{context.seed}-{part}"
 
-    fit_erm(*inputs, folder=folder("erm"), features=features)
+    trainings = steps(network, context.store, context.params, context.run, folder=folder, features=features)
+    next(trainings)  # ERM
     by_arm = {Arm.ERM: answers(network)}
     divided, of_heads = _retrain_heads(context, deepcopy(network), answers, folder=folder("features"))
     by_arm |= of_heads
-    if Stage.FINETUNE in stages_of(JobKind.MITIGATE, context.spec.params):
-        start = CheckpointFolder(folder("erm")).last()
-        params, _ = fix_sigmas(*inputs)
-        inputs = network, store, params, run
-        finetune(
-            *inputs,
-            start=start,
-            masks=lambda i: load_or_compute_masks(*inputs, folder=folder(f"masks-{i + 1}"), iteration=i),
-            checkpoints=lambda i: folder(f"finetune-{i + 1}"),
-            features=features,
-        )
-        by_arm[Arm.MASKTUNE] = answers(network)
-        if params.control:
-            continue_as_control(*inputs, folder=folder("control"), start=start, features=features)
-            by_arm[Arm.MASKTUNE_CONTROL] = answers(network)
+    if context.job_params(MitigateConfig).masktune:
+        by_arm |= {_ARMS[step.arm]: answers(network) for step in trainings}
     splits = by_arm[Arm.ERM]
     predictions = {split: {arm: of_arm[split] for arm, of_arm in by_arm.items()} for split in splits}
     return SeedPredictions(context.seed, divided, predictions)

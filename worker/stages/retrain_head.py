@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 
 from masktune.contract.hyperparameters import GroupSource
 from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Stage
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, cross_mistakes, label_groups
 from models.mitigation.stage_features import StageFeatures
-from worker.report.arms import LogitsCache
-from worker.stages.context import Result, StageContext
+from worker.results import HeadResult
+from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache
 from worker.stages.heads import fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 
 
-def retrain_head(context: StageContext) -> Result:
+def retrain_head(context: StageContext) -> HeadResult:
     """Refit the last layer of the given model on its own features of the training split.
 
     After a kill, the stage reuses the computed features, and the fits draw the same random numbers again.
@@ -36,7 +37,7 @@ def retrain_head(context: StageContext) -> Result:
         context.log(UNDIVIDED_REASONS.get(groups.details.get("reason"), UNDIVIDED))
     head = fit_head(context, network, features.last, groups, cache)
     return publish_head(
-        context, network, head, features.last, arm=Arm.RETRAINED, hyperparameters=card.hyperparameters
+        context, network, head, features.last, stage=Stage.RETRAIN_HEAD, hyperparameters=card.hyperparameters
     )
 
 
@@ -55,7 +56,7 @@ def _labels(context: StageContext, features: StageFeatures) -> Groups:
 
 
 def _early_stages(context: StageContext, features: StageFeatures) -> Groups:
-    review = context.review
+    review = context.spec.review
     minority = infer_minority(
         features,
         context.retraining.head,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Literal, cast
 
 from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Hyperparameters
@@ -15,11 +15,12 @@ from models.export import Arm as CardArm
 from models.export import ModelCard, ModelError, card_of, load_model, save_model
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
-from worker.protocol import ModelSpec
-from worker.stages.context import Result, StageContext
+from worker.results import ModelSpec, TrainingResult
+from worker.stages.context import StageContext
 from worker.workspace import copy_files
 
-_STAGE_OF = {Arm.ERM: Stage.ERM, Arm.MASKTUNE: Stage.FINETUNE, Arm.MASKTUNE_CONTROL: Stage.CONTROL}
+_ARM_OF = {Stage.ERM: Arm.ERM, Stage.FINETUNE: Arm.MASKTUNE, Stage.CONTROL: Arm.MASKTUNE_CONTROL}
+_STAGE_OF = {arm: stage for stage, arm in _ARM_OF.items()}
 """The stage that trained the model of each arm; its checkpoints lie under that stage's name."""
 
 
@@ -36,7 +37,7 @@ def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
 
 def given_model(context: StageContext) -> ModelSpec:
     """The model to mask and finetune: the one that the job was given, else the ERM model that it trained."""
-    return context.spec.models[context.spec.model or context.spec.inputs["model_ids"][Arm.ERM]]
+    return context.spec.models[context.spec.model or context.spec.model_ids[Arm.ERM]]
 
 
 def config_for(context: StageContext, card: ModelCard) -> Hyperparameters:
@@ -64,45 +65,42 @@ def publish(
     fitted: FitResult,
     *,
     rank: int,
-    arm: Arm,
+    stage: Literal[Stage.ERM, Stage.FINETUNE, Stage.CONTROL],
     checkpoints: Path,
     erm_id: str | None = None,
-) -> Result:
-    """Publish the model and the checkpoints it came from; return the stage's result. Rank 0 does it."""
-    if rank > 0:
-        return {}
-    artifact = context.key(context.stage)
-    model = publish_model(context, network, arm=arm, erm_id=erm_id, params=context.params.to_json())
-    with context.artifacts.writing(artifact) as folder:
-        copy_files(checkpoints, folder)
-    cost: dict[str, float | None] = {}
-    if not context.params.freeze_backbone:  # it would leave out the features, which take the time
-        seconds = sum(record.seconds for record in fitted.history)
-        images = sum(record.images for record in fitted.history)
-        rate = round(images / seconds, 1) if seconds else None
-        cost = {"seconds": round(seconds, 3), "images_per_second": rate}
-    return {
-        "artifact": artifact,
-        "models": [model],
-        **cost,
-        "figures": {
-            "epoch": fitted.epoch,
-            "weights": fitted.digest,
-            "history": [
-                {**record._asdict(), "accuracy": record.accuracy, "val_accuracy": record.val_accuracy}
-                for record in fitted.history
-            ],
-        },
-    }
+) -> TrainingResult:
+    """Publish the model and the checkpoints it came from, which rank 0 writes; return the stage's result."""
+    artifact, arm, params = context.key(stage), _ARM_OF[stage], context.params.to_json()
+    model = publish_model(context, network, arm=arm, erm_id=erm_id, params=params, rank=rank)
+    if rank == 0:
+        with context.artifacts.writing(artifact) as folder:
+            copy_files(checkpoints, folder)
+    seconds = sum(record.seconds for record in fitted.history)
+    images = sum(record.images for record in fitted.history)
+    whole = not context.params.freeze_backbone  # else it would leave out the features, which take the time
+    return TrainingResult(
+        stage=stage,
+        artifact=artifact,
+        model=model,
+        epoch=fitted.epoch,
+        weights=fitted.digest,
+        seconds=round(seconds, 3) if whole else None,
+        images_per_second=round(images / seconds, 1) if whole and seconds else None,
+    )
 
 
 def publish_model(
-    context: StageContext, network: Network, *, arm: Arm, erm_id: str | None, params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Write the model under the id that the job reserved for this arm; return its entry for the result."""
-    model_id = context.spec.inputs["model_ids"][arm]
-    key = f"models/{model_id}"
-    store = context.store
+    context: StageContext,
+    network: Network,
+    *,
+    arm: Arm,
+    erm_id: str | None,
+    params: Mapping[str, object],
+    rank: int = 0,
+) -> ModelSpec:
+    """The model under the id that the job reserved for this arm; rank 0 writes it."""
+    model_id = context.spec.model_ids[arm]
+    key, store = f"models/{model_id}", context.store
     card = card_of(
         network,
         store.classes,
@@ -110,14 +108,16 @@ def publish_model(
         params,
         grey_window=store.info.grey_window,
     )
-    with context.artifacts.writing(key) as folder:
-        save_model(network, card, folder)
-    return {
-        "id": model_id,
-        "arm": arm,
-        "backbone": card.backbone,
-        "classes": list(card.classes),
-        "image_size": card.image_size,
-        "artifact": key,
-        "erm_id": erm_id,
-    }
+    if rank == 0:
+        with context.artifacts.writing(key) as folder:
+            save_model(network, card, folder)
+    return ModelSpec(
+        id=model_id,
+        arm=arm,
+        artifact=key,
+        erm_id=erm_id,
+        job_id=context.spec.job_id,
+        classes=card.classes,
+        backbone=card.backbone,
+        image_size=card.image_size,
+    )

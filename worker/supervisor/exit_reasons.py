@@ -5,14 +5,8 @@ from __future__ import annotations
 import errno
 import signal
 from dataclasses import dataclass
-from typing import Any
 
 from core.errors import JobError
-
-STOPPED = 75
-"""Exit code of a child that was asked to stop (EX_TEMPFAIL of sysexits.h)."""
-ABANDONED = 76
-"""Exit code of a child that ended itself because its supervisor was gone or its lease had expired."""
 
 _HINTS = {
     signal.SIGKILL: "the machine probably ran out of memory; try a smaller batch_size or image_size, a "
@@ -30,7 +24,7 @@ class AttemptFailure:
     how: str
     hint: str
 
-    def problem(self, crashes: int) -> dict[str, Any]:
+    def problem(self, crashes: int) -> dict[str, object]:
         """The error of a job whose attempts failed `crashes` times without finishing an epoch in between."""
         return JobError(
             self.reason,
@@ -69,7 +63,7 @@ def not_started(error: OSError) -> AttemptFailure:
     )
 
 
-def supervision_problem(error: Exception) -> dict[str, Any]:
+def supervision_problem(error: Exception) -> dict[str, object]:
     """The problem of a job that the worker could not supervise. Only the error's type is named, since its
     text may contain SQL, paths or addresses."""
     return JobError(

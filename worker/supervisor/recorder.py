@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
@@ -11,9 +11,21 @@ from core.queries import datasets, jobs, leases, registry, trash
 from core.queries.leases import Lease
 from core.sweep import close_imports
 from core.tables import JobRow, ModelRow
-from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from worker.protocol import LogLine, ProgressReport, Record, StageFinished, StageStarted
+from worker.results import (
+    AnyResult,
+    CalibrateResult,
+    EvaluateResult,
+    HeadResult,
+    ImportResult,
+    ModelSpec,
+    TrainingResult,
+    result_to_json,
+)
 
+_UNRECORDED = {"type", "advanced"}
+"""Fields of a `ProgressReport` that are no part of a job's progress."""
 _UNNAMED_SECONDS = 86_400.0
 """How long a calibration that no model names is kept: running jobs may still read it."""
 _LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
@@ -32,7 +44,7 @@ def begin(session: Session, lease: Lease) -> JobRow:
 
 
 def end(
-    session: Session, lease: Lease, state: JobState, *, error: Mapping[str, Any] | None = None
+    session: Session, lease: Lease, state: JobState, *, error: Mapping[str, object] | None = None
 ) -> JobState:
     """End the job. If it is an import that did not finish, its data set becomes invalid."""
     ended = leases.end(session, lease, state, error=error)
@@ -41,7 +53,13 @@ def end(
 
 
 def crashed(
-    session: Session, lease: Lease, error: Mapping[str, Any], *, reason: str, max_crashes: int, backoff: float
+    session: Session,
+    lease: Lease,
+    error: Mapping[str, object],
+    *,
+    reason: str,
+    max_crashes: int,
+    backoff: float,
 ) -> JobState:
     """Requeue a job whose child crashed, with this `reason`; after `max_crashes`, fail it with `error`.
 
@@ -63,86 +81,92 @@ def record(session: Session, lease: Lease, message: Record) -> None:
         case StageStarted():
             leases.start_stage(session, lease, message.stage)
         case ProgressReport():
-            progress = message.model_dump(mode="json", exclude={"type", "advanced"})
+            progress = {name: value for name, value in asdict(message).items() if name not in _UNRECORDED}
             leases.write_progress(session, lease, progress, advanced=message.advanced)
         case LogLine():
             leases.log(session, lease, message.message)
         case StageFinished():
-            _finish_stage(session, lease, message.stage, message.output)
+            _finish_stage(session, lease, message.result)
 
 
-def _finish_stage(session: Session, lease: Lease, stage: Stage, output: Mapping[str, Any]) -> None:
-    if output.get("ready", True):
-        job = leases.finish_stage(session, lease, stage, output)
-    else:  # an import without a usable data set does not finish its stage, so that `resume` retries it
+def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult) -> None:
+    if isinstance(stage_result, ImportResult) and not stage_result.ready:
+        # An import without a usable data set does not finish its stage, so that `resume` retries it.
         leases.held(session, lease, lock=True)
         job = jobs.get(session, lease.job_id)
-    effect = EFFECTS.get(stage)
-    if effect is not None:
-        effect(session, lease, job, output)
+    else:
+        job = leases.finish_stage(session, lease, stage_result.stage, result_to_json(stage_result))
+    match stage_result:
+        case ImportResult():
+            _imported(session, job, stage_result)
+        case TrainingResult() | HeadResult():
+            _trained(session, lease, job, stage_result.model)
+        case CalibrateResult():
+            _calibrated(session, job, stage_result)
+        case EvaluateResult():
+            _evaluated(session, lease, job, stage_result)
 
 
 # --- what a finished stage changes beyond the job's own row ---------------------------------------
 
 
-def _imported(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
+def _imported(session: Session, job: JobRow, stage_result: ImportResult) -> None:
     assert job.dataset_id is not None
     datasets.finish(
         session,
         job.dataset_id,
-        artifact=output["artifact"],
-        classes=output["classes"],
-        summary=output["summary"],
-        ready=output["ready"],
+        artifact=stage_result.artifact,
+        classes=list(stage_result.classes),
+        summary=stage_result.summary,
+        ready=stage_result.ready,
     )
     upload = datasets.get(session, job.dataset_id).source.get("upload")
-    if output["ready"] and upload is not None:  # the store has its images; its headers may name patients
+    if stage_result.ready and upload is not None:  # the store has its images; its headers may name patients
         trash.put(session, [upload])
 
 
-def _trained(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
-    for model in output["models"]:
-        if session.get(ModelRow, model["id"]) is None:
-            registry.add(
-                session,
-                ModelRow(
-                    id=model["id"],
-                    dataset_id=job.dataset_id,
-                    job_id=job.id,
-                    arm=Arm(model["arm"]),
-                    backbone=model["backbone"],
-                    classes=model["classes"],
-                    image_size=model["image_size"],
-                    artifact=model["artifact"],
-                    erm_id=model["erm_id"],
-                    created_by=job.created_by,
-                ),
-            )
-        leases.set_models(session, lease, {model["arm"]: model["id"]})
+def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec) -> None:
+    if session.get(ModelRow, model.id) is None:
+        registry.add(
+            session,
+            ModelRow(
+                id=model.id,
+                dataset_id=job.dataset_id,
+                job_id=job.id,
+                arm=model.arm,
+                backbone=model.backbone,
+                classes=list(model.classes),
+                image_size=model.image_size,
+                artifact=model.artifact,
+                erm_id=model.erm_id,
+                created_by=job.created_by,
+            ),
+        )
+    leases.set_models(session, lease, {model.arm: model.id})
 
 
-def _calibrated(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
+def _calibrated(session: Session, job: JobRow, stage_result: CalibrateResult) -> None:
     # Lock in the same order everywhere, as in `_evaluated`.
-    for model_id, calibration in sorted(output["calibrations"].items()):
+    for model_id, calibration in sorted(stage_result.calibrations.items()):
         model = _lock(session, model_id)
         if model is None or not (_belongs_to(model, job) or model.calibration is None):
-            trash.put(session, [calibration["artifact"]], after=_UNNAMED_SECONDS)
+            trash.put(session, [calibration.artifact], after=_UNNAMED_SECONDS)
             continue
         if model.calibration is not None:
             trash.put(session, [model.calibration["artifact"]], after=_UNNAMED_SECONDS)
-        trash.remove(session, [calibration["artifact"]])
-        model.calibration = dict(calibration)
+        trash.remove(session, [calibration.artifact])
+        model.calibration = asdict(calibration)
     session.flush()
 
 
-def _evaluated(session: Session, lease: Lease, job: JobRow, output: Mapping[str, Any]) -> None:
+def _evaluated(session: Session, lease: Lease, job: JobRow, stage_result: EvaluateResult) -> None:
     # Lock in the same order everywhere, so that two jobs that evaluate the same models cannot deadlock.
-    for arm in sorted(output["metrics"], key=lambda arm: str(output["models"][arm])):
-        model = _lock(session, output["models"][arm])
+    for arm in sorted(stage_result.metrics, key=stage_result.compared.__getitem__):
+        model = _lock(session, stage_result.compared[arm])
         if model is not None and _belongs_to(model, job):  # splits that were not evaluated keep their figures
-            model.metrics = model.metrics | dict(output["metrics"][arm])
+            model.metrics = model.metrics | stage_result.metrics[arm]
     session.flush()
-    leases.set_metrics(session, lease, output["metrics"])
+    leases.set_metrics(session, lease, {str(arm): splits for arm, splits in stage_result.metrics.items()})
 
 
 def _lock(session: Session, model_id: str) -> ModelRow | None:
@@ -153,15 +177,3 @@ def _lock(session: Session, model_id: str) -> ModelRow | None:
 def _belongs_to(model: ModelRow, job: JobRow) -> bool:
     """Whether the model belongs to the job's data set; figures on another one must not replace its own."""
     return model.dataset_id in (job.dataset_id, None)
-
-
-EFFECTS: dict[Stage, Callable[[Session, Lease, JobRow, Mapping[str, Any]], None]] = {
-    Stage.IMPORT: _imported,
-    Stage.ERM: _trained,
-    Stage.FINETUNE: _trained,
-    Stage.CONTROL: _trained,
-    Stage.RETRAIN_HEAD: _trained,
-    Stage.HEAD_CONTROL: _trained,
-    Stage.CALIBRATE: _calibrated,
-    Stage.EVALUATE: _evaluated,
-}

@@ -2,55 +2,65 @@
 
 from __future__ import annotations
 
+from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.hyperparameters import Hyperparameters
+from masktune.contract.job_params import AnyParams, EvaluateParams, params_of
+from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
-from worker.protocol import DatasetSpec, JudgedJobSpec, ModelSpec, Spec
+from worker.protocol import DatasetSpec, JudgedJobSpec, Spec
+from worker.results import Calibration, ModelSpec, result_from_json
+
+_CALIBRATION: TypeAdapter[Calibration | None] = TypeAdapter(Calibration | None)
+_REVIEW: TypeAdapter[Review | None] = TypeAdapter(Review | None)
 
 
 def build_spec(session: Session, job: JobRow, *, slot: int) -> Spec:
     """Read what the job needs. Raises `NotFound` or `DatasetNotReady` if an input is gone."""
-    mask_set, model_id = None, job.inputs.get("model")
+    params, mask_set, model_id = params_of(job.kind, job.params), None, job.inputs.get("model")
     if job.inputs.get("mask_set"):
         mask_job = jobs.get(session, job.inputs["mask_set"])
         model_id = mask_job.inputs["model"]
         mask_set = mask_job.done[Stage.MASK]["artifact"]
     model = registry.get(session, model_id).id if model_id else None
     # The parameters may name a model too: the starting point of a training.
-    named = (model, job.params.get("pretrained"))
-    judged = _judged(session, job)
+    named = (model, params.pretrained if isinstance(params, Hyperparameters) else None)
+    judged_job = _judged_job(session, job, params)
     names = [*(name for name in named if isinstance(name, str)), *job.models.values()]
-    names += judged.models.values() if judged else ()
+    names += judged_job.models.values() if judged_job else ()
     return Spec(
         job_id=job.id,
         kind=job.kind,
         attempt=job.attempt,
         stages=tuple(stage for stage in stages_of(job.kind, job.params) if stage not in job.done),
-        done=job.done,
-        params=job.params,
-        inputs=job.inputs,
+        done={Stage(stage): result_from_json(one) for stage, one in job.done.items()},
+        params=params,
         slot=slot,
         request_id=job.request_id,
+        model_ids={Arm(arm): id for arm, id in job.inputs.get("model_ids", {}).items()},
+        resumed=job.inputs.get("resumed", 0),
+        review=_REVIEW.validate_python(job.inputs.get("review")),
         model=model,
         dataset=_dataset(session, job),
         mask_set=mask_set,
         models=_models(session, names),
-        judged=judged,
+        judged_job=judged_job,
     )
 
 
-def _judged(session: Session, job: JobRow) -> JudgedJobSpec | None:
-    if job.kind is not JobKind.EVALUATE or job.params.get("job") is None:
+def _judged_job(session: Session, job: JobRow, params: AnyParams) -> JudgedJobSpec | None:
+    if not isinstance(params, EvaluateParams) or params.job is None:
         return None
-    judged = jobs.get(session, job.params["job"])
+    row = jobs.get(session, params.job)
     trained_on = [datasets.get_ready(session, id).artifact for id in job.inputs["trained_on"]]
     return JudgedJobSpec(
-        id=judged.id,
-        report=judged.done[Stage.EVALUATE]["artifact"],
+        id=row.id,
+        report=row.done[Stage.EVALUATE]["artifact"],
         models={Arm(arm): id for arm, id in job.inputs["judged"].items()},
-        dataset=str(judged.dataset_id),
+        dataset=str(row.dataset_id),
         trained_on=tuple(map(str, trained_on)),
     )
 
@@ -85,7 +95,8 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
                 job_id=row.job_id,
                 classes=tuple(row.classes),
                 backbone=row.backbone,
-                calibration=row.calibration,
+                image_size=row.image_size,
+                calibration=_CALIBRATION.validate_python(row.calibration),
             )
             waiting += [row.erm_id] if row.erm_id else []
     return specs

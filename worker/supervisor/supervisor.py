@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from sqlalchemy.orm import Session
@@ -160,7 +160,7 @@ class Supervisor:
             case StageStarted():
                 self._trace.stage_started(message.stage)
             case StageFinished():
-                self._trace.stage_finished(message.stage)
+                self._trace.stage_finished(message.result.stage)
         if isinstance(message, Record):
             self._pending.put(message)
 
@@ -218,13 +218,13 @@ class Supervisor:
         work = f"jobs/{self._lease.job_id}/work"
         discard(session, self._runtime.database, self._runtime.artifacts, [work])
 
-    def _end(self, state: JobState, error: dict[str, object] | None = None) -> None:
+    def _end(self, state: JobState, error: Mapping[str, object] | None = None) -> None:
         self._settle(lambda session: records.end(session, self._lease, state, error=error))
 
     def _retry(self, failure: AttemptFailure) -> None:
         self._try_again(failure.problem(self._settings.max_crashes), failure.how)
 
-    def _try_again(self, error: dict[str, object], reason: str) -> None:
+    def _try_again(self, error: Mapping[str, object], reason: str) -> None:
         self._settle(
             lambda session: records.crashed(
                 session,

@@ -1,4 +1,4 @@
-"""ONNX graphs of models: exported once, in a separate process, and kept as artifacts.
+"""ONNX graphs of models: exported and proven once, in a separate process, and kept as artifacts.
 
 An export traces Python code for seconds and takes about as much memory as training; in the front it would
 block all requests. The process runs niced, so that predictions come first, and ends when the front does.
@@ -6,92 +6,115 @@ block all requests. The process runs niced, so that predictions come first, and 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Event, Lock
+from threading import BoundedSemaphore, Event
 
-from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from app.inference.scheduling.limits import Waiters
-from app.inference.types import Part
-from core.errors import Conflict, NotFound, StorageFull, StorageNotWritable, Unavailable, shutting_down
+from app.inference.types import Pair, Part
+from core.errors import (
+    Conflict,
+    MasktuneError,
+    NotFound,
+    StorageFull,
+    StorageNotWritable,
+    Unavailable,
+    busy,
+    shutting_down,
+)
 from core.storage.artifacts import ArtifactMissing, Artifacts
+
+logger = logging.getLogger(__name__)
 
 EXPORT_SECONDS = 600
 MOST_WAITING = 4
-"""Limit of downloads that wait for an export, including the one in progress."""
+"""Limit of downloads and aliases that wait for an export, including the one in progress."""
 _RETRY_SECONDS = 10
 """Roughly how long an export takes."""
 FILE = "model.onnx"
 _POLL_SECONDS = 0.1
-_exporting = Lock()  # one at a time in this process
 
 
 def key(model_id: str) -> str:
-    """Return the key of the artifact with a model's graph."""
+    """Return the key of the artifact with a model's graph. There is none before the graph is proven."""
     return f"exports/{model_id}"
 
 
-def graph(part: Part, artifacts: Artifacts, *, stop: Event) -> Path:
-    """Return the graph's file on the local disk; export it if there is none.
-
-    Raises `Conflict` for a network that cannot be exported, `NotFound` if the model is gone, `StorageFull`,
-    `StorageNotWritable`, and `Unavailable` if the export takes too long or `stop` is set.
-    """
-    if not artifacts.exists(key(part.id)):
-        with _turn(stop):
-            if not artifacts.exists(key(part.id)):
-                _export(part, artifacts, stop)
-    return _stored(part, artifacts)
-
-
-def _stored(part: Part, artifacts: Artifacts) -> Path:
+def graph_file(part: Part, artifacts: Artifacts) -> Path:
+    """Return the graph's file on the local disk, or raise `ArtifactMissing`."""
     return artifacts.folder(key(part.id)) / FILE
 
 
 class Exports:
-    """Graphs for downloads. Exports have their own threads, and few downloads may wait for one."""
+    """Exports graphs, one at a time in this process, for downloads and for aliases."""
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
-        self._threads = CapacityLimiter(MOST_WAITING)
-        self._waiters = Waiters(
-            MOST_WAITING, "downloads are already waiting for an export", retry_seconds=_RETRY_SECONDS
-        )
         self._stop = Event()
+        self._places = BoundedSemaphore(MOST_WAITING)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="export")
 
     async def graph(self, part: Part) -> Path:
-        """Like the function `graph`; raises `Overloaded` if too many downloads already wait."""
+        """Return the graph's file on the local disk; export it if there is none.
+
+        Raises `Conflict` for a network that cannot be exported or whose graph answers unlike torch,
+        `NotFound` if the model is gone, `StorageFull`, `StorageNotWritable`, `Overloaded` if too many wait
+        already, and `Unavailable` if the export takes too long or the service ends.
+        """
         try:
-            return await run_sync(_stored, part, self._artifacts)
+            return await run_sync(graph_file, part, self._artifacts)
         except ArtifactMissing:
-            with self._waiters.another():
-                export = partial(graph, part, self._artifacts, stop=self._stop)
-                return await run_sync(export, limiter=self._threads)
+            await asyncio.wrap_future(self._submit([part]))
+        return await run_sync(graph_file, part, self._artifacts)
+
+    def begin(self, pair: Pair) -> None:
+        """Export the graphs that the pair lacks, in the background. Thread-safe. Failures are only logged."""
+        try:
+            self._submit(pair.parts).add_done_callback(partial(_log, pair))
+        except MasktuneError as error:
+            logger.warning("the graphs of model %s are not exported: %s", pair.model.id, error.detail)
 
     def stop(self) -> None:
         """Start no more exports, and end the running one."""
         self._stop.set()
 
+    def close(self) -> None:
+        """`stop`, and wait for the end."""
+        self.stop()
+        self._thread.shutdown()
 
-@contextmanager
-def _turn(stop: Event) -> Iterator[None]:
-    """Allow one export at a time in this process. Raises `Unavailable` once `stop` is set."""
-    while not _exporting.acquire(timeout=_POLL_SECONDS):
-        _check(stop)
-    try:
-        _check(stop)
-        yield
-    finally:
-        _exporting.release()
+    def _submit(self, parts: Sequence[Part]) -> Future[None]:
+        if not self._places.acquire(blocking=False):
+            raise busy(f"{MOST_WAITING} exports are already waiting", seconds=_RETRY_SECONDS)
+        export = self._thread.submit(self._complete, parts)
+        export.add_done_callback(lambda _: self._places.release())
+        return export
+
+    def _complete(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            _check(self._stop)
+            if not self._artifacts.exists(key(part.id)):
+                _export(part, self._artifacts, self._stop)
+
+
+def _log(pair: Pair, export: Future[None]) -> None:
+    error = export.exception()
+    if error is None:
+        logger.info("the graphs of model %s are stored: its next load takes them", pair.model.id)
+    elif isinstance(error, MasktuneError):
+        logger.warning("the graphs of model %s are not exported: %s", pair.model.id, error.detail)
+    else:  # any error of a store
+        logger.error("the graphs of model %s are not exported", pair.model.id, exc_info=error)
 
 
 def _check(stop: Event) -> None:
@@ -106,7 +129,7 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
     except ArtifactMissing as error:
         raise gone from error
     with artifacts.writing(key(part.id)) as folder:
-        run_export(["-m", "app.inference.files", str(source), str(folder / FILE)], stop)
+        run_export(["-m", "app.inference.engines.export_process", str(source), str(folder / FILE)], stop)
     if not artifacts.exists(part.artifact):  # deleted in the meantime: nothing else would remove the graph
         artifacts.delete(key(part.id))
         raise gone
@@ -115,9 +138,10 @@ def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
 def run_export(arguments: list[str], stop: Event) -> None:
     """Run Python with these arguments; its standard input stays open for as long as this process lives.
 
-    Raises `Conflict` with the last line of its standard error, and `Unavailable` as `graph` does. Where the
-    network is not at fault, raises `Unavailable` if the process was killed (for example because memory ran
-    out) or exited with `EX_TEMPFAIL`, `StorageFull` for `EX_CANTCREAT`, `StorageNotWritable` for `EX_NOPERM`.
+    Raises `Conflict` with the last line of its standard error, and `Unavailable` as `Exports.graph` does.
+    Where the network is not at fault, raises `Unavailable` if the process was killed (for example because
+    memory ran out) or exited with `EX_TEMPFAIL`, `StorageFull` for `EX_CANTCREAT`, `StorageNotWritable` for
+    `EX_NOPERM`.
     """
     with TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
         process = subprocess.Popen(

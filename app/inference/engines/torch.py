@@ -43,7 +43,6 @@ class TorchEngine:
         self._network = _settled(network, device)
         self._erm = None if erm is None else _settled(erm, device)
         self.device = device
-        self.on_cuda = device.type == "cuda"
         self.image_size = network.spec.image_size
         self.grey_window = grey_window
 
@@ -98,7 +97,7 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
     """Read a pair from its artifacts. Raises `NotFound` if a file is gone, `Unavailable` if one is damaged.
 
     Also disables TF32 for the whole process. By default, a GPU rounds the products of convolutions to TF32,
-    by 1e-3, and no graph would match torch. Evaluation and calibration do not round either
+    by 1e-3. Evaluation and calibration do not round either
     (`models.data.loading.batched_eval.evaluating`); training does.
     """
     torch.set_num_threads(threads)
@@ -142,20 +141,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def no_memory() -> Unavailable:
-    """Return the problem that reports an out-of-memory GPU to a client."""
-    return Unavailable(
-        f"the GPU has no memory left for this; try again in {_RETRY_SECONDS} s, or with fewer images",
-        headers={"Retry-After": str(_RETRY_SECONDS)},
-    )
-
-
 @contextmanager
 def _memory() -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise no_memory() from error
+        raise Unavailable(
+            f"the GPU has no memory left for this; try again in {_RETRY_SECONDS} s, or with fewer images",
+            headers={"Retry-After": str(_RETRY_SECONDS)},
+        ) from error
 
 
 def _settled(network: Network, device: torch.device) -> Network:

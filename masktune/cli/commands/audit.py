@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from masktune.cli.options import Most
 from masktune.cli.output import age
 from masktune.cli.session import Session, with_session
 
@@ -18,7 +19,7 @@ def audit(
         str | None, typer.Option(help="Only changes by this operation: delete_dataset.")
     ] = None,
     object: Annotated[str | None, typer.Option(help="Only changes of this id or alias.")] = None,
-    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+    most: Most = 20,
 ) -> None:
     """List who changed what, newest first. Needs a key of the scope admin."""
     session.show_all(

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from masktune.cli import completion
-from masktune.cli.commands import datasets, jobs
-from masktune.cli.commands.fix import ready_dataset
+from masktune.cli import completion, importing
+from masktune.cli.commands.jobs import Id
+from masktune.cli.importing import format_options, ready_dataset
+from masktune.cli.progress import follow_to_conclusion
 from masktune.cli.session import Session, with_session
 
 
 @with_session
 def evaluate(
     session: Session,
-    job_id: jobs.Id,
+    job_id: Id,
     what: Annotated[
         str,
         typer.Argument(
@@ -33,25 +34,17 @@ def evaluate(
             help="Say that all these images lack the pattern which others of their class share.",
         ),
     ] = False,
-    subject_pattern: datasets.SubjectPattern = None,
-    group: datasets.GroupColumn = None,
-    label: datasets.LabelColumn = None,
-    grey_window: datasets.GreyWindow = None,
+    subject_pattern: importing.SubjectPattern = None,
+    group: importing.GroupColumn = None,
+    label: importing.LabelColumn = None,
+    grey_window: importing.GreyWindow = None,
 ) -> None:
     """Judge all models of a job on images that break the pattern, and say which to use.
 
     Uploads the images, as test images alone, if they are not there yet. Images and subjects that trained the
     models do not count.
     """
-    options = datasets.format_options(subject_pattern, None, group, label, grey_window, False)
+    options = format_options(subject_pattern, None, group, label, grey_window, False)
     dataset = ready_dataset(session, what, options, split="test")
     job = session.client.jobs.evaluate(job_id, dataset, breaks_pattern=breaks_pattern)
-    session.say(f"job {job.id} is queued")
-    jobs.require_success(session, jobs.follow_to_end(session, job.id))
-    from rich.console import Group
-
-    from masktune.cli.report import conclusions
-
-    report = session.client.jobs.report(job.id)
-    session.show(report, lambda: Group(*conclusions(report)))
-    session.say(f"the whole report: masktune jobs report {job.id} --open")
+    follow_to_conclusion(session, job)

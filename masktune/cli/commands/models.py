@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from masktune.cli import completion, model_tables
-from masktune.cli.assignments import (
-    ListedMetadata,
-    ListedName,
-    Metadata,
-    NewMetadata,
-    NewName,
-    changes_of,
-    metadata_of,
-)
+from masktune.cli import completion
+from masktune.cli.assignments import changes_of, metadata_of
+from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output
 from masktune.cli.output import age, figure
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
+from masktune.cli.tables import models as tables
 from masktune.contract.report.text import drift_name
 
 if TYPE_CHECKING:
@@ -35,6 +29,10 @@ Name = Annotated[
         show_default=False,
         autocompletion=completion.models,
     ),
+]
+
+AliasName = Annotated[
+    str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
 ]
 
 
@@ -57,7 +55,7 @@ def list_(
     ] = None,
     name: ListedName = None,
     metadata: ListedMetadata = None,
-    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+    most: Most = 20,
 ) -> None:
     """List models, newest first."""
     models = session.client.models.list(
@@ -76,8 +74,8 @@ def list_(
             m.arm,
             m.backbone,
             str(len(m.classes)),
-            figure(model_tables.split_metrics(m, "test").accuracy),
-            figure(model_tables.split_metrics(m, "test").worst_group_accuracy),
+            figure(tables.split_metrics(m, "test").accuracy),
+            figure(tables.split_metrics(m, "test").worst_group_accuracy),
             age(m.created_at),
             drift_name(m.drift),
         ),
@@ -100,7 +98,7 @@ def backbones(
             autocompletion=completion.words(*completion.PLACES),
         ),
     ] = None,
-    most: Annotated[int, typer.Option(min=1, help="List at most this many.")] = 20,
+    most: Most = 20,
 ) -> None:
     """List the networks that a job may name, those with the nearest weights first."""
     session.show_all(
@@ -116,7 +114,7 @@ def backbones(
 def show(session: Session, model: Name) -> None:
     """Show one model."""
     network = session.client.models.get(model)
-    session.show(network, lambda: model_tables.model_table(network))
+    session.show(network, lambda: tables.model_table(network))
 
 
 @app.command()
@@ -124,7 +122,7 @@ def show(session: Session, model: Name) -> None:
 def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a model."""
     edited = session.client.models.update(model, **changes_of(name, metadata))
-    session.show(edited, lambda: model_tables.model_table(edited))
+    session.show(edited, lambda: tables.model_table(edited))
 
 
 @app.command()
@@ -162,7 +160,7 @@ def add(
             metadata=metadata_of(metadata),
             on_sent=on_sent,
         )
-    session.show(network, lambda: model_tables.model_table(network))
+    session.show(network, lambda: tables.model_table(network))
 
 
 @app.command()
@@ -188,16 +186,14 @@ def alias(
         )
         return
     target = models.alias(name) if model is None else models.set_alias(name, model)
-    session.show(target, lambda: model_tables.history(target))
+    session.show(target, lambda: tables.history(target))
 
 
 @app.command()
 @with_session
 def unalias(
     session: Session,
-    name: Annotated[
-        str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
-    ],
+    name: AliasName,
 ) -> None:
     """Delete an alias. The model that it points to is kept."""
     session.client.models.delete_alias(name)
@@ -208,14 +204,12 @@ def unalias(
 @with_session
 def rollback(
     session: Session,
-    name: Annotated[
-        str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
-    ],
+    name: AliasName,
     version: Annotated[int | None, typer.Option(help="Move to go back to. Default: the one before.")] = None,
 ) -> None:
     """Point an alias back at the model that it pointed to before."""
     target = session.client.models.roll_back_alias(name, version=version)
-    session.show(target, lambda: model_tables.history(target))
+    session.show(target, lambda: tables.history(target))
 
 
 @app.command()
@@ -223,9 +217,7 @@ def rollback(
 def download(
     session: Session,
     model: Name,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")
-    ] = None,
+    output: Output = None,
     format: Annotated[
         Literal["safetensors", "onnx"], typer.Option(help="Format of the file.")
     ] = "safetensors",
@@ -274,7 +266,7 @@ def risk_coverage(
         plot.write_bytes(models.risk_coverage_picture(model, **options))
     options["points"] = points
     risks = models.risk_coverage(model, **options)
-    session.show(risks, lambda: model_tables.curve(risks))
+    session.show(risks, lambda: tables.curve(risks))
     if plot is not None:
         session.say(f"the curve is drawn in {plot}")
 
@@ -288,7 +280,7 @@ def drift(
 ) -> None:
     """Show whether a model's inputs still look like its calibration split."""
     report = session.client.models.drift(model, days=days)
-    session.show(report, lambda: model_tables.drift(report))
+    session.show(report, lambda: tables.drift(report))
 
 
 @app.command("acknowledge-drift")
@@ -296,7 +288,7 @@ def drift(
 def acknowledge_drift(session: Session, model: Name) -> None:
     """End the alarm of drift that was found. If the inputs still differ, it is found again."""
     report = session.client.models.acknowledge_drift(model)
-    session.show(report, lambda: model_tables.drift(report))
+    session.show(report, lambda: tables.drift(report))
 
 
 @app.command()

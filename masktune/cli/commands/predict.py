@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from masktune.cli import completion
-from masktune.cli.model_tables import warning
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
+from masktune.cli.tables.models import warning
 from masktune.contract.report.text import drift_warning
 from masktune.contract.report.text.formats import calibration_samples
 
@@ -26,78 +26,90 @@ _MOST = 64
 _POLICY = "When to abstain (at most one)"
 
 
+Images = Annotated[
+    list[Path] | None,
+    typer.Argument(exists=True, dir_okay=False, help="Image files.", show_default=False),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Id or alias of the model. Default: the newest that a job tuned.",
+        show_default=False,
+        autocompletion=completion.models,
+    ),
+]
+Dataset = Annotated[
+    str | None, typer.Option(help="Data set of a stored sample.", autocompletion=completion.datasets)
+]
+Coverage = Annotated[
+    float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)
+]
+MaxRisk = Annotated[
+    float | None,
+    typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
+]
+RiskConfidence = Annotated[
+    float | None, typer.Option(help="Confidence of --max-risk [0.99].", rich_help_panel=_POLICY)
+]
+MinScore = Annotated[
+    float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
+]
+OnUncertified = Annotated[
+    Literal["abstain", "error"] | None,
+    typer.Option(
+        help="If --max-risk cannot be certified: abstain (the default) or fail.", rich_help_panel=_POLICY
+    ),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(
+        help="What all files show (a patient, an animal …): for drift, one input a day.", show_default=False
+    ),
+]
+Score = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Confidence score: {', '.join(completion.SCORES)}. Default: the calibration's.",
+        autocompletion=completion.words(*completion.SCORES),
+    ),
+]
+Overlay = Annotated[
+    Path | None,
+    typer.Option(
+        dir_okay=False, help="Write where the model looks as a PNG; for several images o-1.png, o-2.png …"
+    ),
+]
+
+
 @with_session
 def predict(
     session: Session,
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(exists=True, dir_okay=False, help="Image files.", show_default=False),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Id or alias of the model. Default: the newest that a job tuned.",
-            show_default=False,
-            autocompletion=completion.models,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Data set of a stored sample.", autocompletion=completion.datasets),
-    ] = None,
+    images: Images = None,
+    model: Model = None,
+    dataset: Dataset = None,
     sample: Annotated[int | None, typer.Option(help="Number of the stored sample.")] = None,
-    coverage: Annotated[
-        float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)
-    ] = None,
-    max_risk: Annotated[
-        float | None,
-        typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
-    ] = None,
-    risk_confidence: Annotated[
-        float | None, typer.Option(help="Confidence of --max-risk [0.99].", rich_help_panel=_POLICY)
-    ] = None,
-    min_score: Annotated[
-        float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
-    ] = None,
-    on_uncertified: Annotated[
-        Literal["abstain", "error"] | None,
-        typer.Option(
-            help="If --max-risk cannot be certified: abstain (the default) or fail.",
-            rich_help_panel=_POLICY,
-        ),
-    ] = None,
-    subject: Annotated[
-        str | None,
-        typer.Option(
-            help="What all files show (a patient, an animal …): for drift, one input a day.",
-            show_default=False,
-        ),
-    ] = None,
-    score: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Confidence score: {', '.join(completion.SCORES)}. Default: the calibration's.",
-            autocompletion=completion.words(*completion.SCORES),
-        ),
-    ] = None,
+    coverage: Coverage = None,
+    max_risk: MaxRisk = None,
+    risk_confidence: RiskConfidence = None,
+    min_score: MinScore = None,
+    on_uncertified: OnUncertified = None,
+    subject: Subject = None,
+    score: Score = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to show.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add the saliency map (with --json).")] = False,
-    overlay: Annotated[
-        Path | None,
-        typer.Option(
-            dir_okay=False, help="Write where the model looks as a PNG; for several images o-1.png, o-2.png …"
-        ),
-    ] = None,
+    overlay: Overlay = None,
 ) -> None:
     """Predict images, or one stored sample. With a policy, the model may abstain.
 
     Abstaining counts as an answer: the exit code is 0.
     """
-    stored = dataset is not None and sample is not None
-    if bool(images) == stored:
+    stored = None if dataset is None or sample is None else _Stored(dataset, sample)
+    if bool(images) == (stored is not None):
         fail("give image files, or --dataset and --sample", USAGE)
+    if subject is not None and stored:
+        fail("--subject is for image files: predictions for stored samples do not count for drift", USAGE)
     options: dict[str, Any] = {
         "coverage": coverage,
         "max_risk": max_risk,
@@ -107,25 +119,37 @@ def predict(
         "score": score,
         "top_k": top_k,
         "explain": explain or None,
+        "subject": subject,
     }
-    if subject is not None and stored:
-        fail("--subject is for image files: predictions for stored samples do not count for drift", USAGE)
     options = {name: option for name, option in options.items() if option is not None}
     client, model = session.client, model or _newest(session)
-    names = [path.name for path in images or []]
-    if dataset is not None and sample is not None:
-        names = [f"sample {sample}"]
-        answer = client.predict.sample(model=model, dataset=dataset, sample=sample, **options)
+    if stored:
+        names = [f"sample {stored.sample}"]
+        answer = client.predict.sample(model=model, **stored._asdict(), **options)
     else:
-        answer = _in_pieces(client, model, images or [], options | {"subject": subject})
+        names = [path.name for path in images or []]
+        answer = _in_pieces(client, model, images or [], options)
     session.show(answer, lambda: table(answer, names))
-    if overlay is None:
-        return
-    if dataset is not None and sample is not None:
-        pictures = [client.saliency.sample_picture(model=answer.model, dataset=dataset, sample=sample)]
+    if overlay is not None:
+        _draw(session, answer.model, stored or images or [], overlay)
+
+
+class _Stored(NamedTuple):
+    """A sample of a data set."""
+
+    dataset: str
+    sample: int
+
+
+def _draw(session: Session, model: str, images: _Stored | Sequence[Path], overlay: Path) -> None:
+    """Write where the model looks: one file per image; several are numbered in order."""
+    saliency = session.client.saliency
+    if isinstance(images, _Stored):
+        pictures = [saliency.sample_picture(model=model, **images._asdict())]
     else:
-        pictures = [client.saliency.image_picture(answer.model, image) for image in images or []]
-    for target, picture in zip(_targets(overlay, len(pictures)), pictures, strict=True):
+        pictures = [saliency.image_picture(model, image) for image in images]
+    numbered = [overlay.with_stem(f"{overlay.stem}-{number}") for number in range(1, len(pictures) + 1)]
+    for target, picture in zip(numbered if len(pictures) > 1 else [overlay], pictures, strict=True):
         target.write_bytes(picture)
         session.say(f"where the model looks: {target}")
 
@@ -140,13 +164,6 @@ def _newest(session: Session) -> str:
     newest = max(models, key=lambda model: model.created_at)
     session.say(f"using the newest model, {newest.id}; choose another with --model")
     return newest.id
-
-
-def _targets(overlay: Path, count: int) -> list[Path]:
-    """One file per image; several are numbered in order."""
-    if count == 1:
-        return [overlay]
-    return [overlay.with_stem(f"{overlay.stem}-{number}") for number in range(1, count + 1)]
 
 
 def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict[str, Any]) -> Answer:

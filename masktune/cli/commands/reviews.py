@@ -56,7 +56,7 @@ def table(review: Review) -> Table:
     is_open = review.gate == "open"
     exceptions = [str(one.sample) for one in review.answers if one.lacks_pattern is not is_open]
     grid.add_row("except", ", ".join(exceptions) or "–")
-    grid.add_row("gate of the next job", review.gate)
+    grid.add_row("the next job", "infers groups from them" if is_open else "infers no groups")
     grid.add_row("by", review.created_by_name or review.created_by or "–")
     grid.add_row("answered", age(review.updated_at))
     return grid

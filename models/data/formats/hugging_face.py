@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 
 from models.data.formats.features import class_column, names_beside
 from models.data.formats.listing import Listing
-from models.data.formats.lists.manifests import Conventions, ListOfImages, read_lists
+from models.data.formats.lists.list_reader import Conventions, ListOfImages
+from models.data.formats.lists.manifests import read_lists
 from models.data.formats.lists.parquet import scalar_table
 from models.data.formats.lists.rows import json_lines, separated_text
 from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from models.data.formats.listing import Listing
-from models.data.formats.lists.manifests import resolve
+from models.data.formats.lists.list_reader import resolve
 from models.data.formats.lists.rows import separated_text
 from models.data.formats.manifest import (
     Entry,

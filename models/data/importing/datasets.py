@@ -12,36 +12,23 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.data.archives import ArchiveLimits, Budget, unpack
 from models.data.columns import write_columns
 from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
-from models.data.formats.lists.manifests import WINDOW_FILE
-from models.data.grey import (
-    LEVELS,
-    TAIL,
-    GreyWindow,
-    WindowChoice,
-    histogram,
-    middle_window,
-    window_of,
-)
-from models.data.images.checks import grey_levels
+from models.data.grey import GreyWindow
 from models.data.images.image_types import stored_path
 from models.data.images.limits import ImageLimits
 from models.data.importing import inspection
+from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.bounded_checks import check_budget, check_in_order
 from models.data.importing.builtin import BuiltinOptions, make_builtin
-from models.data.importing.inspection import AcceptedImages
+from models.data.importing.grey_windows import choose_window, measure_window
 from models.data.importing.sources import ArraySource, FolderSource, Source
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
@@ -55,12 +42,10 @@ from models.data.report import (
 )
 from models.data.splits import assign_splits
 from models.runtime.bounded import ProcessBudget, call_within
-from models.runtime.files import bytes_below, hidden_sibling, publish, sweep_siblings
-from models.runtime.ordered import in_order
+from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
-_WINDOW_IMAGES = 1000  # training images, evenly spaced, that the window of 16-bit ones is measured on
 
 
 def reading_budget(packed: int) -> ProcessBudget:
@@ -119,7 +104,8 @@ def import_dataset(
     `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
     the data. If its state is `invalid`, `target` holds only `report.json`; if it is `ready`, `target`
     is a packed store that includes `report.json`. An older `target` is replaced. Raises
-    `ImportStopped`, and OSError when the disk fails; both leave nothing behind.
+    `ImportStopped`, and OSError when the disk fails; both leave nothing behind. Whoever keeps `target` waits
+    until its bytes are on disk.
     """
     options = options or ImportOptions()
     target = Path(target)
@@ -192,16 +178,7 @@ def _import(
     manifest = source.manifest
     with StoreWriter(target) as writer:
         accepted, rejected = _check_all(source, writer, options, watch)
-        report = ImportReport(
-            state="invalid",
-            name=options.name,
-            format=manifest.format,
-            classes=manifest.classes,
-            group_names=manifest.group_names,
-            columns=manifest.columns,
-            rejected=manifest.rejected + tuple(rejected),
-            ignored=(*junk, *manifest.ignored),
-        )
+        report = _report_of_files(options.name, manifest, rejected, junk)
         if problems := inspection.first_problems(accepted):
             return _publish_report(replace(report, count=len(accepted.images), problems=problems), target)
         assignment = assign_splits(
@@ -215,7 +192,19 @@ def _import(
         report = inspection.complete(report, accepted, assignment)
         if report.problems:
             return _publish_report(report, target)
-        choice = _choose_window(source, accepted, assignment.splits, options=options, watch=watch)
+        choice = choose_window(
+            source,
+            accepted,
+            assignment.splits,
+            chosen=options.grey_window,
+            measure=partial(
+                measure_window,
+                source,
+                limits=options.image,
+                threads=options.threads,
+                should_stop=watch.should_stop,
+            ),
+        )
         report = inspection.with_window(report, accepted, choice)
         _pack(source, accepted, assignment.splits, writer=writer, watch=watch)
         write_columns(writer.folder, [entry.subject for entry in accepted.entries], accepted.metadata)
@@ -235,6 +224,22 @@ def _import(
         return report
 
 
+def _report_of_files(
+    name: str, manifest: Manifest, rejected: Sequence[Rejection], junk: Sequence[Rejection]
+) -> ImportReport:
+    """What the layout says and which files were left out, before the images are looked at as a whole."""
+    return ImportReport(
+        state="invalid",
+        name=name,
+        format=manifest.format,
+        classes=manifest.classes,
+        group_names=manifest.group_names,
+        columns=manifest.columns,
+        rejected=(*manifest.rejected, *rejected),
+        ignored=(*junk, *manifest.ignored),
+    )
+
+
 def _check_all(
     source: Source, writer: StoreWriter, options: ImportOptions, watch: Watch
 ) -> tuple[AcceptedImages, list[Rejection]]:
@@ -250,55 +255,6 @@ def _check_all(
         accepted.images.append(replace(checked, pixels=None))
         writer.pixels.add(checked.pixels)
     return accepted, rejected
-
-
-def _choose_window(
-    source: Source, accepted: AcceptedImages, splits: Sequence[str], *, options: ImportOptions, watch: Watch
-) -> WindowChoice | None:
-    """The window of the 16-bit grey images: as the owner or a file beside a list says, else as the headers of
-    those in `train` do, else measured on them. None if there are no such images."""
-    if not any(image.grey_16 for image in accepted.images):
-        return options.grey_window and WindowChoice(None, "the window that you chose changes nothing")
-    if options.grey_window:
-        return WindowChoice(options.grey_window, "as you chose")
-    if source.manifest.grey_window:
-        return WindowChoice(source.manifest.grey_window, f"as {WINDOW_FILE} says")
-    trained = {
-        number: image
-        for number, image, split in zip(accepted.numbers, accepted.images, splits, strict=True)
-        if image.grey_16 and split == "train"
-    }
-    if not trained:
-        return WindowChoice(
-            None, "none of them is in train, where a window would be measured: their upper 8 bits are used"
-        )
-    if windows := [image.window for image in trained.values() if image.window]:
-        reason = f"the median of the windows in the headers of {len(windows)} images in train"
-        return WindowChoice(middle_window(windows), reason)
-    window = _measure_window(source, list(trained), options=options, watch=watch)
-    return WindowChoice(window, f"{TAIL:.1%} of the pixels in train lie below at most, and as many above")
-
-
-def _measure_window(
-    source: Source, numbers: Sequence[int], *, options: ImportOptions, watch: Watch
-) -> GreyWindow:
-    """The window of these images, at least one."""
-    some = np.array(numbers)[:: -(-len(numbers) // _WINDOW_IMAGES)].tolist()
-
-    def count(number: int) -> NDArray[np.int64]:
-        return histogram(grey_levels(source.encoded(number), options.image))
-
-    counts = np.zeros(LEVELS, dtype=np.int64)
-    pool = ThreadPoolExecutor(options.threads, thread_name_prefix="window")
-    try:
-        works = (partial(count, number) for number in some)
-        for of_image in in_order(pool, works, ahead=4 * options.threads):  # few in memory at any time
-            if watch.should_stop():
-                raise ImportStopped
-            counts += of_image
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return window_of(counts)
 
 
 def _pack(
@@ -317,7 +273,7 @@ def _pack(
 def _publish_report(report: ImportReport, target: Path) -> ImportReport:
     folder = hidden_sibling(target)
     _write_report(report, folder)
-    publish(folder, target)
+    replace_folder(folder, target)
     return report
 
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.formats import Entry, Manifest
-from models.data.formats.hold_out import meeting, whole_in_test
+from models.data.formats import Manifest
+from models.data.formats.hold_out import meeting
 from models.data.grey import WindowChoice
-from models.data.images.checks import CheckedImage
-from models.data.importing.device_columns import DeviceColumns, device_columns
+from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.subject_notes import subject_notes, subject_word
 from models.data.report import (
-    ColumnReading,
     DuplicateSet,
     ImportReport,
     Note,
@@ -33,88 +30,7 @@ from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, only
 _ENOUGH_TO_CUT = 4
 """Distinct images of a class: each of the three cuts takes at most one of them."""
 _LIBRARY_SIDE = 224  # pixels: no image is scaled to more by default
-_PATIENT = "DICOM PatientID"
 _ENLARGED = 4  # times, from which on an image is visibly blurred
-
-
-@dataclass(frozen=True)
-class AcceptedImages:
-    """The images that will be packed, in row order: their `numbers` in `manifest.entries`, without pixels."""
-
-    manifest: Manifest
-    numbers: list[int]
-    images: list[CheckedImage]
-
-    @cached_property
-    def entries(self) -> list[Entry]:
-        """The entry of each row. Where none names a subject, it is the patient of a DICOM header."""
-        entries = [self.manifest.entries[number] for number in self.numbers]
-        if self._patients.read_as != "subject":
-            return entries
-        entries = [
-            entry._replace(subject=image.subject) for entry, image in zip(entries, self.images, strict=True)
-        ]
-        return whole_in_test(entries) if self.manifest.hold_out else entries
-
-    @property
-    def columns(self) -> tuple[ColumnReading, ...]:
-        """What each column of a list was read as, and the patients and devices of DICOM headers."""
-        patients = any(image.subject for image in self.images)
-        headers = (*([self._patients] if patients else ()), *self._devices.readings)
-        return (*self.manifest.columns, *headers)
-
-    @cached_property
-    def _devices(self) -> DeviceColumns:
-        return device_columns(self.images, self.manifest.metadata_names)
-
-    @cached_property
-    def _patients(self) -> ColumnReading:
-        """One id in all files, as in many sets without names, tells no patients apart."""
-        if any(entry.subject for entry in self.manifest.entries):
-            return ColumnReading(_PATIENT, "ignored", "the subjects are named elsewhere")
-        if len({image.subject for image in self.images if image.subject}) < 2:
-            return ColumnReading(_PATIENT, "ignored", "is one and the same in all files")
-        return ColumnReading(_PATIENT, "subject")
-
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """(N,)"""
-        return np.array([entry.label for entry in self.entries], dtype=np.int64)
-
-    @cached_property
-    def groups(self) -> NDArray[np.int64]:
-        """(N,), -1 for none."""
-        return np.array([entry.group for entry in self.entries], dtype=np.int64)
-
-    @cached_property
-    def subjects(self) -> NDArray[np.int64]:
-        """(N,), numbers in `subject_names`, -1 for none."""
-        numbers = {name: number for number, name in enumerate(self.subject_names)}
-        return np.array(
-            [-1 if entry.subject is None else numbers[entry.subject] for entry in self.entries],
-            dtype=np.int64,
-        )
-
-    @cached_property
-    def subject_names(self) -> tuple[str, ...]:
-        """In the order of their first images."""
-        return tuple(dict.fromkeys(entry.subject for entry in self.entries if entry.subject is not None))
-
-    @property
-    def metadata(self) -> dict[str, list[str]]:
-        """The cells of each column of metadata, in row order."""
-        return {
-            name: [entry.metadata[index] for entry in self.entries]
-            for index, name in enumerate(self.manifest.metadata_names)
-        } | dict(self._devices.metadata)
-
-    @cached_property
-    def twins(self) -> NDArray[np.int64]:
-        """(N,), equal where the pixels are equal."""
-        numbers: dict[bytes, int] = {}
-        return np.array(
-            [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.images], dtype=np.int64
-        )
 
 
 def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.http.idempotency import STALE_AFTER, Once
+from app.auth.idempotency import STALE_AFTER, Once
 from core.errors import NotFound, RequestInFlight
 from core.queries import idempotency, jobs
 from core.tables import IdempotencyRow, JobRow

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
-from app.http.idempotency import Once, Plan
+from app.auth.idempotency import Once, Plan
 from app.http.validation import parse
-from app.jobs import plans as starting
+from app.jobs.creation import start
 from app.jobs.queue import JobCreation, JobQueue
 from core.errors import NotFound
 from core.queries import registry
@@ -58,5 +58,5 @@ def test_a_model_that_is_deleted_meanwhile_is_not_found(front: Front, role: str)
     queue = JobQueue(0, 1, front.services.notifier)
     once = Late(front.services.database, caller="c", key=None, meanwhile=delete)
     with pytest.raises(NotFound, match=gone):
-        starting.start(JobCreation(once, queue, front.settings.root_path), kind, request, dry_run=False)
+        start(JobCreation(once, queue, front.settings.root_path), kind, request, dry_run=False)
     assert front.client.get("/jobs").json()["data"] == []

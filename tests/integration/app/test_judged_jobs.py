@@ -30,7 +30,7 @@ def trained(front: Front, dataset: str, kind: JobKind = JobKind.MITIGATE) -> tup
     job = front.job(kind, dataset_id=dataset)
     models = {arm: front.model(dataset, job_id=job) for arm in ("erm", "retrained", "retrained_control")}
     lease = front.claim()
-    front.finish_stage(lease, Stage.EVALUATE, models=models, artifact=f"jobs/{job}/report")
+    front.finish_stage(lease, Stage.EVALUATE, compared=models, artifact=f"jobs/{job}/report")
     front.end(lease)
     return job, models
 

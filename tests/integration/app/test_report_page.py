@@ -162,7 +162,7 @@ def test_the_three_questions_are_answered_in_order_and_with_their_evidence() -> 
     for evidence_of_help in (
         "Side by side",
         "Differences between the models",
-        "of the saliency moved elsewhere",
+        "The saliency maps of the original model and of MaskTune differ by",
     ):
         assert evidence_of_help in second
     for evidence_of_trust in ("not certifiable", "Selective risk over coverage", "ECE"):

@@ -1026,7 +1026,9 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
     url = "http://{}:{}".format(*server.address)
     graph = f"{url}/models/{server.model()}/download?format=onnx"
     client = httpx.Client(timeout=120, limits=httpx.Limits(max_connections=None))
-    with graphs._exporting, client, ThreadPoolExecutor(60) as threads:  # an export that goes on
+    exports, finish = server.services.inference.exports, threading.Event()
+    exports._thread.submit(finish.wait, 60)  # an export that goes on
+    with client, ThreadPoolExecutor(60) as threads:
         asked = [threads.submit(client.get, graph) for _ in range(60)]
         wait_until(lambda: sum(one.done() for one in asked) == 60 - graphs.MOST_WAITING)
         refused = [one.result() for one in asked if one.done()]
@@ -1034,6 +1036,8 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
         assert all(int(one.headers["Retry-After"]) > 0 for one in refused)
         assert httpx.get(f"{url}/models", timeout=60).status_code == 200
         server.server.handle_exit(signal.SIGTERM, None)
+        wait_until(exports._stop.is_set)
+        finish.set()
         ended = Counter(one.result().json()["type"] for one in asked)
         assert ended["/problems/unavailable"] == graphs.MOST_WAITING
 

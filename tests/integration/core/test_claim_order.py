@@ -106,9 +106,12 @@ def test_jobs_are_counted_by_their_state(database: Database) -> None:
 def test_a_data_set_is_used_by_its_own_jobs_that_have_not_ended(database: Database) -> None:
     running, ended = (_add(database, dataset_id="ds_1", priority=n) for n in (2, 1))
     waiting, other = _add(database, dataset_id="ds_1"), _add(database, dataset_id="ds_2")
+    judging = _add(database, inputs={"trained_on": ["ds_4", "ds_5"]})
     assert _claim(database) == running
     with database.begin() as session:
         jobs.cancel(session, ended)
+        assert jobs.using_dataset(session, "ds_5") == [judging]
+        assert jobs.using_dataset(session, "ds_") == []
         assert sorted(jobs.using_dataset(session, "ds_1")) == sorted([running, waiting])
         assert jobs.using_dataset(session, "ds_2") == [other]
         assert jobs.using_dataset(session, "ds_3") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -75,13 +76,15 @@ def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def add_job(database: Database) -> Callable[..., str]:
+def add_job(database: Database, tmp_path: Path) -> Callable[..., str]:
     """A function that queues an `erm` job whose child follows the script; an attempt may have its own."""
 
     def add(script: Script, *, kind: JobKind = JobKind.ERM, **attempts: Script) -> str:
         dataset_id, job_id = new_id("ds"), new_id("job")
         by_attempt = {name.removeprefix("attempt_"): steps for name, steps in attempts.items()}
         importing = kind is JobKind.IMPORT
+        (tmp_path / "scripts").mkdir(exist_ok=True)
+        (tmp_path / "scripts" / job_id).write_text(json.dumps({"default": script, **by_attempt}))
         with database.begin() as session:
             datasets.add(
                 session,
@@ -99,7 +102,7 @@ def add_job(database: Database) -> Callable[..., str]:
                     id=job_id,
                     kind=kind,
                     dataset_id=dataset_id,
-                    params={"script": {"default": script, **by_attempt}},
+                    params={},
                     inputs={"model_ids": {"erm": new_id("mdl")}},
                 ),
             )

@@ -12,10 +12,10 @@ from core.queries.leases import Lease
 from masktune.contract.vocabulary import JobState
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
+from worker.exit_codes import STOPPED
 from worker.protocol import Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
-from worker.supervisor.exit_reasons import STOPPED
 from worker.supervisor.spec_builder import build_spec
 from worker.workspace import Workspace
 

@@ -1,4 +1,4 @@
-"""A child that follows its job's `params["script"]` over the real pipes."""
+"""A child that follows its job's script, `scripts/{id}` in the data folder, over the real pipes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from worker.child.parent_watch import ParentWatch
@@ -44,7 +45,7 @@ def main() -> None:
     parent = ParentWatch(0)
     spec = json.loads(parent.first_line())
     parent.watch()
-    script = spec["params"]["script"]
+    script = json.loads((Path(os.environ["MASKTUNE_DATA_DIR"]) / "scripts" / spec["job_id"]).read_text())
     for step, argument in script.get(str(spec["attempt"]), script["default"]):
         STEPS[step](argument)
 

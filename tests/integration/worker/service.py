@@ -255,9 +255,7 @@ def open_service(folder: Path, store: Path, **changes: Any) -> Service:
 
 def weights(job: JobRow) -> dict[str, str]:
     """The digest of each model's weights."""
-    return {
-        stage: job.done[stage]["figures"]["weights"] for stage in (Stage.ERM, Stage.FINETUNE, Stage.CONTROL)
-    }
+    return {stage: job.done[stage]["weights"] for stage in (Stage.ERM, Stage.FINETUNE, Stage.CONTROL)}
 
 
 def check_ended_once(service: Service, job: JobRow, reference: Reference) -> None:

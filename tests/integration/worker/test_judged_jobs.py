@@ -93,7 +93,7 @@ def judged(
         dataset_id=dataset.id,
         params={"splits": ["test"], "job": job.id, "breaks_pattern": breaks_pattern},
         inputs={
-            "judged": job.done["evaluate"]["models"],
+            "judged": job.done["evaluate"]["compared"],
             "trained_on": [bench.dataset_id],
             "model_ids": {},
         },

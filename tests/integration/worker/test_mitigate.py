@@ -21,8 +21,8 @@ from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
 from tests.support.biased_digits import make_digits
 from worker.report.evaluate import REPORT
-from worker.report.seeds import SeedPredictions
 from worker.stages.heads import MEMBERS, Members
+from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
 ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}
@@ -39,11 +39,7 @@ def report_of(bench: Bench, job: JobRow) -> Report:
 
 def weights(job: JobRow) -> dict[str, str]:
     """The digest of each model's weights, by arm."""
-    return {
-        output["models"][0]["arm"]: output["figures"]["weights"]
-        for output in job.done.values()
-        if output.get("figures")
-    }
+    return {result["model"]["arm"]: result["weights"] for result in job.done.values() if "weights" in result}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from models.evaluation.metrics import Logits, predict_logits
 from models.run import Run
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, make_folder
-from worker.stages import passes
+from worker.stages.forward import passes
 
 
 @pytest.fixture(scope="module")

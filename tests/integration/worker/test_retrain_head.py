@@ -96,7 +96,7 @@ def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) ->
         assert set(row.metrics) == {"val", "test"}
         network, card = load_model(bench.folder(row.artifact))
         stage = {Arm.RETRAINED: "retrain_head", Arm.RETRAINED_CONTROL: "head_control"}[row.arm]
-        assert weights_digest(network.model) == given.done[stage]["figures"]["weights"]
+        assert weights_digest(network.model) == given.done[stage]["weights"]
         assert (card.arm, card.hyperparameters["retrain_head"]["groups"]) == (row.arm, "labels")
         old, new = before.model.state_dict(), network.model.state_dict()
         changed = {name for name in old if not old[name].equal(new[name])}
@@ -259,4 +259,5 @@ def test_it_goes_on_with_the_features_of_the_last_attempt(bench: Bench, erm: Job
     job = bench.succeed(job_id)[0]
     assert [file.stat().st_mtime_ns for file in files] == written
     for stage in ("retrain_head", "head_control"):
-        assert job.done[stage]["figures"] == given.done[stage]["figures"]
+        for name in ("weights", "penalty", "groups"):
+            assert job.done[stage][name] == given.done[stage][name]

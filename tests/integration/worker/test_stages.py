@@ -24,7 +24,7 @@ from models.data.store import Store
 from models.export import load_model, read_card
 from models.masking.store import MaskSet
 from models.selective import CalibrationTable
-from models.training.checkpoints import weights_digest
+from models.training.checkpoints import CheckpointFolder, weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters, make_folder
 from tests.integration.worker.service import weights
@@ -59,7 +59,7 @@ def test_masktune_runs_every_stage_and_registers_its_models(bench: Bench, masktu
     for row in rows.values():
         network, card = load_model(bench.folder(row.artifact))
         stage = {Arm.ERM: "erm", Arm.MASKTUNE: "finetune", Arm.MASKTUNE_CONTROL: "control"}[row.arm]
-        assert weights_digest(network.model) == masktune.done[stage]["figures"]["weights"]
+        assert weights_digest(network.model) == masktune.done[stage]["weights"]
         assert (card.arm, card.classes, card.image_size) == (row.arm, CLASSES, 28)
         assert set(row.metrics) == {"val", "test"}
         assert 0 <= row.metrics["test"]["accuracy"] <= 1
@@ -123,7 +123,7 @@ def test_the_stages_alone_make_the_models_of_the_whole(bench: Bench, masktune: J
     model = {"model": erm.models["erm"]}
     mask = bench.succeed(bench.run(JobKind.MASK, inputs=model))[0]
     finetune = bench.succeed(bench.run(JobKind.FINETUNE, inputs={"mask_set": mask.id}))[0]
-    made = [job.done[s]["figures"]["weights"] for job, s in ((erm, "erm"), (finetune, "finetune"))]
+    made = [job.done[s]["weights"] for job, s in ((erm, "erm"), (finetune, "finetune"))]
     assert made == [weights(masktune)[Stage.ERM], weights(masktune)[Stage.FINETUNE]]
     assert finetune.metrics["masktune"] == masktune.metrics["masktune"]
     with bench.runtime.database.read() as session:
@@ -137,7 +137,11 @@ def test_predictions_as_parquet_and_csv(bench: Bench, masktune: JobRow) -> None:
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     model = {"model": masktune.models["masktune"]}
     asked = {"split": "test", "coverage": 0.5, "score": "minimum"}
-    parquet = bench.run(JobKind.PREDICT, inputs=model, params=asked | {"output": "parquet", "explain": True})
+    parquet = bench.run(
+        JobKind.PREDICT,
+        inputs=model,
+        params=asked | {"output": "parquet", "explain": True, "method": "xgradcam"},
+    )
     plain = bench.run(JobKind.PREDICT, inputs=model, params={"split": "test", "output": "csv"})
     abstaining, answering = bench.succeed(parquet, plain)
 
@@ -209,16 +213,17 @@ def test_two_ranks_train_one_model(bench: Bench) -> None:
     job_id = bench.run(JobKind.ERM, params=hyperparameters(gpus=2, epochs=2))
     work(bench.runtime)  # with a real child: torchrun starts the ranks from it
     job = bench.succeed(job_id)[0]
-    assert len(job.done["erm"]["figures"]["history"]) == 2
-    assert job.done["erm"]["figures"]["history"][0]["images"] == 132
+    newest = CheckpointFolder(bench.folder(job.done["erm"]["artifact"])).newest()
+    assert newest is not None
+    assert [epoch.images for epoch in newest.history] == [132, 132]
 
 
 def test_iterations_mask_again(bench: Bench, masktune: JobRow) -> None:
     twice = hyperparameters(masking={"sigmas": "auto", "iterations": 2}, control=False)
     job = bench.succeed(bench.run(JobKind.MASKTUNE, params=twice))[0]
     assert Stage.CONTROL not in job.done
-    assert job.done["erm"]["figures"]["weights"] == weights(masktune)[Stage.ERM]
-    assert job.done["finetune"]["figures"]["weights"] != weights(masktune)[Stage.FINETUNE]
+    assert job.done["erm"]["weights"] == weights(masktune)[Stage.ERM]
+    assert job.done["finetune"]["weights"] != weights(masktune)[Stage.FINETUNE]
     # `auto` is resolved once, for the first mask set; here by the paper's number, as the split is too small.
     assert (job.params["masking"]["sigmas"], job.done["mask"]["sigmas"]["sigmas"]) == ("auto", 2.0)
     report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())

@@ -83,15 +83,6 @@ def test_a_rate_limit_that_cannot_be_read_fails_at_start_up(text: str) -> None:
         Settings(rate_limits=text)
 
 
-@pytest.mark.parametrize("engine", ["openvino-bf16", "openvino-int8"])
-def test_an_engine_that_is_gone_fails_at_start_up(monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    monkeypatch.setenv("MASKTUNE_ENGINE", engine)
-    with pytest.raises(ValidationError, match=rf"no longer runs {engine}; .* auto or torch"):
-        Settings()
-    monkeypatch.setenv("MASKTUNE_ENGINE", "torch")
-    assert Settings().engine == "torch"
-
-
 @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CUDA", "cpu:0", "cuda:1 "])
 def test_a_device_that_there_cannot_be_fails_at_start_up(device: str) -> None:
     with pytest.raises(ValidationError, match="MASKTUNE_DEVICE must be auto, cpu, cuda or cuda:N"):

@@ -12,13 +12,11 @@ from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.backbones.build import build_network
 from models.data.layout import DatasetInfo
 from models.data.store import Store
+from models.masking.summaries import BalancedAccuracy, DeletionPoint, SigmasChoice
 from models.run import Run
 from models.sigmas import (
     FEWEST_IMAGES,
     LARGEST_MASK,
-    BalancedAccuracy,
-    DeletionPoint,
-    SigmasChoice,
     balanced_accuracy,
     choose_sigmas,
     fix_sigmas,

@@ -10,8 +10,8 @@ import pytest
 import web
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable, WaitedTooLong
 from web.app import POLICY
-from web.shell import error_text
 from web.transport import connection
+from web.transport.errors import error_text
 
 ROOM = Path(web.__file__).parent
 

@@ -63,14 +63,15 @@ CURVE_SPLITS = {
 
 
 def saliency_shift(shift: SaliencyShift | None, after: Arm | None) -> str | None:
-    """How much of the saliency moved between the model before and the one after."""
+    """How far the saliency maps of the model before and of the one after differ."""
     if shift is None or shift.mean is None or shift.quartiles is None or after is None:
         return None
     return (
-        f"From the original model to {within_sentence(after)}, {percent(shift.mean)} of the saliency moved "
-        f"elsewhere, on average over {shift.n:,} images (95\u00a0% interval "
+        f"The saliency maps of the original model and of {within_sentence(after)} differ by "
+        f"{percent(shift.mean)} on average over {shift.n:,} images (95\u00a0% interval "
         f"{percent_interval(shift.low, shift.high)}; for half of the images, between "
-        f"{100 * shift.quartiles[0]:.0f} and {100 * shift.quartiles[2]:.0f}\u00a0%)."
+        f"{100 * shift.quartiles[0]:.0f} and {100 * shift.quartiles[2]:.0f}\u00a0%). 0\u00a0% means the same "
+        "map, 100\u00a0% no place in common."
     )
 
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.inference import Explain, ForwardResult, Inference, Pair, Upload
-from app.inference.engines.choice import Stored
 from app.main import create_app
 from app.selective.calibrations import FILE
 from app.services import Services
@@ -223,9 +222,9 @@ def _model_row(
     )
 
 
-def inference_of(settings: Settings, artifacts: Artifacts, stored: Stored = lambda *_: []) -> Inference:
+def inference_of(settings: Settings, artifacts: Artifacts) -> Inference:
     """An `Inference` whose models are never deleted."""
-    return Inference(settings, artifacts, stored, lambda pair: None)
+    return Inference(settings, artifacts, lambda pair: None)
 
 
 async def forward(

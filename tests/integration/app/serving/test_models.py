@@ -103,11 +103,11 @@ def test_a_model_takes_the_checkpoints_of_its_training_with_it(fresh_world: Worl
         job = session.get_one(JobRow, world.job)
         job.state = JobState.FAILED
         job.done = {
-            stage: {"artifact": keys[stage], "models": [{"id": model}]} for stage, model in stages.items()
+            stage: {"artifact": keys[stage], "model": {"id": model}} for stage, model in stages.items()
         } | {
             "evaluate": {
                 "artifact": f"jobs/{world.job}/report",
-                "models": {"masktune_control": world.control},
+                "compared": {"masktune_control": world.control},
             }
         }
     assert world.client.delete(f"/models/{world.control}").status_code == 204

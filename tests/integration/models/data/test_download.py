@@ -16,7 +16,7 @@ from PIL import Image
 from models.data.columns import write_columns
 from models.data.download import LABELS_FILE, download
 from models.data.formats import FormatOptions
-from models.data.formats.lists.manifests import CLASSES_FILE
+from models.data.formats.lists.side_files import CLASSES_FILE
 from models.data.grey import GreyWindow
 from models.data.importing.builtin import BuiltinData
 from models.data.importing.datasets import ImportOptions, import_dataset

@@ -19,8 +19,9 @@ from models.data.images.checks import decode_image
 from models.data.images.decoding import stored_square
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.layout import DATASET_FILE
+from models.data.reading import StoreError
 from models.data.report import ImportReport, NoteCode
-from models.data.store import Store, StoreError
+from models.data.store import Store
 
 MakeTree = Callable[[Mapping[str, bytes | str]], Path]
 MakeImage = Callable[..., bytes]

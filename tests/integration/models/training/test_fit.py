@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loading.batches import Batch

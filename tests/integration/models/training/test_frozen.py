@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from masktune.contract.hyperparameters import Hyperparameters
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loading.loaders import evaluation_loader, train_loader

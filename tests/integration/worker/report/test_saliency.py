@@ -24,12 +24,13 @@ from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
 from tests.support.arrays import Arrays, write_arrays
-from worker.protocol import DatasetSpec, ModelSpec, Spec
-from worker.report.arms import LogitsCache
+from worker.protocol import DatasetSpec, Spec
 from worker.report.gallery import make_gallery, squares_of
 from worker.report.saliency import costs_of_masks, explain_pool
+from worker.results import ModelSpec
 from worker.stages.context import StageContext
-from worker.stages.passes import loader_for
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import loader_for
 from worker.workspace import Workspace
 
 CLASSES = ("a", "b")
@@ -53,16 +54,22 @@ def bench(folder: Path, masking: dict[str, Any]) -> tuple[StageContext, ModelSpe
     network = build_network("small_cnn", classes=2, image_size=28, seed=3)
     with artifacts.writing("models/m") as card:
         save_model(network, card_of(network, CLASSES, "erm"), card)
-    model = ModelSpec("mdl_m", Arm.ERM, "models/m", None, None, CLASSES, "small_cnn", None)
+    model = ModelSpec(
+        id="mdl_m",
+        arm=Arm.ERM,
+        artifact="models/m",
+        erm_id=None,
+        job_id=None,
+        classes=CLASSES,
+        backbone="small_cnn",
+        image_size=28,
+    )
     spec = Spec(
         job_id=new_id("job"),
         kind=JobKind.MASKTUNE,
         attempt=1,
         stages=(Stage.EVALUATE,),
-        done={},
-        params=Hyperparameters.from_json({"image_size": 28, "masking": masking}).to_json(),
-        inputs={},
-        slot=0,
+        params=Hyperparameters.from_json({"image_size": 28, "masking": masking}),
         dataset=DatasetSpec("ds_d", "x", {}, "datasets/ds", CLASSES),
         models={"mdl_m": model},
     )

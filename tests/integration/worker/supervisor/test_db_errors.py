@@ -16,7 +16,7 @@ from core.session import Database
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import with_settings
-from tests.integration.worker.supervisor.test_supervisor import processes_of_children
+from tests.integration.worker.supervisor.test_supervisor import finished, processes_of_children
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import work
@@ -31,18 +31,7 @@ Working = Callable[..., threading.Thread]
 
 Script = list[tuple[str, Any]]
 STAGES = ("erm", "calibrate", "evaluate")
-RESULTS: dict[str, dict[str, Any]] = {
-    "erm": {"models": []},
-    "calibrate": {"calibrations": {}},
-    "evaluate": {"metrics": {}},
-}
-TRAINED: Script = [
-    *(
-        ("say", {"type": "stage_finished", "stage": stage, "output": {"seconds": 1.0, **RESULTS[stage]}})
-        for stage in STAGES
-    ),
-    ("say", {"type": "done"}),
-]
+TRAINED: Script = [*map(finished, STAGES), ("say", {"type": "done"})]
 
 
 @contextmanager

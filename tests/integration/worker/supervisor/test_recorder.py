@@ -14,9 +14,10 @@ from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import JobRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from tests.integration.core.locks import while_it_waits
 from tests.support.rows import model_row
+from tests.support.stage_results import CALIBRATION, stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
@@ -50,8 +51,7 @@ def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
         row = leases.claim(session, worker="w", lease_seconds=-1)
         assert row is not None
     lease = Lease(job_id, row.token)
-    result: dict[str, Any] = {"artifact": None, "ready": False, "classes": [], "summary": {}}
-    message = StageFinished(stage=Stage.IMPORT, output=result)
+    message = StageFinished(result=stage_result("import", ready=False, classes=[]))
     with pytest.raises(LeaseLost):
         while_it_waits(
             database,
@@ -73,8 +73,9 @@ def _evaluating(database: Database, add_job: Callable[..., str]) -> Lease:
 
 
 def _evaluated(model_id: str, **metrics: dict[str, float]) -> StageFinished:
-    result = {"models": {"erm": model_id}, "metrics": {"erm": metrics}}
-    return StageFinished(stage=Stage.EVALUATE, output=result)
+    return StageFinished(
+        result=stage_result("evaluate", compared={"erm": model_id}, metrics={"erm": metrics})
+    )
 
 
 def _model(database: Database) -> str:
@@ -116,9 +117,8 @@ def test_two_jobs_that_measure_a_model_at_once_lose_nothing(
 
 
 def _calibrated(model_id: str, calibration_id: str) -> StageFinished:
-    calibration = {"id": calibration_id, "artifact": f"calibrations/{calibration_id}"}
-    result = {"artifact": calibration["artifact"], "calibrations": {model_id: calibration}}
-    return StageFinished(stage=Stage.CALIBRATE, output=result)
+    calibration = CALIBRATION | {"id": calibration_id, "artifact": f"calibrations/{calibration_id}"}
+    return StageFinished(result=stage_result("calibrate", calibrations={model_id: calibration}))
 
 
 def _named_and_left(database: Database, model_id: str) -> tuple[str, list[str]]:

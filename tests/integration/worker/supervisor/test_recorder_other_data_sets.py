@@ -14,14 +14,15 @@ from core.queries.leases import Lease
 from core.session import Database
 from core.tables import JobRow, ModelRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import JobKind, Stage
+from masktune.contract.vocabulary import JobKind
 from tests.support.rows import model_row
+from tests.support.stage_results import CALIBRATION, MODEL, stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
 AddJob = Callable[..., str]
-OLD = {"id": "cal_old", "artifact": "calibrations/cal_old"}
-NEW = {"id": "cal_new", "artifact": "calibrations/cal_new"}
+OLD = CALIBRATION | {"id": "cal_old", "artifact": "calibrations/cal_old"}
+NEW = CALIBRATION | {"id": "cal_new", "artifact": "calibrations/cal_new"}
 FIGURES = {"val": {"accuracy": 0.5}}
 
 
@@ -46,7 +47,7 @@ def _model(database: Database, *, dataset_id: str | None, calibration: dict[str,
 
 
 def _record(database: Database, lease: Lease, stage: str, **result: Any) -> None:
-    message = StageFinished(stage=Stage(stage), output=result)
+    message = StageFinished(result=stage_result(stage, **result))
     with database.begin() as session:
         records.record(session, lease, message)
 
@@ -69,7 +70,7 @@ def test_figures_are_replaced_by_those_of_the_models_own_data_set(
     lease, dataset_id = _lease(database, add_job)
     model_id = _model(database, dataset_id={"own": dataset_id, "none": None, "other": "ds_other"}[whose])
     measured = {"erm": {"val": {"accuracy": 0.9}}}
-    _record(database, lease, "evaluate", models={"erm": model_id}, metrics=measured)
+    _record(database, lease, "evaluate", compared={"erm": model_id}, metrics=measured)
     assert _row(database, model_id).metrics == (measured["erm"] if replaced else FIGURES)
     assert job_of(lease.job_id).metrics == measured, "the job tells what it found in any case"
 
@@ -105,7 +106,7 @@ def test_a_model_that_was_deleted_meanwhile_is_no_error_and_its_calibration_goes
     lease, _ = _lease(database, add_job)
     gone = new_id("mdl")
     _record(database, lease, "calibrate", artifact=NEW["artifact"], calibrations={gone: NEW})
-    _record(database, lease, "evaluate", models={"erm": gone}, metrics={"erm": FIGURES})
+    _record(database, lease, "evaluate", compared={"erm": gone}, metrics={"erm": FIGURES})
     assert _left(database) == ["calibrations/cal_new"]
     assert job_of(lease.job_id).metrics == {"erm": FIGURES}
     assert set(job_of(lease.job_id).done) == {"calibrate", "evaluate"}
@@ -117,17 +118,9 @@ def test_a_model_that_was_recorded_before_is_recorded_once(
     """The answer to the first COMMIT was lost, or a stage is recorded once more after a kill."""
     lease, dataset_id = _lease(database, add_job)
     model_id = _model(database, dataset_id=dataset_id, calibration=OLD)
-    model = {
-        "id": model_id,
-        "arm": "erm",
-        "backbone": "another",
-        "classes": ["x"],
-        "image_size": 8,
-        "artifact": "models/another",
-        "erm_id": None,
-    }
+    model = MODEL | {"id": model_id, "backbone": "another", "image_size": 8}
     for _ in range(2):
-        _record(database, lease, "erm", artifact="jobs/x/erm", models=[model])
+        _record(database, lease, "erm", model=model)
     row = _row(database, model_id)
     assert (row.backbone, row.image_size, row.calibration) == ("small_cnn", 28, OLD)
     assert job_of(lease.job_id).models == {"erm": model_id}

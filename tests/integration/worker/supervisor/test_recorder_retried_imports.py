@@ -11,7 +11,8 @@ from core.queries import datasets, jobs, leases
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import DatasetRow, JobRow, TrashRow
-from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from tests.support.stage_results import stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
@@ -82,8 +83,7 @@ def test_an_upload_is_deleted_once_its_data_set_is_ready(
     lease = _claim(database)
     with database.begin() as session:
         session.execute(update(DatasetRow).values(source={"upload": "uploads/ds_1"}))
-    output = {"artifact": "datasets/ds_1", "classes": ["a", "b"], "summary": {}, "ready": ready}
     with database.begin() as session:
-        records.record(session, lease, StageFinished(stage=Stage.IMPORT, output=output))
+        records.record(session, lease, StageFinished(result=stage_result("import", ready=ready)))
     with database.read() as session:
         assert list(session.scalars(select(TrashRow.key))) == (["uploads/ds_1"] if ready else [])

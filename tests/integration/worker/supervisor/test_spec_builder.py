@@ -17,6 +17,8 @@ from core.session import Database
 from core.tables import DatasetRow, EventRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
+from tests.support.stage_results import stage_result
+from worker.results import result_to_json
 from worker.runtime import Runtime
 from worker.supervisor.spec_builder import build_spec
 from worker.supervisor.supervisor import Supervisor
@@ -115,7 +117,7 @@ def _stages(database: Database, job_id: str) -> tuple[Stage, ...]:
 def test_stages_that_are_done_are_not_done_again_and_the_order_holds(
     database: Database, add_job: AddJob
 ) -> None:
-    done = {"mask": {"artifact": "x"}, "erm": {"artifact": "x"}}
+    done = {stage: result_to_json(stage_result(stage)) for stage in ("mask", "erm")}
     job_id = _job(add_job, database, JobKind.MASKTUNE, done=done)
     left = (Stage.FINETUNE, Stage.CONTROL, Stage.CALIBRATE, Stage.EVALUATE)
     assert _stages(database, job_id) == left
@@ -141,7 +143,7 @@ def test_a_job_is_told_of_every_model_that_it_reads_and_of_their_erm_halves(
     job_id = _job(
         add_job,
         database,
-        JobKind.EVALUATE,
+        JobKind.MASKTUNE,
         inputs={"model": tuned},
         params={"pretrained": start},
         models={"masktune_control": made},

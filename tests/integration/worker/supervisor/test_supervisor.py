@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY, with_settings
+from tests.support.stage_results import stage_result
 from tests.support.waits import wait_until
 from worker.child_process import MARK
 from worker.protocol import ProgressReport
+from worker.results import result_to_json
 from worker.runtime import Runtime
 from worker.slots import work
 from worker.supervisor.sweeper import sweep_once
@@ -36,7 +39,7 @@ Working = Callable[..., threading.Thread]
 
 
 def finished(stage: str, **result: Any) -> tuple[str, dict[str, Any]]:
-    return "say", {"type": "stage_finished", "stage": stage, "output": {"seconds": 1.0, **result}}
+    return "say", {"type": "stage_finished", "result": result_to_json(stage_result(stage, **result))}
 
 
 def started(stage: str) -> tuple[str, dict[str, Any]]:
@@ -57,16 +60,16 @@ def progress(fraction: float, *, advanced: bool = False) -> tuple[str, dict[str,
         metrics={},
         advanced=advanced,
     )
-    return "say", report.model_dump(mode="json")
+    return "say", asdict(report)
 
 
 DONE = ("say", {"type": "done"})
 TRAINED = [
     started("erm"),
     progress(0.5, advanced=True),
-    finished("erm", artifact="jobs/x/erm", models=[]),
-    finished("calibrate", calibrations={}),
-    finished("evaluate", artifact="jobs/x/report", metrics={}),
+    finished("erm"),
+    finished("calibrate"),
+    finished("evaluate"),
     DONE,
 ]
 
@@ -107,8 +110,8 @@ def test_a_report_that_cannot_be_written_fails_the_job_at_once(
     runtime: Runtime, database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     """Not an outage: no later attempt would do better, and nobody should wait for the lease."""
-    unreadable = finished("erm", artifact="jobs/x/erm")  # a trained stage tells its models; this one does not
-    job_id = add_job([started("erm"), unreadable, ("sleep", 60)])
+    unwritable = finished("evaluate", metrics={"erm": {}})  # of a model that was not compared
+    job_id = add_job([started("evaluate"), unwritable, ("sleep", 60)])
     work(runtime)
     job = job_of(job_id)
     assert job.state is JobState.FAILED
@@ -290,10 +293,13 @@ def test_noise_on_stdout_is_no_message(runtime: Runtime, add_job: AddJob, job_of
 def test_an_invalid_data_set_keeps_its_report_and_fails_its_job(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
 ) -> None:
-    result = {"artifact": None, "ready": False, "classes": ["a"], "summary": {"report": {"count": 3}}}
+    summary = {"report": {"count": 3}}
     error = {"type": "/problems/job-failed", "reason": "dataset_invalid", "detail": "one class"}
     job_id = add_job(
-        [finished("import", **result), ("say", {"type": "failed", "error": error, "retry": False})],
+        [
+            finished("import", ready=False, summary=summary),
+            ("say", {"type": "failed", "error": error, "retry": False}),
+        ],
         kind=JobKind.IMPORT,
     )
     work(runtime)
@@ -301,7 +307,7 @@ def test_an_invalid_data_set_keeps_its_report_and_fails_its_job(
     with database.read() as session:
         dataset = session.get_one(DatasetRow, job.dataset_id)
     assert (job.state, job.done, job.error) == (JobState.FAILED, {}, error)
-    assert (dataset.state, dataset.summary) == (DatasetState.INVALID, result["summary"])
+    assert (dataset.state, dataset.summary) == (DatasetState.INVALID, summary)
 
 
 def test_a_job_killed_between_its_last_stage_and_its_end_just_ends(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.auth.keyring import Caller, public_id
+from app.auth.keyring import Caller
 from app.auth.people import MOST_NAME, People
+from app.http.caller_ids import public_id
 from core.errors import Forbidden, Unauthenticated
 from core.proxy_user import ProxyUser
 from masktune.contract.vocabulary import Scope

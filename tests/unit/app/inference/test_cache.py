@@ -72,20 +72,6 @@ def test_the_least_used_goes_first(closing: ExitStack) -> None:
     assert len(shelf.loads) == 3
 
 
-def test_to_look_is_no_use(closing: ExitStack) -> None:
-    shelf = _shelf(closing, max_bytes=2000)
-
-    async def ask() -> None:
-        for name in ("a", "b"):
-            await shelf.cache.get(_pair(name))
-        assert shelf.cache.peek(_pair("a")) is not None
-        await shelf.cache.get(_pair("c"))
-
-    asyncio.run(ask())
-    assert list(shelf.cache.engines) == [_pair("b"), _pair("c")]
-    assert shelf.cache.peek(_pair("a")) is None
-
-
 def test_one_model_over_the_budget_is_served_alone(closing: ExitStack) -> None:
     shelf = _shelf(closing, max_bytes=10)
     asyncio.run(shelf.cache.get(_pair("a")))
@@ -134,14 +120,13 @@ def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None
 
 
 def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kept(closing: ExitStack) -> None:
-    told: list[Pair] = []
     go = threading.Event()
 
     def load(pair: Pair) -> Engine:
         assert go.wait(10)
         return EchoEngine()
 
-    cache = EngineCache(load, max_bytes=10_000, loaded=lambda pair, engine: told.append(pair))
+    cache = EngineCache(load, max_bytes=10_000)
     closing.callback(cache.close)
 
     async def ask() -> None:
@@ -152,54 +137,9 @@ def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kep
         await asyncio.gather(*waiting)
 
     asyncio.run(ask())
-    assert list(cache.engines) == told == [_pair("other")]
+    assert list(cache.engines) == [_pair("other")]
     asyncio.run(cache.get(_pair("tuned", "erm")))  # what is asked for later is a load of its own
     assert list(cache.engines) == [_pair("other"), _pair("tuned", "erm")]
-
-
-def test_a_better_engine_takes_over_only_from_the_one_it_was_made_for(closing: ExitStack) -> None:
-    shelf, better = _shelf(closing), EchoEngine()
-
-    async def ask() -> tuple[object, object]:
-        old = await shelf.cache.get(_pair("a"))
-        assert shelf.cache.replace(_pair("a"), old, better)
-        assert not shelf.cache.replace(_pair("a"), old, EchoEngine())
-        now = await shelf.cache.get(_pair("a"))
-        shelf.cache.drop("a")
-        assert not shelf.cache.replace(_pair("a"), better, old)
-        return now, shelf.cache.ready(_pair("a"))
-
-    assert asyncio.run(ask()) == (better, None)
-    assert len(shelf.loads) == 1
-
-
-def test_a_larger_engine_puts_the_least_used_out(closing: ExitStack) -> None:
-    shelf = _shelf(closing, max_bytes=2500)
-
-    async def ask() -> None:
-        await shelf.cache.get(_pair("a"))
-        old = await shelf.cache.get(_pair("b"))
-        shelf.cache.replace(_pair("b"), old, EchoEngine(nbytes=2000))
-
-    asyncio.run(ask())
-    assert list(shelf.cache.engines) == [_pair("b")]
-
-
-def test_it_tells_of_each_engine_that_came_in(closing: ExitStack) -> None:
-    told: list[tuple[Pair, int]] = []
-    cache = EngineCache(
-        lambda pair: EchoEngine(nbytes=7),
-        max_bytes=10,
-        # The engine is in the cache by then: whoever wants to replace it can.
-        loaded=lambda pair, engine: told.append(
-            (pair, sum(e.nbytes for e in cache.engines.values() if e is engine))
-        ),
-    )
-    closing.callback(cache.close)
-    asyncio.run(cache.get(_pair("a")))
-    asyncio.run(cache.get(_pair("a")))
-    cache.close()
-    assert told == [(_pair("a"), 7)]
 
 
 def test_only_so_many_wait_for_loads_and_others_are_told(closing: ExitStack) -> None:

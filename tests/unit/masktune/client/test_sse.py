@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masktune import UnexpectedAnswer
 from masktune.client.sse import Parser, ServerEvent
 
 STREAM = (
@@ -45,3 +46,11 @@ def test_it_does_not_matter_where_it_is_cut(cuts: list[int]) -> None:
 def test_lines_without_a_meaning_are_passed_over(line: str) -> None:
     parser = Parser()
     assert parser.feed(f"{line}\ndata: x\n\n".encode()) == [ServerEvent("", "message", "x")]
+
+
+@pytest.mark.parametrize("chunk", [b"x" * 65536, b"data: " + b"x" * 65529 + b"\n"], ids=["line", "lines"])
+def test_an_event_that_never_ends_is_refused(chunk: bytes) -> None:
+    parser = Parser()
+    feed_all = (parser.feed(chunk) for _ in range(100))
+    with pytest.raises(UnexpectedAnswer, match="longer than 4,194,304 characters"):
+        list(feed_all)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from masktune.contract.vocabulary import STAGES, JobKind, Stage, stages_of
 
 

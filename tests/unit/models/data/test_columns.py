@@ -11,7 +11,8 @@ import pytest
 
 from models.data.columns import COLUMNS_FILE, Columns, write_columns
 from models.data.layout import DatasetInfo
-from models.data.store import Store, StoreError
+from models.data.reading import StoreError
+from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
 
 INFO = DatasetInfo("pets", "csv", ("cat", "dog"))

@@ -13,7 +13,8 @@ import pytest
 
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
-from models.data.store import Store, StoreError, evenly
+from models.data.reading import StoreError
+from models.data.store import Store, evenly
 from tests.support.arrays import Arrays, write_arrays
 
 INFO = DatasetInfo("pets", "image_folder", ("cat", "dog"), ("indoors", "outdoors"), seed=3)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from masktune.contract.hyperparameters import OptimizerConfig, ScheduleConfig, ScheduleName
-from masktune.contract.parameters import ConfigError
+from masktune.contract.hyperparameters.parameters import ConfigError
 from models.training.optim import OptimizerMismatch, learning_rate, load_optimizer, make_optimizer
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from masktune.contract.vocabulary import Stage
+from tests.support.stage_results import stage_result
 from worker.child.reporter import Reporter, finite
 from worker.protocol import Alive, Done, LogLine, StageFinished, parse
 
@@ -29,15 +32,13 @@ def sent(*, write: Reporter, read: int) -> list[object]:
 
 @settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(max_size=4), json_values, max_size=4))
-def test_an_output_arrives_with_none_for_what_is_no_number(output: dict[str, object]) -> None:
+def test_a_result_arrives_with_none_for_what_is_no_number(summary: dict[str, Any]) -> None:
     reading, writing = os.pipe()
     reporter = Reporter(writing)
-    reporter.send(StageFinished(stage=Stage.MASK, output=output))
+    reporter.send(StageFinished(result=stage_result("import", summary=summary)))
     reporter.send(Done())
-    assert sent(write=reporter, read=reading) == [
-        StageFinished(stage=Stage.MASK, output=finite(output)),
-        Done(),
-    ]
+    result = stage_result("import", summary=finite(summary))
+    assert sent(write=reporter, read=reading) == [StageFinished(result=result), Done()]
 
 
 def test_signs_of_life_are_sent_when_nothing_else_was_sent_for_a_while() -> None:
@@ -58,4 +59,13 @@ def test_a_line_that_is_no_message_is_none() -> None:
     assert parse(b"warning: something") is None
     assert parse(b"[1]") is None
     assert parse(b'{"no": "type"}') is None
-    assert parse(b'{"type": "log"}') is None
+    assert parse(b'{"type": ["done"]}') is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"type": "log"}', b'{"type": "stage_finished", "result": {"stage": "erm", "artifact": "jobs/x/erm"}}'],
+)
+def test_a_message_without_its_fields_is_a_bug_and_not_left_out(line: bytes) -> None:
+    with pytest.raises(ValidationError):
+        parse(line)

@@ -9,6 +9,7 @@ import pytest
 
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
+from masktune.contract.job_params import ImportParams
 from masktune.contract.vocabulary import JobKind, Stage
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
@@ -24,7 +25,7 @@ def test_every_stage_has_a_function(stage: Stage) -> None:
 
 def test_a_stage_that_asks_whether_to_stop_gives_a_sign_of_life(tmp_path: Path, artifacts: Artifacts) -> None:
     reading, writing = os.pipe()
-    spec = Spec("job_1", JobKind.IMPORT, 1, (Stage.IMPORT,), done={}, params={}, inputs={}, slot=0)
+    spec = Spec(job_id="job_1", kind=JobKind.IMPORT, attempt=1, stages=(Stage.IMPORT,), params=ImportParams())
     job = Job(
         spec=spec,
         settings=Settings(data_dir=tmp_path),

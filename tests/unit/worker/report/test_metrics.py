@@ -16,10 +16,10 @@ from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
-from worker.report.arms import arm_before
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model
-from worker.report.seeds import SeedPredictions
+from worker.stages.compared_models import arm_before
+from worker.stages.seeds import SeedPredictions
 
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
 

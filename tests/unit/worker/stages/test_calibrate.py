@@ -13,6 +13,7 @@ import pytest
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
+from worker.results import CalibrateResult
 from worker.stages.calibrate import SampleCounts, calibrate, sample_counts
 
 SPLITS = ("train", "val", "calibration", "calibration", "calibration", "calibration")
@@ -46,6 +47,6 @@ def test_a_job_without_a_sample_to_calibrate_with_says_why(tmp_path: Path) -> No
     logged: list[str] = []
     store = _store(tmp_path / "ds", ["a", "b", "a", "a", "b", "b"])
     context = cast(Any, SimpleNamespace(store=store, log=logged.append))
-    assert calibrate(context) == {"artifact": None, "calibrations": {}}
+    assert calibrate(context) == CalibrateResult(artifact=None, calibrations={})
     assert logged[0].startswith("4 images were left out of the calibration: one image per subject counts")
     assert "every image or subject of the calibration split is in train or val too" in logged[1]

@@ -20,10 +20,10 @@ from models.mitigation.stage_features import StageFeatures
 from models.mitigation.stages import Stage
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
-from worker.report.arms import LogitsCache
 from worker.stages.context import StageContext
+from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward.passes import Passes
 from worker.stages.heads import fit_head
-from worker.stages.passes import Passes
 from worker.stages.retrain_head import balanced_groups
 
 SUBJECTS, WIDTH = 60, 256  # what SmallCNN's last layer sees
@@ -43,7 +43,9 @@ def context(folder: Path, groups: str, *, subjects: bool = True) -> StageContext
     config = HeadConfig(judge_penalties=(0.1,), penalties=(0.1,), folds=2, repeats=1, gate="open")
     retraining = SimpleNamespace(head=config, groups=groups)
     store = Store.open(folder / "store")
-    context = SimpleNamespace(store=store, run=Run(), retraining=retraining, review=None)
+    context = SimpleNamespace(
+        store=store, run=Run(), retraining=retraining, spec=SimpleNamespace(review=None)
+    )
     return cast(StageContext, context)
 
 

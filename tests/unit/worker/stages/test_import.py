@@ -12,6 +12,7 @@ from PIL import Image
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.ids import new_id
+from masktune.contract.job_params import ImportParams
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress
@@ -40,10 +41,7 @@ def context(tmp_path: Path) -> StageContext:
         kind=JobKind.IMPORT,
         attempt=1,
         stages=(Stage.IMPORT,),
-        done={},
-        params={},
-        inputs={},
-        slot=0,
+        params=ImportParams(),
         dataset=DatasetSpec(new_id("ds"), "ab", {"address": address}, None, ()),
     )
     return StageContext(
@@ -72,8 +70,8 @@ def watched(context: StageContext, seen: list[Progress], *, stop_at: float = 2.0
 def test_it_is_done_when_shortcuts_were_looked_for_and_not_before(context: StageContext) -> None:
     seen: list[Progress] = []
     result = import_(watched(context, seen))
-    assert result["ready"]
-    assert result["summary"]["shortcuts"]["n"] > 0
+    assert result.ready
+    assert "shortcuts" in result.summary
     shares = [progress.step / progress.steps for progress in seen]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

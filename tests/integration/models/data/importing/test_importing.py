@@ -16,8 +16,9 @@ import pytest
 from models.data.formats import FormatOptions
 from models.data.images.limits import ImageLimits
 from models.data.importing.datasets import ImportOptions, import_dataset
+from models.data.reading import StoreError
 from models.data.report import REPORT_FILE, FileCode, ImportReport, ImportStopped, NoteCode, ProblemCode
-from models.data.store import Store, StoreError
+from models.data.store import Store
 
 MakeImage = Callable[..., bytes]
 MakeTree = Callable[[Mapping[str, bytes | str]], Path]

@@ -49,7 +49,7 @@ def test_every_listed_image_is_answered(reviewing: Service, options: list[str], 
     assert asked == f"PUT {PATH}"
     answers = json.loads(body)["answers"]
     assert {one["sample"]: one["lacks_pattern"] for one in answers} == {n: n in lacking for n in (4, 2, 8)}
-    for text in ("2 of 3 images", "Ada", "open", "except"):
+    for text in ("2 of 3 images", "Ada", "infers groups from them", "except"):
         assert text in done.stdout
 
 

@@ -13,8 +13,7 @@ import pytest
 
 from models.data.archives import unpack
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
-from models.data.formats.lists import manifests as lists
-from models.data.formats.lists import workbook
+from models.data.formats.lists import list_reader, workbook
 from models.data.report import FileCode, ProblemCode
 
 MakeTree = Callable[[Mapping[str, bytes | str]], Path]
@@ -317,7 +316,7 @@ def test_a_file_of_classes_fixes_their_order(make_tree: MakeTree) -> None:
 
 
 def test_a_list_of_more_rows_than_images_can_be(read_list: ReadList, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "_MAX_LINES", 2)
+    monkeypatch.setattr(list_reader, "_MAX_LINES", 2)
     with pytest.raises(FormatError, match=r"more than 2 rows"):
         read_list("path,label\na.png,cat\nb.png,dog\nc.png,dog\n")
 

@@ -1,0 +1,73 @@
+"""Creates jobs as they are planned, or answers with the plan and what it costs."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from app.auth.idempotency import fingerprint
+from app.http.etag import represent
+from app.inference.backbones import network_size
+from app.jobs.estimate import estimate_job, measured_rates
+from app.jobs.plans import PLANNERS, Plan
+from app.jobs.queue import JobCreation
+from app.jobs.service import describe
+from app.jobs.workload import workload
+from core.queries import datasets, jobs, registry
+from core.tables import DatasetRow
+from masktune.contract.job_params import params_to_json
+from masktune.contract.job_requests import (
+    JobRequest,
+)
+from masktune.contract.jobs import JobInputs, JobPlan
+from masktune.contract.vocabulary import JobKind
+
+
+def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run: bool) -> Response:
+    """Plan the job and queue it; answer 202 with the whole resource. A dry run ends with the plan: 200."""
+    if dry_run:
+        with creation.once.database.read() as session:
+            return represent(_describe(session, kind, PLANNERS[kind](session, request)))
+
+    def plan() -> Plan:
+        with creation.once.database.read() as session:
+            return PLANNERS[kind](session, request)
+
+    def make(session: Session, planned: Plan) -> Response:
+        # Lock and check again: data set or models may have been deleted while the plan was made.
+        session.get(DatasetRow, planned.dataset_id, with_for_update=True)
+        datasets.get_ready(session, planned.dataset_id)
+        for dataset_id in planned.trained_on:
+            datasets.keep(session, dataset_id)
+        params, inputs = params_to_json(planned.params), planned.inputs_as_json()
+        registry.keep(session, jobs.models_read(inputs, params))
+        row = creation.add(
+            session,
+            kind,
+            planned.dataset_id,
+            params=params,
+            inputs=inputs,
+            name=request.name,
+            user_metadata=request.metadata,
+            priority=request.priority,
+        )
+        job = describe(session, row, creation.root_path, creation.queue)
+        return represent(job, status=202, headers={"Location": job.links["self"]})
+
+    return creation.once.run_planned(fingerprint(kind, request), plan, make)
+
+
+def _describe(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
+    """Describe the plan, with its cost. Raises `InvalidInput` if the network cannot be built."""
+    params, dataset = params_to_json(plan.params), datasets.get_ready(session, plan.dataset_id)
+    planned = workload(session, kind, dataset, params, plan.inputs_as_json())
+    assert planned is not None  # its model has just been read
+    size = network_size(planned.backbone, classes=len(dataset.classes), image_size=planned.image_size)
+    return JobPlan(
+        kind=kind,
+        dataset=dataset.id,
+        params=params,
+        inputs=JobInputs(model=plan.model, mask_set=plan.mask_set, review=plan.review),
+        models=list(plan.arms),
+        estimate=estimate_job(planned, measured_rates(session, planned), size),
+    )

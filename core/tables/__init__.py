@@ -1,0 +1,24 @@
+"""The SQL tables. Times: seconds since 1970 by the database's clock; ids: `masktune.contract.ids`."""
+
+from core.tables.base import Table
+from core.tables.jobs import DatasetRow, EventRow, JobRow, ReviewRow
+from core.tables.models import AliasMoveRow, AliasRow, DriftRow, ModelRow, ServedRow
+from core.tables.service import AuditRow, IdempotencyRow, KeyRow, PurgeRow, TrashRow
+
+__all__ = [
+    "AliasMoveRow",
+    "AliasRow",
+    "AuditRow",
+    "DatasetRow",
+    "DriftRow",
+    "EventRow",
+    "IdempotencyRow",
+    "JobRow",
+    "KeyRow",
+    "ModelRow",
+    "PurgeRow",
+    "ReviewRow",
+    "ServedRow",
+    "Table",
+    "TrashRow",
+]

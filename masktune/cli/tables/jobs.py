@@ -1,0 +1,85 @@
+"""A job and the plan of one as terminal tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from masktune.cli import completion
+from masktune.cli.output import age, figure, new_table, table_of
+from masktune.cli.progress import describe
+from masktune.contract.stages import STAGES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from masktune import Job, JobPlan, SplitMetrics
+    from masktune.contract.jobs import JobInputs
+
+
+def table(job: Job) -> Table:
+    """One job in full."""
+    grid = table_of(job, f"{job.kind} job")
+    grid.add_row("state", job.state if job.ended else f"{job.state}: {describe(job)}")
+    grid.add_row("done", f"{job.progress.fraction:.0%}, attempt {job.attempt}")
+    if (job.queue_position or 1) > 1:
+        grid.add_row("place in queue", str(job.queue_position))
+    if job.priority:
+        grid.add_row("priority", str(job.priority))
+    grid.add_row("data set", job.dataset or "–")
+    _add_review(grid, job.inputs)
+    grid.add_row("queued", age(job.created_at))
+    grid.add_row("started", age(job.started_at))
+    grid.add_row("ended", age(job.ended_at))
+    for arm, model in completion.in_order(job.models, completion.ARMS):
+        grid.add_row(f"model {arm}", model or "–")
+    for arm, splits in completion.in_order(job.metrics, completion.ARMS):
+        grid.add_row(f"accuracy {arm}", _accuracies(splits))
+    if job.error:
+        grid.add_row("error", job.error.detail or job.error.title)
+    return grid
+
+
+def plan_table(plan: JobPlan) -> Table:
+    """What a job would do, and what it may cost."""
+    from masktune.contract.report.text.formats import byte_size, duration
+
+    grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
+    grid.add_row("data set", plan.dataset)
+    _add_review(grid, plan.inputs)
+    for name, text in _settings(plan.params):
+        grid.add_row(name, text)
+    for stage in estimate.stages:
+        grid.add_row(STAGES.get(stage.stage, stage.stage), f"{duration(stage.seconds)}, {stage.source}")
+    on_device = f" on {estimate.device}" if estimate.device else ""
+    grid.add_row("time", f"about {duration(estimate.seconds)}, {estimate.source}{on_device}")
+    grid.add_row("memory", f"about {byte_size(estimate.memory_bytes)}")
+    grid.add_row("disk", f"about {byte_size(estimate.disk_bytes)}")
+    return grid
+
+
+def _add_review(grid: Table, inputs: JobInputs) -> None:
+    if inputs.review is not None:
+        grid.add_row("goes by the review of", inputs.review.job)
+
+
+def _settings(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(dotted name, setting) of each parameter."""
+    for name, setting in params.items():
+        if isinstance(setting, dict):
+            yield from _settings(setting, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(setting) if not isinstance(setting, str) else setting
+
+
+def _accuracies(splits: dict[str, SplitMetrics]) -> str:
+    by_split = {split: figures.accuracy for split, figures in splits.items()}
+    ordered = completion.in_order(by_split, completion.SPLITS)
+    return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in ordered)
+
+
+def verdict(job: Job) -> str:
+    from masktune.contract.report.text import verdict_title
+
+    return verdict_title(job.verdict)[1] if job.verdict else "–"

@@ -1,0 +1,56 @@
+"""Hyperparameters: one frozen object, always passed whole, from the request to the JSON beside the weights.
+
+Names, types, bounds, defaults and descriptions stand here and nowhere else. The request of a job, OpenAPI,
+the command line's help and the dashboard's form are derived from them; defaults that depend on the data set
+are in `models.defaults`. Standard library only.
+"""
+
+from __future__ import annotations
+
+from masktune.contract.hyperparameters.choices import (
+    Augmentation,
+    BiasAssignment,
+    BiasKind,
+    Crop,
+    Fill,
+    Gate,
+    GroupSource,
+    OptimizerName,
+    Precision,
+    ScheduleName,
+    ScoreName,
+    Target,
+)
+from masktune.contract.hyperparameters.masking import PAPER_SIGMAS, FinetuneConfig, MaskingConfig
+from masktune.contract.hyperparameters.mitigation import (
+    HeadConfig,
+    MitigateConfig,
+    RetrainConfig,
+    hyperparameters_of,
+)
+from masktune.contract.hyperparameters.training import Hyperparameters, OptimizerConfig, ScheduleConfig
+
+__all__ = [
+    "PAPER_SIGMAS",
+    "Augmentation",
+    "BiasAssignment",
+    "BiasKind",
+    "Crop",
+    "Fill",
+    "FinetuneConfig",
+    "Gate",
+    "GroupSource",
+    "HeadConfig",
+    "Hyperparameters",
+    "MaskingConfig",
+    "MitigateConfig",
+    "OptimizerConfig",
+    "OptimizerName",
+    "Precision",
+    "RetrainConfig",
+    "ScheduleConfig",
+    "ScheduleName",
+    "ScoreName",
+    "Target",
+    "hyperparameters_of",
+]

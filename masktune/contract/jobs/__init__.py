@@ -1,0 +1,58 @@
+"""Jobs, what they would cost, their events and the presets: what the API answers."""
+
+from masktune.contract.jobs.events import (
+    Event,
+    EventPage,
+    LogEvent,
+    MetricsEvent,
+    ProgressData,
+    ProgressEvent,
+    StageEvent,
+    StateData,
+    StateEvent,
+)
+from masktune.contract.jobs.job import (
+    AnyJob,
+    EvaluateJob,
+    ImportJob,
+    Job,
+    JobInputs,
+    JobPage,
+    JobVerdict,
+    MitigateJob,
+    PredictJob,
+    Progress,
+    RetrainHeadJob,
+    TrainingJob,
+)
+from masktune.contract.jobs.plans import JobEstimate, JobPlan, StageEstimate
+from masktune.contract.jobs.presets import Preset, Presets
+
+__all__ = [
+    "AnyJob",
+    "EvaluateJob",
+    "Event",
+    "EventPage",
+    "ImportJob",
+    "Job",
+    "JobEstimate",
+    "JobInputs",
+    "JobPage",
+    "JobPlan",
+    "JobVerdict",
+    "LogEvent",
+    "MetricsEvent",
+    "MitigateJob",
+    "PredictJob",
+    "Preset",
+    "Presets",
+    "Progress",
+    "ProgressData",
+    "ProgressEvent",
+    "RetrainHeadJob",
+    "StageEstimate",
+    "StageEvent",
+    "StateData",
+    "StateEvent",
+    "TrainingJob",
+]

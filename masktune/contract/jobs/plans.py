@@ -1,0 +1,49 @@
+"""What a job would do and cost: the answer to `?dry_run=true`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from masktune.contract.base import ArmName, EstimateSourceName, KindName, Shape, StageName
+from masktune.contract.jobs.job import JobInputs
+
+
+class StageEstimate(Shape):
+    """What a stage of a planned job may take."""
+
+    stage: StageName
+    seconds: float
+    source: EstimateSourceName
+    job: str | None = Field(None, description="Id of the job whose rate was measured; null for a guess.")
+
+
+class JobEstimate(Shape):
+    """What a planned job may cost."""
+
+    seconds: float = Field(
+        description="Of the stages and the start of the process, without the wait for a worker."
+    )
+    source: EstimateSourceName = Field(
+        description="`measured` if that is true of at least nine tenths of the time of the stages."
+    )
+    device: str | None = Field(None, description="What the measured jobs ran on; null for a guess.")
+    stages: list[StageEstimate]
+    memory_bytes: int = Field(
+        description="Approximate peak: libraries, weights, a batch, features. Of the host and a GPU together."
+    )
+    disk_bytes: int = Field(
+        description="Approximate size of what the job leaves: models, checkpoints, features, masks."
+    )
+
+
+class JobPlan(Shape):
+    """What a start would do: the answer to `?dry_run=true`. Nothing has been started."""
+
+    kind: KindName
+    dataset: str
+    params: dict[str, Any] = Field(description="Resolved in full: the `params` of the job.")
+    inputs: JobInputs = Field(default_factory=JobInputs)
+    models: list[ArmName] = Field([], description="The arms of the models that it would make.")
+    estimate: JobEstimate

@@ -1,0 +1,283 @@
+"""ONNX Runtime in torch's place: the same answers and maps, proven at the export, taken by the next load."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from app.inference import Explain, Inference, Pair, Part, Upload
+from app.inference.engines import graph_store as graphs
+from app.inference.engines.export_process import prove
+from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
+from app.inference.engines.torch import TorchEngine
+from app.inference.types import Scores
+from app.registry.aliases import load_ahead
+from core.errors import Conflict, InvalidInput, MasktuneError, StorageFull, StorageNotWritable, Unavailable
+from core.settings import Settings
+from core.storage.artifacts import Artifacts
+from models.backbones.build import build_network
+from models.export import ModelError, card_of, export_onnx, load_model, save_model
+from tests.integration.app.serving.conftest import forward, inference_of, picture
+from tests.machine import needs
+from tests.support.waits import wait_until
+
+HEADS = {"small_cnn": 28, "timm/test_resnet": 64}
+"""One head with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
+
+
+@dataclass(frozen=True)
+class Both:
+    """A pair in torch and in ONNX Runtime, and images for it."""
+
+    torch: TorchEngine
+    onnx: OnnxEngine
+    images: NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    folder, side = tmp_path_factory.mktemp("graphs"), HEADS[request.param]
+    networks = [build_network(request.param, classes=3, image_size=side, seed=seed) for seed in (1, 2)]
+    files = [folder / f"{n}.onnx" for n in range(2)]
+    for network, file in zip(networks, files, strict=True):
+        export_onnx(network, file)
+    served = TorchEngine(networks[0], networks[1], torch.device("cpu"))
+    images = np.random.default_rng(0).integers(0, 256, (9, 3, side, side), dtype=np.uint8)
+    return Both(served, OnnxEngine(served, *files, threads=1), images)
+
+
+def _close(found: Scores, expected: Scores) -> None:
+    assert difference(found, expected).passes
+    assert found.erm_logits is not None
+    assert expected.erm_logits is not None
+    assert difference(Scores(found.erm_logits, None), Scores(expected.erm_logits, None)).passes
+    if expected.maps is None or found.maps is None:
+        assert found.maps is expected.maps is None
+        return
+    np.testing.assert_allclose(found.maps, expected.maps, rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(found.targets, expected.targets)
+
+
+@pytest.mark.parametrize(
+    "explain",
+    [
+        None,
+        Explain("xgradcam"),
+        Explain("gradcam", target=2),
+        Explain("layercam"),
+        Explain("fullgrad"),
+    ],
+    ids=lambda explain: explain and explain.method,
+)
+def test_it_says_what_torch_says(both: Both, explain: Explain | None) -> None:
+    _close(both.onnx.run(both.images, explain), both.torch.run(both.images, explain))
+
+
+def test_an_explained_answer_is_the_same_answer(both: Both) -> None:
+    plain, explained = (both.onnx.run(both.images, explain) for explain in (None, Explain("xgradcam")))
+    np.testing.assert_array_equal(plain.logits, explained.logits)
+    np.testing.assert_array_equal(explained.targets, plain.logits.argmax(1))
+
+
+def test_neither_answers_nor_maps_depend_on_who_shares_the_batch(both: Both) -> None:
+    together = both.onnx.run(both.images, Explain("xgradcam"))
+    for number in range(len(both.images)):
+        alone = both.onnx.run(both.images[number : number + 1], Explain("xgradcam"))
+        _close(alone, together.rows(number, number + 1))
+
+
+def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:
+    half = both.torch.alone().nbytes
+    assert both.torch.nbytes == 2 * half
+    assert both.onnx.nbytes > 2.5 * half
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ([0, 0], True),
+        ([TOLERANCE / 2, 0], True),
+        ([2 * TOLERANCE, 0], False),
+        ([np.nan, 0], False),
+    ],
+)
+def test_which_differences_pass_verification(change: list[float], passes: bool) -> None:
+    logits = np.array([[0.2, 0.1], [0.3, 0.9]], np.float32)
+    found = difference(Scores(logits + np.array(change, np.float32), None), Scores(logits, None))
+    assert found.passes is passes
+    close = np.array([[0.50001, 0.5]], np.float32)
+    assert not difference(Scores(close[:, ::-1], None), Scores(close, None)).passes  # another label
+
+
+def _saved(artifacts: Artifacts, name: str, *, seed: int = 0) -> Part:
+    network = build_network("small_cnn", classes=2, image_size=28, seed=seed)
+    part = Part(name, f"models/{name}")
+    with artifacts.writing(part.artifact) as folder:
+        save_model(network, card_of(network, ("a", "b"), "erm"), folder)
+    return part
+
+
+@pytest.mark.parametrize("side", [28, 129])
+def test_a_graph_of_other_weights_is_not_proven(side: int, tmp_path: Path) -> None:
+    networks = [build_network("small_cnn", classes=2, image_size=side, seed=seed) for seed in (1, 2)]
+    export_onnx(networks[0], tmp_path / "a.onnx")
+    prove(networks[0], tmp_path / "a.onnx")
+    with pytest.raises(ModelError, match="differ between ONNX Runtime and PyTorch"):
+        prove(networks[1], tmp_path / "a.onnx")
+
+
+@pytest.fixture
+def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
+    made = inference_of(Settings(data_dir=tmp_path, threads=1), artifacts)
+    yield made
+    made.close()
+
+
+def _ask(inference: Inference, pair: Pair) -> Scores:
+    return asyncio.run(forward(inference, pair, [Upload(picture(3))])).scores
+
+
+@pytest.mark.slow
+def test_what_an_alias_points_at_is_exported_for_the_next_load(
+    inference: Inference, artifacts: Artifacts
+) -> None:
+    pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
+    load_ahead(inference, pair)
+    in_torch = _ask(inference, pair)
+    wait_until(lambda: artifacts.exists(graphs.key("mdl_e")))
+    assert inference.loaded == {"torch": 1}
+    inference.forget("mdl_a")
+    _close(_ask(inference, pair), in_torch)
+    assert inference.loaded == {"onnxruntime": 1}
+
+
+def _store_graph(artifacts: Artifacts, part: Part, content: bytes | None = None) -> None:
+    """Store the part's graph as if it was exported, or other `content`."""
+    with artifacts.writing(graphs.key(part.id)) as folder:
+        if content is None:
+            export_onnx(load_model(artifacts.folder(part.artifact))[0], folder / graphs.FILE)
+        else:
+            (folder / graphs.FILE).write_bytes(content)
+
+
+def test_a_pair_with_a_graph_of_one_half_is_served_by_torch(
+    inference: Inference, artifacts: Artifacts
+) -> None:
+    pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
+    _store_graph(artifacts, pair.model)
+    _ask(inference, pair)
+    assert inference.loaded == {"torch": 1}
+    _ask(inference, Pair(pair.model, None))
+    assert inference.loaded == {"torch": 1, "onnxruntime": 1}
+
+
+def test_a_damaged_graph_leaves_the_model_to_torch(
+    inference: Inference, artifacts: Artifacts, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = Pair(_saved(artifacts, "mdl_a"), None)
+    _store_graph(artifacts, pair.model, b"damaged")
+    _ask(inference, pair)
+    assert inference.loaded == {"torch": 1}
+    assert "graphs of model mdl_a cannot be loaded" in caplog.text
+
+
+@pytest.mark.parametrize("settings", [{"engine": "torch"}, {"device": "cuda"}], ids=str)
+def test_where_no_graph_would_serve_none_is_exported(
+    artifacts: Artifacts, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    inference = inference_of(Settings(data_dir=tmp_path, **settings), artifacts)
+    inference.export(Pair(_saved(artifacts, "mdl_a"), None))
+    inference.close()
+    assert not Path(artifacts.root, "exports").exists()
+
+
+def test_an_alias_never_waits_or_fails_for_its_export(
+    inference: Inference, artifacts: Artifacts, caplog: pytest.LogCaptureFixture
+) -> None:
+    finish = threading.Event()
+    inference.exports._thread.submit(finish.wait, 60)
+    pair = Pair(Part("mdl_gone", "models/mdl_gone"), None)
+    for _ in range(graphs.MOST_WAITING + 1):
+        inference.export(pair)
+    assert caplog.text.count("not exported: 4 exports are already waiting") == 1
+    finish.set()
+    wait_until(lambda: caplog.text.count("not exported: the files of model mdl_gone are gone") == 4)
+
+
+def test_closing_ends_an_export_that_leaves_nothing(inference: Inference, artifacts: Artifacts) -> None:
+    inference.export(Pair(_saved(artifacts, "mdl_a"), None))
+    exports = Path(artifacts.root, "exports")
+    wait_until(lambda: exports.exists() and any(exports.iterdir()))
+    inference.close()
+    assert list(exports.iterdir()) == []
+
+
+def test_what_goes_out_of_the_cache_leaves_the_memory(artifacts: Artifacts, tmp_path: Path) -> None:
+    """Frozen for the collector (`gc.freeze`), but freed by its last reference."""
+    settings = Settings(data_dir=tmp_path, threads=1, engine="torch", models_in_memory_bytes=1)
+    inference = inference_of(settings, artifacts)
+    pairs = [Pair(_saved(artifacts, f"mdl_{name}"), None) for name in "ab"]
+
+    async def engine_of(pair: Pair) -> object:
+        await forward(inference, pair, [Upload(picture(0))])
+        return inference.cache.ready(pair)
+
+    first = weakref.ref(asyncio.run(engine_of(pairs[0])))
+    assert first() is not None
+    asyncio.run(engine_of(pairs[1]))
+    gc.collect()
+    assert first() is None
+    inference.close()
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", Unavailable),  # as where the memory is full
+        ("import os; os._exit(os.EX_TEMPFAIL)", Unavailable),
+        ("import os; os._exit(os.EX_CANTCREAT)", StorageFull),
+        ("import os; os._exit(os.EX_NOPERM)", StorageNotWritable),
+        ("raise SystemExit('it has no graph')", Conflict),
+    ],
+)
+def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: type[MasktuneError]) -> None:
+    """Where the export was killed or the disk is full, it is worth another try."""
+    with pytest.raises(MasktuneError) as raised:
+        graphs.run_export(["-c", end], threading.Event())
+    assert type(raised.value) is kind
+
+
+def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    needs("/dev/full")
+    folder, target = tmp_path / "model", tmp_path / "exports"
+    network = build_network("small_cnn", classes=2, image_size=28).eval()
+    save_model(network, card_of(network, ("cat", "dog"), "erm"), folder)
+    target.mkdir()
+    (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
+    with pytest.raises(StorageFull, match="not enough space"):
+        graphs.run_export(
+            ["-m", "app.inference.engines.export_process", str(folder), str(target / graphs.FILE)],
+            threading.Event(),
+        )
+    assert list(target.iterdir()) == []
+
+
+def test_scores_that_are_not_finite_are_an_error_and_no_abstention(inference: Inference) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28).eval()
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.fill_(3e38)
+    engine = TorchEngine(network, None, torch.device("cpu"))
+    with pytest.raises(InvalidInput, match="not finite"):
+        asyncio.run(inference.forward(engine, [Upload(picture(0))]))

@@ -1,0 +1,36 @@
+"""Errors of the API for the visitor: a title and a sentence, and whether a page shows them."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+
+from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
+from masktune.contract.report.text.names import capitalised
+from web.transport.connection import connections
+
+
+def accepts_html(browser_request: Request) -> bool:
+    """Whether the request is a browser's page navigation, not from a script or an image."""
+    return "text/html" in browser_request.headers.get("accept", "")
+
+
+def error_text(error: ClientError) -> tuple[str, str]:
+    """(title, detail) of an error; the detail says what the visitor can do about it."""
+    match error:
+        case Unreachable():
+            return (
+                "The service is not responding",
+                f"Nothing answers at {connections().url}. The service may be starting or may have stopped; "
+                "“masktune serve” starts it. Running jobs resume from their last checkpoint.",
+            )
+        case ProblemError(status=404):
+            return "Not found", capitalised(error.detail)
+        case ProblemError(status=403):
+            return "You may not do that", capitalised(error.detail)
+        case ProblemError():
+            faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
+            return error.title, faults or capitalised(error.detail)
+        case UnexpectedAnswer():
+            return "The service sent an answer that this dashboard does not understand", str(error)[:400]
+        case _:
+            return "That did not work", str(error)

@@ -1,0 +1,191 @@
+"""What the stages of a job leave: a type for each, which later stages, the recorder and the report read.
+
+The database keeps them with their job as JSON (`result_to_json`), in `done`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal, cast
+
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
+
+from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.vocabulary import Arm, Stage
+from models.masking.summaries import MaskSetSummary, SigmasChoice
+
+Json = dict[str, JsonValue]
+
+# --- models and their calibrations ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """The tables of a model's scores, and the temperature of its probabilities; `created_at` in seconds since
+    1970. What `n` counts is in `worker.stages.calibrate.SampleCounts`."""
+
+    id: str
+    artifact: str
+    n: int
+    n_subjects: int | None
+    copies_left_out: int | None
+    same_subject_left_out: int | None
+    score_name: ScoreName
+    scores: tuple[str, ...]
+    temperature: float
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model of the registry, or one that a stage has made; `image_size` in pixels."""
+
+    id: str
+    arm: Arm
+    artifact: str
+    erm_id: str | None
+    job_id: str | None
+    classes: tuple[str, ...]
+    backbone: str
+    image_size: int
+    calibration: Calibration | None = None
+
+
+# --- results of stages ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """What a stage took: seconds and the name of the device, which the child measures if the stage does not;
+    None where there is no rate."""
+
+    seconds: float | None = None
+    images_per_second: float | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportResult(StageResult):
+    """Of an import; `ready` says whether the data set can be used, and `problems` why not. `summary` is the
+    data set's report."""
+
+    stage: Literal[Stage.IMPORT] = Stage.IMPORT
+    artifact: str
+    ready: bool
+    problems: tuple[str, ...]
+    classes: tuple[str, ...]
+    summary: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult(StageResult):
+    """Of a training. `artifact` holds its checkpoints; `epoch` (from 1) is the one that the model is of, and
+    `weights` is their digest."""
+
+    stage: Literal[Stage.ERM, Stage.FINETUNE, Stage.CONTROL]
+    artifact: str
+    model: ModelSpec
+    epoch: int
+    weights: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskResult(StageResult):
+    """Of masking: `artifact` is the mask set, `sigmas` what was chosen for `auto`."""
+
+    stage: Literal[Stage.MASK] = Stage.MASK
+    artifact: str
+    summary: MaskSetSummary
+    sigmas: SigmasChoice | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadResult(StageResult):
+    """Of a fit of the last layer, balanced over `groups`: the samples of each by name."""
+
+    stage: Literal[Stage.RETRAIN_HEAD, Stage.HEAD_CONTROL]
+    artifact: str
+    model: ModelSpec
+    weights: str
+    penalty: float
+    groups: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepeatResult(StageResult):
+    """Of the further seeds: `artifact` holds the answers of their models."""
+
+    stage: Literal[Stage.REPEAT] = Stage.REPEAT
+    artifact: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateResult(StageResult):
+    """Calibrations by model id; without any, if no image is left to calibrate with, there is no artifact."""
+
+    stage: Literal[Stage.CALIBRATE] = Stage.CALIBRATE
+    artifact: str | None
+    calibrations: dict[str, Calibration]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobVerdict:
+    """What the job's report decides, as in `masktune.contract.jobs.JobVerdict`."""
+
+    verdict: str
+    reason: str | None
+    a: Arm
+    b: Arm
+    beaten_by: Arm | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult(StageResult):
+    """Of the report `artifact`: the ids of the models by arm, and their figures by arm and split."""
+
+    stage: Literal[Stage.EVALUATE] = Stage.EVALUATE
+    artifact: str
+    compared: dict[Arm, str]
+    metrics: dict[Arm, Json]
+    verdict: JobVerdict | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictResult(StageResult):
+    """Of a predict job: the name of its file in `artifact`, the rows in it, and how many were answered."""
+
+    stage: Literal[Stage.PREDICT] = Stage.PREDICT
+    artifact: str
+    file: str
+    rows: int
+    answered: int
+
+
+AnyResult = Annotated[
+    ImportResult
+    | TrainingResult
+    | MaskResult
+    | HeadResult
+    | RepeatResult
+    | CalibrateResult
+    | EvaluateResult
+    | PredictResult,
+    Field(discriminator="stage"),
+]
+"""The result of any stage, told apart by its `stage`."""
+_RESULT: TypeAdapter[AnyResult] = TypeAdapter(AnyResult, config=ConfigDict(defer_build=True))
+
+
+def trained_models(results: Iterable[AnyResult]) -> list[ModelSpec]:
+    """The models that these stages made."""
+    return [one.model for one in results if isinstance(one, TrainingResult | HeadResult)]
+
+
+def result_to_json(stage_result: AnyResult) -> Json:
+    return cast(Json, _RESULT.dump_python(stage_result, mode="json"))
+
+
+def result_from_json(source: object) -> AnyResult:
+    """Raises ValidationError of pydantic."""
+    return _RESULT.validate_python(source)
