@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from masktune import Event, LogEvent, ProgressEvent, StageEvent, StateEvent
 from masktune.contract.jobs import ProgressData, StateData
-from masktune.contract.stages import STAGES
+from masktune.contract.vocabulary import STAGE_NAMES
 from web.charts import Chart, Line
 
 LOG_LINES = 400
@@ -81,7 +81,7 @@ class JobTimeline:
         val = Line("validation accuracy", [(n, e.val_accuracy) for n, e in numbered])
         total, last = numbered[-1]
         # In the order of the chart, in which a dashed line separates consecutive trainings.
-        trainings = " ┊ ".join(STAGES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
+        trainings = " ┊ ".join(STAGE_NAMES[stage] for stage in dict.fromkeys(e.stage for e in epochs))
         return [
             Chart(
                 f"Training loss after {total} epochs: {_figure(last.loss)}",
@@ -117,9 +117,9 @@ class JobTimeline:
         stage = str(event.data.stage)
         if event.data.status == "finished":
             self.finished[stage] = event.data.seconds or 0.0
-            self._log(event, f"{STAGES[stage]} finished after {self.finished[stage]:.1f} s")
+            self._log(event, f"{STAGE_NAMES[stage]} finished after {self.finished[stage]:.1f} s")
         else:
-            self._log(event, f"{STAGES[stage]} started")
+            self._log(event, f"{STAGE_NAMES[stage]} started")
 
     def _state(self, state: StateData) -> str:
         why = state.reason or (state.error and state.error.detail)

@@ -34,8 +34,7 @@ from masktune.contract.report.text.answers import (
     trust_question,
 )
 from masktune.contract.report.text.glossary import glossary
-from masktune.contract.stages import STAGES as STAGE_NAMES
-from masktune.contract.vocabulary import STAGES, Stage
+from masktune.contract.vocabulary import STAGE_NAMES, STAGES, Stage
 
 FILE = "report.json"
 TEMPLATES = Path(__file__).parent.parent / "templates"

@@ -106,9 +106,9 @@ def describe(job: Job) -> str:
         return "starting"
     if job.stage == "erm":
         return "plain training (ERM)"
-    from masktune.contract.stages import STAGES
+    from masktune.contract.vocabulary import STAGE_NAMES
 
-    return STAGES.get(job.stage, job.stage)
+    return STAGE_NAMES.get(job.stage, job.stage)
 
 
 def _note(job: Job) -> str:

@@ -73,6 +73,20 @@ class Stage(StrEnum):
     PREDICT = "predict"
 
 
+STAGE_NAMES: Mapping[str, str] = {
+    Stage.IMPORT: "checking images",
+    Stage.ERM: "plain training",
+    Stage.MASK: "masking",
+    Stage.FINETUNE: "masked finetuning",
+    Stage.CONTROL: "control training",
+    Stage.RETRAIN_HEAD: "last-layer retraining",
+    Stage.HEAD_CONTROL: "last-layer control",
+    Stage.REPEAT: "training with other seeds",
+    Stage.CALIBRATE: "calibration",
+    Stage.EVALUATE: "evaluation",
+    Stage.PREDICT: "prediction",
+}
+"""What the stages are called where people read them."""
 STAGES: dict[JobKind, tuple[Stage, ...]] = {
     JobKind.IMPORT: (Stage.IMPORT,),
     JobKind.MITIGATE: (

@@ -11,8 +11,7 @@ from nicegui import background_tasks, ui
 from masktune import AsyncClient, ClientError, Event, Job, OwnKey
 from masktune.client.calls import get, pages
 from masktune.contract.report.text import formats
-from masktune.contract.stages import STAGES as STAGE_NAMES
-from masktune.contract.vocabulary import JobKind, stages_of
+from masktune.contract.vocabulary import STAGE_NAMES, JobKind, stages_of
 from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline

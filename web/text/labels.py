@@ -11,8 +11,7 @@ from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import percent
 from masktune.contract.report.text.names import ARM_NAMES, capitalised
-from masktune.contract.stages import STAGES
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import STAGE_NAMES, Arm
 
 Json = Mapping[str, Any]
 
@@ -203,7 +202,7 @@ def current_step(job: Job) -> str:
     if job.state == "queued":
         return f"waiting for {job.waiting_for or 'a worker'}"
     if job.state == "running":
-        return STAGES.get(job.stage or "", "starting")
+        return STAGE_NAMES.get(job.stage or "", "starting")
     return job.state
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from masktune.cli import completion
 from masktune.cli.output import age, figure, new_table, table_of
 from masktune.cli.progress import describe
-from masktune.contract.stages import STAGES
+from masktune.contract.vocabulary import STAGE_NAMES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,7 +51,7 @@ def plan_table(plan: JobPlan) -> Table:
     for name, text in _settings(plan.params):
         grid.add_row(name, text)
     for stage in estimate.stages:
-        grid.add_row(STAGES.get(stage.stage, stage.stage), f"{duration(stage.seconds)}, {stage.source}")
+        grid.add_row(STAGE_NAMES.get(stage.stage, stage.stage), f"{duration(stage.seconds)}, {stage.source}")
     on_device = f" on {estimate.device}" if estimate.device else ""
     grid.add_row("time", f"about {duration(estimate.seconds)}, {estimate.source}{on_device}")
     grid.add_row("memory", f"about {byte_size(estimate.memory_bytes)}")

@@ -8,8 +8,7 @@ import pytest
 
 from masktune import Dataset, Model, OwnKey
 from masktune.contract.report.text import formats
-from masktune.contract.stages import STAGES as STAGE_NAMES
-from masktune.contract.vocabulary import STAGES
+from masktune.contract.vocabulary import STAGE_NAMES, STAGES
 from web.text import labels
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
