@@ -20,7 +20,7 @@ from app.datasets import routes as datasets
 from app.datasets.stores import Stores
 from app.http import problems as problems
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
-from app.inference import Inference, check_forward
+from app.inference import Admission, Inference, check_forward
 from app.jobs import event_routes as events
 from app.jobs import preset_routes as presets
 from app.jobs import routes as jobs
@@ -45,11 +45,9 @@ from app.registry import service as model_rows
 from app.reports import review_routes as reviews
 from app.reports import routes as reports
 from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
-from app.server.middleware.admission import Admission, Gate
-from app.server.middleware.body_limit import BodyLimit
-from app.server.middleware.heads import Heads
-from app.server.middleware.observe import Observe
-from app.server.middleware.request_guard import RequestGuard
+from app.server.edge import Edge
+from app.server.guard import Guard
+from app.server.proxies import Proxies
 from app.services import Services
 from core.notifications import JobNotifier
 from core.schema import upgrade
@@ -87,6 +85,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     """
     settings = settings or Settings()
     counters = Metrics(openapi.service_version())
+    admission = Admission(settings.predict_in_flight, settings.predict_image_bytes)
     traces = tracing or open_tracing(settings, "masktune-api")
 
     @asynccontextmanager
@@ -97,7 +96,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         with ExitStack() as closing:
             closing.callback(counters.close)
             forward = ForwardCheck(partial(check_forward, settings.device))
-            services = _open(settings, counters, traces, closing, forward)
+            services = _open(settings, counters, traces, closing, forward, admission)
             app.state.services = services
             async with (
                 in_background(sweep_periodically(services.database, settings)),
@@ -125,25 +124,31 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False},
         responses=problems.problems(422),  # replaces FastAPI's own validation error in the document
     )
-    gate = app.state.gate = Gate(settings.predict_in_flight)
-    app.state.metrics = counters
+    app.state.admission, app.state.metrics = admission, counters
     for module in RESOURCES:
         app.include_router(module.router)
     routers = [module.router for module in RESOURCES]
     problems.install(app, routers, store_errors=driver_errors(settings.storage))
     openapi.install(app, settings.root_path)
-    app.add_middleware(Heads)
-    app.add_middleware(BodyLimit, limit_of=limit_of(settings))
-    app.add_middleware(RequestGuard, allowed=settings.allowed_hosts, is_open=not settings.needs_key)
-    app.add_middleware(Observe, metrics=counters)
-    # Added last: outside of it is only the tracing span.
-    app.add_middleware(Admission, gate=gate, metrics=counters)
     traces.instrument(app)
+    app.middleware_stack = Edge(
+        app.build_middleware_stack(),
+        proxies=Proxies(settings.trusted_proxies, settings.proxy_user),
+        guard=Guard(allowed=settings.allowed_hosts, is_open=not settings.needs_key),
+        admission=admission,
+        metrics=counters,
+        limit_of=limit_of(settings),
+    )
     return app
 
 
 def _open(
-    settings: Settings, counters: Metrics, tracing: Tracing, closing: ExitStack, forward: ForwardCheck
+    settings: Settings,
+    counters: Metrics,
+    tracing: Tracing,
+    closing: ExitStack,
+    forward: ForwardCheck,
+    admission: Admission,
 ) -> Services:
     settings.scratch.mkdir(parents=True, exist_ok=True)
     closing.callback(tracing.close)
@@ -156,6 +161,7 @@ def _open(
     inference = Inference(
         settings,
         artifacts,
+        admission,
         partial(model_rows.check_there, database),
     )
     closing.callback(inference.close)

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -144,9 +144,11 @@ def _api_alone(settings: Settings, fd: int | None, *, dashboard: bool) -> None:
 
     listener = socket.socket(fileno=fd) if fd is not None else None
     with loading():
+        from app.main import create_app
         from app.server.server import make_server
 
-        server = make_server(settings, wrap=_with_dashboard(settings, listener) if dashboard else None)
+        app = create_app(settings)
+        server = make_server(app, settings, _with_dashboard(app, settings, listener) if dashboard else None)
     loaded()
     with startup.exit_1_on_failure():
         server.run(sockets=[listener] if listener is not None else None)
@@ -220,23 +222,26 @@ async def _run_until_signal(
     _say("masktune has stopped")
 
 
-def _with_dashboard(settings: Settings, listener: socket.socket | None) -> Callable[[FastAPI], App]:
-    """A wrapper that serves the dashboard beside the API and connects it to the API's own address."""
-    from app.server.middleware.admission import Admission
-    from app.server.middleware.request_guard import RequestGuard
+def _with_dashboard(api: FastAPI, settings: Settings, listener: socket.socket | None) -> App:
+    """The API with the dashboard beside it, which is connected to the API's own address."""
+    from app.server.edge import Edge
+    from app.server.guard import Guard
+    from app.server.proxies import Proxies
 
     def url() -> str:
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
         return url_of(*at)
 
-    def wrap(api: FastAPI) -> App:
-        def guard(pages: App) -> App:
-            guarded = RequestGuard(pages, allowed=settings.allowed_hosts, is_open=not settings.needs_key)
-            return Admission(guarded, api.state.gate, api.state.metrics)
+    def guard(pages: App) -> App:
+        return Edge(
+            pages,
+            proxies=Proxies(settings.trusted_proxies, settings.proxy_user),
+            guard=Guard(allowed=settings.allowed_hosts, is_open=not settings.needs_key),
+            admission=api.state.admission,
+            metrics=api.state.metrics,
+        )
 
-        return beside(api, Dashboard(url), guard)
-
-    return wrap
+    return beside(api, Dashboard(url), guard)
 
 
 async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event) -> None:

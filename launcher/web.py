@@ -93,16 +93,16 @@ def web(
     except ValueError as error:
         fail(str(error), USAGE)
     with loading():
-        from app.server.middleware.forwarded import TrustedProxies
-        from app.server.middleware.identity import ProxyIdentity
-        from app.server.middleware.request_guard import RequestGuard
+        from app.server.edge import Edge
+        from app.server.guard import Guard
+        from app.server.proxies import Proxies
         from web.app import create_dashboard, serve
         from web.transport.connection import connections
 
     dashboard = create_dashboard(url)
-    guarded = RequestGuard(dashboard, allowed=allowed_hosts, is_open=lambda: connections().is_open())
+    guard = Guard(allowed=allowed_hosts, is_open=lambda: connections().is_open())
     with exit_1_on_failure():
-        serve(ProxyIdentity(TrustedProxies(guarded, trusted_proxies), user), host, port)
+        serve(Edge(dashboard, proxies=Proxies(trusted_proxies, user), guard=guard), host, port)
 
 
 class Dashboard:

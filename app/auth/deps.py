@@ -97,7 +97,7 @@ async def _identify(connection: HTTPConnection) -> Caller:
     people: People = services.people
     keyring: Keyring = services.keyring
     key = _key(connection) if keyring.closed else None
-    identity = connection.scope["state"].get("identity")  # the note of `ProxyIdentity`
+    identity = connection.scope["state"].get("identity")  # the note of `app.server.proxies`
     if key is None and identity is not None:
         return people.identify(identity)
     return await keyring.identify(key)

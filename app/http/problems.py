@@ -193,12 +193,10 @@ async def _disconnected(request: Request, error: ClientDisconnect) -> Response:
 async def _unexpected(request: Request, error: Exception) -> Response:
     """Answer 500. The server logs the traceback, because Starlette raises the error again afterwards."""
     number = request.scope.get("state", {}).get("request_id", "")
-    response = respond(
+    return respond(
         MasktuneError(f"an unexpected error occurred in the service; report the id {number} to the operator"),
         request,
     )
-    response.headers["X-Request-ID"] = number
-    return response
 
 
 _FRAMEWORK: dict[int, type[MasktuneError]] = {

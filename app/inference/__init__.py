@@ -10,13 +10,14 @@ from typing import Annotated
 from app.http.deps import opened
 from app.inference.calibration import Calibration
 from app.inference.engines.choice import check_forward
-from app.inference.scheduling.limits import Reserve
+from app.inference.scheduling.admission import Admission
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, ForwardResult, Inference
 from app.inference.types import Engine, Explain, Pair, Part, Scores, Upload
 
 __all__ = [
     "SLOW_IMAGES",
     "SLOW_METHODS",
+    "Admission",
     "Calibration",
     "Engine",
     "Explain",
@@ -25,7 +26,6 @@ __all__ = [
     "InferenceDep",
     "Pair",
     "Part",
-    "Reserve",
     "Scores",
     "Upload",
     "check_forward",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from app.inference.cache import EngineCache
 from app.inference.engines.choice import Check, graphs_serve, load_engine
 from app.inference.engines.graph_store import Exports
-from app.inference.scheduling.batcher import Batcher, ForwardRequest
-from app.inference.scheduling.limits import ImageMemory
+from app.inference.scheduling.admission import Admission
+from app.inference.scheduling.batcher import Batcher, ForwardRequest, Reservation
 from app.inference.types import Engine, Explain, Pair, Scores, Upload
 from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
@@ -48,7 +49,7 @@ class ForwardResult(NamedTuple):
 class Inference:
     """The serving part of a process. Imports torch on first use."""
 
-    def __init__(self, settings: Settings, artifacts: Artifacts, check: Check) -> None:
+    def __init__(self, settings: Settings, artifacts: Artifacts, admission: Admission, check: Check) -> None:
         self._settings = settings
         self._limits = ImageLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         self._fast = Batcher(
@@ -64,24 +65,44 @@ class Inference:
             most_waiting=max(1, settings.predict_in_flight // 2),
         )
         self.exports = Exports(artifacts)
-        self.memory = ImageMemory(settings.predict_image_bytes)
+        self.admission = admission
         cores = max(2, len(os.sched_getaffinity(0)))
         self._decoders = ThreadPoolExecutor(cores, thread_name_prefix="decode")
         # Separate threads, so that drawing for one client does not delay decoding for another.
         self._drawers = ThreadPoolExecutor(2, thread_name_prefix="draw")
 
+    async def engine(self, pair: Pair) -> Engine:
+        """Return the pair's engine; load it first if needed, before its images are in memory.
+
+        Raises what the load raises, and `Overloaded` if too many already wait for loads.
+        """
+        engine = self.cache.ready(pair)
+        if engine is None:
+            with self.admission.without_place():
+                engine = await self.cache.get(pair)
+        return engine
+
+    @contextmanager
+    def admitted(self, images: int, nbytes: int, explain: Explain | None = None) -> Iterator[Reservation]:
+        """Reserve what a request holds until its answer is written: places in the queue, and memory for
+        `nbytes` of encoded images. Raises `Overloaded`."""
+        with self.admission.enter(self._queue(explain), images, nbytes) as reservation:
+            yield reservation
+
     async def forward(
-        self, engine: Engine, uploads: Sequence[Upload], explain: Explain | None = None
+        self,
+        engine: Engine,
+        uploads: Sequence[Upload],
+        reservation: Reservation,
+        explain: Explain | None = None,
     ) -> ForwardResult:
-        """Compute the images' scores, in order. Raises `BadImage`, `Overloaded`, what the engine raises, and
+        """Compute the images' scores, in order. Raises `BadImage`, `Unavailable`, what the engine raises, and
         `InvalidInput` for a model whose scores of these images are no finite numbers.
 
         Cancelling it frees its places in the queue.
         """
-        batcher = self._batcher(explain)
-        with batcher.reserve(len(uploads)) as reservation:
-            squares = await self._decode(uploads, engine)
-            waiting = batcher.submit(ForwardRequest(engine, squares, explain), reservation)
+        squares = await self._decode(uploads, engine)
+        waiting = self._queue(explain).submit(ForwardRequest(engine, squares, explain), reservation)
         scores = await asyncio.wrap_future(waiting)
         if not np.isfinite(scores.logits).all():
             raise InvalidInput.field("?model", "not-finite", _NOT_FINITE)
@@ -113,12 +134,8 @@ class Inference:
             raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=tuple(faults))
         return np.stack(squares)
 
-    def _batcher(self, explain: Explain | None) -> Batcher:
+    def _queue(self, explain: Explain | None) -> Batcher:
         return self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast
-
-    def check_places(self, images: int, explain: Explain | None = None) -> None:
-        """Raise `Overloaded` if `forward` would: a refusal should cost as little as possible."""
-        self._batcher(explain).check(images)
 
     async def draw(self, work: Callable[[], T]) -> T:
         """Run work that draws images or writes long answers off the event loop."""

@@ -38,7 +38,7 @@ TAGS = [
 _SECURED = (401, 403, 429)
 _BODY = (413, 415)
 _ANY = (403, 503)
-"""Routes that need no key may also refuse pages of other sites (`RequestGuard`)."""
+"""Routes that need no key may also refuse pages of other sites (`app.server.guard`)."""
 
 _CONNECTION = (400, 408, 431)
 """`app.server` sends these before any route runs, and hangs up. A connection that carries no HTTP at all gets

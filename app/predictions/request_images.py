@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
 
 from app.http.multipart import MULTIPART
-from app.inference import Reserve, Upload
+from app.inference import Upload
 from app.predictions.image_form import ImageForm
 from core.errors import InvalidInput, UnsupportedMedia
 from core.settings import Settings
@@ -23,20 +23,15 @@ IN_MEMORY = 1 << 20
 
 
 class RequestImages:
-    """Spools a body beyond its first `IN_MEMORY` bytes to a file in the scratch folder.
+    """Spools a body beyond its first `IN_MEMORY` bytes to a file in the scratch folder, which is closed when
+    the block ends."""
 
-    Memory is reserved for requests that are about to be answered (`uploads`). The file is closed when the
-    block ends.
-    """
-
-    def __init__(
-        self, request: Request, settings: Settings, reserve: Reserve, threads: CapacityLimiter
-    ) -> None:
-        """`reserve` reserves memory; `threads` read and write the file."""
-        self._request, self._settings, self._reserve, self._threads = request, settings, reserve, threads
+    def __init__(self, request: Request, settings: Settings, threads: CapacityLimiter) -> None:
+        """`threads` read and write the file."""
+        self._request, self._settings, self._threads = request, settings, threads
         self._spool = SpooledTemporaryFile[bytes](IN_MEMORY, dir=str(settings.scratch))
-        self._spooled = 0
-        self._reserved = False
+        self.nbytes = 0
+        """Bytes of the images received so far."""
         self._images: list[Upload] = []
         """Without their content, which is in the file."""
         self.sizes: list[int] = []
@@ -55,9 +50,9 @@ class RequestImages:
             self._images = [Upload(b"", name=file.name) for file in files]
         elif media_type.startswith(RAW):
             await self._receive(bytes)
-            if not self._spooled:
+            if not self.nbytes:
                 raise InvalidInput.field("/", "missing", "the body is empty; send an image")
-            self.sizes = [self._spooled]
+            self.sizes = [self.nbytes]
             self._images = [Upload(b"", media_type=media_type)]
         else:
             raise UnsupportedMedia(
@@ -65,11 +60,8 @@ class RequestImages:
             )
 
     async def uploads(self) -> list[Upload]:
-        """Load the images into memory, in order. Raises `Overloaded` if other requests' images fill it."""
-        if not self._reserved:
-            self._reserve(self._spooled)
-            self._reserved = True
-        if self._spooled <= IN_MEMORY:
+        """Load the images into memory, in order."""
+        if self.nbytes <= IN_MEMORY:
             return self._read()
         return await run_sync(self._read, limiter=self._threads)
 
@@ -79,7 +71,7 @@ class RequestImages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._spooled <= IN_MEMORY:
+        if self.nbytes <= IN_MEMORY:
             self._spool.close()
         else:  # freeing hundreds of megabytes on disk takes time
             asyncio.get_running_loop().run_in_executor(None, self._spool.close)
@@ -93,8 +85,8 @@ class RequestImages:
                 raise ClientDisconnect
             more = message.get("more_body", False)
             content = content_of(message.get("body", b""))
-            self._spooled += len(content)
-            if self._spooled <= IN_MEMORY:
+            self.nbytes += len(content)
+            if self.nbytes <= IN_MEMORY:
                 self._spool.write(content)
             else:  # writing to disk may be slow
                 await run_sync(self._spool.write, content, limiter=self._threads)

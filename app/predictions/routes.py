@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
+from fastapi.routing import APIRoute
 
 from app.auth.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst
 from app.http.deps import opened
@@ -15,7 +16,14 @@ from app.http.validation import parse_query
 from app.predictions.service import PredictionService
 from masktune.contract.predictions import Answer, ImageUpload, StoredPredictQuery, UploadedPredictQuery
 
-router = APIRouter(prefix="/predict", tags=["predict"], route_class=CallerFirst)
+
+class PredictionRoute(CallerFirst):
+    """A prediction changes nothing: it has no entry in the audit log."""
+
+    handle = APIRoute.handle
+
+
+router = APIRouter(prefix="/predict", tags=["predict"], route_class=PredictionRoute)
 
 IMAGE_BODY = body_of(
     "One image as the body, or several as files in a form, under any field names.",

@@ -1,5 +1,5 @@
 """Saliency maps on request, as numbers or as images with the resulting mask, in the order of a prediction:
-plan → load → read → forward → present."""
+plan → load → enter → read → forward → present."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from app.predictions import stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.presenter import data_uri, finite_rows
 from app.predictions.request_images import RequestImages
-from app.predictions.service import NOT_STORED, ReadImages, load
+from app.predictions.service import NOT_STORED
 from app.predictions.stored_images import Stored
 from app.registry import service as models
 from app.registry.service import pair_of
@@ -113,37 +113,39 @@ class SaliencyService:
 
     async def explain_uploaded(self, request: Request, query: SaliencyQuery) -> Response:
         """Explain the images in the body."""
-        with (
-            self.inference.memory.share() as reserve,
-            RequestImages(request, self.settings, reserve, self.threads) as images,
-        ):
+        with RequestImages(request, self.settings, self.threads) as images:
             await images.receive()
             if query.method in SLOW_METHODS and len(images.sizes) > SLOW_IMAGES:
                 detail = f"{query.method} takes at most {SLOW_IMAGES} images at a time"
                 raise InvalidInput.field("?method", "too-many-images", detail)
             resolved = await run_sync(self._plan, query, limiter=self.threads)
             view = _view(request, query, images=len(images.sizes))
-            self.inference.check_places(len(images.sizes), resolved.explain)
-            return await cancel_on_disconnect(request, self._explain(request, resolved, images.uploads, view))
+            return await cancel_on_disconnect(request, self._explain_uploaded(resolved, images, view))
 
     async def explain_stored(self, request: Request, query: StoredSaliencyQuery) -> Response:
         """Explain a sample of a data set."""
         resolved, stored = await run_sync(self._plan_stored, query, limiter=self.threads)
         view = _view(request, query, images=1)
-        with self.inference.memory.share() as reserve:
-            read = partial(
-                stored_images.read, request, stored, reserve, stores=self.stores, threads=self.threads
-            )
-            return await cancel_on_disconnect(request, self._explain(request, resolved, read, view))
+        return await cancel_on_disconnect(request, self._explain_stored(resolved, stored, view))
 
-    async def _explain(self, request: Request, plan: Plan, read: ReadImages, view: View | None) -> Response:
-        """Carry out a plan; `view` is the picture of a PNG, None for JSON.
+    async def _explain_uploaded(self, plan: Plan, images: RequestImages, view: View | None) -> Response:
+        engine = await self.inference.engine(plan.pair)
+        with self.inference.admitted(len(images.sizes), images.nbytes, plan.explain) as reservation:
+            uploads = await images.uploads()
+            forward = await self.inference.forward(engine, uploads, reservation, plan.explain)
+            return await self._respond(plan, forward, view)
 
-        Raises `BadImage`, `Overloaded`, `InvalidInput`.
-        """
-        engine = await load(request, self.inference, plan.pair)
-        uploads = await read()
-        forward = await self.inference.forward(engine, uploads, plan.explain)
+    async def _explain_stored(self, plan: Plan, stored: Stored, view: View | None) -> Response:
+        engine = await self.inference.engine(plan.pair)
+        upload = await stored_images.read(
+            stored, self.inference.admission, stores=self.stores, threads=self.threads
+        )
+        with self.inference.admitted(1, len(upload.content), plan.explain) as reservation:
+            forward = await self.inference.forward(engine, [upload], reservation, plan.explain)
+            return await self._respond(plan, forward, view)
+
+    async def _respond(self, plan: Plan, forward: ForwardResult, view: View | None) -> Response:
+        """Draw the answer; `view` is the picture of a PNG, None for JSON."""
         body = await self.inference.draw(partial(_written, plan, forward, view))
         return Response(body, media_type=JSON if view is None else PNG, headers=NOT_STORED)
 

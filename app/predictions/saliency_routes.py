@@ -6,16 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
 
-from app.auth.deps import PREDICTOR, SAMPLE_PREDICTOR, CallerFirst
+from app.auth.deps import PREDICTOR, SAMPLE_PREDICTOR
 from app.http.deps import opened
 from app.http.problems import problems
 from app.http.responses import query_of, sends
 from app.http.validation import parse_query
-from app.predictions.routes import IMAGE_BODY
+from app.predictions.routes import IMAGE_BODY, PredictionRoute
 from app.predictions.saliency import SaliencyService
 from masktune.contract.predictions import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery
 
-router = APIRouter(prefix="/saliency", tags=["predict"], route_class=CallerFirst)
+router = APIRouter(prefix="/saliency", tags=["predict"], route_class=PredictionRoute)
 
 SaliencyMaps = Annotated[SaliencyService, opened("saliency")]
 

@@ -1,12 +1,11 @@
-"""Predictions with the reject option, in order: plan → load → read → forward → decide → present.
+"""Predictions with the reject option, in order: plan → load → enter → read → forward → decide → present.
 
-The plan is one short read of the database, made before the images are in memory. Between it and the answer a
-model may be deleted; then an alias may have moved on, and another plan is made.
+The plan is one short read of the database, made before the images are in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.single_flight import SingleFlight
-from app.inference import Engine, Explain, ForwardResult, Inference, Pair, Upload
+from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
@@ -27,16 +26,12 @@ from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
 from app.selective import calibrations
 from app.selective.usage import UsageCounters, count
-from app.server.middleware.admission import without_slot
 from core.errors import NotFound
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery, UploadedPredictQuery
 from models.selective import ScoreInputs
-
-ReadImages = Callable[[], Awaitable[list[Upload]]]
-"""Brings a request's images into memory, in order."""
 
 Count = Callable[[Plan, ScoreInputs, Answer], None]
 """Counts the inputs of a request and their outcomes."""
@@ -66,43 +61,49 @@ class PredictionService:
         """Answer or abstain on each image in the body. These are real inputs, and are counted."""
         count_inputs = partial(_count, self.counters, query.subject)
         query = query.model_copy(update={"subject": None})  # it has no part in the plan
-        with (
-            self.inference.memory.share() as reserve,
-            RequestImages(request, self.settings, reserve, self.threads) as images,
-        ):
+        with RequestImages(request, self.settings, self.threads) as images:
             await images.receive()
-            self.inference.check_places(len(images.sizes))
-
-            async def predict(plan: Plan) -> Response:
-                work = self._predict(request, plan, query, images.uploads, count_inputs)
-                return await cancel_on_disconnect(request, work)
-
-            return await answered(partial(self.plans.get, query, partial(self._plan, query)), predict)
+            return await cancel_on_disconnect(request, self.answer_uploaded(images, query, count_inputs))
 
     async def predict_stored(self, request: Request, query: StoredPredictQuery) -> Response:
         """Answer or abstain on a sample of a data set."""
-        plan, stored = await run_sync(self._plan_stored, query, limiter=self.threads)
-        with self.inference.memory.share() as reserve:
-            read = partial(
-                stored_images.read, request, stored, reserve, stores=self.stores, threads=self.threads
-            )
-            return await cancel_on_disconnect(request, self._predict(request, plan, query, read, None))
+        return await cancel_on_disconnect(request, self._predict_stored(query))
 
-    async def _predict(
-        self,
-        request: Request,
-        plan: Plan,
-        query: PredictQuery,
-        read: ReadImages,
-        count_inputs: Count | None,
+    async def answer_uploaded(
+        self, images: RequestImages, query: UploadedPredictQuery, count_inputs: Count
     ) -> Response:
-        """Carry out a plan. Raises `BadImage`, `Overloaded`, `NotFound`."""
-        explain = Explain(EXPLAIN_METHOD) if query.explain else None
-        engine = await load(request, self.inference, plan.pair)
-        uploads = await read()
-        forward = await self.inference.forward(engine, uploads, explain)
+        """Plan and answer. If the model is deleted in between, plan once more: its alias may have moved."""
+        read_plan = partial(self.plans.get, query, partial(self._plan, query))
+        plan, again = await read_plan(), True
+        while True:
+            try:
+                engine = await self.inference.engine(plan.pair)
+                with self.inference.admitted(len(images.sizes), images.nbytes) as reservation:
+                    uploads = await images.uploads()
+                    forward = await self.inference.forward(engine, uploads, reservation, _explain(query))
+                    return await self._respond(plan, forward, query, count_inputs)
+            except NotFound:
+                newer = await read_plan() if again else plan
+                if newer.pair == plan.pair:
+                    raise
+                plan, again = newer, False
+
+    async def _predict_stored(self, query: StoredPredictQuery) -> Response:
+        plan, stored = await run_sync(self._plan_stored, query, limiter=self.threads)
+        engine = await self.inference.engine(plan.pair)
+        upload = await stored_images.read(
+            stored, self.inference.admission, stores=self.stores, threads=self.threads
+        )
+        with self.inference.admitted(1, len(upload.content)) as reservation:
+            forward = await self.inference.forward(engine, [upload], reservation, _explain(query))
+            return await self._respond(plan, forward, query, None)
+
+    async def _respond(
+        self, plan: Plan, forward: ForwardResult, query: PredictQuery, count_inputs: Count | None
+    ) -> Response:
+        """Decide on each image. A large answer is written off the event loop."""
         write = partial(_decide, plan, forward, query.top_k, count_inputs)
-        small = explain is None and forward.scores.logits.size <= SMALL_ANSWER
+        small = forward.scores.maps is None and forward.scores.logits.size <= SMALL_ANSWER
         body = write() if small else await self.inference.draw(write)
         return Response(body, media_type=JSON, headers=NOT_STORED)
 
@@ -116,27 +117,8 @@ class PredictionService:
             return plan, stored_images.find(session, plan.model, query.dataset, query.sample)
 
 
-async def load(request: Request, inference: Inference, pair: Pair) -> Engine:
-    """Load a pair before its images are in memory. Raises `Overloaded` if too many already wait for loads."""
-    engine = inference.cache.ready(pair)
-    if engine is None:
-        with without_slot(request.app.state.gate):
-            engine = await inference.cache.get(pair)
-    return engine
-
-
-async def answered(
-    read: Callable[[], Awaitable[Plan]], answer: Callable[[Plan], Awaitable[Response]]
-) -> Response:
-    """Answer by a plan. If its model is deleted in the meantime, plan again: the alias may have moved."""
-    plan = await read()
-    try:
-        return await answer(plan)
-    except NotFound:
-        again = await read()
-        if again.pair == plan.pair:
-            raise
-    return await answer(again)
+def _explain(query: PredictQuery) -> Explain | None:
+    return Explain(EXPLAIN_METHOD) if query.explain else None
 
 
 def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None) -> str:

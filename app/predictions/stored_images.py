@@ -7,11 +7,9 @@ from typing import NamedTuple
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
-from starlette.requests import Request
 
 from app.datasets.stores import Stores
-from app.inference import Reserve, Upload
-from app.server.middleware.admission import without_slot
+from app.inference import Admission, Upload
 from core.errors import FieldError, NotFound, WrongDataset
 from core.queries import datasets
 from core.tables import ModelRow
@@ -43,22 +41,17 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
     return Stored(dataset_id, dataset.artifact, sample)
 
 
-async def read(
-    request: Request, stored: Stored, reserve: Reserve, *, stores: Stores, threads: CapacityLimiter
-) -> list[Upload]:
-    """Read the sample, the only image of its request, as uploaded, and charge its bytes to `reserve`.
+async def read(stored: Stored, admission: Admission, *, stores: Stores, threads: CapacityLimiter) -> Upload:
+    """Read the sample, the only image of its request, as uploaded. Raises `NotFound` if there is none such.
 
-    Raises `NotFound` if there is none such. Fetches the data set if it is not on the local disk; raises
-    `Overloaded` if too many wait for that.
+    Fetches the data set if it is not on the local disk; raises `Overloaded` if too many wait for that.
     """
     store = stores.ready(stored.artifact)
     if store is None:
-        with without_slot(request.app.state.gate):
+        with admission.without_place():
             store = await stores.fetch(stored.artifact)
     if stored.sample >= len(store):
         raise NotFound(
             f"data set {stored.dataset} has no sample {stored.sample}; its last one is {len(store) - 1}"
         )
-    encoded = await run_sync(store.image_bytes, stored.sample, limiter=threads)
-    reserve(len(encoded))
-    return [Upload(encoded)]
+    return Upload(await run_sync(store.image_bytes, stored.sample, limiter=threads))

@@ -4,7 +4,6 @@ and exports at once, and the process exits within a bounded time."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
 from types import FrameType
@@ -13,11 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from app.main import create_app
-from app.server.connection import MAX_HEAD_BYTES, Connection
-from app.server.middleware.forwarded import TrustedProxies
-from app.server.middleware.identity import ProxyIdentity
-from app.server.middleware.time_limits import WithinTime
+from app.server.connection import Connection
+from app.server.guard import MAX_HEAD_BYTES
 from core import logs
 from core.process import exit_after
 from core.settings import Settings
@@ -56,16 +52,14 @@ class Server(uvicorn.Server):
                 self._loop.call_soon_threadsafe(services.inference.exports.stop)
 
 
-def make_server(settings: Settings, wrap: Callable[[FastAPI], ASGIApp] | None = None) -> Server:
+def make_server(app: FastAPI, settings: Settings, both: ASGIApp | None = None) -> Server:
     """Create a server of the API on the configured address; `run(sockets=…)` listens on these instead.
 
-    `wrap` may put another application around the API; it sees all requests first. A signal that ends the
-    server ends the process.
+    `both` is the API with the dashboard beside it, if there is one. A signal that ends the server ends the
+    process.
     """
-    app = create_app(settings)
-    within_time = WithinTime(app if wrap is None else wrap(app))
     config = uvicorn.Config(
-        ProxyIdentity(TrustedProxies(within_time, settings.trusted_proxies), settings.proxy_user),
+        both or app,
         proxy_headers=False,  # uvicorn's own knows no names
         http=Connection,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -78,11 +78,6 @@ class Batcher:
         """Images waiting for the engine, those being decoded included."""
         return self._images
 
-    def check(self, images: int) -> None:
-        """Raise `Overloaded` if there are no places for this many images; reserves nothing."""
-        with self._changed:
-            self._check(images)
-
     @contextmanager
     def reserve(self, images: int) -> Iterator[Reservation]:
         """Reserve places for images before they are decoded, or raise `Overloaded`.

@@ -28,8 +28,9 @@ from starlette.types import ASGIApp
 from app.jobs.event_feed import EventFeed
 from app.jobs.event_stream import frames
 from app.main import create_app
-from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
-from app.server.middleware.time_limits import WithinTime
+from app.server.clock import TimeLimits
+from app.server.connection import Connection
+from app.server.guard import MAX_HEAD_BYTES
 from app.server.server import Server
 from app.services import Services
 from core.queries import datasets, jobs, leases, registry
@@ -294,12 +295,12 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
             given: dict[str, Any] = {"data_dir": tmp_path, "allowed_hosts": "a"} | settings
             migrated(**given)
             app = create_app(Settings(**given))
-            app.state.gate.slow_seconds = 0.1
+            app.state.admission.slow_seconds = 0.1
             listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             # Small, so that a slow client is detected before the kernel has buffered the whole answer.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             config = uvicorn.Config(
-                WithinTime(app if wrap is None else wrap(app)),
+                app if wrap is None else wrap(app),
                 http=Impatient,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 log_config=None,

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from starlette.types import ASGIApp
 
 from app.main import create_app
-from app.server.middleware.identity import ProxyIdentity
-from app.server.server import make_server
 from core.settings import Settings
 from tests.integration.app.conftest import LOCAL, Front, migrated
 
@@ -45,8 +42,7 @@ def start_behind(tmp_path: Path) -> Iterator[StartBehind]:
             migrated(**front_settings)
             settings = Settings(**front_settings)
             app = create_app(settings)
-            server = ProxyIdentity(app, settings.proxy_user)
-            client = TestClient(server, LOCAL, raise_server_exceptions=False, client=(PROXY, 1))
+            client = TestClient(app, LOCAL, raise_server_exceptions=False, client=(PROXY, 1))
             return Front(stack.enter_context(client), app, settings)
 
         yield begin
@@ -161,7 +157,7 @@ def test_the_server_believes_the_proxy_and_not_what_it_reports_of_the_client(tmp
     migrated(tmp_path)
     settings = Settings(data_dir=tmp_path, trusted_proxies=f"{PROXY},10.1.1.9", **SETTINGS)
     headers = person("carol", "operators", "ml")
-    server = cast(ASGIApp, make_server(settings).config.app)
+    server = create_app(settings)
     with TestClient(server, LOCAL, client=(PROXY, 1)) as client:
         client.post("/datasets", json=DIGITS, headers=headers | {"X-Forwarded-For": "203.0.113.9"})
         (entry,) = client.get("/audit", headers=headers).json()["data"]

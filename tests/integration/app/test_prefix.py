@@ -87,10 +87,10 @@ def test_the_links_of_a_job_lead_to_it(behind: Front) -> None:
 
 def test_a_problem_has_the_same_type_behind_a_prefix(behind: Front) -> None:
     limit = behind.settings.max_body_bytes
-    gate = behind.app.state.gate
-    gate.in_flight = gate.most
+    admission = behind.app.state.admission
+    admission.in_flight = admission.most
     busy = behind.client.post("/mt/predict?model=x", content=b"x")
-    gate.in_flight = 0
+    admission.in_flight = 0
     elsewhere = {"Origin": "http://evil.example"}
     for answer, status in (
         (busy, 503),

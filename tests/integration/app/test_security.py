@@ -25,7 +25,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -42,15 +41,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from app.inference import Admission
 from app.inference.engines import graph_store as graphs
+from app.main import create_app
 from app.operations.metrics import Metrics
-from app.server.connection import MAX_HEAD_BYTES, Connection, TimeLimits
-from app.server.middleware.admission import Gate
-from app.server.middleware.forwarded import TrustedProxies
-from app.server.middleware.identity import ProxyIdentity
-from app.server.middleware.request_guard import RequestGuard
-from app.server.middleware.time_limits import WithinTime
+from app.server.clock import TimeLimits
+from app.server.connection import Connection
+from app.server.edge import Edge
+from app.server.guard import MAX_HEAD_BYTES, Guard
+from app.server.proxies import Proxies
 from app.server.server import make_server
+from core.proxy_user import ProxyUser
 from core.settings import Settings
 from launcher.serve import _with_dashboard
 from launcher.web import Dashboard, beside
@@ -160,8 +161,8 @@ def test_an_address_with_a_control_character_is_nowhere(listen: Listen, place: s
     """A router that ignores a line break would answer where no bound is looked at, such as 300 predictions at
     once. Nothing else is looked at first: not the key, not the size, not how full the service is."""
     server = listen(api_keys="admin:root", predict_in_flight=1)
-    gate = server.app.state.gate
-    gate.in_flight = 1
+    admission = server.app.state.admission
+    admission.in_flight = 1
     hangs = b"POST %s?model=a HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
     for control, length in itertools.product(CONTROLS, (9_000, 10**12)):
         path = place + control
@@ -174,7 +175,7 @@ def test_an_address_with_a_control_character_is_nowhere(listen: Listen, place: s
         assert b"content-type: application/problem+json" in head
         problem = json.loads(body or b"null")
         assert (problem["type"], problem["instance"]) == ("/problems/not-found", unquote(path))
-    assert (gate.in_flight, gate.slow_bodies) == (1, 0)
+    assert (admission.in_flight, admission.slow_bodies) == (1, 0)
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
@@ -188,7 +189,7 @@ def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: s
             raise AssertionError("not the API's")
 
     api = Unreached()
-    api.state.gate, api.state.metrics = Gate(1), Metrics()
+    api.state.admission, api.state.metrics = Admission(1, 1), Metrics()
 
     async def note(message: Any) -> None:
         sent.append(message)
@@ -198,7 +199,7 @@ def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: s
 
     async def ask() -> None:
         scope = {"type": kind, "method": "GET", "path": path, "headers": [(b"host", b"a.example")]}
-        await _with_dashboard(Settings(data_dir=tmp_path), None)(api)(scope, nothing, note)
+        await _with_dashboard(api, Settings(data_dir=tmp_path), None)(scope, nothing, note)
 
     asyncio.run(ask())
     assert sent[0].get("status", sent[0].get("code")) == (404 if kind == "http" else 1008)
@@ -384,7 +385,7 @@ def test_who_was_not_told_to_send_its_body_sends_nothing_more(
 ) -> None:
     """What comes next may be the body or another request, and a proxy may take it for the other one."""
     server = listen(api_keys="admin:root", predict_in_flight=1)
-    server.app.state.gate.in_flight = 1
+    server.app.state.admission.in_flight = 1
     answer = server.ask(WAITING % (path, kind, length) + CLOSING)
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [status]
     assert b"\r\nconnection: close\r\n" in answer
@@ -491,12 +492,17 @@ def test_no_page_of_another_site_opens_a_web_socket(headers: dict[str, str], tol
         return {"type": "websocket.connect"}
 
     async def connect() -> None:
-        both = beside(api, Pages(pages), partial(RequestGuard, allowed="", is_open=True))
+        both = beside(api, Pages(pages), guarded)
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await both({"type": "websocket", "path": "/ui/ws", "headers": raw}, nothing, note)
 
     asyncio.run(connect())
     assert [message["type"] for message in sent] == [told]
+
+
+def guarded(app: ASGIApp) -> Edge:
+    """Pages of an open service."""
+    return Edge(app, proxies=Proxies("", ProxyUser()), guard=Guard(allowed="", is_open=True))
 
 
 class Pages(Dashboard):
@@ -537,12 +543,13 @@ def test_a_silent_connection_is_closed_in_silence(listen: Listen) -> None:
 def test_the_service_is_served_with_these_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests here lower the times only."""
     monkeypatch.setattr(uvicorn.Config, "configure_logging", lambda self: None)  # not this process'
-    config = make_server(Settings(data_dir=tmp_path)).config
+    settings = Settings(data_dir=tmp_path)
+    app = create_app(settings)
+    config = make_server(app, settings).config
     assert config.http is Connection
     assert config.h11_max_incomplete_event_size == MAX_HEAD_BYTES == 65_536
-    assert isinstance(config.app, ProxyIdentity)
-    assert isinstance(config.app.app, TrustedProxies)
-    assert isinstance(config.app.app.app, WithinTime)
+    assert isinstance(app.middleware_stack, Edge)
+    assert config.app is app
     assert Connection.limits == TimeLimits()
 
 
@@ -703,8 +710,7 @@ def test_a_host_that_is_none_reaches_no_page_either(host: str) -> None:
     async def pages(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError("it got through")
 
-    guarded = RequestGuard(pages, allowed="", is_open=True)
-    refused = TestClient(guarded).get("/", headers={"Host": host})
+    refused = TestClient(guarded(pages)).get("/", headers={"Host": host})
     assert (refused.status_code, refused.json()["code"]) == (400, "bad-request")
 
 
@@ -736,8 +742,8 @@ PREDICT = b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Le
 
 def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goes_on(listen: Listen) -> None:
     server = listen(predict_in_flight=1)
-    gate = server.app.state.gate
-    gate.in_flight = 1
+    admission = server.app.state.admission
+    admission.in_flight = 1
     with server.connect() as connection:
         for path in (b"/predict?model=a", b"/saliency?model=a"):
             connection.sendall(PREDICT % (path, 9_000, b"", b"x" * 4_000))
@@ -757,7 +763,7 @@ def test_beyond_its_bound_a_prediction_is_refused_at_once_and_the_connection_goe
         while not alive.endswith(b"}"):  # head and body may come one after the other
             alive += connection.recv(65_536)
         assert alive.startswith(b"HTTP/1.1 200 ")
-        gate.in_flight = 0
+        admission.in_flight = 0
         connection.sendall(PREDICT % (b"/predict?model=a", 1, b"Connection: close\r\n", b"x"))
         assert b" 404 " in rest(connection)[:20]
     told = server.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").decode()
@@ -801,31 +807,31 @@ def test_a_place_comes_back_whatever_becomes_of_its_request(
     listen: Listen, request_: bytes, status: bytes | None
 ) -> None:
     server = listen(predict_in_flight=2)
-    gate = server.app.state.gate
+    admission = server.app.state.admission
     for _ in range(3):  # more than there are places
         if status is None:
             with server.connect(request_):
-                wait_until(lambda: gate.in_flight + gate.slow_bodies == 1)
+                wait_until(lambda: admission.in_flight + admission.slow_bodies == 1)
         else:
             assert server.ask(request_)[9:12] == status or not status
-        wait_until(lambda: gate.in_flight + gate.slow_bodies == 0)
+        wait_until(lambda: admission.in_flight + admission.slow_bodies == 0)
 
 
 def test_bodies_that_trickle_leave_their_places_to_others(listen: Listen) -> None:
     """One key would keep everybody else from predictions, by a few bytes a second for hours."""
     server = listen(predict_in_flight=1)
-    gate = server.app.state.gate
+    admission = server.app.state.admission
     begun = PREDICT % (b"/predict?model=a", 20_000, CLOSE, b"x" * 10_000)
     with server.connect(begun) as slow:
-        wait_until(lambda: (gate.in_flight, gate.slow_bodies) == (0, 1))
+        wait_until(lambda: (admission.in_flight, admission.slow_bodies) == (0, 1))
         assert server.ask(PREDICT % (b"/predict?model=a", 1, CLOSE, b"x"))[9:12] == b"404"
-        wait_until(lambda: gate.in_flight == 0)
+        wait_until(lambda: admission.in_flight == 0)
         refused = server.ask(begun)  # as many as have places may be slow
         assert refused[9:12] == b"503"
         assert re.search(rb"\r\nretry-after: [1-9]\d*\r\n", refused)
         slow.sendall(b"x" * 10_000)
         assert rest(slow)[9:12] == b"404"
-    wait_until(lambda: (gate.in_flight, gate.slow_bodies) == (0, 0))
+    wait_until(lambda: (admission.in_flight, admission.slow_bodies) == (0, 0))
 
 
 def test_who_answers_in_front_of_the_api_keeps_no_place(listen: Listen) -> None:
@@ -839,17 +845,17 @@ def test_who_answers_in_front_of_the_api_keeps_no_place(listen: Listen) -> None:
         return both
 
     server = listen(wrap=wrapped, predict_in_flight=1)
-    gate = server.app.state.gate
+    admission = server.app.state.admission
     for path, status in ((b"/ui/predict", b"200"), (b"/predict", b"200"), (b"/jobs/predict", b"422")):
         assert server.ask(PREDICT % (path, 1, CLOSE, b"x"))[9:12] == status
-        wait_until(lambda: gate.in_flight == 0)
-    gate.in_flight = 1  # a job is no prediction, and is not told of its bound
+        wait_until(lambda: admission.in_flight == 0)
+    admission.in_flight = 1  # a job is no prediction, and is not told of its bound
     assert server.ask(PREDICT % (b"/jobs/predict", 1, CLOSE, b"x"))[9:12] == b"422"
 
 
 def test_who_is_refused_has_no_more_time_than_others(listen: Listen) -> None:
     server = listen(predict_in_flight=1)
-    server.app.state.gate.in_flight = 1
+    server.app.state.admission.in_flight = 1
     with server.connect(PREDICT % (b"/predict", 9_000, b"", b"")) as connection:
         answer = trickled(connection, b"x")
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -928,7 +934,7 @@ def test_who_sends_before_it_reads_hears_why_it_is_refused(
 ) -> None:
     """Closed with unread bytes, a connection is reset, and the answer is lost on the way."""
     server = listen(**settings)
-    server.app.state.gate.in_flight = 1
+    server.app.state.admission.in_flight = 1
     url = "http://{}:{}".format(*server.address)
     headers = {"Content-Type": kind, "Host": "a"}
     for _ in range(3):
@@ -961,7 +967,7 @@ def test_who_was_refused_cannot_hold_the_connection(listen: Listen, piece: bytes
 def test_nothing_behind_a_refusal_is_done(listen: Listen) -> None:
     """What follows on a connection that ends is no request: a proxy has sent it elsewhere."""
     server = listen(predict_in_flight=1)
-    server.app.state.gate.in_flight = 1
+    server.app.state.admission.in_flight = 1
     behind = POSTED + b"Content-Length: %d\r\n\r\n" % len(DIGITS) + DIGITS
     for apart in (False, True):
         with server.connect(

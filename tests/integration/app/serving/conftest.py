@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.inference import Explain, ForwardResult, Inference, Pair, Upload
+from app.inference import Admission, Engine, Explain, ForwardResult, Inference, Pair, Upload
 from app.main import create_app
 from app.selective.calibrations import FILE
 from app.services import Services
@@ -224,12 +224,20 @@ def _model_row(
 
 def inference_of(settings: Settings, artifacts: Artifacts) -> Inference:
     """An `Inference` whose models are never deleted."""
-    return Inference(settings, artifacts, lambda pair: None)
+    admission = Admission(settings.predict_in_flight, settings.predict_image_bytes)
+    return Inference(settings, artifacts, admission, lambda pair: None)
 
 
 async def forward(
     inference: Inference, pair: Pair, uploads: Sequence[Upload], explain: Explain | None = None
 ) -> ForwardResult:
     """Run the images through the pair's engine, which is loaded if needed."""
-    engine = inference.cache.ready(pair) or await inference.cache.get(pair)
-    return await inference.forward(engine, uploads, explain)
+    return await forward_by(inference, await inference.engine(pair), uploads, explain)
+
+
+async def forward_by(
+    inference: Inference, engine: Engine, uploads: Sequence[Upload], explain: Explain | None = None
+) -> ForwardResult:
+    """Run the images through this engine, as a request that is admitted."""
+    with inference.admitted(len(uploads), sum(len(one.content) for one in uploads), explain) as reservation:
+        return await inference.forward(engine, uploads, reservation, explain)

@@ -28,7 +28,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.export import ModelError, card_of, export_onnx, load_model, save_model
-from tests.integration.app.serving.conftest import forward, inference_of, picture
+from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
 from tests.machine import needs
 from tests.support.waits import wait_until
 
@@ -280,4 +280,4 @@ def test_scores_that_are_not_finite_are_an_error_and_no_abstention(inference: In
             weights.fill_(3e38)
     engine = TorchEngine(network, None, torch.device("cpu"))
     with pytest.raises(InvalidInput, match="not finite"):
-        asyncio.run(inference.forward(engine, [Upload(picture(0))]))
+        asyncio.run(forward_by(inference, engine, [Upload(picture(0))]))

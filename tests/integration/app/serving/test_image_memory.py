@@ -107,15 +107,14 @@ def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(n
                 params = {"model": world.model}
                 return await http.post(path, params=params, content=image, headers=PICTURE)
 
-            memory = world.services.inference.memory
-            with memory.share() as reserve:
-                reserve(len(image))
+            inference = world.services.inference
+            with inference.admitted(1, len(image)):
                 for path in ("/predict", "/saliency"):
                     refused = await ask(path)
                     assert (refused.status_code, refused.json()["type"]) == (503, "/problems/overloaded")
                     assert int(refused.headers["Retry-After"]) >= 1
             assert [(await ask(path)).status_code for path in ("/predict", "/saliency")] == [200, 200]
-            assert memory.held == 0
+            assert inference.admission.held_bytes == 0
 
     _in_the_loop(world, run)
 

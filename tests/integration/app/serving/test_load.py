@@ -63,8 +63,8 @@ def test_overload_is_a_503_at_once(inference: Inference) -> None:
             with pytest.raises(Overloaded) as refusal:
                 await forward(inference, PAIR, [Upload(picture(9))])
             assert refusal.value.status == 503
-            with pytest.raises(Overloaded):
-                inference.check_places(1)
+            with pytest.raises(Overloaded), inference.admitted(1, 1):
+                pass
             assert int(refusal.value.headers["Retry-After"]) >= 1
         assert len((await waiting).scores.logits) == 4
 

@@ -64,7 +64,7 @@ def test_a_data_set_that_is_slow_to_come_holds_up_no_prediction(fresh_world: Wor
                     assert {one.status_code for one in refused} == {503}
                     assert all(int(one.headers["Retry-After"]) >= 1 for one in refused)
                     assert (await ask(world.erm)).status_code == 200  # which is planned and loaded meanwhile
-                assert world.app.state.gate.in_flight == 0
+                assert world.app.state.admission.in_flight == 0
                 assert world.services.predictions.threads.borrowed_tokens == 0
                 assert held.asked == 1  # for all of them
             finally:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
-from starlette.responses import Response
 
-from app.inference import Pair, Part
+from app.http.single_flight import SingleFlight
+from app.inference import Engine, Inference, Pair, Part
 from app.predictions.plans import Plan
-from app.predictions.service import answered
+from app.predictions.request_images import RequestImages
+from app.predictions.service import PredictionService
 from app.selective.policy import PolicyRequest, apply_policy
 from core.errors import NotFound
 from core.tables import ModelRow
+from masktune.contract.predictions import UploadedPredictQuery
 
 OLD, NEW = (Pair(Part(name, f"models/{name}"), None) for name in ("mdl_old", "mdl_new"))
 
@@ -23,32 +25,49 @@ def plan(pair: Pair) -> Plan:
     return Plan(cast(ModelRow, None), pair, apply_policy(PolicyRequest("none"), None, "max_softmax"), None)
 
 
+class Loaded(Exception):
+    """A model that is there was asked for."""
+
+
 class Rows:
-    """Plans in the order in which the database gives them; models that are gone."""
+    """Plans in the order in which the database gives them, and models that are gone."""
 
     def __init__(self, *pairs: Pair | None) -> None:
         self.pairs: Iterator[Pair | None] = iter(pairs)
         self.asked: list[str] = []
 
-    async def read(self) -> Plan:
+    async def get(self, key: object, read: Callable[[], Plan]) -> Plan:
         pair = next(self.pairs)
         if pair is None:
             raise NotFound("there is no model any more")
         return plan(pair)
 
-    async def answer(self, plan: Plan) -> Response:
-        self.asked.append(plan.pair.model.id)
-        if plan.pair is OLD:
+    async def engine(self, pair: Pair) -> Engine:
+        self.asked.append(pair.model.id)
+        if pair.model is OLD.model:
             raise NotFound("it was deleted")
-        return Response(plan.pair.model.id)
+        raise Loaded
 
-    def run(self) -> bytes:
-        return bytes(asyncio.run(answered(self.read, self.answer)).body)
+    def run(self) -> None:
+        nothing: Any = None
+        service = PredictionService(
+            settings=nothing,
+            database=nothing,
+            artifacts=nothing,
+            stores=nothing,
+            inference=cast(Inference, self),
+            counters=nothing,
+            threads=nothing,
+            plans=cast("SingleFlight[Plan]", self),
+        )
+        query = UploadedPredictQuery(model="newest")
+        asyncio.run(service.answer_uploaded(cast(RequestImages, nothing), query, lambda *_: None))
 
 
 def test_an_alias_that_moved_before_its_model_was_deleted_is_answered() -> None:
     rows = Rows(OLD, NEW)
-    assert rows.run() == b"mdl_new"
+    with pytest.raises(Loaded):
+        rows.run()
     assert rows.asked == ["mdl_old", "mdl_new"]
 
 
@@ -60,5 +79,15 @@ def test_a_model_that_is_gone_is_not_found(then: Pair | None) -> None:
     assert rows.asked == ["mdl_old"]
 
 
+def test_a_plan_is_made_at_most_twice() -> None:
+    rows = Rows(OLD, Pair(OLD.model, OLD.model), NEW)
+    with pytest.raises(NotFound):
+        rows.run()
+    assert rows.asked == ["mdl_old", "mdl_old"]
+
+
 def test_one_plan_is_enough_where_nothing_is_deleted() -> None:
-    assert Rows(NEW).run() == b"mdl_new"
+    rows = Rows(NEW)
+    with pytest.raises(Loaded):
+        rows.run()
+    assert rows.asked == ["mdl_new"]

@@ -130,7 +130,8 @@ def test_who_has_a_place_keeps_it_whoever_came_behind() -> None:
         with pytest.raises(Overloaded):
             batcher.submit(ForwardRequest(engine, pictures(1)))
         assert len(batcher.submit(ForwardRequest(engine, pictures(1)), first).result(10).logits) == 1
-    batcher.check(100)  # and all places are free again
+    with batcher.reserve(100):  # and all places are free again
+        pass
     with batcher.reserve(1) as late:
         batcher.close()
         with pytest.raises(Unavailable):

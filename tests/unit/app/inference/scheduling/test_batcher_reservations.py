@@ -46,37 +46,28 @@ def test_a_kept_place_is_taken_once(busy: Batcher, engine: EchoEngine) -> None:
 
 
 def test_places_come_back_when_the_images_cannot_be_decoded(busy: Batcher, engine: EchoEngine) -> None:
-    with pytest.raises(Overloaded), busy.reserve(6):
-        busy.check(1)  # as anything that fails in there
-    busy.check(6)
+    with pytest.raises(Overloaded), busy.reserve(6), busy.reserve(1):  # as anything that fails in there
+        pass
+    with busy.reserve(6):
+        pass
     answer = busy.submit(ForwardRequest(engine, pictures(1, 2, 3, 4, 5, 6)))
-    with pytest.raises(Overloaded):
-        busy.check(1)
+    with pytest.raises(Overloaded), busy.reserve(1):
+        pass
     engine.gate.set()
     assert len(answer.result(10).logits) == 6
-
-
-def test_to_ask_whether_there_is_room_keeps_none(busy: Batcher, engine: EchoEngine) -> None:
-    for _ in range(3):
-        busy.check(6)
-    busy.submit(ForwardRequest(engine, pictures(1)))
-    with pytest.raises(Overloaded):
-        busy.check(6)
-    busy.check(5)
 
 
 def test_a_room_may_be_left_without_a_request(busy: Batcher) -> None:
     for _ in range(3):
         with busy.reserve(4), busy.reserve(2):
             pass
-    busy.check(6)
+    with busy.reserve(6):
+        pass
 
 
 def test_a_closed_queue_has_no_room(engine: EchoEngine) -> None:
     batcher = Batcher(max_batch=4, max_waiting=6)
     batcher.close()
-    with pytest.raises(Unavailable):
-        batcher.check(1)
     with pytest.raises(Unavailable), batcher.reserve(1):
         pass
 

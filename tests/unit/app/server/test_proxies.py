@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
 
-from app.server.middleware.forwarded import TrustedProxies
+from app.server.proxies import Proxies
+from core.proxy_user import ProxyUser
 
 CLIENT = "203.0.113.9"
 
 
 def reported(trusted: str, peer: str, addresses: str = f"198.51.100.1, {CLIENT}") -> tuple[str, str]:
     """The client and scheme that the application sees of a request from `peer`, which reports these."""
-    seen: list[tuple[str, str]] = []
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.append((scope["client"][0], scope["scheme"]))
-
-    async def nothing() -> Message:
-        return {}
-
-    async def nowhere(message: Message) -> None: ...
-
     headers = [(b"x-forwarded-for", addresses.encode()), (b"x-forwarded-proto", b"https")]
-    scope = {"type": "http", "scheme": "http", "client": (peer, 5), "headers": headers}
-
-    async def ask() -> None:
-        await TrustedProxies(application, trusted)(scope, nothing, nowhere)
-
-    asyncio.run(ask())
-    return seen[0]
+    scope: dict[str, Any] = {"type": "http", "scheme": "http", "client": (peer, 5), "headers": headers}
+    asyncio.run(Proxies(trusted, ProxyUser()).apply(scope))
+    return scope["client"][0], scope["scheme"]
 
 
 @pytest.mark.parametrize("trusted", ["10.1.1.1", "::1, 10.1.1.1", "10.1.0.0/16"])

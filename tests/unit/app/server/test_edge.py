@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.operations.metrics import Metrics
-from app.server.middleware.observe import Observe
+from tests.unit.app.server.edges import api_edge
 
 
 @pytest.fixture
@@ -18,13 +18,12 @@ def metrics() -> Metrics:
 @pytest.fixture
 def client(metrics: Metrics) -> TestClient:
     app = FastAPI()
-    app.add_middleware(Observe, metrics=metrics)
 
     @app.get("/things/{name}")
     async def get_thing(name: str) -> str:
         return name
 
-    return TestClient(app)
+    return TestClient(api_edge(app, metrics=metrics))
 
 
 def test_a_harmless_id_is_kept_and_any_other_replaced(client: TestClient) -> None:

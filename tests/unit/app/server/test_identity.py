@@ -6,10 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.types import Message, Receive, Scope, Send
 
-from app.server.middleware.forwarded import TrustedProxies
-from app.server.middleware.identity import ProxyIdentity
+from app.server.proxies import Proxies
 from core.proxy_user import ProxyUser
 
 PROXY = "10.1.1.1"
@@ -21,22 +19,15 @@ def noted(
     believed: str, peer: str | None, *, headers: list[tuple[bytes, bytes]] = SENT, kind: str = "http"
 ) -> Any:
     """What the application is told about the person behind a request from `peer`."""
-    identities: list[Any] = []
-
-    async def application(scope: Scope, receive: Receive, send: Send) -> None:
-        identities.append(scope.get("state", {}).get("identity"))
-
-    async def nothing() -> Message:
-        return {}
-
-    async def nowhere(message: Message) -> None: ...
-
-    app = ProxyIdentity(
-        TrustedProxies(application, "10.0.0.0/8"), ProxyUser("Remote-User", "Remote-Groups", believed)
-    )
-    scope = {"type": kind, "scheme": "http", "client": peer and (peer, 5), "headers": headers}
-    asyncio.run(app(scope, nothing, nowhere))
-    return identities[0]
+    proxies = Proxies("10.0.0.0/8", ProxyUser("Remote-User", "Remote-Groups", believed))
+    scope: dict[str, Any] = {
+        "type": kind,
+        "scheme": "http",
+        "client": peer and (peer, 5),
+        "headers": headers,
+    }
+    asyncio.run(proxies.apply(scope))
+    return scope.get("state", {}).get("identity")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""How long the client of one connection may take: to send a head or a body, and to read an answer.
+
+Otherwise a client that sends or reads a byte now and then could hold a connection for as long as it likes
+(slowloris), before its key is checked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+ANSWER_BYTES = 48 << 10
+"""What a client must read of an answer in `TimeLimits.answer`: about what asyncio buffers before it waits."""
+CLOCK = "masktune.clock"
+"""Key of a connection's `Clock` in the `state` of its requests' scopes."""
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Seconds that a client may take. Time during which it must wait for us does not count."""
+
+    head: float = 10.0
+    """From the start of the connection, or the end of an answer, to the end of the next request's head."""
+    body: float = 20.0
+    """How far a body may fall behind `pace`: a short network stall is not an attack."""
+    answer: float = 60.0
+    """To read `ANSWER_BYTES` of an answer."""
+    drain: float = 20.0
+    """To send the rest of a body after its answer."""
+    pause: float = 2.0
+    """Between two pieces of such a rest."""
+    pace: float = 500.0
+    """Average bytes per second of a body (as in Apache's mod_reqtimeout)."""
+
+
+class Clock:
+    """Closes one connection whose client sends no request, and cuts it off if it does not read its answer.
+
+    Without a connection (`opened`), as under another server, it only has the limits.
+    """
+
+    def __init__(self, limits: TimeLimits) -> None:
+        self.limits = limits
+        self._transport: asyncio.Transport | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.request_ended()
+
+    def lost(self) -> None:
+        self.request_begun()
+        self.read_on()
+        self._transport = None  # which refers to the connection: it would have to be found by the collector
+
+    def request_begun(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def request_ended(self) -> None:
+        """Wait for the next request."""
+        self.request_begun()
+        if self._transport is not None:
+            self._idle = asyncio.get_running_loop().call_later(self.limits.head, self.close)
+
+    def await_reader(self) -> None:
+        """Cut it off unless the client reads what was sent, `ANSWER_BYTES` per `answer` seconds."""
+        if self._transport is not None and self._unread is None:
+            pieces = max(1.0, self._transport.get_write_buffer_size() / ANSWER_BYTES)
+            loop = asyncio.get_running_loop()
+            self._unread = loop.call_later(self.limits.answer * pieces, self.cut_off)
+
+    def read_on(self) -> None:
+        """The client has read enough for now."""
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def close(self) -> None:
+        """Close the connection once its client has read what was sent, or has stopped reading."""
+        if self._transport is not None:
+            self._transport.close()
+            self.await_reader()
+
+    def cut_off(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,1 +1,0 @@
-"""Pure ASGI middleware, applied to every request whatever its route."""
