@@ -162,8 +162,9 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
-    """Run these parts of the service on this data folder, with `processes` API processes."""
+def masktune(folder: Path, *parts: str, processes: int = 1, checkout: Path | None = None) -> Iterator[Server]:
+    """Run these parts of the service on this data folder, with `processes` API processes, out of this or
+    another checkout."""
     port = free_port()
     environment = {
         "MASKTUNE_DATA_DIR": str(folder),
@@ -172,7 +173,9 @@ def masktune(folder: Path, *parts: str, processes: int = 1) -> Iterator[Server]:
         "MASKTUNE_LOG_LEVEL": "warning",  # like the others: no line per request
     }
     commands = [[sys.executable, "-m", "masktune.cli", part] for part in parts]
-    with _running(commands, environment) as pids:
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout)
+    with _running(commands, environment, checkout) as pids:
         _await(f"http://127.0.0.1:{port}/livez")
         yield Server(port, pids)
 
@@ -214,12 +217,15 @@ def _ask(port: int, kind: Kind, path: str) -> Request:
 
 
 @contextmanager
-def _running(commands: Sequence[Sequence[str]], environment: dict[str, str]) -> Iterator[Sequence[int]]:
+def _running(
+    commands: Sequence[Sequence[str]], environment: dict[str, str], folder: Path | None = None
+) -> Iterator[Sequence[int]]:
+    """Run the commands, in this folder, which Python imports from first."""
     leave_on_sigterm()
     processes = [
         subprocess.Popen(
             command, env=os.environ | environment, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, start_new_session=True,
+            stdout=subprocess.DEVNULL, start_new_session=True, cwd=folder,
         )
         for command in commands
     ]  # fmt: skip
