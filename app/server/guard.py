@@ -43,8 +43,13 @@ def fault(scope: Scope) -> Refusal | None:
         return Refusal(ErrorCode.NOT_FOUND, NOTHING_HERE)
     if scope["method"] == "CONNECT":
         return Refusal(ErrorCode.BAD_REQUEST, "this server is not a proxy", (CLOSE,))
-    if b"transfer-encoding" in names and b"content-length" in names:  # RFC 9112, 6.1
-        return Refusal(ErrorCode.BAD_REQUEST, "send either Content-Length or Transfer-Encoding", (CLOSE,))
+    if b"transfer-encoding" in names and (  # RFC 9112, 6.1
+        b"content-length" in names or header(scope, b"transfer-encoding").lower() != b"chunked"
+    ):
+        detail = "send either Content-Length or Transfer-Encoding, and no other one than chunked"
+        return Refusal(ErrorCode.BAD_REQUEST, detail, (CLOSE,))
+    if names.count(b"host") != 1 and scope.get("http_version", "1.1") != "1.0":
+        return Refusal(ErrorCode.BAD_REQUEST, "send one header Host", (CLOSE,))
     if not has_host(scope):  # what is behind a second colon, one reader takes for a port and others do not
         return Refusal(ErrorCode.BAD_REQUEST, NOT_A_HOST, (CLOSE,))
     if b"content-encoding" in names and header(scope, b"content-encoding").lower() not in (b"", b"identity"):

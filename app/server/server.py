@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app.server.connection import Connection
-from app.server.guard import MAX_HEAD_BYTES
 from core import logs
 from core.process import exit_after
 from core.settings import Settings
@@ -62,7 +61,6 @@ def make_server(app: FastAPI, settings: Settings, both: ASGIApp | None = None) -
         both or app,
         proxy_headers=False,  # uvicorn's own knows no names
         http=Connection,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         log_config=logs.config(settings.log_level, settings.log_format),
         host=settings.host,
         port=settings.port,

@@ -30,7 +30,6 @@ from app.jobs.event_stream import frames
 from app.main import create_app
 from app.server.clock import TimeLimits
 from app.server.connection import Connection
-from app.server.guard import MAX_HEAD_BYTES
 from app.server.server import Server
 from app.services import Services
 from core.queries import datasets, jobs, leases, registry
@@ -302,7 +301,6 @@ def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
             config = uvicorn.Config(
                 app if wrap is None else wrap(app),
                 http=Impatient,
-                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=2,

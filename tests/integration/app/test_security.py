@@ -62,6 +62,7 @@ from tests.support.waits import wait_until
 
 Listen = Callable[..., Listening]
 HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
+CHUNKED_BODY = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 ADMIN = {"Authorization": "Bearer root"}
 
 
@@ -317,14 +318,59 @@ def test_no_header_of_a_request_becomes_one_of_the_answer(listen: Listen, header
         b"GET /livez HTTP/1.1\r\nHost : a\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"CONNECT /limits HTTP/1.1\r\nHost: a\r\nContent-Length: 37\r\n\r\n" + HEAD + b"\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        CHUNKED_BODY.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: gzip\r\n\r\n") + b"0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nX-a: b\r\n c\r\n\r\n",
+        b"GET /livez HTTP/1.1\nHost: a\n\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: a\r\nX-a: b\rX-b: c\r\n\r\n",
+        CHUNKED_BODY + b"2;\nxx\r\nab\r\n0\r\n\r\n",
     ],
-    ids=["two lengths", "two sizes", "a space before the colon", "TLS", "a body behind CONNECT"],
+    ids=[
+        "two lengths",
+        "two sizes",
+        "a space before the colon",
+        "TLS",
+        "a body behind CONNECT",
+        "two encodings",
+        "two encodings apart",
+        "identity",
+        "a sign",
+        "a folded header",
+        "bare line feeds",
+        "a bare carriage return",
+        "a chunk that is cut",
+    ],
 )
 def test_a_request_that_can_be_read_in_two_ways_is_not_read(listen: Listen, request_: bytes) -> None:
     """It would smuggle a second request past a proxy that reads it in the other way."""
     answer = listen().ask(request_)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("pieces", ["at once", "byte by byte"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 5\r\n\r\nabcde",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5;a=b\r\nabcde\r\n0\r\nX-a: b\r\n\r\n",
+    ],
+    ids=["length", "chunked", "trailer"],
+)
+def test_what_follows_a_body_is_read_where_it_begins(listen: Listen, body: bytes, pieces: str) -> None:
+    sent = (b"POST /jobs/erm HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + body) * 2 + (
+        b"\r\n\r\n" + CLOSING
+    )
+    server = listen()
+    with server.connect() as connection:
+        step = len(sent) if pieces == "at once" else 1
+        for start in range(0, len(sent), step):
+            connection.sendall(sent[start : start + step])
+        answer = rest(connection)
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"422", b"422", b"200"]
 
 
 OFFERED = b"%s %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\n"
@@ -547,7 +593,7 @@ def test_the_service_is_served_with_these_limits(tmp_path: Path, monkeypatch: py
     app = create_app(settings)
     config = make_server(app, settings).config
     assert config.http is Connection
-    assert config.h11_max_incomplete_event_size == MAX_HEAD_BYTES == 65_536
+    assert MAX_HEAD_BYTES == 65_536
     assert isinstance(app.middleware_stack, Edge)
     assert config.app is app
     assert Connection.limits == TimeLimits()
