@@ -50,7 +50,7 @@ class CallerFirst(APIRoute):
     changes something is recorded in the audit log."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
+        handle = self.get_answer_handler()
         required = [one.call for one in self.dependant.dependencies if isinstance(one.call, RequiredScope)]
         if required:
             self.openapi_extra = (self.openapi_extra or {}) | NEEDS_KEY
@@ -67,6 +67,10 @@ class CallerFirst(APIRoute):
             return await handle(request)
 
         return authenticated
+
+    def get_answer_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request whose caller is known: FastAPI's handler."""
+        return super().get_route_handler()
 
     async def handle(self, scope: ConnectionScope, receive: Receive, send: Send) -> None:
         """Answer; what a caller has changed is recorded after its commit, before the response is sent."""

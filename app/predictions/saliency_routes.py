@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, Request, Response
 
 from app.auth.deps import PREDICTOR, SAMPLE_PREDICTOR
-from app.http.deps import opened
 from app.http.problems import problems
 from app.http.responses import query_of, sends
 from app.http.validation import parse_query
@@ -16,8 +13,6 @@ from app.predictions.saliency import SaliencyService
 from masktune.contract.predictions import SaliencyAnswer, SaliencyQuery, StoredSaliencyQuery
 
 router = APIRouter(prefix="/saliency", tags=["predict"], route_class=PredictionRoute)
-
-SaliencyMaps = Annotated[SaliencyService, opened("saliency")]
 
 PICTURE = sends("image/png", description="The maps and pictures; with `format=png` one picture of one image.")
 
@@ -30,9 +25,9 @@ PICTURE = sends("image/png", description="The maps and pictures; with `format=pn
     responses=problems(404, 409, 422, 503) | PICTURE,
     openapi_extra=query_of(StoredSaliencyQuery),
 )
-async def explain_sample(request: Request, saliency: SaliencyMaps) -> Response:
+async def explain_sample(request: Request) -> Response:
     """Needs the scope `read` as well as `predict`: the pictures show the sample."""
-    return await saliency.explain_stored(request, parse_query(StoredSaliencyQuery, request))
+    return await _service(request).explain_stored(request, parse_query(StoredSaliencyQuery, request))
 
 
 @router.post(
@@ -43,5 +38,10 @@ async def explain_sample(request: Request, saliency: SaliencyMaps) -> Response:
     responses=problems(404, 409, 413, 415, 422, 503) | PICTURE,
     openapi_extra=query_of(SaliencyQuery) | IMAGE_BODY,
 )
-async def explain_images(request: Request, saliency: SaliencyMaps) -> Response:
-    return await saliency.explain_uploaded(request, parse_query(SaliencyQuery, request))
+async def explain_images(request: Request) -> Response:
+    return await _service(request).explain_uploaded(request, parse_query(SaliencyQuery, request))
+
+
+def _service(request: Request) -> SaliencyService:
+    service: SaliencyService = request.app.state.services.saliency
+    return service
