@@ -113,10 +113,10 @@ class Inference:
         names each invalid image."""
         from app.inference.images import to_square  # imports torch, which the engine has already loaded
 
-        loop, size, window = asyncio.get_running_loop(), engine.image_size, engine.grey_window
+        size, window = engine.image_size, engine.grey_window
         decoded = await asyncio.gather(
             *(
-                loop.run_in_executor(self._decoders, to_square, upload, size, self._limits, window)
+                asyncio.wrap_future(self._decoders.submit(to_square, upload, size, self._limits, window))
                 for upload in uploads
             ),
             return_exceptions=True,
@@ -132,7 +132,7 @@ class Inference:
                 squares.append(outcome)
         if faults:
             raise BadImage("; ".join(fault.detail for fault in faults[:3]), errors=tuple(faults))
-        return np.stack(squares)
+        return squares[0][None] if len(squares) == 1 else np.stack(squares)
 
     def _queue(self, explain: Explain | None) -> Batcher:
         return self._slow if explain is not None and explain.method in SLOW_METHODS else self._fast

@@ -75,7 +75,9 @@ class Metrics:
             ("model", "agree"),
             registry=self.registry,
         )
-        self._models = set[str]()
+        self._models: dict[str, list[Counter]] = {}
+        """Of each model with its own label: the counters of `_OUTCOMES`, of pairs that agree, of those that
+        do not. To look a counter up by its labels costs more than to count."""
         self._lock = Lock()
         self.loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
         self.waiting = own(
@@ -125,15 +127,20 @@ class Metrics:
 
     def served(self, model: str, counts: Mapping[UsageKind, int]) -> None:
         """Count what a model was served: 5 series per model, for `MOST_MODELS` models and the rest."""
-        with self._lock:
-            if len(self._models) < MOST_MODELS:
-                self._models.add(model)
-        name = model if model in self._models else _OTHERS
-        for outcome in _OUTCOMES:
-            self.predictions.labels(name, outcome.value).inc(counts.get(outcome, 0))
+        counters = self._models.get(model) or self._counters_of(model)
         pairs, apart = counts.get(UsageKind.PAIRS, 0), counts.get(UsageKind.DISAGREEMENTS, 0)
-        self.pairs.labels(name, "true").inc(pairs - apart)
-        self.pairs.labels(name, "false").inc(apart)
+        numbers = (*(counts.get(outcome, 0) for outcome in _OUTCOMES), pairs - apart, apart)
+        for counter, number in zip(counters, numbers, strict=True):
+            counter.inc(number)
+
+    def _counters_of(self, model: str) -> list[Counter]:
+        with self._lock:
+            name = model if len(self._models) < MOST_MODELS else _OTHERS
+            outcomes = [self.predictions.labels(name, outcome.value) for outcome in _OUTCOMES]
+            counters = [*outcomes, self.pairs.labels(name, "true"), self.pairs.labels(name, "false")]
+            if name == model:
+                self._models[model] = counters
+            return counters
 
     def render(self) -> bytes:
         """Render all metrics in Prometheus' text format, aggregated over processes that share the address."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,11 @@ def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
     """
     if math.isnan(row[0]):
         return []
-    chosen = np.arange(len(row))
-    if count < len(row):
-        last = row[np.argpartition(row, -count)[-count]]  # the smallest of the `count` largest
-        above = np.flatnonzero(row > last)
-        chosen = np.concatenate((above, np.flatnonzero(row == last)[: count - len(above)]))
+    if count >= len(row):
+        return sorted(enumerate(row.tolist()), key=itemgetter(1), reverse=True)
+    last = row[np.argpartition(row, -count)[-count]]  # the smallest of the `count` largest
+    above = np.flatnonzero(row > last)
+    chosen = np.concatenate((above, np.flatnonzero(row == last)[: count - len(above)]))
     order = chosen[np.argsort(-row[chosen], kind="stable")]
     return list(zip(order.tolist(), row[order].tolist(), strict=True))
 
