@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 
 from starlette.types import Scope
@@ -26,13 +25,3 @@ def header(scope: Scope, name: bytes) -> bytes:
 def has_host(scope: Scope) -> bool:
     """Whether `Host` is a host with an optional port, or empty, as that of HTTP/1.0 may be."""
     return _AUTHORITY.fullmatch(header(scope, b"host")) is not None
-
-
-def has_body(scope: Scope) -> bool:
-    """Whether the request has a body (RFC 9112, 6: HTTP/1.1 marks it by one of two headers)."""
-    return any(key in (b"content-length", b"transfer-encoding") for key, _ in scope["headers"])
-
-
-def new_request_id() -> str:
-    """Return 16 hex digits. They need to be distinct, not secret; `os.urandom` would cost more."""
-    return f"{random.getrandbits(64):016x}"  # nosec B311  # not a secret

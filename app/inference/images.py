@@ -24,9 +24,18 @@ _TYPE_OF_MEDIA = {media: name for name, media in MEDIA_TYPES.items()}
 def to_square(
     upload: Upload, size: int, limits: ImageLimits, window: GreyWindow | None = None
 ) -> NDArray[np.uint8]:
-    """Decode to (3, size, size) uint8 RGB, 16-bit grey through the model's `window`. Raises `ImageError`."""
+    """Decode to (3, size, size) uint8 RGB, 16-bit grey through the model's `window`.
+
+    Raises `ImageError`, also if the client declares another type.
+    """
     picture = decode_image(upload.content, limits, window)
-    _require_type(upload, picture.type)
+    suffix = PurePosixPath(upload.name or "").suffix.lower()
+    for claimed in (TYPES.get(suffix), _TYPE_OF_MEDIA.get(upload.media_type or "")):
+        if claimed is not None and claimed != picture.type:
+            detail = (
+                f"is declared as {claimed} but holds a {picture.type} image: declare it as {picture.type}"
+            )
+            raise ImageError(FileCode.MISLABELLED, detail)
     return square_array(picture.image, size)
 
 
@@ -41,12 +50,3 @@ def masked_pixels(
 def fill_masks(squares: NDArray[np.uint8], masks: NDArray[np.bool_], fill: Fill) -> NDArray[np.uint8]:
     """The images (N, 3, S, S) with the pixels of their masks (N, S, S) replaced, as in a finetune."""
     return fill_pixels(torch.from_numpy(squares), torch.from_numpy(masks), fill).numpy()
-
-
-def _require_type(upload: Upload, kind: str) -> None:
-    """Raise `ImageError` if the client declares another type."""
-    suffix = PurePosixPath(upload.name or "").suffix.lower()
-    for claimed in (TYPES.get(suffix), _TYPE_OF_MEDIA.get(upload.media_type or "")):
-        if claimed is not None and claimed != kind:
-            detail = f"is declared as {claimed} but holds a {kind} image: declare it as {kind}"
-            raise ImageError(FileCode.MISLABELLED, detail)

@@ -13,6 +13,7 @@ from app.http.multipart import MULTIPART
 from app.http.problems import problems
 from app.http.responses import BINARY, body_of, query_of, shape_of
 from app.http.validation import parse_query
+from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.service import PredictionService
 from masktune.contract.predictions import Answer, ImageUpload, StoredPredictQuery, UploadedPredictQuery
 
@@ -46,7 +47,9 @@ IMAGE_BODY = body_of(
 )
 async def predict_sample(request: Request) -> Response:
     """Needs the scope `read` as well as `predict`: the answer may contain a picture of the sample."""
-    return await _service(request).predict_stored(request, parse_query(StoredPredictQuery, request))
+    service: PredictionService = request.app.state.services.predictions
+    query = parse_query(StoredPredictQuery, request)
+    return await cancel_on_disconnect(request, service.predict_stored(query))
 
 
 @router.post(
@@ -58,9 +61,5 @@ async def predict_sample(request: Request) -> Response:
     openapi_extra=query_of(UploadedPredictQuery) | IMAGE_BODY,
 )
 async def predict_images(request: Request) -> Response:
-    return await _service(request).predict_uploaded(request, parse_query(UploadedPredictQuery, request))
-
-
-def _service(request: Request) -> PredictionService:
     service: PredictionService = request.app.state.services.predictions
-    return service
+    return await service.predict_uploaded(request, parse_query(UploadedPredictQuery, request))

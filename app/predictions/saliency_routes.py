@@ -27,7 +27,8 @@ PICTURE = sends("image/png", description="The maps and pictures; with `format=pn
 )
 async def explain_sample(request: Request) -> Response:
     """Needs the scope `read` as well as `predict`: the pictures show the sample."""
-    return await _service(request).explain_stored(request, parse_query(StoredSaliencyQuery, request))
+    service: SaliencyService = request.app.state.services.saliency
+    return await service.explain_stored(request, parse_query(StoredSaliencyQuery, request))
 
 
 @router.post(
@@ -39,9 +40,5 @@ async def explain_sample(request: Request) -> Response:
     openapi_extra=query_of(SaliencyQuery) | IMAGE_BODY,
 )
 async def explain_images(request: Request) -> Response:
-    return await _service(request).explain_uploaded(request, parse_query(SaliencyQuery, request))
-
-
-def _service(request: Request) -> SaliencyService:
     service: SaliencyService = request.app.state.services.saliency
-    return service
+    return await service.explain_uploaded(request, parse_query(SaliencyQuery, request))

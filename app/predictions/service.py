@@ -65,14 +65,11 @@ class PredictionService:
             await images.receive()
             return await cancel_on_disconnect(request, self.answer_uploaded(images, query, count_inputs))
 
-    async def predict_stored(self, request: Request, query: StoredPredictQuery) -> Response:
-        """Answer or abstain on a sample of a data set."""
-        return await cancel_on_disconnect(request, self._predict_stored(query))
-
     async def answer_uploaded(
         self, images: RequestImages, query: UploadedPredictQuery, count_inputs: Count
     ) -> Response:
         """Plan and answer. If the model is deleted in between, plan once more: its alias may have moved."""
+        explain = Explain(EXPLAIN_METHOD) if query.explain else None
         read_plan = partial(self.plans.get, query, partial(self._plan, query))
         plan, again = await read_plan(), True
         while True:
@@ -80,7 +77,7 @@ class PredictionService:
                 engine = await self.inference.engine(plan.pair)
                 with self.inference.admitted(len(images.sizes), images.nbytes) as reservation:
                     uploads = await images.uploads()
-                    forward = await self.inference.forward(engine, uploads, reservation, _explain(query))
+                    forward = await self.inference.forward(engine, uploads, reservation, explain)
                     return await self._respond(plan, forward, query, count_inputs)
             except NotFound:
                 newer = await read_plan() if again else plan
@@ -88,14 +85,16 @@ class PredictionService:
                     raise
                 plan, again = newer, False
 
-    async def _predict_stored(self, query: StoredPredictQuery) -> Response:
+    async def predict_stored(self, query: StoredPredictQuery) -> Response:
+        """Answer or abstain on a sample of a data set."""
+        explain = Explain(EXPLAIN_METHOD) if query.explain else None
         plan, stored = await run_sync(self._plan_stored, query, limiter=self.threads)
         engine = await self.inference.engine(plan.pair)
         upload = await stored_images.read(
             stored, self.inference.admission, stores=self.stores, threads=self.threads
         )
         with self.inference.admitted(1, len(upload.content)) as reservation:
-            forward = await self.inference.forward(engine, [upload], reservation, _explain(query))
+            forward = await self.inference.forward(engine, [upload], reservation, explain)
             return await self._respond(plan, forward, query, None)
 
     async def _respond(
@@ -115,10 +114,6 @@ class PredictionService:
         with self.database.read() as session:
             plan = plans.plan(session, self.inference, self.artifacts, query)
             return plan, stored_images.find(session, plan.model, query.dataset, query.sample)
-
-
-def _explain(query: PredictQuery) -> Explain | None:
-    return Explain(EXPLAIN_METHOD) if query.explain else None
 
 
 def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None) -> str:

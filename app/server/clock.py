@@ -7,6 +7,8 @@ Otherwise a client that sends or reads a byte now and then could hold a connecti
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 ANSWER_BYTES = 48 << 10
@@ -39,31 +41,40 @@ class Clock:
     Without a connection (`opened`), as under another server, it only has the limits.
     """
 
-    def __init__(self, limits: TimeLimits) -> None:
-        self.limits = limits
+    def __init__(self, limits: TimeLimits, read_next: Callable[[], None] | None = None) -> None:
+        """`read_next` is called soon after each request."""
+        self.limits, self._read_next = limits, read_next or _nothing
         self._transport: asyncio.Transport | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
     def opened(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self.request_ended()
+        with self.request():
+            pass  # as after one: wait for the next
 
     def lost(self) -> None:
-        self.request_begun()
+        self._stop_waiting()
         self.read_on()
-        self._transport = None  # which refers to the connection: it would have to be found by the collector
+        # They refer to the connection, which would have to be found by the collector.
+        self._transport, self._read_next = None, _nothing
 
-    def request_begun(self) -> None:
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """While a request is answered; then the next is waited for."""
+        self._stop_waiting()
+        try:
+            yield
+        finally:
+            if self._transport is not None:
+                loop = asyncio.get_running_loop()
+                self._idle = loop.call_later(self.limits.head, self.close)
+                loop.call_soon(self._read_next)  # and not within the task that has answered
+
+    def _stop_waiting(self) -> None:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-
-    def request_ended(self) -> None:
-        """Wait for the next request."""
-        self.request_begun()
-        if self._transport is not None:
-            self._idle = asyncio.get_running_loop().call_later(self.limits.head, self.close)
 
     def await_reader(self) -> None:
         """Cut it off unless the client reads what was sent, `ANSWER_BYTES` per `answer` seconds."""
@@ -88,3 +99,7 @@ class Clock:
         """End the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _nothing() -> None:
+    """Nobody reads on."""

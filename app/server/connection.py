@@ -19,11 +19,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.server.clock import CLOCK, Clock, TimeLimits
-from app.server.guard import MAX_HEAD_BYTES, TOO_LARGE
 from app.server.refusing import CLOSE, Refusal, as_bytes
 from core.errors import problem
 from masktune.contract.problems import ErrorCode
 
+MAX_HEAD_BYTES = 64 << 10
+"""Limit of the request line and headers together, and of what is no content in a body; proxies allow 8 to 32
+KiB."""
 _END, _BREAKS = b"\r\n\r\n", b"\r\n"
 _PIECE_BYTES = 4096
 """Of a chunked body that are parsed at a time: behind its end may be more requests, which wait as parsed."""
@@ -35,7 +37,11 @@ _NO_METHOD = Refusal(
     "there is no such method",
     (CLOSE, (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE")),
 )
-_HEAD_TOO_LARGE = Refusal(ErrorCode.HEAD_TOO_LARGE, TOO_LARGE, (CLOSE,))
+_HEAD_TOO_LARGE = Refusal(
+    ErrorCode.HEAD_TOO_LARGE,
+    f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer",
+    (CLOSE,),
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -50,7 +56,7 @@ class Connection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        self._clock = Clock(self.limits)
+        self._clock = Clock(self.limits, self._parse)
         self._unread = b""
         """What has arrived and is not parsed."""
         self._looked_at = 0
@@ -77,11 +83,6 @@ class Connection(HttpToolsProtocol):
         self._parse()
         if len(self._unread) > MAX_HEAD_BYTES:  # behind a request that is being answered
             self.flow.pause_reading()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._unread:
-            self.loop.call_soon(self._parse)  # and not within the task that has answered
 
     def _parse(self) -> None:
         """Parse what may be parsed by now."""
@@ -129,6 +130,7 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
+                self._unread = b""
                 self.handle_websocket_upgrade()
             return False
         except httptools.HttpParserInvalidMethodError:

@@ -25,10 +25,6 @@ from app.server.refusing import CLOSE, Refusal
 from core.errors import NOTHING_HERE
 from masktune.contract.problems import ErrorCode
 
-MAX_HEAD_BYTES = 64 << 10
-"""Limit of the request line and headers together; proxies allow 8 to 32 KiB."""
-TOO_LARGE = f"the request line and headers may have at most {MAX_HEAD_BYTES} bytes; send fewer"
-
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing (RFC 9110, 9.2.1) and whose responses no other site can read."""
@@ -36,34 +32,9 @@ _PROBES = frozenset({"/livez", "/readyz"})
 _PORTS = {"http": ":80", "https": ":443"}
 
 
-def fault(scope: Scope) -> Refusal | None:
-    """Return why the head of an HTTP request is refused before anything reads it."""
-    names = [name for name, _ in scope["headers"]]
-    if _CONTROL.search(scope["path"]):
-        return Refusal(ErrorCode.NOT_FOUND, NOTHING_HERE)
-    if scope["method"] == "CONNECT":
-        return Refusal(ErrorCode.BAD_REQUEST, "this server is not a proxy", (CLOSE,))
-    if b"transfer-encoding" in names and (  # RFC 9112, 6.1
-        b"content-length" in names or header(scope, b"transfer-encoding").lower() != b"chunked"
-    ):
-        detail = "send either Content-Length or Transfer-Encoding, and no other one than chunked"
-        return Refusal(ErrorCode.BAD_REQUEST, detail, (CLOSE,))
-    if names.count(b"host") != 1 and scope.get("http_version", "1.1") != "1.0":
-        return Refusal(ErrorCode.BAD_REQUEST, "send one header Host", (CLOSE,))
-    if not has_host(scope):  # what is behind a second colon, one reader takes for a port and others do not
-        return Refusal(ErrorCode.BAD_REQUEST, NOT_A_HOST, (CLOSE,))
-    if b"content-encoding" in names and header(scope, b"content-encoding").lower() not in (b"", b"identity"):
-        detail = "send the body as it is, without Content-Encoding"
-        return Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail, (CLOSE,))
-    size = len(scope.get("raw_path", b"")) + len(scope["query_string"])
-    size += sum(len(name) + len(text) + 4 for name, text in scope["headers"])
-    if size > MAX_HEAD_BYTES:
-        return Refusal(ErrorCode.HEAD_TOO_LARGE, TOO_LARGE, (CLOSE,))
-    return None
-
-
 class Guard:
-    """Refuses unsafe methods and web sockets from other sites' pages, and host names that are not our own.
+    """Refuses heads that are not in order, unsafe methods and web sockets from other sites' pages, and host
+    names that are not our own.
 
     Host names are checked only while the service is open. Otherwise such a page has no key, because a browser
     sends its cookie to no other name. `allowed` lists host names besides loopback, separated by commas; `*`
@@ -74,13 +45,11 @@ class Guard:
         self.is_open = is_open
         self.allowed = frozenset(filter(None, (_name(one.strip()) for one in allowed.lower().split(","))))
 
-    async def allows_socket(self, scope: Scope) -> bool:
-        """Whether a web socket may be opened."""
-        usual = has_host(scope) and not _CONTROL.search(scope["path"])
-        return usual and await self.refusal(scope) is None
-
     async def refusal(self, scope: Scope) -> Refusal | None:
-        """Return the refusal of a request whose head is otherwise in order, or None if it is allowed."""
+        """Return why a request or a web socket is refused, or None if it is allowed."""
+        fault = _fault(scope)
+        if fault is not None:
+            return fault
         host = header(scope, b"host").decode("latin-1").lower()
         origin = header(scope, b"origin").decode("latin-1").lower()
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE
@@ -107,6 +76,28 @@ class Guard:
         port = _PORTS.get(scheme, "")
         same = authority.removesuffix(port) == host.removesuffix(port)
         return bool(authority) and (same or _name(authority) in self.allowed - {"*"})
+
+
+def _fault(scope: Scope) -> Refusal | None:
+    """Return why the head is not in order."""
+    names = [name for name, _ in scope["headers"]]
+    if _CONTROL.search(scope["path"]):
+        return Refusal(ErrorCode.NOT_FOUND, NOTHING_HERE)
+    if scope.get("method") == "CONNECT":
+        return Refusal(ErrorCode.BAD_REQUEST, "this server is not a proxy", (CLOSE,))
+    if b"transfer-encoding" in names and (  # RFC 9112, 6.1
+        b"content-length" in names or header(scope, b"transfer-encoding").lower() != b"chunked"
+    ):
+        detail = "send either Content-Length or Transfer-Encoding, and no other one than chunked"
+        return Refusal(ErrorCode.BAD_REQUEST, detail, (CLOSE,))
+    if names.count(b"host") != 1 and scope.get("http_version", "1.1") != "1.0":
+        return Refusal(ErrorCode.BAD_REQUEST, "send one header Host", (CLOSE,))
+    if not has_host(scope):  # what is behind a second colon, one reader takes for a port and others do not
+        return Refusal(ErrorCode.BAD_REQUEST, NOT_A_HOST, (CLOSE,))
+    if b"content-encoding" in names and header(scope, b"content-encoding").lower() not in (b"", b"identity"):
+        detail = "send the body as it is, without Content-Encoding"
+        return Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, detail, (CLOSE,))
+    return None
 
 
 def _name(authority: str) -> str:

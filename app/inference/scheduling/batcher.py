@@ -209,6 +209,9 @@ def run(batch: Sequence[ForwardRequest], max_batch: int) -> list[Scores | BaseEx
         except BaseException as error:  # noqa: BLE001  # any error is passed on to the requests
             outcomes.update(dict.fromkeys(numbers, error))
             continue
+        if len(numbers) == 1:
+            outcomes[numbers[0]] = scores
+            continue
         first = 0
         for n in numbers:
             last = first + len(batch[n].images)

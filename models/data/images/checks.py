@@ -150,6 +150,7 @@ def _convert(encoded: bytes, kind: str, limits: ImageLimits, convert: Callable[[
 
 
 def _open(encoded: bytes, kind: str, limits: ImageLimits) -> Image.Image:
+    require_few_parts(encoded, kind)
     if kind == "DICOM":
         return Image.fromarray(dicom.read_pixels(encoded, limits))
     if kind == "HEIF":
@@ -190,7 +191,6 @@ def _require_image(encoded: bytes, limits: ImageLimits) -> str:
         raise ImageError(FileCode.NOT_AN_IMAGE, f"is {what}: upload pictures as one of {known}")
     if kind == "WEBP":
         require_size(_webp_canvas(encoded), limits)  # PIL's decoder allocates the canvas on opening
-    require_few_parts(encoded, kind)
     return kind
 
 

@@ -31,7 +31,8 @@ def upright(image: Image.Image) -> Image.Image:
     """The loaded `image`, turned; itself where nothing usable says how."""
     if image.format == "TIFF":  # PIL has turned it
         return image
-    orientation = _in_exif(_exif(image))
+    exif = _exif(image)
+    orientation = _in_exif(exif) if exif else None
     if orientation is None:
         orientation = _in_xmp(image)
     method = _METHODS.get(orientation)

@@ -46,9 +46,9 @@ from app.inference.engines import graph_store as graphs
 from app.main import create_app
 from app.operations.metrics import Metrics
 from app.server.clock import TimeLimits
-from app.server.connection import Connection
+from app.server.connection import MAX_HEAD_BYTES, Connection
 from app.server.edge import Edge
-from app.server.guard import MAX_HEAD_BYTES, Guard
+from app.server.guard import Guard
 from app.server.proxies import Proxies
 from app.server.server import make_server
 from core.proxy_user import ProxyUser
