@@ -1,12 +1,13 @@
 """Serving at the engine's speed: masktune, an empty handler, a naive one and LitServe compared in one run.
 
-    pip install --group bench && python -m benchmarks.serving [--rounds 3] [--seconds 3]
+    pip install --group bench && python -m benchmarks.serving [--rounds 3] [--seconds 3] [--old DIR]
 
 Two networks: SmallCNN with PNG bodies, ResNet-50 with JPEG bodies. Closed loops with 1, 8 and 32 clients; an
 open loop at twice the rate of the closed one; the client is a separate process on the same cores. The
 engine's own rate is that of ONNX Runtime, called directly with decoded pixels. Weights are random, images
 real. masktune runs twice: as one process, and as one per core (`masktune api --processes`); so do the empty
-and the naive handler. The aims compare what a user would start: masktune on all cores, FastAPI with its
+and the naive handler. `--old` runs another checkout of masktune, such as a worktree of an earlier commit, as
+one process beside it. The aims compare what a user would start: masktune on all cores, FastAPI with its
 defaults. The table and `like_for_like` in the JSON line also compare equal numbers of processes.
 
 The speed of a rented machine's cores changes by half from one minute to the next. So every service is started
@@ -22,25 +23,19 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from app.inference.engines.onnx import OnnxEngine
-from app.inference.engines.torch import TorchEngine
-from app.inference.images import to_square
-from app.inference.types import Explain, Upload
 from benchmarks._common import Aim, device_name, load_average, table, usable_cores
 from benchmarks._load import LoadResult, Plan, load
+from benchmarks._serving_engine import engine_alone, engine_rate, explaining, predict_job
 from benchmarks._serving_world import (
     Furnished,
     Kind,
@@ -54,9 +49,6 @@ from benchmarks._serving_world import (
     warm,
 )
 from core.settings import Settings
-from masktune import Client
-from models.data.images.limits import ImageLimits
-from models.export import export_onnx, load_model
 
 CLIENTS = (1, 8, 32)
 LET_IN = Settings().predict_in_flight
@@ -74,6 +66,8 @@ class Bench:
         self.measured: defaultdict[tuple[str, str, int], list[LoadResult]] = defaultdict(list)
         self.engine: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         """Images/s of each round, by network and batch."""
+        self.cpu: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)
+        """CPU seconds of an answer in each round, by service, network and clients."""
         self.overload: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
         """Figures of each round, by network."""
 
@@ -88,6 +82,7 @@ class Bench:
             # The requests of the warm-up are counted at the rate of the others.
             answers = max(1.0, measured.rate * (plan.seconds + plan.warmup))
             cpu = (server.cpu_seconds() - before) / answers
+            self.cpu[service, kind.backbone, count].append(cpu)
             self.row(service, kind, f"{count} clients", measured, cpu_ms=round(1000 * cpu, 3))
 
     def row(
@@ -132,6 +127,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement in each round")
+    parser.add_argument("--old", type=Path, help="another checkout of masktune, measured beside this one")
     arguments = parser.parse_args()
     small, large, bench = digits(), photographs(), Bench(arguments.seconds)
     with tempfile.TemporaryDirectory(prefix="masktune-serving-") as name:
@@ -151,22 +147,35 @@ def main() -> int:
             alone = running.enter_context(masktune(folder, "api"))
             together = running.enter_context(masktune(folder, "api", processes=usable_cores()))
             _warm(alone, together, (small, large), worlds)
-            engines = {k.backbone: _engine(k, worlds[k.backbone], folder) for k in (small, large)}
+            old = None
+            if arguments.old is not None:
+                old = running.enter_context(masktune(folder, "api", checkout=arguments.old.resolve()))
+                for number, kind in enumerate((small, large), 1):
+                    warm(old.port, kind, worlds[kind.backbone].alone, number)
+                with old.awake():
+                    pass  # paused from now on
+            engines = {k.backbone: engine_alone(k, worlds[k.backbone], folder) for k in (small, large)}
             for _ in range(arguments.rounds):
                 for (service, network), server in rivals.items():
                     kind = small if network == small.backbone else large
                     with server.awake():
                         bench.clients(service, kind, server, "/predict", CLIENTS if kind is small else (1, 8))
                 for kind in (small, large):
-                    _engine_rates(engines[kind.backbone], kind, bench)
+                    for batch in (1, 16):
+                        rate = engine_rate(engines[kind.backbone], kind, batch, bench.seconds)
+                        bench.engine[kind.backbone, batch].append(rate)
+                    if old is not None:
+                        with old.awake():
+                            path = f"/predict?model={worlds[kind.backbone].alone}"
+                            bench.clients(_OLD, kind, old, path, CLIENTS)
                     _masktune(bench, alone, together, kind, worlds[kind.backbone])
                     bench.overload[kind.backbone].append(
                         _overload(bench, alone.port, kind, worlds[kind.backbone].alone)
                     )
-            explaining = _explaining(engines[large.backbone], large, bench.seconds)
-        job = _predict_job(folder, large, worlds[large.backbone])
-    aims = _aims(bench, explaining, job)
+            with_maps = explaining(engines[large.backbone], large, bench.seconds)
+        job = predict_job(folder, large, worlds[large.backbone])
     alike = _like_for_like(bench)
+    aims = _aims(bench, alike, with_maps, job)
     print(table(bench.rows))
     for key, value in alike.items():
         print(f"{key:58} {value:.2f}")
@@ -191,7 +200,7 @@ def main() -> int:
     return 0 if ok else 1
 
 
-_MANY = " (processes)"
+_MANY, _OLD = " (processes)", "masktune (old)"
 
 
 def _rivals(small: Kind, large: Kind) -> dict[str, tuple[str, int, tuple[Kind, ...]]]:
@@ -282,67 +291,12 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
     }
 
 
-def _engine(kind: Kind, world: Furnished, folder: Path) -> OnnxEngine:
-    """ONNX Runtime alone, on all cores."""
-    network, _ = load_model(world.folder)
-    graph = folder / f"{kind.backbone}.onnx"
-    export_onnx(network, graph)
-    torch.set_num_threads(usable_cores())
-    served = TorchEngine(network, None, torch.device("cpu"))
-    return OnnxEngine(served, graph, threads=usable_cores())
-
-
-def _engine_rates(engine: OnnxEngine, kind: Kind, bench: Bench) -> None:
-    """Measure images/s at batch sizes 1 and 16."""
-    for batch in (1, 16):
-        rate = _rate(lambda squares: engine.run(squares, None), _squares(kind, batch), bench.seconds)
-        bench.engine[kind.backbone, batch].append(rate)
-
-
-def _explaining(engine: OnnxEngine, kind: Kind, seconds: float) -> float:
-    """The time of a batch of 16 with maps, over one without."""
-    squares = _squares(kind, 16)
-    explained = _rate(lambda batch: engine.run(batch, Explain("xgradcam")), squares, seconds)
-    return _rate(lambda batch: engine.run(batch, None), squares, seconds) / explained
-
-
-def _squares(kind: Kind, count: int) -> NDArray[np.uint8]:
-    return np.stack([to_square(Upload(data), kind.side, ImageLimits()) for data in kind.images[:count]])
-
-
-def _rate(run: Callable[[NDArray[np.uint8]], object], batch: NDArray[np.uint8], seconds: float) -> float:
-    run(batch)
-    done, start = 0, time.perf_counter()
-    while (now := time.perf_counter()) < start + seconds:
-        run(batch)
-        done += len(batch)
-    return done / (now - start)
-
-
-def _predict_job(folder: Path, kind: Kind, world: Furnished) -> float:
-    """Images/s that a `predict` job reports, over torch's own rate at its batch of 32."""
-    network, _ = load_model(world.folder)
-    engine = TorchEngine(network, None, torch.device("cpu"))
-    batch = np.repeat(_squares(kind, 1), 32, axis=0)
-    before = _rate(lambda squares: engine.run(squares, None), batch, 6.0)
-    with masktune(folder, "api", "worker") as server, Client(f"http://127.0.0.1:{server.port}") as client:
-        job = client.jobs.start("predict", model=world.alone, dataset=world.dataset)
-        reported = 0.0
-        while not (job := client.jobs.get(job.id)).ended_at:
-            reported = job.progress.images_per_second or reported
-            time.sleep(0.2)
-        if job.state != "succeeded":
-            raise RuntimeError(f"the job {job.state}")
-    after = _rate(lambda squares: engine.run(squares, None), batch, 6.0)
-    return reported / ((before + after) / 2)
-
-
 def _over(value: float, other: float) -> float:
     """A ratio; infinite if `other` is 0 because nothing came back."""
     return value / other if other else float("inf")
 
 
-def _aims(bench: Bench, explaining: float, job: float) -> dict[str, Aim]:
+def _aims(bench: Bench, alike: dict[str, float], explaining: float, job: float) -> dict[str, Aim]:
     flood, light = bench.flooded("resnet50"), bench.flooded("small_cnn")
     tails = [_over(measured.p99, measured.p50) for measured in bench.measured["masktune", "small_cnn", 32]]
 
@@ -355,7 +309,11 @@ def _aims(bench: Bench, explaining: float, job: float) -> dict[str, Aim]:
         ours, own = bench.rates("masktune", "resnet50", clients), bench.engine["resnet50", batch]
         return median(_over(a, b) for a, b in zip(ours, own, strict=True))
 
-    return {
+    cpu = zip(bench.cpu["masktune", "small_cnn", 8], bench.cpu[_OLD, "small_cnn", 8], strict=False)
+    of_old = [_over(ours, theirs) for ours, theirs in cpu]
+    beside = {"small_cnn, CPU of an answer over that of the old one": Aim(median(of_old), at_most=0.7)}
+    return (beside if of_old else {}) | {
+        "small_cnn, one process over the naive handler": Aim(alike["masktune over naive"], at_least=1),
         "small_cnn, 32 clients, over LitServe": Aim(over("litserve"), at_least=2),
         "small_cnn, 32 clients, over the naive handler": Aim(over("naive"), at_least=2),
         "small_cnn, 32 clients, p99 over p50": Aim(median(tails), at_most=2),
@@ -364,6 +322,7 @@ def _aims(bench: Bench, explaining: float, job: float) -> dict[str, Aim]:
         "explaining over predicting, closed form, engine": Aim(explaining, at_most=1.2),
         "predict job over torch's own rate": Aim(job, at_least=0.9),
         "resnet50, twice the best rate: throughput over it": Aim(flood["throughput"], at_least=0.9),
+        "small_cnn, twice the best rate: throughput over it": Aim(light["throughput"], at_least=0.8),
         "resnet50, twice the best rate: p99 over that at 32 clients": Aim(flood["p99"], at_most=1.5),
         "resnet50, twice the best rate: /livez p99, ms": Aim(flood["livez_p99_ms"], at_most=50),
         "small_cnn, twice the best rate: /livez p99, ms": Aim(light["livez_p99_ms"], at_most=50),
