@@ -60,7 +60,8 @@ class PredictionService:
     async def predict_uploaded(self, request: Request, query: UploadedPredictQuery) -> Response:
         """Answer or abstain on each image in the body. These are real inputs, and are counted."""
         count_inputs = partial(_count, self.counters, query.subject)
-        query = query.model_copy(update={"subject": None})  # it has no part in the plan
+        if query.subject is not None:  # it has no part in the plan
+            query = query.model_copy(update={"subject": None})
         with RequestImages(request, self.settings, self.threads) as images:
             await images.receive()
             return await cancel_on_disconnect(request, self.answer_uploaded(images, query, count_inputs))

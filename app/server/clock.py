@@ -44,6 +44,8 @@ class Clock:
     def __init__(self, limits: TimeLimits, read_next: Callable[[], None] | None = None) -> None:
         """`read_next` is called soon after each request."""
         self.limits, self._read_next = limits, read_next or _nothing
+        self.body_arrived = False
+        """Whether the whole body of the request is there: to await it needs no limit."""
         self._transport: asyncio.Transport | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None

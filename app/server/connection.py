@@ -157,6 +157,7 @@ class Connection(HttpToolsProtocol):
         if not self.url.startswith(b"/") or b"#" in self.url:  # none of our addresses
             self.url = b"/" + quote(self.url).encode()
         lengths = dict(self.headers)
+        self._clock.body_arrived = False
         self._body_left = None if b"transfer-encoding" in lengths else int(lengths.get(b"content-length", 0))
         super().on_headers_complete()
 
@@ -169,6 +170,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._body_left = 0
+        self._clock.body_arrived = True
         super().on_message_complete()
 
     # --- the answers --------------------------------------------------------------------------

@@ -175,6 +175,8 @@ class Exchange:
 
     async def _next_piece(self, began: float) -> Message | None:
         """Await the next piece within the time that is left, in a place and in all; None after a refusal."""
+        if self._clock.body_arrived:
+            return await self._receive_piece()
         limits, admission = self._clock.limits, self._admission
         if admission is not None and not self._slow:
             with suppress(TimeoutError):
@@ -207,7 +209,8 @@ class Exchange:
         is_head = self.scope["method"] == "HEAD"
         if is_head:
             message = {"type": "http.response.body"}
-        if not self._complete and not (more and not is_head):
+        arrived = self._complete or self._clock.body_arrived
+        if not arrived and not (more and not is_head):
             self.ended = True
             message = {**message, "more_body": True}
         await self._send_piece(message)
