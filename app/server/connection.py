@@ -57,7 +57,7 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._clock = Clock(self.limits, self._parse)
-        self._unread = b""
+        self._unread = bytearray()
         """What has arrived and is not parsed."""
         self._looked_at = 0
         """Bytes of it among which no head ends."""
@@ -120,7 +120,8 @@ class Connection(HttpToolsProtocol):
         return piece
 
     def _take(self, count: int) -> bytes:
-        taken, self._unread = self._unread[:count], self._unread[count:]
+        taken = bytes(memoryview(self._unread)[:count])
+        del self._unread[:count]
         self._looked_at = 0
         return taken
 
@@ -130,7 +131,7 @@ class Connection(HttpToolsProtocol):
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
-                self._unread = b""
+                self._unread.clear()
                 self.handle_websocket_upgrade()
             return False
         except httptools.HttpParserInvalidMethodError:
@@ -156,6 +157,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if not self.url.startswith(b"/") or b"#" in self.url:  # none of our addresses
             self.url = b"/" + quote(self.url).encode()
+        self._unset_keepalive_if_required()  # of the request in front
         lengths = dict(self.headers)
         self._clock.body_arrived = False
         self._body_left = None if b"transfer-encoding" in lengths else int(lengths.get(b"content-length", 0))

@@ -373,6 +373,18 @@ def test_what_follows_a_body_is_read_where_it_begins(listen: Listen, body: bytes
     assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"422", b"422", b"200"]
 
 
+def test_a_request_behind_another_is_not_cut_off_as_idle(listen: Listen) -> None:
+    server = listen()
+    server.server.config.timeout_keep_alive = 0.2  # type: ignore[assignment]  # seconds; uvicorn takes any
+
+    @server.app.get("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(1)
+
+    answer = server.ask(HEAD + b"\r\n" + CLOSING.replace(b"/livez", b"/slow"))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"200"]
+
+
 OFFERED = b"%s %s HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: %s\r\n"
 DIGITS = b'{"name": "d", "source": "builtin:digits"}'
 CLOSING = HEAD + b"Connection: close\r\n\r\n"
