@@ -23,19 +23,19 @@ import argparse
 import json
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
 import torch
 
+from app.inference.engines.onnx import OnnxEngine
 from benchmarks._common import Aim, device_name, load_average, table, usable_cores
 from benchmarks._load import LoadResult, Plan, load
-from benchmarks._serving_engine import engine_alone, engine_rate, explaining, predict_job
+from benchmarks._serving_measures import CLIENTS, Bench, engine_alone, engine_rate, explaining, predict_job
 from benchmarks._serving_world import (
     Furnished,
     Kind,
@@ -50,75 +50,10 @@ from benchmarks._serving_world import (
 )
 from core.settings import Settings
 
-CLIENTS = (1, 8, 32)
 LET_IN = Settings().predict_in_flight
 """Number of requests that one process admits at a time."""
 OPEN_CONNECTIONS = 1024
 """More than may wait: with fewer, requests would wait in the client, and none would be refused."""
-
-
-class Bench:
-    """Rows for the table, and the measurements of each round, for the targets."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.rows: list[dict[str, Any]] = []
-        self.measured: defaultdict[tuple[str, str, int], list[LoadResult]] = defaultdict(list)
-        self.engine: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
-        """Images/s of each round, by network and batch."""
-        self.cpu: defaultdict[tuple[str, str, int], list[float]] = defaultdict(list)
-        """CPU seconds of an answer in each round, by service, network and clients."""
-        self.overload: defaultdict[str, list[dict[str, float]]] = defaultdict(list)
-        """Figures of each round, by network."""
-
-    def clients(self, service: str, kind: Kind, server: Server, path: str, clients: Sequence[int]) -> None:
-        """Run closed loops, one after the other."""
-        for count in clients:
-            before = server.cpu_seconds()
-            seconds = self.seconds if kind.side < 100 else 2 * self.seconds  # few answers a second
-            plan = Plan(server.port, path, kind.content_type, kind.bodies, count, seconds, warmup=0.5)
-            measured = load(plan)
-            self.measured[service, kind.backbone, count].append(measured)
-            # The requests of the warm-up are counted at the rate of the others.
-            answers = max(1.0, measured.rate * (plan.seconds + plan.warmup))
-            cpu = (server.cpu_seconds() - before) / answers
-            self.cpu[service, kind.backbone, count].append(cpu)
-            self.row(service, kind, f"{count} clients", measured, cpu_ms=round(1000 * cpu, 3))
-
-    def row(
-        self, service: str, kind: Kind, load_: str, measured: LoadResult, cpu_ms: float | None = None
-    ) -> None:
-        refused = sum(measured.statuses.values()) - measured.answered
-        self.rows.append(
-            {
-                "service": service,
-                "network": kind.backbone,
-                "load": load_,
-                "answers/s": round(measured.rate, 1),
-                "p50_ms": measured.p50,
-                "p99_ms": measured.p99,
-                "refused": refused,
-                "cpu_ms": cpu_ms,
-                "busy": load_average(),
-            }
-        )
-        print(json.dumps(self.rows[-1]), file=sys.stderr, flush=True)
-
-    def rates(self, service: str, network: str, clients: int) -> list[float]:
-        """Answers/s of each round."""
-        return [measured.rate for measured in self.measured[service, network, clients]]
-
-    def best(self, service: str, network: str) -> int:
-        """This round's best number of clients."""
-        return max(CLIENTS, key=lambda count: self.rates(service, network, count)[-1])
-
-    def flooded(self, network: str) -> dict[str, float]:
-        """Medians over the rounds; for figures that must hold throughout, the worst."""
-        rounds = self.overload[network]
-        return {
-            key: (max if key.startswith("livez") else median)([figures[key] for figures in rounds])
-            for key in rounds[0]
-        }
 
 
 def main() -> int:
@@ -161,19 +96,15 @@ def main() -> int:
                     with server.awake():
                         bench.clients(service, kind, server, "/predict", CLIENTS if kind is small else (1, 8))
                 for kind in (small, large):
-                    for batch in (1, 16):
-                        rate = engine_rate(engines[kind.backbone], kind, batch, bench.seconds)
-                        bench.engine[kind.backbone, batch].append(rate)
-                    if old is not None:
-                        with old.awake():
-                            path = f"/predict?model={worlds[kind.backbone].alone}"
-                            bench.clients(_OLD, kind, old, path, CLIENTS)
-                    _masktune(bench, alone, together, kind, worlds[kind.backbone])
-                    bench.overload[kind.backbone].append(
-                        _overload(bench, alone.port, kind, worlds[kind.backbone].alone)
-                    )
+                    engine, world = engines[kind.backbone], worlds[kind.backbone]
+                    _round(bench, engine, kind, world, Services(alone, together, old))
             with_maps = explaining(engines[large.backbone], large, bench.seconds)
         job = predict_job(folder, large, worlds[large.backbone])
+    return _printed(bench, with_maps, job)
+
+
+def _printed(bench: Bench, with_maps: float, job: float) -> int:
+    """Print the table, the targets and the JSON line; the exit code."""
     alike = _like_for_like(bench)
     aims = _aims(bench, alike, with_maps, job)
     print(table(bench.rows))
@@ -242,6 +173,25 @@ def _warm(alone: Server, together: Server, kinds: Sequence[Kind], worlds: dict[s
             warm(alone.port, kind, model, engines)
     for number, kind in enumerate(kinds, 1):
         warm(together.port, kind, worlds[kind.backbone].alone, number * usable_cores())
+
+
+class Services(NamedTuple):
+    """masktune as one process, as one per core, and one process of another checkout."""
+
+    alone: Server
+    together: Server
+    old: Server | None
+
+
+def _round(bench: Bench, engine: OnnxEngine, kind: Kind, world: Furnished, services: Services) -> None:
+    """Measure the engine and masktune, one after the other."""
+    for batch in (1, 16):
+        bench.engine[kind.backbone, batch].append(engine_rate(engine, kind, batch, bench.seconds))
+    if services.old is not None:
+        with services.old.awake():
+            bench.clients(_OLD, kind, services.old, f"/predict?model={world.alone}", CLIENTS)
+    _masktune(bench, services.alone, services.together, kind, world)
+    bench.overload[kind.backbone].append(_overload(bench, services.alone.port, kind, world.alone))
 
 
 def _masktune(bench: Bench, alone: Server, together: Server, kind: Kind, world: Furnished) -> None:
