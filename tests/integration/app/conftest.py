@@ -84,7 +84,7 @@ def http_scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> dict[st
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": list(headers),
+        "headers": [(b"host", b"127.0.0.1"), *headers],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
         "state": {},

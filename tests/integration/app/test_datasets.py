@@ -126,7 +126,7 @@ def post_raw(front: Front, messages: list[Message], headers: list[tuple[bytes, b
     waiting = iter(messages)
 
     async def receive() -> Message:
-        return next(waiting)
+        return next(waiting, {"type": "http.disconnect"})
 
     async def send(message: Message) -> None:
         sent.append(message)
