@@ -91,8 +91,7 @@ class Edge:
         if self._metrics is not None:
             self._metrics.answered(exchange.scope["method"], path, _OVERLOADED, None)
         await exchange.answer(_OVERLOADED, *_no_place(exchange.scope["path"]))
-        if exchange.ended:
-            await exchange.drain()
+        await exchange.finish()
 
 
 @lru_cache(maxsize=16)  # of a few paths

@@ -58,7 +58,7 @@ class Exchange:
     """Counts the body against its limit and its pace, and sends the answer.
 
     An answer arrives although its client is still sending the body: its end is held back until the body is
-    there (`drain`). To HEAD, only the head of an answer is sent.
+    there (`finish`). To HEAD, only the head of an answer is sent.
     """
 
     def __init__(self, clock: Clock, scope: Scope, receive: Receive, send: Send, *, is_api: bool) -> None:
@@ -80,7 +80,7 @@ class Exchange:
         self._undecided = header(scope, b"expect").lower() == b"100-continue"
         """Whether the client waits to be told to send its body."""
         self._received, self._waited = 0, 0.0
-        self._slow = self.ended = False
+        self._slow = self._ended = False
         """Whether the place was given up, and whether the end of the answer waits for that of the body."""
 
     async def run(
@@ -129,8 +129,7 @@ class Exchange:
                 if metrics is not None:
                     metrics.inside -= 1
                     self._note(metrics, scope, None if self._streams else time.perf_counter() - begun)
-        if self.ended:
-            await self.drain()
+        await self.finish()
 
     # --- the place ----------------------------------------------------------------------------
 
@@ -211,7 +210,7 @@ class Exchange:
             message = {"type": "http.response.body"}
         arrived = self._complete or self._clock.body_arrived
         if not arrived and not (more and not is_head):
-            self.ended = True
+            self._ended = True
             message = {**message, "more_body": True}
         await self._send_piece(message)
         if is_head and more:
@@ -241,13 +240,15 @@ class Exchange:
         self._refused = True
 
     async def answer(self, status: int, headers: Sequence[Header], body: bytes) -> None:
-        """Send an answer that is complete; `drain` follows."""
+        """Send an answer that is complete; `finish` follows."""
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
-    async def drain(self) -> None:
-        """Receive the rest of the body, and end the answer. Closing with unread bytes would reset the
-        connection, and the client might lose the answer (RFC 9112, 9.6)."""
+    async def finish(self) -> None:
+        """Receive the rest of the body and end the answer, if it waits for that. Closing with unread bytes
+        would reset the connection, and the client might lose the answer (RFC 9112, 9.6)."""
+        if not self._ended:
+            return
         try:
             async with asyncio.timeout(self._clock.limits.drain):
                 while not self._complete:
