@@ -144,8 +144,6 @@ DatasetKey = Annotated[
 ]
 
 
-# A short read of its own: if it used the route's session, that session would hold its connection while
-# the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
 def _dataset(dataset_id: DatasetKey, database: DatabaseDep) -> DatasetRow:
     with database.read() as session:
         return datasets.get(session, dataset_id)

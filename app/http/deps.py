@@ -34,7 +34,12 @@ ArtifactsDep = Annotated[Artifacts, opened("artifacts")]
 NotifierDep = Annotated[JobNotifier, opened("notifier")]
 TracingDep = Annotated[Tracing, opened("tracing")]
 DatabaseDep = Annotated[Database, opened("database")]
-"""For routes that open sessions themselves; `Reading` and `Writing` suit most."""
+"""For routes that open sessions themselves; `Reading` and `Writing` suit most.
+
+What loads a path parameter opens a short read of its own. If it used the route's session, that session would
+hold its connection while the route waits for a thread, and all threads may be waiting for a connection: a
+deadlock of 30 s.
+"""
 RootPathDep = Annotated[str, opened("root_path")]
 """The prefix under which a proxy serves the API, without a trailing slash: the start of every address that an
 answer names. Empty without a prefix."""

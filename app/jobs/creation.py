@@ -16,9 +16,7 @@ from app.jobs.workload import workload
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow
 from masktune.contract.job_params import params_to_json
-from masktune.contract.job_requests import (
-    JobRequest,
-)
+from masktune.contract.job_requests import JobRequest
 from masktune.contract.jobs import JobInputs, JobPlan
 from masktune.contract.vocabulary import JobKind
 

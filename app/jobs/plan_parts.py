@@ -17,9 +17,7 @@ from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from masktune.contract.hyperparameters.parameters import declared
-from masktune.contract.job_requests import (
-    FinetuneRequest,
-)
+from masktune.contract.job_requests import FinetuneRequest
 from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import Arm
 

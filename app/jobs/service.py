@@ -57,8 +57,6 @@ JobKey = Annotated[
 ]
 
 
-# A short read of its own: if it used the route's session, that session would hold its connection while
-# the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
 def _job(job_id: JobKey, database: DatabaseDep) -> JobRow:
     with database.read() as session:
         return jobs.get(session, job_id)

@@ -131,8 +131,6 @@ def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:
 ModelName = Annotated[str, Path(description="Id or alias of a model.", max_length=100)]
 
 
-# A short read of its own: if it used the route's session, that session would hold its connection while
-# the route waits for a thread, and all threads may be waiting for a connection: a deadlock of 30 s.
 def _model(model: ModelName, database: DatabaseDep) -> ModelRow:
     if "\0" in model:  # PostgreSQL rejects NUL in text
         raise NotFound("there is no such model; GET /models lists them")
