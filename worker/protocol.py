@@ -99,8 +99,6 @@ Message = Record | Alive | Failed | Done
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(
     Annotated[Message, Field(discriminator="type")], config=ConfigDict(defer_build=True)
 )
-
-
 _TYPES = {kind.type for kind in get_args(Message)}
 
 

@@ -67,7 +67,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
             decided = judged_sections(judged_models, figures)
         else:
             decided = _own_sections(context, check, figures, groups, models)
-        looks = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
+        saliency = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
         report = Report(
             version=VERSION,
             job=context.spec.job_id,
@@ -85,7 +85,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
             groups=groups,
             cost=_costs(context, started, cache),
             **decided,
-            **looks,
+            **saliency,
             **risk_sections(context, models, logits),
         )
         (folder / REPORT).write_text(report.model_dump_json(indent=1))

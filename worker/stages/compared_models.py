@@ -27,8 +27,8 @@ def compared_models(context: StageContext) -> ComparedModels:
     Raises JobError if a model's classes are not the data set's.
     """
     specs, judged_job = context.spec.models, context.spec.judged_job
-    given = [specs[context.spec.model]] if context.spec.model else []
-    own = {model.arm: model for model in trained_models(context.spec.done.values()) or given}
+    source = [specs[context.spec.model]] if context.spec.model else []
+    own = {model.arm: model for model in trained_models(context.spec.done.values()) or source}
     partners = [specs[model.erm_id] for model in own.values() if model.erm_id and model.erm_id in specs]
     if context.spec.kind is JobKind.RETRAIN_HEAD and context.spec.model:
         partners.append(specs[context.spec.model])  # its backbone may be a MaskTune model's
