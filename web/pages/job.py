@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
 from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
@@ -25,6 +28,8 @@ TAIL = 500
 """The newest events, which are followed; of older ones, those within an epoch are left out."""
 RETRY_SECONDS = 3.0
 """Seconds before the page asks an unavailable service for events again, or for the place in the queue."""
+Button: TypeAlias = tuple[str, str | Callable[[], Awaitable[None]], str]
+"""Its text, the path or function that it leads to, its style."""
 REPORTED = ("mitigate", "masktune", "erm", "finetune", "retrain_head", "evaluate")
 
 
@@ -54,7 +59,7 @@ class JobView:
         self.curves = ui.html(sanitize=False)
         self.log = ui.html(sanitize=False)
         html("job_params", job=self.job)
-        self.drawn_for: tuple[str, bool] | None = None
+        self.buttons: list[Button] = []
         self.draw()
         ui.timer(DRAW_SECONDS, self.draw)
 
@@ -77,33 +82,36 @@ class JobView:
         )
         self.curves.content = render("charts", charts=[svg(chart) for chart in timeline.charts])
         self.log.content = render("job_log", lines=timeline.log)
-        if self.drawn_for != (job.state, bool(job.models)):
-            self.drawn_for = (job.state, bool(job.models))
+        # Only when they change: the question of a pressed button would go with the button.
+        if self.buttons != (buttons := list(self._buttons())):
+            self.buttons = buttons
             self.actions.clear()
             with self.actions:
-                self._buttons()
+                for text, to, style in buttons:
+                    button(text, partial(ui.navigate.to, to) if isinstance(to, str) else to, style)
 
     def _progress(self) -> dict[str, object]:
         """The newest figures: those of an event while the job runs, otherwise those of the job."""
         newest = {} if self.job.ended else self.timeline.progress.model_dump(exclude_unset=True)
         return self.job.progress.model_dump() | newest
 
-    def _buttons(self) -> None:
+    def _buttons(self) -> Iterator[Button]:
+        """What the visitor can do now."""
         job = self.job
         if job.state == "succeeded" and job.kind in REPORTED:
-            _link_button("Read the report", f"/jobs/{job.id}/report")
+            yield "Read the report", f"/jobs/{job.id}/report", ""
         if job.state == "succeeded" and job.kind == "predict":
-            _link_button("Download the predictions", f"/files/jobs/{job.id}/predictions")
+            yield "Download the predictions", f"/files/jobs/{job.id}/predictions", ""
         if not self.key.may("train"):
             return
         if job.state == "succeeded" and job.kind == "mask":
-            _link_button("Finetune with these masks", f"/new?kind=finetune&mask_set={job.id}")
+            yield "Finetune with these masks", f"/new?kind=finetune&mask_set={job.id}", ""
         if not job.ended and job.state != "cancelling":
-            button("Cancel", self.cancel, "danger")
+            yield "Cancel", self.cancel, "danger"
         if job.state in ("failed", "cancelled"):
-            button("Resume", self.resume)
+            yield "Resume", self.resume, ""
             if job.kind in FORMS:
-                _link_button("Edit as a new job", f"/new?{urlencode(self._form_query())}", "second")
+                yield "Edit as a new job", f"/new?{urlencode(self._form_query())}", "second"
 
     def _form_query(self) -> dict[str, str]:
         """The choices that the form of a new job of this kind starts with."""
@@ -170,10 +178,6 @@ class JobView:
     async def resume(self) -> None:
         self.job = await self.connection.jobs.resume(self.job.id)
         ui.navigate.reload()
-
-
-def _link_button(text: str, path: str, kind: str = "") -> None:
-    button(text, lambda: ui.navigate.to(path), kind)
 
 
 def stages(job: Job, timeline: JobTimeline) -> list[tuple[str, str]]:

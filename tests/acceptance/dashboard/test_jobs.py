@@ -56,8 +56,14 @@ def test_a_queued_job_shows_its_place_in_the_queue_as_it_changes(visitor: Visito
         client.jobs.cancel(second)
         expect(place).to_have_text("1")
         expect(waiting).to_have_text("waiting for a free worker: 1 job runs")
-        for job in (third, first):
-            client.jobs.cancel(job)
+
+        # --- a question is not taken back when the job starts meanwhile
+        visitor.button("Cancel").click()
+        expect(visitor.button("Cancel the job")).to_be_visible()
+        client.jobs.cancel(first)
+        expect(visitor.badge("running")).to_be_visible()
+        visitor.button("Cancel the job").click()
+        expect(visitor.badge("cancelled")).to_be_visible()
 
 
 def test_a_long_job_shows_its_start_its_newest_events_and_its_curve(
