@@ -47,8 +47,9 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 # order of their collection, which has the slow ones first (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 3 ? n + 1 : 4))) --dist=loadfile --no-loadscope-reorder
 
-# Unit tests wait for nothing: another process than there are cores only reads the same modules once more.
-ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder
+# Unit tests wait for nothing: another process than there are cores only reads the same modules once more. They share
+# nothing, so that a process without work takes tests from the middle of a file.
+ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=worksteal
 
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
