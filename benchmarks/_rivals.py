@@ -11,13 +11,15 @@ models by name, limits or metrics.
 import io
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import litserve
 import numpy as np
 import torch
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Body, FastAPI, Request
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +30,8 @@ from models.export import load_model
 from models.runtime.process import prepare_process
 
 _MODEL = "RIVAL_MODEL"
+_MOST_IN_BATCH = 64
+"""The same as masktune's."""
 
 
 def pixels(data: bytes, size: int) -> Tensor:
@@ -66,6 +70,42 @@ def naive() -> FastAPI:
     return app
 
 
+class Api(litserve.LitAPI):  # type: ignore[misc]  # it has no types
+    """The network, for LitServe."""
+
+    def __init__(self, model: Path, **options: Any) -> None:
+        super().__init__(**options)
+        self.folder = model
+
+    def setup(self, device: str) -> None:
+        _prepare()
+        self.network, self.card = load_model(self.folder)
+
+    def decode_request(self, request: Annotated[bytes, Body(media_type="image/*")]) -> Tensor:
+        return pixels(request, self.card.image_size)
+
+    def batch(self, inputs: list[Tensor]) -> Tensor:
+        return torch.stack(inputs)
+
+    def predict(self, x: Tensor) -> list[dict[str, Any]]:
+        return answers(self.network, self.card.classes, x)
+
+    def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return output
+
+    def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
+        return output
+
+
+def serve_litserve(model: Path, port: int) -> None:
+    """Serve until terminated. A batch waits for 2 ms, since without a wait it never exceeds one image."""
+    _prepare()
+    server = litserve.LitServer(
+        Api(model, max_batch_size=_MOST_IN_BATCH, batch_timeout=0.002), accelerator="cpu", fast_queue=True
+    )
+    server.run(host="127.0.0.1", port=port, log_level="error", generate_client_file=False, access_log=False)
+
+
 def _prepare() -> None:
     prepare_process(usable_cores())
     torch.use_deterministic_algorithms(False)
@@ -73,10 +113,8 @@ def _prepare() -> None:
 
 def main(name: str, model: str, port: str, processes: str = "1") -> None:
     if name == "litserve":
-        from benchmarks._litserve import serve  # an extra of the benchmarks
-
-        _prepare()
-        serve(Path(model), int(port))
+        # Of the module by its name, which LitServe's processes import; they cannot import `__main__`.
+        import_module("benchmarks._rivals").serve_litserve(Path(model), int(port))
         return
     os.environ[_MODEL] = model  # uvicorn's processes start afresh
     uvicorn.run(

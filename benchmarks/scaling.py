@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks._common import Aim, finish, make_run, table
 from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, thinning, timings
-from benchmarks._scaling_images import ImportCost, measure
+from benchmarks.imports import ImportCost, measure_alone
 from core.session import Database
 from core.settings import Settings
 
@@ -53,8 +53,8 @@ def main() -> int:
                 [cost._asdict() for cost in costs],
             )
             queries = _queries(url, costs[0].id, arguments.queued, arguments.ended)
-        images = [measure(folder, images=n, side=28, kind="PNG") for n in sorted(arguments.images)]
-        images.append(measure(folder, images=arguments.photographs, side=448, kind="JPEG"))
+        images = [measure_alone(folder, images=n, side=28, kind="PNG") for n in sorted(arguments.images)]
+        images.append(measure_alone(folder, images=arguments.photographs, side=448, kind="JPEG"))
     _say("Imports", [one._asdict() for one in images])
     per_image = _growth(images)
     longest = queries[-1]

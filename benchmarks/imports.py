@@ -1,29 +1,40 @@
-"""An upload beside a running training: how long its import takes, and the memory of both processes.
+"""Imports: what an image costs, and an upload beside a running training.
 
-    python -m benchmarks.import_beside_training [--images 2400] [--side 448] [--backbone resnet18]
+    python -m benchmarks.imports [--images 2400] [--side 448] [--backbone resnet18]
 
 The same archive is imported alone, then while a training on it runs. `peak MiB` is the most that the
 processes of a job had in memory together, with shared libraries and mapped files. Ends with one JSON line;
 exits with 1 if the import beside the training takes more than four times as long as alone.
+
+`measure_alone` imports in a process of its own, for `benchmarks.scaling`: `--into FOLDER ARCHIVE`.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
+import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
 
 from benchmarks._common import Aim, finish, served, table
-from benchmarks._scaling_images import write_archive
 from masktune import Client, Dataset
+from models.data.importing.datasets import import_dataset
+from models.data.store import Store
 from models.run import Run, resolve_device
 from worker.child_process import MARK
 
@@ -32,11 +43,16 @@ _READ_SECONDS = 0.1
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="An upload beside a running training.")
     parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("archive", type=Path, nargs="?", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.into:
+        import_alone(arguments.archive, arguments.into)
+        return 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = folder / "photographs.zip"
@@ -47,7 +63,7 @@ def main() -> int:
     ratio = round(rows[1]["seconds"] / rows[0]["seconds"], 1)
     aims = {"beside_over_alone": Aim(ratio, at_most=MOST)}
     run = Run(resolve_device("cpu"))
-    return finish("import_beside_training", run, rows=rows, aims=aims, images=arguments.images)
+    return finish("imports", run, rows=rows, aims=aims, images=arguments.images)
 
 
 def measure(client: Client, archive: Path, data: Path, backbone: str) -> list[dict[str, Any]]:
@@ -91,7 +107,7 @@ def peaks_of_jobs(data: Path) -> Iterator[dict[bytes, float]]:
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):  # it has ended, or is another user's
                     if (mark := _mark(process, data)) is not None:
-                        resident[mark] += _resident_mib(process)
+                        resident[mark] += _status_mib("VmRSS", process)
             for mark, mib in resident.items():
                 peaks[mark] = max(mib, peaks.get(mark, 0.0))
 
@@ -111,9 +127,84 @@ def _mark(process: Path, data: Path) -> bytes | None:
     return environment.get(MARK.encode()) if ours else None
 
 
-def _resident_mib(process: Path) -> float:
-    resident = re.search(r"^VmRSS:\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE)
-    return 0.0 if resident is None else int(resident[1]) / 1024
+def _status_mib(name: str, process: Path) -> float:
+    memory = re.search(rf"^{name}:\s+(\d+) kB", (process / "status").read_text(), re.MULTILINE)
+    return 0.0 if memory is None else int(memory[1]) / 1024
+
+
+class ImportCost(NamedTuple):
+    """The cost of one import. `peak_mib` is the process's, beyond its peak once everything was loaded."""
+
+    images: int
+    side: int
+    archive_bytes: int
+    images_per_second: float
+    cpu_ms_per_image: float
+    """CPU time of the process and its children; other work on the machine hardly changes it."""
+    store_bytes: int
+    peak_mib: float
+    open_mib: float
+    """What a training keeps in memory of the store, besides the memory-mapped pixels."""
+
+
+def measure_alone(folder: Path, *, images: int, side: int, kind: str) -> ImportCost:
+    """Write an archive of that many different images, and import it in a separate process."""
+    archive = folder / f"{images}-{side}.zip"
+    write_archive(archive, images=images, side=side, kind=kind)
+    command = [sys.executable, "-m", "benchmarks.imports", "--into", str(folder / archive.stem), str(archive)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    return ImportCost(images, side, archive.stat().st_size, **figures)
+
+
+def write_archive(path: Path, *, images: int, side: int, kind: str) -> None:
+    """Two classes of smooth, noisy images, whose JPEGs are as large as those of photographs."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (64, 8, 8, 3), dtype=np.uint8)
+    smooth = [np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC)) for c in coarse]
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(images):
+            pixels = smooth[number % 64].copy()
+            pixels += rng.integers(0, 16, pixels.shape, dtype=np.uint8)
+            buffer = io.BytesIO()
+            Image.fromarray(pixels).save(buffer, kind)
+            archive.writestr(f"{'ab'[number % 2]}/{number}.{kind.lower()}", buffer.getvalue())
+
+
+def import_alone(archive: Path, target: Path) -> None:
+    """Runs in the process that is measured."""
+    before, used, began = peak_mib(), cpu_seconds(), time.perf_counter()
+    report = import_dataset(archive, target)
+    seconds = time.perf_counter() - began
+    assert report.state == "ready", report
+    imported, resident = peak_mib(), resident_mib()
+    store = Store.open(target)
+    assert len(store.sizes) == report.count
+    print(
+        json.dumps(
+            {
+                "images_per_second": report.count / seconds,
+                "cpu_ms_per_image": 1e3 * (cpu_seconds() - used) / report.count,
+                "store_bytes": sum(p.stat().st_size for p in target.rglob("*") if p.is_file()),
+                "peak_mib": imported - before,
+                "open_mib": max(0.0, resident_mib() - resident),
+            }
+        )
+    )
+
+
+def cpu_seconds() -> float:
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def peak_mib() -> float:
+    """This program's peak; getrusage's would include that of the program that started it."""
+    return _status_mib("VmHWM", Path("/proc/self"))
+
+
+def resident_mib() -> float:
+    return _status_mib("VmRSS", Path("/proc/self"))
 
 
 if __name__ == "__main__":
