@@ -14,8 +14,15 @@ from models.data.archives.guards import Budget
 from models.data.formats import backgrounds, celeba, hugging_face, image_folder, table, waterbirds
 from models.data.formats.annotations import coco, cvat, label_studio
 from models.data.formats.hold_out import hold_out
-from models.data.formats.listing import Listing, scan
-from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import (
+    Entry,
+    FormatError,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    scan,
+)
 from models.data.formats.metadata_groups import grouped_by_metadata
 from models.data.formats.new_splits import without_splits
 from models.data.formats.shards import ShardedFolder, find_shards, unpack_shards

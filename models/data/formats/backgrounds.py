@@ -14,8 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from models.data.formats.listing import Listing, is_image_name
-from models.data.formats.manifest import Entry, FormatName, FormatOptions, Manifest, natural_order
+from models.data.formats.manifest import (
+    Entry,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    is_image_name,
+    natural_order,
+)
 from models.data.report import FileCode, Rejection
 from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT, canonical_split
 

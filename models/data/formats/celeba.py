@@ -11,8 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from models.data.formats.listing import Listing, is_image_name, open_list
-from models.data.formats.manifest import Entry, FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import (
+    Entry,
+    FormatError,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    is_image_name,
+    open_list,
+)
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 from models.data.splits import SPLITS
 

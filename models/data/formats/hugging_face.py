@@ -10,12 +10,11 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from models.data.formats.features import class_column, names_beside
-from models.data.formats.listing import Listing
 from models.data.formats.lists.list_reader import Conventions, ListOfImages
 from models.data.formats.lists.manifests import read_lists
 from models.data.formats.lists.parquet import scalar_table
 from models.data.formats.lists.rows import json_lines, separated_text
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing, Manifest
 from models.data.report import ProblemCode
 
 _READERS = {"metadata.csv": separated_text, "metadata.jsonl": json_lines, "metadata.parquet": scalar_table}

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from models.data.formats.listing import Listing, is_image_name
-from models.data.formats.manifest import Entry, FormatName, FormatOptions, Manifest, natural_order
+from models.data.formats.manifest import (
+    Entry,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    is_image_name,
+    natural_order,
+)
 from models.data.report import FileCode, Rejection
 from models.data.splits import SPLITS, canonical_split
 

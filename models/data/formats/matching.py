@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from models.data.formats.listing import Listing, is_image_name
+from models.data.formats.manifest import Listing, is_image_name
 from models.data.splits import canonical_split
 
 _MAX_DEPTH = 32  # of a path in an upload; a name in a list may have any number of slashes

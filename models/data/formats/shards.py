@@ -16,13 +16,21 @@ import pyarrow as pa
 
 from models.data.archives.guards import FORBIDDEN, Budget
 from models.data.formats.features import class_column, names_beside, names_in_schema
-from models.data.formats.listing import MAX_LIST, Listing, is_image_name, scan
 from models.data.formats.lists.headings import columns_of, is_called
 from models.data.formats.lists.list_reader import Conventions, ListOfImages
 from models.data.formats.lists.manifests import read_lists
 from models.data.formats.lists.parquet import is_scalar, records, schema_of, too_much_text
 from models.data.formats.lists.rows import Line, Table, cell_text, require_few_columns
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import (
+    MAX_LIST,
+    FormatError,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    is_image_name,
+    scan,
+)
 from models.data.formats.matching import split_in
 from models.data.images.image_types import TYPES, image_type
 from models.data.report import FileCode, ProblemCode, Rejection

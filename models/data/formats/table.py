@@ -9,14 +9,13 @@ from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from models.data.formats.listing import Listing
 from models.data.formats.lists import workbook
 from models.data.formats.lists.headings import columns_of, is_called, position_of
 from models.data.formats.lists.list_reader import Conventions, ListOfImages
 from models.data.formats.lists.manifests import read_lists
 from models.data.formats.lists.rows import separated_text
 from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing, Manifest
 from models.data.report import ColumnUse, ProblemCode
 
 _TEXT = frozenset((".csv", ".tsv", ".txt"))

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from models.data.formats.listing import Listing
 from models.data.formats.lists.list_reader import resolve
 from models.data.formats.lists.rows import separated_text
 from models.data.formats.manifest import (
@@ -19,6 +18,7 @@ from models.data.formats.manifest import (
     FormatError,
     FormatName,
     FormatOptions,
+    Listing,
     Manifest,
     natural_order,
 )

@@ -20,8 +20,7 @@ from models.data.formats.annotations.manifests import (
     manifest,
     read_json,
 )
-from models.data.formats.listing import Listing
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing, Manifest
 from models.data.formats.matching import split_in
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection
 

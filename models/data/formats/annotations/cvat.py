@@ -16,8 +16,14 @@ from models.data.formats.annotations.manifests import (
     as_text,
     manifest,
 )
-from models.data.formats.listing import Listing, require_size
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import (
+    FormatError,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    require_size,
+)
 from models.data.report import ColumnReading, ProblemCode
 
 _HEAD = 1024  # bytes in which the root must start

@@ -19,8 +19,14 @@ from models.data.formats.annotations.manifests import (
     manifest,
     read_json,
 )
-from models.data.formats.listing import Listing, is_image_name
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Manifest
+from models.data.formats.manifest import (
+    FormatError,
+    FormatName,
+    FormatOptions,
+    Listing,
+    Manifest,
+    is_image_name,
+)
 from models.data.report import ColumnReading, ProblemCode
 
 _TASKS = (b'"annotations"', b'"data"')

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from models.data.archives.guards import FORBIDDEN, quoted
-from models.data.formats.listing import Listing, open_list
 from models.data.formats.lists.headings import (
     MAX_TEXT,
     METADATA,
@@ -26,8 +25,10 @@ from models.data.formats.manifest import (
     FormatError,
     FormatName,
     FormatOptions,
+    Listing,
     Manifest,
     natural_order,
+    open_list,
 )
 from models.data.formats.matching import ImageFiles
 from models.data.report import ColumnReading, FileCode, ProblemCode, Rejection

@@ -10,11 +10,10 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from models.data.archives.guards import FORBIDDEN, plain
-from models.data.formats.listing import Listing
 from models.data.formats.lists.headings import MAX_TEXT, Headings, read_headings
 from models.data.formats.lists.rows import Line, Table
 from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
-from models.data.formats.manifest import FormatError, FormatName, FormatOptions
+from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing
 from models.data.report import ColumnReading, ColumnUse, FileCode, ProblemCode, Rejection
 
 _MAX_LINES = 4_000_000

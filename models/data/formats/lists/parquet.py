@@ -14,9 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.data.formats.listing import MAX_LIST
 from models.data.formats.lists.rows import Line, Table, cell_text, require_few_columns
-from models.data.formats.manifest import FormatError
+from models.data.formats.manifest import MAX_LIST, FormatError
 from models.data.report import ProblemCode
 from models.runtime.memory import limited_memory
 

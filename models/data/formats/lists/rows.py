@@ -10,9 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from models.data.formats.listing import open_list
 from models.data.formats.lists.headings import is_called
-from models.data.formats.manifest import FormatError
+from models.data.formats.manifest import FormatError, open_list
 from models.data.report import ProblemCode
 
 MAX_COLUMNS = 1000

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.data.formats.listing import Listing, open_list
 from models.data.formats.lists.headings import MAX_TEXT
-from models.data.formats.manifest import natural_order
+from models.data.formats.manifest import Listing, natural_order, open_list
 from models.data.grey import GreyWindow, read_window
 from models.data.report import FileCode, Rejection
 

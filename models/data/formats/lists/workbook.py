@@ -10,7 +10,6 @@ from pathlib import Path
 
 from defusedxml.ElementTree import ParseError
 
-from models.data.formats.listing import MAX_LIST
 from models.data.formats.lists.rows import (
     MAX_COLUMNS,
     Line,
@@ -20,7 +19,7 @@ from models.data.formats.lists.rows import (
     strip_cells,
 )
 from models.data.formats.lists.workbook_parts import Cell, Workbook
-from models.data.formats.manifest import FormatError
+from models.data.formats.manifest import MAX_LIST, FormatError
 from models.data.report import ProblemCode
 
 SUFFIX = ".xlsx"
