@@ -40,7 +40,7 @@ from worker.report.subjects import shared_subjects, split_subjects, word_for_sub
 from worker.results import EvaluateResult, JobVerdict, MaskResult, ModelSpec
 from worker.stages.compared_models import compared_models
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward import LogitsCache
 from worker.stages.seeds import further_seeds
 
 REPORT = "report.json"

@@ -19,7 +19,7 @@ from models.shortcuts.saliency_summary import RULE_SENTENCES, RULES, PairedMaps,
 from models.types import Floats, Labels
 from worker.report.saliency import SaliencyPool, mask_of, masking_of, save_picture
 from worker.stages.context import StageContext
-from worker.stages.forward.passes import loader_for
+from worker.stages.forward import loader_for
 
 GALLERY_SPLIT = "test"
 ITEMS = 4

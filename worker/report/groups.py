@@ -22,7 +22,7 @@ from worker.report.gallery import squares_of
 from worker.results import ModelSpec
 from worker.stages.compared_models import arm_before
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward import LogitsCache
 from worker.stages.heads import Members, read_head
 from worker.stages.seeds import SeedPredictions
 from worker.stages.training import given_model

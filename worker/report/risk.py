@@ -40,7 +40,7 @@ from worker.report.arms import clusters_of
 from worker.results import CalibrateResult, ModelSpec
 from worker.stages.calibrate import SPLIT, SampleCounts, Tables, read_tables, sample_counts
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import of_rows
+from worker.stages.forward import of_rows
 from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"

@@ -29,8 +29,7 @@ from models.types import Floats, Labels, Maps
 from worker.report.arms import BEFORE, clusters_of, seeded
 from worker.results import ModelSpec
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
-from worker.stages.forward.passes import loader_for
+from worker.stages.forward import LogitsCache, loader_for
 
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""

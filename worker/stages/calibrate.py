@@ -37,7 +37,7 @@ from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.results import CalibrateResult, Calibration, Json, ModelSpec
 from worker.stages.compared_models import compared_models
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache, of_rows
+from worker.stages.forward import LogitsCache, of_rows
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"

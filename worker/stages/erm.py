@@ -10,7 +10,7 @@ from models.masktune import steps
 from models.runtime.distributed import process_group
 from worker.results import TrainingResult
 from worker.stages.context import StageContext
-from worker.stages.forward.features import frozen_source
+from worker.stages.forward import frozen_source
 from worker.stages.training import load, publish
 
 

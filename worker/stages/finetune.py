@@ -14,7 +14,7 @@ from models.masktune import steps
 from models.runtime.distributed import process_group
 from worker.results import MaskResult, TrainingResult
 from worker.stages.context import StageContext
-from worker.stages.forward.features import frozen_source
+from worker.stages.forward import frozen_source
 from worker.stages.training import config_for, given_model, last_checkpoint, load, publish
 
 

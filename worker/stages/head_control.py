@@ -6,7 +6,7 @@ from masktune.contract.vocabulary import Stage
 from models.mitigation.groups import class_groups
 from worker.results import HeadResult
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward import LogitsCache
 from worker.stages.heads import adopt_head, fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 

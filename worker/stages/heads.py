@@ -26,9 +26,7 @@ from models.training.checkpoints import weights_digest
 from models.types import Labels
 from worker.results import HeadResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward.features import FrozenFeatures
-from worker.stages.forward.logits import LogitsCache
-from worker.stages.forward.passes import loader_for
+from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
 from worker.stages.training import given_model, load, publish_model
 
 FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"

@@ -34,7 +34,7 @@ from models.saliency import saliency
 from models.selective import Selection, decide, probabilities, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
-from worker.stages.forward.passes import loader_for
+from worker.stages.forward import loader_for
 from worker.stages.policy import apply_policy, describe, score_name
 from worker.stages.tables import open_table
 from worker.stages.training import load

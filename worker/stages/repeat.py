@@ -24,9 +24,7 @@ from models.types import Labels
 from worker.results import RepeatResult
 from worker.stages.context import StageContext
 from worker.stages.erm import untrained_network
-from worker.stages.forward.features import frozen_source
-from worker.stages.forward.logits import LogitsCache
-from worker.stages.forward.passes import Passes, logits_of
+from worker.stages.forward import LogitsCache, Passes, frozen_source, logits_of
 from worker.stages.heads import fit_head, training_features
 from worker.stages.retrain_head import balanced_groups
 from worker.stages.seeds import SeedPredictions

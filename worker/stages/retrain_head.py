@@ -12,7 +12,7 @@ from models.mitigation.groups import Groups, cross_mistakes, label_groups
 from models.mitigation.stage_features import StageFeatures
 from worker.results import HeadResult
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
+from worker.stages.forward import LogitsCache
 from worker.stages.heads import fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 

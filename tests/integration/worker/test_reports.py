@@ -22,7 +22,7 @@ from models.evaluation.metrics import Logits, predict_logits
 from models.run import Run
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import CLASSES, make_folder
-from worker.stages.forward import passes
+from worker.stages import forward
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def masktune(bench: Bench, asked: list[int]) -> JobRow:
         return predict_logits(network, loader, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "predict_logits", counted)
+        patch.setattr(forward, "predict_logits", counted)
         return bench.succeed(bench.run(JobKind.MASKTUNE))[0]
 
 

@@ -29,8 +29,7 @@ from worker.report.gallery import make_gallery, squares_of
 from worker.report.saliency import costs_of_masks, explain_pool
 from worker.results import ModelSpec
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
-from worker.stages.forward.passes import loader_for
+from worker.stages.forward import LogitsCache, loader_for
 from worker.workspace import Workspace
 
 CLASSES = ("a", "b")

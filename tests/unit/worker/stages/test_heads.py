@@ -21,8 +21,7 @@ from models.mitigation.stages import Stage
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.stages.context import StageContext
-from worker.stages.forward.logits import LogitsCache
-from worker.stages.forward.passes import Passes
+from worker.stages.forward import LogitsCache, Passes
 from worker.stages.heads import fit_head
 from worker.stages.retrain_head import balanced_groups
 

@@ -1,0 +1,219 @@
+"""Forward passes over a split, and what is kept of them: features and logits.
+
+The features of a frozen backbone are computed once for all stages and jobs that use them. The artifact
+`features/{data set}/{digest}-{split}` holds `values.npy`, (N, D) float32: the last layer's inputs for the
+images of the split in stored order. `features/{data set}/{digest}-early` holds the early stages of the
+training split (`StageFeatures.save_early`), once a job has inferred groups from them: they cost half a pass
+more, which a plain training does not pay. The digest is of the weights below the last layer, the input size
+and the data set, so an artifact is never out of date. Deleting the data set deletes them all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.storage.artifacts import ArtifactMissing
+from masktune.contract.hyperparameters import Crop
+from masktune.contract.vocabulary import JobKind
+from models.backbones.network import Network
+from models.data.loading.batches import StoreLoader, make_loader
+from models.data.loading.loader_settings import LoaderSettings
+from models.evaluation.metrics import Logits, predict_logits
+from models.mitigation.features import Features, compute_features, head_of
+from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
+from models.run import Progress, Run
+from models.runtime.files import replacing
+from models.training.frozen import FeatureSource, backbone_digest
+from worker.results import ModelSpec
+from worker.stages.context import StageContext
+from worker.stages.training import load
+
+_SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
+"""Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
+
+
+def loader_for(
+    context: StageContext,
+    network: Network,
+    rows: NDArray[np.int64],
+    run: Run | None = None,
+    *,
+    crop: Crop = "none",
+) -> StoreLoader:
+    """A loader of these rows in this order, at the network's input size; `crop` is for saliency only."""
+    size = network.spec.image_size
+    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
+    return make_loader(context.store, rows, settings, run or context.run)
+
+
+def logits_of(
+    context: StageContext, network: Network, split: str, run: Run, features: NDArray[np.float32] | None
+) -> Logits:
+    """The logits of every sample of the split, in stored order: the last layer's on its `features` (N, D),
+    else by a forward pass."""
+    rows = context.store.rows(split)
+    if features is None:
+        return predict_logits(network, loader_for(context, network, rows, run), run)
+    return Logits(rows, context.store.labels[rows], head_of(network).logits(features))
+
+
+class Passes:
+    """The progress of a stage that makes `count` passes or trainings, or more: each has its share."""
+
+    def __init__(self, run: Run, count: int) -> None:
+        self._run, self._count, self._begun = run, count, 0
+
+    @contextmanager
+    def next(self) -> Iterator[Run]:
+        """The run of the next pass."""
+        before, self._begun = self._begun, self._begun + 1
+        count = max(self._count, self._begun)
+
+        def report(progress: Progress) -> None:
+            """Report all passes as the steps of one epoch, in whole numbers so that the fraction is exact."""
+            epochs = max(1, progress.epochs)
+            steps = progress.steps * epochs
+            done = steps * before + min(steps, progress.epoch * progress.steps + progress.step)
+            self._run.on_progress(Progress(0, 1, done, steps * count, progress.images_per_second))
+
+        yield replace(self._run, on_progress=report)
+
+
+VALUES, EARLY = "values.npy", "early"
+
+
+def frozen_source(context: StageContext, network: Network) -> FeatureSource | None:
+    """The features that a training of `network` takes; None unless the job freezes the backbone."""
+    if not context.params.freeze_backbone:
+        return None
+    frozen, passes = FrozenFeatures(context, network), Passes(context.run, 2)  # of train and val
+    early = context.spec.kind is JobKind.MITIGATE and context.retraining.groups == "early_stages"
+
+    def features(split: str) -> NDArray[np.float32]:
+        with passes.next() as run:
+            if early and split == "train":  # the next stage reads early stages: one pass computes all
+                return frozen.load_stages(run).last.values
+            return frozen.load(split, run)
+
+    return features
+
+
+class FrozenFeatures:
+    """The features of each split for one backbone: read, or computed by a forward pass and kept."""
+
+    def __init__(self, context: StageContext, network: Network) -> None:
+        self._context, self._network = context, network
+        identity = f"{backbone_digest(network)} {context.store.digest}"
+        self._digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+    def load(self, split: str, run: Run) -> NDArray[np.float32]:
+        """(N, D), mapped from the artifact's file; what is written to it stays in memory."""
+        folder = self._folder(split)
+        if folder is None:
+            network, rows = self._network.to(run.device), self._context.store.rows(split)
+            loader = loader_for(self._context, network, rows, run)
+            folder = self._save_values(split, compute_features(network, loader, run).values)
+        run.on_progress(Progress(1, 1, 1, 1, 0.0))
+        # Not "r": torch would warn that it cannot write to its share of the memory.
+        values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="c")
+        return values
+
+    def load_stages(self, run: Run) -> StageFeatures:
+        """Those of the training split, mapped from the artifacts' files."""
+        folder = self._folder(EARLY) or self._save_stages(run)
+        return StageFeatures.load(folder, self.load_training(run))
+
+    def load_training(self, run: Run) -> Features:
+        """Those of the training split, without early stages."""
+        rows, values = self._context.store.rows("train"), self.load("train", run)
+        logits = head_of(self._network).logits(values)
+        return Features(rows, self._context.store.labels[rows], values, logits)
+
+    def _key(self, part: str) -> str:
+        assert self._context.spec.dataset is not None
+        return f"features/{self._context.spec.dataset.id}/{self._digest}-{part}"
+
+    def _folder(self, part: str) -> Path | None:
+        """The artifact's folder; None if it is not there."""
+        try:
+            return self._context.artifacts.folder(self._key(part))
+        except ArtifactMissing:
+            return None
+
+    def _save_stages(self, run: Run) -> Path:
+        network, rows = self._network.to(run.device), self._context.store.rows("train")
+        features = compute_stage_features(
+            network, loader_for(self._context, network, shuffled(rows), run), run
+        )
+        if self._folder("train") is None:
+            self._save_values("train", features.last.values)
+        with self._context.artifacts.writing(self._key(EARLY)) as target:
+            features.save_early(target)
+        return self._context.artifacts.folder(self._key(EARLY))
+
+    def _save_values(self, split: str, values: NDArray[np.float32]) -> Path:
+        with self._context.artifacts.writing(self._key(split)) as target:
+            np.save(target / VALUES, values)
+        return self._context.artifacts.folder(self._key(split))
+
+
+def of_rows(logits: Logits, rows: NDArray[np.int64]) -> Logits:
+    """The logits of these rows only."""
+    inside = np.isin(logits.rows, rows)
+    if inside.all():
+        return logits
+    return Logits(logits.rows[inside], logits.labels[inside], logits.logits[inside])
+
+
+class LogitsCache:
+    """The models' logits on splits. Each network is loaded once; each pass has its share of the progress.
+
+    A frozen backbone is not run again: its logits are the last layer's on the features of the split.
+    """
+
+    def __init__(self, context: StageContext, *, passes: int) -> None:
+        self._context, self.passes = context, Passes(context.run, passes)
+        self._networks: dict[str, Network] = {}
+        self._frozen: dict[str, FrozenFeatures] = {}
+        self._images, self._seconds = 0, 0.0
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Throughput of the forward passes for `logits`; None before the first."""
+        return round(self._images / self._seconds, 1) if self._seconds else None
+
+    def network(self, model: ModelSpec) -> Network:
+        if model.id not in self._networks:
+            network, card = load(self._context, model)
+            self._networks[model.id] = network
+            if card.hyperparameters.get("freeze_backbone"):
+                self._frozen[model.id] = FrozenFeatures(self._context, network)
+        return self._networks[model.id]
+
+    def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
+        """The logits of every sample of the split, in stored order; `keep` saves them for later stages."""
+        file = self._context.workspace.path / "logits" / f"{model.id}-{split}.npz"
+        with self.passes.next() as run:
+            if file.exists():
+                with np.load(file) as columns:
+                    return Logits(**columns)
+            network, frozen = self.network(model), self._frozen.get(model.id)
+            features = None if frozen is None else frozen.load(split, run)
+            started = time.monotonic()
+            logits = logits_of(self._context, network, split, run, features)
+            if features is None:  # else there was no forward pass, for the throughput to count
+                self._images += len(logits.rows)
+                self._seconds += time.monotonic() - started
+        if keep:
+            file.parent.mkdir(exist_ok=True)
+            with replacing(file) as partial:
+                np.savez(partial, **logits._asdict())
+        return logits
