@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.design_effect import design_effect
 from models.evaluation.paired import paired_difference
-from models.statistics import Interval, wilson
+from models.statistics import Interval, design_effect, wilson
 from models.types import Labels
 
 SAME, RANDOM = "mixed_same", "mixed_rand"

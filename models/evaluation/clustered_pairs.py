@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.design_effect import design_effect, few_clusters
+from models.statistics import design_effect, few_clusters
 from models.types import Bools, Floats, Labels
 
 _PART = 1_000_000  # accuracies drawn at a time

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.design_effect import count_clusters, design_effect
-from models.statistics import Interval, clustered_wilson, least_share, mean_share, wilson
+from models.statistics import (
+    Interval,
+    clustered_wilson,
+    count_clusters,
+    design_effect,
+    least_share,
+    mean_share,
+    wilson,
+)
 from models.types import Bools, Labels
 
 if TYPE_CHECKING:

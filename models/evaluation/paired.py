@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.design_effect import count_clusters, design_effect
 from models.evaluation.clustered_pairs import ClusteredPairs
-from models.statistics import Interval, student, wilson
+from models.statistics import Interval, count_clusters, design_effect, student, wilson
 from models.types import Bools, Floats, Labels
 
 Statistic = Literal[

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.design_effect import count_clusters, design_effect
 from models.probabilities import log_softmax, of_label
-from models.statistics import student, wilson
+from models.statistics import count_clusters, design_effect, student, wilson
 from models.types import Bools, Floats, Labels
 
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.design_effect import count_clusters
 from models.evaluation.metrics import Names
 from models.evaluation.paired import Difference, paired_difference
 from models.shortcuts.saliency_summary import mean_interval
-from models.statistics import clustered_wilson, percent
+from models.statistics import clustered_wilson, count_clusters, percent
 from models.types import Bools, Labels
 
 if TYPE_CHECKING:

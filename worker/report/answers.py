@@ -10,12 +10,11 @@ from masktune.contract.report.accuracy import BackgroundGap, Disagreement, Model
 from masktune.contract.report.probabilities import Reliability
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
-from models.design_effect import count_clusters
 from models.evaluation.background_gap import RANDOM, SAME, VariantPredictions, background_gap
 from models.evaluation.metrics import Logits, Metrics
 from models.evaluation.reliability import calibration_error
 from models.run import Run
-from models.statistics import clustered_wilson
+from models.statistics import clustered_wilson, count_clusters
 from worker.report.arms import clusters_of, seeded
 from worker.results import Json
 

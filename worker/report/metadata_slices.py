@@ -8,10 +8,9 @@ from masktune.contract.report.base import Proportion
 from masktune.contract.report.metadata import MetadataSlice, MetadataSlices, SliceAgainstRest
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
-from models.design_effect import count_clusters
 from models.evaluation.metrics import Logits
 from models.shortcuts.metadata_slices import RULE, metadata_slices
-from models.statistics import ModelAccuracy
+from models.statistics import ModelAccuracy, count_clusters
 from models.types import Bools
 from worker.report.arms import clusters_of, without_copies
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.design_effect import design_effect, few_clusters
-from models.statistics import mean_share, student, wilson
+from models.statistics import design_effect, few_clusters, mean_share, student, wilson
 from models.types import Bools, Labels
 
 
