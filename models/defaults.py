@@ -10,7 +10,7 @@ SMALL_SIDE = 64  # pixels; up to here a data set is packed as raw pixels
 OWN_BACKBONES = ("small_cnn", "resnet32")
 """Those of `models.backbones.small`, for small images. All others are classifiers of torchvision and timm."""
 PHOTOGRAPHS_BACKBONE = "timm/tf_efficientnet_lite0"
-"""Its ImageNet weights come with the service (`models.backbones.published`)."""
+"""Its ImageNet weights come with the service (`models.backbones.weights`)."""
 _LIBRARY_SIDE = 224  # pixels; what those are made and pretrained for. ResNet-18 sees 28 px as one position
 _SMALL_CNN_SIDE = 28  # pixels; the paper's side, below which SmallCNN's map gets too coarse
 _LARGE_BATCH = 128

@@ -12,8 +12,7 @@ from torch.overrides import TorchFunctionMode
 from models.backbones import small as backbones_own
 from models.backbones.errors import BackboneError, UnknownBackbone, WeightsUnavailable
 from models.backbones.network import SIZE_ERRORS, BackboneSpec, BuildRequest, Library, Network
-from models.backbones.published import WeightsPlace
-from models.backbones.weights import Shapes, load_strictly, shapes_of
+from models.backbones.weights import Shapes, WeightsPlace, load_strictly, shapes_of
 
 
 def _torchvision() -> Library:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.backbones.errors import UnsupportedBackbone
-from models.backbones.published import PublishedWeights
-from models.backbones.weights import last_layers
+from models.backbones.weights import PublishedWeights, last_layers
 from models.types import Rgb
 
 IMAGENET_MEAN: Rgb = (0.485, 0.456, 0.406)

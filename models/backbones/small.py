@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.backbones.errors import UnsupportedBackbone, WeightsUnavailable
 from models.backbones.network import BuildRequest, Built, Chain, Split, flatten
-from models.backbones.published import NO_WEIGHTS, PublishedWeights
+from models.backbones.weights import NO_WEIGHTS, PublishedWeights
 from models.types import Rgb
 
 

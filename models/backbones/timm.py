@@ -23,24 +23,22 @@ from models.backbones.network import (
     tokens_to_grid,
     wrong_size,
 )
-from models.backbones.published import (
-    NO_WEIGHTS,
-    PACKAGED,
-    PublishedWeights,
-    WeightsPlace,
-    load_packaged,
-    not_fetched,
-    torch_cache,
-    torch_cache_file,
-)
 from models.backbones.timm_cuts import cut_of
 from models.backbones.weights import (
     LOAD_ERRORS,
+    NO_WEIGHTS,
+    PACKAGED,
     READ_ERRORS,
+    PublishedWeights,
+    WeightsPlace,
     last_layers,
+    load_packaged,
     misfit,
+    not_fetched,
     renew_classifiers,
     scoring_layers,
+    torch_cache,
+    torch_cache_file,
 )
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first that is in the repository

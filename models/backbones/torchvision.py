@@ -26,8 +26,15 @@ from models.backbones.network import (
     tokens_to_grid,
     wrong_size,
 )
-from models.backbones.published import PublishedWeights, not_fetched, torch_cache_file
-from models.backbones.weights import LOAD_ERRORS, READ_ERRORS, misfit, renew_classifiers
+from models.backbones.weights import (
+    LOAD_ERRORS,
+    READ_ERRORS,
+    PublishedWeights,
+    misfit,
+    not_fetched,
+    renew_classifiers,
+    torch_cache_file,
+)
 
 
 def names() -> Sequence[str]:

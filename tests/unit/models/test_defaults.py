@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.backbones import small as backbones_own
-from models.backbones.published import PACKAGED
+from models.backbones.weights import PACKAGED
 from models.defaults import OWN_BACKBONES, default_hyperparameters
 
 

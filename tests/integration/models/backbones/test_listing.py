@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import pytest
 
 from models.backbones.build import ListedBackbone, available_backbones, build_network, list_backbones
-from models.backbones.published import PACKAGED, PublishedWeights
+from models.backbones.weights import PACKAGED, PublishedWeights
 
 
 @pytest.fixture(autouse=True)
