@@ -15,10 +15,11 @@ from models.data.formats.lists.headings import (
     METADATA,
     display_name,
     fault_of_metadata,
+    how_to_keep,
     is_called,
     is_prefixed,
+    reason_to_leave_out,
 )
-from models.data.formats.lists.metadata_columns import how_to_keep, reason_to_leave_out
 from models.data.formats.lists.rows import cell_text, require_few_columns
 from models.data.formats.manifest import (
     Entry,

@@ -1,12 +1,16 @@
-"""Which column of a list serves as what, by the names that people give their columns."""
+"""Which column of a list serves as what, by the names that people give their columns; and which further ones
+say something of groups of images, or only tell images apart.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from models.data.archives.guards import FORBIDDEN, quoted
+from models.data.columns import as_numbers
 from models.data.formats.manifest import FormatError
 from models.data.report import ColumnReading, ColumnUse, ProblemCode
 
@@ -14,6 +18,10 @@ METADATA = "meta:"
 MAX_METADATA = 100
 MAX_TEXT = 1000  # characters of a cell of metadata, which are shown
 _MAX_NAME = 100  # characters
+_MANY = 100
+"""From so many different texts on, a column must repeat most of them to sort images."""
+_FEW = 20
+"""From so many rows on, it is no chance that all texts of a column differ or its numbers count the rows."""
 
 # As `_plain` writes them: lower case, no spaces, no underscores. The first of a use wins over the others.
 _NAMES: Mapping[ColumnUse, tuple[str, ...]] = {
@@ -185,3 +193,31 @@ def fault_of_metadata(name: str, metadata: Mapping[str, object]) -> str:
     if len(metadata) >= MAX_METADATA:
         return f"is beyond the first {MAX_METADATA} columns of metadata: remove others"
     return ""
+
+
+def are_names(distinct: int, count: int) -> bool:
+    """Whether a column with so many different texts in `count` rows tells images apart and sorts none."""
+    return distinct > _MANY and 2 * distinct > count
+
+
+def reason_to_leave_out(cells: Sequence[str], keep: str = "") -> str:
+    """Why a column with these cells does not travel, "" for one that does; `keep` says how it would."""
+    stated = [cell for cell in cells if cell]
+    if not stated:
+        return "is empty"
+    distinct = set(stated)
+    all_differ = len(stated) >= _FEW and len(distinct) == len(stated)
+    if (numbers := as_numbers(stated)) is not None:
+        ordered = sorted(number for number in numbers if number is not None)
+        counts_rows = all_differ and all(later - number == 1 for number, later in pairwise(ordered))
+        return f"counts the rows, so it sorts no images{keep}" if counts_rows else ""
+    if all_differ:
+        return f"has another text in each of {len(stated)} rows, so it sorts no images{keep}"
+    if are_names(len(distinct), len(stated)):
+        return f"has {len(distinct)} different texts in {len(stated)} rows, too many to sort images{keep}"
+    return ""
+
+
+def how_to_keep(name: str) -> str:
+    """What the owner of a list does to keep the column `name`, after a reason to leave it out."""
+    return f": rename it to {METADATA}{display_name(name)} to keep it"

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from models.data.formats.lists.headings import METADATA, columns_of, is_prefixed
+from models.data.formats.lists.headings import (
+    METADATA,
+    are_names,
+    columns_of,
+    how_to_keep,
+    is_prefixed,
+    reason_to_leave_out,
+)
 from models.data.formats.lists.list_reader import Conventions, ListOfImages, ListReader, Row
-from models.data.formats.lists.metadata_columns import are_names, how_to_keep, reason_to_leave_out
 from models.data.formats.lists.side_files import CLASSES_FILE, listed_classes, listed_window
 from models.data.formats.manifest import Entry, FormatError, FormatOptions, Listing, Manifest, natural_order
 from models.data.report import FileCode, ProblemCode, Rejection

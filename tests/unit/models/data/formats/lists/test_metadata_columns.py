@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.data.formats.lists.metadata_columns import reason_to_leave_out
+from models.data.formats.lists.headings import reason_to_leave_out
 
 
 @pytest.mark.parametrize(
