@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.data.formats import Entry, Manifest
 from models.data.formats.hold_out import whole_in_test
+from models.data.formats.lists.headings import MAX_METADATA, reason_to_leave_out
 from models.data.images.checks import CheckedImage
-from models.data.importing.device_columns import DeviceColumns, device_columns
+from models.data.images.dicom import DEVICE_TAGS
 from models.data.report import ColumnReading
+
+
+class _DeviceColumns(NamedTuple):
+    """The cells (N,) of each column that travels, and what each tag that occurs was read as."""
+
+    metadata: Mapping[str, list[str]]
+    readings: Sequence[ColumnReading]
+
+
+def _device_columns(images: Sequence[CheckedImage], taken: Collection[str]) -> _DeviceColumns:
+    """Of `images` (N,), beside the columns of metadata `taken`, which a list names and which count first."""
+    metadata, readings = dict[str, list[str]](), list[ColumnReading]()
+    for place, (name, tag) in enumerate(DEVICE_TAGS.items()):
+        cells = [image.device[place] if image.device else "" for image in images]
+        if not any(cells):
+            continue
+        reason = reason_to_leave_out(cells)
+        if name in taken:
+            reason = f"the list has a column {name}"
+        elif len(taken) + len(metadata) >= MAX_METADATA:
+            reason = f"is beyond the first {MAX_METADATA} columns of metadata: remove others from the list"
+        if reason:
+            readings.append(ColumnReading(f"DICOM {tag}", "ignored", reason))
+        else:
+            metadata[name] = cells
+            readings.append(ColumnReading(f"DICOM {tag}", "metadata", f"meta:{name}"))
+    return _DeviceColumns(metadata, readings)
+
 
 _PATIENT = "DICOM PatientID"
 
@@ -44,8 +75,8 @@ class AcceptedImages:
         return (*self.manifest.columns, *headers)
 
     @cached_property
-    def _devices(self) -> DeviceColumns:
-        return device_columns(self.images, self.manifest.metadata_names)
+    def _devices(self) -> _DeviceColumns:
+        return _device_columns(self.images, self.manifest.metadata_names)
 
     @cached_property
     def _patients(self) -> ColumnReading:
