@@ -24,10 +24,10 @@ from models.data.formats.manifest import (
     scan,
 )
 from models.data.formats.metadata_groups import grouped_by_metadata
-from models.data.formats.new_splits import without_splits
 from models.data.formats.shards import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.subject_pattern import name_subjects
 from models.data.report import ProblemCode
+from models.data.splits import WITHOUT_OBJECT
 
 __all__ = [
     "Entry",
@@ -88,7 +88,7 @@ def _with_options(manifest: Manifest, options: FormatOptions) -> Manifest:
     if options.group is not None and manifest.format != FormatName.CELEBA:  # whose groups are an attribute's
         manifest = grouped_by_metadata(manifest, options.group)
     if options.new_splits:
-        manifest = without_splits(manifest)
+        manifest = _without_splits(manifest)
     if options.subject is not None:
         manifest = name_subjects(manifest, options.subject)
     if options.split is not None:
@@ -126,3 +126,24 @@ def _with_near_misses(manifest: Manifest, listing: Listing) -> Manifest:
         for rejection in manifest.ignored
     )
     return replace(manifest, ignored=ignored)
+
+
+def _without_splits(manifest: Manifest) -> Manifest:
+    """The manifest as if no split had been named. Raises `FormatError` where images lost their object."""
+    if lost := set(WITHOUT_OBJECT).intersection(manifest.splits):
+        raise FormatError(
+            ProblemCode.BAD_LIST,
+            f"the images of {', '.join(sorted(lost))} lost their object and belong to no other split: leave "
+            "out new_splits",
+        )
+    return replace(
+        manifest,
+        entries=tuple(entry._replace(split=None) for entry in manifest.entries),
+        splits=(),
+        columns=tuple(
+            reading._replace(read_as="ignored", detail="new splits were asked for")
+            if reading.read_as == "split"
+            else reading
+            for reading in manifest.columns
+        ),
+    )

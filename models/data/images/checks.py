@@ -23,7 +23,6 @@ from PIL import Image
 
 from models.data.grey import GreyWindow, to_8_bit
 from models.data.images import dicom
-from models.data.images.heif import require_heif
 from models.data.images.image_types import MEDIA_TYPES, STORED_AS_PNG, TYPES, image_type, markup
 from models.data.images.limits import ImageError, ImageLimits, require_size
 from models.data.images.orientation import upright
@@ -154,7 +153,7 @@ def _open(encoded: bytes, kind: str, limits: ImageLimits) -> Image.Image:
     if kind == "DICOM":
         return Image.fromarray(dicom.read_pixels(encoded, limits))
     if kind == "HEIF":
-        require_heif()
+        _require_heif()
     return Image.open(CountedFile(encoded), formats=[kind])
 
 
@@ -246,3 +245,15 @@ def _decoder_error(error: BaseException, kind: str) -> ImageError:
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
         return ImageError(FileCode.TRUNCATED, _ENDS_EARLY)
     return ImageError(FileCode.UNDECODABLE, f"is a damaged {kind} image: export it again")
+
+
+def _require_heif() -> None:
+    """Teach PIL the format `HEIF`; it opens such a file only where it is asked for. Raises `ImageError`."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        detail = (
+            "is a HEIC image, which needs the extra: pip install 'masktune-service[heic]', or save it as JPEG"
+        )
+        raise ImageError(FileCode.UNSUPPORTED_TYPE, detail) from error
+    register_heif_opener()
