@@ -20,6 +20,14 @@ from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json
 
+# --- exit codes of the child, beside 0 and those of a crash ----------------------------------------
+
+STOPPED = 75
+"""Exit code of a child that was asked to stop (EX_TEMPFAIL of sysexits.h)."""
+ABANDONED = 76
+"""Exit code of a child that ended itself because its supervisor was gone or its lease had expired."""
+
+
 logger = logging.getLogger(__name__)
 
 # --- from the child -------------------------------------------------------------------------------

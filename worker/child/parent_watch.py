@@ -12,8 +12,7 @@ import signal
 import threading
 import time
 
-from worker.exit_codes import ABANDONED
-from worker.protocol import read_deadline
+from worker.protocol import ABANDONED, read_deadline
 
 
 class ParentWatch:

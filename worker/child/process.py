@@ -17,8 +17,7 @@ from masktune.contract.vocabulary import JobKind
 from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
 from worker.child.parent_watch import ParentWatch
 from worker.child.reporter import Reporter
-from worker.exit_codes import STOPPED
-from worker.protocol import Spec
+from worker.protocol import STOPPED, Spec
 from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)

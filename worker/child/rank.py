@@ -50,8 +50,7 @@ def main(folder: Path, stage: Stage) -> int:
     with loading():
         prepare_process(threads)
         from worker.child.failures import explain
-        from worker.child.runner import Job
-        from worker.child.stage_functions import stage_function
+        from worker.child.runner import Job, stage_function
 
         function = stage_function(stage)
 

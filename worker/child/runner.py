@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 
 from core.errors import JobError
 from core.loading import loading
@@ -25,12 +26,24 @@ from worker.child.failures import explain
 from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.child.reporter import Reporter
-from worker.child.stage_functions import stage_function
-from worker.exit_codes import STOPPED
-from worker.protocol import Done, Spec, StageFinished, StageStarted
+from worker.protocol import STOPPED, Done, Spec, StageFinished, StageStarted
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
 from worker.stages.context import StageContext
 from worker.workspace import Workspace
+
+StageFunction = Callable[[StageContext], AnyResult]
+
+
+def stage_function(stage: Stage) -> StageFunction:
+    """Return the function of a stage.
+
+    Its module is imported on demand: an import job needs none of the others, nor torch, which takes a second.
+    """
+    name = "import_" if stage is Stage.IMPORT else stage.value
+    package = "worker.report" if stage is Stage.EVALUATE else "worker.stages"
+    function: StageFunction = getattr(import_module(f"{package}.{name}"), name)
+    return function
+
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,7 @@ from core.queries.leases import Lease
 from masktune.contract.vocabulary import JobState
 from worker.child.reporter import Reporter
 from worker.child.runner import Job
-from worker.exit_codes import STOPPED
-from worker.protocol import Alive, Done, Failed, Message, Spec, parse
+from worker.protocol import STOPPED, Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.spec_builder import build_spec

@@ -12,7 +12,7 @@ def test_the_child_of_an_import_loads_no_torch() -> None:
 import sys
 import worker.child.process, worker.child.runner
 from masktune.contract.vocabulary import Stage
-from worker.child.stage_functions import stage_function
+from worker.child.runner import stage_function
 stage_function(Stage.IMPORT)
 print({"torch", "torchvision", "sklearn"} & set(sys.modules) or "none")
 """
