@@ -28,12 +28,11 @@ from masktune.contract.report.recommendation import (
 from masktune.contract.report.text.formats import first_names
 from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
-from models.evaluation.sample_size import growth_to_decide
-from models.evaluation.verdict import LEAST_GROUP
+from models.evaluation.verdict import LEAST_GROUP, growth_to_decide
 from worker.protocol import JudgedJobSpec
-from worker.report.left_out import KnownImages, known_images
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import TEST_IMAGES, by_groups
+from worker.report.subjects import KnownImages, known_images
 from worker.stages.context import StageContext
 
 MOST_MORE = 5_000

@@ -10,7 +10,7 @@ from PIL import Image
 
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.store import Store
-from worker.report.left_out import known_images
+from worker.report.subjects import known_images
 
 
 def store(root: Path, images: Mapping[int, tuple[str, str]]) -> Store:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.paired import paired_difference
-from models.evaluation.sample_size import POWER, growth_to_decide
+from models.evaluation.verdict import POWER, growth_to_decide
 
 
 def test_it_grows_with_the_square_of_the_width() -> None:
