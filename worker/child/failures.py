@@ -6,7 +6,7 @@ from core.errors import JobError, MasktuneError, StorageFull, StorageNotWritable
 from core.storage.artifacts import ArtifactMissing, store_fault
 from masktune.contract.hyperparameters.parameters import ConfigError
 from models.errors import LearningError
-from models.runtime.memory import is_out_of_memory
+from models.runtime.bounded import is_out_of_memory
 from worker.protocol import Failed
 
 _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {

@@ -38,8 +38,7 @@ from worker.report.risk import risk_sections
 from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
 from worker.results import EvaluateResult, JobVerdict, MaskResult, ModelSpec
-from worker.stages.compared_models import compared_models
-from worker.stages.context import StageContext
+from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache
 from worker.stages.seeds import further_seeds
 

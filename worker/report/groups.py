@@ -20,8 +20,7 @@ from models.types import Labels
 from worker.report.arms import clusters_of
 from worker.report.gallery import squares_of
 from worker.results import ModelSpec
-from worker.stages.compared_models import arm_before
-from worker.stages.context import StageContext
+from worker.stages.context import StageContext, arm_before
 from worker.stages.forward import LogitsCache
 from worker.stages.heads import Members, read_head
 from worker.stages.seeds import SeedPredictions

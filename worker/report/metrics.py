@@ -21,8 +21,7 @@ from models.types import Bools, Labels
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
 from worker.results import Json
-from worker.stages.compared_models import arm_before
-from worker.stages.context import StageContext
+from worker.stages.context import StageContext, arm_before
 from worker.stages.seeds import SeedPredictions
 
 VERDICT_SPLIT = "test"

@@ -35,8 +35,7 @@ from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.results import CalibrateResult, Calibration, Json, ModelSpec
-from worker.stages.compared_models import compared_models
-from worker.stages.context import StageContext
+from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache, of_rows
 
 SPLIT = "calibration"

@@ -18,7 +18,7 @@ from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model
-from worker.stages.compared_models import arm_before
+from worker.stages.context import arm_before
 from worker.stages.seeds import SeedPredictions
 
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
