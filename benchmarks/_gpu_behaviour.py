@@ -33,7 +33,7 @@ from models.data.loading.loaders import train_loader
 from models.data.store import Store
 from models.inputs import erm_config, new_network
 from models.masktune import MaskTuneResult, masktune
-from models.runtime.memory import is_out_of_memory
+from models.runtime.bounded import is_out_of_memory
 from models.runtime.process import prepare_process
 from models.training.fit import FitConfig, FitData
 from tests.support.arrays import Arrays, write_arrays

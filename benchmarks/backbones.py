@@ -31,7 +31,7 @@ from models.backbones import torchvision as backbones_torchvision
 from models.backbones.build import build_network
 from models.backbones.errors import UnsupportedBackbone
 from models.backbones.network import Network
-from models.backbones.timm_cuts import cut_of
+from models.backbones.timm import cut_of
 from models.runtime.process import prepare_process
 from models.saliency import saliency
 

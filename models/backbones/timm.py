@@ -1,4 +1,8 @@
-"""timm's classifiers, cut between `forward_features` and `forward_head` if that gives an activation."""
+"""timm's classifiers, cut between `forward_features` and `forward_head` if that gives an activation.
+
+ViT and Eva, whose last block uses positions but passes only the class token on, are cut before it: their
+functions follow timm's own `forward_features`; `benchmarks.backbones` compares their logits with timm's.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ from typing import Any, cast
 import timm
 import torch
 from huggingface_hub import hf_hub_url, try_to_load_from_cache
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from models.backbones.errors import BackboneError, UnsupportedBackbone
@@ -23,7 +29,6 @@ from models.backbones.network import (
     tokens_to_grid,
     wrong_size,
 )
-from models.backbones.timm_cuts import cut_of
 from models.backbones.weights import (
     LOAD_ERRORS,
     NO_WEIGHTS,
@@ -199,3 +204,57 @@ def _tokens(prefix: int, width: int) -> Split:
         lambda model, activation: _head(model, grid_to_tokens(activation, prefix)),
         prefix * width,
     )
+
+
+def cut_of(model: nn.Module) -> Split | None:
+    """The cut for this kind of network; None for one that is cut after `forward_features`."""
+    if isinstance(model, VisionTransformer):
+        return _vit(model)
+    if isinstance(model, Eva) and model.global_pool == "token":
+        return _eva(model)
+    return None
+
+
+def _vit(model: Any) -> Split:
+    prefix = int(model.num_prefix_tokens)
+
+    def features(model: Any, x: Tensor) -> Tensor:
+        tokens = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(x))))  # (B, P + h·w, C)
+        for block in list(model.blocks)[:-1]:
+            tokens = block(tokens)
+        return tokens_to_grid(tokens, prefix)
+
+    def head(model: Any, activation: Tensor) -> Tensor:
+        tokens = model.norm(model.blocks[-1](grid_to_tokens(activation, prefix)))
+        return model.forward_head(tokens)  # type: ignore[no-any-return]  # timm has no types
+
+    return Split(features, head, prefix * int(model.embed_dim))
+
+
+def _eva(model: Any) -> Split:
+    """Its rotary embeddings depend only on the grid: all blocks share one, or each has its own if `mixed`."""
+    prefix, mixed = int(model.num_prefix_tokens), bool(model.rope_mixed)
+
+    def features(model: Any, x: Tensor) -> Tensor:
+        tokens, rope = model._pos_embed(model.patch_embed(x))
+        tokens = model.norm_pre(tokens)
+        for index, block in enumerate(list(model.blocks)[:-1]):
+            tokens = block(tokens, rope=rope[index] if mixed and rope is not None else rope)
+        return tokens_to_grid(tokens, prefix)
+
+    def head(model: Any, activation: Tensor) -> Tensor:
+        rope = _rope(model, activation)
+        rope = rope[-1] if mixed and rope is not None else rope
+        tokens = model.norm(model.blocks[-1](grid_to_tokens(activation, prefix), rope=rope))
+        return model.forward_head(tokens)  # type: ignore[no-any-return]  # timm has no types
+
+    return Split(features, head, prefix * int(model.embed_dim))
+
+
+def _rope(model: Any, activation: Tensor) -> Any:
+    """The rotary embeddings for the grid of `activation` (B, C, h, w); None for a network without them."""
+    if model.rope is None:
+        return None
+    if model.dynamic_img_size or not hasattr(model.rope, "feat_shape"):
+        return model.rope.get_embed(shape=tuple(activation.shape[2:]))
+    return model.rope.get_embed()

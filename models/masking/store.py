@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.data.loading.batches import to_device
 from models.data.loading.loader_settings import MaskSource
 from models.errors import LearningError
 from models.masking.rule import random_masks, threshold_masks
 from models.runtime.files import hidden_sibling, sweep_siblings, sync
-from models.runtime.transfer import to_device
 from models.types import Size
 
 _VERSION = 1

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.backbones.network import Network
-from models.data.loading.batches import Batch, plan
+from models.data.loading.batches import Batch, plan, to_device
 from models.run import Run
-from models.runtime.transfer import to_device
 from models.training.checkpoints import tensors_digest
 from models.types import Labels
 

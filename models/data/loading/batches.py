@@ -22,7 +22,6 @@ from models.data.loading.workers import DecodedPixels
 from models.data.packing import MAX_PIXELS_SIDE
 from models.data.store import Store
 from models.run import Run
-from models.runtime.transfer import to_device
 
 RESIDENT_BYTES = 4 << 30  # small images up to here stay on the device as one uint8 tensor
 _PICKED_BYTES = 4 << 20  # squares that are picked out of it at once
@@ -242,3 +241,8 @@ def _squares(pixels: Tensor, settings: LoaderSettings) -> Tensor:
     """(N, H, W, 3) → (N, S, S, 3), uint8."""
     images = cropped(pixels.permute(0, 3, 1, 2), settings.crop)
     return resize_square(images, settings.image_size).permute(0, 2, 3, 1)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`. Pinned for a GPU: an unpinned copy of more than 64 KiB waits for its queue."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

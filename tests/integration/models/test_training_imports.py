@@ -29,7 +29,7 @@ _DECODING = """
 import io
 from PIL import Image
 from models.data.images.checks import decode_image
-from models.data.images.limits import ImageLimits
+from models.data.images.image_types import ImageLimits
 from models.data.images.decoding import square_array
 png = io.BytesIO()
 Image.new("RGB", (8, 8)).save(png, "PNG")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from models.data.formats.lists.rows import Line, Table, cell_text, require_few_columns
 from models.data.formats.manifest import MAX_LIST, FormatError
 from models.data.report import ProblemCode
-from models.runtime.memory import limited_memory
+from models.runtime.bounded import limited_memory
 
 MAX_MEMORY = 2 << 30
 """Bytes that decoding a file may take: a page of images, and a batch of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.runtime.memory import is_out_of_memory, limited_memory
+from models.runtime.bounded import is_out_of_memory, limited_memory
 
 
 def test_a_tensor_that_no_machine_can_hold_is_out_of_memory() -> None:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.data.images.checks import CheckedImage, check_image, decode_image
-from models.data.images.image_types import TYPES, image_type
-from models.data.images.limits import ImageError, ImageLimits
+from models.data.images.image_types import TYPES, ImageError, ImageLimits, image_type
 from models.data.images.parts import MAX_SCANS, MAX_SEGMENTS
 from models.data.report import FileCode, Rejection
 
