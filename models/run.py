@@ -39,11 +39,6 @@ def ignore_progress(_: Progress) -> None:
     """The default `on_progress`."""
 
 
-def _never() -> bool:
-    """The default `should_stop`."""
-    return False
-
-
 @dataclass(frozen=True)
 class Run:
     """Where a stage runs, and whom it reports to. `rank` of `world_size` is for DDP."""
@@ -51,7 +46,7 @@ class Run:
     device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
     on_progress: Callable[[Progress], None] = ignore_progress
-    should_stop: Callable[[], bool] = _never
+    should_stop: Callable[[], bool] = lambda: False
     rank: int = 0
     world_size: int = 1
 

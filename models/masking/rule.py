@@ -126,14 +126,6 @@ def fill_pixels(pixels: Tensor, masked: Tensor, fill: Fill) -> Tensor:
     return (apply_masks(pixels.float() / 255, masked, fill) * 255).round().to(torch.uint8)
 
 
-def _black(images: Tensor) -> Tensor:
-    return images.new_zeros(())
-
-
-def _mean(images: Tensor) -> Tensor:
-    return images.mean((2, 3), keepdim=True)
-
-
 def _blur(images: Tensor) -> Tensor:
     side = min(images.shape[-2:])
     radius = min(side - 1, round(0.3 * side))  # three sigmas; reflection padding must be less than a side
@@ -146,4 +138,8 @@ def _blur(images: Tensor) -> Tensor:
     return functional.conv2d(across, kernel.mT, groups=channels)
 
 
-_FILLS: dict[Fill, Callable[[Tensor], Tensor]] = {"black": _black, "mean": _mean, "blur": _blur}
+_FILLS: dict[Fill, Callable[[Tensor], Tensor]] = {
+    "black": lambda images: images.new_zeros(()),
+    "mean": lambda images: images.mean((2, 3), keepdim=True),
+    "blur": _blur,
+}

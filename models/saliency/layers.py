@@ -33,18 +33,6 @@ def _same(layer: nn.Module, saved: None, gradient: Tensor) -> Tensor:
     return gradient
 
 
-def _flatten(layer: nn.Module, x: Tensor) -> tuple[Tensor, torch.Size]:
-    return layer(x), x.shape
-
-
-def _unflatten(layer: nn.Module, shape: torch.Size, gradient: Tensor) -> Tensor:
-    return gradient.reshape(shape)
-
-
-def _back_through_linear(layer: nn.Linear, saved: None, gradient: Tensor) -> Tensor:
-    return gradient @ layer.weight
-
-
 def _relu(layer: nn.ReLU, x: Tensor) -> tuple[Tensor, Tensor]:
     output: Tensor = layer(x)
     return output, output
@@ -90,9 +78,11 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.BatchNorm1d: Rule(_norm, _back_through_norm),
     nn.BatchNorm2d: Rule(_norm, _back_through_norm),
     nn.Dropout: Rule(_apply, _same),
-    nn.Flatten: Rule(_flatten, _unflatten),
+    nn.Flatten: Rule(
+        lambda layer, x: (layer(x), x.shape), lambda _, shape, gradient: gradient.reshape(shape)
+    ),
     nn.Identity: Rule(_apply, _same),
-    nn.Linear: Rule(_apply, _back_through_linear),
+    nn.Linear: Rule(_apply, lambda layer, _, gradient: gradient @ layer.weight),
     nn.MaxPool2d: Rule(_max_pool, _back_through_max_pool),
     nn.ReLU: Rule(_relu, _back_through_relu),
 }

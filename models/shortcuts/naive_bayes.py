@@ -60,8 +60,7 @@ def categorical_bins(numbers: Floats32, categories: int) -> Bins:
 def _edges(column: Floats32) -> Floats32:
     """Edges below the largest value, so that no bin is empty and larger foreign values share its bin."""
     edges = np.unique(np.quantile(column, QUANTILES, method="lower"))
-    below: Floats32 = edges[edges < column.max()]
-    return below
+    return np.asarray(edges[edges < column.max()])
 
 
 def _onehot(values: Floats32, edges: tuple[Floats32, ...]) -> Floats32:

@@ -21,8 +21,7 @@ def shares(maps: Maps) -> Floats:
     mass = maps.astype(np.float64)
     total = mass.sum((1, 2), keepdims=True)
     usable = np.isfinite(total) & (total > 0)
-    divided: Floats = np.divide(mass, total, out=np.full_like(mass, np.nan), where=usable)
-    return divided
+    return np.asarray(np.divide(mass, total, out=np.full_like(mass, np.nan), where=usable))
 
 
 @dataclass(frozen=True)
@@ -150,25 +149,14 @@ def select(rule: Rule, pair: PairedMaps) -> list[int]:
     """
     values = _VALUES[rule](pair)
     order = np.lexsort((pair.rows, -values))
-    rows: list[int] = pair.rows[order[~np.isnan(values[order])]].tolist()
-    return rows
-
-
-def _masked(pair: PairedMaps) -> Floats:
-    return np.where(pair.masked > 0, pair.masked, np.nan)
-
-
-def _changed(pair: PairedMaps) -> Floats:
-    return np.where(pair.shift > 0, pair.shift, np.nan)
-
-
-def _disagreeing(pair: PairedMaps) -> Floats:
-    """A disagreement without a map still counts, but comes last."""
-    return np.where(pair.before != pair.after, np.nan_to_num(pair.shift, nan=0.0), np.nan)
+    return list(pair.rows[order[~np.isnan(values[order])]].tolist())
 
 
 _VALUES: Mapping[Rule, Callable[[PairedMaps], Floats]] = {
-    "most_masked": _masked,
-    "most_changed": _changed,
-    "disagreeing": _disagreeing,
+    "most_masked": lambda pair: np.where(pair.masked > 0, pair.masked, np.nan),
+    "most_changed": lambda pair: np.where(pair.shift > 0, pair.shift, np.nan),
+    # A disagreement without a map still counts, but comes last.
+    "disagreeing": lambda pair: np.where(
+        pair.before != pair.after, np.nan_to_num(pair.shift, nan=0.0), np.nan
+    ),
 }

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from masktune.contract.hyperparameters import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
+from masktune.contract.hyperparameters import OptimizerConfig, OptimizerName, ScheduleConfig
 from models.errors import LearningError
 from models.runtime.eager_optim import eager
 
@@ -67,23 +66,11 @@ def _outline(group: dict[str, Any]) -> tuple[list[str], list[int], bool | None]:
 
 def learning_rate(base: float, schedule: ScheduleConfig, *, epoch: int, epochs: int) -> float:
     """The learning rate of `epoch` (0 … epochs - 1)."""
-    return base * _SCHEDULES[schedule.name](schedule, epoch, epochs)
-
-
-def _multistep(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
-    return schedule.gamma ** sum(milestone <= epoch for milestone in schedule.milestones)
-
-
-def _cosine(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
-    return (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-
-def _constant(schedule: ScheduleConfig, epoch: int, epochs: int) -> float:
-    return 1.0
-
-
-_SCHEDULES: dict[ScheduleName, Callable[[ScheduleConfig, int, int], float]] = {
-    "constant": _constant,
-    "multistep": _multistep,
-    "cosine": _cosine,
-}
+    match schedule.name:
+        case "constant":
+            factor = 1.0
+        case "multistep":
+            factor = schedule.gamma ** sum(milestone <= epoch for milestone in schedule.milestones)
+        case "cosine":
+            factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
+    return base * factor

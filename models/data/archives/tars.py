@@ -15,7 +15,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING
 
 import zstandard
 
@@ -121,33 +121,22 @@ def _excessive(what: str) -> ArchiveError:
     return ArchiveError(ProblemCode.BAD_NAME, f"{what}: pack the files again, without extended attributes")
 
 
-class _Reader(Protocol):
-    """What a decompressed stream has to offer."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
-def _zstd(file: IO[bytes]) -> _Reader:
-    return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-
-
-def _gzip(file: IO[bytes]) -> _Reader:
-    return gzip.GzipFile(fileobj=file, mode="rb")
-
-
+Read = Callable[[int], bytes]  # so many of the next decompressed bytes
 # the first bytes of a file → what decompresses it; the empty key is a plain tar
-TAR_READERS: Mapping[bytes, Callable[[IO[bytes]], _Reader]] = {
-    b"\x1f\x8b": _gzip,
-    b"\x28\xb5\x2f\xfd": _zstd,
-    b"": lambda file: file,
+TAR_READERS: Mapping[bytes, Callable[[IO[bytes]], Read]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file, mode="rb").read,
+    b"\x28\xb5\x2f\xfd": lambda file: (
+        zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True).read
+    ),
+    b"": lambda file: file.read,
 }
 
 
 class _Counted(io.RawIOBase):
     """A stream whose every byte is charged to the budget, headers and padding included."""
 
-    def __init__(self, reader: _Reader, budget: Budget) -> None:
-        self._reader = reader
+    def __init__(self, read: Read, budget: Budget) -> None:
+        self._read = read
         self._budget = budget
 
     def readable(self) -> bool:
@@ -155,13 +144,13 @@ class _Counted(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer)
-        chunk = self._reader.read(len(view))
+        chunk = self._read(len(view))
         self._budget.spend(len(chunk))
         view[: len(chunk)] = chunk
         return len(chunk)
 
 
-def unpack_tar(archive: Path, unpacking: Unpacking, open_reader: Callable[[IO[bytes]], _Reader]) -> None:
+def unpack_tar(archive: Path, unpacking: Unpacking, open_reader: Callable[[IO[bytes]], Read]) -> None:
     """Unpack every member. Raises `ArchiveError`."""
     with archive.open("rb") as file:
         stream = io.BufferedReader(_Counted(open_reader(file), unpacking.budget), CHUNK)
@@ -178,7 +167,9 @@ def _unpack_member(stream: IO[bytes], info: tarfile.TarInfo, unpacking: Unpackin
     if info.issym() or info.islnk():
         raise ArchiveError(ProblemCode.LINK, f"{quoted(info.name)} is a link: put the file itself there")
     if info.type == tarfile.GNUTYPE_SPARSE or not (info.isreg() or info.isdir()):
-        raise _special(info.name)
+        raise ArchiveError(
+            ProblemCode.SPECIAL_FILE, f"{quoted(info.name)} is not a regular file: leave it out"
+        )
     path = unpacking.admit(info.name, folder=info.isdir())
     if info.isdir():
         if path is not None:
@@ -199,10 +190,6 @@ def _chunks(stream: IO[bytes], size: int) -> Iterator[bytes]:
             raise _damaged()
         size -= len(chunk)
         yield chunk
-
-
-def _special(name: str) -> ArchiveError:
-    return ArchiveError(ProblemCode.SPECIAL_FILE, f"{quoted(name)} is not a regular file: leave it out")
 
 
 def _damaged() -> ArchiveError:

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from models.data.archives.guards import CHUNK, ArchiveError, Budget, Unpacking, quoted
 from models.data.report import ProblemCode
@@ -36,13 +36,6 @@ _DAMAGE = (
     ArithmeticError,
     LookupError,
 )
-
-
-class _Directory(NamedTuple):
-    """Where the central directory lies in the file, in bytes."""
-
-    start: int
-    end: int
 
 
 def unpack_zip(archive: Path, unpacking: Unpacking) -> None:
@@ -90,8 +83,11 @@ def _chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> I
             yield chunk
 
 
-def _find_directory(file: IO[bytes]) -> _Directory:
-    """As zipfile looks for it (APPNOTE 4.3.14–16), so that both read the same one."""
+def _find_directory(file: IO[bytes]) -> range:
+    """Where the central directory lies in the file, in bytes.
+
+    As zipfile looks for it (APPNOTE 4.3.14–16), so that both read the same one.
+    """
     size = file.seek(0, io.SEEK_END)
     tail_start = max(0, size - _END.size - _MAX_COMMENT)
     file.seek(tail_start)
@@ -114,13 +110,13 @@ def _find_directory(file: IO[bytes]) -> _Directory:
             length, end = length64, end64
     if length > end:
         raise _damaged()
-    return _Directory(end - length, end)
+    return range(end - length, end)
 
 
-def _walk_directory(file: IO[bytes], directory: _Directory, budget: Budget) -> None:
+def _walk_directory(file: IO[bytes], directory: range, budget: Budget) -> None:
     """Count the entries in constant memory, before zipfile makes an object of each."""
     position, count = directory.start, 0
-    while position < directory.end:
+    while position < directory.stop:
         file.seek(position)
         entry = file.read(_ENTRY.size)
         if len(entry) < _ENTRY.size or not entry.startswith(b"PK\x01\x02"):
@@ -135,7 +131,7 @@ def _walk_directory(file: IO[bytes], directory: _Directory, budget: Budget) -> N
             )
 
 
-def _require_disjoint(entries: list[zipfile.ZipInfo], directory: _Directory) -> None:
+def _require_disjoint(entries: list[zipfile.ZipInfo], directory: range) -> None:
     """Entries that share bytes are how a small zip unpacks to petabytes (Fifield, WOOT 2019)."""
     spans = sorted(
         (info.header_offset, info.header_offset + _LOCAL_HEADER_SIZE + info.compress_size) for info in entries

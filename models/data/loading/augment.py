@@ -44,10 +44,6 @@ def _as_drawn(u: Tensor, size: Size) -> Plans:
     return (u,)
 
 
-def _none(images: Tensor, _: Plans) -> Tensor:
-    return images
-
-
 def _flip(images: Tensor, plans: Plans) -> Tensor:
     """Flip left–right with probability 1/2."""
     (u,) = plans
@@ -180,7 +176,7 @@ def _colours_of_imagenet(dtype: torch.dtype, device: torch.device) -> tuple[Tens
 
 
 RECIPES: dict[Augmentation, Recipe] = {
-    "none": Recipe(0, _as_drawn, _none),
+    "none": Recipe(0, _as_drawn, lambda images, _: images),
     "flip": Recipe(1, _as_drawn, _flip),
     "pad_crop": Recipe(2, _as_drawn, _pad_crop),
     "flip_affine": Recipe(4, _affine, _flip_affine),
