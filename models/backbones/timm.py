@@ -109,7 +109,11 @@ def build(request: BuildRequest) -> Built:
 
     hint = f" (it was made for {published.input_size[-1]} pixels)" if published is not None else ""
     try:
-        model = _make(request, options)
+        model: nn.Module = (
+            _published(request, options)
+            if request.pretrained
+            else timm.create_model(request.name, num_classes=request.classes, **options)
+        )
         scorers = _classifiers(model, request.classes)
         split = _split(model, request)
     except BackboneError:
@@ -120,13 +124,6 @@ def build(request: BuildRequest) -> Built:
     if published is not None:
         mean, std = rgb(published.mean), rgb(published.std)
     return Built(model, split, mean, std, scorers, hint)
-
-
-def _make(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
-    if request.pretrained:
-        return _published(request, options)
-    model: nn.Module = timm.create_model(request.name, num_classes=request.classes, **options)
-    return model
 
 
 def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
@@ -178,7 +175,11 @@ def _split(model: nn.Module, request: BuildRequest) -> Split:
             raise UnsupportedBackbone(
                 f"{request.name} ends with tokens that are not a square grid of positions"
             )
-        return _tokens(prefix, out.shape[2])
+        return Split(
+            lambda model, x: tokens_to_grid(_features(model, x), prefix),
+            lambda model, activation: _head(model, grid_to_tokens(activation, prefix)),
+            prefix * out.shape[2],
+        )
     width = int(cast(int, model.num_features))
     return _CHANNELS_LAST if out.shape[1] != width and out.shape[3] == width else _CHANNELS_FIRST
 
@@ -196,14 +197,6 @@ _CHANNELS_LAST = Split(
     lambda model, x: _features(model, x).permute(0, 3, 1, 2),
     lambda model, activation: _head(model, activation.permute(0, 2, 3, 1)),
 )
-
-
-def _tokens(prefix: int, width: int) -> Split:
-    return Split(
-        lambda model, x: tokens_to_grid(_features(model, x), prefix),
-        lambda model, activation: _head(model, grid_to_tokens(activation, prefix)),
-        prefix * width,
-    )
 
 
 def cut_of(model: nn.Module) -> Split | None:

@@ -38,8 +38,7 @@ from models.backbones.weights import (
 
 
 def names() -> Sequence[str]:
-    listed: list[str] = tv.list_models(module=tv)
-    return listed
+    return list(tv.list_models(module=tv))
 
 
 def published_weights(name: str) -> PublishedWeights:
@@ -88,8 +87,7 @@ def _make(request: BuildRequest, classes: int, *, weights: str | None) -> nn.Mod
 
 def published_size(name: str) -> int:
     """The image side, in pixels, at which the published weights are evaluated."""
-    size: int = tv.get_model_weights(name)["DEFAULT"].transforms().crop_size[0]
-    return size
+    return int(tv.get_model_weights(name)["DEFAULT"].transforms().crop_size[0])
 
 
 def _size_hint(name: str) -> str:
@@ -97,8 +95,7 @@ def _size_hint(name: str) -> str:
 
 
 def _url(name: str) -> str:
-    url: str = tv.get_model_weights(name)["DEFAULT"].url
-    return url
+    return str(tv.get_model_weights(name)["DEFAULT"].url)
 
 
 def _published(request: BuildRequest) -> nn.Module:
@@ -144,18 +141,6 @@ def _from_last_pool(model: nn.Module, x: Tensor) -> Tensor:
     return _pooled_classifier(model, features[-1](x))
 
 
-def _blocks(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
-    """Like `Chain`, but the last part is a list of blocks."""
-
-    def run(model: nn.Module, x: Tensor) -> Tensor:
-        x = Chain(*parts[:-1])(model, x)
-        for block in model.get_submodule(parts[-1]).children():
-            x = block(x)
-        return x
-
-    return run
-
-
 def _inception_features(*parts: str) -> Callable[[nn.Module, Tensor], Tensor]:
     """Like `Chain`, after converting ImageNet's normalisation to the network's own."""
 
@@ -193,12 +178,16 @@ def _mean(x: Tensor) -> Tensor:
 
 _pooled_fc = Chain("avgpool", flatten, "fc")
 _pooled_classifier = Chain("avgpool", flatten, "classifier")
-_googlenet = ["conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3"]
-_googlenet += ["inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "maxpool4"]
-_googlenet += ["inception5a", "inception5b"]
-_inception = ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3"]
-_inception += ["maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d"]
-_inception += ["Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c"]
+_googlenet = (
+    *("conv1", "maxpool1", "conv2", "conv3", "maxpool2", "inception3a", "inception3b", "maxpool3"),
+    *("inception4a", "inception4b", "inception4c", "inception4d", "inception4e", "maxpool4"),
+    *("inception5a", "inception5b"),
+)
+_inception = (
+    *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3"),
+    *("maxpool2", "Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d"),
+    *("Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c"),
+)
 _resnet = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
 _shufflenet = ["conv1", "maxpool", "stage2", "stage3", "stage4", "conv5"]
 
@@ -220,5 +209,5 @@ _SPLITS: dict[type[nn.Module], Split] = {
     tv.SwinTransformer: Split(Chain("features", "norm", "permute"), Chain("avgpool", flatten, "head")),
     tv.VGG: Split(_without_last_pool, _from_last_pool),
     tv.VisionTransformer: Split(_vit_features, _vit_head),
-    maxvit.MaxVit: Split(_blocks("stem", "blocks"), Chain("classifier")),
+    maxvit.MaxVit: Split(Chain("stem", *(f"blocks.{block}" for block in range(4))), Chain("classifier")),
 }

@@ -17,8 +17,7 @@ def connected_samples(pictures: NDArray[np.int64], subjects: NDArray[np.int64]) 
     nodes = n + np.concatenate([pictures, first + subjects[with_subject]])
     size = n + first + int(subjects.max(initial=-1)) + 1
     graph = coo_matrix((np.ones(len(links), np.int8), (links, nodes)), shape=(size, size))
-    components: NDArray[np.int64] = connected_components(graph, directed=False)[1][:n].astype(np.int64)
-    return components
+    return np.asarray(connected_components(graph, directed=False)[1][:n], np.int64)
 
 
 def one_of_each(clusters: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.bool_]:

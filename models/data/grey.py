@@ -44,8 +44,7 @@ def to_8_bit(levels: NDArray[np.uint16], window: GreyWindow | None) -> NDArray[n
 def _table(window: GreyWindow) -> NDArray[np.uint8]:
     """(65536,): the 8-bit level of each 16-bit one."""
     share = ((np.arange(LEVELS) - window.low) / (window.high - window.low)).clip(0, 1)
-    table: NDArray[np.uint8] = np.rint(255 * share).astype(np.uint8)
-    return table
+    return np.asarray(np.rint(255 * share), np.uint8)
 
 
 def histogram(levels: NDArray[np.uint16]) -> NDArray[np.int64]:

@@ -72,14 +72,13 @@ def label_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], name
     if (groups < 0).any():
         raise HeadError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
     pairs, assigned = np.unique(np.stack([labels, groups], 1), axis=0, return_inverse=True)
-    called = tuple(_pair_name(classes[label], names[group]) for label, group in pairs.tolist())
+    called = tuple(
+        names[group] if names[group].startswith(classes[label]) else f"{classes[label]} · {names[group]}"
+        for label, group in pairs.tolist()
+    )
     if len(set(called)) < len(called):  # a group name can start with the names of two classes
         called = tuple(f"{classes[label]} · {names[group]}" for label, group in pairs.tolist())
     return Groups("labels", False, assigned.reshape(-1), called)
-
-
-def _pair_name(class_name: str, group: str) -> str:
-    return group if group.startswith(class_name) else f"{class_name} · {group}"
 
 
 def cross_mistakes(

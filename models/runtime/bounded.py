@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 _TEXTS = (
     "DefaultCPUAllocator",  # main memory
@@ -81,8 +81,7 @@ def call_within(budget: ProcessBudget, function: Callable[[], T]) -> T:
     `function` raises.
     """
     with forked(1, partial(_call_within, budget, function)) as pool:
-        outcome: T = pool.submit(call_inherited).result()
-        return outcome
+        return cast(T, pool.submit(call_inherited).result())
 
 
 def forked(processes: int, function: Callable[..., Any]) -> ProcessPoolExecutor:

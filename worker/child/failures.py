@@ -39,19 +39,15 @@ _LOADER_KILLED = {
 """Text of torch's error → its likely cause. The job is retried, as when its whole process is killed."""
 
 
-def _out_of_memory() -> MasktuneError:
-    return JobError(
-        "out_of_memory",
-        "the device ran out of memory; use a smaller batch_size or image_size, or a smaller backbone",
-    )
-
-
 def _explanation(error: Exception) -> MasktuneError | None:
     match error:
         case MasktuneError():  # is its own explanation
             return error
         case _ if is_out_of_memory(error):
-            return _out_of_memory()
+            return JobError(
+                "out_of_memory",
+                "the device ran out of memory; use a smaller batch_size or image_size, or a smaller backbone",
+            )
         case ArtifactMissing():
             return JobError(
                 "artifact_missing", f"the artifact {error} is gone from the store; rerun the job that made it"

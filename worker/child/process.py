@@ -36,7 +36,9 @@ def main() -> int:
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
     artifacts.outlast()
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
-    threads = workspace.threads(settings.threads or usable_cores() // settings.worker_slots or 1)
+    threads = workspace.threads(
+        settings.threads or len(os.sched_getaffinity(0)) // settings.worker_slots or 1
+    )
 
     prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
     with loading():
@@ -56,11 +58,6 @@ def main() -> int:
     )
     reporter.alive()
     return job.run()
-
-
-def usable_cores() -> int:
-    """The number of cores that this process may run on (its CPU affinity)."""
-    return len(os.sched_getaffinity(0))
 
 
 def stop_on_sigterm() -> threading.Event:

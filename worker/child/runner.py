@@ -31,17 +31,15 @@ from worker.results import AnyResult, CalibrateResult, ImportResult, trained_mod
 from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
-StageFunction = Callable[[StageContext], AnyResult]
 
-
-def stage_function(stage: Stage) -> StageFunction:
+def stage_function(stage: Stage) -> Callable[[StageContext], AnyResult]:
     """Return the function of a stage.
 
     Its module is imported on demand: an import job needs none of the others, nor torch, which takes a second.
     """
     name = "import_" if stage is Stage.IMPORT else stage.value
     package = "worker.report" if stage is Stage.EVALUATE else "worker.stages"
-    function: StageFunction = getattr(import_module(f"{package}.{name}"), name)
+    function: Callable[[StageContext], AnyResult] = getattr(import_module(f"{package}.{name}"), name)
     return function
 
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,8 +96,7 @@ class Tables(TypedDict):
 
 def read_tables(context: StageContext, calibration: Calibration) -> Tables:
     folder = context.artifacts.folder(calibration.artifact)
-    tables: Tables = json.loads((folder / TABLES).read_text())
-    return tables
+    return cast(Tables, json.loads((folder / TABLES).read_text()))
 
 
 def calibrate(context: StageContext) -> CalibrateResult:

@@ -134,5 +134,4 @@ class _Pair:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = tensor.detach().float().cpu().numpy()
-    return array
+    return np.asarray(tensor.detach().float().cpu().numpy())

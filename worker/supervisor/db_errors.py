@@ -18,17 +18,10 @@ def transient_errors() -> Iterator[None]:
     """Turn transient database errors inside the block into `Transient`; other errors propagate unchanged."""
     try:
         yield
-    except (DBAPIError, PoolTimeout) as error:
-        if not _is_transient(error):
-            raise
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise Transient(str(error)) from error
-
-
-def _is_transient(error: DBAPIError | PoolTimeout) -> bool:
-    """Whether the error is transient.
-
-    A connection closed by `idle_in_transaction_session_timeout` is only an `InternalError` to the driver.
-    """
-    if isinstance(error, (OperationalError, InterfaceError, PoolTimeout)):
-        return True
-    return error.connection_invalidated
+    except DBAPIError as error:
+        # One closed by `idle_in_transaction_session_timeout` is only an `InternalError` to the driver.
+        if error.connection_invalidated:
+            raise Transient(str(error)) from error
+        raise

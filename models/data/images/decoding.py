@@ -30,8 +30,7 @@ def square_array(picture: Image.Image, size: int) -> NDArray[np.uint8]:
     """`square` of the whole image, as an array; an image that already has the size bypasses torch."""
     if picture.size == (size, size):
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
-    pixels: NDArray[np.uint8] = square(picture, size).numpy()
-    return pixels
+    return np.asarray(square(picture, size).numpy())
 
 
 def cropped(images: Tensor, crop: Crop) -> Tensor:

@@ -27,8 +27,7 @@ _BATCH_ROWS = 16
 def schema_of(path: Path) -> pa.Schema:
     """The columns of a file and their types. Raises `FormatError`."""
     with _decoding(path):
-        schema: pa.Schema = pq.read_schema(path)
-        return schema
+        return pq.read_schema(path)
 
 
 def records(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
