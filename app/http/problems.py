@@ -24,7 +24,7 @@ from core.errors import NOTHING_HERE, InvalidInput, MasktuneError, NotFound
 from core.storage.artifacts import ArtifactMissing, store_fault
 from masktune.contract.hyperparameters.parameters import ConfigError
 from masktune.contract.problems import PROBLEM_KINDS, ErrorCode, Problem, ProblemKind, ProblemKinds
-from models.data.reading import StoreError
+from models.data.layout import StoreError
 
 logger = logging.getLogger(__name__)
 router = APIRouter(prefix="/problems", tags=["service"])

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 from models.data.clusters import connected_samples, one_of_each
 from models.data.columns import Columns
 from models.data.grey import GreyWindow
-from models.data.layout import DatasetInfo
-from models.data.reading import read_column, read_copies, read_pixels, read_store, split_codes
+from models.data.layout import DatasetInfo, read_column, read_copies, read_pixels, read_store, split_codes
 from models.data.splits import ALL_SPLITS, SPLITS
 
 

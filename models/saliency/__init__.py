@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from models.saliency import channels, full_gradient
+from models.saliency import channels
 from models.saliency.head_pass import HeadPass, run_head
 from models.saliency.layers import readable
 from models.saliency.network import NotInEvaluation, Saliency, SplitNetwork, UnknownMethod
@@ -49,7 +49,7 @@ _TABLE = {
     "layercam": _Method(channels.layercam, gradient=True),
     "gradcamelementwise": _Method(channels.gradcam_elementwise, gradient=True),
     "fem": _Method(channels.fem, gradient=False),
-    "fullgrad": _Method(full_gradient.fullgrad, gradient=False, needs_images=True),
+    "fullgrad": _Method(channels.fullgrad, gradient=False, needs_images=True),
     "randomcam": _Method(channels.randomcam, gradient=False),
 }
 

@@ -1,13 +1,16 @@
-"""Methods that weight channels or positions by the head's gradient. Cost: one pass over the activation.
+"""Methods that weight channels or positions by the head's gradient. Cost: one pass over the activation;
+FullGrad, by the grad-cam package, runs the whole network again.
 
-Each takes a HeadPass and returns signed maps (B, h, w); the caller applies the ReLU. Constants are
-those of the grad-cam package 1.5.7, whose maps these equal.
+Each takes a HeadPass and returns signed maps (B, h, w); the caller applies the ReLU. Constants are those
+of the grad-cam package 1.5.7, whose maps these equal.
 """
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.saliency.head_pass import HeadPass
 
@@ -78,3 +81,22 @@ def fem(head_pass: HeadPass) -> Tensor:
     activation = head_pass.values
     bound = activation.mean(_PLACES, keepdim=True) + 2 * activation.std(_PLACES, correction=0, keepdim=True)
     return combine((activation > bound).float().mean(_PLACES), activation)
+
+
+def fullgrad(head_pass: HeadPass) -> Tensor:
+    """Srinivas & Fleuret 2019, at the image's size: a full backward pass.
+
+    Raises ValueError without images.
+    """
+    from pytorch_grad_cam import FullGrad
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    network, images = head_pass.network, head_pass.images
+    if images is None:
+        raise ValueError("fullgrad looks at the images again: give images, not an activation")
+    if not isinstance(network, nn.Module):
+        raise TypeError("fullgrad walks the layers: the network must be an nn.Module")
+    # On a copy: the package hooks the layers and leaves gradients, and other threads may use this network.
+    with torch.enable_grad(), FullGrad(copy.deepcopy(network), []) as method:
+        maps = method(images.clone(), [ClassifierOutputTarget(int(t)) for t in head_pass.targets])
+    return torch.from_numpy(maps).to(head_pass.activation.device)

@@ -14,6 +14,7 @@ from models.data.archives.guards import Budget
 from models.data.formats import backgrounds, celeba, hugging_face, image_folder, table, waterbirds
 from models.data.formats.annotations import coco, cvat, label_studio
 from models.data.formats.hold_out import hold_out
+from models.data.formats.hugging_face import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.manifest import (
     Entry,
     FormatError,
@@ -24,7 +25,6 @@ from models.data.formats.manifest import (
     scan,
 )
 from models.data.formats.metadata_groups import grouped_by_metadata
-from models.data.formats.shards import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.subject_pattern import name_subjects
 from models.data.report import ProblemCode
 from models.data.splits import WITHOUT_OBJECT

@@ -18,8 +18,7 @@ from models.data.grey import LEVELS, GreyWindow, histogram, read_window, to_8_bi
 from models.data.images.checks import decode_image
 from models.data.images.decoding import stored_square
 from models.data.importing.datasets import ImportOptions, import_dataset
-from models.data.layout import DATASET_FILE
-from models.data.reading import StoreError
+from models.data.layout import DATASET_FILE, StoreError
 from models.data.report import ImportReport, NoteCode
 from models.data.store import Store
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from models.data.columns import COLUMNS_FILE, Columns, write_columns
-from models.data.layout import DatasetInfo
-from models.data.reading import StoreError
+from models.data.layout import DatasetInfo, StoreError
 from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
 

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow.feather
 import pytest
 
-from models.data.layout import DatasetInfo
+from models.data.layout import DatasetInfo, StoreError
 from models.data.packing import Row, StoreWriter
-from models.data.reading import StoreError
 from models.data.store import Store, evenly
 from tests.support.arrays import Arrays, write_arrays
 

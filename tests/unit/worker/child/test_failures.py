@@ -12,7 +12,7 @@ from core.errors import JobError, NotFound
 from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.errors import UnknownBackbone, WeightsUnavailable
-from models.data.reading import StoreError
+from models.data.layout import StoreError
 from models.training.fit import Diverged
 from worker.child.failures import explain
 

@@ -13,7 +13,7 @@ import pytest
 
 from models.data.archives import ArchiveLimits
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, features, read
-from models.data.formats.lists import parquet
+from models.data.formats.lists import rows
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ImportReport, ProblemCode
 from models.data.store import Store
@@ -234,7 +234,7 @@ def test_class_names_are_in_the_schema(tmp_path: Path, make_image: MakeImage) ->
 
 def test_a_column_of_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One value that all rows share, so that no header says how much they are."""
-    monkeypatch.setattr(parquet, "MAX_MEMORY", 32 << 20)
+    monkeypatch.setattr(rows, "MAX_MEMORY", 32 << 20)
     (tmp_path / "shards").mkdir()
     path = tmp_path / "shards" / "a.parquet"
     value = pa.array([bytes(24 << 20)], pa.binary())

@@ -16,7 +16,7 @@ import pytest
 from models.data.formats import FormatOptions
 from models.data.images.image_types import ImageLimits
 from models.data.importing.datasets import ImportOptions, import_dataset
-from models.data.reading import StoreError
+from models.data.layout import StoreError
 from models.data.report import REPORT_FILE, FileCode, ImportReport, ImportStopped, NoteCode, ProblemCode
 from models.data.store import Store
 
