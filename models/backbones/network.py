@@ -209,8 +209,10 @@ def _check_activation(activation: object, spec: BackboneSpec) -> None:
         raise UnsupportedBackbone(f"{spec.name} does not give one activation with a value for each position")
     height, width = activation.shape[2:]
     if height * width < 2:
-        detail = f"sees an image of {spec.image_size} pixels as a single position: use a larger image_size"
-        raise UnsupportedBackbone(f"{spec.name} {detail}")
+        raise UnsupportedBackbone(
+            f"{spec.name} sees an image of {spec.image_size} pixels as a single position: use a larger "
+            "image_size"
+        )
 
 
 def _classifier_input(network: Network, activation: Tensor) -> Tensor:

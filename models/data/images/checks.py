@@ -174,8 +174,9 @@ def check_image(encoded: bytes, path: str, limits: ImageLimits | None = None) ->
         return Rejection(path, error.code, error.detail)
     named = TYPES.get(PurePosixPath(path).suffix.lower())
     if named is not None and named != kind:
-        detail = f"is named as {named} but holds a {kind} image: rename it"
-        return Rejection(path, FileCode.MISLABELLED, detail)
+        return Rejection(
+            path, FileCode.MISLABELLED, f"is named as {named} but holds a {kind} image: rename it"
+        )
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}:".encode())
     digest.update(pixels.data if pixels.flags.c_contiguous else pixels.tobytes())
@@ -189,8 +190,10 @@ def _require_image(encoded: bytes, limits: ImageLimits) -> str:
     if not encoded:
         raise ImageError(FileCode.EMPTY_FILE, "is empty: upload it again")
     if len(encoded) > limits.max_bytes:
-        detail = f"has {len(encoded)} bytes, more than the limit of {limits.max_bytes}: shrink it"
-        raise ImageError(FileCode.TOO_LARGE, detail)
+        raise ImageError(
+            FileCode.TOO_LARGE,
+            f"has {len(encoded)} bytes, more than the limit of {limits.max_bytes}: shrink it",
+        )
     kind = image_type(encoded)
     if kind is None:
         what = markup(encoded) or "not an image of a known type"
@@ -238,10 +241,10 @@ def _rgb(image: Image.Image, window: GreyWindow | None = None) -> Image.Image:
     if image.mode in _GREY_16:  # PIL's own conversion would clip everything above 255 to white
         return Image.fromarray(to_8_bit(_levels(image), window)).convert("RGB")
     if image.mode not in _COLOUR:
-        detail = (
-            f"has pixels of mode {image.mode}, which cannot be read as RGB: save it with 8 bits per channel"
+        raise ImageError(
+            FileCode.UNSUPPORTED_MODE,
+            f"has pixels of mode {image.mode}, which cannot be read as RGB: save it with 8 bits per channel",
         )
-        raise ImageError(FileCode.UNSUPPORTED_MODE, detail)
     return image.convert("RGB")
 
 
@@ -260,8 +263,9 @@ def _require_heif() -> None:
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        detail = (
-            "is a HEIC image, which needs the extra: pip install 'masktune-service[heic]', or save it as JPEG"
-        )
-        raise ImageError(FileCode.UNSUPPORTED_TYPE, detail) from error
+        raise ImageError(
+            FileCode.UNSUPPORTED_TYPE,
+            "is a HEIC image, which needs the extra: pip install 'masktune-service[heic]', "
+            "or save it as JPEG",
+        ) from error
     register_heif_opener()

@@ -109,11 +109,14 @@ def read_pixels(encoded: bytes, limits: ImageLimits) -> NDArray[Any]:
     """
     dataset = _dataset(encoded, "PixelData", *_OF_PICTURE)
     if "PixelData" not in dataset:
-        detail = "is a DICOM file without pixels: export the picture itself, not a report about it"
-        raise ImageError(FileCode.NOT_AN_IMAGE, detail)
+        raise ImageError(
+            FileCode.NOT_AN_IMAGE,
+            "is a DICOM file without pixels: export the picture itself, not a report about it",
+        )
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        detail = f"holds {frames} frames: save the one you need as a file of its own"
-        raise ImageError(FileCode.ANIMATED, detail)
+        raise ImageError(
+            FileCode.ANIMATED, f"holds {frames} frames: save the one you need as a file of its own"
+        )
     require_size((dataset.Columns, dataset.Rows), limits)
     _require_mode(dataset)
     _require_decoder(dataset)
@@ -194,8 +197,10 @@ def _dataset(encoded: bytes, *tags: str) -> Dataset:
 def _require_mode(dataset: Dataset) -> None:
     kind, bits = dataset.PhotometricInterpretation, dataset.BitsAllocated
     if not (kind in _GREY and bits in (8, 16)) and not (kind in _COLOUR and bits == 8):
-        detail = f"has DICOM pixels of type {kind} with {bits} bits: save it as MONOCHROME2 or 8-bit RGB"
-        raise ImageError(FileCode.UNSUPPORTED_MODE, detail)
+        raise ImageError(
+            FileCode.UNSUPPORTED_MODE,
+            f"has DICOM pixels of type {kind} with {bits} bits: save it as MONOCHROME2 or 8-bit RGB",
+        )
 
 
 def _require_decoder(dataset: Dataset) -> None:
@@ -209,10 +214,10 @@ def _require_decoder(dataset: Dataset) -> None:
     except NotImplementedError:
         available = False
     if not available:
-        detail = (
-            f"has pixels compressed as {syntax.name}, which the service has no decoder for: {_UNCOMPRESSED}"
+        raise ImageError(
+            FileCode.UNSUPPORTED_TYPE,
+            f"has pixels compressed as {syntax.name}, which the service has no decoder for: {_UNCOMPRESSED}",
         )
-        raise ImageError(FileCode.UNSUPPORTED_TYPE, detail)
     if not syntax.endswith((*_JPEG, *_JPEG_2000)):
         return
     frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
@@ -220,8 +225,10 @@ def _require_decoder(dataset: Dataset) -> None:
         require_few_parts(frame, "JPEG")
     with Image.open(CountedFile(frame), formats=["JPEG", "JPEG2000"]) as picture:
         if picture.size != (dataset.Columns, dataset.Rows):
-            detail = "has compressed pixels of another size than its header says: export it again"
-            raise ImageError(FileCode.UNDECODABLE, detail)
+            raise ImageError(
+                FileCode.UNDECODABLE,
+                "has compressed pixels of another size than its header says: export it again",
+            )
 
 
 def _pydicom() -> ModuleType:
@@ -232,7 +239,9 @@ def _pydicom() -> ModuleType:
         import pydicom.errors
         import pydicom.pixels
     except ImportError as error:
-        detail = "is a DICOM file, which needs the extra: pip install 'masktune-service[dicom]'"
-        raise ImageError(FileCode.UNSUPPORTED_TYPE, detail) from error
+        raise ImageError(
+            FileCode.UNSUPPORTED_TYPE,
+            "is a DICOM file, which needs the extra: pip install 'masktune-service[dicom]'",
+        ) from error
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     return pydicom

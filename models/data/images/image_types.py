@@ -93,10 +93,12 @@ def require_size(size: tuple[int, int], limits: ImageLimits) -> None:
     """Check a width and a height. Raises `ImageError`."""
     width, height = size
     if width * height > limits.max_pixels:
-        detail = f"has {width}×{height} pixels, more than the limit of {limits.max_pixels}: scale it down"
-        raise ImageError(FileCode.PIXEL_BOMB, detail)
-    if min(size) < limits.min_side:
-        detail = (
-            f"has {width}×{height} pixels, and needs at least {limits.min_side} on each side: leave it out"
+        raise ImageError(
+            FileCode.PIXEL_BOMB,
+            f"has {width}×{height} pixels, more than the limit of {limits.max_pixels}: scale it down",
         )
-        raise ImageError(FileCode.TOO_SMALL, detail)
+    if min(size) < limits.min_side:
+        raise ImageError(
+            FileCode.TOO_SMALL,
+            f"has {width}×{height} pixels, and needs at least {limits.min_side} on each side: leave it out",
+        )

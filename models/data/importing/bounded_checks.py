@@ -69,8 +69,11 @@ def _check_alone(source: Source, index: int, budget: ProcessBudget) -> CheckedIm
     try:
         return next(_check(source, range(index, index + 1), 1, 1, budget))
     except BrokenProcessPool:
-        detail = f"takes more than {budget.cpu_seconds} s to decode, or crashes the decoder: export it again"
-        return Rejection(source.manifest.entries[index].path, FileCode.UNDECODABLE, detail)
+        return Rejection(
+            source.manifest.entries[index].path,
+            FileCode.UNDECODABLE,
+            f"takes more than {budget.cpu_seconds} s to decode, or crashes the decoder: export it again",
+        )
 
 
 # --- in a process that checks images ---

@@ -36,14 +36,22 @@ _ENLARGED = 4  # times, from which on an image is visibly blurred
 def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
     """Problems that make splitting pointless: no image, one class, a given split without an image."""
     if not accepted.images:
-        detail = "no image is usable: see the rejected files, or check the layout of the folders"
-        return (Problem(ProblemCode.NO_IMAGES, detail),)
+        return (
+            Problem(
+                ProblemCode.NO_IMAGES,
+                "no image is usable: see the rejected files, or check the layout of the folders",
+            ),
+        )
     classes = accepted.manifest.classes
     present = [classes[label] for label in np.unique(accepted.labels)]
     splits = {entry.split for entry in accepted.entries}
     if len(present) < 2 and not only_test(splits):
-        detail = f"every image has the class {present[0]!r}: add images of a second class"
-        return (Problem(ProblemCode.ONE_CLASS, detail),)
+        return (
+            Problem(
+                ProblemCode.ONE_CLASS,
+                f"every image has the class {present[0]!r}: add images of a second class",
+            ),
+        )
     return tuple(
         Problem(
             ProblemCode.EMPTY_SPLIT,
@@ -121,27 +129,27 @@ def _late_problems(
                 ProblemCode.EMPTY_SPLIT, "there are no training images: add some, or leave out the splits"
             )
         elif count == 0 and whole_subjects:
-            detail = (
+            yield Problem(
+                ProblemCode.EMPTY_SPLIT,
                 f"too few subjects to fill the split {split}: each stays whole in one split, and train keeps "
-                "one of each class; add images of others, or give each image its split"
+                "one of each class; add images of others, or give each image its split",
             )
-            yield Problem(ProblemCode.EMPTY_SPLIT, detail)
         elif count == 0:
             yield Problem(ProblemCode.EMPTY_SPLIT, f"too few images to fill the split {split}: add some")
     cut_counts = table[[ALL_SPLITS.index(split) for split in cut]].sum(axis=0)
     for name, count, gone in zip(classes, table[ALL_SPLITS.index("train")], cut_counts, strict=True):
         if count == 0 and gone:
-            detail = (
+            yield Problem(
+                ProblemCode.CLASS_NOT_IN_TRAIN,
                 f"the class {name!r} has too few images: the splits that were cut took all {gone}, so that "
                 f"none is left to train on; add some ({_ENOUGH_TO_CUT} are enough), or give each image its "
-                "split"
+                "split",
             )
-            yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
         elif count == 0:
-            detail = (
-                f"the class {name!r} has no usable training image: add some, or remove the class everywhere"
+            yield Problem(
+                ProblemCode.CLASS_NOT_IN_TRAIN,
+                f"the class {name!r} has no usable training image: add some, or remove the class everywhere",
             )
-            yield Problem(ProblemCode.CLASS_NOT_IN_TRAIN, detail)
 
 
 def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
@@ -192,8 +200,10 @@ def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64]) -> Iter
 
 def _split_notes(record: SplitRecord) -> Iterator[Note]:
     if only_test(record.given):
-        detail = "all images are test images: nothing is trained on them, but the models of a job are judged"
-        yield Note(NoteCode.ONLY_TEST, detail)
+        yield Note(
+            NoteCode.ONLY_TEST,
+            "all images are test images: nothing is trained on them, but the models of a job are judged",
+        )
     if record.made:
         cuts = defaultdict[str, list[str]](list)
         for split, cut in record.made.items():
@@ -202,21 +212,25 @@ def _split_notes(record: SplitRecord) -> Iterator[Note]:
         by = " and ".join(record.stratified_by)
         whole = ", and no subject is divided" if record.whole_subjects else ""
         sizes = "; ".join(f"{', '.join(splits)} {donor}" for donor, splits in cuts.items())
-        detail = f"chosen at random (seed {record.seed}), so that each {by} has its share{whole}: {sizes}"
-        yield Note(NoteCode.SPLITS_MADE, detail)
+        yield Note(
+            NoteCode.SPLITS_MADE,
+            f"chosen at random (seed {record.seed}), so that each {by} has its share{whole}: {sizes}",
+        )
 
 
 def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]:
     for split, counts in list(zip(ALL_SPLITS, table, strict=True))[1:]:
         missing = [name for name, count in zip(manifest.classes, counts, strict=True) if count == 0]
         if missing and counts.any():
-            detail = f"{split} has no image of {some_names(missing)}: its figures say nothing about them"
-            yield Note(NoteCode.CLASS_NOT_IN_SPLIT, detail)
+            yield Note(
+                NoteCode.CLASS_NOT_IN_SPLIT,
+                f"{split} has no image of {some_names(missing)}: its figures say nothing about them",
+            )
     if manifest.empty_classes:
-        detail = (
-            f"there are no images of {some_names(manifest.empty_classes)}, which is therefore not a class"
+        yield Note(
+            NoteCode.EMPTY_CLASS,
+            f"there are no images of {some_names(manifest.empty_classes)}, which is therefore not a class",
         )
-        yield Note(NoteCode.EMPTY_CLASS, detail)
 
 
 def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
@@ -224,21 +238,21 @@ def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
     sides = np.array([max(image.width, image.height) for image in accepted.images])
     side = min(int(np.median(sides)), _LIBRARY_SIDE)
     if few := int((sides * _ENLARGED <= side).sum()):
-        detail = (
+        yield Note(
+            NoteCode.SMALL_IMAGES,
             f"{few} of {len(sides)} images are at most {side // _ENLARGED} pixels wide and high, while half "
             f"of all are {side} or more: scaled to one size they are blurred, which a network may take for a "
-            "sign of their class; bring larger ones, or leave them out"
+            "sign of their class; bring larger ones, or leave them out",
         )
-        yield Note(NoteCode.SMALL_IMAGES, detail)
 
 
 def _ignored_notes(manifest: Manifest) -> Iterator[Note]:
     if paths := [rejection.path for rejection in manifest.ignored]:
         files = "1 file was" if len(paths) == 1 else f"{len(paths)} files were"
-        detail = (
-            f"{files} not used: no list names them, or the format has no use for them: {some_names(paths)}"
+        yield Note(
+            NoteCode.FILES_NOT_USED,
+            f"{files} not used: no list names them, or the format has no use for them: {some_names(paths)}",
         )
-        yield Note(NoteCode.FILES_NOT_USED, detail)
 
 
 def _duplicate_notes(duplicates: Sequence[DuplicateSet]) -> Iterator[Note]:

@@ -37,8 +37,11 @@ class FolderSource:
         path = self.manifest.entries[index].path
         size = self._file(index).stat().st_size
         if size > self._limits.max_bytes:
-            detail = f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it"
-            return Rejection(path, FileCode.TOO_LARGE, detail)
+            return Rejection(
+                path,
+                FileCode.TOO_LARGE,
+                f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it",
+            )
         return check_image(self._file(index).read_bytes(), path, self._limits)
 
     def encoded(self, index: int) -> bytes:

@@ -37,17 +37,17 @@ def subject_notes(
         return
     with_subject = subjects >= 0
     if missing := int((~with_subject).sum()):
-        detail = (
-            f"images without a subject: {missing} of {len(subjects)}; each counts as a subject of its own"
+        yield Note(
+            NoteCode.WITHOUT_SUBJECT,
+            f"images without a subject: {missing} of {len(subjects)}; each counts as a subject of its own",
         )
-        yield Note(NoteCode.WITHOUT_SUBJECT, detail)
     of_class = np.unique(np.stack([subjects, labels])[:, with_subject], axis=1)  # each pair once
     if len(several := np.flatnonzero(np.bincount(of_class[0]) > 1)):
-        detail = (
+        yield Note(
+            NoteCode.SUBJECT_IN_TWO_CLASSES,
             f"subjects with images of more than one class: {_some(several, names)}; that is allowed, and "
-            "wrong only if a subject can have no more than one"
+            "wrong only if a subject can have no more than one",
         )
-        yield Note(NoteCode.SUBJECT_IN_TWO_CLASSES, detail)
     in_split = np.zeros((len(names), len(ALL_SPLITS)), dtype=bool)
     in_split[subjects[with_subject], splits[with_subject]] = True
     if len(cut := np.flatnonzero(in_split.sum(axis=1) > 1)):
@@ -55,11 +55,12 @@ def subject_notes(
             pair: int(in_split[:, pair].all(axis=1).sum()) for pair in combinations(range(len(ALL_SPLITS)), 2)
         }
         pairs = {(ALL_SPLITS[first], ALL_SPLITS[later]): n for (first, later), n in common.items() if n}
-        detail = (
+        yield Note(
+            NoteCode.SUBJECT_IN_TWO_SPLITS,
             f"{word}s in more than one split: {_some(cut, names)}{overlap(pairs)}: read the data set again "
-            f"with new splits (--new-splits), which divide no {word}, or give each {word} one split"
+            f"with new splits (--new-splits), which divide no {word}, or give each {word} one split",
+            "bad",
         )
-        yield Note(NoteCode.SUBJECT_IN_TWO_SPLITS, detail, "bad")
     yield from _uneven(subjects[with_subject], names, record)
 
 
@@ -73,11 +74,11 @@ def _uneven(subjects: NDArray[np.int64], names: Sequence[str], record: SplitReco
     if sizes and record.whole_subjects:
         counts = np.bincount(subjects)
         largest = int(counts.argmax())
-        detail = (
+        yield Note(
+            NoteCode.UNEVEN_SPLITS,
             f"subjects stay whole, so {sizes}; {names[largest]!r} alone has {counts[largest]} images: "
-            "add images of more subjects"
+            "add images of more subjects",
         )
-        yield Note(NoteCode.UNEVEN_SPLITS, detail)
 
 
 def _some(numbers: NDArray[np.int64], names: Sequence[str]) -> str:
