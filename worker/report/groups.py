@@ -22,7 +22,7 @@ from worker.report.gallery import squares_of
 from worker.results import ModelSpec
 from worker.stages.context import StageContext, arm_before
 from worker.stages.forward import LogitsCache
-from worker.stages.heads import Members, read_head
+from worker.stages.retrain_head import Members, read_head
 from worker.stages.seeds import SeedPredictions
 from worker.stages.training import given_model
 

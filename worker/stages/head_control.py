@@ -7,7 +7,7 @@ from models.mitigation.groups import class_groups
 from worker.results import HeadResult
 from worker.stages.context import StageContext
 from worker.stages.forward import LogitsCache
-from worker.stages.heads import adopt_head, fit_head, publish_head, training_features
+from worker.stages.retrain_head import adopt_head, fit_head, publish_head, training_features
 from worker.stages.training import given_model, load
 
 

@@ -1,20 +1,38 @@
-"""Retrain head: keep the backbone and refit the last layer, balanced over labelled or inferred groups."""
+"""Retrain head: keep the backbone and refit the last layer, balanced over labelled or inferred groups.
+
+What the control shares stands here too: features, the fit, and the published artifact. The artifact
+`jobs/{id}/{stage}` of either holds `head.json` (models.mitigation.retrain.RetrainedHead.to_json) and
+`members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (group of each
+sample), `doubt` (empty if the group source has none), `before` (predictions of the given model),
+`held_out` (predictions by heads fitted in the same way on other samples).
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple, Self, TypedDict
+
+import numpy as np
 
 from masktune.contract.hyperparameters import GroupSource
 from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
-from masktune.contract.vocabulary import Stage
+from masktune.contract.vocabulary import Arm, Stage
+from models.backbones.network import Network
+from models.mitigation.features import Features, head_of, install_head
 from models.mitigation.finder import infer_minority
-from models.mitigation.groups import Groups, cross_mistakes, label_groups
-from models.mitigation.stage_features import StageFeatures
-from worker.results import HeadResult
+from models.mitigation.groups import Groups, Source, cross_mistakes, label_groups
+from models.mitigation.retrain import Candidate, RetrainedHead
+from models.mitigation.retrain import retrain_head as refit
+from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
+from models.run import Progress
+from models.training.checkpoints import weights_digest
+from models.types import Labels
+from worker.results import HeadResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import LogitsCache
-from worker.stages.heads import fit_head, publish_head, training_features
-from worker.stages.training import given_model, load
+from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.training import given_model, load, publish_model
 
 
 def retrain_head(context: StageContext) -> HeadResult:
@@ -88,3 +106,143 @@ _SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures], Groups]] 
     "early_stages": _early_stages,
     "cross_mistakes": _cross_mistakes,
 }
+
+
+FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
+
+
+def training_features(
+    context: StageContext,
+    network: Network,
+    cache: LogitsCache,
+    *,
+    frozen: bool,
+    early: bool,
+    folder: Path,
+) -> StageFeatures:
+    """The features of the training split, kept for the control and for later attempts.
+
+    Those of a frozen backbone serve other jobs as well, and have early stages only if `early` asks for them;
+    those of a network that was trained whole go with the job, in `folder`.
+    """
+    if frozen:
+        with cache.passes.next() as run:
+            features = FrozenFeatures(context, network)
+            return features.load_stages(run) if early else StageFeatures(features.load_training(run), (), ())
+    with cache.passes.next() as run:
+        if not (folder / FEATURES).is_file():  # written last
+            loader = loader_for(context, network, shuffled(context.store.rows("train")), run)
+            computed = compute_stage_features(network, loader, run)
+            folder.mkdir(parents=True, exist_ok=True)
+            computed.save_early(folder)
+            computed.last.save(folder / FEATURES)
+            context.workspace.save()
+    return StageFeatures.load(folder, Features.load(folder / FEATURES))
+
+
+def fit_head(
+    context: StageContext, network: Network, features: Features, groups: Groups, cache: LogitsCache
+) -> RetrainedHead:
+    """Fit a head balanced over `groups` and install it in the network."""
+    with cache.passes.next() as run:
+        run.on_progress(Progress(0, 1, 0, 1, 0.0))
+        head = refit(
+            network,
+            features,
+            groups,
+            context.retraining.head,
+            seed=run.seed,
+            clusters=context.store.clusters(features.rows),
+            device=run.device,
+            check=run.check,
+        )
+        run.on_progress(Progress(1, 1, 1, 1, 0.0))
+    return head
+
+
+def adopt_head(context: StageContext, network: Network, groups: Groups) -> RetrainedHead | None:
+    """Install the job's retrained head if it was balanced over the same groups, so that a fit would only find
+    it again; None if it was balanced over others."""
+    members, head = read_head(context, Stage.RETRAIN_HEAD)
+    if not np.array_equal(members.assigned, groups.assigned):
+        return None
+    retrained, _ = load(context, context.spec.models[context.spec.model_ids[Arm.RETRAINED]])
+    weights = head_of(retrained)
+    install_head(network, weights)
+    candidates = tuple(Candidate(**candidate) for candidate in head["candidates"])
+    return RetrainedHead(weights, head["penalty"], candidates, members.held_out, groups)
+
+
+def publish_head(
+    context: StageContext,
+    network: Network,
+    head: RetrainedHead,
+    features: Features,
+    *,
+    stage: Literal[Stage.RETRAIN_HEAD, Stage.HEAD_CONTROL],
+    hyperparameters: Mapping[str, object],
+) -> HeadResult:
+    """Publish the model and the artifact; return the stage's result.
+
+    The new model is paired with the given model's ERM model if it has one, else with the given model itself.
+    """
+    source, artifact = given_model(context), context.key(stage)
+    arm = Arm.RETRAINED if stage is Stage.RETRAIN_HEAD else Arm.RETRAINED_CONTROL
+    params = {**hyperparameters, "retrain_head": context.retraining.to_json()}
+    model = publish_model(context, network, arm=arm, erm_id=source.erm_id or source.id, params=params)
+    groups = head.groups
+    members = Members(
+        rows=features.rows,
+        labels=features.labels,
+        assigned=groups.assigned,
+        doubt=np.empty(0) if groups.doubt is None else groups.doubt,
+        before=features.predictions,
+        held_out=head.held_out,
+    )
+    with context.artifacts.writing(artifact) as folder:
+        np.savez_compressed(folder / MEMBERS, **members._asdict())
+        (folder / HEAD).write_text(json.dumps(head.to_json(), ensure_ascii=False))
+    return HeadResult(
+        stage=stage,
+        artifact=artifact,
+        model=model,
+        weights=weights_digest(network.model),
+        penalty=head.penalty,
+        groups=groups.counts,
+    )
+
+
+class HeadFile(TypedDict):
+    """The content of `head.json`."""
+
+    groups: Source
+    inferred: bool
+    counts: dict[str, int]
+    details: Json
+    penalty: float
+    candidates: list[dict[str, float]]
+
+
+def read_head(context: StageContext, stage: Stage) -> tuple[Members, HeadFile]:
+    """What that stage of the job has published."""
+    stage_result = context.spec.done[stage]
+    assert isinstance(stage_result, HeadResult)
+    folder = context.artifacts.folder(stage_result.artifact)
+    head: HeadFile = json.loads((folder / HEAD).read_text())
+    return Members.load(folder / MEMBERS), head
+
+
+class Members(NamedTuple):
+    """The training split as used by a fit, arrays of (N,); see the module's docstring."""
+
+    rows: Labels
+    labels: Labels
+    assigned: Labels
+    doubt: np.ndarray[tuple[int], np.dtype[np.float64]]
+    before: Labels
+    held_out: Labels
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(**{name: arrays[name] for name in cls._fields})

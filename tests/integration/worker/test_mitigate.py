@@ -21,7 +21,7 @@ from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
 from tests.support.biased_digits import make_digits
 from worker.report.evaluate import REPORT
-from worker.stages.heads import MEMBERS, Members
+from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}

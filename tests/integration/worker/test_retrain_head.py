@@ -26,7 +26,7 @@ from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import hyperparameters
-from worker.stages.heads import FEATURES, MEMBERS, Members
+from worker.stages.retrain_head import FEATURES, MEMBERS, Members
 
 QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
 

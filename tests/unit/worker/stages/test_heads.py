@@ -22,8 +22,7 @@ from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.stages.context import StageContext
 from worker.stages.forward import LogitsCache, Passes
-from worker.stages.heads import fit_head
-from worker.stages.retrain_head import balanced_groups
+from worker.stages.retrain_head import balanced_groups, fit_head
 
 SUBJECTS, WIDTH = 60, 256  # what SmallCNN's last layer sees
 ROWS = np.arange(2 * SUBJECTS)
