@@ -26,8 +26,7 @@ from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec
-from worker.report.columns import column_shortcuts
-from worker.report.data_steps import with_data_steps
+from worker.report.columns import column_shortcuts, with_data_steps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
 from worker.report.judged_job import JudgedModels, judged_sections

@@ -19,7 +19,7 @@ from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
 from models.data.store import Store, evenly
 from models.evaluation.metrics import Names
-from models.masking.prediction_maps import PredictionMaps, predict_with_maps
+from models.masking.compute import PredictionMaps, predict_with_maps
 from models.masking.rule import masks_of
 from models.runtime.images import Pixels, heatmap, legible, png, thumbnail
 from models.shortcuts.masking_cost import MaskingCost, masking_cost, predict_under_masks

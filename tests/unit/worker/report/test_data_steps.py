@@ -14,7 +14,7 @@ from masktune.contract.report.recommendation import Recommendation
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
-from worker.report.data_steps import with_data_steps
+from worker.report.columns import with_data_steps
 
 CHOSEN = Recommendation.model_validate(
     {
