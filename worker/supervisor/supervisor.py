@@ -23,7 +23,7 @@ from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
-from worker.supervisor.pending_messages import PendingMessages
+from worker.supervisor.recorder import PendingMessages
 from worker.supervisor.spec_builder import build_spec
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from masktune.contract.vocabulary import Stage
 from worker.protocol import LogLine, ProgressReport
-from worker.supervisor.pending_messages import PROGRESS_SECONDS, PendingMessages
+from worker.supervisor.recorder import PROGRESS_SECONDS, PendingMessages
 
 
 def progress(step: int, *, advanced: bool = False, **metrics: float | None) -> ProgressReport:
