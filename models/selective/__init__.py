@@ -6,9 +6,7 @@ what a certificate promises and what it does not.
 """
 
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
-from models.selective.counting import SplitTables, count_split
 from models.selective.curve import CurvePoint, RiskCoverage, risk_coverage
-from models.selective.drift import REFERENCES, Comparison, Reference, compare, references
 from models.selective.policies import (
     ONE_PER_SUBJECT,
     GroupSelection,
@@ -28,13 +26,31 @@ from models.selective.scores import (
     ScoreInputs,
     ScoreNeedsErm,
     decide,
+    fit_temperature,
     log_probabilities,
+    probabilities,
     score,
     score_inputs,
 )
-from models.selective.table import DEFAULT_CONFIDENCE, CalibrationTable, OperatingPoint, operating_point
-from models.selective.temperature import fit_temperature, probabilities
-from models.selective.windows import ALPHA, WINDOW, Look, Windows
+from models.selective.table import (
+    DEFAULT_CONFIDENCE,
+    CalibrationTable,
+    OperatingPoint,
+    SplitTables,
+    count_split,
+    operating_point,
+)
+from models.selective.windows import (
+    ALPHA,
+    REFERENCES,
+    WINDOW,
+    Comparison,
+    Look,
+    Reference,
+    Windows,
+    compare,
+    references,
+)
 from models.statistics import Share
 
 __all__ = [

@@ -1,27 +1,84 @@
 """When drift is found: windows of inputs are compared with the calibration split, one after the other.
 
 A window ends once it has `WINDOW` independent inputs. Two windows that follow each other then make one of
-twice the length, and so on: short windows find a sudden change soon, long ones a small or a slow change, and
-usual inputs before or after dilute neither.
+twice the length, and so on: short windows find a sudden change soon, long ones a small or a slow change,
+and usual inputs before or after dilute neither.
 
-Each window is one look, in which all tests of `compare` together have the level `look_level`. Over all looks
-the levels add up to `ALPHA`. Whatever the dependence between the looks (they share the calibration split, and
-long windows contain short ones), the probability that drift is *ever* found although nothing changed is
-therefore at most `ALPHA`, however long the model serves (Bonferroni over the looks, an alpha-spending
-sequence). Where a window ends depends on how many inputs came, never on their scores, so that each test stays
-exact. What that costs: the first window of 50 inputs has a level of 0.25 %, the five-hundredth (after 25,000
-inputs) one of 2e-8, and the first of 25,600 inputs still one of 0.005 %: what is too small for a short window
-later is found by a long one.
+Each window is one look, in which all tests of `compare` together have the level `look_level`. Over all
+looks the levels add up to `ALPHA`. Whatever the dependence between the looks (they share the calibration
+split, and long windows contain short ones), the probability that drift is *ever* found although nothing
+changed is therefore at most `ALPHA`, however long the model serves (Bonferroni over the looks, an
+alpha-spending sequence). Where a window ends depends on how many inputs came, never on their scores, so
+that each test stays exact. What that costs: the first window of 50 inputs has a level of 0.25 %, the
+five-hundredth (after 25,000 inputs) one of 2e-8, and the first of 25,600 inputs still one of 0.005 %: what
+is too small for a short window later is found by a long one.
+
+The test is exact, on counts, without labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from models.selective.drift import Comparison, compare
-from models.statistics import Share
+from models.selective.policies import threshold_for_coverage
+from models.selective.table import CalibrationTable
+from models.statistics import Share, fisher
+
+REFERENCES = (0.5, 0.8, 0.95)
+"""Coverages whose thresholds are monitored, whatever the policy: each score is above or below them."""
+
+
+class Reference(NamedTuple):
+    """The threshold that answers `coverage` of the calibration split, and the share it answers there."""
+
+    coverage: float
+    threshold: float
+    answered: Share
+
+
+def references(table: CalibrationTable) -> tuple[Reference, ...]:
+    """One reference per coverage of `REFERENCES`, in that order."""
+    thresholds = []
+    for coverage in REFERENCES:
+        point = threshold_for_coverage(table, coverage).point
+        assert point.threshold is not None
+        thresholds.append(Reference(coverage, point.threshold, Share(point.answered, table.n)))
+    return tuple(thresholds)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A share on the calibration split and in service. `p_adjusted`: Bonferroni over all comparisons."""
+
+    name: str
+    calibration: Share
+    deployed: Share
+    p_value: float
+    p_adjusted: float
+    decidable: bool
+    """Whether some outcome with this many inputs could be significant; if not, the test says nothing."""
+
+
+def compare(shares: Mapping[str, tuple[Share, Share]], *, alpha: float) -> list[Comparison]:
+    """Test each (calibration, deployed) pair with `fisher`, two-sided, adjusted for the number of pairs."""
+    comparisons = []
+    for name, (calibration, deployed) in shares.items():
+        p = fisher(calibration, deployed)
+        extreme = min(fisher(calibration, Share(count, deployed.n)) for count in (0, deployed.n))
+        comparisons.append(
+            Comparison(
+                name=name,
+                calibration=calibration,
+                deployed=deployed,
+                p_value=p,
+                p_adjusted=min(1.0, p * len(shares)),
+                decidable=extreme * len(shares) <= alpha,
+            )
+        )
+    return comparisons
+
 
 WINDOW = 50
 """Independent inputs of the shortest window."""
