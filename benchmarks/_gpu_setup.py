@@ -25,9 +25,9 @@ from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.run import Run
 from models.training.checkpoints import CheckpointFolder
+from models.training.counting import autocast
 from models.training.fit import FitConfig, FitData, FitResult, fit
 from models.training.optim import make_optimizer
-from models.training.precision import autocast
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 SHARE = 0.9

@@ -45,9 +45,9 @@ from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_s
 from models.run import Progress, Run, resolve_device
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
+from models.training.counting import autocast
 from models.training.fit import FitConfig, FitData, fit
 from models.training.optim import make_optimizer
-from models.training.precision import autocast
 from tests.support.arrays import Arrays, write_arrays
 
 CLASSES = ("a", "b")

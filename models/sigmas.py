@@ -18,7 +18,7 @@ from masktune.contract.hyperparameters import PAPER_SIGMAS, Hyperparameters
 from models.backbones.network import Network
 from models.data.loading.loaders import evaluation_loader, map_loader
 from models.data.store import Store, evenly
-from models.masking.prediction_maps import predict_with_maps
+from models.masking.compute import predict_with_maps
 from models.masking.summaries import BalancedAccuracy, DeletionPoint, Reason, SigmasChoice
 from models.run import Run
 from models.shortcuts.masking_cost import MaskedPredictions, predict_under_masks

@@ -15,9 +15,15 @@ import torch
 from torch import Tensor
 
 from models.saliency import channels
-from models.saliency.head_pass import HeadPass, run_head
+from models.saliency.head_pass import (
+    HeadPass,
+    NotInEvaluation,
+    Saliency,
+    SplitNetwork,
+    UnknownMethod,
+    run_head,
+)
 from models.saliency.layers import readable
-from models.saliency.network import NotInEvaluation, Saliency, SplitNetwork, UnknownMethod
 from models.saliency.scale import upsample
 
 __all__ = [

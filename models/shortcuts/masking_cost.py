@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from masktune.contract.hyperparameters import MaskingConfig
     from models.backbones.network import Network
     from models.data.loading.batches import Batch, Loader
-    from models.masking.prediction_maps import PredictionMaps
+    from models.masking.compute import PredictionMaps
     from models.run import Run
 
 ArmName = Literal["plain", "own", "elsewhere"]
@@ -73,7 +73,7 @@ def _answers(
     """Fields of `MaskedPredictions`, in order, from the maps and answers for the whole images."""
     import torch
 
-    from models.masking.prediction_maps import predicted_classes
+    from models.masking.compute import predicted_classes
     from models.masking.rule import apply_masks, masks_of
 
     size = (batch.images.shape[2], batch.images.shape[3])

@@ -1,7 +1,10 @@
-"""Correct predictions, counted on the device: over the steps of a training, and over a split."""
+"""Correct predictions, counted on the device: over the steps of a training, and over a split; and the
+floating-point type of both."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -12,7 +15,21 @@ from models.data.loading.batched_eval import side_by_side
 from models.data.loading.batches import Batch, Loader
 from models.run import Run
 from models.runtime.distributed import total
-from models.training.precision import autocast
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """bfloat16 if requested, and by default on a GPU that supports it in hardware."""
+    enabled = precision == "bf16" or (precision == "auto" and _has_bfloat16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+@cache
+def _has_bfloat16(device: torch.device) -> bool:
+    """Hardware support only: on older GPUs cuDNN has no bfloat16, and torch's own bfloat16 convolutions are
+    far slower than float32.
+    """
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
 
 _FOLDED = 32
 """Number of steps whose counts are summed at once."""

@@ -29,9 +29,8 @@ from models.training.checkpoints import (
     digest_of,
     weights_digest,
 )
-from models.training.counting import StepCounts, count
+from models.training.counting import StepCounts, autocast, count
 from models.training.optim import learning_rate, load_optimizer, make_optimizer
-from models.training.precision import autocast
 
 
 class Diverged(LearningError):

@@ -33,8 +33,7 @@ from models.data.store import Store
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
 from models.inputs import new_network
-from models.masking.compute import compute_mask_set, load_or_compute_masks
-from models.masking.prediction_maps import predict_with_maps
+from models.masking.compute import compute_mask_set, load_or_compute_masks, predict_with_maps
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
 from models.masktune import finetune_on_masks, fit_erm, masktune
 from models.mitigation.features import compute_features
@@ -43,7 +42,7 @@ from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.saliency import METHODS, saliency
 from models.shortcuts.masking_cost import predict_under_masks
-from models.training import precision
+from models.training import counting
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 
@@ -195,11 +194,11 @@ def test_large_maps_come_from_pinned_memory(card: Pretended, tmp_path: Path) -> 
 def test_bfloat16_is_for_cards_that_have_it(card: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
     for capability, dtype in (((7, 5), torch.float32), ((9, 0), torch.bfloat16)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
-        precision._has_bfloat16.cache_clear()
+        counting._has_bfloat16.cache_clear()
         weight = torch.ones(2, 2, device=CUDA)
-        with precision.autocast(CUDA, "auto"):
+        with counting.autocast(CUDA, "auto"):
             assert (weight @ weight).dtype is dtype
-    precision._has_bfloat16.cache_clear()
+    counting._has_bfloat16.cache_clear()
 
 
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet32"])

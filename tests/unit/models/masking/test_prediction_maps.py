@@ -13,7 +13,7 @@ from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loading.batches import Batch
-from models.masking.prediction_maps import predict_with_maps
+from models.masking.compute import predict_with_maps
 from models.run import Run
 
 CONFIG = MaskingConfig(sigmas=1.0)

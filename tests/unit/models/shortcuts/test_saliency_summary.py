@@ -21,7 +21,7 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loading.batches import Batch
 from models.evaluation.metrics import Names
-from models.masking.prediction_maps import predict_with_maps
+from models.masking.compute import predict_with_maps
 from models.masking.rule import apply_masks, masks_of
 from models.run import Run, Stopped
 from models.saliency import saliency
