@@ -28,7 +28,7 @@ from core.tables import DatasetRow
 from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
-from models.data.formats.subject_pattern import SubjectPattern
+from models.data.formats.owner_options import SubjectPattern
 
 
 def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts: Artifacts) -> Response:

@@ -23,7 +23,7 @@ from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.recommendation import Recommendation
 from masktune.contract.report.shortcut import MetadataCheck
 from models.data.columns import MetadataColumn
-from models.data.formats.metadata_groups import MAX_VALUES
+from models.data.formats.owner_options import MAX_VALUES
 from models.data.store import Store
 from models.mitigation.mistakes import MIN_FLAGGED
 from models.types import Labels

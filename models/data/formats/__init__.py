@@ -13,7 +13,6 @@ from pathlib import Path
 from models.data.archives.guards import Budget
 from models.data.formats import backgrounds, celeba, hugging_face, image_folder, table, waterbirds
 from models.data.formats.annotations import coco, cvat, label_studio
-from models.data.formats.hold_out import hold_out
 from models.data.formats.hugging_face import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.manifest import (
     Entry,
@@ -24,10 +23,8 @@ from models.data.formats.manifest import (
     Manifest,
     scan,
 )
-from models.data.formats.metadata_groups import grouped_by_metadata
-from models.data.formats.subject_pattern import name_subjects
+from models.data.formats.owner_options import with_options
 from models.data.report import ProblemCode
-from models.data.splits import WITHOUT_OBJECT
 
 __all__ = [
     "Entry",
@@ -71,7 +68,7 @@ def read(root: Path, format: FormatName | None = None, options: FormatOptions | 
     listing, options = scan(root), options or FormatOptions()
     if not listing.files:
         raise FormatError(ProblemCode.NO_IMAGES, "there are no files: upload a folder of images")
-    manifest = _with_options(_READERS[format or _detect(listing, options)](listing, options), options)
+    manifest = with_options(_READERS[format or _detect(listing, options)](listing, options), options)
     return _with_near_misses(manifest, listing) if manifest.format == FormatName.IMAGE_FOLDER else manifest
 
 
@@ -80,23 +77,7 @@ def read_shards(sharded: ShardedFolder, target: Path, options: FormatOptions, bu
 
     Raises `FormatError`, `ArchiveError` beyond the budget, and `ImportStopped`.
     """
-    return _with_options(unpack_shards(sharded, target, options, budget), options)
-
-
-def _with_options(manifest: Manifest, options: FormatOptions) -> Manifest:
-    """The manifest with what the owner decided and no format has to know of."""
-    if options.group is not None and manifest.format != FormatName.CELEBA:  # whose groups are an attribute's
-        manifest = grouped_by_metadata(manifest, options.group)
-    if options.new_splits:
-        manifest = _without_splits(manifest)
-    if options.subject is not None:
-        manifest = name_subjects(manifest, options.subject)
-    if options.split is not None:
-        entries = tuple(entry._replace(split=options.split) for entry in manifest.entries)
-        manifest = replace(manifest, entries=entries, splits=(options.split,))
-    if options.hold_out:
-        manifest = hold_out(manifest, options.hold_out)
-    return manifest
+    return with_options(unpack_shards(sharded, target, options, budget), options)
 
 
 def _detect(listing: Listing, options: FormatOptions) -> FormatName:
@@ -126,24 +107,3 @@ def _with_near_misses(manifest: Manifest, listing: Listing) -> Manifest:
         for rejection in manifest.ignored
     )
     return replace(manifest, ignored=ignored)
-
-
-def _without_splits(manifest: Manifest) -> Manifest:
-    """The manifest as if no split had been named. Raises `FormatError` where images lost their object."""
-    if lost := set(WITHOUT_OBJECT).intersection(manifest.splits):
-        raise FormatError(
-            ProblemCode.BAD_LIST,
-            f"the images of {', '.join(sorted(lost))} lost their object and belong to no other split: leave "
-            "out new_splits",
-        )
-    return replace(
-        manifest,
-        entries=tuple(entry._replace(split=None) for entry in manifest.entries),
-        splits=(),
-        columns=tuple(
-            reading._replace(read_as="ignored", detail="new splits were asked for")
-            if reading.read_as == "split"
-            else reading
-            for reading in manifest.columns
-        ),
-    )

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.formats import Entry, Manifest
-from models.data.formats.hold_out import whole_in_test
 from models.data.formats.lists.headings import MAX_METADATA, reason_to_leave_out
+from models.data.formats.owner_options import whole_in_test
 from models.data.images.checks import CheckedImage
 from models.data.images.dicom import DEVICE_TAGS
 from models.data.report import ColumnReading

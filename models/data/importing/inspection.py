@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.formats import Manifest
-from models.data.formats.hold_out import meeting
+from models.data.formats.owner_options import meeting
 from models.data.grey import WindowChoice
 from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.subject_notes import subject_notes, subject_word

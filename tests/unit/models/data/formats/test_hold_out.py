@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.data.formats import Entry, FormatError, FormatOptions, Manifest, read
-from models.data.formats.hold_out import hold_out
+from models.data.formats.owner_options import hold_out
 from models.data.report import ProblemCode
 
 SITES = ("Berlin", "Ghent", "Oslo")

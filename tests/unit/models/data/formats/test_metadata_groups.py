@@ -8,7 +8,7 @@ import pytest
 
 from models.data.formats import FormatOptions, read
 from models.data.formats.manifest import Entry, FormatError, FormatName, Manifest
-from models.data.formats.metadata_groups import grouped_by_metadata
+from models.data.formats.owner_options import grouped_by_metadata
 from models.data.report import ColumnReading
 from tests.unit.models.data.conftest import MakeImage, MakeTree
 

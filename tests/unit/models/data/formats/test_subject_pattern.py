@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.data.formats import FormatError, FormatOptions, read
-from models.data.formats.subject_pattern import SubjectPattern
+from models.data.formats.owner_options import SubjectPattern
 from models.data.report import ProblemCode
 
 MakeTree = Callable[[Mapping[str, bytes | str]], Path]
