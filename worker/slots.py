@@ -99,8 +99,9 @@ def _claim(runtime: Runtime, kinds: Collection[JobKind]) -> JobRow | None:
     settings = runtime.settings
     try:
         with transient_errors(), runtime.database.begin() as session:
-            lease_seconds = settings.lease_seconds
-            return leases.claim(session, worker=runtime.name, lease_seconds=lease_seconds, kinds=kinds)
+            return leases.claim(
+                session, worker=runtime.name, lease_seconds=settings.lease_seconds, kinds=kinds
+            )
     except Transient as error:
         logger.warning("no job could be claimed (%s); retrying", error)
         runtime.stopping.wait(settings.sweep_seconds)

@@ -74,5 +74,6 @@ def explain(error: Exception) -> Failed | None:
     explanation = _explanation(error)
     if explanation is None:
         return None
-    retry = isinstance(explanation, JobError) and explanation.retry
-    return Failed(error=explanation.to_problem(), retry=retry)
+    return Failed(
+        error=explanation.to_problem(), retry=isinstance(explanation, JobError) and explanation.retry
+    )

@@ -16,7 +16,7 @@ from core.loading import loading
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import Stage
-from models.runtime.process import keep_freed_memory
+from models.runtime.process import keep_freed_memory, prepare_process
 from worker.child.parent_watch import ParentWatch
 from worker.child.ranks import FAILURE, RESULT, SPEC
 from worker.child.reporter import Reporter
@@ -44,8 +44,6 @@ def main(folder: Path, stage: Stage) -> int:
     artifacts.outlast()
     workspace = Workspace(artifacts, spec.job_id, scratch=settings.scratch)
     threads = max(1, workspace.threads(count) // count)
-
-    from models.runtime.process import prepare_process
 
     with loading():
         prepare_process(threads)

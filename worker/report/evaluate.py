@@ -163,9 +163,10 @@ def _saliency_sections(
     models = compared_models(context).all
     explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
     pool_split = GALLERY_SPLIT if GALLERY_SPLIT in splits else splits[0]
-    most = {pool_split: POOL}
     pools = {
-        split: explain_pool(context, explained, cache, split=split, most=most.get(split, COSTED), after=after)
+        split: explain_pool(
+            context, explained, cache, split=split, most=POOL if split == pool_split else COSTED, after=after
+        )
         for split in splits
     }
     pool = pools[pool_split]

@@ -59,8 +59,7 @@ class StageContext:
     def with_seed(self, seed: int, *, on_progress: Callable[[Progress], None]) -> Self:
         """The same job with another seed, for which no stage is done."""
         params = replace(self.job_params(Hyperparameters), seed=seed)
-        spec = replace(self.spec, params=params, done={})
-        return replace(self, spec=spec, on_progress=on_progress)
+        return replace(self, spec=replace(self.spec, params=params, done={}), on_progress=on_progress)
 
     def job_params(self, kind: type[Params]) -> Params:
         """The parameters of a job of the kind that has such ones."""

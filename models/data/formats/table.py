@@ -40,8 +40,7 @@ def near_misses(listing: Listing) -> dict[str, str]:
     top = _top(listing)
     misses = dict(top.unreadable)
     for each in top.lists:
-        header = each.table.header
-        columns = f"{each.table.name} has {columns_of(header)}, none of which is known"
+        columns = f"{each.table.name} has {columns_of(each.table.header)}, none of which is known"
         if _has(each, "path"):
             misses[each.path] = (
                 f"{columns} to have the classes: rename the right one to label, name it in options.label, or "

@@ -96,5 +96,4 @@ class _Worker:
         try:
             return self.source.check(index)
         except MemoryError:
-            path = self.source.manifest.entries[index].path
-            return Rejection(path, FileCode.UNDECODABLE, TOO_MUCH_MEMORY)
+            return Rejection(self.source.manifest.entries[index].path, FileCode.UNDECODABLE, TOO_MUCH_MEMORY)

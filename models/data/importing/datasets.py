@@ -114,8 +114,9 @@ def import_dataset(
         try:
             opened, junk = _open_source(source, target, options, watch=watch, stack=stack)
         except ImportRefused as error:
-            report = ImportReport("invalid", options.name, None, problems=(error.problem,))
-            return _publish_report(report, target)
+            return _publish_report(
+                ImportReport("invalid", options.name, None, problems=(error.problem,)), target
+            )
         return _import(opened, target, options, junk=junk, watch=watch)
 
 

@@ -44,13 +44,9 @@ _NAMES: Mapping[ColumnUse, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Headings:
-    """The position of each column that is used, None for none, and what is said about every column."""
+    """The positions of the columns that are used, `path` always among them, and what is said about each."""
 
-    path: int
-    label: int | None
-    split: int | None
-    group: int | None
-    subject: int | None
+    places: Mapping[ColumnUse, int]
     metadata: Mapping[str, int]
     readings: tuple[ColumnReading, ...]
 
@@ -87,7 +83,7 @@ def read_headings(
     `FormatError` where no column has the paths, and where several could be the same.
     """
     places: dict[ColumnUse, int] = {}
-    readings: dict[int, ColumnReading] = {}
+    readings: list[ColumnReading] = []
     if path is not None:
         places["path"] = header.index(path)
     if label is not None:
@@ -106,23 +102,15 @@ def read_headings(
     uses = {place: use for use, place in places.items()}
     for place, column in enumerate(header):
         if place in uses:
-            readings[place] = ColumnReading(display_name(column), uses[place])
+            readings.append(ColumnReading(display_name(column), uses[place]))
             continue
         metadata_name = column[len(METADATA) :].strip() if is_prefixed(column) else column.strip()
         if reason := _ignored(column, metadata_name, metadata, places):
-            readings[place] = ColumnReading(display_name(column), "ignored", reason)
+            readings.append(ColumnReading(display_name(column), "ignored", reason))
         else:
             metadata[metadata_name] = place
-            readings[place] = ColumnReading(display_name(column), "metadata")
-    return Headings(
-        path=places["path"],
-        label=places.get("label"),
-        split=places.get("split"),
-        group=places.get("group"),
-        subject=places.get("subject"),
-        metadata=metadata,
-        readings=tuple(readings[place] for place in range(len(header))),
-    )
+            readings.append(ColumnReading(display_name(column), "metadata"))
+    return Headings(places, metadata, tuple(readings))
 
 
 def columns_of(header: Sequence[str], most: int = 20) -> str:
@@ -153,8 +141,7 @@ def _label_position(header: Sequence[str], label: str, name: str) -> int:
 
 def _place(header: Sequence[str], use: ColumnUse, name: str) -> int | None:
     candidates = [place for place, column in enumerate(header) if is_called(column, use)]
-    exact = [place for place in candidates if _plain(header[place]) == _NAMES[use][0]]
-    candidates = exact or candidates
+    candidates = [place for place in candidates if _plain(header[place]) == _NAMES[use][0]] or candidates
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     columns = " and ".join(repr(display_name(header[place])) for place in candidates)

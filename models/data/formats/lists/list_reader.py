@@ -16,6 +16,7 @@ from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
 from models.data.formats.manifest import FormatError, FormatName, FormatOptions, Listing
 from models.data.report import ColumnReading, ColumnUse, FileCode, ProblemCode, Rejection
 
+_FURTHER_USES: tuple[ColumnUse, ...] = ("label", "split", "group", "subject")
 _MAX_LINES = 4_000_000
 """Of all lists: each may be a rejection with its text, and two bytes of a file are a line."""
 
@@ -78,7 +79,8 @@ class ListReading(NamedTuple):
     @property
     def label(self) -> str | None:
         """The column of the classes."""
-        return None if self.headings.label is None else self.list.table.header[self.headings.label]
+        place = self.headings.places.get("label")
+        return None if place is None else self.list.table.header[place]
 
 
 class ListReader:
@@ -109,7 +111,7 @@ class ListReader:
 
     def has(self, use: ColumnUse) -> bool:
         """Whether one of the lists has such a column."""
-        return any(getattr(each.headings, use) is not None for each in self.lists)
+        return any(use in each.headings.places for each in self.lists)
 
     def rows(self) -> list[Row]:
         """The good lines. Raises `FormatError` if all of them name files that are missing."""
@@ -130,7 +132,7 @@ class ListReader:
                 raise FormatError(
                     ProblemCode.BAD_LIST, f"{each.list.table.name} has more than {_MAX_LINES} rows: split it"
                 )
-            name = line.cells[each.headings.path] or ""
+            name = line.cells[each.headings.places["path"]] or ""
             path = resolve(name, each.list.folder)
             place = f"line {line.number} of {each.list.table.name}"
             if path is not None and path in self._lines and self._lines[path].cells == line.cells:
@@ -149,7 +151,7 @@ class ListReader:
         headings = each.headings
         label, split, group, subject = (
             "" if place is None else line.cells[place] or ""
-            for place in (headings.label, headings.split, headings.group, headings.subject)
+            for place in map(headings.places.get, _FURTHER_USES)
         )
         metadata = tuple(
             self._metadata(name, line.cells[headings.metadata[name]]) if name in headings.metadata else ""
@@ -167,7 +169,7 @@ class ListReader:
             return FileCode.MISSING_FILE, f"names a file that is missing: upload it, or remove the row{hint}"
         if row.path in self._lines:
             return FileCode.LISTED_TWICE, "names the file a second time: remove one of the rows"
-        if each.headings.label is not None and not row.label:
+        if each.label is not None and not row.label:
             hint = " (of merged cells, the first alone has it)" if each.list.path.endswith(".xlsx") else ""
             return FileCode.MISSING_LABEL, f"has no label{hint}: fill it in, or remove the row"
         if FORBIDDEN.search(row.label + row.group + row.subject):
