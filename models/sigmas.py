@@ -21,7 +21,7 @@ from models.data.store import Store, evenly
 from models.masking.compute import predict_with_maps
 from models.masking.summaries import BalancedAccuracy, DeletionPoint, Reason, SigmasChoice
 from models.run import Run
-from models.shortcuts.masking_cost import MaskedPredictions, predict_under_masks
+from models.shortcuts.masking_cost import predict_under_masks
 from models.statistics import mean_share
 from models.types import Labels
 
@@ -69,20 +69,11 @@ def _measure(network: Network, store: Store, config: Hyperparameters, run: Run) 
     curve: list[DeletionPoint] = []
     for sigmas in LEVELS:
         under = predict_under_masks(network, whole, maps, replace(masking, sigmas=sigmas), run)
-        curve.append(deletion_point(sigmas, under))
+        own, elsewhere = (balanced_accuracy(each, under.labels) for each in (under.own, under.elsewhere))
+        curve.append(DeletionPoint(sigmas, float(under.masked.mean()), own, elsewhere))
         if not _is_tolerated(curve[-1], plain):
             break
     return choose_sigmas(curve, plain=plain, n=len(rows))
-
-
-def deletion_point(sigmas: float, under: MaskedPredictions) -> DeletionPoint:
-    """The point of the curve that predictions under masks of `sigmas` make."""
-    return DeletionPoint(
-        sigmas,
-        float(under.masked.mean()),
-        own=balanced_accuracy(under.own, under.labels),
-        elsewhere=balanced_accuracy(under.elsewhere, under.labels),
-    )
 
 
 def balanced_accuracy(predicted: Labels, labels: Labels) -> BalancedAccuracy:

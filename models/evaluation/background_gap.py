@@ -56,7 +56,8 @@ def background_gap(
     if n == 0 or m == 0:
         raise ValueError(f"a background gap needs images of {SAME} and of {RANDOM}")
     k, j = int(same.right.sum()), int(random.right.sum())
-    gap, paired = k / n - j / m, _paired(same.names, random.names)
+    gap = k / n - j / m
+    paired = len(set(same.names)) == n and sorted(same.names) == sorted(random.names)  # each name once
     if paired:
         by_name, other = (np.argsort(np.array(each.names)) for each in (same, random))
         clusters = None if same.clusters is None else same.clusters[by_name]
@@ -67,11 +68,6 @@ def background_gap(
         effects = [design_effect(each.right, each.clusters) for each in (same, random)]
         low, high = _newcombe((k / effects[0], n / effects[0]), (j / effects[1], m / effects[1]))
     return BackgroundGap(gap, low, high, paired, n, k, m, j)
-
-
-def _paired(first: Sequence[str], second: Sequence[str]) -> bool:
-    """Whether both have the same names, each once."""
-    return len(set(first)) == len(first) and sorted(first) == sorted(second)
 
 
 def _newcombe(first: tuple[float, float], second: tuple[float, float]) -> Interval:

@@ -45,18 +45,14 @@ def early_stages(network: Network) -> tuple[Stage, ...]:
     """
     for depth in range(3):  # some networks hide their trunk in a module of their own
         activations = _activations(network, depth)
-        last_of_octave = {_octave(network, stage): stage for stage in activations}
+        side = network.spec.image_size
+        last_of_octave = {round(math.log2(side / stage.side)): stage for stage in activations}  # by halvings
         if len(last_of_octave) > 1:
             return tuple(last_of_octave.values())[:-1][-_STAGES:]
         blocks = _longest_list(activations)
         if len(blocks) > _STAGES:
             return tuple(blocks[round(share * len(blocks)) - 1] for share in _DEPTHS)
     return ()
-
-
-def _octave(network: Network, stage: Stage) -> int:
-    """How often the grid was halved."""
-    return round(math.log2(network.spec.image_size / stage.side))
 
 
 def _longest_list(activations: Sequence[Stage]) -> list[Stage]:

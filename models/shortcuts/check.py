@@ -192,14 +192,10 @@ def _redrawn(
 ) -> Iterator[tuple[list[Bins], Labels]]:
     """The bins and the labels of the further draws that have the same classes."""
     for draw in redraws:
-        if _tests_the_same(labels := draw.labels[inside], classes_kept):
+        labels = draw.labels[inside]
+        counts = np.bincount(labels, minlength=int(classes_kept.max()) + 1)[classes_kept]
+        if counts.min() >= MIN_PER_CLASS and counts.sum() == len(labels):
             yield _bins(draw.table, inside), np.searchsorted(classes_kept, labels)
-
-
-def _tests_the_same(labels: Labels, codes: Labels) -> bool:
-    """Whether a further draw has the same classes, each large enough."""
-    counts = np.bincount(labels, minlength=int(codes.max()) + 1)
-    return bool(counts[codes].min() >= MIN_PER_CLASS and counts[codes].sum() == len(labels))
 
 
 def _bins(table: PropertyTable, inside: NDArray[np.bool_]) -> list[Bins]:
