@@ -15,8 +15,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import JobKind
 from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
-from worker.child.parent_watch import ParentWatch
-from worker.child.reporter import Reporter
+from worker.child.pipes import ParentWatch, Reporter
 from worker.protocol import STOPPED, Spec
 from worker.workspace import Workspace
 

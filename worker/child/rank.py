@@ -17,9 +17,8 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import Stage
 from models.runtime.process import keep_freed_memory, prepare_process
-from worker.child.parent_watch import ParentWatch
+from worker.child.pipes import ParentWatch, Reporter
 from worker.child.ranks import FAILURE, RESULT, SPEC
-from worker.child.reporter import Reporter
 from worker.protocol import Spec
 from worker.results import result_to_json
 from worker.workspace import Workspace

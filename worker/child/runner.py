@@ -23,9 +23,9 @@ from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
+from worker.child.pipes import Reporter
 from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
-from worker.child.reporter import Reporter
 from worker.protocol import STOPPED, Done, Spec, StageFinished, StageStarted
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
 from worker.stages.context import StageContext

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.queries import leases
 from core.queries.leases import Lease
 from masktune.contract.vocabulary import JobState
-from worker.child.reporter import Reporter
+from worker.child.pipes import Reporter
 from worker.child.runner import Job
 from worker.protocol import STOPPED, Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.faults
 REPO = str(Path(__file__).parents[4])
 CHILD = """
 import sys, time
-from worker.child.parent_watch import ParentWatch
+from worker.child.pipes import ParentWatch
 parent = ParentWatch(0)
 sys.stdout.write(parent.first_line().decode()); sys.stdout.flush()
 parent.watch()

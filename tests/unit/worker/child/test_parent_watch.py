@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from worker.child.parent_watch import ParentWatch
+from worker.child.pipes import ParentWatch
 
 
 def test_the_first_line_is_read_whole_however_it_comes() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.support.stage_results import stage_result
-from worker.child.reporter import Reporter, finite
+from worker.child.pipes import Reporter, finite
 from worker.protocol import Alive, Done, LogLine, StageFinished, parse
 
 json_values = st.recursive(

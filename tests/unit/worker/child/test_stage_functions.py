@@ -11,7 +11,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.job_params import ImportParams
 from masktune.contract.vocabulary import JobKind, Stage
-from worker.child.reporter import Reporter
+from worker.child.pipes import Reporter
 from worker.child.runner import Job, stage_function
 from worker.protocol import Alive, Spec, parse
 from worker.workspace import Workspace
