@@ -16,6 +16,9 @@ from models.data.loading.batches import Batch, Loader
 from models.run import Run
 from models.runtime.distributed import total
 
+_FOLDED = 32
+"""Number of steps whose counts are summed at once."""
+
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
     """bfloat16 if requested, and by default on a GPU that supports it in hardware."""
@@ -29,10 +32,6 @@ def _has_bfloat16(device: torch.device) -> bool:
     far slower than float32.
     """
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-
-
-_FOLDED = 32
-"""Number of steps whose counts are summed at once."""
 
 
 class StepCounts:

@@ -38,6 +38,7 @@ from worker.stages.training import load
 
 _SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
 """Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
+VALUES, EARLY = "values.npy", "early"
 
 
 def loader_for(
@@ -85,9 +86,6 @@ class Passes:
             self._run.on_progress(Progress(0, 1, done, steps * count, progress.images_per_second))
 
         yield replace(self._run, on_progress=report)
-
-
-VALUES, EARLY = "values.npy", "early"
 
 
 def frozen_source(context: StageContext, network: Network) -> FeatureSource | None:

@@ -34,6 +34,8 @@ from worker.stages.context import StageContext
 from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
 from worker.stages.training import given_model, load, publish_model
 
+FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
+
 
 def retrain_head(context: StageContext) -> HeadResult:
     """Refit the last layer of the given model on its own features of the training split.
@@ -108,7 +110,7 @@ _SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures], Groups]] 
 }
 
 
-FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
+# --- what the control shares ----------------------------------------------------------------------
 
 
 def training_features(

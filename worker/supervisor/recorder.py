@@ -28,6 +28,12 @@ from worker.results import (
 
 PROGRESS_SECONDS = 0.5
 """Minimum seconds between two writes of mere progress. The end of an epoch or stage is never delayed."""
+_UNRECORDED = {"type", "advanced"}
+"""Fields of a `ProgressReport` that are no part of a job's progress."""
+_UNNAMED_SECONDS = 86_400.0
+"""How long a calibration that no model names is kept: running jobs may still read it."""
+_LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
+"""The longest wait between two attempts in seconds; a cap on the doublings, so that 2**n cannot overflow."""
 
 
 class PendingMessages:
@@ -64,14 +70,6 @@ class PendingMessages:
 def _is_transient(message: Record) -> bool:
     """Whether it is progress that may be replaced: it reports no epoch, neither a checkpoint nor figures."""
     return isinstance(message, ProgressReport) and not message.advanced and not message.metrics
-
-
-_UNRECORDED = {"type", "advanced"}
-"""Fields of a `ProgressReport` that are no part of a job's progress."""
-_UNNAMED_SECONDS = 86_400.0
-"""How long a calibration that no model names is kept: running jobs may still read it."""
-_LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
-"""The longest wait between two attempts in seconds; a cap on the doublings, so that 2**n cannot overflow."""
 
 
 def begin(session: Session, lease: Lease) -> JobRow:
