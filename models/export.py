@@ -88,7 +88,6 @@ def card_of(
     spec = network.spec
     if len(classes) != spec.classes:
         raise ModelError(f"{len(classes)} class names were given for {spec.classes} outputs")
-    digest = weights_digest(network.model)
     return ModelCard(
         backbone=spec.name,
         classes=classes,
@@ -97,7 +96,7 @@ def card_of(
         std=spec.std,
         arm=arm,
         hyperparameters=hyperparameters or {},
-        digest=digest,
+        digest=weights_digest(network.model),
         grey_window=grey_window,
     )
 

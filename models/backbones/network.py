@@ -108,7 +108,7 @@ class Network(nn.Module):
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1), persistent=False)
         self.mean: Tensor
         self.std: Tensor
-        self._linear_name: str | None = None
+        self._is_linear = False
         self.activation_shape = self._probe()
 
     def features(self, images: Tensor) -> Tensor:
@@ -141,11 +141,8 @@ class Network(nn.Module):
 
     @property
     def linear(self) -> nn.Linear | None:
-        if self._linear_name is None:
-            return None
-        layer = self.model.get_submodule(self._linear_name)
-        assert isinstance(layer, nn.Linear)
-        return layer
+        layer = self.classifier
+        return layer if self._is_linear and isinstance(layer, nn.Linear) else None
 
     @property
     def classifier(self) -> nn.Linear | nn.Conv2d:
@@ -182,13 +179,11 @@ class Network(nn.Module):
                 f"{self.spec.name}: its class scores do not depend on positions of its last activation"
             )
         pooled = noise.mean((2, 3))
-        if (
+        self._is_linear = (
             len(self.classifier_names) == 1
-            and isinstance(self.classifier, nn.Linear)
             and inputs.shape == pooled.shape
             and torch.allclose(inputs, pooled, atol=1e-5)
-        ):
-            self._linear_name = self.classifier_names[0]
+        )
         _, channels, height, width = activation.shape
         return channels, height, width
 

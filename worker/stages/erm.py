@@ -20,8 +20,9 @@ def erm(context: StageContext) -> TrainingResult:
     source = frozen_source(context, network)
     with process_group(context.run) as run:
         step = next(steps(network, context.store, context.params, run, folder=folder, features=source))
-        checkpoints = folder(Stage.ERM)
-        return publish(context, network, step.fit, rank=run.rank, stage=Stage.ERM, checkpoints=checkpoints)
+        return publish(
+            context, network, step.fit, rank=run.rank, stage=Stage.ERM, checkpoints=folder(Stage.ERM)
+        )
 
 
 def untrained_network(context: StageContext) -> Network:

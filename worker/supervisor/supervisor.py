@@ -215,8 +215,7 @@ class Supervisor:
     def _finish(self, session: Session) -> None:
         """End the job and delete its work folder, which is no longer needed."""
         records.end(session, self._lease, JobState.SUCCEEDED)
-        work = f"jobs/{self._lease.job_id}/work"
-        discard(session, self._runtime.database, self._runtime.artifacts, [work])
+        discard(session, self._runtime.database, self._runtime.artifacts, [f"jobs/{self._lease.job_id}/work"])
 
     def _end(self, state: JobState, error: Mapping[str, object] | None = None) -> None:
         self._settle(lambda session: records.end(session, self._lease, state, error=error))

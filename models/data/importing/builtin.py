@@ -151,8 +151,7 @@ def _svhn(options: BuiltinOptions) -> BuiltinData:
     from torchvision.datasets import SVHN
 
     def read(train: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        split = "train" if train else "test"
-        svhn = SVHN(root, split=split, download=options.download)
+        svhn = SVHN(root, split="train" if train else "test", download=options.download)
         return np.ascontiguousarray(svhn.data.transpose(0, 2, 3, 1)), np.asarray(svhn.labels, dtype=np.int64)
 
     return _joined(_held_out(_torchvision_parts("svhn", options, read), options), DIGITS)

@@ -278,5 +278,6 @@ def _publish_report(report: ImportReport, target: Path) -> ImportReport:
 
 
 def _write_report(report: ImportReport, folder: Path) -> None:
-    text = json.dumps(report.to_json(), indent=1, ensure_ascii=False)
-    (folder / REPORT_FILE).write_text(text, encoding="utf-8")
+    (folder / REPORT_FILE).write_text(
+        json.dumps(report.to_json(), indent=1, ensure_ascii=False), encoding="utf-8"
+    )
