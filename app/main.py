@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 from anyio import CapacityLimiter
@@ -15,20 +16,18 @@ from app.auth import audit_routes as audit
 from app.auth import routes as keys
 from app.auth.keyring import Keyring, created_keys
 from app.auth.people import People
-from app.auth.rate_limits import open_rates
+from app.auth.rate_limits import Rates, open_rates
 from app.datasets import routes as datasets
 from app.datasets.stores import Stores
 from app.http import problems as problems
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
 from app.inference import Admission, Inference, check_forward
 from app.jobs import event_routes as events
-from app.jobs import preset_routes as presets
+from app.jobs import presets
 from app.jobs import routes as jobs
 from app.jobs.event_feed import EventFeed
-from app.operations import health_routes as health
-from app.operations import limits_routes as limits
-from app.operations import metrics_routes as metrics
 from app.operations import openapi_routes as openapi
+from app.operations import service_routes as service
 from app.operations.background import in_background, repeated, sweep_periodically, warm_up
 from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
 from app.operations.limits import limit_of
@@ -38,17 +37,14 @@ from app.predictions import saliency_routes as saliency
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
 from app.registry import alias_routes as aliases
-from app.registry import backbone_routes as backbones
-from app.registry import drift
+from app.registry import backbones, drift
 from app.registry import routes as models
 from app.registry import service as model_rows
-from app.reports import review_routes as reviews
 from app.reports import routes as reports
 from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.server.edge import Edge
 from app.server.guard import Guard
 from app.server.proxies import Proxies
-from app.services import Services
 from core.notifications import JobNotifier
 from core.schema import upgrade
 from core.session import Database
@@ -64,18 +60,42 @@ RESOURCES = (
     jobs,
     events,
     reports,
-    reviews,
     models,
     aliases,
     backbones,
     presets,
     keys,
     audit,
-    health,
-    limits,
-    metrics,
+    service,
     problems,
 )
+
+
+@dataclass(frozen=True)
+class Services:
+    """Objects that live as long as the process; stored in `app.state.services`.
+
+    For wiring: everything else takes what it uses of them.
+    """
+
+    settings: Settings
+    root_path: str
+    database: Database
+    artifacts: Artifacts
+    notifier: JobNotifier
+    stores: Stores
+    inference: Inference
+    keyring: Keyring
+    people: People
+    rates: Rates
+    predictions: PredictionService
+    saliency: SaliencyService
+    event_feed: EventFeed
+    metrics: Metrics
+    usage: UsageBuffer
+    tracing: Tracing
+    probes: Probes
+    """The checks of /readyz."""
 
 
 def create_app(settings: Settings | None = None, tracing: Tracing | None = None) -> FastAPI:

@@ -21,7 +21,7 @@ from masktune.contract.ids import is_id
 
 
 def opened(name: str) -> Any:
-    """The dependency on one of the objects that the application has opened (`app.services.Services`)."""
+    """The dependency on one of the objects that the application has opened (`app.main.Services`)."""
 
     async def read(connection: HTTPConnection) -> Any:
         return getattr(connection.app.state.services, name)

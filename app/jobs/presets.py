@@ -1,4 +1,4 @@
-"""The presets: TOML files in the package `presets`, read and checked once."""
+"""`/presets`: hyperparameters by name. TOML files in the package `presets`, read and checked once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,39 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from core.errors import InvalidInput
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.auth.deps import READER, CallerFirst
+from app.http.etag import conditional
+from app.http.problems import problems
+from app.http.responses import NOT_MODIFIED
+from core.errors import InvalidInput, NotFound
 from masktune.contract.hyperparameters import Hyperparameters
-from masktune.contract.jobs import Preset
+from masktune.contract.jobs import Preset, Presets
+
+router = APIRouter(prefix="/presets", tags=["service"], route_class=CallerFirst)
 
 _DESCRIPTION = ("title", "description", "data", "released")
+
+
+@router.get("", dependencies=[READER], summary="List presets", response_model=Presets, responses=NOT_MODIFIED)
+def list_presets(request: Request) -> Response:
+    return conditional(request, Presets(data=list(load().values())))
+
+
+@router.get(
+    "/{name}",
+    dependencies=[READER],
+    summary="Get a preset",
+    response_model=Preset,
+    responses=NOT_MODIFIED | problems(404),
+)
+def get_preset(request: Request, name: str) -> Response:
+    preset = load().get(name)
+    if preset is None:
+        raise NotFound("there is no such preset; GET /presets lists them")
+    return conditional(request, preset)
 
 
 @cache

@@ -1,12 +1,18 @@
-"""The networks that a job may name, those whose weights are nearest first."""
+"""`/backbones`: the networks that a job may name, those whose weights are nearest first."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from app.http import pagination
-from app.inference.backbones import list_backbones
+from fastapi import APIRouter, Query, Request, Response
+
+from app.auth.deps import READER, CallerFirst
+from app.http.etag import conditional
+from app.http.pagination import DEFAULT_LIMIT, Cursor, decode, encode
+from app.http.problems import problems
+from app.http.responses import NOT_MODIFIED
+from app.inference import backbones
 from masktune.contract.base import Page
 from masktune.contract.models import Backbone
 from masktune.contract.vocabulary import WeightsPlace
@@ -14,15 +20,42 @@ from masktune.contract.vocabulary import WeightsPlace
 if TYPE_CHECKING:
     from models.backbones.build import ListedBackbone
 
+router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst)
+
+MOST = 2000
+"""The whole list in one page: each page costs the reading of all caches."""
+
+NamePart = Annotated[
+    str, Query(max_length=100, description="Part of the name, with or without the library: `timm/res`.")
+]
+Place = Annotated[WeightsPlace | None, Query(description="Only networks whose published weights are there.")]
+
 _RANKS: Mapping[str, float] = {place: float(rank) for rank, place in enumerate(WeightsPlace)}
+
+
+@router.get(
+    "",
+    dependencies=[READER],
+    response_model=Page[Backbone],
+    summary="List the networks that a job may name, those with the nearest weights first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_backbones(
+    request: Request,
+    name: NamePart = "",
+    weights: Place = None,
+    limit: Annotated[int, Query(ge=1, le=MOST, description="Most entries in the page.")] = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    return conditional(request, listing(name=name, weights=weights, cursor=cursor, limit=limit))
 
 
 def listing(*, name: str, weights: WeightsPlace | None, cursor: str | None, limit: int) -> Page[Backbone]:
     """Return a page of the networks that meet both conditions, by place of the weights, then by name."""
-    after = pagination.decode(cursor)
+    after = decode(cursor)
     rest = [
         network
-        for network in map(_describe, list_backbones())
+        for network in map(_describe, backbones.list_backbones())
         if name in _full_name(network)
         and weights in (None, network.weights)
         and (after is None or _position(network) > after)
@@ -30,7 +63,7 @@ def listing(*, name: str, weights: WeightsPlace | None, cursor: str | None, limi
     rest.sort(key=_position)
     networks = rest[:limit]
     more = len(rest) > len(networks)
-    return Page(data=networks, next_cursor=pagination.encode(*_position(networks[-1])) if more else None)
+    return Page(data=networks, next_cursor=encode(*_position(networks[-1])) if more else None)
 
 
 def _describe(listed: ListedBackbone) -> Backbone:

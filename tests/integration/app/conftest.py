@@ -27,11 +27,10 @@ from starlette.types import ASGIApp
 
 from app.jobs.event_feed import EventFeed
 from app.jobs.event_stream import frames
-from app.main import create_app
+from app.main import Services, create_app
 from app.server.clock import TimeLimits
 from app.server.connection import Connection
 from app.server.server import Server
-from app.services import Services
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease
 from core.settings import Settings

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.inference import Admission, Engine, Explain, ForwardResult, Inference, Pair, Upload
-from app.main import create_app
+from app.main import Services, create_app
 from app.selective.calibrations import FILE
-from app.services import Services
 from core.queries import datasets, registry
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
