@@ -15,8 +15,7 @@ from masktune.client.wire import Emit, EmittingFlow, Read
 from masktune.client.wire import Request as ApiRequest
 from web.shell import error_page
 from web.transport.connection import KEY_COOKIE, UNSENDABLE, api_for, is_sendable, link
-from web.transport.errors import accepts_html
-from web.transport.refusals import refusal
+from web.transport.errors import accepts_html, refusal
 
 router = APIRouter(include_in_schema=False)
 
@@ -71,8 +70,7 @@ async def dataset_zip(request: Request, dataset: Id) -> Response:
 
 @router.get("/files/datasets/{dataset}/samples/{sample}/image")
 async def sample_image(request: Request, dataset: Id, sample: int) -> Response:
-    api_request = get(f"/datasets/{dataset}/samples/{sample}/image")
-    return await _relay(request, api_request, headers=FOREVER)
+    return await _relay(request, get(f"/datasets/{dataset}/samples/{sample}/image"), headers=FOREVER)
 
 
 @router.get("/files/jobs/{job}/report")

@@ -50,8 +50,6 @@ class JobTimeline:
                 self._log(event, event.data.message)
             case StateEvent():
                 self._log(event, self._state(event.data))
-            case _:
-                pass
 
     @property
     def log(self) -> list[str]:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from nicegui import ui
 
 from masktune import AsyncClient, OwnKey
 from masktune.contract.report import Report
-from masktune.contract.report.data_steps import DataStep
+from masktune.contract.report.data_steps import (
+    BalanceOverColumn,
+    CutSplits,
+    DataStep,
+    HoldOutValue,
+    MeasureByColumn,
+)
 from masktune.contract.report.recommendation import (
     AddTestImages,
     NextStep,
@@ -17,10 +25,17 @@ from masktune.contract.report.recommendation import (
     UseModel,
 )
 from masktune.contract.report.text import next_steps
+from masktune.contract.report.text.data_steps import read_again as options_of
 from masktune.contract.report.text.judged_job import judged_by_images
 from web.aliases import choose_alias
-from web.data_steps import show_data_step
-from web.shell import button, html
+from web.shell import button, html, notify_on_error
+
+_LABELS: Mapping[type, str] = {
+    CutSplits: "Cut new splits",
+    MeasureByColumn: "Measure by it",
+    BalanceOverColumn: "Balance over it",
+    HoldOutValue: "Hold it out",
+}
 
 
 def show_steps(connection: AsyncClient, report: Report, key: OwnKey) -> None:
@@ -39,18 +54,29 @@ def show_steps(connection: AsyncClient, report: Report, key: OwnKey) -> None:
 
 def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: OwnKey, kind: str) -> None:
     """The button of one step, if the key may do it."""
-    if isinstance(step, DataStep):
-        show_data_step(connection, step, report, key, kind)
-        return
+    options = options_of(step, report) if isinstance(step, DataStep) else None
     match step:
+        case ReviewImages():
+            button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/review"), kind)
         case UseModel() | UseControl():
             if key.may("admin"):
                 button("Use this model", partial(choose_alias, connection, step.model), kind)
-        case ReviewImages():
-            button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/review"), kind)
+        case _ if not key.may("train"):
+            return
         case AddTestImages() if (job := judged_by_images(report)) is not None:
-            if key.may("train"):
-                button("Judge on other images", partial(ui.navigate.to, f"/jobs/{job}/judge"), kind)
+            button("Judge on other images", partial(ui.navigate.to, f"/jobs/{job}/judge"), kind)
+        case _ if options is not None:
+            again = partial(read_again, connection, report.dataset.id, options)
+            button(_LABELS[type(step)], again, kind)
+        case BalanceOverColumn():
+            form = f"/new?dataset={report.dataset.id}&groups=labels"
+            button(_LABELS[BalanceOverColumn], partial(ui.navigate.to, form), kind)
         case _:
-            if key.may("train"):
-                button("Upload images", partial(ui.navigate.to, "/"), kind)
+            button("Upload images", partial(ui.navigate.to, "/"), kind)
+
+
+@notify_on_error
+async def read_again(connection: AsyncClient, dataset_id: str, options: Mapping[str, Any]) -> None:
+    """Import the data set once more with other options, as a new one, and open its page."""
+    dataset = await connection.datasets.from_source(f"dataset:{dataset_id}", options=options)
+    ui.navigate.to(f"/datasets/{dataset.id}")

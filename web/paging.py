@@ -30,12 +30,13 @@ class Pager(Generic[T]):
         """Number of the current page, from 0."""
         self._entries = entries
         self._read_entries: list[T] = []
-        self._exhausted = False
 
     async def page(self) -> list[T]:
         """The entries of the current page."""
         start = self.number * self.size
-        await self._read(start + self.size + 1)
+        unread = start + self.size + 1 - len(self._read_entries)
+        if unread > 0:
+            self._read_entries += await first(self._entries, unread)
         return self._read_entries[start : start + self.size]
 
     @property
@@ -48,10 +49,3 @@ class Pager(Generic[T]):
         if by < 0 or self.more:
             self.number = max(0, self.number + by)
         return await self.page()
-
-    async def _read(self, count: int) -> None:
-        while len(self._read_entries) < count and not self._exhausted:
-            try:
-                self._read_entries.append(await anext(self._entries))
-            except StopAsyncIteration:
-                self._exhausted = True

@@ -192,17 +192,14 @@ class Fields(ABC):
             "/dataset", "Data set", names, default, required="Choose a data set.", search=len(names) > 12
         )
 
-    def choose_backbone(self) -> ui.select:
-        """A network by name; a job may have named one with its library, where the list has the plain name."""
-        return self.choose("/backbone", "Network", self._backbones(), search=True)
-
     def offer_backbones(self) -> None:
         """Update the choice of a network, if the kind has one, after the networks have been listed."""
         field = self.by_pointer.get("/backbone")
         if field is not None and isinstance(field.element, ui.select):
-            field.element.set_options(self._backbones())
+            field.element.set_options(self.backbones())
 
-    def _backbones(self) -> dict[str, str]:
+    def backbones(self) -> dict[str, str]:
+        """Networks by name; a job may have named one with its library, where the list has the plain name."""
         options = {"": "automatic"}
         if initial := self.initial.get("/backbone"):
             options[initial] = initial

@@ -45,7 +45,7 @@ class Erm(Fields):
             trainable = (id for id, one in datasets.items() if one.splits.get("train"))
             self.choose_dataset(next(trainable, next(iter(datasets)))).classes("whole")
             self.choose("/preset", "Preset", titles)
-            self.choose_backbone()
+            self.choose("/backbone", "Network", self.backbones(), search=True)
             self.choose("/pretrained", "Weights at the start", WEIGHTS)
             self.choose("/freeze_backbone", "What is trained", TRAINED)
         with collapsible("Fields that override the preset"):
@@ -102,11 +102,8 @@ class Finetune(Fields):
             self.hyperparameter("/seed", "Seed")
 
     def dataset(self) -> Dataset | None:
-        job = self._mask_job()
-        return self.choices.datasets.get(str(job.dataset)) if job is not None else None
-
-    def _mask_job(self) -> Job | None:
-        return next((job for job in self.choices.mask_sets if job.id == self.value("/mask_set")), None)
+        datasets = {job.id: job.dataset for job in self.choices.mask_sets}
+        return self.choices.datasets.get(str(datasets.get(self.value("/mask_set"))))
 
     def _label(self, job: Job) -> str:
         dataset = self.choices.datasets.get(str(job.dataset))

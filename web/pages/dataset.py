@@ -14,8 +14,8 @@ from masktune.contract.models import SplitMetrics
 from masktune.contract.report.text.names import in_order
 from masktune.contract.vocabulary import Arm
 from web.forms.kinds import MAIN_KIND
+from web.next_steps import read_again
 from web.paging import Pager, first
-from web.read_again import read_again
 from web.shell import button, confirm, html, notify_on_error, page, set_title
 from web.text import labels
 from web.transport.connection import api, own_key

@@ -140,14 +140,12 @@ class JobView:
     async def _read_history(self, last: int) -> None:
         """Process the events up to id `last` that are drawn: all but those within an epoch."""
         query = get(f"/jobs/{self.job.id}/events", thin=True, limit=100)
-        try:
+        with suppress(ClientError):  # the page works without it; reloading tries again
             async for event in self.connection.driver.iterate(pages(query, Event)):
                 if event.id > last:
                     return
                 self.timeline.add(event)
                 self.dirty = True
-        except ClientError:  # the page works without it; reloading tries again
-            return
 
     async def _listen(self, last: int) -> None:
         """Process the events after id `last` as they arrive, each once."""

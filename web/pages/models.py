@@ -28,14 +28,13 @@ async def show() -> None:
     newest = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
     is_empty = not await newest.page()
 
-    def draw_table(models: list[Model]) -> None:
-        html("models", models=models, aliases_of=aliases_of, names=dataset_names)
-
     async def draw(pager: Pager[Model]) -> None:
         await pager.page()
         holder.clear()
         with holder:
-            await show_pages(pager, draw_table)
+            await show_pages(
+                pager, lambda page: html("models", models=page, aliases_of=aliases_of, names=dataset_names)
+            )
 
     @notify_on_error
     async def filter_by_arm(*_: object) -> None:

@@ -127,7 +127,7 @@ class _Answers:
         answers = {one: (gate == "open") != (one in self.exceptions) for one in self._samples}
         kept = await self._connection.jobs.set_review(self._job.id, answers)
         if kept.gate != self._went_by:
-            await self._start()
+            await self.start_again()
             return
         self.again.set_visibility(True)
         ui.notify(REVIEW_KEPT, type="positive")
@@ -135,9 +135,6 @@ class _Answers:
     @notify_on_error
     async def start_again(self) -> None:
         """Start the same job, which goes by what was kept."""
-        await self._start()
-
-    async def _start(self) -> None:
         again = await self._connection.jobs.start(self._job.kind, **fields_without_gate(self._job))
         ui.navigate.to(f"/jobs/{again.id}")
 

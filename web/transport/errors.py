@@ -1,8 +1,9 @@
-"""Errors of the API for the visitor: a title and a sentence, and whether a page shows them."""
+"""Errors of the API: a title and a sentence for the visitor, and the responses for the scripts of pages."""
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 
 from masktune import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.contract.report.text.names import capitalised
@@ -34,3 +35,14 @@ def error_text(error: ClientError) -> tuple[str, str]:
             return "The service sent an answer that this dashboard does not understand", str(error)[:400]
         case _:
             return "That did not work", str(error)
+
+
+def refused(status: int, detail: str) -> Response:
+    """The response for a script of a page."""
+    return JSONResponse({"detail": detail}, status_code=status)
+
+
+def refusal(error: ClientError) -> Response:
+    """The response for an error of the API, or for an API that did not answer (502)."""
+    status = error.status if isinstance(error, ProblemError) else 502
+    return refused(status, ": ".join(error_text(error)))

@@ -15,7 +15,7 @@ from masktune.client.uploads import STORED_SECONDS
 from masktune.contract.report.text.formats import byte_size
 from web.transport.connection import api_for, missing_scope
 from web.transport.dropped_images import LARGEST_IMAGE, SECONDS, ImageTooLarge, TooManyImages, dropped_images
-from web.transport.refusals import refusal, refused
+from web.transport.errors import refusal, refused
 
 router = APIRouter(prefix="/upload", include_in_schema=False)
 
