@@ -110,7 +110,6 @@ if TYPE_CHECKING:
     from masktune.client.models import RiskCoverageOptions
     from masktune.client.predict import Image, PredictOptions, SaliencyOptions
     from masktune.client.wire import Retry
-    from masktune.contract.audit import AuditEntry
     from masktune.contract.datasets import (
         ColumnReading,
         Dataset,
@@ -139,7 +138,7 @@ if TYPE_CHECKING:
         StateEvent,
         TrainingJob,
     )
-    from masktune.contract.keys import Key, NewKey, OwnKey
+    from masktune.contract.keys import AuditEntry, Key, NewKey, OwnKey
     from masktune.contract.models import (
         Alias,
         AliasMove,
@@ -181,7 +180,6 @@ else:
         "masktune.client.models",
         "masktune.client.predict",
         "masktune.contract.report",
-        "masktune.contract.audit",
         "masktune.contract.datasets",
         "masktune.contract.jobs",
         "masktune.contract.keys",

@@ -14,8 +14,8 @@ from app.http.caller_ids import public_id
 from app.http.headers import REPLAYED
 from core.session import Database
 from core.tables import AuditRow
-from masktune.contract.audit import AuditEntry
 from masktune.contract.ids import new_id
+from masktune.contract.keys import AuditEntry
 
 logger = logging.getLogger(__name__)
 

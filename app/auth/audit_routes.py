@@ -17,8 +17,8 @@ from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED
 from core.queries import audit as queries
 from core.queries.audit import AuditFilters
-from masktune.contract.audit import AuditEntry
 from masktune.contract.base import Page, Word
+from masktune.contract.keys import AuditEntry
 
 router = APIRouter(prefix="/audit", tags=["keys"], route_class=CallerFirst)
 

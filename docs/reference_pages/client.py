@@ -13,8 +13,8 @@ import masktune as package
 from docs.reference_pages.markdown import code, sections, table
 from masktune import AsyncClient, Client
 from masktune.client.client import readiness
-from masktune.client.limits import service_limits
 from masktune.client.resource import Listing, Operation, Resource
+from masktune.client.uploads import service_limits
 
 
 def client() -> str:

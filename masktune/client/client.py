@@ -9,17 +9,16 @@ from typing import Self
 
 import httpx
 
-from masktune.client.audit import Audit
 from masktune.client.calls import call, get
 from masktune.client.datasets import Datasets
 from masktune.client.drivers import AsyncDriver, SyncDriver
 from masktune.client.errors import NotSent
 from masktune.client.jobs import Jobs
-from masktune.client.keys import Keys
-from masktune.client.limits import service_limits
+from masktune.client.keys import Audit, Keys
 from masktune.client.models import Models
 from masktune.client.predict import Predict, Saliency
 from masktune.client.resource import D, Operation, Resource
+from masktune.client.uploads import service_limits
 from masktune.client.wire import Flow, Retry
 from masktune.contract.operations import Ready
 

@@ -25,9 +25,15 @@ from masktune.client.calls import (
 )
 from masktune.client.downloads import download
 from masktune.client.errors import DatasetInvalid, WaitedTooLong
-from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
-from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, ZippedFolder, as_utf8
+from masktune.client.uploads import (
+    STORED_SECONDS,
+    CountedFile,
+    OnSent,
+    ZippedFolder,
+    as_utf8,
+    check_upload,
+)
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME
 from masktune.contract.datasets import Dataset, FullReport, Sample

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import httpx
@@ -11,7 +11,7 @@ import httpx
 from masktune.client.calls import PATIENCE, backoff_seconds, call, get, is_transient, open_body, segment
 from masktune.client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
 from masktune.client.sse import Parser, ServerEvent
-from masktune.client.wire import Close, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
+from masktune.client.wire import Close, Effect, Emit, EmittingFlow, Flow, Policy, Read, Request, Retry, Sleep
 from masktune.contract.jobs import Event, Job, StateEvent
 from masktune.contract.vocabulary import ENDED, JobState
 
@@ -24,11 +24,11 @@ def follow(job_id: str, *, after: int = 0) -> EmittingFlow[Event]:
     A dropped connection is reopened with `Last-Event-ID`. The stream ends when the service closes it after
     the job has ended: the state `failed` alone is not the end, because the job may be resumed.
     """
-    return follow_batches(job_id, after=after, tell=_tell_each)
+    return follow_batches(job_id, after=after, tell=lambda events: map(Emit, events))
 
 
 def follow_batches(
-    job_id: str, *, after: int, tell: Callable[[list[Event]], EmittingFlow[T]]
+    job_id: str, *, after: int, tell: Callable[[list[Event]], Iterable[Effect | Emit[T]]]
 ) -> EmittingFlow[T]:
     """Like `follow`, but passes each batch of new events to `tell` and emits what `tell` emits."""
     last, state, silent = after, "", 0
@@ -59,11 +59,6 @@ def follow_batches(
         if silent >= PATIENCE:
             raise Unreachable(f"the event stream of job {job_id} broke {silent} times in a row") from broken
         yield Sleep(backoff_seconds(retry, silent))
-
-
-def _tell_each(events: list[Event]) -> EmittingFlow[Event]:
-    for event in events:
-        yield Emit(event)
 
 
 def _newest_state(events: list[Event]) -> str:

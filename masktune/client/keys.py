@@ -1,11 +1,14 @@
-"""API keys: create, list and revoke them. Everything but `whoami` needs a key with the scope `admin`."""
+"""API keys, and the log of who changed what. All but `whoami` needs a key with the scope `admin`."""
 
 from __future__ import annotations
+
+from datetime import datetime
 
 from masktune.client.calls import call, create, fetch, get, pages, segment
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import EmittingFlow, Flow, Request
-from masktune.contract.keys import Key, NewKey, OwnKey
+from masktune.contract.base import rfc3339
+from masktune.contract.keys import AuditEntry, Key, NewKey, OwnKey
 
 
 def make_key(
@@ -38,6 +41,29 @@ def whoami() -> Flow[OwnKey]:
     return call(get("/keys/self"), OwnKey)
 
 
+def list_audit(
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    object: str | None = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    limit: int | None = None,
+) -> EmittingFlow[AuditEntry]:
+    """Iterate over changes, newest first, optionally those of an actor (a key's id), by an action
+    (`delete_dataset`), of an object (an id or a name). `limit` is the page size."""
+    query = get(
+        "/audit",
+        actor=actor,
+        action=action,
+        object=object,
+        created_after=rfc3339(created_after) if created_after else None,
+        created_before=rfc3339(created_before) if created_before else None,
+        limit=limit,
+    )
+    return pages(query, AuditEntry)
+
+
 class Keys(Resource[D]):
     """`client.keys`."""
 
@@ -46,3 +72,9 @@ class Keys(Resource[D]):
     get = Operation(get_key)
     revoke = Operation(revoke_key)
     whoami = Operation(whoami)
+
+
+class Audit(Resource[D]):
+    """`client.audit`."""
+
+    list = Listing(list_audit)

@@ -23,9 +23,8 @@ from masktune.client.calls import (
     update,
 )
 from masktune.client.downloads import download
-from masktune.client.limits import check_upload
 from masktune.client.resource import D, Listing, Operation, Resource
-from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, as_utf8
+from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, as_utf8, check_upload
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
 from masktune.contract.reject_option import Drift, RiskCoverage

@@ -1,4 +1,4 @@
-"""Request bodies that are read while they are sent and report progress: a file, or a folder being zipped."""
+"""Uploads: bodies that are read while they are sent and report progress, and the limit of their size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from masktune.client.errors import NotSent
+from masktune.client.calls import call, get
+from masktune.client.errors import NotSent, TooLarge
+from masktune.client.wire import Flow
+from masktune.contract.operations import Limits
 
 OnSent: TypeAlias = Callable[[int, int], None]
 """Called with (bytes sent so far, total bytes)."""
@@ -17,8 +20,26 @@ OnSent: TypeAlias = Callable[[int, int], None]
 STORED_SECONDS = 3600.0
 """How long to wait for the answer: the service first copies a large upload into its store."""
 
+ASKED_ABOVE = 1 << 20
+"""Bytes. Smaller uploads are sent without checking the limit first."""
+
 _CHUNK = 1 << 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def service_limits() -> Flow[Limits]:
+    """Get the size limits for uploads and images. Needs no key."""
+    return call(get("/limits"), Limits)
+
+
+def check_upload(path: Path) -> Flow[None]:
+    """Raise `TooLarge` for a file or a folder above the service's size limit."""
+    size = size_of(path)
+    if size <= ASKED_ABOVE:
+        return
+    limit = (yield from service_limits()).max_upload_bytes
+    if size > limit:
+        raise TooLarge(path.name, size, limit)
 
 
 def size_of(path: Path) -> int:

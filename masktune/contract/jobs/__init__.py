@@ -18,15 +18,14 @@ from masktune.contract.jobs.job import (
     Job,
     JobInputs,
     JobPage,
-    JobVerdict,
     MitigateJob,
     PredictJob,
     Progress,
     RetrainHeadJob,
     TrainingJob,
 )
-from masktune.contract.jobs.plans import JobEstimate, JobPlan, StageEstimate
-from masktune.contract.jobs.presets import Preset, Presets
+from masktune.contract.jobs.plans import JobEstimate, JobPlan, Preset, Presets, StageEstimate
+from masktune.contract.report.accuracy import JobVerdict
 
 __all__ = [
     "AnyJob",

@@ -18,10 +18,10 @@ from masktune.contract.base import (
 from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
 from masktune.contract.models import SplitMetrics
 from masktune.contract.problems import Problem
-from masktune.contract.report.accuracy import NotTestableReason, VerdictName
+from masktune.contract.report.accuracy import JobVerdict
 from masktune.contract.reviews import Review
 from masktune.contract.training_params import MitigateParams, RetrainHeadParams, TrainingParams
-from masktune.contract.vocabulary import Arm, JobKind, JobState
+from masktune.contract.vocabulary import JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
 """Figures by arm and split."""
@@ -47,18 +47,6 @@ class JobInputs(Shape):
     mask_set: str | None = Field(None, description="Id of a mask job.")
     review: Review | None = Field(
         None, description="What a person had said of images of the data set, as it was when the job started."
-    )
-
-
-class JobVerdict(Shape):
-    """Whether the job's model a helped, against model b."""
-
-    verdict: VerdictName
-    reason: NotTestableReason | None = Field(None, description="Why it is `not_testable`, as in the report.")
-    a: Arm
-    b: Arm
-    beaten_by: Arm | None = Field(
-        None, description="Another plain model that is better than a, as in the report."
     )
 
 

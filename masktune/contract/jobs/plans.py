@@ -1,4 +1,4 @@
-"""What a job would do and cost: the answer to `?dry_run=true`."""
+"""What a job would do and cost, the answer to `?dry_run=true`, and presets: hyperparameters by name."""
 
 from __future__ import annotations
 
@@ -47,3 +47,22 @@ class JobPlan(Shape):
     inputs: JobInputs = Field(default_factory=JobInputs)
     models: list[ArmName] = Field([], description="The arms of the models that it would make.")
     estimate: JobEstimate
+
+
+class Preset(Shape):
+    """Hyperparameters by name: one for each experiment of the paper."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    data: str | None = Field(None, description="The data it is meant for: `builtin:NAME` or `format:NAME`.")
+    params: dict[str, Any] = Field({}, description="Fields of a job; fields left out keep their defaults.")
+    released: dict[str, Any] = Field(
+        {}, description="Further fields that `as_released` sets: what the paper's code does on these data."
+    )
+
+
+class Presets(Shape):
+    """All of them."""
+
+    data: list[Preset]

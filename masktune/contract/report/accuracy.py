@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from masktune.contract.base import Shape
 from masktune.contract.report.base import Proportion, Section, StatisticName
 from masktune.contract.vocabulary import Arm
 
@@ -149,6 +150,18 @@ class Verdict(Section):
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
     seeds: list[SeedDifference] = Field(
         default=[], description="Of each seed, where a job has several; else empty."
+    )
+
+
+class JobVerdict(Shape):
+    """Whether the job's model a helped, against model b."""
+
+    verdict: VerdictName
+    reason: NotTestableReason | None = Field(None, description="Why it is `not_testable`, as in the report.")
+    a: Arm
+    b: Arm
+    beaten_by: Arm | None = Field(
+        None, description="Another plain model that is better than a, as in the report."
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups, GroupSlice, StageAgreement
+from masktune.contract.report.review import ReportReview
 from masktune.contract.report.text.formats import percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
-from masktune.contract.report.text.reviews import review_sentence
 
 _SOURCES = {
     "labels": "The data set's own groups, which somebody labelled. Here they were trained on: a ceiling for "
@@ -123,3 +124,14 @@ def true_groups(group: GroupSlice) -> str:
     """How many samples of an inferred group have each label of the data set's own groups."""
     known = (group.true_groups or {}) if group.inferred else {}
     return ", ".join(f"{n:,} of “{name}”" for name, n in known.items())
+
+
+def review_sentence(review: ReportReview) -> str:
+    """Who confirmed the guess that a report lists, or did not, when, and by how many images."""
+    confirmed = "Confirmed" if review.gate == "open" else "Not confirmed"
+    by = f" by {review.by}" if review.by else ""
+    day = datetime.fromtimestamp(review.at, UTC)
+    return (
+        f"{confirmed}{by} on {day.day} {day:%B %Y}: {review.lacking} of {review.answered} images lack a "
+        "pattern that the others of their class share."
+    )

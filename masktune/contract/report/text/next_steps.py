@@ -21,7 +21,7 @@ from masktune.contract.report.recommendation import (
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
 from masktune.contract.report.text.formats import points_apart, points_interval
-from masktune.contract.report.text.groups import groups_warning
+from masktune.contract.report.text.groups import groups_warning, review_sentence
 from masktune.contract.report.text.judged_job import (
     judged_by_images,
     judged_job_reason,
@@ -35,7 +35,6 @@ from masktune.contract.report.text.names import (
     model_name,
     within_sentence,
 )
-from masktune.contract.report.text.reviews import review_sentence
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind
 
 

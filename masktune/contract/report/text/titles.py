@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 from masktune.contract.report import accuracy
 from masktune.contract.report.text.names import capitalised, model_name, within_sentence
-from masktune.contract.vocabulary import CONTROLS, Arm
+from masktune.contract.vocabulary import CONTROLS
 
 Tone = Literal["good", "neutral", "bad", "muted"]
 """`neutral`, in amber, is for what may be good or bad; `muted`, in grey, for what could not be tested."""
@@ -21,22 +21,7 @@ _TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
 """Tone, title with a control, and without: then, as much training might have done the same."""
 
 
-class Decision(Protocol):
-    """What a title says of a verdict, that of a report or of a job."""
-
-    @property
-    def verdict(self) -> accuracy.VerdictName: ...
-    @property
-    def reason(self) -> accuracy.NotTestableReason | None: ...
-    @property
-    def a(self) -> Arm: ...
-    @property
-    def b(self) -> Arm: ...
-    @property
-    def beaten_by(self) -> Arm | None: ...
-
-
-def verdict_title(decision: Decision) -> tuple[Tone, str]:
+def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Tone, str]:
     """The tone and title of a verdict on model a, against model b."""
     a, b = capitalised(within_sentence(decision.a)), within_sentence(decision.b)
     if decision.verdict == "helped" and decision.beaten_by is not None:

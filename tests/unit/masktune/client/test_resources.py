@@ -25,7 +25,7 @@ from masktune import (
     Unreachable,
     WaitedTooLong,
 )
-from masktune.client import audit, datasets, jobs, keys, models, predict
+from masktune.client import datasets, jobs, keys, models, predict
 from masktune.client.calls import PATIENCE
 from masktune.client.client import readiness
 from masktune.client.wire import Flow
@@ -267,7 +267,7 @@ def test_the_async_client_awaits_and_iterates() -> None:
         (models.list_aliases, ALIAS),
         (lambda: models.list_backbones(name="resnet", weights="none"), BACKBONE),
         (keys.list_keys, KEY),
-        (audit.list_audit, CHANGE),
+        (keys.list_audit, CHANGE),
         (jobs.list_presets, {"name": "cifar10", "params": {"epochs": 300}}),
     ],
     ids=["datasets", "samples", "jobs", "models", "aliases", "backbones", "keys", "audit", "presets"],
@@ -280,7 +280,7 @@ def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed
 def test_filters_of_the_audit_log_are_sent(runner: Runner) -> None:
     script = Script([httpx.Response(200, json={"data": [], "next_cursor": None})])
     after = datetime(2025, 11, 3, 10, 30, tzinfo=timezone(timedelta(hours=1)))
-    assert runner.all(script, audit.list_audit(actor="key_1", object="best", created_after=after)) == []
+    assert runner.all(script, keys.list_audit(actor="key_1", object="best", created_after=after)) == []
     assert dict(script.asked[0].url.params) == {
         "actor": "key_1",
         "object": "best",

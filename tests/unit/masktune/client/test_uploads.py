@@ -13,9 +13,8 @@ import pytest
 
 from masktune import Client, NotSent, ProblemError, TooLarge, Unreachable
 from masktune.client.datasets import upload_dataset
-from masktune.client.limits import ASKED_ABOVE
 from masktune.client.models import import_model
-from masktune.client.uploads import STORED_SECONDS, CountedFile, ZippedFolder
+from masktune.client.uploads import ASKED_ABOVE, STORED_SECONDS, CountedFile, ZippedFolder
 from masktune.client.wire import Flow
 from tests.unit.masktune.client.conftest import Runner, Script
 
