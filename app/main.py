@@ -22,12 +22,10 @@ from app.datasets.stores import Stores
 from app.http import problems as problems
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
 from app.inference import Admission, Inference, check_forward
-from app.jobs import event_routes as events
-from app.jobs import presets
+from app.jobs import event_routes, presets
 from app.jobs import routes as jobs
 from app.jobs.event_feed import EventFeed
-from app.operations import openapi_routes as openapi
-from app.operations import service_routes as service
+from app.operations import openapi_routes, service_routes
 from app.operations.background import in_background, repeated, sweep_periodically, warm_up
 from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
 from app.operations.limits import limit_of
@@ -36,8 +34,7 @@ from app.predictions import routes as predict
 from app.predictions import saliency_routes as saliency
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
-from app.registry import alias_routes as aliases
-from app.registry import backbones, drift
+from app.registry import alias_routes, backbones, drift
 from app.registry import routes as models
 from app.registry import service as model_rows
 from app.reports import routes as reports
@@ -58,15 +55,15 @@ RESOURCES = (
     saliency,
     datasets,
     jobs,
-    events,
+    event_routes,
     reports,
     models,
-    aliases,
+    alias_routes,
     backbones,
     presets,
     keys,
     audit,
-    service,
+    service_routes,
     problems,
 )
 
@@ -104,7 +101,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     `tracing` overrides what the settings ask for.
     """
     settings = settings or Settings()
-    counters = Metrics(openapi.service_version())
+    counters = Metrics(openapi_routes.service_version())
     admission = Admission(settings.predict_in_flight, settings.predict_image_bytes)
     traces = tracing or open_tracing(settings, "masktune-api")
 
@@ -134,9 +131,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         redoc_url=None,
         static_url="/docs/static",
         title="masktune",
-        version=openapi.service_version(),
-        description=openapi.DESCRIPTION,
-        openapi_tags=openapi.TAGS,
+        version=openapi_routes.service_version(),
+        description=openapi_routes.DESCRIPTION,
+        openapi_tags=openapi_routes.TAGS,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
@@ -149,7 +146,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         app.include_router(module.router)
     routers = [module.router for module in RESOURCES]
     problems.install(app, routers, store_errors=driver_errors(settings.storage))
-    openapi.install(app, settings.root_path)
+    openapi_routes.install(app, settings.root_path)
     traces.instrument(app)
     app.middleware_stack = Edge(
         app.build_middleware_stack(),

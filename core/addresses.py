@@ -14,23 +14,14 @@ _DATABASES = ("postgresql", "sqlite")
 
 def check_addresses(database: str, broker: str, storage: str) -> None:
     """Raise ValueError if one of these URLs, unless it is empty, is of no supported kind."""
-    for url, check in ((database, _check_database), (broker, _check_broker), (storage, _check_storage)):
-        if url:
-            check(url)
-
-
-def _check_database(url: str) -> None:
-    """Raise ValueError unless the URL is one of PostgreSQL or SQLite, with any driver."""
-    if _scheme(url).partition("+")[0] not in _DATABASES:
+    if database and _scheme(database).partition("+")[0] not in _DATABASES:  # with any driver
         raise ValueError("MASKTUNE_DATABASE_URL must begin with postgresql+psycopg:// or sqlite:///")
-
-
-def _check_broker(url: str) -> None:
-    """Raise ValueError unless the URL is one of a supported broker."""
-    if _scheme(url) not in _BROKERS:
+    if broker and _scheme(broker) not in _BROKERS:
         raise ValueError(
             "MASKTUNE_BROKER_URL must begin with redis://, rediss:// or amqp://; leave it empty to do without"
         )
+    if storage:
+        _check_storage(storage)
 
 
 def _check_storage(url: str) -> None:

@@ -86,9 +86,6 @@ def _system(settings: Settings) -> Iterator[Finding]:
     else:
         advice = "use Docker: docker compose up"
         yield Finding("system", "wrong", f"{platform.system()}: the service runs jobs on Linux only", advice)
-
-
-def _python(settings: Settings) -> Iterator[Finding]:
     yield Finding("Python", "ok", f"{sys.version.split()[0]}, {os.cpu_count()} cores")
 
 
@@ -245,7 +242,6 @@ PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _system,
-    _python,
     check_torch,
     _weights,
     _shared_memory,

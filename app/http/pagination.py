@@ -8,11 +8,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
 from core.errors import InvalidInput
+from core.queries.rows import Row
 from masktune.contract.base import Page
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Most entries in the page.")]
@@ -20,17 +21,6 @@ Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` 
 DEFAULT_LIMIT = 20
 _ID = re.compile(r"[a-z0-9_/]{1,64}")  # of a row, or the name of a network: `timm/resnet18`
 
-
-class Dated(Protocol):
-    """A row that can be listed by age."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_at(self) -> float: ...
-
-
-Row = TypeVar("Row", bound=Dated)
 Item = TypeVar("Item")
 
 

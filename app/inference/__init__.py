@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from app.http.deps import opened
-from app.inference.calibration import Calibration
 from app.inference.engines.choice import check_forward
 from app.inference.scheduling.admission import Admission
 from app.inference.serving import SLOW_IMAGES, SLOW_METHODS, ForwardResult, Inference
-from app.inference.types import Engine, Explain, Pair, Part, Scores, Upload
+from app.inference.types import Calibration, Engine, Explain, Pair, Part, Scores, Upload
 
 __all__ = [
     "SLOW_IMAGES",

@@ -20,10 +20,9 @@ def check_backbone(name: str) -> None:
     """Raise `UnknownBackbone`, with near matches, unless `models.backbones.build_network` knows the name."""
     if name in OWN_BACKBONES:  # known without an import
         return
-    from models.backbones import timm as backbones_timm  # imports torch
-    from models.backbones import torchvision as backbones_torchvision
+    from models.backbones import timm, torchvision  # imports torch
 
-    libraries = {"torchvision": backbones_torchvision.names(), "timm": backbones_timm.names()}
+    libraries = {"torchvision": torchvision.names(), "timm": timm.names()}
     prefix, slash, plain = name.partition("/")
     if slash:
         known = libraries.get(prefix, ())

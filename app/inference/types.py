@@ -1,15 +1,17 @@
-"""Inputs and outputs of an engine. No torch here, because other engines do not need it."""
+"""Inputs and outputs of an engine, and calibrations. No torch here: other engines do not need it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.data.grey import GreyWindow
-from models.selective import ScoreInputs
+from models.selective import CalibrationTable, Reference, ScoreInputs, Share, references
 
 
 class Part(NamedTuple):
@@ -114,3 +116,28 @@ class Engine(Protocol):
         ...
 
     def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """How often answers were right on the calibration split: the tables of one model by score, and those of
+    the split's groups and classes (name → table) by score.
+
+    `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` scales
+    the probabilities that are shown. `n_subjects` of the samples are the one image of a subject; None without
+    subjects.
+    """
+
+    id: str
+    created_at: float | None
+    tables: Mapping[str, CalibrationTable]
+    groups: Mapping[str, Mapping[str, CalibrationTable]]
+    classes: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
+    disagreement: Share | None = None
+    temperature: float = 1.0
+    n_subjects: int | None = None
+
+    @cached_property
+    def references(self) -> Mapping[str, tuple[Reference, ...]]:
+        """The thresholds that drift monitoring watches, by score."""
+        return {name: references(table) for name, table in self.tables.items()}

@@ -57,11 +57,7 @@ def base_fields(session: Session, model: ModelRow, dataset: DatasetRow) -> Mappi
     job = registry.training_job(session, model)
     if job is None:
         return defaults_for(dataset, backbone=model.backbone, pretrained=model.id)
-    return _training_fields(job)
-
-
-def _training_fields(job: JobRow) -> Mapping[str, Any]:
-    """Return the fields of a job's training, without what else it was asked to do."""
+    # Without what else the job was asked to do.
     return {name: setting for name, setting in job.params.items() if name in declared(Hyperparameters)}
 
 

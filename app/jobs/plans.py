@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
@@ -83,15 +84,7 @@ class Plan:
         return inputs
 
 
-def _erm(session: Session, request: ErmRequest) -> Plan:
-    return _training(session, request, (Arm.ERM,))
-
-
-def _masktune(session: Session, request: MasktuneRequest) -> Plan:
-    return _training(session, request, (Arm.ERM, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL))
-
-
-def _training(session: Session, request: ErmRequest | MasktuneRequest, arms: tuple[Arm, ...]) -> Plan:
+def _training(session: Session, request: ErmRequest | MasktuneRequest, *, arms: Sequence[Arm]) -> Plan:
     dataset, params = _trained_from(session, request, resolve)
     return Plan(dataset.id, params, [arm for arm in arms if arm not in CONTROLS or params.control])
 
@@ -196,10 +189,10 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
 
 PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {
     JobKind.MITIGATE: _mitigate,
-    JobKind.ERM: _erm,
+    JobKind.ERM: partial(_training, arms=(Arm.ERM,)),
     JobKind.MASK: _mask,
     JobKind.FINETUNE: _finetune,
-    JobKind.MASKTUNE: _masktune,
+    JobKind.MASKTUNE: partial(_training, arms=(Arm.ERM, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL)),
     JobKind.RETRAIN_HEAD: _retrain_head,
     JobKind.EVALUATE: _evaluate,
     JobKind.PREDICT: _predict,

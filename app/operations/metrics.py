@@ -88,7 +88,7 @@ class Metrics:
             "masktune_oldest_queued_job_age_seconds",
             "How long the oldest job in the queue has waited for a worker; 0 if none waits.",
         )
-        self._drifted = shared(
+        self.drifted = shared(
             "masktune_models_drifted",
             "Models whose inputs drifted, until somebody acknowledges it or the model is calibrated anew.",
         )
@@ -111,10 +111,6 @@ class Metrics:
         for state in JobState:
             self._jobs.labels(state.value).set(counts.get(state, 0))
         self._oldest.set(oldest_queued)
-
-    def set_drifted(self, models: int) -> None:
-        """Set how many models of the database have drift that nobody has acknowledged."""
-        self._drifted.set(models)
 
     def set_gauges(self, event_feed: EventFeed, inference: Inference) -> None:
         """Set the gauges of this process."""

@@ -57,6 +57,6 @@ def get_metrics(
     metrics: MetricsDep, session: Reading, event_feed: EventFeedDep, inference: InferenceDep
 ) -> Response:
     metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
-    metrics.set_drifted(registry.count_drifted(session))
+    metrics.drifted.set(registry.count_drifted(session))
     metrics.set_gauges(event_feed, inference)
     return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})

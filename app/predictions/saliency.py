@@ -76,6 +76,11 @@ class Mapped:
     label: int
     target: int
 
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height of the image where it is shown."""
+        return pictures.legible(self.pixels).size
+
 
 def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:
     """Resolve the model, the class and the mask rule. Raises for whatever is wrong with the query."""
@@ -239,30 +244,10 @@ def _masking(session: Session, model: ModelRow) -> MaskingConfig:
     return MaskingConfig.from_json(job.params.get("masking") or {}).with_chosen(jobs.chosen_sigmas(job))
 
 
-def _overlay(image: Mapped) -> Image.Image:
-    return pictures.overlay(image.pixels, image.heat)
-
-
-def _image(image: Mapped) -> Image.Image:
-    return pictures.legible(image.pixels)
-
-
-def _heatmap(image: Mapped) -> Image.Image:
-    return pictures.heatmap(image.heat, _image(image).size)
-
-
-def _mask(image: Mapped) -> Image.Image:
-    return pictures.mask_layer(image.filled, image.mask, _image(image).size)
-
-
-def _mask_outline(image: Mapped) -> Image.Image:
-    return pictures.mask_outline(image.mask, _image(image).size)
-
-
 VIEWS: dict[View, Callable[[Mapped], Image.Image]] = {
-    "overlay": _overlay,
-    "image": _image,
-    "heatmap": _heatmap,
-    "mask": _mask,
-    "mask_outline": _mask_outline,
+    "overlay": lambda image: pictures.overlay(image.pixels, image.heat),
+    "image": lambda image: pictures.legible(image.pixels),
+    "heatmap": lambda image: pictures.heatmap(image.heat, image.shown_size),
+    "mask": lambda image: pictures.mask_layer(image.filled, image.mask, image.shown_size),
+    "mask_outline": lambda image: pictures.mask_outline(image.mask, image.shown_size),
 }

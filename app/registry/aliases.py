@@ -50,7 +50,7 @@ def check(
 
     Raises `PreconditionFailed`.
     """
-    row = registry.find_alias(session, name, lock=lock)
+    row = session.get(AliasRow, name, with_for_update=lock)
     if row is None:
         if if_match is not None:
             raise PreconditionFailed(f"there is no alias {name!r} yet; leave out If-Match to create it")
@@ -93,7 +93,7 @@ def point(session: Session, name: str, model: str, caller: str) -> AliasWithHist
     `caller`: id of who moves it.
     """
     target = registry.get(session, model)
-    row = registry.find_alias(session, name, lock=True)
+    row = session.get(AliasRow, name, with_for_update=True)
     if row is None or row.model_id != target.id:
         try:
             with session.begin_nested():

@@ -7,7 +7,6 @@ model's row: every replica reads it there with the model, so that an answer cost
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -26,7 +25,7 @@ from masktune.contract.models import DriftState
 from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served, ShareOf
 from masktune.contract.report.text.drift import drift_statement
 from masktune.contract.vocabulary import UsageKind
-from models.selective import ALPHA, WINDOW, Comparison, Look, Share, Windows
+from models.selective import ALPHA, WINDOW, Comparison, Share, Windows
 from models.selective.windows import inputs
 
 METHOD = (
@@ -143,7 +142,12 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
     if not new_looks:
         return
     now, last = _now(session), new_looks[-1]
-    drift_row.look = {"at": now, "inputs": last.inputs, "level": last.level, "tests": _tests(last)}
+    drift_row.look = {
+        "at": now,
+        "inputs": last.inputs,
+        "level": last.level,
+        "tests": [_test(test, last.level).model_dump() for test in last.tests],
+    }
     known = row.drift or {}
     if known.get("calibration") != calibration_id:
         nothing = dict.fromkeys(("found_at", "acknowledged_at", "acknowledged_by"))
@@ -183,10 +187,6 @@ def _expected(row: ModelRow, calibration: Calibration) -> dict[str, Share]:
     if calibration.disagreement is not None:
         shares[DISAGREEMENT] = calibration.disagreement
     return shares
-
-
-def _tests(look: Look) -> list[dict[str, Any]]:
-    return [_test(test, look.level).model_dump() for test in look.tests]
 
 
 def _test(test: Comparison, level: float) -> DriftTest:

@@ -23,9 +23,7 @@ from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.inference import InferenceDep, Part
 from app.operations.metrics import MetricsDep
-from app.registry import drift
-from app.registry import risk_coverage as curves
-from app.registry import risk_coverage_plot as curve_picture
+from app.registry import drift, risk_coverage, risk_coverage_plot
 from app.registry import service as models
 from app.registry import uploads as model_import
 from app.registry.service import LoadedModel
@@ -181,9 +179,11 @@ def get_risk_coverage(
     artifacts: ArtifactsDep,
     query: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
-    curve = curves.curve(row, artifacts, query)
+    curve = risk_coverage.curve(row, artifacts, query)
     if preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
-        return conditional(request, curve_picture.draw(curve), media_type=PNG, headers={"Vary": "Accept"})
+        return conditional(
+            request, risk_coverage_plot.draw(curve), media_type=PNG, headers={"Vary": "Accept"}
+        )
     return conditional(request, curve, headers={"Vary": "Accept"})
 
 

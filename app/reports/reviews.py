@@ -13,7 +13,7 @@ from app.http.etag import require_match
 from app.jobs.reviews import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, jobs, reviews
-from core.tables import JobRow
+from core.tables import JobRow, ReviewRow
 from masktune.contract.report import Report
 from masktune.contract.report.review import ReportReview
 from masktune.contract.reviews import NewReview, Review
@@ -21,7 +21,7 @@ from masktune.contract.reviews import NewReview, Review
 
 def show(session: Session, job: JobRow) -> Review:
     """The review of the images that the job's report lists, or `NotFound`."""
-    row = reviews.find(session, job.id)
+    row = session.get(ReviewRow, job.id)
     if row is None:
         raise NotFound(f"nobody has looked at the images of job {job.id}; PUT /jobs/{job.id}/review says so")
     return describe(row)
@@ -29,7 +29,7 @@ def show(session: Session, job: JobRow) -> Review:
 
 def presented(session: Session, report: Report) -> Report:
     """The report with what a person said since."""
-    row = reviews.find(session, report.job)
+    row = session.get(ReviewRow, report.job)
     return report if row is None else report.model_copy(update={"review": ReportReview.of(describe(row))})
 
 
@@ -70,7 +70,7 @@ def put(
     """
     job = jobs.get(session, job_id, lock=True)
     datasets.keep(session, str(job.dataset_id))
-    before = reviews.find(session, job_id)
+    before = session.get(ReviewRow, job_id)
     changed = f"the review of job {job_id} has changed; read it again and retry"
     if before is not None:
         require_match(if_match, partial(describe, before), changed)

@@ -122,13 +122,9 @@ def count_drifted(session: Session) -> int:
     return session.execute(query.select_from(ModelRow)).scalar_one()
 
 
-def find_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow | None:
-    return session.get(AliasRow, name, with_for_update=lock)
-
-
 def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow:
     """The alias, or `NotFound`."""
-    alias = find_alias(session, name, lock=lock)
+    alias = session.get(AliasRow, name, with_for_update=lock)
     if alias is None:
         raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
     return alias
@@ -144,7 +140,7 @@ def aliases(session: Session) -> list[tuple[AliasRow, ModelRow]]:
 
 def move_alias(session: Session, name: str, model_id: str, *, created_by: str | None = None) -> AliasRow:
     """Point the alias at the model and record the move."""
-    alias = find_alias(session, name, lock=True)
+    alias = session.get(AliasRow, name, with_for_update=True)
     version = 1 + max((move.version for move in alias_moves(session, name, limit=1)), default=0)
     if alias is None:
         alias = AliasRow(name=name, model_id=model_id, version=version)

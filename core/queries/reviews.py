@@ -11,11 +11,6 @@ from core.session import db_now
 from core.tables import JobRow, ReviewRow
 
 
-def find(session: Session, job_id: str) -> ReviewRow | None:
-    """The review of this job's images, if there is one."""
-    return session.get(ReviewRow, job_id)
-
-
 def newest(session: Session, dataset_id: str) -> ReviewRow | None:
     """The newest review of images of this data set, if there is any."""
     query = select(ReviewRow).where(ReviewRow.dataset_id == dataset_id)
@@ -26,7 +21,7 @@ def put(
     session: Session, job: JobRow, answers: Mapping[int, bool], *, by: str | None, by_name: str | None
 ) -> ReviewRow:
     """Keep the answers, by number of the sample, instead of earlier ones. The caller holds the job's lock."""
-    row = find(session, job.id)
+    row = session.get(ReviewRow, job.id)
     if row is None:
         row = ReviewRow(job_id=job.id, dataset_id=job.dataset_id)
         session.add(row)

@@ -20,8 +20,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from core.errors import Unavailable
-from core.storage.copies import MARKER, ArtifactMissing, Copies, new_mark, part_callback
-from core.storage.leftovers import remove_abandoned
+from core.storage.copies import MARKER, ArtifactMissing, Copies, new_mark, part_callback, remove_abandoned
 
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors", "store_fault"]
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -21,10 +21,10 @@ from weakref import WeakValueDictionary
 
 from fsspec import AbstractFileSystem, Callback
 
-from core.storage.leftovers import remove_abandoned
-
 MARKER = ".complete"
 _WRITING = "writing."
+ABANDONED_SECONDS = 86_400.0
+"""How long a folder that a killed process left half-written is unchanged before it is removed."""
 _IN_USE_SECONDS = 3600.0
 """How long a used copy is kept in any case: its user may not have opened the files yet."""
 
@@ -119,7 +119,7 @@ class Copies:
         hour, stay. A process that has mapped a removed file can still read it: Linux keeps the file until the
         last mapping ends.
         """
-        remove_abandoned(list(self._partials()))
+        remove_abandoned([path for path in self._folders() if path.name.startswith((".", _WRITING))])
         copies = sorted(self._copies())
         total = sum(copy.bytes for copy in copies)
         for copy in copies:
@@ -136,9 +136,6 @@ class Copies:
             return self._mark(copy.key) != copy.mark
         except ArtifactMissing:
             return True
-
-    def _partials(self) -> Iterator[Path]:
-        return (path for path in self._folders() if path.name.startswith((".", _WRITING)))
 
     def _copies(self) -> Iterator[_Copy]:
         for place in self._folders():
@@ -217,3 +214,18 @@ def _move(partial: Path, place: Path) -> None:
     except OSError:  # another process has fetched it meanwhile: its copy is just as good
         if not place.is_dir():
             raise
+
+
+def remove_abandoned(folders: Iterable[Path]) -> None:
+    """Remove the folders unchanged for a day; another process may still be working in more recent ones."""
+    for folder in folders:
+        if time.time() - _changed(folder) > ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _changed(folder: Path) -> float:
+    """The time of the last change in the folder; the current time if the folder vanished meanwhile."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return time.time()

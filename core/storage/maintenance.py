@@ -18,7 +18,7 @@ from core.session import Database
 from core.settings import Settings
 from core.storage import trash
 from core.storage.artifacts import Artifacts
-from core.storage.leftovers import remove_abandoned
+from core.storage.copies import remove_abandoned
 from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import ACTIVE
 

@@ -72,7 +72,7 @@ class Steps:
         table = new_table("model", "policy", "answer", "score", "what it rests on")
         for model, policy in ((Arm.ERM, "no policy"), *((arm, policy) for policy in POLICIES)):
             answer = self.client.predict.sample(
-                model=model_of(job, model), dataset=dataset_of(job), sample=sample.id, **POLICIES[policy]
+                model=job.models[model], dataset=dataset_of(job), sample=sample.id, **POLICIES[policy]
             )
             one = answer.predictions[0]
             decision = one.label if one.label is not None else f"abstains: {one.abstain_reason}"
@@ -90,7 +90,7 @@ class Steps:
             picture = self.output / f"looks-{arm}.png"
             picture.write_bytes(
                 self.client.saliency.sample_picture(
-                    model=model_of(job, arm), dataset=dataset_of(job), sample=sample.id
+                    model=job.models[arm], dataset=dataset_of(job), sample=sample.id
                 )
             )
             self.show(f"Where {arm} looks", picture)
@@ -99,7 +99,7 @@ class Steps:
         """The first sample to which ERM and the model of `arm` give other answers; without one, the first."""
         for sample in samples:
             answer = self.client.predict.sample(
-                model=model_of(job, arm), dataset=dataset_of(job), sample=sample.id
+                model=job.models[arm], dataset=dataset_of(job), sample=sample.id
             )
             if answer.predictions[0].agreement.agree is False:
                 return sample
@@ -124,10 +124,3 @@ def dataset_of(job: Job) -> str:
     """The id of the data set that the job has read."""
     assert job.dataset is not None
     return job.dataset
-
-
-def model_of(job: Job, arm: Arm) -> str:
-    """The id of a model that the job has made."""
-    model = job.models[arm]
-    assert model is not None
-    return model

@@ -2,7 +2,6 @@
 
 import base64
 from contextlib import suppress
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from app.http import pagination
 from core.errors import InvalidInput
+from core.tables import KeyRow
 from masktune.contract.ids import new_id
 
 
@@ -50,12 +50,6 @@ def test_forged_cursors_are_refused(inside: str) -> None:
         pagination.decode_number(cursor)
 
 
-@dataclass
-class Row:
-    id: str
-    created_at: float
-
-
 @given(
     times=st.lists(st.integers(min_value=0, max_value=5), max_size=30),
     limit=st.integers(min_value=1, max_value=7),
@@ -64,10 +58,11 @@ class Row:
 def test_pages_hold_every_row_once_in_order(times: list[int], limit: int) -> None:
     """Also where many rows were made at the same moment."""
     rows = sorted(
-        (Row(f"r{i:03}", float(t)) for i, t in enumerate(times)), key=lambda r: (-r.created_at, r.id)
+        (KeyRow(id=f"r{i:03}", created_at=float(t)) for i, t in enumerate(times)),
+        key=lambda r: (-r.created_at, r.id),
     )
     rows.sort(key=lambda r: (r.created_at, r.id), reverse=True)
-    seen: list[Row] = []
+    seen: list[KeyRow] = []
     before: tuple[float, str] | None = None
     while True:
         rest = [r for r in rows if before is None or (r.created_at, r.id) < before]
