@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import typer
 
+import masktune
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
 from masktune.contract.hyperparameters.parameters import dotted
-
-if TYPE_CHECKING:
-    from masktune import Client
 
 V = TypeVar("V")
 Offer = tuple[str, str]
@@ -68,35 +66,33 @@ def fields(incomplete: str) -> list[Offer]:
 
 
 def _from_service(
-    offers_of: Callable[[Client], Iterable[Offer]],
+    offers_of: Callable[[masktune.Client], Iterable[Offer]],
 ) -> Callable[[typer.Context, str], list[Offer]]:
     """Complete from what the service has; offer nothing if a request fails: pressing Tab shows no error."""
 
     def complete(ctx: typer.Context, incomplete: str) -> list[Offer]:
         from rich.markup import escape
 
-        from masktune import DEFAULT_URL, Client, ClientError, Retry
-
         url, key, ca_file = (ctx.params.get(name) for name in ("url", "key", "ca_file"))
-        retry = Retry(attempts=1)
+        retry = masktune.Retry(attempts=1)
         try:
-            with Client(
-                url or DEFAULT_URL, key=key, ca_file=ca_file, timeout=PATIENCE, retry=retry
+            with masktune.Client(
+                url or masktune.DEFAULT_URL, key=key, ca_file=ca_file, timeout=PATIENCE, retry=retry
             ) as client:
                 offers = islice(offers_of(client), MOST)
                 # Typer interprets rich markup in descriptions, and names may look like markup.
                 return [(word, escape(beside)) for word, beside in offers if word.startswith(incomplete)]
-        except ClientError:
+        except masktune.ClientError:
             return []
 
     return complete
 
 
-def _aliases(client: Client) -> Iterable[Offer]:
+def _aliases(client: masktune.Client) -> Iterable[Offer]:
     return ((a.name, a.model) for a in client.models.aliases())
 
 
-def _models(client: Client) -> Iterable[Offer]:
+def _models(client: masktune.Client) -> Iterable[Offer]:
     yield from _aliases(client)
     yield from ((m.id, m.name or f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
 

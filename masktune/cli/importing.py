@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+import masktune
 from masktune.cli.output import USAGE, fail
 from masktune.cli.progress import follow, transfer_bar, watch_hint
 from masktune.cli.session import Session
 from masktune.cli.tables.datasets import table
-
-if TYPE_CHECKING:
-    from masktune import Dataset
 
 SubjectPattern = Annotated[
     str | None,
@@ -88,7 +86,7 @@ def start_import(
     options: Mapping[str, Any] | None = None,
     seed: int = 0,
     metadata: Mapping[str, str] | None = None,
-) -> Dataset:
+) -> masktune.Dataset:
     """Upload the archive or the folder, or start the import from a source."""
     datasets = session.client.datasets
     if _is_source(what):
@@ -113,7 +111,7 @@ def start_import(
     return dataset
 
 
-def wait_for_import(session: Session, dataset: Dataset) -> Dataset:
+def wait_for_import(session: Session, dataset: masktune.Dataset) -> masktune.Dataset:
     """Wait until the import has ended; shows progress unless the output is JSON. Raises `DatasetInvalid`."""
     with watch_hint(dataset.job) if dataset.job else nullcontext():
         if dataset.job and not session.json:

@@ -10,9 +10,7 @@ from typing import Annotated
 import typer
 
 from masktune.cli.commands import datasets, jobs, keys, models
-from masktune.cli.commands.audit import audit
-from masktune.cli.commands.evaluate import evaluate
-from masktune.cli.commands.fix import fix
+from masktune.cli.commands.fix import evaluate, fix
 from masktune.cli.commands.predict import predict
 from masktune.cli.commands.reviews import review
 from masktune.cli.concise_errors import ConciseErrorGroup
@@ -99,7 +97,7 @@ jobs.app.command()(review)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
-app.command()(audit)
+app.command()(keys.audit)
 app.command()(predict)
 
 

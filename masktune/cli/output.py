@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
+import masktune
 from masktune.cli.characters import escape_controls
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import ClientError, FieldError
     from masktune.cli.terminal import Terminal
     from masktune.contract.base import Resource
 
@@ -29,20 +29,21 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def fail_with(error: ClientError) -> NoReturn:
+def fail_with(error: masktune.ClientError) -> NoReturn:
     """Print the client's error in one line and exit with the code that belongs to it."""
-    from masktune import DatasetInvalid, JobNotSucceeded, NotSent, ProblemError, Unreachable, WaitedTooLong
-
-    if isinstance(error, ProblemError):
+    if isinstance(error, masktune.ProblemError):
         faults = "".join(_fault(fault, error.detail) for fault in error.errors)
         fail(f"{error.title}: {error.detail}{faults}", REFUSED)
-    if isinstance(error, DatasetInvalid | JobNotSucceeded | WaitedTooLong):
+    if isinstance(error, masktune.DatasetInvalid | masktune.JobNotSucceeded | masktune.WaitedTooLong):
         fail(str(error), ENDED_BADLY)
-    codes: dict[type[ClientError], int] = {NotSent: USAGE, Unreachable: UNREACHABLE}
+    codes: dict[type[masktune.ClientError], int] = {
+        masktune.NotSent: USAGE,
+        masktune.Unreachable: UNREACHABLE,
+    }
     fail(str(error), codes.get(type(error), REFUSED))
 
 
-def _fault(fault: FieldError, detail: str) -> str:
+def _fault(fault: masktune.FieldError, detail: str) -> str:
     """The field and its fault, unless `detail` already says the same."""
     if fault.detail not in detail:
         return f" [{fault.pointer}: {fault.detail}]"

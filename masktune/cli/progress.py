@@ -74,7 +74,7 @@ def follow_to_conclusion(session: Session, job: Job) -> None:
     from masktune.cli.report import conclusions
 
     report = session.client.jobs.report(job.id)
-    session.show(report, lambda: Group(*conclusions(report)))
+    session.show(report, lambda report: Group(*conclusions(report)))
     session.say(f"the whole report: masktune jobs report {job.id} --open")
 
 

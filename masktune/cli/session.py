@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 
 import typer
 
+import masktune
 from masktune.cli.interrupts import prompt_signals
 from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with, new_table
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import RenderableType
 
-    from masktune import Client
     from masktune.cli.terminal import Terminal
 
 P = ParamSpec("P")
@@ -30,16 +30,16 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 class Session:
     """One command's connection and output format."""
 
-    client: Client
+    client: masktune.Client
     console: Terminal
     json: bool
 
-    def show(self, answer: BaseModel | dict[str, Any], table: Callable[[], RenderableType]) -> None:
-        """Print one object: as JSON for programs, as a table for people."""
+    def show(self, answer: BaseModel | dict[str, Any], table: Callable[[Any], RenderableType]) -> None:
+        """Print one object: as JSON for programs, for people as what `table` makes of it."""
         if self.json:
             print(json.dumps(plain(answer), indent=2, ensure_ascii=False))
         else:
-            self.console.print(table())
+            self.console.print(table(answer))
 
     def show_all(
         self,
@@ -79,15 +79,13 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P
     parameters = [*list(signature.parameters.values())[1:], *_OPTIONS]
 
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        from masktune import Client, ClientError, Unreachable
-
         url, key, ca_file, as_json = (cast(str | None, kwargs.pop(option.name)) for option in _OPTIONS)
         try:
-            with prompt_signals(), Client(str(url), key=key, ca_file=ca_file) as client:
+            with prompt_signals(), masktune.Client(str(url), key=key, ca_file=ca_file) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
-        except Unreachable as error:
+        except masktune.Unreachable as error:
             fail(f"{error}; is the service running at {url}? Start it with `masktune serve`", UNREACHABLE)
-        except ClientError as error:
+        except masktune.ClientError as error:
             fail_with(error)
         except BrokenPipeError:
             raise  # the reader closed the pipe; `ConciseErrorGroup` ends the command

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import masktune
 from masktune.cli import completion
 from masktune.cli.assignments import changes_of, metadata_of, parse_assignments
 from masktune.cli.importing import (
@@ -27,9 +28,6 @@ from masktune.cli.output import age
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables.datasets import cells, files, table
-
-if TYPE_CHECKING:
-    from masktune import Sample
 
 app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
 
@@ -96,7 +94,7 @@ def add(
     )
     if wait:
         dataset = wait_for_import(session, dataset)
-    session.show(dataset, lambda: table(dataset))
+    session.show(dataset, table)
 
 
 app.command("upload", help="The same as `add`.")(add)
@@ -130,24 +128,21 @@ def list_(
 @with_session
 def show(session: Session, dataset_id: Id) -> None:
     """Show one data set: splits, groups, and what its import rejected."""
-    dataset = session.client.datasets.get(dataset_id)
-    session.show(dataset, lambda: table(dataset))
+    session.show(session.client.datasets.get(dataset_id), table)
 
 
 @app.command()
 @with_session
 def edit(session: Session, dataset_id: Id, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a data set."""
-    dataset = session.client.datasets.update(dataset_id, **changes_of(name, metadata))
-    session.show(dataset, lambda: table(dataset))
+    session.show(session.client.datasets.update(dataset_id, **changes_of(name, metadata)), table)
 
 
 @app.command()
 @with_session
 def report(session: Session, dataset_id: Id) -> None:
     """List every file that the import rejected or ignored, and every duplicate image."""
-    import_report = session.client.datasets.report(dataset_id)
-    session.show(import_report, lambda: files(import_report))
+    session.show(session.client.datasets.report(dataset_id), files)
 
 
 @app.command()
@@ -189,7 +184,7 @@ def samples(
         limit=min(most, 100),
     )
     page = list(islice(matches, most))
-    columns: dict[str, Callable[[Sample], str]] = {
+    columns: dict[str, Callable[[masktune.Sample], str]] = {
         "sample": lambda sample: str(sample.id),
         "split": lambda sample: sample.split,
         "label": lambda sample: sample.label,
@@ -214,7 +209,7 @@ def download(
     target = output or Path(f"{dataset_id}.zip")
     with transfer_bar(session.console, f"downloading {target.name}") as on_received:
         session.client.datasets.download(dataset_id, target, on_received=on_received)
-    session.show({"path": str(target)}, lambda: f"the data set is in {target}")
+    session.show({"path": str(target)}, lambda _: f"the data set is in {target}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`masktune fix`: from a folder of images to the model to use, in one command."""
+"""`masktune fix` and `masktune evaluate`: from a folder of images to the model to use, in one command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from masktune.cli import completion, importing
 from masktune.cli.assignments import parse_fields
+from masktune.cli.commands.jobs import Id
 from masktune.cli.importing import format_options, ready_dataset
 from masktune.cli.options import Fields
 from masktune.cli.progress import follow_to_conclusion
@@ -45,3 +46,40 @@ def fix(
     options = format_options(subject_pattern, hold_out, group, label, grey_window, new_splits)
     dataset = ready_dataset(session, what, options)
     follow_to_conclusion(session, session.client.jobs.start("mitigate", dataset=dataset, **fields))
+
+
+@with_session
+def evaluate(
+    session: Session,
+    job_id: Id,
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|DATASET",
+            help="A folder or an archive of labelled images that the job was not trained on, or the id of a "
+            "data set (ds_…).",
+            show_default=False,
+            autocompletion=completion.datasets,
+        ),
+    ],
+    breaks_pattern: Annotated[
+        bool,
+        typer.Option(
+            "--breaks-pattern",
+            help="Say that all these images lack the pattern which others of their class share.",
+        ),
+    ] = False,
+    subject_pattern: importing.SubjectPattern = None,
+    group: importing.GroupColumn = None,
+    label: importing.LabelColumn = None,
+    grey_window: importing.GreyWindow = None,
+) -> None:
+    """Judge all models of a job on images that break the pattern, and say which to use.
+
+    Uploads the images, as test images alone, if they are not there yet. Images and subjects that trained the
+    models do not count.
+    """
+    options = format_options(subject_pattern, None, group, label, grey_window, False)
+    dataset = ready_dataset(session, what, options, split="test")
+    job = session.client.jobs.evaluate(job_id, dataset, breaks_pattern=breaks_pattern)
+    follow_to_conclusion(session, job)

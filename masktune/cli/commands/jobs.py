@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import masktune
 from masktune.cli import completion
 from masktune.cli.assignments import changes_of, metadata_of, parse_fields
 from masktune.cli.options import (
@@ -23,9 +24,6 @@ from masktune.cli.output import USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint
 from masktune.cli.session import Session, plain, with_session
 from masktune.cli.tables.jobs import plan_table, table, verdict
-
-if TYPE_CHECKING:
-    from masktune import Job
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
@@ -90,17 +88,15 @@ def start(
         priority=priority,
     )
     if dry_run:
-        plan = session.client.jobs.plan(kind, **fields)
-        session.show(plan, lambda: plan_table(plan))
+        session.show(session.client.jobs.plan(kind, **fields), plan_table)
         return
     job = session.client.jobs.start(kind, **fields)
-    if not watch:
-        session.show(job, lambda: table(job))
-        return
-    session.say(f"job {job.id} is queued")
-    job = follow_to_end(session, job.id)
-    session.show(job, lambda: table(job))
-    require_success(session, job)
+    if watch:
+        session.say(f"job {job.id} is queued")
+        job = follow_to_end(session, job.id)
+    session.show(job, table)
+    if watch:
+        require_success(session, job)
 
 
 @app.command()
@@ -164,16 +160,14 @@ def list_(
 @with_session
 def show(session: Session, job_id: Id) -> None:
     """Show one job."""
-    job = session.client.jobs.get(job_id)
-    session.show(job, lambda: table(job))
+    session.show(session.client.jobs.get(job_id), table)
 
 
 @app.command()
 @with_session
 def edit(session: Session, job_id: Id, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a job."""
-    job = session.client.jobs.update(job_id, **changes_of(name, metadata))
-    session.show(job, lambda: table(job))
+    session.show(session.client.jobs.update(job_id, **changes_of(name, metadata)), table)
 
 
 @app.command()
@@ -195,16 +189,14 @@ def watch(session: Session, job_id: Id) -> None:
 @with_session
 def cancel(session: Session, job_id: Id) -> None:
     """Cancel a job. What it has trained so far is kept, and `resume` continues from there."""
-    job = session.client.jobs.cancel(job_id)
-    session.show(job, lambda: table(job))
+    session.show(session.client.jobs.cancel(job_id), table)
 
 
 @app.command()
 @with_session
 def resume(session: Session, job_id: Id) -> None:
     """Resume a failed or cancelled job from its last checkpoint."""
-    job = session.client.jobs.resume(job_id)
-    session.show(job, lambda: table(job))
+    session.show(session.client.jobs.resume(job_id), table)
 
 
 @app.command()
@@ -229,8 +221,7 @@ def report(
     if save is None and not open:
         from masktune.cli.report import render
 
-        job_report = jobs.report(job_id)
-        session.show(job_report, lambda: render(job_report))
+        session.show(jobs.report(job_id), render)
 
 
 @app.command()
@@ -249,14 +240,12 @@ def predictions(
     jobs = session.client.jobs
     target = output or Path(f"{job_id}.{_output(jobs.get(job_id))}")
     jobs.predictions(job_id, target)
-    session.show({"path": str(target)}, lambda: f"the predictions are in {target}")
+    session.show({"path": str(target)}, lambda _: f"the predictions are in {target}")
 
 
-def _output(job: Job) -> str:
+def _output(job: masktune.Job) -> str:
     """The format of the job's file of predictions."""
-    from masktune import PredictJob
-
-    return job.params.output if isinstance(job, PredictJob) else "parquet"
+    return job.params.output if isinstance(job, masktune.PredictJob) else "parquet"
 
 
 def _open_page(session: Session, html: str) -> None:

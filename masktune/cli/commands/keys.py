@@ -1,19 +1,18 @@
-"""`masktune keys …`"""
+"""`masktune keys …` and `masktune audit`"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+import masktune
 from masktune.cli import completion
+from masktune.cli.options import Most
 from masktune.cli.output import REFUSED, age, fail
 from masktune.cli.session import Session, with_session
 from masktune.contract.vocabulary import Scope
-
-if TYPE_CHECKING:
-    from masktune import OwnKey
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +37,7 @@ def create(
     if key.secret is None:  # a replay: the first answer, which held the secret, was lost
         fail(f"the secret of {key.id} was lost in transit; revoke the key and create another", REFUSED)
     session.show(
-        key, lambda: f"{key.id} may {', '.join(key.scopes)}. Its secret, shown only once:\n{key.secret}"
+        key, lambda key: f"{key.id} may {', '.join(key.scopes)}. Its secret, shown only once:\n{key.secret}"
     )
 
 
@@ -100,12 +99,38 @@ def revoke(
 @with_session
 def whoami(session: Session) -> None:
     """Show what your own key may do. Needs no particular scope."""
-    own = session.client.keys.whoami()
-    session.show(own, lambda: _rights(own))
+    session.show(session.client.keys.whoami(), _rights)
 
 
-def _rights(own: OwnKey) -> str:
+def _rights(own: masktune.OwnKey) -> str:
     if own.open:
         return "the service requires no key: everything is allowed"
     key = "an operator's key" if own.id is None else f"{own.id} ({own.name})"
     return f"{key} may {', '.join(own.scopes)}"
+
+
+@with_session
+def audit(
+    session: Session,
+    actor: Annotated[str | None, typer.Option(help="Only changes by this key (key_…).")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="Only changes by this operation: delete_dataset.")
+    ] = None,
+    object: Annotated[str | None, typer.Option(help="Only changes of this id or alias.")] = None,
+    most: Most = 20,
+) -> None:
+    """List who changed what, newest first. Needs a key of the scope admin."""
+    session.show_all(
+        session.client.audit.list(actor=actor, action=action, object=object, limit=min(most, 100)),
+        ("time", "actor", "name", "action", "object", "address", "request"),
+        lambda entry: (
+            age(entry.created_at),
+            entry.actor,
+            entry.actor_name or "–",
+            entry.action,
+            entry.object,
+            entry.address or "–",
+            entry.request_id,
+        ),
+        most=most,
+    )

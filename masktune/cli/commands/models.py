@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
+import masktune
 from masktune.cli import completion
 from masktune.cli.assignments import changes_of, metadata_of
 from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output
@@ -15,9 +16,6 @@ from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables import models as tables
 from masktune.contract.report.text import drift_name
-
-if TYPE_CHECKING:
-    from masktune import RiskCoverageOptions
 
 app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
 
@@ -113,16 +111,14 @@ def backbones(
 @with_session
 def show(session: Session, model: Name) -> None:
     """Show one model."""
-    network = session.client.models.get(model)
-    session.show(network, lambda: tables.model_table(network))
+    session.show(session.client.models.get(model), tables.model_table)
 
 
 @app.command()
 @with_session
 def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetadata = None) -> None:
     """Change the name and the metadata of a model."""
-    edited = session.client.models.update(model, **changes_of(name, metadata))
-    session.show(edited, lambda: tables.model_table(edited))
+    session.show(session.client.models.update(model, **changes_of(name, metadata)), tables.model_table)
 
 
 @app.command()
@@ -160,7 +156,7 @@ def add(
             metadata=metadata_of(metadata),
             on_sent=on_sent,
         )
-    session.show(network, lambda: tables.model_table(network))
+    session.show(network, tables.model_table)
 
 
 @app.command()
@@ -186,7 +182,7 @@ def alias(
         )
         return
     target = models.alias(name) if model is None else models.set_alias(name, model)
-    session.show(target, lambda: tables.history(target))
+    session.show(target, tables.history)
 
 
 @app.command()
@@ -208,8 +204,7 @@ def rollback(
     version: Annotated[int | None, typer.Option(help="Move to go back to. Default: the one before.")] = None,
 ) -> None:
     """Point an alias back at the model that it pointed to before."""
-    target = session.client.models.roll_back_alias(name, version=version)
-    session.show(target, lambda: tables.history(target))
+    session.show(session.client.models.roll_back_alias(name, version=version), tables.history)
 
 
 @app.command()
@@ -226,7 +221,7 @@ def download(
     target = output or Path(f"{model}.{format}")
     with transfer_bar(session.console, f"downloading {target.name}") as on_received:
         session.client.models.download(model, target, format=format, on_received=on_received)
-    session.show({"path": str(target)}, lambda: f"the weights are in {target}")
+    session.show({"path": str(target)}, lambda _: f"the weights are in {target}")
 
 
 @app.command("risk-coverage")
@@ -256,7 +251,7 @@ def risk_coverage(
 ) -> None:
     """Show how the risk falls as fewer inputs are answered, with a row for each group and class."""
     models = session.client.models
-    options: RiskCoverageOptions = {
+    options: masktune.RiskCoverageOptions = {
         "score": score,
         "coverage": coverage,
         "max_risk": max_risk,
@@ -266,7 +261,7 @@ def risk_coverage(
         plot.write_bytes(models.risk_coverage_picture(model, **options))
     options["points"] = points
     risks = models.risk_coverage(model, **options)
-    session.show(risks, lambda: tables.curve(risks))
+    session.show(risks, tables.curve)
     if plot is not None:
         session.say(f"the curve is drawn in {plot}")
 
@@ -279,16 +274,14 @@ def drift(
     days: Annotated[int, typer.Option(min=1, max=90, help="How many days of counts to show.")] = 7,
 ) -> None:
     """Show whether a model's inputs still look like its calibration split."""
-    report = session.client.models.drift(model, days=days)
-    session.show(report, lambda: tables.drift(report))
+    session.show(session.client.models.drift(model, days=days), tables.drift)
 
 
 @app.command("acknowledge-drift")
 @with_session
 def acknowledge_drift(session: Session, model: Name) -> None:
     """End the alarm of drift that was found. If the inputs still differ, it is found again."""
-    report = session.client.models.acknowledge_drift(model)
-    session.show(report, lambda: tables.drift(report))
+    session.show(session.client.models.acknowledge_drift(model), tables.drift)
 
 
 @app.command()

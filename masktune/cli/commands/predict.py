@@ -129,7 +129,7 @@ def predict(
     else:
         names = [path.name for path in images or []]
         answer = _in_pieces(client, model, images or [], options)
-    session.show(answer, lambda: table(answer, names))
+    session.show(answer, lambda answer: table(answer, names))
     if overlay is not None:
         _draw(session, answer.model, stored or images or [], overlay)
 

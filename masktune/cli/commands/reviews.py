@@ -46,7 +46,7 @@ def review(
         if unlisted := sorted(set(exceptions or ()) - set(listed)):
             fail(f"the report lists no sample {unlisted[0]}; it lists {', '.join(map(str, listed))}", USAGE)
         review = jobs.set_review(job_id, {sample: yes != (sample in (exceptions or ())) for sample in listed})
-    session.show(review, lambda: table(review))
+    session.show(review, table)
 
 
 def table(review: Review) -> Table:

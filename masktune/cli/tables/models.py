@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import masktune
 from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
 from masktune.contract.report.text import drift_name
@@ -15,10 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from masktune import AliasWithHistory, Drift, GroupRow, Model, RiskCoverage, ShareOf, SplitMetrics
 
-
-def curve(risks: RiskCoverage) -> Group:
+def curve(risks: masktune.RiskCoverage) -> Group:
     """The curve, then all groups and classes at one threshold, then which bounds hold."""
     from rich.console import Group
 
@@ -47,7 +46,7 @@ def curve(risks: RiskCoverage) -> Group:
     return Group(points, _parts(risks), risks.statement)
 
 
-def drift(report: Drift) -> Group:
+def drift(report: masktune.Drift) -> Group:
     """The conclusion, the decisions served, and the tests of the last look."""
     from rich.console import Group
 
@@ -78,7 +77,7 @@ def warning(text: str) -> Text:
     return Text(escape_controls(text), style="bold yellow")
 
 
-def _parts(risks: RiskCoverage) -> Table:
+def _parts(risks: masktune.RiskCoverage) -> Table:
     table = risks.table
     max_risk = table.max_risk
     grid = new_table(
@@ -98,7 +97,7 @@ def _parts(risks: RiskCoverage) -> Table:
     return grid
 
 
-def _rows(*parts: Iterable[GroupRow]) -> Iterable[tuple[str, ...]]:
+def _rows(*parts: Iterable[masktune.GroupRow]) -> Iterable[tuple[str, ...]]:
     for part in parts:
         for row in part:
             yield (
@@ -112,11 +111,11 @@ def _rows(*parts: Iterable[GroupRow]) -> Iterable[tuple[str, ...]]:
             )
 
 
-def _share(of: ShareOf) -> str:
+def _share(of: masktune.ShareOf) -> str:
     return f"{of.k} of {of.n} ({figure(of.share)})"
 
 
-def model_table(model: Model) -> Table:
+def model_table(model: masktune.Model) -> Table:
     """One model in full."""
     grid = table_of(model, f"{model.arm} model")
     grid.add_row("backbone", f"{model.backbone}, {figure(model.image_size)} px")
@@ -136,14 +135,12 @@ def model_table(model: Model) -> Table:
     return grid
 
 
-def history(alias: AliasWithHistory) -> Table:
+def history(alias: masktune.AliasWithHistory) -> Table:
     listing = new_table("move", "model", "at", title=f"alias {alias.name}")
     for move in alias.history:
         listing.add_row(str(move.version), move.model or "removed", age(move.at))
     return listing
 
 
-def split_metrics(model: Model, split: str) -> SplitMetrics:
-    from masktune import SplitMetrics
-
-    return getattr(model.metrics, split) or SplitMetrics()
+def split_metrics(model: masktune.Model, split: str) -> masktune.SplitMetrics:
+    return getattr(model.metrics, split) or masktune.SplitMetrics()
