@@ -12,7 +12,6 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app.auth import audit_routes as audit
 from app.auth import routes as keys
 from app.auth.keyring import Keyring, created_keys
 from app.auth.people import People
@@ -31,7 +30,6 @@ from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck,
 from app.operations.limits import limit_of
 from app.operations.metrics import GAUGES_SECONDS, Metrics, forget_the_dead
 from app.predictions import routes as predict
-from app.predictions import saliency_routes as saliency
 from app.predictions.saliency import SaliencyService
 from app.predictions.service import PredictionService
 from app.registry import alias_routes, backbones, drift
@@ -52,7 +50,6 @@ from core.tracing import Tracing
 
 RESOURCES = (
     predict,  # first: each earlier router is tried before it
-    saliency,
     datasets,
     jobs,
     event_routes,
@@ -62,7 +59,6 @@ RESOURCES = (
     backbones,
     presets,
     keys,
-    audit,
     service_routes,
     problems,
 )

@@ -21,11 +21,12 @@ from launcher import doctor, startup
 from launcher.listeners import answers, listen, listen_together, url_of
 from launcher.process_manager import Process, ProcessFailed, ProcessManager
 from launcher.startup import read_settings
-from launcher.web import App, Dashboard, beside
+from launcher.web import Dashboard, beside
 from masktune.cli.output import REFUSED, USAGE, fail
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from core.settings import Settings
 
@@ -222,7 +223,7 @@ async def _run_until_signal(
     _say("masktune has stopped")
 
 
-def _with_dashboard(api: FastAPI, settings: Settings, listener: socket.socket | None) -> App:
+def _with_dashboard(api: FastAPI, settings: Settings, listener: socket.socket | None) -> ASGIApp:
     """The API with the dashboard beside it, which is connected to the API's own address."""
     from app.server.edge import Edge
     from app.server.guard import Guard
@@ -232,7 +233,7 @@ def _with_dashboard(api: FastAPI, settings: Settings, listener: socket.socket | 
         at = (settings.host, settings.port) if listener is None else listener.getsockname()[:2]
         return url_of(*at)
 
-    def guard(pages: App) -> App:
+    def guard(pages: ASGIApp) -> ASGIApp:
         return Edge(
             pages,
             proxies=Proxies(settings.trusted_proxies, settings.proxy_user),

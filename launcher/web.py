@@ -7,9 +7,9 @@ loopback HTTP like any other client.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,11 +18,7 @@ from masktune.cli.output import USAGE, fail, fail_with
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 HOME = "/ui"
 
@@ -152,7 +148,7 @@ class Dashboard:
             ready.set()
 
 
-def beside(api: App, dashboard: Dashboard, guard: Callable[[App], App]) -> App:
+def beside(api: ASGIApp, dashboard: Dashboard, guard: Callable[[ASGIApp], ASGIApp]) -> ASGIApp:
     """Combine both into one application: `/` and `/ui/…` go to the dashboard, everything else to the API.
 
     `guard` wraps the dashboard, as the API's own guard wraps the API.

@@ -22,13 +22,6 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Band:
-    """(x, low, high) in ascending order of x."""
-
-    points: Sequence[tuple[float, float, float]]
-
-
-@dataclass(frozen=True)
 class Chart:
     """A line chart. `mark`: an x to highlight, together with the first line's y at that point."""
 
@@ -36,7 +29,7 @@ class Chart:
     x_label: str
     y_label: str
     lines: Sequence[Line]
-    band: Band | None = None
+    band: Sequence[tuple[float, float, float]] = ()
     mark: tuple[float, float] | None = None
     parts: Sequence[float] = ()
     """x positions at which the meaning of x changes, drawn as thin vertical lines."""
@@ -51,8 +44,7 @@ def svg(chart: Chart) -> str:
     """Render the chart as an `<svg>` element; empty if there is nothing to draw."""
     xs = [x for line in chart.lines for x, y in line.points if y is not None]
     ys = [y for line in chart.lines for _, y in line.points if y is not None]
-    if chart.band is not None:
-        ys += [high for *_, high in chart.band.points]
+    ys += [high for *_, high in chart.band]
     if not xs:
         return ""
     scale = _Scale(min(xs), max(xs), chart.y_top or max(ys))
@@ -61,7 +53,7 @@ def svg(chart: Chart) -> str:
         f'<line class="part" x1="{scale.x(x)}" x2="{scale.x(x)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
         for x in chart.parts
     ]
-    if chart.band is not None:
+    if chart.band:
         body.append(f'<path class="band" d="{_band(chart.band, scale)}"/>')
     body += [f'<path class="line s{i}" d="{_path(line, scale)}"/>' for i, line in enumerate(chart.lines)]
     if chart.mark is not None:
@@ -151,9 +143,9 @@ def _path(line: Line, scale: _Scale) -> str:
     return "".join(steps)
 
 
-def _band(band: Band, scale: _Scale) -> str:
-    there = [f"{scale.x(x)} {scale.y(high)}" for x, _, high in band.points]
-    back = [f"{scale.x(x)} {scale.y(low)}" for x, low, _ in reversed(band.points)]
+def _band(band: Sequence[tuple[float, float, float]], scale: _Scale) -> str:
+    there = [f"{scale.x(x)} {scale.y(high)}" for x, _, high in band]
+    back = [f"{scale.x(x)} {scale.y(low)}" for x, low, _ in reversed(band)]
     return f"M{'L'.join(there + back)}Z"
 
 

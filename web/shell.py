@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -28,7 +27,6 @@ from web.transport.errors import error_text
 from web.transport.heartbeat import end_when_revoked
 
 P = ParamSpec("P")
-logger = logging.getLogger(__name__)
 
 SECTIONS = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
 

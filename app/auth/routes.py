@@ -1,29 +1,34 @@
-"""`/keys`: an admin creates and revokes keys; every key may ask about itself."""
+"""`/keys`: an admin creates and revokes keys; every key may ask about itself. `/audit`: who changed what."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request, Response
+
+from app.auth import audit
 from app.auth import service as keys
 from app.auth.deps import ADMIN, ANY_CALLER, CallerDep, CallerFirst, KeyKey, KeyringDep
 from app.auth.idempotency import Idempotent
 from app.http import pagination
 from app.http.deps import Reading, RootPathDep, Writing
 from app.http.etag import conditional
-from app.http.pagination import Cursor, Limit
+from app.http.filters import CreatedAfter, CreatedBefore, seconds
+from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED
+from core.queries import audit as audits
 from core.queries import keys as queries
 from core.queries.rows import newest_first
 from core.tables import KeyRow
-from masktune.contract.base import Page
-from masktune.contract.keys import Key, KeyRequest, NewKey, OwnKey
+from masktune.contract.base import Page, Word
+from masktune.contract.keys import AuditEntry, Key, KeyRequest, NewKey, OwnKey
 
-router = APIRouter(prefix="/keys", tags=["keys"], route_class=CallerFirst)
+router = APIRouter(tags=["keys"], route_class=CallerFirst)
 
 
 @router.post(
-    "",
+    "/keys",
     dependencies=[ADMIN],
     status_code=201,
     response_model=NewKey,
@@ -36,19 +41,21 @@ def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, root_pat
 
 
 @router.get(
-    "",
+    "/keys",
     dependencies=[ADMIN],
     response_model=Page[Key],
     summary="List keys, newest first",
     responses=NOT_MODIFIED | problems(422),
 )
-def list_keys(request: Request, session: Reading, limit: Limit = 20, cursor: Cursor = None) -> Response:
+def list_keys(
+    request: Request, session: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> Response:
     rows = newest_first(session, KeyRow, before=pagination.decode(cursor), limit=limit + 1)
     return conditional(request, pagination.page(rows, limit, keys.describe))
 
 
 @router.get(
-    "/self",
+    "/keys/self",
     dependencies=[ANY_CALLER],
     response_model=OwnKey,
     summary="Get the key of this request",
@@ -62,7 +69,7 @@ async def get_own_key(request: Request, caller: CallerDep, keyring: KeyringDep) 
 
 
 @router.get(
-    "/{key_id}",
+    "/keys/{key_id}",
     dependencies=[ADMIN],
     response_model=Key,
     summary="Get a key",
@@ -73,8 +80,35 @@ def get_key(request: Request, key_id: KeyKey, session: Reading) -> Response:
 
 
 @router.delete(
-    "/{key_id}", dependencies=[ADMIN], status_code=204, summary="Revoke a key", responses=problems(404)
+    "/keys/{key_id}", dependencies=[ADMIN], status_code=204, summary="Revoke a key", responses=problems(404)
 )
 def revoke_key(key_id: KeyKey, keyring: KeyringDep, session: Writing) -> None:
     """The key opens nothing from then on; other replicas follow within 5 s. It stays in the list."""
     keys.revoke(session, keyring, key_id)
+
+
+@router.get(
+    "/audit",
+    dependencies=[ADMIN],
+    response_model=Page[AuditEntry],
+    summary="List who changed what, newest first",
+    responses=NOT_MODIFIED | problems(422),
+)
+def list_audit(
+    request: Request,
+    session: Reading,
+    actor: Annotated[Word | None, Query(description="Only changes by this actor.")] = None,
+    action: Annotated[Word | None, Query(description="Only changes by this operation.")] = None,
+    object: Annotated[
+        Word | None, Query(description="Only changes of the object of this id or name.")
+    ] = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> Response:
+    """Every request that changed something has an entry for `MASKTUNE_AUDIT_DAYS`. Refused requests, dry runs
+    and predictions change nothing and have none."""
+    filters = audits.AuditFilters(actor, action, object, seconds(created_after), seconds(created_before))
+    rows = audits.listing(session, filters, before=pagination.decode(cursor), limit=limit + 1)
+    return conditional(request, pagination.page(rows, limit, audit.describe))

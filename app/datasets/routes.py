@@ -98,8 +98,10 @@ async def create_dataset(
 def list_datasets(
     request: Request, session: Reading, filters: FiltersDep, limit: Limit = 20, cursor: Cursor = None
 ) -> Response:
-    before, conditions = pagination.decode(cursor), filters.conditions(session, DatasetRow)
-    rows = newest_first(session, DatasetRow, before=before, limit=limit + 1, conditions=conditions)
+    conditions = filters.conditions(session, DatasetRow)
+    rows = newest_first(
+        session, DatasetRow, before=pagination.decode(cursor), limit=limit + 1, conditions=conditions
+    )
     return conditional(request, pagination.page(rows, limit, describe))
 
 

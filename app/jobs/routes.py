@@ -151,10 +151,9 @@ def list_jobs(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
-    before = pagination.decode(cursor)
     rows = queries.listing(
         session,
-        before=before,
+        before=pagination.decode(cursor),
         limit=limit + 1,
         kind=kind,
         state=state,

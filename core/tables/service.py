@@ -27,7 +27,7 @@ class IdempotencyRow(Table):
 
 
 class PurgeRow(Table):
-    """The last purge of what has expired (`core.queries.purges`): a single row."""
+    """The last purge of what has expired (`core.sweep.purge`): a single row."""
 
     __tablename__ = "purges"
 

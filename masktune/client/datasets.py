@@ -97,8 +97,12 @@ def from_source(
     `dataset:ID`, to read a data set again with other options; by default with the same name."""
     if name is None and source.startswith("dataset:"):
         name = (yield from get_dataset(source.removeprefix("dataset:"))).name
-    body: dict[str, Any] = {"name": name or _name_of(source), "source": source}
-    body |= {"format": format, "seed": seed}
+    body: dict[str, Any] = {
+        "name": name or _name_of(source),
+        "source": source,
+        "format": format,
+        "seed": seed,
+    }
     if options:
         body["options"] = dict(options)
     if metadata:
@@ -177,8 +181,7 @@ def get_sample(dataset_id: str, sample: int) -> Flow[Sample]:
 
 def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
     """Get the image file as it was uploaded."""
-    response = yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))
-    return response.content
+    return (yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))).content
 
 
 def download_dataset(dataset_id: str, target: Path | str, *, on_received: OnSent | None = None) -> Flow[Path]:

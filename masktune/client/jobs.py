@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -81,8 +82,7 @@ def list_jobs(
 ) -> EmittingFlow[Job]:
     """Iterate over jobs, newest first, optionally by kind, state, data set or what all resources have:
     `list(name="night", metadata={"site": "Bern"})`. `limit` is the page size."""
-    query = get_list("/jobs", filters, kind=kind, state=state, dataset=dataset, limit=limit)
-    return pages(query, Job)
+    return pages(get_list("/jobs", filters, kind=kind, state=state, dataset=dataset, limit=limit), Job)
 
 
 def cancel(job_id: str) -> Flow[Job]:
@@ -137,22 +137,13 @@ def predictions(job_id: str, target: Path | str) -> Flow[Path]:
 
 def report(job_id: str) -> Flow[Report]:
     """Get the before/after report."""
-    request = Request(
-        method="GET",
-        path=f"/jobs/{segment(job_id)}/report",
-        headers={"Accept": "application/json"},
-        repeatable=True,
-    )
-    return call(request, Report)
+    return call(get(f"/jobs/{segment(job_id)}/report"), Report)
 
 
 def report_html(job_id: str) -> Flow[str]:
     """Get the before/after report as one self-contained HTML page."""
-    request = Request(
-        method="GET", path=f"/jobs/{segment(job_id)}/report", headers={"Accept": "text/html"}, repeatable=True
-    )
-    response = yield from fetch(request)
-    return response.text
+    request = replace(get(f"/jobs/{segment(job_id)}/report"), headers={"Accept": "text/html"})
+    return (yield from fetch(request)).text
 
 
 def review(job_id: str) -> Flow[Review]:
@@ -174,8 +165,7 @@ def set_review(job_id: str, answers: Mapping[int, bool], *, if_match: str | None
 
 def report_picture(job_id: str, name: str) -> Flow[bytes]:
     """Get a picture that the report names, as PNG bytes."""
-    response = yield from fetch(get(f"/jobs/{segment(job_id)}/report/pictures/{segment(name)}"))
-    return response.content
+    return (yield from fetch(get(f"/jobs/{segment(job_id)}/report/pictures/{segment(name)}"))).content
 
 
 class Jobs(Resource[D]):

@@ -131,8 +131,7 @@ def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) ->
     request = replace(
         get(f"/models/{segment(model)}/risk-coverage", **options), headers={"Accept": "image/png"}
     )
-    response = yield from fetch(request)
-    return response.content
+    return (yield from fetch(request)).content
 
 
 def drift(model: str, *, days: int | None = None) -> Flow[Drift]:

@@ -69,8 +69,10 @@ def explain_sample(
     *, model: str, dataset: str, sample: int, **options: Unpack[SaliencyOptions]
 ) -> Flow[SaliencyAnswer]:
     """Explain where the model looks in a stored sample: the saliency map, and PNG images of it."""
-    query = get("/saliency", model=model, dataset=dataset, sample=sample, format="json", **options)
-    return call(query, SaliencyAnswer)
+    return call(
+        get("/saliency", model=model, dataset=dataset, sample=sample, format="json", **options),
+        SaliencyAnswer,
+    )
 
 
 def explain_images(
@@ -85,8 +87,7 @@ def picture_sample(
 ) -> Flow[bytes]:
     """Get one view of a stored sample's saliency map as PNG bytes."""
     query = get("/saliency", model=model, dataset=dataset, sample=sample, format="png", view=view, **options)
-    response = yield from fetch(query)
-    return response.content
+    return (yield from fetch(query)).content
 
 
 def picture_image(
@@ -94,8 +95,7 @@ def picture_image(
 ) -> Flow[bytes]:
     """Get one view of an uploaded image's saliency map as PNG bytes."""
     query = {"model": model, "format": "png", "view": view, **options}
-    response = yield from fetch(_post("/saliency", [image], query))
-    return response.content
+    return (yield from fetch(_post("/saliency", [image], query))).content
 
 
 class Predict(Resource[D]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from masktune import CurvePoint, GroupTable, RiskCoverage
 from masktune.contract.report.text import formats
-from web.charts import Band, Chart, Line
+from web.charts import Chart, Line
 
 CURVE_POINTS = 400
 
@@ -38,7 +38,7 @@ def point_of(points: Sequence[CurvePoint], threshold: float | None) -> CurvePoin
 def curve_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
     """Chart of risk over coverage, with the band that holds for all points simultaneously."""
     line = Line("selective risk", [(p.coverage, p.risk) for p in curve.points])
-    band = Band([(p.coverage, p.band_low, p.band_high) for p in curve.points])
+    band = [(p.coverage, p.band_low, p.band_high) for p in curve.points]
     # The band is wide where few inputs are answered; showing all of it would flatten the curve.
     top = max(
         [p.risk for p in curve.points] + [p.band_high for p in curve.points if p.coverage > 0.3] + [0.01]

@@ -15,8 +15,6 @@ from core.session import db_now
 
 revision = "r0001a"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 Json = sa.JSON(none_as_null=True)
 

@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from core.queries import purges
-from core.queries.purges import DAY
 from core.session import Database, db_now
 from core.settings import Settings
-from core.sweep import sweep
+from core.sweep import DAY, purge, sweep
 from core.tables import AuditRow, IdempotencyRow, PurgeRow, ServedRow
 from masktune.contract.vocabulary import UsageKind
 
@@ -46,7 +44,7 @@ def _turn_clock(database: Database, seconds: float) -> None:
 
 def _purge(database: Database, *, audit_days: float = 365.0) -> None:
     with database.begin() as session:
-        purges.purge(session, audit_seconds=audit_days * DAY)
+        purge(session, audit_seconds=audit_days * DAY)
 
 
 def _counts(database: Database) -> tuple[int, int, int]:

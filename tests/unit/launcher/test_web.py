@@ -7,8 +7,9 @@ from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp
 
-from launcher.web import App, Dashboard, beside
+from launcher.web import Dashboard, beside
 
 
 class Noted(Dashboard):
@@ -26,7 +27,7 @@ class Noted(Dashboard):
         self.closed = True
 
 
-def _as_it_is(app: App) -> App:
+def _as_it_is(app: ASGIApp) -> ASGIApp:
     return app
 
 
@@ -34,7 +35,7 @@ async def _nothing(*_: object) -> Any:
     return {}
 
 
-async def _asked(app: App, scope: MutableMapping[str, Any]) -> None:
+async def _asked(app: ASGIApp, scope: MutableMapping[str, Any]) -> None:
     await app(scope, _nothing, _nothing)
 
 

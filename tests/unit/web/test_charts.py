@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from web.charts import MOST_POINTS, Band, Chart, Line, svg, thin, ticks
+from web.charts import MOST_POINTS, Chart, Line, svg, thin, ticks
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_names_are_text_and_never_markup() -> None:
 def test_the_band_is_closed_and_the_mark_is_drawn() -> None:
     chart = Chart(
         "risk", "coverage", "risk", [Line("risk", [(0, 0.0), (1, 0.1)])],
-        band=Band([(0, 0.0, 0.2), (1, 0.05, 0.3)]), mark=(0.5, 0.05),
+        band=[(0, 0.0, 0.2), (1, 0.05, 0.3)], mark=(0.5, 0.05),
     )  # fmt: skip
     drawn = _drawn(chart)
     band = drawn.find("path[@class='band']")

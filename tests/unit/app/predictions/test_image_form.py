@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from app.predictions.image_form import File, ImageForm
+from app.predictions.request_images import File, ImageForm
 from core.errors import BadImage, InvalidInput
 
 TYPE = "multipart/form-data; boundary=cut"

@@ -11,9 +11,8 @@ from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.recommendation import RecommendationReason
 from masktune.contract.report.review import ReportReview
 from masktune.contract.report.text import next_steps
-from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_lead
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS, groups_lead, review_sentence
 from masktune.contract.report.text.next_steps import recommendation_reason
-from masktune.contract.report.text.groups import review_sentence
 from tests.support.reports import early_stage_groups, report
 
 STEPS: list[dict[str, Any]] = [
