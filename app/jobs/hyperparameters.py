@@ -15,7 +15,7 @@ from core.tables import DatasetRow
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.hyperparameters.parameters import ConfigError, Parameters
 from masktune.contract.job_requests import JobRequest, MitigateRequest, RetrainHeadRequest
-from masktune.contract.request_fields import explicit
+from masktune.contract.parameter_fields import explicit
 from models.backbones.errors import UnknownBackbone
 from models.defaults import default_hyperparameters
 

@@ -16,7 +16,7 @@ from masktune.contract.hyperparameters import (
     ScoreName,
 )
 from masktune.contract.hyperparameters.parameters import declared
-from masktune.contract.request_fields import accepts
+from masktune.contract.parameter_fields import accepts
 
 _TRAINED_ON = Field(None, description="Default: the one the model was trained on.")
 _MODEL = Field(description="Id or alias.")

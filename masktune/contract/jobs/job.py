@@ -15,12 +15,13 @@ from masktune.contract.base import (
     StageName,
     Time,
 )
+from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
 from masktune.contract.models import SplitMetrics
+from masktune.contract.parameter_fields import holds
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import JobVerdict
 from masktune.contract.reviews import Review
-from masktune.contract.training_params import MitigateParams, RetrainHeadParams, TrainingParams
 from masktune.contract.vocabulary import JobKind, JobState
 
 JobMetrics = dict[str, dict[str, SplitMetrics]]
@@ -94,6 +95,21 @@ class Job(Resource):
         """Read a job as the class of its kind."""
         own = cls.by_kind.get(str(source.get("kind"))) if cls is Job and isinstance(source, Mapping) else None
         return handler(source) if own is None else own.model_validate(source)
+
+
+@holds(Hyperparameters)
+class TrainingParams(JobParams):
+    """The hyperparameters of a training, of a mask set and of a finetune."""
+
+
+@holds(MitigateConfig)
+class MitigateParams(JobParams):
+    """How a network is trained, and what is tried against a shortcut."""
+
+
+@holds(RetrainConfig)
+class RetrainHeadParams(JobParams):
+    """How a head is retrained."""
 
 
 class ImportJob(Job):

@@ -35,7 +35,7 @@ from masktune.contract.job_requests import (
     MasktuneRequest,
     RetrainHeadRequest,
 )
-from masktune.contract.request_fields import explicit
+from masktune.contract.parameter_fields import explicit
 
 DATASET, MODEL = "ds_1", "mdl_1"
 

@@ -1,4 +1,4 @@
-"""Derives the fields of a request from declared parameters: their bounds and descriptions, all optional."""
+"""Derives the fields of requests and answers from declared parameters: their bounds and descriptions."""
 
 from __future__ import annotations
 
@@ -6,28 +6,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cache
 from inspect import getdoc
-from typing import Annotated, Any, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import Field, create_model
+from pydantic import BaseModel, Field, WithJsonSchema, create_model
 
-from masktune.contract.base import Strict, Word
+from masktune.contract.base import Shape, Strict, Word
 from masktune.contract.hyperparameters.parameters import Parameter, Parameters, declared
 
-Request = TypeVar("Request", bound=Strict)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def accepts(group: type[Parameters], *names: str, **docs: str) -> Callable[[type[Request]], type[Request]]:
+def accepts(group: type[Parameters], *names: str, **docs: str) -> Callable[[type[Model]], type[Model]]:
     """Add the named parameters (default: all) to a request. What the request itself declares stays its own;
     `docs` are descriptions by name, where a parameter means something else in this request."""
 
-    def extend(request: type[Request]) -> type[Request]:
+    def extend(request: type[Model]) -> type[Model]:
         fields = _fields(group, names or tuple(declared(group)), docs)
-        own = {name: field for name, field in fields.items() if name not in request.model_fields}
-        return create_model(
-            request.__name__, __base__=request, __doc__=request.__doc__, __module__=request.__module__, **own
+        return _extended(
+            request, {name: field for name, field in fields.items() if name not in request.model_fields}
         )
 
     return extend
+
+
+def holds(group: type[Parameters]) -> Callable[[type[Model]], type[Model]]:
+    """Add the declared parameters of a group to the `params` of a job in an answer. A job that is older than
+    a parameter has its default."""
+    fields = {name: _field_of_answer(parameter) for name, parameter in declared(group).items()}
+    return lambda params: _extended(params, fields)
+
+
+def _extended(model: type[Model], fields: Mapping[str, Any]) -> type[Model]:
+    """The model with these fields too, under its own name."""
+    return create_model(
+        model.__name__, __base__=model, __doc__=model.__doc__, __module__=model.__module__, **fields
+    )
 
 
 @cache
@@ -75,3 +88,24 @@ def _field(parameter: Parameter, doc: str) -> tuple[Any, Any]:
     examples = [parameter.default] if parameter.type is str and parameter.default else None
     field = Field(None, description=doc or None, examples=examples, **ends)
     return kind | None, field
+
+
+def _as_enum(option: Any) -> Any:
+    """A word beside a number as `enum`, where pydantic writes `const`, for which generated clients take any
+    number."""
+    if get_origin(option) is not Literal:
+        return option
+    return Annotated[option, WithJsonSchema({"enum": list(get_args(option)), "type": "string"})]
+
+
+def _field_of_answer(parameter: Parameter) -> tuple[Any, Any]:
+    kind, default = parameter.type, parameter.default
+    if parameter.nested is not None:
+        name, doc = parameter.nested.__name__, getdoc(parameter.nested)
+        kind = holds(parameter.nested)(create_model(name, __base__=Shape, __doc__=doc, __module__=__name__))
+        default = kind()
+    elif parameter.element is not None:
+        kind, default = list[parameter.element], list(default)  # type: ignore[name-defined]  # known at run time
+    elif len(options := get_args(kind)) > 1 and get_origin(kind) is not Literal:
+        kind = Union[tuple(map(_as_enum, options))]  # noqa: UP007
+    return (kind | None if parameter.nullable else kind), Field(default, description=parameter.doc or None)
