@@ -202,8 +202,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
             database.ping()
 
     kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
-    advice = "check MASKTUNE_DATABASE_URL, and that the server is running"
-    yield _part("database", kind, ping, advice)
+    yield _part("database", kind, ping, "check MASKTUNE_DATABASE_URL, and that the server is running")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -214,8 +213,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             notifier.ping()
 
     kind = settings.broker_url.split(":")[0] or "none: workers look at the database"
-    advice = "check MASKTUNE_BROKER_URL, and that the server is running"
-    yield _part("broker", kind, ping, advice)
+    yield _part("broker", kind, ping, "check MASKTUNE_BROKER_URL, and that the server is running")
 
 
 def _storage(settings: Settings) -> Iterator[Finding]:
@@ -225,8 +223,7 @@ def _storage(settings: Settings) -> Iterator[Finding]:
         Artifacts(settings.storage, cache=settings.scratch / "cache").check()
 
     kind = "the data folder" if not settings.storage_url else settings.storage
-    advice = "check MASKTUNE_STORAGE_URL, and the credentials in the environment"
-    yield _part("storage", kind, check, advice)
+    yield _part("storage", kind, check, "check MASKTUNE_STORAGE_URL, and the credentials in the environment")
 
 
 def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
@@ -271,8 +268,9 @@ def warn_without_card(settings: Settings) -> None:
 def _warn_without_card(settings: Settings) -> None:
     for finding in check_torch(settings):
         if finding.level == "wrong":
-            warning = f"masktune: {finding.name}: {finding.detail}: {finding.advice}"
-            print(warning, file=sys.stderr, flush=True)
+            print(
+                f"masktune: {finding.name}: {finding.detail}: {finding.advice}", file=sys.stderr, flush=True
+            )
 
 
 def _show(findings: list[Finding]) -> None:

@@ -66,8 +66,7 @@ def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: O
         case AddTestImages() if (job := judged_by_images(report)) is not None:
             button("Judge on other images", partial(ui.navigate.to, f"/jobs/{job}/judge"), kind)
         case _ if options is not None:
-            again = partial(read_again, connection, report.dataset.id, options)
-            button(_LABELS[type(step)], again, kind)
+            button(_LABELS[type(step)], partial(read_again, connection, report.dataset.id, options), kind)
         case BalanceOverColumn():
             form = f"/new?dataset={report.dataset.id}&groups=labels"
             button(_LABELS[BalanceOverColumn], partial(ui.navigate.to, form), kind)

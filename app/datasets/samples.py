@@ -77,8 +77,11 @@ def _has_cell(store: Store, name: str, cell: str) -> NDArray[np.bool_]:
     try:
         return store.metadata[name].equal_to(cell)
     except ValueError as error:
-        detail = f"the column {name!r} holds numbers: give one, or nothing for samples without"
-        raise InvalidInput.field(pointer, "not-a-number", detail) from error
+        raise InvalidInput.field(
+            pointer,
+            "not-a-number",
+            f"the column {name!r} holds numbers: give one, or nothing for samples without",
+        ) from error
 
 
 def describe(store: Store, number: int) -> Sample:

@@ -134,8 +134,9 @@ class UploadForm(PartParser):
             return
         self._text += content
         if len(self._text) > MAX_FIELD_BYTES:
-            detail = f"a field may have at most {MAX_FIELD_BYTES} bytes"
-            raise InvalidInput.field(pointer(self._field), "too-long", detail)
+            raise InvalidInput.field(
+                pointer(self._field), "too-long", f"a field may have at most {MAX_FIELD_BYTES} bytes"
+            )
 
     def part_ended(self) -> None:
         if self._field == FILE:

@@ -67,5 +67,8 @@ def check_method(name: str, pointer: str) -> None:
     from models.saliency import METHODS  # imports torch
 
     if name not in METHODS:
-        detail = f"there is no saliency method {name!r}; use one of {', '.join(METHODS)}"
-        raise InvalidInput.field(pointer, "unknown-method", detail)
+        raise InvalidInput.field(
+            pointer,
+            "unknown-method",
+            f"there is no saliency method {name!r}; use one of {', '.join(METHODS)}",
+        )

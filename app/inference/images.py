@@ -31,10 +31,10 @@ def to_square(
     suffix = PurePosixPath(upload.name or "").suffix.lower()
     for claimed in (TYPES.get(suffix), _TYPE_OF_MEDIA.get(upload.media_type or "")):
         if claimed is not None and claimed != picture.type:
-            detail = (
-                f"is declared as {claimed} but holds a {picture.type} image: declare it as {picture.type}"
+            raise ImageError(
+                FileCode.MISLABELLED,
+                f"is declared as {claimed} but holds a {picture.type} image: declare it as {picture.type}",
             )
-            raise ImageError(FileCode.MISLABELLED, detail)
     return square_array(picture.image, size)
 
 

@@ -121,8 +121,11 @@ class SaliencyService:
         with RequestImages(request, self.settings, self.threads) as images:
             await images.receive()
             if query.method in SLOW_METHODS and len(images.sizes) > SLOW_IMAGES:
-                detail = f"{query.method} takes at most {SLOW_IMAGES} images at a time"
-                raise InvalidInput.field("?method", "too-many-images", detail)
+                raise InvalidInput.field(
+                    "?method",
+                    "too-many-images",
+                    f"{query.method} takes at most {SLOW_IMAGES} images at a time",
+                )
             resolved = await run_sync(self._plan, query, limiter=self.threads)
             view = _view(request, query, images=len(images.sizes))
             return await cancel_on_disconnect(request, self._explain_uploaded(resolved, images, view))

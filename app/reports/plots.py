@@ -112,8 +112,11 @@ def reliability(arm: Arm, measured: Reliability, *, name: str) -> Markup:
     axes.set_ylim(-4, 104)
     axes.set_aspect("equal")
     _frame(axes, "confidence, %", "accuracy, %")
-    label = f"Reliability of {ARM_NAMES[arm]}: off by {100 * measured.ece:.1f} points on average"
-    return _svg(figure, name=name, label=label)
+    return _svg(
+        figure,
+        name=name,
+        label=f"Reliability of {ARM_NAMES[arm]}: off by {100 * measured.ece:.1f} points on average",
+    )
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -150,8 +153,8 @@ def _svg(figure: Figure, *, name: str, label: str) -> Markup:
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with _drawing, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(buffer, format="svg", metadata=metadata)
-    element = _inline(buffer.getvalue(), name, label)  # escapes the label
-    return Markup(element)  # noqa: S704  # nosec B704
+    # `_inline` escapes the label.
+    return Markup(_inline(buffer.getvalue(), name, label))  # noqa: S704  # nosec B704
 
 
 def _inline(svg: str, name: str, label: str) -> str:

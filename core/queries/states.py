@@ -20,8 +20,7 @@ _UNRECORDED_SECONDS = 86_400.0
 def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
     """Record the time of the state change and write its event."""
     row = session.get_one(JobRow, job_id, populate_existing=True)
-    now = session.scalar(select(db_now()))
-    row.times = row.times | {state.value: now}
+    row.times = row.times | {state.value: session.scalar(select(db_now()))}
     session.flush()
     if state in RESUMABLE:
         trash.put(session, unrecorded_keys(row), after=_UNRECORDED_SECONDS)

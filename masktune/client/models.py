@@ -141,8 +141,9 @@ def drift(model: str, *, days: int | None = None) -> Flow[Drift]:
 
 def acknowledge_drift(model: str) -> Flow[Drift]:
     """End the alarm of drift that was found; the windows of inputs begin anew. A 409 problem if none was."""
-    path = f"/models/{segment(model)}/drift/acknowledge"
-    return call(Request(method="POST", path=path, repeatable=True), Drift)
+    return call(
+        Request(method="POST", path=f"/models/{segment(model)}/drift/acknowledge", repeatable=True), Drift
+    )
 
 
 def list_aliases() -> EmittingFlow[Alias]:

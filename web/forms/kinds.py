@@ -96,8 +96,9 @@ class Finetune(Fields):
                 "/mask_set", "Mask set", options, next(iter(options), None), required="Choose a mask set."
             ).classes("whole")
             self.hyperparameter("/finetune/epochs", "Epochs on masked images")
-            rate = "the last one used in training"
-            self.hyperparameter("/finetune/learning_rate", "Learning rate", hint=rate)
+            self.hyperparameter(
+                "/finetune/learning_rate", "Learning rate", hint="the last one used in training"
+            )
             self.choose("/masking/fill", "Fill masked pixels with", FILLS)
             self.hyperparameter("/seed", "Seed")
 

@@ -133,8 +133,12 @@ def _on_data(step: DataStep, report: Report) -> Step:
 
 
 def _use(step: UseModel | UseControl, report: Report) -> Step:
-    command = f"masktune models alias production {step.model}"
-    return Step(step.step, f"Use {model_name(step.arm)}", recommendation_reason(report), command)
+    return Step(
+        step.step,
+        f"Use {model_name(step.arm)}",
+        recommendation_reason(report),
+        f"masktune models alias production {step.model}",
+    )
 
 
 def _add_test_images(step: AddTestImages, report: Report) -> Step:
@@ -176,12 +180,14 @@ def _label_more(step: LabelMore, report: Report) -> Step:
 def _review_images(step: ReviewImages, report: Report) -> Step:
     title = f"Look at {len(step.samples)} images"
     if report.review is None:
-        sentence = (
+        return Step(
+            step.step,
+            title,
             "They are a guess: training images that most likely lack a pattern which the other images of "
             "their class share, such as a background. Say whether they do: the answer is kept, and the next "
-            "job on this data set goes by it."
+            "job on this data set goes by it.",
+            f"masktune jobs review {report.job} --yes",
         )
-        return Step(step.step, title, sentence, f"masktune jobs review {report.job} --yes")
     used = "This job went by the opposite. Start it again: it then goes by these answers."
     if gate_of(report) == report.review.gate:
         used = "This job went by that already, and the next one on this data set goes by these answers."
