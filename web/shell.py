@@ -18,13 +18,13 @@ from web.text import labels
 from web.transport.connection import (
     THEME_COOKIE,
     UNSENDABLE,
+    end_when_revoked,
     identify_visitor,
     key_of,
     link,
     request,
 )
 from web.transport.errors import error_text
-from web.transport.heartbeat import end_when_revoked
 
 P = ParamSpec("P")
 

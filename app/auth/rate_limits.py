@@ -73,7 +73,10 @@ class Rates:
             state = await self._ask(self._limiter, limit, caller.id, scope.value)
         if state is None:
             return {}
-        headers = _headers(scope, limit, state)
+        headers = {  # as in draft-ietf-httpapi-ratelimit-headers (since version 8)
+            "RateLimit-Policy": f'"{scope.value}";q={limit.amount};w={limit.get_expiry()}',
+            "RateLimit": f'"{scope.value}";r={state.left};t={state.seconds}',
+        }
         if not state.passed:
             raise TooManyRequests(
                 f"you may make {limit.amount} {scope.value} requests in {limit.get_expiry()} s; "
@@ -89,14 +92,15 @@ class Rates:
             return None
         try:
             async with asyncio.timeout(self._patience):
-                state = await _hit(limiter, limit, *names)
+                passed = await limiter.hit(limit, *names)
+                reset, left = await limiter.get_window_stats(limit, *names)
         except _failures() as error:
             if self._answered_at < began:  # else Redis has answered others, and this process is slow
                 self._away_until = self._clock() + REST_SECONDS
                 logger.warning("rate limits are not counted for %g s: %r", REST_SECONDS, error)
             return None
         self._answered_at = self._clock()
-        return state
+        return _State(passed, left if passed else 0, max(1, math.ceil(reset - time.time())))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -134,17 +138,3 @@ def _failures() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisError
 
     return (RedisError, OSError, TimeoutError)
-
-
-async def _hit(limiter: RateLimiter, limit: RateLimitItem, *names: str) -> _State:
-    passed = await limiter.hit(limit, *names)
-    reset, left = await limiter.get_window_stats(limit, *names)
-    return _State(passed, left if passed else 0, max(1, math.ceil(reset - time.time())))
-
-
-def _headers(scope: Scope, limit: RateLimitItem, state: _State) -> dict[str, str]:
-    """Format the headers as in draft-ietf-httpapi-ratelimit-headers (since version 8)."""
-    return {
-        "RateLimit-Policy": f'"{scope.value}";q={limit.amount};w={limit.get_expiry()}',
-        "RateLimit": f'"{scope.value}";r={state.left};t={state.seconds}',
-    }

@@ -3,8 +3,6 @@
 Importing this package does not import torch; the first prediction, or `check_forward`, does.
 """
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from app.http.deps import opened

@@ -146,10 +146,6 @@ class Inference:
         if graphs_serve(self._settings):
             self.exports.begin(pair)
 
-    def forget(self, model_id: str) -> None:
-        """Drop the engines of a model that is being deleted."""
-        self.cache.drop(model_id)
-
     @property
     def waiting(self) -> int:
         """Images waiting for an engine, for the metrics."""

@@ -109,7 +109,7 @@ def _erm(job: Workload) -> Work:
     return Work("forward", images) if job.is_frozen else Work("training", job.params["epochs"] * images)
 
 
-def _mask(job: Workload) -> Work:
+def _forward_train(job: Workload) -> Work:
     return Work("forward", job.images("train"))
 
 
@@ -122,10 +122,6 @@ def _finetune(job: Workload) -> Work:
 
 def _control(job: Workload) -> Work:
     return _head_control(job) if job.is_frozen else _finetune(job)
-
-
-def _retrain_head(job: Workload) -> Work:
-    return Work("forward", job.images("train"))
 
 
 def _head_control(job: Workload) -> Work:
@@ -170,10 +166,10 @@ def _predict(job: Workload) -> Work:
 
 _OF_STAGE: Mapping[Stage, Callable[[Workload], Work]] = {
     Stage.ERM: _erm,
-    Stage.MASK: _mask,
+    Stage.MASK: _forward_train,
     Stage.FINETUNE: _finetune,
     Stage.CONTROL: _control,
-    Stage.RETRAIN_HEAD: _retrain_head,
+    Stage.RETRAIN_HEAD: _forward_train,
     Stage.HEAD_CONTROL: _head_control,
     Stage.REPEAT: _repeat,
     Stage.CALIBRATE: _calibrate,

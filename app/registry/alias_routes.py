@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Request, Response
+from pydantic import AfterValidator
 from sqlalchemy.orm import Session
 
 from app.auth.deps import ADMIN, READER, CallerDep, CallerFirst
@@ -30,15 +31,11 @@ router = APIRouter(prefix="/aliases", tags=["models"], route_class=CallerFirst)
 CREATED: Responses = {201: {"model": AliasWithHistory, "description": "The alias was created."}}
 
 
-def _name(
-    name: Annotated[
-        str, Path(pattern=ALIAS_PATTERN, description="Lowercase letters, digits, `.`, `_` and `-`.")
-    ],
-) -> str:
-    return aliases.check_name(name)
-
-
-AliasName = Annotated[str, Depends(_name)]
+AliasName = Annotated[
+    str,
+    Path(pattern=ALIAS_PATTERN, description="Lowercase letters, digits, `.`, `_` and `-`."),
+    AfterValidator(aliases.check_name),
+]
 IfNoneMatch = Annotated[
     str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
 ]

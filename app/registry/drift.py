@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from app.inference import Calibration
 from app.registry.service import drift_state
 from app.selective import calibrations
-from app.selective.usage import ABOVE, ABSTAINED, UsageBuffer
+from app.selective.usage import ABOVE, UsageBuffer
 from core.errors import Conflict
 from core.queries import registry, served
 from core.queries.served import HOUR, Key, Totals
@@ -24,7 +24,7 @@ from core.tables import DriftRow, ModelRow
 from masktune.contract.models import DriftState
 from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served, ShareOf
 from masktune.contract.report.text.drift import drift_statement
-from masktune.contract.vocabulary import UsageKind
+from masktune.contract.vocabulary import AbstainReason, UsageKind
 from models.selective import ALPHA, WINDOW, Comparison, Share, Windows
 from models.selective.windows import inputs
 
@@ -211,6 +211,6 @@ def _served(totals: Totals) -> Served:
         inputs=inputs,
         independent=_independent(counts),
         answered=answered,
-        abstained={reason: counts.get(what, 0) for reason, what in ABSTAINED.items()},
+        abstained={reason: counts.get(UsageKind(reason), 0) for reason in AbstainReason},
         coverage=answered / inputs if inputs else None,
     )

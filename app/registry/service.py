@@ -75,7 +75,7 @@ def find(session: Session, inference: Inference, name: str) -> ModelRow:
         return registry.get(session, name)
     except NotFound:
         if is_id(name, "mdl"):
-            inference.forget(name)
+            inference.cache.drop(name)
         raise
 
 
@@ -98,7 +98,7 @@ def delete(session: Session, inference: Inference, model_id: str, discard: Disca
     keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
     if row.calibration:
         keys.append(row.calibration["artifact"])
-    after_commit(session, partial(inference.forget, row.id))
+    after_commit(session, partial(inference.cache.drop, row.id))
     discard(session, keys)
 
 

@@ -9,7 +9,6 @@ from typing import Literal
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference
-from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupSlice
 from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.text.metadata import value_name
@@ -96,8 +95,8 @@ def slices(report: Report, split: str, among: Literal["groups", "classes"]) -> l
 
 def group(of: GroupSlice) -> Row:
     """The row of one group that a last layer was balanced over."""
-    measured = [(arm, figure) for arm, figure in of.accuracies.items() if figure.n]
-    return Row(of.name, "", of.n, None, _measured(measured))
+    figures = (Figure(arm, one.accuracy, one.low, one.high) for arm, one in of.accuracies.items() if one.n)
+    return Row(of.name, "", of.n, None, _sorted(figures))
 
 
 def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:
@@ -115,10 +114,6 @@ def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:
         for part in section.slices
         if part.column == column
     ]
-
-
-def _measured(measured: Sequence[tuple[Arm, Proportion]]) -> tuple[Figure, ...]:
-    return _sorted(Figure(arm, of.accuracy, of.low, of.high) for arm, of in measured)
 
 
 def _sorted(figures: Iterable[Figure]) -> tuple[Figure, ...]:

@@ -26,17 +26,13 @@ from core.queries import served
 from core.queries.served import Key
 from core.session import Database
 from masktune.contract.predictions import Prediction
-from masktune.contract.vocabulary import AbstainReason, UsageKind
+from masktune.contract.vocabulary import UsageKind
 from models.selective import Reference
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0
 
-ABSTAINED: Mapping[str, UsageKind] = {
-    AbstainReason.BELOW_THRESHOLD: UsageKind.BELOW_THRESHOLD,
-    AbstainReason.NO_CERTIFIED_THRESHOLD: UsageKind.NO_CERTIFIED_THRESHOLD,
-}
 ABOVE: tuple[UsageKind, ...] = (UsageKind.ABOVE_50, UsageKind.ABOVE_80, UsageKind.ABOVE_95)
 """Counts in the order of `models.selective.REFERENCES`."""
 
@@ -140,7 +136,7 @@ def count(
     counts = {UsageKind.INPUTS: len(predictions), UsageKind.REPEATS: len(predictions) - len(independent)}
     for prediction in predictions:
         reason = prediction.abstain_reason
-        outcome = UsageKind.ANSWERED if reason is None else ABSTAINED[reason]
+        outcome = UsageKind.ANSWERED if reason is None else UsageKind(reason)
         counts[outcome] = counts.get(outcome, 0) + 1
     for number in independent:
         agree = predictions[number].agreement.agree

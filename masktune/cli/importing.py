@@ -89,7 +89,7 @@ def start_import(
 ) -> masktune.Dataset:
     """Upload the archive or the folder, or start the import from a source."""
     datasets = session.client.datasets
-    if _is_source(what):
+    if what.startswith(("builtin:", "dataset:")) or "://" in what:
         dataset = datasets.from_source(
             what, name=name, format=format, options=options, seed=seed, metadata=metadata
         )
@@ -131,7 +131,3 @@ def ready_dataset(session: Session, what: str, options: dict[str, Any], *, split
     if not session.json:
         session.console.print(table(dataset))
     return dataset.id
-
-
-def _is_source(what: str) -> bool:
-    return what.startswith(("builtin:", "dataset:")) or "://" in what

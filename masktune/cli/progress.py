@@ -13,7 +13,6 @@ from masktune.cli.output import ENDED_BADLY, INTERRUPTED, fail
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress
 
     from masktune import Job
     from masktune.cli.session import Session
@@ -79,7 +78,16 @@ def follow_to_conclusion(session: Session, job: Job) -> None:
 
 
 def _with_bar(console: Console, changes: Iterable[Job]) -> Job:
-    with _bar(console) as bar:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<34}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("waiting for a worker", total=1.0, note="")
         for job in changes:
             bar.update(task, completed=job.progress.fraction, description=describe(job), note=_note(job))
@@ -120,16 +128,3 @@ def _note(job: Job) -> str:
     if progress.images_per_second:
         parts.append(f"{progress.images_per_second:,.0f} images/s")
     return ", ".join(parts)
-
-
-def _bar(console: Console) -> Progress:
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description:<34}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
-        console=console,
-    )

@@ -14,13 +14,12 @@ ClientError
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
-if TYPE_CHECKING:
-    from masktune.contract.datasets import Dataset
-    from masktune.contract.jobs import Job
+from masktune.contract.datasets import Dataset
+from masktune.contract.jobs import Job
 
 
 @dataclass(frozen=True)

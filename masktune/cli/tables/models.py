@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import masktune
@@ -92,23 +91,21 @@ def _parts(risks: masktune.RiskCoverage) -> Table:
         f"least over largest coverage: groups {figure(table.group_coverage_ratio)}, "
         f"classes {figure(table.class_coverage_ratio)}",
     )
-    for row in _rows(table.groups, table.classes):
-        grid.add_row(*row[: len(grid.columns)])  # the last column, the verdict, needs a max_risk
+    for row in (*table.groups, *table.classes):
+        grid.add_row(*_cells(row)[: len(grid.columns)])  # the last column, the verdict, needs a max_risk
     return grid
 
 
-def _rows(*parts: Iterable[masktune.GroupRow]) -> Iterable[tuple[str, ...]]:
-    for part in parts:
-        for row in part:
-            yield (
-                row.group,
-                str(row.n),
-                str(row.n_answered),
-                figure(row.coverage),
-                figure(row.risk, 4),
-                figure(row.risk_upper, 4),
-                (row.verdict or "").replace("_", " "),
-            )
+def _cells(row: masktune.GroupRow) -> tuple[str, ...]:
+    return (
+        row.group,
+        str(row.n),
+        str(row.n_answered),
+        figure(row.coverage),
+        figure(row.risk, 4),
+        figure(row.risk_upper, 4),
+        (row.verdict or "").replace("_", " "),
+    )
 
 
 def _share(of: masktune.ShareOf) -> str:

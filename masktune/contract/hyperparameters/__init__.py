@@ -5,8 +5,6 @@ the command line's help and the dashboard's form are derived from them; defaults
 are in `models.defaults`. Standard library only.
 """
 
-from __future__ import annotations
-
 from masktune.contract.hyperparameters.choices import (
     Augmentation,
     BiasAssignment,

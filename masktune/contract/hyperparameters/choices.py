@@ -1,7 +1,5 @@
 """The words that parameters of the learning take."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 Augmentation = Literal["none", "flip", "crop_flip", "flip_affine", "pad_crop", "crop_flip_jitter"]

@@ -4,14 +4,12 @@ Every function is pure: from a report, or a section of it, to text in plain Engl
 percentages, differences of shares as percentage points.
 """
 
-from __future__ import annotations
-
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
+from masktune.contract.report.text.names import verdict_title
 from masktune.contract.report.text.next_steps import Step, next_steps
-from masktune.contract.report.text.titles import verdict_title
 from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict
 
 __all__ = [

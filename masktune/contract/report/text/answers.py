@@ -10,6 +10,7 @@ from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
 from masktune.contract.report.text.formats import percent, whole_percent
 from masktune.contract.report.text.names import (
+    Tone,
     arm_after,
     arm_before,
     control_arm,
@@ -17,7 +18,6 @@ from masktune.contract.report.text.names import (
     splits_in_order,
     within_sentence,
 )
-from masktune.contract.report.text.titles import Tone
 from masktune.contract.vocabulary import Arm
 
 SHORTCUT_QUESTION = "Does the model rely on a shortcut?"

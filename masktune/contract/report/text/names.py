@@ -1,10 +1,11 @@
-"""What models, figures, checks and splits are called."""
+"""What models, figures, checks, splits and verdicts are called."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from masktune.contract.report import accuracy
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import SignName
@@ -79,6 +80,19 @@ _MISLEADING: Mapping[str, str] = {
 }
 
 
+Tone = Literal["good", "neutral", "bad", "muted"]
+"""`neutral`, in amber, is for what may be good or bad; `muted`, in grey, for what could not be tested."""
+
+
+_TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
+    "helped": ("good", "{} helped", "{} is better than {}"),
+    "no_detectable_effect": ("neutral", "No detectable effect", "No detectable effect"),
+    "hurt": ("bad", "{} hurt", "{} is worse than {}"),
+    "not_testable": ("muted", "Not testable here", "Not testable here"),
+}
+"""Tone, title with a control, and without: then, as much training might have done the same."""
+
+
 def within_sentence(arm: Arm) -> str:
     """The arm's name for use inside a sentence."""
     return _WITHIN_SENTENCES.get(arm, ARM_NAMES[arm])
@@ -94,6 +108,17 @@ def model_name(arm: Arm) -> str:
 
 def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
+
+
+def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Tone, str]:
+    """The tone and title of a verdict on model a, against model b."""
+    a, b = capitalised(within_sentence(decision.a)), within_sentence(decision.b)
+    if decision.verdict == "helped" and decision.beaten_by is not None:
+        return "neutral", f"{a} is better than {b}, but worse than {model_name(decision.beaten_by)}"
+    tone, beside_control, alone = _TITLES[decision.verdict]
+    if decision.reason == "shortcut_or_harm":
+        tone = "neutral"
+    return tone, (beside_control if decision.b in CONTROLS else alone).format(a, b)
 
 
 def in_order(arms: Iterable[AnyArm]) -> list[AnyArm]:

@@ -21,14 +21,15 @@ from masktune.contract.report.text.formats import (
 from masktune.contract.report.text.groups import groups_warning
 from masktune.contract.report.text.names import (
     STATISTICS,
+    Tone,
     arm_after,
     capitalised,
     model_name,
     shared_subjects,
+    verdict_title,
     within_sentence,
 )
 from masktune.contract.report.text.notes import many_empty_masks
-from masktune.contract.report.text.titles import Tone, verdict_title
 from masktune.contract.vocabulary import CONTROLS, Arm
 
 

@@ -119,7 +119,7 @@ def test_a_rollback_loads_what_it_leads_to(fresh_world: World) -> None:
     for model in (world.erm, world.model):
         client.put("/aliases/a", json={"model": model})
     wait_until(lambda: world.services.inference.loaded == {"torch": 2})
-    world.services.inference.forget(world.erm)
+    world.services.inference.cache.drop(world.erm)
     assert world.services.inference.loaded == {}
     assert client.post("/aliases/a/rollback").json()["model"] == world.erm
     wait_until(lambda: world.services.inference.loaded == {"torch": 1})

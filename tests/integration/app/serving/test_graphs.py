@@ -157,7 +157,7 @@ def test_what_an_alias_points_at_is_exported_for_the_next_load(
     in_torch = _ask(inference, pair)
     wait_until(lambda: artifacts.exists(graphs.key("mdl_e")))
     assert inference.loaded == {"torch": 1}
-    inference.forget("mdl_a")
+    inference.cache.drop("mdl_a")
     _close(_ask(inference, pair), in_torch)
     assert inference.loaded == {"onnxruntime": 1}
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.operations.metrics import MOST_MODELS, Metrics
-from app.selective.usage import ABOVE, ABSTAINED, SubjectsOfTheDay, UsageBuffer, UsageCounters, count
+from app.selective.usage import ABOVE, SubjectsOfTheDay, UsageBuffer, UsageCounters, count
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
@@ -86,7 +86,7 @@ def test_a_full_memory_counts_no_further_subject(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_reason_and_every_reference_has_its_word() -> None:
-    assert set(ABSTAINED) == set(AbstainReason)
+    assert {UsageKind(reason).value for reason in AbstainReason} == set(AbstainReason)
     assert [what.value for what in ABOVE] == [f"surest_{round(100 * c)}" for c in REFERENCES]
 
 
