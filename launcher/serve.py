@@ -36,21 +36,19 @@ Host = Annotated[str | None, typer.Option(help="Address to listen on [MASKTUNE_H
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port; 0 picks a free one [MASKTUNE_PORT, 8000].")
 ]
-DataDir = Annotated[
-    Path | None, typer.Option(file_okay=False, help="Folder for database and artifacts [./var].")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=1, max=64, help="Jobs to run at a time, beside imports [MASKTUNE_WORKER_SLOTS, 1]."),
-]
 Tied = Annotated[bool, typer.Option("--tied", hidden=True, help="End when standard input ends.")]
 
 
 def serve(
     host: Host = None,
     port: Port = None,
-    data_dir: DataDir = None,
-    workers: Workers = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for database and artifacts [./var].")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Jobs to run at a time, beside imports [MASKTUNE_WORKER_SLOTS, 1]."),
+    ] = None,
     tied: Tied = False,
 ) -> None:
     """Run the whole service: the API with its dashboard, and one worker. Nothing else to install.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from nicegui import app as pages_app
 from nicegui import ui
-from starlette.types import ASGIApp
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from masktune import ProblemError
 from web import files
@@ -32,10 +34,13 @@ from web.pages import (  # noqa: F401
 from web.shell import STATIC, error_page
 from web.transport import connection, uploads
 from web.transport.errors import accepts_html
-from web.transport.prefix import ForwardedPrefix
 
 HOME = "/ui"
 """The path of the pages; `/` redirects to it."""
+
+_PREFIX_HEADER = "X-Forwarded-Prefix"
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+"""A prefix is inserted into URLs in pages, so it must not end an attribute or name another host (`//…`)."""
 
 RECONNECT_SECONDS = 30.0
 """Seconds for which a page whose connection is lost keeps its state, including what was typed into it.
@@ -136,3 +141,28 @@ _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" '
     'fill="#e8ecfb"/><path d="M0 7a7 7 0 0 1 7-7h25L0 32z" fill="#2f4fc4"/></svg>'
 )
+
+
+class ForwardedPrefix:
+    """Adds a proxy's `X-Forwarded-Prefix` to ASGI's `root_path` unless it is there already.
+
+    NiceGUI would concatenate the two and prepend the header to addresses that already have it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope = _rooted(scope)
+        await self.app(scope, receive, send)
+
+
+def _rooted(scope: Scope) -> Scope:
+    headers = MutableHeaders(raw=list(scope["headers"]))
+    root = scope.get("root_path", "")
+    prefix = headers.get(_PREFIX_HEADER, "").rstrip("/").removesuffix(root)
+    if not _PREFIX.fullmatch(prefix):
+        prefix = ""
+    del headers[_PREFIX_HEADER]
+    return {**scope, "headers": headers.raw, "root_path": prefix + root, "path": prefix + scope["path"]}

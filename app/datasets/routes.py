@@ -41,18 +41,6 @@ router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirs
 ZIP = "application/zip"
 
 SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
-SplitName = Annotated[Split | None, Query(description="Only samples of this split.")]
-ClassName = Annotated[str | None, Query(max_length=200, description="Only samples of this class, by name.")]
-GroupName = Annotated[str | None, Query(max_length=400, description="Only samples of this group, by name.")]
-SubjectName = Annotated[str | None, Query(description="Only samples of this subject, by name.")]
-Search = Annotated[
-    str | None,
-    Query(
-        max_length=200,
-        description="Only samples with this text in their path, their subject or a text of their metadata, "
-        "in upper or lower case.",
-    ),
-]
 
 
 @router.post(
@@ -191,11 +179,22 @@ def list_samples(
     row: LoadedDataset,
     stores: StoresDep,
     metadata: MetadataPairs,
-    split: SplitName = None,
-    label: ClassName = None,
-    group: GroupName = None,
-    subject: SubjectName = None,
-    q: Search = None,
+    split: Annotated[Split | None, Query(description="Only samples of this split.")] = None,
+    label: Annotated[
+        str | None, Query(max_length=200, description="Only samples of this class, by name.")
+    ] = None,
+    group: Annotated[
+        str | None, Query(max_length=400, description="Only samples of this group, by name.")
+    ] = None,
+    subject: Annotated[str | None, Query(description="Only samples of this subject, by name.")] = None,
+    q: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            description="Only samples with this text in their path, their subject or a text of their "
+            "metadata, in upper or lower case.",
+        ),
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:

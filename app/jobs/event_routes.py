@@ -22,16 +22,6 @@ from masktune.contract.jobs import EventPage
 
 router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=CallerFirst)
 
-After = Annotated[int | None, Query(ge=0, le=2**31 - 1, description="Only events after this number.")]
-Thin = Annotated[
-    bool,
-    Query(description="As JSON: without the progress within an epoch."),
-]
-LastEventId = Annotated[
-    int | None,
-    Header(alias="Last-Event-ID", ge=0, le=2**31 - 1, description="The same, as an EventSource sends it."),
-]
-
 
 @router.get(
     "/{job_id}/events",
@@ -49,11 +39,21 @@ async def list_events(
     database: DatabaseDep,
     event_feed: EventFeedDep,
     authorize: AuthorizeDep,
-    after: After = None,
-    last_event_id: LastEventId = None,
+    after: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="Only events after this number.")
+    ] = None,
+    last_event_id: Annotated[
+        int | None,
+        Header(
+            alias="Last-Event-ID", ge=0, le=2**31 - 1, description="The same, as an EventSource sends it."
+        ),
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
-    thin: Thin = False,
+    thin: Annotated[
+        bool,
+        Query(description="As JSON: without the progress within an epoch."),
+    ] = False,
 ) -> Response:
     """With `Accept: text/event-stream`, server-sent events: the stream ends after the event that reports
     the job's end, and `event: error` carries a problem. Otherwise a page of JSON: more events may follow

@@ -19,9 +19,8 @@ from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import service as jobs
 from app.jobs.creation import start
-from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
-from app.jobs.service import JobKey, LoadedJob
+from app.jobs.service import JobKey, LoadedJob, describe
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (
@@ -59,11 +58,6 @@ DryRun = Annotated[
         description="Check the request, and answer with the resolved fields and an estimate of time, memory "
         "and disk space. Starts nothing; an Idempotency-Key is ignored."
     ),
-]
-KindFilter = Annotated[JobKind | None, Query(description="Only jobs of this kind.")]
-StateFilter = Annotated[JobState | None, Query(description="Only jobs in this state.")]
-DatasetFilter = Annotated[
-    str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Only jobs of this data set.")
 ]
 
 
@@ -145,9 +139,11 @@ def list_jobs(
     session: Reading,
     root_path: RootPathDep,
     filters: FiltersDep,
-    kind: KindFilter = None,
-    state: StateFilter = None,
-    dataset: DatasetFilter = None,
+    kind: Annotated[JobKind | None, Query(description="Only jobs of this kind.")] = None,
+    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
+    dataset: Annotated[
+        str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Only jobs of this data set.")
+    ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
@@ -173,7 +169,7 @@ def list_jobs(
 def get_job(
     request: Request, row: LoadedJob, session: Reading, queue: QueueDep, root_path: RootPathDep
 ) -> Response:
-    return conditional(request, jobs.describe(session, row, root_path, queue))
+    return conditional(request, jobs.describe_waiting(session, row, root_path, queue))
 
 
 @router.patch(
@@ -193,7 +189,11 @@ def edit_job(
 ) -> Response:
     row = queries.get(session, job_id, lock=True)
     return apply_edit(
-        session, row, edit, if_match=if_match, describe=lambda: jobs.describe(session, row, root_path, queue)
+        session,
+        row,
+        edit,
+        if_match=if_match,
+        describe=lambda: jobs.describe_waiting(session, row, root_path, queue),
     )
 
 
@@ -206,7 +206,9 @@ def edit_job(
     responses=problems(404, 409),
 )
 def cancel_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
-    return represent(jobs.describe(session, queries.cancel(session, job_id), root_path, queue), status=202)
+    return represent(
+        jobs.describe_waiting(session, queries.cancel(session, job_id), root_path, queue), status=202
+    )
 
 
 @router.post(
@@ -219,7 +221,7 @@ def cancel_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: Roo
 )
 def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
     row = jobs.resume(session, queue, job_id)
-    return represent(jobs.describe(session, row, root_path, queue), status=202)
+    return represent(jobs.describe_waiting(session, row, root_path, queue), status=202)
 
 
 @router.get(

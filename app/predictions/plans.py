@@ -36,8 +36,7 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
         session.rollback()
         model = models.find(session, inference, query.model)
         calibration = find(model, artifacts)
-    name = calibrations.score_name(query.score, model)
-    policy = apply_policy(request, calibration, name)
+    policy = apply_policy(request, calibration, calibrations.score_name(query.score, model))
     policy = replace(
         policy, selection=policy.selection.model_copy(update={"drift": models.drift_state(model)})
     )

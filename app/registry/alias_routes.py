@@ -36,9 +36,6 @@ AliasName = Annotated[
     Path(pattern=ALIAS_PATTERN, description="Lowercase letters, digits, `.`, `_` and `-`."),
     AfterValidator(aliases.check_name),
 ]
-IfNoneMatch = Annotated[
-    str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
-]
 
 
 @router.get(
@@ -78,7 +75,9 @@ def set_alias(
     inference: InferenceDep,
     root_path: RootPathDep,
     if_match: IfMatch = None,
-    if_none_match: IfNoneMatch = None,
+    if_none_match: Annotated[
+        str | None, Header(alias="If-None-Match", description="`*`: only if the alias does not exist yet.")
+    ] = None,
 ) -> Response:
     """The model is loaded before the alias moves, so that no request for the alias waits for it. If loading
     fails or takes longer than half a minute, the alias moves all the same."""

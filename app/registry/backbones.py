@@ -25,10 +25,6 @@ router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst
 MOST = 2000
 """The whole list in one page: each page costs the reading of all caches."""
 
-NamePart = Annotated[
-    str, Query(max_length=100, description="Part of the name, with or without the library: `timm/res`.")
-]
-Place = Annotated[WeightsPlace | None, Query(description="Only networks whose published weights are there.")]
 
 _RANKS: Mapping[str, float] = {place: float(rank) for rank, place in enumerate(WeightsPlace)}
 
@@ -42,8 +38,12 @@ _RANKS: Mapping[str, float] = {place: float(rank) for rank, place in enumerate(W
 )
 def list_backbones(
     request: Request,
-    name: NamePart = "",
-    weights: Place = None,
+    name: Annotated[
+        str, Query(max_length=100, description="Part of the name, with or without the library: `timm/res`.")
+    ] = "",
+    weights: Annotated[
+        WeightsPlace | None, Query(description="Only networks whose published weights are there.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST, description="Most entries in the page.")] = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:

@@ -46,8 +46,7 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
     reference = calibration_ref(row)
     assert reference is not None
     name = calibrations.score_name(query.score, row)
-    table = calibration.tables[name]
-    risks = risk_coverage(table, points=query.points)
+    risks = risk_coverage(calibration.tables[name], points=query.points)
     return RiskCoverage(
         model=row.id,
         calibration=reference,

@@ -114,8 +114,7 @@ class UsageCounters(NamedTuple):
         today, none of another, and all of a request that names none."""
         if subject is None:
             return range(images)
-        is_first = self.subjects.is_first(model_id, subject)
-        return [secrets.randbelow(images)] if is_first else []
+        return [secrets.randbelow(images)] if self.subjects.is_first(model_id, subject) else []
 
     def add(self, model_id: str, calibration_id: str, counts: Mapping[UsageKind, int]) -> None:
         self.metrics.served(model_id, counts)

@@ -154,8 +154,7 @@ def move_alias(session: Session, name: str, model_id: str, *, created_by: str | 
 
 def remove_alias(session: Session, name: str, *, created_by: str | None = None) -> None:
     alias = get_alias(session, name, lock=True)
-    version = alias.version + 1
-    session.add(AliasMoveRow(name=name, version=version, model_id=None, created_by=created_by))
+    session.add(AliasMoveRow(name=name, version=alias.version + 1, model_id=None, created_by=created_by))
     session.delete(alias)
     session.flush()
 

@@ -216,8 +216,7 @@ def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
     Only its writer knows which folder is a key (`models/…`, `jobs/…/erm`); superfluous markers do no harm.
     """
     marked = {file.parent for file in files if file.name == MARKER}
-    every = {parent for file in files for parent in file.parents if len(parent.parts) > 1}
-    return marked or every
+    return marked or {parent for file in files for parent in file.parents if len(parent.parts) > 1}
 
 
 def _contents(folder: Path) -> Contents:

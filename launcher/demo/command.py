@@ -1,17 +1,22 @@
-"""The command `masktune demo`."""
+"""The command `masktune demo`, with a service of its own, which ends with it."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from masktune.cli.interrupts import prompt_signals
 from masktune.cli.output import ENDED_BADLY, INTERRUPTED, REFUSED, console, fail, fail_with
+from masktune.cli.session import prompt_signals
 
 
 def demo(
@@ -23,7 +28,6 @@ def demo(
     """Show the whole service in two minutes: upload, train, compare, predict. Leaves nothing running."""
     from launcher.demo import digits
     from launcher.demo import photographs as photographs_
-    from launcher.demo.service import ServiceFailed, running_service
     from launcher.demo.steps import Steps, heading
     from masktune import Client, ClientError
 
@@ -55,3 +59,60 @@ def demo(
 def _interrupted(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second SIGTERM must not interrupt the cleanup
     raise KeyboardInterrupt
+
+
+class ServiceFailed(Exception):
+    """`masktune serve` ended before it was ready."""
+
+
+@contextlib.contextmanager
+def running_service(folder: Path, log: Path) -> Iterator[str]:
+    """Run `masktune serve` on a free port with its data in `folder`. Yields its address; stops it on exit."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "masktune.cli",
+                "serve",
+                "--port",
+                "0",
+                "--data-dir",
+                str(folder / "var"),
+                "--tied",
+            ],
+            stdin=subprocess.PIPE,  # held open: the service ends when this process does
+            stdout=subprocess.PIPE,
+            stderr=file,
+            env=_clean_environment(),
+            cwd=folder,  # away from any .env file of the user
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield _address(process, log)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "ready at " in line:
+            return line.partition("ready at ")[2].split()[0]
+    raise ServiceFailed(f"the service did not start; see {log}")
+
+
+def _clean_environment() -> dict[str, str]:
+    """This process's environment without settings that would point the demo at a real database."""
+    environment = {name: setting for name, setting in os.environ.items() if not name.startswith("MASKTUNE_")}
+    here = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (here, environment.get("PYTHONPATH"))))
+    return environment

@@ -40,8 +40,7 @@ def run(steps: Steps, *, scratch: Path) -> None:
     job = steps.training(steps.client.jobs.start("masktune", dataset=dataset.id, **FIELDS))
 
     steps.heading("4. What changed")
-    report = steps.report(job)
-    steps.say(*_measured(report))
+    steps.say(*_measured(steps.report(job)))
 
     samples = islice(steps.client.datasets.samples(dataset.id, split="test", label=CLASSES[1]), 40)
     sample = steps.disputed(job, list(samples), Arm.MASKTUNE)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
@@ -13,7 +16,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 import typer
 
 import masktune
-from masktune.cli.interrupts import prompt_signals
 from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with, new_table
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 DEFAULT_URL = "http://127.0.0.1:8000"
+CHECK_SECONDS = 0.25
+"""Seconds after which a signal that did not end a waiting call ends it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,27 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by typer
     run.__annotations__ = {p.name: p.annotation for p in parameters}
     return run
+
+
+@contextmanager
+def prompt_signals() -> Iterator[None]:
+    """Have Python act on a signal within `CHECK_SECONDS`, whatever the main thread waits for.
+
+    Python notes a signal when it comes and acts on it between two instructions; a signal during a system call
+    ends the call. One that comes between the last instruction and the call would be noted only, and the call
+    would wait on, for a silent stream of events until its timeout. A timer's signal, which does nothing, ends
+    such a call; one without anything noted goes on by itself (PEP 475). Windows has no such timer.
+    """
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGALRM, lambda *_: None)
+    timer = signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS, CHECK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def _option(name: str, default: object, annotation: object) -> inspect.Parameter:

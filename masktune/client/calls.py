@@ -50,8 +50,7 @@ def call(request: Request, shape: type[T]) -> Flow[T]:
 
     A redirect raises `UnexpectedAnswer`: following it would turn a POST into a GET.
     """
-    response = yield from fetch(request)
-    return parse(response, shape)
+    return parse((yield from fetch(request)), shape)
 
 
 def fetch(request: Request) -> Flow[httpx.Response]:

@@ -146,8 +146,7 @@ class AsyncDriver:
 
 
 def _emitting(flow: Flow[T]) -> EmittingFlow[T]:
-    outcome = yield from flow
-    yield Emit(outcome)
+    yield Emit((yield from flow))
 
 
 def _undecodable(error: httpx.DecodingError) -> UnexpectedAnswer:

@@ -70,8 +70,7 @@ def _over(job_id: str, *, silent: bool) -> Flow[bool]:
     """Whether a stream that closed without a final state is complete because the job had ended before."""
     if not silent:
         return False
-    job = yield from call(get(f"/jobs/{segment(job_id)}"), Job)
-    return job.ended
+    return (yield from call(get(f"/jobs/{segment(job_id)}"), Job)).ended
 
 
 def _stream(job_id: str, last: int) -> Request:

@@ -120,8 +120,7 @@ def probe(device: str) -> None:
     After some errors (an illegal address, a GPU off the bus) the GPU never works again in this process.
     """
     with _memory():
-        network = build_network("small_cnn", classes=2, image_size=28)
-        engine = TorchEngine(network, None, _device(device))
+        engine = TorchEngine(build_network("small_cnn", classes=2, image_size=28), None, _device(device))
         scores = engine.run(np.full((1, 3, 28, 28), 127, np.uint8), None)
     if scores.logits.shape != (1, 2) or not np.isfinite(scores.logits).all():
         raise Unavailable("a forward pass of a small network did not give finite scores")

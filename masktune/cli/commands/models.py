@@ -260,8 +260,7 @@ def risk_coverage(
     if plot is not None:  # with the service's default number of points: a plot has more room than a table
         plot.write_bytes(models.risk_coverage_picture(model, **options))
     options["points"] = points
-    risks = models.risk_coverage(model, **options)
-    session.show(risks, tables.curve)
+    session.show(models.risk_coverage(model, **options), tables.curve)
     if plot is not None:
         session.say(f"the curve is drawn in {plot}")
 

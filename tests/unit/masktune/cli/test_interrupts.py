@@ -12,7 +12,7 @@ from operator import call
 
 import pytest
 
-from masktune.cli.interrupts import prompt_signals
+from masktune.cli.session import prompt_signals
 
 WAIT_SECONDS = 60.0
 """How long the call waits where no signal ends it; it ends with another error then."""
