@@ -11,7 +11,7 @@ from app.inference.backbones import network_size
 from app.jobs.estimate import estimate_job, measured_rates
 from app.jobs.plans import PLANNERS, Plan
 from app.jobs.queue import JobCreation
-from app.jobs.service import describe_waiting
+from app.jobs.service import describe
 from app.jobs.workload import workload
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow
@@ -49,7 +49,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
             user_metadata=request.metadata,
             priority=request.priority,
         )
-        job = describe_waiting(session, row, creation.root_path, creation.queue)
+        job = describe(session, row, creation.root_path, creation.queue)
         return represent(job, status=202, headers={"Location": job.links["self"]})
 
     return creation.once.run_planned(fingerprint(kind, request), plan, make)

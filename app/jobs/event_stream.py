@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from app.http.pagination import decode_number, encode_number
 from app.jobs.event_feed import EventFeed
-from app.jobs.service import describe_event
+from app.jobs.presenter import describe_event
 from core.errors import MasktuneError
 from core.queries import events
 from core.session import Database

@@ -19,8 +19,9 @@ from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import service as jobs
 from app.jobs.creation import start
+from app.jobs.presenter import describe
 from app.jobs.queue import CreationDep, QueueDep
-from app.jobs.service import JobKey, LoadedJob, describe
+from app.jobs.service import JobKey, LoadedJob
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (
@@ -169,7 +170,7 @@ def list_jobs(
 def get_job(
     request: Request, row: LoadedJob, session: Reading, queue: QueueDep, root_path: RootPathDep
 ) -> Response:
-    return conditional(request, jobs.describe_waiting(session, row, root_path, queue))
+    return conditional(request, jobs.describe(session, row, root_path, queue))
 
 
 @router.patch(
@@ -193,7 +194,7 @@ def edit_job(
         row,
         edit,
         if_match=if_match,
-        describe=lambda: jobs.describe_waiting(session, row, root_path, queue),
+        describe=lambda: jobs.describe(session, row, root_path, queue),
     )
 
 
@@ -206,9 +207,7 @@ def edit_job(
     responses=problems(404, 409),
 )
 def cancel_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
-    return represent(
-        jobs.describe_waiting(session, queries.cancel(session, job_id), root_path, queue), status=202
-    )
+    return represent(jobs.describe(session, queries.cancel(session, job_id), root_path, queue), status=202)
 
 
 @router.post(
@@ -221,7 +220,7 @@ def cancel_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: Roo
 )
 def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
     row = jobs.resume(session, queue, job_id)
-    return represent(jobs.describe_waiting(session, row, root_path, queue), status=202)
+    return represent(jobs.describe(session, row, root_path, queue), status=202)
 
 
 @router.get(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.jobs.service import describe
+from app.jobs.presenter import describe
 from core.tables import JobRow
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.vocabulary import Arm, JobKind, JobState

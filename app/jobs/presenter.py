@@ -1,0 +1,65 @@
+"""Job and event rows in the shapes of the API."""
+
+from __future__ import annotations
+
+from app.http.edits import user_fields
+from core.tables import EventRow, JobRow
+from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Progress
+from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
+from masktune.contract.waiting import Wait, waiting_for
+
+_REPORTING = frozenset(kind for kind, stages in STAGES.items() if Stage.EVALUATE in stages)
+
+
+def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
+    """Describe the job's current state."""
+    known = {name: row.progress[name] for name in Progress.model_fields if name in row.progress}
+    progress = {"stage": row.stage, **known}
+    if row.state is JobState.SUCCEEDED:
+        progress |= {"fraction": 1.0, "eta_seconds": 0.0}
+    return Job.by_kind[row.kind](
+        id=row.id,
+        kind=row.kind,
+        state=row.state,
+        stage=row.stage,
+        dataset=row.dataset_id,
+        progress=Progress(**progress),
+        attempt=row.attempt,
+        priority=row.priority,
+        queue_position=None if wait is None else wait.position,
+        waiting_for=None if wait is None else waiting_for(wait),
+        params=row.params,
+        inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
+        models=row.models,
+        metrics=row.metrics,
+        verdict=_verdict(row),
+        error=row.error,
+        events=row.event_seq,
+        created_at=row.created_at,
+        queued_at=row.times.get(JobState.QUEUED),
+        started_at=row.times.get(JobState.RUNNING),
+        cancelling_at=row.times.get(JobState.CANCELLING),
+        ended_at=row.ended_at,
+        links=_links(row, root_path),
+        **user_fields(row),
+    )
+
+
+def _verdict(row: JobRow) -> JobVerdict | None:
+    verdict = row.done.get(Stage.EVALUATE, {}).get("verdict")
+    return None if verdict is None else JobVerdict.model_validate(verdict)
+
+
+def describe_event(row: EventRow) -> Event:
+    """Describe the event; its id is its number within the job."""
+    return Event.by_type[row.type](id=row.seq, type=row.type, at=row.at, data=row.data)
+
+
+def _links(row: JobRow, root_path: str) -> dict[str, str]:
+    here = f"{root_path}/jobs/{row.id}"
+    links = {"self": here, "events": f"{here}/events"}
+    if row.state is JobState.SUCCEEDED and row.kind in _REPORTING:
+        links["report"] = f"{here}/report"
+    if row.state is JobState.SUCCEEDED and row.kind is JobKind.PREDICT:
+        links["predictions"] = f"{here}/predictions"
+    return links
