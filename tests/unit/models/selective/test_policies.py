@@ -19,7 +19,6 @@ from models.selective import (
     by_group,
     certify,
     count_split,
-    coverage_ratio,
     decide,
     risk_coverage,
     score,
@@ -27,14 +26,7 @@ from models.selective import (
     threshold_for_score,
 )
 from models.types import Counts, Floats
-
-
-def rising(n: int, seed: int = 0, exponent: float = 8.0) -> CalibrationTable:
-    """Errors rise with the rank: 7 % of all, 2 % at 86 % coverage."""
-    rng = np.random.default_rng(seed)
-    rank = rng.random(n)
-    return CalibrationTable.build(-rank, rng.random(n) >= 0.6 * rank**exponent)
-
+from tests.unit.models.selective.test_selective import rising
 
 # the other policies
 
@@ -103,14 +95,6 @@ def test_where_nobody_asked_for_a_risk_no_group_has_a_verdict() -> None:
     (found,) = by_group(tables, -1.0)
     assert found.verdict is None
     assert found.point.risk_upper < 0.02
-
-
-def test_the_ratio_of_coverages_is_least_over_largest() -> None:
-    half, whole = (CalibrationTable.build([-3.0, -1.0], [True, True]) for _ in range(2))
-    tables = {"half": half, "whole": CalibrationTable.build([-1.0, -1.0], [True, True])}
-    assert coverage_ratio(by_group(tables, -2.0, max_risk=0.5)) == 0.5
-    assert coverage_ratio(by_group({"one": whole}, -2.0, max_risk=0.5)) is None
-    assert coverage_ratio(by_group(tables, None, max_risk=0.5)) is None
 
 
 # the curve
