@@ -39,7 +39,7 @@ _CHECKED_ON_CPU = {torch.nn.functional.one_hot, torch._C._nn.one_hot}  # check t
 _FROM_HOST = {torch.tensor, torch.as_tensor, torch.asarray, Tensor.new_tensor}
 
 
-_STAGED = 1 << 16
+STAGED = 1 << 16
 """Most bytes of pageable memory that are copied without waiting (CUDA, "API synchronization behavior")."""
 
 
@@ -177,7 +177,7 @@ class _Functions(TorchFunctionMode):
         if (target == CUDA) == marked(tensor):
             return tensor if func is not Tensor.to else tensor.to(*_without(args), **_without(kwargs))
         waits = marked(tensor) or not (kwargs.get("non_blocking") or True in args)
-        if waits or (tensor.nbytes > _STAGED and not getattr(tensor.untyped_storage(), "pinned", False)):
+        if waits or (tensor.nbytes > STAGED and not getattr(tensor.untyped_storage(), "pinned", False)):
             self._pretended.wait(func)
         with torch.utils._python_dispatch._disable_current_modes():
             own = tensor.to(*_without(args), **_without(kwargs)) if func is Tensor.to else tensor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -24,7 +23,6 @@ from masktune.contract.hyperparameters import (
     OptimizerName,
 )
 from models.backbones.build import build_network
-from models.data.layout import DatasetInfo
 from models.data.loading.augment import RECIPES
 from models.data.loading.batches import make_loader
 from models.data.loading.loader_settings import LoaderSettings
@@ -42,11 +40,11 @@ from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.saliency import METHODS, saliency
 from models.shortcuts.masking_cost import predict_under_masks
-from models.training import counting
-from tests.support.arrays import Arrays, write_arrays
+from models.training import precision
+from tests.support import pretend_cuda
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 
-HEADS = HeadConfig(penalties=(1.0, 0.1))
+HEADS = HeadConfig(rounds=1, judge_penalties=(10.0,), penalties=(10.0,), folds=2, repeats=1)
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=2, masking=MaskingConfig(sigmas=1.0))
 MakeStore = Callable[..., Store]
 
@@ -88,7 +86,7 @@ def test_it_is_a_device_of_its_own(card: Pretended) -> None:
 
 
 def test_the_whole_of_it_is_what_a_cpu_makes(card: Pretended, make_store: MakeStore, tmp_path: Path) -> None:
-    config = replace(CONFIG, precision="fp32", augmentation="flip", finetune=FinetuneConfig(epochs=2))
+    config = replace(CONFIG, precision="fp32", augmentation="flip", epochs=1)
     store = make_store()
     on, networks = {}, {}
     for name in ("cpu", "cuda"):
@@ -107,57 +105,38 @@ def _waits_of(card: Pretended, work: Callable[[], object]) -> list[Wait]:
     return card.waits[before:]
 
 
-@pytest.fixture(scope="module")
-def large_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Store]:
-    """A function that returns a store with this many images in `train` and in `val`, packed once."""
-
-    @cache
-    def packed(images: int) -> Store:
-        folder = tmp_path_factory.mktemp("large") / "store"
-        labels = np.arange(2 * images, dtype=np.int64) % 2
-        pixels = np.random.default_rng(7).integers(0, 256, (2 * images, 16, 16, 3), dtype=np.uint8)
-        splits = ["train"] * images + ["val"] * images
-        write_arrays(folder, Arrays(pixels, labels, splits), DatasetInfo("large", "builtin", ("a", "b")))
-        return Store.open(folder)
-
-    return packed
-
-
 @pytest.mark.parametrize(
-    ("optimizer", "augmentation", "batch_size"),
+    ("optimizer", "augmentation"),
     [
-        *((name, "none", 8) for name in get_args(OptimizerName) if name != "sgd"),  # which is below
-        ("sgd", "none", 8),
-        *(("sgd", name, 128) for name in RECIPES),
+        *((name, "none") for name in get_args(OptimizerName)),
+        *(("sgd", name) for name in RECIPES if name != "none"),
     ],
 )
 def test_no_step_of_training_waits(
     card: Pretended,
-    large_store: Callable[[int], Store],
+    make_store: MakeStore,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     optimizer: OptimizerName,
     augmentation: Augmentation,
-    batch_size: int,
 ) -> None:
-    """Of 20 large batches labels and draws take more than a driver takes from memory that is not pinned."""
+    """Of 20 batches labels and draws take more than this driver takes from memory that is not pinned."""
+    monkeypatch.setattr(pretend_cuda, "STAGED", 1 << 10)
     config = replace(
-        CONFIG,
-        augmentation=augmentation,
-        batch_size=batch_size,
-        optimizer=replace(CONFIG.optimizer, name=optimizer),
-        epochs=1,
+        CONFIG, augmentation=augmentation, optimizer=replace(CONFIG.optimizer, name=optimizer), epochs=1
     )
 
     def train(steps: int) -> None:
-        store = large_store(steps * batch_size)
+        store = make_store(train=8 * steps, val=8 * steps)
         fit_erm(new_network(store, config), store, config, Run(CUDA), folder=tmp_path / str(steps))
 
     train(1)  # what is made once
     assert _waits_of(card, lambda: train(2)) == _waits_of(card, lambda: train(20))
 
 
-@pytest.mark.parametrize("method", ["xgradcam", "random"])
-@pytest.mark.parametrize("fill", get_args(Fill))
+@pytest.mark.parametrize(
+    ("fill", "method"), [*((fill, "xgradcam") for fill in get_args(Fill)), ("black", "random")]
+)
 def test_no_step_of_a_finetune_on_masks_waits(
     card: Pretended, make_store: MakeStore, tmp_path: Path, fill: Fill, method: str
 ) -> None:
@@ -236,7 +215,7 @@ def test_every_map_is_that_of_a_cpu(card: Pretended, backbone: str, method: str)
 def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
     card: Pretended, make_store: MakeStore, tmp_path: Path
 ) -> None:
-    store = make_store()
+    store = make_store(train=12)
     config = replace(CONFIG, backbone="resnet32")
     network = new_network(store, config)
     save_model(network, card_of(network, store.classes, "erm"), tmp_path / "model")
