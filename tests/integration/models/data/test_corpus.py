@@ -24,7 +24,7 @@ EXPECTATIONS = CORPUS / "expected.toml"
 ACCEPTED = "accepted"
 OPTIONS = ImportOptions(
     archive=ArchiveLimits(ratio_grace=4 << 20, entry_grace=500),
-    reading=ProcessBudget(cpu_seconds=2, memory=256 << 20),
+    reading=ProcessBudget(cpu_seconds=1, memory=256 << 20),
 )
 """As in the service, but for bombs: those of a few megabytes are refused as larger ones are there."""
 
