@@ -7,21 +7,22 @@ import os
 import signal
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.data.formats import FormatOptions
-from models.data.images.image_types import ImageLimits
+from models.data.images.checks import decode_image
+from models.data.images.limits import ImageLimits
+from models.data.importing.builtin import BuiltinData
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.layout import StoreError
 from models.data.report import REPORT_FILE, FileCode, ImportReport, ImportStopped, NoteCode, ProblemCode
 from models.data.store import Store
+from tests.integration.models.data.conftest import ImportFiles
+from tests.unit.models.data.conftest import MakeImage, MakeTree
 
-MakeImage = Callable[..., bytes]
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
 Pets = Callable[..., dict[str, bytes]]
 
 
@@ -49,6 +50,13 @@ def notes(report: ImportReport) -> set[NoteCode]:
     return {note.code for note in report.notes}
 
 
+def zipped(path: Path, files: Mapping[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
 def test_a_folder_becomes_a_store(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
     files = pets()
     calls: list[tuple[int, int]] = []
@@ -65,38 +73,32 @@ def test_a_folder_becomes_a_store(tmp_path: Path, make_tree: MakeTree, pets: Pet
     assert {split: counts["count"] for split, counts in report.splits.items()} == store.counts
     assert store.info.split_record["seed"] == 5
     assert store.pixels is not None
+    for row in range(20):
+        assert np.array_equal(store.pixels[row], np.asarray(decode_image(store.image_bytes(row)).image))
     assert notes(report) == {NoteCode.SPLITS_MADE}
     assert calls == sorted(calls)
     assert calls[-1] == (40, 40)
-    assert json.loads((tmp_path / "ds" / "report.json").read_text()) == json.loads(
-        json.dumps(report.to_json())
-    )
+    written = json.loads((tmp_path / "ds" / "report.json").read_text())
+    assert written == json.loads(json.dumps(report.to_json()))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "tree"]
 
 
-def test_an_archive_becomes_a_store(tmp_path: Path, pets: Pets) -> None:
-    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
-        for name, data in (pets(prefix="pets/") | {"__MACOSX/._x": b"junk"}).items():
-            archive.writestr(name, data)
-    report = import_dataset(tmp_path / "pets.zip", tmp_path / "ds")
+def test_an_archive_becomes_a_store_and_what_is_no_part_of_it_is_named(tmp_path: Path, pets: Pets) -> None:
+    others = {"__MACOSX/._x": b"junk", "pets/notes.docx": b"PK\x03\x04", "pets/LICENSE": b"free"}
+    archive = zipped(tmp_path / "pets.zip", pets(prefix="pets/") | others)
+    report = import_dataset(archive, tmp_path / "ds")
     assert (report.state, report.count) == ("ready", 20)
-    assert [rejection.code for rejection in report.ignored] == [FileCode.JUNK]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "pets.zip"]
-
-
-def test_files_that_are_no_part_of_the_data_set_are_named(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets
-) -> None:
-    tree = make_tree(pets() | {"notes.docx": b"PK\x03\x04", "LICENSE": b"free"})
-    report = import_dataset(tree, tmp_path / "ds")
-    assert report.state == "ready"
+    assert FileCode.JUNK in [rejection.code for rejection in report.ignored]
     (detail,) = (note.detail for note in report.notes if note.code is NoteCode.FILES_NOT_USED)
     assert detail.startswith("2 files were not used: ")
     assert "'LICENSE'" in detail
     assert "'notes.docx'" in detail
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ds", "pets.zip"]
 
 
-def test_bad_files_are_named_and_the_rest_is_used(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+def test_bad_files_are_named_and_the_rest_is_used(
+    tmp_path: Path, import_files: ImportFiles, pets: Pets
+) -> None:
     image = pets()["cat/0.png"]
     bad = {
         "cat/cut.png": image[:-30],
@@ -105,8 +107,7 @@ def test_bad_files_are_named_and_the_rest_is_used(tmp_path: Path, make_tree: Mak
         "dog/named.jpg": image,
         "dog/big.png": image + bytes(20_000),
     }
-    options = ImportOptions(image=ImageLimits(max_bytes=20_000))
-    report = import_dataset(make_tree(pets() | bad), tmp_path / "ds", options)
+    report = import_files(pets() | bad, image=ImageLimits(max_bytes=20_000))
     assert report.state == "ready"
     assert {rejection.path: rejection.code for rejection in report.rejected} == {
         "cat/cut.png": FileCode.TRUNCATED,
@@ -120,11 +121,10 @@ def test_bad_files_are_named_and_the_rest_is_used(tmp_path: Path, make_tree: Mak
 
 
 def test_a_split_without_objects_is_counted_where_there_is_one(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets
+    tmp_path: Path, import_files: ImportFiles, pets: Pets
 ) -> None:
     folders = ("in9l/train/", "original/val/", "only_bg_t/val/")
-    files = {k: v for n, folder in enumerate(folders) for k, v in pets(4, folder, 8 * n).items()}
-    report = import_dataset(make_tree(files), tmp_path / "ds")
+    report = import_files({k: v for n, name in enumerate(folders) for k, v in pets(4, name, 8 * n).items()})
     assert report.state == "ready"
     store = Store.open(tmp_path / "ds")
     assert store.counts == {"train": 6, "val": 1, "calibration": 1, "test": 8, "only_bg_t": 8}
@@ -136,58 +136,48 @@ def test_a_split_without_objects_is_counted_where_there_is_one(
     assert len(store.rows("no_fg")) == 0
 
 
-def test_one_picture_in_two_splits_is_kept_and_reported(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets
-) -> None:
-    files = pets(prefix="train/") | pets(prefix="val/", start=100) | pets(prefix="test/", start=200)
+def test_one_picture_in_two_splits_is_kept_and_reported(import_files: ImportFiles, pets: Pets) -> None:
+    files = pets(4, "train/") | pets(4, "val/", start=100) | pets(4, "test/", start=200)
     files["test/cat/leak.png"] = files["train/cat/0.png"]
     files["train/dog/wrong.png"] = files["train/cat/1.png"]
-    report = import_dataset(make_tree(files), tmp_path / "ds")
-    assert (report.state, report.count) == ("ready", 62)
+    report = import_files(files)
+    assert (report.state, report.count) == ("ready", 26)
     leak, wrong = sorted(report.duplicates, key=lambda duplicate: duplicate.paths)
     assert (leak.paths, leak.splits) == (("test/cat/leak.png", "train/cat/0.png"), ("test", "train"))
     assert leak.codes == (NoteCode.IN_TWO_SPLITS,)
     assert wrong.codes == (NoteCode.DUPLICATES, NoteCode.CONFLICTING_LABELS)
-    assert notes(report) >= {NoteCode.IN_TWO_SPLITS, NoteCode.CONFLICTING_LABELS}
+    details = {note.code: note.detail for note in report.notes}
+    assert NoteCode.CONFLICTING_LABELS in details
+    sentence = "pictures in more than one split: 1 (1 in train and test)"
+    assert details[NoteCode.IN_TWO_SPLITS].startswith(sentence)
+    assert "certificate" not in details[NoteCode.IN_TWO_SPLITS]
 
 
-@pytest.mark.parametrize(
-    ("copies", "sentence", "certificate"),
-    [
-        (
-            {"train/cat/0.png": "calibration", "train/dog/1.png": "calibration test"},
-            "pictures in more than one split: 2 (2 in train and calibration, 1 in train and test, "
-            "1 in calibration and test)",
-            True,
-        ),
-        ({"train/dog/1.png": "test"}, "pictures in more than one split: 1 (1 in train and test)", False),
-    ],
-)
-def test_which_splits_share_how_many_pictures_is_said(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets, copies: dict[str, str], sentence: str, certificate: bool
+def test_a_picture_of_calibration_in_another_split_concerns_the_certificate(
+    import_files: ImportFiles, pets: Pets
 ) -> None:
     splits = ("train", "val", "calibration", "test")
     files = {k: v for n, split in enumerate(splits) for k, v in pets(4, f"{split}/", 100 * n).items()}
-    for path, targets in copies.items():
-        for split in targets.split():
-            files[f"{split}/cat/copy-{path.replace('/', '-')}"] = files[path]
-    report = import_dataset(make_tree(files), tmp_path / "ds")
+    files["calibration/cat/copy.png"] = files["train/cat/0.png"]
+    files["calibration/cat/other.png"] = files["test/cat/other.png"] = files["train/dog/1.png"]
+    report = import_files(files)
     (detail,) = (note.detail for note in report.notes if note.code is NoteCode.IN_TWO_SPLITS)
-    assert detail.startswith(sentence)
-    assert ("certificate" in detail) == certificate
+    assert detail.startswith(
+        "pictures in more than one split: 2 (2 in train and calibration, 1 in train and test, "
+        "1 in calibration and test)"
+    )
+    assert "certificate" in detail
 
 
 def test_equal_pictures_go_to_one_split_when_we_make_them(
-    tmp_path: Path, make_tree: MakeTree, make_image: MakeImage
+    tmp_path: Path, import_files: ImportFiles, make_image: MakeImage
 ) -> None:
     files = {
-        f"{name}/{n}.{end}": make_image(n // 3 + 100 * (name == "dog"), format=kind)
+        f"{name}/{n}.png": make_image(n // 3 + 100 * (name == "dog"))
         for name in ("cat", "dog")
         for n in range(30)
-        for end, kind in [("png", "PNG")]
     }
-    files["cat/other.bmp"] = make_image(0, format="BMP")
-    report = import_dataset(make_tree(files), tmp_path / "ds")
+    report = import_files(files | {"cat/other.bmp": make_image(0, format="BMP")})
     assert len(report.duplicates) == 20
     assert all(len(set(duplicate.splits)) == 1 for duplicate in report.duplicates)
     assert [duplicate.same_bytes for duplicate in report.duplicates].count(False) == 1
@@ -202,20 +192,19 @@ def test_equal_pictures_go_to_one_split_when_we_make_them(
 def test_invalid_data_sets_say_why(
     tmp_path: Path, make_tree: MakeTree, pets: Pets, make_image: MakeImage
 ) -> None:
-    cats = {name: data for name, data in pets().items() if name.startswith("cat")}
+    trained = pets(3, "train/")
     cases: list[tuple[dict[str, bytes], ProblemCode]] = [
-        (cats, ProblemCode.ONE_CLASS),
+        ({name: data for name, data in pets(3).items() if "cat" in name}, ProblemCode.ONE_CLASS),
         ({"cat/1.png": b"<html>", "dog/1.png": b""}, ProblemCode.NO_IMAGES),
-        (pets(prefix="train/") | {"val/": b""}, ProblemCode.EMPTY_SPLIT),
-        (pets(prefix="train/") | {"val/cat/1.png": b"x"}, ProblemCode.EMPTY_SPLIT),
-        (pets(prefix="val/"), ProblemCode.EMPTY_SPLIT),
+        (trained | {"val/": b""}, ProblemCode.EMPTY_SPLIT),
+        (trained | {"val/cat/1.png": b"x"}, ProblemCode.EMPTY_SPLIT),
+        (pets(3, "val/"), ProblemCode.EMPTY_SPLIT),
         (pets(count=1), ProblemCode.EMPTY_SPLIT),
-        (pets(prefix="train/") | {"test/cow/1.png": make_image(99)}, ProblemCode.CLASS_NOT_IN_TRAIN),
-        ({"notes.txt": b""}, ProblemCode.UNKNOWN_FORMAT),
+        (trained | {"test/cow/1.png": make_image(99)}, ProblemCode.CLASS_NOT_IN_TRAIN),
     ]
     for number, (files, code) in enumerate(cases):
         root = make_tree({f"{number}/{name}": data for name, data in files.items()}) / str(number)
-        report = import_dataset(root, tmp_path / "ds")
+        report = import_dataset(root, tmp_path / "ds", ImportOptions(threads=1))
         assert code in problems(report), (number, report.problems)
         assert all(problem.detail for problem in report.problems)
         assert [path.name for path in (tmp_path / "ds").iterdir()] == ["report.json"]
@@ -223,28 +212,24 @@ def test_invalid_data_sets_say_why(
             Store.open(tmp_path / "ds")
 
 
-def test_thumbnails_among_photographs_are_counted(
-    tmp_path: Path, make_tree: MakeTree, make_image: MakeImage
-) -> None:
-    photographs = {
-        f"{name}/{n}.png": make_image(n, size=(90, 120)) for name in ("cat", "dog") for n in range(6)
-    }
-    small = {f"dog/small-{n}.png": make_image(n, size=(20, 16)) for n in range(3)}
-    large = import_dataset(make_tree(photographs), tmp_path / "large")
-    report = import_dataset(make_tree(photographs | small), tmp_path / "ds")
-    (detail,) = (note.detail for note in report.notes if note.code is NoteCode.SMALL_IMAGES)
-    assert detail.startswith("3 of 15 images are at most 30 pixels wide and high, while half of all are 120")
-    assert NoteCode.SMALL_IMAGES not in notes(large)
-
-
 def test_a_class_that_the_cut_splits_used_up_is_told_how_many_images_it_needs(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets
+    import_files: ImportFiles, pets: Pets
 ) -> None:
-    report = import_dataset(make_tree(pets(count=2)), tmp_path / "ds")
-    (problem,) = report.problems
+    (problem,) = import_files(pets(count=2)).problems
     assert problem.code is ProblemCode.CLASS_NOT_IN_TRAIN
     assert "took all 2, so that none is left to train on; add some (4 are enough)" in problem.detail
-    assert import_dataset(make_tree(pets(count=4)), tmp_path / "ds").state == "ready"
+
+
+def test_thumbnails_among_photographs_are_counted(import_files: ImportFiles, make_image: MakeImage) -> None:
+    sizes = {"": (90, 120), "small-": (20, 16)}
+    files = {
+        f"{name}/{prefix}{n}.png": make_image(n, size=sizes[prefix])
+        for name, prefix, count in (("cat", "", 6), ("dog", "", 6), ("dog", "small-", 3))
+        for n in range(count)
+    }
+    report = import_files(files)
+    (detail,) = (note.detail for note in report.notes if note.code is NoteCode.SMALL_IMAGES)
+    assert detail.startswith("3 of 15 images are at most 30 pixels wide and high, while half of all are 120")
 
 
 def test_refused_sources_are_invalid_data_sets(tmp_path: Path) -> None:
@@ -255,13 +240,18 @@ def test_refused_sources_are_invalid_data_sets(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "ds"]
 
 
-def test_builtin_digits(tmp_path: Path) -> None:
-    report = import_dataset("builtin:biased-digits", tmp_path / "ds", ImportOptions(seed=3))
+def test_a_builtin_data_set_has_the_classes_and_groups_of_its_arrays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(40) % 2
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    arrays = BuiltinData(images, labels, ("5-9", "0-4"), None, labels, ("square", "none"))
+    monkeypatch.setattr("models.data.importing.datasets.make_builtin", lambda *_: arrays)
+    report = import_dataset("builtin:digits", tmp_path / "ds", ImportOptions(threads=1))
     store = Store.open(tmp_path / "ds")
-    assert (report.state, len(store), store.classes) == ("ready", 1797, ("0-4", "5-9"))
-    assert store.pixels is not None
-    assert store.pixels.shape == (1797, 28, 28, 3)
-    assert report.splits["test"]["groups"].keys() == {"0-4 · no square", "5-9 · square"}
+    assert (report.state, store.classes) == ("ready", ("5-9", "0-4"))
+    assert np.array_equal(store.pixels, images)
+    assert report.splits["test"]["groups"].keys() == {"square", "none"}
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
@@ -293,10 +283,7 @@ def test_a_reader_that_ends_is_a_stop_or_a_refusal_and_leaves_nothing(
             os.kill(os.getpid(), signal.SIGTERM)
         return stopped
 
-    archive = tmp_path / "pets.zip"
-    with zipfile.ZipFile(archive, "w") as opened:
-        for name, content in pets().items():
-            opened.writestr(name, content)
+    archive = zipped(tmp_path / "pets.zip", pets())
     if stopped:
         with pytest.raises(ImportStopped):
             import_dataset(archive, tmp_path / "ds", should_stop=should_stop)
@@ -308,70 +295,38 @@ def test_a_reader_that_ends_is_a_stop_or_a_refusal_and_leaves_nothing(
         assert sorted(tmp_path.iterdir()) == [tmp_path / "ds", archive]
 
 
-def test_what_a_killed_import_left_is_swept_away(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
+def test_what_a_killed_import_left_is_swept_away(
+    tmp_path: Path, import_files: ImportFiles, pets: Pets
+) -> None:
     for name in (".ds.partial-dead", ".ds2.partial-alive"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "samples.arrow").touch()
-    import_dataset(make_tree(pets()), tmp_path / "ds")
+    import_files(pets(4))
     assert sorted(path.name for path in tmp_path.iterdir()) == [".ds2.partial-alive", "ds", "tree"]
 
 
 def test_a_class_list_rejects_other_labels(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets, make_image: MakeImage
+    import_files: ImportFiles, pets: Pets, make_image: MakeImage
 ) -> None:
-    tree = make_tree(pets() | {"cow/1.png": make_image(999)})
-    options = ImportOptions(layout=FormatOptions(classes=("dog", "cat")))
-    report = import_dataset(tree, tmp_path / "ds", options)
+    files = pets() | {"cow/1.png": make_image(999)}
+    report = import_files(files, layout=FormatOptions(classes=("dog", "cat")))
     assert (report.state, report.classes) == ("ready", ("dog", "cat"))
     assert [rejection.code for rejection in report.rejected] == [FileCode.UNKNOWN_LABEL]
-    missing = replace(options, layout=FormatOptions(classes=("dog", "cat", "cow", "yak")))
-    assert problems(import_dataset(tree, tmp_path / "ds", missing)) == {ProblemCode.CLASS_NOT_IN_TRAIN}
+    missing = import_files(files, layout=FormatOptions(classes=("dog", "cat", "cow", "yak")))
+    assert problems(missing) == {ProblemCode.CLASS_NOT_IN_TRAIN}
 
 
-def test_pixels_are_what_the_files_decode_to(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
-    from models.data.images.checks import decode_image
-
-    import_dataset(make_tree(pets()), tmp_path / "ds")
-    store = Store.open(tmp_path / "ds")
-    assert store.pixels is not None
-    for row in range(len(store)):
-        assert np.array_equal(store.pixels[row], np.asarray(decode_image(store.image_bytes(row)).image))
-
-
-@pytest.mark.parametrize("layout", ["folder", "table", "option"])
-def test_a_data_set_may_hold_test_images_alone(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets, layout: str
-) -> None:
-    files: dict[str, bytes | str] = {**pets(2, "test/" if layout == "folder" else "")}
-    if layout == "table":
-        rows = (f"{path},{path.split('/')[0]},test" for path in files)
-        files |= {"labels.csv": "\n".join(["path,label,split", *rows])}
-    options = ImportOptions(layout=FormatOptions(split="test" if layout == "option" else None))
-    report = import_dataset(make_tree(files), tmp_path / "ds", options)
+def test_a_data_set_may_hold_test_images_alone(tmp_path: Path, import_files: ImportFiles, pets: Pets) -> None:
+    report = import_files(pets(2, "test/"))
     assert (report.state, report.count, report.problems) == ("ready", 4, ())
     assert Store.open(tmp_path / "ds").counts == {"train": 0, "val": 0, "calibration": 0, "test": 4}
     assert notes(report) == {NoteCode.ONLY_TEST}
 
 
-def test_test_images_may_be_of_one_class(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
-    cats = {path: image for path, image in pets(3).items() if path.startswith("cat/")}
-    tree = make_tree(cats)
-    assert problems(import_dataset(tree, tmp_path / "all")) == {ProblemCode.ONE_CLASS}
-    report = import_dataset(tree, tmp_path / "ds", ImportOptions(layout=FormatOptions(split="test")))
-    assert (report.state, report.classes) == ("ready", ("cat",))
-
-
-def test_the_option_overrules_the_splits_of_the_files(
-    tmp_path: Path, make_tree: MakeTree, pets: Pets
+def test_the_option_overrules_the_splits_of_the_files_and_test_images_may_be_of_one_class(
+    tmp_path: Path, import_files: ImportFiles, pets: Pets
 ) -> None:
-    files = pets(3, "train/") | pets(2, "val/", start=50)
-    report = import_dataset(
-        make_tree(files), tmp_path / "ds", ImportOptions(layout=FormatOptions(split="test"))
-    )
-    assert Store.open(tmp_path / "ds").counts["test"] == report.count == 10
-
-
-def test_of_test_images_alone_none_can_be_held_out(tmp_path: Path, make_tree: MakeTree, pets: Pets) -> None:
-    options = FormatOptions(split="test", hold_out=("meta:site=Bern",))
-    report = import_dataset(make_tree(pets(3)), tmp_path / "ds", ImportOptions(layout=options))
-    assert problems(report) == {ProblemCode.HOLD_OUT}
+    cats = {path: image for path, image in (pets(3, "train/") | pets(2, "val/", 50)).items() if "cat" in path}
+    report = import_files(cats, layout=FormatOptions(split="test"))
+    assert (report.state, report.classes) == ("ready", ("cat",))
+    assert Store.open(tmp_path / "ds").counts["test"] == report.count == 5

@@ -109,6 +109,8 @@ def test_a_held_out_site_makes_the_test_split_in_place_of_the_given_one(make_tre
     tree = make_tree({"labels.csv": table} | dict.fromkeys(("a.png", "b.png", "c.png"), ""))
     with pytest.raises(FormatError, match="new_splits"):
         read(tree, options=FormatOptions(hold_out=("meta:site=B",)))
+    with pytest.raises(FormatError, match="has a test split already"):
+        read(tree, options=FormatOptions(hold_out=("meta:site=B",), split="test"))
     manifest = read(tree, options=FormatOptions(hold_out=("meta:site=B",), new_splits=True))
     assert [entry.split for entry in manifest.entries] == ["train", "train", "test"]
 
