@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from PIL import Image
 from models.data.grey import LEVELS, GreyWindow, histogram, read_window, to_8_bit, window_of
 from models.data.images.checks import decode_image
 from models.data.images.decoding import stored_square
-from models.data.importing.datasets import ImportOptions, import_dataset
-from models.data.layout import DATASET_FILE, StoreError
-from models.data.report import ImportReport, NoteCode
+from models.data.layout import DATASET_FILE, DatasetInfo
+from models.data.reading import StoreError
+from models.data.report import NoteCode
 from models.data.store import Store
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
-MakeImage = Callable[..., bytes]
+from tests.integration.models.data.conftest import ImportFiles
+from tests.support.arrays import Arrays, write_arrays
+from tests.unit.models.data.conftest import MakeImage
 
 
 def grey_16(levels: NDArray[np.uint16], format: str = "PNG") -> bytes:
@@ -37,15 +36,10 @@ def scan(seed: int) -> bytes:
     return grey_16(((np.arange(80 * 80).reshape(80, 80) + 40 * seed) % 4096).astype(np.uint16))
 
 
-@pytest.fixture
-def scans(make_tree: MakeTree, tmp_path: Path) -> tuple[ImportReport, Store]:
-    files = {f"{name}/{n}.png": scan(2 * n + k) for n in range(10) for k, name in enumerate(("ill", "well"))}
-    report = import_dataset(make_tree(files), tmp_path / "ds", ImportOptions(name="scans"))
-    return report, Store.open(tmp_path / "ds")
-
-
-def levels_of(store: Store, row: int) -> NDArray[np.uint8]:
-    return stored_square(store.image_bytes(row), 80, window=store.info.grey_window).numpy()
+def scans(count: int = 10) -> dict[str, bytes]:
+    return {
+        f"{name}/{n}.png": scan(2 * n + k) for n in range(count) for k, name in enumerate(("ill", "well"))
+    }
 
 
 def test_without_a_window_the_upper_8_bits_are_taken() -> None:
@@ -76,14 +70,22 @@ def test_what_is_no_window_is_refused(value: object) -> None:
         read_window(value)
 
 
-def test_12_bit_images_keep_their_levels(scans: tuple[ImportReport, Store]) -> None:
-    _, store = scans
+def test_12_bit_images_keep_their_levels_and_the_report_tells_the_window(
+    tmp_path: Path, import_files: ImportFiles
+) -> None:
+    report = import_files(scans())
+    store = Store.open(tmp_path / "ds")
     assert store.info.grey_window is not None
-    assert store.info.grey_window.low < 10
-    assert 4080 < store.info.grey_window.high < 4096
+    low, high = store.info.grey_window
+    assert low < 10
+    assert 4080 < high < 4096
     for row in range(len(store)):
-        assert len(np.unique(levels_of(store, row))) > 200
+        pixels = stored_square(store.image_bytes(row), 80, window=store.info.grey_window).numpy()
+        assert len(np.unique(pixels)) > 200
     assert len(np.unique(np.asarray(decode_image(store.image_bytes(0)).image))) == 16
+    (note,) = [note for note in report.notes if note.code is NoteCode.GREY_WINDOW]
+    assert f"16-bit grey levels: 20; the levels {low} to {high} become 0 to 255" in note.detail
+    assert note._asdict() in report.summary()["notes"]
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
@@ -93,15 +95,7 @@ def test_every_file_type_keeps_them(format: str) -> None:
     assert np.array_equal(np.asarray(picture)[:, :, 1], to_8_bit(levels, GreyWindow(0, 4095)))
 
 
-def test_the_report_tells_the_window(scans: tuple[ImportReport, Store]) -> None:
-    report, store = scans
-    (note,) = [note for note in report.notes if note.code is NoteCode.GREY_WINDOW]
-    low, high = store.info.grey_window or (0, 0)
-    assert f"16-bit grey levels: 20; the levels {low} to {high} become 0 to 255" in note.detail
-    assert note._asdict() in report.summary()["notes"]
-
-
-def test_the_window_is_of_the_training_images_alone(make_tree: MakeTree, tmp_path: Path) -> None:
+def test_the_window_is_of_the_training_images_alone(tmp_path: Path, import_files: ImportFiles) -> None:
     bright = grey_16(np.random.default_rng(0).integers(50_000, 60_000, (16, 16), np.uint16))
     files = {
         f"{split}/{name}/{n}.png": bright if split == "test" else scan(10 * n + len(name))
@@ -109,14 +103,14 @@ def test_the_window_is_of_the_training_images_alone(make_tree: MakeTree, tmp_pat
         for name in ("ill", "well")
         for n in range(2)
     }
-    import_dataset(make_tree(files), tmp_path / "ds")
+    import_files(files)
     window = Store.open(tmp_path / "ds").info.grey_window
     assert window is not None
     assert window.high < 4096
 
 
 def test_without_a_16_bit_image_in_train_there_is_none(
-    make_tree: MakeTree, make_image: MakeImage, tmp_path: Path
+    tmp_path: Path, import_files: ImportFiles, make_image: MakeImage
 ) -> None:
     files = {
         f"{split}/{name}/{n}.png": scan(n) if split == "test" else make_image(10 * n + len(name))
@@ -124,15 +118,13 @@ def test_without_a_16_bit_image_in_train_there_is_none(
         for name in ("ill", "well")
         for n in range(2)
     }
-    report = import_dataset(make_tree(files), tmp_path / "ds")
+    report = import_files(files)
     assert Store.open(tmp_path / "ds").info.grey_window is None
     assert "none of them is in train" in next(n.detail for n in report.notes if n.code == "grey_window")
 
 
-def test_the_owner_may_choose_the_window(make_tree: MakeTree, tmp_path: Path) -> None:
-    files = {f"{name}/{n}.png": scan(2 * n + k) for n in range(10) for k, name in enumerate(("ill", "well"))}
-    options = ImportOptions(grey_window=GreyWindow(100, 3000))
-    report = import_dataset(make_tree(files), tmp_path / "ds", options)
+def test_the_owner_may_choose_the_window(tmp_path: Path, import_files: ImportFiles) -> None:
+    report = import_files(scans(4), grey_window=GreyWindow(100, 3000))
     assert Store.open(tmp_path / "ds").info.grey_window == (100, 3000)
     (note,) = [note for note in report.notes if note.code is NoteCode.GREY_WINDOW]
     assert "the levels 100 to 3000 become 0 to 255" in note.detail
@@ -140,22 +132,21 @@ def test_the_owner_may_choose_the_window(make_tree: MakeTree, tmp_path: Path) ->
 
 
 def test_a_chosen_window_of_8_bit_images_changes_nothing_and_says_so(
-    make_tree: MakeTree, make_image: MakeImage, tmp_path: Path
+    tmp_path: Path, import_files: ImportFiles, make_image: MakeImage
 ) -> None:
     files = {f"{'ill' if n % 2 else 'well'}/{n}.png": make_image(n) for n in range(20)}
-    options = ImportOptions(grey_window=GreyWindow(100, 3000))
-    report = import_dataset(make_tree(files), tmp_path / "ds", options)
+    report = import_files(files, grey_window=GreyWindow(100, 3000))
     assert Store.open(tmp_path / "ds").info.grey_window is None
     assert "changes nothing" in next(n.detail for n in report.notes if n.code is NoteCode.GREY_WINDOW)
 
 
-def test_pictures_that_differ_in_their_lower_bits_are_two(make_tree: MakeTree, tmp_path: Path) -> None:
+def test_pictures_that_differ_in_their_lower_bits_are_two(import_files: ImportFiles) -> None:
     flat = np.arange(20 * 16 * 16).reshape(20, 16, 16) % 200  # all of them black without a window
     files = {
         f"{'ill' if n % 2 else 'well'}/{n}.png": grey_16((i + n).astype(np.uint16))
         for n, i in enumerate(flat)
     }
-    report = import_dataset(make_tree(files), tmp_path / "ds")
+    report = import_files(files)
     assert report.duplicates == ()
 
 
@@ -165,10 +156,10 @@ def plain_digest(store: Store) -> str:
 
 
 def test_a_set_of_8_bit_images_has_neither_window_nor_note(
-    make_tree: MakeTree, make_image: MakeImage, tmp_path: Path
+    tmp_path: Path, import_files: ImportFiles, make_image: MakeImage
 ) -> None:
     files = {f"{'ill' if n % 2 else 'well'}/{n}.png": make_image(n) for n in range(20)}
-    report = import_dataset(make_tree(files), tmp_path / "ds")
+    report = import_files(files)
     store = Store.open(tmp_path / "ds")
     assert store.info.grey_window is None
     assert NoteCode.GREY_WINDOW not in {note.code for note in report.notes}
@@ -176,18 +167,24 @@ def test_a_set_of_8_bit_images_has_neither_window_nor_note(
     assert store.pixels is not None
 
 
-def test_another_window_goes_along_to_other_processes(scans: tuple[ImportReport, Store]) -> None:
-    _, store = scans
-    other = store.with_window(GreyWindow(0, 9000))
+@pytest.fixture
+def windowed(tmp_path: Path) -> Store:
+    info = DatasetInfo("scans", "csv", ("ill", "well"), grey_window=GreyWindow(0, 4095))
+    pixels = np.zeros((2, 8, 8, 3), np.uint8)
+    write_arrays(tmp_path / "ds", Arrays(pixels, np.array([0, 1]), ["train"] * 2), info)
+    return Store.open(tmp_path / "ds")
+
+
+def test_another_window_goes_along_to_other_processes(windowed: Store) -> None:
+    other = windowed.with_window(GreyWindow(0, 9000))
     sent: Store = pickle.loads(pickle.dumps(other))
     assert sent.info.grey_window == (0, 9000)
-    assert sent.digest == other.digest != store.digest
-    assert store.with_window(store.info.grey_window) is store
+    assert sent.digest == other.digest != windowed.digest
+    assert windowed.with_window(windowed.info.grey_window) is windowed
 
 
-def test_a_damaged_window_is_said(scans: tuple[ImportReport, Store]) -> None:
-    _, store = scans
-    file = store.directory / DATASET_FILE
+def test_a_damaged_window_is_said(windowed: Store) -> None:
+    file = windowed.directory / DATASET_FILE
     file.write_text(json.dumps(json.loads(file.read_text()) | {"grey_window": [5, 2]}))
     with pytest.raises(StoreError, match="cannot be read"):
-        Store.open(store.directory)
+        Store.open(windowed.directory)

@@ -30,10 +30,10 @@ print(report.state, report.count, peak() - before)
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
-    """290 MiB of images pass through some tens of MiB."""
+    """150 MiB of images pass through some tens of MiB."""
     noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        for number in range(1500):
+        for number in range(800):
             noise[0, :3, 0] = number % 256, number // 256, 0
             buffer = BytesIO()
             Image.fromarray(noise).save(buffer, "BMP")
@@ -41,11 +41,11 @@ def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     command = [sys.executable, "-c", IMPORT, str(tmp_path / "a.zip"), str(tmp_path / "ds")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     state, count, mebibytes = done.stdout.split()
-    assert (state, count) == ("ready", "1500")
+    assert (state, count) == ("ready", "800")
     assert int(mebibytes) < 120
 
 
-@pytest.mark.parametrize("name", ["mnist", "biased-mnist", "cifar10", "svhn"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
 def test_an_empty_folder_is_no_source(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="put torchvision's") as missing:
         make_builtin(name, BuiltinOptions(root=tmp_path))

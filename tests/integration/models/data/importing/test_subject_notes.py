@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.data.formats import FormatOptions
-from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.importing.subject_notes import subject_notes
 from models.data.report import NoteCode, ProblemCode
 from models.data.splits import ALL_SPLITS, Cut, SplitRecord
 from models.data.store import Store
-
-MakeImage = Callable[..., bytes]
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
-BY_FILE = ImportOptions(layout=FormatOptions(subject="**/{subject}_*"))
+from tests.integration.models.data.conftest import ImportFiles
+from tests.unit.models.data.conftest import MakeImage
 
 
 def details(
@@ -108,10 +105,13 @@ def bursts(make_image: MakeImage) -> Callable[..., dict[str, bytes]]:
 Bursts = Callable[..., dict[str, bytes]]
 
 
+BY_FILE = FormatOptions(subject="**/{subject}_*")
+
+
 def test_the_splits_of_an_import_keep_subjects_whole_and_count_them(
-    tmp_path: Path, make_tree: MakeTree, bursts: Bursts
+    tmp_path: Path, import_files: ImportFiles, bursts: Bursts
 ) -> None:
-    report = import_dataset(make_tree(bursts(20)), tmp_path / "ds", BY_FILE)
+    report = import_files(bursts(20), layout=BY_FILE)
     store = Store.open(tmp_path / "ds")
     assert (report.state, report.subjects) == ("ready", 20)
     assert {split: counts["subjects"] for split, counts in report.splits.items()} == {
@@ -127,67 +127,42 @@ def test_the_splits_of_an_import_keep_subjects_whole_and_count_them(
 
 
 def test_given_splits_that_cut_subjects_are_reported_and_imported(
-    tmp_path: Path, make_tree: MakeTree, bursts: Bursts
+    import_files: ImportFiles, bursts: Bursts
 ) -> None:
     of_test = {path.replace("s100", "s0"): image for path, image in bursts(4, "test/", start=100).items()}
-    files = bursts(20, "train/") | of_test
-    report = import_dataset(make_tree(files), tmp_path / "ds", BY_FILE)
+    report = import_files(bursts(20, "train/") | of_test, layout=BY_FILE)
     assert report.state == "ready"
     (detail,) = (n.detail for n in report.notes if n.code is NoteCode.SUBJECT_IN_TWO_SPLITS)
     assert "1 of 23, 's0' (1 in " in detail
 
 
-@pytest.mark.parametrize("subjects", [2, 3, 4])
-def test_too_few_subjects_are_a_problem_that_says_so(
-    tmp_path: Path, make_tree: MakeTree, bursts: Bursts, subjects: int
-) -> None:
-    report = import_dataset(make_tree(bursts(subjects)), tmp_path / "ds", BY_FILE)
+def test_too_few_subjects_are_a_problem_that_says_so(import_files: ImportFiles, bursts: Bursts) -> None:
+    report = import_files(bursts(4), layout=BY_FILE)
     assert report.state == "invalid"
     assert {problem.code for problem in report.problems} == {ProblemCode.EMPTY_SPLIT}
     assert "too few subjects to fill the split" in report.problems[0].detail
-    assert import_dataset(make_tree(bursts(5)), tmp_path / "ds", BY_FILE).state == "ready"
+    assert import_files(bursts(5), layout=BY_FILE).state == "ready"
 
 
-def test_images_without_a_subject_are_counted(
-    tmp_path: Path, make_tree: MakeTree, bursts: Bursts, make_image: MakeImage
-) -> None:
-    report = import_dataset(
-        make_tree(bursts(20) | {"cat/stray.png": make_image(999)}), tmp_path / "ds", BY_FILE
-    )
-    (detail,) = (n.detail for n in report.notes if n.code is NoteCode.WITHOUT_SUBJECT)
-    assert detail.startswith("images without a subject: 1 of 61")
-
-
-SITES = ImportOptions(layout=FormatOptions(hold_out=("meta:site=Oslo", "meta:site=Ghent")))
-
-
-@pytest.mark.parametrize("moved", [False, True])
 def test_a_test_split_of_sites_is_told_and_the_others_are_cut_from_the_rest(
-    tmp_path: Path, make_tree: MakeTree, bursts: Bursts, moved: bool
+    tmp_path: Path, import_files: ImportFiles, bursts: Bursts
 ) -> None:
-    """Two subjects of each of ten sites; if one `moved`, one of its images is not from Oslo."""
+    """Two subjects of each of ten sites, of whom the first has one image that is not from Oslo."""
     files = bursts(20)
+    sites = ["Oslo", "Ghent", *(f"site {n}" for n in range(8))]
     lines = ["path,label,patient,meta:site"]
     for number, path in enumerate(files):
-        site = ("Oslo", "Ghent", *(f"site {n}" for n in range(8)))[number // 3 % 10]
-        site = "site 5" if moved and number == 0 else site
+        site = sites[number // 3 % 10] if number else "site 5"
         lines.append(f"{path},{path.split('/')[0]},{number // 3},{site}")
-    report = import_dataset(make_tree(files | {"labels.csv": "\n".join(lines)}), tmp_path / "ds", SITES)
-    store = Store.open(tmp_path / "ds")
+    conditions = ("meta:site=Oslo", "meta:site=Ghent")
+    table = {"labels.csv": "\n".join(lines)}
+    report = import_files(files | table, layout=FormatOptions(hold_out=conditions))
     assert report.state == "ready"
-    assert store.counts == {"train": 36, "val": 6, "calibration": 6, "test": 12}
-    assert {split: counts["subjects"] for split, counts in report.splits.items()}["test"] == 4
-    held = 11 if moved else 12
-    others = ", and 1 more of the same subjects" if moved else ""
+    assert Store.open(tmp_path / "ds").counts == {"train": 36, "val": 6, "calibration": 6, "test": 12}
+    assert report.splits["test"]["subjects"] == 4
     (detail,) = (note.detail for note in report.notes if note.code is NoteCode.HOLD_OUT)
-    assert detail == f"test holds out meta:site=Oslo or meta:site=Ghent: {held} images{others}"
-    assert report.split_record["hold_out"] == ("meta:site=Oslo", "meta:site=Ghent")
+    assert detail == (
+        "test holds out meta:site=Oslo or meta:site=Ghent: 11 images, and 1 more of the same subjects"
+    )
+    assert report.split_record["hold_out"] == conditions
     assert set(report.split_record["made"]) == {"val", "calibration"}
-
-
-def test_a_condition_that_no_sample_meets_is_a_problem(
-    tmp_path: Path, make_tree: MakeTree, bursts: Bursts
-) -> None:
-    report = import_dataset(make_tree(bursts(6)), tmp_path / "ds", SITES)
-    assert [problem.code for problem in report.problems] == [ProblemCode.HOLD_OUT]
-    assert "there is no column meta:site to hold out by; there are: none" in report.problems[0].detail
