@@ -176,13 +176,6 @@ def test_a_sum_over_what_was_pooled_is_the_sum_over_all_places() -> None:
     torch.testing.assert_close(seen.summed_gradient_times_values(), expected)
 
 
-def test_gradcam_and_xgradcam_agree_on_a_linear_head() -> None:
-    network = tiny("linear")
-    maps = [saliency(network, IMAGES, method=m).maps for m in ("gradcam", "hirescam", "xgradcam")]
-    for other in maps[1:]:
-        assert torch.allclose(maps[0], other, atol=1e-6)
-
-
 @pytest.mark.parametrize("method", ["xgradcam", "layercam"])
 def test_memory_format_changes_nothing(method: str) -> None:
     network = tiny("linear")
@@ -259,7 +252,3 @@ def test_zeros_stay_exactly_zero() -> None:
     maps[0, 0, 0] = 0.7
     assert (upsample(maps, (28, 28)) > 0).sum() < 200
     assert upsample(maps, (28, 28)).min() == 0
-
-
-def test_a_constant_map_is_dark() -> None:
-    assert to_library_scale(torch.full((1, 3, 3), 5.0), (9, 9)).abs().max() == 0

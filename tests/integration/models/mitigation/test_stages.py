@@ -37,7 +37,10 @@ def test_early_stages_end_the_octaves_before_the_last(
 
 @pytest.mark.parametrize(
     ("name", "blocks"),
-    [("timm/vit_tiny_patch16_224", "blocks."), ("vit_b_16", "encoder.layers.encoder_layer_")],
+    [
+        ("timm/vit_tiny_patch16_224", "blocks."),
+        pytest.param("vit_b_16", "encoder.layers.encoder_layer_", marks=pytest.mark.library),
+    ],
 )
 def test_a_network_with_one_grid_is_cut_by_depth(name: str, blocks: str) -> None:
     stages = early_stages(build_network(name, classes=2, image_size=64))
