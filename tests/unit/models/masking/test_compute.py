@@ -106,16 +106,6 @@ def test_lower_sigmas_mask_more() -> None:
     assert len(set(map(int, shares))) == 4
 
 
-def test_random_masks_have_their_counts_and_depend_on_the_row_alone() -> None:
-    counts, rows = torch.tensor([0, 1, 50, 784]), torch.tensor([5, 0, 123456789, 7])
-    together = random_masks(counts, rows, SIZE, seed=3)
-    assert together.sum((1, 2)).tolist() == counts.tolist()
-    for index in range(4):
-        picked = slice(index, index + 1)
-        assert torch.equal(random_masks(counts[picked], rows[picked], SIZE, seed=3)[0], together[index])
-    assert not torch.equal(random_masks(counts, rows, SIZE, seed=4)[2], together[2])
-
-
 def test_the_random_set_of_a_later_iteration_has_places_of_its_own(network: Network, tmp_path: Path) -> None:
     """As many as chance has in common; the first set's places are those of the run's seed."""
     config, run, rows = MaskingConfig(method="random", share=0.3), Run(seed=9), torch.arange(6) * 10
@@ -131,13 +121,6 @@ def test_the_random_set_of_a_later_iteration_has_places_of_its_own(network: Netw
         assert torch.equal(first.sum((1, 2)), second.sum((1, 2)))
         expected = float((counts.double() ** 2 / 256).sum())
         assert abs(int((first & second).sum()) - expected) < 4 * expected**0.5 < pixels / 2
-
-
-def test_random_places_are_even() -> None:
-    rows = torch.arange(4000)
-    hits = random_masks(torch.full((4000,), 8), rows, (8, 8), seed=0).sum(0).double()
-    expected, variance = 4000 / 8, 4000 / 8 * 7 / 8
-    assert ((hits - expected) ** 2 / variance).sum() < 110  # χ² of 63: P < 0.0003
 
 
 @pytest.mark.parametrize("fill", ["black", "mean", "blur"])
@@ -159,14 +142,6 @@ def test_black_is_exactly_zero_and_mean_is_the_images_own() -> None:
     assert (apply_masks(images, masked) == 0).all()
     mean = apply_masks(images, masked, "mean")
     assert torch.allclose(mean[1, 2], images[1, 2].mean().expand(8, 8))
-
-
-def test_blur_keeps_a_flat_image_and_smooths_a_sharp_one() -> None:
-    masked = torch.ones(1, 32, 32, dtype=torch.bool)
-    flat = torch.full((1, 3, 32, 32), 0.4)
-    assert torch.allclose(apply_masks(flat, masked, "blur"), flat, atol=1e-6)
-    sharp = torch.rand(1, 3, 32, 32)
-    assert apply_masks(sharp, masked, "blur").std() < sharp.std() / 5
 
 
 # the stage

@@ -1,10 +1,11 @@
-"""Mask sets on disk: round trip, size, lookup, atomicity, union."""
+"""Mask sets on disk: round trip, size, lookup, atomicity, union, and what a header says of the masks."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +16,17 @@ from models.masking.rule import heights, threshold_masks, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, union, write_mask_set
 from models.runtime.files import hidden_sibling
 
-CPU = torch.device("cpu")
-SIZE = (28, 28)
+CPU, SIZE, MAP_SIZE = torch.device("cpu"), (20, 30), (3, 7)
+"""Neither is square: height stays height."""
 
 
 def header(images: int, **changes: object) -> MaskSetHeader:
-    plain = MaskSetHeader("xgradcam", "predicted", 2.0, None, SIZE, (7, 7), 0, images, "none")
+    plain = MaskSetHeader("xgradcam", "predicted", 2.0, None, SIZE, MAP_SIZE, 0, images, "none")
     return MaskSetHeader.from_json(dataclasses.asdict(plain) | changes)
 
 
-def batch(rows: list[int], seed: int = 0) -> MaskBatch:
-    generator = torch.Generator().manual_seed(seed)
-    maps = torch.rand(len(rows), 7, 7, generator=generator)
+def batch(rows: Sequence[int], seed: int = 0) -> MaskBatch:
+    maps = torch.rand(len(rows), *MAP_SIZE, generator=torch.Generator().manual_seed(seed))
     bounds = thresholds(heights(maps, SIZE))
     counts = threshold_masks(maps, bounds, SIZE).sum((1, 2))
     return MaskBatch(torch.tensor(rows), maps, bounds, counts, torch.arange(len(rows)))
@@ -50,14 +50,6 @@ def test_what_was_written_is_read_in_any_order(tmp_path: Path) -> None:
     assert kept.targets.tolist() == [1, 0, 0]
 
 
-def test_masks_are_those_that_were_counted(tmp_path: Path) -> None:
-    one = batch([3, 1, 2])
-    found = write(tmp_path / "set", one).masks(torch.tensor([2, 3]), 28, CPU)
-    assert found.dtype == torch.bool
-    assert found.sum((1, 2)).tolist() == [int(one.counts[2]), int(one.counts[0])]
-    assert torch.equal(found, threshold_masks(one.maps[[2, 0]], one.thresholds[[2, 0]], SIZE))
-
-
 def test_an_image_takes_less_than_300_bytes(tmp_path: Path) -> None:
     write(tmp_path / "set", batch(list(range(2000))))
     size = sum(path.stat().st_size for path in (tmp_path / "set").iterdir())
@@ -71,20 +63,11 @@ def test_it_opens_with_numpy_and_is_not_read_into_memory(tmp_path: Path) -> None
     assert records["row"].tolist() == found.rows.tolist() == [5, 6]
 
 
-def test_random_masks_scale_with_the_size(tmp_path: Path) -> None:
-    one = batch([3, 1])
-    found = write(tmp_path / "set", one, method="random", seed=4)
-    rows = torch.tensor([1, 3])
-    assert torch.equal(found.masks(rows, 28, CPU), found.masks(rows, 28, CPU))
-    assert found.masks(rows, 28, CPU).sum((1, 2)).tolist() == one.counts[[1, 0]].tolist()
-    assert found.masks(rows, 56, CPU).sum((1, 2)).tolist() == (4 * one.counts[[1, 0]]).tolist()
-
-
 def test_a_foreign_row_is_an_error(tmp_path: Path) -> None:
     found = write(tmp_path / "set", batch([1, 3]))
     for row in (0, 2, 4):
         with pytest.raises(MaskSetError, match=f"row {row}"):
-            found.masks(torch.tensor([row]), 28, CPU)
+            found.masks(torch.tensor([row]), SIZE, CPU)
 
 
 def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
@@ -151,8 +134,70 @@ def test_a_damaged_set_is_refused(tmp_path: Path, damage: str) -> None:
 def test_a_union_masks_where_any_does(tmp_path: Path) -> None:
     first, second = (write(tmp_path / str(s), batch([1, 2], seed=s)) for s in (0, 1))
     rows = torch.tensor([2, 1])
-    found = union([first, second]).masks(rows, 28, CPU)
-    assert torch.equal(found, first.masks(rows, 28, CPU) | second.masks(rows, 28, CPU))
+    found = union([first, second]).masks(rows, SIZE, CPU)
+    assert torch.equal(found, first.masks(rows, SIZE, CPU) | second.masks(rows, SIZE, CPU))
     assert union([first]) is first
     with pytest.raises(ValueError, match="at least one"):
         union([])
+
+
+ROWS = (4, 900, 17)
+
+
+def test_what_is_not_square_is_read_as_it_was_written(tmp_path: Path) -> None:
+    one = batch(ROWS)
+    found = write(tmp_path / "set", one)
+    rows = torch.tensor(ROWS)
+    assert (found.header.size, found.header.map_size) == (SIZE, MAP_SIZE)
+    masked = found.masks(rows, SIZE, CPU)
+    assert masked.shape == (3, *SIZE)
+    assert torch.equal(masked, threshold_masks(one.maps, one.thresholds, SIZE))
+    assert found.masked_share == pytest.approx(masked.float().mean().item())
+    assert torch.equal(found.records(rows.flip(0)).maps, one.maps.flip(0))
+
+
+def test_random_masks_of_another_size_keep_the_share_and_not_the_number(tmp_path: Path) -> None:
+    one, rows = batch(ROWS), torch.tensor(ROWS)
+    found = write(tmp_path / "set", one, method="random")
+    assert found.masks(rows, SIZE, CPU).sum((1, 2)).tolist() == one.counts.tolist()
+    assert found.masks(rows, (20, 60), CPU).sum((1, 2)).tolist() == (2 * one.counts).tolist()
+    assert found.masks(rows, (10, 30), CPU).sum((1, 2)).tolist() == (one.counts / 2).round().tolist()
+
+
+def test_the_digest_is_of_all_that_the_masks_depend_on(tmp_path: Path) -> None:
+    """A training that is gone on with must have the same."""
+    one, other = batch(ROWS), batch(ROWS, seed=1)
+    lower = one._replace(thresholds=one.thresholds / 2)
+    digests = [
+        write(tmp_path / str(number), *columns, **options).digest  # type: ignore[arg-type]  # a table
+        for number, (columns, options) in enumerate(
+            [
+                ((one,), {}),
+                ((other,), {}),
+                ((lower,), {}),
+                ((one._replace(rows=one.rows + 1),), {}),
+                ((one,), {"method": "random"}),
+                ((one,), {"method": "random", "seed": 1}),
+            ]
+        )
+    ]
+    assert len(set(digests)) == len(digests)
+    assert write(tmp_path / "again", one).digest == digests[0]
+    sets = [MaskSet.open(tmp_path / str(number)) for number in (0, 1, 2)]
+    joined = {union(sets[:2]).digest, union(sets[:2][::-1]).digest, union(sets).digest, digests[0]}
+    assert len(joined) == 4
+
+
+def test_an_empty_question_has_an_empty_answer(tmp_path: Path) -> None:
+    found = write(tmp_path / "set", batch(ROWS))
+    assert found.masks(torch.zeros(0, dtype=torch.int64), SIZE, CPU).shape == (0, *SIZE)
+    assert np.array_equal(found.records(np.array(ROWS)).targets, [0, 1, 2])
+
+
+@pytest.mark.parametrize("wrong", [{"map_size": [7, 3]}, {"images": 2}, {"images": 4}])
+def test_a_header_that_is_not_of_these_masks_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    write(tmp_path / "set", batch(ROWS))
+    told = tmp_path / "set" / "mask_set.json"
+    told.write_text(json.dumps(json.loads(told.read_text()) | wrong))
+    with pytest.raises(MaskSetError):
+        MaskSet.open(tmp_path / "set")

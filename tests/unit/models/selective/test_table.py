@@ -48,7 +48,7 @@ def test_a_whole_table_is_read() -> None:
 )
 def test_counts_that_do_not_add_up_are_no_table(damage: dict[str, Any]) -> None:
     """A threshold would be promised by them."""
-    with pytest.raises(ValueError, match="not a calibration table|could not convert"):
+    with pytest.raises(ValueError, match=r"not a calibration table|could not convert"):
         CalibrationTable.from_json(WHOLE | damage)
 
 
