@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.data.columns import write_columns
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter, encode_png
+from models.data.store import Store
 
 
 class Arrays(NamedTuple):
@@ -30,8 +31,8 @@ def write_arrays(
     *,
     subjects: Sequence[str | None] = (),
     metadata: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Pack images that are already in memory, each as a PNG file named by its number."""
+) -> Store:
+    """Pack images that are already in memory, each as a PNG file named by its number, and open the store."""
     groups = np.full(len(arrays.labels), -1) if arrays.groups is None else arrays.groups
     height, width = arrays.images.shape[1:3]
     with StoreWriter(directory) as writer:
@@ -42,3 +43,4 @@ def write_arrays(
             writer.pixels.add(image)
         write_columns(writer.folder, subjects or [None] * len(arrays.labels), metadata or {})
         writer.finish(info)
+    return Store.open(directory)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from masktune.contract.hyperparameters import (
 )
 from models.backbones.build import build_network
 from models.data.loading.loaders import val_loader
-from models.data.store import Store
 from models.errors import LearningError
 from models.inputs import new_network
 from models.masking.compute import load_or_compute_masks
@@ -27,6 +25,7 @@ from models.masktune import continue_as_control, finetune_on_masks, fit_erm, mas
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder
 from models.training.counting import count
+from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(
     image_size=16,
@@ -62,7 +61,7 @@ def test_what_would_fail_after_erm_is_told_before_it(
     splits: dict[str, int],
     masking: dict[str, Any],
     reason: str,
-    make_store: Callable[..., Store],
+    make_store: StoreFactory,
     tmp_path: Path,
 ) -> None:
     store, config = make_store(**splits), replace(CONFIG, masking=MaskingConfig(**masking))
@@ -75,7 +74,7 @@ def test_what_would_fail_after_erm_is_told_before_it(
 
 @pytest.mark.parametrize("rank", [0, 2])
 def test_every_rank_needs_an_image_to_validate_on(
-    rank: int, make_store: Callable[..., Store], tmp_path: Path
+    rank: int, make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store, run = make_store(val=2), Run(rank=rank, world_size=3)
     with pytest.raises(LearningError, match="3") as told:
@@ -84,9 +83,7 @@ def test_every_rank_needs_an_image_to_validate_on(
     assert len(val_loader(make_store(val=3), CONFIG, run)) == 1
 
 
-def test_each_iteration_draws_its_random_places_anew(
-    make_store: Callable[..., Store], tmp_path: Path
-) -> None:
+def test_each_iteration_draws_its_random_places_anew(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=16, val=2, test=2)
     masking = MaskingConfig(method="random", share=0.3, iterations=3)
     config = replace(CONFIG, epochs=1, control=False, masking=masking)
@@ -98,7 +95,7 @@ def test_each_iteration_draws_its_random_places_anew(
 
 
 def test_the_whole_of_it_and_again_from_where_it_was_stopped(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store = make_store()
     straight = masktune(new_network(store, CONFIG), store, CONFIG, RUN, folder=tmp_path / "a")
@@ -130,7 +127,7 @@ def test_the_whole_of_it_and_again_from_where_it_was_stopped(
         assert digests == {name: arm.fit.digest for name, arm in straight.arms.items()}
 
 
-def test_a_finetune_without_a_mask_is_the_control(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_a_finetune_without_a_mask_is_the_control(make_store: StoreFactory, tmp_path: Path) -> None:
     """So both see the same batches from the same start, and only the masks tell them apart."""
     store = make_store()
     network = new_network(store, CONFIG)
@@ -150,7 +147,7 @@ def test_a_finetune_without_a_mask_is_the_control(make_store: Callable[..., Stor
 
 
 def test_iterations_accumulate_and_the_control_has_the_same_budget(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store = make_store()
     config = replace(
@@ -174,7 +171,7 @@ def test_iterations_accumulate_and_the_control_has_the_same_budget(
     assert bare.digest == result.arms["control"].fit.digest
 
 
-def test_as_released_never_steps_the_schedule(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_as_released_never_steps_the_schedule(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=16)
     rates = {}
     for as_released in (False, True):
@@ -190,7 +187,7 @@ def test_as_released_never_steps_the_schedule(make_store: Callable[..., Store], 
 
 
 def test_as_released_the_best_epoch_is_the_first_of_the_highest_mean_of_batch_means(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     """Eleven images of val in batches of 8: the three of the last batch weigh as much as the eight."""
     store, config = make_store(train=16, val=11), replace(CONFIG, epochs=6, schedule=ScheduleConfig())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from models.masking.compute import RANDOM, load_or_compute_masks
 from models.masktune import masktune
 from models.run import Run
 from models.saliency import METHODS
+from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, masking=MaskingConfig(sigmas=1.0), control=False
@@ -44,7 +44,7 @@ def tuned(store: Store, folder: Path, **masking: Any) -> str:
     return result.arms["masktune"].fit.digest
 
 
-def test_no_two_options_train_the_same_model(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_no_two_options_train_the_same_model(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=16, val=2, test=2)
     digests = [tuned(store, tmp_path / "plain")]
     for index, option in enumerate([*OPTIONS, {}]):
@@ -55,9 +55,7 @@ def test_no_two_options_train_the_same_model(make_store: Callable[..., Store], t
 
 
 @pytest.mark.parametrize("method", [*METHODS, RANDOM])
-def test_every_method_masks_the_training_split(
-    method: str, make_store: Callable[..., Store], tmp_path: Path
-) -> None:
+def test_every_method_masks_the_training_split(method: str, make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=4, val=2, test=2)
     config = replace(CONFIG, image_size=28, masking=MaskingConfig(method=method, sigmas=0.0))
     masks = load_or_compute_masks(new_network(store, config), store, config, Run(), folder=tmp_path / "masks")

@@ -27,7 +27,6 @@ from models.data.loading.augment import RECIPES
 from models.data.loading.batches import make_loader
 from models.data.loading.loader_settings import LoaderSettings
 from models.data.loading.loaders import evaluation_loader
-from models.data.store import Store
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
 from models.inputs import new_network
@@ -43,10 +42,10 @@ from models.shortcuts.masking_cost import predict_under_masks
 from models.training import precision
 from tests.support import pretend_cuda
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
+from tests.unit.models.conftest import StoreFactory
 
 HEADS = HeadConfig(rounds=1, judge_penalties=(10.0,), penalties=(10.0,), folds=2, repeats=1)
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=2, masking=MaskingConfig(sigmas=1.0))
-MakeStore = Callable[..., Store]
 
 
 @pytest.fixture
@@ -85,7 +84,9 @@ def test_it_is_a_device_of_its_own(card: Pretended) -> None:
     assert moved.cpu().tolist() == [2, 2, 2]
 
 
-def test_the_whole_of_it_is_what_a_cpu_makes(card: Pretended, make_store: MakeStore, tmp_path: Path) -> None:
+def test_the_whole_of_it_is_what_a_cpu_makes(
+    card: Pretended, make_store: StoreFactory, tmp_path: Path
+) -> None:
     config = replace(CONFIG, precision="fp32", augmentation="flip", epochs=1)
     store = make_store()
     on, networks = {}, {}
@@ -114,7 +115,7 @@ def _waits_of(card: Pretended, work: Callable[[], object]) -> list[Wait]:
 )
 def test_no_step_of_training_waits(
     card: Pretended,
-    make_store: MakeStore,
+    make_store: StoreFactory,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     optimizer: OptimizerName,
@@ -138,7 +139,7 @@ def test_no_step_of_training_waits(
     ("fill", "method"), [*((fill, "xgradcam") for fill in get_args(Fill)), ("black", "random")]
 )
 def test_no_step_of_a_finetune_on_masks_waits(
-    card: Pretended, make_store: MakeStore, tmp_path: Path, fill: Fill, method: str
+    card: Pretended, make_store: StoreFactory, tmp_path: Path, fill: Fill, method: str
 ) -> None:
     masking = replace(CONFIG.masking, fill=fill, method=method)
     config = replace(CONFIG, masking=masking, finetune=FinetuneConfig(learning_rate=0.01))
@@ -182,7 +183,7 @@ def test_bfloat16_is_for_cards_that_have_it(card: Pretended, monkeypatch: pytest
 
 @pytest.mark.parametrize("backbone", ["small_cnn", "resnet32"])
 def test_masks_are_waited_for_beside_the_backbone(
-    card: Pretended, make_store: MakeStore, tmp_path: Path, backbone: str
+    card: Pretended, make_store: StoreFactory, tmp_path: Path, backbone: str
 ) -> None:
     store = make_store(train=40)
     network = build_network(backbone, classes=2, image_size=16).to(CUDA)
@@ -213,7 +214,7 @@ def test_every_map_is_that_of_a_cpu(card: Pretended, backbone: str, method: str)
 
 
 def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
-    card: Pretended, make_store: MakeStore, tmp_path: Path
+    card: Pretended, make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store = make_store(train=12)
     config = replace(CONFIG, backbone="resnet32")

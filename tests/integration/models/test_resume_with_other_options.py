@@ -42,8 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
     folder = tmp_path_factory.mktemp("trained")
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     arrays = Arrays(pixels, np.arange(20) % 2, ["train"] * 16 + ["val", "val", "test", "test"])
-    write_arrays(folder / "store", arrays, DatasetInfo("noise", "builtin", ("a", "b")))
-    store = Store.open(folder / "store")
+    store = write_arrays(folder / "store", arrays, DatasetInfo("noise", "builtin", ("a", "b")))
     _masktune(store, folder / "m")
     return store, folder / "m"
 

@@ -34,7 +34,8 @@ def make_store(tmp_path: Path) -> StoreFactory:
         groups = (labels + np.arange(len(splits)) // 2 % 2 * 2).astype(np.int64)
         folder = tmp_path / f"store-{train}-{val}-{test}-{side}"
         info = DatasetInfo("tiny", "builtin", ("dark", "bright"), ("a", "b", "c", "d"))
-        write_arrays(folder, Arrays(images.astype(np.uint8), labels.astype(np.int64), splits, groups), info)
-        return Store.open(folder)
+        return write_arrays(
+            folder, Arrays(images.astype(np.uint8), labels.astype(np.int64), splits, groups), info
+        )
 
     return make

@@ -90,8 +90,7 @@ def store(folder: Path, *, val: int) -> Store:
     images = rng.integers(0, 60, (8 + val, 28, 28, 3), np.uint8)
     images[labels == 1, :5, :5] = 255
     arrays = Arrays(images, labels, ["train"] * 8 + ["val"] * val)
-    write_arrays(folder / "ds", arrays, DatasetInfo("corners", "image_folder", ("a", "b")))
-    return Store.open(folder / "ds")
+    return write_arrays(folder / "ds", arrays, DatasetInfo("corners", "image_folder", ("a", "b")))
 
 
 CONFIG = Hyperparameters(image_size=28, masking=MaskingConfig(sigmas="auto"))

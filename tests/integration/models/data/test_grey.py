@@ -171,8 +171,7 @@ def test_a_set_of_8_bit_images_has_neither_window_nor_note(
 def windowed(tmp_path: Path) -> Store:
     info = DatasetInfo("scans", "csv", ("ill", "well"), grey_window=GreyWindow(0, 4095))
     pixels = np.zeros((2, 8, 8, 3), np.uint8)
-    write_arrays(tmp_path / "ds", Arrays(pixels, np.array([0, 1]), ["train"] * 2), info)
-    return Store.open(tmp_path / "ds")
+    return write_arrays(tmp_path / "ds", Arrays(pixels, np.array([0, 1]), ["train"] * 2), info)
 
 
 def test_another_window_goes_along_to_other_processes(windowed: Store) -> None:

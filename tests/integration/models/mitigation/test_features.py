@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from models.backbones.build import build_network
 from models.data.loading.batches import make_loader
 from models.data.loading.loader_settings import LoaderSettings
-from models.data.store import Store
 from models.mitigation import logistic as fitting
 from models.mitigation.features import Features, HeadError, compute_features, install_head, linear_layer
 from models.mitigation.logistic import (
@@ -26,6 +24,7 @@ from models.mitigation.logistic import (
     held_out_logits,
 )
 from models.run import Run
+from tests.unit.models.conftest import StoreFactory
 
 RUN = Run()
 
@@ -244,7 +243,7 @@ def test_a_sample_weighs_in_each_group_as_much_as_it_belongs_there(samples: list
 
 
 def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store = make_store()
     network = build_network("small_cnn", classes=2, image_size=16)
@@ -273,7 +272,7 @@ def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
         install_head(build_network("small_cnn", classes=3, image_size=16), head)
 
 
-def test_what_is_no_linear_head_is_refused(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_what_is_no_linear_head_is_refused(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(side=32)
     network = build_network("torchvision/squeezenet1_1", classes=2, image_size=64)
     loader = make_loader(store, store.rows("val"), LoaderSettings(64, 8), RUN)

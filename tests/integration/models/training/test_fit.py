@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from models.run import Progress, Run, Stopped
 from models.training.checkpoints import CheckpointError, CheckpointFolder, weights_digest
 from models.training.counting import StepCounts, count
 from models.training.fit import Diverged, FitConfig, FitData, FitResult, fit
+from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=3, augmentation="flip")
 PLAN = FitConfig(3, CONFIG.optimizer)
@@ -67,7 +68,7 @@ class _StopAfter:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("stop", [1, 5, 9])
 def test_a_training_stopped_anywhere_ends_with_the_same_bits(
-    make_store: Callable[..., Store], tmp_path: Path, optimizer: OptimizerName, stop: int
+    make_store: StoreFactory, tmp_path: Path, optimizer: OptimizerName, stop: int
 ) -> None:
     store = make_store()
     schedule = ScheduleConfig("multistep", (2,))
@@ -87,7 +88,7 @@ def test_a_training_stopped_anywhere_ends_with_the_same_bits(
 
 
 def test_dropout_is_drawn_from_the_epoch_and_torchs_generator_is_left_alone(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store = make_store(train=16)
     plan = replace(PLAN, epochs=2)
@@ -111,7 +112,7 @@ def test_dropout_is_drawn_from_the_epoch_and_torchs_generator_is_left_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_it_learns_and_picks_the_latest_best_epoch(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_it_learns_and_picks_the_latest_best_epoch(make_store: StoreFactory, tmp_path: Path) -> None:
     network, result = _fit(make_store(train=64), tmp_path / "c", replace(PLAN, epochs=4))
     assert result.history[-1].loss < result.history[0].loss
     scores = [r.val_accuracy or 0 for r in result.history]
@@ -121,7 +122,7 @@ def test_it_learns_and_picks_the_latest_best_epoch(make_store: Callable[..., Sto
     assert not network.training
 
 
-def test_counts_are_of_every_sample_once(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_counts_are_of_every_sample_once(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=25, val=7)  # 25 = 3 batches of 8 and one left over, which joins the third
     network, result = _fit(store, tmp_path / "c")
     assert [(r.images, r.val_images) for r in result.history] == [(25, 7)] * 3
@@ -129,15 +130,13 @@ def test_counts_are_of_every_sample_once(make_store: Callable[..., Store], tmp_p
     assert (found.correct, found.images) == (result.history[result.epoch - 1].val_correct, 7)
 
 
-def test_without_val_the_last_epoch_is_taken(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_without_val_the_last_epoch_is_taken(make_store: StoreFactory, tmp_path: Path) -> None:
     _, result = _fit(make_store(), tmp_path / "c", val=False)
     assert result.epoch == 3
     assert result.history[-1].val_accuracy is None
 
 
-def test_checkpoints_of_another_training_are_refused(
-    make_store: Callable[..., Store], tmp_path: Path
-) -> None:
+def test_checkpoints_of_another_training_are_refused(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store()
     _fit(store, tmp_path / "c")
     with pytest.raises(CheckpointError, match="config"):
@@ -147,7 +146,7 @@ def test_checkpoints_of_another_training_are_refused(
 
 
 def test_the_last_of_a_chain_of_trainings_names_no_more_than_its_own_start(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store, plan, start = make_store(), replace(PLAN, epochs=1, select="last"), None
     network = build_network("small_cnn", classes=2, image_size=16)
@@ -161,7 +160,7 @@ def test_the_last_of_a_chain_of_trainings_names_no_more_than_its_own_start(
     assert len(set(identities)) == 4  # yet each says which training it goes on from
 
 
-def test_another_number_of_threads_is_refused(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_another_number_of_threads_is_refused(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store()
     _, done = _fit(store, tmp_path / "c")
     folder = CheckpointFolder(tmp_path / "c")
@@ -172,7 +171,7 @@ def test_another_number_of_threads_is_refused(make_store: Callable[..., Store], 
     assert _fit(store, tmp_path / "c")[1].digest == done.digest
 
 
-def test_progress_tells_of_every_epoch(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_progress_tells_of_every_epoch(make_store: StoreFactory, tmp_path: Path) -> None:
     seen: list[Progress] = []
     _fit(make_store(), tmp_path / "c", run=replace(RUN, on_progress=seen.append))
     ends = [p for p in seen if p.metrics]
@@ -181,14 +180,14 @@ def test_progress_tells_of_every_epoch(make_store: Callable[..., Store], tmp_pat
     assert all(p.images_per_second > 0 and p.epochs == 3 for p in ends)
 
 
-def test_a_loss_that_is_no_number_ends_the_training(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_training(make_store: StoreFactory, tmp_path: Path) -> None:
     plan = replace(PLAN, optimizer=OptimizerConfig(learning_rate=999.0, momentum=0.99))
     with pytest.raises(Diverged, match="use a learning_rate below"):
         _fit(make_store(), tmp_path / "c", replace(plan, epochs=40), backbone="resnet32")
 
 
 def test_a_network_that_the_last_step_broke_ends_the_training(
-    make_store: Callable[..., Store], tmp_path: Path
+    make_store: StoreFactory, tmp_path: Path
 ) -> None:
     """The loss is of the weights before it."""
     plan = replace(PLAN, epochs=1, optimizer=OptimizerConfig(learning_rate=999.0, weight_decay=1e38))
@@ -197,7 +196,7 @@ def test_a_network_that_the_last_step_broke_ends_the_training(
     assert CheckpointFolder(tmp_path / "c").newest() is None
 
 
-def test_an_answer_that_is_no_number_is_not_right(make_store: Callable[..., Store]) -> None:
+def test_an_answer_that_is_no_number_is_not_right(make_store: StoreFactory) -> None:
     network, val = build_network("small_cnn", classes=2, image_size=16), val_loader(make_store(), CONFIG, RUN)
     assert count(network, val, RUN).numbers == 8
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loading.loaders import evaluation_loader, train_loader
-from models.data.store import Store
 from models.inputs import split_features
 from models.masktune import fit_erm, masktune
 from models.mitigation.features import HeadError, head_of
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder, weights_digest
 from models.training.frozen import FeatureLoader, backbone_digest
+from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(
     backbone="resnet32", pretrained="mdl_1", freeze_backbone=True, image_size=16, batch_size=8, epochs=3
@@ -43,16 +42,14 @@ class _Images:
         self.count += len(args[0])
 
 
-def test_frozen_erm_runs_the_backbone_once_per_image(
-    make_store: Callable[..., Store], tmp_path: Path
-) -> None:
+def test_frozen_erm_runs_the_backbone_once_per_image(make_store: StoreFactory, tmp_path: Path) -> None:
     network, store = _network(), make_store()
     images = _Images(network)
     fit_erm(network, store, CONFIG, RUN, folder=tmp_path)
     assert images.count == len(store.rows("train")) + len(store.rows("val"))
 
 
-def test_only_the_last_layer_changes(make_store: Callable[..., Store], tmp_path: Path) -> None:
+def test_only_the_last_layer_changes(make_store: StoreFactory, tmp_path: Path) -> None:
     """Batch norm's running statistics included: they are not parameters, and would move in train mode."""
     network = _network()
     before = {name: tensor.clone() for name, tensor in network.model.state_dict().items()}
@@ -77,9 +74,7 @@ class _StopAfter:
         return self.left < 0
 
 
-def test_a_resumed_frozen_training_ends_with_the_same_bits(
-    make_store: Callable[..., Store], tmp_path: Path
-) -> None:
+def test_a_resumed_frozen_training_ends_with_the_same_bits(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store()
     straight = fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "straight")
     with pytest.raises(Stopped):
@@ -88,7 +83,7 @@ def test_a_resumed_frozen_training_ends_with_the_same_bits(
     assert fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "cut").digest == straight.digest
 
 
-def test_batches_of_features_come_in_the_order_of_batches_of_images(make_store: Callable[..., Store]) -> None:
+def test_batches_of_features_come_in_the_order_of_batches_of_images(make_store: StoreFactory) -> None:
     network, store = _network(), make_store()
     values, rows = split_features(network, store, CONFIG, RUN, "train"), store.rows("train")
     features = FeatureLoader(values, store.labels[rows], rows, batch_size=8, run=RUN)
@@ -103,7 +98,7 @@ def test_batches_of_features_come_in_the_order_of_batches_of_images(make_store: 
             torch.testing.assert_close(network.classifier(of_features.images), expected)
 
 
-def test_features_through_the_head_are_the_networks_logits(make_store: Callable[..., Store]) -> None:
+def test_features_through_the_head_are_the_networks_logits(make_store: StoreFactory) -> None:
     network, store = _network(), make_store()
     logits = head_of(network).logits(split_features(network, store, CONFIG, RUN, "val"))
     (batch,) = evaluation_loader(store, store.rows("val"), CONFIG, RUN).epoch(None)
@@ -111,9 +106,7 @@ def test_features_through_the_head_are_the_networks_logits(make_store: Callable[
         np.testing.assert_allclose(logits, network(batch.images).numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_masktune_sees_masked_features_and_its_control_none(
-    make_store: Callable[..., Store], tmp_path: Path
-) -> None:
+def test_masktune_sees_masked_features_and_its_control_none(make_store: StoreFactory, tmp_path: Path) -> None:
     network, store = _network(), make_store()
     images, below = _Images(network), backbone_digest(network)
     result = masktune(network, store, CONFIG, RUN, folder=tmp_path)
@@ -140,7 +133,7 @@ def test_what_a_frozen_backbone_excludes_is_refused(changes: dict[str, object], 
     assert refused.value.pointer == pointer
 
 
-def test_a_network_whose_last_layer_is_no_linear_one_is_refused(make_store: Callable[..., Store]) -> None:
+def test_a_network_whose_last_layer_is_no_linear_one_is_refused(make_store: StoreFactory) -> None:
     network = build_network("squeezenet1_1", classes=2, image_size=64)
     with pytest.raises(HeadError, match="does not end in a linear layer"):
         split_features(network, make_store(side=64), CONFIG, RUN, "train")

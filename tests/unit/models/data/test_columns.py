@@ -70,14 +70,14 @@ def test_the_digest_depends_on_every_subject_and_cell(tmp_path: Path) -> None:
         [(["p1", "p2"], ["1", "2"]), (["p1", "p1"], ["1", "2"]), (["p1", "p2"], ["1", "3"])]
     ):
         folder = tmp_path / str(index)
-        write_arrays(folder, _arrays(2), INFO, subjects=subjects, metadata={"age": ages})
-        digests.add(Store.open(folder).digest)
+        store = write_arrays(folder, _arrays(2), INFO, subjects=subjects, metadata={"age": ages})
+        digests.add(store.digest)
     assert len(digests) == 3
 
 
 def test_a_store_with_columns_travels_to_another_process(tmp_path: Path) -> None:
-    write_arrays(tmp_path / "ds", _arrays(), INFO, subjects=["a", "a", "b", None, "a", "b"])
-    store = pickle.loads(pickle.dumps(Store.open(tmp_path / "ds")))
+    written = write_arrays(tmp_path / "ds", _arrays(), INFO, subjects=["a", "a", "b", None, "a", "b"])
+    store = pickle.loads(pickle.dumps(written))
     assert store.has_subjects
     assert [store.sample(row).subject for row in range(6)] == ["a", "a", "b", None, "a", "b"]
 
@@ -85,23 +85,22 @@ def test_a_store_with_columns_travels_to_another_process(tmp_path: Path) -> None
 def test_samples_of_one_subject_or_picture_or_linked_by_both_are_one_cluster(tmp_path: Path) -> None:
     arrays = _arrays()
     arrays.images[5] = arrays.images[3]
-    write_arrays(tmp_path / "ds", arrays, INFO, subjects=["a", "b", "b", "c", None, "d"])
-    clusters = Store.open(tmp_path / "ds").clusters(np.arange(6))
+    store = write_arrays(tmp_path / "ds", arrays, INFO, subjects=["a", "b", "b", "c", None, "d"])
+    clusters = store.clusters(np.arange(6))
     assert clusters[1] == clusters[2]
     assert clusters[3] == clusters[5]
     assert len(set(clusters.tolist())) == 4
 
 
 def test_no_certificate_counts_a_subject_that_models_were_fitted_on(tmp_path: Path) -> None:
-    write_arrays(tmp_path / "ds", _arrays(), INFO, subjects=["a", "b", "b", "c", None, "d"])
-    assert Store.open(tmp_path / "ds").calibration_rows().tolist() == [3, 4]
+    store = write_arrays(tmp_path / "ds", _arrays(), INFO, subjects=["a", "b", "b", "c", None, "d"])
+    assert store.calibration_rows().tolist() == [3, 4]
 
 
 def test_one_picture_of_each_subject_counts_and_every_picture_without_one_once(tmp_path: Path) -> None:
     arrays = _arrays()
     arrays.images[1] = arrays.images[0]
-    write_arrays(tmp_path / "ds", arrays, INFO, subjects=[None, None, "a", "a", "a", "b"])
-    store = Store.open(tmp_path / "ds")
+    store = write_arrays(tmp_path / "ds", arrays, INFO, subjects=[None, None, "a", "a", "a", "b"])
     counted = store.independent(np.arange(6))
     assert counted[[0, 1, 5]].tolist() == [True, False, True]
     assert counted[2:5].sum() == 1
@@ -173,10 +172,9 @@ def test_a_summary_of_many_texts_names_the_twenty_most_frequent_that_are_not_too
 def test_a_search_finds_a_text_in_path_subject_and_metadata_in_any_case(tmp_path: Path) -> None:
     subjects = ["Änne", "b", None, "b", None, "a"]
     sites = ["", "Zürich", "zürich-nord", "Bern", "", "(a.c)"]
-    write_arrays(
+    store = write_arrays(
         tmp_path / "ds", _arrays(), INFO, subjects=subjects, metadata={"site": sites, "age": ["1"] * 6}
     )
-    store = Store.open(tmp_path / "ds")
 
     def rows(text: str) -> list[int]:
         return np.flatnonzero(store.containing(text)).tolist()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ from hypothesis import strategies as st
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.formats.manifest import natural_order
 from models.data.report import FileCode, ProblemCode
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+from tests.unit.models.data.conftest import MakeTree
 
 
 def rejections(manifest: Manifest) -> dict[str, FileCode]:

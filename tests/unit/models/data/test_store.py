@@ -28,8 +28,7 @@ def arrays() -> Arrays:
 
 @pytest.fixture
 def store(tmp_path: Path, arrays: Arrays) -> Store:
-    write_arrays(tmp_path / "ds", arrays, INFO)
-    return Store.open(tmp_path / "ds")
+    return write_arrays(tmp_path / "ds", arrays, INFO)
 
 
 def test_everything_comes_back(store: Store, arrays: Arrays) -> None:
@@ -56,8 +55,7 @@ def test_rows_meet_every_condition(store: Store) -> None:
 def test_of_copies_the_first_among_the_rows_counts(tmp_path: Path, arrays: Arrays) -> None:
     """By their files, where nothing says which pictures are the same."""
     arrays.images[[4, 7, 9]] = arrays.images[2]
-    write_arrays(tmp_path / "ds", arrays, INFO)
-    store = Store.open(tmp_path / "ds")
+    store = write_arrays(tmp_path / "ds", arrays, INFO)
     assert store.firsts(np.arange(10)).tolist() == [True] * 4 + [False] + [True] * 2 + [False, True, False]
     assert store.firsts(store.rows("test")).tolist() == [True, True]
     assert store.firsts(np.array([4, 7, 8])).tolist() == [True, False, True]

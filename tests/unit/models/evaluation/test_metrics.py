@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -11,33 +9,11 @@ import torch
 from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Reliability
 from models.backbones.build import build_network
-from models.data.loading.batches import Batch
 from models.evaluation.metrics import Logits, Metrics, Names, metrics, predict_logits
 from models.evaluation.reliability import calibration_error
 from models.run import Progress, Run, Stopped
 from models.types import Labels
-
-
-class Batches:
-    """A loader of random images, some of each size given."""
-
-    def __init__(self, *sizes: int) -> None:
-        self._sizes = sizes
-        generator = torch.Generator().manual_seed(0)
-        self.pixels = torch.rand(self.images, 3, 16, 16, generator=generator)
-
-    @property
-    def images(self) -> int:
-        return sum(self._sizes)
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        assert generator is None
-        rows = torch.arange(self.images)
-        for part in rows.split(list(self._sizes)):  # type: ignore[no-untyped-call]  # torch's own
-            yield Batch(self.pixels[part], part % 2, part + 100)
+from tests.support.batches import Batches, noise
 
 
 def test_accuracy_is_a_count_over_a_count() -> None:
@@ -121,7 +97,10 @@ def test_logits_do_not_depend_on_the_batches_and_the_mode_is_given_back() -> Non
     network = build_network("small_cnn", classes=2, image_size=16)
     network.train()
     network.model.get_submodule("block1").eval()
-    one, many = (predict_logits(network, Batches(*sizes), Run()) for sizes in ((7,), (3, 3, 1)))
+    pixels, rows = noise(7), torch.arange(100, 107)
+    one, many = (
+        predict_logits(network, Batches(pixels, *sizes, rows=rows), Run()) for sizes in ((7,), (3, 3, 1))
+    )
     assert np.array_equal(one.rows, np.arange(100, 107))
     assert one.labels.tolist() == [0, 1, 0, 1, 0, 1, 0]
     assert np.allclose(one.logits, many.logits, atol=1e-5)
@@ -132,10 +111,10 @@ def test_logits_do_not_depend_on_the_batches_and_the_mode_is_given_back() -> Non
 def test_a_pass_reports_its_end_and_can_be_stopped() -> None:
     network = build_network("small_cnn", classes=2, image_size=16)
     seen: list[Progress] = []
-    predict_logits(network, Batches(2, 2), Run(on_progress=seen.append))
+    predict_logits(network, Batches(noise(4), 2), Run(on_progress=seen.append))
     assert (seen[-1].step, seen[-1].steps, seen[-1].epoch) == (2, 2, 1)
     with pytest.raises(Stopped):
-        predict_logits(network, Batches(2, 2), Run(should_stop=lambda: True))
+        predict_logits(network, Batches(noise(4), 2), Run(should_stop=lambda: True))
 
 
 def test_subjects_with_a_single_image_have_the_intervals_of_images() -> None:

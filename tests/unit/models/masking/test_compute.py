@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -18,12 +16,12 @@ from torch import Tensor
 from masktune.contract.hyperparameters import Fill, MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.loading.batches import Batch
 from models.masking.compute import compute_mask_set, mask_batches
 from models.masking.rule import apply_masks, heights, masks_of, random_masks
 from models.masking.store import MaskSet
 from models.run import Progress, Run, Stopped
 from models.saliency import UnknownMethod, saliency
+from tests.support.batches import Batches, noise
 from tests.support.cam_scale import to_library_scale
 
 SIZE = (28, 28)
@@ -112,7 +110,7 @@ def test_the_random_set_of_a_later_iteration_has_places_of_its_own(network: Netw
     found = []
     for iteration in range(3):
         folder = tmp_path / str(iteration)
-        compute_mask_set(network, Batches(6, batch=3), config, run, folder=folder, iteration=iteration)
+        compute_mask_set(network, batches(6, batch=3), config, run, folder=folder, iteration=iteration)
         found.append(MaskSet.open(folder).masks(rows, 16, torch.device("cpu")))
     counts = found[0].sum((1, 2))
     assert torch.equal(found[0], random_masks(counts, rows, (16, 16), seed=9))
@@ -147,26 +145,10 @@ def test_black_is_exactly_zero_and_mean_is_the_images_own() -> None:
 # the stage
 
 
-class Batches:
-    """Random images in stored order; `broken` rows are not finite."""
-
-    def __init__(self, images: int, *, batch: int, broken: tuple[int, ...] = ()) -> None:
-        self.pixels = torch.rand(images, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        for row in broken:
-            self.pixels[row] = torch.nan
-        self._batch = batch
-
-    @property
-    def images(self) -> int:
-        return len(self.pixels)
-
-    def __len__(self) -> int:
-        return math.ceil(self.images / self._batch)
-
-    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        for start in range(0, self.images, self._batch):
-            rows = torch.arange(start, min(start + self._batch, self.images))
-            yield Batch(self.pixels[rows], rows % 4, rows * 10)
+def batches(images: int, *, batch: int) -> Batches:
+    """Of four classes, in rows 0, 10, 20 …"""
+    numbers = torch.arange(images)
+    return Batches(noise(images), batch, labels=numbers % 4, rows=10 * numbers)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +157,7 @@ def network() -> Network:
 
 
 def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path) -> None:
-    loader = Batches(11, batch=4)
+    loader = batches(11, batch=4)
     summary = compute_mask_set(network, loader, MaskingConfig(), Run(), folder=tmp_path / "set")
     found = MaskSet.open(tmp_path / "set").masks(torch.arange(11) * 10, 16, torch.device("cpu"))
     maps = saliency(network, loader.pixels).maps
@@ -188,7 +170,7 @@ def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path)
 
 def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
     """As on a GPU, whose batches are waited for there."""
-    loader, config = Batches(22, batch=4), MaskingConfig()
+    loader, config = batches(22, batch=4), MaskingConfig()
     some, others = (
         list(mask_batches(network.eval(), loader, config, Run(device=torch.device(name))))
         for name in ("cpu", "cuda")
@@ -203,7 +185,7 @@ def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
 def test_batches_change_no_mask(network: Network, tmp_path: Path) -> None:
     for batch in (1, 5, 11):
         compute_mask_set(
-            network, Batches(11, batch=batch), MaskingConfig(), Run(), folder=tmp_path / str(batch)
+            network, batches(11, batch=batch), MaskingConfig(), Run(), folder=tmp_path / str(batch)
         )
     sets = [MaskSet.open(tmp_path / name) for name in ("1", "5", "11")]
     found = [s.masks(torch.arange(11) * 10, 16, torch.device("cpu")) for s in sets]
@@ -214,7 +196,7 @@ def test_batches_change_no_mask(network: Network, tmp_path: Path) -> None:
 def test_random_masks_are_as_many_as_the_salient_ones(network: Network, tmp_path: Path) -> None:
     for method in ("xgradcam", "random"):
         config = MaskingConfig(method=method)
-        compute_mask_set(network, Batches(6, batch=3), config, Run(seed=9), folder=tmp_path / method)
+        compute_mask_set(network, batches(6, batch=3), config, Run(seed=9), folder=tmp_path / method)
     rows = torch.arange(6) * 10
     salient, random = (
         MaskSet.open(tmp_path / m).masks(rows, 16, torch.device("cpu")) for m in ("xgradcam", "random")
@@ -225,14 +207,15 @@ def test_random_masks_are_as_many_as_the_salient_ones(network: Network, tmp_path
 
 def test_the_label_can_be_the_target(network: Network, tmp_path: Path) -> None:
     compute_mask_set(
-        network, Batches(6, batch=3), MaskingConfig(target="label"), Run(), folder=tmp_path / "set"
+        network, batches(6, batch=3), MaskingConfig(target="label"), Run(), folder=tmp_path / "set"
     )
     kept = MaskSet.open(tmp_path / "set").records(torch.arange(6) * 10)
     assert kept.targets.tolist() == [0, 1, 2, 3, 0, 1]
 
 
 def test_broken_images_mask_nothing_and_are_counted(network: Network, tmp_path: Path) -> None:
-    loader = Batches(5, batch=5, broken=(1, 3))
+    loader = batches(5, batch=5)
+    loader.pixels[[1, 3]] = torch.nan
     summary = compute_mask_set(network, loader, MaskingConfig(), Run(), folder=tmp_path / "set")
     assert summary.non_finite == 2
     assert summary.nothing_masked >= 2
@@ -246,7 +229,7 @@ def test_a_stopped_stage_leaves_nothing_and_the_mode_as_it_was(network: Network,
     with pytest.raises(Stopped):
         compute_mask_set(
             network,
-            Batches(12, batch=4),
+            batches(12, batch=4),
             MaskingConfig(),
             Run(should_stop=lambda: next(calls)),
             folder=tmp_path / "set",
@@ -256,27 +239,15 @@ def test_a_stopped_stage_leaves_nothing_and_the_mode_as_it_was(network: Network,
     network.eval()
 
 
-class Mislabelled(Batches):
-    """The labels of the last batch are of classes that the network does not know."""
-
-    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        *first, last = super().epoch(generator)
-        yield from first
-        yield last._replace(labels=last.labels + 100)
-
-
 def test_what_fails_while_the_next_batch_runs_is_raised_and_leaves_nothing(
     network: Network, tmp_path: Path
 ) -> None:
+    config = MaskingConfig(target="label")
     for images in (4, 12):  # in the only batch, and behind others
+        loader = batches(images, batch=4)
+        loader.labels[-4:] += 100  # of classes that the network does not know
         with pytest.raises(IndexError, match="out of range"):
-            compute_mask_set(
-                network,
-                Mislabelled(images, batch=4),
-                MaskingConfig(target="label"),
-                Run(),
-                folder=tmp_path / "set",
-            )
+            compute_mask_set(network, loader, config, Run(), folder=tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -284,7 +255,7 @@ def test_the_stage_reports_progress(network: Network, tmp_path: Path) -> None:
     seen: list[Progress] = []
     compute_mask_set(
         network,
-        Batches(8, batch=4),
+        batches(8, batch=4),
         MaskingConfig(),
         Run(on_progress=seen.append),
         folder=tmp_path / "set",
@@ -296,6 +267,6 @@ def test_the_stage_reports_progress(network: Network, tmp_path: Path) -> None:
 def test_an_unknown_method_costs_no_folder(network: Network, tmp_path: Path) -> None:
     with pytest.raises(UnknownMethod):
         compute_mask_set(
-            network, Batches(4, batch=4), MaskingConfig(method="nocam"), Run(), folder=tmp_path / "set"
+            network, batches(4, batch=4), MaskingConfig(method="nocam"), Run(), folder=tmp_path / "set"
         )
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -12,25 +11,12 @@ import torch
 from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.loading.batches import Batch
-from models.masking.compute import predict_with_maps
+from models.masking.prediction_maps import predict_with_maps
 from models.run import Run
+from tests.support.batches import Batches, noise
 
 CONFIG = MaskingConfig(sigmas=1.0)
-
-
-class Noise:
-    """Images of noise, with the rows 10, 12, 14 …"""
-
-    images = 10
-
-    def __len__(self) -> int:
-        return 3
-
-    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        pixels = torch.rand(self.images, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        for positions in torch.arange(self.images).split(4):  # type: ignore[no-untyped-call]  # torch's own
-            yield Batch(pixels[positions], torch.zeros(len(positions), dtype=torch.int64), 10 + 2 * positions)
+LOADER = Batches(noise(10), 4, rows=10 + 2 * torch.arange(10))
 
 
 @pytest.fixture
@@ -44,9 +30,9 @@ def networks() -> list[Network]:
 
 
 def test_networks_answer_together_as_each_does_alone(networks: list[Network]) -> None:
-    together = predict_with_maps(networks, Noise(), CONFIG, Run())
+    together = predict_with_maps(networks, LOADER, CONFIG, Run())
     for network, shared in zip(networks, together, strict=True):
-        (alone,) = predict_with_maps([network], Noise(), CONFIG, Run())
+        (alone,) = predict_with_maps([network], LOADER, CONFIG, Run())
         for here, there in zip(shared, alone, strict=True):
             np.testing.assert_array_equal(here, there)
     assert not np.array_equal(together[0].maps, together[1].maps)
@@ -56,12 +42,12 @@ def test_the_backbone_runs_once_for_all_networks(networks: list[Network]) -> Non
     passes: list[int] = []
     for network in networks:
         network.model.get_submodule("block1").register_forward_hook(lambda *_: passes.append(1))
-    predict_with_maps(networks, Noise(), CONFIG, Run())
-    assert len(passes) == len(Noise())
+    predict_with_maps(networks, LOADER, CONFIG, Run())
+    assert len(passes) == len(LOADER)
 
 
 def test_rows_are_selected_with_what_belongs_to_them(networks: list[Network]) -> None:
-    (maps, _) = predict_with_maps(networks, Noise(), CONFIG, Run())
+    (maps, _) = predict_with_maps(networks, LOADER, CONFIG, Run())
     some = maps.at(np.array([12, 20]))
     np.testing.assert_array_equal(some.maps, maps.maps[[1, 5]])
     np.testing.assert_array_equal(some.masked, maps.masked[[1, 5]])
@@ -70,7 +56,7 @@ def test_rows_are_selected_with_what_belongs_to_them(networks: list[Network]) ->
 def test_an_answer_that_is_no_number_is_no_class(networks: list[Network]) -> None:
     with torch.no_grad():
         networks[0].classifier.weight[0] = float("nan")
-    broken, sound = predict_with_maps(networks, Noise(), CONFIG, Run())
+    broken, sound = predict_with_maps(networks, LOADER, CONFIG, Run())
     assert set(broken.predicted) == {-1}
     assert np.isnan(broken.probabilities).all()
     assert np.isfinite(sound.probabilities).all()

@@ -213,8 +213,7 @@ def painted(tmp_path: Path) -> Store:
     splits = ["train"] * 300 + ["test"] * 100
     marked = np.where(np.arange(400) < 300, labels == 1, labels == 0)
     images[marked, -3:, -3:] = (255, 0, 0)
-    write_arrays(tmp_path / "store", Arrays(images, labels, splits), DatasetInfo("x", "y", AB))
-    return Store.open(tmp_path / "store")
+    return write_arrays(tmp_path / "store", Arrays(images, labels, splits), DatasetInfo("x", "y", AB))
 
 
 def test_a_painted_square_is_found_before_any_training(painted: Store) -> None:

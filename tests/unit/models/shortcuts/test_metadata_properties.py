@@ -33,8 +33,7 @@ def make_store(tmp_path: Path) -> MakeStore:
         images = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 3)).astype(np.uint8)
         arrays = Arrays(images, labels, ["train"] * TRAIN + ["test"] * TEST)
         info = DatasetInfo("x", "y", ("a", "b"))
-        write_arrays(tmp_path / "store", arrays, info, subjects=subjects, metadata=metadata)
-        return Store.open(tmp_path / "store")
+        return write_arrays(tmp_path / "store", arrays, info, subjects=subjects, metadata=metadata)
 
     return make
 

@@ -28,8 +28,9 @@ def column(table: PropertyTable, name: str, feature: str) -> NDArray[np.float32]
 
 def measured(folder: Path, images: Images) -> PropertyTable:
     labels = np.arange(len(images)) % 2
-    write_arrays(folder, Arrays(images, labels, ["train"] * len(images)), DatasetInfo("x", "y", ("a", "b")))
-    store = Store.open(folder)
+    store = write_arrays(
+        folder, Arrays(images, labels, ["train"] * len(images)), DatasetInfo("x", "y", ("a", "b"))
+    )
     return simple_properties(store, store.rows())
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -19,7 +16,6 @@ from masktune.contract.report.saliency import SaliencyShifts
 from masktune.contract.report.shortcut import MaskingCost
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.loading.batches import Batch
 from models.evaluation.metrics import Names
 from models.masking.compute import predict_with_maps
 from models.masking.rule import apply_masks, masks_of
@@ -37,6 +33,7 @@ from models.shortcuts.saliency_summary import (
     select,
     shares,
 )
+from tests.support.batches import Batches, noise
 
 Maps = NDArray[np.float32]
 
@@ -197,26 +194,11 @@ class Cheater(nn.Module):
         return self.head(self.features(images))
 
 
-class Batches:
+def batches(images: int, batch: int) -> Batches:
     """Grey noise, a bright corner on the images of class 1; `batch` at a time."""
-
-    def __init__(self, images: int, batch: int) -> None:
-        self.pixels = torch.rand(images, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.2
-        self.labels = torch.arange(images) % 2
-        self.pixels[self.labels == 1, :, :4, :4] = 1.0
-        self._batch = batch
-
-    @property
-    def images(self) -> int:
-        return len(self.pixels)
-
-    def __len__(self) -> int:
-        return math.ceil(self.images / self._batch)
-
-    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        for start in range(0, self.images, self._batch):
-            rows = torch.arange(start, min(start + self._batch, self.images))
-            yield Batch(self.pixels[rows], self.labels[rows], rows)
+    pixels = noise(images) * 0.2
+    pixels[1::2, :, :4, :4] = 1.0
+    return Batches(pixels, batch)
 
 
 def answers_under_masks(network: Network, loader: Batches, config: MaskingConfig) -> MaskedPredictions:
@@ -226,7 +208,7 @@ def answers_under_masks(network: Network, loader: Batches, config: MaskingConfig
 
 
 def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
-    answers = answers_under_masks(Cheater(), Batches(40, 16), MaskingConfig(method="hirescam"))  # type: ignore[arg-type]  # a network in all but its base class
+    answers = answers_under_masks(Cheater(), batches(40, 16), MaskingConfig(method="hirescam"))  # type: ignore[arg-type]  # a network in all but its base class
     cost = masking_cost(
         answers,
         generator=np.random.default_rng(0),
@@ -250,7 +232,7 @@ def test_an_answer_that_is_no_number_is_not_right_under_any_mask() -> None:
     broken = build_network("small_cnn", classes=2, image_size=16, seed=5)
     with torch.no_grad():
         broken.classifier.weight[0] = float("nan")  # the class that argmax would name
-    answers = answers_under_masks(broken, Batches(8, 4), MaskingConfig())
+    answers = answers_under_masks(broken, batches(8, 4), MaskingConfig())
     cost = masking_cost(answers, generator=np.random.default_rng(0))
     assert [(arm.correct, arm.changed) for arm in cost.arms] == [(0, 0)] * 3
 
@@ -262,10 +244,10 @@ def network() -> Network:
 
 def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Network) -> None:
     config = MaskingConfig(fill="mean")
-    one, many = (answers_under_masks(network, Batches(11, b), config) for b in (11, 3))
+    one, many = (answers_under_masks(network, batches(11, b), config) for b in (11, 3))
     for a, b in zip(one, many, strict=True):
         assert np.array_equal(a, b)
-    pixels = Batches(11, 11).pixels
+    pixels = batches(11, 11).pixels
     network.eval()
     found = saliency(network, pixels)
     own = masks_of(found.maps, (16, 16))
@@ -276,10 +258,10 @@ def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Netwo
 
 
 def test_it_stops_when_it_is_told_to_and_leaves_the_mode(network: Network) -> None:
-    (plain,) = predict_with_maps([network], Batches(6, 3), MaskingConfig(), Run())
+    (plain,) = predict_with_maps([network], batches(6, 3), MaskingConfig(), Run())
     network.train()
     with pytest.raises(Stopped):
-        predict_under_masks(network, Batches(6, 3), plain, MaskingConfig(), Run(should_stop=lambda: True))
+        predict_under_masks(network, batches(6, 3), plain, MaskingConfig(), Run(should_stop=lambda: True))
     assert network.training
 
 

@@ -22,14 +22,13 @@ SCANNER = np.arange(PATIENTS) % 8
 def store(folder: Path, *, subjects: bool = True) -> Store:
     """Five images of each patient, who has one class and one scanner: chance alone joins these."""
     images = np.random.default_rng(0).integers(0, 256, (len(PATIENT), 8, 8, 3)).astype(np.uint8)
-    write_arrays(
+    return write_arrays(
         folder / f"store-{subjects}",
         Arrays(images, CLASS[PATIENT], ["train"] * 200 + ["test"] * 100),
         DatasetInfo("x", "y", ("a", "b")),
         subjects=[f"patient {patient}" for patient in PATIENT] if subjects else [],
         metadata={"scanner": [f"scanner {SCANNER[patient]}" for patient in PATIENT]},
     )
-    return Store.open(folder / f"store-{subjects}")
 
 
 def check(of_store: Store) -> ShortcutCheck:

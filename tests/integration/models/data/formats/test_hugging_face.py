@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ from models.data.formats.lists import rows
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ImportReport, ProblemCode
 from models.data.store import Store
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
-MakeImage = Callable[..., bytes]
+from tests.unit.models.data.conftest import MakeImage, MakeTree
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 

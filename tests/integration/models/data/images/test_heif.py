@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from models.data.images.image_types import ImageLimits
 from models.data.importing.datasets import import_dataset
 from models.data.report import FileCode, Rejection
 from models.data.store import Store
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+from tests.unit.models.data.conftest import MakeTree
 
 
 def photograph(seed: int = 0, size: tuple[int, int] = (64, 48), copies: int = 1) -> bytes:

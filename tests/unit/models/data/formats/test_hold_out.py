@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from models.data.formats import Entry, FormatError, FormatOptions, Manifest, read
 from models.data.formats.owner_options import hold_out
 from models.data.report import ProblemCode
+from tests.unit.models.data.conftest import MakeTree
 
 SITES = ("Berlin", "Ghent", "Oslo")
 
@@ -83,7 +83,6 @@ def test_a_second_test_split_is_refused() -> None:
         hold_out(manifest("train", "test", "train", "test", "train", "test"), ["meta:site=Berlin"])
 
 
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
 NEW = FormatOptions(new_splits=True)
 
 

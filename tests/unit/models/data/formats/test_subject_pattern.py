@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,8 +11,7 @@ from hypothesis import strategies as st
 from models.data.formats import FormatError, FormatOptions, read
 from models.data.formats.owner_options import SubjectPattern
 from models.data.report import ProblemCode
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+from tests.unit.models.data.conftest import MakeTree
 
 
 @pytest.mark.parametrize(

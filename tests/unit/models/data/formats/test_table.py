@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from models.data.archives import unpack
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.formats.lists import list_reader, workbook
 from models.data.report import FileCode, ProblemCode
+from tests.unit.models.data.conftest import MakeTree
 
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
 ReadList = Callable[..., Manifest]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -17,8 +16,7 @@ from models.data.images.checks import CheckedImage, check_image, decode_image
 from models.data.images.image_types import TYPES, ImageError, ImageLimits, image_type
 from models.data.images.parts import MAX_SCANS, MAX_SEGMENTS
 from models.data.report import FileCode, Rejection
-
-MakeImage = Callable[..., bytes]
+from tests.unit.models.data.conftest import MakeImage
 
 
 def code(result: CheckedImage | Rejection) -> FileCode:

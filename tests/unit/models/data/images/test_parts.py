@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
 
 import pytest
 
 from models.data.images.checks import CheckedImage, check_image
 from models.data.images.parts import MAX_CHUNKS, MAX_INFLATED, MAX_VALUES
 from models.data.report import FileCode, Rejection
-
-MakeImage = Callable[..., bytes]
+from tests.unit.models.data.conftest import MakeImage
 
 
 def chunk(kind: bytes, body: bytes = b"") -> bytes:

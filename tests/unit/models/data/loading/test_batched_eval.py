@@ -16,6 +16,7 @@ from models.backbones.build import build_network
 from models.data.loading.batched_eval import evaluating, map_batches, side_by_side
 from models.data.loading.batches import Batch
 from models.run import Progress, Run, Stopped
+from tests.support.batches import Batches, noise
 
 CPU = torch.device("cpu")
 
@@ -28,19 +29,9 @@ def four_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class Batches:
-    """`count` batches of three images, the last of one."""
-
-    images = 22
-
-    def __len__(self) -> int:
-        return 8
-
-    def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
-        pixels = torch.rand(self.images, 3, 16, 16, generator=torch.Generator().manual_seed(5))
-        for start in range(0, self.images, 3):
-            rows = torch.arange(start, min(start + 3, self.images))
-            yield Batch(pixels[rows], rows % 2, rows)
+def batches() -> Batches:
+    """Seven of three images, and one of one."""
+    return Batches(noise(22), 3)
 
 
 def rows_of(batch: Batch) -> list[int]:
@@ -68,7 +59,7 @@ def test_evaluation_is_in_float32_and_leaves_all_as_it_was() -> None:
 @pytest.mark.usefixtures("four_threads")
 def test_answers_come_in_stored_order_and_the_last_report_is_whole() -> None:
     seen: list[Progress] = []
-    found = list(map_batches(Batches(), Run(on_progress=seen.append), rows_of))
+    found = list(map_batches(batches(), Run(on_progress=seen.append), rows_of))
     assert list(chain.from_iterable(found)) == list(range(22))
     assert (seen[-1].epoch, seen[-1].step, seen[-1].steps) == (1, 8, 8)
 
@@ -82,7 +73,7 @@ def test_as_many_as_there_are_threads_are_under_way_and_share_the_cores() -> Non
             together.wait()  # breaks unless four batches are answered at once
         return torch.get_num_threads()
 
-    assert list(side_by_side(Batches().epoch(None), CPU, answer)) == [1] * 8
+    assert list(side_by_side(batches().epoch(None), CPU, answer)) == [1] * 8
 
 
 @pytest.mark.usefixtures("four_threads")
@@ -96,8 +87,8 @@ def test_no_clock_decides_how_a_batch_is_answered(apart: float, together: float)
         time.sleep(apart if beside else together)
         return int(batch.rows), beside, torch.get_num_threads()
 
-    batches = (Batch(pixels, torch.zeros(1), torch.tensor([row])) for row in range(60))
-    assert list(side_by_side(batches, CPU, answer)) == [(row, True, 1) for row in range(60)]
+    single = (Batch(pixels, torch.zeros(1), torch.tensor([row])) for row in range(60))
+    assert list(side_by_side(single, CPU, answer)) == [(row, True, 1) for row in range(60)]
 
 
 @pytest.mark.usefixtures("four_threads")
@@ -106,13 +97,13 @@ def test_of_large_batches_as_many_are_under_way_as_fit_and_no_core_is_idle(
     monkeypatch: pytest.MonkeyPatch, fitting: float, threads: int
 ) -> None:
     monkeypatch.setattr("models.data.loading.batched_eval._AT_ONCE", int(fitting * 3 * 3 * 16 * 16))
-    found = list(side_by_side(Batches().epoch(None), CPU, lambda _: torch.get_num_threads()))
+    found = list(side_by_side(batches().epoch(None), CPU, lambda _: torch.get_num_threads()))
     assert found == [threads] * 8
 
 
 @pytest.mark.usefixtures("four_threads")
 def test_afterwards_torch_uses_the_threads_that_it_used_before() -> None:
-    list(side_by_side(Batches().epoch(None), CPU, rows_of))
+    list(side_by_side(batches().epoch(None), CPU, rows_of))
     with ThreadPoolExecutor(1) as later:
         assert torch.get_num_threads() == later.submit(torch.get_num_threads).result() == 4
 
@@ -124,7 +115,7 @@ def test_what_an_answer_raises_is_raised_in_its_place() -> None:
             raise LookupError("nine")
         return rows_of(batch)
 
-    found = side_by_side(Batches().epoch(None), CPU, answer)
+    found = side_by_side(batches().epoch(None), CPU, answer)
     assert [next(found) for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     with pytest.raises(LookupError, match="nine"):
         next(found)
@@ -136,7 +127,7 @@ def test_it_stops_when_told_to() -> None:
     asked: list[int] = []
     run = Run(should_stop=lambda: len(asked) > 2)
     with pytest.raises(Stopped):
-        asked.extend(chain.from_iterable(map_batches(Batches(), run, lambda batch: _noted(asked, batch))))
+        asked.extend(chain.from_iterable(map_batches(batches(), run, lambda batch: _noted(asked, batch))))
     assert len(asked) < 22
 
 

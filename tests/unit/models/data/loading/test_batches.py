@@ -33,10 +33,9 @@ RUN = Run(seed=3)
 def store(tmp_path: Path) -> Store:
     images = np.random.default_rng(0).integers(0, 256, (21, 12, 12, 3), dtype=np.uint8)
     labels = np.arange(21, dtype=np.int64) % 2
-    write_arrays(
+    return write_arrays(
         tmp_path / "s", Arrays(images, labels, ["train"] * 21), DatasetInfo("x", "builtin", ("a", "b"))
     )
-    return Store.open(tmp_path / "s")
 
 
 def _loader(store: Store, settings: LoaderSettings, run: Run = RUN, *, decoding: bool = False) -> StoreLoader:

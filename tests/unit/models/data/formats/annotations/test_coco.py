@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +12,8 @@ from pycocotools.coco import COCO
 
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.report import FileCode
+from tests.unit.models.data.conftest import MakeTree
 
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
 Document = dict[str, list[dict[str, Any]]]
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-
 import pytest
 
 from models.data.formats import FormatError, FormatName, Manifest, read
 from models.data.report import FileCode
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+from tests.unit.models.data.conftest import MakeTree
 
 EXPORT = """<?xml version="1.0" encoding="utf-8"?>
 <annotations>

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,8 +10,7 @@ import pytest
 
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.report import FileCode, ProblemCode
-
-MakeTree = Callable[[Mapping[str, bytes | str]], Path]
+from tests.unit.models.data.conftest import MakeTree
 
 SCHEMA = {
     "type": "array",
