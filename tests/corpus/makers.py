@@ -26,6 +26,7 @@ from tests.support.tiffs import (
     jpeg_with,
     png_with,
     tiff,
+    tiff_of_strips,
     webp_with,
 )
 from tests.support.workbooks import inline, row, shared, workbook
@@ -67,19 +68,6 @@ def _gif_with(blocks: bytes) -> bytes:
 def _jpeg_of_segments() -> bytes:
     jpeg = _picture("JPEG")
     return jpeg[:2] + b"\xff\xe5\x00\x02" * 10_000 + jpeg[2:]
-
-
-def _tiff_of_strips() -> bytes:
-    """Grey, 8 px wide, each row a strip; all of them lie at the same place."""
-    rows, short, long = 65_537, 3, 4
-    at = 8 + 2 + 9 * 12 + 4
-    tags = [
-        *((256, short, 1, 8), (257, long, 1, rows), (258, short, 1, 8), (259, short, 1, 1)),
-        *((262, short, 1, 1), (273, long, rows, at), (277, short, 1, 1), (278, short, 1, 1)),
-        (279, long, rows, at + 4 * rows),
-    ]
-    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + struct.pack("<I", 8) * 2 * rows
 
 
 def _lists_of_different_columns() -> bytes:
@@ -163,7 +151,7 @@ MAKERS: Mapping[str, Callable[[], bytes]] = {
     "images/zeros-behind-the-picture.gif": partial(_gif_with, bytes(100_000)),
     "images/extension-without-end.gif": partial(_gif_with, b"!\xf0" + b"\1a" * 100_000 + b"\0"),
     "images/segments-by-the-ten-thousand.jpg": _jpeg_of_segments,
-    "images/strips-at-one-place.tiff": _tiff_of_strips,
+    "images/strips-at-one-place.tiff": partial(tiff_of_strips, 65_537),
     "images/orientation-of-a-million-fractions.png": lambda: png_with(tiff([_FRACTIONS])),
     "images/orientation-of-a-million-fractions.webp": lambda: webp_with(tiff([_FRACTIONS])),
     "images/orientation-of-a-million-fractions.jpg": lambda: jpeg_with(tiff([_FRACTIONS])),

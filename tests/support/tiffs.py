@@ -45,6 +45,23 @@ def grey_picture() -> tuple[Tag, ...]:
     return tuple((number, LONG, 1, struct.pack("<I", value)) for number, value in numbers.items())
 
 
+def tiff_of_strips(rows: int, order: str = "<", kind: int = LONG) -> bytes:
+    """A grey TIFF, 8 px wide, each row a strip; all of them lie at the same place."""
+    at = 8 + 2 + 9 * 12 + 4
+    tags = [
+        *((256, SHORT, 1, 8), (257, LONG, 1, rows), (258, SHORT, 1, 8), (259, SHORT, 1, 1)),
+        *((262, SHORT, 1, 1), (273, kind, rows, at), (277, SHORT, 1, 1), (278, SHORT, 1, 1)),
+        (279, LONG, rows, at + 4 * rows),
+    ]
+    # A short stands in the first two of the four bytes of its value.
+    entries = (
+        struct.pack(f"{order}HHIHH", *tag, 0) if tag[1] == SHORT else struct.pack(f"{order}HHII", *tag)
+        for tag in tags
+    )
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
+    return head + b"".join(entries) + bytes(4) + struct.pack(f"{order}I", 8) * 2 * rows
+
+
 def png_with(exif: bytes) -> bytes:
     """A picture of 16×12 pixels with EXIF data."""
     png = _picture("PNG")

@@ -72,14 +72,9 @@ def assert_no_mask_pixel_differs(method: str, built: Network, pictures: Tensor) 
     assert ours.any()
 
 
-@pytest.mark.parametrize(("name", "size", "images"), [("small_cnn", 28, 512), ("resnet18", 224, 24)])
+@pytest.mark.parametrize(("name", "size", "images"), [("small_cnn", 28, 256), ("resnet18", 224, 24)])
 def test_not_one_mask_pixel_differs(name: str, size: int, images: int) -> None:
     assert_no_mask_pixel_differs("xgradcam", network(name, size), photographs(images, size))
-
-
-@pytest.mark.parametrize("method", FAST)
-def test_not_one_mask_pixel_of_any_fast_method_differs(method: str) -> None:
-    assert_no_mask_pixel_differs(method, network("small_cnn", 28), photographs(256, 28))
 
 
 @pytest.mark.parametrize("method", FAST)

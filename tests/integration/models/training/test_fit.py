@@ -54,7 +54,7 @@ def test_what_is_counted_is_what_was_seen(steps: int) -> None:
     assert counts.sums().tolist() == pytest.approx([loss, right, seen])
 
 
-class _StopAfter:
+class StopAfter:
     """Says stop at the n-th question."""
 
     def __init__(self, steps: int) -> None:
@@ -75,7 +75,7 @@ def test_a_training_stopped_anywhere_ends_with_the_same_bits(
     plan = replace(PLAN, optimizer=OptimizerConfig(optimizer, 0.003), schedule=schedule)
     straight_network, straight = _fit(store, tmp_path / "straight", plan)
     with pytest.raises(Stopped):
-        _fit(store, tmp_path / "broken", plan, replace(RUN, should_stop=_StopAfter(stop)))
+        _fit(store, tmp_path / "broken", plan, replace(RUN, should_stop=StopAfter(stop)))
     network, resumed = _fit(store, tmp_path / "broken", plan)
     assert resumed.digest == straight.digest == weights_digest(network.model)
     assert resumed.epoch == straight.epoch
@@ -106,7 +106,7 @@ def test_dropout_is_drawn_from_the_epoch_and_torchs_generator_is_left_alone(
     straight = with_dropout(tmp_path / "a")
     torch.manual_seed(2)
     with pytest.raises(Stopped):
-        with_dropout(tmp_path / "b", replace(RUN, should_stop=_StopAfter(3)))
+        with_dropout(tmp_path / "b", replace(RUN, should_stop=StopAfter(3)))
     assert with_dropout(tmp_path / "b") == straight
     torch.manual_seed(1)
     assert torch.equal(torch.get_rng_state(), before)
@@ -242,10 +242,3 @@ def test_a_batch_that_leaves_a_card_one_image_is_refused() -> None:
         Hyperparameters(batch_size=15, gpus=8)
     assert refused.value.pointer == "/batch_size"
     assert Hyperparameters(batch_size=16, gpus=8).gpus == 8
-
-
-def test_freezing_random_weights_is_refused() -> None:
-    with pytest.raises(ConfigError, match="needs `pretrained`") as refused:
-        Hyperparameters(freeze_backbone=True)
-    assert refused.value.pointer == "/freeze_backbone"
-    assert Hyperparameters(freeze_backbone=True, pretrained="mdl_1").freeze_backbone

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,13 +11,14 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.loading.loaders import evaluation_loader, train_loader
+from models.data.loading.loaders import train_loader
 from models.inputs import split_features
 from models.masktune import fit_erm, masktune
-from models.mitigation.features import HeadError, head_of
+from models.mitigation.features import HeadError
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder, weights_digest
 from models.training.frozen import FeatureLoader, backbone_digest
+from tests.integration.models.training.test_fit import StopAfter
 from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(
@@ -65,20 +65,11 @@ def test_only_the_last_layer_changes(make_store: StoreFactory, tmp_path: Path) -
     )
 
 
-class _StopAfter:
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
 def test_a_resumed_frozen_training_ends_with_the_same_bits(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store()
     straight = fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "straight")
     with pytest.raises(Stopped):
-        fit_erm(_network(), store, CONFIG, Run(should_stop=_StopAfter(9)), folder=tmp_path / "cut")
+        fit_erm(_network(), store, CONFIG, Run(should_stop=StopAfter(9)), folder=tmp_path / "cut")
     assert CheckpointFolder(tmp_path / "cut").epochs()  # it was cut between two epochs
     assert fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "cut").digest == straight.digest
 
@@ -96,14 +87,6 @@ def test_batches_of_features_come_in_the_order_of_batches_of_images(make_store: 
         with torch.no_grad():
             expected = network(of_images.images)
             torch.testing.assert_close(network.classifier(of_features.images), expected)
-
-
-def test_features_through_the_head_are_the_networks_logits(make_store: StoreFactory) -> None:
-    network, store = _network(), make_store()
-    logits = head_of(network).logits(split_features(network, store, CONFIG, RUN, "val"))
-    (batch,) = evaluation_loader(store, store.rows("val"), CONFIG, RUN).epoch(None)
-    with torch.no_grad():
-        np.testing.assert_allclose(logits, network(batch.images).numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_masktune_sees_masked_features_and_its_control_none(make_store: StoreFactory, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Trainings in a separate process: `python training_process.py STORE SECONDS_A_STEP FOLDER BACKBONE …`.
+"""Trainings in a separate process: `python training_process.py STORE FOLDER BACKBONE …`.
 
 Each training writes a line: the digest, the selected epoch and the counts of each epoch. Under torchrun, the
 process is one rank.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from models.runtime.process import prepare_process
 
 
-def main(store_folder: str, pause: str, *trainings: str) -> None:
+def main(store_folder: str, *trainings: str) -> None:
     prepare_process(int(os.environ.get("OMP_NUM_THREADS", "1")))
     import torch
 
@@ -45,10 +44,6 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
                 file.write(f"{weights_digest(self._network.model)}\n")
             return self._loader.epoch(generator)
 
-    def wait() -> bool:
-        time.sleep(float(pause))
-        return False
-
     def train(folder: str, backbone: str, run: Run) -> None:
         config = Hyperparameters(
             backbone=backbone, image_size=32, batch_size=8, epochs=4, augmentation="flip"
@@ -63,7 +58,7 @@ def main(store_folder: str, pause: str, *trainings: str) -> None:
             counts = [(r.images, r.val_images, r.val_correct) for r in result.history]
             sys.stdout.write(f"{result.digest} {result.epoch} {counts}\n")
 
-    with process_group(Run(device=torch.device("cpu"), seed=5, should_stop=wait)) as run:
+    with process_group(Run(device=torch.device("cpu"), seed=5)) as run:
         for folder, backbone in zip(trainings[::2], trainings[1::2], strict=True):
             train(folder, backbone, run)
 

@@ -214,21 +214,6 @@ def test_images_of_one_name_and_hostile_names(tmp_path: Path, make_image: MakeIm
     assert all(path.startswith("images/") and path.isprintable() for path in paths)
 
 
-def test_class_names_are_in_the_schema(tmp_path: Path, make_image: MakeImage) -> None:
-    table = pa.table(
-        {
-            "img": pa.array([{"bytes": make_image(seed), "path": None} for seed in range(20)], IMAGE),
-            "kind": [seed % 2 for seed in range(20)],
-        }
-    )
-    described = json.dumps({"info": INFO}).encode()
-    (tmp_path / "shards").mkdir()
-    pq.write_table(
-        table.replace_schema_metadata({b"huggingface": described}), tmp_path / "shards" / "x.parquet"
-    )
-    assert import_shards(tmp_path).classes == ("dog", "cat")
-
-
 def test_a_column_of_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One value that all rows share, so that no header says how much they are."""
     monkeypatch.setattr(rows, "MAX_MEMORY", 32 << 20)

@@ -116,6 +116,9 @@ def test_bad_files_are_named_and_the_rest_is_used(
         "dog/named.jpg": FileCode.MISLABELLED,
         "dog/big.png": FileCode.TOO_LARGE,
     }
+    details = {rejection.path: rejection.detail for rejection in report.rejected}
+    assert "HTML" in details["cat/page.png"]
+    assert "rename" in details["dog/named.jpg"]
     assert report.summary()["rejected"]["truncated"] == 1
     assert len(Store.open(tmp_path / "ds")) == 20
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-import zlib
-from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.data.images.checks import CheckedImage, check_image, decode_image
-from models.data.images.image_types import TYPES, ImageError, ImageLimits, image_type
+from models.data.images.image_types import image_type
+from models.data.images.limits import ImageError, ImageLimits
 from models.data.images.parts import MAX_SCANS, MAX_SEGMENTS
 from models.data.report import FileCode, Rejection
 from tests.unit.models.data.conftest import MakeImage
+
+CORPUS = Path(__file__).parents[4] / "corpus/images"
 
 
 def code(result: CheckedImage | Rejection) -> FileCode:
@@ -29,21 +31,6 @@ def code(result: CheckedImage | Rejection) -> FileCode:
 def accepted(result: CheckedImage | Rejection) -> CheckedImage:
     assert isinstance(result, CheckedImage), result
     return result
-
-
-def png_claiming(width: int, height: int) -> bytes:
-    """A PNG whose header claims a size that its few bytes do not have."""
-    header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize(
@@ -62,12 +49,6 @@ def test_modes_become_rgb(make_image: MakeImage, mode: str) -> None:
     format = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
     picture = decode_image(make_image(mode=mode, format=format))
     assert (picture.image.mode, picture.image.size) == ("RGB", (16, 12))
-
-
-def test_sixteen_bit_grey_keeps_its_scale() -> None:
-    buffer = BytesIO()
-    Image.fromarray(np.full((8, 8), 0x8000, dtype=np.uint16)).save(buffer, "PNG")
-    assert decode_image(buffer.getvalue()).image.getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_exif_orientation_turns_the_picture(make_image: MakeImage) -> None:
@@ -90,24 +71,6 @@ def test_equal_pictures_share_a_hash_whatever_the_file(make_image: MakeImage) ->
 def test_pixels_are_kept_for_small_images_only(make_image: MakeImage) -> None:
     assert accepted(check_image(make_image(size=(64, 64)), "a.png")).pixels is not None
     assert accepted(check_image(make_image(size=(65, 8)), "a.png")).pixels is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<?xml version='1.0'?><svg >", b"<!DOCTYPE html><html>"],
-)
-def test_markup_named_as_an_image(data: bytes) -> None:
-    result = check_image(data, "cat.png")
-    assert code(result) is FileCode.NOT_AN_IMAGE
-    assert isinstance(result, Rejection)
-    assert any(what in result.detail for what in ("SVG", "HTML", "XML"))
-
-
-def test_a_name_of_another_type(make_image: MakeImage) -> None:
-    result = check_image(make_image(format="JPEG"), "cat.png")
-    assert code(result) is FileCode.MISLABELLED
-    assert isinstance(result, Rejection)
-    assert "rename" in result.detail
 
 
 @pytest.mark.parametrize(
@@ -156,7 +119,7 @@ def test_limits_of_bytes_and_sides(make_image: MakeImage) -> None:
 
 def test_no_global_setting_is_touched(make_image: MakeImage) -> None:
     before = Image.MAX_IMAGE_PIXELS
-    check_image(png_claiming(60_000, 60_000), "a.png")
+    check_image((CORPUS / "claims-60000-by-60000.png").read_bytes(), "a.png")
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -180,7 +143,3 @@ def test_any_damage_has_a_code(
         return
     if not flips:
         assert np.array_equal(np.asarray(picture.image), np.asarray(decode_image(whole).image))
-
-
-def test_suffixes_are_lower_case() -> None:
-    assert all(suffix == suffix.lower() for suffix in TYPES)

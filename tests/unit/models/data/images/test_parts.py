@@ -10,6 +10,7 @@ import pytest
 from models.data.images.checks import CheckedImage, check_image
 from models.data.images.parts import MAX_CHUNKS, MAX_INFLATED, MAX_VALUES
 from models.data.report import FileCode, Rejection
+from tests.support.tiffs import tiff_of_strips
 from tests.unit.models.data.conftest import MakeImage
 
 
@@ -95,21 +96,3 @@ def test_a_tiff_of_strips_alone_is_not_opened(order: str, kind: int) -> None:
     """PIL makes a list of them, and reads each by itself: a million take 8 MB, and took 11 s."""
     accept(check_image(tiff_of_strips(100, order, 4), "a.tif"))
     refused_for(check_image(tiff_of_strips(MAX_VALUES + 1, order, kind), "a.tif"), "65536 strips")
-
-
-def tiff_of_strips(rows: int, order: str, kind: int) -> bytes:
-    """A grey TIFF, 8 px wide, each row a strip; all of them lie at the same place."""
-    at = 8 + 2 + 9 * 12 + 4
-    short, long = 3, 4
-    tags = [
-        *((256, short, 1, 8), (257, long, 1, rows), (258, short, 1, 8), (259, short, 1, 1)),
-        *((262, short, 1, 1), (273, kind, rows, at), (277, short, 1, 1), (278, short, 1, 1)),
-        (279, long, rows, at + 4 * rows),
-    ]
-    # A short stands in the first two of the four bytes of its value.
-    entries = (
-        struct.pack(f"{order}HHIHH", *tag, 0) if tag[1] == short else struct.pack(f"{order}HHII", *tag)
-        for tag in tags
-    )
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
-    return head + b"".join(entries) + bytes(4) + struct.pack(f"{order}I", 8) * 2 * rows

@@ -108,11 +108,6 @@ def test_random_spreads_over_the_class() -> None:
     assert painted.tolist() != other.tolist()
 
 
-def test_ratio_zero_is_the_wrong_class() -> None:
-    painted = bias_images(IMAGES, LABELS, ratio=0.0, rng=np.random.default_rng(0)).painted
-    assert painted.tolist() == (LABELS == 1).tolist()
-
-
 def test_wrong_arguments_are_value_errors() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="labels 0 or 1"):

@@ -1,13 +1,10 @@
-"""Trainings as real processes: killed and resumed, and over two ranks."""
+"""Trainings over two ranks, as real processes."""
 
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +15,6 @@ import torch
 from models.data.layout import DatasetInfo
 from models.training.checkpoints import CheckpointFolder
 from tests.support.arrays import Arrays, write_arrays
-from tests.support.waits import PATIENCE
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -64,20 +60,14 @@ def together(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 
 def _train(store: Path, into: Path, *, ranks: int = 1) -> dict[str, Trained]:
+    """Train each of `BACKBONES` in a folder of its own."""
     folders = {backbone: into / str(number) for number, backbone in enumerate(BACKBONES)}
-    lines = _run(store, folders, ranks=ranks)
-    return {
-        backbone: Trained(line, folders[backbone]) for backbone, line in zip(BACKBONES, lines, strict=True)
-    }
-
-
-def _run(store: Path, folders: Mapping[str, Path], *, ranks: int = 1) -> list[str]:
-    """Train each backbone in its folder; return what each training printed."""
     launcher = [sys.executable]
     if ranks > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    trainings = [part for backbone, folder in folders.items() for part in (str(folder), backbone)]
     done = subprocess.run(
-        [*launcher, *_command(store, folders)],
+        [*launcher, str(SCRIPT), str(store), *trainings],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
@@ -85,34 +75,10 @@ def _run(store: Path, folders: Mapping[str, Path], *, ranks: int = 1) -> list[st
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def _command(store: Path, folders: Mapping[str, Path], *, pause: float = 0) -> list[str]:
-    trainings = [part for backbone, folder in folders.items() for part in (str(folder), backbone)]
-    return [str(SCRIPT), str(store), str(pause), *trainings]
-
-
-def test_killed_at_any_time_it_ends_with_the_same_bits(
-    store: Path, alone: dict[str, Trained], tmp_path: Path
-) -> None:
-    dice = random.Random(4)
-    broken = tmp_path / "broken"
-    for _ in range(3):
-        command = _command(store, {"small_cnn": broken}, pause=0.1)
-        process = subprocess.Popen([sys.executable, *command], env=ENVIRONMENT)
-        before = len(CheckpointFolder(broken).epochs()) and CheckpointFolder(broken).epochs()[-1]
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and process.poll() is None:
-            epochs = CheckpointFolder(broken).epochs()
-            if epochs and epochs[-1] > before:
-                break
-            time.sleep(0.02)
-        time.sleep(dice.random() * 0.4)
-        process.kill()
-        process.wait()
-        assert process.returncode == -9
-    assert _run(store, {"small_cnn": broken}) == [alone["small_cnn"].line]
+    lines = done.stdout.splitlines()
+    return {
+        backbone: Trained(line, folders[backbone]) for backbone, line in zip(BACKBONES, lines, strict=True)
+    }
 
 
 def test_two_ranks_train_as_one_process_with_the_whole_batch(
