@@ -80,6 +80,7 @@ def test_a_store_with_columns_travels_to_another_process(tmp_path: Path) -> None
     store = pickle.loads(pickle.dumps(written))
     assert store.has_subjects
     assert [store.sample(row).subject for row in range(6)] == ["a", "a", "b", None, "a", "b"]
+    assert store.image_bytes(3) == written.image_bytes(3)
 
 
 def test_samples_of_one_subject_or_picture_or_linked_by_both_are_one_cluster(tmp_path: Path) -> None:

@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.formats.manifest import natural_order
 from models.data.report import FileCode, ProblemCode
+from tests.support.manifests import readings, rejections
 from tests.unit.models.data.conftest import MakeTree
-
-
-def rejections(manifest: Manifest) -> dict[str, FileCode]:
-    return {rejection.path: rejection.code for rejection in manifest.rejected}
 
 
 def rows(manifest: Manifest) -> set[tuple[str, str, str | None, str | None]]:
@@ -188,12 +185,6 @@ def test_waterbirds_with_a_folder_for_each_class(make_tree: MakeTree) -> None:
     assert [r.path for r in manifest.ignored] == ["masks/1.png"]
 
 
-def test_each_attribute_of_celeba_is_said_to_be_read_or_not(make_tree: MakeTree) -> None:
-    tree = make_tree({"list_attr_celeba.txt": CELEBA_TXT} | {f"{number}.jpg": "" for number in (1, 2, 3)})
-    readings = {reading.column: reading.read_as for reading in read(tree).columns}
-    assert readings == {"Blond_Hair": "label", "Male": "group", "Young": "ignored"}
-
-
 CELEBA_TXT = "3\nBlond_Hair Male Young\n1.jpg  1 -1  1\n2.jpg -1  1 -1\n3.jpg  1  1  1\n"
 
 
@@ -207,6 +198,7 @@ def test_celeba(make_tree: MakeTree, kind: str) -> None:
     tree = make_tree({f"list_attr_celeba.{kind}": table, f"list_eval_partition.{kind}": partition} | files)
     manifest = read(tree)
     assert manifest.format is FormatName.CELEBA
+    assert readings(manifest.columns) == {"Blond_Hair": "label", "Male": "group", "Young": "ignored"}
     assert rows(manifest) == {
         ("img_align_celeba/1.jpg", "Blond_Hair", "train", "Blond_Hair · no Male"),
         ("img_align_celeba/2.jpg", "no Blond_Hair", "val", "no Blond_Hair · Male"),
@@ -268,15 +260,12 @@ def test_variants_without_an_object_are_no_groups_but_splits_of_their_own(make_t
     assert manifest.splits == ("train", "test", *emptied)
 
 
-def test_no_known_layout(make_tree: MakeTree) -> None:
+def test_no_known_layout_and_no_image(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError, match=r"labels\.csv") as unknown:
         read(make_tree({"notes.txt": "", "a.png": ""}))
     assert unknown.value.problem.code is ProblemCode.UNKNOWN_FORMAT
-
-
-def test_an_empty_folder(make_tree: MakeTree) -> None:
     with pytest.raises(FormatError) as empty:
-        read(make_tree({}))
+        read(make_tree({"folder/": ""}) / "folder")
     assert empty.value.problem.code is ProblemCode.NO_IMAGES
 
 

@@ -41,12 +41,6 @@ def test_train_and_val_get_their_test_from_train() -> None:
     assert Counter(result.splits) == {"train": 85, "test": 15, "val": 10, "calibration": 10}
 
 
-def test_four_given_splits_stay() -> None:
-    result = assign_splits(list(SPLITS), np.zeros(4, dtype=int))
-    assert result.splits == list(SPLITS)
-    assert result.record.made == {}
-
-
 def test_stratified_by_label_and_group() -> None:
     labels, groups = np.arange(2000) % 2, np.where(np.arange(2000) % 20 < 2, 1, 0)
     result = assign_splits([None] * 2000, labels, groups=groups)

@@ -85,11 +85,6 @@ def test_no_such_row(store: Store, row: int) -> None:
         store.image_bytes(row)
 
 
-def test_a_store_travels_as_its_path(store: Store) -> None:
-    other = pickle.loads(pickle.dumps(store))
-    assert other.image_bytes(3) == store.image_bytes(3)
-
-
 def test_a_known_library_opens_it(store: Store) -> None:
     table = pyarrow.feather.read_table(store.directory / "samples.arrow", memory_map=True)
     assert table["image"][7].as_py() == store.image_bytes(7)
@@ -99,29 +94,16 @@ def test_a_known_library_opens_it(store: Store) -> None:
 def test_many_batches_and_odd_sizes(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "ds") as writer:
         for index in range(2500):
-            row = Row(
-                f"{index}",
-                index % 2,
-                "train",
-                -1,
-                8,
-                8 + index % 2,
-                b"x" * (index % 7) + bytes([index % 256]),
-            )
-            writer.add(row)
+            content = b"x" * (index % 7) + bytes([index % 256])
+            writer.add(Row(f"{index}", index % 2, "train", -1, 8, 8 + index % 2, content))
             assert writer.count == index + 1
             writer.pixels.add(np.zeros((8 + index % 2, 8, 3), dtype=np.uint8))
         writer.finish(INFO)
     store = Store.open(tmp_path / "ds")
     assert store.pixels is None
-    assert store.image_bytes(2499) == b"\0" * 0 + b"x" * (2499 % 7) + bytes([2499 % 256])
-    assert [store.sample(row).path for row in (0, 1023, 1024, 2047, 2048)] == [
-        "0",
-        "1023",
-        "1024",
-        "2047",
-        "2048",
-    ]
+    assert store.image_bytes(2499) == b"x" * (2499 % 7) + bytes([2499 % 256])
+    for row in (0, 1023, 1024, 2047, 2048):
+        assert store.sample(row).path == f"{row}"
 
 
 def test_without_finish_nothing_is_left(tmp_path: Path) -> None:

@@ -11,22 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.data.archives import ArchiveLimits
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, features, read
-from models.data.formats.lists import rows
+from models.data.formats import FormatError, FormatName, FormatOptions, features, read
+from models.data.formats.lists import parquet
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ImportReport, ProblemCode
 from models.data.store import Store
+from tests.support.manifests import labels, readings
 from tests.unit.models.data.conftest import MakeImage, MakeTree
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def labels(manifest: Manifest) -> dict[str, str]:
-    return {entry.path: manifest.classes[entry.label] for entry in manifest.entries}
-
-
-def readings(columns: tuple[Any, ...]) -> dict[str, str]:
-    return {reading.column: reading.read_as for reading in columns}
 
 
 def json_rows(*rows: dict[str, Any]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pycocotools.coco import COCO
 
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
+from models.data.formats import FormatError, FormatName, FormatOptions, read
 from models.data.report import FileCode
+from tests.support.manifests import labels, readings, rejections, splits
 from tests.unit.models.data.conftest import MakeTree
 
 Document = dict[str, list[dict[str, Any]]]
@@ -37,14 +38,6 @@ def document(**classes_of: tuple[str, ...]) -> Document:
         ],
         "categories": [{"id": 2, "name": "a"}, {"id": 1, "name": "b"}, {"id": 3, "name": "c"}],
     }
-
-
-def labels(manifest: Manifest) -> dict[str, str]:
-    return {entry.path: manifest.classes[entry.label] for entry in manifest.entries}
-
-
-def rejections(manifest: Manifest) -> dict[str, FileCode]:
-    return {rejection.path: rejection.code for rejection in manifest.rejected}
 
 
 def test_the_class_of_an_image_is_that_of_all_its_annotations(make_tree: MakeTree) -> None:
@@ -86,7 +79,7 @@ def test_the_split_is_a_word_in_the_name_of_the_file(make_tree: MakeTree) -> Non
         }
     )
     manifest = read(tree)
-    assert {entry.path: entry.split for entry in manifest.entries} == {
+    assert splits(manifest) == {
         "train2017/x.jpg": "train",
         "train2017/y.jpg": "train",
         "val2017/x.jpg": "val",
@@ -120,9 +113,9 @@ def test_other_fields_of_an_image_are_metadata_and_one_may_name_its_subject(make
     assert manifest.metadata_names == ("site", "night", "age")
     assert [entry.metadata for entry in manifest.entries] == [("Berlin", "true", ""), ("", "", "61")]
     assert [entry.subject for entry in manifest.entries] == ["p1", None]
-    readings = {reading.column: reading.read_as for reading in manifest.columns}
-    assert readings["patient_id"] == "subject"
-    assert (readings["site"], readings["tags"], readings["id"]) == ("metadata", "ignored", "ignored")
+    read_as = readings(manifest.columns)
+    assert read_as["patient_id"] == "subject"
+    assert (read_as["site"], read_as["tags"], read_as["id"]) == ("metadata", "ignored", "ignored")
     assert all(reading.detail for reading in manifest.columns if reading.read_as == "ignored")
 
 

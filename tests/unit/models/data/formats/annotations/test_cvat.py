@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.data.formats import FormatError, FormatName, Manifest, read
+from models.data.formats import FormatError, FormatName, read
 from models.data.report import FileCode
+from tests.support.manifests import labels, rejections, splits
 from tests.unit.models.data.conftest import MakeTree
 
 EXPORT = """<?xml version="1.0" encoding="utf-8"?>
@@ -26,10 +27,6 @@ def export(*images: str) -> str:
     return EXPORT.format(images="\n".join(images))
 
 
-def labels(manifest: Manifest) -> dict[str, str]:
-    return {entry.path: manifest.classes[entry.label] for entry in manifest.entries}
-
-
 def test_the_tag_of_an_image_is_its_class(make_tree: MakeTree) -> None:
     box = '<box label="dog" xtl="0" ytl="0" xbr="4" ybr="4" />'
     xml = export(
@@ -42,7 +39,7 @@ def test_the_tag_of_an_image_is_its_class(make_tree: MakeTree) -> None:
     manifest = read(make_tree({"annotations.xml": xml} | {f"images/{name}": "" for name in files}))
     assert manifest.format is FormatName.CVAT
     assert labels(manifest) == {"images/a.jpg": "cat", "images/clip/b.jpg": "dog"}
-    assert {rejection.path: rejection.code for rejection in manifest.rejected} == {
+    assert rejections(manifest) == {
         "images/both.jpg": FileCode.SEVERAL_LABELS,
         "images/boxes.jpg": FileCode.MISSING_LABEL,
     }
@@ -57,7 +54,7 @@ def test_a_subset_is_the_split_and_one_file_may_be_in_the_folder_of_each(make_tr
     )
     files = ("train/x.jpg", "validation/x.jpg", "default/y.jpg", "z.jpg")
     manifest = read(make_tree({"annotations.xml": xml} | {f"images/{name}": "" for name in files}))
-    assert {entry.path: entry.split for entry in manifest.entries} == {
+    assert splits(manifest) == {
         "images/train/x.jpg": "train",
         "images/validation/x.jpg": "val",
     }

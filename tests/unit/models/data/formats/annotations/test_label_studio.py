@@ -8,8 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
+from models.data.formats import FormatError, FormatName, FormatOptions, read
 from models.data.report import FileCode, ProblemCode
+from tests.support.manifests import labels, readings, rejections
 from tests.unit.models.data.conftest import MakeTree
 
 SCHEMA = {
@@ -63,10 +64,6 @@ def export(*tasks: tuple[dict[str, Any], list[dict[str, Any]]]) -> str:
     return json.dumps(document)
 
 
-def labels(manifest: Manifest) -> dict[str, str]:
-    return {entry.path: manifest.classes[entry.label] for entry in manifest.entries}
-
-
 def test_the_choice_of_the_first_completed_annotation_is_the_class(make_tree: MakeTree) -> None:
     text = export(
         ({"image": "/data/upload/3/0a1b2c3d-x.jpg"}, [annotation(choice("cat"))]),
@@ -81,7 +78,7 @@ def test_the_choice_of_the_first_completed_annotation_is_the_class(make_tree: Ma
     manifest = read(make_tree({"project-3.json": text} | {f"images/{name}": "" for name in files}))
     assert manifest.format is FormatName.LABEL_STUDIO
     assert labels(manifest) == {"images/0a1b2c3d-x.jpg": "cat", "images/y.jpg": "dog"}
-    assert {rejection.path: rejection.code for rejection in manifest.rejected} == {
+    assert rejections(manifest) == {
         "images/z.jpg": FileCode.MISSING_LABEL,
         "images/both.jpg": FileCode.SEVERAL_LABELS,
     }
@@ -119,7 +116,7 @@ def test_other_fields_of_a_task_are_metadata(make_tree: MakeTree) -> None:
     assert manifest.metadata_names == ("site", "quality")
     (entry,) = manifest.entries
     assert (entry.subject, entry.split, entry.metadata) == ("p1", "train", ("Berlin", "good"))
-    assert {reading.column: reading.read_as for reading in manifest.columns} == {
+    assert readings(manifest.columns) == {
         "image": "path",
         "species": "label",
         "split": "split",
@@ -139,9 +136,7 @@ def test_json_min(make_tree: MakeTree) -> None:
     manifest = read(make_tree({"export.json": json.dumps(tasks), "x.jpg": "", "y.jpg": ""}))
     assert manifest.format is FormatName.LABEL_STUDIO
     assert labels(manifest) == {"x.jpg": "cat"}
-    assert {rejection.path: rejection.code for rejection in manifest.rejected} == {
-        "y.jpg": FileCode.SEVERAL_LABELS
-    }
+    assert rejections(manifest) == {"y.jpg": FileCode.SEVERAL_LABELS}
     assert manifest.metadata_names == ("site",)
     assert manifest.entries[0].metadata == ("Berlin",)
 
