@@ -12,15 +12,22 @@ from models.defaults import OWN_BACKBONES, default_hyperparameters
 
 
 @pytest.mark.parametrize(
-    ("side", "n_train", "expected"),
+    ("side", "n_train", "asked", "expected"),
     [
-        (8, 500, ("small_cnn", 28, 32)),
-        (28, 48_000, ("small_cnn", 28, 128)),
-        (64, 500, ("small_cnn", 64, 32)),
+        (8, 500, None, ("small_cnn", 28, 32)),
+        (28, 48_000, None, ("small_cnn", 28, 128)),
+        (64, 500, None, ("small_cnn", 64, 32)),
+        (28, 500, "resnet18", ("resnet18", 224, 32)),
+        (64, 500, "timm/vit_tiny_patch16_224", ("timm/vit_tiny_patch16_224", 224, 32)),
+        (8, 500, "resnet32", ("resnet32", 28, 32)),
+        (500, 500, "small_cnn", ("small_cnn", 224, 32)),
+        (500, 500, "resnet18", ("resnet18", 224, 32)),
     ],
 )
-def test_defaults(side: int | None, n_train: int, expected: tuple[str, int, int]) -> None:
-    found = default_hyperparameters(side, n_train, 2)
+def test_a_backbone_gets_a_side_that_it_can_see(
+    side: int, n_train: int, asked: str | None, expected: tuple[str, int, int]
+) -> None:
+    found = default_hyperparameters(side, n_train, 2, backbone=asked)
     assert (found.backbone, found.image_size, found.batch_size) == expected
     assert found.pretrained is False
 
@@ -33,23 +40,6 @@ def test_a_finetune_of_small_images_has_a_hundred_steps_but_no_more_epochs_than_
 ) -> None:
     assert default_hyperparameters(28, n_train, 2).finetune.epochs == epochs
     assert default_hyperparameters(224, n_train, 2).finetune.epochs == 1
-
-
-@pytest.mark.parametrize(
-    ("side", "backbone", "expected"),
-    [
-        (28, "resnet18", 224),
-        (64, "timm/vit_tiny_patch16_224", 224),
-        (8, "resnet32", 28),
-        (500, "small_cnn", 224),
-        (500, "resnet18", 224),
-    ],
-)
-def test_a_backbone_that_is_asked_for_gets_a_side_that_it_can_see(
-    side: int, backbone: str, expected: int
-) -> None:
-    found = default_hyperparameters(side, 500, 2, backbone=backbone)
-    assert (found.backbone, found.image_size) == (backbone, expected)
 
 
 @pytest.mark.parametrize(("side", "expected"), [(65, 65), (128, 128), (224, 224), (4000, 224), (None, 224)])

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from models.runtime.process import limit_spinning
+
 SCRIPT = """
 from models.runtime.process import prepare_process
 print(prepare_process(2))
@@ -25,14 +27,6 @@ def test_a_prepared_process_has_the_threads_asked_for_and_repeats_itself() -> No
     assert done.stdout.split() == ["2", "2", "True", "passive"]
 
 
-WAITING = """
-import os
-from models.runtime.process import prepare_without_torch
-prepare_without_torch(1)
-print(os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT"))
-"""
-
-
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -43,9 +37,11 @@ print(os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT"))
     ids=["ours", "own count", "own policy"],
 )
 def test_threads_spin_briefly_unless_the_environment_says_otherwise(
-    given: dict[str, str], expected: str
+    given: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
-    command = [sys.executable, "-c", WAITING]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ours | given)
-    assert done.stdout.split() == expected.split()
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    monkeypatch.setattr(
+        os, "environ", {name: text for name, text in os.environ.items() if name not in names} | given
+    )
+    limit_spinning()
+    assert [str(os.environ.get(name)) for name in names] == expected.split()

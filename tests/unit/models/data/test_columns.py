@@ -36,23 +36,22 @@ def test_subjects_and_metadata_come_back_with_their_types(tmp_path: Path) -> Non
     assert (site.codes.tolist(), site.texts) == ([0, -1, 1], ("Berlin", "Ulm"))
 
 
-@pytest.mark.parametrize("code", ["007", "-01", "2020_01", "1234567890123456"])
-def test_a_column_of_codes_keeps_every_character(tmp_path: Path, code: str) -> None:
-    write_columns(tmp_path, [None, None], {"ward": [code, "12"]})
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        *(([code, "12"], "text") for code in ("007", "-01", "2020_01", "1234567890123456")),
+        *(([cell, "12"], "number") for cell in ("0", "-0", "0.5", "123456789012345")),
+        *((cells, "text") for cells in (["1", "two"], ["1", "inf"], ["nan", "1"], ["", ""])),
+    ],
+)
+def test_a_column_of_finite_numbers_is_one_and_codes_keep_every_character(
+    tmp_path: Path, cells: list[str], kind: str
+) -> None:
+    write_columns(tmp_path, [None, None], {"ward": cells})
     ward = Columns.read(tmp_path, 2).metadata["ward"]
-    assert (ward.kind, ward.texts) == ("text", (code, "12"))
-
-
-@pytest.mark.parametrize("cell", ["0", "-0", "0.5", "123456789012345"])
-def test_a_column_of_whole_or_decimal_numbers_is_one_of_numbers(tmp_path: Path, cell: str) -> None:
-    write_columns(tmp_path, [None], {"age": [cell]})
-    assert Columns.read(tmp_path, 1).metadata["age"].value(0) == float(cell)
-
-
-@pytest.mark.parametrize("cells", [["1", "two"], ["1", "inf"], ["nan", "1"], ["", ""]])
-def test_a_column_with_a_cell_that_is_no_finite_number_is_text(tmp_path: Path, cells: list[str]) -> None:
-    write_columns(tmp_path, [None, None], {"grade": cells})
-    assert Columns.read(tmp_path, 2).metadata["grade"].kind == "text"
+    assert ward.kind == kind
+    expected = [float(cell) for cell in cells] if kind == "number" else [cell or None for cell in cells]
+    assert [ward.value(row) for row in (0, 1)] == expected
 
 
 def test_a_data_set_without_columns_has_no_file_and_its_digest_is_that_of_earlier_versions(

@@ -134,8 +134,8 @@ def test_a_damaged_set_is_refused(tmp_path: Path, damage: str) -> None:
 def test_a_union_masks_where_any_does(tmp_path: Path) -> None:
     first, second = (write(tmp_path / str(s), batch([1, 2], seed=s)) for s in (0, 1))
     rows = torch.tensor([2, 1])
-    found = union([first, second]).masks(rows, SIZE, CPU)
-    assert torch.equal(found, first.masks(rows, SIZE, CPU) | second.masks(rows, SIZE, CPU))
+    found = union([first, second]).masks(rows, 28, CPU)
+    assert torch.equal(found, first.masks(rows, 28, CPU) | second.masks(rows, 28, CPU))
     assert union([first]) is first
     with pytest.raises(ValueError, match="at least one"):
         union([])

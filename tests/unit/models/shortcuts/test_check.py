@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.data.layout import DatasetInfo
 from models.data.store import Store
-from models.shortcuts.check import OtherSplit, check_properties, find_shortcuts
+from models.shortcuts.check import check_properties, find_shortcuts
 from models.shortcuts.findings import Finding, ShortcutCheck
 from models.shortcuts.naive_bayes import binned, cross_fit, predict_unseen, stratified_folds
 from models.shortcuts.properties import Property, PropertyTable
@@ -155,19 +155,6 @@ def test_a_band_in_the_middle_is_found_as_well_as_a_threshold() -> None:
     labels = (np.abs(values) < 0.5).astype(np.int64)
     found = check_properties(noise_and(values), labels, AB, rng=np.random.default_rng(0), permutations=39)
     assert by_name(found, "signal").accuracy > 0.85
-
-
-def test_another_split_shows_whether_it_holds_there() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.arange(400) % 2
-    reversed_there = OtherSplit("test", noise_and(1 - labels[:100]), labels[:100])
-    found = check_properties(
-        noise_and(labels), labels, AB, rng=rng, permutations=39, elsewhere=reversed_there
-    )
-    there = found.findings[0].elsewhere
-    assert there is not None
-    assert (there.split, there.n, there.correct, there.low) == ("test", 100, 0, 0.0)
-    assert found.sentence.endswith("On the test split, the same rule is right on 0.0 %.")
 
 
 def test_of_properties_that_tell_alike_the_one_that_says_where_is_first() -> None:

@@ -253,6 +253,7 @@ def test_a_builtin_data_set_has_the_classes_and_groups_of_its_arrays(
     report = import_dataset("builtin:digits", tmp_path / "ds", ImportOptions(threads=1))
     store = Store.open(tmp_path / "ds")
     assert (report.state, store.classes) == ("ready", ("5-9", "0-4"))
+    assert store.pixels is not None
     assert np.array_equal(store.pixels, images)
     assert report.splits["test"]["groups"].keys() == {"square", "none"}
 

@@ -30,36 +30,33 @@ def manifest(*splits: str | None, subjects: tuple[str | None, ...] = (None,) * 6
     )
 
 
-def splits(held: Manifest) -> list[str | None]:
-    return [entry.split for entry in held.entries]
-
-
-def test_the_samples_of_a_site_are_the_test_split() -> None:
-    held = hold_out(manifest(), ["meta:site=Berlin"])
-    assert splits(held) == ["test", "test", "train", "train", "train", "train"]
-    assert (held.splits, held.hold_out) == (("train", "test"), ("meta:site=Berlin",))
-
-
-def test_samples_that_meet_any_of_the_conditions_are_held_out() -> None:
-    held = hold_out(manifest(), ["meta:site=Oslo", "meta:age=0"])
-    assert splits(held) == ["test", "train", "train", "train", "test", "test"]
-
-
-def test_other_splits_stay_as_they_were_given() -> None:
-    own_splits = ("train", "val", "train", "val", "train", "val")
-    held = hold_out(manifest(*own_splits), ["meta:site=Ghent"])
-    assert splits(held) == ["train", "val", "test", "test", "train", "val"]
+@pytest.mark.parametrize(
+    ("data", "conditions", "expected"),
+    [
+        (manifest(), ["meta:site=Berlin"], "test test train train train train"),
+        (manifest(), ["meta:site=Oslo", "meta:age=0"], "test train train train test test"),
+        (manifest(*["train", "val"] * 3), ["meta:site=Ghent"], "train val test test train val"),
+        (
+            manifest(subjects=("a", "b", "b", "c", "c", None)),
+            ["meta:site=Berlin"],
+            "test test test train train train",
+        ),
+    ],
+    ids=["a site", "any of two conditions", "other splits stay", "subjects stay whole"],
+)
+def test_samples_that_meet_a_condition_are_the_test_split(
+    data: Manifest, conditions: list[str], expected: str
+) -> None:
+    held = hold_out(data, conditions)
+    assert [entry.split for entry in held.entries] == expected.split()
+    assert held.hold_out == tuple(conditions)
 
 
 def test_a_split_that_is_held_out_whole_is_made_anew() -> None:
+    assert hold_out(manifest(), ["meta:site=Berlin"]).splits == ("train", "test")
     with_splits = replace(manifest("val", "val", *["train"] * 4), splits=("train", "val"))
     assert hold_out(with_splits, ["meta:site=Berlin"]).splits == ("train", "test")
     assert hold_out(with_splits, ["meta:age=0"]).splits == ("train", "val", "test")
-
-
-def test_a_subject_on_both_sides_is_held_out_whole() -> None:
-    held = hold_out(manifest(subjects=("a", "b", "b", "c", "c", None)), ["meta:site=Berlin"])
-    assert splits(held) == ["test", "test", "test", "train", "train", "train"]
 
 
 @pytest.mark.parametrize(

@@ -68,14 +68,11 @@ def test_a_column_that_cannot_be_groups_is_refused_with_the_reason(group: str, r
     assert str(raised.value).startswith(reason)
 
 
-def test_more_than_a_hundred_values_are_no_groups() -> None:
+def test_more_than_a_hundred_values_and_none_are_no_groups() -> None:
     names = [f"scan {number}" for number in range(101)]
     assert len(grouped_by_metadata(manifest(*names[:100]), "meta:scanner").group_names) == 100
     with pytest.raises(FormatError, match="it has 101 different values, more than 100"):
         grouped_by_metadata(manifest(*names), "meta:scanner")
-
-
-def test_a_column_of_empty_cells_is_no_groups() -> None:
     with pytest.raises(FormatError, match="meta:scanner cannot be the groups: all its cells are empty"):
         grouped_by_metadata(manifest("", ""), "meta:scanner")
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
 
-from models.data.archives import unpack
 from models.data.formats import FormatError, FormatName, FormatOptions, Manifest, read
 from models.data.formats.lists import list_reader, workbook
 from models.data.report import FileCode, ProblemCode
@@ -314,16 +312,6 @@ def test_a_workbook(read_list: ReadList) -> None:
     assert labels(manifest) == {"a.png": "1", "b.png": "2"}
     assert [(e.subject, e.metadata) for e in manifest.entries] == [("7", ("41.5",)), ("8", ("",))]
     assert manifest.rejected == ()
-
-
-def test_a_workbook_within_an_archive_is_no_nested_archive(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "upload.zip", "w") as archive:
-        archive.writestr("labels.xlsx", xlsx(["path", "label"], ["a.png", "cat"]))
-        archive.writestr("~$labels.xlsx", b"lock")
-        archive.writestr("a.png", b"")
-    junk = unpack(tmp_path / "upload.zip", tmp_path / "unpacked")
-    assert [rejection.path for rejection in junk] == ["~$labels.xlsx"]
-    assert labels(read(tmp_path / "unpacked")) == {"a.png": "cat"}
 
 
 def test_the_sheet_with_the_columns_is_the_list(read_list: ReadList) -> None:
