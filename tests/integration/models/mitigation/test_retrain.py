@@ -75,12 +75,3 @@ def test_sharpening_finds_no_fewer_minority_samples() -> None:
         for rounds in (0, 2)
     ]
     assert found[1] >= found[0]
-
-
-def test_the_same_seed_gives_the_same_groups() -> None:
-    features = shortcut_features()
-    first, again = (cross_mistakes(features, CONFIG, classes=CLASSES, seed=4) for _ in range(2))
-    assert first.assigned.tolist() == again.assigned.tolist()
-    assert first.doubt is not None
-    assert again.doubt is not None
-    assert first.doubt.tolist() == again.doubt.tolist()

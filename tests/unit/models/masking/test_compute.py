@@ -16,11 +16,11 @@ from torch import Tensor
 from masktune.contract.hyperparameters import Fill, MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.masking.compute import compute_mask_set, mask_batches
+from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks, heights, masks_of, random_masks
 from models.masking.store import MaskSet
 from models.run import Progress, Run, Stopped
-from models.saliency import UnknownMethod, saliency
+from models.saliency import saliency
 from tests.support.batches import Batches, noise
 from tests.support.cam_scale import to_library_scale
 
@@ -168,20 +168,6 @@ def test_the_stage_keeps_the_masks_of_the_rule(network: Network, tmp_path: Path)
     assert summary.nothing_masked == (found.sum((1, 2)) == 0).sum()
 
 
-def test_a_thread_beside_makes_the_same_masks(network: Network) -> None:
-    """As on a GPU, whose batches are waited for there."""
-    loader, config = batches(22, batch=4), MaskingConfig()
-    some, others = (
-        list(mask_batches(network.eval(), loader, config, Run(device=torch.device(name))))
-        for name in ("cpu", "cuda")
-    )
-    assert len(some) == len(others) == 6
-    for (size, one), (other_size, other) in zip(some, others, strict=True):
-        assert size == other_size
-        for mine, theirs in zip(one, other, strict=True):
-            assert torch.equal(mine, theirs)
-
-
 def test_batches_change_no_mask(network: Network, tmp_path: Path) -> None:
     for batch in (1, 5, 11):
         compute_mask_set(
@@ -262,11 +248,3 @@ def test_the_stage_reports_progress(network: Network, tmp_path: Path) -> None:
     )
     assert (seen[-1].step, seen[-1].steps) == (2, 2)
     assert seen[-1].images_per_second > 0
-
-
-def test_an_unknown_method_costs_no_folder(network: Network, tmp_path: Path) -> None:
-    with pytest.raises(UnknownMethod):
-        compute_mask_set(
-            network, batches(4, batch=4), MaskingConfig(method="nocam"), Run(), folder=tmp_path / "set"
-        )
-    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from masktune.contract.hyperparameters import OptimizerConfig, ScheduleConfig, ScheduleName
+from masktune.contract.hyperparameters import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleName
 from masktune.contract.hyperparameters.parameters import ConfigError
 from models.training.optim import OptimizerMismatch, learning_rate, load_optimizer, make_optimizer
 
@@ -49,20 +49,21 @@ def test_a_loaded_state_is_a_copy() -> None:
     assert torch.equal(state["state"][0]["momentum_buffer"], before)
 
 
-def test_states_of_other_optimizers_and_networks_are_refused() -> None:
-    state = _stepped(nn.Linear(3, 2), OptimizerConfig()).state_dict()
+@pytest.mark.parametrize(
+    ("saved", "layer", "loading"),
+    [
+        ("sgd", nn.Linear(3, 2), "adam"),
+        ("adam", nn.Linear(3, 2), "adamw"),
+        ("sgd", nn.Linear(4, 2), "sgd"),
+        ("sgd", nn.Linear(3, 2, bias=False), "sgd"),
+    ],
+)
+def test_states_of_other_optimizers_and_networks_are_refused(
+    saved: OptimizerName, layer: nn.Linear, loading: OptimizerName
+) -> None:
+    state = _stepped(nn.Linear(3, 2), OptimizerConfig(saved)).state_dict()
     with pytest.raises(OptimizerMismatch):
-        load_optimizer(make_optimizer(nn.Linear(3, 2), OptimizerConfig("adam")), state)
-    with pytest.raises(OptimizerMismatch):
-        load_optimizer(make_optimizer(nn.Linear(4, 2), OptimizerConfig()), state)
-    with pytest.raises(OptimizerMismatch):
-        load_optimizer(make_optimizer(nn.Linear(3, 2, bias=False), OptimizerConfig()), state)
-
-
-def test_adam_and_adamw_are_not_taken_for_each_other() -> None:
-    state = _stepped(nn.Linear(3, 2), OptimizerConfig("adam")).state_dict()
-    with pytest.raises(OptimizerMismatch):
-        load_optimizer(make_optimizer(nn.Linear(3, 2), OptimizerConfig("adamw")), state)
+        load_optimizer(make_optimizer(layer, OptimizerConfig(loading)), state)
 
 
 def test_a_loaded_state_keeps_its_buffers_and_not_its_hyperparameters() -> None:

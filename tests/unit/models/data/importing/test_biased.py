@@ -83,16 +83,6 @@ def test_background_and_foreground_share_the_picture() -> None:
     assert (foreground[~ink] == 0).all()
 
 
-def test_every_kind_has_a_painter_that_keeps_shape_and_type_and_a_name() -> None:
-    images = _digits(4)
-    assert set(PAINTERS) == set(KIND_NAMES) == set(KINDS)
-    for painter in PAINTERS.values():
-        painted = painter(images)
-        assert (painted.shape, painted.dtype) == (images.shape, images.dtype)
-        assert not np.shares_memory(painted, images)
-        assert painter(images[:0]).shape == (0, 12, 12, 3)
-
-
 def test_order_takes_the_first_of_each_class() -> None:
     painted = bias_images(
         IMAGES, LABELS, ratio=0.99, assignment="order", rng=np.random.default_rng(0)
@@ -118,6 +108,12 @@ def test_wrong_arguments_are_value_errors() -> None:
         bias_images(IMAGES, LABELS, kind="circle", rng=rng)  # type: ignore[arg-type]  # that is the test
     with pytest.raises(ValueError, match="assignment"):
         bias_images(IMAGES, LABELS, assignment="sorted", rng=rng)  # type: ignore[arg-type]  # that is the test
+
+
+def test_every_kind_has_a_painter_and_a_name() -> None:
+    assert set(PAINTERS) == set(KIND_NAMES) == set(KINDS)
+    for painter in PAINTERS.values():
+        assert painter(_digits(0)).shape == (0, 12, 12, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
