@@ -71,14 +71,6 @@ def test_tokens_and_channels_last_become_the_same_grid() -> None:
     assert as_grid((grid, grid)) is None
 
 
-def test_a_network_in_training_mode_is_left_as_it_was() -> None:
-    network = build_network("small_cnn", classes=2, image_size=28).train()
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    early_stages(network)
-    assert network.training
-    assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items())
-
-
 def test_outputs_are_read_before_a_later_layer_overwrites_them() -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
     with outputs_of(network, ["block1.1", "block1.2"], lambda output: output.min().item()) as outputs:

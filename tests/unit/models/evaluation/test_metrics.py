@@ -11,7 +11,7 @@ from masktune.contract.report.probabilities import Reliability
 from models.backbones.build import build_network
 from models.evaluation.metrics import Logits, Metrics, Names, metrics, predict_logits
 from models.evaluation.reliability import calibration_error
-from models.run import Progress, Run, Stopped
+from models.run import Run
 from models.types import Labels
 from tests.support.batches import Batches, noise
 
@@ -106,15 +106,6 @@ def test_logits_do_not_depend_on_the_batches_and_the_mode_is_given_back() -> Non
     assert np.allclose(one.logits, many.logits, atol=1e-5)
     assert network.training
     assert not network.model.get_submodule("block1").training
-
-
-def test_a_pass_reports_its_end_and_can_be_stopped() -> None:
-    network = build_network("small_cnn", classes=2, image_size=16)
-    seen: list[Progress] = []
-    predict_logits(network, Batches(noise(4), 2), Run(on_progress=seen.append))
-    assert (seen[-1].step, seen[-1].steps, seen[-1].epoch) == (2, 2, 1)
-    with pytest.raises(Stopped):
-        predict_logits(network, Batches(noise(4), 2), Run(should_stop=lambda: True))
 
 
 def test_subjects_with_a_single_image_have_the_intervals_of_images() -> None:

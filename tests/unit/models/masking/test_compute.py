@@ -19,7 +19,7 @@ from models.backbones.network import Network
 from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks, heights, masks_of, random_masks
 from models.masking.store import MaskSet
-from models.run import Progress, Run, Stopped
+from models.run import Run, Stopped
 from models.saliency import saliency
 from tests.support.batches import Batches, noise
 from tests.support.cam_scale import to_library_scale
@@ -235,16 +235,3 @@ def test_what_fails_while_the_next_batch_runs_is_raised_and_leaves_nothing(
         with pytest.raises(IndexError, match="out of range"):
             compute_mask_set(network, loader, config, Run(), folder=tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_stage_reports_progress(network: Network, tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    compute_mask_set(
-        network,
-        batches(8, batch=4),
-        MaskingConfig(),
-        Run(on_progress=seen.append),
-        folder=tmp_path / "set",
-    )
-    assert (seen[-1].step, seen[-1].steps) == (2, 2)
-    assert seen[-1].images_per_second > 0

@@ -81,11 +81,7 @@ def test_groups_have_their_own_counts_and_bounds() -> None:
     assert wrong.verdict == "bound_above"
     assert wrong.point.risk == pytest.approx(1 / 3)
     assert small.verdict == "bound_below"
-    assert [g.verdict for g in by_group(tables, -1.0, max_risk=0.02)] == [
-        "bound_below",
-        "too_few",
-        "too_few",
-    ]
+    assert [g.verdict for g in by_group(tables, -1.0, max_risk=0.02)] == ["bound_below", "too_few", "too_few"]
     assert {g.verdict for g in by_group(tables, None, max_risk=0.5)} == {"too_few"}
 
 

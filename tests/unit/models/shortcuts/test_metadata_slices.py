@@ -73,10 +73,7 @@ def test_of_many_values_the_most_frequent_have_slices() -> None:
 def test_a_column_of_one_image_a_value_has_no_slice_and_it_is_said() -> None:
     slices = sliced(text("file", *[f"IMG {n}" for n in range(400)]), number("none", np.full(400, np.nan)))
     assert slices.slices == ()
-    assert slices.notes == (
-        "file: none of its 400 values has 10 images.",
-        "none: no image has a value.",
-    )
+    assert slices.notes == ("file: none of its 400 values has 10 images.", "none: no image has a value.")
 
 
 def test_too_small_bands_of_numbers_are_not_called_values() -> None:

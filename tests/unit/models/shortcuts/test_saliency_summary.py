@@ -19,7 +19,7 @@ from models.backbones.network import Network
 from models.evaluation.metrics import Names
 from models.masking.compute import predict_with_maps
 from models.masking.rule import apply_masks, masks_of
-from models.run import Run, Stopped
+from models.run import Run
 from models.saliency import saliency
 from models.shortcuts.masking_cost import MaskedPredictions, masking_cost, predict_under_masks, shifted
 from models.shortcuts.saliency_summary import (
@@ -255,14 +255,6 @@ def test_the_mask_is_the_one_that_training_would_use_in_any_batch(network: Netwo
     assert one.plain.tolist() == found.logits.argmax(1).tolist()
     with torch.no_grad():
         assert one.own.tolist() == network(apply_masks(pixels, own, "mean")).argmax(1).tolist()
-
-
-def test_it_stops_when_it_is_told_to_and_leaves_the_mode(network: Network) -> None:
-    (plain,) = predict_with_maps([network], batches(6, 3), MaskingConfig(), Run())
-    network.train()
-    with pytest.raises(Stopped):
-        predict_under_masks(network, batches(6, 3), plain, MaskingConfig(), Run(should_stop=lambda: True))
-    assert network.training
 
 
 def test_without_an_image_there_is_no_cost() -> None:

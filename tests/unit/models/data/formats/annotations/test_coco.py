@@ -93,10 +93,7 @@ def test_a_file_in_the_folder_of_each_split(make_tree: MakeTree) -> None:
         {
             f"{split}/{name}": content
             for split, label in (("train", "a"), ("valid", "b"))
-            for name, content in (
-                ("_annotations.coco.json", json.dumps(document(x=(label,)))),
-                ("x.jpg", ""),
-            )
+            for name, content in (("_annotations.coco.json", json.dumps(document(x=(label,)))), ("x.jpg", ""))
         }
     )
     assert {(entry.path, entry.split) for entry in read(tree).entries} == {

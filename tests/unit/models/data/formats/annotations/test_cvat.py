@@ -54,10 +54,7 @@ def test_a_subset_is_the_split_and_one_file_may_be_in_the_folder_of_each(make_tr
     )
     files = ("train/x.jpg", "validation/x.jpg", "default/y.jpg", "z.jpg")
     manifest = read(make_tree({"annotations.xml": xml} | {f"images/{name}": "" for name in files}))
-    assert splits(manifest) == {
-        "images/train/x.jpg": "train",
-        "images/validation/x.jpg": "val",
-    }
+    assert splits(manifest) == {"images/train/x.jpg": "train", "images/validation/x.jpg": "val"}
     assert {rejection.code for rejection in manifest.rejected} == {
         FileCode.MISSING_SPLIT,
         FileCode.UNKNOWN_SPLIT,
