@@ -39,7 +39,7 @@ from models.mitigation.retrain import retrain_head
 from models.run import Run
 from models.saliency import METHODS, saliency
 from models.shortcuts.masking_cost import predict_under_masks
-from models.training import precision
+from models.training import counting
 from tests.support import pretend_cuda
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
 from tests.unit.models.conftest import StoreFactory

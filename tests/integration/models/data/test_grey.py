@@ -16,8 +16,7 @@ from PIL import Image
 from models.data.grey import LEVELS, GreyWindow, histogram, read_window, to_8_bit, window_of
 from models.data.images.checks import decode_image
 from models.data.images.decoding import stored_square
-from models.data.layout import DATASET_FILE, DatasetInfo
-from models.data.reading import StoreError
+from models.data.layout import DATASET_FILE, DatasetInfo, StoreError
 from models.data.report import NoteCode
 from models.data.store import Store
 from tests.integration.models.data.conftest import ImportFiles

@@ -11,7 +11,7 @@ import torch
 from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.masking.prediction_maps import predict_with_maps
+from models.masking.compute import predict_with_maps
 from models.run import Run
 from tests.support.batches import Batches, noise
 

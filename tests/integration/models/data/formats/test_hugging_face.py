@@ -12,7 +12,7 @@ import pytest
 
 from models.data.archives import ArchiveLimits
 from models.data.formats import FormatError, FormatName, FormatOptions, features, read
-from models.data.formats.lists import parquet
+from models.data.formats.lists import rows
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, ImportReport, ProblemCode
 from models.data.store import Store
