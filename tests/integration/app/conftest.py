@@ -231,6 +231,15 @@ def front(database_url: str, start: StartFront) -> Front:
     return start(database_url=database_url)
 
 
+@pytest.fixture(scope="module")
+def shared_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """The module's front, on SQLite: for tests to which it is all the same what others have added."""
+    folder = tmp_path_factory.mktemp("shared")
+    migrated(folder)
+    with running(Settings(data_dir=folder)) as front:
+        yield front
+
+
 class Impatient(Connection):
     """The server's own protocol, with limits that are short enough for a test."""
 
@@ -284,38 +293,55 @@ def rest(connection: socket.socket) -> bytes:
     return found
 
 
-@pytest.fixture
-def listen(tmp_path: Path) -> Iterator[Callable[..., Listening]]:
-    """A function that starts real servers with these settings."""
-    with ExitStack() as stack:
-
-        def begin(wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any) -> Listening:
-            given: dict[str, Any] = {"data_dir": tmp_path, "allowed_hosts": "a"} | settings
-            migrated(**given)
-            app = create_app(Settings(**given))
-            app.state.admission.slow_seconds = 0.1
-            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            # Small, so that a slow client is detected before the kernel has buffered the whole answer.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-            config = uvicorn.Config(
-                app if wrap is None else wrap(app),
-                http=Impatient,
-                log_config=None,
-                access_log=False,
-                timeout_graceful_shutdown=2,
-            )
-            server = Server(config, app)
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-            thread.start()
-
-            def end() -> None:
-                server.handle_exit(signal.SIGTERM, None)
-                thread.join(60)
-
-            stack.callback(end)
+@contextmanager
+def listening(
+    data_dir: Path, wrap: Callable[[FastAPI], ASGIApp] | None = None, **settings: Any
+) -> Iterator[Listening]:
+    """Run a real server while the block runs."""
+    given: dict[str, Any] = {"data_dir": data_dir, "allowed_hosts": "a"} | settings
+    migrated(**given)
+    app = create_app(Settings(**given))
+    app.state.admission.slow_seconds = 0.1
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # Small, so that a slow client is detected before the kernel has buffered the whole answer.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        config = uvicorn.Config(
+            app if wrap is None else wrap(app),
+            http=Impatient,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+        server = Server(config, app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
             while not server.started:
                 assert thread.is_alive()
                 thread.join(0.01)
-            return Listening(app, server, listener.getsockname())
+            yield Listening(app, server, listener.getsockname())
+        finally:
+            server.handle_exit(signal.SIGTERM, None)
+            thread.join(60)
+
+
+Listen = Callable[..., Listening]
+
+
+@pytest.fixture
+def listen(tmp_path: Path) -> Iterator[Listen]:
+    """A function that starts real servers with these settings."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(listening(tmp_path, **settings))
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listen]:
+    """A function that returns the module's server with these settings, for tests that leave nothing."""
+    with ExitStack() as stack:
+
+        @cache
+        def begin(**settings: Any) -> Listening:
+            return stack.enter_context(listening(tmp_path_factory.mktemp("served"), **settings))
 
         yield begin
