@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -20,6 +26,7 @@ from app.inference import Admission, Engine, Explain, ForwardResult, Inference, 
 from app.main import Services, create_app
 from app.selective.calibrations import FILE
 from core.queries import datasets, registry
+from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow, JobRow, ModelRow
@@ -40,6 +47,7 @@ SAMPLES = 40
 COPIES = 25
 """How often each sample is repeated in the calibration table: enough for a certificate."""
 TEMPERATURE = 2.0
+PNG = {"Content-Type": "image/png"}
 
 
 def picture(number: int, *, side: int = 28, kind: str = "PNG") -> bytes:
@@ -81,47 +89,77 @@ class World:
         body: dict[str, Any] = answer.json()
         return body
 
+    def post(self, image: bytes, path: str = "/predict", **query: Any) -> httpx.Response:
+        """Send one PNG, by default for a prediction by `model`."""
+        return self.client.post(path, params={"model": self.model} | query, content=image, headers=PNG)
+
+    def uncalibrated(self) -> str:
+        """Add a model with the weights of `model` and nothing else of it."""
+        row = model_row(id=new_id("mdl"), arm=Arm.IMPORTED, classes=CLASSES, artifact=f"models/{self.model}")
+        with self.services.database.begin() as session:
+            registry.add(session, row)
+        return row.id
+
+    def http(self) -> httpx.AsyncClient:
+        """A client for the front's own event loop (`in_the_loop`)."""
+        transport = httpx.ASGITransport(self.app)
+        return httpx.AsyncClient(transport=transport, base_url=LOCAL, timeout=60)
+
+    def in_the_loop(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Run this in the event loop of the front."""
+        assert self.client.portal is not None
+        self.client.portal.call(run)
+
+
+@contextmanager
+def furnished(folder: Path, **settings: Any) -> Iterator[World]:
+    """Run a front over a copy of the data set and the networks while the block runs."""
+    source, names = _furniture()
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    app = create_app(Settings(**{"data_dir": folder, "threads": 1, "engine": "torch"} | settings))
+    with TestClient(app, LOCAL) as client:
+        yield World(client, app, **names)
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), threads=1, engine="torch")
-    sqlite_database(settings.data_dir)
-    app = create_app(settings)
-    with TestClient(app, LOCAL) as client:
-        yield _furnished(client, app)
+    with furnished(tmp_path_factory.mktemp("data")) as world:
+        yield world
 
 
 @pytest.fixture
 def fresh_world(tmp_path: Path) -> Iterator[World]:
     """A `World` that the test may modify."""
-    sqlite_database(tmp_path)
-    app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
-    with TestClient(app, LOCAL) as client:
-        yield _furnished(client, app)
+    with furnished(tmp_path) as world:
+        yield world
 
 
-def _furnished(client: TestClient, app: FastAPI) -> World:
-    services: Services = app.state.services
+@cache
+def _furniture() -> tuple[Path, dict[str, Any]]:
+    """A data folder to copy, and the fields of its `World`."""
+    temporary = TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    folder = Path(temporary.name)
+    artifacts = Artifacts(Settings(data_dir=folder).storage, cache=folder / "cache")
     dataset, job = new_id("ds"), new_id("job")
     ids = {arm: new_id("mdl") for arm in (Arm.ERM, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL)}
-    _write_store(services, dataset)
-    calibrations, scores = {}, np.zeros(0)
+    _write_store(artifacts, dataset)
+    calibrations, scores = {}, {}
     for seed, (arm, model) in enumerate(ids.items()):
-        calibrations[model], own = _write_model(services, model, erm_seed=0, seed=seed)
-        scores = own if arm is Arm.MASKTUNE else scores
-    with services.database.begin() as session:
+        calibrations[model], scores[arm] = _write_model(artifacts, model, erm_seed=0, seed=seed)
+    with closing(Database(sqlite_database(folder))) as database, database.begin() as session:
         datasets.add(session, _dataset_row(dataset, job))
         session.add(_job_row(job, dataset, ids))
         for arm, model in ids.items():
             erm = None if arm is Arm.ERM else ids[Arm.ERM]
             registry.add(session, _model_row(model, arm, erm, (dataset, job), calibrations[model]))
-    return World(
-        client, app, dataset, job, ids[Arm.ERM], ids[Arm.MASKTUNE], ids[Arm.MASKTUNE_CONTROL], scores
-    )
+    erm, tuned, control = ids.values()
+    names = {"dataset": dataset, "job": job, "erm": erm, "model": tuned, "control": control}
+    return folder, names | {"scores": scores[Arm.MASKTUNE]}
 
 
-def _write_store(services: Services, dataset: str) -> None:
-    with services.artifacts.writing(f"datasets/{dataset}") as folder:
+def _write_store(artifacts: Artifacts, dataset: str) -> None:
+    with artifacts.writing(f"datasets/{dataset}") as folder:
         with StoreWriter(folder) as writer:
             for number in range(SAMPLES):
                 label = number % 2
@@ -132,7 +170,7 @@ def _write_store(services: Services, dataset: str) -> None:
 
 
 def _write_model(
-    services: Services, model: str, *, erm_seed: int, seed: int
+    artifacts: Artifacts, model: str, *, erm_seed: int, seed: int
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     import torch
 
@@ -140,7 +178,7 @@ def _write_model(
 
     network = build_network("small_cnn", classes=2, image_size=28, seed=seed)
     erm = build_network("small_cnn", classes=2, image_size=28, seed=erm_seed)
-    with services.artifacts.writing(f"models/{model}") as folder:
+    with artifacts.writing(f"models/{model}") as folder:
         save_model(network, card_of(network, tuple(CLASSES), "masktune"), folder)
     with torch.inference_mode():
         images = to_unit(torch.stack([stored_square(picture(n), 28) for n in range(SAMPLES)]))
@@ -168,7 +206,7 @@ def _write_model(
     }
     own = score("max_softmax", logits).scores
     id = new_id("cal")
-    with services.artifacts.writing(f"calibrations/{id}") as folder:
+    with artifacts.writing(f"calibrations/{id}") as folder:
         (folder / FILE).write_text(json.dumps(facts))
     row = {
         "id": id,

@@ -14,13 +14,9 @@ from PIL import Image
 from app.main import create_app
 from app.selective.calibrations import FILE
 from core.queries import registry
-from core.tables import ModelRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm
 from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World, picture
-
-PNG = {"Content-Type": "image/png"}
+from tests.integration.app.serving.conftest import SAMPLES, World, picture
 
 
 def _upload(world: World, images: list[bytes], **query: Any) -> dict[str, Any]:
@@ -174,11 +170,7 @@ def test_a_new_calibration_ends_what_was_found_under_the_old_one(fresh_world: Wo
 
 
 def test_drift_needs_a_calibration_and_a_window(fresh_world: World) -> None:
-    world, bare = fresh_world, new_id("mdl")
-    with world.services.database.begin() as session:
-        artifact = registry.get(session, world.model).artifact
-        fields = {"backbone": "small_cnn", "classes": CLASSES, "image_size": 28, "artifact": artifact}
-        registry.add(session, ModelRow(id=bare, arm=Arm.IMPORTED, **fields))
+    world, bare = fresh_world, fresh_world.uncalibrated()
     assert world.client.get(f"/models/{bare}/drift").status_code == 409
     assert world.client.post(f"/models/{bare}/drift/acknowledge").status_code == 409
     assert world.client.get(f"/models/{bare}").json()["drift"] is None

@@ -7,20 +7,14 @@ import tempfile
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
 
-from app.main import create_app
-from core.settings import Settings
-from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import World, _furnished, picture
+from tests.integration.app.serving.conftest import PNG, World, furnished, picture
 
 MiB = 2**20
 FORM = {"Content-Type": "multipart/form-data; boundary=cut"}
-PICTURE = {"Content-Type": "image/png"}
 _CHUNK = b"x" * 65_536
 
 
@@ -40,22 +34,13 @@ async def _raw(size: int) -> AsyncIterator[bytes]:
         yield _CHUNK
 
 
-def _http(world: World) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(world.app), base_url=LOCAL, timeout=60)
-
-
-def _in_the_loop(world: World, run: Any) -> None:
-    assert world.client.portal is not None
-    world.client.portal.call(run)
-
-
 @pytest.mark.parametrize("path", ["/predict", "/saliency"])
 def test_images_for_a_model_that_is_not_there_never_come_into_memory(world: World, path: str) -> None:
     async def run() -> None:
-        async with _http(world) as http:
+        async with world.http() as http:
 
             async def ask(number: int) -> int:
-                body, headers = (_raw(16 * MiB), PICTURE) if number else (_body(4, 8 * MiB), FORM)
+                body, headers = (_raw(16 * MiB), PNG) if number else (_body(4, 8 * MiB), FORM)
                 answer = await http.post(path, params={"model": "nosuch"}, content=body, headers=headers)
                 return answer.status_code
 
@@ -68,7 +53,7 @@ def test_images_for_a_model_that_is_not_there_never_come_into_memory(world: Worl
                 tracemalloc.stop()
         assert most < 24 * MiB  # of the 128 that were sent
 
-    _in_the_loop(world, run)
+    world.in_the_loop(run)
 
 
 def test_large_bodies_gather_in_the_scratch_folder(
@@ -80,7 +65,7 @@ def test_large_bodies_gather_in_the_scratch_folder(
     assert len(large) > MiB
     files = [("file", ("a.png", large)), ("file", ("b.png", picture(2)))]
     form = world.client.post("/predict", params={"model": world.model}, files=files)
-    raw = world.client.post("/predict", params={"model": world.model}, content=large, headers=PICTURE)
+    raw = world.post(large)
     assert (form.status_code, raw.status_code) == (200, 200)
     assert form.json()["predictions"][0]["label"] == raw.json()["predictions"][0]["label"]
 
@@ -88,12 +73,8 @@ def test_large_bodies_gather_in_the_scratch_folder(
 @pytest.fixture
 def narrow(tmp_path: Path) -> Iterator[World]:
     """A world that holds 200 kB of images at a time."""
-    settings = Settings(
-        data_dir=tmp_path, threads=1, engine="torch", max_image_bytes=150_000, predict_image_bytes=200_000
-    )
-    app = create_app(settings)
-    with TestClient(app, LOCAL) as client:
-        yield _furnished(client, app)
+    with furnished(tmp_path, max_image_bytes=150_000, predict_image_bytes=200_000) as world:
+        yield world
 
 
 def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(narrow: World) -> None:
@@ -101,11 +82,11 @@ def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(n
     assert 100_000 < len(image) < 150_000
 
     async def run() -> None:
-        async with _http(world) as http:
+        async with world.http() as http:
 
             async def ask(path: str = "/predict") -> httpx.Response:
                 params = {"model": world.model}
-                return await http.post(path, params=params, content=image, headers=PICTURE)
+                return await http.post(path, params=params, content=image, headers=PNG)
 
             inference = world.services.inference
             with inference.admitted(1, len(image)):
@@ -116,7 +97,7 @@ def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(n
             assert [(await ask(path)).status_code for path in ("/predict", "/saliency")] == [200, 200]
             assert inference.admission.held_bytes == 0
 
-    _in_the_loop(world, run)
+    world.in_the_loop(run)
 
 
 def test_a_form_may_not_be_larger_than_the_memory_for_images(narrow: World) -> None:

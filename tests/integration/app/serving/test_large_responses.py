@@ -12,7 +12,6 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm
 from models.backbones.build import build_network
 from models.export import card_of, save_model
-from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, picture
 from tests.support.rows import model_row
 
@@ -35,8 +34,7 @@ def test_the_loop_writes_small_answers_alone(fresh_world: World) -> None:
     world, model = fresh_world, _with_many_classes(fresh_world)
 
     async def run() -> None:
-        transport = httpx.ASGITransport(world.app)
-        async with httpx.AsyncClient(transport=transport, base_url=LOCAL, timeout=60) as http:
+        async with world.http() as http:
 
             async def ask(images: int) -> httpx.Response:
                 files = [("file", (f"{n}.png", picture(n))) for n in range(images)]
@@ -59,5 +57,4 @@ def test_the_loop_writes_small_answers_alone(fresh_world: World) -> None:
         assert [c["label"] for c in answers[0]["candidates"]] == [c["label"] for c in small[0]["candidates"]]
         assert model in world.services.metrics._models  # what was written there is counted as well
 
-    assert world.client.portal is not None
-    world.client.portal.call(run)
+    world.in_the_loop(run)

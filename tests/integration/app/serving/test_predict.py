@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from core.queries import datasets, registry
-from core.tables import ModelRow
+from core.queries import datasets
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm
-from tests.integration.app.serving.conftest import CLASSES, SAMPLES, TEMPERATURE, World, picture
-from tests.support.rows import dataset_row, model_row
+from tests.integration.app.serving.conftest import SAMPLES, TEMPERATURE, World, picture
+from tests.support.rows import dataset_row
 
 
 def test_without_a_policy_every_input_is_answered(world: World) -> None:
@@ -33,11 +30,7 @@ def test_without_a_policy_every_input_is_answered(world: World) -> None:
 
 
 def test_the_temperature_is_for_the_shown_probabilities_alone(fresh_world: World) -> None:
-    world, bare = fresh_world, new_id("mdl")
-    with world.services.database.begin() as session:
-        row = registry.get(session, world.model)
-        fields = {"backbone": row.backbone, "classes": CLASSES, "image_size": 28, "artifact": row.artifact}
-        registry.add(session, ModelRow(id=bare, arm=Arm.IMPORTED, **fields))
+    world, bare = fresh_world, fresh_world.uncalibrated()
     for sample in range(5):
         query = {"sample": sample, "min_score": 0.6}
         warm, plain = world.ask(**query), world.ask(model=bare, **query)
@@ -184,24 +177,14 @@ def test_a_model_of_another_data_set_is_refused(fresh_world: World) -> None:
     with world.services.database.begin() as session:
         datasets.add(
             session,
-            dataset_row(
-                id=other,
-                job_id=world.job,
-                artifact=f"datasets/{world.dataset}",
-                classes=["up", "down", "side"],
-            ),
+            dataset_row(id=other, artifact=f"datasets/{world.dataset}", classes=["up", "down", "side"]),
         )
     refusal = world.client.get("/predict", params=world.query(dataset=other))
     assert (refusal.status_code, refusal.json()["type"]) == (422, "/problems/model-of-another-dataset")
 
 
 def test_an_uncalibrated_model_answers_but_promises_nothing(fresh_world: World) -> None:
-    world, bare = fresh_world, new_id("mdl")
-    with world.services.database.begin() as session:
-        registry.add(
-            session,
-            model_row(id=bare, arm=Arm.IMPORTED, classes=CLASSES, artifact=f"models/{world.model}"),
-        )
+    world, bare = fresh_world, fresh_world.uncalibrated()
     assert world.ask(model=bare)["selection"]["calibration"] is None
     assert world.ask(model=bare, min_score=0.9)["selection"]["status"] == "raw_threshold"
     for query in (world.query(model=bare, coverage=0.9), world.query(model=bare, max_risk=0.1)):
@@ -210,21 +193,12 @@ def test_an_uncalibrated_model_answers_but_promises_nothing(fresh_world: World) 
         assert "/jobs/evaluate" in refusal.json()["detail"]
 
 
-def test_the_document_knows_every_parameter(world: World) -> None:
-    paths = world.client.get("/openapi.json").json()["paths"]
-    names = {p["name"] for p in paths["/predict"]["get"]["parameters"] if p["in"] == "query"}
-    assert {"model", "dataset", "sample", "coverage", "max_risk", "risk_confidence", "min_score"} <= names
-    assert {"on_uncertified", "top_k", "explain", "score"} <= names
-    assert "multipart/form-data" in paths["/predict"]["post"]["requestBody"]["content"]
-    json.dumps(paths)
-
-
 @pytest.mark.parametrize("path", ["/predict", "/saliency", "/saliency?format=png"])
 def test_no_cache_keeps_an_answer(world: World, path: str) -> None:
     """It may show an image, and the next one may come from another model of the same name."""
-    asked = f"{path}{'&' if '?' in path else '?'}model={world.model}"
-    stored = world.client.get(f"{asked}&dataset={world.dataset}&sample=0")
-    sent = world.client.post(asked, content=picture(0), headers={"Content-Type": "image/png"})
-    for answer in (stored, sent):
+    path, _, view = path.partition("?format=")
+    query = {"format": view} if view else {}
+    stored = world.client.get(path, params=world.query(**query))
+    for answer in (stored, world.post(picture(0), path, **query)):
         assert answer.status_code == 200
         assert answer.headers["Cache-Control"] == "private, no-store"

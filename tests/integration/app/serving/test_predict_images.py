@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 
-import httpx
 import pytest
 from anyio import to_thread
 
-from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import World, picture
+from tests.integration.app.serving.conftest import PNG, World, picture
 
 
 def test_one_raw_image_and_a_form_of_several_agree(world: World) -> None:
@@ -18,20 +16,17 @@ def test_one_raw_image_and_a_form_of_several_agree(world: World) -> None:
     together = world.client.post("/predict", params={"model": world.model}, files=files).json()["predictions"]
     assert len(together) == 3
     for number, data in enumerate(images):
-        alone = world.client.post(
-            "/predict", params={"model": world.model}, content=data, headers={"Content-Type": "image/png"}
-        ).json()["predictions"][0]
+        alone = world.post(data).json()["predictions"][0]
         stored = world.ask(sample=4 + number)["predictions"][0]
         assert alone == stored
         assert together[number]["label"] == alone["label"]
         assert together[number]["score"] == pytest.approx(alone["score"], abs=1e-6)
 
 
-def test_the_audit_log_has_no_predictions(fresh_world: World) -> None:
-    client, query, kind = fresh_world.client, {"model": fresh_world.model}, {"Content-Type": "image/png"}
+def test_the_audit_log_has_no_predictions(world: World) -> None:
     for path in ("/predict", "/saliency"):
-        assert client.post(path, params=query, content=picture(4), headers=kind).status_code == 200
-    assert client.get("/audit").json()["data"] == []
+        assert world.post(picture(4), path).status_code == 200
+    assert world.client.get("/audit").json()["data"] == []
 
 
 BAD: dict[str, tuple[bytes, str]] = {
@@ -89,24 +84,19 @@ def test_slow_requests_of_other_kinds_do_not_take_the_threads_of_predictions(fre
     async def slow() -> None:
         await to_thread.run_sync(done.wait)
 
+    async def ask() -> int:
+        async with fresh_world.http() as http:
+            answer = await http.post(
+                "/predict", params={"model": fresh_world.model}, content=picture(1), headers=PNG
+            )
+            return answer.status_code
+
     # As many as there are threads: uploads on their way to a slow store, imports of models, exports.
     held = [portal.start_task_soon(slow) for _ in range(portal.call(threads))]
     try:
-        asked = portal.start_task_soon(_post, fresh_world)
+        asked = portal.start_task_soon(ask)
         assert asked.result(30) == 200
     finally:
         done.set()
         for one in held:
             one.result(10)
-
-
-async def _post(world: World) -> int:
-    transport = httpx.ASGITransport(world.app)
-    async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
-        answer = await client.post(
-            "/predict",
-            params={"model": world.model},
-            content=picture(1),
-            headers={"Content-Type": "image/png"},
-        )
-        return answer.status_code

@@ -12,12 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
 
-from app.main import create_app
-from core.settings import Settings
-from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import _furnished, picture
+from tests.integration.app.serving.conftest import furnished, picture
 from tests.integration.app.serving.processes import Replica
 
 pytestmark = pytest.mark.faults
@@ -56,9 +52,8 @@ class Balancer:
 
 @pytest.mark.slow
 def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
-    app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
-    with TestClient(app, LOCAL) as client:
-        world = _furnished(client, app)
+    with furnished(tmp_path) as world:
+        pass
     with ExitStack() as stack:
         replicas = [Replica(tmp_path) for _ in range(2)]
         for replica in replicas:

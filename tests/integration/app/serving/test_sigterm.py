@@ -8,13 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
 from sqlalchemy import make_url
 
-from app.main import create_app
-from core.settings import Settings
-from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import _furnished, picture
+from tests.integration.app.serving.conftest import furnished, picture
 from tests.integration.app.serving.processes import Replica
 from tests.support.proxies import PausingProxy
 
@@ -25,9 +21,8 @@ CLIENTS, IMAGES = 3, 64
 
 @pytest.mark.slow
 def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
-    app = create_app(Settings(data_dir=tmp_path, threads=1, engine="torch"))
-    with TestClient(app, LOCAL) as client:
-        world = _furnished(client, app)
+    with furnished(tmp_path) as world:
+        pass
     pictures = [picture(n, side=400) for n in range(6)]
     files = [("file", (f"{n}.png", pictures[n % 6])) for n in range(IMAGES)]
     with closing(Replica(tmp_path)) as api, ThreadPoolExecutor(CLIENTS) as threads, httpx.Client() as eye:

@@ -8,15 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi.testclient import TestClient
-from pydantic import SecretStr
 
 from app.datasets.stores import MOST_WAITING
-from app.main import create_app
-from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import World, _furnished, picture
+from tests.integration.app.serving.conftest import PNG, World, furnished, picture
 
 
 class Held(Artifacts):
@@ -40,14 +35,10 @@ def test_a_data_set_that_is_slow_to_come_holds_up_no_prediction(fresh_world: Wor
     more = 5
 
     async def run() -> None:
-        transport = httpx.ASGITransport(world.app)
-        async with httpx.AsyncClient(transport=transport, base_url=LOCAL, timeout=60) as http:
+        async with world.http() as http:
 
             async def ask(model: str) -> httpx.Response:
-                headers = {"Content-Type": "image/png"}
-                return await http.post(
-                    "/predict", params={"model": model}, content=picture(1), headers=headers
-                )
+                return await http.post("/predict", params={"model": model}, content=picture(1), headers=PNG)
 
             assert (await ask(world.model)).status_code == 200  # both networks are loaded
             assert (await http.post(path, params={"model": world.model}, files={"f": picture(1)})).is_success
@@ -72,33 +63,17 @@ def test_a_data_set_that_is_slow_to_come_holds_up_no_prediction(fresh_world: Wor
             told = [(await one).status_code for one in stored]
             assert (told.count(200), told.count(503)) == (MOST_WAITING, more)
 
-    assert world.client.portal is not None
-    world.client.portal.call(run)
+    world.in_the_loop(run)
 
 
 def test_who_may_only_predict_sees_no_stored_sample(tmp_path: Path) -> None:
     """A mask that masks nothing is the training image itself, pixel by pixel."""
-    settings = Settings(
-        data_dir=tmp_path,
-        threads=1,
-        engine="torch",
-        api_keys=SecretStr("predict:p,read:r,read+predict:rp,admin:a"),
-    )
-    app = create_app(settings)
-    with TestClient(app, LOCAL) as client:
-        world = _furnished(client, app)
+    with furnished(tmp_path, api_keys="predict:p,read:r,read+predict:rp,admin:a") as world:
         shown = {"sigmas": 10, "view": "mask", "format": "png"}
         for path, more in (("/saliency", shown), ("/predict", {})):
             for key, status in (("p", 403), ("r", 403), ("rp", 200), ("a", 200)):
                 headers = {"Authorization": f"Bearer {key}"}
-                answer = client.get(path, params=world.query(**more), headers=headers)
+                answer = world.client.get(path, params=world.query(**more), headers=headers)
                 assert answer.status_code == status, (path, key)
-                if status == 403:
-                    assert answer.json()["type"] == "/problems/forbidden"
-            own = {"Authorization": "Bearer p", "Content-Type": "image/png"}
-            sent = client.post(path, params={"model": world.model}, content=picture(1), headers=own)
-            assert sent.status_code == 200
-        paths = client.get("/openapi.json").json()["paths"]
-    for path in ("/saliency", "/predict"):
-        assert "`read`" in paths[path]["get"]["description"]
-        assert "403" in paths[path]["get"]["responses"]
+            world.client.headers["Authorization"] = "Bearer p"
+            assert world.post(picture(1), path).status_code == 200
