@@ -71,6 +71,17 @@ def _imported(classes: tuple[str, ...]) -> tuple[Path, ImportReport]:
     return store, import_dataset(source, store, ImportOptions(threads=1))
 
 
+def pages(client: TestClient, path: str, **query: Any) -> list[dict[str, Any]]:
+    """Everything in a list, asked for page by page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        page = client.get(path, params=query).json()
+        found += page["data"]
+        if page["next_cursor"] is None:
+            return found
+        query["cursor"] = page["next_cursor"]
+
+
 def http_scope(method: str, path: str, *headers: tuple[bytes, bytes]) -> dict[str, Any]:
     """A request as a server hands it to the application."""
     return {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from itertools import product
 
 import pytest
 
 from masktune.contract.ids import new_id
-from tests.integration.app.conftest import Front, Listening, StartFront
+from tests.integration.app.conftest import Front, Listen, StartFront
 from tests.openapi import snapshot
 
 SECURED = [
@@ -75,12 +74,10 @@ def test_an_unauthenticated_caller_learns_nothing_of_what_exists(ids: Ids) -> No
 @pytest.mark.parametrize(
     "route", ["POST /jobs/erm", "POST /keys", "PUT /aliases/a", "POST /aliases/a/rollback"]
 )
-def test_the_body_of_an_unauthenticated_request_is_not_awaited(
-    listen: Callable[..., Listening], route: str
-) -> None:
+def test_the_body_of_an_unauthenticated_request_is_not_awaited(shared_server: Listen, route: str) -> None:
     """Nor is anything of it parsed; here it never comes."""
     head = f"{route} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
-    assert listen(api_keys=KEYS).ask(f"{head}Connection: close\r\n\r\n".encode())[9:12] == b"401"
+    assert shared_server(api_keys=KEYS).ask(f"{head}Connection: close\r\n\r\n".encode())[9:12] == b"401"
 
 
 def test_what_does_not_exist_counts_toward_the_rate(start: StartFront) -> None:

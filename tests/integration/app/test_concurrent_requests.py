@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 
-from tests.integration.app.conftest import Listening
+from tests.integration.app.conftest import Listen
 
 CROWD = 120
 """Threads (40) and connections (40) together are fewer."""
@@ -17,7 +16,7 @@ CROWD = 120
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/events", "/jobs"])
 def test_nobody_waits_for_a_thread_with_a_connection_in_hand(
-    listen: Callable[..., Listening], database_url: str, path: str
+    listen: Listen, database_url: str, path: str
 ) -> None:
     """Those who have a thread would wait for a connection meanwhile, until all of them give up (30 s)."""
     server = listen(database_url=database_url)

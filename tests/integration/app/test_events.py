@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +20,7 @@ from core.session import Database
 from core.tables import EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import EventType, JobKind, JobState
-from tests.integration.app.conftest import Front, Listening, stream_of
+from tests.integration.app.conftest import Front, Listen, pages, stream_of
 from tests.support.waits import wait_until
 
 STREAM = {"Accept": "text/event-stream"}
@@ -102,16 +100,9 @@ def test_a_stream_goes_over_what_is_gone(front: Front) -> None:
 
 def test_pages_of_json(front: Front) -> None:
     job = finished(front, *"abcde")
-    path, seen, cursor = f"/jobs/{job}/events", [], None
-    while True:
-        query: dict[str, Any] = {"limit": 3} | ({"cursor": cursor} if cursor else {})
-        answer = front.client.get(path, params=query)
-        assert answer.headers["Vary"] == "Accept"
-        seen += [event["id"] for event in answer.json()["data"]]
-        cursor = answer.json()["next_cursor"]
-        if cursor is None:
-            break
-    assert seen == list(range(1, 9))
+    path = f"/jobs/{job}/events"
+    assert front.client.get(path).headers["Vary"] == "Accept"
+    assert [event["id"] for event in pages(front.client, path, limit=3)] == list(range(1, 9))
     assert [event["id"] for event in front.client.get(path, params={"after": 6}).json()["data"]] == [7, 8]
 
 
@@ -239,7 +230,7 @@ def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: F
     assert asyncio.run(limited())[1:] == [HEARTBEAT, HEARTBEAT]
 
 
-def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Callable[..., Listening]) -> None:
+def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Listen) -> None:
     server = listen(api_keys="admin:root", events_poll_seconds=0.02)
     job, origin = server.job(), "http://{}:{}".format(*server.address)
     with httpx.Client(base_url=origin, headers={"X-API-Key": "root"}, timeout=30) as admin:

@@ -54,7 +54,6 @@ from core.proxy_user import ProxyUser
 from core.settings import Settings
 from launcher.serve import _with_dashboard
 from launcher.web import Dashboard, beside
-from masktune.contract.ids import new_id
 from models.data.report import FileCode
 from tests.integration.app.conftest import Front, Impatient, Listen, Listening, StartFront, rest
 from tests.support.waits import wait_until
@@ -1125,19 +1124,3 @@ def test_what_cannot_be_done_in_time_is_told_when_the_service_ends(
     problem = json.loads(body)
     assert (problem["type"], problem["instance"]) == ("/problems/unavailable", "/slow")
     assert server.app.state.services.metrics.inside == 0
-
-
-# --- keys -----------------------------------------------------------------------------------------
-
-
-def test_only_an_admin_sees_or_makes_keys(start: StartFront) -> None:
-    """A key that could make keys would make itself an admin."""
-    front = start(api_keys="read+predict:r,train:t,admin:root")
-    one = f"/keys/{new_id('key')}"
-    for method, path in (("GET", "/keys"), ("POST", "/keys"), ("GET", one), ("DELETE", one)):
-        body = {"name": "mine", "scopes": ["admin"]} if method == "POST" else None
-        for secret, status in ((None, 401), ("x", 401), ("r", 403), ("t", 403)):
-            headers = {} if secret is None else {"X-API-Key": secret}
-            refused = front.client.request(method, path, headers=headers, json=body)
-            assert refused.status_code == status, f"{method} {path} with {secret}"
-    assert front.client.get("/keys", headers=ADMIN).json()["data"] == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,11 @@ from core.queries import jobs
 from core.session import db_now
 from core.settings import Settings
 from core.tables import JobRow
-from tests.integration.app.conftest import Front, Listening, StartFront, running
-from tests.openapi import snapshot
+from tests.integration.app.conftest import Front, Listen, StartFront, running
 from tests.support.waits import wait_until
 
 ROOT = Path(__file__).parents[3]
 LAST = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-
-
-def test_livez_answers(front: Front) -> None:
-    assert front.client.get("/livez").json() == {"status": "ok"}
 
 
 def test_it_answers_head_as_it_answers_get(front: Front) -> None:
@@ -52,8 +46,8 @@ def test_it_answers_head_as_it_answers_get(front: Front) -> None:
     assert 'masktune_requests_total{method="HEAD",route="/datasets/{dataset_id}",status="200"} 2.0' in told
 
 
-def test_the_head_of_a_stream_is_no_stream(listen: Callable[..., Listening]) -> None:
-    server = listen()
+def test_the_head_of_a_stream_is_no_stream(shared_server: Listen) -> None:
+    server = shared_server()
     stream = f"HEAD /jobs/{server.job()}/events HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
     head, _, behind = server.ask(stream.encode() + LAST).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
@@ -63,9 +57,9 @@ def test_the_head_of_a_stream_is_no_stream(listen: Callable[..., Listening]) -> 
     assert len(server.services.event_feed) == 0
 
 
-def test_the_head_of_a_file_has_its_size(listen: Callable[..., Listening]) -> None:
+def test_the_head_of_a_file_has_its_size(shared_server: Listen) -> None:
     path = b"/docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n"
-    server = listen()
+    server = shared_server()
     head, _, behind = server.ask(b"HEAD " + path + b"\r\n" + LAST).partition(b"\r\n\r\n")
     whole = server.ask(b"GET " + path + b"Connection: close\r\n\r\n").partition(b"\r\n\r\n")[2]
     assert f"content-length: {len(whole)}\r\n".encode() in head
@@ -141,38 +135,6 @@ def test_no_key_no_address_but_loopback(tmp_path: Path) -> None:
         pass
 
 
-def test_a_prefix_of_a_proxy_is_in_the_location(start: StartFront) -> None:
-    front = start(root_path="/masktune")
-    made = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"})
-    assert made.headers["Location"] == f"/masktune/datasets/{made.json()['id']}"
-
-
-def test_every_operation_documents_its_problems() -> None:
-    for path, operations in snapshot()["paths"].items():
-        for method, operation in operations.items():
-            where = f"{method} {path}"
-            assert operation["summary"], where
-            answers = operation["responses"]
-            assert "HTTPValidationError" not in str(answers), where
-            for status, answer in answers.items():
-                if status >= "400":
-                    assert list(answer["content"]) == ["application/problem+json"], f"{where} {status}"
-            assert method != "head", where
-            assert {"403", "503"} <= set(answers), where  # another site's page may ask for anything
-            if path not in ("/livez", "/readyz", "/limits", "/metrics") and not path.startswith("/problems"):
-                assert "401" in answers, where
-            if "requestBody" in operation:
-                assert "413" in answers, where
-            if (
-                method == "post"
-                and set(answers) & {"201", "202"}
-                and "cancel" not in path
-                and "resume" not in path
-            ):
-                names = {parameter["name"] for parameter in operation["parameters"]}
-                assert "Idempotency-Key" in names, where
-
-
 def test_the_front_starts_without_torch(tmp_path: Path) -> None:
     script = (
         "import sys\nfrom pathlib import Path\nfrom fastapi.testclient import TestClient\n"
@@ -188,12 +150,12 @@ def test_the_front_starts_without_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_page_of_the_api_needs_no_other_host(front: Front) -> None:
-    page = front.client.get("/docs")
+def test_the_page_of_the_api_needs_no_other_host(shared_front: Front) -> None:
+    page = shared_front.client.get("/docs")
     assert page.status_code == 200
     wanted = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page.text)
     assert len(wanted) >= 3
     for address in wanted:
         assert address.startswith("/docs/static/"), address
-        assert front.client.get(address).status_code == 200
+        assert shared_front.client.get(address).status_code == 200
     assert "/openapi.json" in page.text
