@@ -19,10 +19,10 @@ def dry_run(front: Front, kind: str, **body: Any) -> JobPlan:
     return JobPlan.model_validate(answer.json())
 
 
-def test_a_plan_has_the_params_of_the_job_that_a_start_queues(front: Front) -> None:
-    fields = {"dataset": front.dataset(), "preset": "biased_mnist", "epochs": 3}
-    plan = dry_run(front, "masktune", **fields)
-    job = front.client.post("/jobs/masktune", json=fields).json()
+def test_a_plan_has_the_params_of_the_job_that_a_start_queues(shared_front: Front) -> None:
+    fields = {"dataset": shared_front.dataset(), "preset": "biased_mnist", "epochs": 3}
+    plan = dry_run(shared_front, "masktune", **fields)
+    job = shared_front.client.post("/jobs/masktune", json=fields).json()
     assert (plan.kind, plan.dataset, plan.params) == ("masktune", job["dataset"], job["params"])
     assert plan.models == ["erm", "masktune", "masktune_control"]
     assert [stage.stage for stage in plan.estimate.stages][:2] == ["erm", "mask"]
@@ -42,9 +42,9 @@ def test_nothing_is_stored_and_a_key_is_still_free(front: Front) -> None:
 
 
 @pytest.mark.parametrize("fields", [{"epochs": 0}, {"preset": "nothing"}, {"backbone": "resnet_32"}])
-def test_a_dry_run_is_refused_as_the_start_is(front: Front, fields: dict[str, Any]) -> None:
-    body = {"dataset": front.dataset(), **fields}
-    dry, real = (front.client.post(f"/jobs/erm{query}", json=body) for query in ("?dry_run=true", ""))
+def test_a_dry_run_is_refused_as_the_start_is(shared_front: Front, fields: dict[str, Any]) -> None:
+    body = {"dataset": shared_front.dataset(), **fields}
+    dry, real = (shared_front.client.post(f"/jobs/erm{query}", json=body) for query in ("?dry_run=true", ""))
     assert (dry.status_code, dry.json()["errors"]) == (real.status_code, real.json()["errors"])
 
 
@@ -62,9 +62,9 @@ def test_an_ended_job_measures_one_like_it_and_no_other(front: Front) -> None:
     assert dry_run(front, "erm", dataset=dataset, image_size=32).estimate.source == "guessed"
 
 
-def test_a_plan_of_a_job_that_starts_from_a_model_is_of_its_network(front: Front) -> None:
-    dataset = front.dataset()
-    model = front.model(dataset)
-    plan = dry_run(front, "evaluate", model=model)
+def test_a_plan_of_a_job_that_starts_from_a_model_is_of_its_network(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    model = shared_front.model(dataset)
+    plan = dry_run(shared_front, "evaluate", model=model)
     assert (plan.inputs.model, plan.params["splits"]) == (model, ["val", "test"])
     assert plan.estimate.disk_bytes == 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.tables import JobRow
+from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
@@ -23,6 +23,12 @@ def refused(answer: Any, status: int, code: str, pointer: str | None = None) -> 
         assert [error["pointer"] for error in body["errors"]] == [pointer]
 
 
+def inputs_of(front: Front, job: dict[str, Any]) -> dict[str, Any]:
+    """What a job's row says that it reads and makes."""
+    with front.services.database.read() as session:
+        return session.get_one(JobRow, job["id"]).inputs
+
+
 def test_a_masktune_job_is_resolved_in_full(front: Front) -> None:
     dataset = front.dataset()
     answer = start(front, "masktune", dataset=dataset, preset="biased_mnist", epochs=3, masking={"sigmas": 1})
@@ -36,116 +42,114 @@ def test_a_masktune_job_is_resolved_in_full(front: Front) -> None:
     assert params["optimizer"]["momentum"] == 0.9
     assert body["queued_at"].endswith("Z")
     assert body["ended_at"] is None
-    with front.services.database.read() as session:
-        inputs = session.get_one(JobRow, body["id"]).inputs
-    assert inputs["dataset"] == dataset
-    assert set(inputs["model_ids"]) == {"erm", "masktune", "masktune_control"}
-
-
-def test_models_are_named_for_the_arms_that_there_will_be(front: Front) -> None:
-    dataset = front.dataset()
-    for kind, fields, arms in (
-        ("masktune", {"control": False}, {"erm", "masktune"}),
-        ("erm", {}, {"erm"}),
+    assert inputs_of(front, body)["dataset"] == dataset
+    uncontrolled = start(front, "masktune", dataset=dataset, control=False)
+    for made, arms in (
+        (answer, {"erm", "masktune", "masktune_control"}),
+        (uncontrolled, {"erm", "masktune"}),
+        (start(front, "erm", dataset=dataset), {"erm"}),
     ):
-        made = start(front, kind, dataset=dataset, **fields).json()
-        with front.services.database.read() as session:
-            assert set(session.get_one(JobRow, made["id"]).inputs["model_ids"]) == arms
+        assert set(inputs_of(front, made.json())["model_ids"]) == arms
 
 
-def test_defaults_suit_the_data_set(front: Front) -> None:
-    params = start(front, "erm", dataset=front.dataset()).json()["params"]
+def test_defaults_suit_the_data_set(shared_front: Front) -> None:
+    params = start(shared_front, "erm", dataset=shared_front.dataset()).json()["params"]
     assert (params["backbone"], params["image_size"], params["batch_size"]) == ("small_cnn", 28, 32)
 
 
-@pytest.mark.parametrize(
-    ("fields", "pointer"),
-    [
-        ({"epoch": 3}, "/epoch"),
-        ({"epochs": 0}, "/epochs"),
-        ({"epochs": "3"}, "/epochs"),
-        ({"epochs": 3.5}, "/epochs"),
-        ({"gpus": 0}, "/gpus"),
-        ({"seed": 2**63}, "/seed"),
-        ({"optimizer": {"nme": "sgd"}}, "/optimizer/nme"),
-        ({"optimizer": {"nesterov": True, "momentum": 0}}, "/optimizer/nesterov"),
-        ({"schedule": {"milestones": [5, 1]}}, "/schedule/milestones"),
-        ({"preset": "nothing"}, "/preset"),
-        ({"masking": {"sigmas": 1}}, "/masking"),
-        ({"backbone": ""}, "/backbone"),
-        ({"augmentation": "twirl"}, "/augmentation"),
-    ],
-)
-def test_faulty_fields(front: Front, fields: dict[str, Any], pointer: str) -> None:
-    refused(start(front, "erm", dataset=front.dataset(), **fields), 422, "invalid-input", pointer)
+FAULTY: list[tuple[dict[str, Any], str]] = [
+    ({"epoch": 3}, "/epoch"),
+    ({"epochs": 0}, "/epochs"),
+    ({"epochs": "3"}, "/epochs"),
+    ({"epochs": 3.5}, "/epochs"),
+    ({"gpus": 0}, "/gpus"),
+    ({"seed": 2**63}, "/seed"),
+    ({"optimizer": {"nme": "sgd"}}, "/optimizer/nme"),
+    ({"optimizer": {"nesterov": True, "momentum": 0}}, "/optimizer/nesterov"),
+    ({"schedule": {"milestones": [5, 1]}}, "/schedule/milestones"),
+    ({"preset": "nothing"}, "/preset"),
+    ({"masking": {"sigmas": 1}}, "/masking"),
+    ({"backbone": ""}, "/backbone"),
+    ({"augmentation": "twirl"}, "/augmentation"),
+]
+
+
+def test_faulty_fields(front: Front) -> None:
+    dataset = front.dataset()
+    for fields, pointer in FAULTY:
+        refused(start(front, "erm", dataset=dataset, **fields), 422, "invalid-input", pointer)
     assert front.client.get("/jobs").json()["data"] == []
 
 
-def test_names_that_only_the_learning_knows(front: Front) -> None:
-    dataset = front.dataset()
-    answer = start(front, "masktune", dataset=dataset, backbone="resnet5O")
+def test_names_that_only_the_learning_knows(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    answer = start(shared_front, "masktune", dataset=dataset, backbone="resnet5O")
     refused(answer, 422, "invalid-input", "/backbone")
     assert "resnet50" in answer.json()["detail"]
-    answer = start(front, "masktune", dataset=dataset, masking={"method": "xgradcm"})
+    answer = start(shared_front, "masktune", dataset=dataset, masking={"method": "xgradcm"})
     refused(answer, 422, "invalid-input", "/masking/method")
     for fields in (
         {"backbone": "timm/resnet50"},
         {"backbone": "resnet18"},
         {"masking": {"method": "layercam"}},
     ):
-        assert start(front, "masktune", dataset=dataset, **fields).status_code == 202
+        assert start(shared_front, "masktune", dataset=dataset, **fields).status_code == 202
     refused(
-        start(front, "erm", dataset=dataset, backbone="torchvision/small_cnn"),
+        start(shared_front, "erm", dataset=dataset, backbone="torchvision/small_cnn"),
         422,
         "invalid-input",
         "/backbone",
     )
 
 
-def test_data_sets_that_cannot_be_used(front: Front) -> None:
-    refused(start(front, "erm", dataset=new_id("ds")), 404, "not-found")
-    refused(start(front, "erm", dataset="ds_\0"), 422, "invalid-input", "/dataset")
-    importing = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()["id"]
-    refused(start(front, "erm", dataset=importing), 409, "dataset-not-ready")
+def test_data_sets_that_cannot_be_used(shared_front: Front) -> None:
+    refused(start(shared_front, "erm", dataset=new_id("ds")), 404, "not-found")
+    refused(start(shared_front, "erm", dataset="ds_\0"), 422, "invalid-input", "/dataset")
+    importing = shared_front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()[
+        "id"
+    ]
+    refused(start(shared_front, "erm", dataset=importing), 409, "dataset-not-ready")
 
 
-def test_starting_from_one_of_our_models(front: Front) -> None:
-    dataset = front.dataset()
-    model = front.model(dataset)
+def test_starting_from_one_of_our_models(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    model = shared_front.model(dataset)
     for other in ({"backbone": "small_cnn"}, {"preset": "biased_mnist"}):
-        asked = start(front, "erm", dataset=dataset, pretrained=model, **other)
+        asked = start(shared_front, "erm", dataset=dataset, pretrained=model, **other)
         refused(asked, 422, "invalid-input", "/pretrained")
-    refused(start(front, "erm", dataset=dataset, pretrained=new_id("mdl")), 404, "not-found")
-    params = start(front, "erm", dataset=dataset, pretrained=model).json()["params"]
+    refused(start(shared_front, "erm", dataset=dataset, pretrained=new_id("mdl")), 404, "not-found")
+    params = start(shared_front, "erm", dataset=dataset, pretrained=model).json()["params"]
     assert (params["pretrained"], params["backbone"], params["image_size"]) == (model, "resnet32", 32)
-    params = start(front, "erm", dataset=dataset, pretrained=model, image_size=48).json()["params"]
+    params = start(shared_front, "erm", dataset=dataset, pretrained=model, image_size=48).json()["params"]
     assert params["image_size"] == 48
 
 
-def test_a_backbone_of_a_library_gets_images_that_it_can_see(front: Front) -> None:
+def test_a_backbone_of_a_library_gets_images_that_it_can_see(shared_front: Front) -> None:
     """The data set's own, of 28 pixels, are one position for it: the job would fail."""
-    params = start(front, "erm", dataset=front.dataset(), backbone="resnet18").json()["params"]
+    params = start(shared_front, "erm", dataset=shared_front.dataset(), backbone="resnet18").json()["params"]
     assert params["image_size"] == 224
-    params = start(front, "erm", dataset=front.dataset(), preset="waterbirds", image_size=96).json()["params"]
+    params = start(
+        shared_front, "erm", dataset=shared_front.dataset(), preset="waterbirds", image_size=96
+    ).json()["params"]
     assert (params["backbone"], params["image_size"]) == ("torchvision/resnet50", 96)
 
 
-def test_a_mask_job_takes_what_the_model_is(front: Front) -> None:
-    dataset = front.dataset()
-    body = start(front, "mask", model=front.model(dataset), preset="celeba").json()
+def test_a_mask_job_takes_what_the_model_is(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    body = start(shared_front, "mask", model=shared_front.model(dataset), preset="celeba").json()
     assert body["dataset"] == dataset
     assert (body["params"]["backbone"], body["params"]["image_size"]) == ("resnet32", 32)
-    refused(start(front, "mask", model=front.model(None)), 422, "invalid-input", "/dataset")
-    refused(start(front, "mask"), 422, "invalid-input", "/model")
+    refused(start(shared_front, "mask", model=shared_front.model(None)), 422, "invalid-input", "/dataset")
+    refused(start(shared_front, "mask"), 422, "invalid-input", "/model")
 
 
-def test_a_model_of_another_data_set(front: Front) -> None:
-    dataset, other = front.dataset(), front.dataset(classes=["up", "down"])
-    model = front.model(dataset)
+def test_a_model_of_another_data_set(shared_front: Front) -> None:
+    dataset, other = shared_front.dataset(), shared_front.dataset(classes=["up", "down"])
+    model = shared_front.model(dataset)
     for kind in ("mask", "evaluate", "predict"):
-        refused(start(front, kind, model=model, dataset=other), 422, "model-of-another-dataset")
-        refused(start(front, kind, model="nobody"), 404, "not-found")
-        assert start(front, kind, model=model, dataset=dataset).status_code == 202
+        refused(start(shared_front, kind, model=model, dataset=other), 422, "model-of-another-dataset")
+        refused(start(shared_front, kind, model="nobody"), 404, "not-found")
+        assert start(shared_front, kind, model=model, dataset=dataset).status_code == 202
 
 
 def test_a_finetune_takes_a_mask_set(front: Front) -> None:
@@ -209,14 +213,13 @@ def test_one_iteration_is_masked_by_the_set_that_is_given(front: Front) -> None:
         assert more["params"]["masking"][name] == value, more
 
 
-@pytest.mark.parametrize("masking", [{}, {"sigmas": "auto"}, {"iterations": 2}], ids=str)
-def test_a_finetune_has_the_threshold_that_was_chosen_for_its_masks(
-    front: Front, masking: dict[str, Any]
-) -> None:
+def test_a_finetune_has_the_threshold_that_was_chosen_for_its_masks(front: Front) -> None:
     model = front.model(front.dataset())
     mask = masked(front, model=model, masking={"sigmas": "auto"}, done={"sigmas": {"sigmas": 0.5}})
-    body = start(front, "finetune", mask_set=mask, masking=masking).json()
-    assert body["params"]["masking"]["sigmas"] == 0.5
+    options: list[dict[str, Any]] = [{}, {"sigmas": "auto"}, {"iterations": 2}]
+    for masking in options:
+        body = start(front, "finetune", mask_set=mask, masking=masking).json()
+        assert body["params"]["masking"]["sigmas"] == 0.5, masking
 
 
 def test_a_finetune_goes_on_with_the_optimizer_that_there_is(front: Front) -> None:
@@ -247,24 +250,22 @@ def test_a_finetune_goes_on_with_the_optimizer_that_there_is(front: Front) -> No
         ({"output": "xlsx"}, "/output"),
     ],
 )
-def test_policies_that_cannot_be_kept(front: Front, fields: dict[str, Any], pointer: str) -> None:
-    model = front.model(front.dataset())
-    refused(start(front, "predict", model=model, **fields), 422, "invalid-input", pointer)
+def test_policies_that_cannot_be_kept(shared_front: Front, fields: dict[str, Any], pointer: str) -> None:
+    model = shared_front.model(shared_front.dataset())
+    refused(start(shared_front, "predict", model=model, **fields), 422, "invalid-input", pointer)
 
 
-def test_an_empty_split(front: Front) -> None:
-    dataset = front.dataset()
-    with front.services.database.begin() as session:
-        from core.tables import DatasetRow
-
+def test_an_empty_split(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    with shared_front.services.database.begin() as session:
         row = session.get_one(DatasetRow, dataset)
         row.summary = row.summary | {
             "splits": {k: v for k, v in row.summary["splits"].items() if k != "test"}
         }
-    model = front.model(dataset)
-    refused(start(front, "evaluate", model=model), 422, "invalid-input", "/splits")
-    refused(start(front, "predict", model=model), 422, "invalid-input", "/split")
-    assert start(front, "evaluate", model=model, splits=["val"]).json()["params"]["splits"] == ["val"]
+    model = shared_front.model(dataset)
+    refused(start(shared_front, "evaluate", model=model), 422, "invalid-input", "/splits")
+    refused(start(shared_front, "predict", model=model), 422, "invalid-input", "/split")
+    assert start(shared_front, "evaluate", model=model, splits=["val"]).json()["params"]["splits"] == ["val"]
 
 
 def test_cancelling_and_resuming(front: Front) -> None:
@@ -333,8 +334,8 @@ def test_the_file_of_a_predict_job(front: Front) -> None:
     refused(front.client.get(f"/jobs/{front.job()}/predictions"), 404, "not-found")
 
 
-def test_presets_are_listed(front: Front) -> None:
-    names = [preset["name"] for preset in front.client.get("/presets").json()["data"]]
+def test_presets_are_listed(shared_front: Front) -> None:
+    names = [preset["name"] for preset in shared_front.client.get("/presets").json()["data"]]
     assert "biased_mnist" in names
-    assert front.client.get("/presets/biased_mnist").json()["params"]["backbone"] == "small_cnn"
-    refused(front.client.get("/presets/nothing"), 404, "not-found")
+    assert shared_front.client.get("/presets/biased_mnist").json()["params"]["backbone"] == "small_cnn"
+    refused(shared_front.client.get("/presets/nothing"), 404, "not-found")

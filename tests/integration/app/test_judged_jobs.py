@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.jobs import JobPlan
 from masktune.contract.vocabulary import JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
-from tests.integration.app.test_jobs import refused, start
+from tests.integration.app.test_jobs import inputs_of, refused, start
 
 
 def only_test(front: Front, classes: list[str]) -> str:
@@ -44,8 +42,7 @@ def test_all_models_of_the_job_are_read(front: Front) -> None:
     assert answer.status_code == 202, body
     assert (body["kind"], body["dataset"]) == ("evaluate", brought)
     assert body["params"] == {"splits": ["test"], "job": job, "breaks_pattern": True}
-    with front.services.database.read() as session:
-        inputs = session.get_one(JobRow, body["id"]).inputs
+    inputs = inputs_of(front, body)
     assert (inputs["judged"], inputs["trained_on"]) == (models, [dataset])
     for path in (f"/models/{models['erm']}", f"/datasets/{dataset}", f"/datasets/{brought}"):
         assert front.client.delete(path).status_code == 409, path
@@ -59,8 +56,7 @@ def test_data_sets_that_trained_what_the_models_were_made_from_are_read_too(fron
         row = session.get_one(JobRow, job)
         row.inputs = {"model": erm}
     body = start(front, "evaluate", job=job, dataset=only_test(front, ["left", "right"])).json()
-    with front.services.database.read() as session:
-        assert session.get_one(JobRow, body["id"]).inputs["trained_on"] == [dataset, earlier]
+    assert inputs_of(front, body)["trained_on"] == [dataset, earlier]
 
 
 def test_a_dry_run_has_the_one_stage_and_its_cost(front: Front) -> None:
@@ -73,30 +69,28 @@ def test_a_dry_run_has_the_one_stage_and_its_cost(front: Front) -> None:
     assert plan.estimate.seconds > 0
 
 
-@pytest.mark.parametrize(
-    ("fields", "pointer", "words"),
-    [
+def test_fields_that_do_not_go_together(front: Front) -> None:
+    job, _ = trained(front, front.dataset())
+    body: dict[str, Any] = {"job": job, "dataset": only_test(front, ["left", "right"])}
+    for fields, pointer, words in (
         ({"model": "production"}, "/model", "leave out model, or job"),
         ({"splits": ["val"]}, "/splits", "leave out splits, or job"),
         ({"dataset": None}, "/dataset", "name the data set"),
-    ],
-)
-def test_fields_that_do_not_go_together(
-    front: Front, fields: dict[str, Any], pointer: str, words: str
-) -> None:
-    job, _ = trained(front, front.dataset())
-    body = {"job": job, "dataset": only_test(front, ["left", "right"])} | fields
-    answer = start(front, "evaluate", **body)
-    refused(answer, 422, "invalid-input", pointer)
-    assert words in answer.json()["errors"][0]["detail"]
+    ):
+        answer = start(front, "evaluate", **body | fields)
+        refused(answer, 422, "invalid-input", pointer)
+        assert words in answer.json()["errors"][0]["detail"]
 
 
-def test_without_a_job_there_must_be_a_model_and_nothing_that_needs_a_job(front: Front) -> None:
-    dataset = front.dataset()
-    refused(start(front, "evaluate", dataset=dataset), 422, "invalid-input", "/model")
-    model = front.model(dataset)
+def test_without_a_job_there_must_be_a_model_and_nothing_that_needs_a_job(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    refused(start(shared_front, "evaluate", dataset=dataset), 422, "invalid-input", "/model")
+    model = shared_front.model(dataset)
     refused(
-        start(front, "evaluate", model=model, breaks_pattern=True), 422, "invalid-input", "/breaks_pattern"
+        start(shared_front, "evaluate", model=model, breaks_pattern=True),
+        422,
+        "invalid-input",
+        "/breaks_pattern",
     )
 
 
@@ -135,20 +129,22 @@ def test_the_images_that_trained_a_job_must_be_there_and_are_not_its_test(front:
     assert "was deleted" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("kind", ["mitigate", "masktune", "erm", "mask", "retrain_head"])
-def test_nothing_is_trained_on_test_images_alone(front: Front, kind: str) -> None:
-    brought = only_test(front, ["left", "right"])
-    model = front.model(front.dataset())
-    fields = {"model": model} if kind in ("mask", "retrain_head") else {}
-    answer = start(front, kind, dataset=brought, **fields)
-    refused(answer, 422, "invalid-input", "/dataset")
-    assert "holds test images alone, so nothing can be trained on it" in answer.json()["detail"]
+def test_nothing_is_trained_on_test_images_alone(shared_front: Front) -> None:
+    brought = only_test(shared_front, ["left", "right"])
+    model = shared_front.model(shared_front.dataset())
+    for kind in ("mitigate", "masktune", "erm", "mask", "retrain_head"):
+        fields = {"model": model} if kind in ("mask", "retrain_head") else {}
+        answer = start(shared_front, kind, dataset=brought, **fields)
+        refused(answer, 422, "invalid-input", "/dataset")
+        assert "holds test images alone, so nothing can be trained on it" in answer.json()["detail"]
 
 
-def test_a_model_is_measured_on_the_splits_that_have_images(front: Front) -> None:
-    model = front.model(front.dataset())
-    brought = only_test(front, ["left", "right"])
-    assert start(front, "evaluate", model=model, dataset=brought).json()["params"]["splits"] == ["test"]
-    answer = start(front, "evaluate", model=model, dataset=brought, splits=["val", "test"])
+def test_a_model_is_measured_on_the_splits_that_have_images(shared_front: Front) -> None:
+    model = shared_front.model(shared_front.dataset())
+    brought = only_test(shared_front, ["left", "right"])
+    assert start(shared_front, "evaluate", model=model, dataset=brought).json()["params"]["splits"] == [
+        "test"
+    ]
+    answer = start(shared_front, "evaluate", model=model, dataset=brought, splits=["val", "test"])
     refused(answer, 422, "invalid-input", "/splits")
     assert "no samples in val" in answer.json()["detail"]

@@ -44,25 +44,16 @@ def check_refused(front: Front, job: str, gone: str) -> None:
     assert front.client.get(f"/jobs/{job}").json()["state"] in ("cancelled", "failed")
 
 
-def test_a_job_whose_data_set_is_gone_is_not_resumed(front: Front) -> None:
-    dataset = front.dataset()
+def test_a_job_whose_data_set_or_model_is_gone_is_not_resumed(front: Front) -> None:
+    dataset, other = front.dataset(), front.dataset()
     job = cancelled(front, JobKind.ERM, dataset_id=dataset)
-    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
-    check_refused(front, job, dataset)
-
-
-def test_a_job_that_reads_a_model_that_is_gone_is_not_resumed(front: Front) -> None:
-    dataset = front.dataset()
-    model = front.model(dataset)
-    job = cancelled(front, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model})
-    assert front.client.delete(f"/models/{model}").status_code == 204
-    check_refused(front, job, model)
-
-
-def test_a_job_that_has_made_a_model_that_is_gone_is_not_resumed(front: Front) -> None:
-    job, model = failed_after_its_erm(front, front.dataset())
-    assert front.client.delete(f"/models/{model}").status_code == 204
-    check_refused(front, job, model)
+    read = front.model(other)
+    reads = cancelled(front, JobKind.EVALUATE, dataset_id=other, inputs={"model": read})
+    makes, made = failed_after_its_erm(front, other)
+    gone = {job: ("datasets", dataset), reads: ("models", read), makes: ("models", made)}
+    for resumed, (kind, lost) in gone.items():
+        assert front.client.delete(f"/{kind}/{lost}").status_code == 204
+        check_refused(front, resumed, lost)
 
 
 def test_an_import_that_was_cancelled_is_resumed(front: Front) -> None:
