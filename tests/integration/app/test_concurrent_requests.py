@@ -14,22 +14,20 @@ CROWD = 120
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("path", ["/jobs/{}", "/jobs/{}/events", "/jobs"])
-def test_nobody_waits_for_a_thread_with_a_connection_in_hand(
-    listen: Listen, database_url: str, path: str
-) -> None:
+def test_nobody_waits_for_a_thread_with_a_connection_in_hand(listen: Listen, database_url: str) -> None:
     """Those who have a thread would wait for a connection meanwhile, until all of them give up (30 s)."""
     server = listen(database_url=database_url)
-    asked = f"GET {path.format(server.job())} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+    job = f"/jobs/{server.job()}"
 
-    async def ask() -> bytes:
+    async def ask(path: str) -> bytes:
         reader, writer = await asyncio.open_connection(*server.address)
-        writer.write(asked)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
         return answer[9:12]
 
-    async def crowd() -> Counter[bytes]:
-        return Counter(await asyncio.gather(*(ask() for _ in range(CROWD))))
+    async def crowd(path: str) -> Counter[bytes]:
+        return Counter(await asyncio.gather(*(ask(path) for _ in range(CROWD))))
 
-    assert asyncio.run(crowd()) == {b"200": CROWD}
+    for path in (job, f"{job}/events", "/jobs"):
+        assert asyncio.run(crowd(path)) == {b"200": CROWD}, path

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
 from sqlalchemy import select, update
 from starlette.types import Message
 
@@ -19,7 +18,7 @@ from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.datasets import FormatOptions
 from masktune.contract.vocabulary import JobState
 from tests.conftest import StubbornStore
-from tests.integration.app.conftest import CLASSES, Front, StartFront, http_scope, picture
+from tests.integration.app.conftest import CLASSES, Front, StartFront, http_scope, pages, picture
 
 
 def archive(*names: str) -> bytes:
@@ -69,44 +68,44 @@ def test_an_upload_becomes_an_artifact_a_row_and_a_job(front: Front) -> None:
     assert not leftovers(front)
 
 
-@pytest.mark.parametrize(
-    ("fields", "pointer"),
-    [
-        ({"name": ""}, "/name"),
-        ({"name": "a\nb"}, "/name"),
-        ({"name": "x" * 201}, "/name"),
-        ({"format": "tiff"}, "/format"),
-        ({"options": "{"}, "/options"),
-        ({"options": "[]"}, "/options"),
-        ({"options": '{"clases": []}'}, "/options/clases"),
-        ({"options": '{"classes": ["a", "b\\u0000"]}'}, "/options"),
-        ({"options": '{"classes": ["a", "\\ud800"]}'}, "/options"),
-        ({"options": '{"subject": "*/*_*"}'}, "/options/subject"),
-        ({"options": '{"subject": "{subject}/{subject}_*"}'}, "/options/subject"),
-        ({"options": '{"hold_out": ["site=Berlin"]}'}, "/options/hold_out/0"),
-        ({"seed": "-1"}, "/seed"),
-        ({"seed": "x"}, "/seed"),
-        ({"colour": "red"}, "/colour"),
-    ],
-)
-def test_faulty_fields_leave_nothing(front: Front, fields: dict[str, str], pointer: str) -> None:
-    answer = upload(front, None, None, **fields)
-    assert answer.status_code == 422, answer.text
-    assert answer.json()["errors"][0]["pointer"] == pointer
+FAULTY: list[tuple[dict[str, str], str]] = [
+    ({"name": ""}, "/name"),
+    ({"name": "a\nb"}, "/name"),
+    ({"name": "x" * 201}, "/name"),
+    ({"format": "tiff"}, "/format"),
+    ({"options": "{"}, "/options"),
+    ({"options": "[]"}, "/options"),
+    ({"options": '{"clases": []}'}, "/options/clases"),
+    ({"options": '{"classes": ["a", "b\\u0000"]}'}, "/options"),
+    ({"options": '{"classes": ["a", "\\ud800"]}'}, "/options"),
+    ({"options": '{"subject": "*/*_*"}'}, "/options/subject"),
+    ({"options": '{"subject": "{subject}/{subject}_*"}'}, "/options/subject"),
+    ({"options": '{"hold_out": ["site=Berlin"]}'}, "/options/hold_out/0"),
+    ({"seed": "-1"}, "/seed"),
+    ({"seed": "x"}, "/seed"),
+    ({"colour": "red"}, "/colour"),
+]
+
+
+def test_faulty_fields_leave_nothing(front: Front) -> None:
+    for fields, pointer in FAULTY:
+        answer = upload(front, None, None, **fields)
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["errors"][0]["pointer"] == pointer, fields
     assert not leftovers(front)
     assert not stored_uploads(front)
     assert front.client.get("/datasets").json()["data"] == []
 
 
-def test_an_empty_file_and_a_missing_one(front: Front) -> None:
-    assert upload(front, b"").json()["errors"][0]["code"] == "empty"
-    answer = front.client.post("/datasets", files={"other": ("x", b"x")})
+def test_an_empty_file_and_a_missing_one(shared_front: Front) -> None:
+    assert upload(shared_front, b"").json()["errors"][0]["code"] == "empty"
+    answer = shared_front.client.post("/datasets", files={"other": ("x", b"x")})
     assert answer.json()["errors"][0]["pointer"] == "/file"
 
 
-def test_other_kinds_of_body(front: Front) -> None:
+def test_other_kinds_of_body(shared_front: Front) -> None:
     for kind in ("text/plain", "application/zip", "application/x-www-form-urlencoded"):
-        answer = front.client.post("/datasets", content=b"x", headers={"Content-Type": kind})
+        answer = shared_front.client.post("/datasets", content=b"x", headers={"Content-Type": kind})
         assert answer.status_code == 415
 
 
@@ -180,56 +179,50 @@ def test_a_ready_data_set_and_its_report(front: Front) -> None:
     assert (listed["report"]["rejected"], listed["report"]["rejected_total"]) == ([], 1)
 
 
-def test_a_faulty_range_is_passed_over(front: Front) -> None:
-    dataset = front.dataset()
-    answer = front.client.get(f"/datasets/{dataset}/report", headers={"Range": "bytes=z"})
+def test_a_faulty_range_is_passed_over(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    answer = shared_front.client.get(f"/datasets/{dataset}/report", headers={"Range": "bytes=z"})
     assert answer.status_code == 200
 
 
-def test_samples_by_split_class_and_page(front: Front) -> None:
-    dataset = front.dataset()
-    path, seen, cursor = f"/datasets/{dataset}/samples", [], None
-    while True:
-        query: dict[str, Any] = {"split": "train", "limit": 4} | ({"cursor": cursor} if cursor else {})
-        page = front.client.get(path, params=query).json()
-        seen += page["data"]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
+def test_samples_by_split_class_and_page(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    path = f"/datasets/{dataset}/samples"
+    seen = pages(shared_front.client, path, split="train", limit=4)
     assert len(seen) == len({sample["id"] for sample in seen}) == 6
     assert {sample["split"] for sample in seen} == {"train"}
-    right = front.client.get(path, params={"label": "right", "limit": 100}).json()["data"]
+    right = shared_front.client.get(path, params={"label": "right", "limit": 100}).json()["data"]
     assert {sample["label"] for sample in right} == {"right"}
     assert len(right) == 12
-    assert front.client.get(f"{path}/{right[0]['id']}").json() == right[0]
+    assert shared_front.client.get(f"{path}/{right[0]['id']}").json() == right[0]
     for query, pointer in (
         ({"label": "up"}, "?label"),
         ({"group": "x"}, "?group"),
         ({"split": "x"}, "?split"),
     ):
-        answer = front.client.get(path, params=query)
+        answer = shared_front.client.get(path, params=query)
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, pointer)
 
 
-def test_an_image_is_the_file_that_was_uploaded(front: Front) -> None:
-    dataset = front.dataset()
-    sample = front.client.get(f"/datasets/{dataset}/samples").json()["data"][0]
+def test_an_image_is_the_file_that_was_uploaded(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    sample = shared_front.client.get(f"/datasets/{dataset}/samples").json()["data"][0]
     path = f"/datasets/{dataset}/samples/{sample['id']}/image"
-    image = front.client.get(path)
+    image = shared_front.client.get(path)
     assert hashlib.sha256(image.content).hexdigest() == sample["sha256"]
     assert image.headers["Content-Type"] == "image/png"
     assert image.headers["X-Content-Type-Options"] == "nosniff"
-    assert front.client.get(path, headers={"If-None-Match": image.headers["ETag"]}).status_code == 304
+    assert shared_front.client.get(path, headers={"If-None-Match": image.headers["ETag"]}).status_code == 304
     for number in (24, -1, 2**70):
-        assert front.client.get(f"/datasets/{dataset}/samples/{number}/image").status_code == 404
-    assert front.client.get(f"/datasets/{dataset}/samples/x/image").status_code == 422
+        assert shared_front.client.get(f"/datasets/{dataset}/samples/{number}/image").status_code == 404
+    assert shared_front.client.get(f"/datasets/{dataset}/samples/x/image").status_code == 422
 
 
-def test_samples_of_a_data_set_that_is_not_ready(front: Front) -> None:
-    made = upload(front).json()
-    answer = front.client.get(f"/datasets/{made['id']}/samples")
+def test_samples_of_a_data_set_that_is_not_ready(shared_front: Front) -> None:
+    made = upload(shared_front).json()
+    answer = shared_front.client.get(f"/datasets/{made['id']}/samples")
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/dataset-not-ready")
-    answer = front.client.get(f"/datasets/{made['id']}/report")
+    answer = shared_front.client.get(f"/datasets/{made['id']}/report")
     assert (answer.status_code, answer.json()["type"]) == (409, "/problems/report-not-ready")
 
 
@@ -258,24 +251,19 @@ def test_deleting_leaves_nothing_of_an_import_that_was_killed(front: Front) -> N
     assert [key for key in keys if front.services.artifacts.exists(key)] == []
 
 
-def test_deleting_takes_the_work_of_jobs_that_cannot_be_resumed_without(front: Front) -> None:
-    dataset = front.dataset()
-    job = front.job(dataset_id=dataset)
-    with front.services.artifacts.writing(f"jobs/{job}/work") as folder:
-        (folder / "checkpoint").touch()
-    front.end(front.claim(), JobState.CANCELLED)
-    assert front.client.delete(f"/datasets/{dataset}").status_code == 204
-    assert not front.services.artifacts.exists(f"jobs/{job}/work")
-
-
-def test_deleting_takes_the_features_of_all_backbones(front: Front) -> None:
+def test_deleting_takes_the_features_and_the_work_of_jobs_that_need_it(
+    front: Front,
+) -> None:
     dataset, other = front.dataset(), front.dataset()
-    keys = [f"features/{dataset}/one-train", f"features/{dataset}/two-val", f"features/{other}/one-train"]
+    job = front.job(dataset_id=dataset)
+    front.end(front.claim(), JobState.CANCELLED)
+    kept = f"features/{other}/one-train"
+    keys = [f"features/{dataset}/one-train", f"features/{dataset}/two-val", f"jobs/{job}/work", kept]
     for key in keys:
         with front.services.artifacts.writing(key) as folder:
-            (folder / "values.npy").touch()
+            (folder / "file").touch()
     assert front.client.delete(f"/datasets/{dataset}").status_code == 204
-    assert [key for key in keys if front.services.artifacts.exists(key)] == keys[2:]
+    assert [key for key in keys if front.services.artifacts.exists(key)] == [kept]
 
 
 def test_deleting_while_the_store_is_away_is_done_later(
@@ -296,15 +284,7 @@ def test_deleting_while_the_store_is_away_is_done_later(
 
 def test_lists_are_paged_and_conditional(front: Front) -> None:
     made = [upload(front, name=f"set {number}").json()["id"] for number in range(5)]
-    seen, cursor = [], None
-    while True:
-        query: dict[str, Any] = {"limit": 2} | ({"cursor": cursor} if cursor else {})
-        page = front.client.get("/datasets", params=query)
-        seen += [row["id"] for row in page.json()["data"]]
-        cursor = page.json()["next_cursor"]
-        if cursor is None:
-            break
-    assert seen == made[::-1]
+    assert [row["id"] for row in pages(front.client, "/datasets", limit=2)] == made[::-1]
     etag = front.client.get("/datasets").headers["ETag"]
     assert front.client.get("/datasets", headers={"If-None-Match": etag}).status_code == 304
     upload(front, name="one more")

@@ -82,13 +82,8 @@ def test_no_input_is_lost_or_counted_twice(database: Database, artifacts: Artifa
 def test_a_job_that_keeps_the_model_does_not_delay_the_counts(
     database: Database, artifacts: Artifacts, model: str
 ) -> None:
-    with database.read() as session:
-        postgresql = session.get_bind().dialect.name == "postgresql"
-    if postgresql:  # SQLite has one writer at a time
-        with database.begin() as session:
-            registry.keep(session, [model])
-            _flush(database, artifacts, model, UNUSUAL)
-    else:
+    with database.begin() as session:
+        registry.keep(session, [model])
         _flush(database, artifacts, model, UNUSUAL)
     assert _status(database, model) == "drifted"
     with database.read() as session:

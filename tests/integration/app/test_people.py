@@ -88,10 +88,10 @@ def test_what_a_person_makes_and_changes_has_their_name(behind: Front) -> None:
     ]
 
 
-@pytest.mark.parametrize("creator", ["alice", "user:", "user:é", "user:a\nb", f"user:{'x' * 60}", "key_"])
-def test_a_creator_that_cannot_be_is_refused(behind: Front, creator: str) -> None:
-    response = behind.client.get("/datasets", params={"created_by": creator}, headers=ROOT)
-    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "?created_by")
+def test_a_creator_that_cannot_be_is_refused(behind: Front) -> None:
+    for creator in ("alice", "user:", "user:é", "user:a\nb", f"user:{'x' * 60}", "key_"):
+        response = behind.client.get("/datasets", params={"created_by": creator}, headers=ROOT)
+        assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "?created_by")
 
 
 def test_a_key_beside_the_persons_name_is_what_counts(behind: Front) -> None:
@@ -128,26 +128,17 @@ def test_people_need_no_key_beside_them(start_behind: StartBehind) -> None:
     assert client.get("/datasets", headers={"X-API-Key": response.json()["secret"]}).status_code == 200
 
 
-def test_each_person_has_their_own_idempotency_keys(behind: Front) -> None:
-    once = {"Idempotency-Key": "k"}
-    ids = [
-        behind.client.post("/datasets", json=DIGITS, headers=person(name, "ml") | once).json()["id"]
-        for name in ("alice", "alice", "bob")
-    ]
-    assert ids[0] == ids[1] != ids[2]
-
-
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example"])
-def test_a_page_of_another_site_cannot_act_as_the_person(behind: Front, origin: str) -> None:
+def test_a_page_of_another_site_cannot_act_as_the_person(behind: Front) -> None:
     """The browser sends the proxy's cookie by itself, and the proxy then names the person."""
-    sent = person("alice", "ml", "operators") | {"Origin": origin}
     form = {"name": "d", "source": "builtin:digits"}
-    for refused in (
-        behind.client.post("/datasets", data=form, headers=sent),
-        behind.client.post("/datasets", json=DIGITS, headers=sent | {"Content-Type": "text/plain"}),
-        behind.client.delete("/aliases/best", headers=sent),
-    ):
-        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
+        sent = person("alice", "ml", "operators") | {"Origin": origin}
+        for refused in (
+            behind.client.post("/datasets", data=form, headers=sent),
+            behind.client.post("/datasets", json=DIGITS, headers=sent | {"Content-Type": "text/plain"}),
+            behind.client.delete("/aliases/best", headers=sent),
+        ):
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), origin
     assert behind.client.get("/datasets", headers=ROOT).json()["data"] == []
     assert behind.client.post("/datasets", json=DIGITS, headers=sent | {"Origin": LOCAL}).status_code == 202
 

@@ -78,12 +78,12 @@ def test_answers_are_kept_with_who_gave_them_and_replaced(guarded: Front) -> Non
     ],
 )
 def test_an_answer_is_of_an_image_that_the_report_lists_and_one_each(
-    front: Front, answers: list[dict[str, Any]], pointer: str
+    shared_front: Front, answers: list[dict[str, Any]], pointer: str
 ) -> None:
-    job = reported(front, front.dataset())
-    refused = front.client.put(f"/jobs/{job}/review", json={"answers": answers})
+    job = reported(shared_front, shared_front.dataset())
+    refused = shared_front.client.put(f"/jobs/{job}/review", json={"answers": answers})
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
-    assert front.client.get(f"/jobs/{job}/review").status_code == 404
+    assert shared_front.client.get(f"/jobs/{job}/review").status_code == 404
 
 
 def test_a_report_that_lists_no_images_takes_no_answers(front: Front) -> None:

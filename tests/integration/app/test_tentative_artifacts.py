@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import select
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +15,7 @@ import fsspec
 import pytest
 from fastapi.testclient import TestClient
 from safetensors.torch import save
-from sqlalchemy import make_url, update
+from sqlalchemy import event, make_url, update
 from sqlalchemy import select as query
 
 from app.http.staged_artifact import LONGEST_SECONDS, staged_artifact
@@ -37,27 +35,8 @@ from tests.integration.app.test_datasets import archive
 from tests.support.proxies import Proxy
 from tests.support.rows import dataset_row
 
-REPO = str(Path(__file__).resolve().parents[3])
 KINDS = {"datasets": "uploads", "models": "models"}
 """What is created → where its files lie."""
-
-KILLED = """
-import os, signal, sys
-from fastapi.testclient import TestClient
-from sqlalchemy import event
-from app.main import create_app
-from core.settings import Settings
-from tests.integration.app.test_tentative_artifacts import ask
-
-app = create_app(Settings(data_dir=sys.argv[1]))
-with TestClient(app, "http://localhost") as client:
-    def die(connection, cursor, statement, *rest):
-        if f"INSERT INTO {sys.argv[2]}" in statement:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    event.listen(app.state.services.database.engine, "before_cursor_execute", die)
-    ask(client, sys.argv[2])
-"""
 
 
 class CuttingProxy(Proxy):
@@ -141,25 +120,21 @@ def test_a_commit_whose_answer_is_lost_keeps_what_its_row_names(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kill_before_the_commit_leaves_what_was_stored_to_the_trash(tmp_path: Path, kind: str) -> None:
-    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), kind], cwd=REPO, check=False)
-    assert done.returncode == -9
-    settings = Settings(data_dir=tmp_path)
-    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
-    with closing(Database(settings.database)) as database:
-        (place,) = Path(artifacts.root, KINDS[kind]).iterdir()
-        run_maintenance(database, settings)
-        assert place.exists(), "whoever stored it may still be at it"
-        a_day_later(database, settings)
-        assert not place.exists()
-        assert in_trash(database) == []
+def test_what_is_stored_is_in_the_trash_until_its_row_is_committed(front: Front, kind: str) -> None:
+    """Where the process is killed before, the sweep deletes it a day later."""
+    database, seen = front.services.database, list[tuple[list[str], list[str]]]()
 
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if f"INSERT INTO {kind}" in statement:
+            with closing(Database(front.settings.database)) as other:  # which sees what is committed
+                seen.append((stored(front, kind), in_trash(other)))
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_was_created_is_not_in_the_trash(front: Front, kind: str) -> None:
-    made = ask(front.client, kind).json()
-    a_day_later(front.services.database, front.settings)
-    assert front.services.artifacts.exists(f"{KINDS[kind]}/{made['id']}")
+    event.listen(database.engine, "before_cursor_execute", note)
+    key = f"{KINDS[kind]}/{ask(front.client, kind).json()['id']}"
+    assert seen == [([key], [key])]
+    assert in_trash(database) == []
+    a_day_later(database, front.settings)
+    assert front.services.artifacts.exists(key)
 
 
 def test_what_is_refused_at_last_leaves_nothing(start: StartFront, database_url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 
 @pytest.fixture
-def inference(artifacts: Artifacts, tmp_path: Path) -> Inference:
+def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
     network = build_network("small_cnn", classes=2, image_size=28)
     with artifacts.writing("models/mdl_a") as folder:
         save_model(network, card_of(network, ("a", "b"), "erm"), folder)
-    return inference_of(Settings(data_dir=tmp_path, predict_queue=4, threads=1, engine="torch"), artifacts)
+    made = inference_of(Settings(data_dir=tmp_path, predict_queue=4, threads=1, engine="torch"), artifacts)
+    yield made
+    made.close()
 
 
 PAIR = Pair(Part("mdl_a", "models/mdl_a"), None)
@@ -46,32 +48,6 @@ async def _busy(inference: Inference) -> AsyncIterator[EchoEngine]:
         await asyncio.wrap_future(held)
 
 
-async def _until(true: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if true():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("never came true")
-
-
-def test_overload_is_a_503_at_once(inference: Inference) -> None:
-    async def run() -> None:
-        await forward(inference, PAIR, [Upload(picture(0))])
-        async with _busy(inference):
-            waiting = asyncio.create_task(forward(inference, PAIR, [Upload(picture(n)) for n in range(4)]))
-            await _until(lambda: inference.waiting == 4)
-            with pytest.raises(Overloaded) as refusal:
-                await forward(inference, PAIR, [Upload(picture(9))])
-            assert refusal.value.status == 503
-            with pytest.raises(Overloaded), inference.admitted(1, 1):
-                pass
-            assert int(refusal.value.headers["Retry-After"]) >= 1
-        assert len((await waiting).scores.logits) == 4
-
-    asyncio.run(run())
-    inference.close()
-
-
 def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference) -> None:
     async def run() -> None:
         await forward(inference, PAIR, [Upload(picture(0))])
@@ -83,7 +59,6 @@ def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference
         )
 
     asyncio.run(run())
-    inference.close()
 
 
 def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference) -> None:
@@ -95,7 +70,6 @@ def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference
         await asyncio.gather(*drawing)
 
     asyncio.run(run())
-    inference.close()
 
 
 def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> None:
@@ -106,7 +80,6 @@ def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> N
         assert explained.scores.maps is not None
 
     asyncio.run(run())
-    inference.close()
 
 
 def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Artifacts) -> None:
@@ -115,7 +88,6 @@ def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Arti
     for name, error in (("mdl_b", Unavailable), ("mdl_c", NotFound)):
         with pytest.raises(error):
             asyncio.run(forward(inference, Pair(Part(name, f"models/{name}"), None), [Upload(picture(0))]))
-    inference.close()
 
 
 def test_the_check_is_a_real_forward_pass() -> None:

@@ -19,7 +19,7 @@ from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
 from models.backbones.build import build_network
-from tests.integration.app.conftest import StartFront
+from tests.integration.app.conftest import StartFront, pages
 from tests.integration.app.serving.conftest import CLASSES, World
 
 
@@ -50,16 +50,7 @@ def test_listing_filters_and_pages(world: World) -> None:
     assert [m["id"] for m in by_arm] == [world.control]
     assert world.client.get("/models", params={"job": new_id("job")}).json()["data"] == []
     assert len(world.client.get("/models", params={"dataset": world.dataset}).json()["data"]) == 3
-    seen, cursor = [], None
-    while True:
-        page = world.client.get(
-            "/models", params={"limit": 1} | ({"cursor": cursor} if cursor else {})
-        ).json()
-        seen += [m["id"] for m in page["data"]]
-        cursor = page["next_cursor"]
-        if cursor is None:
-            break
-    assert seen == [m["id"] for m in everything]
+    assert pages(world.client, "/models", limit=1) == everything
     assert world.client.get("/models", params={"arm": "best"}).status_code == 422
 
 
@@ -71,15 +62,8 @@ def test_deleting_minds_what_points_to_it(fresh_world: World) -> None:
     assert delete(f"/models/{world.model}").status_code == 409
     job = new_id("job")
     with world.services.database.begin() as session:
-        session.add(
-            JobRow(
-                id=job,
-                kind=JobKind.EVALUATE,
-                state=JobState.QUEUED,
-                params={},
-                inputs={"model": world.control},
-            )
-        )
+        fields: dict[str, Any] = {"params": {}, "inputs": {"model": world.control}}
+        session.add(JobRow(id=job, kind=JobKind.EVALUATE, state=JobState.QUEUED, **fields))
     refusal = delete(f"/models/{world.control}")
     assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/model-in-use")
     assert job in refusal.json()["detail"]
@@ -218,9 +202,9 @@ def test_tensors_must_fit_the_backbone(world: World) -> None:
     assert world.client.get("/models", params={"arm": "imported"}).json()["data"] == []
 
 
-@pytest.mark.parametrize(
-    ("fields", "pointer"),
-    [
+def test_wrong_fields_have_pointers(world: World) -> None:
+    weights = _weights()
+    for fields, pointer in (
         ({"classes": "cat, dog"}, "/classes"),
         ({"classes": '["cat"]'}, "/classes"),
         ({"classes": '["cat", "cat"]'}, "/classes"),
@@ -228,12 +212,10 @@ def test_tensors_must_fit_the_backbone(world: World) -> None:
         ({"image_size": "4"}, "/image_size"),
         ({"colour": "red"}, "/colour"),
         ({"backbone": ""}, "/backbone"),
-    ],
-)
-def test_wrong_fields_have_pointers(world: World, fields: dict[str, str], pointer: str) -> None:
-    refusal = _send(world.client, _weights(), key=None, **fields)
-    assert refusal.status_code == 422
-    assert refusal.json()["errors"][0]["pointer"].startswith(pointer)
+    ):
+        refusal = _send(world.client, weights, key=None, **fields)
+        assert refusal.status_code == 422
+        assert refusal.json()["errors"][0]["pointer"].startswith(pointer), fields
 
 
 def test_another_data_sets_classes_and_another_body_are_refused(world: World) -> None:
@@ -286,6 +268,5 @@ def test_risk_coverage_as_a_picture(world: World) -> None:
 
 
 def test_risk_coverage_needs_a_calibration(fresh_world: World) -> None:
-    imported = _send(fresh_world.client, _weights()).json()["id"]
-    refusal = fresh_world.client.get(f"/models/{imported}/risk-coverage")
-    assert refusal.status_code == 409
+    address = f"/models/{fresh_world.uncalibrated()}/risk-coverage"
+    assert fresh_world.client.get(address).status_code == 409

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.inference import Engine, Pair, Part
+from app.inference import Pair, Part
 from app.inference.cache import EngineCache
 from core.errors import NotFound, Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine
@@ -22,11 +22,11 @@ def _pair(name: str, erm: str | None = None) -> Pair:
 class Shelf:
     """Loads engines of 1000 bytes and remembers which; `gate` holds the loads back."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, **bounds: int) -> None:
         self.loads: list[Pair] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.cache = EngineCache(self.load, max_bytes=max_bytes)
+        self.cache = EngineCache(self.load, **bounds)
 
     def load(self, pair: Pair) -> EchoEngine:
         self.loads.append(pair)
@@ -42,8 +42,8 @@ def closing() -> Iterator[ExitStack]:
         yield stack
 
 
-def _shelf(closing: ExitStack, max_bytes: int = 10_000) -> Shelf:
-    shelf = Shelf(max_bytes)
+def _shelf(closing: ExitStack, **bounds: int) -> Shelf:
+    shelf = Shelf(**{"max_bytes": 10_000} | bounds)
     closing.callback(shelf.cache.close)
     return shelf
 
@@ -120,20 +120,15 @@ def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None
 
 
 def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kept(closing: ExitStack) -> None:
-    go = threading.Event()
-
-    def load(pair: Pair) -> Engine:
-        assert go.wait(10)
-        return EchoEngine()
-
-    cache = EngineCache(load, max_bytes=10_000)
-    closing.callback(cache.close)
+    shelf = _shelf(closing)
+    cache = shelf.cache
+    shelf.gate.clear()
 
     async def ask() -> None:
         waiting = [asyncio.create_task(cache.get(pair)) for pair in (_pair("tuned", "erm"), _pair("other"))]
         await asyncio.sleep(0)
         cache.drop("erm")
-        go.set()
+        shelf.gate.set()
         await asyncio.gather(*waiting)
 
     asyncio.run(ask())
@@ -143,14 +138,9 @@ def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kep
 
 
 def test_only_so_many_wait_for_loads_and_others_are_told(closing: ExitStack) -> None:
-    go = threading.Event()
-
-    def load(pair: Pair) -> Engine:
-        assert go.wait(10)
-        return EchoEngine()
-
-    cache = EngineCache(load, max_bytes=10_000, most_waiting=2)
-    closing.callback(cache.close)
+    shelf = _shelf(closing, most_waiting=2)
+    cache = shelf.cache
+    shelf.gate.clear()
 
     async def ask() -> None:
         waiting = [asyncio.create_task(cache.get(_pair(name))) for name in "ab"]
@@ -162,7 +152,7 @@ def test_only_so_many_wait_for_loads_and_others_are_told(closing: ExitStack) -> 
         await asyncio.wait(waiting[:1])
         waiting.append(asyncio.create_task(cache.get(_pair("a"))))
         await asyncio.sleep(0)
-        go.set()
+        shelf.gate.set()
         assert len(await asyncio.gather(*waiting[1:])) == 2
 
     asyncio.run(ask())

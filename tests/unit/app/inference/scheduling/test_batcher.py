@@ -8,10 +8,8 @@ import time
 import weakref
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from app.inference import Explain
 from app.inference.scheduling.batcher import Batcher, ForwardRequest
 from core.errors import Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine, pictures
@@ -72,13 +70,6 @@ def test_an_answered_request_needs_no_collector_to_let_its_engine_go(batcher: Ba
         gc.enable()
 
 
-def test_a_request_larger_than_a_batch_is_run_in_pieces(batcher: Batcher) -> None:
-    engine = EchoEngine()
-    answer = batcher.submit(ForwardRequest(engine, pictures(*range(10)))).result(10)
-    assert answer.logits[:, 0].tolist() == list(range(10))
-    assert engine.batches == [4, 4, 2]
-
-
 def test_engines_never_share_a_batch(batcher: Batcher) -> None:
     one, other = EchoEngine(), EchoEngine()
     _hold(batcher, one)
@@ -88,18 +79,6 @@ def test_engines_never_share_a_batch(batcher: Batcher) -> None:
     one.gate.set()
     assert [a.result(10).logits[0, 0] for a in answers] == [1, 2, 3]
     assert (one.batches, other.batches) == ([1, 2], [1])
-
-
-def test_only_those_who_ask_are_explained(batcher: Batcher) -> None:
-    engine = EchoEngine()
-    _hold(batcher, engine)
-    plain = batcher.submit(ForwardRequest(engine, pictures(1)))
-    asked = batcher.submit(ForwardRequest(engine, pictures(2), Explain("xgradcam")))
-    engine.gate.set()
-    assert plain.result(10).maps is None
-    maps = asked.result(10).maps
-    assert maps is not None
-    np.testing.assert_array_equal(maps, [[[2.0]]])
 
 
 def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(batcher: Batcher) -> None:
@@ -207,3 +186,5 @@ def test_closing_answers_what_was_accepted_and_accepts_nothing_more() -> None:
     assert [a.result(0).logits[0, 0] for a in answers] == [1, 2, 3]
     with pytest.raises(Unavailable):
         batcher.submit(ForwardRequest(engine, pictures(4)))
+    with pytest.raises(Unavailable), batcher.reserve(1):
+        pass

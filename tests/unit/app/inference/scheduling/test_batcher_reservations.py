@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.inference.scheduling.batcher import Batcher, ForwardRequest
-from core.errors import Overloaded, Unavailable
+from core.errors import Overloaded
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
 
@@ -55,21 +55,6 @@ def test_places_come_back_when_the_images_cannot_be_decoded(busy: Batcher, engin
         pass
     engine.gate.set()
     assert len(answer.result(10).logits) == 6
-
-
-def test_a_room_may_be_left_without_a_request(busy: Batcher) -> None:
-    for _ in range(3):
-        with busy.reserve(4), busy.reserve(2):
-            pass
-    with busy.reserve(6):
-        pass
-
-
-def test_a_closed_queue_has_no_room(engine: EchoEngine) -> None:
-    batcher = Batcher(max_batch=4, max_waiting=6)
-    batcher.close()
-    with pytest.raises(Unavailable), batcher.reserve(1):
-        pass
 
 
 def test_what_waits_is_answered_when_its_queue_closes(busy: Batcher, engine: EchoEngine) -> None:
