@@ -23,6 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from safetensors.torch import save
 from starlette.types import ASGIApp
 
 from app.jobs.event_feed import EventFeed
@@ -37,6 +38,7 @@ from core.settings import Settings
 from core.tables import JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
+from models.backbones.build import build_network
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
 from tests.conftest import empty_database, sqlite_database
@@ -46,6 +48,8 @@ from tests.support.waits import PATIENCE
 CLASSES = ["left", "right"]
 LOCAL = "http://localhost"
 """Without keys, the service accepts no other host name."""
+ROOT = {"X-API-Key": "root"}
+DIGITS = {"name": "d", "source": "builtin:digits"}
 
 
 def picture(number: int) -> bytes:
@@ -54,6 +58,12 @@ def picture(number: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def weights(*, classes: int = 2) -> bytes:
+    """The file of a `small_cnn` for images of 28 pixels."""
+    network = build_network("small_cnn", classes=classes, image_size=28, seed=9)
+    return save({name: tensor.contiguous() for name, tensor in network.model.state_dict().items()})
 
 
 @cache
@@ -249,6 +259,12 @@ def shared_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     migrated(folder)
     with running(Settings(data_dir=folder)) as front:
         yield front
+
+
+@pytest.fixture
+def guarded(database_url: str, start: StartFront) -> Front:
+    """A front with one key, the operator's."""
+    return start(database_url=database_url, api_keys="admin:root")
 
 
 class Impatient(Connection):

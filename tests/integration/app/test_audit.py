@@ -12,15 +12,7 @@ from app.auth import audit
 from core.session import db_now
 from core.sweep import sweep
 from core.tables import AuditRow
-from tests.integration.app.conftest import Front, StartFront
-
-ROOT = {"X-API-Key": "root"}
-
-
-@pytest.fixture
-def guarded(database_url: str, start: StartFront) -> Front:
-    """A front with one key, the operator's."""
-    return start(database_url=database_url, api_keys="admin:root")
+from tests.integration.app.conftest import DIGITS, ROOT, Front
 
 
 def entries(front: Front, **filters: Any) -> list[dict[str, Any]]:
@@ -63,7 +55,7 @@ def test_a_change_says_who_made_it_to_what_and_from_where(guarded: Front) -> Non
 
 
 def test_what_is_created_is_the_object(front: Front) -> None:
-    dataset = front.client.post("/datasets", json={"name": "d", "source": "builtin:digits"}).json()["id"]
+    dataset = front.client.post("/datasets", json=DIGITS).json()["id"]
     job = front.client.post("/jobs/erm", json={"dataset": front.dataset()}).json()["id"]
     assert [(e["actor"], e["action"], e["object"]) for e in entries(front)] == [
         ("anyone", "start_erm", job),

@@ -52,11 +52,6 @@ def test_a_masktune_job_is_resolved_in_full(front: Front) -> None:
         assert set(inputs_of(front, made.json())["model_ids"]) == arms
 
 
-def test_defaults_suit_the_data_set(shared_front: Front) -> None:
-    params = start(shared_front, "erm", dataset=shared_front.dataset()).json()["params"]
-    assert (params["backbone"], params["image_size"], params["batch_size"]) == ("small_cnn", 28, 32)
-
-
 FAULTY: list[tuple[dict[str, Any], str]] = [
     ({"epoch": 3}, "/epoch"),
     ({"epochs": 0}, "/epochs"),

@@ -19,16 +19,7 @@ from core.settings import Settings
 from core.tables import IdempotencyRow, JobRow, KeyRow
 from masktune.contract.ids import new_id
 from tests.conftest import redis_server
-from tests.integration.app.conftest import Front, StartFront, pages, running
-
-ROOT = {"X-API-Key": "root"}
-DIGITS = {"name": "d", "source": "builtin:digits"}
-
-
-@pytest.fixture
-def guarded(database_url: str, start: StartFront) -> Front:
-    """A front with one key, the operator's."""
-    return start(database_url=database_url, api_keys="admin:root")
+from tests.integration.app.conftest import DIGITS, ROOT, Front, StartFront, pages, running
 
 
 def make(front: Front, *scopes: str, name: str = "line 1", **headers: str) -> Any:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from core.settings import Settings
-from tests.integration.app.conftest import LOCAL, Front, migrated
+from tests.integration.app.conftest import DIGITS, LOCAL, ROOT, Front, migrated
 
 PROXY = "10.1.1.1"
 SETTINGS: dict[str, Any] = {
@@ -22,8 +22,6 @@ SETTINGS: dict[str, Any] = {
     "proxy_groups_header": "Remote-Groups",
     "proxy_scopes": "*=read,ml=train,operators=admin",
 }
-ROOT = {"X-API-Key": "root"}
-DIGITS = {"name": "d", "source": "builtin:digits"}
 StartBehind = Callable[..., Front]
 
 
@@ -130,11 +128,10 @@ def test_people_need_no_key_beside_them(start_behind: StartBehind) -> None:
 
 def test_a_page_of_another_site_cannot_act_as_the_person(behind: Front) -> None:
     """The browser sends the proxy's cookie by itself, and the proxy then names the person."""
-    form = {"name": "d", "source": "builtin:digits"}
     for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
         sent = person("alice", "ml", "operators") | {"Origin": origin}
         for refused in (
-            behind.client.post("/datasets", data=form, headers=sent),
+            behind.client.post("/datasets", data=DIGITS, headers=sent),
             behind.client.post("/datasets", json=DIGITS, headers=sent | {"Content-Type": "text/plain"}),
             behind.client.delete("/aliases/best", headers=sent),
         ):

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from safetensors.torch import save
 
 from core.errors import problem
 from core.queries import datasets
 from masktune.contract.problems import PROBLEM_BASE, ErrorCode
 from masktune.contract.vocabulary import JobKind, JobState, Stage
-from models.backbones.build import build_network
-from tests.integration.app.conftest import CLASSES, Front, StartFront, stream_of
+from tests.integration.app.conftest import CLASSES, DIGITS, Front, StartFront, stream_of, weights
 
 
 @pytest.fixture
@@ -45,15 +43,13 @@ def named(answer: Any) -> list[str]:
 
 def test_what_was_made_is_where_the_answer_says(behind: Front) -> None:
     dataset = behind.dataset()
-    network = build_network("small_cnn", classes=2, image_size=28)
-    tensors = {name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}
-    weights = {"file": ("w.safetensors", save(tensors))}
+    files = {"file": ("w.safetensors", weights())}
     form = {"backbone": "small_cnn", "classes": json.dumps(CLASSES), "image_size": "28"}
-    model = behind.client.post("/mt/models", files=weights, data=form).json()["id"]
+    model = behind.client.post("/mt/models", files=files, data=form).json()["id"]
     asked = {"model": model, "dataset": dataset}
     for answer in (
-        behind.client.post("/mt/datasets", json={"name": "d", "source": "builtin:digits"}),
-        behind.client.post("/mt/models", files=weights, data=form),
+        behind.client.post("/mt/datasets", json=DIGITS),
+        behind.client.post("/mt/models", files=files, data=form),
         behind.client.post("/mt/jobs/evaluate", json=asked),
         behind.client.put("/mt/aliases/fresh", json={"model": model}),
     ):

@@ -69,12 +69,6 @@ def test_bodies_that_are_not_what_they_should_be(shared_front: Front, body: byte
         problem(answer, 422, "invalid-input")
 
 
-def test_a_large_json_body_is_refused(shared_front: Front) -> None:
-    refused = shared_front.client.post("/jobs/erm", json={"dataset": "x" * 2**20})
-    problem(refused, 413, "payload-too-large")
-    assert refused.headers["X-Request-ID"]
-
-
 def test_an_unforeseen_failure_shows_nothing_of_the_inside(front: Front) -> None:
     @front.app.get("/broken")
     def broken() -> None:

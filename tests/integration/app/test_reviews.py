@@ -9,18 +9,16 @@ import pytest
 
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind, Stage
-from tests.integration.app.conftest import Front, StartFront
+from tests.integration.app.conftest import ROOT, Front
 from tests.support.reports import report
 
 LISTED = [4, 2, 8]
 
 
 @pytest.fixture
-def guarded(database_url: str, start: StartFront) -> Front:
-    """A front for which the operator has the key `root`."""
-    front = start(database_url=database_url, api_keys="admin:root")
-    front.client.headers["X-API-Key"] = "root"
-    return front
+def guarded(guarded: Front) -> Front:
+    guarded.client.headers.update(ROOT)
+    return guarded
 
 
 def reported(front: Front, dataset: str, *, samples: list[int] = LISTED) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
+from app.operations.background import in_background, sweep_periodically
 from core.queries import jobs
-from core.session import db_now
+from core.session import Database, db_now
 from core.settings import Settings
 from core.tables import JobRow
 from tests.integration.app.conftest import Front, Listen, StartFront, running
@@ -125,6 +130,30 @@ def test_the_front_sweeps(start: StartFront) -> None:
             return jobs.get(session, job).state == "queued"
 
     wait_until(queued_again)
+
+
+class Broken(Database):
+    """A database with an error that nobody foresaw."""
+
+    begun = 0
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        self.begun += 1
+        with super().begin() as session:
+            yield session
+        raise RuntimeError("broken")
+
+
+def test_the_sweep_goes_on_after_an_error_that_nobody_foresaw(front: Front) -> None:
+    often = front.settings.model_copy(update={"sweep_seconds": 0.02})
+
+    async def sweep_until_begun_twice(broken: Broken) -> None:
+        async with in_background(sweep_periodically(broken, often)):
+            await asyncio.to_thread(wait_until, lambda: broken.begun > 1)
+
+    with closing(Broken(front.settings.database)) as broken:
+        asyncio.run(sweep_until_begun_twice(broken))
 
 
 def test_no_key_no_address_but_loopback(tmp_path: Path) -> None:

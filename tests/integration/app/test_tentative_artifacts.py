@@ -14,7 +14,6 @@ from typing import Any
 import fsspec
 import pytest
 from fastapi.testclient import TestClient
-from safetensors.torch import save
 from sqlalchemy import event, make_url, update
 from sqlalchemy import select as query
 
@@ -28,9 +27,8 @@ from core.storage.maintenance import run_maintenance
 from core.tables import TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState
-from models.backbones.build import build_network
 from tests.conftest import StubbornStore
-from tests.integration.app.conftest import CLASSES, Front, StartFront
+from tests.integration.app.conftest import CLASSES, Front, StartFront, weights
 from tests.integration.app.test_datasets import archive
 from tests.support.proxies import Proxy
 from tests.support.rows import dataset_row
@@ -68,10 +66,8 @@ def ask(client: TestClient, kind: str, key: str | None = None, **fields: str) ->
     if kind == "datasets":
         form, file = {"name": "mine"}, ("mine.zip", archive())
     else:
-        network = build_network("small_cnn", classes=2, image_size=28, seed=9)
-        tensors = {name: tensor.contiguous() for name, tensor in network.model.state_dict().items()}
         form = {"backbone": "small_cnn", "classes": json.dumps(CLASSES), "image_size": "28"}
-        file = ("weights.safetensors", save(tensors))
+        file = ("weights.safetensors", weights())
     headers = {} if key is None else {"Idempotency-Key": key}
     return client.post(f"/{kind}", data=form | fields, files={"file": file}, headers=headers)
 

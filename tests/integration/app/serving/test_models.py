@@ -11,15 +11,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import save
 
 from app.inference.engines import graph_store as graphs
 from core.queries import registry
 from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
-from models.backbones.build import build_network
-from tests.integration.app.conftest import StartFront, pages
+from tests.integration.app.conftest import StartFront, pages, weights
 from tests.integration.app.serving.conftest import CLASSES, World
 
 
@@ -155,14 +153,9 @@ def _send(client: TestClient, data: bytes, *, key: str | None = None, **fields: 
     return client.post("/models", data=form, files={"file": ("weights.safetensors", data)}, headers=headers)
 
 
-def _weights(classes: int = 2) -> bytes:
-    network = build_network("small_cnn", classes=classes, image_size=28, seed=9)
-    return save({name: tensor.contiguous() for name, tensor in network.model.state_dict().items()})
-
-
 def test_an_imported_model_predicts(fresh_world: World) -> None:
     world = fresh_world
-    answer = _send(world.client, _weights(), dataset=world.dataset)
+    answer = _send(world.client, weights(), dataset=world.dataset)
     assert answer.status_code == 201, answer.text
     body = answer.json()
     assert answer.headers["location"] == f"/models/{body['id']}"
@@ -172,38 +165,38 @@ def test_an_imported_model_predicts(fresh_world: World) -> None:
 
 def test_a_model_is_imported_into_a_store_on_another_file_system(start: StartFront, elsewhere: Path) -> None:
     front = start(storage_url=f"file://{elsewhere}/artifacts")
-    answer = _send(front.client, _weights())
+    answer = _send(front.client, weights())
     assert answer.status_code == 201, answer.text
     assert front.client.get(f"/models/{answer.json()['id']}/download").status_code == 200
 
 
 def test_the_same_key_imports_once(fresh_world: World) -> None:
     world = fresh_world
-    first = _send(world.client, _weights(), key="once")
+    first = _send(world.client, weights(), key="once")
     folder = world.services.artifacts.folder(f"models/{first.json()['id']}").parent
     changed = folder.stat().st_mtime_ns
-    second = _send(world.client, _weights(), key="once")
+    second = _send(world.client, weights(), key="once")
     assert folder.stat().st_mtime_ns == changed, "nothing is written a second time"
     assert second.json() == first.json()
     assert second.headers["idempotency-replayed"] == "true"
     assert len(world.client.get("/models", params={"arm": "imported"}).json()["data"]) == 1
-    assert _send(world.client, _weights(), key="once", classes='["a", "b"]').status_code == 422
+    assert _send(world.client, weights(), key="once", classes='["a", "b"]').status_code == 422
 
 
 def test_tensors_must_fit_the_backbone(world: World) -> None:
     for refusal in (
-        _send(world.client, _weights(classes=3)),
-        _send(world.client, _weights(), backbone="resnet32"),
+        _send(world.client, weights(classes=3)),
+        _send(world.client, weights(), backbone="resnet32"),
     ):
         assert (refusal.status_code, refusal.json()["errors"][0]["code"]) == (422, "does-not-fit")
-    refusal = _send(world.client, _weights(), backbone="resnet99")
+    refusal = _send(world.client, weights(), backbone="resnet99")
     (fault,) = refusal.json()["errors"]
     assert (refusal.status_code, fault["pointer"], fault["code"]) == (422, "/backbone", "unknown-backbone")
     assert world.client.get("/models", params={"arm": "imported"}).json()["data"] == []
 
 
 def test_wrong_fields_have_pointers(world: World) -> None:
-    weights = _weights()
+    file = weights()
     for fields, pointer in (
         ({"classes": "cat, dog"}, "/classes"),
         ({"classes": '["cat"]'}, "/classes"),
@@ -213,15 +206,15 @@ def test_wrong_fields_have_pointers(world: World) -> None:
         ({"colour": "red"}, "/colour"),
         ({"backbone": ""}, "/backbone"),
     ):
-        refusal = _send(world.client, weights, key=None, **fields)
+        refusal = _send(world.client, file, key=None, **fields)
         assert refusal.status_code == 422
         assert refusal.json()["errors"][0]["pointer"].startswith(pointer), fields
 
 
 def test_another_data_sets_classes_and_another_body_are_refused(world: World) -> None:
-    wrong = _send(world.client, _weights(), dataset=world.dataset, classes='["up", "down"]')
+    wrong = _send(world.client, weights(), dataset=world.dataset, classes='["up", "down"]')
     assert (wrong.status_code, wrong.json()["type"]) == (422, "/problems/model-of-another-dataset")
-    assert _send(world.client, _weights(), dataset=new_id("ds")).status_code == 404
+    assert _send(world.client, weights(), dataset=new_id("ds")).status_code == 404
     assert world.client.post("/models", json={"backbone": "small_cnn"}).status_code == 415
 
 

@@ -52,22 +52,16 @@ def test_a_person_gets_a_page_that_may_load_nothing(reported: World) -> None:
     assert answer.text.count("data:image/png;base64,iVBOR") == 1 + 2 * 4
 
 
-@pytest.mark.parametrize(
-    ("kind", "state", "hint"),
-    [
+def test_why_there_is_none(world: World) -> None:
+    for kind, state, hint in (
         (JobKind.MASKTUNE, JobState.RUNNING, "last stage"),
         (JobKind.MASKTUNE, JobState.FAILED, "resume"),
         (JobKind.PREDICT, JobState.SUCCEEDED, "has no report"),
-    ],
-)
-def test_why_there_is_none(fresh_world: World, kind: JobKind, state: JobState, hint: str) -> None:
-    job = new_id("job")
-    with fresh_world.services.database.begin() as session:
-        session.add(JobRow(id=job, kind=kind, state=state, params={}))
-    refusal = fresh_world.client.get(f"/jobs/{job}/report")
-    assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/report-not-ready")
-    assert hint in refusal.json()["detail"]
-
-
-def test_no_such_job(world: World) -> None:
+    ):
+        job = new_id("job")
+        with world.services.database.begin() as session:
+            session.add(JobRow(id=job, kind=kind, state=state, params={}))
+        refusal = world.client.get(f"/jobs/{job}/report")
+        assert (refusal.status_code, refusal.json()["type"]) == (409, "/problems/report-not-ready")
+        assert hint in refusal.json()["detail"]
     assert world.client.get(f"/jobs/{new_id('job')}/report").status_code == 404

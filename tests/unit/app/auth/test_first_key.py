@@ -74,17 +74,19 @@ def _readable(unconfirmed: Path) -> None:
 
 
 def _symlink(unconfirmed: Path) -> None:
-    target = unconfirmed.with_name("target")
-    target.touch(mode=0o600)
-    target.write_text("mt_known")
-    unconfirmed.symlink_to(target)
+    unconfirmed.symlink_to(_known(unconfirmed))
 
 
 def _hard_link(unconfirmed: Path) -> None:
+    unconfirmed.hardlink_to(_known(unconfirmed))
+
+
+def _known(unconfirmed: Path) -> Path:
+    """A file beside it with a secret that another knows."""
     target = unconfirmed.with_name("target")
     target.touch(mode=0o600)
     target.write_text("mt_known")
-    unconfirmed.hardlink_to(target)
+    return target
 
 
 def _pipe(unconfirmed: Path) -> None:

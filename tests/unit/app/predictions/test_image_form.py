@@ -25,31 +25,20 @@ def read(body: bytes, *cuts: int) -> tuple[list[File], bytes]:
     return form.finish(), kept
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer", "code"),
-    [
-        (b"", "/", "malformed-multipart"),
-        (part(b"abc"), "/", "malformed-multipart"),
-        (b"no boundary here", "/", "malformed-multipart"),
-        (b"--cut\r\nContent-Type: text/plain\r\n\r\na\r\n--cut--\r\n", "/", "malformed-multipart"),
-        (part(b"x") * (MOST + 1) + b"--cut--\r\n", "/", "malformed-multipart"),
-        (b"--cut\r\nX-Long: " + b"x" * 10_000, "/", "malformed-multipart"),
-        (part(b"x") + part(b"0.5", "coverage", None) + b"--cut--\r\n", "/coverage", "not-a-file"),
-        (part(b"0.5", "a/b~c", None) + b"--cut--\r\n", "/a~1b~0c", "not-a-file"),
-        (b"--cut--\r\n", "/file", "missing"),
-    ],
-    ids=[
-        "empty",
-        "cut off",
-        "garbled",
-        "no name",
-        "too many",
-        "long header",
-        "a field",
-        "odd name",
-        "no file",
-    ],
-)
+FAULTY = {
+    "empty": (b"", "/", "malformed-multipart"),
+    "cut off": (part(b"abc"), "/", "malformed-multipart"),
+    "garbled": (b"no boundary here", "/", "malformed-multipart"),
+    "no name": (b"--cut\r\nContent-Type: text/plain\r\n\r\na\r\n--cut--\r\n", "/", "malformed-multipart"),
+    "too many": (part(b"x") * (MOST + 1) + b"--cut--\r\n", "/", "malformed-multipart"),
+    "long header": (b"--cut\r\nX-Long: " + b"x" * 10_000, "/", "malformed-multipart"),
+    "a field": (part(b"x") + part(b"0.5", "coverage", None) + b"--cut--\r\n", "/coverage", "not-a-file"),
+    "odd name": (part(b"0.5", "a/b~c", None) + b"--cut--\r\n", "/a~1b~0c", "not-a-file"),
+    "no file": (b"--cut--\r\n", "/file", "missing"),
+}
+
+
+@pytest.mark.parametrize(("body", "pointer", "code"), FAULTY.values(), ids=FAULTY)
 def test_what_is_no_form_of_images_is_invalid_input(body: bytes, pointer: str, code: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         read(body)

@@ -29,20 +29,20 @@ def _hold(batcher: Batcher, engine: EchoEngine) -> None:
     assert engine.entered.wait(10)
 
 
+def _slow(batcher: Batcher, engine: EchoEngine) -> None:
+    """Let the batcher know an engine as slow."""
+    _hold(batcher, engine)
+    time.sleep(0.2)
+    engine.gate.set()
+    batcher.submit(ForwardRequest(engine, pictures(0))).result(10)
+    engine.entered.clear()
+
+
 def test_an_idle_engine_starts_at_once_and_alone(batcher: Batcher) -> None:
     engine = EchoEngine()
     answer = batcher.submit(ForwardRequest(engine, pictures(7))).result(10)
     assert answer.logits.tolist() == [[7.0, -7.0]]
     assert engine.batches == [1]
-
-
-def test_what_gathers_meanwhile_goes_together_and_each_gets_its_own(batcher: Batcher) -> None:
-    engine = EchoEngine()
-    _hold(batcher, engine)
-    answers = [batcher.submit(ForwardRequest(engine, pictures(value))) for value in (1, 2, 3)]
-    engine.gate.set()
-    assert [a.result(10).logits[0, 0] for a in answers] == [1, 2, 3]
-    assert engine.batches == [1, 3]
 
 
 def test_a_batch_is_bounded_and_a_request_stays_whole(batcher: Batcher) -> None:
@@ -101,10 +101,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(batcher: Batche
 
 def test_who_has_a_place_keeps_it_whoever_came_behind() -> None:
     batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.001), EchoEngine()
-    _hold(batcher, engine)
-    time.sleep(0.2)
-    engine.gate.set()
-    batcher.submit(ForwardRequest(engine, pictures(0))).result(10)  # its pace is known
+    _slow(batcher, engine)
     with batcher.reserve(1) as first, batcher.reserve(1), batcher.reserve(4):
         with pytest.raises(Overloaded):
             batcher.submit(ForwardRequest(engine, pictures(1)))
@@ -139,11 +136,7 @@ def test_a_slow_engine_has_a_shorter_queue() -> None:
 
 def test_who_sends_many_images_is_not_shut_out_by_one_other() -> None:
     batcher, engine = Batcher(max_batch=4, max_waiting=100, max_seconds=0.001), EchoEngine()
-    _hold(batcher, engine)
-    time.sleep(0.2)
-    engine.gate.set()
-    batcher.submit(ForwardRequest(engine, pictures(1))).result(10)  # its pace is known
-    engine.entered.clear()
+    _slow(batcher, engine)
     _hold(batcher, engine)
     large = [batcher.submit(ForwardRequest(engine, pictures(*range(4)))) for _ in range(2)]
     with pytest.raises(Overloaded):
