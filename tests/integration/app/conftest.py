@@ -240,6 +240,12 @@ def start(tmp_path: Path) -> Iterator[StartFront]:
         yield begin
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """What coroutines that are tests run on."""
+    return "asyncio"
+
+
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """On SQLite, or on what a test asks for; tests of core run on both engines."""

@@ -23,6 +23,8 @@ from masktune.contract.vocabulary import EventType, JobKind, JobState
 from tests.integration.app.conftest import Front, Listen, pages, stream_of
 from tests.support.waits import wait_until
 
+pytestmark = pytest.mark.anyio
+
 STREAM = {"Accept": "text/event-stream"}
 
 
@@ -145,25 +147,19 @@ async def ids(followers: EventFeed, job: str, *, after: int = 0) -> list[int]:
         return [row.seq async for row in followers.follow(job, after=after, heartbeat=5) if row is not None]
 
 
-def test_many_followers_at_different_places_each_get_all_of_theirs(database: Database) -> None:
+async def test_many_followers_at_different_places_each_get_all_of_theirs(database: Database) -> None:
     quick, slow = queued(database), queued(database)
-
-    async def run() -> list[list[int]]:
-        followers = EventFeed(database, poll_seconds=0.01)
-        waiting = [
-            asyncio.create_task(ids(followers, job, after=n)) for job in (quick, slow) for n in (0, 2, 5)
-        ]
-        await asyncio.sleep(0.05)
-        await asyncio.to_thread(work, database, 20)
-        late = asyncio.create_task(ids(followers, quick))
-        await asyncio.to_thread(work, database, 3)
-        found = await asyncio.gather(*waiting, late)
-        assert len(followers) == 0
-        return found
-
+    followers = EventFeed(database, poll_seconds=0.01)
+    waiting = [asyncio.create_task(ids(followers, job, after=n)) for job in (quick, slow) for n in (0, 2, 5)]
+    await asyncio.sleep(0.05)
+    await asyncio.to_thread(work, database, 20)
+    late = asyncio.create_task(ids(followers, quick))
+    await asyncio.to_thread(work, database, 3)
+    found = await asyncio.gather(*waiting, late)
+    assert len(followers) == 0
     last = 23
     expected = [list(range(n + 1, last + 1)) for n in (0, 2, 5)] + [list(range(n + 1, 7)) for n in (0, 2, 5)]
-    assert asyncio.run(run()) == [*expected, list(range(1, last + 1))]
+    assert found == [*expected, list(range(1, last + 1))]
 
 
 @given(cut=st.lists(st.integers(min_value=1, max_value=9), max_size=6))
@@ -187,23 +183,18 @@ def test_reconnecting_anywhere_loses_and_repeats_nothing(front: Front, cut: list
     assert asyncio.run(run()) == list(range(1, 14))
 
 
-def test_an_event_that_cannot_be_understood_ends_no_reader_in_silence(database: Database) -> None:
+async def test_an_event_that_cannot_be_understood_ends_no_reader_in_silence(database: Database) -> None:
     """As of a newer version of the service: the other streams of the process would wait without a word."""
     strange, job = queued(database), queued(database)
     with database.begin() as session:
         events.add(session, strange, EventType.STATE, {"state": "hibernating"})
-
-    async def run() -> tuple[str, list[int]]:
-        followers = EventFeed(database, poll_seconds=0.001)
-        with pytest.raises(Unavailable) as told:
-            await ids(followers, strange)
+    followers = EventFeed(database, poll_seconds=0.001)
+    with pytest.raises(Unavailable) as told:
+        await ids(followers, strange)
+    assert "cannot be read" in told.value.detail
+    for _ in range(2):
         await asyncio.to_thread(work, database, 1)
-        await asyncio.to_thread(work, database, 1)
-        return told.value.detail, await ids(followers, job)
-
-    told, seen = asyncio.run(run())
-    assert "cannot be read" in told
-    assert seen == [1, 2, 3, 4]
+    assert await ids(followers, job) == [1, 2, 3, 4]
 
 
 def test_a_long_history_is_read_in_batches(front: Front) -> None:

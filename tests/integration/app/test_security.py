@@ -58,6 +58,8 @@ from models.data.report import FileCode
 from tests.integration.app.conftest import Front, Impatient, Listen, Listening, StartFront, rest
 from tests.support.waits import wait_until
 
+pytestmark = pytest.mark.anyio
+
 HEAD = b"GET /livez HTTP/1.1\r\nHost: a\r\n"
 CHUNKED_BODY = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 ADMIN = {"Authorization": "Bearer root"}
@@ -178,7 +180,7 @@ def test_an_address_with_a_control_character_is_nowhere(listen: Listen) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 @pytest.mark.parametrize("path", ["/ui/predict\n", "/ui/\x00x", "/ui/_nicegui_ws/socket.io/\n"])
-def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: str, path: str) -> None:
+async def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: str, path: str) -> None:
     """The dashboard beside the API compares whole paths too, and its router does not."""
     sent: list[Any] = []
 
@@ -195,11 +197,8 @@ def test_no_page_has_an_address_with_a_control_character(tmp_path: Path, kind: s
     async def nothing() -> Any:
         return {"type": "http.request"}
 
-    async def ask() -> None:
-        scope = {"type": kind, "method": "GET", "path": path, "headers": [(b"host", b"a.example")]}
-        await _with_dashboard(api, Settings(data_dir=tmp_path), None)(scope, nothing, note)
-
-    asyncio.run(ask())
+    scope = {"type": kind, "method": "GET", "path": path, "headers": [(b"host", b"a.example")]}
+    await _with_dashboard(api, Settings(data_dir=tmp_path), None)(scope, nothing, note)
     assert sent[0].get("status", sent[0].get("code")) == (404 if kind == "http" else 1008)
 
 
@@ -517,7 +516,7 @@ def test_a_service_answers_to_its_names(start: StartFront) -> None:
         ({"host": "evil.example", "origin": "http://evil.example"}, "websocket.close"),
     ],
 )
-def test_no_page_of_another_site_opens_a_web_socket(headers: dict[str, str], told: str) -> None:
+async def test_no_page_of_another_site_opens_a_web_socket(headers: dict[str, str], told: str) -> None:
     """It would press the buttons of the dashboard beside the API."""
     sent: list[Message] = []
 
@@ -533,12 +532,9 @@ def test_no_page_of_another_site_opens_a_web_socket(headers: dict[str, str], tol
     async def nothing() -> Message:
         return {"type": "websocket.connect"}
 
-    async def connect() -> None:
-        both = beside(api, Pages(pages), guarded)
-        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await both({"type": "websocket", "path": "/ui/ws", "headers": raw}, nothing, note)
-
-    asyncio.run(connect())
+    both = beside(api, Pages(pages), guarded)
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await both({"type": "websocket", "path": "/ui/ws", "headers": raw}, nothing, note)
     assert [message["type"] for message in sent] == [told]
 
 

@@ -20,6 +20,8 @@ from models.export import card_of, save_model
 from tests.integration.app.serving.conftest import forward, inference_of, picture
 from tests.unit.app.inference.doubles import EchoEngine, pictures
 
+pytestmark = pytest.mark.anyio
+
 
 @pytest.fixture
 def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
@@ -48,38 +50,27 @@ async def _busy(inference: Inference) -> AsyncIterator[EchoEngine]:
         await asyncio.wrap_future(held)
 
 
-def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference) -> None:
-    async def run() -> None:
-        await forward(inference, PAIR, [Upload(picture(0))])
-        broken = [forward(inference, PAIR, [Upload(b"GIF89a")]) for _ in range(10)]
-        outcomes = await asyncio.gather(*broken, return_exceptions=True)
-        assert [type(outcome) for outcome in outcomes] == [BadImage] * 4 + [Overloaded] * 6
-        assert (
-            len((await forward(inference, PAIR, [Upload(picture(n)) for n in range(4)])).scores.logits) == 4
-        )
-
-    asyncio.run(run())
+async def test_what_is_being_decoded_has_a_place_in_the_queue_too(inference: Inference) -> None:
+    await forward(inference, PAIR, [Upload(picture(0))])
+    broken = [forward(inference, PAIR, [Upload(b"GIF89a")]) for _ in range(10)]
+    outcomes = await asyncio.gather(*broken, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [BadImage] * 4 + [Overloaded] * 6
+    assert len((await forward(inference, PAIR, [Upload(picture(n)) for n in range(4)])).scores.logits) == 4
 
 
-def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference) -> None:
-    async def run() -> None:
-        done = threading.Event()
-        drawing = [asyncio.ensure_future(inference.draw(done.wait)) for _ in range(20)]
-        assert len((await forward(inference, PAIR, [Upload(picture(0))])).scores.logits) == 1
-        done.set()
-        await asyncio.gather(*drawing)
-
-    asyncio.run(run())
+async def test_pictures_that_are_drawn_do_not_hold_up_predictions(inference: Inference) -> None:
+    done = threading.Event()
+    drawing = [asyncio.ensure_future(inference.draw(done.wait)) for _ in range(20)]
+    assert len((await forward(inference, PAIR, [Upload(picture(0))])).scores.logits) == 1
+    done.set()
+    await asyncio.gather(*drawing)
 
 
-def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> None:
-    async def run() -> None:
-        await forward(inference, PAIR, [Upload(picture(0))])
-        async with _busy(inference):
-            explained = await forward(inference, PAIR, [Upload(picture(1))], Explain("fullgrad"))
-        assert explained.scores.maps is not None
-
-    asyncio.run(run())
+async def test_slow_explanations_do_not_hold_up_predictions(inference: Inference) -> None:
+    await forward(inference, PAIR, [Upload(picture(0))])
+    async with _busy(inference):
+        explained = await forward(inference, PAIR, [Upload(picture(1))], Explain("fullgrad"))
+    assert explained.scores.maps is not None
 
 
 def test_missing_and_damaged_models_say_so(inference: Inference, artifacts: Artifacts) -> None:

@@ -8,6 +8,8 @@ from app.auth.keyring import ANYONE, CACHE_SECONDS, REST_SECONDS, Caller, Keyrin
 from core.errors import Forbidden, Unauthenticated
 from masktune.contract.vocabulary import Scope
 
+pytestmark = pytest.mark.anyio
+
 READ, ADMIN = frozenset({Scope.READ}), frozenset({Scope.ADMIN})
 
 
@@ -64,17 +66,13 @@ def test_made_keys_count_only_where_the_operator_named_one() -> None:
         identify(closed, None)
 
 
-def test_made_keys_are_read_once_in_a_while_whoever_asks() -> None:
+async def test_made_keys_are_read_once_in_a_while_whoever_asks() -> None:
     kept = Kept()
-
-    async def ask() -> None:
-        await asyncio.gather(*(kept.ring.identify("made") for _ in range(20)))
-        for _ in range(20):
-            with pytest.raises(Unauthenticated):
-                await kept.ring.identify("guessed")
-            await kept.ring.identify("root")
-
-    asyncio.run(ask())
+    await asyncio.gather(*(kept.ring.identify("made") for _ in range(20)))
+    for _ in range(20):
+        with pytest.raises(Unauthenticated):
+            await kept.ring.identify("guessed")
+        await kept.ring.identify("root")
     assert kept.reads == 1
 
 
@@ -117,27 +115,23 @@ def test_without_the_database_the_operators_keys_open_and_no_other_is_believed()
         identify(kept.ring, "made")
 
 
-def test_a_database_that_is_away_is_asked_once_for_all_who_wait_and_then_left_alone_for_a_moment() -> None:
+async def test_a_database_that_is_away_is_asked_once_for_all_who_wait_and_then_left_alone() -> None:
     """Each would wait for a try of its own, one behind the other, while the database hangs."""
     kept = Kept()
     kept.away = True
-
-    async def ask() -> list[Caller | BaseException]:
-        asked = (kept.ring.identify(secret) for secret in ["made"] * 15 + ["root"])
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    *refused, operator = asyncio.run(ask())
+    asked = (kept.ring.identify(secret) for secret in ["made"] * 15 + ["root"])
+    *refused, operator = await asyncio.gather(*asked, return_exceptions=True)
     assert (kept.reads, {str(one) for one in refused}) == (1, {"the database is away"})
     assert isinstance(operator, Caller)
     kept.now = REST_SECONDS * 0.9
     with pytest.raises(OSError, match="away"):
-        identify(kept.ring, "made")
+        await kept.ring.identify("made")
     assert kept.reads == 1
     kept.away, kept.now = False, REST_SECONDS
-    assert identify(kept.ring, "made").id == "key_1"
+    assert (await kept.ring.identify("made")).id == "key_1"
 
 
-def test_a_failure_that_took_longer_than_the_rest_is_still_told_to_all_who_waited_for_it() -> None:
+async def test_a_failure_that_took_longer_than_the_rest_is_still_told_to_all_who_waited_for_it() -> None:
     kept = Kept()
     before = kept.read
 
@@ -146,11 +140,7 @@ def test_a_failure_that_took_longer_than_the_rest_is_still_told_to_all_who_waite
         return before()
 
     kept.away, kept.ring = True, Keyring({"root": ADMIN}, slow, clock=lambda: kept.now)
-
-    async def ask() -> None:
-        await asyncio.gather(*(kept.ring.identify("made") for _ in range(15)), return_exceptions=True)
-
-    asyncio.run(ask())
+    await asyncio.gather(*(kept.ring.identify("made") for _ in range(15)), return_exceptions=True)
     assert kept.reads == 1
 
 
@@ -172,7 +162,7 @@ def test_secrets_are_long_and_never_the_same() -> None:
 
 
 @pytest.mark.parametrize("given", [None, "", "root"])
-def test_the_made_keys_are_read_for_a_secret_that_may_be_one_of_them(given: str | None) -> None:
+async def test_the_made_keys_are_read_for_a_secret_that_may_be_one_of_them(given: str | None) -> None:
     reads = 0
 
     def made() -> list[tuple[bytes, Caller]]:
@@ -182,11 +172,11 @@ def test_the_made_keys_are_read_for_a_secret_that_may_be_one_of_them(given: str 
 
     ring = Keyring({"root": frozenset({Scope.ADMIN})}, made)
     if given == "root":
-        assert asyncio.run(ring.identify(given)).scopes == {Scope.ADMIN}
+        assert (await ring.identify(given)).scopes == {Scope.ADMIN}
     else:
         with pytest.raises(Unauthenticated):
-            asyncio.run(ring.identify(given))
+            await ring.identify(given)
     assert reads == 0
     with pytest.raises(Unauthenticated):
-        asyncio.run(ring.identify("guessed"))
+        await ring.identify("guessed")
     assert reads == 1

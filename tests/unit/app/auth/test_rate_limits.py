@@ -14,6 +14,8 @@ from core.errors import TooManyRequests
 from core.settings import Settings
 from masktune.contract.vocabulary import Scope
 
+pytestmark = pytest.mark.anyio
+
 ONE, OTHER = Caller("key_1", frozenset(Scope)), Caller("key_2", frozenset(Scope))
 
 
@@ -21,46 +23,36 @@ def limited(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, rate_limits="predict=3/day, train=1/day")
 
 
-def test_a_key_may_make_so_many_and_is_told_when_there_are_more(tmp_path: Path) -> None:
-    async def run() -> None:
-        made = open_rates(limited(tmp_path))
-        told = [await made.count(ONE, Scope.PREDICT) for _ in range(3)]
-        assert [headers["RateLimit"].split(";")[1] for headers in told] == ["r=2", "r=1", "r=0"]
-        assert {headers["RateLimit-Policy"] for headers in told} == {'"predict";q=3;w=86400'}
-        with pytest.raises(TooManyRequests) as refused:
-            await made.count(ONE, Scope.PREDICT)
-        assert 1 <= int(refused.value.headers["Retry-After"]) <= 86_400
-        assert refused.value.headers["RateLimit"].startswith('"predict";r=0;t=')
-
-    asyncio.run(run())
-
-
-def test_keys_and_scopes_have_counts_of_their_own(tmp_path: Path) -> None:
-    async def run() -> None:
-        made = open_rates(limited(tmp_path))
-        await made.count(ONE, Scope.TRAIN)
-        with pytest.raises(TooManyRequests):
-            await made.count(ONE, Scope.TRAIN)
-        await made.count(OTHER, Scope.TRAIN)
+async def test_a_key_may_make_so_many_and_is_told_when_there_are_more(tmp_path: Path) -> None:
+    made = open_rates(limited(tmp_path))
+    told = [await made.count(ONE, Scope.PREDICT) for _ in range(3)]
+    assert [headers["RateLimit"].split(";")[1] for headers in told] == ["r=2", "r=1", "r=0"]
+    assert {headers["RateLimit-Policy"] for headers in told} == {'"predict";q=3;w=86400'}
+    with pytest.raises(TooManyRequests) as refused:
         await made.count(ONE, Scope.PREDICT)
-        assert await made.count(ONE, Scope.READ) == {}
-
-    asyncio.run(run())
-
-
-def test_many_at_once_get_no_more_than_one_by_one(tmp_path: Path) -> None:
-    async def run() -> list[object]:
-        made = open_rates(limited(tmp_path))
-        return await asyncio.gather(
-            *(made.count(ONE, Scope.PREDICT) for _ in range(20)), return_exceptions=True
-        )
-
-    refused = [found for found in asyncio.run(run()) if isinstance(found, TooManyRequests)]
-    assert len(refused) == 17
+    assert 1 <= int(refused.value.headers["Retry-After"]) <= 86_400
+    assert refused.value.headers["RateLimit"].startswith('"predict";r=0;t=')
 
 
-def test_no_limits_no_work(tmp_path: Path) -> None:
-    assert asyncio.run(open_rates(Settings(data_dir=tmp_path)).count(ONE, Scope.PREDICT)) == {}
+async def test_keys_and_scopes_have_counts_of_their_own(tmp_path: Path) -> None:
+    made = open_rates(limited(tmp_path))
+    await made.count(ONE, Scope.TRAIN)
+    with pytest.raises(TooManyRequests):
+        await made.count(ONE, Scope.TRAIN)
+    await made.count(OTHER, Scope.TRAIN)
+    await made.count(ONE, Scope.PREDICT)
+    assert await made.count(ONE, Scope.READ) == {}
+
+
+async def test_many_at_once_get_no_more_than_one_by_one(tmp_path: Path) -> None:
+    made = open_rates(limited(tmp_path))
+    counts = (made.count(ONE, Scope.PREDICT) for _ in range(20))
+    found = await asyncio.gather(*counts, return_exceptions=True)
+    assert sum(isinstance(one, TooManyRequests) for one in found) == 17
+
+
+async def test_no_limits_no_work(tmp_path: Path) -> None:
+    assert await open_rates(Settings(data_dir=tmp_path)).count(ONE, Scope.PREDICT) == {}
 
 
 class Hung:
@@ -75,23 +67,18 @@ class Hung:
         return True
 
 
-def test_a_hung_redis_delays_one_request_and_refuses_none(
+async def test_a_hung_redis_delays_one_request_and_refuses_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     now, hung = 0.0, Hung()
-
-    async def run() -> None:
-        nonlocal now
-        limits = limited(tmp_path).rates
-        made = Rates(limits, hung, patience=0.02, clock=lambda: now)  # type: ignore[arg-type]  # a double
-        for _ in range(10):
-            assert await made.count(ONE, Scope.TRAIN) == {}
-        assert hung.asked == 1
-        now = REST_SECONDS
-        await made.count(ONE, Scope.TRAIN)
-        assert hung.asked == 2
-
-    asyncio.run(run())
+    limits = limited(tmp_path).rates
+    made = Rates(limits, hung, patience=0.02, clock=lambda: now)  # type: ignore[arg-type]  # a double
+    for _ in range(10):
+        assert await made.count(ONE, Scope.TRAIN) == {}
+    assert hung.asked == 1
+    now = REST_SECONDS
+    await made.count(ONE, Scope.TRAIN)
+    assert hung.asked == 2
     assert "not counted" in caplog.text
 
 
@@ -115,25 +102,19 @@ class Slow:
         return WindowStats(0.0, 1)
 
 
-def test_in_a_burst_every_request_is_counted(tmp_path: Path) -> None:
-    async def run() -> list[dict[str, str]]:
-        made = Rates(limited(tmp_path).rates, Slow(), patience=5)  # type: ignore[arg-type]  # a double
-        return await asyncio.gather(*(made.count(ONE, Scope.TRAIN) for _ in range(40 * CONNECTIONS)))
-
-    assert all(asyncio.run(run()))
+async def test_in_a_burst_every_request_is_counted(tmp_path: Path) -> None:
+    made = Rates(limited(tmp_path).rates, Slow(), patience=5)  # type: ignore[arg-type]  # a double
+    assert all(await asyncio.gather(*(made.count(ONE, Scope.TRAIN) for _ in range(40 * CONNECTIONS))))
 
 
-def test_one_that_is_late_while_others_are_answered_switches_nothing_off(tmp_path: Path) -> None:
-    async def run() -> None:
-        slow = Slow(holds=OTHER.id)
-        made = Rates(limited(tmp_path).rates, slow, patience=0.2)  # type: ignore[arg-type]  # a double
-        late = asyncio.create_task(made.count(OTHER, Scope.TRAIN))
-        await asyncio.sleep(0)
-        assert await made.count(ONE, Scope.TRAIN)
-        assert await late == {}
-        assert await made.count(ONE, Scope.TRAIN)
-
-    asyncio.run(run())
+async def test_one_that_is_late_while_others_are_answered_switches_nothing_off(tmp_path: Path) -> None:
+    slow = Slow(holds=OTHER.id)
+    made = Rates(limited(tmp_path).rates, slow, patience=0.2)  # type: ignore[arg-type]  # a double
+    late = asyncio.create_task(made.count(OTHER, Scope.TRAIN))
+    await asyncio.sleep(0)
+    assert await made.count(ONE, Scope.TRAIN)
+    assert await late == {}
+    assert await made.count(ONE, Scope.TRAIN)
 
 
 class Window:

@@ -14,6 +14,8 @@ from app.inference.cache import EngineCache
 from core.errors import NotFound, Overloaded, Unavailable
 from tests.unit.app.inference.doubles import EchoEngine
 
+pytestmark = pytest.mark.anyio
+
 
 def _pair(name: str, erm: str | None = None) -> Pair:
     return Pair(Part(name, f"models/{name}"), None if erm is None else Part(erm, f"models/{erm}"))
@@ -48,126 +50,101 @@ def _shelf(closing: ExitStack, **bounds: int) -> Shelf:
     return shelf
 
 
-def test_many_who_ask_at_once_share_one_load(closing: ExitStack) -> None:
+async def test_many_who_ask_at_once_share_one_load(closing: ExitStack) -> None:
     shelf = _shelf(closing)
-
-    async def ask() -> set[int]:
-        return {
-            id(engine) for engine in await asyncio.gather(*(shelf.cache.get(_pair("a")) for _ in range(20)))
-        }
-
-    assert len(asyncio.run(ask())) == 1
+    engines = await asyncio.gather(*(shelf.cache.get(_pair("a")) for _ in range(20)))
+    assert len({id(engine) for engine in engines}) == 1
     assert shelf.loads == [_pair("a")]
 
 
-def test_the_least_used_goes_first(closing: ExitStack) -> None:
+async def test_the_least_used_goes_first(closing: ExitStack) -> None:
     shelf = _shelf(closing, max_bytes=2000)
-
-    async def ask() -> None:
-        for name in ("a", "b", "a", "c"):
-            await shelf.cache.get(_pair(name))
-
-    asyncio.run(ask())
+    for name in ("a", "b", "a", "c"):
+        await shelf.cache.get(_pair(name))
     assert list(shelf.cache.engines) == [_pair("a"), _pair("c")]
     assert len(shelf.loads) == 3
 
 
-def test_one_model_over_the_budget_is_served_alone(closing: ExitStack) -> None:
+async def test_one_model_over_the_budget_is_served_alone(closing: ExitStack) -> None:
     shelf = _shelf(closing, max_bytes=10)
-    asyncio.run(shelf.cache.get(_pair("a")))
-    asyncio.run(shelf.cache.get(_pair("b")))
+    await shelf.cache.get(_pair("a"))
+    await shelf.cache.get(_pair("b"))
     assert list(shelf.cache.engines) == [_pair("b")]
 
 
-def test_a_failed_load_is_told_to_each_and_tried_again(closing: ExitStack) -> None:
+async def test_a_failed_load_is_told_to_each_and_tried_again(closing: ExitStack) -> None:
     shelf = _shelf(closing)
     for _ in range(2):
         with pytest.raises(NotFound):
-            asyncio.run(shelf.cache.get(_pair("missing")))
+            await shelf.cache.get(_pair("missing"))
     assert len(shelf.loads) == 2
     assert list(shelf.cache.engines) == []
 
 
-def test_a_client_that_leaves_does_not_take_the_load_away(closing: ExitStack) -> None:
+async def test_a_client_that_leaves_does_not_take_the_load_away(closing: ExitStack) -> None:
     shelf = _shelf(closing)
     shelf.gate.clear()
-
-    async def ask() -> EchoEngine:
-        first = asyncio.create_task(shelf.cache.get(_pair("a")))
-        second = asyncio.create_task(shelf.cache.get(_pair("a")))
-        await asyncio.sleep(0)
-        first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        shelf.gate.set()
-        engine = await second
-        assert isinstance(engine, EchoEngine)
-        return engine
-
-    assert asyncio.run(ask()).nbytes == 1000
+    first = asyncio.create_task(shelf.cache.get(_pair("a")))
+    second = asyncio.create_task(shelf.cache.get(_pair("a")))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    shelf.gate.set()
+    assert (await second).nbytes == 1000
     assert len(shelf.loads) == 1
 
 
-def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None:
+async def test_dropping_a_model_forgets_every_pair_with_it(closing: ExitStack) -> None:
     shelf = _shelf(closing)
-
-    async def ask() -> None:
-        for pair in (_pair("tuned", "erm"), _pair("erm"), _pair("other")):
-            await shelf.cache.get(pair)
-
-    asyncio.run(ask())
+    for pair in (_pair("tuned", "erm"), _pair("erm"), _pair("other")):
+        await shelf.cache.get(pair)
     shelf.cache.drop("erm")
     assert list(shelf.cache.engines) == [_pair("other")]
 
 
-def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kept(closing: ExitStack) -> None:
+async def test_a_model_that_is_dropped_while_it_loads_answers_who_waits_and_is_not_kept(
+    closing: ExitStack,
+) -> None:
     shelf = _shelf(closing)
     cache = shelf.cache
     shelf.gate.clear()
-
-    async def ask() -> None:
-        waiting = [asyncio.create_task(cache.get(pair)) for pair in (_pair("tuned", "erm"), _pair("other"))]
-        await asyncio.sleep(0)
-        cache.drop("erm")
-        shelf.gate.set()
-        await asyncio.gather(*waiting)
-
-    asyncio.run(ask())
+    waiting = [asyncio.create_task(cache.get(pair)) for pair in (_pair("tuned", "erm"), _pair("other"))]
+    await asyncio.sleep(0)
+    cache.drop("erm")
+    shelf.gate.set()
+    await asyncio.gather(*waiting)
     assert list(cache.engines) == [_pair("other")]
-    asyncio.run(cache.get(_pair("tuned", "erm")))  # what is asked for later is a load of its own
+    await cache.get(_pair("tuned", "erm"))  # what is asked for later is a load of its own
     assert list(cache.engines) == [_pair("other"), _pair("tuned", "erm")]
 
 
-def test_only_so_many_wait_for_loads_and_others_are_told(closing: ExitStack) -> None:
+async def test_only_so_many_wait_for_loads_and_others_are_told(closing: ExitStack) -> None:
     shelf = _shelf(closing, most_waiting=2)
     cache = shelf.cache
     shelf.gate.clear()
-
-    async def ask() -> None:
-        waiting = [asyncio.create_task(cache.get(_pair(name))) for name in "ab"]
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded) as refused:
-            await cache.get(_pair("a"))
-        assert int(refused.value.headers["Retry-After"]) >= 1
-        waiting[0].cancel()  # who leaves makes room
-        await asyncio.wait(waiting[:1])
-        waiting.append(asyncio.create_task(cache.get(_pair("a"))))
-        await asyncio.sleep(0)
-        shelf.gate.set()
-        assert len(await asyncio.gather(*waiting[1:])) == 2
-
-    asyncio.run(ask())
+    waiting = [asyncio.create_task(cache.get(_pair(name))) for name in "ab"]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded) as refused:
+        await cache.get(_pair("a"))
+    assert int(refused.value.headers["Retry-After"]) >= 1
+    waiting[0].cancel()  # who leaves makes room
+    await asyncio.wait(waiting[:1])
+    waiting.append(asyncio.create_task(cache.get(_pair("a"))))
+    await asyncio.sleep(0)
+    shelf.gate.set()
+    assert len(await asyncio.gather(*waiting[1:])) == 2
 
 
-def test_a_load_may_be_begun_before_anybody_asks(closing: ExitStack) -> None:
+async def test_a_load_may_be_begun_before_anybody_asks(closing: ExitStack) -> None:
     shelf = _shelf(closing)
     engine = shelf.cache.begin(_pair("a")).result(10)
-    assert asyncio.run(shelf.cache.get(_pair("a"))) is engine
+    assert (await shelf.cache.get(_pair("a"))) is engine
     assert shelf.loads == [_pair("a")]
 
 
-def test_nothing_is_loaded_once_it_is_closed(closing: ExitStack) -> None:
+async def test_nothing_is_loaded_once_it_is_closed(closing: ExitStack) -> None:
     shelf = _shelf(closing)
     shelf.cache.close()
     with pytest.raises(Unavailable):
-        asyncio.run(shelf.cache.get(_pair("a")))
+        await shelf.cache.get(_pair("a"))
     assert shelf.loads == []

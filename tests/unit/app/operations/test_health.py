@@ -7,6 +7,8 @@ import pytest
 
 from app.operations.health import FORWARD_SECONDS, ForwardCheck, Probes
 
+pytestmark = pytest.mark.anyio
+
 
 class Store:
     """Hangs until it is let go."""
@@ -19,34 +21,27 @@ class Store:
         self.go.wait(30)
 
 
-def test_a_part_that_hangs_takes_one_thread_however_often_it_is_asked() -> None:
+async def test_a_part_that_hangs_takes_one_thread_however_often_it_is_asked() -> None:
     store, probes = Store(), Probes()
-
-    async def run() -> None:
-        before = active_count()
-        at_once = await asyncio.gather(*(probes.ask("storage", store.check, 0.05) for _ in range(50)))
-        later = [await probes.ask("storage", store.check, 0.05) for _ in range(50)]
-        assert {type(error) for error in at_once + later} == {TimeoutError}
-        assert (store.asked, active_count() - before) == (1, 1)
-        assert await probes.ask("database", lambda: None, 5) is None
-        store.go.set()
-        while await probes.ask("storage", store.check, 0.05) is not None:
-            await asyncio.sleep(0.01)
-
-    asyncio.run(run())
+    before = active_count()
+    at_once = await asyncio.gather(*(probes.ask("storage", store.check, 0.05) for _ in range(50)))
+    later = [await probes.ask("storage", store.check, 0.05) for _ in range(50)]
+    assert {type(error) for error in at_once + later} == {TimeoutError}
+    assert (store.asked, active_count() - before) == (1, 1)
+    assert await probes.ask("database", lambda: None, 5) is None
+    store.go.set()
+    while await probes.ask("storage", store.check, 0.05) is not None:
+        await asyncio.sleep(0.01)
 
 
-def test_what_a_check_raises_is_told_and_it_is_asked_again() -> None:
+async def test_what_a_check_raises_is_told_and_it_is_asked_again() -> None:
     probes, fault = Probes(), OSError("no such host")
 
     def fails() -> None:
         raise fault
 
-    async def run() -> None:
-        assert await probes.ask("storage", fails, 5) is fault
-        assert await probes.ask("storage", lambda: None, 5) is None
-
-    asyncio.run(run())
+    assert await probes.ask("storage", fails, 5) is fault
+    assert await probes.ask("storage", lambda: None, 5) is None
 
 
 def test_a_passed_forward_check_is_kept_and_a_failed_one_is_not() -> None:

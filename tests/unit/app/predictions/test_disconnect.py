@@ -13,6 +13,8 @@ from starlette.types import Message
 from app.predictions.disconnect import CLIENT_GONE, cancel_on_disconnect
 from core.errors import Overloaded
 
+pytestmark = pytest.mark.anyio
+
 
 class _Client:
     """Sends the messages, and leaves when it is told to."""
@@ -31,48 +33,38 @@ class _Client:
         return Request({"type": "http", "method": "GET", "headers": []}, self.receive)
 
 
-def test_the_answer_of_one_who_stays() -> None:
-    async def run() -> int:
-        client = _Client([{"type": "http.request", "body": b"", "more_body": False}])
+async def test_the_answer_of_one_who_stays() -> None:
+    client = _Client([{"type": "http.request", "body": b"", "more_body": False}])
 
-        async def work() -> Response:
-            await asyncio.sleep(0)
-            return Response(status_code=202)
+    async def work() -> Response:
+        await asyncio.sleep(0)
+        return Response(status_code=202)
 
-        return (await cancel_on_disconnect(client.request(), work())).status_code
-
-    assert asyncio.run(run()) == 202
+    assert (await cancel_on_disconnect(client.request(), work())).status_code == 202
 
 
-def test_one_who_leaves_takes_the_work_along() -> None:
-    async def run() -> tuple[int, bool]:
-        client, cancelled = _Client(), False
-        started = asyncio.Event()
+async def test_one_who_leaves_takes_the_work_along() -> None:
+    client, started, cancelled = _Client(), asyncio.Event(), asyncio.Event()
 
-        async def work() -> Response:
-            nonlocal cancelled
-            started.set()
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                cancelled = True
-                raise
-            return Response()
+    async def work() -> Response:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return Response()
 
-        answer = asyncio.create_task(cancel_on_disconnect(client.request(), work()))
-        await started.wait()
-        client.leaves.set()
-        return (await answer).status_code, cancelled
-
-    assert asyncio.run(run()) == (CLIENT_GONE, True)
+    answer = asyncio.create_task(cancel_on_disconnect(client.request(), work()))
+    await started.wait()
+    client.leaves.set()
+    assert (await answer).status_code == CLIENT_GONE
+    assert cancelled.is_set()
 
 
-def test_a_failure_is_passed_on() -> None:
-    async def run() -> None:
-        async def work() -> Response:
-            raise Overloaded("full")
-
-        await cancel_on_disconnect(_Client().request(), work())
+async def test_a_failure_is_passed_on() -> None:
+    async def work() -> Response:
+        raise Overloaded("full")
 
     with pytest.raises(Overloaded):
-        asyncio.run(run())
+        await cancel_on_disconnect(_Client().request(), work())

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from app.inference import Admission
 from tests.unit.app.server.edges import api_edge
+
+pytestmark = pytest.mark.anyio
 
 
 class App:
@@ -26,28 +29,25 @@ class App:
         await PlainTextResponse("done")(scope, receive, send)
 
 
-def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
-    async def run() -> None:
-        inner = App()
-        admission = Admission(2, 1)
-        transport = httpx.ASGITransport(
-            api_edge(inner, admission=admission), raise_app_exceptions=False, root_path="/behind"
-        )
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
-            assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
-            inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
-            while admission.in_flight < 2:
-                await asyncio.sleep(0)
-            refused = await http.post("/predict")
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
-            assert refused.headers["content-type"] == "application/problem+json"
-            assert refused.json()["type"] == "/problems/overloaded"
-            assert (await http.post("/ui/upload/image")).status_code == 503
-            for path in ("/livez", "/jobs/predict", "/ui/predict"):
-                assert (await http.get(path)).status_code == 200
-            inner.go.set()
-            assert [(await one).status_code for one in inside] == [200, 200]
-            assert (await http.post("/predict")).status_code == 200
-            assert admission.in_flight == 0
-
-    asyncio.run(run())
+async def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
+    inner = App()
+    admission = Admission(2, 1)
+    transport = httpx.ASGITransport(
+        api_edge(inner, admission=admission), raise_app_exceptions=False, root_path="/behind"
+    )
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
+        inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
+        while admission.in_flight < 2:
+            await asyncio.sleep(0)
+        refused = await http.post("/predict")
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["type"] == "/problems/overloaded"
+        assert (await http.post("/ui/upload/image")).status_code == 503
+        for path in ("/livez", "/jobs/predict", "/ui/predict"):
+            assert (await http.get(path)).status_code == 200
+        inner.go.set()
+        assert [(await one).status_code for one in inside] == [200, 200]
+        assert (await http.post("/predict")).status_code == 200
+        assert admission.in_flight == 0
