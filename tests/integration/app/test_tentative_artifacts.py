@@ -26,7 +26,6 @@ from core.storage.artifacts import Artifacts
 from core.storage.maintenance import run_maintenance
 from core.tables import TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import DatasetState
 from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront, weights
 from tests.integration.app.test_datasets import archive
@@ -192,14 +191,9 @@ def test_a_store_that_is_away_is_a_503(start: StartFront, monkeypatch: pytest.Mo
     driver.clear_instance_cache()
     try:
         front = start(storage_url="s3://bucket/artifacts")
-        dataset, job = new_id("ds"), new_id("job")
+        dataset = new_id("ds")
         with front.services.database.begin() as session:
-            row = dataset_row(id=dataset, name="away", state=DatasetState.IMPORTING, job_id=job)
-            row.source, row.options = {}, {}
-            datasets.add(session, row)
-            datasets.finish(
-                session, dataset, artifact=f"datasets/{dataset}", classes=CLASSES, summary={}, ready=True
-            )
+            datasets.add(session, dataset_row(id=dataset, artifact=f"datasets/{dataset}", classes=CLASSES))
         for path in (f"/datasets/{dataset}/samples", f"/datasets/{dataset}/samples/0/image"):
             answer = front.client.get(path)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5"), answer.text

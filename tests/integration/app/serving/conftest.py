@@ -89,7 +89,7 @@ class World:
         body: dict[str, Any] = answer.json()
         return body
 
-    def post(self, image: bytes, path: str = "/predict", **query: Any) -> httpx.Response:
+    def post(self, image: bytes, path: str = "/predict", **query: Any) -> Any:
         """Send one PNG, by default for a prediction by `model`."""
         return self.client.post(path, params={"model": self.model} | query, content=image, headers=PNG)
 
@@ -116,7 +116,8 @@ def furnished(folder: Path, **settings: Any) -> Iterator[World]:
     """Run a front over a copy of the data set and the networks while the block runs."""
     source, names = _furniture()
     shutil.copytree(source, folder, dirs_exist_ok=True)
-    app = create_app(Settings(**{"data_dir": folder, "threads": 1, "engine": "torch"} | settings))
+    given: dict[str, Any] = {"data_dir": folder, "threads": 1, "engine": "torch"} | settings
+    app = create_app(Settings(**given))
     with TestClient(app, LOCAL) as client:
         yield World(client, app, **names)
 

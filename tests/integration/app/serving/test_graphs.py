@@ -163,15 +163,18 @@ def _store_graph(artifacts: Artifacts, part: Part, content: bytes | None = None)
 def test_a_pair_is_served_by_torch_until_the_export_of_what_its_alias_lacked(
     inference: Inference, artifacts: Artifacts
 ) -> None:
-    pair = Pair(_saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2))
-    _store_graph(artifacts, pair.model)
+    model, erm = _saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2)
+    pair = Pair(model, erm)
+    _store_graph(artifacts, model)
     load_ahead(inference, pair)
     in_torch = _ask(inference, pair)
-    wait_until(lambda: artifacts.exists(graphs.key("mdl_e")))
+    downloaded = asyncio.run(inference.exports.graph(erm))  # which waits for the same export
+    stored = downloaded.stat().st_mtime_ns
     assert inference.loaded == {"torch": 1}
+    assert asyncio.run(inference.exports.graph(erm)).stat().st_mtime_ns == stored
     inference.forget("mdl_a")
     _close(_ask(inference, pair), in_torch)
-    _ask(inference, Pair(pair.model, None))
+    _ask(inference, Pair(model, None))
     assert inference.loaded == {"onnxruntime": 2}
 
 

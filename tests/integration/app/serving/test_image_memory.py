@@ -98,8 +98,3 @@ def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(n
             assert inference.admission.held_bytes == 0
 
     world.in_the_loop(run)
-
-
-def test_a_form_may_not_be_larger_than_the_memory_for_images(narrow: World) -> None:
-    files = [("file", (f"{n}.png", b"x" * 149_000)) for n in range(9)]
-    assert narrow.client.post("/predict", params={"model": narrow.model}, files=files).status_code == 413

@@ -131,19 +131,6 @@ def test_weights_are_kept_by_caches_under_their_id_and_asked_for_anew_under_an_a
     assert moved.content != before.content
 
 
-def test_the_graph_is_exported_once_and_kept(world: World) -> None:
-    import onnx
-
-    first = world.client.get(f"/models/{world.model}/download", params={"format": "onnx"})
-    assert first.status_code == 200, first.text
-    assert first.headers["cache-control"] == "private, max-age=31536000, immutable"
-    graph = onnx.load_from_string(first.content).graph
-    assert [output.name for output in graph.output] == ["logits", "activation"]
-    assert world.services.artifacts.exists(f"exports/{world.model}")
-    second = world.client.get(f"/models/{world.model}/download", params={"format": "onnx"})
-    assert second.content == first.content
-
-
 # --- import ---------------------------------------------------------------------------------------
 
 

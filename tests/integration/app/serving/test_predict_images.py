@@ -61,16 +61,15 @@ def test_another_kind_of_body_is_415(world: World, kind: str) -> None:
 
 
 def test_bodies_that_are_no_form_of_images_are_422(world: World) -> None:
-    ask = world.client.post
     query = {"model": world.model}
-    garbled = ask(
-        "/predict", params=query, content=b"xx", headers={"Content-Type": "multipart/form-data; boundary=b"}
+    garbled, unbounded = (
+        world.client.post("/predict", params=query, content=b"xx", headers={"Content-Type": kind})
+        for kind in ("multipart/form-data; boundary=b", "multipart/form-data")
     )
-    unbounded = ask("/predict", params=query, content=b"xx", headers={"Content-Type": "multipart/form-data"})
-    with_text = ask("/predict", params=query, files={"file": picture(0)}, data={"coverage": "0.5"})
-    many = ask("/predict", params=query, files=[("file", (f"{n}.png", b"x")) for n in range(65)])
-    nothing = ask("/predict", params=query, content=b"", headers={"Content-Type": "image/png"})
-    assert [r.status_code for r in (garbled, unbounded, with_text, many, nothing)] == [422] * 5
+    files = {"file": picture(0)}
+    with_text = world.client.post("/predict", params=query, files=files, data={"coverage": "0.5"})
+    nothing = world.post(b"")
+    assert [answer.status_code for answer in (garbled, unbounded, with_text, nothing)] == [422] * 4
     assert with_text.json()["errors"][0]["pointer"] == "/coverage"
 
 
