@@ -251,9 +251,7 @@ def test_deleting_leaves_nothing_of_an_import_that_was_killed(front: Front) -> N
     assert [key for key in keys if front.services.artifacts.exists(key)] == []
 
 
-def test_deleting_takes_the_features_and_the_work_of_jobs_that_need_it(
-    front: Front,
-) -> None:
+def test_deleting_takes_the_features_and_the_work_of_jobs_that_need_it(front: Front) -> None:
     dataset, other = front.dataset(), front.dataset()
     job = front.job(dataset_id=dataset)
     front.end(front.claim(), JobState.CANCELLED)

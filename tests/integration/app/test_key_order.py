@@ -66,11 +66,7 @@ def test_a_data_set(front: Front, written: Any) -> None:
     with front.services.database.begin() as session:
         row = datasets.get(session, dataset)
         row.classes = ["right", "left"]
-        row.summary = row.summary | {
-            "splits": written(counts),
-            "groups": GROUPS,
-            "rejected": rejected,
-        }
+        row.summary = row.summary | {"splits": written(counts), "groups": GROUPS, "rejected": rejected}
     answer = front.client.get(f"/datasets/{dataset}")
     body = json.loads(answer.text)
     assert list(body["splits"]) == SPLITS

@@ -10,14 +10,7 @@ from masktune.contract.vocabulary import Scope
 from tests.integration.app.conftest import StartFront
 from tests.openapi import snapshot
 
-OPEN = {
-    "GET /livez",
-    "GET /readyz",
-    "GET /metrics",
-    "GET /limits",
-    "GET /problems",
-    "GET /problems/{code}",
-}
+OPEN = {"GET /livez", "GET /readyz", "GET /metrics", "GET /limits", "GET /problems", "GET /problems/{code}"}
 NEEDS: dict[frozenset[str], set[str]] = {
     frozenset({"read"}): {
         "GET /datasets",

@@ -76,13 +76,7 @@ def _close(found: Scores, expected: Scores) -> None:
 
 @pytest.mark.parametrize(
     "explain",
-    [
-        None,
-        Explain("xgradcam"),
-        Explain("gradcam", target=2),
-        Explain("layercam"),
-        Explain("fullgrad"),
-    ],
+    [None, Explain("xgradcam"), Explain("gradcam", target=2), Explain("layercam"), Explain("fullgrad")],
     ids=lambda explain: explain and explain.method,
 )
 def test_it_says_what_torch_says(both: Both, explain: Explain | None) -> None:
@@ -110,12 +104,7 @@ def test_the_memory_of_the_graphs_is_counted(both: Both) -> None:
 
 @pytest.mark.parametrize(
     ("change", "passes"),
-    [
-        ([0, 0], True),
-        ([TOLERANCE / 2, 0], True),
-        ([2 * TOLERANCE, 0], False),
-        ([np.nan, 0], False),
-    ],
+    [([0, 0], True), ([TOLERANCE / 2, 0], True), ([2 * TOLERANCE, 0], False), ([np.nan, 0], False)],
 )
 def test_which_differences_pass_verification(change: list[float], passes: bool) -> None:
     logits = np.array([[0.2, 0.1], [0.3, 0.9]], np.float32)

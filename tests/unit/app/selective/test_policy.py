@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.inference import Calibration
-from app.selective.policy import (
-    AppliedPolicy,
-    PolicyRequest,
-    apply_policy,
-    probability,
-    requested_policy,
-)
+from app.selective.policy import AppliedPolicy, PolicyRequest, apply_policy, probability, requested_policy
 from core.errors import InvalidInput
 from masktune.contract import predictions
 from masktune.contract.predictions import PredictQuery
@@ -140,9 +134,7 @@ def test_a_certificate_is_made_and_told_at_the_confidence_of_the_request(confide
 @pytest.mark.parametrize(
     "asked", [PolicyRequest("coverage", 0.9), PolicyRequest("min_score", 0.5), PolicyRequest("none")]
 )
-def test_without_a_certificate_the_bound_is_that_of_the_counts(
-    asked: PolicyRequest,
-) -> None:
+def test_without_a_certificate_the_bound_is_that_of_the_counts(asked: PolicyRequest) -> None:
     _, use = told(asked)
     bound = selective.operating_point(TABLE, math.log(threshold_of(asked)))
     assert (use.n_answered, use.n_errors) == (bound.answered, bound.errors)

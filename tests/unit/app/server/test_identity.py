@@ -20,24 +20,14 @@ def noted(
 ) -> Any:
     """What the application is told about the person behind a request from `peer`."""
     proxies = Proxies("10.0.0.0/8", ProxyUser("Remote-User", "Remote-Groups", believed))
-    scope: dict[str, Any] = {
-        "type": kind,
-        "scheme": "http",
-        "client": peer and (peer, 5),
-        "headers": headers,
-    }
+    scope: dict[str, Any] = {"type": kind, "scheme": "http", "client": peer and (peer, 5), "headers": headers}
     asyncio.run(proxies.apply(scope))
     return scope.get("state", {}).get("identity")
 
 
 @pytest.mark.parametrize(
     ("believed", "peer"),
-    [
-        (PROXY, PROXY),
-        ("fd00::/8, 10.1.0.0/16", PROXY),
-        ("fd00::/8", "fd00::2"),
-        ("localhost", "127.0.0.1"),
-    ],
+    [(PROXY, PROXY), ("fd00::/8, 10.1.0.0/16", PROXY), ("fd00::/8", "fd00::2"), ("localhost", "127.0.0.1")],
 )
 def test_the_named_proxy_is_believed_and_passed_on_as_it_spoke(believed: str, peer: str) -> None:
     assert noted(believed, peer) == NOTED
