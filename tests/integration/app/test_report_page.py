@@ -8,11 +8,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.reports import plots as figures
 from app.reports.figures import on_one_scale, slices
 from app.reports.service import render
 from masktune.contract.report import Report
+from masktune.contract.report.text.formats import duration
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import GROUPS, evidence, report
 
@@ -222,6 +225,12 @@ def test_what_is_not_there_is_left_out() -> None:
         assert heading not in text.partition("2. Did")[2]
     empty = value | {"metrics": {}, "reliability": {}, "differences": {}}
     assert "Side by side" not in _read(_html(empty)).text
+
+
+@given(st.floats(0, 1e6))
+@settings(max_examples=30, deadline=None)
+def test_durations_never_show_sixty(seconds: float) -> None:
+    assert not re.search(r"\b60\b(\.0)? (s|min)", duration(seconds))
 
 
 def test_a_model_whose_probabilities_are_not_finite_still_has_a_page() -> None:

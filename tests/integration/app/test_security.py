@@ -3,7 +3,7 @@
 docs/SECURITY.md says what is defended where. What belongs to one part alone is attacked at that part, in
 more ways than here: archives, images, lists and weights by tests/corpus, keys of artifacts
 (tests/unit/core/storage/test_artifacts.py), multipart bodies (tests/unit/app/http/test_multipart.py), bodies
-over their limit (tests/unit/app/server/middleware/test_body_limit.py).
+over their limit (tests/unit/app/server/test_body_limit.py).
 """
 
 from __future__ import annotations
