@@ -64,33 +64,23 @@ def test_an_import_that_was_cancelled_is_resumed(front: Front) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_data_set_is_deleted_or_its_job_resumed_and_never_both(front: Front) -> None:
+def test_what_a_job_needs_is_deleted_or_the_job_resumed_and_never_both(front: Front) -> None:
     database, queue = front.services.database, JobQueue(0, 1, front.services.notifier)
-    dataset, gone = front.dataset(), front.dataset()
-    resumed = cancelled(front, JobKind.ERM, dataset_id=dataset)
-    refused = cancelled(front, JobKind.ERM, dataset_id=gone)
-    with pytest.raises(DatasetInUse, match=resumed):
-        while_it_waits(
-            database, lambda s: service.resume(s, queue, resumed), lambda s: datasets.delete(s, dataset)
-        ).result()
-    with pytest.raises(NotFound, match=gone):
-        while_it_waits(
-            database, lambda s: datasets.delete(s, gone), lambda s: service.resume(s, queue, refused)
-        ).result()
+    dataset, lost_dataset, other = front.dataset(), front.dataset(), front.dataset()
+    makes, model = failed_after_its_erm(front, other)
+    lost_model = front.model(other)
+    trains = cancelled(front, JobKind.ERM, dataset_id=dataset)
+    trains_on_lost = cancelled(front, JobKind.ERM, dataset_id=lost_dataset)
+    reads_lost = cancelled(front, JobKind.EVALUATE, dataset_id=other, inputs={"model": lost_model})
 
+    def resume(job: str) -> Change:
+        return lambda session: service.resume(session, queue, job)
 
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_model_is_deleted_or_its_job_resumed_and_never_both(front: Front) -> None:
-    database, queue = front.services.database, JobQueue(0, 1, front.services.notifier)
-    dataset = front.dataset()
-    resumed, model = failed_after_its_erm(front, dataset)
-    gone = front.model(dataset)
-    refused = cancelled(front, JobKind.EVALUATE, dataset_id=dataset, inputs={"model": gone})
-    with pytest.raises(ModelInUse, match=resumed):
-        while_it_waits(
-            database, lambda s: service.resume(s, queue, resumed), lambda s: registry.delete(s, model)
-        ).result()
-    with pytest.raises(NotFound, match=gone):
-        while_it_waits(
-            database, lambda s: registry.delete(s, gone), lambda s: service.resume(s, queue, refused)
-        ).result()
+    with pytest.raises(DatasetInUse, match=trains):
+        while_it_waits(database, resume(trains), lambda s: datasets.delete(s, dataset)).result()
+    with pytest.raises(NotFound, match=lost_dataset):
+        while_it_waits(database, lambda s: datasets.delete(s, lost_dataset), resume(trains_on_lost)).result()
+    with pytest.raises(ModelInUse, match=makes):
+        while_it_waits(database, resume(makes), lambda s: registry.delete(s, model)).result()
+    with pytest.raises(NotFound, match=lost_model):
+        while_it_waits(database, lambda s: registry.delete(s, lost_model), resume(reads_lost)).result()
