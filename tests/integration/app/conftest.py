@@ -42,7 +42,7 @@ from models.backbones.build import build_network
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
 from tests.conftest import empty_database, sqlite_database
-from tests.support.rows import dataset_row, model_row
+from tests.support.rows import dataset_row
 from tests.support.waits import PATIENCE
 
 CLASSES = ["left", "right"]
@@ -122,13 +122,10 @@ def stream_of(
     return frames(feed, job, after=after, instance=instance, authorize=authorize, heartbeat=heartbeat)
 
 
-@dataclass(frozen=True)
-class Front:
-    """A started front, with methods that do what a worker would have done."""
+class Rows:
+    """A started application, with methods that do what a worker would have done."""
 
-    client: TestClient
     app: FastAPI
-    settings: Settings
 
     @property
     def services(self) -> Services:
@@ -209,6 +206,15 @@ class Front:
             leases.end(session, lease, state, error=error)
 
 
+@dataclass(frozen=True)
+class Front(Rows):
+    """A started front."""
+
+    client: TestClient
+    app: FastAPI
+    settings: Settings
+
+
 def migrated(data_dir: Path, database_url: str = "", **_: object) -> None:
     """Give a front that has no database the one that it would make, sooner."""
     if not database_url and not (data_dir / "masktune.db").exists():
@@ -280,31 +286,12 @@ class Impatient(Connection):
 
 
 @dataclass(frozen=True)
-class Listening:
+class Listening(Rows):
     """A real server on its own socket."""
 
     app: FastAPI
     server: Server
     address: tuple[str, int]
-
-    @property
-    def services(self) -> Services:
-        services: Services = self.app.state.services
-        return services
-
-    def job(self) -> str:
-        """Add a job that waits for a worker."""
-        row = JobRow(id=new_id("job"), kind=JobKind.ERM, params={})
-        with self.services.database.begin() as session:
-            jobs.add(session, row)
-        return row.id
-
-    def model(self) -> str:
-        """Add a model without files."""
-        row = model_row(arm=Arm.IMPORTED, classes=CLASSES, artifact="models/none")
-        with self.services.database.begin() as session:
-            registry.add(session, row)
-        return row.id
 
     def connect(self, sent: bytes = b"", *, seconds: float = 30) -> socket.socket:
         """Connect and send these bytes. Waiting longer than `seconds` on the connection fails the test."""

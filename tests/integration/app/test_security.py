@@ -137,7 +137,7 @@ CLIMBS = ["../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2
 def test_no_name_in_a_path_leads_to_a_file(listen: Listen) -> None:
     """It would read any file that the service can. Clients tidy such paths up: they are sent as they are."""
     server = listen()
-    ready = Front(TestClient(server.app), server.app, server.services.settings).dataset()
+    ready = server.dataset()
     places = (
         f"/datasets/{ready}/samples/{{}}/image",
         "/datasets/{}",
@@ -1070,7 +1070,7 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
     """One key that asks for graphs would take all threads and all connections of the database."""
     server = listen()
     url = "http://{}:{}".format(*server.address)
-    graph = f"{url}/models/{server.model()}/download?format=onnx"
+    graph = f"{url}/models/{server.model(None)}/download?format=onnx"
     client = httpx.Client(timeout=120, limits=httpx.Limits(max_connections=None))
     exports, finish = server.services.inference.exports, threading.Event()
     exports._thread.submit(finish.wait, 60)  # an export that goes on
