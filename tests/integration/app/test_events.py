@@ -203,22 +203,14 @@ def test_a_long_history_is_read_in_batches(front: Front) -> None:
     assert asyncio.run(ids(followers, job)) == list(range(1, 14))
 
 
-def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: Front) -> None:
-    job = front.job()
-
-    async def run() -> list[bytes]:
-        followers, sent = EventFeed(front.services.database, poll_seconds=0.01), list[bytes]()
-        async for chunk in stream_of(followers, job, after=1, heartbeat=0.03):
+async def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(front: Front) -> None:
+    followers, sent = EventFeed(front.services.database, poll_seconds=0.01), list[bytes]()
+    async with asyncio.timeout(20):
+        async for chunk in stream_of(followers, front.job(), after=1, heartbeat=0.03):
             sent.append(chunk)
             if sent.count(HEARTBEAT) == 2:
                 followers.stop()
-        return sent
-
-    async def limited() -> list[bytes]:
-        async with asyncio.timeout(20):
-            return await run()
-
-    assert asyncio.run(limited())[1:] == [HEARTBEAT, HEARTBEAT]
+    assert sent[1:] == [HEARTBEAT, HEARTBEAT]
 
 
 def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Listen) -> None:
@@ -239,14 +231,9 @@ def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Listen) -> None
     assert json.loads(last["data"])["type"] == "/problems/unauthenticated"
 
 
-def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front) -> None:
-    job = front.job()
-
-    async def run() -> list[bytes]:
-        followers = EventFeed(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
-        return [chunk async for chunk in stream_of(followers, job, after=0)]
-
-    (last,) = asyncio.run(run())[1:]
+async def test_a_database_that_stays_away_ends_the_stream_with_a_problem(front: Front) -> None:
+    followers = EventFeed(Database(f"sqlite:///{front.settings.data_dir}/empty.db"), poll_seconds=0.001)
+    _, last = [chunk async for chunk in stream_of(followers, front.job(), after=0)]
     event = parse(last.decode())[0]
     assert event["event"] == "error"
     assert "id" not in event

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -14,6 +13,8 @@ from core.queries import datasets
 from masktune.contract.problems import PROBLEM_BASE, ErrorCode
 from masktune.contract.vocabulary import JobKind, JobState, Stage
 from tests.integration.app.conftest import CLASSES, DIGITS, Front, StartFront, stream_of, weights
+
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -120,12 +121,10 @@ def test_a_stored_problem_has_its_type_and_code(behind: Front) -> None:
     assert (invalid["type"], invalid["code"]) == ("/problems/job-failed", "job-failed")
 
 
-def test_a_problem_of_a_stream_names_the_path_with_its_prefix(behind: Front) -> None:
-    async def run() -> bytes:
-        followers = behind.services.event_feed
-        return [chunk async for chunk in stream_of(followers, "job_gone", after=0, instance="/mt/jobs/x")][-1]
-
-    data = json.loads(asyncio.run(run()).partition(b"data: ")[2])
+async def test_a_problem_of_a_stream_names_the_path_with_its_prefix(behind: Front) -> None:
+    sent = stream_of(behind.services.event_feed, "job_gone", after=0, instance="/mt/jobs/x")
+    *_, last = [chunk async for chunk in sent]
+    data = json.loads(last.partition(b"data: ")[2])
     assert (data["type"], data["code"]) == ("/problems/not-found", "not-found")
     assert data["instance"] == "/mt/jobs/x"
 
