@@ -51,14 +51,11 @@ def _add(world: World, data: bytes, window: GreyWindow | None) -> tuple[str, str
 
 
 @pytest.mark.parametrize("window", [None, GreyWindow(4, 4091)])
-def test_a_stored_and_a_posted_scan_have_the_same_answer(
-    fresh_world: World, window: GreyWindow | None
-) -> None:
+def test_a_stored_and_a_posted_scan_have_the_same_answer(world: World, window: GreyWindow | None) -> None:
     data = _scan()
-    dataset, model = _add(fresh_world, data, window)
-    stored = fresh_world.ask(model=model, dataset=dataset, sample=0)["predictions"]
-    headers = {"Content-Type": "image/png"}
-    posted = fresh_world.client.post(f"/predict?model={model}", content=data, headers=headers)
+    dataset, model = _add(world, data, window)
+    stored = world.ask(model=model, dataset=dataset, sample=0)["predictions"]
+    posted = world.post(data, model=model)
     assert posted.status_code == 200, posted.text
     assert posted.json()["predictions"] == stored
 

@@ -30,48 +30,48 @@ def test_an_alias_is_made_moved_and_rolled_back(fresh_world: World) -> None:
     assert client.get("/aliases").json()["data"][0]["name"] == "champion"
 
 
-def test_preconditions(fresh_world: World) -> None:
-    world, client = fresh_world, fresh_world.client
+def test_preconditions(world: World) -> None:
+    client = world.client
     body = {"model": world.model}
-    assert client.put("/aliases/a", json=body, headers={"If-Match": '"x"'}).status_code == 412
+    assert client.put("/aliases/c", json=body, headers={"If-Match": '"x"'}).status_code == 412
     only_new = {"If-None-Match": "*"}
-    assert client.put("/aliases/a", json=body, headers=only_new).status_code == 201
-    assert client.put("/aliases/a", json=body, headers=only_new).status_code == 412
-    etag = client.get("/aliases/a").headers["etag"]
+    assert client.put("/aliases/c", json=body, headers=only_new).status_code == 201
+    assert client.put("/aliases/c", json=body, headers=only_new).status_code == 412
+    etag = client.get("/aliases/c").headers["etag"]
     other = {"model": world.control}
-    moved = client.put("/aliases/a", json=other, headers={"If-Match": etag})
+    moved = client.put("/aliases/c", json=other, headers={"If-Match": etag})
     assert moved.status_code == 200
-    assert moved.headers["etag"] == client.get("/aliases/a").headers["etag"]
-    assert client.put("/aliases/a", json=body, headers={"If-Match": etag}).status_code == 412
-    assert client.post("/aliases/a/rollback", headers={"If-Match": etag}).status_code == 412
-    assert client.delete("/aliases/a", headers={"If-Match": etag}).status_code == 412
-    assert client.get("/aliases/a").json()["model"] == world.control
+    assert moved.headers["etag"] == client.get("/aliases/c").headers["etag"]
+    assert client.put("/aliases/c", json=body, headers={"If-Match": etag}).status_code == 412
+    assert client.post("/aliases/c/rollback", headers={"If-Match": etag}).status_code == 412
+    assert client.delete("/aliases/c", headers={"If-Match": etag}).status_code == 412
+    assert client.get("/aliases/c").json()["model"] == world.control
 
 
-def test_a_rollback_that_is_sent_twice_happens_once(fresh_world: World) -> None:
-    world, client = fresh_world, fresh_world.client
+def test_a_rollback_that_is_sent_twice_happens_once(world: World) -> None:
+    client = world.client
     for model in (world.erm, world.model):
-        client.put("/aliases/a", json={"model": model})
-    answers = [client.post("/aliases/a/rollback", headers={"Idempotency-Key": "k"}).json() for _ in range(2)]
+        client.put("/aliases/d", json={"model": model})
+    answers = [client.post("/aliases/d/rollback", headers={"Idempotency-Key": "k"}).json() for _ in range(2)]
     assert answers[0] == answers[1]
-    assert client.get("/aliases/a").json()["model"] == world.erm
+    assert client.get("/aliases/d").json()["model"] == world.erm
 
 
-def test_nothing_to_go_back_to(fresh_world: World) -> None:
-    world, client = fresh_world, fresh_world.client
-    assert client.post("/aliases/a/rollback").status_code == 404
-    client.put("/aliases/a", json={"model": world.model})
-    assert client.post("/aliases/a/rollback").status_code == 409
-    assert client.post("/aliases/a/rollback", json={"version": 7}).status_code == 422
+def test_nothing_to_go_back_to(world: World) -> None:
+    client = world.client
+    assert client.post("/aliases/e/rollback").status_code == 404
+    client.put("/aliases/e", json={"model": world.model})
+    assert client.post("/aliases/e/rollback").status_code == 409
+    assert client.post("/aliases/e/rollback", json={"version": 7}).status_code == 422
 
 
-def test_removal_is_part_of_the_history(fresh_world: World) -> None:
-    world, client = fresh_world, fresh_world.client
-    client.put("/aliases/a", json={"model": world.model})
-    assert client.delete("/aliases/a").status_code == 204
-    assert client.get("/aliases/a").status_code == 404
-    assert client.delete("/aliases/a").status_code == 404
-    again = client.put("/aliases/a", json={"model": world.model})
+def test_removal_is_part_of_the_history(world: World) -> None:
+    client = world.client
+    client.put("/aliases/f", json={"model": world.model})
+    assert client.delete("/aliases/f").status_code == 204
+    assert client.get("/aliases/f").status_code == 404
+    assert client.delete("/aliases/f").status_code == 404
+    again = client.put("/aliases/f", json={"model": world.model})
     assert again.status_code == 201
     assert [m["model"] for m in again.json()["history"]] == [world.model, None, world.model]
 

@@ -140,8 +140,8 @@ def test_what_is_not_there_is_404(world: World) -> None:
         assert world.client.get("/predict", params=query).status_code == 404, query
 
 
-def test_a_model_of_another_data_set_is_refused(fresh_world: World) -> None:
-    world, other = fresh_world, new_id("ds")
+def test_a_model_of_another_data_set_is_refused(world: World) -> None:
+    other = new_id("ds")
     with world.services.database.begin() as session:
         datasets.add(
             session,
@@ -151,8 +151,8 @@ def test_a_model_of_another_data_set_is_refused(fresh_world: World) -> None:
     assert (refusal.status_code, refusal.json()["type"]) == (422, "/problems/model-of-another-dataset")
 
 
-def test_an_uncalibrated_model_answers_but_promises_nothing(fresh_world: World) -> None:
-    world, bare = fresh_world, fresh_world.uncalibrated()
+def test_an_uncalibrated_model_answers_but_promises_nothing(world: World) -> None:
+    bare = world.uncalibrated()
     assert world.ask(model=bare)["selection"]["calibration"] is None
     assert world.ask(model=bare, min_score=0.9)["selection"]["status"] == "raw_threshold"
     for query in (world.query(model=bare, coverage=0.9), world.query(model=bare, max_risk=0.1)):

@@ -14,11 +14,10 @@ from tests.integration.app.test_report_page import ITEM
 from tests.support.reports import report
 
 
-@pytest.fixture
-def reported(fresh_world: World) -> World:
-    """A world whose job has a report, with a picture in it and a figure that is no number."""
-    world, key = fresh_world, f"jobs/{fresh_world.job}/report"
-    value = report()
+@pytest.fixture(scope="module")
+def reported(world: World) -> World:
+    """The world, whose job has a report with a picture in it and a figure that is no number."""
+    key, value = f"jobs/{world.job}/report", report()
     value["gallery"]["items"] = [ITEM]
     value["masks"]["seconds"] = float("nan")
     with world.services.artifacts.writing(key) as folder:
