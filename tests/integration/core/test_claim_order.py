@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,37 +13,34 @@ from sqlalchemy.orm import Session
 from core.queries import jobs, leases
 from core.session import Database
 from core.slots import ALL_KINDS, IMPORTS, kinds_of_worker_slots, kinds_queued_with
-from core.tables import JobRow
-from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
+from tests.integration.core import queue
 from tests.integration.core.plans import copy_row, record_plans
-
-MINUTE = 60.0
-
-
-def _add(database: Database, *, kind: JobKind = JobKind.ERM, **fields: Any) -> str:
-    with database.begin() as session:
-        return jobs.add(session, JobRow(id=new_id("job"), kind=kind, params={}, **fields)).id
+from tests.integration.core.queue import MINUTE
 
 
 def _claim(database: Database) -> str | None:
     with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=MINUTE)
-        return None if row is None else row.id
+        return _claimed(session)
+
+
+def _claimed(session: Session) -> str | None:
+    row = leases.claim(session, worker="w", lease_seconds=MINUTE)
+    return None if row is None else row.id
 
 
 def test_the_urgent_come_first_then_the_old_then_the_lesser_id(database: Database) -> None:
     now = time.time()
-    young, old = _add(database, created_at=now), _add(database, created_at=now - 9)
-    twins = sorted(_add(database, created_at=now - 5) for _ in range(2))
-    urgent, later = _add(database, priority=2), _add(database, priority=1)
-    _add(database, priority=9, not_before=now + MINUTE)
+    young, old = queue.add(database, created_at=now), queue.add(database, created_at=now - 9)
+    twins = sorted(queue.add(database, created_at=now - 5) for _ in range(2))
+    urgent, later = queue.add(database, priority=2), queue.add(database, priority=1)
+    queue.add(database, priority=9, not_before=now + MINUTE)
     claimed = [_claim(database) for _ in range(7)]
     assert claimed == [urgent, later, old, *twins, young, None]
 
 
 def test_a_slot_claims_only_the_kinds_that_it_runs(database: Database) -> None:
-    training, importing = _add(database, priority=9), _add(database, kind=JobKind.IMPORT)
+    training, importing = queue.add(database, priority=9), queue.add(database, kind=JobKind.IMPORT)
     with database.begin() as session:
         for kinds, claimed in ((IMPORTS, importing), (IMPORTS, None), (kinds_of_worker_slots(1), training)):
             row = leases.claim(session, worker="w", lease_seconds=MINUTE, kinds=kinds)
@@ -53,7 +49,7 @@ def test_a_slot_claims_only_the_kinds_that_it_runs(database: Database) -> None:
 
 def test_a_slot_for_imports_does_not_read_the_queued_trainings(database: Database) -> None:
     """Among 100,000 of them a look took 25 ms, five times a second."""
-    _add(database)
+    queue.add(database)
     copy_row(database, "jobs")
     plans = record_plans(database)
     with database.begin() as session:
@@ -65,11 +61,11 @@ def test_a_slot_for_imports_does_not_read_the_queued_trainings(database: Databas
 @pytest.mark.parametrize("kind", [JobKind.IMPORT, JobKind.ERM])
 def test_a_job_waits_for_those_that_take_its_slots(kind: JobKind, database: Database) -> None:
     for other in (JobKind.ERM, JobKind.MASK, JobKind.IMPORT):
-        _add(database, kind=other)
+        queue.add(database, kind=other)
     assert _claim(database) is not None  # the training
     with database.begin() as session:
         assert leases.claim(session, worker="w", lease_seconds=MINUTE, kinds=IMPORTS) is not None
-    job_id = _add(database, kind=kind)
+    job_id = queue.add(database, kind=kind)
     with database.read() as session:
         row = jobs.get(session, job_id)
         alone = jobs.wait(session, row, kinds_queued_with(kind, 1))
@@ -83,11 +79,11 @@ def test_a_job_waits_for_those_that_take_its_slots(kind: JobKind, database: Data
 
 
 def test_a_silent_worker_runs_nothing_and_a_running_job_waits_for_nothing(database: Database) -> None:
-    _add(database, priority=1)
+    queue.add(database, priority=1)
     with database.begin() as session:
         claimed = leases.claim(session, worker="w", lease_seconds=-1)
         assert claimed is not None
-    job_id = _add(database)
+    job_id = queue.add(database)
     with database.read() as session:
         waiting = jobs.wait(session, jobs.get(session, job_id), ALL_KINDS)
         assert waiting is not None
@@ -96,7 +92,7 @@ def test_a_silent_worker_runs_nothing_and_a_running_job_waits_for_nothing(databa
 
 
 def test_jobs_are_counted_by_their_state(database: Database) -> None:
-    *_, last = [_add(database) for _ in range(4)]
+    *_, last = [queue.add(database) for _ in range(4)]
     assert _claim(database) is not None
     with database.begin() as session:
         jobs.cancel(session, last)
@@ -104,9 +100,9 @@ def test_jobs_are_counted_by_their_state(database: Database) -> None:
 
 
 def test_a_data_set_is_used_by_its_own_jobs_that_have_not_ended(database: Database) -> None:
-    running, ended = (_add(database, dataset_id="ds_1", priority=n) for n in (2, 1))
-    waiting, other = _add(database, dataset_id="ds_1"), _add(database, dataset_id="ds_2")
-    judging = _add(database, inputs={"trained_on": ["ds_4", "ds_5"]})
+    running, ended = (queue.add(database, dataset_id="ds_1", priority=n) for n in (2, 1))
+    waiting, other = queue.add(database, dataset_id="ds_1"), queue.add(database, dataset_id="ds_2")
+    judging = queue.add(database, inputs={"trained_on": ["ds_4", "ds_5"]})
     assert _claim(database) == running
     with database.begin() as session:
         jobs.cancel(session, ended)
@@ -118,16 +114,16 @@ def test_a_data_set_is_used_by_its_own_jobs_that_have_not_ended(database: Databa
 
 
 def test_the_active_jobs_of_a_caller_are_its_own(database: Database) -> None:
-    first, *_ = [_add(database, created_by=caller) for caller in ("key_1", "key_1", "key_2", None)]
+    first, *_ = [queue.add(database, created_by=caller) for caller in ("key_1", "key_1", "key_2", None)]
     with database.begin() as session:
         jobs.cancel(session, first)
         assert [jobs.active_of(session, caller) for caller in ("key_1", "key_2", "key_3")] == [1, 1, 0]
 
 
-def test_a_list_holds_one_state_and_one_data_set(database: Database) -> None:
-    running = _add(database, dataset_id="ds_1")
+def test_a_list_holds_one_state_one_data_set_and_one_kind(database: Database) -> None:
+    running = queue.add(database, dataset_id="ds_1")
     assert _claim(database) == running
-    waiting = _add(database, dataset_id="ds_2")
+    waiting = queue.add(database, dataset_id="ds_2")
     expected = {None: [waiting, running], JobState.RUNNING: [running], JobState.QUEUED: [waiting]}
     with database.read() as session:
         for state in (None, *JobState):
@@ -135,6 +131,7 @@ def test_a_list_holds_one_state_and_one_data_set(database: Database) -> None:
             assert [job.id for job in found] == expected.get(state, [])
             found = jobs.listing(session, before=None, limit=9, dataset_id="ds_1", state=state)
             assert [job.id for job in found] == ([running] if state in (None, JobState.RUNNING) else [])
+        assert jobs.listing(session, before=None, limit=9, kind=JobKind.MASK) == []
 
 
 @contextmanager
@@ -145,15 +142,10 @@ def impatient(database: Database) -> Iterator[Session]:
         yield session
 
 
-def _claimed(session: Session) -> str | None:
-    row = leases.claim(session, worker="w", lease_seconds=MINUTE)
-    return None if row is None else row.id
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_who_claims_while_another_does_goes_past_its_job_and_waits_for_nobody(database: Database) -> None:
     """SQLite has one writer at a time."""
-    first, second = _add(database, priority=2), _add(database)
+    first, second = queue.add(database, priority=2), queue.add(database)
     with database.begin() as one:
         assert _claimed(one) == first
         with impatient(database) as other:
@@ -164,7 +156,7 @@ def test_who_claims_while_another_does_goes_past_its_job_and_waits_for_nobody(da
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_sweep_goes_past_what_another_settles_and_counts_a_lost_worker_once(database: Database) -> None:
-    lost = [_add(database) for _ in range(2)]
+    lost = [queue.add(database) for _ in range(2)]
     with database.begin() as session:
         leases.claim(session, worker="w", lease_seconds=-1)
     with database.begin() as one:

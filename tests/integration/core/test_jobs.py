@@ -1,4 +1,4 @@
-"""The life of a job in SQL, on SQLite and on PostgreSQL: claim, fence, cancel, end, sweep."""
+"""The life of a job in SQL, on SQLite and on PostgreSQL: claim, cancel, lose, end, resume."""
 
 from __future__ import annotations
 
@@ -6,46 +6,24 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import JobEnded, JobNotResumable, NotFound
+from core.errors import JobNotResumable, NotFound
 from core.queries import events, jobs, leases, states
-from core.session import Database, after_commit
-from core.tables import JobRow, TrashRow
-from masktune.contract.ids import calibration_id, new_id
+from core.queries.leases import Lease, LeaseLost
+from core.session import Database
+from core.tables import TrashRow
+from masktune.contract.ids import calibration_id
 from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
+from tests.integration.core import queue
 from tests.integration.core.locks import while_it_waits
 
 
-def _add(database: Database, **fields: Any) -> str:
-    with database.begin() as session:
-        row = JobRow(id=new_id("job"), params={}, **({"kind": JobKind.ERM} | fields))
-        return jobs.add(session, row).id
-
-
-def _claim(database: Database, lease_seconds: float = 60.0) -> leases.Lease:
-    with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=lease_seconds)
-        assert row is not None
-        return leases.Lease(row.id, row.token)
-
-
-def _state(database: Database, job_id: str) -> JobState:
-    with database.read() as session:
-        return jobs.get(session, job_id).state
-
-
-def _sweep(database: Database, max_attempts: int = 5) -> list[str]:
-    with database.begin() as session:
-        return leases.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
-
-
 def test_many_workers_claim_each_job_once(database: Database) -> None:
-    made = {_add(database) for _ in range(24)}
+    made = {queue.add(database) for _ in range(24)}
     claimed: list[str] = []
 
     def work() -> None:
@@ -56,70 +34,48 @@ def test_many_workers_claim_each_job_once(database: Database) -> None:
                 return
             claimed.append(row.id)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as pool:
+        for worker in [pool.submit(work) for _ in range(6)]:
+            worker.result()
     assert sorted(claimed) == sorted(made)
 
 
-def test_an_ended_job_never_changes(database: Database) -> None:
-    job_id = _add(database)
-    lease = _claim(database)
-    with database.begin() as session:
-        leases.end(session, lease, JobState.SUCCEEDED)
-    with pytest.raises(leases.LeaseLost), database.begin() as session:
-        leases.set_metrics(session, lease, {"accuracy": 1.0})
-    with pytest.raises(JobEnded), database.begin() as session:
-        jobs.cancel(session, job_id)
-    with pytest.raises(JobNotResumable), database.begin() as session:
-        jobs.resume(session, job_id)
-
-
 def test_a_queued_job_is_cancelled_at_once(database: Database) -> None:
-    job_id = _add(database)
+    job_id = queue.add(database)
     with database.begin() as session:
         assert jobs.cancel(session, job_id).state is JobState.CANCELLED
     with database.begin() as session:
         assert leases.claim(session, worker="w", lease_seconds=60) is None
 
 
-@pytest.mark.parametrize("how", ["failed", "released", "expired"])
+LOST: dict[str, Callable[[Session, Lease], object]] = {
+    "released": lambda s, lease: leases.release(s, lease, reason="crashed", crashed=True),
+    "failed": lambda s, lease: leases.end(s, lease, JobState.FAILED, error={"detail": "crashed"}),
+    "expired": lambda s, _: leases.requeue_expired(s, max_attempts=5, too_many={}),
+}
+
+
+@pytest.mark.parametrize("how", LOST)
 def test_a_job_cancelled_and_then_lost_ends_cancelled(database: Database, how: str) -> None:
-    job_id = _add(database)
-    lease = _claim(database, lease_seconds=0.0 if how == "expired" else 60.0)
+    job_id = queue.add(database)
+    lease = queue.claim(database, lease_seconds=-1)
     with database.begin() as session:
         assert jobs.cancel(session, job_id).state is JobState.CANCELLING
-    time.sleep(0.01)
     with database.begin() as session:
-        if how == "failed":
-            leases.end(session, lease, JobState.FAILED, error={"detail": "crashed"})
-        elif how == "released":
-            leases.release(session, lease, reason="crashed", crashed=True)
-    if how == "expired":
-        assert _sweep(database) == []
-    with database.read() as session:
-        row = jobs.get(session, job_id)
+        LOST[how](session, lease)
+    row = queue.job(database, job_id)
     assert (row.state, row.error) == (JobState.CANCELLED, None)
     assert row.ended_at is not None
 
 
-WRITES: dict[str, Callable[[Session, leases.Lease], object]] = {
-    "released": lambda s, lease: leases.release(s, lease, reason="worker stopped"),
-    "failed": lambda s, lease: leases.end(s, lease, JobState.FAILED, error={"detail": "crashed"}),
-}
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-@pytest.mark.parametrize("how", WRITES)
+@pytest.mark.parametrize("how", ["released", "failed"])
 def test_a_cancel_that_commits_while_the_worker_writes_is_kept(database: Database, how: str) -> None:
     """SQLite has one writer at a time."""
-    job_id = _add(database)
-    lease = _claim(database)
-    while_it_waits(database, lambda s: jobs.cancel(s, job_id), lambda s: WRITES[how](s, lease)).result()
-    with database.read() as session:
-        row = jobs.get(session, job_id)
+    job_id = queue.add(database)
+    lease = queue.claim(database)
+    while_it_waits(database, lambda s: jobs.cancel(s, job_id), lambda s: LOST[how](s, lease)).result()
+    row = queue.job(database, job_id)
     assert (row.state, row.error) == (JobState.CANCELLED, None)
 
 
@@ -129,42 +85,30 @@ def _lose(session: Session) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_worker_that_loses_its_lease_while_it_writes_logs_nothing(database: Database) -> None:
-    job_id = _add(database)
-    lease = _claim(database, lease_seconds=-1)
-    with pytest.raises(leases.LeaseLost):
+    job_id = queue.add(database)
+    lease = queue.claim(database, lease_seconds=-1)
+    with pytest.raises(LeaseLost):
         while_it_waits(database, _lose, lambda s: leases.log(s, lease, "late")).result()
-    with database.read() as session:
-        told = events.page(session, job_id, after=0, limit=100)
-    assert EventType.LOG not in [event.type for event in told]
+    assert EventType.LOG not in [type for type, _ in queue.told(database, job_id)]
 
 
 def _lose_worker(database: Database, *, max_attempts: int) -> None:
-    _claim(database, lease_seconds=-1)
-    _sweep(database, max_attempts=max_attempts)
-
-
-def test_too_many_lost_workers_fail_with_the_reason(database: Database) -> None:
-    job_id = _add(database)
-    for _ in range(2):
-        _lose_worker(database, max_attempts=2)
-    with database.read() as session:
-        row = jobs.get(session, job_id)
-    assert (row.state, row.error, row.attempt) == (JobState.FAILED, {"detail": "gave up"}, 2)
+    queue.claim(database, lease_seconds=-1)
+    queue.sweep(database, max_attempts=max_attempts)
 
 
 def test_a_job_that_was_given_back_often_outlives_its_first_lost_worker(database: Database) -> None:
-    job_id = _add(database)
+    job_id = queue.add(database)
     for _ in range(3):
-        lease = _claim(database)
+        lease = queue.claim(database)
         with database.begin() as session:
             leases.release(session, lease, reason="worker stopped")
     _lose_worker(database, max_attempts=2)
-    with database.read() as session:
-        row = jobs.get(session, job_id)
+    row = queue.job(database, job_id)
     assert (row.state, row.attempt) == (JobState.QUEUED, 4)
 
 
-FORWARD: dict[str, Callable[[Session, leases.Lease], object]] = {
+FORWARD: dict[str, Callable[[Session, Lease], object]] = {
     "epoch": lambda s, lease: leases.write_progress(s, lease, {"fraction": 0.5}, advanced=True),
     "stage": lambda s, lease: leases.finish_stage(s, lease, Stage.ERM, {}),
 }
@@ -172,35 +116,18 @@ FORWARD: dict[str, Callable[[Session, leases.Lease], object]] = {
 
 @pytest.mark.parametrize("how", FORWARD)
 def test_progress_forgives_lost_workers(database: Database, how: str) -> None:
-    job_id = _add(database)
+    job_id = queue.add(database)
     _lose_worker(database, max_attempts=2)
-    lease = _claim(database, lease_seconds=-1)
+    lease = queue.claim(database, lease_seconds=-1)
     with database.begin() as session:
         FORWARD[how](session, lease)
-    _sweep(database, max_attempts=2)
-    assert _state(database, job_id) is JobState.QUEUED
-
-
-def test_a_crash_waits_before_the_next_attempt_and_progress_forgives_it(database: Database) -> None:
-    job_id = _add(database)
-    lease = _claim(database)
-    with database.begin() as session:
-        leases.release(session, lease, reason="crashed", delay=60, crashed=True)
-    with database.begin() as session:
-        assert leases.claim(session, worker="w", lease_seconds=60) is None
-        row = jobs.get(session, job_id)
-        assert row.crashes == 1
-        row.not_before = 0.0
-    lease = _claim(database)
-    with database.begin() as session:
-        leases.write_progress(session, lease, {"fraction": 0.5}, advanced=True)
-    with database.read() as session:
-        assert jobs.get(session, job_id).crashes == 0
+    queue.sweep(database, max_attempts=2)
+    assert queue.job(database, job_id).state is JobState.QUEUED
 
 
 def test_a_resumed_job_keeps_what_it_did(database: Database) -> None:
-    job_id = _add(database)
-    lease = _claim(database)
+    job_id = queue.add(database)
+    lease = queue.claim(database)
     with database.begin() as session:
         leases.finish_stage(session, lease, Stage.ERM, {"artifact": "jobs/j/erm", "seconds": 1.5})
         leases.end(session, lease, JobState.FAILED, error={"detail": "no space"})
@@ -216,22 +143,22 @@ def _trash(database: Database) -> dict[str, float]:
         return {row.key: row.at - time.time() for row in session.scalars(select(TrashRow))}
 
 
-def _ended(database: Database, lease: leases.Lease, state: JobState) -> None:
+def _ended(database: Database, lease: Lease, state: JobState) -> None:
     with database.begin() as session:
         leases.end(session, lease, state)
 
 
-def _cancelled_in_the_queue(database: Database, lease: leases.Lease) -> None:
+def _cancelled_in_the_queue(database: Database, lease: Lease) -> None:
     with database.begin() as session:
         leases.release(session, lease, reason="worker stopped")
         jobs.cancel(session, lease.job_id)
 
 
-ENDINGS: dict[str, Callable[[Database, leases.Lease], object]] = {
+ENDINGS: dict[str, Callable[[Database, Lease], object]] = {
     "failed": lambda d, lease: _ended(d, lease, JobState.FAILED),
     "cancelled": lambda d, lease: _ended(d, lease, JobState.CANCELLED),
     "cancelled while it waited": _cancelled_in_the_queue,
-    "given up by the sweep": lambda d, lease: _sweep(d, max_attempts=1),
+    "given up by the sweep": lambda d, lease: queue.sweep(d, max_attempts=1),
 }
 
 
@@ -241,13 +168,13 @@ def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_wr
 ) -> None:
     """Somebody may be deleting it, for as long as the store takes."""
     made = {"erm": "mdl_1", "masktune": "mdl_2", "masktune_control": "mdl_3"}
-    job_id = _add(database, inputs={"model_ids": made})
-    lease = _claim(database, lease_seconds=0.0)
+    job_id = queue.add(database, inputs={"model_ids": made})
+    lease = queue.claim(database, lease_seconds=-1)
     with database.begin() as session:
         leases.set_models(session, lease, {"erm": "mdl_1"})
     assert _trash(database) == {}
     ENDINGS[how](database, lease)
-    assert _state(database, job_id).ended
+    assert queue.job(database, job_id).state.ended
     left = _trash(database)
     calibration = f"calibrations/{calibration_id(job_id, 'mdl_1')}"
     assert set(left) == {"models/mdl_2", "models/mdl_3", calibration}
@@ -260,31 +187,30 @@ def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_wr
     assert len(states.unrecorded_keys(row)) == len(left)
 
 
-def test_of_a_job_that_makes_no_model_a_calibration_goes(database: Database) -> None:
-    job_id = _add(database, kind=JobKind.EVALUATE, inputs={"model": "mdl_1"})
-    lease = _claim(database)
-    _ended(database, lease, JobState.CANCELLED)
-    assert set(_trash(database)) == {f"calibrations/{calibration_id(job_id, 'mdl_1')}"}
-
-
-def test_a_calibration_that_was_recorded_stays_when_its_job_fails_later(database: Database) -> None:
-    _add(database, kind=JobKind.EVALUATE, inputs={"model": "mdl_1"})
-    lease = _claim(database)
-    with database.begin() as session:
-        leases.finish_stage(session, lease, Stage.CALIBRATE, {})
+@pytest.mark.parametrize("recorded", [False, True])
+def test_of_a_job_that_makes_no_model_a_calibration_goes_unless_it_was_recorded(
+    database: Database, recorded: bool
+) -> None:
+    job_id = queue.add(database, kind=JobKind.EVALUATE, inputs={"model": "mdl_1"})
+    lease = queue.claim(database)
+    if recorded:
+        with database.begin() as session:
+            leases.finish_stage(session, lease, Stage.CALIBRATE, {})
     _ended(database, lease, JobState.FAILED)
-    assert _trash(database) == {}
+    assert list(_trash(database)) == [f"calibrations/{calibration_id(job_id, 'mdl_1')}"] * (not recorded)
 
 
-def test_a_job_that_succeeded_leaves_its_models(database: Database) -> None:
-    _add(database, inputs={"model_ids": {"erm": "mdl_1"}})
-    _ended(database, _claim(database), JobState.SUCCEEDED)
+def test_a_job_that_succeeded_leaves_its_models_and_is_not_resumed(database: Database) -> None:
+    job_id = queue.add(database, inputs={"model_ids": {"erm": "mdl_1"}})
+    _ended(database, queue.claim(database), JobState.SUCCEEDED)
     assert _trash(database) == {}
+    with pytest.raises(JobNotResumable), database.begin() as session:
+        jobs.resume(session, job_id)
 
 
 def test_a_stage_recorded_twice_stays_as_it_was(database: Database) -> None:
-    _add(database)
-    lease = _claim(database)
+    queue.add(database)
+    lease = queue.claim(database)
     with database.begin() as session:
         leases.finish_stage(session, lease, Stage.ERM, {"artifact": "first"})
         row = leases.finish_stage(session, lease, Stage.ERM, {"artifact": "second"})
@@ -298,17 +224,17 @@ def _oldest(database: Database) -> float:
 
 def test_the_longest_wait_is_since_a_job_was_queued_last(database: Database) -> None:
     assert _oldest(database) == 0
-    _add(database, not_before=2e10)  # held back: it does not wait for a worker
+    queue.add(database, not_before=2e10)  # held back: it does not wait for a worker
     assert _oldest(database) == 0
-    _add(database, created_at=time.time() - 1000)
+    queue.add(database, created_at=time.time() - 1000)
     assert 900 < _oldest(database) < 1100
-    lease = _claim(database)
+    lease = queue.claim(database)
     assert _oldest(database) == 0
     with database.begin() as session:
         leases.release(session, lease, reason="worker stopped")
     assert _oldest(database) < 100
-    _claim(database, lease_seconds=-1)
-    _sweep(database)
+    queue.claim(database, lease_seconds=-1)
+    queue.sweep(database)
     assert _oldest(database) < 100
     with database.begin() as session:
         jobs.cancel(session, lease.job_id)
@@ -316,26 +242,8 @@ def test_the_longest_wait_is_since_a_job_was_queued_last(database: Database) -> 
     assert _oldest(database) < 100
 
 
-def test_every_state_has_its_time_and_its_event(database: Database) -> None:
-    job_id = _add(database)
-    lease = _claim(database)
-    with database.begin() as session:
-        leases.start_stage(session, lease, Stage.ERM)
-        leases.end(session, lease, JobState.SUCCEEDED)
-    with database.read() as session:
-        row = jobs.get(session, job_id)
-        told = events.page(session, job_id, after=0, limit=100)
-    assert set(row.times) == {"queued", "running", "succeeded"}
-    assert [e.seq for e in told] == [1, 2, 3, 4]
-    assert [e.data.get("state") for e in told if e.type == EventType.STATE] == [
-        "queued",
-        "running",
-        "succeeded",
-    ]
-
-
 def test_concurrent_writers_leave_no_gap_and_no_reader_misses_one(database: Database) -> None:
-    job_id = _add(database)
+    job_id = queue.add(database)
     seen: list[int] = []
     written = threading.Event()
 
@@ -365,7 +273,7 @@ def test_concurrent_writers_leave_no_gap_and_no_reader_misses_one(database: Data
 
 
 def test_one_poll_serves_many_followers(database: Database) -> None:
-    first, second = _add(database), _add(database)
+    first, second = queue.add(database), queue.add(database)
     with database.begin() as session:
         events.add(session, second, EventType.LOG, {"message": "hello"})
     with database.read() as session:
@@ -380,29 +288,8 @@ def test_an_unknown_job_is_not_found(database: Database) -> None:
         jobs.cancel(session, "job_0")
 
 
-def test_listing_pages_by_time_and_id(database: Database) -> None:
-    made = [_add(database) for _ in range(5)]
-    with database.read() as session:
-        first = jobs.listing(session, before=None, limit=2)
-        rest = jobs.listing(session, before=(first[-1].created_at, first[-1].id), limit=10)
-        assert jobs.counts(session) == {JobState.QUEUED: 5}
-        assert jobs.listing(session, before=None, limit=10, kind=JobKind.MASK) == []
-    assert [r.id for r in (*first, *rest)] == made[::-1]
-
-
-def test_callbacks_run_only_after_a_commit_that_held(database: Database) -> None:
-    ran: list[str] = []
-    with database.begin() as session:
-        after_commit(session, lambda: ran.append("held"))
-        assert ran == []
-    with pytest.raises(RuntimeError), database.begin() as session:  # noqa: PT012  # the block is the point
-        after_commit(session, lambda: ran.append("rolled back"))
-        raise RuntimeError
-    assert ran == ["held"]
-
-
 def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    job_id = _add(database)
+    job_id = queue.add(database)
     with database.begin() as writer:
         events.add(writer, job_id, EventType.LOG, {})
         with database.read() as reader:

@@ -9,43 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from core.queries import events, jobs, leases
+from core.errors import JobEnded
+from core.queries import jobs, leases
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import JobRow
-from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
-
-MINUTE = 60.0
-
-
-def _add(database: Database, **fields: Any) -> str:
-    with database.begin() as session:
-        return jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.ERM, params={}, **fields)).id
-
-
-def _claim(database: Database, *, lease_seconds: float = MINUTE) -> Lease:
-    with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=lease_seconds)
-        assert row is not None
-        return Lease(row.id, row.token)
-
-
-def _job(database: Database, job_id: str) -> JobRow:
-    with database.read() as session:
-        return jobs.get(session, job_id)
-
-
-def _sweep(database: Database, *, max_attempts: int = 5) -> list[str]:
-    with database.begin() as session:
-        return leases.requeue_expired(session, max_attempts=max_attempts, too_many={"detail": "gave up"})
-
-
-def _told(database: Database, job_id: str) -> list[tuple[str, Any]]:
-    """Type and data of each event behind the first, which says that it was queued."""
-    with database.read() as session:
-        return [(e.type, e.data) for e in events.page(session, job_id, after=1, limit=100)]
-
+from masktune.contract.vocabulary import EventType, JobState, Stage
+from tests.integration.core import queue
+from tests.integration.core.queue import GAVE_UP, MINUTE
 
 WRITES: dict[str, Callable[[Session, Lease], object]] = {
     "renew": lambda s, lease: leases.renew(s, lease, lease_seconds=MINUTE),
@@ -63,12 +34,12 @@ WRITES: dict[str, Callable[[Session, Lease], object]] = {
 
 def _refused(database: Database, lease: Lease) -> None:
     """Each write of this lease is, and changes nothing."""
-    before, told = _columns(_job(database, lease.job_id)), _told(database, lease.job_id)
+    before, told = _columns(queue.job(database, lease.job_id)), queue.told(database, lease.job_id)
     for write in WRITES.values():
         with pytest.raises(LeaseLost), database.begin() as session:
             write(session, lease)
-    assert _columns(_job(database, lease.job_id)) == before
-    assert _told(database, lease.job_id) == told
+    assert _columns(queue.job(database, lease.job_id)) == before
+    assert queue.told(database, lease.job_id) == told
 
 
 def _columns(row: JobRow) -> dict[str, Any]:
@@ -77,12 +48,12 @@ def _columns(row: JobRow) -> dict[str, Any]:
 
 def test_a_job_that_was_given_back_and_claimed_again_has_a_new_token(database: Database) -> None:
     """It may be the same worker: what its first attempt still says is not about the second."""
-    _add(database)
-    first = _claim(database)
+    queue.add(database)
+    first = queue.claim(database)
     with database.begin() as session:
         leases.release(session, first, reason="worker stopped")
     _refused(database, first)
-    second = _claim(database)
+    second = queue.claim(database)
     assert second.token > first.token
     _refused(database, first)
     for name in ("renew", "held", "start", "log", "progress", "metrics"):
@@ -91,10 +62,10 @@ def test_a_job_that_was_given_back_and_claimed_again_has_a_new_token(database: D
 
 
 def test_a_silent_worker_is_refused_from_the_sweep_on(database: Database) -> None:
-    _add(database)
-    silent = _claim(database, lease_seconds=-1)
-    assert _sweep(database) == [silent.job_id]
-    row = _job(database, silent.job_id)
+    queue.add(database)
+    silent = queue.claim(database, lease_seconds=-1)
+    assert queue.sweep(database) == [silent.job_id]
+    row = queue.job(database, silent.job_id)
     assert (row.state, row.worker, row.lease_until, row.ended_at) == (JobState.QUEUED, None, None, None)
     assert row.token > silent.token
     assert row.not_before == pytest.approx(time.time(), abs=MINUTE)
@@ -103,19 +74,21 @@ def test_a_silent_worker_is_refused_from_the_sweep_on(database: Database) -> Non
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED])
 def test_an_ended_job_hears_nobody(database: Database, state: JobState) -> None:
-    _add(database)
-    lease = _claim(database)
+    queue.add(database)
+    lease = queue.claim(database)
     with database.begin() as session:
         leases.end(session, lease, state)
     _refused(database, lease)
-    assert _job(database, lease.job_id).lease_until is None
+    assert queue.job(database, lease.job_id).lease_until is None
+    with pytest.raises(JobEnded), database.begin() as session:
+        jobs.cancel(session, lease.job_id)
 
 
 def test_a_lease_is_of_one_job(database: Database) -> None:
     """Tokens count for each job anew: that of one is no right to write the other."""
     for _ in range(2):
-        _add(database)
-    mine, other = _claim(database), _claim(database)
+        queue.add(database)
+    mine, other = queue.claim(database), queue.claim(database)
     assert mine.token == other.token
     with database.begin() as session:
         leases.end(session, mine, JobState.FAILED)
@@ -125,75 +98,78 @@ def test_a_lease_is_of_one_job(database: Database) -> None:
 
 
 def test_a_claim_says_who_and_for_how_long_and_a_renewal_for_how_much_longer(database: Database) -> None:
-    _add(database)
-    lease = _claim(database)
-    row = _job(database, lease.job_id)
+    queue.add(database)
+    lease = queue.claim(database)
+    row = queue.job(database, lease.job_id)
     assert (row.state, row.worker, row.attempt) == (JobState.RUNNING, "w", 1)
     assert row.lease_until == pytest.approx(time.time() + MINUTE, abs=MINUTE / 2)
     with database.begin() as session:
         leases.renew(session, lease, lease_seconds=10 * MINUTE)
-    assert _job(database, lease.job_id).lease_until == pytest.approx(time.time() + 10 * MINUTE, abs=MINUTE)
+    assert queue.job(database, lease.job_id).lease_until == pytest.approx(
+        time.time() + 10 * MINUTE, abs=MINUTE
+    )
 
 
 def test_the_sweep_takes_what_has_run_out_and_nothing_else(database: Database) -> None:
-    ended, running, cancelling, expired = (_add(database) for _ in range(4))
-    held = {lease.job_id: lease for lease in (_claim(database) for _ in range(4))}
-    waiting = _add(database, lease_until=1.0)
+    ended, running, cancelling, expired = (queue.add(database) for _ in range(4))
+    held = {lease.job_id: lease for lease in (queue.claim(database) for _ in range(4))}
+    waiting = queue.add(database, lease_until=1.0)
     with database.begin() as session:
         leases.end(session, held[ended], JobState.SUCCEEDED)
         jobs.get(session, ended).lease_until = 1.0
         jobs.cancel(session, cancelling)
         leases.renew(session, held[expired], lease_seconds=-1)
-    assert _sweep(database) == [expired]
-    states = [_job(database, job).state.value for job in (ended, running, cancelling, expired, waiting)]
+    assert queue.sweep(database) == [expired]
+    states = [queue.job(database, job).state.value for job in (ended, running, cancelling, expired, waiting)]
     assert states == ["succeeded", "running", "cancelling", "queued", "queued"]
 
 
 def test_progress_that_finishes_no_epoch_forgives_nothing(database: Database) -> None:
-    _add(database, crashes=2, losses=1)
-    lease = _claim(database)
+    queue.add(database, crashes=2, losses=1)
+    lease = queue.claim(database)
     with database.begin() as session:
         leases.write_progress(session, lease, {"fraction": 0.1}, advanced=False)
-    row = _job(database, lease.job_id)
+    row = queue.job(database, lease.job_id)
     assert (row.crashes, row.losses, row.progress) == (2, 1, {"fraction": 0.1})
 
 
 def test_a_job_that_succeeded_while_it_was_being_cancelled_has_succeeded(database: Database) -> None:
-    _add(database)
-    lease = _claim(database)
+    queue.add(database)
+    lease = queue.claim(database)
     with database.begin() as session:
         jobs.cancel(session, lease.job_id)
         assert leases.end(session, lease, JobState.SUCCEEDED) is JobState.SUCCEEDED
-    assert _job(database, lease.job_id).state is JobState.SUCCEEDED
+    assert queue.job(database, lease.job_id).state is JobState.SUCCEEDED
 
 
 def test_a_job_that_fails_says_why_in_its_row_and_its_events(database: Database) -> None:
-    _add(database)
-    lease, error = _claim(database), {"detail": "no space"}
+    queue.add(database)
+    lease, error = queue.claim(database), {"detail": "no space"}
     with database.begin() as session:
         assert leases.end(session, lease, JobState.FAILED, error=error) is JobState.FAILED
-    row = _job(database, lease.job_id)
+    row = queue.job(database, lease.job_id)
     assert (row.state, row.error) == (JobState.FAILED, error)
     assert row.ended_at == pytest.approx(time.time(), abs=MINUTE)
-    assert _told(database, lease.job_id)[-1] == (
+    assert queue.told(database, lease.job_id)[-1] == (
         EventType.STATE,
         {"state": "failed", "attempt": 1, "error": error},
     )
 
 
 def test_a_job_given_up_by_the_sweep_says_why_in_its_row_and_its_events(database: Database) -> None:
-    _add(database)
-    lease = _claim(database, lease_seconds=-1)
-    assert _sweep(database, max_attempts=1) == []
-    row, error = _job(database, lease.job_id), {"detail": "gave up"}
-    assert (row.state, row.error, row.losses) == (JobState.FAILED, error, 1)
+    job_id = queue.add(database)
+    for swept in ([job_id], []):
+        queue.claim(database, lease_seconds=-1)
+        assert queue.sweep(database, max_attempts=2) == swept
+    row = queue.job(database, job_id)
+    assert (row.state, row.error, row.losses, row.attempt) == (JobState.FAILED, GAVE_UP, 2, 2)
     assert row.ended_at is not None
-    assert _told(database, lease.job_id)[-1][1] == {"state": "failed", "attempt": 1, "error": error}
+    assert queue.told(database, job_id)[-1][1] == {"state": "failed", "attempt": 2, "error": GAVE_UP}
 
 
 def test_every_change_of_a_job_is_told(database: Database) -> None:
-    job_id = _add(database)
-    lease = _claim(database)
+    job_id = queue.add(database)
+    lease = queue.claim(database)
     with database.begin() as session:
         leases.start_stage(session, lease, Stage.ERM)
         leases.write_progress(session, lease, {"fraction": 0.5}, advanced=True)
@@ -201,7 +177,7 @@ def test_every_change_of_a_job_is_told(database: Database) -> None:
         leases.finish_stage(session, lease, Stage.ERM, {"seconds": 1.5})
         leases.set_metrics(session, lease, {"accuracy": 1.0})
         leases.release(session, lease, reason="worker stopped")
-    again = _claim(database)
+    again = queue.claim(database)
     for _ in range(2):  # a second cancel changes nothing, and is not told
         with database.begin() as session:
             assert jobs.cancel(session, job_id).state is JobState.CANCELLING
@@ -209,7 +185,7 @@ def test_every_change_of_a_job_is_told(database: Database) -> None:
         leases.end(session, again, JobState.CANCELLED)
     with database.begin() as session:
         jobs.resume(session, job_id)
-    assert _told(database, job_id) == [
+    assert queue.told(database, job_id) == [
         (EventType.STATE, {"state": "running", "attempt": 1}),
         (EventType.STAGE, {"stage": "erm", "status": "started"}),
         (EventType.PROGRESS, {"fraction": 0.5}),
@@ -222,19 +198,20 @@ def test_every_change_of_a_job_is_told(database: Database) -> None:
         (EventType.STATE, {"state": "cancelled", "attempt": 2}),
         (EventType.STATE, {"state": "queued", "attempt": 0, "reason": "resumed"}),
     ]
-    row = _job(database, job_id)
+    row = queue.job(database, job_id)
     assert (row.stage, row.progress, row.metrics) == (Stage.ERM, {"fraction": 0.5}, {"accuracy": 1.0})
     assert (row.attempt, row.crashes, row.losses, row.ended_at) == (0, 0, 0, None)
+    assert (row.event_seq, set(row.times)) == (12, {"queued", "running", "cancelling", "cancelled"})
 
 
 def test_a_resumed_job_forgets_what_it_had_lost_and_may_be_claimed_at_once(database: Database) -> None:
-    job_id = _add(database, not_before=2e10)
+    job_id = queue.add(database, not_before=2e10)
     with database.begin() as session:
         jobs.cancel(session, job_id)
         row = jobs.get(session, job_id)
         row.crashes, row.losses, row.thinned_at = 2, 3, 1.0
     with database.begin() as session:
         jobs.resume(session, job_id)
-    row = _job(database, job_id)
+    row = queue.job(database, job_id)
     assert (row.crashes, row.losses, row.thinned_at) == (0, 0, None)
-    assert _claim(database).job_id == job_id
+    assert queue.claim(database).job_id == job_id
