@@ -8,7 +8,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core import schema
 from core.queries import jobs
 from core.session import Database
 from core.storage.artifacts import Artifacts
@@ -21,8 +20,7 @@ MakeDatabase = Callable[[str], str]
 
 
 def furnish(url: str, artifacts: Artifacts) -> str:
-    """A service with something of every kind in it; the id of its job."""
-    schema.upgrade(url)
+    """Put something of every kind into a service that has nothing; return the id of its job."""
     with artifacts.writing("models/mdl_1") as folder:
         (folder / "model.json").write_text("{}")
         (folder / "deep").mkdir()

@@ -1,4 +1,4 @@
-"""Empty databases and stores, to restore a backup into."""
+"""Empty databases and stores, of which PostgreSQL has one for many tests."""
 
 from __future__ import annotations
 
@@ -9,22 +9,43 @@ from pathlib import Path
 import pytest
 
 from core.storage.artifacts import Artifacts
+from core.storage.backup import save
 from masktune.contract.ids import new_id
-from tests.conftest import postgres_database
-from tests.integration.core.backups import MakeDatabase
+from tests.conftest import sqlite_database
+from tests.integration.core.backups import MakeDatabase, furnish
+from tests.integration.core.databases import database_without_rows
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty, migrated database, on each of the two engines."""
+    if request.param == "sqlite":
+        yield sqlite_database(tmp_path)
+    else:
+        with database_without_rows() as url:
+            yield url
 
 
 @pytest.fixture
 def make_database(tmp_path: Path) -> Iterator[MakeDatabase]:
-    """Addresses of empty databases of a kind."""
+    """Addresses of databases of a kind, with tables but without rows: of PostgreSQL's one a test."""
     with ExitStack() as stack:
 
         def make(kind: str) -> str:
             if kind == "sqlite":
-                return f"sqlite:///{tmp_path}/{new_id('job')}.db"
-            return stack.enter_context(postgres_database())
+                return sqlite_database(tmp_path / new_id("job"))
+            return stack.enter_context(database_without_rows())
 
         yield make
+
+
+@pytest.fixture
+def backup(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> Path:
+    """The folder of a backup."""
+    url = make_database("sqlite")
+    furnish(url, artifacts)
+    save(url, artifacts, tmp_path / "backup")
+    return tmp_path / "backup"
 
 
 @pytest.fixture

@@ -12,25 +12,15 @@ from typing import Any
 
 import pytest
 
-from core import schema
 from core.storage.artifacts import Artifacts
-from core.storage.backup import restore, save
+from core.storage.backup import restore
 from core.storage.backup_files import NotRestorable
-from masktune.contract.ids import new_id
-from tests.integration.core.backups import MakeDatabase, furnish, rows
+from tests.integration.core.backups import MakeDatabase, rows
 
 
 def _state(url: str, artifacts: Artifacts) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
     """What a restore changes: the rows of the database, and the names in the store."""
     return rows(url), artifacts.fs.find(artifacts.root) if artifacts.fs.exists(artifacts.root) else []
-
-
-@pytest.fixture
-def backup(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> Path:
-    url = make_database("sqlite")
-    furnish(url, artifacts)
-    save(url, artifacts, tmp_path / "backup")
-    return tmp_path / "backup"
 
 
 WEIGHTS = "artifacts/models/mdl_1/deep/weights"
@@ -66,7 +56,6 @@ def _pipe(file: Path) -> None:
     os.mkfifo(file)
 
 
-@pytest.mark.parametrize("target", ["memory", "file"])
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -85,11 +74,13 @@ def _pipe(file: Path) -> None:
     ],
 )
 def test_what_is_missing_changed_added_or_linked_is_named_and_nothing_is_restored(
-    change: Callable[[Path], object], name: str, target: str, backup: Path, make_database: MakeDatabase
+    change: Callable[[Path], object],
+    name: str,
+    backup: Path,
+    make_database: MakeDatabase,
+    other_artifacts: Artifacts,
 ) -> None:
-    address = f"memory://{new_id('ds')}" if target == "memory" else f"file://{backup.parent}/restored"
-    url, store = make_database("sqlite"), Artifacts(address, cache=backup.parent / "other-cache")
-    schema.upgrade(url)
+    url, store = make_database("sqlite"), other_artifacts
     before = _state(url, store)
     change(backup / WEIGHTS)
     with pytest.raises(NotRestorable, match=re.escape(name) if "\\" not in name else name) as refusal:
