@@ -26,6 +26,12 @@ def spawn_stray(_: object) -> None:
     subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True, stdout=subprocess.DEVNULL)
 
 
+def wait_for(name: str) -> None:
+    """Until the test has made a file of this name in the data folder."""
+    while not (Path(os.environ["MASKTUNE_DATA_DIR"]) / name).exists():
+        time.sleep(0.02)
+
+
 def ignore_sigterm(_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -34,6 +40,7 @@ STEPS: dict[str, Callable[[Any], None]] = {
     "say": say,
     "raw": lambda text: print(text, flush=True),  # noqa: T201
     "sleep": time.sleep,
+    "await": wait_for,
     "exit": os._exit,
     "signal": lambda number: os.kill(os.getpid(), number),
     "spawn_stray": spawn_stray,

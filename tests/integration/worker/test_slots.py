@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from core.queries import datasets
 from core.settings import Settings
 from core.tables import JobRow
 from core.tracing import Attempt, Tracing
-from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
-from tests.integration.worker.conftest import with_settings
-from tests.integration.worker.service import Backend, Reference, check_ended_once
+from masktune.contract.vocabulary import JobKind, JobState
+from tests.integration.worker.conftest import AddJob, JobOf, with_settings
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import running_slots, slots_of
 
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
-
 FAILED = [("say", {"type": "failed", "error": {"detail": "enough"}, "retry": False})]
 """The script of a child that ends its job at once."""
-
-
-def variant(runtime: Runtime, **fields: Any) -> Runtime:
-    return Runtime(**{**vars(runtime), **fields})
 
 
 def test_an_idle_slot_finds_a_job_that_nobody_told_it_of(
@@ -50,10 +41,9 @@ def test_a_notification_ends_the_wait(runtime: Runtime, add_job: AddJob, job_of:
 def test_every_slot_runs_a_job_and_stopping_gives_all_of_them_back(
     runtime: Runtime, add_job: AddJob, job_of: JobOf
 ) -> None:
-    settings = runtime.settings.model_copy(update={"worker_slots": 3})
     started = ("say", {"type": "stage_started", "stage": "erm"})
     jobs = [add_job([started, ("sleep", 600)]) for _ in range(3)]
-    with running_slots(variant(runtime, settings=settings), wait=0.05):
+    with running_slots(with_settings(runtime, worker_slots=3), wait=0.05):
         wait_until(lambda: all(job_of(job).stage is not None for job in jobs))
     assert [job_of(job).state for job in jobs] == [JobState.QUEUED] * 3
 
@@ -79,7 +69,7 @@ def test_a_slot_outlives_a_fault_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     lost, job_id = add_job(FAILED), add_job(FAILED)
-    with running_slots(variant(runtime, tracing=FailingTracing()), wait=0.05):
+    with running_slots(replace(runtime, tracing=FailingTracing()), wait=0.05):
         wait_until(lambda: job_of(job_id).state.ended)
     assert job_of(lost).state is JobState.RUNNING  # until its lease ends and the sweep queues it again
     assert "slot 0 failed; it goes on" in caplog.text
@@ -87,21 +77,6 @@ def test_a_slot_outlives_a_fault_of_ours(
 
 HELD = [("say", {"type": "stage_started", "stage": "erm"}), ("sleep", 600)]
 IMPORT_HELD = [("say", {"type": "stage_started", "stage": "import"}), ("sleep", 600)]
-
-
-@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
-def test_an_import_ends_beside_a_training_whose_weights_stay_the_same(
-    backend: Backend, reference: Reference
-) -> None:
-    service, _ = backend
-    service.start_worker()
-    training = service.add_held_at(Stage.ERM)
-    importing = service.await_state(service.add_import(), JobState.SUCCEEDED)
-    assert service.job(training).state is JobState.RUNNING
-    with service.database.read() as session:
-        assert datasets.get(session, str(importing.dataset_id)).state is DatasetState.READY
-    service.open_gates()
-    check_ended_once(service, service.await_state(training, JobState.SUCCEEDED), reference)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,9 +12,8 @@ from sqlalchemy import Connection, create_engine, event, text
 
 from core.queries import leases
 from core.session import Database
-from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
-from tests.integration.worker.conftest import with_settings
+from tests.integration.worker.conftest import AddJob, JobOf, Working, with_settings
 from tests.integration.worker.supervisor.test_supervisor import finished, processes_of_children
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
@@ -25,9 +23,6 @@ from worker.supervisor.sweeper import sweep_once
 
 pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)]
 
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
-Working = Callable[..., threading.Thread]
 
 Script = list[tuple[str, Any]]
 STAGES = ("erm", "calibrate", "evaluate")
@@ -67,8 +62,10 @@ def read_only(database_url: str) -> Iterator[None]:
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
         ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
         connection.execute(ended, {"name": name})
-        yield
-        connection.execute(text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
+        try:
+            yield
+        finally:
+            connection.execute(text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
     admin.dispose()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from sqlalchemy import select
 from core.queries import datasets, jobs, leases, registry
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
-from core.tables import JobRow, TrashRow
-from masktune.contract.ids import new_id
+from core.tables import TrashRow
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from tests.integration.core import queue
 from tests.integration.core.locks import while_it_waits
+from tests.integration.worker.conftest import AddJob, JobOf
 from tests.support.rows import model_row
 from tests.support.stage_results import CALIBRATION, stage_result
 from worker.protocol import StageFinished
@@ -24,16 +24,13 @@ from worker.supervisor import recorder as records
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_job_ends_while_the_data_set_of_another_is_deleted(
-    database: Database, add_job: Callable[..., str], job_of: Callable[[str], JobRow]
+    database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     imported = job_of(add_job([], kind=JobKind.IMPORT))
     job_id = add_job([])
     with database.begin() as session:
         jobs.cancel(session, imported.id)
-        row = leases.claim(session, worker="w", lease_seconds=60)
-        assert row is not None
-    assert row.id == job_id
-    lease = Lease(job_id, row.token)
+    lease = queue.claim(database)
     while_it_waits(
         database,
         lambda s: datasets.delete(s, str(imported.dataset_id)),
@@ -44,13 +41,10 @@ def test_a_job_ends_while_the_data_set_of_another_is_deleted(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
-    database: Database, add_job: Callable[..., str], job_of: Callable[[str], JobRow]
+    database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     job_id = add_job([], kind=JobKind.IMPORT)
-    with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=-1)
-        assert row is not None
-    lease = Lease(job_id, row.token)
+    lease = queue.claim(database, lease_seconds=-1)
     message = StageFinished(result=stage_result("import", ready=False, classes=[]))
     with pytest.raises(LeaseLost):
         while_it_waits(
@@ -59,17 +53,13 @@ def test_a_worker_that_loses_its_lease_meanwhile_closes_no_data_set(
             lambda s: records.record(s, lease, message),
         ).result()
     with database.read() as session:
-        assert datasets.get(session, str(row.dataset_id)).state is DatasetState.IMPORTING
+        assert datasets.get(session, str(job_of(job_id).dataset_id)).state is DatasetState.IMPORTING
 
 
-def _evaluating(database: Database, add_job: Callable[..., str]) -> Lease:
+def _evaluating(database: Database, add_job: AddJob) -> Lease:
     """Of a job that was claimed."""
-    job_id = add_job([], kind=JobKind.EVALUATE)
-    with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=60)
-        assert row is not None
-    assert row.id == job_id
-    return Lease(job_id, row.token)
+    add_job([], kind=JobKind.EVALUATE)
+    return queue.claim(database)
 
 
 def _evaluated(model_id: str, **metrics: dict[str, float]) -> StageFinished:
@@ -79,13 +69,9 @@ def _evaluated(model_id: str, **metrics: dict[str, float]) -> StageFinished:
 
 
 def _model(database: Database) -> str:
-    model_id = new_id("mdl")
+    row = model_row(metrics={"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25}})
     with database.begin() as session:
-        row = model_row(id=model_id)
-        row.artifact = f"models/{model_id}"
-        row.metrics = {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.25}}
-        registry.add(session, row)
-    return model_id
+        return registry.add(session, row).id
 
 
 def _metrics(database: Database, model_id: str) -> dict[str, Any]:
@@ -94,7 +80,7 @@ def _metrics(database: Database, model_id: str) -> dict[str, Any]:
 
 
 def test_what_was_measured_on_a_split_stays_until_the_split_is_asked_again(
-    database: Database, add_job: Callable[..., str]
+    database: Database, add_job: AddJob
 ) -> None:
     model_id, lease = _model(database), _evaluating(database, add_job)
     with database.begin() as session:
@@ -103,9 +89,7 @@ def test_what_was_measured_on_a_split_stays_until_the_split_is_asked_again(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_two_jobs_that_measure_a_model_at_once_lose_nothing(
-    database: Database, add_job: Callable[..., str]
-) -> None:
+def test_two_jobs_that_measure_a_model_at_once_lose_nothing(database: Database, add_job: AddJob) -> None:
     model_id = _model(database)
     leases = [_evaluating(database, add_job) for _ in range(2)]
     while_it_waits(
@@ -130,9 +114,7 @@ def _named_and_left(database: Database, model_id: str) -> tuple[str, list[str]]:
         return calibration["artifact"], sorted(left)
 
 
-def test_a_calibration_that_is_replaced_goes_some_time(
-    database: Database, add_job: Callable[..., str]
-) -> None:
+def test_a_calibration_that_is_replaced_goes_some_time(database: Database, add_job: AddJob) -> None:
     """Not at once: a job that runs may have been told of it. And not when it is recorded once more."""
     model_id, leases = _model(database), [_evaluating(database, add_job) for _ in range(2)]
     for number in (0, 0, 1, 1):
@@ -146,7 +128,7 @@ def test_a_calibration_that_is_replaced_goes_some_time(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_of_two_calibrations_at_once_one_is_named_and_the_other_goes(
-    database: Database, add_job: Callable[..., str]
+    database: Database, add_job: AddJob
 ) -> None:
     model_id, leases = _model(database), [_evaluating(database, add_job) for _ in range(2)]
     while_it_waits(

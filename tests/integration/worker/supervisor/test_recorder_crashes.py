@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from core.queries import leases
@@ -11,10 +9,9 @@ from core.queries.leases import Lease
 from core.session import Database
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
+from tests.integration.worker.conftest import AddJob, JobOf
 from worker.supervisor import recorder as records
 
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
 BACKOFF = 40.0
 ERROR = {"type": "/problems/job-failed", "reason": "child_crashed", "detail": "it broke"}
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from core.queries import jobs, leases, registry
+from core.queries import jobs, registry
 from core.queries.leases import Lease
 from core.session import Database
-from core.tables import JobRow, ModelRow, TrashRow
+from core.tables import ModelRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind
+from tests.integration.core import queue
+from tests.integration.worker.conftest import AddJob, JobOf
 from tests.support.rows import model_row
 from tests.support.stage_results import CALIBRATION, MODEL, stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
-AddJob = Callable[..., str]
 OLD = CALIBRATION | {"id": "cal_old", "artifact": "calibrations/cal_old"}
 NEW = CALIBRATION | {"id": "cal_new", "artifact": "calibrations/cal_new"}
 FIGURES = {"val": {"accuracy": 0.5}}
@@ -28,22 +28,15 @@ FIGURES = {"val": {"accuracy": 0.5}}
 
 def _lease(database: Database, add_job: AddJob) -> tuple[Lease, str]:
     """Of a job that was claimed, and its data set."""
-    job_id = add_job([], kind=JobKind.EVALUATE)
-    with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=60)
-        assert row is not None
-        assert row.id == job_id
-        return Lease(row.id, row.token), str(row.dataset_id)
+    add_job([], kind=JobKind.EVALUATE)
+    lease = queue.claim(database)
+    return lease, str(queue.job(database, lease.job_id).dataset_id)
 
 
 def _model(database: Database, *, dataset_id: str | None, calibration: dict[str, Any] | None = None) -> str:
-    model_id = new_id("mdl")
+    row = model_row(dataset_id=dataset_id, metrics=dict(FIGURES), calibration=calibration)
     with database.begin() as session:
-        row = model_row(id=model_id)
-        row.artifact, row.dataset_id = f"models/{model_id}", dataset_id
-        row.metrics, row.calibration = dict(FIGURES), calibration
-        registry.add(session, row)
-    return model_id
+        return registry.add(session, row).id
 
 
 def _record(database: Database, lease: Lease, stage: str, **result: Any) -> None:
@@ -65,7 +58,7 @@ def _left(database: Database) -> list[str]:
 
 @pytest.mark.parametrize(("whose", "replaced"), [("own", True), ("none", True), ("other", False)])
 def test_figures_are_replaced_by_those_of_the_models_own_data_set(
-    database: Database, add_job: AddJob, job_of: Callable[[str], JobRow], whose: str, replaced: bool
+    database: Database, add_job: AddJob, job_of: JobOf, whose: str, replaced: bool
 ) -> None:
     lease, dataset_id = _lease(database, add_job)
     model_id = _model(database, dataset_id={"own": dataset_id, "none": None, "other": "ds_other"}[whose])
@@ -101,7 +94,7 @@ def test_a_calibration_is_replaced_by_one_of_the_models_own_data_set(
 
 
 def test_a_model_that_was_deleted_meanwhile_is_no_error_and_its_calibration_goes(
-    database: Database, add_job: AddJob, job_of: Callable[[str], JobRow]
+    database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     lease, _ = _lease(database, add_job)
     gone = new_id("mdl")
@@ -113,7 +106,7 @@ def test_a_model_that_was_deleted_meanwhile_is_no_error_and_its_calibration_goes
 
 
 def test_a_model_that_was_recorded_before_is_recorded_once(
-    database: Database, add_job: AddJob, job_of: Callable[[str], JobRow]
+    database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     """The answer to the first COMMIT was lost, or a stage is recorded once more after a kill."""
     lease, dataset_id = _lease(database, add_job)

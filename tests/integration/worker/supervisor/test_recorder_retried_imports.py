@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from sqlalchemy import select, update
 
-from core.queries import datasets, jobs, leases
+from core.queries import datasets, jobs
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from tests.integration.core import queue
+from tests.integration.worker.conftest import AddJob, JobOf
 from tests.support.stage_results import stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
 ERROR = {"type": "/problems/job-failed", "reason": "source_unavailable", "detail": "no file"}
-
-
-def _claim(database: Database) -> Lease:
-    with database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=60)
-        assert row is not None
-        return Lease(row.id, row.token)
 
 
 def _dataset(database: Database, job: JobRow) -> DatasetRow:
@@ -42,7 +33,7 @@ def test_a_data_set_is_closed_when_its_import_fails_and_open_when_it_is_tried_ag
     database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     job_id = add_job([], kind=JobKind.IMPORT)
-    first = _claim(database)
+    first = queue.claim(database)
     _begin(database, first)
     assert _dataset(database, job_of(job_id)).state is DatasetState.IMPORTING
     with database.begin() as session:
@@ -51,7 +42,7 @@ def test_a_data_set_is_closed_when_its_import_fails_and_open_when_it_is_tried_ag
     assert (closed.state, closed.ended_at is None) == (DatasetState.INVALID, False)
     with database.begin() as session:
         jobs.resume(session, job_id)
-    second = _claim(database)
+    second = queue.claim(database)
     with pytest.raises(LeaseLost):  # whose word does not count any more opens nothing
         _begin(database, first)
     assert _dataset(database, job_of(job_id)).state is DatasetState.INVALID
@@ -67,7 +58,7 @@ def test_a_job_that_only_reads_a_data_set_leaves_it_as_it_is(
     job_id = add_job([], kind=JobKind.ERM)
     with database.begin() as session:
         session.execute(update(DatasetRow).values(state=state, ended_at=1.0))
-    lease = _claim(database)
+    lease = queue.claim(database)
     _begin(database, lease)
     with database.begin() as session:
         records.end(session, lease, JobState.FAILED, error=ERROR)
@@ -80,7 +71,7 @@ def test_an_upload_is_deleted_once_its_data_set_is_ready(
     database: Database, add_job: AddJob, ready: bool
 ) -> None:
     add_job([], kind=JobKind.IMPORT)
-    lease = _claim(database)
+    lease = queue.claim(database)
     with database.begin() as session:
         session.execute(update(DatasetRow).values(source={"upload": "uploads/ds_1"}))
     with database.begin() as session:

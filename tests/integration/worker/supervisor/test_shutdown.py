@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from sqlalchemy import make_url
 
 from core.session import Database
 from core.settings import Settings
-from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
-from tests.integration.worker.conftest import REPO, SCRIPTED
+from tests.integration.worker.conftest import REPO, SCRIPTED, AddJob, JobOf
 from tests.support.proxies import PausingProxy
 from tests.support.waits import wait_until
 from worker.child_process import MARK
@@ -80,8 +79,8 @@ def test_a_worker_ends_on_sigterm_with_all_that_it_started(
     settings: Settings,
     proxy: PausingProxy,
     worker: subprocess.Popen[bytes],
-    add_job: Callable[..., str],
-    job_of: Callable[[str], JobRow],
+    add_job: AddJob,
+    job_of: JobOf,
 ) -> None:
     begun = ("say", {"type": "stage_started", "stage": "erm"})
     job_id = add_job([("ignore_sigterm", None), ("spawn_stray", None), begun, ("sleep", 600)])

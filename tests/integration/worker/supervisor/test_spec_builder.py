@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from sqlalchemy import delete, update
 
 from core.errors import DatasetNotReady, NotFound
-from core.queries import jobs, leases, registry
+from core.queries import jobs, registry
 from core.queries.leases import Lease
 from core.session import Database
-from core.tables import DatasetRow, EventRow, JobRow, ModelRow
-from masktune.contract.ids import new_id
+from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
+from tests.integration.core import queue
+from tests.integration.worker.conftest import AddJob, EventsOf, JobOf
+from tests.support.rows import model_row
 from tests.support.stage_results import stage_result
 from worker.results import result_to_json
 from worker.runtime import Runtime
@@ -26,23 +29,16 @@ from worker.supervisor.supervisor import Supervisor
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """Nothing here depends on the database: `test_supervisor.py` goes through all of it on both."""
 
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
-EventsOf = Callable[[str], list[EventRow]]
-
 
 @pytest.fixture
 def unstarted(runtime: Runtime, tmp_path: Path) -> Runtime:
     """Its child, were it started, would leave a file."""
-    return Runtime(**{**vars(runtime), "child": ("/bin/touch", str(tmp_path / "started"))})
+    return replace(runtime, child=("/bin/touch", str(tmp_path / "started")))
 
 
 def _claimed(runtime: Runtime) -> tuple[Supervisor, Lease]:
     claimed_at = time.monotonic()
-    with runtime.database.begin() as session:
-        row = leases.claim(session, worker="w", lease_seconds=runtime.settings.lease_seconds)
-        assert row is not None
-        lease = Lease(row.id, row.token)
+    lease = queue.claim(runtime.database, lease_seconds=runtime.settings.lease_seconds)
     return Supervisor(runtime, lease, slot=0, claimed_at=claimed_at), lease
 
 
@@ -94,11 +90,8 @@ def test_a_lease_that_is_lost_before_the_job_begins_starts_and_writes_nothing(
 
 
 def _model(database: Database, **fields: Any) -> str:
-    model_id = new_id("mdl")
     with database.begin() as session:
-        values = {"arm": Arm.ERM, "backbone": "small_cnn", "classes": ["a", "b"], "image_size": 28} | fields
-        registry.add(session, ModelRow(id=model_id, artifact=f"models/{model_id}", **values))
-    return model_id
+        return registry.add(session, model_row(**fields)).id
 
 
 def _job(add_job: AddJob, database: Database, kind: JobKind, **fields: Any) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ from core.queries import jobs
 from core.session import Database
 from core.storage.artifacts import Artifacts
 from core.storage.maintenance import run_maintenance
-from core.tables import DatasetRow, EventRow, JobRow, TrashRow
+from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
 from tests.conftest import StubbornStore
-from tests.integration.worker.conftest import TESTED_BY, with_settings
+from tests.integration.worker.conftest import TESTED_BY, AddJob, EventsOf, JobOf, Working, with_settings
 from tests.support.stage_results import stage_result
 from tests.support.waits import wait_until
 from worker.child_process import MARK
@@ -31,11 +30,6 @@ from worker.results import result_to_json
 from worker.runtime import Runtime
 from worker.slots import work
 from worker.supervisor.sweeper import sweep_once
-
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
-EventsOf = Callable[[str], list[EventRow]]
-Working = Callable[..., threading.Thread]
 
 
 def finished(stage: str, **result: Any) -> tuple[str, dict[str, Any]]:
@@ -123,22 +117,17 @@ def test_a_report_that_cannot_be_written_fails_the_job_at_once(
     assert processes_of_children() == []
 
 
-def test_a_nul_in_what_a_child_says_ends_no_job(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
-    job_id = add_job([("raw", r'{"type": "log", "message": "a\u0000b"}'), *TRAINED])
-    work(runtime)
-    assert job_of(job_id).state is JobState.SUCCEEDED
-
-
 def test_the_work_of_a_job_that_has_succeeded_goes_even_if_its_worker_cannot_delete_it(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database, stubborn: type[StubbornStore]
 ) -> None:
-    settings = runtime.settings.model_copy(update={"storage_url": f"stubborn://{new_id('job')}"})
+    remote = with_settings(runtime, storage_url=f"stubborn://{new_id('job')}")
+    settings = remote.settings
     store = Artifacts(settings.storage, cache=settings.scratch / "cache")
     job_id = add_job(TRAINED)
     with store.writing(f"jobs/{job_id}/work/0") as folder:
         (folder / "state.json").touch()
     stubborn.stuck = True
-    work(Runtime(**{**vars(runtime), "settings": settings, "artifacts": store}))
+    work(replace(remote, artifacts=store))
     assert job_of(job_id).state is JobState.SUCCEEDED
     stubborn.stuck = False
     with database.begin() as session:
@@ -173,8 +162,7 @@ def test_a_child_that_could_not_be_started_once_is_started_again(
 ) -> None:
     job_id = add_job(TRAINED)
     missing = (str(tmp_path / "python"), *runtime.child[1:])
-    slow = runtime.settings.model_copy(update={"retry_backoff_seconds": 60.0})
-    work(Runtime(**{**vars(runtime), "child": missing, "settings": slow}))
+    work(replace(with_settings(runtime, retry_backoff_seconds=60.0), child=missing))
     job = job_of(job_id)
     assert (job.state, job.attempt, job.crashes, job.error) == (JobState.QUEUED, 1, 1, None)
     with runtime.database.begin() as session:
@@ -187,7 +175,7 @@ def test_a_job_whose_child_never_starts_fails_after_its_bound_and_says_why(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, tmp_path: Path
 ) -> None:
     job_id = add_job(TRAINED)
-    work(Runtime(**{**vars(runtime), "child": (str(tmp_path / "python"),)}))
+    work(replace(runtime, child=(str(tmp_path / "python"),)))
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.FAILED, 3)
     assert job.error is not None
@@ -206,9 +194,8 @@ def test_a_retried_failure_goes_back_to_the_queue(runtime: Runtime, add_job: Add
 def test_a_crash_delays_the_next_attempt(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
 ) -> None:
-    slow = runtime.settings.model_copy(update={"retry_backoff_seconds": 60.0})
     job_id = add_job([("exit", 9)])
-    work(Runtime(**{**vars(runtime), "settings": slow}))
+    work(with_settings(runtime, retry_backoff_seconds=60.0))
     job = job_of(job_id)
     assert (job.state, job.attempt, job.crashes) == (JobState.QUEUED, 1, 1)
     assert job.not_before > job.times["running"] + 50
@@ -220,11 +207,10 @@ def test_no_wait_between_two_attempts_is_longer_than_an_hour(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
 ) -> None:
     """Of a job that may crash often, as where machines are taken away: doubled so often it was for years."""
-    often = runtime.settings.model_copy(update={"retry_backoff_seconds": 5.0, "max_crashes": 10_000})
     job_id = add_job([("exit", 9)])
     with database.begin() as session:
         session.execute(update(JobRow).values(crashes=5000))
-    work(Runtime(**{**vars(runtime), "settings": often}))
+    work(with_settings(runtime, retry_backoff_seconds=5.0, max_crashes=10_000))
     job = job_of(job_id)
     assert (job.state, job.crashes) == (JobState.QUEUED, 5001)
     assert 3000 < job.not_before - job.times["queued"] < 3700
@@ -244,15 +230,14 @@ def test_cancel_ends_the_whole_tree_before_it_is_told(
 
 
 def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
-    add_job: AddJob, job_of: JobOf, database: Database, runtime: Runtime, working: Working
+    add_job: AddJob, job_of: JobOf, database: Database, runtime: Runtime, working: Working, tmp_path: Path
 ) -> None:
-    slow = runtime.settings.model_copy(update={"control_seconds": 60.0})
-    job_id = add_job([started("erm"), ("sleep", 1.0), ("exit", 1)])
-    thread = threading.Thread(target=work, args=(Runtime(**{**vars(runtime), "settings": slow}),))
-    thread.start()
+    job_id = add_job([started("erm"), ("await", "cancelled"), ("exit", 1)])
+    thread = working(with_settings(runtime, control_seconds=60.0))
     wait_until(lambda: job_of(job_id).stage is not None)
     with database.begin() as session:
         jobs.cancel(session, job_id)
+    (tmp_path / "cancelled").touch()
     thread.join(60)
     assert job_of(job_id).state is JobState.CANCELLED
 
@@ -284,8 +269,11 @@ def test_a_lost_lease_ends_the_child_and_writes_nothing(
     assert processes_of_children() == []
 
 
-def test_noise_on_stdout_is_no_message(runtime: Runtime, add_job: AddJob, job_of: JobOf) -> None:
-    job_id = add_job([("raw", "a library says hello"), ("raw", '["not", "an", "object"]'), *TRAINED])
+def test_noise_on_stdout_is_no_message_and_a_nul_ends_no_job(
+    runtime: Runtime, add_job: AddJob, job_of: JobOf
+) -> None:
+    noise = ("a library says hello", '["not", "an", "object"]', r'{"type": "log", "message": "a\u0000b"}')
+    job_id = add_job([*(("raw", line) for line in noise), *TRAINED])
     work(runtime)
     assert job_of(job_id).state is JobState.SUCCEEDED
 
@@ -338,12 +326,13 @@ def away(database_url: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_child_goes_on_while_the_database_is_away(
-    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
+    database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working, tmp_path: Path
 ) -> None:
-    job_id = add_job([started("erm"), ("sleep", 1.0), *TRAINED[1:]])
+    job_id = add_job([started("erm"), ("await", "away"), *TRAINED[1:]])
     thread = working(with_settings(runtime, lease_seconds=60.0))
     wait_until(lambda: job_of(job_id).stage is not None)
     with away(database_url):
+        (tmp_path / "away").touch()
         wait_until(lambda: processes_of_children() == [])  # it has finished
     thread.join(60)
     job = job_of(job_id)
@@ -356,7 +345,7 @@ def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
     database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
 ) -> None:
     job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=TRAINED)
-    thread = working()
+    thread = working(with_settings(runtime, lease_seconds=1.0))
     wait_until(lambda: job_of(job_id).stage is not None)
     with away(database_url):
         wait_until(lambda: processes_of_children() == [])

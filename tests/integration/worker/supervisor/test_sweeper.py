@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from sqlalchemy import update
 
-from core.queries import leases, trash
+from core.queries import trash
 from core.session import Database
-from core.tables import JobRow, TrashRow
+from core.tables import TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobState
+from tests.integration.core import queue
+from tests.integration.worker.conftest import AddJob, JobOf, with_settings
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.supervisor.sweeper import sweeping
@@ -45,19 +46,16 @@ def hanging() -> Iterator[type[HangingStore]]:
 def test_a_store_that_hangs_does_not_stop_the_healing_of_lost_jobs(
     runtime: Runtime,
     database: Database,
-    add_job: Callable[..., str],
-    job_of: Callable[[str], JobRow],
+    add_job: AddJob,
+    job_of: JobOf,
     hanging: type[HangingStore],
 ) -> None:
-    settings = runtime.settings.model_copy(update={"storage_url": f"hanging://{new_id('job')}"})
     with database.begin() as session:
         trash.put(session, ["models/mdl_1"])
         session.execute(update(TrashRow).values(at=0.0))
-    with sweeping(Runtime(**{**vars(runtime), "settings": settings})):
+    with sweeping(with_settings(runtime, storage_url=f"hanging://{new_id('job')}")):
         wait_until(hanging.asked.is_set)
         job_id = add_job([])
-        with database.begin() as session:
-            assert leases.claim(session, worker="lost", lease_seconds=0.0) is not None
-        time.sleep(0.01)
+        queue.claim(database, lease_seconds=-1)
         wait_until(lambda: job_of(job_id).state is JobState.QUEUED)
         hanging.may_answer.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,9 +14,8 @@ from sqlalchemy import Connection, event
 
 from core.queries import jobs
 from core.session import Database
-from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import EventType, JobState
-from tests.integration.worker.conftest import with_settings
+from tests.integration.worker.conftest import AddJob, EventsOf, JobOf, Working, with_settings
 from tests.integration.worker.supervisor.test_supervisor import DONE, TRAINED, processes_of_children, started
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
@@ -24,10 +23,6 @@ from worker.slots import work
 
 pytestmark = pytest.mark.faults
 
-AddJob = Callable[..., str]
-JobOf = Callable[[str], JobRow]
-EventsOf = Callable[[str], list[EventRow]]
-Working = Callable[..., threading.Thread]
 Script = list[tuple[str, Any]]
 
 STOPPED: Script = [started("erm"), ("spawn_stray", None), ("signal", signal.SIGSTOP)]
