@@ -1,4 +1,4 @@
-"""The heads of a stage judge a subject without having seen any of its images."""
+"""The heads of a stage judge a subject, or a picture, without having seen any of its images."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ ROWS = np.arange(2 * SUBJECTS)
 LABELS = ROWS // 2 % 2
 
 
-def context(folder: Path, groups: str, *, subjects: bool = True) -> StageContext:
-    """Sixty subjects of two different images each, or as many images without a subject."""
+def context(folder: Path, groups: str, *, pairs: str = "subjects") -> StageContext:
+    """Sixty `subjects` of two different images each, as many `copies` of sixty images, or `none` of both."""
+    subjects = pairs == "subjects"
     images = np.random.default_rng(0).integers(0, 256, (len(ROWS), 4, 4, 3)).astype(np.uint8)
+    if pairs == "copies":
+        images[1::2] = images[::2]
     write_arrays(
         folder / "store",
         Arrays(images, LABELS, ["train"] * len(ROWS)),
@@ -60,17 +63,23 @@ def stages() -> StageFeatures:
     return StageFeatures(last, names, (early, early))
 
 
+@pytest.mark.parametrize("pairs", ["subjects", "copies"])
 @pytest.mark.parametrize("source", ["cross_mistakes", "early_stages"])
-def test_both_images_of_a_subject_are_judged_alike(tmp_path: Path, source: str) -> None:
-    stage_context = context(tmp_path, source)
+def test_both_images_of_a_subject_or_of_a_picture_are_judged_alike(
+    tmp_path: Path, source: str, pairs: str
+) -> None:
+    stage_context = context(tmp_path, source, pairs=pairs)
     groups = balanced_groups(stage_context, stages())
     assert groups.inferred
     assert np.array_equal(groups.assigned[::2], groups.assigned[1::2])
     assert 0.3 < (groups.assigned % 2).mean() < 0.7  # half are mistakes, as of a coin
 
 
-def test_a_retrained_head_is_no_better_than_a_coin_at_subjects_that_it_has_not_seen(tmp_path: Path) -> None:
-    stage_context = context(tmp_path, "labels")
+@pytest.mark.parametrize("pairs", ["subjects", "copies"])
+def test_a_retrained_head_is_no_better_than_a_coin_at_what_it_has_not_seen(
+    tmp_path: Path, pairs: str
+) -> None:
+    stage_context = context(tmp_path, "labels", pairs=pairs)
     network = build_network("small_cnn", classes=2, image_size=16)
     cache = cast(LogitsCache, SimpleNamespace(passes=Passes(stage_context.run, 1)))
     head = fit_head(stage_context, network, features(), class_groups(LABELS, ("a", "b")), cache)
@@ -79,7 +88,7 @@ def test_a_retrained_head_is_no_better_than_a_coin_at_subjects_that_it_has_not_s
 
 def test_without_subjects_the_weights_are_those_of_independent_images(tmp_path: Path) -> None:
     """Bit for bit: figures of earlier versions stay."""
-    stage_context = context(tmp_path, "labels", subjects=False)
+    stage_context = context(tmp_path, "labels", pairs="none")
     network, groups = build_network("small_cnn", classes=2, image_size=16), class_groups(LABELS, ("a", "b"))
     cache = cast(LogitsCache, SimpleNamespace(passes=Passes(stage_context.run, 1)))
     head = fit_head(stage_context, network, features(), groups, cache)
