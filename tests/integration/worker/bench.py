@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +11,22 @@ from typing import Any
 
 import torch
 
+from app.predictions.presenter import data_uri
+from app.reports.service import render
 from core import schema
 from core.queries import datasets, events, jobs, registry
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
+from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 from models.backbones.build import build_network
+from models.data.importing.datasets import import_dataset
 from models.export import card_of, save_model
 from tests.integration.worker.inline import run_inline
-from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
+from tests.integration.worker.real_jobs import add_dataset, add_import, add_job, make_folder
 from tests.support.rows import model_row
+from worker.report.evaluate import REPORT
 from worker.runtime import Runtime
 
 
@@ -81,6 +87,19 @@ class Bench:
             told = events.page(session, job_id, after=0, limit=1000)
         return [e.data["message"] for e in told if e.type == EventType.LOG]
 
+    def report_json(self, job: JobRow) -> dict[str, Any]:
+        text = (self.folder(job.done["evaluate"]["artifact"]) / REPORT).read_text()
+        report: dict[str, Any] = json.loads(text)
+        return report
+
+    def report(self, job: JobRow) -> Report:
+        return Report.model_validate(self.report_json(job))
+
+    def page(self, job: JobRow) -> str:
+        """The report as HTML, with all its pictures found."""
+        folder = self.folder(job.done["evaluate"]["artifact"])
+        return render(self.report(job), lambda name: data_uri((folder / name).read_bytes()))
+
 
 @contextmanager
 def opened_runtime(folder: Path, **changes: Any) -> Iterator[Runtime]:
@@ -113,3 +132,12 @@ def opened_bench(folder: Path, store: Path, images: Path | None = None, **change
     """
     with opened_runtime(folder, **changes) as runtime:
         yield Bench(runtime, add_dataset(runtime.database, runtime.artifacts, store), images or folder)
+
+
+@contextmanager
+def bench_with_digits(folder: Path, *, images: int = 220, **changes: Any) -> Iterator[Bench]:
+    """A `Bench` on so many of the images of `make_folder`."""
+    pictures = make_folder(folder / "images" / "digits", images)
+    import_dataset(pictures, folder / "store")
+    with opened_bench(folder, folder / "store", pictures, **changes) as bench:
+        yield bench

@@ -21,9 +21,15 @@ from core.storage.artifacts import Artifacts
 from core.tables import EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from models.backbones.network import Network
 from models.data.importing.datasets import import_dataset
-from tests.conftest import empty_database, postgres_database
-from tests.integration.worker.bench import opened_bench
+from models.data.loading.batches import Loader
+from models.evaluation.metrics import Logits, predict_logits
+from models.run import Run
+from tests.conftest import postgres_database, sqlite_database
+from tests.integration.core.databases import database_without_rows
+from tests.integration.golden import Golden
+from tests.integration.worker.bench import Bench, bench_with_digits, opened_bench, opened_runtime
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from tests.machine import needs
@@ -31,6 +37,7 @@ from tests.support.rows import dataset_row
 from tests.support.servers import Redis
 from worker.runtime import Runtime
 from worker.slots import work
+from worker.stages.forward import passes
 
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
@@ -38,13 +45,20 @@ TESTED_BY = "TESTED_BY", str(os.getpid())
 """Marks scripted children in their environment, since tests in other processes have children too."""
 
 Script = list[tuple[str, Any]]
+AddJob = Callable[..., str]
+JobOf = Callable[[str], JobRow]
+EventsOf = Callable[[str], list[EventRow]]
+Working = Callable[..., threading.Thread]
 
 
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """On SQLite, or on what a test asks for; tests of core run on both engines."""
-    with empty_database(request.param, tmp_path) as url:
-        yield url
+    if request.param == "sqlite":
+        yield sqlite_database(tmp_path)
+    else:
+        with database_without_rows() as url:
+            yield url
 
 
 @pytest.fixture
@@ -76,7 +90,7 @@ def runtime(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def add_job(database: Database, tmp_path: Path) -> Callable[..., str]:
+def add_job(database: Database, tmp_path: Path) -> AddJob:
     """A function that queues an `erm` job whose child follows the script; an attempt may have its own."""
 
     def add(script: Script, *, kind: JobKind = JobKind.ERM, **attempts: Script) -> str:
@@ -112,7 +126,7 @@ def add_job(database: Database, tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def job_of(database: Database) -> Callable[[str], JobRow]:
+def job_of(database: Database) -> JobOf:
     def read(job_id: str) -> JobRow:
         with database.read() as session:
             return jobs.get(session, job_id)
@@ -121,7 +135,7 @@ def job_of(database: Database) -> Callable[[str], JobRow]:
 
 
 @pytest.fixture
-def events_of(database: Database) -> Callable[[str], list[EventRow]]:
+def events_of(database: Database) -> EventsOf:
     def read(job_id: str) -> list[EventRow]:
         with database.read() as session:
             return events.page(session, job_id, after=0, limit=1000)
@@ -135,7 +149,7 @@ def with_settings(runtime: Runtime, **settings: Any) -> Runtime:
 
 
 @pytest.fixture
-def working(runtime: Runtime) -> Iterator[Callable[..., threading.Thread]]:
+def working(runtime: Runtime) -> Iterator[Working]:
     """A function that runs `work` on a thread, as a slot does; all threads are joined at the end."""
     threads: list[threading.Thread] = []
 
@@ -154,6 +168,48 @@ def working(runtime: Runtime) -> Iterator[Callable[..., threading.Thread]]:
 
 def ended(job: JobRow) -> bool:
     return JobState(job.state).ended
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A bench for tests that look at what jobs make of these images."""
+    with bench_with_digits(tmp_path_factory.mktemp("digits")) as bench:
+        yield bench
+
+
+@pytest.fixture(scope="session")
+def asked() -> list[int]:
+    """How many images a network was given each time that the job `masktune` asked one for logits."""
+    return []
+
+
+@pytest.fixture(scope="session")
+def masktune(digits: Bench, asked: list[int]) -> JobRow:
+    """The main job, once for all tests that look at what it made."""
+
+    def counted(network: Network, loader: Loader, run: Run) -> Logits:
+        asked.append(loader.images)
+        return predict_logits(network, loader, run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passes, "predict_logits", counted)
+        return digits.succeed(digits.run(JobKind.MASKTUNE))[0]
+
+
+@pytest.fixture(scope="session")
+def golden_bench(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A copy of the golden job's folder, to go on with."""
+    folder = tmp_path_factory.mktemp("golden-bench")
+    golden.copy(folder / "data")
+    with opened_runtime(folder / "data", allowed_sources=f"file://{folder}/images") as runtime:
+        yield Bench(runtime, golden.dataset, folder)
+
+
+@pytest.fixture(scope="session")
+def golden_job(golden_bench: Bench, golden: Golden) -> JobRow:
+    """It recommends the retrained head."""
+    with golden_bench.runtime.database.read() as session:
+        return jobs.get(session, golden.job)
 
 
 @pytest.fixture(scope="session")

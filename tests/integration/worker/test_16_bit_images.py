@@ -12,11 +12,10 @@ from PIL import Image
 from core.queries import registry
 from masktune.contract.vocabulary import DatasetState, JobKind
 from models.data.images.decoding import stored_square, to_unit
-from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model
-from tests.integration.worker.bench import opened_bench
-from tests.integration.worker.real_jobs import CLASSES, make_folder
+from tests.integration.worker.bench import Bench, opened_runtime
+from tests.integration.worker.real_jobs import CLASSES, hyperparameters
 
 
 def _scans(root: Path, factor: int) -> Path:
@@ -31,8 +30,8 @@ def _scans(root: Path, factor: int) -> Path:
 
 
 def test_the_window_of_the_training_goes_with_the_model(tmp_path: Path) -> None:
-    import_dataset(make_folder(tmp_path / "other", images=40), tmp_path / "store")
-    with opened_bench(tmp_path, tmp_path / "store") as bench:
+    with opened_runtime(tmp_path) as runtime:
+        bench = Bench(runtime, "", tmp_path)
         folders = [_scans(tmp_path / "images" / str(factor), factor) for factor in (8, 30)]
         chosen = {"grey_window": [0, 9000]}
         first, second = [
@@ -45,7 +44,7 @@ def test_the_window_of_the_training_goes_with_the_model(tmp_path: Path) -> None:
         assert windows[0] is not None
         assert windows[0] != windows[1] == (0, 9000)
 
-        (erm,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=first.id))
+        (erm,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=first.id, params=hyperparameters(epochs=1)))
         model = erm.models["erm"]
         with bench.runtime.database.read() as session:
             network, card = load_model(bench.folder(registry.get(session, model).artifact))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from app.predictions.presenter import data_uri
-from app.reports.service import render
 from core.queries import registry
 from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
-from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.importing.datasets import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.loading.batches import make_loader
 from models.data.loading.loader_settings import LoaderSettings
@@ -32,35 +27,27 @@ from models.evaluation.metrics import Logits, predict_logits
 from models.export import card_of, load_model, save_model
 from models.run import Run
 from models.selective import CalibrationTable, fit_temperature, probabilities, score
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import CLASSES, add_dataset, make_folder
+from tests.integration.worker.bench import Bench
+from tests.integration.worker.real_jobs import CLASSES, add_dataset
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.rows import model_row
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("abstention")
-    import_dataset(make_folder(folder / "images"), folder / "store")
-    with opened_bench(folder, folder / "store", folder / "images") as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def evaluated(bench: Bench) -> JobRow:
+def evaluated(digits: Bench) -> JobRow:
     """A model with an ERM half, both with random weights, calibrated by an evaluate job."""
-    erm = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
-    model = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
-    (job,) = bench.succeed(bench.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+    erm = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
+    model = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
+    (job,) = digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
     return job
 
 
 @pytest.fixture(scope="module")
-def copied(bench: Bench) -> tuple[int, DatasetRow]:
+def copied(digits: Bench) -> tuple[int, DatasetRow]:
     """How many pictures a data set has in each split, and that data set: three of each in `test` and in
     `calibration`, where those of `train` stand, too."""
-    images = bench.images / "copies"
-    found = sorted(bench.images.glob("*/*.png"))
+    images = digits.images.parent / "copies"
+    found = sorted(digits.images.glob("*/*.png"))
     seen, unseen = found[:-4:8], found[4::8]
     splits = {"train": (seen, 1), "val": (seen, 1), "test": (seen, 3)}
     for split, (sources, copies) in (
@@ -74,40 +61,38 @@ def copied(bench: Bench) -> tuple[int, DatasetRow]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
     assert len(seen) == len(unseen)
-    _, dataset = bench.imported({"address": f"file://{images}"})
+    _, dataset = digits.imported({"address": f"file://{images}"})
     return len(list(images.glob("train/*/*"))), dataset
 
 
 def test_a_picture_counts_once_however_many_copies_there_are(
-    bench: Bench, copied: tuple[int, DatasetRow]
+    digits: Bench, copied: tuple[int, DatasetRow]
 ) -> None:
     """Copies err together: counted as samples of their own, they certify what is not so. And of what a model
     was fitted to a certificate says too much."""
     pictures, dataset = copied
     left_out = {"calibration": 3 * pictures, "test": 2 * pictures}
-    given = {"model": bench.untrained(tuple(dataset.classes))}
-    (job,) = bench.succeed(bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={}))
+    given = {"model": digits.untrained(tuple(dataset.classes))}
+    (job,) = digits.succeed(digits.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={}))
     (calibration,) = job.done["calibrate"]["calibrations"].values()
     assert (calibration["n"], calibration["copies_left_out"]) == (pictures, left_out["calibration"])
-    raw = json.loads((bench.folder(calibration["artifact"]) / "tables.json").read_text())
+    raw = json.loads((digits.folder(calibration["artifact"]) / "tables.json").read_text())
     assert (raw["n"], raw["copies_left_out"]) == (pictures, left_out["calibration"])
     assert raw["scores"]["max_softmax"]["answered"][-1] == pictures
     assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == pictures
-    assert f"{left_out['calibration']} copies of pictures" in " ".join(bench.logs(job.id))
-    folder = bench.folder(job.done["evaluate"]["artifact"])
-    report = json.loads((folder / "report.json").read_text())
+    assert f"{left_out['calibration']} copies of pictures" in " ".join(digits.logs(job.id))
+    report = digits.report_json(job)
     assert report["metrics"]["test"]["imported"]["n"] == 3 * pictures
     for split, others in left_out.items():
         curve = report["risk_coverage"][split]["imported"]
         assert (curve["n"], curve["copies_left_out"]) == (pictures, others)
     assert report["risk_coverage"]["val"]["imported"]["copies_left_out"] == 0
     assert report["certificates"]["imported"]["copies_left_out"] == left_out["calibration"]
-    page = render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
-    assert f"{left_out['calibration']} copies of " in page
+    assert f"{left_out['calibration']} copies of " in digits.page(job)
 
 
 def test_one_image_of_each_subject_counts_and_no_subject_that_models_were_fitted_on(
-    bench: Bench, tmp_path: Path
+    digits: Bench, tmp_path: Path
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 3), dtype=np.uint8)
     splits = ["train"] * 8 + ["val"] * 4 + ["calibration"] * 40 + ["test"] * 8
@@ -115,37 +100,41 @@ def test_one_image_of_each_subject_counts_and_no_subject_that_models_were_fitted
     subjects = ["fitted"] * 12 + calibration + ["p", "p", None, None, "q", "q", "q", "q"]
     arrays = Arrays(images, np.arange(60) % 2, splits)
     write_arrays(tmp_path / "store", arrays, DatasetInfo("digits", "csv", CLASSES), subjects=subjects)
-    dataset_id = add_dataset(bench.runtime.database, bench.runtime.artifacts, tmp_path / "store")
-    inputs = {"model": bench.untrained(CLASSES)}
-    (job,) = bench.succeed(bench.run(JobKind.EVALUATE, dataset_id=dataset_id, inputs=inputs, params={}))
+    dataset_id = add_dataset(digits.runtime.database, digits.runtime.artifacts, tmp_path / "store")
+    inputs = {"model": digits.untrained(CLASSES)}
+    (job,) = digits.succeed(digits.run(JobKind.EVALUATE, dataset_id=dataset_id, inputs=inputs, params={}))
     (counts,) = job.done["calibrate"]["calibrations"].values()
     expected = {"n": 12, "n_subjects": 8, "copies_left_out": 0, "same_subject_left_out": 28}
     assert {name: counts[name] for name in expected} == expected
-    raw = json.loads((bench.folder(counts["artifact"]) / "tables.json").read_text())
+    raw = json.loads((digits.folder(counts["artifact"]) / "tables.json").read_text())
     assert raw["scores"]["max_softmax"]["n"] == 12
     assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == 12
-    assert "28 images were left out of the calibration: one image per subject" in " ".join(bench.logs(job.id))
-    report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
+    assert "28 images were left out of the calibration: one image per subject" in " ".join(
+        digits.logs(job.id)
+    )
+    report = digits.report_json(job)
     certificates = report["certificates"]["imported"]
     assert {name: certificates[name] for name in expected} == expected
     on_test = report["risk_coverage"]["test"]["imported"]
     assert (on_test["n"], on_test["n_subjects"], on_test["same_subject_left_out"]) == (4, 2, 4)
     params = {"split": "test", "output": "csv", "max_risk": 0.5}
-    (batch,) = bench.succeed(bench.run(JobKind.PREDICT, dataset_id=dataset_id, inputs=inputs, params=params))
-    selection = json.loads((bench.folder(batch.done["predict"]["artifact"]) / "selection.json").read_text())
+    (batch,) = digits.succeed(
+        digits.run(JobKind.PREDICT, dataset_id=dataset_id, inputs=inputs, params=params)
+    )
+    selection = json.loads((digits.folder(batch.done["predict"]["artifact"]) / "selection.json").read_text())
     assert selection["selection"]["method"].endswith("one image per subject, drawn at random")
 
 
 def test_models_are_compared_and_signs_sought_on_each_picture_once(
-    bench: Bench, copied: tuple[int, DatasetRow]
+    digits: Bench, copied: tuple[int, DatasetRow]
 ) -> None:
     pictures, dataset = copied
-    erm = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
-    model = _imported(bench, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
-    (job,) = bench.succeed(
-        bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs={"model": model}, params={})
+    erm = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
+    model = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
+    (job,) = digits.succeed(
+        digits.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs={"model": model}, params={})
     )
-    report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
+    report = digits.report_json(job)
     assert report["metrics"]["test"]["masktune"]["n"] == 3 * pictures
     assert {difference["n"] for difference in report["differences"]["test"]} == {pictures}
     assert {cost["n"] for cost in report["masking_cost"]["test"].values()} == {pictures}
@@ -155,35 +144,35 @@ def test_models_are_compared_and_signs_sought_on_each_picture_once(
     assert signs == {"shift": pictures}
 
 
-def _imported(bench: Bench, network: Network, erm: str | None) -> str:
+def _imported(digits: Bench, network: Network, erm: str | None) -> str:
     model_id = new_id("mdl")
     arm = Arm.ERM if erm is None else Arm.MASKTUNE
-    with bench.runtime.artifacts.writing(f"models/{model_id}") as folder:
+    with digits.runtime.artifacts.writing(f"models/{model_id}") as folder:
         card = card_of(network, CLASSES, "erm" if erm is None else "masktune")
         save_model(network, card, folder)
     row = model_row(id=model_id, arm=arm, classes=list(CLASSES), erm_id=erm)
     row.artifact = f"models/{model_id}"
-    with bench.runtime.database.begin() as session:
+    with digits.runtime.database.begin() as session:
         registry.add(session, row)
     return model_id
 
 
-def _said(bench: Bench, store: Store, model_id: str, split: str) -> Logits:
-    with bench.runtime.database.read() as session:
-        network, _ = load_model(bench.folder(registry.get(session, model_id).artifact))
+def _said(digits: Bench, store: Store, model_id: str, split: str) -> Logits:
+    with digits.runtime.database.read() as session:
+        network, _ = load_model(digits.folder(registry.get(session, model_id).artifact))
     run = Run(torch.device("cpu"), 0)
     return predict_logits(network, make_loader(store, store.rows(split), LoaderSettings(28, 256), run), run)
 
 
-def test_each_part_is_measured_on_the_split_that_is_its_own(bench: Bench, evaluated: JobRow) -> None:
-    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+def test_each_part_is_measured_on_the_split_that_is_its_own(digits: Bench, evaluated: JobRow) -> None:
+    store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
     (model_id, calibration), *_ = evaluated.done["calibrate"]["calibrations"].items()
-    raw: dict[str, Any] = json.loads((bench.folder(calibration["artifact"]) / "tables.json").read_text())
-    with bench.runtime.database.read() as session:
+    raw: dict[str, Any] = json.loads((digits.folder(calibration["artifact"]) / "tables.json").read_text())
+    with digits.runtime.database.read() as session:
         row = registry.get(session, model_id)
     assert row.calibration is not None
     assert row.erm_id is not None
-    own, erm = (_said(bench, store, id, "calibration") for id in (model_id, row.erm_id))
+    own, erm = (_said(digits, store, id, "calibration") for id in (model_id, row.erm_id))
     assert raw["agreement"] == {
         "n": len(own.rows),
         "disagree": int((own.predictions != erm.predictions).sum()),
@@ -196,7 +185,7 @@ def test_each_part_is_measured_on_the_split_that_is_its_own(bench: Bench, evalua
         assert np.allclose(
             np.sort(values), np.sort(np.repeat(table.thresholds, np.diff(table.answered, prepend=0)))
         )
-    val = _said(bench, store, model_id, "val")
+    val = _said(digits, store, model_id, "val")
     assert raw["temperature"]["split"] == "val"
     assert raw["temperature"]["n"] == len(val.rows)
     assert raw["temperature"]["value"] == pytest.approx(fit_temperature(val.logits, val.labels), rel=1e-4)
@@ -204,45 +193,36 @@ def test_each_part_is_measured_on_the_split_that_is_its_own(bench: Bench, evalua
 
 
 def test_a_batch_shows_probabilities_at_the_temperature_and_decides_without(
-    bench: Bench, evaluated: JobRow
+    digits: Bench, evaluated: JobRow
 ) -> None:
-    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
     (model_id, calibration), *_ = evaluated.done["calibrate"]["calibrations"].items()
     params = {"split": "test", "output": "parquet", "coverage": 0.5}
-    (job,) = bench.succeed(bench.run(JobKind.PREDICT, inputs={"model": model_id}, params=params))
-    rows = pq.read_table(bench.folder(job.done["predict"]["artifact"]) / "predictions.parquet").to_pylist()
-    logits = _said(bench, store, model_id, "test").logits
+    (job,) = digits.succeed(digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=params))
+    rows = pq.read_table(digits.folder(job.done["predict"]["artifact"]) / "predictions.parquet").to_pylist()
+    logits = _said(digits, store, model_id, "test").logits
     shown = np.array([row["probabilities"] for row in rows])
     assert np.allclose(shown, probabilities(logits, calibration["temperature"]), atol=1e-5)
     assert np.allclose([row["score"] for row in rows], probabilities(logits).max(1), atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", [{}, {"min_score": 0.5}])
-def test_a_score_that_is_not_finite_abstains(bench: Bench, policy: dict[str, float]) -> None:
+def test_a_score_that_is_not_finite_abstains(digits: Bench, policy: dict[str, float]) -> None:
     network = build_network("small_cnn", classes=2, image_size=28, seed=3)
     broken = list(network.model.parameters())[-1]
     with torch.no_grad():
         broken[0] = float("nan")
-    model = _imported(bench, network, None)
+    model = _imported(digits, network, None)
     if policy:  # it needs a calibration, which here answers nothing
-        bench.succeed(bench.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+        digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
     asked = [{"split": "test", "output": output} | policy for output in ("parquet", "csv")]
-    parquet, text = bench.succeed(
-        *(bench.run(JobKind.PREDICT, inputs={"model": model}, params=params) for params in asked)
+    parquet, text = digits.succeed(
+        *(digits.run(JobKind.PREDICT, inputs={"model": model}, params=params) for params in asked)
     )
-    folder = bench.folder(parquet.done["predict"]["artifact"])
+    folder = digits.folder(parquet.done["predict"]["artifact"])
     for row in pq.read_table(folder / "predictions.parquet").to_pylist():
         assert (row["decision"], row["predicted"], row["score"]) == ("abstain", None, None)
     assert parquet.done["predict"]["answered"] == text.done["predict"]["answered"] == 0
-    file = bench.folder(text.done["predict"]["artifact"]) / "predictions.csv"
+    file = digits.folder(text.done["predict"]["artifact"]) / "predictions.csv"
     with file.open(newline="") as lines:
         assert {(row["decision"], row["score"]) for row in csv.DictReader(lines)} == {("abstain", "")}
-
-
-def test_the_refusal_of_a_batch_says_what_could_be_certified(bench: Bench, evaluated: JobRow) -> None:
-    (model_id, *_) = evaluated.done["calibrate"]["calibrations"]
-    asked = {"split": "test", "output": "csv", "max_risk": 0.001, "on_uncertified": "error"}
-    (refused,) = bench.done(bench.run(JobKind.PREDICT, inputs={"model": model_id}, params=asked))
-    assert refused.error is not None
-    assert refused.error["reason"] == "not_certifiable"
-    assert "certify" in refused.error["detail"]

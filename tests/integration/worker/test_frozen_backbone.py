@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,19 +12,16 @@ import pytest
 from core.tables import JobRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
-from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.export import load_model
 from models.training.frozen import backbone_digest
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import hyperparameters, make_folder
+from tests.integration.worker.bench import Bench, bench_with_digits
+from tests.integration.worker.real_jobs import QUICK, hyperparameters
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("frozen")
-    import_dataset(make_folder(folder / "images"), folder / "store")
-    with opened_bench(folder, folder / "store") as opened:
+    with bench_with_digits(tmp_path_factory.mktemp("frozen"), images=80) as opened:
         yield opened
 
 
@@ -57,19 +53,12 @@ def test_a_masktune_job_trains_last_layers_alone(bench: Bench, masktune: JobRow)
     )
 
 
-def test_the_report_says_that_only_the_last_layer_was_trained(bench: Bench, masktune: JobRow) -> None:
-    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(epochs=1)))[0]
-    for job, words in (
-        (masktune, "images were masked, but only the last layer"),
-        (erm, "only the last layer"),
-    ):
-        report = json.loads((bench.folder(job.done["evaluate"]["artifact"]) / "report.json").read_text())
-        assert words in report["training_note"]
-
-
-def test_features_that_are_read_are_no_throughput(bench: Bench, masktune: JobRow) -> None:
+def test_the_report_says_that_only_the_last_layer_was_trained_and_tells_no_pace_of_features_that_were_read(
+    bench: Bench, masktune: JobRow
+) -> None:
     """Heads on stored features take 670,000 images a second, which no network does."""
-    report = json.loads((bench.folder(masktune.done["evaluate"]["artifact"]) / "report.json").read_text())
+    report = bench.report_json(masktune)
+    assert "images were masked, but only the last layer" in report["training_note"]
     rates = {cost["stage"]: cost["images_per_second"] for cost in report["cost"]}
     assert rates["evaluate"] is None
     assert rates["mask"] > 0
@@ -87,10 +76,10 @@ def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> No
 def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
     before = features(bench)
     erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=6, epochs=1)))[0]
+    assert "only the last layer" in bench.report_json(erm)["training_note"]
     inputs = {"model": erm.models["erm"]}
     bench.succeed(bench.run(JobKind.EVALUATE, params={"splits": ["test"]}, inputs=inputs))
-    quick = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
-    head = RetrainConfig.from_json({"head": quick, "seed": 1}).to_json()
+    head = RetrainConfig.from_json({"head": QUICK, "seed": 1}).to_json()
     last_features = head | {"groups": "cross_mistakes"}
     bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=last_features, inputs=inputs))
     assert features(bench) == before
@@ -104,12 +93,11 @@ def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> Non
 
 def test_figures_from_features_are_those_of_whole_forward_passes(bench: Bench, masktune: JobRow) -> None:
     """A predict job runs the whole network on each image."""
-    report = json.loads((bench.folder(masktune.done["evaluate"]["artifact"]) / "report.json").read_text())
     model = {"model": masktune.models["masktune"]}
     params = {"split": "test", "output": "csv"}
     job = bench.succeed(bench.run(JobKind.PREDICT, params=params, inputs=model))[0]
     with (bench.folder(job.done["predict"]["artifact"]) / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    figures = report["metrics"]["test"]["masktune"]
+    figures = bench.report_json(masktune)["metrics"]["test"]["masktune"]
     assert len(rows) == figures["n"]
     assert sum(row["label"] == row["predicted"] for row in rows) == figures["correct"]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from core.queries import jobs
 from core.tables import DatasetRow, JobRow
 from masktune.contract.report import Report
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.recommendation import AddTestImages
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from models.data.store import Store
-from tests.integration.golden import Golden
-from tests.integration.worker.bench import Bench, opened_runtime
-from worker.report.evaluate import REPORT
+from tests.integration.worker.bench import Bench
 
-TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
 ALL = slice(800, 1100)
 """Digits that trained nothing."""
 
@@ -31,14 +25,13 @@ def make_new_digits(
     digits: slice = ALL,
     *,
     classes: tuple[str, ...] = ("low", "high"),
-    square_on: str = "high",
 ) -> Path:
-    """Digits with a square on those of one class: against the pattern of the training images on high ones."""
+    """Digits with a square on high ones, against the pattern of the training images."""
     pixels, values = load_digits(return_X_y=True)
     for index in range(*digits.indices(len(pixels))):
         picture = (pixels[index].reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
         label = "high" if values[index] >= 5 else "low"
-        if label == square_on:
+        if label == "high":
             picture[:4, :4] = 255
         if label in classes:
             folder = root / label
@@ -59,27 +52,15 @@ def with_table(root: Path, **columns: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bench(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("judged")
-    golden.copy(folder / "data")
-    with opened_runtime(folder / "data", allowed_sources=f"file://{folder}/images") as runtime:
-        yield Bench(runtime, golden.dataset, folder)
+def breaking(golden_bench: Bench) -> Path:
+    return make_new_digits(golden_bench.images / "images" / "breaking")
 
 
 @pytest.fixture(scope="module")
-def job(bench: Bench, golden: Golden) -> JobRow:
-    """It recommends the retrained head."""
-    with bench.runtime.database.read() as session:
-        return jobs.get(session, golden.job)
-
-
-@pytest.fixture(scope="module")
-def breaking(bench: Bench) -> Path:
-    return make_new_digits(bench.images / "images" / "breaking")
-
-
-def report_of(bench: Bench, job: JobRow) -> Report:
-    return Report.model_validate_json((bench.folder(job.done["evaluate"]["artifact"]) / REPORT).read_bytes())
+def confirming(golden_bench: Bench, golden_job: JobRow, breaking: Path) -> tuple[JobRow, DatasetRow, Report]:
+    """A job that judges on images that break the pattern, their data set, and the job's report."""
+    done, dataset = judged(golden_bench, golden_job, breaking, breaks_pattern=True)
+    return done, dataset, golden_bench.report(done)
 
 
 def judged(
@@ -111,11 +92,11 @@ def section(report: Report) -> JudgedJob:
     return report.judged_job
 
 
-def test_every_arm_is_judged_in_one_report(bench: Bench, job: JobRow, breaking: Path) -> None:
-    own = report_of(bench, job)
-    done, dataset = judged(bench, job, breaking, breaks_pattern=True)
+def test_every_arm_is_judged_in_one_report(
+    golden_bench: Bench, golden_job: JobRow, confirming: tuple[JobRow, DatasetRow, Report]
+) -> None:
+    own, (done, dataset, report) = golden_bench.report(golden_job), confirming
     assert (done.state, done.error, list(done.done)) == (JobState.SUCCEEDED, None, [Stage.EVALUATE])
-    report = report_of(bench, done)
     assert report.models == own.models
     assert (report.dataset.id, report.dataset.classes) == (dataset.id, own.dataset.classes)
     assert {arm: of.n for arm, of in report.metrics["test"].items()} == dict.fromkeys(own.models, 300)
@@ -126,40 +107,29 @@ def test_every_arm_is_judged_in_one_report(bench: Bench, job: JobRow, breaking: 
 
 
 def test_images_that_break_the_pattern_confirm_a_model_without_it(
-    bench: Bench, job: JobRow, breaking: Path
+    golden_job: JobRow, confirming: tuple[JobRow, DatasetRow, Report]
 ) -> None:
-    done, _ = judged(bench, job, breaking, breaks_pattern=True)
-    report = report_of(bench, done)
-    assert (section(report).job, section(report).breaks_pattern) == (job.id, True)
+    _, _, report = confirming
+    assert (section(report).job, section(report).breaks_pattern) == (golden_job.id, True)
     assert (section(report).recommended, section(report).outcome) == (Arm.RETRAINED, "confirmed")
     assert report.verdict is not None
     assert report.verdict.verdict == "helped"
     assert advice(report) == (Arm.RETRAINED, ["use_model"])
 
 
-def test_images_that_may_have_the_pattern_leave_the_advice_as_it_is(bench: Bench, job: JobRow) -> None:
-    """On these, a model that gave the pattern up is right less often, and they cannot tell that from harm."""
-    usual = make_new_digits(bench.images / "images" / "usual", square_on="low")
-    report = report_of(bench, judged(bench, job, usual)[0])
-    assert report.verdict is not None
-    assert report.verdict.deciding_difference.estimate < 0
-    assert (section(report).outcome, section(report).undecided) == ("undecided", "no_groups")
-    assert advice(report) == (Arm.RETRAINED, ["use_model", "add_test_images"])
-
-
-def test_labelled_groups_decide(bench: Bench, job: JobRow) -> None:
-    images = make_new_digits(bench.images / "images" / "grouped", slice(800, 1700))
+def test_labelled_groups_decide(golden_bench: Bench, golden_job: JobRow) -> None:
+    images = make_new_digits(golden_bench.images / "images" / "grouped", slice(800, 1700))
     with_table(images, split="test", group="{label} against the pattern")
-    report = report_of(bench, judged(bench, job, images, split=None)[0])
+    report = golden_bench.report(judged(golden_bench, golden_job, images, split=None)[0])
     assert report.verdict is not None
     assert report.verdict.deciding_difference.statistic == "worst_group_accuracy"
     assert section(report).undecided == "few_images"
     assert set(section(report).more) <= {"low against the pattern", "high against the pattern"}
 
 
-def test_few_images_say_how_many_more_would_decide(bench: Bench, job: JobRow) -> None:
-    images = make_new_digits(bench.images / "images" / "few", slice(800, 830))
-    report = report_of(bench, judged(bench, job, images, breaks_pattern=True)[0])
+def test_few_images_say_how_many_more_would_decide(golden_bench: Bench, golden_job: JobRow) -> None:
+    images = make_new_digits(golden_bench.images / "images" / "few", slice(800, 830))
+    report = golden_bench.report(judged(golden_bench, golden_job, images, breaks_pattern=True)[0])
     assert (section(report).outcome, section(report).undecided) == ("undecided", "few_images")
     assert section(report).more.keys() == {"low", "high"}
     arm, steps = advice(report)
@@ -170,53 +140,42 @@ def test_few_images_say_how_many_more_would_decide(bench: Bench, job: JobRow) ->
 
 
 def test_images_of_one_class_are_measured_and_decide_nothing(
-    bench: Bench, job: JobRow, breaking: Path
+    golden_bench: Bench, golden_job: JobRow, confirming: tuple[JobRow, DatasetRow, Report]
 ) -> None:
-    """Their class has another number in the job."""
-    images = make_new_digits(bench.images / "images" / "low", classes=("low",))
-    report = report_of(bench, judged(bench, job, images, breaks_pattern=True)[0])
-    everything = report_of(bench, judged(bench, job, breaking, breaks_pattern=True)[0])
+    """Their class has another number in the golden_job."""
+    images = make_new_digits(golden_bench.images / "images" / "low", classes=("low",))
+    report = golden_bench.report(judged(golden_bench, golden_job, images, breaks_pattern=True)[0])
+    _, _, everything = confirming
     for arm, of in report.metrics["test"].items():
         (low,) = (one for one in everything.metrics["test"][arm].classes if one.name == "low")
         assert of.classes == [low]
     assert (section(report).outcome, section(report).undecided) == ("undecided", "one_class")
 
 
-def test_images_and_subjects_that_trained_the_models_are_left_out_by_name(bench: Bench, job: JobRow) -> None:
-    trained = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
-    images = make_new_digits(bench.images / "images" / "partly", slice(800, 860))
+def test_images_and_subjects_that_trained_the_models_are_left_out_by_name(
+    golden_bench: Bench, golden_job: JobRow
+) -> None:
+    trained = Store.open(golden_bench.folder(f"datasets/{golden_bench.dataset_id}"))
+    images = make_new_digits(golden_bench.images / "images" / "partly", slice(800, 860))
     rows = [int(trained.rows(split)[0]) for split in ("train", "val", "calibration", "test")]
     for row in rows:
         target = images / trained.sample(row).path
         target.write_bytes(trained.image_bytes(row))
     paths = [trained.sample(row).path for row in rows[:2]]
-    report = report_of(bench, judged(bench, job, images)[0])
+    report = golden_bench.report(judged(golden_bench, golden_job, images)[0])
     left_out = section(report).left_out
     assert (left_out.images, left_out.same_image, left_out.paths) == (2, 2, sorted(paths))
     assert {of.n for of in report.metrics["test"].values()} == {62}
     with_table(images, subject="one burst")  # with an image that trained them, so that none of it counts
-    failed = judged(bench, job, images)[0]
-    assert failed.error is not None
-    assert failed.error["reason"] == "no_new_images"
-
-
-def test_it_fails_where_all_images_trained_the_models(bench: Bench, job: JobRow) -> None:
-    trained = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
-    root = bench.images / "images" / "known"
-    for row in trained.rows("train")[:20].tolist():
-        target = root / trained.sample(row).path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(trained.image_bytes(row))
-    failed, _ = judged(bench, job, root)
-    assert failed.state is JobState.FAILED
+    failed = judged(golden_bench, golden_job, images)[0]
     assert failed.error is not None
     assert failed.error["reason"] == "no_new_images"
     assert "bring images that are not in train or val" in failed.error["detail"]
 
 
 def test_all_images_count_whichever_split_the_import_gave_them(
-    bench: Bench, job: JobRow, breaking: Path
+    golden_bench: Bench, golden_job: JobRow, breaking: Path
 ) -> None:
-    done, dataset = judged(bench, job, breaking, split=None)
+    done, dataset = judged(golden_bench, golden_job, breaking, split=None)
     assert {name: split["count"] for name, split in dataset.summary["splits"].items()}["train"] == 180
-    assert {of.n for of in report_of(bench, done).metrics["test"].values()} == {300}
+    assert {of.n for of in golden_bench.report(done).metrics["test"].values()} == {300}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,14 @@ import pytest
 
 from core.tables import JobRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
-from masktune.contract.report import Report
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
-from models.data.importing.datasets import import_dataset
 from models.data.store import Store
-from tests.integration.worker.bench import Bench, opened_bench
+from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
-from tests.support.biased_digits import make_digits
-from worker.report.evaluate import REPORT
-from worker.stages.retrain_head import MEMBERS, Members
+from worker.stages.heads import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
@@ -32,34 +27,20 @@ def config(**changes: Any) -> dict[str, Any]:
     return MitigateConfig.from_json(hyperparameters(**TRAINING) | {"head": QUICK} | changes).to_json()
 
 
-def report_of(bench: Bench, job: JobRow) -> Report:
-    folder = bench.folder(job.done["evaluate"]["artifact"])
-    return Report.model_validate_json((folder / REPORT).read_text())
-
-
 def weights(job: JobRow) -> dict[str, str]:
     """The digest of each model's weights, by arm."""
     return {result["model"]["arm"]: result["weights"] for result in job.done.values() if "weights" in result}
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """With a data set whose square goes with the class in nine of ten images."""
-    folder = tmp_path_factory.mktemp("mitigate")
-    import_dataset(make_digits(folder / "images" / "biased", aligned=9), folder / "store")
-    with opened_bench(folder, folder / "store") as opened:
-        yield opened
+def whole(digits: Bench) -> JobRow:
+    return digits.succeed(digits.run(JobKind.MITIGATE, params=config()))[0]
 
 
-@pytest.fixture(scope="module")
-def whole(bench: Bench) -> JobRow:
-    return bench.succeed(bench.run(JobKind.MITIGATE, params=config()))[0]
-
-
-def test_every_arm_is_trained_calibrated_and_compared(bench: Bench, whole: JobRow) -> None:
+def test_every_arm_is_trained_calibrated_and_compared(digits: Bench, whole: JobRow) -> None:
     assert tuple(whole.done) == stages_of(JobKind.MITIGATE, config())
     assert whole.models.keys() == ARMS
-    report = report_of(bench, whole)
+    report = digits.report(whole)
     assert report.models.keys() == report.certificates.keys() == ARMS
     assert {(verdict.a, verdict.b) for verdict in report.verdicts.values()} == {
         (Arm.RETRAINED, Arm.RETRAINED_CONTROL),
@@ -70,25 +51,27 @@ def test_every_arm_is_trained_calibrated_and_compared(bench: Bench, whole: JobRo
     assert [cost.stage for cost in report.cost] == list(stages_of(JobKind.MITIGATE, config()))
 
 
-def test_the_report_recommends_one_model_and_lists_the_images_behind_it(bench: Bench, whole: JobRow) -> None:
-    report = report_of(bench, whole)
+def test_the_report_recommends_one_model_and_lists_the_images_behind_it(
+    golden_bench: Bench, golden_job: JobRow
+) -> None:
+    report = golden_bench.report(golden_job)
     assert report.groups is not None
     recommendation = report.recommendation
     assert recommendation is not None
     assert recommendation.arm is not None
-    assert (recommendation.arm, recommendation.model) == (report.after, whole.models[recommendation.arm])
+    assert (recommendation.arm, recommendation.model) == (report.after, golden_job.models[recommendation.arm])
     assert [step.step for step in recommendation.next] == ["use_model", "review_images", "add_test_images"]
     review = next(step for step in recommendation.next if isinstance(step, ReviewImages))
-    store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
+    store = Store.open(golden_bench.folder(f"datasets/{golden_bench.dataset_id}"))
     lack = ["lacks" in store.sample(row).path for row in review.samples]
     assert len(lack) == len(set(review.samples)) > 10
     assert sum(lack) / len(lack) > 0.8
 
 
-def test_a_person_may_close_the_gate(bench: Bench, whole: JobRow) -> None:
+def test_a_person_may_close_the_gate(golden_bench: Bench, golden_job: JobRow) -> None:
     params = config(masktune=False, head=QUICK | {"gate": "closed"})
-    job = bench.succeed(bench.run(JobKind.MITIGATE, params=params))[0]
-    report = report_of(bench, job)
+    job = golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params))[0]
+    report = golden_bench.report(job)
     assert isinstance(report.groups, EarlyStageGroups)
     assert (report.groups.divided, report.groups.details.reason) == (False, "closed")
     assert report.recommendation is not None
@@ -98,18 +81,18 @@ def test_a_person_may_close_the_gate(bench: Bench, whole: JobRow) -> None:
     assert (among_plain.a, among_plain.b, among_plain.split) == (Arm.RETRAINED_CONTROL, Arm.ERM, "test")
     assert among_plain.low <= 0
     assert weights(job)[Arm.RETRAINED] == weights(job)[Arm.RETRAINED_CONTROL]
-    assert weights(job)[Arm.RETRAINED_CONTROL] == weights(whole)[Arm.RETRAINED_CONTROL]  # fitted there
+    assert weights(job)[Arm.RETRAINED_CONTROL] == weights(golden_job)[Arm.RETRAINED_CONTROL]  # fitted there
     assert report.groups.control_penalty == report.groups.penalty
 
 
-def test_a_job_goes_by_what_a_person_said_of_single_images(bench: Bench, whole: JobRow) -> None:
+def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, golden_job: JobRow) -> None:
     """Also where two stages agree by themselves; nobody is asked again."""
-    listed = report_of(bench, whole).recommendation
+    listed = golden_bench.report(golden_job).recommendation
     assert listed is not None
     wrong, *right = listed.samples_to_review
     said = {wrong: False} | dict.fromkeys(right, True)
     review = Review(
-        job=whole.id,
+        job=golden_job.id,
         created_by_name="Ada",
         updated_at="2026-01-02T03:04:05Z",
         gate="open",
@@ -117,50 +100,44 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(bench: Bench, whole: 
         answers=[ReviewedImage(sample=sample, lacks_pattern=lacks) for sample, lacks in said.items()],
     ).model_dump(mode="json")
     params = config(masktune=False, head=QUICK | {"gate": "open"})
-    job = bench.succeed(bench.run(JobKind.MITIGATE, params=params, inputs={"review": review}))[0]
-    report = report_of(bench, job)
+    job = golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params, inputs={"review": review}))[
+        0
+    ]
+    report = golden_bench.report(job)
     assert isinstance(report.groups, EarlyStageGroups)
     assert report.groups.details.reason == "stages_agree"
     summary = report.groups.details.review
     assert summary is not None
-    assert (summary.job, summary.by, summary.answered) == (whole.id, "Ada", len(said))
+    assert (summary.job, summary.by, summary.answered) == (golden_job.id, "Ada", len(said))
     assert report.recommendation is not None
     assert report.recommendation.samples_to_review == []
     assert report.review is None
     before, after = (
-        Members.load(bench.folder(one.done["retrain_head"]["artifact"]) / MEMBERS) for one in (whole, job)
+        Members.load(golden_bench.folder(one.done["retrain_head"]["artifact"]) / MEMBERS)
+        for one in (golden_job, job)
     )
     assert before.rows[before.assigned != after.assigned].tolist() == [wrong]
 
 
-def test_its_models_are_those_of_the_single_jobs(bench: Bench, whole: JobRow) -> None:
-    masktune = bench.succeed(bench.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
+def test_its_models_are_those_of_the_single_jobs(digits: Bench, whole: JobRow) -> None:
+    masktune = digits.succeed(digits.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
     erm = {"model": masktune.models["erm"]}
     params = RetrainConfig.from_json({"head": QUICK, "seed": 3}).to_json()
-    retrained = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=params, inputs=erm))[0]
+    retrained = digits.succeed(digits.run(JobKind.RETRAIN_HEAD, params=params, inputs=erm))[0]
     assert weights(whole) == weights(masktune) | weights(retrained)
 
 
-def test_it_trains_what_it_is_asked_for(bench: Bench) -> None:
-    job = bench.succeed(bench.run(JobKind.MITIGATE, params=config(masktune=False, control=False)))[0]
-    assert list(job.done) == ["erm", "retrain_head", "calibrate", "evaluate"]
-    assert job.models.keys() == {Arm.ERM, Arm.RETRAINED}
-    verdict = report_of(bench, job).verdict
-    assert verdict is not None
-    assert (verdict.a, verdict.b) == (Arm.RETRAINED, Arm.ERM)
-
-
-def test_a_further_seed_gives_the_models_of_its_own_job(bench: Bench, whole: JobRow) -> None:
+def test_a_further_seed_gives_the_models_of_its_own_job(digits: Bench, whole: JobRow) -> None:
     """Also when it is stopped within that seed's first training."""
-    job_id = bench.run(JobKind.MITIGATE, params=config(seed=2, seeds=2))
-    checkpoints = Path(f"{bench.runtime.artifacts.root}/jobs/{job_id}/work/repeat-3-erm")
-    bench.stop(job_id, lambda: any(checkpoints.glob("*")))
-    job = bench.succeed(job_id)[0]
+    job_id = digits.run(JobKind.MITIGATE, params=config(seed=2, seeds=2))
+    checkpoints = Path(f"{digits.runtime.artifacts.root}/jobs/{job_id}/work/repeat-3-erm")
+    digits.stop(job_id, lambda: any(checkpoints.glob("*")))
+    job = digits.succeed(job_id)[0]
     assert list(job.done) == [stage.value for stage in STAGES[JobKind.MITIGATE]]
-    report = report_of(bench, job)
+    report = digits.report(job)
     assert {tuple(one.seed for one in verdict.seeds) for verdict in report.verdicts.values()} == {(2, 3)}
-    of_seed = SeedPredictions.load(bench.folder(job.done["repeat"]["artifact"]) / "3.npz")
-    store, metrics = Store.open(bench.folder(f"datasets/{bench.dataset_id}")), report_of(bench, whole).metrics
+    of_seed = SeedPredictions.load(digits.folder(job.done["repeat"]["artifact"]) / "3.npz")
+    store, metrics = Store.open(digits.folder(f"datasets/{digits.dataset_id}")), digits.report(whole).metrics
     for split, by_arm in of_seed.predictions.items():
         labels = store.labels[store.rows(split)]
         correct = {arm: int((predicted == labels).sum()) for arm, predicted in by_arm.items()}

@@ -18,21 +18,17 @@ from masktune.contract.report.text import next_steps
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import split_note
 from masktune.contract.vocabulary import Arm, JobKind, JobState
-from models.data.importing.datasets import import_dataset
 from models.export import WEIGHTS_FILE
 from models.mitigation.finder import MAX_CLASSES
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import CLASSES, QUICK, hyperparameters, make_folder
-from worker.report.evaluate import REPORT
+from tests.integration.worker.bench import Bench, bench_with_digits
+from tests.integration.worker.real_jobs import CLASSES, QUICK, hyperparameters
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 1, "batch_size": 16, "seed": 3}
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("bad-input")
-    import_dataset(make_folder(folder / "images" / "digits", images=30), folder / "store")
-    with opened_bench(folder, folder / "store") as opened:
+    with bench_with_digits(tmp_path_factory.mktemp("bad-input"), images=30) as opened:
         yield opened
 
 
@@ -53,12 +49,11 @@ def mitigated(bench: Bench, images: Path) -> tuple[DatasetRow, JobRow, Report]:
     _, dataset = bench.imported({"address": f"file://{images}"})
     params = MitigateConfig.from_json(hyperparameters(**TRAINING) | {"head": QUICK, "masktune": False})
     job = bench.succeed(bench.run(JobKind.MITIGATE, dataset_id=dataset.id, params=params.to_json()))[0]
-    text = (bench.folder(job.done["evaluate"]["artifact"]) / REPORT).read_text()
-    return dataset, job, Report.model_validate_json(text)
+    return dataset, job, bench.report(job)
 
 
 def test_five_images_a_class_leave_the_classes_whole_and_more_are_asked_for(bench: Bench) -> None:
-    images = bench.images / "images" / "five"
+    images = bench.images.parent / "five"
     for label in (0, 1):
         squares(images / str(label), label, 5)
     _, _, report = mitigated(bench, images)
@@ -70,9 +65,9 @@ def test_five_images_a_class_leave_the_classes_whole_and_more_are_asked_for(benc
 
 
 def test_more_classes_than_are_searched_get_the_control_which_says_so(bench: Bench) -> None:
-    images = bench.images / "images" / "many"
+    images = bench.images.parent / "many"
     for label in range(MAX_CLASSES + 1):
-        squares(images / f"{label:03d}", label, 4)
+        squares(images / f"{label:03d}", label, 4, side=16)
     _, job, report = mitigated(bench, images)
     assert report.recommendation is not None
     assert report.recommendation.arm is Arm.RETRAINED_CONTROL
@@ -81,7 +76,7 @@ def test_more_classes_than_are_searched_get_the_control_which_says_so(bench: Ben
 
 
 def test_grey_thumbnails_and_a_class_without_an_image_in_val(bench: Bench) -> None:
-    images = bench.images / "images" / "odd"
+    images = bench.images.parent / "odd"
     for split, labels, count in (("train", (0, 1, 2), 30), ("val", (0, 1), 16), ("test", (0, 1, 2), 12)):
         for label in labels:
             squares(images / split / str(label), label, count, mode="L")

@@ -2,64 +2,51 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pytest
 from PIL import Image
 
-from app.predictions.presenter import data_uri
-from app.reports.service import render
 from core.tables import JobRow
-from masktune.contract.report import Report
-from masktune.contract.vocabulary import JobKind
-from models.backbones.network import Network
-from models.data.importing.datasets import import_dataset
-from models.data.loading.batches import Loader
-from models.evaluation.metrics import Logits, predict_logits
-from models.run import Run
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import CLASSES, make_folder
-from worker.stages import forward
+from masktune.contract.vocabulary import STAGES, JobKind
+from tests.integration.worker.bench import Bench
+from tests.integration.worker.real_jobs import CLASSES, hyperparameters
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("reports")
-    images = make_folder(folder / "images" / "squares")
-    import_dataset(images, folder / "store")
-    with opened_bench(folder, folder / "store", images) as opened:
-        yield opened
+def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: JobRow) -> None:
+    folder, report = digits.folder(masktune.done["evaluate"]["artifact"]), digits.report_json(masktune)
+    assert set(report["metrics"]["test"]) == {"erm", "masktune", "masktune_control"}
+    for arm, figures in report["metrics"]["test"].items():
+        assert figures["accuracy"] == figures["correct"] / figures["n"]
+        assert figures["accuracy"] == masktune.metrics[arm]["test"]["accuracy"]
+        assert figures["low"] <= figures["accuracy"] <= figures["high"]
+    assert {(d["a"], d["b"]) for d in report["differences"]["test"]} == {
+        ("masktune", "erm"),
+        ("masktune", "masktune_control"),
+    }
+    assert report["verdict"]["b"] == "masktune_control"
+    listed = {(d["b"], d["statistic"]): d for d in report["differences"]["test"]}
+    for told in (report["verdict"]["deciding_difference"], report["verdict"]["accuracy_difference"]):
+        assert {"a": "masktune", "b": "masktune_control"} | told == listed[
+            "masktune_control", told["statistic"]
+        ]
+    assert report["verdict"]["verdict"] != "no_detectable_effect"  # there are no groups
+    of_job = masktune.done["evaluate"]["verdict"]
+    assert of_job == {name: report["verdict"][name] for name in ("verdict", "reason", "a", "b", "beaten_by")}
+    assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
+    assert report["masks"] == masktune.done["mask"]["summary"]
+    items = report["gallery"]["items"]
+    assert 0 < len(items) <= 12
+    assert len({item["sample"] for item in items}) == len(items)
+    for item in items:
+        names = [
+            item["image"],
+            *(f[k] for f in item["arms"].values() for k in ("heatmap", "mask", "mask_outline")),
+        ]
+        assert all(Image.open(folder / name).size == (224, 224) for name in names)
 
 
-@pytest.fixture(scope="module")
-def asked() -> list[int]:
-    """How many images a network was given each time that the job `masktune` asked one for logits."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def masktune(bench: Bench, asked: list[int]) -> JobRow:
-    def counted(network: Network, loader: Loader, run: Run) -> Logits:
-        asked.append(loader.images)
-        return predict_logits(network, loader, run)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "predict_logits", counted)
-        return bench.succeed(bench.run(JobKind.MASKTUNE))[0]
-
-
-def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
-    """The report as JSON, and as the page with all its pictures found."""
-    folder = bench.folder(job.done["evaluate"]["artifact"])
-    report = json.loads((folder / "report.json").read_text())
-    return report, render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
-
-
-def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench, masktune: JobRow) -> None:
-    report, page = read(bench, masktune)
+def test_every_part_of_a_report_has_its_figures_with_n_and_interval(digits: Bench, masktune: JobRow) -> None:
+    report, page = digits.report_json(masktune), digits.page(masktune)
     assert "3. Can I trust the new model?" in page
     n = report["dataset"]["splits"]["test"]
     for arm in ("erm", "masktune"):
@@ -91,10 +78,26 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(bench: Bench
     assert sum(b["n"] for b in reliability["bins"]) == reliability["n"] == n
 
 
-def test_a_painted_square_is_found_in_the_model_and_in_the_data(bench: Bench) -> None:
-    _, dataset = bench.imported({"builtin": "biased-digits"})
-    job = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id))[0]
-    report, page = read(bench, job)
+def test_the_same_job_writes_the_same_figures(digits: Bench) -> None:
+    job_inputs = {"model": digits.untrained(CLASSES)}
+    jobs = digits.succeed(*(digits.run(JobKind.EVALUATE, inputs=job_inputs, params={}) for _ in range(2)))
+    first, second = (digits.report_json(job) for job in jobs)
+    for report in (first, second):
+        for changing in ("job", "created_at", "cost"):
+            del report[changing]
+    assert first == second
+
+
+def test_a_painted_square_is_found_in_the_data_before_anything_is_trained_and_in_the_model(
+    digits: Bench,
+) -> None:
+    _, dataset = digits.imported({"builtin": "biased-digits"})
+    assert any(facts["groups"] for facts in dataset.summary["splits"].values())
+    assert dataset.summary["shortcuts"]["strength"] == "strong"
+    assert "top-left corner" in dataset.summary["shortcuts"]["sentence"]
+    quick = hyperparameters(epochs=1, batch_size=32)
+    (job,) = digits.succeed(digits.run(JobKind.ERM, dataset_id=dataset.id, params=quick))
+    report, page = digits.report_json(job), digits.page(job)
     assert report["shortcut_reliance"]["evidence"] == "strong"
     found = {sign["name"] for sign in report["shortcut_reliance"]["signs"] if sign["present"]}
     assert {"shift", "property"} <= found
@@ -106,24 +109,14 @@ def test_a_painted_square_is_found_in_the_model_and_in_the_data(bench: Bench) ->
     assert {item["rule"] for item in report["gallery"]["items"]} <= {"most_masked", "mistaken"}
 
 
-def test_the_same_job_writes_the_same_figures(bench: Bench) -> None:
-    job_inputs = {"model": bench.untrained(CLASSES)}
-    jobs = bench.succeed(*(bench.run(JobKind.EVALUATE, inputs=job_inputs, params={}) for _ in range(2)))
-    first, second = (read(bench, job)[0] for job in jobs)
-    for report in (first, second):
-        for changing in ("job", "created_at", "cost"):
-            del report[changing]
-    assert first == second
-
-
-def test_no_model_is_asked_twice_for_a_split(bench: Bench, masktune: JobRow, asked: list[int]) -> None:
-    splits = read(bench, masktune)[0]["dataset"]["splits"]
+def test_no_model_is_asked_twice_for_a_split(digits: Bench, masktune: JobRow, asked: list[int]) -> None:
+    splits = digits.report_json(masktune)["dataset"]["splits"]
     assert sorted(asked) == sorted(splits[name] for name in ("calibration", "val", "test") for _ in range(3))
 
 
-def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
+def test_nothing_to_look_at_and_few_samples_break_nothing(digits: Bench) -> None:
     """Images of one colour: no map has a place, no mask a pixel; three samples of a class to test."""
-    folder, shades = bench.images.parent / "flat", iter(range(256))
+    folder, shades = digits.images.parent / "flat", iter(range(256))
     for split, count in (("train", 20), ("val", 2), ("test", 3)):
         for name in ("a", "b", "c"):
             (folder / split / name).mkdir(parents=True)
@@ -131,11 +124,11 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
                 shade = next(shades)
                 path = folder / split / name / f"{index}.png"
                 Image.new("RGB", (28, 28), (shade, shade, shade)).save(path)
-    _, dataset = bench.imported({"address": f"file://{folder}"})
-    given = {"model": bench.untrained(tuple(dataset.classes))}
+    _, dataset = digits.imported({"address": f"file://{folder}"})
+    given = {"model": digits.untrained(tuple(dataset.classes))}
     asked = {"splits": ["test"]}
-    job = bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params=asked)
-    report, page = read(bench, bench.succeed(job)[0])
+    (job,) = digits.succeed(digits.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params=asked))
+    report, page = digits.report_json(job), digits.page(job)
     cost = report["masking_cost"]["test"]["imported"]
     assert (cost["n"], cost["nothing_masked"], cost["cost"]["estimate"]) == (9, 9, 0)
     means = report["saliency"]["mean_maps"]["imported"]
@@ -147,48 +140,11 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(bench: Bench) -> None:
     assert "3. Can I trust the model?" in page
 
 
-def test_known_subjects_in_test_are_told_and_a_held_out_site_has_none(bench: Bench) -> None:
-    """Twenty subjects of five sites; two of them are in the train and in the test split of a list."""
-    folder, shades = bench.images.parent / "sites", iter(range(256))
-    folder.mkdir()
-    rows, held_out = ["path,label,split,meta:site"], ["path,label,meta:site"]
-    for number in range(60):
-        subject, name = number // 3, ("a", "b")[number // 3 % 2]
-        path = f"s{subject}_{number % 3}.png"
-        Image.new("RGB", (28, 28), (next(shades),) * 3).save(folder / path)
-        in_test = subject >= 16 or (subject < 2 and number % 3 == 0)
-        rows.append(f"{path},{name},{'test' if in_test else 'train'},{subject % 5}")
-        held_out.append(f"{path},{name},{subject % 5}")
-    (folder / "labels.csv").write_text("\n".join(rows))
-    options: dict[str, Any] = {"subject": "{subject}_*"}
-    job, dataset = bench.imported({"address": f"file://{folder}"}, options=options)
-    assert "subject_in_two_splits" in {note["code"] for note in job.done["import"]["summary"]["notes"]}
-    given = {"model": bench.untrained(tuple(dataset.classes))}
-    evaluation = bench.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={"splits": ["test"]})
-    report, page = read(bench, bench.succeed(evaluation)[0])
-    shared, of = report["dataset"]["shared_subjects"]["test"], report["dataset"]["split_subjects"]
-    assert of["test"] == 6
-    assert sum(shared.values()) <= 2
-    assert "Of the 6 subjects of test, " in page
-
-    (folder / "labels.csv").write_text("\n".join(held_out))
-    options |= {"hold_out": ["meta:site=0"]}
-    job, _ = bench.imported({"address": f"file://{folder}"}, options=options)
-    summary = job.done["import"]["summary"]
-    assert {split: counts["subjects"] for split, counts in summary["splits"].items()} == {
-        "train": 12,
-        "val": 2,
-        "calibration": 2,
-        "test": 4,
-    }
-    assert "subject_in_two_splits" not in {note["code"] for note in summary["notes"]}
-
-
 def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judges(
-    bench: Bench,
+    digits: Bench,
 ) -> None:
     """Each patient has an image in train and one in test; each scanner but the last goes with one class."""
-    folder, shades = bench.images.parent / "scanners", iter(range(256))
+    folder, shades = digits.images.parent / "scanners", iter(range(256))
     folder.mkdir()
     rows = ["path,label,split,patient,scanner"]
     for number in range(160):
@@ -200,12 +156,13 @@ def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judg
         scanner = "new" if number % 5 == 0 else ("A", "B")[label]
         rows.append(f"{path},{('a', 'b')[label]},{split},p{number // 4},{scanner}")
     (folder / "labels.csv").write_text("\n".join(rows))
-    job, dataset = bench.imported({"address": f"file://{folder}"})
+    job, dataset = digits.imported({"address": f"file://{folder}"})
     note = job.done["import"]["summary"]["notes"][0]
     assert (note["code"], note["tone"]) == ("subject_in_two_splits", "bad")
     assert note["detail"].startswith("patients in more than one split: 40 of 40")
-    trained = bench.run(JobKind.MASKTUNE, dataset_id=dataset.id)
-    report, page = read(bench, bench.succeed(trained)[0])
+    quick = hyperparameters(image_size=16, epochs=1, finetune={"epochs": 1})
+    (trained,) = digits.succeed(digits.run(JobKind.MASKTUNE, dataset_id=dataset.id, params=quick))
+    report, page = digits.report_json(trained), digits.page(trained)
     steps = [step["step"] for step in report["recommendation"]["next"]]
     assert steps[0] == "cut_splits"
     assert steps[2:5] == ["measure_by_column", "balance_over_column", "hold_out_value"]

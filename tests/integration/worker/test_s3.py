@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,15 +12,12 @@ import pytest
 import s3fs.core
 from botocore.exceptions import EndpointConnectionError
 
-from app.datasets.presenter import describe
-from core.queries import datasets, jobs
+from core.queries import jobs
 from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.data.importing.datasets import import_dataset
-from models.data.store import Store
 from models.export import load_model
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import make_folder
+from tests.integration.worker.bench import Bench, bench_with_digits
+from tests.integration.worker.real_jobs import hyperparameters
 from tests.support.object_store import Fault, ObjectStore
 
 
@@ -52,11 +48,8 @@ def bucket(server: ObjectStore) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def bench(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("s3")
-    images = make_folder(folder / "images", 40)
-    import_dataset(images, folder / "store")
     settings = {"storage_url": f"{bucket}/artifacts", "allowed_sources": f"{bucket}/sources"}
-    with opened_bench(folder, folder / "store", images, **settings) as opened:
+    with bench_with_digits(tmp_path_factory.mktemp("s3"), images=40, **settings) as opened:
         yield opened
 
 
@@ -86,12 +79,11 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
         fs.put_file(str(file), f"{source}/{file.relative_to(bench.images).as_posix()}")
     imported, dataset = bench.imported({"address": source})
     assert (imported.state, dataset.state) == (JobState.SUCCEEDED, DatasetState.READY)
-    (job,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id))
+    (job,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=hyperparameters(epochs=1)))
     assert fs.exists(f"{bucket}/artifacts/models/{job.models['erm']}/.complete")
     _, card = load_model(bench.folder(f"models/{job.models['erm']}"))
     assert sorted(card.classes) == sorted(dataset.classes)
-    report = bench.folder(job.done["evaluate"]["artifact"]) / "report.json"
-    assert json.loads(report.read_text())["metrics"]["test"]["erm"]["n"] > 0
+    assert bench.report_json(job)["metrics"]["test"]["erm"]["n"] > 0
 
 
 @pytest.fixture
@@ -115,7 +107,7 @@ def test_a_store_that_is_away_is_waited_for_by_who_wants_to(
             artifacts.exists("models/mdl_1")
         request.getfixturevalue("patient")
     finally:
-        back = threading.Timer(1.0, server.start)
+        back = threading.Timer(0.3, server.start)
         back.start()
     assert not artifacts.exists("models/mdl_1")
     back.join()
@@ -180,7 +172,7 @@ def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
 def test_a_job_whose_store_fails_says_so_and_resume_goes_on(
     server: ObjectStore, bench: Bench, bucket: str
 ) -> None:
-    job_id = bench.run(JobKind.ERM)
+    job_id = bench.run(JobKind.ERM, params=hyperparameters(epochs=1))
     with server.failing(lambda method, _: Fault.INTERNAL_ERROR if method == "PUT" else None):
         (job,) = bench.done(job_id)
     assert job.state is JobState.FAILED
@@ -193,34 +185,6 @@ def test_a_job_whose_store_fails_says_so_and_resume_goes_on(
         jobs.resume(session, job_id)
     (job,) = bench.succeed(job_id)
     assert bench.runtime.artifacts.exists(f"models/{job.models['erm']}")
-
-
-def test_a_data_set_that_was_invalid_is_read_anew_once_it_is_ready(bench: Bench, bucket: str) -> None:
-    """The front had fetched what there was first, under the same key."""
-    fs, _ = fsspec.core.url_to_fs(bucket)
-    source = f"{bucket}/sources/mended"
-    fs.pipe_file(f"{source}/a/1.png", b"no picture")
-    job, dataset = bench.imported({"address": source})
-    assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
-    settings = bench.runtime.settings
-    front = Artifacts(settings.storage, cache=settings.data_dir / "front")
-    report = describe(dataset, front).report
-    assert report is not None
-    assert [entry.path for entry in report.rejected] == ["a/1.png"]
-    assert not list((settings.data_dir / "front").rglob("samples.arrow"))
-
-    fs.rm_file(f"{source}/a/1.png")
-    for file in bench.images.rglob("*.png"):
-        fs.put_file(str(file), f"{source}/{file.relative_to(bench.images).as_posix()}")
-    with bench.runtime.database.begin() as session:
-        jobs.resume(session, job.id)
-    (job,) = bench.succeed(job.id)
-    with bench.runtime.database.read() as session:
-        dataset = datasets.get(session, dataset.id)
-    assert dataset.state is DatasetState.READY
-    assert describe(dataset, front).report != report
-    assert not list((settings.data_dir / "front").rglob("samples.arrow")), "its report alone was asked for"
-    assert len(Store.open(front.folder(f"datasets/{dataset.id}"))) > 0
 
 
 def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Bench, bucket: str) -> None:

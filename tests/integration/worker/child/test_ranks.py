@@ -11,9 +11,8 @@ import pytest
 
 from core.queries import jobs
 from masktune.contract.vocabulary import JobKind, JobState
-from models.data.importing.datasets import import_dataset
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import hyperparameters, make_folder
+from tests.integration.worker.bench import Bench, bench_with_digits
+from tests.integration.worker.real_jobs import hyperparameters
 from worker.slots import work
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -35,10 +34,7 @@ if "RANK" in os.environ:
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("ranks")
-    images = make_folder(folder / "images")
-    import_dataset(images, folder / "store")
-    with opened_bench(folder, folder / "store", images, max_crashes=1) as opened:
+    with bench_with_digits(tmp_path_factory.mktemp("ranks"), max_crashes=1) as opened:
         yield opened
 
 

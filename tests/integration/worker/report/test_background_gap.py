@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.predictions.presenter import data_uri
-from app.reports.service import render
-from core.tables import JobRow
-from masktune.contract.report import Report
 from masktune.contract.vocabulary import JobKind
 from models.data.importing.datasets import import_dataset
 from models.data.store import Store
@@ -50,15 +45,11 @@ def part(folder: Path, target: Path, first: int, last: int, *, shade: int = 0) -
             picture.save(goal)
 
 
-def read(bench: Bench, job: JobRow) -> tuple[dict[str, Any], str]:
-    folder = bench.folder(job.done["evaluate"]["artifact"])
-    report = json.loads((folder / "report.json").read_text())
-    return report, render(Report.model_validate(report), lambda name: data_uri((folder / name).read_bytes()))
-
-
 def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(challenge: Bench) -> None:
-    job = challenge.succeed(challenge.run(JobKind.MASKTUNE, params=hyperparameters(epochs=1)))[0]
-    report, page = read(challenge, job)
+    job = challenge.succeed(
+        challenge.run(JobKind.MASKTUNE, params=hyperparameters(epochs=1, finetune={"epochs": 1}))
+    )[0]
+    report, page = challenge.report_json(job), challenge.page(job)
     found = report["metrics"]["test"]["masktune"]
     assert {group["name"] for group in found["groups"]} == set(VARIANTS[:3])
     assert found["n"] == 180
@@ -78,7 +69,7 @@ def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(chal
     (erm,) = (id for arm, id in report["models"].items() if arm == "erm")
     given: dict[str, Any] = {"inputs": {"model": erm["id"]}, "params": {"splits": ["only_bg_t"]}}
     asked = challenge.succeed(challenge.run(JobKind.EVALUATE, **given))[0]
-    alone, _ = read(challenge, asked)
+    alone = challenge.report_json(asked)
     assert alone["metrics"]["only_bg_t"]["erm"]["n"] == 60
     assert alone["metrics"]["only_bg_t"]["erm"]["worst_group_accuracy"] is None
     assert (alone["shortcut_reliance"], alone["verdict"], alone["background_gap"]) == (None, None, {})
