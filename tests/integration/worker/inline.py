@@ -15,6 +15,7 @@ from worker.child.runner import Job
 from worker.protocol import STOPPED, Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
+from worker.supervisor.pending_messages import PendingMessages
 from worker.supervisor.spec_builder import build_spec
 from worker.workspace import Workspace
 
@@ -33,9 +34,8 @@ def run_inline(runtime: Runtime, should_stop: Callable[[], bool] = _never) -> bo
         spec = build_spec(session, records.begin(session, lease), slot=0)
     spec = Spec.from_line(spec.to_line())
     code, messages = _messages(runtime, spec, should_stop)
-    for message in messages:
-        with runtime.database.begin() as session:
-            _record(session, lease, message)
+    with runtime.database.begin() as session:  # one, since nobody looks meanwhile
+        _record(session, lease, messages)
     if code == STOPPED:
         with runtime.database.begin() as session:
             leases.release(session, lease, reason="stopped")
@@ -60,13 +60,16 @@ def _messages(runtime: Runtime, spec: Spec, should_stop: Callable[[], bool]) -> 
         return code, [message for line in reports.readlines() if (message := parse(line)) is not None]
 
 
-def _record(session: Session, lease: Lease, message: Message) -> None:
-    match message:
-        case Failed():
-            records.end(session, lease, JobState.FAILED, error=message.error)
-        case Done():
+def _record(session: Session, lease: Lease, messages: list[Message]) -> None:
+    pending = PendingMessages()
+    for message in messages:
+        if not isinstance(message, Alive | Done | Failed):
+            pending.put(message)
+    while (record := pending.next(0.0, everything=True)) is not None:
+        records.record(session, lease, record)
+        pending.written(0.0)
+    match messages[-1:]:
+        case [Failed() as failed]:
+            records.end(session, lease, JobState.FAILED, error=failed.error)
+        case [Done()]:
             records.end(session, lease, JobState.SUCCEEDED)
-        case Alive():
-            pass
-        case _:
-            records.record(session, lease, message)
