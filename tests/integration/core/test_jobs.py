@@ -125,16 +125,22 @@ def test_progress_forgives_lost_workers(database: Database, how: str) -> None:
     assert queue.job(database, job_id).state is JobState.QUEUED
 
 
-def test_a_resumed_job_keeps_what_it_did(database: Database) -> None:
+def test_a_resumed_job_keeps_what_it_did_forgets_what_it_lost_and_may_be_claimed_at_once(
+    database: Database,
+) -> None:
     job_id = queue.add(database)
     lease = queue.claim(database)
     with database.begin() as session:
         leases.finish_stage(session, lease, Stage.ERM, {"artifact": "jobs/j/erm", "seconds": 1.5})
         leases.end(session, lease, JobState.FAILED, error={"detail": "no space"})
+        row = jobs.get(session, job_id)
+        row.crashes, row.losses, row.thinned_at, row.not_before = 2, 3, 1.0, 2e10
     with database.begin() as session:
         row = jobs.resume(session, job_id)
     assert (row.state, row.error, row.ended_at) == (JobState.QUEUED, None, None)
+    assert (row.crashes, row.losses, row.thinned_at) == (0, 0, None)
     assert row.done == {"erm": {"artifact": "jobs/j/erm", "seconds": 1.5}}
+    assert queue.claim(database).job_id == job_id
 
 
 def _trash(database: Database) -> dict[str, float]:

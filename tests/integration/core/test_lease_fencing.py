@@ -202,16 +202,3 @@ def test_every_change_of_a_job_is_told(database: Database) -> None:
     assert (row.stage, row.progress, row.metrics) == (Stage.ERM, {"fraction": 0.5}, {"accuracy": 1.0})
     assert (row.attempt, row.crashes, row.losses, row.ended_at) == (0, 0, 0, None)
     assert (row.event_seq, set(row.times)) == (12, {"queued", "running", "cancelling", "cancelled"})
-
-
-def test_a_resumed_job_forgets_what_it_had_lost_and_may_be_claimed_at_once(database: Database) -> None:
-    job_id = queue.add(database, not_before=2e10)
-    with database.begin() as session:
-        jobs.cancel(session, job_id)
-        row = jobs.get(session, job_id)
-        row.crashes, row.losses, row.thinned_at = 2, 3, 1.0
-    with database.begin() as session:
-        jobs.resume(session, job_id)
-    row = queue.job(database, job_id)
-    assert (row.crashes, row.losses, row.thinned_at) == (0, 0, None)
-    assert queue.claim(database).job_id == job_id

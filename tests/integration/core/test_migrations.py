@@ -20,6 +20,7 @@ from alembic.migration import MigrationContext
 from core import schema
 from core.session import Database
 from core.tables import Table
+from tests.integration.core.backups import rows
 from tests.integration.core.databases import database_without_tables
 
 ROOT = Path(__file__).parents[3]
@@ -76,14 +77,7 @@ def fill(url: str) -> Rows:
 
 
 def read(url: str) -> Rows:
-    database = Database(url)
-    with database.engine.connect() as connection:
-        found = {
-            table.name: [dict(row) for row in connection.execute(table.select()).mappings()]
-            for table in tables(connection)
-        }
-    database.close()
-    return found
+    return {name: of_table for name, of_table in rows(url).items() if name != "alembic_version"}
 
 
 def kept(before: Rows, after: Rows) -> Rows:
@@ -107,10 +101,10 @@ def test_tables_are_recreated_beside_those_of_others(empty: str) -> None:
         connection.execute(sa.text("CREATE TABLE of_another_program (id INTEGER)"))
         connection.execute(sa.text("INSERT INTO of_another_program VALUES (1)"))
     schema.recreate(empty, HEAD)
-    rows = read(empty)
-    assert rows.pop("of_another_program") == [{"id": 1}]
-    assert set(rows) == set(Table.metadata.tables)
-    assert not any(rows.values())
+    found = read(empty)
+    assert found.pop("of_another_program") == [{"id": 1}]
+    assert set(found) == set(Table.metadata.tables)
+    assert not any(found.values())
 
 
 def test_a_migration_that_breaks_leaves_the_database_as_it_was(empty: str) -> None:

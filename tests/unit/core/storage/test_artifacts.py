@@ -52,12 +52,6 @@ def _write(store: Artifacts, key: str, **files: str) -> None:
             (folder / name).write_text(text)
 
 
-def test_what_is_written_is_read(store: Artifacts) -> None:
-    _write(store, "models/mdl_1", card="one")
-    assert (store.folder("models/mdl_1") / "card").read_text() == "one"
-    assert store.exists("models/mdl_1")
-
-
 def test_a_block_that_raises_leaves_nothing(store: Artifacts) -> None:
     def fail() -> None:
         with store.writing("models/mdl_1") as folder:

@@ -39,13 +39,6 @@ def drain(pending: PendingMessages, now: float, *, everything: bool = False) -> 
     return written
 
 
-def test_a_newer_progress_replaces_the_one_before() -> None:
-    pending = PendingMessages()
-    for step in range(5):
-        pending.put(progress(step))
-    assert drain(pending, 0.0) == [4]
-
-
 def test_mere_progress_waits_for_its_time() -> None:
     pending = PendingMessages()
     pending.put(progress(1))
