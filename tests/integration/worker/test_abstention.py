@@ -78,6 +78,7 @@ def test_a_picture_counts_once_however_many_copies_there_are(
     assert (calibration["n"], calibration["copies_left_out"]) == (pictures, left_out["calibration"])
     raw = json.loads((digits.folder(calibration["artifact"]) / "tables.json").read_text())
     assert (raw["n"], raw["copies_left_out"]) == (pictures, left_out["calibration"])
+    assert list(raw["scores"]) == ["max_softmax"], "there is no ERM half to compare with"
     assert raw["scores"]["max_softmax"]["answered"][-1] == pictures
     assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == pictures
     assert f"{left_out['calibration']} copies of pictures" in " ".join(digits.logs(job.id))
@@ -172,6 +173,8 @@ def test_each_part_is_measured_on_the_split_that_is_its_own(digits: Bench, evalu
         row = registry.get(session, model_id)
     assert row.calibration is not None
     assert row.erm_id is not None
+    assert set(raw["scores"]) == {"max_softmax", "product", "minimum"}
+    assert {table["n"] for table in raw["scores"].values()} == {store.counts["calibration"]}
     own, erm = (_said(digits, store, id, "calibration") for id in (model_id, row.erm_id))
     assert raw["agreement"] == {
         "n": len(own.rows),

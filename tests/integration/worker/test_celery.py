@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,30 +23,9 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
     opened.close()
 
 
-def test_the_worker_process_loads_neither_torch_nor_without_a_broker_celery() -> None:
-    heavy = {"torch", "numpy", "celery", "kombu"}
-    program = f"import sys, worker.__main__; print(sorted({heavy} & set(sys.modules)))"
-    command = [sys.executable, "-c", program]
-    found = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
-
-
 def test_its_task_wakes_the_slots(runtime: Runtime) -> None:
     make_worker(runtime).tasks[RUN_JOB]("job_1")
     assert runtime.wakeup.calls == 1
-
-
-def test_the_worker_keeps_no_results_and_reconnects_for_ever(runtime: Runtime) -> None:
-    app = make_worker(runtime)
-    expected = {
-        "task_ignore_result": True,
-        "worker_pool": "solo",
-        "broker_connection_retry_on_startup": True,
-        "broker_connection_max_retries": None,
-        "broker_channel_error_retry": True,
-    }
-    assert {name: app.conf[name] for name in expected} == expected
-    assert app.conf.broker_transport_options["socket_timeout"] == 5.0
 
 
 def test_a_child_is_told_the_settings_but_not_the_keys(

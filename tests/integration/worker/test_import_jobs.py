@@ -38,7 +38,7 @@ def test_an_upload_of_one_class_is_invalid_and_says_why(digits: Bench, tmp_path:
     job, dataset = digits.imported(upload(digits, tmp_path / "only"))
     assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
     assert job.error is not None
-    assert job.error["reason"] == "dataset_invalid"
+    assert (job.error["reason"], job.done) == ("dataset_invalid", {})
     assert dataset.summary["problems"][0]["code"] == "one_class"
     assert (digits.folder(str(dataset.artifact)) / "report.json").is_file()
 

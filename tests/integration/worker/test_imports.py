@@ -1,20 +1,29 @@
-"""The child of an import loads only what an import needs."""
+"""Which packages the processes of a worker load: torch alone takes a second, as long as a small import."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
+import pytest
 
-def test_the_child_of_an_import_loads_no_torch() -> None:
-    """It takes a second, as long as a small import itself."""
-    code = """
-import sys
+CHILD_OF_AN_IMPORT = """
 import worker.child.process, worker.child.runner
 from masktune.contract.vocabulary import Stage
 from worker.child.runner import stage_function
 stage_function(Stage.IMPORT)
-print({"torch", "torchvision", "sklearn"} & set(sys.modules) or "none")
 """
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import worker.__main__", {"torch", "numpy", "celery", "kombu", "opentelemetry"}),
+        (CHILD_OF_AN_IMPORT, {"torch", "torchvision", "sklearn"}),
+    ],
+    ids=["a worker without broker and traces", "the child of an import"],
+)
+def test_it_loads_only_what_it_needs(code: str, heavy: set[str]) -> None:
+    code += f"\nimport sys; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "none"
+    assert found.stdout.strip() == "[]"

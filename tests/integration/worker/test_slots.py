@@ -13,6 +13,7 @@ from core.tables import JobRow
 from core.tracing import Attempt, Tracing
 from masktune.contract.vocabulary import JobKind, JobState
 from tests.integration.worker.conftest import AddJob, JobOf, with_settings
+from tests.integration.worker.supervisor.test_supervisor import processes_of_children
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import running_slots, slots_of
@@ -45,7 +46,9 @@ def test_every_slot_runs_a_job_and_stopping_gives_all_of_them_back(
     jobs = [add_job([started, ("sleep", 600)]) for _ in range(3)]
     with running_slots(with_settings(runtime, worker_slots=3), wait=0.05):
         wait_until(lambda: all(job_of(job).stage is not None for job in jobs))
-    assert [job_of(job).state for job in jobs] == [JobState.QUEUED] * 3
+    for row in map(job_of, jobs):
+        assert (row.state, row.worker, row.lease_until, row.crashes) == (JobState.QUEUED, None, None, 0)
+    assert processes_of_children() == []
 
 
 class FailingTracing(Tracing):

@@ -15,7 +15,6 @@ from masktune.contract.vocabulary import STAGES, Arm, JobKind, JobState, Stage
 from models.data.store import Store
 from models.export import load_model, read_card
 from models.masking.store import MaskSet
-from models.selective import CalibrationTable
 from models.training.checkpoints import CheckpointFolder, weights_digest
 from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import CLASSES, hyperparameters
@@ -47,18 +46,6 @@ def test_the_masks_cover_the_training_split(digits: Bench, masktune: JobRow) -> 
     masks = MaskSet.open(digits.folder(masktune.done["mask"]["artifact"]))
     assert sorted(masks.rows.tolist()) == store.rows("train").tolist()
     assert 0 < masktune.done["mask"]["summary"]["masked_share"] < 0.5
-
-
-def test_calibration_tables_are_of_the_calibration_split(digits: Bench, masktune: JobRow) -> None:
-    store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
-    found = masktune.done["calibrate"]["calibrations"]
-    assert set(found) == set(masktune.models.values())
-    for model_id, calibration in found.items():
-        raw = json.loads((digits.folder(calibration["artifact"]) / "tables.json").read_text())
-        tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
-        alone = model_id == masktune.models["erm"]
-        assert set(tables) == ({"max_softmax"} if alone else {"max_softmax", "product", "minimum"})
-        assert {table.n for table in tables.values()} == {store.counts["calibration"]} == {calibration["n"]}
 
 
 def test_the_stages_alone_make_the_models_of_the_whole(digits: Bench, masktune: JobRow) -> None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import Connection, event
 
 from core.queries import leases
 from core.session import Database
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import AddJob, JobOf, Working, with_settings
-from tests.integration.worker.supervisor.test_supervisor import finished, processes_of_children
+from tests.integration.worker.supervisor.test_supervisor import altered, finished, processes_of_children
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import work
@@ -50,23 +50,12 @@ def stopped_within(database: Database, statement: str) -> Iterator[list[str]]:
         event.remove(database.engine, "after_cursor_execute", stop)
 
 
-@contextmanager
-def read_only(database_url: str) -> Iterator[None]:
+def read_only(database_url: str) -> AbstractContextManager[None]:
     """As after a failover: what was connected is not any more, and what answers takes no writes.
 
     Behind the block new connections lead to a server that does; those that were made stay as they are.
     """
-    address, name = database_url.rsplit("/", 1)
-    admin = create_engine(f"{address}/postgres", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
-        ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
-        connection.execute(ended, {"name": name})
-        try:
-            yield
-        finally:
-            connection.execute(text(f"ALTER DATABASE {name} RESET default_transaction_read_only"))
-    admin.dispose()
+    return altered(database_url, "SET default_transaction_read_only =", "on", "default")
 
 
 def claimed(runtime: Runtime) -> Supervisor:

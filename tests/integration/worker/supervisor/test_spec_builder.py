@@ -16,7 +16,7 @@ from core.queries import jobs, registry
 from core.queries.leases import Lease
 from core.session import Database
 from core.tables import DatasetRow, JobRow
-from masktune.contract.vocabulary import STAGES, Arm, DatasetState, JobKind, JobState, Stage
+from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage
 from tests.integration.core import queue
 from tests.integration.worker.conftest import AddJob, EventsOf, JobOf
 from tests.support.rows import model_row
@@ -116,15 +116,6 @@ def test_stages_that_are_done_are_not_done_again_and_the_order_holds(
     assert _stages(database, job_id) == left
     fresh = _job(add_job, database, JobKind.MASKTUNE)
     assert _stages(database, fresh) == (Stage.ERM, Stage.MASK, *left)
-
-
-@pytest.mark.parametrize("kind", [JobKind.MASKTUNE, JobKind.RETRAIN_HEAD])
-def test_the_control_alone_can_be_switched_off(database: Database, add_job: AddJob, kind: JobKind) -> None:
-    whole = STAGES[kind]
-    assert _stages(database, _job(add_job, database, kind)) == whole
-    assert _stages(database, _job(add_job, database, kind, params={"control": True})) == whole
-    without = tuple(stage for stage in whole if stage not in (Stage.CONTROL, Stage.HEAD_CONTROL))
-    assert _stages(database, _job(add_job, database, kind, params={"control": False})) == without
 
 
 def test_a_job_is_told_of_every_model_that_it_reads_and_of_their_erm_halves(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from core.queries import jobs
 from core.session import Database
 from core.storage.artifacts import Artifacts
 from core.storage.maintenance import run_maintenance
-from core.tables import DatasetRow, JobRow, TrashRow
+from core.tables import JobRow, TrashRow
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import DatasetState, EventType, JobKind, JobState, Stage
+from masktune.contract.vocabulary import EventType, JobState, Stage
 from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY, AddJob, EventsOf, JobOf, Working, with_settings
 from tests.support.stage_results import stage_result
@@ -191,31 +191,6 @@ def test_a_retried_failure_goes_back_to_the_queue(runtime: Runtime, add_job: Add
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
 
 
-def test_a_crash_delays_the_next_attempt(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
-) -> None:
-    job_id = add_job([("exit", 9)])
-    work(with_settings(runtime, retry_backoff_seconds=60.0))
-    job = job_of(job_id)
-    assert (job.state, job.attempt, job.crashes) == (JobState.QUEUED, 1, 1)
-    assert job.not_before > job.times["running"] + 50
-    reasons = [event.data["reason"] for event in events_of(job_id) if "reason" in event.data]
-    assert reasons == ["the job's process ended with exit code 9"], "of what comes at the end it tells then"
-
-
-def test_no_wait_between_two_attempts_is_longer_than_an_hour(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
-) -> None:
-    """Of a job that may crash often, as where machines are taken away: doubled so often it was for years."""
-    job_id = add_job([("exit", 9)])
-    with database.begin() as session:
-        session.execute(update(JobRow).values(crashes=5000))
-    work(with_settings(runtime, retry_backoff_seconds=5.0, max_crashes=10_000))
-    job = job_of(job_id)
-    assert (job.state, job.crashes) == (JobState.QUEUED, 5001)
-    assert 3000 < job.not_before - job.times["queued"] < 3700
-
-
 def test_cancel_ends_the_whole_tree_before_it_is_told(
     add_job: AddJob, job_of: JobOf, database: Database, working: Working
 ) -> None:
@@ -242,19 +217,6 @@ def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
     assert job_of(job_id).state is JobState.CANCELLED
 
 
-def test_a_stopping_worker_gives_its_job_back(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
-) -> None:
-    job_id = add_job([started("erm"), ("sleep", 600)])
-    thread = working()
-    wait_until(lambda: job_of(job_id).stage is not None)
-    runtime.stopping.set()
-    thread.join(60)
-    job = job_of(job_id)
-    assert (job.state, job.worker, job.lease_until, job.crashes) == (JobState.QUEUED, None, None, 0)
-    assert processes_of_children() == []
-
-
 def test_a_lost_lease_ends_the_child_and_writes_nothing(
     add_job: AddJob, job_of: JobOf, database: Database, working: Working, runtime: Runtime
 ) -> None:
@@ -278,26 +240,6 @@ def test_noise_on_stdout_is_no_message_and_a_nul_ends_no_job(
     assert job_of(job_id).state is JobState.SUCCEEDED
 
 
-def test_an_invalid_data_set_keeps_its_report_and_fails_its_job(
-    runtime: Runtime, add_job: AddJob, job_of: JobOf, database: Database
-) -> None:
-    summary = {"report": {"count": 3}}
-    error = {"type": "/problems/job-failed", "reason": "dataset_invalid", "detail": "one class"}
-    job_id = add_job(
-        [
-            finished("import", ready=False, summary=summary),
-            ("say", {"type": "failed", "error": error, "retry": False}),
-        ],
-        kind=JobKind.IMPORT,
-    )
-    work(runtime)
-    job = job_of(job_id)
-    with database.read() as session:
-        dataset = session.get_one(DatasetRow, job.dataset_id)
-    assert (job.state, job.done, job.error) == (JobState.FAILED, {}, error)
-    assert (dataset.state, dataset.summary) == (DatasetState.INVALID, summary)
-
-
 def test_a_job_killed_between_its_last_stage_and_its_end_just_ends(
     runtime: Runtime, add_job: AddJob, job_of: JobOf
 ) -> None:
@@ -308,20 +250,24 @@ def test_a_job_killed_between_its_last_stage_and_its_end_just_ends(
 
 
 @contextmanager
-def away(database_url: str) -> Iterator[None]:
-    """A PostgreSQL database that ends every connection and takes none."""
-    address, name = database_url.rsplit("/", 1)
+def altered(database_url: str, name: str, value: str, before: str) -> Iterator[None]:
+    """A PostgreSQL database with another option, which ends every connection that it has."""
+    address, database = database_url.rsplit("/", 1)
     admin = create_engine(f"{address}/postgres", isolation_level="AUTOCOMMIT")
-    switch = f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS"
-    ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    ended = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :database")
     with admin.connect() as connection:
-        connection.execute(text(f"{switch} false"))
-        connection.execute(ended, {"name": name})
+        connection.execute(text(f"ALTER DATABASE {database} {name} {value}"))
+        connection.execute(ended, {"database": database})
         try:
             yield
         finally:
-            connection.execute(text(f"{switch} true"))
+            connection.execute(text(f"ALTER DATABASE {database} {name} {before}"))
     admin.dispose()
+
+
+def away(database_url: str) -> AbstractContextManager[None]:
+    """It takes no connection."""
+    return altered(database_url, "ALLOW_CONNECTIONS", "false", "true")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
