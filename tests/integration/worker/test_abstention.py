@@ -34,10 +34,15 @@ from tests.support.rows import model_row
 
 
 @pytest.fixture(scope="module")
-def evaluated(digits: Bench) -> JobRow:
-    """A model with an ERM half, both with random weights, calibrated by an evaluate job."""
+def model(digits: Bench) -> str:
+    """A model with an ERM half, both with random weights."""
     erm = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
-    model = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
+    return _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
+
+
+@pytest.fixture(scope="module")
+def evaluated(digits: Bench, model: str) -> JobRow:
+    """The job that calibrated it."""
     (job,) = digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
     return job
 
@@ -66,30 +71,35 @@ def copied(digits: Bench) -> tuple[int, DatasetRow]:
 
 
 def test_a_picture_counts_once_however_many_copies_there_are(
-    digits: Bench, copied: tuple[int, DatasetRow]
+    digits: Bench, copied: tuple[int, DatasetRow], model: str
 ) -> None:
-    """Copies err together: counted as samples of their own, they certify what is not so. And of what a model
-    was fitted to a certificate says too much."""
+    """Copies err together: counted as samples of their own, they certify what is not so, and prove a
+    difference. And of what a model was fitted to a certificate says too much."""
     pictures, dataset = copied
     left_out = {"calibration": 3 * pictures, "test": 2 * pictures}
-    given = {"model": digits.untrained(tuple(dataset.classes))}
+    given = {"model": model}
     (job,) = digits.succeed(digits.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs=given, params={}))
     (calibration,) = job.done["calibrate"]["calibrations"].values()
     assert (calibration["n"], calibration["copies_left_out"]) == (pictures, left_out["calibration"])
     raw = json.loads((digits.folder(calibration["artifact"]) / "tables.json").read_text())
     assert (raw["n"], raw["copies_left_out"]) == (pictures, left_out["calibration"])
-    assert list(raw["scores"]) == ["max_softmax"], "there is no ERM half to compare with"
     assert raw["scores"]["max_softmax"]["answered"][-1] == pictures
     assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == pictures
     assert f"{left_out['calibration']} copies of pictures" in " ".join(digits.logs(job.id))
     report = digits.report_json(job)
-    assert report["metrics"]["test"]["imported"]["n"] == 3 * pictures
+    assert report["metrics"]["test"]["masktune"]["n"] == 3 * pictures
     for split, others in left_out.items():
-        curve = report["risk_coverage"][split]["imported"]
+        curve = report["risk_coverage"][split]["masktune"]
         assert (curve["n"], curve["copies_left_out"]) == (pictures, others)
-    assert report["risk_coverage"]["val"]["imported"]["copies_left_out"] == 0
-    assert report["certificates"]["imported"]["copies_left_out"] == left_out["calibration"]
+    assert report["risk_coverage"]["val"]["masktune"]["copies_left_out"] == 0
+    assert report["certificates"]["masktune"]["copies_left_out"] == left_out["calibration"]
     assert f"{left_out['calibration']} copies of " in digits.page(job)
+    assert {difference["n"] for difference in report["differences"]["test"]} == {pictures}
+    assert {cost["n"] for cost in report["masking_cost"]["test"].values()} == {pictures}
+    signs = {
+        sign["name"]: sign["n"] for sign in report["shortcut_reliance"]["signs"] if sign["kind"] == "failure"
+    }
+    assert signs == {"shift": pictures}
 
 
 def test_one_image_of_each_subject_counts_and_no_subject_that_models_were_fitted_on(
@@ -108,6 +118,7 @@ def test_one_image_of_each_subject_counts_and_no_subject_that_models_were_fitted
     expected = {"n": 12, "n_subjects": 8, "copies_left_out": 0, "same_subject_left_out": 28}
     assert {name: counts[name] for name in expected} == expected
     raw = json.loads((digits.folder(counts["artifact"]) / "tables.json").read_text())
+    assert list(raw["scores"]) == ["max_softmax"], "there is no ERM half to compare with"
     assert raw["scores"]["max_softmax"]["n"] == 12
     assert sum(table["n"] for table in raw["classes"]["max_softmax"].values()) == 12
     assert "28 images were left out of the calibration: one image per subject" in " ".join(
@@ -124,25 +135,6 @@ def test_one_image_of_each_subject_counts_and_no_subject_that_models_were_fitted
     )
     selection = json.loads((digits.folder(batch.done["predict"]["artifact"]) / "selection.json").read_text())
     assert selection["selection"]["method"].endswith("one image per subject, drawn at random")
-
-
-def test_models_are_compared_and_signs_sought_on_each_picture_once(
-    digits: Bench, copied: tuple[int, DatasetRow]
-) -> None:
-    pictures, dataset = copied
-    erm = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=1), None)
-    model = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=2), erm)
-    (job,) = digits.succeed(
-        digits.run(JobKind.EVALUATE, dataset_id=dataset.id, inputs={"model": model}, params={})
-    )
-    report = digits.report_json(job)
-    assert report["metrics"]["test"]["masktune"]["n"] == 3 * pictures
-    assert {difference["n"] for difference in report["differences"]["test"]} == {pictures}
-    assert {cost["n"] for cost in report["masking_cost"]["test"].values()} == {pictures}
-    signs = {
-        sign["name"]: sign["n"] for sign in report["shortcut_reliance"]["signs"] if sign["kind"] == "failure"
-    }
-    assert signs == {"shift": pictures}
 
 
 def _imported(digits: Bench, network: Network, erm: str | None) -> str:

@@ -25,7 +25,7 @@ def challenge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     for split, (first, last) in {"train": (0, 120), "val": (120, 160)}.items():
         part(folder, images / "in9l" / split, first, last)
     for number, variant in enumerate(VARIANTS):
-        part(folder, images / variant / "val", 160, 220, shade=10 * number)
+        part(folder, images / variant / "val", 160, 190, shade=10 * number)
     report = import_dataset(images, folder / "store")
     assert report.state == "ready", report.problems
     with opened_bench(folder, folder / "store", images) as opened:
@@ -52,9 +52,9 @@ def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(chal
     report, page = challenge.report_json(job), challenge.page(job)
     found = report["metrics"]["test"]["masktune"]
     assert {group["name"] for group in found["groups"]} == set(VARIANTS[:3])
-    assert found["n"] == 180
-    assert report["verdict"]["deciding_difference"]["n"] == 180
-    assert report["dataset"]["splits"]["only_bg_t"] == 60
+    assert found["n"] == 90
+    assert report["verdict"]["deciding_difference"]["n"] == 90
+    assert report["dataset"]["splits"]["only_bg_t"] == 30
     gaps = report["background_gap"]["test"]
     assert gaps.keys() == {"erm", "masktune", "masktune_control"}
     assert report["background_gap"].keys() == {"test"}
@@ -64,13 +64,13 @@ def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(chal
         assert gap["gap"] == groups["mixed_same"]["accuracy"] - groups["mixed_rand"]["accuracy"]
         assert gap["low"] <= gap["gap"] <= gap["high"]
         assert gap["low"] < gap["high"]
-        assert (gap["n_same"], gap["correct_random"]) == (60, groups["mixed_rand"]["correct"])
+        assert (gap["n_same"], gap["correct_random"]) == (30, groups["mixed_rand"]["correct"])
     assert "Background gap" in page
     (erm,) = (id for arm, id in report["models"].items() if arm == "erm")
     given: dict[str, Any] = {"inputs": {"model": erm["id"]}, "params": {"splits": ["only_bg_t"]}}
     asked = challenge.succeed(challenge.run(JobKind.EVALUATE, **given))[0]
     alone = challenge.report_json(asked)
-    assert alone["metrics"]["only_bg_t"]["erm"]["n"] == 60
+    assert alone["metrics"]["only_bg_t"]["erm"]["n"] == 30
     assert alone["metrics"]["only_bg_t"]["erm"]["worst_group_accuracy"] is None
     assert (alone["shortcut_reliance"], alone["verdict"], alone["background_gap"]) == (None, None, {})
 
