@@ -79,17 +79,9 @@ def _metrics(database: Database, model_id: str) -> dict[str, Any]:
         return registry.get(session, model_id).metrics
 
 
-def test_what_was_measured_on_a_split_stays_until_the_split_is_asked_again(
-    database: Database, add_job: AddJob
-) -> None:
-    model_id, lease = _model(database), _evaluating(database, add_job)
-    with database.begin() as session:
-        records.record(session, lease, _evaluated(model_id, test={"accuracy": 0.75}))
-    assert _metrics(database, model_id) == {"val": {"accuracy": 0.5}, "test": {"accuracy": 0.75}}
-
-
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_two_jobs_that_measure_a_model_at_once_lose_nothing(database: Database, add_job: AddJob) -> None:
+    """What was measured on a split stays until that split is asked again."""
     model_id = _model(database)
     leases = [_evaluating(database, add_job) for _ in range(2)]
     while_it_waits(
