@@ -224,8 +224,8 @@ def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
 
 
 def test_replicas_that_start_together_migrate_once(empty: str) -> None:
-    with ThreadPoolExecutor(4) as pool:
+    with closing(Database(empty)) as database, ThreadPoolExecutor(4) as pool:
+        assert not schema.is_current(database)  # and SQLite's file is there, in WAL mode
         for replica in [pool.submit(schema.upgrade, empty) for _ in range(4)]:
             replica.result()
-    with closing(Database(empty)) as database:
         assert schema.is_current(database)
