@@ -17,8 +17,6 @@ SCRIPT = {"Accept": "*/*"}
         ("/ui/datasets/a/b", 404, "There is no page at this address."),
         ("/ui/try?value=much", 422, "remove everything after the question mark"),
         ("/ui/files/jobs/job_1/predictions", 502, "The service is not responding"),
-        ("/ui/files/jobs/job_1/report", 502, "The service is not responding"),
-        ("/ui/files/models/mdl_1/download", 502, "The service is not responding"),
     ],
 )
 def test_errors_are_pages_for_browsers_and_json_for_scripts(
@@ -30,6 +28,13 @@ def test_errors_are_pages_for_browsers_and_json_for_scripts(
         assert 'href=\\"/ui/jobs\\"' in shown.text, "the way to the other pages"
         told = browser.get(path, headers=SCRIPT)
         assert (told.status_code, told.headers["content-type"]) == (status, "application/json")
+
+
+def test_a_page_of_an_api_that_is_away_says_so(dashboard: FastAPI) -> None:
+    with TestClient(dashboard, "http://localhost") as browser:
+        page = browser.get("/ui/jobs", headers=BROWSER)
+        assert (page.status_code, "The service is not responding" in page.text) == (200, True)
+        assert "Try again" in page.text
 
 
 def test_a_missing_asset_is_a_json_404(dashboard: FastAPI) -> None:
