@@ -1,5 +1,5 @@
-"""A page in a real browser as a person uses it. Every page is checked for accessibility in both themes, and
-no request may leave the machine.
+"""A page in a real browser as a person uses it. Every page is checked for accessibility in both themes and in
+a narrow window, and no request may leave the machine.
 
 If MASKTUNE_SCREENSHOTS names a folder, screenshots of every page are kept there.
 """
@@ -24,6 +24,10 @@ from tests.support.waits import PATIENCE
 expect.set_options(timeout=1000 * PATIENCE)
 WIDE: ViewportSize = {"width": 1440, "height": 900}
 NARROW: ViewportSize = {"width": 390, "height": 844}
+ALL: dict[str, Any] = {}
+COLOURS = {"runOnly": ["color-contrast"]}
+"""All that a theme changes. It takes longer than all other rules together, two seconds on a long report."""
+ALL_BUT_COLOURS = {"rules": {"color-contrast": {"enabled": False}}}
 SCREENSHOTS = os.environ.get("MASKTUNE_SCREENSHOTS")
 
 
@@ -79,32 +83,35 @@ class Visitor:
         self.page.wait_for_function(there, arg=image.element_handle())
 
     def looked_at(self, name: str, *, whole: bool = False) -> None:
-        """Check the page with axe in both themes, then check that it fits a narrow window. `whole`: the
-        screenshots of the wide page show more than the window does.
+        """Check the page with axe, its colours in both themes, the rest in a narrow window too. The page must
+        fit that. `whole`: the screenshots of the wide page show more than the window does.
         """
         self.page.set_viewport_size(WIDE)
         self.page.evaluate("scrollTo(0, 0)")
         for dark in (True, False):
             self.page.emulate_media(color_scheme="dark" if dark else "light")
-            self._accessible(f"{name}, {'dark' if dark else 'light'}")
+            self._accessible(f"{name}, {'dark' if dark else 'light'}", COLOURS if dark else ALL)
             self._screenshot(f"{name}{'-dark' if dark else ''}", whole=whole)
         self.page.set_viewport_size(NARROW)
         self._screenshot(f"{name}-narrow", whole=True)
         width = self.page.evaluate("document.documentElement.scrollWidth")
         assert width <= NARROW["width"], f"{name} is wider than a narrow window: {width} px"
-        self._accessible(f"{name}, narrow")
+        self._accessible(f"{name}, narrow", ALL_BUT_COLOURS)
         self.page.set_viewport_size(WIDE)
 
     def _screenshot(self, name: str, *, whole: bool) -> None:
         if SCREENSHOTS:  # they take longer than the checks
             self.page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=whole)
 
-    def _accessible(self, what: str) -> None:
+    def _accessible(self, what: str, rules: dict[str, Any]) -> None:
         if not self.page.evaluate("'axe' in window"):  # a second copy would be compiled anew, for 0.3 s
             self.page.evaluate(AXE_SCRIPT)
         # While elements fade in or out, they do not have their own colours.
         self.page.wait_for_function("document.getAnimations().every(one => one.playState !== 'running')")
-        found = self.page.evaluate("axe.run({resultTypes: ['violations']}).then(found => found.violations)")
+        found = self.page.evaluate(
+            "options => axe.run(options).then(found => found.violations)",
+            rules | {"resultTypes": ["violations"]},
+        )
         bad = [
             f"{v['id']}: {v['nodes'][0]['html'][:120]}"
             for v in found
