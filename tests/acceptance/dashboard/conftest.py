@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
-from sklearn.datasets import load_digits
 
-from tests.acceptance.conftest import Processes, address
+from masktune import Client
+from tests.acceptance.conftest import Processes, address, answers, started
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
+from tests.conftest import free_port
 from tests.integration.golden import Golden
 from tests.machine import needs
 from tests.support.browser import FLAGS, chromium
@@ -22,6 +23,14 @@ from tests.support.waits import PATIENCE
 
 OFFLINE = "http://127.0.0.1:9"
 """A proxy address that refuses connections, so that no machine can fetch published weights."""
+OPERATOR = "a-secret-of-the-test"
+QUICK_HEARTBEAT = (
+    sys.executable,
+    "-c",
+    "from web.transport import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
+    "from masktune.cli.main import main; main()",
+)
+"""The command `masktune` with a shorter wait than its fifteen seconds."""
 
 
 @pytest.fixture(scope="package")
@@ -68,15 +77,14 @@ def service(folder: Path, browser: Browser, golden: Golden) -> Iterator[str]:
 
 
 @contextmanager
-def served(folder: Path, **settings: str) -> Iterator[str]:
-    """Run `masktune serve` with these settings and without access to published weights; assert that it leaves
-    no process behind."""
+def served(folder: Path) -> Iterator[str]:
+    """Run `masktune serve` without access to published weights; assert that it leaves no process behind."""
     made = Processes(folder)
     with pytest.MonkeyPatch.context() as patched:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             patched.setenv(name, OFFLINE)
         patched.setenv("TORCH_HOME", str(folder / "torch"))
-        serve = made.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"), **settings)
+        serve = made.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"))
     try:
         yield address(serve)
         serve.terminate()
@@ -89,6 +97,33 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
         serve.stdout.close()
 
 
+class Apart(NamedTuple):
+    """The ports of an API and of a dashboard in a process of its own."""
+
+    api: int
+    web: int
+
+    def client(self) -> Client:
+        """A client of the API with the key of its operator."""
+        return Client(f"http://127.0.0.1:{self.api}", key=OPERATOR)
+
+
+@pytest.fixture(scope="package")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
+    """Both believe what loopback says of people; the dashboard asks every second whether keys are valid."""
+    folder, ports = tmp_path_factory.mktemp("apart"), Apart(free_port(), free_port())
+    names = {"PROXY_USER_HEADER": "Remote-User", "PROXY_GROUPS_HEADER": "Remote-Groups"}
+    names["PROXY_USER_FROM"] = "127.0.0.1"
+    scopes = "*=read,vision=train,operators=admin"
+    limits = {"API_KEYS": f"admin:{OPERATOR}", "PROXY_SCOPES": scopes, "MAX_UPLOAD_BYTES": "5000"}
+    with started(Processes(folder)) as api, started(Processes(folder, QUICK_HEARTBEAT)) as web:
+        api.masktune("api", PORT=str(ports.api), **limits, **names)
+        web.masktune("web", URL=f"http://127.0.0.1:{ports.api}", WEB_PORT=str(ports.web), **names)
+        for port in ports:
+            api.wait_until(partial(answers, f"http://127.0.0.1:{port}", "/livez"))
+        yield ports
+
+
 @pytest.fixture
 def visitor(tab: Page, service: str) -> Iterator[Visitor]:
     tab.set_default_timeout(1000 * PATIENCE)
@@ -96,23 +131,6 @@ def visitor(tab: Page, service: str) -> Iterator[Visitor]:
     yield made
     tab.close()
     made.stayed_here()
-
-
-@pytest.fixture(scope="package")
-def archive(folder: Path) -> Path:
-    """A zip of 200 digits with a red square on every 0-4, in one folder per class."""
-    target = folder / "digits.zip"
-    pixels, digits = load_digits(return_X_y=True)
-    with zipfile.ZipFile(target, "w") as zipped:
-        for number in range(200):
-            side = Image.fromarray((pixels[number].reshape(8, 8) * 15).astype("uint8")).resize((28, 28))
-            picture = side.convert("RGB")
-            if digits[number] < 5:
-                picture.paste((255, 0, 0), (0, 0, 4, 4))
-            data = io.BytesIO()
-            picture.save(data, "PNG")
-            zipped.writestr(f"{'0-4' if digits[number] < 5 else '5-9'}/{number:03d}.png", data.getvalue())
-    return target
 
 
 @pytest.fixture(scope="package")

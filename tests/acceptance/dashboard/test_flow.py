@@ -1,4 +1,4 @@
-"""The whole way, from an upload to a prediction that is refused; and what a stranger meets."""
+"""The whole way, from an upload to a prediction that is refused."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from launcher.demo.digits_zip import write_zip
 from masktune import Client
-from tests.acceptance.conftest import Processes, answers
 from tests.acceptance.dashboard.conftest import served
 from tests.acceptance.dashboard.visitor import Visitor, png
-from tests.conftest import free_port
-from tests.support.waits import PATIENCE
 
 pytestmark = [pytest.mark.slow]
 
@@ -179,69 +175,3 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     visitor.button("Acknowledge it").click()
     expect(page.locator(".callout.bad")).to_have_count(0)
     expect(page.get_by_text("was acknowledged on")).to_be_visible()
-
-
-def test_the_dashboard_alone_asks_for_a_key_and_reports_an_unreachable_service(
-    tab: Page, processes: Processes, tmp_path: Path
-) -> None:
-    api_port, web_port, key = free_port(), free_port(), "a-secret-of-the-test"
-    url = f"http://127.0.0.1:{api_port}"
-    api = processes.masktune(
-        "api",
-        "--port",
-        str(api_port),
-        DATA_DIR=str(tmp_path / "var"),
-        API_KEYS=f"admin:{key}",
-        MAX_UPLOAD_BYTES="5000",
-    )
-    processes.masktune("web", "--port", str(web_port), URL=url)
-    processes.wait_until(lambda: answers(url))
-    page = tab
-    visitor = Visitor(page, f"http://127.0.0.1:{web_port}")
-    processes.wait_until(lambda: _alive(f"{visitor.url}/livez"))
-
-    # --- behind a proxy it has another name; its API has keys, which a page of another site has not
-    named = {"Host": "masktune.example"}
-    assert httpx.get(f"{visitor.url}/ui/", headers=named, trust_env=False).status_code == 200
-    evil = {"Origin": "http://evil.example"}
-    assert httpx.post(f"{visitor.url}/ui/key", headers=evil, trust_env=False).status_code == 403
-
-    visitor.goto("/")
-    expect(visitor.heading("This service requires a key")).to_be_visible()
-    visitor.looked_at("key")
-    visitor.fill("Key", "wrong")
-    visitor.button("Continue").click()
-    expect(page.get_by_text("That key is not recognised")).to_be_visible()
-    visitor.fill("Key", "schlüssel")
-    visitor.button("Continue").click()
-    expect(page.get_by_text("That is not a valid key")).to_be_visible()
-    visitor.looked_at("key-unsendable")
-    visitor.fill("Key", key)
-    visitor.button("Continue").click()
-    expect(visitor.heading("Your data sets")).to_be_visible()
-    assert page.evaluate("document.cookie.includes('secret')") is False
-    assert [url for url in visitor.asked if key in url] == []
-
-    # --- what is too large is refused before it is sent
-    expect(page.get_by_text("zip, tar, tar.gz or tar.zst, up to 5 kB")).to_be_visible()
-    page.locator("#dataset-drop input[type=file]").set_input_files(
-        {"name": "large.zip", "mimeType": "application/zip", "buffer": bytes(6_000)}
-    )
-    says = page.locator("#dataset-drop.failed .drop-status")
-    expect(says).to_have_text("This file has 6 kB, but the service accepts at most 5 kB.")
-    visitor.looked_at("too-large")
-
-    api.terminate()
-    assert api.wait(PATIENCE) == 0
-    visitor.goto("/ui/jobs")
-    expect(visitor.heading("The service is not responding")).to_be_visible()
-    visitor.looked_at("away")
-    page.close()
-    assert {urlsplit(url).hostname for url in visitor.asked if not url.startswith("data:")} == {"127.0.0.1"}
-
-
-def _alive(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False

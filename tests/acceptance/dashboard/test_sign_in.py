@@ -18,14 +18,13 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from masktune import Client
-from tests.acceptance.conftest import ROOT, Processes, answers, started
+from tests.acceptance.conftest import ROOT
+from tests.acceptance.dashboard.conftest import OPERATOR, Apart
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.machine import needs
-from tests.support.servers import Caddy, free_port, wait_for_port
+from tests.support.servers import Caddy, wait_for_port
 
 GUIDE = ROOT / "docs/how-to/single-sign-on.md"
-HEADERS = {"PROXY_USER_HEADER": "Remote-User", "PROXY_GROUPS_HEADER": "Remote-Groups"}
 CLAIM = {"Remote-User": "root", "Remote-Groups": "operators"}
 ASKS_FOR_A_KEY = "This service requires a key"
 SESSIONS = {"s-alice": {"Remote-User": "alice", "Remote-Groups": "staff,vision"}, "s-nobody": {}}
@@ -77,18 +76,11 @@ def proxied(folder: Path, parts: dict[str, int], sign_in: str = "") -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+def parts(apart: Apart) -> Iterator[dict[str, int]]:
     """The ports of the API, the dashboard and the provider."""
     needs("caddy")
-    settings = HEADERS | {"PROXY_USER_FROM": "127.0.0.1"}
-    scopes = "*=read,vision=train,operators=admin"
-    api, web = free_port(), free_port()
-    with started(Processes(tmp_path_factory.mktemp("sign-in"))) as processes, provider() as authelia:
-        processes.masktune("api", PORT=str(api), API_KEYS="admin:secret", PROXY_SCOPES=scopes, **settings)
-        processes.masktune("web", URL=f"http://127.0.0.1:{api}", WEB_PORT=str(web), **settings)
-        processes.wait_until(lambda: answers(f"http://127.0.0.1:{web}", "/livez"))
-        processes.wait_until(lambda: answers(f"http://127.0.0.1:{api}", "/livez"))
-        yield {"api": api, "web": web, "authelia": authelia}
+    with provider() as authelia:
+        yield {**apart._asdict(), "authelia": authelia}
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +108,7 @@ def test_a_client_cannot_name_itself(proxy: str) -> None:
 
 
 def test_programs_pass_with_a_key_and_have_no_name(proxy: str) -> None:
-    assert status(proxy, "/audit", **{"X-API-Key": "secret"}) == 200
+    assert status(proxy, "/audit", **{"X-API-Key": OPERATOR}) == 200
     assert status(proxy, **CLAIM, **{"X-API-Key": "wrong"}) == 401
     assert status(proxy, **CLAIM, Authorization="Basic YTpi") == 401
 
@@ -126,10 +118,10 @@ def test_a_proxy_at_which_nobody_signs_in_drops_what_clients_claim(
 ) -> None:
     with proxied(tmp_path / "plain", parts) as url:
         assert status(url, "/audit", **CLAIM) == 401
-        assert status(url, "/audit", **{"X-API-Key": "secret"}) == 200
+        assert status(url, "/audit", **{"X-API-Key": OPERATOR}) == 200
 
 
-def test_the_dashboard_passes_the_person_on(tab: Page, proxy: str, parts: dict[str, int]) -> None:
+def test_the_dashboard_passes_the_person_on(tab: Page, proxy: str, apart: Apart) -> None:
     """A page's web socket too comes through the proxy."""
     tab.context.add_cookies([{"name": "session", "value": "s-alice", "url": proxy}])
     visitor = Visitor(tab, proxy)
@@ -137,16 +129,16 @@ def test_the_dashboard_passes_the_person_on(tab: Page, proxy: str, parts: dict[s
     expect(tab.locator(".visitor")).to_have_text("alice")
     visitor.button("Try a built-in data set").click()
     tab.wait_for_url("**/ui/datasets/ds_*")
-    with Client(f"http://127.0.0.1:{parts['api']}", key="secret") as client:
+    with apart.client() as client:
         (dataset,) = client.datasets.list()
     assert dataset.created_by == "user:alice"
 
 
-def test_the_dashboard_passes_on_no_name_that_its_own_proxy_did_not_send(parts: dict[str, int]) -> None:
+def test_the_dashboard_passes_on_no_name_that_its_own_proxy_did_not_send(apart: Apart) -> None:
     """The API would believe the dashboard."""
     elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
     with httpx.Client(transport=elsewhere, headers=CLAIM, timeout=60) as stranger:
-        assert ASKS_FOR_A_KEY in stranger.get(f"http://127.0.0.1:{parts['web']}/ui/").text
-        assert stranger.get(f"http://127.0.0.1:{parts['api']}/audit").status_code == 401
+        assert ASKS_FOR_A_KEY in stranger.get(f"http://127.0.0.1:{apart.web}/ui/").text
+        assert stranger.get(f"http://127.0.0.1:{apart.api}/audit").status_code == 401
     with httpx.Client(headers=CLAIM, timeout=60, trust_env=False) as believed:
-        assert ASKS_FOR_A_KEY not in believed.get(f"http://127.0.0.1:{parts['web']}/ui/").text
+        assert ASKS_FOR_A_KEY not in believed.get(f"http://127.0.0.1:{apart.web}/ui/").text

@@ -1,4 +1,4 @@
-"""Who is in, by a key or by the word of a proxy, and the end of a page whose key is revoked."""
+"""Who is in, at a dashboard apart from its API: by a key, or by the word of a proxy; a key that is gone."""
 
 from __future__ import annotations
 
@@ -8,39 +8,23 @@ import httpx
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
-from masktune import Client
-from tests.acceptance.dashboard.conftest import served
+from tests.acceptance.dashboard.conftest import OPERATOR, Apart
 from tests.acceptance.dashboard.visitor import Visitor
 
-SETTINGS = {
-    "API_KEYS": "admin:root",
-    "PROXY_USER_HEADER": "Remote-User",
-    "PROXY_USER_FROM": "127.0.0.1",
-    "PROXY_GROUPS_HEADER": "Remote-Groups",
-    "PROXY_SCOPES": "*=read,ml=train",
-}
 ASKS_FOR_A_KEY = "This service requires a key"
 
 
-@pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with a key of its operator, which believes what loopback says of people."""
-    with served(tmp_path_factory.mktemp("visitors"), **SETTINGS) as url:
-        yield url
-
-
 @pytest.fixture
-def stranger(tab: Page, secured: str) -> Iterator[Visitor]:
+def stranger(tab: Page, apart: Apart) -> Iterator[Visitor]:
     """A visitor of whom the service knows nothing yet."""
-    visitor_of_tab = Visitor(tab, secured)
+    visitor_of_tab = Visitor(tab, f"http://127.0.0.1:{apart.web}")
     yield visitor_of_tab
     tab.close()
     visitor_of_tab.stayed_here()
 
 
 def enter(visitor: Visitor, key: str) -> None:
-    visitor.goto("/ui/")
-    visitor.page.get_by_label("Key").fill(key)
+    visitor.fill("Key", key)
     visitor.button("Continue").click()
 
 
@@ -48,29 +32,46 @@ def who_is_in(visitor: Visitor) -> list[str]:
     return [text.strip() for text in visitor.page.locator(".visitor").all_inner_texts()]
 
 
-def test_a_page_says_whose_key_it_has_and_forgets_it(stranger: Visitor, secured: str) -> None:
-    with Client(secured, key="root") as client:
-        key = client.keys.create("line 1, the third camera from the left", ["read"]).secret
-    assert key is not None
-    enter(stranger, key)
-    expect(stranger.heading("Does your classifier")).to_be_visible()
-    assert who_is_in(stranger) == ["Key: line 1, the third camera from the left"]
-    stranger.looked_at("visitor")
-    stranger.button("Forget key").click()
+def test_a_key_is_asked_for_and_kept_from_scripts_and_addresses(stranger: Visitor) -> None:
+    page = stranger.page
+    stranger.goto("/")
     expect(stranger.heading(ASKS_FOR_A_KEY)).to_be_visible()
-    assert who_is_in(stranger) == []
-    enter(stranger, "root")
+    stranger.looked_at("key")
+    enter(stranger, "wrong")
+    expect(page.get_by_text("That key is not recognised")).to_be_visible()
+    enter(stranger, "schlüssel")
+    expect(page.get_by_text("That is not a valid key")).to_be_visible()
+    enter(stranger, OPERATOR)
     expect(stranger.heading("Does your classifier")).to_be_visible()
     assert who_is_in(stranger) == ["Key: the operator’s"]
+    assert page.evaluate("document.cookie.includes('secret')") is False
+    assert [url for url in stranger.asked if OPERATOR in url] == []
+
+    # --- what is too large is refused before it is sent
+    expect(page.get_by_text("zip, tar, tar.gz or tar.zst, up to 5 kB")).to_be_visible()
+    page.locator("#dataset-drop input[type=file]").set_input_files(
+        {"name": "large.zip", "mimeType": "application/zip", "buffer": bytes(6_000)}
+    )
+    says = page.locator("#dataset-drop.failed .drop-status")
+    expect(says).to_have_text("This file has 6 kB, but the service accepts at most 5 kB.")
+    stranger.looked_at("too-large")
 
 
-def test_a_page_whose_key_is_revoked_ends_and_asks_for_another(stranger: Visitor, secured: str) -> None:
+def test_a_page_whose_key_is_revoked_ends_and_asks_for_another(stranger: Visitor, apart: Apart) -> None:
     """Its web socket too, at the next heartbeat."""
     sockets: list[WebSocket] = []
     stranger.page.on("websocket", lambda socket: sockets.append(socket))  # noqa: PLW0108  # playwright marks it
-    with Client(secured, key="root") as client:
-        created_key = client.keys.create("line 2", ["read"])
+    with apart.client() as client:
+        created_key = client.keys.create("line 1, the third camera from the left", ["read"])
         assert created_key.secret is not None
+        stranger.goto("/ui/")
+        enter(stranger, created_key.secret)
+        expect(stranger.heading("Does your classifier")).to_be_visible()
+        assert who_is_in(stranger) == ["Key: line 1, the third camera from the left"]
+        stranger.looked_at("visitor")
+        stranger.button("Forget key").click()
+        expect(stranger.heading(ASKS_FOR_A_KEY)).to_be_visible()
+        assert who_is_in(stranger) == []
         enter(stranger, created_key.secret)
         expect(stranger.heading("Does your classifier")).to_be_visible()
         stranger.page.wait_for_function("window.did_handshake")
@@ -82,8 +83,19 @@ def test_a_page_whose_key_is_revoked_ends_and_asks_for_another(stranger: Visitor
     assert open_socket.is_closed()
 
 
-@pytest.mark.parametrize("path", ["/ui/key", "/ui/upload/datasets", "/datasets", "/aliases/best/rollback"])
-def test_a_form_of_another_site_cannot_act_as_the_person(secured: str, path: str) -> None:
-    headers = {"Remote-User": "alice", "Remote-Groups": "ml", "Origin": "https://evil.example"}
+def test_a_form_of_another_site_cannot_act_as_the_person(apart: Apart, service: str) -> None:
+    headers = {"Remote-User": "alice", "Remote-Groups": "vision", "Origin": "https://evil.example"}
     form = {"key": "", "name": "d", "source": "builtin:digits"}
-    assert httpx.post(f"{secured}{path}", data=form, headers=headers, trust_env=False).status_code == 403
+    for url in (
+        f"{service}/ui/key",
+        f"http://127.0.0.1:{apart.web}/ui/key",
+        f"http://127.0.0.1:{apart.web}/ui/upload/datasets",
+        f"http://127.0.0.1:{apart.api}/datasets",
+        f"http://127.0.0.1:{apart.api}/aliases/best/rollback",
+    ):
+        assert httpx.post(url, data=form, headers=headers, trust_env=False).status_code == 403, url
+
+
+def test_the_dashboard_has_the_name_by_which_a_proxy_calls_it(apart: Apart) -> None:
+    named = {"Host": "masktune.example"}
+    assert httpx.get(f"http://127.0.0.1:{apart.web}/ui/", headers=named, trust_env=False).status_code == 200
