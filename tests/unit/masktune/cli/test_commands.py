@@ -13,165 +13,27 @@ from urllib.parse import parse_qs
 import pytest
 from typer.testing import CliRunner
 
+from masktune.cli.characters import escape_controls
 from masktune.cli.main import app
+from tests.support.answers import (
+    ALIAS,
+    ANSWER,
+    AT,
+    BACKBONE,
+    CHANGE,
+    CURVE,
+    DATASET,
+    DRIFT,
+    DRIFTED,
+    FAILED,
+    FULL_REPORT,
+    JOB,
+    KEY,
+    MODEL,
+    SAMPLE,
+)
 from tests.support.reports import evidence, report
 from tests.unit.masktune.cli.conftest import Service
-
-DATASET: dict[str, Any] = {
-    "id": "ds_1",
-    "name": "birds",
-    "state": "ready",
-    "format": "csv",
-    "classes": ["a", "b"],
-    "splits": {"train": 8, "test": 2},
-    "groups": [{"name": "a on land", "n": 5, "splits": {"train": 5}}],
-    "report": {
-        "rejected": [{"path": "x.png", "code": "truncated", "detail": "it ends too early"}],
-        "rejected_total": 30,
-        "notes": [{"code": "splits_made", "detail": "val was cut from train"}],
-    },
-    "job": "job_9",
-    "created_at": "2025-11-03T09:30:00.000Z",
-}
-FULL_REPORT: dict[str, Any] = {
-    "name": "birds",
-    "count": 10,
-    "rejected": [
-        {"path": f"{n}.png", "code": "truncated", "detail": "it ends too early"} for n in range(300)
-    ],
-    "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
-    "duplicates": [{"paths": ["a.png", "b.png"], "same_bytes": True, "codes": ["in_two_splits"]}],
-}
-SAMPLE = {"split": "test", "label": "a", "width": 28, "height": 28, "sha256": ""}
-BACKBONE = {"name": "tf_efficientnet_lite0", "library": "timm", "weights": "packaged", "image_size": 224}
-LIMITS = {
-    "max_body_bytes": 1_000,
-    "max_upload_bytes": 2_000_000,
-    "max_image_bytes": 1_000,
-    "max_image_pixels": 1_000,
-    "max_images_per_request": 4,
-    "max_archive_entries": 10,
-    "max_archive_bytes": 1_000,
-    "max_archive_ratio": 2.0,
-}
-JOB: dict[str, Any] = {
-    "id": "job_1",
-    "created_at": "2025-11-03T09:30:00.000Z",
-    "kind": "masktune",
-    "state": "succeeded",
-    "stage": "evaluate",
-    "dataset": "ds_1",
-    "progress": {"fraction": 1.0},
-    "models": {"erm": "mdl_1", "masktune": "mdl_2"},
-    "metrics": {"erm": {"test": {"accuracy": 0.25}}},
-    "verdict": {"verdict": "helped", "a": "masktune", "b": "masktune_control"},
-}
-FAILED = JOB | {"state": "failed", "error": {"title": "The job failed", "detail": "the disk\nis full"}}
-MODEL: dict[str, Any] = {
-    "id": "mdl_2",
-    "created_at": "2025-11-03T09:30:00.000Z",
-    "arm": "masktune",
-    "backbone": "small_cnn",
-    "classes": ["a", "b"],
-    "image_size": 28,
-    "calibration": {"id": "cal_1", "n": 216},
-    "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
-}
-ALIAS = {
-    "name": "best",
-    "model": "mdl_2",
-    "version": 2,
-    "updated_at": "2025-11-03T09:30:00.000Z",
-    "history": [{"version": 2, "model": "mdl_2", "at": "2025-11-03T09:30:00.000Z"}],
-}
-KEY: dict[str, Any] = {
-    "id": "key_1",
-    "name": "line",
-    "owner": "alice",
-    "scopes": ["read", "predict"],
-    "created_at": "2025-11-03T09:30:00.000Z",
-    "revoked_at": None,
-}
-CHANGE: dict[str, Any] = {
-    "id": "aud_1",
-    "created_at": "2025-11-03T09:30:00.000Z",
-    "actor": "key_1",
-    "actor_name": "line",
-    "action": "set_alias",
-    "object": "best",
-    "status": 200,
-    "request_id": "r-1",
-    "address": "192.0.2.7",
-}
-ANSWER: dict[str, Any] = {
-    "model": "mdl_2",
-    "predictions": [
-        {"decision": "answer", "label": "a", "score": 0.9, "candidates": [{"label": "a", "probability": 0.9}]}
-    ],
-    "selection": {
-        "policy": "max_risk",
-        "requested": 0.05,
-        "status": "certified",
-        "threshold": 0.7,
-        "calibration": {
-            "id": "cal_1",
-            "n": 216,
-            "n_answered": 200,
-            "n_errors": 1,
-            "coverage": 0.93,
-            "risk": 0.005,
-            "risk_upper": 0.05,
-        },
-    },
-}
-
-CURVE: dict[str, Any] = {
-    "model": "mdl_2",
-    "score_name": "max_softmax",
-    "n": 216,
-    "aurc": 0.01,
-    "confidence": 0.95,
-    "points": [
-        {"threshold": 0.7, "coverage": 0.5, "risk": 0.02, "n_answered": 108, "n_errors": 2}
-        | {"low": 0.01, "high": 0.04, "band_low": 0.0, "band_high": 0.09}
-    ],
-    "statement": "after looking only the band holds",
-    "table": {
-        "policy": "max_risk",
-        "requested": 0.05,
-        "status": "certified",
-        "threshold": 0.7,
-        "max_risk": 0.05,
-        "risk_confidence": 0.99,
-        "groups": [
-            {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
-            | {"risk_upper": 0.37, "verdict": "too_few"}
-        ],
-        "group_coverage_ratio": 0.5,
-    },
-}
-DRIFT: dict[str, Any] = {
-    "model": "mdl_2",
-    "calibration": "cal_1",
-    "days": 2,
-    "served": {"inputs": 30, "answered": 15, "coverage": 0.5},
-    "tests": [
-        {
-            "name": "disagreement",
-            "calibration": {"k": 1, "n": 100, "share": 0.01},
-            "deployed": {"k": 9, "n": 10, "share": 0.9},
-            "p_value": 1e-9,
-            "p_adjusted": 4e-9,
-            "drifted": True,
-        }
-    ],
-    "alpha": 0.01,
-    "status": "drifted",
-    "certificate_trusted": False,
-    "statement": "its certificates should not be trusted any more",
-}
-FOUND_AT = "2025-11-03T09:30:00.000Z"
-DRIFTED = {"status": "drifted", "found_at": FOUND_AT}
 
 
 @pytest.mark.parametrize(
@@ -264,7 +126,7 @@ DRIFTED = {"status": "drifted", "found_at": FOUND_AT}
         (
             "models alias",
             "GET /aliases",
-            {"data": [ALIAS | {"drift": DRIFTED | {"status": "too_few", "acknowledged_at": FOUND_AT}}]},
+            {"data": [ALIAS | {"drift": DRIFTED | {"status": "too_few", "acknowledged_at": AT}}]},
             ["too few inputs, acknowledged"],
         ),
         ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
@@ -428,14 +290,16 @@ def test_a_job_is_started_with_a_name_metadata_and_a_priority(service: Service) 
     assert json.loads(service.asked[0][1]) == {"dataset": "ds_1"} | named
 
 
-ODD = "photos[/x] [old] :dog:"
-"""A name that would be markup, and is none."""
+ODD = "photos[/x] [old] :dog: \x1b[2J\x9b5m\u202e"
+"""A name that would be markup, clear the screen, blink, and turn what follows round."""
+SPELT = r"photos[/x] [old] :dog: \x1b[2J\x9b5m\u202e"
 
 
 @pytest.mark.parametrize(
     ("command", "asked", "answer"),
     [
         ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"name": ODD}),
+        ("datasets list", "GET /datasets", {"data": [DATASET | {"name": ODD}]}),
         ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"classes": [ODD]}),
         ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"groups": [{"name": ODD, "n": 1}]}),
         (
@@ -454,11 +318,14 @@ ODD = "photos[/x] [old] :dog:"
         ),
     ],
 )
-def test_names_are_shown_as_they_are(service: Service, command: str, asked: str, answer: object) -> None:
+def test_names_are_shown_as_text_and_nothing_else(
+    service: Service, command: str, asked: str, answer: object
+) -> None:
     service.answers[asked] = (200, answer)
     result = service.masktune(*command.split())
     assert result.exit_code == 0, result.output
-    assert ODD in result.stdout
+    assert SPELT in result.stdout
+    assert escape_controls(result.stdout) == result.stdout
 
 
 def test_a_sentence_has_names_as_they_are(service: Service) -> None:

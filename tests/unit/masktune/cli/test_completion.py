@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from masktune.cli import completion
 from masktune.cli.main import app
 from masktune.contract.vocabulary import Arm, JobKind, JobState, WeightsPlace
+from tests.support.answers import ALIAS, DATASET, JOB, KEY, MODEL
 from tests.unit.masktune.cli.conftest import Service
-from tests.unit.masktune.cli.test_commands import ALIAS, DATASET, JOB, KEY, MODEL
 
 PRESET = {"name": "cifar10", "title": "CIFAR-10"}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from masktune.cli import completion
+from tests.support.answers import ANSWER, DATASET, JOB, MODEL
 from tests.unit.masktune.cli.conftest import Service
-from tests.unit.masktune.cli.test_commands import ANSWER, DATASET, JOB, MODEL
 
 PREDICTED = JOB | {"kind": "predict", "params": {"output": "csv"}}
 

@@ -10,32 +10,15 @@ from masktune.cli.characters import escape_controls
 from masktune.cli.output import fail
 from masktune.cli.progress import watch_hint
 from masktune.cli.terminal import Terminal
+from tests.support.answers import FULL_REPORT
 from tests.unit.masktune.cli.conftest import Service
-from tests.unit.masktune.cli.test_commands import DATASET, FULL_REPORT, JOB
 
 CLEARS = "red\x1b[2J\x9b5m\u202e"
 """A class that would clear the screen, blink, and turn what follows round."""
 SPELT = r"red\x1b[2J\x9b5m\u202e"
 
 
-@pytest.mark.parametrize(
-    ("command", "asked", "answer"),
-    [
-        ("datasets show ds_1", "GET /datasets/ds_1", DATASET | {"classes": [CLEARS], "name": CLEARS}),
-        ("datasets list", "GET /datasets", {"data": [DATASET | {"name": CLEARS}]}),
-        ("jobs show job_1", "GET /jobs/job_1", JOB | {"state": "failed", "error": {"detail": CLEARS}}),
-    ],
-)
-def test_what_a_terminal_would_obey_is_spelt_out(
-    service: Service, command: str, asked: str, answer: object
-) -> None:
-    service.answers[asked] = (200, answer)
-    said = service.masktune(*command.split()).stdout
-    assert SPELT in said
-    assert escape_controls(said) == said
-
-
-def test_a_failure_is_spelt_out_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
         fail(f"no model is called {CLEARS}", 1)
     assert capsys.readouterr().err == f"masktune: no model is called {SPELT}\n"

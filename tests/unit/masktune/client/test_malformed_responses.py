@@ -23,9 +23,8 @@ from masktune.client.models import delete_model, download_model, get_model, impo
 from masktune.client.predict import predict_images
 from masktune.client.wire import Flow
 from tests.machine import lacks
+from tests.support.answers import ANSWER, DATASET, MODEL
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job
-
-CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
 
 def _unreadable(status: int) -> httpx.Response:
@@ -179,14 +178,7 @@ def test_a_name_that_is_no_utf_8_is_read_as_latin_1(runner: Runner, tmp_path: Pa
     (tmp_path / "beetles").mkdir()
     _named(tmp_path / "beetles", b"K\xe4fer.jpg")
     _named(tmp_path / "beetles", "Käfer 2.jpg".encode())
-    made = {
-        "id": "ds_1",
-        "name": "x",
-        "state": "importing",
-        "format": "auto",
-        **CREATED,
-    }
-    script = Script([httpx.Response(202, json=made)])
+    script = Script([httpx.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(tmp_path / "beetles"))
     body = script.bodies[0]
     with zipfile.ZipFile(io.BytesIO(body[body.index(b"PK") :])) as archive:
@@ -195,26 +187,10 @@ def test_a_name_that_is_no_utf_8_is_read_as_latin_1(runner: Runner, tmp_path: Pa
 
 def test_files_are_sent_under_a_name_that_can_be(runner: Runner, tmp_path: Path) -> None:
     file = _named(tmp_path, b"K\xe4fer.zip")
-    made = {
-        "id": "ds_1",
-        "name": "x",
-        "state": "importing",
-        "format": "auto",
-        **CREATED,
-    }
-    model = {
-        "id": "mdl_1",
-        "arm": "imported",
-        "backbone": "b",
-        "classes": [],
-        "image_size": 28,
-        **CREATED,
-    }
-    answer = {"model": "mdl_1", "predictions": [], "selection": {"status": "none"}}
     flows: list[tuple[Flow[Any], object]] = [
-        (upload_dataset(file), made),
-        (import_model(file, backbone="b", classes=[], image_size=28), model),
-        (predict_images("best", [file]), answer),
+        (upload_dataset(file), DATASET),
+        (import_model(file, backbone="b", classes=[], image_size=28), MODEL),
+        (predict_images("best", [file]), ANSWER),
     ]
     for flow, said in flows:
         script = Script([httpx.Response(200, json=said)])

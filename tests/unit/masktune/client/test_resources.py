@@ -30,93 +30,23 @@ from masktune.client.calls import PATIENCE
 from masktune.client.client import readiness
 from masktune.client.wire import Flow
 from models.data.report import DuplicateSet, FileCode, ImportReport, Rejection
+from tests.support.answers import (
+    ALIAS,
+    ANSWER,
+    AT,
+    BACKBONE,
+    CHANGE,
+    CURVE,
+    DATASET,
+    DRIFT,
+    FULL_REPORT,
+    KEY,
+    MODEL,
+    SAMPLE,
+)
 from tests.support.reports import report
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job, problem
 
-CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
-
-DATASET = {
-    "id": "ds_1",
-    "name": "birds",
-    "state": "ready",
-    "format": "auto",
-    **CREATED,
-}
-FULL_REPORT = {
-    "count": 4,
-    "rejected": [{"path": f"{n}.png", "code": "truncated", "detail": "it ends too early"} for n in range(3)],
-    "ignored": [{"path": ".DS_Store", "code": "junk", "detail": "it was ignored"}],
-    "duplicates": [
-        {"paths": ["a.png", "b.png"], "splits": ["train", "test"], "labels": ["x", "x"]}
-        | {"same_bytes": True, "codes": ["in_two_splits"]}
-    ],
-}
-MODEL = {
-    "id": "mdl_1",
-    "arm": "erm",
-    "backbone": "small_cnn",
-    "classes": ["a", "b"],
-    "image_size": 28,
-    **CREATED,
-}
-ALIAS = {"name": "best", "model": "mdl_1", "version": 2, "updated_at": "2025-11-03T09:30:00.000Z"}
-SAMPLE = {"id": 3, "path": "3.png", "label": "a", "split": "test", "width": 28, "height": 28, "sha256": ""}
-BACKBONE = {"name": "resnet32", "library": "own", "weights": "none", "image_size": None}
-KEY = {
-    "id": "key_1",
-    "name": "line 1",
-    **CREATED,
-    "scopes": ["read"],
-    "revoked_at": None,
-}
-CHANGE = {
-    "id": "aud_1",
-    **CREATED,
-    "actor": "key_1",
-    "actor_name": "line 1",
-    "action": "set_alias",
-    "object": "best",
-    "status": 200,
-    "request_id": "r-1",
-    "address": "192.0.2.7",
-}
-ANSWER = {
-    "model": "mdl_1",
-    "predictions": [
-        {
-            "decision": "abstain",
-            "label": None,
-            "abstain_reason": "below_threshold",
-            "score": 0.4,
-            "candidates": [{"label": "a", "probability": 0.4}],
-        }
-    ],
-    "selection": {"policy": "min_score", "requested": 0.5, "status": "raw_threshold", "threshold": 0.5},
-}
-CURVE = {
-    "model": "mdl_1",
-    "score_name": "max_softmax",
-    "n": 9,
-    "confidence": 0.95,
-    "statement": "only the band",
-    "table": {
-        "policy": "max_risk",
-        "requested": 0.1,
-        "status": "not_certifiable",
-        "max_risk": 0.1,
-        "risk_confidence": 0.99,
-    },
-}
-DRIFT = {
-    "model": "mdl_1",
-    "calibration": "cal_1",
-    "days": 2,
-    "served": {"inputs": 0, "answered": 0},
-    "alpha": 0.01,
-    "status": "too_few",
-    "certificate_trusted": None,
-    "statement": "too few",
-}
 PLAN = {
     "kind": "erm",
     "dataset": "ds_1",
@@ -135,7 +65,7 @@ REVIEW = {
     "job": "job_1",
     "created_by": "key_1",
     "created_by_name": "Ada",
-    "updated_at": "2025-11-03T09:30:00.000Z",
+    "updated_at": AT,
     "gate": "open",
     "lacking": 1,
     "answers": [{"sample": 4, "lacks_pattern": True}],
@@ -261,7 +191,7 @@ def test_the_async_client_awaits_and_iterates() -> None:
     ("make", "listed"),
     [
         (datasets.list_datasets, DATASET),
-        (lambda: datasets.list_samples("ds_1", split="test"), SAMPLE),
+        (lambda: datasets.list_samples("ds_1", split="test"), SAMPLE | {"id": 3, "path": "3.png"}),
         (lambda: jobs.list_jobs(state="failed"), job()),
         (lambda: models.list_models(arm="erm"), MODEL),
         (models.list_aliases, ALIAS),
@@ -426,39 +356,6 @@ def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) 
     with pytest.raises(Unreachable, match="broke 4 times"):
         runner.run(broken, download())
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_data_set_is_a_file(runner: Runner, tmp_path: Path) -> None:
-    script = Script([httpx.Response(200, content=b"PK")])
-    target = tmp_path / "birds.zip"
-    assert runner.run(script, datasets.download_dataset("ds_1", target)).read_bytes() == b"PK"
-    assert script.asked[0].url.path == "/datasets/ds_1/download"
-
-
-def test_samples_are_asked_for_by_subject_metadata_and_text(runner: Runner) -> None:
-    script = Script([httpx.Response(200, json={"data": [SAMPLE], "next_cursor": None})])
-    cells: dict[str, str | float] = {"site": "Bern", "age": 63}
-    listed = runner.all(script, datasets.list_samples("ds_1", subject="p 1", metadata=cells, q="left"))
-    assert [sample.id for sample in listed] == [3]
-    query = dict(script.asked[0].url.params)
-    assert query == {"subject": "p 1", "metadata.site": "Bern", "metadata.age": "63", "q": "left"}
-
-
-def test_predictions_are_a_file(runner: Runner, tmp_path: Path) -> None:
-    script = Script([httpx.Response(200, content=b"rows")])
-    assert runner.run(script, jobs.predictions("job_1", tmp_path / "p.csv")).read_bytes() == b"rows"
-    assert script.asked[0].url.path == "/jobs/job_1/predictions"
-
-
-def test_a_model_is_imported_with_its_classes(runner: Runner, tmp_path: Path) -> None:
-    (tmp_path / "m.safetensors").write_bytes(b"weights")
-    script = Script([httpx.Response(201, json=MODEL)])
-    flow = models.import_model(
-        tmp_path / "m.safetensors", backbone="small_cnn", classes=["a", "b"], image_size=28, dataset="ds_1"
-    )
-    assert runner.run(script, flow).id == "mdl_1"
-    assert b'name="classes"\r\n\r\n["a", "b"]\r\n' in script.bodies[0]
-    assert b"weights" in script.bodies[0]
 
 
 def test_one_image_is_not_a_list_of_images() -> None:

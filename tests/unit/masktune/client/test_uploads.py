@@ -16,27 +16,11 @@ from masktune.client.datasets import upload_dataset
 from masktune.client.models import import_model
 from masktune.client.uploads import ASKED_ABOVE, STORED_SECONDS, CountedFile, ZippedFolder
 from masktune.client.wire import Flow
+from tests.support import answers
 from tests.unit.masktune.client.conftest import Runner, Script
 
-CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
-
-LIMITS = {
-    "max_body_bytes": 1_000,
-    "max_upload_bytes": ASKED_ABOVE + 5,
-    "max_image_bytes": 1_000,
-    "max_image_pixels": 1_000,
-    "max_images_per_request": 4,
-    "max_archive_entries": 10,
-    "max_archive_bytes": 1_000,
-    "max_archive_ratio": 2.0,
-}
-DATASET = {
-    "id": "ds_1",
-    "name": "birds",
-    "state": "importing",
-    "format": "auto",
-    **CREATED,
-}
+LIMITS = answers.LIMITS | {"max_upload_bytes": ASKED_ABOVE + 5}
+DATASET = answers.DATASET | {"state": "importing"}
 
 
 def multipart(request: httpx.Request, body: bytes) -> dict[str, bytes]:

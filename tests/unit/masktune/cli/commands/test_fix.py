@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.answers import DATASET, FAILED, JOB, LIMITS
 from tests.support.reports import report
 from tests.unit.masktune.cli.conftest import Service
-from tests.unit.masktune.cli.test_commands import DATASET, FAILED, JOB, LIMITS
 
 MITIGATE = JOB | {"kind": "mitigate"}
 
