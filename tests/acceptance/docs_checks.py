@@ -235,11 +235,6 @@ def pip(words: list[str]) -> None:
             raise Wrong(f"{one} is nothing of ours")
 
 
-def copied(words: list[str]) -> None:
-    """The source of the copy must exist."""
-    _exists(words[0])
-
-
 def git(words: list[str]) -> None:
     """Only subcommands that need no local setup are allowed."""
     if words[0] not in ("clone", "pull"):
@@ -256,13 +251,6 @@ def ci(words: list[str]) -> None:
     """CI's own script must be executable."""
     if not os.access(ROOT / ".ci/run", os.X_OK):
         raise Wrong("there is no .ci/run to execute")
-
-
-def bandit(words: list[str]) -> None:
-    """The packages that it scans, and its configuration, must exist."""
-    for word in words:
-        if not word.startswith("-") and not (ROOT / word).exists():
-            raise Wrong(f"there is no {word}")
 
 
 def hooks(words: list[str]) -> None:
@@ -291,17 +279,14 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "masktune": masktune,
     "python": python,
     "python3": python,
-    "python3.11": python,
     "make": make,
     "docker": docker,
     "kubectl": kubectl,
     "pip": pip,
-    "cp": copied,
     "git": git,
     "source": sourced,
     "run": ci,
     "pre-commit": hooks,
-    "bandit": bandit,
     "openapi-python-client": anything,
     "cd": anything,
     "export": exported,

@@ -1,17 +1,21 @@
-"""The traces of a whole service, as a collector receives them."""
+"""A request is followed into the job it started: in the log as a machine reads it, and in the traces."""
 
 from __future__ import annotations
 
 import gzip
+import io
+import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from PIL import Image
 
 from tests.acceptance.conftest import Processes, address
 from tests.support.waits import PATIENCE
@@ -64,22 +68,35 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def test_api_and_worker_send_one_trace(
+def one_class() -> bytes:
+    """An archive that can be unpacked and that no data set can be made of: the child says so in its log."""
+    archive, picture = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("only/one.png", picture.getvalue())
+    return archive.getvalue()
+
+
+def test_a_request_is_followed_to_every_process_of_its_job_by_its_id_and_its_trace(
     processes: Processes, collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
-    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"), TRACES="true")
+    settings = {"TRACES": "true", "LOG_FORMAT": "json"}
+    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var"), **settings)
     with httpx.Client(base_url=address(serve), trust_env=False) as client:
-        made = client.post("/datasets", json={"name": "digits", "source": "builtin:digits"})
+        made = client.post(
+            "/datasets",
+            files={"file": ("set.zip", one_class())},
+            data={"name": "set"},
+            headers={"X-Request-ID": "follow-me"},
+        )
         assert made.status_code == 202
-
-        def job_is_told() -> bool:
-            return any(span.name == "job import" for span in collector.spans)
-
-        processes.wait_until(job_is_told)
+        processes.wait_until(lambda: any(span.name == "job import" for span in collector.spans))
+        (job,) = client.get("/jobs").json()["data"]
     serve.terminate()
     assert serve.wait(PATIENCE) == 0
+
     (request,) = (span for span in collector.spans if span.name == "POST /datasets")
     assert request.service == "masktune-api"
     of_trace = {(span.service, span.name) for span in collector.spans if span.trace == request.trace}
@@ -88,3 +105,14 @@ def test_api_and_worker_send_one_trace(
         ("masktune-worker", "stage import"),
         ("masktune-worker", "job import"),
     }
+
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in (tmp_path / "serve.log").read_text().splitlines() if line.startswith("{")
+    ]
+    by_logger = {line["logger"]: line for line in lines if line.get("request_id") == "follow-me"}
+    access = by_logger["masktune.access"]
+    assert (access["method"], access["route"], access["status"]) == ("POST", "/datasets", 202)
+    assert by_logger["worker.slots"]["job_id"] == job["id"]
+    child = by_logger["worker.child.runner"]  # another process
+    assert child["job_id"] == job["id"]
+    assert "JobError" in child["exception"]

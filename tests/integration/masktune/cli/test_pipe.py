@@ -16,8 +16,11 @@ from tests.unit.masktune.client.conftest import job
 __all__ = ["service"]
 
 
-@pytest.mark.parametrize("more", ["", " --json"])
-@pytest.mark.parametrize("length", [1_000, 300_000], ids=["held until the end", "more than a pipe holds"])
+@pytest.mark.parametrize(
+    ("length", "more"),
+    [(1_000, " --json"), (300_000, "")],
+    ids=["held until the end", "more than a pipe holds"],
+)
 def test_a_reader_who_has_enough_is_no_error(service: Service, length: int, more: str) -> None:
     service.answers["GET /presets"] = (200, {"data": [{"name": "x" * length, "title": "t"}] * 2})
     command = f"{sys.executable} -m masktune.cli jobs presets --url {service.url}{more}"
