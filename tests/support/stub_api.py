@@ -14,11 +14,12 @@ from typing import Any
 @dataclass
 class StubApi:
     """`answers`: path → (status, JSON or bytes); other paths return an empty page. `asked`: method and path
-    of each request. `body`: the body of the last one."""
+    of each request. `headers`, `body`: those of the last one."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
 
 
@@ -31,6 +32,7 @@ def stub_api() -> Iterator[StubApi]:
         def _answer(self) -> None:
             path = self.path.partition("?")[0]
             api.asked.append(f"{self.command} {path}")
+            api.headers = self.headers.items()
             api.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             status, told = api.answers.get(path, (200, {"data": [], "next_cursor": None}))
             body = told if isinstance(told, bytes) else json.dumps(told).encode()

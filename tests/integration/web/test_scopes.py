@@ -13,30 +13,15 @@ from masktune import Limits
 from masktune.contract.report.text.judged_job import BREAKS_PATTERN
 from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_HINT
 from tests.integration.web.conftest import NO_API
+from tests.support import answers
+from tests.support.answers import CREATED, DATASET
 from tests.support.reports import report
 from tests.support.stub_api import StubApi, stub_api
 from web.transport.connection import connect
 
-AT = "2026-03-01T09:30:05Z"
-MODEL = {
-    "id": "mdl_1",
-    "arm": "erm",
-    "backbone": "small_cnn",
-    "classes": ["a", "b"],
-    "image_size": 28,
-    "created_at": AT,
-}
-DATASET = {
-    "id": "ds_1",
-    "name": "birds",
-    "state": "ready",
-    "splits": {"train": 1},
-    "classes": ["a", "b"],
-    "format": "csv",
-    "created_at": AT,
-}
-JOB = {"id": "job_1", "kind": "erm", "state": "cancelled", "dataset": "ds_1", "created_at": AT}
-ALIAS = {"name": "best", "model": "mdl_1", "version": 1, "updated_at": AT}
+MODEL = answers.MODEL | {"id": "mdl_1", "calibration": None}
+ALIAS = answers.ALIAS | {"model": "mdl_1"}
+JOB = {"id": "job_1", "kind": "erm", "state": "cancelled", "dataset": "ds_1"} | CREATED
 TRAINED = JOB | {"id": "job_2", "kind": "mitigate", "state": "succeeded"}
 STEPS = [
     {"step": "use_model", "arm": "masktune", "model": "mdl_1"},
@@ -58,7 +43,7 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     SAMPLES: (200, {"data": [SAMPLE | {"id": number} for number in (4, 5)]}),
     f"{SAMPLES}/4": (200, SAMPLE | {"id": 4}),
     "/aliases": (200, {"data": [ALIAS]}),
-    "/aliases/best": (200, ALIAS | {"history": []}),
+    "/aliases/best": (200, ALIAS),
 }
 
 

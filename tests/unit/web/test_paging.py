@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
+
 from web.paging import Pager
 
 
@@ -47,19 +49,11 @@ def test_pages_are_turned_both_ways_and_read_once() -> None:
     asyncio.run(run())
 
 
-def test_a_full_last_page_has_none_behind_it() -> None:
+@pytest.mark.parametrize("count", [0, 10], ids=["empty", "full"])
+def test_a_last_page_has_none_behind_it(count: int) -> None:
     async def run() -> None:
-        pager = Pager(Source(10).entries(), 10)
-        assert len(await pager.page()) == 10
-        assert not pager.more
-
-    asyncio.run(run())
-
-
-def test_an_empty_list_is_one_empty_page() -> None:
-    async def run() -> None:
-        pager = Pager(Source(0).entries(), 10)
-        assert await pager.page() == []
+        pager = Pager(Source(count).entries(), 10)
+        assert len(await pager.page()) == count
         assert not pager.more
 
     asyncio.run(run())

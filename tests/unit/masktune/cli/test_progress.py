@@ -10,8 +10,12 @@ from rich.console import Console
 
 from masktune import Job
 from masktune.cli.progress import describe, follow, transfer_bar
+from tests.support.answers import CREATED
 
-CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
+
+def a_job(**fields: Any) -> Job:
+    return Job.model_validate(CREATED | {"id": "job_1", "kind": "masktune"} | fields)
+
 
 STEPS: list[dict[str, Any]] = [
     {"state": "queued"},
@@ -25,7 +29,7 @@ STEPS: list[dict[str, Any]] = [
     {"state": "running", "stage": "newer", "progress": {"fraction": 0.9}},
     {"state": "succeeded", "stage": "evaluate", "progress": {"fraction": 1.0}},
 ]
-JOBS = [Job.model_validate({"id": "job_1", "kind": "masktune", **CREATED} | step) for step in STEPS]
+JOBS = [a_job(**step) for step in STEPS]
 
 
 def test_without_a_terminal_each_change_is_a_line() -> None:
@@ -43,9 +47,8 @@ def test_without_a_terminal_each_change_is_a_line() -> None:
 @pytest.mark.parametrize(("finished", "number"), [(None, 1), (0, 1), (1, 2), (14, 15), (15, 15)])
 def test_the_epoch_is_the_one_that_runs(finished: int | None, number: int) -> None:
     progress = {"fraction": 0.1, "epoch": finished, "epochs": 15}
-    job = {"id": "j", "kind": "erm", **CREATED, "state": "running", "progress": progress}
     out = io.StringIO()
-    follow(Console(file=out, width=120), [Job.model_validate(job)])
+    follow(Console(file=out, width=120), [a_job(state="running", progress=progress)])
     assert f"epoch {number} of 15" in out.getvalue()
 
 
@@ -64,37 +67,13 @@ def test_a_bar_has_names_as_they_are() -> None:
     console = Console(file=out, width=120, force_terminal=True)
     with transfer_bar(console, "uploading photos[/x] [old]") as on_sent:
         on_sent(512, 1024)
-    follow(
-        console,
-        [
-            Job.model_validate(
-                {
-                    "id": "job_1",
-                    "kind": "erm",
-                    **CREATED,
-                    "state": "running",
-                    "stage": "[/x]",
-                }
-            )
-        ],
-    )
+    follow(console, [a_job(state="running", stage="[/x]")])
     assert "uploading photos[/x] [old]" in out.getvalue()
     assert "[/x]" in out.getvalue().rpartition("uploading")[2]
 
 
 def test_states_have_their_words() -> None:
     assert [describe(job) for job in JOBS][-2:] == ["newer", "succeeded"]
-    cancelling = Job.model_validate(
-        {
-            "id": "job_1",
-            "kind": "erm",
-            **CREATED,
-            "state": "cancelling",
-            "stage": "erm",
-        }
-    )
-    assert describe(cancelling) == "cancelling"
-    plain = Job.model_validate(
-        {"id": "j", "kind": "retrain_head", **CREATED, "state": "running", "stage": "head_control"}
-    )
+    assert describe(a_job(state="cancelling", stage="erm")) == "cancelling"
+    plain = a_job(kind="retrain_head", state="running", stage="head_control")
     assert describe(plain) == "last-layer control"

@@ -137,29 +137,27 @@ def test_watching_tells_of_each_change_and_of_the_end(runner: Runner) -> None:
     ]
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_service_that_restarts_behind_a_proxy_is_waited_for(runner: Runner, status: int) -> None:
-    away = [httpx.Response(status) for _ in range(9)]
-    script = Script([stream(event(1, state="running"), BROKEN), *away, stream(event(2, state="succeeded"))])
+@pytest.mark.parametrize("status", [None, 429, 502, 503, 504])
+def test_a_service_that_restarts_is_waited_for(runner: Runner, status: int | None) -> None:
+    """Its connection is refused, or a proxy answers for it."""
+    error = Unreachable if status is None else ProblemError
+
+    def away(number: int) -> list[httpx.Response | Exception]:
+        refused = httpx.ConnectError("refused")
+        return [refused if status is None else httpx.Response(status) for _ in range(number)]
+
+    script = Script(
+        [stream(event(1, state="running"), BROKEN), *away(9), stream(event(2, state="succeeded"))]
+    )
     assert [seen.id for seen in runner.all(script, follow("job_1"))] == [1, 2]
-    with pytest.raises(ProblemError):
-        runner.all(Script([httpx.Response(status) for _ in range(4)]), follow("job_1"))
+    with pytest.raises(error):
+        runner.all(Script(away(4)), follow("job_1"))
 
 
 def test_a_job_that_is_gone_is_not_waited_for(runner: Runner) -> None:
     script = Script([stream(event(1, state="running"), BROKEN), httpx.Response(404)])
     with pytest.raises(ProblemError):
         runner.all(script, follow("job_1"))
-
-
-def test_a_service_that_restarts_is_waited_for(runner: Runner) -> None:
-    gone = httpx.ConnectError("refused")
-    script = Script(
-        [stream(event(1, state="running"), BROKEN), *[gone] * 9, stream(event(2, state="succeeded"))]
-    )
-    assert [seen.id for seen in runner.all(script, follow("job_1"))] == [1, 2]
-    with pytest.raises(Unreachable):
-        runner.all(Script([gone] * 4), follow("job_1"))
 
 
 def test_watching_an_ended_job_tells_of_it_once(runner: Runner) -> None:

@@ -3,71 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import ClassVar
 
 import pytest
 from starlette.requests import Request
 
 from masktune import OwnKey
+from tests.support.stub_api import StubApi, stub_api
 from web.transport.connection import Connections, Identity, api_for, connect, missing_scope
 
 
-class Answers(BaseHTTPRequestHandler):
-    """An API that says the same to everything, counts how often, and keeps the last headers."""
-
-    status = 200
-    asked = 0
-    headers_sent: ClassVar[list[tuple[str, str]]] = []
-
-    def do_GET(self) -> None:
-        type(self).asked += 1
-        type(self).headers_sent = self.headers.items()
-        problem = {"title": "No", "detail": "no", "status": self.status}
-        body = json.dumps({"data": [], "next_cursor": None} if self.status == 200 else problem).encode()
-        self.send_response(self.status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Not in the output of the tests."""
-
-
 @pytest.fixture
-def api() -> Iterator[tuple[str, type[Answers]]]:
-    """Its address and what it says."""
-    handler = type("Handler", (Answers,), {})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", handler
-        server.shutdown()
+def api() -> Iterator[StubApi]:
+    with stub_api() as stub:
+        yield stub
 
 
 @pytest.mark.parametrize(("status", "is_open"), [(200, True), (401, False)])
-def test_an_api_that_answers_without_a_key_is_open(
-    api: tuple[str, type[Answers]], status: int, is_open: bool
-) -> None:
+def test_an_api_that_answers_without_a_key_is_open(api: StubApi, status: int, is_open: bool) -> None:
     """It is asked once for many requests."""
-    url, answers = api
-    answers.status = status
+    refused = {"title": "No", "detail": "no", "status": status}
+    api.answers["/datasets"] = status, {"data": []} if is_open else refused
 
     async def asked_twice() -> list[bool]:
-        connections = Connections(url)
+        connections = Connections(api.url)
         return [await connections.is_open() for _ in range(2)]
 
     assert asyncio.run(asked_twice()) == [is_open, is_open]
-    assert answers.asked == 1
+    assert len(api.asked) == 1
 
 
-def test_an_error_does_not_change_whether_the_api_is_open(api: tuple[str, type[Answers]]) -> None:
-    url, answers = api
-    answers.status = 403
-    assert asyncio.run(Connections(url).is_open())
+def test_an_error_does_not_change_whether_the_api_is_open(api: StubApi) -> None:
+    api.answers["/datasets"] = 403, {"title": "No", "detail": "no", "status": 403}
+    assert asyncio.run(Connections(api.url).is_open())
 
 
 def test_an_unreachable_api_counts_as_open() -> None:
@@ -91,12 +59,12 @@ def visitor(*headers: tuple[bytes, bytes], noted: Identity | None = None) -> Req
     return Request({"type": "http", "headers": list(headers), "state": state})
 
 
-async def headers_to_the_api(url: str, request: Request, answers: type[Answers]) -> list[tuple[str, str]]:
+async def headers_to_the_api(api: StubApi, request: Request) -> list[tuple[str, str]]:
     """The headers with which a page calls the API for this visitor, of those that say who it is."""
-    connect(url)
+    connect(api.url)
     async for _ in api_for(request).datasets.list():
         break
-    return [(name, text) for name, text in answers.headers_sent if name.lower() in WHO]
+    return [(name, text) for name, text in api.headers if name.lower() in WHO]
 
 
 WHO = {"authorization", "remote-user", "remote-groups"}
@@ -113,10 +81,9 @@ BY_KEY = (b"cookie", b"masktune_key=mt_abc")
     ids=["passed on as they came", "a key in their place", "from a stranger"],
 )
 def test_the_api_learns_of_the_visitor_what_a_believed_proxy_said(
-    api: tuple[str, type[Answers]], request_of_visitor: Request, headers: list[tuple[str, str]]
+    api: StubApi, request_of_visitor: Request, headers: list[tuple[str, str]]
 ) -> None:
-    url, answers = api
-    assert asyncio.run(headers_to_the_api(url, request_of_visitor, answers)) == headers
+    assert asyncio.run(headers_to_the_api(api, request_of_visitor)) == headers
 
 
 def test_visitors_whom_the_proxy_names_have_clients_of_their_own() -> None:
