@@ -140,8 +140,3 @@ def test_a_setting_that_cannot_work_ends_the_start(
     assert (code, said.count("\n")) == (2, 1)
     (name,) = setting
     assert said.startswith(f"masktune: MASKTUNE_{name}")
-
-
-def test_a_database_without_its_driver_is_told(tmp_path: Path) -> None:
-    code, said = masktune("migrate", DATA_DIR=str(tmp_path), DATABASE_URL=NO_DRIVER)
-    assert (code, said) == (1, "masktune: the database cannot be used: No module named 'psycopg2'\n")

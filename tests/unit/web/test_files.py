@@ -48,20 +48,16 @@ def test_a_stored_key_that_cannot_be_sent_is_ignored() -> None:
     assert key_of(Request({"type": "http", "headers": [(b"cookie", cookie)]})) is None
 
 
-def test_a_file_of_the_api_is_passed_on(browser: TestClient) -> None:
+@pytest.mark.parametrize(
+    "path", ["/datasets/ds_1/samples/3/image", "/jobs/job_1/report/pictures/7-image.png"]
+)
+def test_a_picture_of_the_api_is_passed_on(browser: TestClient, path: str) -> None:
     with stub_api() as api:
-        api.answers["/datasets/ds_1/samples/3/image"] = 200, b"pixels"
+        api.answers[path] = 200, b"pixels"
         connect(api.url)
-        answer = browser.get("/files/datasets/ds_1/samples/3/image")
+        answer = browser.get(f"/files{path}")
     assert (answer.content, answer.headers["content-type"]) == (b"pixels", "application/json")
     assert answer.headers["cache-control"] == FOREVER["Cache-Control"]
-
-
-def test_a_picture_of_a_report_is_passed_on(browser: TestClient) -> None:
-    with stub_api() as api:
-        api.answers["/jobs/job_1/report/pictures/7-image.png"] = 200, b"pixels"
-        connect(api.url)
-        assert browser.get("/files/jobs/job_1/report/pictures/7-image.png").content == b"pixels"
 
 
 def test_a_script_gets_the_refusal_of_the_api_as_json(browser: TestClient) -> None:

@@ -467,12 +467,10 @@ def test_events_are_lines_for_machines(service: Service) -> None:
 REPORT: dict[str, Any] = report()
 
 
-def test_a_report_is_a_table(service: Service) -> None:
+def test_a_report_is_shown_with_its_figures_and_conclusions(service: Service) -> None:
     service.answers["GET /jobs/job_1/report"] = (200, REPORT)
     shown = service.masktune("jobs", "report", "job_1").stdout
-    figures = REPORT["metrics"]["test"]["masktune"]
-    assert f"{figures['accuracy']:.3f} ({figures['low']:.3f}–{figures['high']:.3f})" in shown
-    assert shown.index("ERM") < shown.index("Control") < shown.index("MaskTune")
+    assert f"{REPORT['metrics']['test']['masktune']['accuracy']:.3f} (" in shown
     assert "MaskTune helped. MaskTune is right on" in shown
     assert "This report has not looked for one." in shown
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})

@@ -15,7 +15,6 @@ import pytest
 from masktune import (
     AsyncClient,
     Client,
-    Dataset,
     DatasetInvalid,
     FullReport,
     JobNotSucceeded,
@@ -235,11 +234,6 @@ def test_filters_of_a_list_are_sent_with_each_page(runner: Runner, list_: Callab
     assert [dict(request.url.params) for request in script.asked] == [filters, filters | {"cursor": "c"}]
 
 
-def test_a_job_is_waited_for(runner: Runner) -> None:
-    script = Script([httpx.Response(200, json=job()), httpx.Response(200, json=job(state="succeeded"))])
-    assert runner.run(script, jobs.wait("job_1")).ended
-
-
 def test_a_job_that_fails_says_why(runner: Runner) -> None:
     ended = job(state="failed", error={"detail": "the disk is full"})
     with pytest.raises(JobNotSucceeded, match="job_1 failed: the disk is full") as caught:
@@ -283,14 +277,12 @@ def test_waiting_ends_when_the_time_is_up(runner: Runner) -> None:
         runner.run(Script([importing]), datasets.wait_for_dataset("ds_1", timeout=0))
 
 
-def test_a_data_set_is_waited_for(runner: Runner) -> None:
-    assert (
-        runner.run(Script([httpx.Response(200, json=DATASET)]), datasets.wait_for_dataset("ds_1")).id
-        == "ds_1"
-    )
-    invalid = DATASET | {"state": "invalid", "report": {"problems": [{"code": "one_class", "detail": "no"}]}}
+def test_a_data_set_that_is_invalid_says_what_is_wrong_with_it(runner: Runner) -> None:
+    fact = {"code": "one_class", "detail": "there is one class only: add images of a second"}
+    invalid = DATASET | {"state": "invalid", "report": {"problems": [fact]}}
     with pytest.raises(DatasetInvalid) as caught:
         runner.run(Script([httpx.Response(200, json=invalid)]), datasets.wait_for_dataset("ds_1"))
+    assert str(caught.value) == f"data set ds_1 is invalid: {fact['detail']}"
     report = caught.value.dataset.report
     assert report is not None
     assert report.problems[0].code == "one_class"
@@ -361,9 +353,3 @@ def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) 
 def test_one_image_is_not_a_list_of_images() -> None:
     with pytest.raises(TypeError, match="put a single image in a list"):
         predict.predict_images("m", b"png")  # type: ignore[arg-type]  # the mistake itself
-
-
-def test_an_invalid_data_set_says_what_is_wrong_with_it() -> None:
-    fact = {"code": "one_class", "detail": "there is one class only: add images of a second"}
-    dataset = Dataset.model_validate(DATASET | {"state": "invalid", "report": {"problems": [fact]}})
-    assert str(DatasetInvalid(dataset)) == f"data set ds_1 is invalid: {fact['detail']}"

@@ -49,10 +49,6 @@ def test_sizes_use_their_largest_unit(count: float, text: str) -> None:
     assert formats.byte_size(count) == text.replace(" ", "\u00a0")
 
 
-def test_percentages_have_a_space_that_does_not_break() -> None:
-    assert formats.percent(0.9999, 1) == "100.0\u00a0%"
-
-
 def test_every_kind_and_every_stage_has_a_name() -> None:
     assert {stage for stages in STAGES.values() for stage in stages} <= STAGE_NAMES.keys()
     assert labels.KINDS.keys() == STAGES.keys()
