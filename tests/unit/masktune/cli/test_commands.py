@@ -101,6 +101,7 @@ from tests.unit.masktune.cli.conftest import Service
         ("models alias", "GET /aliases", {"data": [ALIAS]}, ["best", "mdl_2"]),
         ("models alias best", "GET /aliases/best", ALIAS, ["best", "2025-11-03"]),
         ("models alias best mdl_2", "PUT /aliases/best", ALIAS, ["mdl_2"]),
+        ("models unalias best", "DELETE /aliases/best", {}, ["alias best is deleted; its model stays"]),
         ("models rollback best --version 1", "POST /aliases/best/rollback", ALIAS, ["mdl_2"]),
         (
             "models risk-coverage best --max-risk 0.05",
@@ -438,15 +439,23 @@ def test_a_dry_run_shows_the_fields_and_the_cost(service: Service) -> None:
     assert (rows["memory"], rows["disk"]) == ("about 1.2\u00a0GB", "about 2\u00a0MB")
 
 
-@pytest.mark.parametrize("fault", ["epochs", "=1", "a.=1", ".a=1"])
-def test_a_field_without_a_value_is_a_usage_error(service: Service, fault: str) -> None:
-    assert service.masktune("jobs", "start", "erm", "--set", fault).exit_code == 2
-    assert service.asked == []
-
-
-def test_a_value_cannot_be_gone_into(service: Service) -> None:
-    result = service.masktune("jobs", "start", "erm", "--set", "a=1", "--set", "a.b=2")
-    assert result.exit_code == 2
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["epochs"],
+        ["=1"],
+        ["a.=1"],
+        [".a=1"],
+        ["a=1", "a.b=2"],
+        ["lr=NaN"],
+        ["lr=1e999"],
+        [r'name="\ud800"'],
+    ],
+    ids=" ".join,
+)
+def test_a_field_that_cannot_be_sent_is_a_usage_error(service: Service, fields: list[str]) -> None:
+    result = service.masktune("jobs", "start", "erm", *(word for one in fields for word in ("--set", one)))
+    assert (result.exit_code, len(result.stderr.splitlines()), service.asked) == (2, 1, [])
 
 
 def test_a_failed_job_is_told_by_the_exit_code_and_one_line(service: Service) -> None:

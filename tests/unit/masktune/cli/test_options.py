@@ -82,21 +82,9 @@ def test_a_job_that_waits_has_not_started(service: Service) -> None:
     assert (told["queued"], told["started"], told["ended"]) == ("2025-11-03", "–", "–")
 
 
-def test_what_json_cannot_hold_is_one_line(service: Service) -> None:
-    for fault in ("lr=NaN", "lr=1e999", r'name="\ud800"'):
-        result = service.masktune("jobs", "start", "erm", "--set", fault)
-        assert (result.exit_code, len(result.stderr.splitlines()), service.asked) == (2, 1, [])
-
-
 def test_a_model_is_not_written_over_a_folder(service: Service, tmp_path: Path) -> None:
     result = service.masktune("models", "download", "best", "--output", str(tmp_path))
     assert (result.exit_code, service.asked) == (2, [])
-
-
-def test_an_alias_is_forgotten(service: Service) -> None:
-    service.answers["DELETE /aliases/best"] = (204, None)
-    result = service.masktune("models", "unalias", "best")
-    assert (result.exit_code, result.stdout) == (0, "alias best is deleted; its model stays\n")
 
 
 @pytest.mark.parametrize("command", ["add", "upload"])

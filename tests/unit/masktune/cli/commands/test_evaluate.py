@@ -60,12 +60,3 @@ def test_a_data_set_that_is_there_judges_as_it_is(judging: Service) -> None:
     assert json.loads(ended.stdout)["judged_job"]["outcome"] == "confirmed"
     assert _started(judging) == [{"job": "job_1", "dataset": "ds_1", "breaks_pattern": False}]
     assert all(asked != "POST /datasets" for asked, _ in judging.asked)
-
-
-def test_a_refusal_says_what_to_do(judging: Service) -> None:
-    detail = "job job_1 is running: its models can be judged once it has succeeded"
-    problem = {"title": "Invalid input", "detail": detail, "errors": []}
-    judging.answers["POST /jobs/evaluate"] = (422, problem)
-    ended = judging.masktune("evaluate", "job_1", "ds_1")
-    assert ended.exit_code == 1
-    assert "once it has succeeded" in ended.stderr
