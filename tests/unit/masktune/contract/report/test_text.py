@@ -37,7 +37,7 @@ from masktune.contract.report.text.names import (
     statistics_in_order,
 )
 from masktune.contract.vocabulary import Arm
-from tests.support.reports import evidence, report
+from tests.support.reports import early_stage_groups, evidence, report
 
 Json = dict[str, Any]
 
@@ -312,14 +312,8 @@ def test_every_reason_of_a_verdict_that_cannot_be_tested_has_a_sentence() -> Non
 
 
 def test_a_model_that_guesses_gets_no_verdict_but_its_figures() -> None:
-    at_chance = {
-        "arm": "masktune",
-        "n": 150,
-        "balanced_accuracy": 0.52,
-        "low": 0.45,
-        "high": 0.59,
-        "chance": 0.5,
-    }
+    interval = {"balanced_accuracy": 0.52, "low": 0.45, "high": 0.59}
+    at_chance = {"arm": "masktune", "n": 150, "chance": 0.5} | interval
     value = report()
     value["verdict"] |= {"verdict": "not_testable", "reason": "not_above_chance", "at_chance": [at_chance]}
     text = verdict(typed(value))
@@ -361,18 +355,7 @@ def test_a_retrained_head_that_equals_its_control_is_not_said_to_differ_by_chanc
     by_arm |= {"retrained": by_arm["masktune"], "retrained_control": by_arm["masktune"]}
     value["verdict"] |= {"a": "retrained", "b": "retrained_control"}
     value["verdict"] |= {"verdict": "not_testable", "reason": "no_groups"}
-    value["groups"] = {
-        "source": "early_stages",
-        "details": {"reason": "stages_agree", "stage": "deep", "agreements": []},
-        "inferred": True,
-        "divided": divided,
-        "split": "train",
-        "n": 10,
-        "penalty": 1.0,
-        "control_penalty": 1.0,
-        "held_out": {},
-        "slices": [],
-    }
+    value["groups"] = early_stage_groups("stages_agree", divided=divided).model_dump()
     told = typed(value)
     assert ("can be chance" in verdict(told).sentence) == divided
     assert (verdict(told).sentence == UNDIVIDED_REASONS["stages_agree"]) == (not divided)
@@ -427,34 +410,20 @@ def test_on_images_that_trained_the_models_neither_help_nor_trust_is_judged() ->
     assert [question for question, _ in answers(typed(value))] == ["Does the model rely on a shortcut?"]
 
 
-def _reliance(evidence_name: str, **more: Any) -> ShortcutReliance:
+SIGNS = (
+    ("groups", "failure", False, "Its worst group is fine."),
+    ("shift", "failure", True, "It fails on the test split."),
+    ("mask", "cause", True, "Its own mask is small."),
+    ("property", "cause", True, "A corner tells the class."),
+)
+
+
+def _reliance(evidence_name: str, count: int = len(SIGNS), **more: Any) -> ShortcutReliance:
     signs = [
-        {
-            "name": "groups",
-            "kind": "failure",
-            "present": False,
-            "n": 9,
-            "sentence": "Its worst group is fine.",
-        },
-        {
-            "name": "shift",
-            "kind": "failure",
-            "present": True,
-            "n": 9,
-            "sentence": "It fails on the test split.",
-        },
-        {"name": "mask", "kind": "cause", "present": True, "n": 9, "sentence": "Its own mask is small."},
-        {
-            "name": "property",
-            "kind": "cause",
-            "present": True,
-            "n": 9,
-            "sentence": "A corner tells the class.",
-        },
+        {"name": name, "kind": kind, "present": present, "n": 9, "sentence": sentence}
+        for name, kind, present, sentence in SIGNS[:count]
     ]
-    return ShortcutReliance.model_validate(
-        {"evidence": evidence_name, "rule": "…", "signs": signs[: more.pop("count", 4)]} | more
-    )
+    return ShortcutReliance.model_validate({"evidence": evidence_name, "rule": "…", "signs": signs} | more)
 
 
 def test_a_shortcut_answer_says_what_each_sign_means_without_figures() -> None:
