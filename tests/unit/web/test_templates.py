@@ -12,13 +12,12 @@ from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.vocabulary import Arm
+from tests.support.answers import ALIAS, ANSWER, AT, CREATED, DATASET, DRIFT, MODEL, SAMPLE
 from tests.support.reports import evidence, report
 from web.pages.dataset import figures
 from web.pages.try_it import TrialImage
 from web.shell import render
 from web.text import labels
-
-CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
 
 def drawn(template: str, **values: Any) -> str:
@@ -30,18 +29,8 @@ def drawn(template: str, **values: Any) -> str:
 
 
 def drift(status: str) -> Drift:
-    return Drift.model_validate(
-        {
-            "model": "mdl_1",
-            "calibration": "cal_1",
-            "days": 7,
-            "served": {"inputs": 900, "answered": 800, "abstained": {}, "coverage": 8 / 9},
-            "alpha": 0.01,
-            "status": status,
-            "certificate_trusted": {"drifted": False, "no_sign_of_drift": True}.get(status),
-            "statement": "What is served …",
-        }
-    )
+    trusted = {"drifted": False, "no_sign_of_drift": True}.get(status)
+    return Drift.model_validate(DRIFT | {"status": status, "tests": [], "certificate_trusted": trusted})
 
 
 @pytest.mark.parametrize(
@@ -66,20 +55,13 @@ def test_drift_says_how_many_inputs_its_tests_count() -> None:
     assert "For drift, 3 of them count, one a day of each subject." in page
 
 
-FOUND_AT = "2025-11-03T09:30:00.000Z"
 WARNING = "The inputs of this model differ from its calibration split, found on 2025-11-03"
 
 
 @pytest.mark.parametrize("status", get_args(Drift.model_fields["status"].annotation))
 def test_an_answer_begins_with_a_warning_once_drift_is_found(status: str) -> None:
-    state = {"status": status, "found_at": FOUND_AT}
-    answer = Answer.model_validate(
-        {
-            "model": "mdl_1",
-            "predictions": [{"decision": "answer", "label": "a"}],
-            "selection": {"status": "certified", "drift": state},
-        }
-    )
+    state = {"status": status, "found_at": AT}
+    answer = Answer.model_validate(ANSWER | {"selection": {"status": "certified", "drift": state}})
     image = TrialImage("a.png")
     page = drawn("answer", answer=answer, prediction=answer.predictions[0], maps=[], image=image)
     drifted = status == "drifted"
@@ -91,14 +73,9 @@ def test_an_answer_begins_with_a_warning_once_drift_is_found(status: str) -> Non
 def test_models_and_aliases_say_in_a_list_that_inputs_drifted() -> None:
     badge = '<span class="badge bad">inputs drifted</span>'
     for status, shown in (("drifted", True), ("no_sign_of_drift", False)):
-        state = {"status": status, "found_at": FOUND_AT}
-        model = Model.model_validate(
-            {"id": "mdl_1", "arm": "erm", "backbone": "x", "classes": ["a"], "image_size": 8, "drift": state}
-            | CREATED
-        )
-        alias = Alias.model_validate(
-            {"name": "best", "model": "mdl_1", "version": 1, "updated_at": FOUND_AT, "drift": state}
-        )
+        state = {"status": status, "found_at": AT}
+        model = Model.model_validate(MODEL | {"drift": state})
+        alias = Alias.model_validate(ALIAS | {"drift": state})
         assert (badge in drawn("models", models=[model], aliases_of={}, names={})) == shown
         assert (badge in drawn("models_title", aliases=[alias])) == shown
 
@@ -133,15 +110,7 @@ SPLITS = ("train", "val", "calibration", "test")
 
 
 def dataset(**fields: Any) -> Dataset:
-    splits = {"train": 90, "test": 30}
-    made: dict[str, Any] = {
-        "id": "ds_1",
-        "name": "birds",
-        "state": "ready",
-        "format": "auto",
-        **CREATED,
-        "splits": splits,
-    }
+    made = DATASET | {"splits": {"train": 90, "test": 30}, "classes": [], "groups": [], "report": None}
     return Dataset.model_validate(made | fields)
 
 
@@ -218,9 +187,10 @@ def test_metadata_has_its_most_frequent_texts_each_a_link_to_its_samples() -> No
 
 
 def test_a_sample_has_its_subject_and_the_metadata_that_it_has() -> None:
-    fields = {"path": "a.png", "label": "cat", "split": "test", "width": 8, "height": 8, "sha256": "0"}
     metadata = {"site": "Berlin", "age": 63.0, "scanner": None}
-    sample = Sample.model_validate({"id": 1, "subject": "p07", "metadata": metadata} | fields)
+    sample = Sample.model_validate(
+        SAMPLE | {"id": 1, "path": "a.png", "subject": "p07", "metadata": metadata}
+    )
     page = drawn("samples", dataset="ds_1", samples=[sample])
     assert re.findall(r'quiet" title="(.*?)">', page) == ["test", "subject p07", "site: Berlin", "age: 63"]
 
