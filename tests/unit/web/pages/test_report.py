@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from masktune.contract.report import Report
-from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
+from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.text.names import says_nothing_of_quality
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import report
@@ -13,39 +13,18 @@ from web.pages.report import MOST_GROUPS, tables
 from web.shell import render
 
 
-def _slice(number: int, accuracy: float) -> SliceAccuracy:
-    return SliceAccuracy(
-        id=number,
-        name=f"class {number}",
-        n=10,
-        correct=round(10 * accuracy),
-        accuracy=accuracy,
-        low=max(0.0, accuracy - 0.1),
-        high=min(1.0, accuracy + 0.1),
-    )
-
-
 def _figures(*accuracies: float) -> ArmMetrics:
-    mean, low = sum(accuracies) / len(accuracies), min(accuracies)
-    return ArmMetrics(
-        n=10,
-        correct=round(10 * mean),
-        accuracy=mean,
-        low=0.3,
-        high=0.7,
-        balanced_accuracy=mean,
-        balanced_accuracy_low=0.111,
-        balanced_accuracy_high=0.999,
-        worst_class="class 0",
-        worst_class_accuracy=low,
-        worst_class_accuracy_low=0.022,
-        worst_class_accuracy_high=0.888,
-        worst_group=None,
-        worst_group_accuracy=None,
-        train_weighted_accuracy=None,
-        classes=[_slice(number, accuracy) for number, accuracy in enumerate(accuracies)],
-        groups=[],
-    )
+    """The figures of a report with these accuracies of its classes, and no groups."""
+    figures = Report.model_validate(report(groups=False)).metrics["test"][Arm.ERM]
+    of_class = figures.classes[0]
+    classes = [
+        of_class.model_copy(update={"id": number, "name": f"class {number}", "accuracy": accuracy})
+        for number, accuracy in enumerate(accuracies)
+    ]
+    intervals = {"balanced_accuracy_low": 0.111, "balanced_accuracy_high": 0.999}
+    intervals |= {"worst_class_accuracy_low": 0.022, "worst_class_accuracy_high": 0.888}
+    worst = {"worst_class": "class 0", "worst_class_accuracy": min(accuracies)}
+    return figures.model_copy(update=intervals | worst | {"classes": classes})
 
 
 def _page(by_arm: dict[Arm, ArmMetrics], split: str = "test") -> str:
