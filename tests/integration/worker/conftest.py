@@ -37,7 +37,7 @@ from tests.support.rows import dataset_row
 from tests.support.servers import Redis
 from worker.runtime import Runtime
 from worker.slots import work
-from worker.stages.forward import passes
+from worker.stages import forward
 
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
@@ -192,7 +192,7 @@ def masktune(digits: Bench, asked: list[int]) -> JobRow:
         return predict_logits(network, loader, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "predict_logits", counted)
+        patch.setattr(forward, "predict_logits", counted)
         return digits.succeed(digits.run(JobKind.MASKTUNE))[0]
 
 

@@ -15,7 +15,7 @@ from worker.child.runner import Job
 from worker.protocol import STOPPED, Alive, Done, Failed, Message, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
-from worker.supervisor.pending_messages import PendingMessages
+from worker.supervisor.recorder import PendingMessages
 from worker.supervisor.spec_builder import build_spec
 from worker.workspace import Workspace
 

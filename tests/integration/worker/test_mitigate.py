@@ -16,7 +16,7 @@ from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.store import Store
 from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
-from worker.stages.heads import MEMBERS, Members
+from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}

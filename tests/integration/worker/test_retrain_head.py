@@ -21,7 +21,7 @@ from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
-from worker.stages.heads import FEATURES, MEMBERS, Members
+from worker.stages.retrain_head import FEATURES, MEMBERS, Members
 
 
 def config(**changes: Any) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def test_a_pair_is_served_by_torch_until_the_export_of_what_its_alias_lacked(
     stored = downloaded.stat().st_mtime_ns
     assert inference.loaded == {"torch": 1}
     assert asyncio.run(inference.exports.graph(erm)).stat().st_mtime_ns == stored
-    inference.forget("mdl_a")
+    inference.cache.drop("mdl_a")
     _close(_ask(inference, pair), in_torch)
     _ask(inference, Pair(model, None))
     assert inference.loaded == {"onnxruntime": 2}
