@@ -27,7 +27,7 @@ OPERATOR = "a-secret-of-the-test"
 QUICK_HEARTBEAT = (
     sys.executable,
     "-c",
-    "from web.transport import heartbeat; heartbeat.HEARTBEAT_SECONDS = 1.0; "
+    "from web.transport import connection; connection.HEARTBEAT_SECONDS = 1.0; "
     "from masktune.cli.main import main; main()",
 )
 """The command `masktune` with a shorter wait than its fifteen seconds."""
@@ -119,8 +119,8 @@ def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     with started(Processes(folder)) as api, started(Processes(folder, QUICK_HEARTBEAT)) as web:
         api.masktune("api", PORT=str(ports.api), **limits, **names)
         web.masktune("web", URL=f"http://127.0.0.1:{ports.api}", WEB_PORT=str(ports.web), **names)
-        for port in ports:
-            api.wait_until(partial(answers, f"http://127.0.0.1:{port}", "/livez"))
+        for part, port in zip((api, web), ports, strict=True):
+            part.wait_until(partial(answers, f"http://127.0.0.1:{port}", "/livez"))
         yield ports
 
 
