@@ -47,36 +47,47 @@ class Clock:
         self.body_arrived = False
         """Whether the whole body of the request is there: to await it needs no limit."""
         self._transport: asyncio.Transport | None = None
-        self._idle: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None
+        """None while a request is answered."""
+        self._next_look: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
     def opened(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        with self.request():
-            pass  # as after one: wait for the next
+        self._idle_since = asyncio.get_running_loop().time()
+        self._look()
 
     def lost(self) -> None:
-        self._stop_waiting()
+        if self._next_look is not None:
+            self._next_look.cancel()
         self.read_on()
         # They refer to the connection, which would have to be found by the collector.
-        self._transport, self._read_next = None, _nothing
+        self._transport, self._next_look, self._read_next = None, None, _nothing
 
     @contextmanager
     def request(self) -> Iterator[None]:
         """While a request is answered; then the next is waited for."""
-        self._stop_waiting()
+        self._idle_since = None
         try:
             yield
         finally:
             if self._transport is not None:
                 loop = asyncio.get_running_loop()
-                self._idle = loop.call_later(self.limits.head, self.close)
+                self._idle_since = loop.time()
                 loop.call_soon(self._read_next)  # and not within the task that has answered
 
-    def _stop_waiting(self) -> None:
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+    def _look(self) -> None:
+        """Close the connection if no head has come for `head` seconds; else look again when that may be so.
+
+        A timer for each request would be a tenth of the cost of a refusal."""
+        loop = asyncio.get_running_loop()
+        left = self.limits.head
+        if self._idle_since is not None:
+            left -= loop.time() - self._idle_since
+        if left > 0:
+            self._next_look = loop.call_later(left, self._look)
+        else:
+            self.close()
 
     def await_reader(self) -> None:
         """Cut it off unless the client reads what was sent, `ANSWER_BYTES` per `answer` seconds."""
