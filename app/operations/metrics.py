@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -52,6 +52,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        # To look a metric up by its labels costs more than to count.
+        self._requests_of, self._seconds_of = cache(self.requests.labels), cache(self.seconds.labels)
         self.inside = 0
         """Requests in flight, counted in the event loop's thread; copied to the gauge on refresh."""
         # For several processes at one address: the sum, or the value last read from the database by any.
@@ -77,7 +79,7 @@ class Metrics:
         )
         self._models: dict[str, list[Counter]] = {}
         """Of each model with its own label: the counters of `_OUTCOMES`, of pairs that agree, of those that
-        do not. To look a counter up by its labels costs more than to count."""
+        do not."""
         self._lock = Lock()
         self.loaded = own("masktune_models_loaded", "Pairs in memory, by engine.", ("engine",))
         self.waiting = own(
@@ -99,9 +101,9 @@ class Metrics:
         """Count a request and, unless `seconds` is None, record how long it took."""
         if method not in _METHODS:
             method = _OTHERS
-        self.requests.labels(method, route, str(status)).inc()
+        self._requests_of(method, route, str(status)).inc()
         if seconds is not None:
-            self.seconds.labels(method, route).observe(seconds)
+            self._seconds_of(method, route).observe(seconds)
 
     def set_jobs(self, counts: Mapping[JobState, int], *, oldest_queued: float) -> None:
         """Set the job counts of the database, the same on every replica. `oldest_queued` is in seconds.
