@@ -12,7 +12,7 @@ from core.errors import busy
 _RETRY_SECONDS = 1
 _SLOW_SECONDS = 2.0
 _STANDING_SECONDS = 0.1
-"""Refusals that go on for this long are no longer a burst."""
+"""Refusals that go on for this long are no longer a burst, and answers that take this long have queued."""
 _CALM_SECONDS = 1.0
 """Overload is over after this long without a refusal: the last refused client would have retried by now."""
 
@@ -20,8 +20,9 @@ _CALM_SECONDS = 1.0
 class Admission:
     """Counts the requests in flight and admits `most` at a time; then each enters once more with its images.
 
-    While overload lasts longer than a burst, it admits a third as many: a standing queue delays every answer
-    and adds no throughput (Nichols and Jacobson, Controlling Queue Delay, 2012). Use it only in the event
+    While overload lasts longer than a burst and answers are late, it admits a third as many: a standing queue
+    delays every answer and adds no throughput (Nichols and Jacobson, Controlling Queue Delay, 2012). Behind a
+    small network no answer is late, and fewer requests would leave the engine idle. Use it only in the event
     loop's thread.
     """
 
@@ -39,6 +40,8 @@ class Admission:
         """Bytes of encoded images in memory."""
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
+        self._seconds = 0.0
+        """How long answers have taken of late, without the wait for their bodies."""
 
     @property
     def full(self) -> bool:
@@ -50,6 +53,10 @@ class Admission:
         if now - self._refused_at >= _CALM_SECONDS:
             self._refusing_since = now
         self._refused_at = now
+
+    def note_answer(self, seconds: float) -> None:
+        """An answer has taken so long, without the wait for its body."""
+        self._seconds += 0.1 * (seconds - self._seconds)
 
     @contextmanager
     def without_place(self) -> Iterator[None]:
@@ -81,6 +88,7 @@ class Admission:
                 self.held_bytes -= nbytes
 
     def _is_standing(self) -> bool:
-        """Whether refusals have gone on for longer than a burst and are still going on."""
-        standing = self._refused_at - self._refusing_since >= _STANDING_SECONDS
+        """Whether answers are late, and refusals have lasted longer than a burst and are still going on."""
+        refusing = self._refused_at - self._refusing_since
+        standing = min(refusing, self._seconds) >= _STANDING_SECONDS
         return standing and self._clock() - self._refused_at < _CALM_SECONDS

@@ -34,9 +34,12 @@ def test_a_burst_has_all_places() -> None:
         admission.note_refusal()
 
 
-def overloaded(most: int, clock: Clock) -> Admission:
-    """A admission in an overload that has stood a bit longer than a tenth of a second, with nobody inside."""
+def overloaded(most: int, clock: Clock, *, seconds: float) -> Admission:
+    """An admission in an overload that has stood a bit longer than a tenth of a second, with nobody inside,
+    whose answers took `seconds`."""
     admission = Admission(most, 1, clock=clock)
+    for _ in range(50):
+        admission.note_answer(seconds)
     for _ in range(5):
         assert filled(admission) == most
         admission.note_refusal()
@@ -47,7 +50,7 @@ def overloaded(most: int, clock: Clock) -> Admission:
 
 def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
     clock = Clock()
-    admission = overloaded(17, clock)
+    admission = overloaded(17, clock, seconds=0.12)
     assert filled(admission) == 6
     clock.now += 0.9  # nobody was refused since, but who was may not be back yet
     assert filled(admission) == 6
@@ -55,9 +58,19 @@ def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
     assert filled(admission) == 17
 
 
+def test_an_overload_whose_answers_are_quick_has_all_places() -> None:
+    admission = overloaded(17, Clock(), seconds=0.09)
+    assert filled(admission) == 17
+    for _ in range(20):  # until they are late: an engine is slower with another model
+        admission.note_answer(0.2)
+    admission.in_flight = 0
+    assert filled(admission) == 6
+
+
 def test_refusals_far_apart_are_bursts() -> None:
     clock = Clock()
     admission = Admission(4, 1, clock=clock)
+    admission.note_answer(60.0)
     for _ in range(10):
         admission.note_refusal()
         clock.now += 1.5
@@ -68,6 +81,7 @@ def test_refusals_far_apart_are_bursts() -> None:
 def test_one_place_is_never_divided() -> None:
     clock = Clock()
     admission = Admission(1, 1, clock=clock)
+    admission.note_answer(60.0)
     admission.note_refusal()
     clock.now += 0.5
     admission.note_refusal()
