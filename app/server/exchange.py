@@ -126,7 +126,6 @@ class Exchange:
                     if self._slow:
                         self._take_again()
                     admission.in_flight -= 1
-                    admission.note_answer(time.perf_counter() - begun - self._waited)
                 if metrics is not None:
                     metrics.inside -= 1
                     self._note(metrics, scope, None if self._streams else time.perf_counter() - begun)

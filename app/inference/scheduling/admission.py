@@ -41,7 +41,7 @@ class Admission:
         self._clock = clock
         self._refusing_since = self._refused_at = float("-inf")
         self._seconds = 0.0
-        """How long answers have taken of late, without the wait for their bodies."""
+        """How long those who entered have taken of late."""
 
     @property
     def full(self) -> bool:
@@ -53,10 +53,6 @@ class Admission:
         if now - self._refused_at >= _CALM_SECONDS:
             self._refusing_since = now
         self._refused_at = now
-
-    def note_answer(self, seconds: float) -> None:
-        """An answer has taken so long, without the wait for its body."""
-        self._seconds += 0.1 * (seconds - self._seconds)
 
     @contextmanager
     def without_place(self) -> Iterator[None]:
@@ -82,10 +78,12 @@ class Admission:
             raise busy("the memory is full of other requests' images", seconds=_RETRY_SECONDS)
         with queue.reserve(images) as reservation:
             self.held_bytes += nbytes
+            entered = self._clock()
             try:
                 yield reservation
             finally:
                 self.held_bytes -= nbytes
+                self._seconds += 0.1 * (self._clock() - entered - self._seconds)
 
     def _is_standing(self) -> bool:
         """Whether answers are late, and refusals have lasted longer than a burst and are still going on."""

