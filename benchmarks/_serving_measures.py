@@ -23,7 +23,7 @@ from benchmarks._common import load_average, usable_cores
 from benchmarks._load import LoadResult, Plan, load
 from benchmarks._serving_world import Furnished, Kind, Server, masktune
 from masktune import Client
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.export import export_onnx, load_model
 
 CLIENTS = (1, 8, 32)

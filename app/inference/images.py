@@ -13,7 +13,8 @@ from masktune.contract.hyperparameters import Fill
 from models.data.grey import GreyWindow
 from models.data.images.checks import decode_image
 from models.data.images.decoding import square_array
-from models.data.images.image_types import MEDIA_TYPES, TYPES, ImageError, ImageLimits
+from models.data.images.image_types import MEDIA_TYPES, TYPES
+from models.data.images.limits import ImageError, ImageLimits
 from models.data.report import FileCode
 from models.masking.rule import fill_pixels, masks_of
 

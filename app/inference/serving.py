@@ -23,7 +23,7 @@ from app.inference.types import Engine, Explain, Pair, Scores, Upload
 from core.errors import BadImage, FieldError, InvalidInput
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from models.data.images.image_types import ImageError, ImageLimits
+from models.data.images.limits import ImageError, ImageLimits
 
 T = TypeVar("T")
 

@@ -26,9 +26,7 @@ from models.selective.scores import (
     ScoreInputs,
     ScoreNeedsErm,
     decide,
-    fit_temperature,
     log_probabilities,
-    probabilities,
     score,
     score_inputs,
 )
@@ -40,6 +38,7 @@ from models.selective.table import (
     count_split,
     operating_point,
 )
+from models.selective.temperature import fit_temperature, probabilities
 from models.selective.windows import (
     ALPHA,
     REFERENCES,

@@ -19,7 +19,8 @@ from PIL import Image
 
 from models.data.grey import GreyWindow
 from models.data.images.checks import decode_image
-from models.data.images.image_types import MEDIA_TYPES, STORED, image_type
+from models.data.images.image_types import MEDIA_TYPES, image_type
+from models.data.images.limits import STORED
 from models.data.images.orientation import upright
 from models.data.store import Store
 from models.types import Floats32, Labels

@@ -20,7 +20,7 @@ from models.data.archives import ArchiveLimits
 from models.data.download import write_folder
 from models.data.formats import FormatName, FormatOptions
 from models.data.grey import read_window
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinOptions
 from models.data.importing.datasets import BUILTIN_PREFIX, ImportOptions, import_dataset
 from models.data.report import ImportReport, ImportStopped

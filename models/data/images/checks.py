@@ -23,16 +23,8 @@ from PIL import Image
 
 from models.data.grey import GreyWindow, to_8_bit
 from models.data.images import dicom
-from models.data.images.image_types import (
-    MEDIA_TYPES,
-    STORED_AS_PNG,
-    TYPES,
-    ImageError,
-    ImageLimits,
-    image_type,
-    markup,
-    require_size,
-)
+from models.data.images.image_types import MEDIA_TYPES, STORED_AS_PNG, TYPES, image_type, markup
+from models.data.images.limits import ImageError, ImageLimits, require_size
 from models.data.images.orientation import upright
 from models.data.images.parts import (
     CountedFile,

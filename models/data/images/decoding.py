@@ -12,7 +12,7 @@ from torch import Tensor
 from masktune.contract.hyperparameters import Crop
 from models.data.grey import GreyWindow
 from models.data.images.checks import decode_image
-from models.data.images.image_types import STORED
+from models.data.images.limits import STORED
 
 
 def stored_square(encoded: bytes, size: int, crop: Crop = "none", window: GreyWindow | None = None) -> Tensor:

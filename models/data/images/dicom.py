@@ -20,7 +20,7 @@ from PIL import Image
 
 from models.data.archives.guards import plain
 from models.data.grey import LEVELS, GreyWindow
-from models.data.images.image_types import ImageError, ImageLimits, require_size
+from models.data.images.limits import ImageError, ImageLimits, require_size
 from models.data.images.parts import CountedFile, require_few_parts
 from models.data.report import FileCode
 

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 
 from models.data.images.checks import TOO_MUCH_MEMORY, CheckedImage
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.sources import Source
 from models.data.report import FileCode, Rejection
 from models.runtime.bounded import FORK, ProcessBudget, call_inherited, forked, limited_memory

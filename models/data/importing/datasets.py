@@ -22,7 +22,8 @@ from models.data.archives import ArchiveLimits, Budget, unpack
 from models.data.columns import write_columns
 from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
 from models.data.grey import GreyWindow
-from models.data.images.image_types import ImageLimits, stored_path
+from models.data.images.image_types import stored_path
+from models.data.images.limits import ImageLimits
 from models.data.importing import inspection
 from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.bounded_checks import check_budget, check_in_order

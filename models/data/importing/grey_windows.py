@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.data.formats.lists.side_files import WINDOW_FILE
 from models.data.grey import LEVELS, TAIL, GreyWindow, WindowChoice, histogram, middle_window, window_of
 from models.data.images.checks import grey_levels
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.sources import Source
 from models.data.report import ImportStopped

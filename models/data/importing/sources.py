@@ -8,7 +8,7 @@ from typing import Protocol
 
 from models.data.formats import Entry, Manifest
 from models.data.images.checks import CheckedImage, check_image, stored_file
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinData
 from models.data.packing import MAX_PIXELS_SIDE, encode_png
 from models.data.report import FileCode, Rejection

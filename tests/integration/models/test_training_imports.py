@@ -14,7 +14,7 @@ from torch import nn
 from masktune.contract.hyperparameters import OptimizerConfig
 from models.data.images.checks import decode_image
 from models.data.images.decoding import square_array
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.mitigation.logistic import fit_heads
 from models.training.optim import make_optimizer
 

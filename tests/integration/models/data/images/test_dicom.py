@@ -28,7 +28,7 @@ from models.data.formats import FormatOptions
 from models.data.grey import GreyWindow
 from models.data.images.checks import check_image, decode_image, grey_levels, stored_file
 from models.data.images.dicom import read_header
-from models.data.images.image_types import ImageError, ImageLimits
+from models.data.images.limits import ImageError, ImageLimits
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, NoteCode, Rejection
 from models.data.store import Store

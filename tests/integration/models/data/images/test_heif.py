@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from models.data.images.checks import check_image, decode_image
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.datasets import import_dataset
 from models.data.report import FileCode, Rejection
 from models.data.store import Store

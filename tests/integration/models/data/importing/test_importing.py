@@ -14,7 +14,7 @@ import pytest
 
 from models.data.formats import FormatOptions
 from models.data.images.checks import decode_image
-from models.data.images.image_types import ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinData
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.layout import StoreError

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.data.images.checks import CheckedImage, check_image, decode_image
-from models.data.images.image_types import ImageError, ImageLimits, image_type
+from models.data.images.image_types import image_type
+from models.data.images.limits import ImageError, ImageLimits
 from models.data.images.parts import MAX_SCANS, MAX_SEGMENTS
 from models.data.report import FileCode, Rejection
 from tests.unit.models.data.conftest import MakeImage
