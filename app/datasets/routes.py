@@ -22,7 +22,7 @@ from app.http.etag import IfMatch, conditional, matches
 from app.http.file_response import attachment, send_file
 from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
 from app.http.multipart import MULTIPART
-from app.http.pagination import Cursor, Limit
+from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.http.validation import parse_json
@@ -84,7 +84,11 @@ async def create_dataset(
     openapi_extra=METADATA_FILTER,
 )
 def list_datasets(
-    request: Request, session: Reading, filters: FiltersDep, limit: Limit = 20, cursor: Cursor = None
+    request: Request,
+    session: Reading,
+    filters: FiltersDep,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
 ) -> Response:
     conditions = filters.conditions(session, DatasetRow)
     rows = newest_first(
@@ -195,7 +199,7 @@ def list_samples(
             "metadata, in upper or lower case.",
         ),
     ] = None,
-    limit: Limit = 20,
+    limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     filters = SampleFilters(split, label, group, subject, metadata, q)

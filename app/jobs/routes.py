@@ -14,7 +14,7 @@ from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
 from app.http.filters import METADATA_FILTER, FiltersDep
-from app.http.pagination import Cursor, Limit
+from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, sends
 from app.jobs import service as jobs
@@ -145,7 +145,7 @@ def list_jobs(
     dataset: Annotated[
         str | None, Query(pattern=r"^ds_[0-9a-z]+$", max_length=32, description="Only jobs of this data set.")
     ] = None,
-    limit: Limit = 20,
+    limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
     rows = queries.listing(
