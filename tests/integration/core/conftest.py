@@ -11,19 +11,15 @@ import pytest
 from core.storage.artifacts import Artifacts
 from core.storage.backup import save
 from masktune.contract.ids import new_id
-from tests.conftest import sqlite_database
 from tests.integration.core.backups import MakeDatabase, furnish
-from tests.integration.core.databases import database_without_rows
+from tests.integration.core.databases import database_on
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty, migrated database, on each of the two engines."""
-    if request.param == "sqlite":
-        yield sqlite_database(tmp_path)
-    else:
-        with database_without_rows() as url:
-            yield url
+    with database_on(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
@@ -32,9 +28,7 @@ def make_database(tmp_path: Path) -> Iterator[MakeDatabase]:
     with ExitStack() as stack:
 
         def make(kind: str) -> str:
-            if kind == "sqlite":
-                return sqlite_database(tmp_path / new_id("job"))
-            return stack.enter_context(database_without_rows())
+            return stack.enter_context(database_on(kind, tmp_path / new_id("job")))
 
         yield make
 

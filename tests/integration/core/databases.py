@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.session import Database
 from core.tables import Table
-from tests.conftest import empty_database, postgres_database
+from tests.conftest import empty_database, postgres_database, sqlite_database
 
 _END_OTHERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -31,6 +31,16 @@ def database_without_rows() -> Iterator[str]:
         with _alone(url) as session:
             for table in reversed(Table.metadata.sorted_tables):
                 session.execute(table.delete())
+
+
+@contextmanager
+def database_on(engine: str, folder: Path) -> Iterator[str]:
+    """The URL of a migrated database without rows: `sqlite` in this folder, or `postgresql`."""
+    if engine == "sqlite":
+        yield sqlite_database(folder)
+    else:
+        with database_without_rows() as url:
+            yield url
 
 
 @contextmanager

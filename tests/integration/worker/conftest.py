@@ -26,8 +26,8 @@ from models.data.importing.datasets import import_dataset
 from models.data.loading.batches import Loader
 from models.evaluation.metrics import Logits, predict_logits
 from models.run import Run
-from tests.conftest import postgres_database, sqlite_database
-from tests.integration.core.databases import database_without_rows
+from tests.conftest import postgres_database
+from tests.integration.core.databases import database_on
 from tests.integration.golden import Golden
 from tests.integration.worker.bench import Bench, bench_with_digits, opened_bench, opened_runtime
 from tests.integration.worker.real_jobs import make_folder
@@ -54,11 +54,8 @@ Working = Callable[..., threading.Thread]
 @pytest.fixture(params=["sqlite"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """On SQLite, or on what a test asks for; tests of core run on both engines."""
-    if request.param == "sqlite":
-        yield sqlite_database(tmp_path)
-    else:
-        with database_without_rows() as url:
-            yield url
+    with database_on(request.param, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture
