@@ -17,6 +17,7 @@ from app.auth.keyring import Keyring, created_keys
 from app.auth.people import People
 from app.auth.rate_limits import Rates, open_rates
 from app.datasets import routes as datasets
+from app.datasets.pictures import Pictures
 from app.datasets.stores import Stores
 from app.http import problems as problems
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
@@ -77,6 +78,7 @@ class Services:
     artifacts: Artifacts
     notifier: JobNotifier
     stores: Stores
+    pictures: Pictures
     inference: Inference
     keyring: Keyring
     people: People
@@ -196,6 +198,7 @@ def _open(
         artifacts=artifacts,
         notifier=notifier,
         stores=stores,
+        pictures=Pictures(),
         inference=inference,
         keyring=Keyring(settings.keys, partial(created_keys, database), closed=settings.needs_key),
         people=People(settings.proxy_user, settings.person_scopes),

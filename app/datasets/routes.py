@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -11,14 +11,15 @@ from starlette.responses import Response, StreamingResponse
 from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
 from app.datasets import samples, uploads
 from app.datasets import service as datasets
+from app.datasets.pictures import PicturesDep
 from app.datasets.presenter import describe, report_file
 from app.datasets.samples import SampleFilters
 from app.datasets.service import DatasetKey, LoadedDataset
-from app.datasets.stores import StoresDep
+from app.datasets.stores import Stores, StoresDep
 from app.http import pagination
 from app.http.deps import ArtifactsDep, DiscardDep, Reading, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.etag import IfMatch, conditional, matches
+from app.http.etag import IfMatch, conditional, etag_of, matches
 from app.http.file_response import attachment, send_file
 from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
 from app.http.multipart import MULTIPART
@@ -28,7 +29,7 @@ from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.http.validation import parse_json
 from app.jobs.queue import CreationDep
 from app.operations.metrics import MetricsDep
-from core.errors import NotReported, UnsupportedMedia
+from core.errors import InvalidInput, NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 from core.queries.rows import newest_first
 from core.tables import DatasetRow
@@ -221,14 +222,44 @@ def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, store
 @router.get(
     "/{dataset_id}/samples/{sample}/image",
     dependencies=[READER],
-    summary="Get the image file as it was uploaded",
+    summary="Get the image file as it was uploaded, or as PNG",
     response_class=Response,
     responses=sends("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
     | NOT_MODIFIED
-    | problems(404, 409),
+    | problems(404, 409, 422, 503),
 )
-def get_sample_image(
-    request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep
+async def get_sample_image(
+    request: Request,
+    row: LoadedDataset,
+    sample: SampleNumber,
+    stores: StoresDep,
+    pictures: PicturesDep,
+    format: Annotated[
+        Literal["png"] | None,
+        Query(
+            alias="as",
+            description="`png`: the image as networks see it before it is resized: upright, its grey levels "
+            "in the data set's window.",
+        ),
+    ] = None,
+    side: Annotated[
+        int | None,
+        Query(ge=16, le=4096, description="Most pixels on the longer side of a PNG; by default all."),
+    ] = None,
 ) -> Response:
+    if format is None:
+        if side is not None:
+            raise InvalidInput.field("?side", "not-used", "only a PNG is scaled down: send as=png too")
+        return await run_in_threadpool(_stored_file, request, row, sample, stores)
+    store = await run_in_threadpool(samples.open_store, stores, row)
+    file = samples.describe(store, sample).sha256
+    etag = etag_of(f"{file} {store.info.grey_window} {side}".encode())  # an equal image is not decoded again
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    return Response(await pictures.draw(store, sample, side), headers=headers, media_type="image/png")
+
+
+def _stored_file(request: Request, row: DatasetRow, sample: int, stores: Stores) -> Response:
     content, kind = samples.image(samples.open_store(stores, row), sample)
     return conditional(request, content, media_type=kind)

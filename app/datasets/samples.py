@@ -15,7 +15,7 @@ from core.tables import DatasetRow
 from masktune.contract.base import Page
 from masktune.contract.datasets import Sample
 from masktune.contract.vocabulary import DatasetState
-from models.data.images.image_types import MEDIA_TYPES, image_type
+from models.data.images.image_types import MEDIA_TYPES, image_type, needs_png
 from models.data.store import Store
 
 
@@ -101,6 +101,7 @@ def describe(store: Store, number: int) -> Sample:
         width=sample.width,
         height=sample.height,
         sha256=sample.sha256,
+        needs_png=needs_png(store.image_head(number)),
     )
 
 

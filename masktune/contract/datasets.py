@@ -295,3 +295,4 @@ class Sample(Shape):
     width: int
     height: int
     sha256: str = Field(description="Digest of the image file.")
+    needs_png: bool = Field(False, description="16-bit or TIFF: browsers need `image?as=png` to show it.")

@@ -47,9 +47,20 @@ _MARKUP: tuple[tuple[re.Pattern[bytes], str], ...] = (
 )
 
 
+_GREY_16 = b"\x10\x00"
+"""A PNG's bits per channel and kind of colour, which its header has as bytes 24 and 25."""
+
+
 def image_type(encoded: bytes) -> str | None:
     """The type that the content shows (a key of `MEDIA_TYPES`), or None for anything else."""
     return next((name for pattern, name in _MAGIC if pattern.match(encoded)), None)
+
+
+def needs_png(head: bytes) -> bool:
+    """Whether browsers show a file that begins so in other greys than networks see (a 16-bit PNG), or not at
+    all (a TIFF)."""
+    kind = image_type(head)
+    return kind == "TIFF" or (kind == "PNG" and head[24:26] == _GREY_16)
 
 
 def markup(encoded: bytes) -> str | None:

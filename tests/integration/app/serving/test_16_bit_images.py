@@ -1,4 +1,5 @@
-"""A 16-bit image is predicted through the window in its model's card, whether it is stored or posted."""
+"""A 16-bit image is predicted through the window in its model's card, whether it is stored or posted, and is
+shown through that of its data set."""
 
 from __future__ import annotations
 
@@ -65,3 +66,22 @@ def test_a_stored_and_a_posted_scan_have_the_same_answer(world: World, window: G
     expected = dict(zip(CLASSES, logits.softmax(1)[0].tolist(), strict=True))
     told = {candidate["label"]: candidate["probability"] for candidate in stored[0]["candidates"]}
     assert told == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_scan_is_sent_as_a_picture_of_8_bits(world: World) -> None:
+    dataset, _ = _add(world, _scan(), GreyWindow(4, 4091))
+    path = f"/datasets/{dataset}/samples/0/image"
+    picture = world.client.get(path, params={"as": "png"})
+    shown = stored_square(_scan(), 28, window=GreyWindow(4, 4091)).permute(1, 2, 0)
+    assert np.array_equal(np.asarray(Image.open(BytesIO(picture.content))), shown.numpy())
+    small = world.client.get(path, params={"as": "png", "side": 16})
+    assert Image.open(BytesIO(small.content)).size == (16, 16)
+    assert world.client.get(path).content == _scan()
+
+    again = {"If-None-Match": picture.headers["ETag"]}
+    answers = [world.client.get(f"{path}?as=png{side}", headers=again) for side in ("", "&side=16")]
+    assert [answer.status_code for answer in answers] == [304, 200]
+    assert picture.headers["Cache-Control"] == world.client.get(path).headers["Cache-Control"]
+    refused = world.client.get(path, params={"side": 16})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "?side")
+    assert world.client.get(f"/datasets/{dataset}/samples/1/image?as=png").status_code == 404
