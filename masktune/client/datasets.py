@@ -179,9 +179,13 @@ def get_sample(dataset_id: str, sample: int) -> Flow[Sample]:
     return call(get(f"/datasets/{segment(dataset_id)}/samples/{sample}"), Sample)
 
 
-def sample_image(dataset_id: str, sample: int) -> Flow[bytes]:
-    """Get the image file as it was uploaded."""
-    return (yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image"))).content
+def sample_image(
+    dataset_id: str, sample: int, *, as_png: bool = False, side: int | None = None
+) -> Flow[bytes]:
+    """Get the image file as it was uploaded; or `as_png`, upright and in the data set's window, with at most
+    `side` pixels on its longer side."""
+    query: dict[str, Any] = {"as": "png" if as_png else None, "side": side}
+    return (yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image", **query))).content
 
 
 def download_dataset(dataset_id: str, target: Path | str, *, on_received: OnSent | None = None) -> Flow[Path]:

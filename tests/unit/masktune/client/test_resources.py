@@ -317,6 +317,9 @@ def test_bytes_come_as_they_are(runner: Runner, tmp_path: Path) -> None:
         script = Script([httpx.Response(200, content=b"\x89PNG")])
         assert runner.run(script, flow) == b"\x89PNG"
     assert b"from a file" in script.bodies[0]
+    script = Script([httpx.Response(200, content=b"\x89PNG")])
+    runner.run(script, datasets.sample_image("ds_1", 3, as_png=True, side=256))
+    assert script.asked[0].url.query == b"as=png&side=256"
 
 
 def test_a_report_is_a_page_too(runner: Runner) -> None:
