@@ -25,17 +25,20 @@ GALLERY_SPLIT = "test"
 ITEMS = 4
 """Images per rule."""
 MISTAKEN: GalleryRule = "mistaken"
+ORDINARY: GalleryRule = "ordinary"
 _SIDE = 256  # pixels per side of a picture, kept small because one page shows sixty
 
 RULE_TEXTS: dict[GalleryRule, str] = {
     **{rule: RULE_SENTENCES[rule] for rule in RULES},
     MISTAKEN: "the images on which the answer is wrong, most confident first",
+    ORDINARY: "to compare, images of the same classes that every model answers correctly, the most usual "
+    "confidence first",
 }
 CLASS_BALANCED_ORDER = "Within each rule, the first image of each class comes first, then the second of each."
 
 
 def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> Gallery:
-    """Pick up to 12 images of the pool, write their pictures to `folder`, return the section `gallery`."""
+    """Pick up to 16 images of the pool, write their pictures to `folder`, return the section `gallery`."""
     shares: Floats = np.full(len(pool.rows), np.nan)  # NaN too where a map is empty
     if pool.after is not None:
         shares = saliency_shift(pool.arms[pool.before].maps, pool.arms[pool.after].maps)
@@ -60,13 +63,30 @@ def make_gallery(context: StageContext, pool: SaliencyPool, *, folder: Path) -> 
 
 
 def _picks(context: StageContext, pool: SaliencyPool, shares: Floats) -> Iterator[tuple[GalleryRule, int]]:
-    """Yield (rule, position in the pool): up to four per rule, each position once."""
+    """Yield (rule, position in the pool): up to four per rule, each position once. Last come ordinary images
+    of the same classes."""
     taken: set[int] = set()
     labels = context.store.labels[pool.rows]
     for rule, order in _orders(context, pool, shares):
         for index in class_balanced([i for i in order if i not in taken], labels)[:ITEMS]:
             taken.add(index)
             yield rule, index
+    arms, classes = list(pool.arms.values()), set(labels[list(taken)].tolist())
+    order = ordinary([arm.labels for arm in arms], arms[-1].probabilities, labels)
+    for index in class_balanced([i for i in order if i not in taken and labels[i] in classes], labels)[
+        :ITEMS
+    ]:
+        yield ORDINARY, index
+
+
+def ordinary(predictions: Sequence[Labels], confidence: Floats, labels: Labels) -> list[int]:
+    """Return the positions that every model answers as labelled; first those whose confidence (N,) is nearest
+    to the median."""
+    right = np.flatnonzero(np.all([predicted == labels for predicted in predictions], axis=0))
+    if not len(right):
+        return []
+    unusual = np.abs(confidence[right] - np.median(confidence[right]))
+    return [int(i) for i in right[np.argsort(unusual, kind="stable")]]
 
 
 def class_balanced(order: Sequence[int], labels: Labels) -> list[int]:

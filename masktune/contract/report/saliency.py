@@ -9,7 +9,7 @@ from pydantic import Field
 from masktune.contract.report.base import Section
 from masktune.contract.vocabulary import Arm
 
-GalleryRule = Literal["most_masked", "most_changed", "disagreeing", "mistaken"]
+GalleryRule = Literal["most_masked", "most_changed", "disagreeing", "mistaken", "ordinary"]
 
 
 class SaliencyShift(Section):

@@ -35,7 +35,8 @@ def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: Job
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
     items = report["gallery"]["items"]
-    assert 0 < len(items) <= 12
+    assert 0 < len(items) <= 16
+    assert items[-1]["rule"] == "ordinary"
     assert len({item["sample"] for item in items}) == len(items)
     for item in items:
         names = [
@@ -106,7 +107,11 @@ def test_a_painted_square_is_found_in_the_data_before_anything_is_trained_and_in
     assert "top-left corner" in page
     assert report["saliency"]["after"] is None
     assert report["saliency"]["shift"] is None
-    assert {item["rule"] for item in report["gallery"]["items"]} <= {"most_masked", "mistaken"}
+    items = report["gallery"]["items"]
+    assert {item["rule"] for item in items} <= {"most_masked", "mistaken", "ordinary"}
+    ordinary = [item for item in items if item["rule"] == "ordinary"]
+    assert all(item["arms"]["erm"]["correct"] for item in ordinary)
+    assert ordinary
 
 
 def test_no_model_is_asked_twice_for_a_split(digits: Bench, masktune: JobRow, asked: list[int]) -> None:
