@@ -29,6 +29,7 @@ from web.pages import (  # noqa: F401
     new_job,
     report,
     review,
+    sample,
     try_it,
 )
 from web.shell import STATIC, error_page

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Form, Path, Request, Response
+from fastapi import APIRouter, Form, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
 from masktune import ClientError
@@ -69,8 +69,15 @@ async def dataset_zip(request: Request, dataset: Id) -> Response:
 
 
 @router.get("/files/datasets/{dataset}/samples/{sample}/image")
-async def sample_image(request: Request, dataset: Id, sample: int) -> Response:
-    return await _relay(request, get(f"/datasets/{dataset}/samples/{sample}/image"), headers=FOREVER)
+async def sample_image(
+    request: Request,
+    dataset: Id,
+    sample: int,
+    format: Annotated[Literal["png"] | None, Query(alias="as")] = None,
+    side: int | None = None,
+) -> Response:
+    image = get(f"/datasets/{dataset}/samples/{sample}/image", **{"as": format, "side": side})
+    return await _relay(request, image, headers=FOREVER)
 
 
 @router.get("/files/jobs/{job}/report")

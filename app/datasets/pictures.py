@@ -21,7 +21,6 @@ MOST_DECODING = 2
 """Limit of images decoded at a time: 64 million pixels take half a gigabyte, and many seconds."""
 MOST_WAITING = 128
 """Limit of requests that wait for one. A page shows 36."""
-_RETRY_SECONDS = 2
 
 
 class Pictures:
@@ -29,9 +28,7 @@ class Pictures:
 
     def __init__(self) -> None:
         self._threads = CapacityLimiter(MOST_DECODING)
-        self._waiters = Waiters(
-            MOST_WAITING, "requests are waiting for images as PNG", retry_seconds=_RETRY_SECONDS
-        )
+        self._waiters = Waiters(MOST_WAITING, "requests are waiting for images as PNG", retry_seconds=2)
 
     async def draw(self, store: Store, number: int, side: int | None) -> bytes:
         """Return the sample's image: upright, in the data set's window, with at most `side` pixels on its
@@ -46,8 +43,7 @@ def png(store: Store, number: int, side: int | None) -> bytes:
     The store's import has checked its bytes and pixels.
     """
     picture = decode_image(store.image_bytes(number), STORED, store.info.grey_window).image
-    if side is not None:
-        picture = thumbnail(picture, side=side)
+    picture = thumbnail(picture, side=side or max(picture.size))
     buffer = BytesIO()
     # A colour profile, which the network ignores, would change what a browser shows.
     Image.fromarray(np.asarray(picture)).save(buffer, "PNG", compress_level=1)

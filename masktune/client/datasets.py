@@ -184,8 +184,8 @@ def sample_image(
 ) -> Flow[bytes]:
     """Get the image file as it was uploaded; or `as_png`, upright and in the data set's window, with at most
     `side` pixels on its longer side."""
-    query: dict[str, Any] = {"as": "png" if as_png else None, "side": side}
-    return (yield from fetch(get(f"/datasets/{segment(dataset_id)}/samples/{sample}/image", **query))).content
+    path = f"/datasets/{segment(dataset_id)}/samples/{sample}/image"
+    return (yield from fetch(get(path, **{"as": "png" if as_png else None, "side": side}))).content
 
 
 def download_dataset(dataset_id: str, target: Path | str, *, on_received: OnSent | None = None) -> Flow[Path]:

@@ -6,7 +6,7 @@ import asyncio
 
 from nicegui import ui
 
-from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage
+from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage, Sample
 from masktune.contract.report.text import drift_warning, formats
 from web.aliases import AliasPanel
 from web.charts import svg
@@ -180,15 +180,16 @@ class RejectOption:
         every = max(1, len(samples) // SAMPLES)
         semaphore = asyncio.Semaphore(CONCURRENT)
 
-        async def score(number: int, label: str) -> ScoredSample:
+        async def score(sample: Sample) -> ScoredSample:
             async with semaphore:
                 answer = await self.connection.predict.sample(
-                    model=self.model.id, dataset=dataset, sample=number, top_k=1
+                    model=self.model.id, dataset=dataset, sample=sample.id, top_k=1
                 )
             prediction = answer.predictions[0]
-            return ScoredSample(number, label, prediction.label or "–", prediction.score)
+            label, score = prediction.label or "–", prediction.score
+            return ScoredSample(sample.id, sample.label, label, score, sample.needs_png)
 
-        scored = await asyncio.gather(*(score(s.id, s.label) for s in samples[::every][:SAMPLES]))
+        scored = await asyncio.gather(*(score(sample) for sample in samples[::every][:SAMPLES]))
         self.samples = sorted(scored, key=lambda s: -(s.score or 0))
         self._draw_samples()
 
@@ -198,6 +199,7 @@ class RejectOption:
             self.sample_strip.content = render(
                 "strip",
                 dataset=self.model.dataset,
+                model=self.model.id,
                 samples=list(zip(self.samples, abstains, strict=True)),
                 abstained=sum(abstains),
             )

@@ -85,6 +85,7 @@ async def show(job_id: str) -> None:
         pictures = link(f"/files/jobs/{job_id}/report/pictures/")
         html(
             "gallery",
+            report=report,
             images=images,
             coarse=notes.coarse_maps(report),
             rules=report.gallery.rules,

@@ -104,6 +104,8 @@ class _Answers:
         with ui.element("li") as item, ui.element("button" if may_answer else "div") as pick:
             pick.classes("pick")
             picture = html("review_pick", dataset=dataset, sample=sample, caption="")
+        with item:
+            html("review_open", dataset=dataset, sample=sample, among=self._samples)
 
         def show() -> None:
             pressed = sample.id in self.exceptions

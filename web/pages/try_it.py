@@ -59,6 +59,7 @@ class TrialImage:
     sample: int | None = None
     content: bytes = b""
     subject: str | None = None
+    needs_png: bool = False
 
 
 class Trial:
@@ -167,7 +168,10 @@ class Trial:
 
     async def use_sample(self, number: int) -> None:
         assert self.model is not None
-        self.image = TrialImage(f"sample {number}", dataset=self.model.dataset or "", sample=number)
+        stored = await self.connection.datasets.sample(self.model.dataset or "", number)
+        self.image = TrialImage(
+            f"sample {number}", self.model.dataset or "", number, needs_png=stored.needs_png
+        )
         await self.answer()
         self._scroll_to_answer()
 

@@ -20,6 +20,7 @@ class ScoredSample:
     label: str
     answer: str
     score: float | None
+    needs_png: bool = False
 
 
 def point_at(points: Sequence[CurvePoint], coverage: float) -> CurvePoint | None:

@@ -93,12 +93,13 @@ def test_an_invalid_archive_is_explained(visitor: Visitor) -> None:
 
 
 def test_a_folder_that_is_dropped_becomes_a_data_set(visitor: Visitor, tmp_path: Path) -> None:
-    """Names of more than the 100 bytes that a plain tar can hold, and of other letters, included."""
+    """Names of more than the 100 bytes that a plain tar can hold, of other letters, and of TIFF files, which
+    no browser shows, included."""
     digits, labels = load_digits(n_class=2, return_X_y=True)
     folder = tmp_path / "Ziffern"
     names = ("nought", f"é{'n' * 110}")
     for index in range(40):
-        path = folder / names[int(labels[index])] / f"{index}.png"
+        path = folder / names[int(labels[index])] / f"{index}.tif"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray((digits[index].reshape(8, 8) * 15.9).astype("uint8")).resize((28, 28)).save(path)
     visitor.goto("/")
@@ -109,6 +110,12 @@ def test_a_folder_that_is_dropped_becomes_a_data_set(visitor: Visitor, tmp_path:
         dataset = client.datasets.wait(visitor.page.url.rpartition("/")[2])
     assert (dataset.classes, dataset.format) == ([*names], "image_folder")
     assert sum(dataset.splits.values()) == 40
+    visitor.goto(f"/ui/datasets/{dataset.id}")
+    visitor.loaded(".samples img")
+    visitor.page.locator(".samples a").first.click()
+    expect(visitor.heading("Sample 0: nought")).to_be_visible()
+    visitor.loaded("img.full-size")
+    expect(visitor.page.get_by_text("No model has been trained on this data set.")).to_be_visible()
 
 
 def test_only_one_image_to_try_is_accepted(visitor: Visitor, model: str) -> None:

@@ -65,3 +65,25 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         }
         assert (again.dataset, again.kind) == (dataset, "mitigate")
         assert again.inputs.review == client.jobs.review(job.id)
+
+
+def test_an_image_of_a_report_opens_with_what_its_models_say(visitor: Visitor, golden: Golden) -> None:
+    page = visitor.page
+    visitor.goto(f"/ui/jobs/{golden.job}/report")
+    opened = page.get_by_role("link", name="Open sample").first
+    number = (opened.text_content() or "").rpartition(" ")[2]
+    opened.click()
+    expect(visitor.heading(f"Sample {number}: ")).to_be_visible()
+    visitor.loaded("img.full-size")
+    with Client(visitor.url) as client:
+        models = client.jobs.report(golden.job).models
+    cards = page.locator(".looks .card")
+    expect(cards).to_have_count(len(models))
+    expect(cards.locator(".right, .wrong")).to_have_count(len(models))
+    visitor.button("Show where it looks").first.click()
+    visitor.loaded(".looks .layers img")
+    visitor.looked_at("sample")
+    page.get_by_role("link", name="Next").click()
+    expect(visitor.heading(f"Sample {number}: ")).to_have_count(0)
+    page.get_by_role("link", name="Previous").click()
+    expect(visitor.heading(f"Sample {number}: ")).to_be_visible()

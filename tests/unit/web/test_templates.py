@@ -18,6 +18,7 @@ from web.pages.dataset import figures
 from web.pages.try_it import TrialImage
 from web.shell import render
 from web.text import labels
+from web.text.selection import ScoredSample
 
 
 def drawn(template: str, **values: Any) -> str:
@@ -193,6 +194,21 @@ def test_a_sample_has_its_subject_and_the_metadata_that_it_has() -> None:
     )
     page = drawn("samples", dataset="ds_1", samples=[sample])
     assert re.findall(r'quiet" title="(.*?)">', page) == ["test", "subject p07", "site: Berlin", "age: 63"]
+
+
+def test_a_small_picture_is_asked_for_only_where_browsers_cannot_show_the_file() -> None:
+    fields = SAMPLE | {"path": "a.tif"}
+    listed = [Sample.model_validate(fields | {"id": n, "needs_png": n == 2}) for n in (1, 2)]
+    scored = [(ScoredSample(one.id, "a", "b", 0.5, one.needs_png), False) for one in listed]
+    image = "/files/datasets/ds_1/samples/{}/image{}"
+    for page in (
+        drawn("samples", dataset="ds_1", samples=listed),
+        drawn("review_others", dataset="ds_1", samples=listed),
+        drawn("strip", dataset="ds_1", model="mdl_1", samples=scored, abstained=0),
+    ):
+        addresses = [image.format(1, ""), image.format(2, "?as=png&amp;side=256")]
+        assert re.findall('src="(.*?)"', page) == addresses
+        assert page.count("?among=1,2&amp;models=") == 2
 
 
 def problem(detail: str) -> dict[str, Any]:
