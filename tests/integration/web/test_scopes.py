@@ -42,6 +42,7 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     "/jobs/job_2/report": (200, REPORT | {"kind": "mitigate", "recommendation": RECOMMENDED}),
     SAMPLES: (200, {"data": [SAMPLE | {"id": number} for number in (4, 5)]}),
     f"{SAMPLES}/4": (200, SAMPLE | {"id": 4}),
+    "/datasets/ds_1/samples/4": (200, SAMPLE | {"id": 4}),
     "/aliases": (200, {"data": [ALIAS]}),
     "/aliases/best": (200, ALIAS),
 }
@@ -61,6 +62,7 @@ def api() -> Iterator[StubApi]:
         ("/ui/models", "train", ["model-drop"]),
         ("/ui/datasets/ds_1", "train", ["Train past shortcuts", "Other jobs"]),
         ("/ui/datasets/ds_1", "admin", ["Delete"]),
+        ("/ui/datasets/ds_1/samples/4", "predict", ['"looks"']),
         ("/ui/jobs", "train", ["New job"]),
         ("/ui/jobs/job_1", "train", ['"label":"Resume"']),
         ("/ui/jobs/job_2/report", "admin", ["Use this model"]),
