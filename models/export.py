@@ -31,6 +31,7 @@ Arm = Literal["erm", "masktune", "retrained", "masktune_control", "retrained_con
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "model.json"
 _VERSION = 1
+_ONNX_VERSION = 1  # of the metadata in an ONNX file
 
 
 class ModelError(LearningError, ValueError):
@@ -203,14 +204,11 @@ class _Exported(nn.Module):
         return self.network.head(activation), activation
 
 
-def export_onnx(network: Network, path: Path, *, grey_window: GreyWindow | None = None) -> None:
+def export_onnx(network: Network, path: Path, card: ModelCard | None = None) -> None:
     """Write an ONNX graph: `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
 
-    Its metadata say how 16-bit grey images become the 8-bit RGB that `images` are made of:
-    `grey_window_low` and `grey_window_high`, absent without a window, and `grey_16_bit`, the rule in words.
-
-    Weights are stored inside the file (up to 2 GB). The network must be on the CPU. Raises `ModelError`
-    for a network that cannot be exported.
+    With its `card`, the file has `onnx_metadata`. Weights are stored inside the file (up to 2 GB). The
+    network must be on the CPU. Raises `ModelError` for a network that cannot be exported.
     """
     network.eval()
     side = network.spec.image_size
@@ -228,7 +226,7 @@ def export_onnx(network: Network, path: Path, *, grey_window: GreyWindow | None 
         shape = None if program is None else program.model.graph.inputs[0].shape
         if program is None or shape is None or isinstance(shape[0], int):
             raise ModelError(f"{network.spec.name} cannot be exported for batches of any size")
-        program.model.metadata_props.update(_grey_rule(grey_window))
+        program.model.metadata_props.update({} if card is None else onnx_metadata(card))
         program.save(partial, external_data=False)
         partial.replace(path)
     except torch.onnx.OnnxExporterError as error:
@@ -237,10 +235,29 @@ def export_onnx(network: Network, path: Path, *, grey_window: GreyWindow | None 
         partial.unlink(missing_ok=True)
 
 
-def _grey_rule(window: GreyWindow | None) -> dict[str, str]:
-    """Metadata of an exported file: how 16-bit grey images become 8-bit ones."""
-    if window is None:
-        return {"grey_16_bit": "8-bit level = v >> 8"}
+def onnx_metadata(card: ModelCard) -> dict[str, str]:
+    """What a file says of its network, as JSON texts (docs/how-to/onnx.md). None of it ever changes."""
+    side = card.image_size
+    facts = {
+        "version": _ONNX_VERSION,
+        "classes": card.classes,
+        "input": {"name": "images", "type": "float32", "layout": "NCHW", "colours": "RGB", "range": [0, 1]},
+        "resize": {
+            "size": [side, side],
+            "keep_aspect_ratio": False,
+            "filter": "bilinear",
+            "antialias": True,
+            "weights": "int16",
+            "order": ["width", "height"],
+        },
+        "normalisation": {"mean": card.mean, "std": card.std, "inside_the_graph": True},
+        "grey_window": card.grey_window,
+    }
+    return {f"masktune.{name}": json.dumps(fact, ensure_ascii=False) for name, fact in facts.items()}
+
+
+def _grey_rule(window: GreyWindow) -> dict[str, str]:
+    """Metadata of a safetensors file: how 16-bit grey images become 8-bit ones."""
     low, high = map(str, window)
     return {
         "grey_window_low": low,

@@ -37,7 +37,7 @@ def main(folder: str, target: str) -> None:
     on_parent_exit(lambda: os._exit(1))
     try:
         network, card = load_model(Path(folder))
-        export_onnx(network, Path(target), grey_window=card.grey_window)
+        export_onnx(network, Path(target), card)
         prove(network, Path(target))
     except ModelError as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from models.backbones.build import build_network
 from models.data.grey import GreyWindow
-from models.export import export_onnx
+from models.export import card_of, export_onnx
 
 
 @pytest.mark.parametrize(
@@ -35,15 +36,19 @@ def test_onnx_runtime_agrees(name: str, side: int, tmp_path: Path) -> None:
         found_logits, found_activation = session.run(["logits", "activation"], {"images": images.numpy()})
         np.testing.assert_allclose(found_logits, logits.numpy(), atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found_activation, activation.numpy(), atol=1e-4, rtol=1e-4)
-    assert session.get_modelmeta().custom_metadata_map == {"grey_16_bit": "8-bit level = v >> 8"}
+    assert session.get_modelmeta().custom_metadata_map == {}
 
 
-def test_the_metadata_say_how_16_bit_images_become_8_bit_ones(tmp_path: Path) -> None:
+def test_the_metadata_say_how_an_image_becomes_the_input(tmp_path: Path) -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
-    export_onnx(network, tmp_path / "model.onnx", grey_window=GreyWindow(20, 4020))
+    card = card_of(network, ("Käfer", "ant"), "erm", grey_window=GreyWindow(20, 4020))
+    export_onnx(network, tmp_path / "model.onnx", card)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-    assert session.get_modelmeta().custom_metadata_map == {
-        "grey_16_bit": "8-bit level = round(255 * clip((v - 20) / (4020 - 20), 0, 1))",
-        "grey_window_low": "20",
-        "grey_window_high": "4020",
-    }
+    texts = session.get_modelmeta().custom_metadata_map
+    facts = {name.removeprefix("masktune."): json.loads(text) for name, text in texts.items()}
+    assert facts["version"] == 1
+    assert facts["classes"] == ["Käfer", "ant"]
+    assert (facts["input"]["layout"], facts["input"]["range"]) == ("NCHW", [0, 1])
+    assert (facts["resize"]["size"], facts["resize"]["antialias"]) == ([28, 28], True)
+    assert facts["normalisation"] == {"mean": [0, 0, 0], "std": [1, 1, 1], "inside_the_graph": True}
+    assert facts["grey_window"] == [20, 4020]
