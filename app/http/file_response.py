@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from app.http.etag import matches
 
@@ -15,9 +16,21 @@ from app.http.etag import matches
 class WholeFile(FileResponse):
     """Ignores Range, as RFC 9110 (14.2) allows: Starlette answers a malformed one in plain text."""
 
+    end = b""
+    """Sent behind the file, as a part of it. No argument, as FastAPI reads those of its own class."""
+
+    def set_stat_headers(self, stat_result: os.stat_result) -> None:
+        super().set_stat_headers(stat_result)
+        self.headers["Content-Length"] = str(stat_result.st_size + len(self.end))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_end(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message["more_body"]:
+                message = {**message, "body": message["body"] + self.end}
+            await send(message)
+
         headers = [header for header in scope["headers"] if header[0] != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)
+        await super().__call__({**scope, "headers": headers}, receive, send_with_end if self.end else send)
 
 
 def attachment(filename: str) -> str:

@@ -13,7 +13,7 @@ from app.datasets import uploads
 from app.http import pagination
 from app.http.deps import ArtifactsDep, DatabaseDep, DiscardDep, Reading, RootPathDep, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.etag import JSON, IfMatch, conditional, matches, represent
+from app.http.etag import JSON, IfMatch, conditional, etag_of, matches, represent
 from app.http.file_response import WholeFile
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.multipart import MULTIPART
@@ -26,6 +26,7 @@ from app.operations.metrics import MetricsDep
 from app.registry import drift, risk_coverage, risk_coverage_plot
 from app.registry import service as models
 from app.registry import uploads as model_import
+from app.registry.onnx_metadata import calibration_metadata
 from app.registry.service import LoadedModel
 from app.selective.usage import UsageDep
 from core.errors import UnsupportedMedia
@@ -147,21 +148,26 @@ async def download_model(
         Literal["safetensors", "onnx"], Query(description="`onnx` is exported on the first download.")
     ] = "safetensors",
 ) -> Response:
+    filename, metadata = f"{row.id}.{format}", b""
+    etag = f'"{filename}"'  # a strong validator, since a model's files never change
     if format == "onnx":
         path = await inference.exports.graph(Part(row.id, row.artifact))  # may take minutes
+        metadata = await run_in_threadpool(calibration_metadata, row, artifacts)
+        etag = etag_of(metadata)  # they name the model
     else:
         path = await run_in_threadpool(artifacts.folder, row.artifact) / "model.safetensors"
-    filename = f"{row.id}.{format}"
-    etag = f'"{filename}"'  # a strong validator, since a model's files never change
-    by_id = request.path_params["model"] == row.id  # an alias may move unnoticed by caches
+    # An alias may move, and a model be calibrated anew, unnoticed by caches.
+    lasts = format == "safetensors" and request.path_params["model"] == row.id
     headers = {
         "ETag": etag,
         "Accept-Ranges": "none",
-        "Cache-Control": "private, max-age=31536000, immutable" if by_id else "private, no-cache",
+        "Cache-Control": "private, max-age=31536000, immutable" if lasts else "private, no-cache",
     }
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    return WholeFile(path, filename=filename, media_type="application/octet-stream", headers=headers)
+    answer = WholeFile(path, filename=filename, media_type="application/octet-stream", headers=headers)
+    answer.end = metadata
+    return answer
 
 
 @router.get(

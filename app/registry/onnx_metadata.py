@@ -1,0 +1,54 @@
+"""What a downloaded ONNX file says of its model's calibration: the metadata that may change after the export.
+
+They are appended to the graph at each download. Serialised messages of protobuf merge when they are joined,
+and fields that repeat, as `metadata_props` does, are joined too.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from app.registry.service import calibration_ref
+from app.selective import calibrations
+from app.selective.policy import PolicyRequest, apply_policy
+from core.storage.artifacts import Artifacts
+from core.tables import ModelRow
+
+COVERAGES = (0.8, 0.9, 0.95)
+RISKS = (0.01, 0.02, 0.05, 0.1)
+CONFIDENCES = (0.95, 0.99)
+
+_POLICIES = {
+    **{f"coverage={share}": PolicyRequest("coverage", share) for share in COVERAGES},
+    **{
+        f"max_risk={risk}&risk_confidence={confidence}": PolicyRequest("max_risk", risk, confidence)
+        for risk in RISKS
+        for confidence in CONFIDENCES
+    },
+}
+"""The policies whose thresholds are in the file, each under the query that requests it of the service."""
+
+
+def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
+    """Return what belongs at the end of the model's graph; docs/how-to/onnx.md has the keys."""
+    from onnx import ModelProto, StringStringEntryProto  # takes half a second, and few ask for a graph
+
+    calibration, reference = calibrations.find(model, artifacts), calibration_ref(model)
+    score_name = calibrations.score_name(None, model)
+    thresholds: dict[str, float | None] = {}
+    for query, request in _POLICIES.items() if calibration is not None else ():
+        threshold = apply_policy(request, calibration, score_name).threshold
+        # JSON has no −inf, the threshold of a coverage that takes every finite score.
+        thresholds[query] = None if threshold is None else max(threshold, -sys.float_info.max)
+    facts = {
+        "model": model.id,
+        "score": {"name": score_name, "scale": "natural logarithm"},
+        "temperature": 1.0 if calibration is None else calibration.temperature,
+        "thresholds": thresholds,
+        "calibration": None if reference is None else reference.model_dump(mode="json"),
+    }
+    entries = [
+        StringStringEntryProto(key=f"masktune.{name}", value=json.dumps(fact)) for name, fact in facts.items()
+    ]
+    return bytes(ModelProto(metadata_props=entries).SerializeToString())
