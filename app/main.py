@@ -38,6 +38,7 @@ from app.registry import routes as models
 from app.registry import service as model_rows
 from app.reports import routes as reports
 from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
+from app.server.cross_origin import CrossOrigin
 from app.server.edge import Edge
 from app.server.guard import Guard
 from app.server.proxies import Proxies
@@ -149,10 +150,11 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
     app.middleware_stack = Edge(
         app.build_middleware_stack(),
         proxies=Proxies(settings.trusted_proxies, settings.proxy_user),
-        guard=Guard(allowed=settings.allowed_hosts, is_open=not settings.needs_key),
+        guard=Guard(allowed=settings.allowed_hosts, is_open=not settings.needs_key, origins=settings.origins),
         admission=admission,
         metrics=counters,
         limit_of=limit_of(settings),
+        cross_origin=CrossOrigin(settings.origins) if settings.origins else None,
     )
     return app
 

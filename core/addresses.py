@@ -6,8 +6,10 @@ Error messages name only the scheme of an address, since the rest may contain a 
 from __future__ import annotations
 
 import ipaddress
+import re
 from importlib.util import find_spec
 
+_ORIGIN = re.compile(r"(?!.*:(80|443)$)https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 _BROKERS = ("redis", "rediss", "redis+socket", "amqp", "amqps", "pyamqp")
 _DATABASES = ("postgresql", "sqlite")
 
@@ -49,6 +51,18 @@ def check_proxies(text: str) -> str:
     for entry in entries(text):
         if "/" in entry:
             ipaddress.ip_network(entry)
+    return text
+
+
+def check_origins(text: str) -> str:
+    """Return the comma-separated entries, or raise ValueError if one is no origin as browsers send it."""
+    for entry in entries(text):
+        if not _ORIGIN.fullmatch(entry):
+            raise ValueError(
+                f"MASKTUNE_ALLOWED_ORIGINS cannot have {entry}: list origins as browsers send them, in small "
+                "letters and without a path or port 80 or 443, such as https://lab.example or "
+                "http://localhost:3000; `*` would let any page on the internet call the service"
+            )
     return text
 
 

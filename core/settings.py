@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.access import check_loopback, parse_keys, parse_rates
-from core.addresses import check_addresses, check_proxies, entries, is_installed
+from core.addresses import check_addresses, check_origins, check_proxies, entries, is_installed
 from core.proxy_user import ProxyUser, parse_proxy_scopes
 from masktune.contract.vocabulary import Scope
 
@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         description="Host names under which browsers may reach the service, separated by commas. Needed "
         "without keys for names other than loopback (`*`: any), and behind a proxy that does not forward "
         "`Host`.",
+    )
+    allowed_origins: Annotated[str, AfterValidator(check_origins)] = Field(
+        "",
+        description="Origins of other sites whose pages may call the API in browsers, separated by commas, "
+        "e.g. `https://lab.example,http://localhost:3000`. Default: none.",
     )
     trusted_proxies: Annotated[str, AfterValidator(check_proxies)] = Field(
         "127.0.0.1",
@@ -284,6 +289,10 @@ class Settings(BaseSettings):
     @property
     def sources(self) -> tuple[str, ...]:
         return tuple(entries(self.allowed_sources))
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return tuple(entries(self.allowed_origins))
 
     def check_exposure(self) -> None:
         """Raise ValueError if the service would listen beyond loopback without a key."""

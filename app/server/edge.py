@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.headers import header
 from app.server.clock import CLOCK, Clock, TimeLimits
-from app.server.exchange import Exchange, too_large
+from app.server.cross_origin import PREFLIGHT, CrossOrigin
+from app.server.exchange import ANSWER_HEADERS, Exchange, too_large
 from app.server.guard import Guard
 from app.server.proxies import Proxies
 from app.server.refusing import Header, as_bytes
@@ -55,9 +56,11 @@ class Edge:
         admission: Admission | None = None,
         metrics: Metrics | None = None,
         limit_of: LimitOf | None = None,
+        cross_origin: CrossOrigin | None = None,
     ) -> None:
         self._app, self._proxies, self._guard = app, proxies, guard
         self._admission, self._metrics, self._limit_of = admission, metrics, limit_of
+        self._cross_origin = cross_origin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -73,7 +76,11 @@ class Edge:
                     await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
                 return None
             path = scope["path"].removeprefix(scope.get("root_path", ""))
-            admission = self._admission if path in _PREDICTED and refusal is None else None
+            app, admission = self._app, self._admission if path in _PREDICTED and refusal is None else None
+            if self._cross_origin is not None:
+                scope["state"][ANSWER_HEADERS] = self._cross_origin.headers(scope)
+                if refusal is None and self._cross_origin.is_preflight(scope):
+                    app, admission = PREFLIGHT, None
             if admission is not None and admission.full:
                 return await self._refuse(admission, path, Exchange(clock, scope, receive, send, is_api=True))
             length, limit = header(scope, b"content-length"), None
@@ -83,7 +90,7 @@ class Edge:
                     refusal, admission = too_large(limit), None
             exchange = Exchange(clock, scope, receive, send, is_api=self._limit_of is not None)
             metrics = None if self._limit_of is None else self._metrics
-            return await exchange.run(self._app, refusal, limit=limit, admission=admission, metrics=metrics)
+            return await exchange.run(app, refusal, limit=limit, admission=admission, metrics=metrics)
 
     async def _refuse(self, admission: Admission, path: str, exchange: Exchange) -> None:
         """Refuse a prediction, for which there is no place."""

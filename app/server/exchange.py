@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("masktune.access")
 
+ANSWER_HEADERS = "answer_headers"
+"""Key in the `state` of a request's scope of what `Edge` adds to its answer, whatever that is."""
 _HARMLESS_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Polled by machines every few seconds, so logged at debug level."""
@@ -222,6 +224,7 @@ class Exchange:
         self._streams = any(n == b"content-type" and v.startswith(_STREAM) for n, v in headers)
         if self._request_id:
             headers += ((b"x-request-id", self._request_id.encode()), *_HARDENING)
+            headers += self.scope["state"].get(ANSWER_HEADERS, ())
             for name, text in self.scope["state"].get("headers", _NONE).items():
                 headers.append((name.lower().encode(), text.encode()))
         if self._undecided:  # the body may or may not follow: what comes next could be either

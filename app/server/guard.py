@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
 
 from starlette.types import Scope
@@ -39,10 +39,13 @@ class Guard:
     Host names are checked only while the service is open. Otherwise such a page has no key, because a browser
     sends its cookie to no other name. `allowed` lists host names besides loopback, separated by commas; `*`
     allows any `Host`, but no other `Origin`. `is_open` tells whether the service answers without a key.
+    Pages of `origins` are not refused.
     """
 
-    def __init__(self, *, allowed: str, is_open: bool | Callable[[], Awaitable[bool]]) -> None:
-        self.is_open = is_open
+    def __init__(
+        self, *, allowed: str, is_open: bool | Callable[[], Awaitable[bool]], origins: Collection[str] = ()
+    ) -> None:
+        self.is_open, self.origins = is_open, origins
         self.allowed = frozenset(filter(None, (_name(one.strip()) for one in allowed.lower().split(","))))
 
     async def refusal(self, scope: Scope) -> Refusal | None:
@@ -53,11 +56,12 @@ class Guard:
         host = header(scope, b"host").decode("latin-1").lower()
         origin = header(scope, b"origin").decode("latin-1").lower()
         acts = scope["type"] == "websocket" or scope["method"] not in _SAFE
-        if origin and acts and not self._is_own(origin, host):
+        if origin and acts and origin not in self.origins and not self._is_own(origin, host):
             return Refusal(
                 ErrorCode.FORBIDDEN,
-                "the request comes from a page of another site; if the page is this service's own, let the "
-                "proxy forward `Host`, or add its host to MASKTUNE_ALLOWED_HOSTS",
+                "the request comes from a page of another site; to let it call the API, add its origin to "
+                "MASKTUNE_ALLOWED_ORIGINS; if the page is this service's own, let the proxy forward `Host`, "
+                "or add its host to MASKTUNE_ALLOWED_HOSTS",
             )
         # Every browser sends `Host`.
         if not host or _is_loopback(host) or "*" in self.allowed or _name(host) in self.allowed:

@@ -58,6 +58,27 @@ def test_a_network_of_proxies_must_be_one() -> None:
         Settings(trusted_proxies="10.0.0.1/8")
 
 
+def test_origins_are_as_browsers_send_them() -> None:
+    text = "https://lab.example, http://localhost:3000,http://[::1]:3000"
+    assert Settings(allowed_origins=text).origins == (
+        "https://lab.example",
+        "http://localhost:3000",
+        "http://[::1]:3000",
+    )
+    assert Settings().origins == ()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["*", "https://*.a", "null", "a", "https://a/", "https://a:443", "http://A", "https://me@a", "file://"],
+)
+def test_an_origin_that_no_browser_sends_fails_at_start(origin: str) -> None:
+    with pytest.raises(
+        ValidationError, match=r"MASKTUNE_ALLOWED_ORIGINS cannot have .* any page on the internet"
+    ):
+        Settings(allowed_origins=f"https://lab.example,{origin}")
+
+
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKTUNE_PORT", "9001")
     monkeypatch.setenv("MASKTUNE_ALLOWED_SOURCES", "file:///data/, s3://bucket/")
