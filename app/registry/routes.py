@@ -145,7 +145,11 @@ async def download_model(
     artifacts: ArtifactsDep,
     inference: InferenceDep,
     format: Annotated[
-        Literal["safetensors", "onnx"], Query(description="`onnx` is exported on the first download.")
+        Literal["safetensors", "onnx"],
+        Query(
+            description="`onnx` is exported on the first download; its metadata have the thresholds of the "
+            "present calibration."
+        ),
     ] = "safetensors",
 ) -> Response:
     filename, metadata = f"{row.id}.{format}", b""
