@@ -45,6 +45,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
             planned.dataset_id,
             params=params,
             inputs=inputs,
+            request=request.model_dump(mode="json", exclude_unset=True),
             name=request.name,
             user_metadata=request.metadata,
             priority=request.priority,

@@ -29,6 +29,7 @@ def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
         queue_position=None if wait is None else wait.position,
         waiting_for=None if wait is None else waiting_for(wait),
         params=row.params,
+        request=row.request,
         inputs={name: row.inputs[name] for name in JobInputs.model_fields if name in row.inputs},
         models=row.models,
         metrics=row.metrics,

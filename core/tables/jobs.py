@@ -57,6 +57,8 @@ class JobRow(Table):
     dataset_id: Mapped[str | None] = mapped_column(String(32))
     params: Mapped[dict[str, Any]]
     """All parameters, with defaults filled in: hyperparameters and the inputs of the job's kind."""
+    request: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """The body of the request that started the job; empty if none did."""
     inputs: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Ids and names that the stages read: `model`, `mask_set`, `split` …"""
     done: Mapped[dict[str, Any]] = mapped_column(default=dict)

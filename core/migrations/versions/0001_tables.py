@@ -65,6 +65,7 @@ def _jobs() -> None:
         sa.Column("stage", sa.String(length=16), nullable=True),
         sa.Column("dataset_id", sa.String(length=32), nullable=True),
         sa.Column("params", Json, nullable=False),
+        sa.Column("request", Json, nullable=False),
         sa.Column("inputs", Json, nullable=False),
         sa.Column("done", Json, nullable=False),
         sa.Column("progress", Json, nullable=False),

@@ -72,6 +72,9 @@ class Job(Resource):
         None, description="What a queued job waits for, in words; null in lists of jobs."
     )
     params: JobParams = Field(default_factory=JobParams)
+    request: dict[str, Any] = Field(
+        {}, description="The body that started it: what was asked for, while `params` has every field."
+    )
     inputs: JobInputs = Field(default_factory=JobInputs)
     models: dict[str, str] = Field({}, description="Arm → id of the model.")
     metrics: JobMetrics = {}

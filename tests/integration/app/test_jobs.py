@@ -31,9 +31,11 @@ def inputs_of(front: Front, job: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_masktune_job_is_resolved_in_full(front: Front) -> None:
     dataset = front.dataset()
-    answer = start(front, "masktune", dataset=dataset, preset="biased_mnist", epochs=3, masking={"sigmas": 1})
+    request = {"dataset": dataset, "preset": "biased_mnist", "epochs": 3, "masking": {"sigmas": 1}}
+    answer = start(front, "masktune", **request)
     body = answer.json()
     assert answer.status_code == 202, body
+    assert body["request"] == request
     assert answer.headers["Location"] == f"/jobs/{body['id']}"
     assert front.client.get(answer.headers["Location"]).json() == body
     assert (body["state"], body["dataset"], body["attempt"]) == ("queued", dataset, 0)
