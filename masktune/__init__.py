@@ -28,6 +28,8 @@ __all__ = [
     "Client",
     "ClientError",
     "ColumnReading",
+    "ComparedModel",
+    "Comparison",
     "CurvePoint",
     "Dataset",
     "DatasetInvalid",
@@ -121,6 +123,8 @@ if TYPE_CHECKING:
         Sample,
     )
     from masktune.contract.jobs import (
+        ComparedModel,
+        Comparison,
         EvaluateJob,
         Event,
         ImportJob,

@@ -38,12 +38,19 @@ class Session:
     console: Terminal
     json: bool
 
-    def show(self, answer: BaseModel | dict[str, Any], table: Callable[[Any], RenderableType]) -> None:
-        """Print one object: as JSON for programs, for people as what `table` makes of it."""
+    def show(
+        self,
+        answer: BaseModel | dict[str, Any],
+        table: Callable[[Any], RenderableType],
+        *,
+        whole: bool = False,
+    ) -> None:
+        """Print one object: as JSON for programs, for people as what `table` makes of it, `whole` if that has
+        ids in several columns."""
         if self.json:
             print(json.dumps(plain(answer), indent=2, ensure_ascii=False))
         else:
-            self.console.print(table(answer))
+            (self.console.print_whole if whole else self.console.print)(table(answer))
 
     def show_all(
         self,

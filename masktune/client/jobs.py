@@ -25,7 +25,7 @@ from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
-from masktune.contract.jobs import Event, Job, JobPlan, Preset
+from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
 from masktune.contract.report import Report
 from masktune.contract.reviews import Review
 
@@ -130,6 +130,17 @@ def wait(job_id: str, *, timeout: float | None = None) -> Flow[Job]:
     return job
 
 
+def compare(*job_ids: str) -> Flow[Comparison]:
+    """Put the models of jobs side by side, with the fields in which the jobs differ."""
+    jobs, reports = [], {}
+    for job_id in dict.fromkeys(job_ids):
+        job = yield from get_job(job_id)
+        jobs.append(job)
+        if job.metrics:
+            reports[job.id] = yield from report(job.id)
+    return side_by_side(jobs, reports)
+
+
 def predictions(job_id: str, target: Path | str) -> Flow[Path]:
     """Write the predictions of a predict job to `target`."""
     return download(get(f"/jobs/{segment(job_id)}/predictions"), Path(target))
@@ -186,6 +197,7 @@ class Jobs(Resource[D]):
     report = Operation(report)
     review = Operation(review)
     set_review = Operation(set_review)
+    compare = Operation(compare)
     predictions = Operation(predictions)
     report_html = Operation(report_html)
     report_picture = Operation(report_picture)

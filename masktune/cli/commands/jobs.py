@@ -23,7 +23,7 @@ from masktune.cli.options import (
 from masktune.cli.output import USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint
 from masktune.cli.session import Session, plain, with_session
-from masktune.cli.tables.jobs import plan_table, table, verdict
+from masktune.cli.tables.jobs import comparison, plan_table, table, verdict
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
@@ -161,6 +161,21 @@ def list_(
 def show(session: Session, job_id: Id) -> None:
     """Show one job."""
     session.show(session.client.jobs.get(job_id), table)
+
+
+@app.command()
+@with_session
+def compare(
+    session: Session,
+    job_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOB...", help="Ids of jobs.", show_default=False, autocompletion=completion.jobs
+        ),
+    ],
+) -> None:
+    """Show the models of several jobs side by side, and the fields in which the jobs differ."""
+    session.show(session.client.jobs.compare(*job_ids), comparison, whole=True)
 
 
 @app.command()

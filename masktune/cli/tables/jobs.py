@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from masktune.cli import completion
 from masktune.cli.output import age, figure, new_table, table_of
@@ -12,9 +11,10 @@ from masktune.cli.progress import describe
 from masktune.contract.vocabulary import STAGE_NAMES
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
-    from masktune import Job, JobPlan, SplitMetrics
+    from masktune import ComparedModel, Comparison, Job, JobPlan, SplitMetrics
     from masktune.contract.jobs import JobInputs
 
 
@@ -43,13 +43,14 @@ def table(job: Job) -> Table:
 
 def plan_table(plan: JobPlan) -> Table:
     """What a job would do, and what it may cost."""
+    from masktune.contract.jobs.comparison import dotted_settings
     from masktune.contract.report.text.formats import byte_size, duration
 
     grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
     grid.add_row("data set", plan.dataset)
     _add_review(grid, plan.inputs)
-    for name, text in _settings(plan.params):
-        grid.add_row(name, text)
+    for name, setting in dotted_settings(plan.params):
+        grid.add_row(name, setting_text(setting))
     for stage in estimate.stages:
         grid.add_row(STAGE_NAMES.get(stage.stage, stage.stage), f"{duration(stage.seconds)}, {stage.source}")
     on_device = f" on {estimate.device}" if estimate.device else ""
@@ -59,18 +60,45 @@ def plan_table(plan: JobPlan) -> Table:
     return grid
 
 
+def comparison(compared: Comparison) -> Group:
+    """Jobs side by side, data set by data set, and the fields in which they differ."""
+    from rich.console import Group
+
+    columns = ("data set", "job", "model", "accuracy", "− ERM", "balanced", "worst group", "− ERM", "images")
+    models = new_table(*columns)
+    dataset_of = {job.id: job.dataset or "–" for job in compared.jobs}
+    for model in compared.models:
+        models.add_row(dataset_of[model.job], *_cells(model))
+    fields = new_table("field", *dataset_of, title="fields that differ")
+    for name, settings in compared.fields.items():
+        cells = (setting_text(settings[job]) if job in settings else "–" for job in dataset_of)
+        fields.add_row(name, *cells)
+    return Group(models, *([fields] if compared.fields else []), *compared.notes)
+
+
+def _cells(model: ComparedModel) -> tuple[str, ...]:
+    inferred, metrics = model.inferred_worst_group, model.metrics
+    to_erm = {name: f"{difference:+.3f}" for name, difference in model.to_erm.items()}
+    return (
+        model.job,
+        model.arm,
+        figure(metrics.accuracy),
+        to_erm.get("accuracy", "–"),
+        figure(metrics.balanced_accuracy),
+        figure(metrics.worst_group_accuracy) if inferred is None else f"{figure(inferred)} inferred",
+        to_erm.get("worst_group_accuracy", "–"),
+        str(model.n) if model.split == "test" else f"{model.n} of {model.split}",
+    )
+
+
 def _add_review(grid: Table, inputs: JobInputs) -> None:
     if inputs.review is not None:
         grid.add_row("goes by the review of", inputs.review.job)
 
 
-def _settings(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(dotted name, setting) of each parameter."""
-    for name, setting in params.items():
-        if isinstance(setting, dict):
-            yield from _settings(setting, f"{prefix}{name}.")
-        else:
-            yield prefix + name, json.dumps(setting) if not isinstance(setting, str) else setting
+def setting_text(setting: object) -> str:
+    """A setting as `--set` takes it."""
+    return setting if isinstance(setting, str) else json.dumps(setting)
 
 
 def _accuracies(splits: dict[str, SplitMetrics]) -> str:

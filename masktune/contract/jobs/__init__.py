@@ -1,5 +1,6 @@
 """Jobs, what they would cost, their events and the presets: what the API answers."""
 
+from masktune.contract.jobs.comparison import ComparedModel, Comparison, side_by_side
 from masktune.contract.jobs.events import (
     Event,
     EventPage,
@@ -29,6 +30,8 @@ from masktune.contract.report.accuracy import JobVerdict
 
 __all__ = [
     "AnyJob",
+    "ComparedModel",
+    "Comparison",
     "EvaluateJob",
     "Event",
     "EventPage",
@@ -54,4 +57,5 @@ __all__ = [
     "StateData",
     "StateEvent",
     "TrainingJob",
+    "side_by_side",
 ]
