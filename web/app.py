@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from masktune import ProblemError
 from web import files
 from web.pages import (  # noqa: F401
+    compare,
     dataset,
     datasets,
     job,

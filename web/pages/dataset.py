@@ -10,9 +10,6 @@ from nicegui import ui
 from nicegui.elements.mixins.value_element import ValueElement
 
 from masktune import Dataset, Job
-from masktune.contract.models import SplitMetrics
-from masktune.contract.report.text.names import in_order
-from masktune.contract.vocabulary import Arm
 from web.forms.kinds import MAIN_KIND
 from web.next_steps import read_again
 from web.paging import Pager, first
@@ -71,14 +68,8 @@ async def show(
     html("dataset_report", d=dataset, splits=labels.splits_of(dataset))
     if dataset.state == "ready":
         succeeded = await first(api().jobs.list(dataset=dataset.id, state="succeeded"), JOBS)
-        html("dataset_jobs", jobs=[(job, *figures(job)) for job in succeeded if job.metrics])
+        html("dataset_jobs", jobs=[job for job in succeeded if job.metrics])
         await _samples(dataset, filters)
-
-
-def figures(job: Job) -> tuple[Arm, SplitMetrics]:
-    """The model that the job is about, and its figures on the test split."""
-    arm = job.verdict.a if job.verdict else in_order(map(Arm, job.metrics))[0]
-    return arm, job.metrics[arm].get("test", SplitMetrics())
 
 
 async def _show_import(dataset: Dataset) -> None:

@@ -14,8 +14,8 @@ from web.widgets import select_field, set_query, show_pages
 PER_PAGE = 25
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 REFRESH_SECONDS = 3.0
-FOCUS_IN_TABLE = "Boolean(document.activeElement?.closest('table'))"
-"""Whether the keyboard focus is in the table: redrawing it would lose the focus."""
+TABLE_IN_USE = "Boolean(document.activeElement?.closest('table') || document.querySelector('td :checked'))"
+"""Whether the keyboard focus is in the table, or a job is chosen: redrawing the table would lose both."""
 
 
 @page("/jobs", "Jobs")
@@ -76,13 +76,13 @@ class JobList:
         await self.draw(await self.newest())
 
     async def refresh(self) -> None:
-        """Refresh the list, unless the visitor has turned the page or has the focus in the table."""
+        """Refresh the list, unless the visitor has turned the page or uses the table."""
         pager = self.pager
         if pager.number or all(job.ended for job in self.page):
             return
         try:
             newest = await self.newest()
-            if await newest.page() == self.page or await ui.run_javascript(FOCUS_IN_TABLE):
+            if await newest.page() == self.page or await ui.run_javascript(TABLE_IN_USE):
                 return
             if self.pager is pager and not pager.number:  # the visitor did nothing in the meantime
                 await self.draw(newest)

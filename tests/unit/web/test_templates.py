@@ -7,14 +7,24 @@ from typing import Any, get_args
 
 import pytest
 
-from masktune import Alias, Answer, Dataset, Drift, GroupTable, Job, Model, Sample
+from masktune import (
+    Alias,
+    Answer,
+    ComparedModel,
+    Comparison,
+    Dataset,
+    Drift,
+    GroupTable,
+    Job,
+    Model,
+    Sample,
+    SplitMetrics,
+)
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
-from masktune.contract.vocabulary import Arm
 from tests.support.answers import ALIAS, ANSWER, AT, CREATED, DATASET, DRIFT, MODEL, SAMPLE
 from tests.support.reports import evidence, report
-from web.pages.dataset import figures
 from web.pages.try_it import TrialImage
 from web.shell import render
 from web.text import labels
@@ -306,17 +316,47 @@ def test_a_verdict_that_may_be_a_lost_shortcut_is_amber_in_a_list_of_jobs(reason
     assert f'<span class="badge {tone}">Not testable here</span>' in page
 
 
+def cells(page: str) -> list[str]:
+    return [re.sub(r"<[^>]+>", " ", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", page)]
+
+
 def test_jobs_of_a_data_set_stand_side_by_side() -> None:
-    page = drawn("dataset_jobs", jobs=[(job(), *figures(job()))])
-    cells = [re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", page)]
-    assert cells == ["7", "MaskTune", "96.0 %", "90.4 %", "MaskTune helped"]
+    plain = job().model_copy(update={"verdict": None})  # it is about its first model
+    page = drawn("dataset_jobs", jobs=[job(), plain])
+    helped = ("7", "MaskTune", "96.0 %", "90.4 %", "MaskTune helped", "")
+    assert cells(page) == [*helped, "7", "ERM", "–", "–", "", ""]
     assert drawn("dataset_jobs", jobs=[]).strip() == ""
 
 
-def test_a_job_without_a_verdict_is_about_its_first_model() -> None:
-    plain = job().model_copy(update={"verdict": None})
-    arm, test = figures(plain)
-    assert (arm, test.accuracy) == (Arm.ERM, None)
+def test_jobs_with_figures_can_be_chosen_for_a_comparison() -> None:
+    without = queued("erm", None)
+    page = drawn("jobs", jobs=[job(), without], names={}, is_filtered=False)
+    assert re.findall(r'name="jobs" value="(.*?)" aria-label="(.*?)"', page) == [
+        ("job_1", "Compare MaskTune job_1")
+    ]
+    assert "<button" in page
+    assert "<button" not in drawn("jobs", jobs=[without], names={}, is_filtered=False)
+
+
+def test_compared_jobs_have_a_table_for_each_data_set_and_one_of_their_fields() -> None:
+    test = SplitMetrics(accuracy=0.75, worst_group_accuracy=0.5)
+    known = {"job": "job_1", "split": "test", "n": 1200, "metrics": test}
+    models = [
+        ComparedModel.model_validate(known | {"arm": "erm", "to_erm": {}, "inferred_worst_group": 0.25}),
+        ComparedModel.model_validate(known | {"arm": "masktune", "to_erm": {"accuracy": -0.02}}),
+    ]
+    without = queued("erm", None).model_copy(update={"id": "job_2", "dataset": "ds_1"})
+    fields = {"optimizer.nesterov": {"job_1": True}, "schedule.milestones": {"job_1": [3, 4], "job_2": []}}
+    comparison = Comparison(jobs=[job(), without], models=models, fields=fields, notes=["apart!"])
+    page = drawn("compare", comparison=comparison, dataset_names={"ds_1": "birds"}, left_out=2)
+    assert cells(page) == [
+        *("ERM", "75.0 %", "–", "–", "25.0 % inferred", "–", "1,200"),
+        *("MaskTune", "75.0 %", "−2.0", "–", "50.0 %", "–", "1,200"),
+        *("no figures", *["–"] * 6),
+        *("yes", "–", "3, 4", "none"),
+    ]
+    for text in ("apart!", "2 more jobs of this address", ">birds</a></h2>", "Optimizer: nesterov"):
+        assert text in page
 
 
 # --- what waits ---------------------------------------------------------------------------------------
