@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from masktune.cli.output import USAGE, fail
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
     from masktune.client.calls import Changes
 
 
-def parse_assignments(pairs: Iterable[str] | None, text_fields: Collection[str] = ()) -> dict[str, Any]:
-    """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`. The value of a text field, and one that is not valid
-    JSON, is kept as text."""
-    fields: dict[str, Any] = {}
+def parse_assignments(
+    pairs: Iterable[str] | None, text_fields: Collection[str] = (), base: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`, over the fields of `base`. The value of a text field,
+    and one that is not valid JSON, is kept as text."""
+    fields: dict[str, Any] = copy.deepcopy(dict(base or {}))
     for pair in pairs or ():
         name, equals, text = pair.partition("=")
         if not equals or not all(name.split(".")):
@@ -32,11 +35,14 @@ def parse_assignments(pairs: Iterable[str] | None, text_fields: Collection[str] 
     return fields
 
 
-def parse_fields(kind: str, pairs: Iterable[str] | None, **named: Any) -> dict[str, Any]:
-    """The fields of a job of this kind from `--set` options, and those `named` by options of their own."""
+def parse_fields(
+    kind: str, pairs: Iterable[str] | None, base: Mapping[str, Any] | None = None, **named: Any
+) -> dict[str, Any]:
+    """The fields of a job of this kind: of `base`, over them `--set` options, and those `named` by options
+    of their own."""
     text_fields = [name for name, parameter in dotted(hyperparameters_of(kind)) if parameter.type is str]
     own = {name: field for name, field in named.items() if field is not None}
-    return parse_assignments(pairs, text_fields) | own
+    return parse_assignments(pairs, text_fields, base) | own
 
 
 def metadata_of(pairs: Iterable[str] | None) -> dict[str, str]:

@@ -77,6 +77,8 @@ class Fields(ABC):
     def __init__(self, choices: Choices, initial: Mapping[str, Any], on_change: Callable[..., Any]) -> None:
         self.choices, self.initial, self.on_change = choices, initial, on_change
         self.by_pointer: dict[str, Field] = {}
+        self.others: Mapping[str, Any] = {}
+        """Values in the request, by pointer, that have no field here."""
         self.build()
 
     @abstractmethod
@@ -90,15 +92,16 @@ class Fields(ABC):
         return {pointer: field.element.value for pointer, field in self.by_pointer.items()}
 
     def request_body(self) -> dict[str, Any]:
-        """The fields that were filled in."""
+        """The fields that were filled in, and the others."""
         body: dict[str, Any] = {}
-        for pointer, field in self.by_pointer.items():
-            if field.json_value is not None:
+        own = {pointer: field.json_value for pointer, field in self.by_pointer.items()}
+        for pointer, entry in {**self.others, **own}.items():
+            if entry is not None:
                 *groups, name = pointer.strip("/").split("/")
                 inner = body
                 for group in groups:
                     inner = inner.setdefault(group, {})
-                inner[name] = field.json_value
+                inner[name] = entry
         return body
 
     def errors(self) -> list[FieldError]:
@@ -141,8 +144,10 @@ class Fields(ABC):
         required: str = "",
         search: bool = False,
     ) -> ui.select:
-        """A choice of one option; "" leaves it to the service."""
+        """A choice of one option; "" leaves it to the service. What an earlier job was given is an option."""
         initial = self.initial.get(pointer)
+        if initial is not None and not required:
+            options = {**options, initial: options.get(initial, str(initial))}
         chosen = initial if initial in options else default
         select = select_field(label, options, chosen, on_change=self.on_change, search=search)
         self.by_pointer[pointer] = Field(label, select, lambda option: option, required)

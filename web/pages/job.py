@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
-from urllib.parse import urlencode
 
 from nicegui import background_tasks, ui
 
@@ -110,14 +109,8 @@ class JobView:
             yield "Cancel", self.cancel, "danger"
         if job.state in ("failed", "cancelled"):
             yield "Resume", self.resume, ""
-            if job.kind in FORMS:
-                yield "Edit as a new job", f"/new?{urlencode(self._form_query())}", "second"
-
-    def _form_query(self) -> dict[str, str]:
-        """The choices that the form of a new job of this kind starts with."""
-        job = self.job
-        inputs = {"dataset": job.dataset, **job.inputs.model_dump(include={"model", "mask_set"})}
-        return {"kind": job.kind} | {name: str(id) for name, id in inputs.items() if id}
+        if job.ended and job.kind in FORMS and job.request.get("job") is None:
+            yield "Again with other fields", f"/new?like={job.id}", "second"
 
     async def follow(self) -> None:
         """Process events until the job ends, across restarts of the service: the newest as they happen,

@@ -7,7 +7,8 @@ from typing import Any
 
 from nicegui import ui
 
-from masktune import AsyncClient, ClientError, FieldError, JobPlan, ProblemError
+from masktune import AsyncClient, ClientError, FieldError, Job, JobPlan, ProblemError
+from masktune.contract.jobs.comparison import dotted_settings
 from web.forms.fields import Choices, Field, Fields
 from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first
@@ -25,14 +26,25 @@ PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "
 
 @page("/new", "New job", "/jobs")
 async def show(
-    dataset: str = "", model: str = "", mask_set: str = "", kind: str = MAIN_KIND, groups: str = ""
+    dataset: str = "",
+    model: str = "",
+    mask_set: str = "",
+    kind: str = MAIN_KIND,
+    groups: str = "",
+    like: str = "",
 ) -> None:
+    """`like`: id of the job whose fields the form starts with."""
     connection = api()
     key = own_key()
     if not key.may("train"):
         html("new_job_title")
         html("notice", tone="unsure", text=missing_scope(key, "train"))
         return
+    inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set, "/groups": groups}
+    earlier = await connection.jobs.get(like) if like else None
+    if earlier is not None:
+        inputs, kind = values_of(earlier), earlier.kind
+        dataset, model = inputs["/dataset"] or "", inputs["/model"] or ""
     datasets = {
         d.id: d for d in await first(connection.datasets.list(limit=100), LISTED) if d.state == "ready"
     }
@@ -52,18 +64,32 @@ async def show(
     if not datasets:
         html("nothing_to_train")
         return
-    form = Form(connection, choices)
-    inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set, "/groups": groups}
-    form.build(kind if kind in FORMS else MAIN_KIND, {pointer: id for pointer, id in inputs.items() if id})
+    form = Form(connection, choices, earlier)
+    initial = {pointer: entry for pointer, entry in inputs.items() if entry not in ("", None)}
+    form.build(kind if kind in FORMS else MAIN_KIND, initial)
     await form.update_estimate()
     ui.timer(0.1, form.list_backbones, once=True)
+
+
+def by_pointer(job: Job) -> dict[str, Any]:
+    """What the job was asked for, by JSON pointer."""
+    entries = dotted_settings(job.request)
+    return {f"/{name.replace('.', '/')}": entry for name, entry in entries if entry is not None}
+
+
+def values_of(job: Job) -> dict[str, Any]:
+    """The same as fields show it: shares in percent, and the ids of what it read instead of aliases."""
+    values = by_pointer(job) | {f"/{name}": id for name, id in job.inputs.model_dump().items()}
+    for policy in labels.POLICY_START.keys() & {pointer.strip("/") for pointer in values}:
+        values |= {"policy": policy, f"/{policy}": round(100 * values[f"/{policy}"], 4)}
+    return values | {"/dataset": job.dataset}
 
 
 class Form:
     """The kind, its fields, and the resulting cost estimate."""
 
-    def __init__(self, connection: AsyncClient, choices: Choices) -> None:
-        self.connection, self.choices = connection, choices
+    def __init__(self, connection: AsyncClient, choices: Choices, earlier: Job | None = None) -> None:
+        self.connection, self.choices, self.earlier = connection, choices, earlier
         self.initial: dict[str, Any] = {}
         """Field values of the kinds viewed so far, by pointer."""
         self.changes = 0
@@ -87,8 +113,16 @@ class Form:
         self.fields = self._fields()
 
     def _fields(self) -> Fields:
+        """The fields of the kind; of that of the earlier job, with what it was asked for besides."""
         with self.holder:
-            return FORMS[str(self.kind.value)](self.choices, self.initial, self.on_change)
+            fields = FORMS[str(self.kind.value)](self.choices, self.initial, self.on_change)
+            if self.earlier is not None and self.earlier.kind == self.kind.value:
+                requested = by_pointer(self.earlier).items()
+                fields.others = {
+                    pointer: entry for pointer, entry in requested if pointer not in fields.by_pointer
+                }
+                html("other_fields", others=fields.others)
+        return fields
 
     async def change_kind(self, *_: object) -> None:
         """Switch to another kind, keeping the values of fields that both kinds have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ from masktune.cli.options import (
     NewMetadata,
     NewName,
 )
-from masktune.cli.output import USAGE, age, fail
+from masktune.cli.output import REFUSED, USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint
 from masktune.cli.session import Session, plain, with_session
 from masktune.cli.tables.jobs import comparison, plan_table, table, verdict
@@ -41,6 +41,12 @@ Kind = Annotated[
         show_default=False,
         autocompletion=completion.words(*completion.KINDS),
     ),
+]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Follow the job to its end; exit code 4 unless it succeeds.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only show the resolved fields and what the job may cost.")
 ]
 StartFrom = Annotated[
     str | None,
@@ -67,12 +73,8 @@ def start(
         int | None, typer.Option(min=-100, max=100, help="Jobs of a higher priority start first [0].")
     ] = None,
     set: Fields = None,  # the option's name
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Follow the job to its end; exit code 4 unless it succeeds.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the resolved fields and what the job may cost.")
-    ] = False,
+    watch: Watch = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Queue a job. Every field has a default that suits the data set."""
     if kind not in completion.KINDS:
@@ -87,6 +89,22 @@ def start(
         metadata=metadata_of(metadata) or None,
         priority=priority,
     )
+    _start(session, kind, fields, watch=watch, dry_run=dry_run)
+
+
+@app.command()
+@with_session
+def again(
+    session: Session, job_id: Id, set: Fields = None, watch: Watch = False, dry_run: DryRun = False
+) -> None:
+    """Queue a job with the fields that an earlier one was given, and other values of those that you set."""
+    job = session.client.jobs.get(job_id)
+    if not job.request:
+        fail(f"job {job_id} was not started by a request for a job; use `masktune jobs start`", REFUSED)
+    _start(session, job.kind, parse_fields(job.kind, set, job.request), watch=watch, dry_run=dry_run)
+
+
+def _start(session: Session, kind: str, fields: dict[str, Any], *, watch: bool, dry_run: bool) -> None:
     if dry_run:
         session.show(session.client.jobs.plan(kind, **fields), plan_table)
         return
