@@ -109,13 +109,11 @@ async def _judgements(job_id: str) -> list[tuple[Job, str]]:
 
 
 def _split(report: Report, split: str) -> None:
-    facts = {"note": split_note(report, split), "judges": not says_nothing_of_quality(split)}
+    facts = {"split": split, "note": split_note(report, split), "judges": not says_nothing_of_quality(split)}
     gap = notes.background_gap(report.background_gap.get(split))
     statistics = statistics_in_order(report, split)
     by_arm = report.metrics[split]
-    html(
-        "report_split", split=split, by_arm=by_arm, gap=gap, statistics=statistics, **facts, **tables(by_arm)
-    )
+    html("report_split", by_arm=by_arm, gap=gap, statistics=statistics, **facts, **tables(by_arm))
     html(
         "report_changes", differences=report.differences.get(split, []), explained=notes.DIFFERENCES, **facts
     )

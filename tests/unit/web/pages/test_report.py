@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics
@@ -80,6 +81,6 @@ def test_splits_without_an_object_are_not_judged() -> None:
         difference.model_copy(update={"low": -0.3, "high": -0.1})
         for difference in Report.model_validate(report()).differences["test"]
     )
-    assert "worse" in render("report_changes", note="…", judges=True, explained="…", differences=[lower])
-    unjudged = render("report_changes", note="…", judges=False, explained="…", differences=[lower])
-    assert "worse" not in unjudged
+    facts: dict[str, Any] = {"split": "test", "note": "…", "explained": "…", "differences": [lower]}
+    assert "worse" in render("report_changes", judges=True, **facts)
+    assert "worse" not in render("report_changes", judges=False, **facts)
