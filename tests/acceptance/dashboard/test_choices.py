@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 
 from masktune import Client
 from tests.acceptance.dashboard.visitor import Visitor
+from tests.integration.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 
@@ -157,6 +158,18 @@ def test_a_click_on_a_column_header_sorts_the_table(visitor: Visitor, challenge:
     expect(names).to_have_text(["mixed_rand", "mixed_same", "All"])
 
 
+def test_chosen_jobs_stand_side_by_side_and_are_sorted(visitor: Visitor, golden: Golden) -> None:
+    page = visitor.page
+    visitor.goto(f"/ui/datasets/{golden.dataset}")
+    page.get_by_label(f"Compare Train past shortcuts {golden.job}").check()
+    visitor.button("Compare the chosen jobs").click()
+    page.wait_for_url(f"**/ui/compare?jobs={golden.job}")
+    models = page.get_by_role("region", name="Models on").locator("tbody td:nth-child(2)")
+    expect(models).to_have_text(["ERM", "Control head", "Retrained head"])
+    page.get_by_role("button", name="Model", exact=True).click()
+    expect(models).to_have_text(["Control head", "ERM", "Retrained head"])
+
+
 def test_the_list_of_jobs_refreshes_itself_and_keeps_its_filters(visitor: Visitor, challenge: str) -> None:
     page = visitor.page
     with Client(visitor.url) as client:
@@ -165,7 +178,6 @@ def test_the_list_of_jobs_refreshes_itself_and_keeps_its_filters(visitor: Visito
         expect(page.locator("tbody tr").first).to_contain_text(job.id)
         client.jobs.cancel(job.id)
         expect(page.locator("tbody tr").first).to_contain_text("cancelled")
-    visitor.looked_at("jobs")
 
     visitor.goto(f"/ui/datasets/{challenge}")
     visitor.button("Show jobs").click()

@@ -103,9 +103,13 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     expect(visitor.page.get_by_role("alert").first).to_contain_text("could not be fetched")
     expect(visitor.button("Resume")).to_be_visible()
     visitor.looked_at("failed")
-    visitor.button("Edit as a new job").click()
-    visitor.page.wait_for_url(f"**/ui/new?kind=erm&dataset={dataset}")
+    visitor.button("Again with other fields").click()
+    visitor.page.wait_for_url("**/ui/new?like=job_*")
     expect(visitor.heading("Estimated time")).to_be_visible()
+    expect(visitor.page.get_by_label("Network", exact=True).first).to_have_value(re.compile("^resnet18"))
+    expect(visitor.page.get_by_label("What is trained", exact=True).first).to_have_value(
+        "only the last layer"
+    )
 
 
 def test_a_page_keeps_its_fields_over_a_lost_connection(visitor: Visitor, dataset: str) -> None:
@@ -163,3 +167,5 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(visitor: Visitor, mod
     with page.expect_download() as downloading:
         visitor.button("Download the predictions").click()
     assert downloading.value.path().read_text().startswith("row,path,label,predicted,decision")
+    visitor.button("Again with other fields").click()
+    expect(page.get_by_label("Percentage to answer")).to_have_value("80")
