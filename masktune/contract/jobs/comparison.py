@@ -12,13 +12,15 @@ from masktune.contract.jobs.job import Job
 from masktune.contract.models import SplitMetrics
 from masktune.contract.report import Report
 from masktune.contract.report.text.names import in_order, splits_in_order
-from masktune.contract.vocabulary import Arm
+from masktune.contract.vocabulary import Arm, JobKind
 
 SEVERAL_DATASETS = "These jobs are on different data sets: compare figures on the same data set alone."
 INFERRED = (
     "“Inferred” is the lowest of the groups that the job inferred among its training images. ERM was trained "
     "on them and looks better for it, so no difference is shown."
 )
+_UNUSED: Mapping[str, set[str]] = {JobKind.ERM: {"masking", "finetune", "control"}}
+"""Parameters that jobs of a kind have, but do not use."""
 
 
 class ComparedModel(Shape):
@@ -101,7 +103,8 @@ def _differing(jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for job in jobs:
         inputs = job.inputs.model_dump(include={"model", "mask_set"}, exclude_none=True)
-        for name, setting in dotted_settings(inputs | job.params.model_dump(mode="json")):
+        unused = _UNUSED.get(job.kind)
+        for name, setting in dotted_settings(inputs | job.params.model_dump(mode="json", exclude=unused)):
             rows.setdefault(name, {})[job.id] = setting
     return {
         name: settings

@@ -70,10 +70,16 @@ def test_jobs_on_different_data_sets_stand_apart_and_a_job_without_figures_has_n
     [
         ({"optimizer": {"momentum": 0.5}}, {"optimizer.momentum": {"job_0": 0.9, "job_1": 0.5}}),
         ({}, {}),
+        ({"masking": {"sigmas": 1.0}}, {"masking.sigmas": {"job_0": 2.0, "job_1": 1.0}}),
     ],
 )
 def test_fields_are_those_in_which_the_jobs_differ(params: dict[str, Any], fields: dict[str, Any]) -> None:
     assert compared({}, {"params": params}).fields == fields
+
+
+def test_jobs_of_plain_training_do_not_differ_in_masks() -> None:
+    plain = {"kind": "erm", "params": {"masking": {"sigmas": 1.0}}}
+    assert compared({"kind": "erm"}, plain).fields == {}
 
 
 def test_jobs_differ_in_what_they_start_from_but_not_in_fields_that_one_of_them_lacks() -> None:
