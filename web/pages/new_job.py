@@ -67,6 +67,8 @@ async def show(
     form = Form(connection, choices, earlier)
     initial = {pointer: entry for pointer, entry in inputs.items() if entry not in ("", None)}
     form.build(kind if kind in FORMS else MAIN_KIND, initial)
+    if earlier is not None:
+        ui.run_javascript("for (const fold of document.querySelectorAll('details')) fold.open = true")
     await form.update_estimate()
     ui.timer(0.1, form.list_backbones, once=True)
 

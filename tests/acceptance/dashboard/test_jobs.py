@@ -110,6 +110,7 @@ def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:
     expect(visitor.page.get_by_label("What is trained", exact=True).first).to_have_value(
         "only the last layer"
     )
+    expect(visitor.page.get_by_label("Epochs", exact=True)).to_be_visible()
 
 
 def test_a_page_keeps_its_fields_over_a_lost_connection(visitor: Visitor, dataset: str) -> None:
