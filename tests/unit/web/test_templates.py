@@ -323,8 +323,8 @@ def cells(page: str) -> list[str]:
 def test_jobs_of_a_data_set_stand_side_by_side() -> None:
     plain = job().model_copy(update={"verdict": None})  # it is about its first model
     page = drawn("dataset_jobs", jobs=[job(), plain])
-    helped = ("7", "MaskTune", "96.0 %", "90.4 %", "MaskTune helped", "")
-    assert cells(page) == [*helped, "7", "ERM", "–", "–", "", ""]
+    helped = ("", "7", "MaskTune", "96.0 %", "90.4 %", "MaskTune helped")
+    assert cells(page) == [*helped, "", "7", "ERM", "–", "–", ""]
     assert drawn("dataset_jobs", jobs=[]).strip() == ""
 
 
