@@ -25,6 +25,7 @@ from web.pages import (  # noqa: F401
     job,
     jobs,
     judge,
+    manual,
     model,
     models,
     new_job,
@@ -34,6 +35,7 @@ from web.pages import (  # noqa: F401
     try_it,
 )
 from web.shell import STATIC, error_page
+from web.text.manual import DOCS
 from web.transport import connection, uploads
 from web.transport.errors import accepts_html
 
@@ -83,6 +85,7 @@ def create_dashboard(url: str) -> FastAPI:
     pages_app.include_router(files.router)
     pages_app.include_router(uploads.router)
     pages_app.add_static_files("/static", STATIC)
+    pages_app.add_static_files("/help/images", DOCS / "images")
     pages_app.add_exception_handler(404, _not_found)
     pages_app.add_exception_handler(RequestValidationError, _invalid_address)
     ui.run_with(

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from masktune import ClientError, OwnKey, ProblemError
 from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes
-from web.text import labels
+from web.text import labels, manual
 from web.transport.connection import (
     THEME_COOKIE,
     UNSENDABLE,
@@ -72,10 +72,10 @@ def page(
             try:
                 own = await identify_visitor()
             except ClientError as error:
-                with _frame(title, section or path):
+                with _frame(title, section or path, path=path):
                     return show_error(error, section or path)
             end_when_revoked()
-            with _frame(title, section or path, own) as content:
+            with _frame(title, section or path, own, path) as content:
                 try:
                     await build(*args, **kwargs)
                 except ClientError as error:
@@ -104,7 +104,7 @@ def error_page(browser_request: Request, error: ClientError, section: str = "/")
     return client.build_response(browser_request, status)
 
 
-def _frame(title: str, section: str, own: OwnKey | None = None) -> ui.element:
+def _frame(title: str, section: str, own: OwnKey | None = None, path: str = "") -> ui.element:
     """The frame around every page, with who is in. Returns the element that holds the page itself."""
     theme = request().cookies.get(THEME_COOKIE, "auto")
     ui.add_head_html(render("head", version=_VERSION))
@@ -113,8 +113,18 @@ def _frame(title: str, section: str, own: OwnKey | None = None) -> ui.element:
     ui.on("masktune-theme", lambda event: dark.set_value(THEMES.get(str(event.args))))
     with ui.header(fixed=False, elevated=False).classes("frame"):
         has_key = key_of(request()) is not None
-        html("frame", sections=SECTIONS, section=section, theme=theme, own=own, has_key=has_key, title=title)
-    return ui.element("div").classes("content").props("id=content tabindex=-1")
+        html(
+            "frame",
+            sections=SECTIONS,
+            section=section,
+            theme=theme,
+            own=own,
+            has_key=has_key,
+            help=manual.HELP.get(path, "index.md"),
+        )
+    content = ui.element("div").classes("content").props("id=content tabindex=-1")
+    html("foot")
+    return content
 
 
 def show_error(error: ClientError, section: str = "/") -> None:

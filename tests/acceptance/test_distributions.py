@@ -19,6 +19,7 @@ from tests.acceptance.conftest import ROOT, Processes, address, started
 from tests.acceptance.docs_pages import blocks
 from tests.acceptance.docs_service import NOTEBOOK
 from tests.support.environments import Environment, new_environment
+from web.text.manual import DOCS
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 
@@ -27,6 +28,8 @@ PACKAGES = {
     "masktune": ("masktune",),
     "masktune-service": ("app", "worker", "models", "core", "launcher", "web", "presets"),
 }
+MANUAL = (".md", ".png", ".jpg")
+"""Of the documentation, what the dashboard shows."""
 MOST_BYTES = 45_000_000
 """Of the light client with its dependencies, installed and compiled."""
 
@@ -75,6 +78,8 @@ def test_a_wheel_holds_every_file_of_its_packages(wheels: dict[str, Path], name:
         for path in (ROOT / package).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
+    if name == "masktune-service":
+        expected |= {f"web/{path.relative_to(ROOT)}" for path in DOCS.rglob("*.*") if path.suffix in MANUAL}
     with zipfile.ZipFile(wheels[name]) as wheel:
         names = {entry for entry in wheel.namelist() if ".dist-info/" not in entry}
         licences = [entry for entry in wheel.namelist() if entry.endswith("licenses/LICENSE")]
