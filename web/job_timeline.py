@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from masktune import Event, LogEvent, ProgressEvent, StageEvent, StateEvent
 from masktune.contract.jobs import ProgressData, StateData
@@ -37,7 +38,7 @@ class JobTimeline:
     """The data of the newest progress event."""
     _newest_progress: int = 0
     _epochs: dict[int, Epoch] = field(default_factory=dict)
-    _lines: dict[int, str] = field(default_factory=dict)
+    _lines: dict[int, tuple[datetime, str]] = field(default_factory=dict)
     """`_epochs` and `_lines` are keyed by event id."""
 
     def add(self, event: Event) -> None:
@@ -52,8 +53,8 @@ class JobTimeline:
                 self._log(event, self._state(event.data))
 
     @property
-    def log(self) -> list[str]:
-        """The newest lines in chronological order."""
+    def log(self) -> list[tuple[datetime, str]]:
+        """The newest lines in chronological order, each with its time."""
         return [self._lines[number] for number in sorted(self._lines)[-LOG_LINES:]]
 
     @property
@@ -125,7 +126,7 @@ class JobTimeline:
         return f"{state.state}{attempt}" + (f": {why}" if why else "")
 
     def _log(self, event: Event, line: str) -> None:
-        self._lines[event.id] = f"{event.at:%H:%M:%S}  {line}"
+        self._lines[event.id] = event.at, line
         if len(self._lines) > 2 * LOG_LINES:
             for number in sorted(self._lines)[:-LOG_LINES]:
                 del self._lines[number]

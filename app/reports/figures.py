@@ -11,6 +11,7 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference
 from masktune.contract.report.groups import GroupSlice
 from masktune.contract.report.metadata import MetadataSlices
+from masktune.contract.report.text.formats import moment
 from masktune.contract.report.text.metadata import value_name
 from masktune.contract.report.text.names import STATISTICS, in_order, statistics_in_order
 from masktune.contract.vocabulary import Arm
@@ -140,4 +141,4 @@ def on_one_scale(differences: Sequence[ArmDifference]) -> list[ScaledDifference]
 
 def date(seconds: float) -> str:
     """Format a time in seconds since 1970."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y, %H:%M UTC")
+    return moment(datetime.fromtimestamp(seconds, UTC))

@@ -84,5 +84,5 @@ def table_of(resource: Resource, kind: str) -> Table:
 
 
 def age(moment: Any) -> str:
-    """Format a timestamp for people, in the local time zone."""
-    return "–" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    """Format a timestamp for people, in the local time zone and with its name."""
+    return "–" if moment is None else f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"

@@ -17,6 +17,19 @@ document.addEventListener("click", (event) => {
   emitEvent("masktune-theme", next);
 });
 
+// --- times: in the reader's zone, with its name; without this script, they are in UTC ---------------------
+const zoned = (fields) => new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", timeZoneName: "short", ...fields });
+const clock = zoned({ second: "2-digit" }), moment = zoned({ day: "numeric", month: "short", year: "numeric" });
+function showTimes() {
+  for (const time of document.querySelectorAll("time:not([data-local])")) {
+    time.dataset.local = "";
+    const text = ("clock" in time.dataset ? clock : moment).format(new Date(time.dateTime));
+    if (time.title) time.title = text;
+    else time.textContent = text;
+  }
+}
+new MutationObserver(showTimes).observe(document, { childList: true, subtree: true });
+
 // --- before and after ----------------------------------------------------------------------------
 document.addEventListener("input", (event) => {
   if (!event.target.matches("input.slide")) return;

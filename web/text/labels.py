@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup
+
 from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
-from masktune.contract.report.text.formats import percent
+from masktune.contract.report.text.formats import moment, percent
 from masktune.contract.report.text.names import ARM_NAMES, capitalised
 from masktune.contract.vocabulary import STAGE_NAMES, Arm
 
@@ -176,6 +178,12 @@ def ago(at: datetime | None, now: datetime | None = None) -> str:
         if count:
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def since(at: datetime | None) -> Markup:
+    """The same for a page, with the time itself, which the page's script shows in the reader's zone."""
+    element = Markup('<time datetime="{}" title="{}">{}</time>')
+    return Markup("–") if at is None else element.format(at.isoformat(), moment(at), ago(at))
 
 
 def kind(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.acceptance.dashboard.visitor import Visitor
@@ -20,3 +22,15 @@ def test_help_leads_to_the_section_on_this_page_and_to_the_glossary(visitor: Vis
     visitor.loaded(".manual img")
     visitor.goto("/ui/help/nothing.md")
     expect(page.get_by_text("The documentation has no such page")).to_be_visible()
+
+
+def test_times_are_in_the_zone_of_the_reader(visitor: Visitor, golden: Golden) -> None:
+    page = visitor.page
+    page.context.new_cdp_session(page).send("Emulation.setTimezoneOverride", {"timezoneId": "Asia/Kolkata"})
+    visitor.goto(f"/ui/jobs/{golden.job}")
+    expect(page.locator(".log time").first).to_have_text(re.compile(r"^\d\d:\d\d:\d\d (IST|GMT\+5:30)$"))
+    expect(page.locator(".facts time")).to_have_text(
+        re.compile(r"^\d+ \w+ 20\d\d, \d\d:\d\d (IST|GMT\+5:30)$")
+    )
+    visitor.goto("/ui/jobs")
+    expect(page.locator("td time").first).to_have_attribute("title", re.compile("GMT|IST"))

@@ -54,11 +54,11 @@ def test_the_log_has_stages_states_and_messages() -> None:
         ("metrics", {"erm": {}}),
     )
     assert timeline.log == [
-        "09:30:05  running",
-        "09:30:05  plain training started",
-        "09:30:05  3 images were skipped",
-        "09:30:05  plain training finished after 12.3 s",
-        "09:30:05  failed: the disk is full",
+        (AT, "running"),
+        (AT, "plain training started"),
+        (AT, "3 images were skipped"),
+        (AT, "plain training finished after 12.3 s"),
+        (AT, "failed: the disk is full"),
     ]
     assert timeline.finished == {"erm": 12.34}
 
@@ -66,7 +66,7 @@ def test_the_log_has_stages_states_and_messages() -> None:
 def test_a_long_log_keeps_its_end() -> None:
     timeline = _timeline(*[("log", {"message": str(n)}) for n in range(LOG_LINES + 50)])
     assert len(timeline.log) == LOG_LINES
-    assert timeline.log[-1].endswith(str(LOG_LINES + 49))
+    assert timeline.log[-1] == (AT, str(LOG_LINES + 49))
 
 
 def test_events_may_come_in_any_order() -> None:

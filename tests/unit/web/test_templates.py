@@ -66,7 +66,7 @@ def test_drift_says_how_many_inputs_its_tests_count() -> None:
     assert "For drift, 3 of them count, one a day of each subject." in page
 
 
-WARNING = "The inputs of this model differ from its calibration split, found on 2025-11-03"
+WARNING = "The inputs of this model differ from its calibration split, found on 3 Nov 2025, "
 
 
 @pytest.mark.parametrize("status", get_args(Drift.model_fields["status"].annotation))

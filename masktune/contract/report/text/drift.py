@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from masktune.contract.models import DriftState
 from masktune.contract.reject_option import DriftLook
+from masktune.contract.report.text.formats import moment
 
 DRIFT_NAMES = {
     "drifted": "inputs drifted",
@@ -55,7 +56,7 @@ def drift_statement(
 
 
 def _found(state: DriftState) -> str:
-    return "" if state.found_at is None else f", found on {state.found_at:%Y-%m-%d}"
+    return "" if state.found_at is None else f", found on {moment(state.found_at)}"
 
 
 def _acknowledged(state: DriftState) -> str:
@@ -63,6 +64,6 @@ def _acknowledged(state: DriftState) -> str:
         return ""
     by = "" if state.acknowledged_by is None else f" by {state.acknowledged_by}"
     return (
-        f" Drift that was found on {state.found_at:%Y-%m-%d} was acknowledged on "
-        f"{state.acknowledged_at:%Y-%m-%d}{by}; the windows began anew then."
+        f" Drift that was found on {moment(state.found_at)} was acknowledged on "
+        f"{moment(state.acknowledged_at)}{by}; the windows began anew then."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -87,6 +88,11 @@ def duration(seconds: float | None) -> str:
         return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def moment(at: datetime) -> str:
+    """A time with its zone, e.g. "3 Nov 2026, 10:15 UTC"."""
+    return f"{at.day} {at:%b %Y, %H:%M %Z}"
 
 
 def byte_size(count: float) -> str:

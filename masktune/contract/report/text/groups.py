@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups, GroupSlice, StageAgreement
 from masktune.contract.report.review import ReportReview
-from masktune.contract.report.text.formats import percent, whole_percent
+from masktune.contract.report.text.formats import moment, percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
 
 _SOURCES = {
@@ -130,8 +130,8 @@ def review_sentence(review: ReportReview) -> str:
     """Who confirmed the guess that a report lists, or did not, when, and by how many images."""
     confirmed = "Confirmed" if review.gate == "open" else "Not confirmed"
     by = f" by {review.by}" if review.by else ""
-    day = datetime.fromtimestamp(review.at, UTC)
+    at = datetime.fromtimestamp(review.at, UTC)
     return (
-        f"{confirmed}{by} on {day.day} {day:%B %Y}: {review.lacking} of {review.answered} images lack a "
+        f"{confirmed}{by} on {moment(at)}: {review.lacking} of {review.answered} images lack a "
         "pattern that the others of their class share."
     )

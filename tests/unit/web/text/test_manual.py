@@ -6,8 +6,9 @@ import posixpath
 import re
 
 import pytest
+from nicegui import app as pages_app
 
-from web.app import pages_app
+import web.app  # noqa: F401  # it registers the pages
 from web.text.manual import DOCS, HELP, manual_page
 
 NAMES = [

@@ -51,7 +51,7 @@ def test_an_answer_begins_with_a_warning_once_drift_is_found() -> None:
         terminal = Terminal(width=200)
         with terminal.capture() as printed:
             terminal.print(table(answer, []))
-        warning = "The inputs of this model differ from its calibration split, found on 2025-11-03"
+        warning = "The inputs of this model differ from its calibration split, found on 3 Nov 2025, "
         assert printed.get().startswith(warning) == (status == "drifted")
 
 

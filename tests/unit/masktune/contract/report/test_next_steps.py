@@ -67,8 +67,8 @@ def reviewed(gate: str, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("gate", "confirmed"),
     [
-        ("open", "Confirmed by Ada on 14 November 2023: 46 of 50 images lack a pattern"),
-        ("closed", "Not confirmed by Ada on 14 November 2023: 4 of 50 images lack a pattern"),
+        ("open", "Confirmed by Ada on 14 Nov 2023, 22:13 UTC: 46 of 50 images lack a pattern"),
+        ("closed", "Not confirmed by Ada on 14 Nov 2023, 22:13 UTC: 4 of 50 images lack a pattern"),
     ],
 )
 def test_the_answer_to_a_review_is_shown_and_the_same_kind_of_job_goes_by_it(
@@ -87,7 +87,7 @@ def test_the_answer_to_a_review_is_shown_and_the_same_kind_of_job_goes_by_it(
 
 def test_who_has_no_name_is_not_named() -> None:
     sentence = review_sentence(ReportReview.model_validate(reviewed("open", by=None)))
-    assert sentence.startswith("Confirmed on 14 November 2023: 46 of 50")
+    assert sentence.startswith("Confirmed on 14 Nov 2023, 22:13 UTC: 46 of 50")
 
 
 @pytest.mark.parametrize("reason", ["stages_agree", "opened", "closed"])
