@@ -48,7 +48,7 @@ def sweep(database: Database, settings: Settings) -> None:
         too_many = problem(
             ErrorCode.JOB_FAILED,
             f"the job was given up: {most} workers in a row fell silent without an epoch of progress; check "
-            "the workers' logs and memory, then POST /jobs/{id}/resume: it resumes from its last checkpoint",
+            "the workers' logs and memory, then resume the job: it continues from its last checkpoint",
             extra={"reason": "too_many_attempts"},
         )
         for job_id in leases.requeue_expired(session, max_attempts=most, too_many=too_many):

@@ -177,7 +177,7 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
             raise InvalidInput.field(
                 f"/{policy}",
                 "not-calibrated",
-                f"model {model.id} has no calibration; make one with POST /jobs/evaluate",
+                f"model {model.id} has no calibration; evaluate it on a data set to make one",
             )
     if request.score not in (None, "max_softmax") and model.erm_id is None:
         raise InvalidInput.field(

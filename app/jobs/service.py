@@ -42,7 +42,7 @@ def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:
 def predictions(row: JobRow, artifacts: Artifacts) -> tuple[Path, str]:
     """Return the file that a predict job wrote, and its media type."""
     if row.kind is not JobKind.PREDICT:
-        raise NotFound(f"job {row.id} is not a predict job; start one with POST /jobs/predict")
+        raise NotFound(f"job {row.id} is not a predict job; only those write predictions")
     output = row.done.get(Stage.PREDICT)
     if output is None:
         raise NotReported(f"job {row.id} is {row.state.value}; its file is available once it has succeeded")

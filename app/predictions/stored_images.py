@@ -29,7 +29,7 @@ def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Sto
     """Locate a sample for this model without opening a file. Raises `NotFound`, or `WrongDataset` if the
     classes differ."""
     if not is_id(dataset_id, "ds"):
-        raise NotFound("there is no such data set; GET /datasets lists them")
+        raise NotFound("there is no such data set; see the list of data sets")
     dataset = datasets.get_ready(session, dataset_id)
     if list(dataset.classes) != list(model.classes):
         raise WrongDataset(

@@ -72,10 +72,7 @@ def acknowledge(
         locked = registry.get(session, row.id, lock=True)
         state = drift_state(locked)
         if state is None or state.found_at is None:
-            raise Conflict(
-                f"no drift was found for model {row.id}: there is nothing to acknowledge; "
-                f"GET /models/{row.id}/drift shows the tests"
-            )
+            raise Conflict(f"no drift was found for model {row.id}: there is nothing to acknowledge")
         if state.status == "drifted":
             locked.drift = (locked.drift or {}) | {
                 "status": "too_few",

@@ -88,7 +88,7 @@ def check_there(database: Database, pair: Pair) -> None:
         logger.warning("whether model %s is still there cannot be asked: %s", pair.model.id, error)
         return
     if gone:
-        raise NotFound(f"model {', '.join(sorted(gone))} was deleted; GET /models lists them")
+        raise NotFound(f"model {', '.join(sorted(gone))} was deleted; see the list of models")
 
 
 def delete(session: Session, inference: Inference, model_id: str, discard: DiscardFiles) -> None:
@@ -133,7 +133,7 @@ ModelName = Annotated[str, Path(description="Id or alias of a model.", max_lengt
 
 def _model(model: ModelName, database: DatabaseDep) -> ModelRow:
     if "\0" in model:  # PostgreSQL rejects NUL in text
-        raise NotFound("there is no such model; GET /models lists them")
+        raise NotFound("there is no such model; see the list of models")
     with database.read() as session:
         return registry.get(session, model)
 

@@ -23,7 +23,7 @@ def show(session: Session, job: JobRow) -> Review:
     """The review of the images that the job's report lists, or `NotFound`."""
     row = session.get(ReviewRow, job.id)
     if row is None:
-        raise NotFound(f"nobody has looked at the images of job {job.id}; PUT /jobs/{job.id}/review says so")
+        raise NotFound(f"nobody has said anything of the images of job {job.id} yet")
     return describe(row)
 
 

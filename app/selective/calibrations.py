@@ -31,9 +31,7 @@ def get(model: ModelRow, artifacts: Artifacts) -> Calibration:
     """Like `find`, but raise `Conflict`, which says how to get one, if there is none."""
     calibration = find(model, artifacts)
     if calibration is None:
-        raise Conflict(
-            f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set"
-        )
+        raise Conflict(f"model {model.id} has no calibration; evaluate it on a data set to make one")
     return calibration
 
 

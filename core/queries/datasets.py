@@ -20,7 +20,7 @@ def get(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
     """The data set, or `NotFound`."""
     row = session.get(DatasetRow, dataset_id, with_for_update=lock)
     if row is None:
-        raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
+        raise NotFound(f"there is no data set {dataset_id}; see the list of data sets")
     return row
 
 
@@ -47,7 +47,7 @@ def get_trainable(session: Session, dataset_id: str) -> DatasetRow:
             "/dataset",
             "only-test",
             f"data set {dataset_id} holds test images alone, so nothing can be trained on it; name one with "
-            "training images, or judge the models of a job on it: POST /jobs/evaluate with job and dataset",
+            "training images, or judge the models of a job on it",
         )
     return row
 
@@ -75,7 +75,7 @@ def keep(session: Session, dataset_id: str) -> None:
     """
     lock = {"read": True, "key_share": True}
     if session.get(DatasetRow, dataset_id, with_for_update=lock) is None:
-        raise NotFound(f"there is no data set {dataset_id}; GET /datasets lists them")
+        raise NotFound(f"there is no data set {dataset_id}; see the list of data sets")
 
 
 def resumable_jobs(session: Session, dataset_id: str) -> list[str]:

@@ -37,7 +37,7 @@ def get(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
     """The job, or `NotFound`."""
     row = session.get(JobRow, job_id, with_for_update=lock)
     if row is None:
-        raise NotFound(f"there is no job {job_id}; GET /jobs lists them")
+        raise NotFound(f"there is no job {job_id}; see the list of jobs")
     return row
 
 

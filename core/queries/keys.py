@@ -15,7 +15,7 @@ def get(session: Session, key_id: str) -> KeyRow:
     """The key, revoked or not, or `NotFound`."""
     row = session.get(KeyRow, key_id)
     if row is None:
-        raise NotFound(f"there is no key {key_id}; GET /keys lists them")
+        raise NotFound(f"there is no key {key_id}; see the list of keys")
     return row
 
 

@@ -23,11 +23,11 @@ def get(session: Session, name: str, *, lock: bool = False) -> ModelRow:
     if not is_id(name, "mdl"):
         alias = session.get(AliasRow, name)
         if alias is None:
-            raise NotFound(f"there is no model or alias {name!r}; GET /models and GET /aliases list them")
+            raise NotFound(f"there is no model or alias {name!r}; see the lists of models and of aliases")
         model_id = alias.model_id
     row = session.get(ModelRow, model_id, with_for_update=lock)
     if row is None:
-        raise NotFound(f"there is no model {model_id}; GET /models lists them")
+        raise NotFound(f"there is no model {model_id}; see the list of models")
     return row
 
 
@@ -89,7 +89,7 @@ def keep(session: Session, model_ids: Iterable[str]) -> None:
     existing = set(session.scalars(query.with_for_update(read=True, key_share=True)))
     for model_id in ids:
         if model_id not in existing:
-            raise NotFound(f"there is no model {model_id}; GET /models lists them")
+            raise NotFound(f"there is no model {model_id}; see the list of models")
 
 
 def delete(session: Session, model_id: str) -> ModelRow:
@@ -126,7 +126,7 @@ def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow:
     """The alias, or `NotFound`."""
     alias = session.get(AliasRow, name, with_for_update=lock)
     if alias is None:
-        raise NotFound(f"there is no alias {name!r}; GET /aliases lists them")
+        raise NotFound(f"there is no alias {name!r}; see the list of aliases")
     return alias
 
 

@@ -19,7 +19,7 @@ GROUPS = {
     "cross_mistakes": "groups inferred from mistakes on the last features",
 }
 NO_MODEL = "No model has the classes of this data set yet. Train one on it, or choose another data set."
-METHODS = {"": "xgradcam, as in the paper", "gradcam": "gradcam", "random": "random places"}
+METHODS = {"": "XGrad-CAM, as in the paper"} | {name: labels.METHODS[name] for name in ("gradcam", "random")}
 
 SIGMAS: dict[float | str, str] = {
     "": "mean + 2 standard deviations, as in the paper",

@@ -86,6 +86,8 @@ WEIGHTS_PLACES = {
     "none": "no published weights",
 }
 
+METHODS = {"xgradcam": "XGrad-CAM", "gradcam": "Grad-CAM", "random": "random places"}
+
 CLASSES_LISTED = 60
 """Most classes listed with their counts; if there are more, only their number is shown."""
 
@@ -225,14 +227,14 @@ def job_description(kind: str, params: Json) -> str:
     """Describe in a sentence what a job that trains nothing was asked to do; "" for other kinds."""
     if kind == "mask":
         masking = params.get("masking") or {}
-        share, sigmas = masking.get("share"), masking.get("sigmas") or 0
+        share, sigmas, method = masking.get("share"), masking.get("sigmas") or 0, masking.get("method")
         if share:
             above = f"the most salient {percent(share, 0)} of pixels"
         elif sigmas == "auto":
             above = "as little as hides what the model uses"
         else:
             above = f"everything above mean + {float(sigmas):g} standard deviations"
-        return f"Masks {above} in every training image (method: {masking.get('method')})."
+        return f"Masks {above} in every training image (method: {METHODS.get(method, method)})."
     if kind == "predict":
         policy = next((name for name in POLICY_START if params.get(name) is not None), "none")
         when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")

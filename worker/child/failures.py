@@ -13,12 +13,12 @@ _STORAGE: dict[type[MasktuneError], tuple[str, str]] = {
     StorageFull: (
         "storage_full",
         "the disk of the worker or of the artifacts is full; free some space, then "
-        "POST /jobs/{id}/resume: the job resumes from its last checkpoint",
+        "resume the job: it continues from its last checkpoint",
     ),
     StorageNotWritable: (
         "storage_not_writable",
         "the worker cannot write to its folder or to the artifacts (read-only, or owned by another user); "
-        "grant it access, then POST /jobs/{id}/resume: the job resumes from its last checkpoint",
+        "grant it access, then resume the job: it continues from its last checkpoint",
     ),
 }
 
@@ -63,7 +63,7 @@ def _explanation(error: Exception) -> MasktuneError | None:
             return JobError(
                 "object_store",
                 f"the object store fails or refuses ({fault}); see to it (masktune doctor tries it), then "
-                "POST /jobs/{id}/resume: the job resumes from its last checkpoint",
+                "resume the job: it continues from its last checkpoint",
                 retry=True,
             )
     return None

@@ -46,7 +46,7 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
     if model.calibration is None:
         raise JobError(
             "not_calibrated",
-            f"model {model.id} has no calibration; make one with POST /jobs/evaluate and a data set",
+            f"model {model.id} has no calibration; evaluate it on a data set to make one",
         )
     tables = read_tables(context, model.calibration)
     table = CalibrationTable.from_json(tables["scores"][score_name])

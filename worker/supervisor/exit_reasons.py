@@ -29,7 +29,7 @@ class AttemptFailure:
         return JobError(
             self.reason,
             f"{self.how}, {crashes} times in a row without finishing an epoch: {self.hint}; then "
-            "POST /jobs/{id}/resume: it resumes from its last checkpoint",
+            "resume the job: it continues from its last checkpoint",
         ).to_problem()
 
 
@@ -69,6 +69,5 @@ def supervision_problem(error: Exception) -> dict[str, object]:
     return JobError(
         "not_recorded",
         f"the worker could not record what the job reported ({type(error).__name__}); the worker's log has "
-        "the full error. Fix its cause, then POST /jobs/{id}/resume: the job resumes from its last "
-        "checkpoint",
+        "the full error. Fix its cause, then resume the job: it continues from its last checkpoint",
     ).to_problem()

@@ -141,7 +141,7 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(visitor: Visitor, mod
     visitor.button("Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")
     expect(visitor.badge("succeeded")).to_be_visible()
-    expect(page.get_by_text("in every training image (method: xgradcam)")).to_be_visible()
+    expect(page.get_by_text("in every training image (method: XGrad-CAM)")).to_be_visible()
     expect(page.get_by_role("link", name="its model")).to_have_attribute("href", re.compile(model))
 
     # --- trained on

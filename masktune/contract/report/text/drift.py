@@ -18,6 +18,10 @@ _DOUBT = "its certificates and coverages should no longer be trusted."
 _STEP = "Look at the inputs, label some, and calibrate on them; or acknowledge the drift."
 
 
+_TESTED = {"disagreement": "how often the two models disagree"}
+"""What a test compares; all others compare how sure the model is."""
+
+
 def drift_name(state: DriftState | None) -> str:
     """A few words for a list; a dash for a model without a calibration."""
     if state is None:
@@ -38,7 +42,8 @@ def drift_statement(
 ) -> str:
     """The result of the tests. `tests`: names of those that found drift."""
     if state.status == "drifted":
-        where = "" if look is None else f" ({', '.join(tests)} of {look.inputs:,} inputs in a row)"
+        differing = dict.fromkeys(_TESTED.get(test, "how sure the model is") for test in tests)
+        where = "" if look is None else f" in {' and '.join(differing)}, over {look.inputs:,} inputs in a row"
         return (
             f"The inputs of this model differ from its calibration split{where}{_found(state)}: {_DOUBT} "
             f"{_STEP} Until then this stays, whatever inputs follow."

@@ -60,17 +60,17 @@ def test_every_kind_and_every_stage_has_a_name() -> None:
         (
             "mask",
             {"masking": {"method": "xgradcam", "sigmas": 2.0}},
-            "above mean + 2 standard deviations in every training image (method: xgradcam).",
+            "above mean + 2 standard deviations in every training image (method: XGrad-CAM).",
         ),
         (
             "mask",
             {"masking": {"method": "xgradcam", "sigmas": "auto"}},
-            "Masks as little as hides what the model uses in every training image (method: xgradcam).",
+            "Masks as little as hides what the model uses in every training image (method: XGrad-CAM).",
         ),
         (
             "mask",
             {"masking": {"method": "random", "share": 0.1}},
-            "Masks the most salient 10\u00a0% of pixels in every training image (method: random).",
+            "Masks the most salient 10\u00a0% of pixels in every training image (method: random places).",
         ),
         ("predict", {"split": "test", "output": "csv"}, "as csv; policy: always answer."),
         (
