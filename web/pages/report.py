@@ -15,7 +15,6 @@ from masktune.contract.report.text import (
     notes,
     other_verdicts,
     verdict,
-    verdict_title,
 )
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.formats import sample_count
@@ -98,11 +97,11 @@ async def show(job_id: str) -> None:
     html("report_cost", cost=report.cost)
 
 
-async def _judgements(job_id: str) -> list[tuple[Job, str]]:
-    """The newest jobs that judged this one's models on other images, with their verdicts."""
+async def _judgements(job_id: str) -> list[tuple[Job, str, str]]:
+    """The newest jobs that judged this one's models on other images, with colour and title of the verdict."""
     judging = await first(api().jobs.list(kind="evaluate", state="succeeded", limit=LISTED), LISTED)
     return [
-        (job, verdict_title(job.verdict)[1] if job.verdict else "")
+        (job, *(labels.verdict(job.verdict) if job.verdict else ("", "the report")))
         for job in judging
         if isinstance(job, EvaluateJob) and job.params.job == job_id
     ]
