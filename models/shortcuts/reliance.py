@@ -26,8 +26,8 @@ GAP = 0.05
 SMALL_MASK, MANY_CHANGES = 0.15, 0.1
 
 RULE = (
-    "Signs of failure: accuracy in a group, against all samples, or on the test split, against validation, "
-    f"is at least {100 * GAP:.0f} points lower, and the 95 % intervals do not overlap. Signs of a cause: the "
+    f"Signs of failure: accuracy is at least {100 * GAP:.0f} points lower in a group than on all samples, or "
+    "on the test split than on validation, and the 95 % intervals do not overlap. Signs of a cause: the "
     f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
@@ -35,8 +35,8 @@ RULE = (
     f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split: without them, "
     "images that all have the shortcut show no failure, and the model is not testable. Nor is it if a group "
     f"is {100 * GAP:.0f} points lower, which may be chance, or if a metadata column is rated strong in "
-    "predicting the class: no check says whether the model goes by what goes with it. The failures of a "
-    "model that is no better than a guess on the validation split (the 95 % interval of its mean accuracy "
+    "predicting the class: no check says whether the model uses what that column stands for. The failures of "
+    "a model that is no better than a guess on the validation split (the 95 % interval of its mean accuracy "
     "over classes reaches chance) are no signs; without a sign of a cause, such a model is not testable."
 )
 
@@ -209,16 +209,18 @@ def of_shift(validation: Metrics, test: Metrics) -> Sign:
 def of_mask(cost: MaskingCost, *, split: str) -> Sign:
     """Compare how many answers the model's own mask changes with how many the same mask elsewhere does."""
     beyond = cost.changes_beyond_elsewhere
-    empty = f"is empty on {cost.nothing_masked:,} of {cost.n:,} images, " if cost.nothing_masked else ""
+    empty = (
+        f" On {cost.nothing_masked:,} of {cost.n:,} images, it hides nothing." if cost.nothing_masked else ""
+    )
     return Sign(
         name="mask",
         kind="cause",
         present=cost.masked_share <= SMALL_MASK and beyond.low >= MANY_CHANGES,
         n=cost.n,
-        sentence=f"On the {split} split, its own mask {empty}covers "
-        f"{_share(cost.masked_share, cost.masked_low, cost.masked_high)} of the image and changes "
+        sentence=f"On the {split} split, its own mask hides where it looks, "
+        f"{_share(cost.masked_share, cost.masked_low, cost.masked_high)} of the image, and changes "
         f"{_points(beyond.estimate, beyond.low, beyond.high)} more of its answers than the same mask "
-        "elsewhere.",
+        f"elsewhere.{empty}",
     )
 
 

@@ -236,10 +236,12 @@ def _costs(context: StageContext, started: float, cache: LogitsCache) -> list[St
     return [*earlier, own]
 
 
-_FROZEN = "The backbone was frozen: only the last layer was trained, on features of the whole images."
+_FROZEN = (
+    "Only the last layer was trained, on whole images. The rest of the network stayed as it was at the start."
+)
 _FROZEN_MASKED = (
-    "The backbone was frozen: images were masked, but only the last layer was trained, first on features of "
-    "the whole images, then on features of the masked ones. All models share the rest of the network."
+    "Only the last layer was trained, first on whole images, then on masked ones. The rest of the network "
+    "stayed as it was at the start, the same for all models."
 )
 
 

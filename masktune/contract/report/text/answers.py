@@ -131,9 +131,9 @@ def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> 
                 f"{percent(target.simultaneous.coverage)}"
             )
             return (
-                f"{text}{condition}, at most {whole_percent(target.max_risk)} of its "
-                f"answers are wrong: certified with {whole_percent(certificates.confidence)} confidence for "
-                f"all {len(certificates.targets)} risks of this report at once, only for {scope} like "
+                f"{text}{condition}, at most {whole_percent(target.max_risk)} of its answers are wrong. "
+                f"This is certified with {whole_percent(certificates.confidence)} confidence, whichever of "
+                f"the {len(certificates.targets)} risks of this report is picked, but only for {scope} like "
                 "those of its calibration split."
             )
     return (

@@ -13,10 +13,10 @@ from masktune.contract.report.text.names import ARM_NAMES
 _SOURCES = {
     "labels": "The data set's own groups, which somebody labelled. Here they were trained on: a ceiling for "
     "what a guess could reach.",
-    "early_stages": "A guess. A sample is in the second group of its class if heads that see only an early "
-    "stage of the network, fitted without the sample, predict another class. At an early stage a pattern "
-    "such as a background shows, and the class hardly does: the second group should be the images that "
-    "lack it.",
+    "early_stages": "A guess. The early stages of a network see a pattern such as a background, but hardly "
+    "the class. So a classifier on one of them goes by the pattern, and where it is wrong, the image should "
+    "be one that lacks the pattern of its class: these are the second group. Each image is judged by "
+    "classifiers that were fitted without it.",
     "cross_mistakes": "A guess. A sample is in the second group of its class if heads fitted without it "
     "predict another class; its weight in each group is how confident they are of it.",
 }
@@ -85,9 +85,9 @@ def groups_agreements(groups: BalancedGroups) -> list[str]:
 
 def _agreement(pair: StageAgreement) -> str:
     return (
-        f"Heads on the stage {pair.shallow} get {pair.flagged_shallow:,} images wrong, those on {pair.deep} "
-        f"{pair.flagged_deep:,}. Of all these images, {percent(pair.jaccard)} are the same; "
-        f"{whole_percent(pair.required)} are required."
+        f"The guess was made at two stages: classifiers on {pair.shallow} get {pair.flagged_shallow:,} "
+        f"images wrong, those on {pair.deep} {pair.flagged_deep:,}. Of all these images, "
+        f"{percent(pair.jaccard)} are wrong at both; at least {whole_percent(pair.required)} are required."
     )
 
 
@@ -105,12 +105,14 @@ def groups_note(groups: BalancedGroups) -> str:
     fitted = [ARM_NAMES[arm] for arm, held_out in groups.held_out.items() if not held_out]
     note = f"Accuracies are on the {groups.n:,} training samples."
     if len(fitted) < len(groups.held_out):
-        note += " Those of the new heads come from equivalent heads that did not see the sample"
-        note += f"; {' and '.join(fitted)} had seen all of them and looks better for it." if fitted else "."
+        note += " Those of the new heads come from heads that were fitted in the same way without the sample"
+        note += (
+            f"; {' and '.join(fitted)} was trained on all of them and looks better for it." if fitted else "."
+        )
     if groups.inferred:
         note += (
-            " A group inferred from mistakes is hard by construction: what the change is worth is said by "
-            "the verdict, on samples held out from training."
+            " An inferred group consists of images that were mistaken, so accuracy in it is bound to be low. "
+            "The verdict, on samples held out from training, says what the change is worth."
         )
     divided = [str(seed) for seed, divided in groups.divided_by_seed.items() if divided]
     if divided and len(divided) < len(groups.divided_by_seed):

@@ -39,7 +39,7 @@ ARM_DESCRIPTIONS: Mapping[Arm, str] = {
     Arm.BASELINE: "the model that the one after was made from",
     Arm.MASKTUNE_CONTROL: "the same further training, without masks",
     Arm.RETRAINED_CONTROL: "the same last layer, refitted without groups",
-    Arm.MASKTUNE: "trained further with the most salient pixels masked",
+    Arm.MASKTUNE: "trained further while what it looked at most in each image was hidden",
     Arm.RETRAINED: "the last layer refitted, balanced over groups",
     Arm.IMPORTED: "imported from a file",
 }

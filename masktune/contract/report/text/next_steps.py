@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from masktune.contract.hyperparameters import Gate
-from masktune.contract.report.accuracy import SplitDifference
+from masktune.contract.report.accuracy import SplitDifference, VerdictName
 from masktune.contract.report.data_steps import DataStep
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import (
@@ -51,8 +51,8 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "val_groups": "The labelled groups of the validation split show that it is better than {rival} where "
     "that is worst.",
     "groups_labelled": "Its last layer was balanced over the labelled groups.",
-    "groups_inferred": "Its last layer gives more weight to images that seem to lack a pattern which the "
-    "other images of their class share.",
+    "groups_inferred": "This rests on a guess: some training images seem to lack what the others of their "
+    "class share, and its last layer counts them more.",
     "masktune_helped": "It is better than {rival} on the test split.",
     "no_minority": "No images were found that lack a pattern which the others of their class share, so the "
     "last layer could not be balanced over them.",
@@ -63,6 +63,11 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "cannot be told from guessing, so none is recommended.",
 }
 
+_UNPROVEN: Mapping[VerdictName, str] = {
+    "not_testable": " The test images cannot show whether that helped.",
+    "no_detectable_effect": " On the test images, a gain cannot be told from chance.",
+}
+"""What to add where groups are the reason and not the verdict, which must not seem to contradict it."""
 
 REVIEW_GUESS = "guess: lacks what the others of its class share"
 """What an image is that a person is asked to look at."""
@@ -96,6 +101,8 @@ def recommendation_reason(report: Report) -> str:
             split=better.split if better else "test",
             better=model_name(better.b if better else rival),
         )
+    if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
+        why += _UNPROVEN.get(report.verdict.verdict, "")
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None
     if review is not None and reason in ("groups_inferred", "no_minority"):
         why += f" {review_sentence(review)}"

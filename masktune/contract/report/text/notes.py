@@ -131,7 +131,10 @@ def sigmas_choice(choice: SigmasChoice | None) -> str | None:
     """Which threshold was chosen for the masks, and why."""
     if choice is None:
         return None
-    rule = f"Masked is what is above mean + {choice.sigmas:g} standard deviations"
+    rule = (
+        f"Hidden is each place whose saliency is more than {choice.sigmas:g} standard deviations above the "
+        "mean of its image"
+    )
     if choice.reason == "too_few_images":
         return (
             f"{rule}, as in the paper: with {choice.n:,} distinct images, the validation split is too small "
@@ -145,8 +148,8 @@ def sigmas_choice(choice: SigmasChoice | None) -> str | None:
             "accuracy that can be told from chance."
         )
     fall = (
-        f"These masks, {percent(chosen.masked_share)} of the image, take ERM from "
-        f"{percent(choice.plain.accuracy)} to {percent(chosen.own.accuracy)}, {measured}"
+        f"These masks hide {percent(chosen.masked_share)} of the image, and with them ERM's accuracy falls "
+        f"from {percent(choice.plain.accuracy)} to {percent(chosen.own.accuracy)}, {measured}"
     )
     if choice.reason == "plateau":
         return f"{rule}. {fall}; larger masks cost it no more, so these hide what it uses."
@@ -236,25 +239,22 @@ def reliability(measured: Reliability) -> str:
     """Whether the model is over- or underconfident, and whether chance alone would explain the error."""
     over = measured.overconfidence
     confidence = (
-        "neither over- nor underconfident"
+        "as sure of its answers as it should be"
         if abs(over) < 0.0005
-        else f"{'overconfident' if over > 0 else 'underconfident'} by {100 * abs(over):.1f} points"
+        else f"{100 * abs(over):.1f} points too {'sure' if over > 0 else 'unsure'} of its answers"
     )
     interval = percent_interval(measured.ece_low, measured.ece_high)
     counted = "" if measured.n_subjects is None else f" of {measured.n_subjects:,} subjects"
-    text = f"interval {interval}, n = {measured.n:,}{counted}; on average {confidence}. "
+    text = f"interval {interval}, n = {measured.n:,}{counted}; on average, it is {confidence}. "
     if measured.non_finite:
         text = f"{measured.non_finite:,} answers that are not finite numbers are left out; {text}"
     chance = f"{100 * measured.ece_by_chance:.1f}"
     if measured.ece <= measured.ece_by_chance:
         return (
-            f"{text}Perfectly calibrated probabilities would be off by up to {chance} points on so few "
-            "samples, so no fault is shown."
+            f"{text}With so few samples, even perfect probabilities would seem off by up to {chance} points, "
+            "so no fault is shown."
         )
-    return (
-        f"{text}Perfectly calibrated probabilities would be off by at most {chance} points on as many "
-        "samples."
-    )
+    return f"{text}With as many samples, perfect probabilities would seem off by at most {chance} points."
 
 
 def reliability_at_temperature(measured: Reliability | None, temperature: Temperature | None) -> str:
@@ -262,6 +262,6 @@ def reliability_at_temperature(measured: Reliability | None, temperature: Temper
     if measured is None or temperature is None:
         return ""
     return (
-        f"In predictions, at temperature {temperature.value:.2f}: {100 * measured.ece:.1f} points off "
-        f"({percent_interval(measured.ece_low, measured.ece_high)})."
+        f"Predictions correct for that, at temperature {temperature.value:.2f}: {100 * measured.ece:.1f} "
+        f"points off ({percent_interval(measured.ece_low, measured.ece_high)})."
     )

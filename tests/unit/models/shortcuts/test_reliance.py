@@ -149,10 +149,10 @@ def test_a_small_mask_that_changes_much_is_a_sign(
     assert of_mask(cost(changed, elsewhere, masked), split="val").present is found
 
 
-def test_empty_masks_are_spoken_of_before_what_masks_change() -> None:
-    assert "its own mask is empty on" not in of_mask(cost(0.5, 0.02, 0.03), split="val").sentence
+def test_empty_masks_are_spoken_of_beside_what_masks_change() -> None:
+    assert "it hides nothing" not in of_mask(cost(0.5, 0.02, 0.03), split="val").sentence
     empty = of_mask(cost(0.0, 0.0, 0.0), split="val").sentence
-    assert empty.startswith("On the val split, its own mask is empty on 200 of 200 images, covers 0.0 %")
+    assert empty.endswith("the same mask elsewhere. On 200 of 200 images, it hides nothing.")
 
 
 def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,9 +13,12 @@ import pytest
 from app.reports.service import render
 from masktune.cli.report import render as render_terminal
 from masktune.cli.terminal import Terminal
+from masktune.contract.models import DriftState
+from masktune.contract.reject_option import DriftLook
 from masktune.contract.report import Report
-from masktune.contract.report.text import answers, next_steps, other_verdicts, verdict
+from masktune.contract.report.text import answers, drift_statement, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
+from masktune.contract.report.text.glossary import glossary
 from masktune.contract.report.text.names import arm_after, shared_subjects
 from masktune.contract.report.text.notes import many_empty_masks
 from masktune.contract.vocabulary import Arm
@@ -178,3 +182,27 @@ def test_the_other_answers_are_the_same_on_page_and_dashboard() -> None:
         for shown in (everywhere.page, everywhere.dashboard):
             assert question in shown
             assert plain(answer) in shown
+
+
+def test_a_reader_meets_no_name_of_a_program() -> None:
+    for shown in rendered_everywhere()[1]:
+        assert re.findall(r"(?:GET|POST|PUT) /\S*|surest_\d+|max_softmax|xgradcam|docs/\S*", shown) == []
+    state = DriftState(status="drifted", found_at=None)
+    look = DriftLook(at=1.7e9, inputs=500, level=0.01)
+    statement = drift_statement(
+        state, look, ["surest_50", "surest_80", "disagreement"], open_inputs=0, window_inputs=200
+    )
+    assert statement.startswith(
+        "The inputs of this model differ from its calibration split in how sure the model is and how often "
+        "the two models disagree, over 500 inputs in a row: "
+    )
+
+
+def test_the_glossary_of_the_page_agrees_with_that_of_the_documentation() -> None:
+    terms = set(re.findall(r"\*\*(.*?)\*\*", Path("docs/GLOSSARY.md").read_text()))
+    words = {
+        word
+        for after in ("masktune", "retrained")
+        for word, _ in glossary(Report.model_validate(report() | {"after": after}))
+    }
+    assert words - {"Control head"} <= terms

@@ -159,6 +159,16 @@ def test_every_reason_is_a_sentence(reason: str) -> None:
     assert "{" not in sentence
 
 
+def test_a_step_that_rests_on_groups_does_not_contradict_a_verdict_that_shows_nothing() -> None:
+    def reason(verdict: str) -> str:
+        decided = report()["verdict"] | {"verdict": verdict}
+        return recommendation_reason(recommending("groups_inferred", verdict=decided))
+
+    assert reason("helped").startswith("This rests on a guess: ")
+    assert reason("not_testable") == reason("helped") + " The test images cannot show whether that helped."
+    assert "cannot be told from chance" in reason("no_detectable_effect")
+
+
 @pytest.mark.parametrize("reason", ["masktune_helped", "val_groups", "no_gain"])
 def test_without_a_control_the_model_before_is_named_and_never_a_control(reason: str) -> None:
     verdict = report()["verdict"] | {"b": "erm"}

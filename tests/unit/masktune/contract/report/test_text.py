@@ -467,7 +467,7 @@ def test_the_named_certificate_holds_jointly() -> None:
     alone, both = ("certified", "not_certifiable"), ("certified", "certified")
     text = _trust((0.01, *alone), (0.02, *both), (0.05, *both))
     assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in text
-    assert "99\u00a0% confidence for all 3 risks of this report at once" in text
+    assert "99\u00a0% confidence, whichever of the 3 risks of this report is picked" in text
     without = _trust((0.01, *alone), (0.02, *alone))
     assert "cannot promise how often it is wrong then" in without
     assert "at most" not in without
@@ -554,10 +554,10 @@ def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
     found = typed(report()).reliability["test"][Arm.ERM]
     assert found is not None
     chance = found.model_copy(update={"ece": 0.01, "ece_by_chance": 0.02, "overconfidence": 0.03})
-    assert "overconfident by 3.0 points" in text_notes.reliability(chance)
+    assert "3.0 points too sure of its answers" in text_notes.reliability(chance)
     assert "so no fault is shown" in text_notes.reliability(chance)
     fault = found.model_copy(update={"ece": 0.05, "ece_by_chance": 0.02, "non_finite": 3})
-    assert "on as many samples" in text_notes.reliability(fault)
+    assert "With as many samples" in text_notes.reliability(fault)
     assert text_notes.reliability(fault).startswith("3 answers that are not finite numbers are left out; ")
 
 
@@ -569,7 +569,7 @@ def test_a_reliability_error_that_chance_explains_shows_no_fault() -> None:
             "from 99.0\u00a0% to 57.0\u00a0%, measured on 150 validation images; larger masks",
         ),
         ("limit", "leave too little of the image, so these may not hide all that it uses"),
-        ("unspecific", "2 standard deviations, as in the paper: measured on 150 validation images"),
+        ("unspecific", "2 standard deviations above the mean of its image, as in the paper: measured on 150"),
         ("too_few_images", "with 150 distinct images, the validation split is too small"),
     ],
 )
