@@ -234,7 +234,7 @@ def job_description(kind: str, params: Json) -> str:
             above = "as little as hides what the model uses"
         else:
             above = f"everything above mean + {float(sigmas):g} standard deviations"
-        return f"Masks {above} in every training image (method: {METHODS.get(method, method)})."
+        return f"Masks {above} in every training image (method: {METHODS.get(str(method), method)})."
     if kind == "predict":
         policy = next((name for name in POLICY_START if params.get(name) is not None), "none")
         when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")

@@ -29,7 +29,7 @@ def error_text(error: ClientError) -> tuple[str, str]:
         case ProblemError(status=403):
             return "You may not do that", capitalised(error.detail)
         case ProblemError():
-            faults = "; ".join(f"{fault.pointer}: {fault.detail}" for fault in error.errors)
+            faults = "; ".join(f"{fault.pointer.strip('/?')}: {fault.detail}" for fault in error.errors)
             return error.title, faults or capitalised(error.detail)
         case UnexpectedAnswer():
             return "The service sent an answer that this dashboard does not understand", str(error)[:400]

@@ -31,7 +31,7 @@ def _problem(status: int, **more: object) -> ProblemError:
         (
             _problem(422, errors=[{"pointer": "/epochs", "code": "x", "detail": "must be positive"}]),
             "Not so",
-            "/epochs: must be positive",
+            "epochs: must be positive",
         ),
         (
             UnexpectedAnswer("no JSON"),
