@@ -51,8 +51,8 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "val_groups": "The labelled groups of the validation split show that it is better than {rival} where "
     "that is worst.",
     "groups_labelled": "Its last layer was balanced over the labelled groups.",
-    "groups_inferred": "This rests on a guess: some training images seem to lack what the others of their "
-    "class share, and its last layer counts them more.",
+    "groups_inferred": "Its last layer rests on a guess: it counts those training images more that seem to "
+    "lack what the others of their class share.",
     "masktune_helped": "It is better than {rival} on the test split.",
     "no_minority": "No images were found that lack a pattern which the others of their class share, so the "
     "last layer could not be balanced over them.",
@@ -63,11 +63,12 @@ _REASONS: Mapping[RecommendationReason, str] = {
     "cannot be told from guessing, so none is recommended.",
 }
 
-_UNPROVEN: Mapping[VerdictName, str] = {
-    "not_testable": " The test images cannot show whether that helped.",
+_SHOWN_BY_TEST: Mapping[VerdictName, str] = {
+    "helped": " The test images show that this helped.",
     "no_detectable_effect": " On the test images, a gain cannot be told from chance.",
+    "not_testable": " The test images cannot show whether this helped.",
 }
-"""What to add where groups are the reason and not the verdict, which must not seem to contradict it."""
+"""What to add to a reason that is a way of training, so that it and the verdict do not seem to disagree."""
 
 REVIEW_GUESS = "guess: lacks what the others of its class share"
 """What an image is that a person is asked to look at."""
@@ -102,7 +103,7 @@ def recommendation_reason(report: Report) -> str:
             better=model_name(better.b if better else rival),
         )
     if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
-        why += _UNPROVEN.get(report.verdict.verdict, "")
+        why += _SHOWN_BY_TEST.get(report.verdict.verdict, "")
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None
     if review is not None and reason in ("groups_inferred", "no_minority"):
         why += f" {review_sentence(review)}"
