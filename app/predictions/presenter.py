@@ -63,9 +63,9 @@ def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:
 
 def _agreement(scores: Scores, number: int, classes: list[str]) -> Agreement:
     if scores.erm_logits is None:
-        return Agreement(erm=None, masktune=None, agree=None)
+        return Agreement(erm=None, model=None, agree=None)
     erm, own = int(scores.erm_logits[number].argmax()), int(scores.logits[number].argmax())
-    return Agreement(erm=classes[erm], masktune=classes[own], agree=erm == own)
+    return Agreement(erm=classes[erm], model=classes[own], agree=erm == own)
 
 
 def _saliency(forward: ForwardResult, number: int, classes: list[str]) -> SaliencyMap:

@@ -128,7 +128,7 @@ class Agreement(Shape):
     """The labels of both models of the pair. All null for a model without an ERM model."""
 
     erm: str | None = Field(None, description="The ERM model's label.")
-    masktune: str | None = Field(None, description="The served model's label, whether or not it abstains.")
+    model: str | None = Field(None, description="The served model's label, whether or not it abstains.")
     agree: bool | None = None
 
 

@@ -75,7 +75,7 @@ def _signature(body: dict[str, Any]) -> tuple[Any, ...]:
     """What tells the models apart: labels of both halves, and the score to five digits."""
     (prediction,) = body["predictions"]
     agreement = prediction["agreement"]
-    return prediction["label"], agreement["erm"], agreement["masktune"], round(prediction["score"], 5)
+    return prediction["label"], agreement["erm"], agreement["model"], round(prediction["score"], 5)
 
 
 def test_a_move_under_load_fails_nobody_and_mixes_nothing(fresh_world: World) -> None:

@@ -105,8 +105,8 @@ def test_agreement_comes_from_the_pair(world: World) -> None:
     agreement = world.ask(sample=1)["predictions"][0]["agreement"]
     erm = world.ask(sample=1, model=world.erm)["predictions"][0]
     assert agreement["erm"] == erm["label"]
-    assert agreement["agree"] == (agreement["erm"] == agreement["masktune"])
-    assert erm["agreement"] == {"erm": None, "masktune": None, "agree": None}
+    assert agreement["agree"] == (agreement["erm"] == agreement["model"])
+    assert erm["agreement"] == {"erm": None, "model": None, "agree": None}
 
 
 def test_pair_scores_need_a_pair(world: World) -> None:

@@ -99,7 +99,7 @@ def test_a_temperature_changes_what_is_shown_and_nothing_that_is_decided() -> No
 
 def test_the_two_models_of_a_pair_are_told_apart_image_by_image() -> None:
     found = told(PolicyRequest("none"), erm=ERM)
-    words = [(p.agreement.erm, p.agreement.masktune, p.agreement.agree) for p in found]
+    words = [(p.agreement.erm, p.agreement.model, p.agreement.agree) for p in found]
     assert words[:3] == [("cat", "cat", True), ("cat", "dog", False), ("owl", "owl", True)]
     assert words[4] == ("dog", "dog", True)
     own, theirs = (

@@ -29,7 +29,7 @@ def _prediction(reason: AbstainReason | None, agree: bool | None) -> Prediction:
         abstain_reason=reason,
         score=0.5,
         candidates=[],
-        agreement=Agreement(erm=None, masktune=None, agree=agree),
+        agreement=Agreement(erm=None, model=None, agree=agree),
     )
 
 
