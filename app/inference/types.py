@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.data.grey import GreyWindow
-from models.selective import CalibrationTable, Reference, ScoreInputs, Share, references
+from models.selective import CalibrationTable, Reference, Share, references
 
 
 class Part(NamedTuple):
@@ -59,15 +59,13 @@ class Scores(NamedTuple):
     """Raw outputs for N images of K classes, float32.
 
     `logits` are (N, K); `erm_logits` (N, K), None without an ERM model; `maps` (N, h, w), raw and of low
-    resolution, with their `targets` (N,) int64, both None unless requested. Engines leave `score_inputs` to
-    the batcher, which computes them for a whole batch.
+    resolution, with their `targets` (N,) int64, both None unless requested.
     """
 
     logits: NDArray[np.float32]
     erm_logits: NDArray[np.float32] | None
     maps: NDArray[np.float32] | None = None
     targets: NDArray[np.int64] | None = None
-    score_inputs: ScoreInputs | None = None
 
     def rows(self, first: int, last: int) -> Scores:
         """Return the scores of images `first` (inclusive) to `last` (exclusive)."""
@@ -76,12 +74,11 @@ class Scores(NamedTuple):
             None if self.erm_logits is None else self.erm_logits[first:last],
             None if self.maps is None else self.maps[first:last],
             None if self.targets is None else self.targets[first:last],
-            None if self.score_inputs is None else self.score_inputs.rows(first, last),
         )
 
     @classmethod
     def joined(cls, pieces: Sequence[Scores]) -> Scores:
-        """Concatenate pieces of one request, without `score_inputs`."""
+        """Concatenate pieces of one request."""
         if len(pieces) == 1:
             return pieces[0]
         columns: Iterable[Any] = zip(*pieces, strict=True)
@@ -123,8 +120,8 @@ class Calibration:
     """How often answers were right on the calibration split: the tables of one model by score, and those of
     the split's groups and classes (name → table) by score.
 
-    `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` scales
-    the probabilities that are shown. `n_subjects` of the samples are the one image of a subject; None without
+    `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` is that
+    of the model's probabilities. `n_subjects` of the samples are the one image of a subject; None without
     subjects.
     """
 

@@ -24,6 +24,11 @@ class Plan:
     policy: AppliedPolicy
     calibration: Calibration | None
 
+    @property
+    def temperature(self) -> float:
+        """That of the model's probabilities; 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
 
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""

@@ -15,7 +15,7 @@ from app.selective.policy import probability
 from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
-from models.selective import Scored, probabilities
+from models.selective import Scored, log_softmax
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
@@ -24,8 +24,7 @@ EXPLAIN_METHOD = "xgradcam"
 def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
     """Turn the scores into decisions. Candidates are in order, most likely first; ties as the classes are."""
     classes, scores = plan.model.classes, forward.scores
-    temperature = 1.0 if plan.calibration is None else plan.calibration.temperature
-    shares = probabilities(scores.logits, temperature)
+    logs = log_softmax(scores.logits, plan.temperature)
     predictions = []
     for number, (label, score) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
         decision, reason = plan.policy.decide(score)
@@ -36,8 +35,8 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
                 abstain_reason=reason,
                 score=probability(score),
                 candidates=[
-                    Candidate(label=classes[k], probability=share)
-                    for k, share in largest(shares[number], top_k)
+                    Candidate(label=classes[k], probability=math.exp(log))  # as `probability`, to the bit
+                    for k, log in largest(logs[number], top_k)
                 ],
                 agreement=_agreement(scores, number, classes),
                 saliency=None if scores.maps is None else _saliency(forward, number, classes),

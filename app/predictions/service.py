@@ -17,7 +17,7 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.single_flight import SingleFlight
-from app.inference import Explain, ForwardResult, Inference
+from app.inference import Explain, ForwardResult, Inference, Scores
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
@@ -30,10 +30,11 @@ from core.errors import NotFound
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
+from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery, UploadedPredictQuery
-from models.selective import ScoreInputs
+from models.selective import Scored, score
 
-Count = Callable[[Plan, ScoreInputs, Answer], None]
+Count = Callable[[Plan, Scores, Answer], None]
 """Counts the inputs of a request and their outcomes."""
 
 NOT_STORED = {"Cache-Control": "private, no-store"}
@@ -120,22 +121,23 @@ class PredictionService:
 def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None) -> str:
     """Decide on each image, and return an `Answer` as JSON. A large one must be written off the event
     loop, which also keeps freeing one object per candidate off it."""
-    inputs = forward.scores.score_inputs
-    assert inputs is not None  # set by the batcher
-    prediction = answer(plan, forward, inputs.score(plan.policy.selection.score_name), top_k)
+    scored = _score(plan, forward.scores, plan.policy.selection.score_name)
+    prediction = answer(plan, forward, scored, top_k)
     if count_inputs is not None:
-        count_inputs(plan, inputs, prediction)
+        count_inputs(plan, forward.scores, prediction)
     return prediction.model_dump_json()
 
 
-def _count(
-    counters: UsageCounters, subject: str | None, plan: Plan, inputs: ScoreInputs, prediction: Answer
-) -> None:
+def _score(plan: Plan, scores: Scores, name: ScoreName) -> Scored:
+    return score(name, scores.logits, scores.erm_logits, temperature=plan.temperature)
+
+
+def _count(counters: UsageCounters, subject: str | None, plan: Plan, raw: Scores, prediction: Answer) -> None:
     """Count for the metrics of this process, and for the model's drift over all processes. All inputs of the
     request show `subject`, if it names one."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     references = () if calibration is None else calibration.references[watched]
-    scores = inputs.score(watched).scores.tolist()
+    scores = _score(plan, raw, watched).scores.tolist()
     independent = counters.independent(plan.model.id, subject, len(scores))
     counts = count(prediction.predictions, scores, references, independent)
     counters.add(plan.model.id, "" if calibration is None else calibration.id, counts)

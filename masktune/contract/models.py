@@ -123,7 +123,7 @@ class CalibrationRef(Shape):
     score_name: str | None = Field(None, description="The score that is used if none is requested.")
     scores: list[str] = Field([], description="Scores that may be requested.")
     temperature: float | None = Field(
-        None, description="Temperature of the probabilities that are shown, fitted on the validation split."
+        None, description="Temperature of the model's probabilities, fitted on the validation split."
     )
     created_at: Time | None = None
 

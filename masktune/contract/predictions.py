@@ -115,10 +115,7 @@ class ImageUpload(Strict):
 
 
 class Candidate(Shape):
-    """A class and its softmax probability under the served model, at the calibration's temperature.
-
-    For display only: decisions compare `score`, to which no temperature is applied.
-    """
+    """A class and its softmax probability under the served model, at the calibration's temperature."""
 
     label: str
     probability: float
@@ -149,7 +146,10 @@ class Prediction(Shape):
     label: str | None
     abstain_reason: AbstainReasonName | None = None
     score: float | None = Field(
-        None, description="0..1; null if the network's output is not finite, which abstains."
+        None,
+        description="The confidence in the answer, 0..1, which the threshold is compared with. For "
+        "`max_softmax` it is the probability of the first candidate. Null if the network's output is not "
+        "finite, which abstains.",
     )
     candidates: list[Candidate] = []
     agreement: Agreement = Agreement()
@@ -179,8 +179,7 @@ class Calibration(Shape):
     method: str | None = None
     temperature: float = Field(
         1.0,
-        description="Temperature of the candidates' probabilities, fitted on the validation split; 1: "
-        "unchanged. It applies to neither scores nor thresholds.",
+        description="Temperature of the model's probabilities, fitted on the validation split; 1: unchanged.",
     )
     created_at: Time | None = None
 

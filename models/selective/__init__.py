@@ -23,12 +23,11 @@ from models.selective.policies import (
 from models.selective.scores import (
     SCORES,
     Scored,
-    ScoreInputs,
     ScoreNeedsErm,
     decide,
     log_probabilities,
+    log_softmax,
     score,
-    score_inputs,
 )
 from models.selective.table import (
     DEFAULT_CONFIDENCE,
@@ -38,7 +37,7 @@ from models.selective.table import (
     count_split,
     operating_point,
 )
-from models.selective.temperature import fit_temperature, probabilities
+from models.selective.temperature import fit_temperature
 from models.selective.windows import (
     ALPHA,
     REFERENCES,
@@ -69,7 +68,6 @@ __all__ = [
     "Planning",
     "Reference",
     "RiskCoverage",
-    "ScoreInputs",
     "ScoreNeedsErm",
     "Scored",
     "Selection",
@@ -86,14 +84,13 @@ __all__ = [
     "decide",
     "fit_temperature",
     "log_probabilities",
+    "log_softmax",
     "operating_point",
-    "probabilities",
     "references",
     "risk_coverage",
     "samples_at_least",
     "samples_needed",
     "score",
-    "score_inputs",
     "threshold_for_coverage",
     "threshold_for_score",
 ]

@@ -27,57 +27,40 @@ class Scored(NamedTuple):
     scores: Floats
 
 
-def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
-    """log softmax of (N, K) logits at `labels` (N,), exact near probability 1; NaN for non-finite logits."""
-    z: Floats = np.asarray(logits, np.float64)
-    finite = np.asarray(np.isfinite(z).all(axis=1), bool)
-    z = np.where(finite[:, None], z, 0.0)
+def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
+    """log softmax(logits / T) of (N, K) logits, float64, exact near probability 1; NaN in non-finite rows."""
+    z: Floats = np.array(logits, np.float64)
+    finite = np.isfinite(z)
+    if not finite.all():  # rare, and this function runs for every response
+        z[~finite.all(axis=1)] = np.nan
     rows, top = np.arange(len(z)), z.argmax(1)
-    below = z - z[rows, top][:, None]
+    below = (z - z[rows, top][:, None]) / temperature
     others = np.exp(below)
     others[rows, top] = 0.0  # log1p of the others keeps what log(1 + others) would round away
-    return np.where(finite, below[rows, labels] - np.log1p(others.sum(1)), np.nan)
+    return np.asarray(below - np.log1p(others.sum(1, keepdims=True)))
 
 
-class ScoreInputs(NamedTuple):
-    """The inputs of all scores: the label of each input (N,), and its log-probability (N,) under the model
-    itself and under ERM (None without its logits)."""
-
-    labels: Counts
-    own: Floats
-    erm: Floats | None
-
-    def score(self, name: ScoreName) -> Scored:
-        """Score the judged inputs; see the function `score`."""
-        if name == "max_softmax":
-            return Scored(self.labels, self.own)
-        if self.erm is None:
-            raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
-        return Scored(self.labels, _PAIR_SCORES[name](self.own, self.erm))
-
-    def rows(self, first: int, last: int) -> ScoreInputs:
-        """The rows from `first` up to, but not including, `last`."""
-        erm = None if self.erm is None else self.erm[first:last]
-        return ScoreInputs(self.labels[first:last], self.own[first:last], erm)
+def log_probabilities(logits: ArrayLike, labels: Counts, temperature: float = 1.0) -> Floats:
+    """`log_softmax` at `labels` (N,)."""
+    return np.asarray(log_softmax(logits, temperature)[np.arange(len(labels)), labels])
 
 
-def score_inputs(masktune: ArrayLike, erm: ArrayLike | None = None) -> ScoreInputs:
-    """Compute what every score of (N, K) logits needs. The label is always the mask-tuned model's."""
-    labels = np.asarray(masktune).argmax(1).astype(np.int64)
-    return ScoreInputs(
-        labels,
-        log_probabilities(masktune, labels),
-        None if erm is None else log_probabilities(erm, labels),
-    )
+def score(
+    name: ScoreName, own: ArrayLike, erm: ArrayLike | None = None, *, temperature: float = 1.0
+) -> Scored:
+    """Score (N, K) logits. The label is always that of the model itself, whose logits are `own`.
 
-
-def score(name: ScoreName, masktune: ArrayLike, erm: ArrayLike | None = None) -> Scored:
-    """Score (N, K) logits. The label is always the mask-tuned model's.
-
-    `max_softmax`: that model's log-probability. `product`: plus ERM's for the same label (the paper's
-    product, as a sum of logs). `minimum`: the smaller of the two. Raises ScoreNeedsErm.
+    `max_softmax`: its log-probability at its `temperature`. As in the paper, the others have none: `product`
+    adds ERM's for the same label (a product, as a sum of logs); `minimum` is the smaller of the two. Raises
+    ScoreNeedsErm.
     """
-    return score_inputs(masktune, erm if name != "max_softmax" else None).score(name)
+    labels = np.asarray(own).argmax(1).astype(np.int64)
+    if name == "max_softmax":
+        return Scored(labels, log_probabilities(own, labels, temperature))
+    if erm is None:
+        raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
+    pair_score = _PAIR_SCORES[name]
+    return Scored(labels, pair_score(log_probabilities(own, labels), log_probabilities(erm, labels)))
 
 
 _PAIR_SCORES: dict[ScoreName, Callable[[Floats, Floats], Floats]] = {

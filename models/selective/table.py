@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.selective.scores import SCORES, Scored, score_inputs
+from models.selective.scores import SCORES, Scored, score
 from models.statistics import Interval, clopper_pearson, upper_bound
 from models.types import Counts, Floats
 
@@ -152,16 +152,17 @@ def count_split(
     classes: Sequence[str],
     groups: Counts,
     group_names: Sequence[str],
+    temperature: float,
 ) -> SplitTables:
     """Count N samples: `logits`, `erm_logits` (N, K), true `labels` (N,), `groups` (N,), −1 for none.
 
-    Covers every score that the logits allow: without ERM's, only `max_softmax`.
+    Covers every score that the logits allow: without ERM's, only `max_softmax`. The `temperature` must not be
+    fitted to these samples: their scores would then depend on each other.
     """
-    judged = score_inputs(logits, erm_logits)
-    right = judged.labels == labels
     tables = SplitTables({}, {}, {})
     for name in SCORES if erm_logits is not None else SCORES[:1]:
-        scored = judged.score(name)
+        scored = score(name, logits, erm_logits, temperature=temperature)
+        right = scored.labels == labels
         tables.scores[name] = CalibrationTable.build(scored.scores, right)
         tables.groups[name] = _parts(groups, group_names, scored, right)
         tables.classes[name] = _parts(labels, classes, scored, right)

@@ -1,4 +1,4 @@
-"""A temperature for the displayed probabilities. No decision depends on it."""
+"""The temperature of a model's probabilities, by which they are as reliable as one number makes them."""
 
 from __future__ import annotations
 
@@ -36,19 +36,6 @@ def fit_temperature(logits: ArrayLike, labels: Counts) -> float:
         slope = float(mean.sum()) - own + float(mean.mean()) - plain
         low, high = (middle, high) if slope > 0 else (low, middle)
     return math.exp((low + high) / 2)
-
-
-def probabilities(logits: ArrayLike, temperature: float = 1.0) -> Floats:
-    """softmax(logits / T) of (N, K) logits, float64; NaN in non-finite rows."""
-    z: Floats = np.array(logits, np.float64)
-    finite = np.isfinite(z)
-    if not finite.all():  # rare, and this function runs for every response
-        z[~finite.all(axis=1)] = np.nan
-    z -= z.max(1, keepdims=True)
-    z /= temperature
-    np.exp(z, out=z)
-    z /= z.sum(1, keepdims=True)
-    return z
 
 
 def _expected(z: Floats, beta: float) -> Floats:

@@ -44,7 +44,7 @@ from worker.stages.forward import of_rows
 from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"
-"""The model's own probability of its answer: the only score that every arm has."""
+"""The model's own probability of its answer, at its temperature: the only score that every arm has."""
 POINTS = 50
 TARGETS = (0.01, 0.02, 0.05, 0.1)
 """Risks fixed in advance, before any result was seen. Each certificate holds by itself, not all at once."""
@@ -64,7 +64,10 @@ def risk_sections(
         for arm, tables in files.items()
     }
     curves = {
-        split: {arm: _measured_curve(context.store, of_arm) for arm, of_arm in by_arm.items()}
+        split: {
+            arm: _measured_curve(context.store, of_arm, temperatures[arm]["value"] if arm in files else 1.0)
+            for arm, of_arm in by_arm.items()
+        }
         for split, by_arm in logits.items()
     }
     if calibrated:
@@ -106,10 +109,10 @@ def _at_temperature(store: Store, logits: Logits, temperature: float) -> Reliabi
     return None if error is None else Reliability.model_validate(error)
 
 
-def _measured_curve(store: Store, logits: Logits) -> RiskCurve:
+def _measured_curve(store: Store, logits: Logits, temperature: float) -> RiskCurve:
     rows = logits.rows[store.independent(logits.rows)]
     independent = of_rows(logits, rows)
-    scored = score(SCORE, independent.logits)
+    scored = score(SCORE, independent.logits, temperature=temperature)
     table = CalibrationTable.build(scored.scores, scored.labels == independent.labels)
     return _curve(table, sample_counts(store, logits.rows, rows))
 

@@ -14,9 +14,10 @@ once, since a certificate assumes independent samples, and the images of a subje
 An image or a subject that is also in `train` or `val`, which the model was fitted to or selected on, does not
 count at all. `SampleCounts` has the numbers.
 
-The temperature is for the displayed probabilities and is fitted on `val`. Fitted on the calibration split, it
-would have seen the samples on which a certificate counts errors, and the guarantee is that nothing has. The
-checkpoint was selected on `val`, so its loss there is slightly optimistic; no guarantee rests on it.
+The temperature is that of the model's probabilities, of which `max_softmax` and its tables are. It is fitted
+on `val`. Fitted on the calibration split, it would have seen the samples on which a certificate counts
+errors, and the guarantee is that nothing has. The checkpoint was selected on `val`, so its loss there is
+slightly optimistic.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ def _calibrate(
         classes=store.classes,
         groups=store.groups[own.rows],
         group_names=store.group_names,
+        temperature=temperature["value"],
     )
     content: Tables = {
         "id": id,

@@ -6,7 +6,8 @@ with one column `p:CLASS` for each class), and `selection.json`, the basis of th
 (`worker.stages.policy.describe`).
 
 `predicted` is empty exactly when the decision is to abstain. `score` is e^score, in 0..1; it is empty if
-not finite, and the decision is then to abstain. `probabilities` use the calibration's temperature.
+not finite, and the decision is then to abstain. `probabilities` are at the calibration's temperature, and so
+is the `score` that is the largest of them.
 `agreement` is empty for a model without an ERM model. `saliency` is the low-resolution map, row by row.
 """
 
@@ -36,7 +37,7 @@ from models.backbones.network import Network
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch
 from models.saliency import saliency
-from models.selective import Selection, decide, probabilities, score
+from models.selective import Selection, decide, log_softmax, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
@@ -118,7 +119,7 @@ class _Pair:
         logits, maps = self._forward(batch)
         with torch.inference_mode():
             erm = None if self._erm is None else _array(self._erm(batch.images))
-        scored = score(self.score_name, logits, erm)
+        scored = score(self.score_name, logits, erm, temperature=self._temperature)
         # Without a policy, every finite score is answered, as in the API.
         accepts = decide(scored.scores, -math.inf if selection is None else selection.threshold)
         store, rows = self._context.store, batch.rows.numpy()
@@ -130,7 +131,7 @@ class _Pair:
             "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
             "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
             "score": [math.exp(v) if math.isfinite(v) else None for v in scored.scores.tolist()],
-            "probabilities": probabilities(logits, self._temperature).astype(np.float32),
+            "probabilities": np.exp(log_softmax(logits, self._temperature)).astype(np.float32),
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
             "answered": int(accepts.sum()),
         }

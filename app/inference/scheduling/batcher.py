@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from app.inference.types import Engine, Explain, Scores
 from core.errors import busy, shutting_down
-from models.selective import score_inputs
 
 _BATCH_SECONDS = 0.25
 _LEAST_BATCH = 8
@@ -226,5 +225,4 @@ def _scores(
     together = images[0] if len(images) == 1 else np.concatenate(images)
     # A single request may be larger than a batch; several together never are.
     pieces = [together[i : i + max_batch] for i in range(0, len(together), max_batch)]
-    scores = Scores.joined([engine.run(piece, explain) for piece in pieces])
-    return scores._replace(score_inputs=score_inputs(scores.logits, scores.erm_logits))
+    return Scores.joined([engine.run(piece, explain) for piece in pieces])

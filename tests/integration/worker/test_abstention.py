@@ -26,7 +26,7 @@ from models.data.store import Store
 from models.evaluation.metrics import Logits, predict_logits
 from models.export import card_of, load_model, save_model
 from models.run import Run
-from models.selective import CalibrationTable, fit_temperature, probabilities, score
+from models.selective import CalibrationTable, fit_temperature, log_softmax, score
 from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import CLASSES, add_dataset
 from tests.support.arrays import Arrays, write_arrays
@@ -187,9 +187,7 @@ def test_each_part_is_measured_on_the_split_that_is_its_own(digits: Bench, evalu
     assert row.calibration["temperature"] == raw["temperature"]["value"]
 
 
-def test_a_batch_shows_probabilities_at_the_temperature_and_decides_without(
-    digits: Bench, evaluated: JobRow
-) -> None:
+def test_a_batch_has_one_confidence_at_the_temperature(digits: Bench, evaluated: JobRow) -> None:
     store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
     (model_id, calibration), *_ = evaluated.done["calibrate"]["calibrations"].items()
     params = {"split": "test", "output": "parquet", "coverage": 0.5}
@@ -197,8 +195,9 @@ def test_a_batch_shows_probabilities_at_the_temperature_and_decides_without(
     rows = pq.read_table(digits.folder(job.done["predict"]["artifact"]) / "predictions.parquet").to_pylist()
     logits = _said(digits, store, model_id, "test").logits
     shown = np.array([row["probabilities"] for row in rows])
-    assert np.allclose(shown, probabilities(logits, calibration["temperature"]), atol=1e-5)
-    assert np.allclose([row["score"] for row in rows], probabilities(logits).max(1), atol=1e-5)
+    expected = np.exp(log_softmax(logits, calibration["temperature"]))
+    assert np.allclose(shown, expected, atol=1e-5)
+    assert np.allclose([row["score"] for row in rows], expected.max(1), atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", [{}, {"min_score": 0.5}])

@@ -188,7 +188,7 @@ def _write_model(
     groups: dict[str, Any] = {}
     classes: dict[str, Any] = {}
     for name in SCORES if seed != erm_seed else ("max_softmax",):
-        values = score(name, logits, erm_logits).scores
+        values = score(name, logits, erm_logits, temperature=TEMPERATURE).scores
         # The more confident half is right; of the rest, every other sample is wrong.
         right = (values >= np.median(values)) | (np.arange(SAMPLES) % 2 == 0)
         tables[name] = CalibrationTable.build(np.repeat(values, COPIES), np.repeat(right, COPIES)).to_json()
@@ -205,7 +205,7 @@ def _write_model(
         "agreement": None if seed == erm_seed else {"n": SAMPLES * COPIES, "disagree": apart},
         "temperature": {"value": TEMPERATURE, "split": "val", "n": SAMPLES},
     }
-    own = score("max_softmax", logits).scores
+    own = score("max_softmax", logits, temperature=TEMPERATURE).scores
     id = new_id("cal")
     with artifacts.writing(f"calibrations/{id}") as folder:
         (folder / FILE).write_text(json.dumps(facts))

@@ -15,7 +15,7 @@ from app.selective.policy import PolicyRequest, apply_policy
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import Prediction
-from models.selective import CalibrationTable, score_inputs
+from models.selective import CalibrationTable, score
 
 CLASSES = ["cat", "dog", "owl"]
 LOGITS = np.array([[4, 0, 0], [0, 1, 0], [0, 0, 2], [math.nan, 0, 0], [0, 6, 6]], np.float32)
@@ -38,7 +38,7 @@ def told(
     applied = apply_policy(request, calibration, name)
     plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration)
     seen = ForwardResult(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm))
-    found = answer(plan, seen, score_inputs(LOGITS, erm).score(name), top_k)
+    found = answer(plan, seen, score(name, LOGITS, erm, temperature=temperature), top_k)
     assert found.model == "mdl_1"
     assert found.selection is applied.selection
     return found.predictions
@@ -85,16 +85,13 @@ def test_as_many_candidates_as_were_asked_for_and_equals_in_the_order_of_the_cla
     assert [c.label for c in found[4].candidates] == ["dog", "owl", "cat"][:top_k]
 
 
-def test_a_temperature_changes_what_is_shown_and_nothing_that_is_decided() -> None:
-    plain, warm = (
-        told(PolicyRequest("min_score", 0.7)),
-        told(PolicyRequest("min_score", 0.7), temperature=4.0),
-    )
+def test_an_answer_has_one_confidence_at_the_temperature() -> None:
+    plain, warm = (told(PolicyRequest("min_score", 0.7), temperature=t) for t in (1.0, 4.0))
     for one, other in zip(plain, warm, strict=True):
-        assert (one.decision, one.label, one.score) == (other.decision, other.label, other.score)
         assert [c.label for c in one.candidates] == [c.label for c in other.candidates]
-    assert warm[0].candidates[0].probability < plain[0].candidates[0].probability
-    assert warm[0].candidates[0].probability == pytest.approx(math.e / (math.e + 2))
+        assert all(p.score == p.candidates[0].probability for p in (one, other) if p.candidates)
+    assert warm[0].score == pytest.approx(math.e / (math.e + 2))
+    assert [p.label for p in (plain[0], warm[0])] == ["cat", None]
 
 
 def test_the_two_models_of_a_pair_are_told_apart_image_by_image() -> None:
@@ -114,14 +111,14 @@ def test_an_image_is_told_what_it_is_told_alone(erm: NDArray[np.float32] | None)
     rng = np.random.default_rng(0)
     squares, maps = rng.integers(0, 256, (5, 3, 8, 8)).astype(np.uint8), rng.random((5, 4, 6), np.float32)
     maps[2, 1, 1] = math.nan
-    scores, inputs = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1])), score_inputs(LOGITS, erm)
+    scores = Scores(LOGITS, erm, maps, np.array([0, 1, 2, 0, 1]))
     applied = apply_policy(PolicyRequest("min_score", 0.5), None, "max_softmax")
     model, pair = ModelRow(id="mdl_1", classes=CLASSES), Pair(Part("mdl_1", "models/mdl_1"), None)
     plan = Plan(model, pair, applied, None)
-    together = answer(plan, ForwardResult(squares, scores), inputs.score("max_softmax"), 2).predictions
+    together = answer(plan, ForwardResult(squares, scores), score("max_softmax", LOGITS), 2).predictions
     for n, prediction in enumerate(together):
         seen = ForwardResult(squares[n : n + 1], scores.rows(n, n + 1))
-        (alone,) = answer(plan, seen, inputs.rows(n, n + 1).score("max_softmax"), 2).predictions
+        (alone,) = answer(plan, seen, score("max_softmax", LOGITS[n : n + 1]), 2).predictions
         assert prediction == alone
         assert prediction.saliency is not None
         assert (prediction.saliency.target, prediction.saliency.size) == (CLASSES[(0, 1, 2, 0, 1)[n]], (4, 6))

@@ -1,4 +1,4 @@
-"""The temperature of shown probabilities: found where it is known, finite where nothing bounds it."""
+"""The temperature of probabilities: found where it is known, finite where nothing bounds it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
-from models.selective import fit_temperature, probabilities, score
+from models.selective import fit_temperature, log_softmax, score
+from models.types import Floats
+
+
+def probabilities(logits: ArrayLike, temperature: float = 1.0) -> Floats:
+    return np.exp(log_softmax(logits, temperature))
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
@@ -49,9 +55,12 @@ def test_unusable_rows_are_left_out() -> None:
 
 @given(st.floats(0.05, 20), st.integers(0, 1000))
 @settings(max_examples=30, deadline=None)
-def test_it_changes_what_is_shown_and_neither_label_nor_score(temperature: float, seed: int) -> None:
+def test_it_changes_probabilities_and_no_label_and_no_score_of_a_pair(temperature: float, seed: int) -> None:
     logits = 5 * np.random.default_rng(seed).normal(size=(20, 4))
     shown = probabilities(logits, temperature)
-    assert np.allclose(shown.sum(1), 1)
-    assert np.array_equal(shown.argmax(1), score("max_softmax", logits).labels)
-    assert np.allclose(np.exp(score("max_softmax", logits).scores), probabilities(logits).max(1))
+    assert np.allclose(shown, np.exp(logits / temperature) / np.exp(logits / temperature).sum(1)[:, None])
+    scored = score("max_softmax", logits, temperature=temperature)
+    assert np.array_equal(shown.argmax(1), scored.labels)
+    assert np.array_equal(np.exp(scored.scores), shown.max(1))
+    one, other = (score("product", logits, logits, temperature=t) for t in (1.0, temperature))
+    assert np.array_equal(one.scores, other.scores)
