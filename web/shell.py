@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from masktune import ClientError, OwnKey, ProblemError
-from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes
+from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes, uncertified
 from web.text import labels, manual
 from web.transport.connection import (
     THEME_COOKIE,
@@ -45,7 +45,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
-_templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning}
+_templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning, "uncertified": uncertified}
 
 
 def html(template: str, **values: Any) -> ui.html:

@@ -96,6 +96,8 @@ def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) 
         requested=chosen.requested or 0.0,
         status=SelectionStatus(chosen.status),
         threshold=probability(bar),
+        best_certifiable_risk=chosen.planning and chosen.planning.best_certifiable_risk,
+        samples_needed=chosen.planning and chosen.planning.samples_needed,
         max_risk=query.max_risk,
         risk_confidence=confidence,
         groups=[_row(group, groups[group.name]) for group in by_name],

@@ -16,6 +16,7 @@ from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import PolicyName, PredictQuery
 from masktune.contract.reject_option import RiskCoverageQuery
+from masktune.contract.report.text import uncertified
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
 from models.selective import DEFAULT_CONFIDENCE, ONE_PER_SUBJECT, CalibrationTable, Selection
@@ -83,17 +84,9 @@ def apply_policy(
 
 
 def require_certified(policy: AppliedPolicy) -> None:
-    """Raise `NotCertifiable` if nothing could be certified; it tells which risk could be."""
-    selection = policy.selection
-    if selection.status is not SelectionStatus.NOT_CERTIFIABLE:
-        return
-    best, needed = selection.best_certifiable_risk, selection.samples_needed
-    raise NotCertifiable(
-        f"no threshold can be certified for a risk of {selection.requested} with this calibration split; "
-        + (f"the lowest it certifies is {best:.4g}" if best is not None else "it certifies no risk below 1")
-        + (f"; about {needed} calibration samples would be enough" if needed is not None else ""),
-        extra={"selection": selection.model_dump(mode="json")},
-    )
+    """Raise `NotCertifiable` if nothing could be certified; it says which risk could be."""
+    if detail := uncertified(policy.selection):
+        raise NotCertifiable(detail, extra={"selection": policy.selection.model_dump(mode="json")})
 
 
 def probability(log_probability: float | None) -> float | None:

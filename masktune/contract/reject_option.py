@@ -79,6 +79,12 @@ class GroupTable(Shape):
     requested: float = Field(description="The coverage, or the risk, that the threshold is for.")
     status: SelectionStatusName
     threshold: float | None = Field(None, description="On the scale of `score`; null if there is none.")
+    best_certifiable_risk: float | None = Field(
+        None, description="If not certifiable: the lowest risk that is certified, for planning only."
+    )
+    samples_needed: int | None = Field(
+        None, description="If not certifiable: calibration samples that would likely do; null: none would."
+    )
     max_risk: float | None = Field(
         None, description="The requested risk, which the bounds are compared with; null for a `coverage`."
     )

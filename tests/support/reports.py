@@ -269,8 +269,9 @@ def _certificates(table: CalibrationTable) -> Certificates:
 
 
 def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
-    alone, both = (certify(table, max_risk=max_risk, confidence=c).point for c in (0.99, 0.995))
-    statuses = [certify(table, max_risk=max_risk, confidence=c).status for c in (0.99, 0.995)]
+    selections = [certify(table, max_risk=max_risk, confidence=c) for c in (0.99, 0.995)]
+    (alone, both), statuses = [one.point for one in selections], [one.status for one in selections]
+    needed = [one.planning and one.planning.samples_needed for one in selections]
     return Certificate.model_validate(
         {
             "max_risk": max_risk,
@@ -281,11 +282,13 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
             "answered": alone.answered,
             "errors": alone.errors,
             "risk_upper": alone.risk_upper,
+            "samples_needed": needed[0],
             "simultaneous": {
                 "status": statuses[1],
                 "coverage": both.coverage,
                 "answered": both.answered,
                 "errors": both.errors,
+                "samples_needed": needed[1],
             },
         }
     )

@@ -113,7 +113,6 @@ CONFIDENCES = {0.99: "99 %", 0.95: "95 %", 0.9: "90 %"}
 
 ABSTAINED = {
     "below_threshold": "The model is not confident enough: the score is below the threshold.",
-    "no_certified_threshold": "No threshold can be certified for this risk with these calibration samples.",
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from masktune import CurvePoint, GroupTable, RiskCoverage
-from masktune.contract.report.text import formats
+from masktune.contract.report.text import formats, uncertified_table
 from web.charts import Chart, Line
 
 CURVE_POINTS = 400
@@ -72,12 +72,8 @@ def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) 
             "if the risk was chosen before looking at this curve."
         )
     if table.policy == "max_risk":
-        return (
-            f"Not certifiable: with these {curve.n} calibration samples, no threshold can be certified for a "
-            f"risk of {formats.percent(table.requested)} at {confidence} confidence. Under this policy the "
-            "model abstains on every input. Allow a larger risk or a lower confidence; more calibration "
-            "samples certify smaller risks."
-        )
+        refusal = uncertified_table(curve)
+        return f"Not certifiable: {refusal}. Under this policy the model abstains on every input."
     if point is None:
         return "No input would be answered."
     return (

@@ -156,10 +156,12 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
         answered=point.answered,
         errors=point.errors,
         risk_upper=risk_upper(alone),
+        samples_needed=alone.planning and alone.planning.samples_needed,
         simultaneous=SimultaneousCertificate(
             status="certified" if simultaneous.status == "certified" else "not_certifiable",
             coverage=simultaneous.point.coverage,
             answered=simultaneous.point.answered,
             errors=simultaneous.point.errors,
+            samples_needed=simultaneous.planning and simultaneous.planning.samples_needed,
         ),
     )

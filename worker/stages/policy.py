@@ -9,6 +9,7 @@ from dataclasses import replace
 from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import PredictParams
+from masktune.contract.report.text import not_certifiable
 from models.selective import (
     DEFAULT_CONFIDENCE,
     ONE_PER_SUBJECT,
@@ -55,11 +56,12 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
     if tables["n_subjects"] is not None:
         selection = replace(selection, method=selection.method + ONE_PER_SUBJECT)
     if selection.status == "not_certifiable" and params.on_uncertified == "error":
+        assert selection.planning is not None
+        best, needed = selection.planning.best_certifiable_risk, selection.planning.samples_needed
+        detail = not_certifiable(number, confidence, n=table.n, needed=needed, best=best)
         raise JobError(
             "not_certifiable",
-            f"no threshold can be certified for a risk of {selection.requested} with {table.n} calibration "
-            f"samples; {_possible(selection)}; allow a larger risk or a lower confidence, or calibrate on "
-            "more samples",
+            f"{detail}; allow a larger risk or a lower confidence, or calibrate on more samples",
         )
     return selection
 
@@ -88,14 +90,6 @@ def describe(context: StageContext, selection: Selection) -> Json:
         "risk_upper": risk_upper(selection),
     }
     return described
-
-
-def _possible(selection: Selection) -> str:
-    """What could be certified instead, and how many samples the requested risk would take."""
-    assert selection.planning is not None
-    best, needed = selection.planning.best_certifiable_risk, selection.planning.samples_needed
-    least = "they certify no risk below 1" if best is None else f"the lowest they certify is {best:.4g}"
-    return least + ("" if needed is None else f", and about {needed} samples would be enough")
 
 
 _POLICIES: dict[str, Callable[[CalibrationTable, float, float], Selection]] = {

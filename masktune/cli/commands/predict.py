@@ -13,7 +13,7 @@ from masktune.cli import completion
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables.models import warning
-from masktune.contract.report.text import drift_warning
+from masktune.contract.report.text import drift_warning, uncertified
 from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
@@ -201,6 +201,8 @@ def basis(answer: Answer) -> str:
     sentence = f"{selection.status}, threshold {figure(selection.threshold)}"
     if calibration is None:
         return sentence
+    if detail := uncertified(selection):
+        return f"{selection.status}: {detail}"
     sentence += (
         f"; on {calibration_samples(calibration.n, calibration.n_subjects)}: "
         f"{calibration.n_answered} answered, {calibration.n_errors} of them wrong"

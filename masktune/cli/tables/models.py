@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import masktune
 from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
-from masktune.contract.report.text import drift_name
+from masktune.contract.report.text import drift_name, uncertified_table
 from masktune.contract.report.text.formats import calibration_samples
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def curve(risks: masktune.RiskCoverage) -> Group:
             f"{p.low:.4f} … {p.high:.4f}",
             f"{p.band_low:.4f} … {p.band_high:.4f}",
         )
-    return Group(points, _parts(risks), risks.statement)
+    refusal = uncertified_table(risks)
+    reasons = [f"not certifiable: {refusal}"] if refusal else []
+    return Group(points, _parts(risks), *reasons, risks.statement)
 
 
 def drift(report: masktune.Drift) -> Group:

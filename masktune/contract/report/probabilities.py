@@ -98,10 +98,12 @@ class SimultaneousCertificate(Section):
     coverage: float
     answered: int
     errors: int
+    samples_needed: int | None = None
 
 
 class Certificate(Section):
-    """The share of inputs that a model may answer so that at most `max_risk` of its answers are wrong."""
+    """The share of inputs that a model may answer so that at most `max_risk` of its answers are wrong. If not
+    certifiable, `samples_needed` calibration samples would likely do; null: no number would."""
 
     max_risk: float
     status: CertificateStatus
@@ -111,6 +113,7 @@ class Certificate(Section):
     answered: int
     errors: int
     risk_upper: float | None
+    samples_needed: int | None = None
     simultaneous: SimultaneousCertificate | None = None
 
 

@@ -5,6 +5,7 @@ percentages, differences of shares as percentage points.
 """
 
 from masktune.contract.report.text.answers import Answer, answers
+from masktune.contract.report.text.certificates import not_certifiable, uncertified, uncertified_table
 from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
@@ -22,9 +23,12 @@ __all__ = [
     "drift_warning",
     "judged_job_notes",
     "next_steps",
+    "not_certifiable",
     "other_verdicts",
     "percent",
     "points",
+    "uncertified",
+    "uncertified_table",
     "verdict",
     "verdict_title",
     "whole_percent",

@@ -8,6 +8,7 @@ from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.probabilities import Certificates
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
+from masktune.contract.report.text.certificates import samples_needed
 from masktune.contract.report.text.formats import percent, whole_percent
 from masktune.contract.report.text.names import (
     Tone,
@@ -136,6 +137,8 @@ def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> 
                 f"the {len(certificates.targets)} risks of this report is picked, but only for {scope} like "
                 "those of its calibration split."
             )
-    return (
-        f"{text}It can abstain where it is unsure, but this report cannot promise how often it is wrong then."
-    )
+    text += "It can abstain where it is unsure, but this report cannot promise how often it is wrong then"
+    if certificates and (loosest := certificates.targets[-1]).simultaneous:
+        needed = samples_needed(loosest.simultaneous.samples_needed)
+        text += f": even for a risk of {whole_percent(loosest.max_risk)}, {needed}"
+    return f"{text}."

@@ -10,6 +10,7 @@ from masktune.contract.report.probabilities import Certificate, Certificates, Re
 from masktune.contract.report.report import MaskSummary, Report
 from masktune.contract.report.saliency import SaliencyShift, SaliencySummary
 from masktune.contract.report.sigmas import SigmasChoice
+from masktune.contract.report.text.certificates import samples_needed
 from masktune.contract.report.text.formats import (
     percent,
     percent_interval,
@@ -198,7 +199,7 @@ def background_gap(by_arm: Mapping[Arm, BackgroundGap] | None) -> str | None:
 def certificate(target: Certificate) -> tuple[str, str]:
     """The coverage that a certificate for one risk allows, and its counts."""
     if target.status != "certified":
-        return "none", "not certifiable"
+        return "none", f"not certifiable: {samples_needed(target.samples_needed)}"
     return percent(target.coverage), f"{target.errors} of {target.answered:,} wrong"
 
 

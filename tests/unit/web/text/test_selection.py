@@ -69,9 +69,10 @@ def test_a_certificate_says_what_it_does_not_hold_for() -> None:
 
 def test_a_risk_that_is_not_certifiable_abstains_on_every_input() -> None:
     table = _table(policy="max_risk", requested=0.001, status="not_certifiable", threshold=None)
+    table = table.model_copy(update={"samples_needed": 640, "best_certifiable_risk": 0.04})
     said = statement(table, None, _curve(table))
     assert "abstains on every input" in said
-    assert "Allow a larger risk or a lower confidence" in said
+    assert "about 640 calibration samples would do; the lowest risk that these certify is 4.0" in said
     assert statement(_table(threshold=None), None, _curve(table)) == "No input would be answered."
 
 

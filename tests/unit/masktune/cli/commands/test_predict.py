@@ -58,3 +58,4 @@ def test_an_answer_begins_with_a_warning_once_drift_is_found() -> None:
 def test_without_a_confidence_or_an_answer_there_is_no_bound() -> None:
     for told in (said("target_coverage"), said("not_certifiable", n_answered=0, risk_confidence=0.99)):
         assert "risk at most" not in told
+    assert "this model is wrong too often; these certify no risk" in said("not_certifiable")

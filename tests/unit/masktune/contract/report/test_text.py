@@ -469,7 +469,8 @@ def test_the_named_certificate_holds_jointly() -> None:
     assert "only the most confident 60.0\u00a0%, at most 2\u00a0% of its answers are wrong" in text
     assert "99\u00a0% confidence, whichever of the 3 risks of this report is picked" in text
     without = _trust((0.01, *alone), (0.02, *alone))
-    assert "cannot promise how often it is wrong then" in without
+    assert "cannot promise how often it is wrong then: even for a risk of 2\u00a0%, about " in without
+    assert without.endswith(" calibration samples would do.")
     assert "at most" not in without
 
 

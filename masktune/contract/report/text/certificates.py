@@ -1,0 +1,57 @@
+"""What is said, wherever it is, of a risk that a calibration split does not certify."""
+
+from __future__ import annotations
+
+from masktune.contract.predictions import Selection
+from masktune.contract.reject_option import RiskCoverage
+from masktune.contract.report.text.formats import percent, whole_percent
+
+
+def samples_needed(count: int | None) -> str:
+    """How many calibration samples would likely certify the risk, with the errors that the model makes."""
+    if count is None:
+        return "no number of calibration samples would do, since this model is wrong too often"
+    return f"about {count:,} calibration samples would do"
+
+
+def not_certifiable(
+    max_risk: float, confidence: float, *, n: int, needed: int | None, best: float | None
+) -> str:
+    """That no threshold is certified on `n` samples, how many would do, and the lowest risk that these
+    certify, `best`: a clause without a capital and a full stop."""
+    lowest = "these certify no risk"
+    if best is not None:
+        lowest = f"the lowest risk that these certify is {percent(best)}"
+    return (
+        f"with these {n:,} calibration samples, no threshold can be certified for a risk of "
+        f"{whole_percent(max_risk)} at {whole_percent(confidence)} confidence: {samples_needed(needed)}; "
+        f"{lowest}"
+    )
+
+
+def uncertified_table(curve: RiskCoverage) -> str:
+    """The same of the threshold of a curve's table; empty for any other than `not_certifiable`."""
+    table = curve.table
+    if table.status != "not_certifiable":
+        return ""
+    return not_certifiable(
+        table.requested,
+        table.risk_confidence,
+        n=curve.n,
+        needed=table.samples_needed,
+        best=table.best_certifiable_risk,
+    )
+
+
+def uncertified(selection: Selection) -> str:
+    """The same of the selection of an answer; empty for any other than `not_certifiable`."""
+    calibration = selection.calibration
+    if selection.status != "not_certifiable" or calibration is None:
+        return ""
+    return not_certifiable(
+        selection.requested or 0.0,
+        calibration.risk_confidence or 0.0,
+        n=calibration.n,
+        needed=selection.samples_needed,
+        best=selection.best_certifiable_risk,
+    )
