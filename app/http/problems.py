@@ -85,6 +85,7 @@ def install(
     converters = _CONVERTERS | dict.fromkeys(store_errors, _store_error)
     for kind, convert in converters.items():
         app.exception_handler(kind)(_responding(convert))
+    app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(framework)
     app.exception_handler(ClientDisconnect)(_disconnected)
     app.exception_handler(Exception)(_unexpected)
@@ -107,6 +108,13 @@ def _framework(request: Request, error: HTTPException, routes: Sequence[APIRoute
     if kind is errors.NotAllowed:  # the router only names the methods of the first matching route
         headers["Allow"] = ", ".join(sorted(_methods(request, routes) or {"GET", "HEAD"}))
     return respond(kind(detail, headers=headers), request)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> Response:
+    route = request.scope["route"]
+    fields = [field for field in (route.body_field, *route.dependant.query_params) if field is not None]
+    kinds = [field.field_info.annotation for field in fields]
+    return respond(invalid_input(error.errors(), error.body, kinds=kinds), request)
 
 
 def _methods(request: Request, routes: Sequence[APIRoute]) -> set[str]:
@@ -175,7 +183,6 @@ def _store_error(error: Exception) -> MasktuneError:
 
 _CONVERTERS: dict[type[Exception], Converter] = {
     MasktuneError: lambda error: error,
-    RequestValidationError: lambda error: invalid_input(error.errors(), error.body),
     ConfigError: lambda error: InvalidInput.field(error.pointer, "invalid-value", str(error)),
     ArtifactMissing: _files_missing,
     StoreError: _files_missing,

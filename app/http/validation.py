@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from typing import Any, TypeVar, get_args
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
@@ -15,9 +16,12 @@ from core.errors import FieldError, InvalidInput
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def invalid_input(faults: Sequence[Any], body: object, *, prefix: str = "") -> InvalidInput:
-    """Turn Pydantic's errors into one problem with pointers. `body` is the checked value, if known."""
-    errors = tuple(_fault(fault, body, prefix) for fault in faults)
+def invalid_input(
+    faults: Sequence[Any], body: object, *, prefix: str = "", kinds: Sequence[Any] = ()
+) -> InvalidInput:
+    """Turn Pydantic's errors into one problem with pointers. `body` is the checked value, if known; `kinds`
+    are the types that it was checked against: their fields tell which name was meant."""
+    errors = tuple(_fault(fault, body, prefix, kinds) for fault in faults)
     detail = errors[0].detail if len(errors) == 1 else f"{len(errors)} fields are not valid; see errors"
     return InvalidInput(f"{errors[0].pointer}: {detail}" if len(errors) == 1 else detail, errors=errors)
 
@@ -28,7 +32,7 @@ def parse(kind: type[Model], body: object, *, prefix: str = "", place: str = "bo
         return kind.model_validate(body)
     except ValidationError as error:
         faults = [fault | {"loc": (place, *fault["loc"])} for fault in error.errors()]
-        raise invalid_input(faults, body, prefix=prefix) from error
+        raise invalid_input(faults, body, prefix=prefix, kinds=[kind]) from error
 
 
 def parse_query(kind: type[Model], request: Request) -> Model:
@@ -63,14 +67,32 @@ def parse_form(
     return parse(kind, values)
 
 
-def _fault(fault: Mapping[str, Any], body: object, prefix: str) -> FieldError:
+def _fault(fault: Mapping[str, Any], body: object, prefix: str, kinds: Sequence[Any]) -> FieldError:
     place, *parts = fault["loc"] or ("body",)
     code = _CODES.get(fault["type"], fault["type"].replace("_", "-"))
     if place == "body":
         pointer = prefix + _body_pointer(parts, body, missing=code == "missing")
     else:
         pointer = _MARKS[place].format(parts[0] if parts else "")
-    return FieldError(pointer or "/", code, _DETAILS.get(code, fault["msg"].removeprefix("Value error, ")))
+    detail = _DETAILS.get(code, fault["msg"].removeprefix("Value error, "))
+    if code == "unknown-field" and (near := get_close_matches(str(parts[-1]), _field_names(kinds, parts), 1)):
+        detail = f"unknown field; did you mean {near[0]}?"
+    return FieldError(pointer or "/", code, detail)
+
+
+def _field_names(kinds: Sequence[Any], parts: list[str | int]) -> list[str]:
+    """The fields that there are beside the one at `parts`, in a body or a query of one of these types."""
+    models = [model for kind in kinds for model in _models(kind)]
+    for part in parts[:-1]:
+        fields = [model.model_fields[str(part)] for model in models if part in model.model_fields]
+        models = [model for field in fields for model in _models(field.annotation)] or models
+    return [name for model in models for name in model.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
 def _body_pointer(parts: list[str | int], body: Any, *, missing: bool) -> str:

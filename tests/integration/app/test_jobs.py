@@ -75,6 +75,8 @@ def test_faulty_fields(front: Front) -> None:
     dataset = front.dataset()
     for fields, pointer in FAULTY:
         refused(start(front, "erm", dataset=dataset, **fields), 422, "invalid-input", pointer)
+    for fields, meant in (({"epoch": 3}, "epochs"), ({"optimizer": {"nme": "sgd"}}, "name")):
+        assert f"did you mean {meant}?" in start(front, "erm", dataset=dataset, **fields).json()["detail"]
     assert front.client.get("/jobs").json()["data"] == []
 
 

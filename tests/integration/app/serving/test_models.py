@@ -226,7 +226,9 @@ def test_risk_coverage_has_areas_and_bounds_and_says_which_of_them_hold(world: W
     assert body["chosen_before_looking"] == "low, high"
     assert body["chosen_after_looking"] == "band_low, band_high"
     assert "after looking, only the band holds" in body["statement"]
-    product = world.client.get(f"/models/{world.model}/risk-coverage", params={"score": "product"}).json()
+    address = f"/models/{world.model}/risk-coverage"
+    assert "did you mean points?" in world.client.get(address, params={"point": 3}).text
+    product = world.client.get(address, params={"score": "product"}).json()
     assert product["score_name"] == "product"
 
 

@@ -100,6 +100,7 @@ def test_a_wrong_query_is_422_with_a_pointer(world: World, query: dict[str, Any]
     refusal = world.client.get("/predict", params=world.query(**query))
     assert refusal.status_code == 422
     assert refusal.json()["errors"][0]["pointer"].startswith("?")
+    assert ("did you mean max_risk?" in refusal.text) == ("max_rsik" in query)
 
 
 def test_agreement_comes_from_the_pair(world: World) -> None:

@@ -1,5 +1,6 @@
 """Pointers lead to where the fault is."""
 
+import re
 from typing import Any
 
 import pytest
@@ -44,6 +45,22 @@ def pointers(kind: type[BaseModel], body: Any) -> list[tuple[str, str]]:
 )
 def test_pointers_into_a_body(body: Any, expected: list[tuple[str, str]]) -> None:
     assert pointers(Body, body) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"numbr": 1}, "/numbr: unknown field; did you mean number?"),
+        ({"inner": {"name": "a", "rate": []}}, "/inner/rate: unknown field; did you mean rates?"),
+        (
+            {"inner": {"name": "a", "either": 1}},
+            "/inner/either: unknown field; GET /openapi.json",
+        ),
+    ],
+)
+def test_an_unknown_field_names_the_one_beside_it_that_was_meant(body: Any, detail: str) -> None:
+    with pytest.raises(InvalidInput, match=re.escape(detail)):
+        parse(Body, body)
 
 
 @pytest.mark.parametrize("body", [{"number": 15.0}, {"inner": {"name": "a", "counts": [15.0]}}])
