@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -163,11 +164,7 @@ def _shared_memory(settings: Settings) -> Iterator[Finding]:
 def _disk(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir.absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".doctor-{os.getpid()}"
-        probe.write_bytes(b"masktune")
-        probe.unlink()
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(_writable(folder)).free
     except OSError as error:
         advice = "set MASKTUNE_DATA_DIR to a folder that this user may write to"
         yield Finding("data folder", "wrong", f"{folder}: {error.strerror or error}", advice)
@@ -178,6 +175,13 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("data folder", "wrong" if free < GiB // 4 else "warning", detail, advice)
     else:
         yield Finding("data folder", "ok", detail)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, or the one above it in which it can be made. Makes nothing. Raises OSError."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    with tempfile.TemporaryFile(dir=place):  # it has no name
+        return place
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
@@ -195,9 +199,15 @@ def _port(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
+    from sqlalchemy import make_url
+
     from core.session import Database
 
     def ping() -> None:
+        url = make_url(settings.database)
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            _writable(Path(url.database).parent)
+            return
         with closing(Database(settings.database)) as database:
             database.ping()
 
@@ -220,7 +230,11 @@ def _storage(settings: Settings) -> Iterator[Finding]:
     from core.storage.artifacts import Artifacts
 
     def check() -> None:
-        Artifacts(settings.storage, cache=settings.scratch / "cache").check()
+        artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+        if artifacts.local and not artifacts.fs.exists(artifacts.root):
+            _writable(Path(artifacts.root))
+        else:
+            artifacts.check()
 
     kind = "the data folder" if not settings.storage_url else settings.storage
     yield _part("storage", kind, check, "check MASKTUNE_STORAGE_URL, and the credentials in the environment")

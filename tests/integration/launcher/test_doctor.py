@@ -52,6 +52,8 @@ def test_a_machine_that_is_well(tmp_path: Path) -> None:
     assert {"PyTorch", "GPU", "data folder", "database", "broker", "storage"} <= set(found)
     assert {f["level"] for f in found.values()} <= {"ok", "warning"}
     assert all(f["advice"] for f in found.values() if f["level"] != "ok")
+    assert examine(tmp_path, DATA_DIR=str(tmp_path / "a/b"))["data folder"]["level"] == "ok"
+    assert list(tmp_path.iterdir()) == []  # it looks, and makes nothing
 
 
 def test_another_system_than_linux_is_told_by_doctor_serve_and_worker(
