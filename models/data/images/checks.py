@@ -257,7 +257,7 @@ def _require_heif() -> None:
     except ImportError as error:
         raise ImageError(
             FileCode.UNSUPPORTED_TYPE,
-            "is a HEIC image, which needs the extra: pip install 'masktune-service[heic]', "
-            "or save it as JPEG",
+            "is a HEIC image: save it as JPEG, or install the extra for it, whose wheels hold GPL code: "
+            "pip install 'masktune-service[heic]'",
         ) from error
     register_heif_opener()

@@ -1,5 +1,4 @@
-"""DICOM files, with the extra `dicom`: a picture's grey levels or colours, its window, the patient's id, and
-what took the picture.
+"""DICOM files: a picture's grey levels or colours, its window, the patient's id, and what took the picture.
 
 Of the header, only the tags named here are read; what else it says of a patient is neither kept nor
 reported. DICOM PS3.3, sections C.7.6.3 (pixels) and C.11 (rescaling and window).
@@ -233,15 +232,10 @@ def _require_decoder(dataset: Dataset) -> None:
 
 def _pydicom() -> ModuleType:
     """The library, which quotes no values of a header in warnings."""
-    try:
-        import pydicom
-        import pydicom.encaps
-        import pydicom.errors
-        import pydicom.pixels
-    except ImportError as error:
-        raise ImageError(
-            FileCode.UNSUPPORTED_TYPE,
-            "is a DICOM file, which needs the extra: pip install 'masktune-service[dicom]'",
-        ) from error
+    import pydicom
+    import pydicom.encaps
+    import pydicom.errors
+    import pydicom.pixels
+
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     return pydicom

@@ -28,7 +28,7 @@ MEDIA_TYPES: Mapping[str, str] = {
     for name in sorted(set(TYPES.values()))
 }
 STORED_AS_PNG = frozenset({"DICOM", "HEIF"})
-"""Types that need an extra, which no browser shows, and whose header may name a person or a place."""
+"""Types that no browser shows, and whose header may name a person or a place."""
 
 _MAGIC: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb".{128}DICM", re.DOTALL), "DICOM"),  # first, since it may start as a TIFF

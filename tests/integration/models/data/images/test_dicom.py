@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from models.data.formats import FormatOptions
 from models.data.grey import GreyWindow
 from models.data.images.checks import check_image, decode_image, grey_levels, stored_file
 from models.data.images.dicom import read_header
-from models.data.images.limits import ImageError, ImageLimits
+from models.data.images.limits import ImageLimits
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import FileCode, NoteCode, Rejection
 from models.data.store import Store
@@ -162,16 +161,6 @@ def test_damaged_files_are_rejected_and_nothing_else() -> None:
         for place in rng.integers(132, len(damaged), 5):
             damaged[place] = int(rng.integers(256))
         check_image(bytes(damaged), "a.dcm")
-
-
-def test_without_the_extra_it_is_said_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = encoded_dicom(dicom())
-    monkeypatch.setitem(sys.modules, "pydicom", None)
-    rejection = refusal(content)
-    assert rejection.code is FileCode.UNSUPPORTED_TYPE
-    assert "pip install 'masktune-service[dicom]'" in rejection.detail
-    with pytest.raises(ImageError, match="masktune-service"):
-        decode_image(content)
 
 
 # --- data sets ---

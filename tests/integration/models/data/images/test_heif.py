@@ -65,7 +65,7 @@ def test_without_the_extra_it_is_said_how_to_install_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     rejection = refusal(content)
     assert rejection.code is FileCode.UNSUPPORTED_TYPE
-    assert "pip install 'masktune-service[heic]'" in rejection.detail
+    assert "whose wheels hold GPL code: pip install 'masktune-service[heic]'" in rejection.detail
 
 
 def test_a_store_keeps_its_pixels_as_png(make_tree: MakeTree, tmp_path: Path) -> None:
