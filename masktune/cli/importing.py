@@ -47,6 +47,10 @@ LabelColumn = Annotated[
     str | None,
     typer.Option(metavar="COLUMN", help="The column of a list that holds the classes.", show_default=False),
 ]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column of a list that names the files.", show_default=False),
+]
 GreyWindow = Annotated[
     tuple[int, int] | None,
     typer.Option(
@@ -62,6 +66,7 @@ def format_options(
     hold_out: list[str] | None,
     group: str | None,
     label: str | None,
+    path: str | None,
     grey_window: tuple[int, int] | None,
     new_splits: bool,
 ) -> dict[str, Any]:
@@ -71,6 +76,7 @@ def format_options(
         "hold_out": hold_out,
         "group": group,
         "label": label,
+        "path": path,
         "grey_window": grey_window,
         "new_splits": new_splits,
     }

@@ -63,6 +63,7 @@ class FormatOptions(Strict):
     label: Word | None = Field(
         None, description="The column of a list that holds the classes, where several could."
     )
+    path: Word | None = Field(None, description="The column of a list that names the files, likewise.")
     subject: Word | None = Field(
         None,
         description="Which part of a file's path names its subject (a patient, an animal, a burst): a "

@@ -45,6 +45,7 @@ COMMON = (
 )
 RARE = (
     UploadField("options/label", "Column of the classes", "label"),
+    UploadField("options/path", "Column of the files", "path"),
     UploadField("options/group", "Groups", "meta:site"),
     UploadField("options/new_splits", "New splits", "", "switch"),
     UploadField("options/split", "Split of all images", "test"),

@@ -35,7 +35,7 @@ UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
 DATASET = "dataset"
 """Kind of a source that is another data set."""
-_PLAIN_OPTIONS = ("target", "group", "label", "subject", "new_splits", "split")
+_PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "split")
 
 
 def import_(context: StageContext) -> ImportResult:

@@ -18,6 +18,7 @@ from masktune.cli.importing import (
     HoldOut,
     LabelColumn,
     NewSplits,
+    PathColumn,
     SubjectPattern,
     format_options,
     start_import,
@@ -75,6 +76,7 @@ def add(
     hold_out: HoldOut = None,
     group: GroupColumn = None,
     label: LabelColumn = None,
+    path: PathColumn = None,
     grey_window: GreyWindow = None,
     new_splits: NewSplits = False,
     metadata: Metadata = None,
@@ -88,7 +90,7 @@ def add(
         name=name,
         format=format,
         options=parse_assignments(option)
-        | format_options(subject_pattern, hold_out, group, label, grey_window, new_splits),
+        | format_options(subject_pattern, hold_out, group, label, path, grey_window, new_splits),
         seed=seed,
         metadata=metadata_of(metadata),
     )

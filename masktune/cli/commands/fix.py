@@ -34,6 +34,7 @@ def fix(
     hold_out: importing.HoldOut = None,
     group: importing.GroupColumn = None,
     label: importing.LabelColumn = None,
+    path: importing.PathColumn = None,
     grey_window: importing.GreyWindow = None,
     new_splits: importing.NewSplits = False,
 ) -> None:
@@ -43,7 +44,7 @@ def fix(
     again, as a new one, where an option says how.
     """
     fields = parse_fields("mitigate", set, name=name, seed=seed)
-    options = format_options(subject_pattern, hold_out, group, label, grey_window, new_splits)
+    options = format_options(subject_pattern, hold_out, group, label, path, grey_window, new_splits)
     dataset = ready_dataset(session, what, options)
     follow_to_conclusion(session, session.client.jobs.start("mitigate", dataset=dataset, **fields))
 
@@ -72,6 +73,7 @@ def evaluate(
     subject_pattern: importing.SubjectPattern = None,
     group: importing.GroupColumn = None,
     label: importing.LabelColumn = None,
+    path: importing.PathColumn = None,
     grey_window: importing.GreyWindow = None,
 ) -> None:
     """Judge all models of a job on images that break the pattern, and say which to use.
@@ -79,7 +81,7 @@ def evaluate(
     Uploads the images, as test images alone, if they are not there yet. Images and subjects that trained the
     models do not count.
     """
-    options = format_options(subject_pattern, None, group, label, grey_window, False)
+    options = format_options(subject_pattern, None, group, label, path, grey_window, False)
     dataset = ready_dataset(session, what, options, split="test")
     job = session.client.jobs.evaluate(job_id, dataset, breaks_pattern=breaks_pattern)
     follow_to_conclusion(session, job)

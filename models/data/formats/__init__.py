@@ -84,7 +84,7 @@ def _detect(listing: Listing, options: FormatOptions) -> FormatName:
     for name, matches in _SIGNS.items():
         if matches(listing):
             return name
-    if table.matches(listing, options.label):
+    if table.matches(listing, options):
         return FormatName.CSV
     if image_folder.matches(listing):
         return FormatName.IMAGE_FOLDER

@@ -42,7 +42,8 @@ class FormatOptions:
     """What the owner may decide. `classes` fixes the list and its order: other labels are rejected.
 
     `target` and `group` are attributes of CelebA; `group` may also be the column `meta:NAME` of a list, and
-    `label` is the column that holds the classes (in Label Studio: the question that asks for them).
+    `label` is the column that holds the classes (in Label Studio: the question that asks for them), and
+    `path` the one that names the files.
     `subject` is a pattern on the path, like `*/{subject}_*`; `hold_out`, each `meta:NAME=VALUE`, names the
     samples of the test split. `new_splits` ignores those that the files name; `split` is that of all images,
     whatever the files say.
@@ -52,6 +53,7 @@ class FormatOptions:
     target: str = "Blond_Hair"
     group: str | None = None
     label: str | None = None
+    path: str | None = None
     subject: str | None = None
     hold_out: tuple[str, ...] = ()
     new_splits: bool = False

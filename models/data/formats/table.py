@@ -22,9 +22,9 @@ _TEXT = frozenset((".csv", ".tsv", ".txt"))
 _OTHER_SPREADSHEETS = frozenset((".xls", ".xlsb", ".xlsm", ".ods", ".numbers"))
 
 
-def matches(listing: Listing, label: str | None = None) -> bool:
-    """A list at the top with a column of paths and one of classes: `label`, or one of the usual names."""
-    return any(_is_complete(each, label) for each in _top(listing).lists)
+def matches(listing: Listing, options: FormatOptions | None = None) -> bool:
+    """A list at the top with a column of paths and one of classes: those chosen, or of the usual names."""
+    return any(_is_complete(each, options or FormatOptions()) for each in _top(listing).lists)
 
 
 def read(listing: Listing, options: FormatOptions) -> Manifest:
@@ -48,15 +48,16 @@ def near_misses(listing: Listing) -> dict[str, str]:
             )
         elif _has(each, "label") or not each.path.endswith(".txt"):
             misses[each.path] = (
-                f"{columns} to name the files: the first row must name the columns, path and label among them"
+                f"{columns} to name the files: the first row must name the columns, path and label among "
+                "them, or those in options.path and options.label"
             )
     return misses
 
 
 def _the_list(listing: Listing, options: FormatOptions) -> ListOfImages:
     lists = _top(listing).lists
-    candidates = [each for each in lists if _is_complete(each, options.label)]
-    candidates = candidates or [each for each in lists if _has(each, "path")]
+    candidates = [each for each in lists if _is_complete(each, options)]
+    candidates = candidates or [each for each in lists if options.path or _has(each, "path")]
     if not candidates:
         advice = "; ".join(near_misses(listing).values()) or "add one, such as labels.csv or labels.xlsx"
         raise FormatError(
@@ -100,10 +101,11 @@ def _top(listing: Listing) -> _Top:
     return top
 
 
-def _has(each: ListOfImages, use: ColumnUse) -> bool:
+def _has(each: ListOfImages, use: ColumnUse, chosen: str | None = None) -> bool:
+    if chosen is not None:
+        return position_of(each.table.header, chosen) is not None
     return any(is_called(column, use) for column in each.table.header)
 
 
-def _is_complete(each: ListOfImages, label: str | None) -> bool:
-    has_label = _has(each, "label") if label is None else position_of(each.table.header, label) is not None
-    return has_label and _has(each, "path")
+def _is_complete(each: ListOfImages, options: FormatOptions) -> bool:
+    return _has(each, "label", options.label) and _has(each, "path", options.path)

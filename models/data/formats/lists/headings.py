@@ -5,7 +5,7 @@ say something of groups of images, or only tell images apart.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -67,36 +67,36 @@ def is_prefixed(column: str) -> bool:
     return column[: len(METADATA)].casefold() == METADATA
 
 
-def position_of(header: Sequence[str], column: str) -> int | None:
-    """Where the column lies that somebody names, None where there is none: by its exact name, else freely."""
-    if column in header:
-        return list(header).index(column)
-    return next((place for place, name in enumerate(header) if _plain(name) == _plain(column)), None)
+def position_of(header: Sequence[str], column: str, taken: Collection[int] = ()) -> int | None:
+    """Where the column lies that somebody names, None where there is none: by its exact name, else freely.
+    Those at `taken` serve as something else."""
+    free = [place for place in range(len(header)) if place not in taken]
+    alike = [place for place in free if _plain(header[place]) == _plain(column)]
+    return next((place for place in alike if header[place] == column), alike[0] if alike else None)
 
 
 def read_headings(
     header: Sequence[str], *, name: str, label: str | None, path: str | None = None
 ) -> Headings:
-    """Of the list `name`; `label` and `path` are the columns of classes and files, where they are known.
+    """Of the list `name`; `label` and `path` are the columns of classes and files, where they are chosen.
 
     Metadata are the columns that serve as nothing else; the prefix `meta:` makes one of any. Raises
     `FormatError` where no column has the paths, and where several could be the same.
     """
     places: dict[ColumnUse, int] = {}
     readings: list[ColumnReading] = []
-    if path is not None:
-        places["path"] = header.index(path)
-    if label is not None:
-        places["label"] = _label_position(header, label, name)
+    chosen: dict[ColumnUse, str | None] = {"path": path, "label": label}
+    for use, column in chosen.items():
+        if column is not None:
+            places[use] = _chosen_position(header, use, column, name, places.values())
     for use in _NAMES:
-        if use not in places:
-            place = _place(header, use, name)
-            if place is not None and place not in places.values():
-                places[use] = place
+        if use not in places and (place := _place(header, use, name, places.values())) is not None:
+            places[use] = place
     if "path" not in places:
         raise FormatError(
             ProblemCode.BAD_LIST,
-            f"{name} has {columns_of(header)}, none of which names the files: rename the right one to path",
+            f"{name} has {columns_of(header)}, none of which names the files: rename the right one to "
+            "path, or name it in options.path",
         )
     metadata: dict[str, int] = {}
     uses = {place: use for use, place in places.items()}
@@ -129,26 +129,29 @@ def _plain(column: str) -> str:
     return re.sub(r"[\s_.-]+", "", column).casefold()
 
 
-def _label_position(header: Sequence[str], label: str, name: str) -> int:
-    place = position_of(header, label)
+def _chosen_position(
+    header: Sequence[str], use: ColumnUse, column: str, name: str, taken: Collection[int]
+) -> int:
+    place = position_of(header, column, taken)
     if place is None:
         raise FormatError(
             ProblemCode.BAD_LIST,
-            f"options.label is {label!r}, but {name} has {columns_of(header)}: choose one of them",
+            f"options.{use} is {column!r}, but {name} has {columns_of(header)}: choose one of them",
         )
     return place
 
 
-def _place(header: Sequence[str], use: ColumnUse, name: str) -> int | None:
-    candidates = [place for place, column in enumerate(header) if is_called(column, use)]
+def _place(header: Sequence[str], use: ColumnUse, name: str, taken: Collection[int]) -> int | None:
+    free = [place for place in range(len(header)) if place not in taken]
+    candidates = [place for place in free if is_called(header[place], use)]
     candidates = [place for place in candidates if _plain(header[place]) == _NAMES[use][0]] or candidates
     if len(candidates) < 2:
         return candidates[0] if candidates else None
     columns = " and ".join(repr(display_name(header[place])) for place in candidates)
     correction = f"rename the right one to {use}"
-    if use == "label":
-        correction = "name the right one in options.label"
-    elif use != "path":
+    if use in ("path", "label"):
+        correction = f"name the right one in options.{use}"
+    else:
         correction += f", and the other to {METADATA}NAME"
     raise FormatError(
         ProblemCode.AMBIGUOUS_LIST, f"{columns} of {name} could each be the {use}: {correction}"

@@ -246,6 +246,6 @@ def _list_reading(each: ListOfImages, options: FormatOptions, conventions: Conve
         header,
         name=each.table.name,
         label=options.label or (conventions.label if conventions.label in header else None),
-        path=conventions.path if conventions.path in header else None,
+        path=options.path or (conventions.path if conventions.path in header else None),
     )
     return ListReading(each, headings)

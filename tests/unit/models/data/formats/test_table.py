@@ -23,9 +23,11 @@ ReadList = Callable[..., Manifest]
 def read_list(make_tree: MakeTree) -> ReadList:
     """A function that reads a list beside the images a.png to f.png."""
 
-    def read_one(content: bytes | str, name: str = "labels.csv", **options: Any) -> Manifest:
+    def read_one(
+        content: bytes | str, name: str = "labels.csv", format: FormatName | None = None, **options: Any
+    ) -> Manifest:
         images = {f"{letter}.png": "" for letter in "abcdef"}
-        return read(make_tree({name: content} | images), options=FormatOptions(**options))
+        return read(make_tree({name: content} | images), format, FormatOptions(**options))
 
     return read_one
 
@@ -151,12 +153,32 @@ def test_the_owner_names_the_label_column(read_list: ReadList) -> None:
         read(read_list(content).root, FormatName.CSV, FormatOptions(label="race"))
 
 
+@pytest.mark.parametrize(
+    ("header", "options"),
+    [
+        ("scan,kind", {"path": "scan", "label": "kind"}),
+        ("class,kind", {"path": "class", "label": "kind"}),
+        ("file,image", {"label": "image"}),  # both could be the path
+        ("image,image", {"path": "image", "label": "image"}),
+    ],
+)
+def test_the_owner_names_the_file_column(read_list: ReadList, header: str, options: dict[str, str]) -> None:
+    assert labels(read_list(f"{header}\na.png,cat\nb.png,dog\n", **options)) == TWO
+    with pytest.raises(FormatError, match=r"options\.path is 'none'"):
+        read_list(
+            f"{header}\na.png,cat\nb.png,dog\n",
+            path="none",
+            label=header.split(",")[1],
+            format=FormatName.CSV,
+        )
+
+
 def test_columns_that_could_be_the_same_are_not_guessed(read_list: ReadList) -> None:
     with pytest.raises(FormatError, match=r"'category' and 'diagnosis'.*options\.label") as labels_:
         read_list("path,category,diagnosis\na.png,x,cat\nb.png,y,dog\n")
     with pytest.raises(FormatError, match=r"'patient' and 'slide'.*rename the right one to subject"):
         read_list("path,label,patient,slide\na.png,cat,1,2\n")
-    with pytest.raises(FormatError, match=r"'image' and 'file'.*rename the right one to path"):
+    with pytest.raises(FormatError, match=r"'image' and 'file'.*name the right one in options\.path"):
         read_list("image,file,label\na.png,x,cat\n")
     assert labels_.value.problem.code is ProblemCode.AMBIGUOUS_LIST
 
