@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from masktune import ClientError, OwnKey, ProblemError
+from masktune.contract import upload_files
 from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes, uncertified
 from web.text import labels, manual
 from web.transport.connection import (
@@ -46,6 +47,7 @@ _templates = Environment(
 )
 _templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
 _templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning, "uncertified": uncertified}
+_templates.globals["upload_files"] = upload_files
 
 
 def html(template: str, **values: Any) -> ui.html:

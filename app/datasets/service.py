@@ -27,6 +27,7 @@ from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
 from masktune.contract.ids import new_id
+from masktune.contract.upload_files import HEAD, file_refusal
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
 from models.data.formats.owner_options import SubjectPattern
 
@@ -35,6 +36,9 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
     """Turn the upload into an artifact, a row and an import job: all three or none."""
     request = parse_fields(upload.fields)
     options = _options(FormatOptions, request.options)
+    with upload.path.open("rb") as file:
+        if refusal := file_refusal(file.read(HEAD)):
+            raise InvalidInput.field("/file", "not-an-archive", f"the file {refusal}")
     # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
     digest = fingerprint(request, upload.sha256)
     if (answer := creation.once.stored_response(digest)) is not None:

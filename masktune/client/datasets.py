@@ -32,6 +32,7 @@ from masktune.client.uploads import (
     OnSent,
     ZippedFolder,
     as_utf8,
+    check_dataset_files,
     check_upload,
 )
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
@@ -52,7 +53,8 @@ def upload_dataset(
 ) -> Flow[Dataset]:
     """Upload an archive, or a folder, zipped while it is sent. The import continues after this returns.
 
-    Raises `TooLarge`, before anything is sent, for an upload above the service's limit.
+    Before anything is sent, raises `NotSent` for files that cannot be a data set (a document, images without
+    folders of classes), and `TooLarge` for an upload above the service's limit.
 
     `options` say how the files are read: `{"subject": "*/{subject}_*", "hold_out": ["meta:site=Berlin"]}`.
     `seed` seeds the splits that the import makes if the files name none.
@@ -79,6 +81,7 @@ def upload_dataset(
         repeatable=True,
         answer_seconds=STORED_SECONDS,
     )
+    check_dataset_files(path)
     yield from check_upload(path)
     return (yield from call(request, Dataset))
 

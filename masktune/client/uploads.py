@@ -13,6 +13,7 @@ from masktune.client.calls import call, get
 from masktune.client.errors import NotSent, TooLarge
 from masktune.client.wire import Flow
 from masktune.contract.operations import Limits
+from masktune.contract.upload_files import HEAD, file_refusal, folder_refusal
 
 OnSent: TypeAlias = Callable[[int, int], None]
 """Called with (bytes sent so far, total bytes)."""
@@ -40,6 +41,17 @@ def check_upload(path: Path) -> Flow[None]:
     limit = (yield from service_limits()).max_upload_bytes
     if size > limit:
         raise TooLarge(path.name, size, limit)
+
+
+def check_dataset_files(path: Path) -> None:
+    """Raise `NotSent` for a folder or a file that cannot be a data set, by its names or its first bytes."""
+    if path.is_dir():
+        refusal = folder_refusal(file.relative_to(path).as_posix() for file in _visible_files(path))
+    else:
+        with path.open("rb") as file:
+            refusal = file_refusal(file.read(HEAD))
+    if refusal:
+        raise NotSent(f"{as_utf8(path.resolve().name)} {refusal}")
 
 
 def size_of(path: Path) -> int:
@@ -97,8 +109,6 @@ class ZippedFolder:
         self._folder = folder
         self._on_sent = on_sent
         self._files = sorted(_visible_files(folder))
-        if not self._files:
-            raise NotSent(f"there are no files in {folder} except hidden ones")
         self._total = sum(path.stat().st_size for path in self._files)
         self._chunks = self._zip()
         self._rest = b""

@@ -31,7 +31,8 @@ EXCUSED = re.compile(
             # Rules that OpenAPI has no words for: ascending numbers, `{subject}` once, no name like an id.
             r"/options/grey_window value-error|/options/subject invalid-pattern|\{name\} like-an-id",
             # What is inside a file, or inside a text that is JSON.
-            r"/file (not-safetensors|header-too-large|does-not-fit)|/images/\d+ (not_an_image|too_small)",
+            r"/file (not-an-archive|not-safetensors|header-too-large|does-not-fit)",
+            r"/images/\d+ (not_an_image|too_small)",
             r"/classes(/\d+)? \S+",
         )
     ),

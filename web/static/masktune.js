@@ -199,12 +199,24 @@ async function takeFiles(drop, list) {
   show(drop, "Reading the folder …");
   try {
     const files = await list();
-    if (!files.length) return show(drop, "There are no files in it.", true);
-    const [path, file] = files[0];
-    take(drop, files.length === 1 && ARCHIVE.test(path) ? file : packed(files));
+    const [path, file] = files[0] ?? [""];
+    if (files.length === 1 && ARCHIVE.test(path)) return take(drop, file);
+    const refusal = refusalOf(drop, files.map(([path]) => path));
+    if (refusal) return show(drop, `This ${refusal}.`, true);
+    take(drop, packed(files));
   } catch (error) {
     show(drop, `The folder cannot be read: ${error.message}`, true);
   }
+}
+
+// The same as the command says of a folder, which here has its own name before those of its files.
+function refusalOf(drop, paths) {
+  const ending = (ends) => paths.filter((path) => ends.split(" ").some((end) => path.toLowerCase().endsWith(end)));
+  const images = ending(drop.dataset.images), tables = ending(drop.dataset.tables);
+  if (!images.length && !tables.length) return drop.dataset.withoutImages;
+  const folders = [...new Set(images.map((path) => path.split("/").slice(0, -1).join("/")))];
+  const loose = folders.length === 1 && ("oneClass" in drop.dataset ? !folders[0] : !folders[0].includes("/"));
+  return loose && !tables.length ? drop.dataset.looseImages : "";
 }
 
 async function filesBelow(entries, above = "") {

@@ -84,6 +84,16 @@ def test_an_invalid_archive_is_explained(visitor: Visitor) -> None:
         for name in ("cats/1.jpg", "dogs/1.jpg"):
             zipped.writestr(name, b"<html>no picture</html>")
     visitor.goto("/")
+    says = visitor.page.locator("#dataset-drop.failed .drop-status")
+    for name, content, reason in (
+        ("labels.docx", b"PK", "This holds neither images nor a table of them: send a folder"),
+        ("1.jpg", b"x", "This holds images side by side"),
+        ("a.zip", b"%PDF-1.7", "the file is a PDF document: send a folder"),
+    ):
+        visitor.page.locator("#dataset-drop input[type=file]").set_input_files(
+            {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        )
+        expect(says).to_contain_text(reason)
     visitor.page.locator("#dataset-drop input[type=file]").set_input_files(
         {"name": "pages.zip", "mimeType": "application/zip", "buffer": only_text.getvalue()}
     )

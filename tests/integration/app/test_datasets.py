@@ -109,6 +109,15 @@ def test_other_kinds_of_body(shared_front: Front) -> None:
         assert answer.status_code == 415
 
 
+def test_a_file_that_is_no_archive_is_refused_and_leaves_nothing(shared_front: Front) -> None:
+    for content, what in ((b"%PDF-1.7", "a PDF document"), (b"GIF89a", "a single image")):
+        answer = upload(shared_front, content)
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/file")
+        assert f"the file is {what}: send a folder" in answer.json()["detail"]
+    assert not leftovers(shared_front)
+    assert not stored_uploads(shared_front)
+
+
 def test_an_upload_over_the_limit_is_refused_and_leaves_nothing(start: StartFront) -> None:
     front = start(max_upload_bytes=1024)
     answer = upload(front, b"x" * (3 * 2**20))

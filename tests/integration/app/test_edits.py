@@ -122,10 +122,10 @@ def test_a_data_set_is_created_with_metadata(shared_front: Front) -> None:
     body = {"name": "digits", "source": "builtin:digits", "metadata": {"site": "Bern"}}
     assert shared_front.client.post("/datasets", json=body).json()["metadata"] == {"site": "Bern"}
     form = {"name": "photos", "metadata": '{"site": "Bern"}'}
-    sent = shared_front.client.post("/datasets", data=form, files={"file": ("a.zip", b"PK")})
+    sent = shared_front.client.post("/datasets", data=form, files={"file": ("a.zip", b"PK\x03\x04")})
     assert sent.json()["metadata"] == {"site": "Bern"}
     sent = shared_front.client.post(
-        "/datasets", data=form | {"metadata": "{"}, files={"file": ("a.zip", b"PK")}
+        "/datasets", data=form | {"metadata": "{"}, files={"file": ("a.zip", b"PK\x03\x04")}
     )
     assert sent.json()["errors"][0]["pointer"] == "/metadata"
 

@@ -257,7 +257,7 @@ def test_a_data_set_is_downloaded(service: Service, tmp_path: Path, monkeypatch:
 
 
 def test_options_say_how_an_archive_is_read(service: Service, tmp_path: Path) -> None:
-    (tmp_path / "scans.zip").write_bytes(b"PK")
+    (tmp_path / "scans.zip").write_bytes(b"PK\x03\x04")
     service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
     named = [
         "--subject-pattern",
@@ -376,7 +376,9 @@ def test_an_archive_is_uploaded(service: Service, tmp_path: Path) -> None:
 def test_an_empty_folder_is_one_line(service: Service, tmp_path: Path) -> None:
     result = service.masktune("datasets", "add", str(tmp_path))
     assert (result.exit_code, service.asked) == (2, [])
-    assert result.stderr == f"masktune: there are no files in {tmp_path} except hidden ones\n"
+    assert result.stderr.startswith(
+        f"masktune: {tmp_path.name} holds neither images nor a table of them: send a"
+    )
 
 
 def test_an_invalid_data_set_is_told_by_the_exit_code(service: Service) -> None:

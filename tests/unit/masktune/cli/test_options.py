@@ -89,7 +89,7 @@ def test_a_model_is_not_written_over_a_folder(service: Service, tmp_path: Path) 
 
 @pytest.mark.parametrize("command", ["add", "upload"])
 def test_a_seed_decides_the_splits(service: Service, tmp_path: Path, command: str) -> None:
-    (tmp_path / "birds.zip").write_bytes(b"zip")
+    (tmp_path / "birds.zip").write_bytes(b"PK\x03\x04")
     service.answers["POST /datasets"] = (202, DATASET | {"state": "importing"})
     for what in ("builtin:digits", str(tmp_path / "birds.zip")):
         result = service.masktune("datasets", command, what, "--seed", "7", "--no-wait")

@@ -163,21 +163,21 @@ def _named(folder: Path, name: bytes) -> Path:
     """A file whose name is no UTF-8, as of an old archive."""
     path = Path(os.fsdecode(os.fsencode(folder) + b"/" + name))
     try:
-        path.write_bytes(b"bytes")
+        path.write_bytes(b"PK\x03\x04")
     except OSError:
         lacks("names in bytes")
     return path
 
 
 def test_a_name_that_is_no_utf_8_is_read_as_latin_1(runner: Runner, tmp_path: Path) -> None:
-    (tmp_path / "beetles").mkdir()
-    _named(tmp_path / "beetles", b"K\xe4fer.jpg")
-    _named(tmp_path / "beetles", "Käfer 2.jpg".encode())
+    (tmp_path / "beetles/a").mkdir(parents=True)
+    _named(tmp_path / "beetles/a", b"K\xe4fer.jpg")
+    _named(tmp_path / "beetles/a", "Käfer 2.jpg".encode())
     script = Script([httpx.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(tmp_path / "beetles"))
     body = script.bodies[0]
     with zipfile.ZipFile(io.BytesIO(body[body.index(b"PK") :])) as archive:
-        assert archive.namelist() == ["Käfer 2.jpg", "Käfer.jpg"]
+        assert archive.namelist() == ["a/Käfer 2.jpg", "a/Käfer.jpg"]
 
 
 def test_files_are_sent_under_a_name_that_can_be(runner: Runner, tmp_path: Path) -> None:

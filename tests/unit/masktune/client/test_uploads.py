@@ -16,6 +16,9 @@ from masktune.client.datasets import upload_dataset
 from masktune.client.models import import_model
 from masktune.client.uploads import ASKED_ABOVE, STORED_SECONDS, CountedFile, ZippedFolder
 from masktune.client.wire import Flow
+from masktune.contract import upload_files
+from models.data.formats.manifest import LIST_SUFFIXES
+from models.data.images.image_types import TYPES
 from tests.support import answers
 from tests.unit.masktune.client.conftest import Runner, Script
 
@@ -75,10 +78,30 @@ def test_a_folder_counts_its_files_bytes(folder: Path) -> None:
     assert told == [(100_000, 100_005), (100_005, 100_005)]
 
 
-def test_an_empty_folder_is_refused_before_anything_is_sent(runner: Runner, tmp_path: Path) -> None:
-    (tmp_path / ".hidden").write_bytes(b"x")
-    with pytest.raises(NotSent, match="there are no files in"):
-        runner.run(Script([]), upload_dataset(tmp_path))
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("birds/.hidden", b"x", "birds holds neither images nor a table"),
+        ("birds/notes.docx", b"x", "birds holds neither images nor a table"),
+        ("birds/1.JPG", b"x", "birds holds images side by side"),
+        ("a.docx", b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "a.docx is an office document"),
+        ("a.pdf", b"%PDF-1.7", "a.pdf is a PDF document"),
+        ("a.zip", b"\x89PNG\r\n\x1a\n", "a.zip is a single image: send a folder, or an archive"),
+        ("a.tar", b"", "a.tar is not an archive"),
+    ],
+)
+def test_files_that_are_no_data_set_are_told_before_anything_is_sent(
+    runner: Runner, tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(NotSent, match=reason):
+        runner.run(Script([]), upload_dataset(tmp_path / name.partition("/")[0]))
+
+
+def test_the_names_of_images_and_tables_are_those_that_the_import_reads() -> None:
+    assert set(upload_files.IMAGES) == TYPES.keys()
+    assert set(upload_files.TABLES) == LIST_SUFFIXES
 
 
 def test_a_file_counts_what_is_read(tmp_path: Path) -> None:
@@ -92,7 +115,7 @@ def test_a_file_counts_what_is_read(tmp_path: Path) -> None:
 
 def test_an_archive_is_sent_as_it_is_again_after_a_break(runner: Runner, tmp_path: Path) -> None:
     archive = tmp_path / "birds.tar.gz"
-    archive.write_bytes(bytes(range(256)) * 1000)
+    archive.write_bytes(b"\x1f\x8b" + bytes(range(256)) * 1000)
     script = Script([httpx.ReadError("gone"), httpx.Response(202, json=DATASET)])
     flow = upload_dataset(archive, format="waterbirds", options={"target": "y"}, seed=3)
     assert runner.run(script, flow).state == "importing"
@@ -160,15 +183,16 @@ def test_a_folder_is_sent_chunk_by_chunk(runner: Runner, folder: Path) -> None:
 
 def _archive(folder: Path, size: int) -> Path:
     target = folder / "birds.zip"
-    target.write_bytes(bytes(size))
+    target.write_bytes(b"PK\x03\x04" + bytes(size - 4))
     return target
 
 
 def _zipped(folder: Path, size: int) -> Path:
     target = folder / "birds"
     target.mkdir()
-    (target / "1.png").write_bytes(bytes(size - 2))
-    (target / "2.png").write_bytes(bytes(2))
+    (target / "a").mkdir()
+    (target / "a/1.png").write_bytes(bytes(size - 2))
+    (target / "a/2.png").write_bytes(bytes(2))
     return target
 
 

@@ -44,7 +44,7 @@ def _started(service: Service) -> list[object]:
 
 
 def test_an_archive_becomes_test_images_that_judge_the_job(judging: Service, tmp_path: Path) -> None:
-    (tmp_path / "owls.zip").write_bytes(b"PK")
+    (tmp_path / "owls.zip").write_bytes(b"PK\x03\x04")
     ended = judging.masktune("evaluate", "job_1", str(tmp_path / "owls.zip"), "--breaks-pattern")
     assert ended.exit_code == 0, ended.output
     (uploaded,) = [body for asked, body in judging.asked if asked == "POST /datasets"]

@@ -59,7 +59,7 @@ def test_a_data_set_that_is_there_is_not_uploaded_again(mitigating: Service) -> 
 
 
 def test_options_say_how_a_folder_is_read(mitigating: Service, tmp_path: Path) -> None:
-    (tmp_path / "owls.zip").write_bytes(b"PK")
+    (tmp_path / "owls.zip").write_bytes(b"PK\x03\x04")
     ended = mitigating.masktune(
         "fix", str(tmp_path / "owls.zip"), "--subject-pattern", "{subject}_*", "--label", "species"
     )
