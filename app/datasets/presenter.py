@@ -14,7 +14,8 @@ from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
 from models.data.formats.manifest import natural_order
-from models.data.report import REPORT_FILE
+from models.data.importing.subject_notes import subject_word
+from models.data.report import REPORT_FILE, ColumnReading
 from models.data.splits import ALL_SPLITS
 
 REJECTED_SHOWN = 1000
@@ -33,6 +34,7 @@ def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
         split_subjects=_split_subjects(splits),
         groups=_groups(splits, summary.get("groups", ())),
         subjects=summary.get("subjects", 0),
+        subject_word=subject_word(ColumnReading(**column) for column in summary.get("columns", ())),
         metadata_columns=summary.get("metadata_columns", []),
         report=None if row.ended_at is None else _report(row, splits, artifacts),
         job=row.job_id,

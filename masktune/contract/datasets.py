@@ -276,6 +276,7 @@ class Dataset(Resource):
     )
     groups: list[Group] = []
     subjects: int = Field(0, description="Distinct patients, animals, bursts …; 0 if none are named.")
+    subject_word: str = Field("subject", description="What the owner calls one, by the column: patient, say.")
     metadata_columns: list[MetadataColumn] = Field([], description="What the columns `meta:NAME` hold.")
     report: ImportReport | None = None
     job: str | None = Field(None, description="The import job.")

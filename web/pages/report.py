@@ -109,17 +109,18 @@ async def _judgements(job_id: str) -> list[tuple[Job, str, str]]:
 
 def _split(report: Report, split: str) -> None:
     facts = {"split": split, "note": split_note(report, split), "judges": not says_nothing_of_quality(split)}
+    word = report.dataset.subject_word
     gap = notes.background_gap(report.background_gap.get(split))
     statistics = statistics_in_order(report, split)
     by_arm = report.metrics[split]
-    html("report_split", by_arm=by_arm, gap=gap, statistics=statistics, **facts, **tables(by_arm))
+    html("report_split", by_arm=by_arm, gap=gap, statistics=statistics, **facts, **tables(by_arm, word))
     html(
         "report_changes", differences=report.differences.get(split, []), explained=notes.DIFFERENCES, **facts
     )
 
 
-def tables(by_arm: Mapping[Arm, ArmMetrics]) -> dict[str, Any]:
-    """Rows of a split's table: the groups, or else the classes."""
+def tables(by_arm: Mapping[Arm, ArmMetrics], word: str) -> dict[str, Any]:
+    """Rows of a split's table: the groups, or else the classes. `word` is the owner's for a subject."""
     arms = in_order(by_arm)
     grouped = any(metrics.worst_group_accuracy is not None for metrics in by_arm.values())
     among: Literal["groups", "classes"] = "groups" if grouped else "classes"
@@ -129,7 +130,7 @@ def tables(by_arm: Mapping[Arm, ArmMetrics]) -> dict[str, Any]:
     rows = [
         (
             first.name,
-            sample_count(first.n, first.n_subjects, "image"),
+            sample_count(first.n, first.n_subjects, "image", word),
             [slices[arm].get(number) for arm in arms],
         )
         for number, first in next(iter(slices.values()), {}).items()
@@ -138,6 +139,7 @@ def tables(by_arm: Mapping[Arm, ArmMetrics]) -> dict[str, Any]:
     if of > MOST_GROUPS:
         rows.sort(key=lambda row: min(one.accuracy for one in row[2] if one))
     return {
+        "word": word,
         "arms": arms,
         "rows": rows[:MOST_GROUPS],
         "of": of,

@@ -32,7 +32,7 @@ def table(dataset: Dataset) -> Table:
     for group in dataset.groups:
         grid.add_row("group", f"{group.name}: " + _counts(group.splits))
     if dataset.subjects:
-        grid.add_row("subjects", str(dataset.subjects))
+        grid.add_row(f"{dataset.subject_word}s", str(dataset.subjects))
     for column in dataset.metadata_columns:
         grid.add_row(f"meta:{column.name}", _content(column))
     if report := dataset.report:

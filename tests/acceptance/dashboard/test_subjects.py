@@ -56,8 +56,8 @@ def test_a_table_of_patients_is_uploaded_filtered_and_downloaded(visitor: Visito
     page.wait_for_url("**/ui/datasets/ds_*")
 
     # --- the page of the data set
-    expect(page.locator(".facts", has_text="Subjects")).to_contain_text(re.compile(r"Subjects\s*30\b"))
-    subjects = page.get_by_role("region", name="Counts").get_by_role("row", name="Subjects")
+    expect(page.locator(".facts", has_text="Patients")).to_contain_text(re.compile(r"Patients\s*30\b"))
+    subjects = page.get_by_role("region", name="Counts").get_by_role("row", name="Patients")
     expect(subjects.get_by_role("cell").last).to_have_text("10")
     expect(page.get_by_role("region", name="Columns").get_by_role("row", name="notes")).to_contain_text(
         "ignored"

@@ -155,10 +155,11 @@ def test_groups_are_counted_however_many_classes_there_are() -> None:
 
 
 def test_subjects_are_counted_in_each_split() -> None:
-    known = dataset(subjects=12, split_subjects={"train": 9, "test": 3}, classes=["cat", "dog"])
-    page = report_of(known)
-    assert counts(page)["Subjects"] == ["9", "3"]
-    assert "<dt>Subjects</dt><dd>12</dd>" in page
+    counted = {"subjects": 12, "split_subjects": {"train": 9, "test": 3}, "classes": ["cat", "dog"]}
+    for word, name in (("subject", "Subjects"), ("patient", "Patients")):
+        page = report_of(dataset(**counted, subject_word=word))
+        assert counts(page)[name] == ["9", "3"]
+        assert f"<dt>{name}</dt><dd>12</dd>" in page
     assert "Subjects" not in report_of(dataset())
 
 

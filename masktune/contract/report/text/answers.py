@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from masktune.contract.report.accuracy import ArmMetrics
-from masktune.contract.report.probabilities import Certificates
 from masktune.contract.report.report import Report
 from masktune.contract.report.shortcut import Evidence, ShortcutReliance, SignName
 from masktune.contract.report.text.certificates import samples_needed
@@ -73,8 +72,7 @@ def answers(report: Report) -> tuple[Answer, ...]:
         answered.append(
             Answer(help_question(report), _help(before, by_arm.get(control), after, _CONTROLS[control]))
         )
-        certificates = report.certificates.get(arm_after(report))
-        answered.append(Answer(trust_question(report), _trust(after, certificates, splits[0])))
+        answered.append(Answer(trust_question(report), _trust(report, after, splits[0])))
     return tuple(answered)
 
 
@@ -111,7 +109,8 @@ def _help(before: ArmMetrics, control: ArmMetrics | None, after: ArmMetrics, con
     return f"{text}. On average, it went from {percent(before.accuracy)} to {percent(after.accuracy)}."
 
 
-def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> str:
+def _trust(report: Report, after: ArmMetrics, split: str) -> str:
+    certificates = report.certificates.get(arm_after(report))
     worst, name = worst_case(after)
     text = (
         f"It is wrong on {percent(1 - after.accuracy)} of the {split} split, and on {percent(1 - worst)} of "
@@ -120,7 +119,7 @@ def _trust(after: ArmMetrics, certificates: Certificates | None, split: str) -> 
     scope = (
         "inputs"
         if certificates is None or certificates.n_subjects is None
-        else "random images of new subjects"
+        else f"random images of new {report.dataset.subject_word}s"
     )
     for target in certificates.targets if certificates else ():
         # The figures decide which certificate is named, so it must hold jointly with the others.

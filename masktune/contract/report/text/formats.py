@@ -62,9 +62,10 @@ def first_names(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def sample_count(n: int, n_subjects: int | None, noun: str = "sample") -> str:
-    """A number of samples and, where there are any, of their subjects: "1,200 images of 100 subjects"."""
-    subjects = "" if n_subjects is None else f" of {n_subjects:,} subject{'' if n_subjects == 1 else 's'}"
+def sample_count(n: int, n_subjects: int | None, noun: str = "sample", word: str = "subject") -> str:
+    """A number of samples and, where there are any, of their subjects, by the owner's `word` for one: "1,200
+    images of 100 patients"."""
+    subjects = "" if n_subjects is None else f" of {n_subjects:,} {word}{'' if n_subjects == 1 else 's'}"
     return f"{n:,} {noun}{'' if n == 1 else 's'}{subjects}"
 
 

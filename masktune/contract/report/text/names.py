@@ -177,9 +177,8 @@ def independence(report: Report, split: str) -> str:
     """What the intervals on the split take as independent, where it is not the images; else empty."""
     if all(metrics.n_subjects is None for metrics in report.metrics.get(split, {}).values()):
         return ""
-    return (
-        "Images of one subject are not independent: the intervals take subjects as independent, not images."
-    )
+    word = report.dataset.subject_word
+    return f"Images of one {word} are not independent: the intervals take {word}s as independent, not images."
 
 
 def shared_subjects(report: Report, split: str) -> str:

@@ -203,17 +203,17 @@ def certificate(target: Certificate) -> tuple[str, str]:
     return percent(target.coverage), f"{target.errors} of {target.answered:,} wrong"
 
 
-def calibration_samples(certificates: Certificates) -> str:
-    """How many images, and how many subjects, a certificate rests on."""
+def calibration_samples(certificates: Certificates, word: str = "subject") -> str:
+    """How many images, and how many subjects, a certificate rests on; `word` is the owner's for a subject."""
     images = f"{certificates.n:,} images of the calibration split"
     if certificates.n_subjects is None:
         return images
     if certificates.n_subjects == certificates.n:
-        return f"{images}, one per subject and drawn at random"
-    return f"{images}, {certificates.n_subjects:,} of them one per subject and drawn at random"
+        return f"{images}, one per {word} and drawn at random"
+    return f"{images}, {certificates.n_subjects:,} of them one per {word} and drawn at random"
 
 
-def independence(certificates: Certificates) -> str:
+def independence(certificates: Certificates, word: str = "subject") -> str:
     """What a certificate assumes of the images that it rests on, and which were left out for that reason."""
     if certificates.n_subjects is None:
         sentences = [
@@ -222,9 +222,9 @@ def independence(certificates: Certificates) -> str:
         ]
     else:
         sentences = [
-            "Images of one subject are not independent of each other, so one image of each counts: the "
-            "promise is about a random image of a new subject like these. "
-            f"{certificates.same_subject_left_out or 0:,} other images were left out because their subject "
+            f"Images of one {word} are not independent of each other, so one image of each counts: the "
+            f"promise is about a random image of a new {word} like these. "
+            f"{certificates.same_subject_left_out or 0:,} other images were left out because their {word} "
             "counts already, or is in the train or val split."
         ]
     if certificates.copies_left_out:

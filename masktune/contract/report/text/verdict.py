@@ -58,7 +58,7 @@ _NOT_TESTABLE: dict[accuracy.NotTestableReason | None, str] = {
     "which of them break a pattern.",
     "small_groups": f"{_HIDDEN}fewer than two groups have 10 {{}} here, which is too few to compare groups.",
     "few_in_groups": f"{_HIDDEN}the groups that have 10 {{}} here hold less than half of these images.",
-    "few_subjects": "They are of too few subjects to tell whether a difference is chance: subjects differ, "
+    "few_subjects": "They are of too few {0} to tell whether a difference is chance: {0} differ, "
     "and fewer than 10 do not show by how much.",
     "one_class": "They are all of one class, and a model that always answers that class is right on them.",
 }
@@ -95,8 +95,8 @@ _ONE_SEED_RULE = (
 )
 _SEEDS_RULE = "The interval is for training with any seed, on inputs like those of the split."
 _SUBJECTS_RULE = (
-    "Images of one subject are not independent, so the interval takes subjects as independent, not images. "
-    "With fewer than 10 subjects the verdict is not testable, and a group of fewer decides nothing."
+    "Images of one {0} are not independent, so the interval takes {0}s as independent, not images. "
+    "With fewer than 10 {0}s the verdict is not testable, and a group of fewer decides nothing."
 )
 
 
@@ -108,15 +108,15 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
         return _NOTHING_COMPARED._replace(sentence=f"{_NOTHING_COMPARED.sentence} {columns}".rstrip())
     leak = shared_subjects(report, decision.split)
     tone, title = verdict_title(decision)
-    at_chance, rival = decision.at_chance, within_sentence(decision.b)
+    at_chance, word = decision.at_chance, report.dataset.subject_word
     empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
     sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
     return Verdict(
         tone="neutral" if leak and tone == "good" else tone,
         title=title,
         sentence=" ".join(filter(None, (leak, empty, sentence, columns))),
-        figures=" ".join(map(_figures_at_chance, at_chance)) if at_chance else _figures(decision, rival),
-        rule=_rule(decision),
+        figures=" ".join(_figures_at_chance(one, word) for one in at_chance) or _figures(decision, word),
+        rule=_rule(decision, word),
     )
 
 
@@ -137,7 +137,7 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
         text = groups_warning(report.groups)
     else:
         text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
-        text += f" {_meaning(decision)}"
+        text += f" {_meaning(decision, report.dataset.subject_word)}"
     if decision.beaten_by is not None:
         text += f" In the worst group, {model_name(decision.beaten_by)} beats {within_sentence(decision.a)}."
     if decision.b not in CONTROLS:
@@ -145,10 +145,10 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     return text
 
 
-def _meaning(decision: accuracy.Verdict) -> str:
+def _meaning(decision: accuracy.Verdict, word: str) -> str:
     if decision.verdict != "not_testable":
         return _MEANINGS[decision.verdict]
-    counted = "images" if decision.deciding_difference.n_subjects is None else "subjects"
+    counted = "images" if decision.deciding_difference.n_subjects is None else f"{word}s"
     return _NOT_TESTABLE[decision.reason].format(counted)
 
 
@@ -177,7 +177,7 @@ def _over_seeds(decision: accuracy.Verdict) -> str:
 def _of_two_models(report: Report, decision: accuracy.Verdict) -> str:
     a, b = within_sentence(decision.a), within_sentence(decision.b)
     difference, of_arm = decision.deciding_difference, report.metrics[decision.split]
-    of_a, of_b = of_arm[decision.a], of_arm[decision.b]
+    of_a, of_b, word = of_arm[decision.a], of_arm[decision.b], report.dataset.subject_word
     if _in_groups(decision):
         shares = _hardest(of_a, difference.worst_a), _hardest(of_b, difference.worst_b)
     else:
@@ -185,8 +185,8 @@ def _of_two_models(report: Report, decision: accuracy.Verdict) -> str:
     (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
     return (
         f"{capitalised(a)} is right on {part_a} of 100 images {_which(decision)}, {b} on {part_b}. Over all "
-        f"{sample_count(of_a.n, of_a.n_subjects, f'{decision.split} image')}, it is right on {all_a} of 100, "
-        f"{b} on {all_b}."
+        f"{sample_count(of_a.n, of_a.n_subjects, f'{decision.split} image', word)}, it is right on {all_a} "
+        f"of 100, {b} on {all_b}."
     )
 
 
@@ -212,14 +212,15 @@ def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:
     )
 
 
-def _figures(decision: accuracy.Verdict, rival: str) -> str:
+def _figures(decision: accuracy.Verdict, word: str) -> str:
     difference, seeds = decision.deciding_difference, decision.seeds
+    rival = within_sentence(decision.b)
     over = f" and over {len(seeds)} seeds" if seeds else ""
     text = (
-        f"On {_distinct(difference)} of the {decision.split} split{over}, its "
+        f"On {_distinct(difference, word)} of the {decision.split} split{over}, its "
         f"{_statistic(decision)} is {points_apart(difference.estimate)} that of {rival} "
         f"(95\u00a0% interval {points_interval(difference.low, difference.high)})"
-        f"{_lowest(difference, rival)}. Its average accuracy is "
+        f"{_lowest(difference, rival, word)}. Its average accuracy is "
         f"{points_apart(decision.accuracy_difference.estimate)} that of {rival}."
     )
     if not seeds:
@@ -233,32 +234,33 @@ def _with_seed(model: accuracy.ModelAtChance) -> str:
     return within_sentence(model.arm) + seed
 
 
-def _distinct(counted: accuracy.Difference | accuracy.ModelAtChance) -> str:
-    return sample_count(counted.n, counted.n_subjects, "distinct sample")
+def _distinct(counted: accuracy.Difference | accuracy.ModelAtChance, word: str) -> str:
+    return sample_count(counted.n, counted.n_subjects, "distinct sample", word)
 
 
-def _figures_at_chance(model: accuracy.ModelAtChance) -> str:
+def _figures_at_chance(model: accuracy.ModelAtChance, word: str) -> str:
     return (
-        f"On {_distinct(model)} of the validation split, the balanced accuracy of "
+        f"On {_distinct(model, word)} of the validation split, the balanced accuracy of "
         f"{_with_seed(model)} is {percent(model.balanced_accuracy)} (95\u00a0% interval "
         f"{percent_interval(model.low, model.high)}); that of a guess is {percent(model.chance)}."
     )
 
 
-def _lowest(difference: accuracy.Difference, rival: str) -> str:
+def _lowest(difference: accuracy.Difference, rival: str, word: str) -> str:
     """Name the groups of the worst case, and count those that were too small; "" for other statistics."""
     if difference.worst_a is None:
         return ""
     text = f"; its lowest is {difference.worst_a}, that of {rival} is {difference.worst_b}"
     if not difference.left_out:
         return text
-    counted = "samples" if difference.n_subjects is None else "subjects"
+    counted = "samples" if difference.n_subjects is None else f"{word}s"
     return text + f", among groups with at least 10 {counted} ({difference.left_out} have fewer)"
 
 
-def _rule(decision: accuracy.Verdict) -> str:
+def _rule(decision: accuracy.Verdict, word: str) -> str:
     control = _CONTROL_RULES.get(decision.b, _NO_CONTROL_RULE)
-    subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE}"
+    dependent = decision.deciding_difference.n_subjects is not None
+    subjects = f" {_SUBJECTS_RULE.format(word)}" if dependent else ""
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
         "interval lies above zero, the verdict is helped. Else groups of the test split must decide: if the "

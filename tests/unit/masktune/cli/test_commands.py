@@ -223,7 +223,7 @@ def test_a_data_set_says_what_its_columns_were_read_as_and_hold(service: Service
         {"column": "meta:age", "read_as": "metadata", "detail": ""},
         {"column": "note", "read_as": "ignored", "detail": "rename it to meta:note"},
     ]
-    dataset = DATASET | {"subjects": 12, "metadata_columns": columns}
+    dataset = DATASET | {"subjects": 12, "subject_word": "patient", "metadata_columns": columns}
     dataset["report"] = DATASET["report"] | {"columns": readings}
     service.answers["GET /datasets/ds_1"] = (200, dataset)
     output = service.masktune("datasets", "show", "ds_1").stdout
@@ -234,7 +234,7 @@ def test_a_data_set_says_what_its_columns_were_read_as_and_hold(service: Service
         "note: rename it to meta:note",
     ):
         assert text in output
-    assert re.search(r"subjects +12", output)
+    assert re.search(r"patients +12", output)
 
 
 def test_what_spoils_the_figures_of_a_data_set_is_said_first(service: Service) -> None:

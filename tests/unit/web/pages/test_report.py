@@ -37,7 +37,7 @@ def _page(by_arm: dict[Arm, ArmMetrics], split: str = "test") -> str:
         note="…",
         judges=not says_nothing_of_quality(split),
         statistics=["accuracy", "worst_class_accuracy", "balanced_accuracy"],
-        **tables(by_arm),
+        **tables(by_arm, "patient"),
     )
     return re.sub(r"\s+", " ", page)
 
@@ -45,7 +45,9 @@ def _page(by_arm: dict[Arm, ArmMetrics], split: str = "test") -> str:
 def test_a_long_table_has_the_worst_classes() -> None:
     accuracies = [0.9] * (MOST_GROUPS + 20)
     accuracies[-1], accuracies[-2] = 0.1, 0.2
-    found = tables({Arm.ERM: _figures(*[0.9] * len(accuracies)), Arm.MASKTUNE: _figures(*accuracies)})
+    found = tables(
+        {Arm.ERM: _figures(*[0.9] * len(accuracies)), Arm.MASKTUNE: _figures(*accuracies)}, "subject"
+    )
     assert [name for name, _, _ in found["rows"]][:2] == [
         f"class {MOST_GROUPS + 19}",
         f"class {MOST_GROUPS + 18}",
@@ -57,7 +59,7 @@ def test_a_long_table_has_the_worst_classes() -> None:
 
 
 def test_few_classes_keep_their_order() -> None:
-    found = tables({Arm.ERM: _figures(0.9, 0.5, 0.7)})
+    found = tables({Arm.ERM: _figures(0.9, 0.5, 0.7)}, "subject")
     assert [name for name, _, _ in found["rows"]] == ["class 0", "class 1", "class 2"]
     assert found["of"] == 3
 

@@ -635,11 +635,15 @@ def test_a_number_of_images_is_told_with_that_of_their_subjects() -> None:
 
 
 def test_a_verdict_says_of_how_many_subjects_its_images_are_and_that_these_are_independent() -> None:
-    text = verdict(of_subjects("helped", left_out=2, worst_a="gull on land", worst_b="gull at sea"))
-    assert "Over all 400 test images of 100 subjects, it is right" in text.sentence
-    assert "On 400 distinct samples of 100 subjects of the test split" in text.figures
-    assert "among groups with at least 10 subjects (2 have fewer)" in text.figures
-    assert "takes subjects as independent, not images" in text.rule
+    value = of_subjects("helped", left_out=2, worst_a="gull on land", worst_b="gull at sea")
+    for word in ("subject", "patient"):
+        text = verdict(
+            value.model_copy(update={"dataset": value.dataset.model_copy(update={"subject_word": word})})
+        )
+        assert f"Over all 400 test images of 100 {word}s, it is right" in text.sentence
+        assert f"On 400 distinct samples of 100 {word}s of the test split" in text.figures
+        assert f"among groups with at least 10 {word}s (2 have fewer)" in text.figures
+        assert f"Images of one {word} are not independent, so the interval takes {word}s as" in text.rule
     plain = verdict(decided("helped", left_out=2, worst_a="gull on land", worst_b="gull at sea"))
     assert "subject" not in " ".join(plain)
 
