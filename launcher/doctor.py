@@ -207,9 +207,9 @@ def _database(settings: Settings) -> Iterator[Finding]:
         url = make_url(settings.database)
         if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
             _writable(Path(url.database).parent)
-            return
-        with closing(Database(settings.database)) as database:
-            database.ping()
+        else:
+            with closing(Database(settings.database)) as database:
+                database.ping()
 
     kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
     yield _part("database", kind, ping, "check MASKTUNE_DATABASE_URL, and that the server is running")

@@ -46,8 +46,8 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
-_templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning, "uncertified": uncertified}
-_templates.globals["upload_files"] = upload_files
+_templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning}
+_templates.globals |= {"uncertified": uncertified, "upload_files": upload_files}
 
 
 def html(template: str, **values: Any) -> ui.html:

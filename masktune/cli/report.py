@@ -29,9 +29,8 @@ def comparison(report: Report, split: str = "test") -> Table:
     by_arm = report.metrics.get(split, {})
     arms = in_order(by_arm)
     first = next((by_arm[arm] for arm in arms), None)
-    heading = f"0 {split} samples"
-    if first:
-        heading = sample_count(first.n, first.n_subjects, f"{split} sample", report.dataset.subject_word)
+    n, n_subjects = (first.n, first.n_subjects) if first else (0, None)
+    heading = sample_count(n, n_subjects, f"{split} sample", report.dataset.subject_word)
     table = Table(box=SIMPLE, caption=split_caveats(report, split) or None)
     table.add_column(heading, overflow="fold")
     for arm in arms:

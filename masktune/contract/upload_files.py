@@ -33,8 +33,7 @@ _KINDS = (
 
 def file_refusal(head: bytes) -> str:
     """Why a file that starts with these bytes is no archive of images, after its name; empty if it is one."""
-    kinds = (what for start, what in _KINDS if re.match(start, head, re.DOTALL))
-    what = next(kinds, "not an archive")
+    what = next((what for start, what in _KINDS if re.match(start, head, re.DOTALL)), "not an archive")
     return f"is {what}: {LAYOUT}" if what else ""
 
 
@@ -42,8 +41,6 @@ def folder_refusal(paths: Iterable[str]) -> str:
     """Why a folder with these files is no data set, after its name; empty where it may be one."""
     files = [PurePosixPath(path) for path in paths]
     images, tables = ([file for file in files if file.suffix.lower() in ends] for ends in (IMAGES, TABLES))
-    if not images and not tables:
-        return WITHOUT_IMAGES
-    if not tables and all(len(file.parts) == 1 for file in images):
-        return LOOSE_IMAGES
-    return ""
+    if tables or any(len(file.parts) > 1 for file in images):
+        return ""
+    return LOOSE_IMAGES if images else WITHOUT_IMAGES

@@ -109,11 +109,17 @@ async def _judgements(job_id: str) -> list[tuple[Job, str, str]]:
 
 def _split(report: Report, split: str) -> None:
     facts = {"split": split, "note": split_note(report, split), "judges": not says_nothing_of_quality(split)}
-    word = report.dataset.subject_word
     gap = notes.background_gap(report.background_gap.get(split))
     statistics = statistics_in_order(report, split)
     by_arm = report.metrics[split]
-    html("report_split", by_arm=by_arm, gap=gap, statistics=statistics, **facts, **tables(by_arm, word))
+    html(
+        "report_split",
+        by_arm=by_arm,
+        gap=gap,
+        statistics=statistics,
+        **facts,
+        **tables(by_arm, report.dataset.subject_word),
+    )
     html(
         "report_changes", differences=report.differences.get(split, []), explained=notes.DIFFERENCES, **facts
     )

@@ -19,9 +19,7 @@ def not_certifiable(
 ) -> str:
     """That no threshold is certified on `n` samples, how many would do, and the lowest risk that these
     certify, `best`: a clause without a capital and a full stop."""
-    lowest = "these certify no risk"
-    if best is not None:
-        lowest = f"the lowest risk that these certify is {percent(best)}"
+    lowest = f"the lowest risk that these certify is {percent(best)}" if best else "these certify no risk"
     return (
         f"with these {n:,} calibration samples, no threshold can be certified for a risk of "
         f"{whole_percent(max_risk)} at {whole_percent(confidence)} confidence: {samples_needed(needed)}; "

@@ -259,8 +259,7 @@ def _lowest(difference: accuracy.Difference, rival: str, word: str) -> str:
 
 def _rule(decision: accuracy.Verdict, word: str) -> str:
     control = _CONTROL_RULES.get(decision.b, _NO_CONTROL_RULE)
-    dependent = decision.deciding_difference.n_subjects is not None
-    subjects = f" {_SUBJECTS_RULE.format(word)}" if dependent else ""
+    subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE.format(word)}"
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
         "interval lies above zero, the verdict is helped. Else groups of the test split must decide: if the "

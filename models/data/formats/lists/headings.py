@@ -70,8 +70,7 @@ def is_prefixed(column: str) -> bool:
 def position_of(header: Sequence[str], column: str, taken: Collection[int] = ()) -> int | None:
     """Where the column lies that somebody names, None where there is none: by its exact name, else freely.
     Those at `taken` serve as something else."""
-    free = [place for place in range(len(header)) if place not in taken]
-    alike = [place for place in free if _plain(header[place]) == _plain(column)]
+    alike = [p for p, name in enumerate(header) if _plain(name) == _plain(column) and p not in taken]
     return next((place for place in alike if header[place] == column), alike[0] if alike else None)
 
 
@@ -142,8 +141,7 @@ def _chosen_position(
 
 
 def _place(header: Sequence[str], use: ColumnUse, name: str, taken: Collection[int]) -> int | None:
-    free = [place for place in range(len(header)) if place not in taken]
-    candidates = [place for place in free if is_called(header[place], use)]
+    candidates = [p for p, column in enumerate(header) if is_called(column, use) and p not in taken]
     candidates = [place for place in candidates if _plain(header[place]) == _NAMES[use][0]] or candidates
     if len(candidates) < 2:
         return candidates[0] if candidates else None
