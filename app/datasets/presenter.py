@@ -14,8 +14,7 @@ from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import Dataset, Group, ImportReport, Rejected
 from models.data.formats.manifest import natural_order
-from models.data.importing.subject_notes import subject_word
-from models.data.report import REPORT_FILE, ColumnReading
+from models.data.report import REPORT_FILE, ColumnReading, subject_word
 from models.data.splits import ALL_SPLITS
 
 REJECTED_SHOWN = 1000

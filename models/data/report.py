@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -137,6 +137,16 @@ class ColumnReading(NamedTuple):
     column: str
     read_as: ColumnUse
     detail: str = ""
+
+
+SUBJECT = "subject"
+_SUBJECT_WORDS = ("patient", "animal", "individual", "slide", "case", "burst")
+
+
+def subject_word(columns: Iterable[ColumnReading]) -> str:
+    """What the owner calls a subject, by the column that names it: patient, animal …, else subject."""
+    called = "".join(reading.column.casefold() for reading in columns if reading.read_as == SUBJECT)
+    return next((word for word in _SUBJECT_WORDS if word in called), SUBJECT)
 
 
 class ImportRefused(Exception):

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from masktune.contract.report.judged_job import LeftOut
-from models.data.importing.subject_notes import subject_word
-from models.data.report import ColumnReading
+from models.data.report import ColumnReading, subject_word
 from models.data.store import Store
 
 KNOWN = ("train", "val")

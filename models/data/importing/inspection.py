@@ -15,7 +15,7 @@ from models.data.formats import Manifest
 from models.data.formats.owner_options import meeting
 from models.data.grey import WindowChoice
 from models.data.importing.accepted_images import AcceptedImages
-from models.data.importing.subject_notes import subject_notes, subject_word
+from models.data.importing.subject_notes import subject_notes
 from models.data.report import (
     DuplicateSet,
     ImportReport,
@@ -24,6 +24,7 @@ from models.data.report import (
     Problem,
     ProblemCode,
     some_names,
+    subject_word,
 )
 from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, only_test, overlap
 

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.report import ColumnReading, Note, NoteCode, some_names
+from models.data.report import SUBJECT, Note, NoteCode, some_names
 from models.data.splits import ALL_SPLITS, SplitRecord, overlap
 
-SUBJECT = "subject"
-_WORDS = ("patient", "animal", "individual", "slide", "case", "burst")
 _UNEVEN = 2  # times a split is larger or smaller than aimed at, from which on that is told
-
-
-def subject_word(columns: Iterable[ColumnReading]) -> str:
-    """What the owner calls a subject, by the column that names it: patient, animal …, else subject."""
-    called = "".join(reading.column.casefold() for reading in columns if reading.read_as == SUBJECT)
-    return next((word for word in _WORDS if word in called), SUBJECT)
 
 
 def subject_notes(
