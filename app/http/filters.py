@@ -88,6 +88,13 @@ async def _filters(
     ] = None,
     created_after: CreatedAfter = None,
     created_before: CreatedBefore = None,
+    q: Annotated[
+        Word | None,
+        Query(
+            description="Only those with this text in their name, their id, a text of their metadata or the "
+            "name of their data set, in upper or lower case."
+        ),
+    ] = None,
 ) -> Filters:
     return Filters(
         name=name,
@@ -95,6 +102,7 @@ async def _filters(
         metadata=_checked(pairs),
         created_after=seconds(created_after),
         created_before=seconds(created_before),
+        q=q,
     )
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, CursorResult, delete, func, select
+from sqlalchemy import ColumnElement, CursorResult, String, delete, func, or_, select
+from sqlalchemy import column as column_of
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.session import ago
@@ -27,6 +28,8 @@ class Filters:
     """Seconds since 1970, as `created_at`; a row of this very moment is listed."""
     created_before: float | None = None
     """The same; a row of this very moment is not listed."""
+    q: str | None = None
+    """A text in the name, the id, a text of the metadata or the name of the data set, in either case."""
 
     def conditions(
         self, session: Session, table: type[DatasetRow] | type[JobRow] | type[ModelRow]
@@ -41,10 +44,20 @@ class Filters:
         # Not a JSON path: SQLite's has no way to quote a key with a quotation mark.
         is_postgres = session.get_bind().dialect.name == "postgresql"
         pairs_of = func.json_each_text if is_postgres else func.json_each
+        pair = pairs_of(table.user_metadata).table_valued("key", column_of("value", String))
         for key, text in self.metadata.items():
-            pair = pairs_of(table.user_metadata).table_valued("key", "value")
             query = select(pair.c.key).where(pair.c.key == key, pair.c.value == text)
             conditions.append(query.exists())
+        if self.q is not None:
+            in_metadata = select(pair.c.key).where(pair.c.value.icontains(self.q, autoescape=True))
+            places = [
+                table.id.icontains(self.q, autoescape=True),
+                table.name.icontains(self.q, autoescape=True),
+            ]
+            if not issubclass(table, DatasetRow):
+                datasets = select(DatasetRow.id).where(DatasetRow.name.icontains(self.q, autoescape=True))
+                places.append(table.dataset_id.in_(datasets))
+            conditions.append(or_(in_metadata.exists(), *places))
         return conditions
 
 

@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,17 @@ ListedMetadata = Annotated[
     list[str] | None,
     typer.Option("--meta", metavar="KEY=TEXT", help="Only those with this note; may be repeated."),
 ]
+Search = Annotated[
+    str | None,
+    typer.Option(
+        help="Only those with this text in name, id, notes or data set, in upper or lower case.",
+        show_default=False,
+    ),
+]
+After = Annotated[
+    datetime | None, typer.Option(metavar="DATE", help="Only those of this day or later: 2025-11-03.")
+]
+Before = Annotated[datetime | None, typer.Option(metavar="DATE", help="Only those before this day.")]
 Most = Annotated[int, typer.Option(min=1, help="List at most this many.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")]
 Fields = Annotated[

@@ -127,6 +127,8 @@ class Filters(TypedDict, total=False):
     created_after: datetime | None
     """This moment or later; local time if it names no time zone."""
     created_before: datetime | None
+    q: str | None
+    """A text in the name, the id, a text of the metadata or the name of the data set."""
 
 
 def get_list(path: str, filters: Filters, **query: str | int | None) -> Request:
@@ -139,6 +141,7 @@ def get_list(path: str, filters: Filters, **query: str | int | None) -> Request:
         created_by=filters.get("created_by"),
         created_after=rfc3339(after) if after else None,
         created_before=rfc3339(before) if before else None,
+        q=filters.get("q"),
         **metadata_query(filters.get("metadata")),
     )
 

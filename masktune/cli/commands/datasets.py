@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import masktune
-from masktune.cli import completion
+from masktune.cli import completion, options
 from masktune.cli.assignments import changes_of, metadata_of, parse_assignments
 from masktune.cli.importing import (
     GreyWindow,
@@ -108,11 +108,21 @@ def list_(
     session: Session,
     name: ListedName = None,
     metadata: ListedMetadata = None,
+    search: options.Search = None,
+    after: options.After = None,
+    before: options.Before = None,
     most: Most = 20,
 ) -> None:
     """List data sets, newest first."""
     session.show_all(
-        session.client.datasets.list(name=name, metadata=metadata_of(metadata), limit=min(most, 100)),
+        session.client.datasets.list(
+            name=name,
+            metadata=metadata_of(metadata),
+            q=search,
+            created_after=after,
+            created_before=before,
+            limit=min(most, 100),
+        ),
         ("id", "name", "state", "classes", "samples", "created"),
         lambda d: (
             d.id,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import masktune
-from masktune.cli import completion
+from masktune.cli import completion, options
 from masktune.cli.assignments import changes_of, metadata_of, parse_fields
 from masktune.cli.options import (
     Fields,
@@ -30,7 +30,10 @@ app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read 
 Id = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="Id of the job (job_…).", show_default=False, autocompletion=completion.jobs
+        metavar="JOB",
+        help="Id (job_…) or unique name of the job.",
+        show_default=False,
+        autocompletion=completion.jobs,
     ),
 ]
 
@@ -50,7 +53,9 @@ DryRun = Annotated[
 ]
 StartFrom = Annotated[
     str | None,
-    typer.Option(help="Id or alias of the model to start from.", autocompletion=completion.models),
+    typer.Option(
+        help="Id, alias or unique name of the model to start from.", autocompletion=completion.models
+    ),
 ]
 
 
@@ -60,7 +65,8 @@ def start(
     session: Session,
     kind: Kind,
     dataset: Annotated[
-        str | None, typer.Option(help="Id of the data set.", autocompletion=completion.datasets)
+        str | None,
+        typer.Option(help="Id or unique name of the data set.", autocompletion=completion.datasets),
     ] = None,
     model: StartFrom = None,
     preset: Annotated[
@@ -147,6 +153,9 @@ def list_(
     ] = None,
     name: ListedName = None,
     metadata: ListedMetadata = None,
+    search: options.Search = None,
+    after: options.After = None,
+    before: options.Before = None,
     most: Most = 20,
 ) -> None:
     """List jobs, newest first."""
@@ -156,6 +165,9 @@ def list_(
         dataset=dataset,
         name=name,
         metadata=metadata_of(metadata),
+        q=search,
+        created_after=after,
+        created_before=before,
         limit=min(most, 100),
     )
     session.show_all(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 import masktune
-from masktune.cli import completion
+from masktune.cli import completion, options
 from masktune.cli.assignments import changes_of, metadata_of
 from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output
 from masktune.cli.output import age, figure
@@ -53,6 +53,9 @@ def list_(
     ] = None,
     name: ListedName = None,
     metadata: ListedMetadata = None,
+    search: options.Search = None,
+    after: options.After = None,
+    before: options.Before = None,
     most: Most = 20,
 ) -> None:
     """List models, newest first."""
@@ -62,6 +65,9 @@ def list_(
         arm=arm,
         name=name,
         metadata=metadata_of(metadata),
+        q=search,
+        created_after=after,
+        created_before=before,
         limit=min(most, 100),
     )
     session.show_all(

@@ -1,4 +1,4 @@
-"""Lists of data sets, jobs and models by name, creator, metadata and time, on both databases."""
+"""Lists of data sets, jobs and models by name, creator, metadata, time and a text, on both databases."""
 
 from __future__ import annotations
 
@@ -68,12 +68,20 @@ def test_filters_of_a_list_must_all_hold(front: Front) -> None:
     for kind in LISTS:
         ids = add_rows(front, kind)
         for query, expected in cases:
+        ({"q": "NIGHT"}, [7, 6, 3, 2, 1, 0]),
+        ({"q": "t b"}, [7, 6]),
+        ({"q": "GENÈVE"}, [6, 2]),
+        ({"q": "%_"}, [7, 3]),
+        ({"q": "site"}, []),
+        ({"q": "bern", "created_after": minute(1), "created_before": minute(5)}, [4, 1]),
             listed = front.client.get(f"/{kind}", params=query).json()["data"]
             assert [entry["id"] for entry in listed] == [ids[number] for number in expected], (kind, query)
         filtered = pages(front.client, f"/{kind}", limit=2, **{"metadata.site": "Bern"})
         assert [entry["id"] for entry in filtered] == [ids[number] for number in (5, 4, 1, 0)], kind
 
 
+        of_id = front.client.get(f"/{kind}", params={"q": ids[3].upper()}).json()["data"]
+        assert [entry["id"] for entry in of_id] == [ids[3]]
 @both_databases
 def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(front: Front) -> None:
     job = front.job()
@@ -104,3 +112,5 @@ def test_faulty_filters(shared_front: Front, query: dict[str, str], pointer: str
         answer = shared_front.client.get(f"/{kind}", params=query)
         assert answer.status_code == 422
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], kind
+        ({"q": ""}, "?q"),
+        ({"q": "a\0"}, "?q"),

@@ -6,6 +6,7 @@ import json
 import re
 import time
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from masktune.cli.characters import escape_controls
 from masktune.cli.main import app
+from masktune.contract.base import rfc3339
 from tests.support.answers import (
     ALIAS,
     ANSWER,
@@ -177,14 +179,18 @@ def test_an_edit_sends_what_it_changes_alone(service: Service) -> None:
 @pytest.mark.parametrize("resource", ["datasets", "jobs", "models"])
 def test_a_list_is_filtered_by_name_and_metadata(service: Service, resource: str) -> None:
     service.answers[f"GET /{resource}"] = (200, {"data": []})
-    options = ("--name", "night", "--meta", "site=Bern", "--meta", "lens=50 mm")
-    assert service.masktune(resource, "list", *options).exit_code == 0
+    options = ("--name", "night", "--meta", "site=Bern", "--meta", "lens=50 mm", "--search", "x y")
+    dates = ("--after", "2025-11-03", "--before", "2025-11-04T12:00:00")
+    assert service.masktune(resource, "list", *options, *dates).exit_code == 0
     query = parse_qs(service.asked[-1][0].partition("?")[2])
     assert query == {
         "limit": ["20"],
         "name": ["night"],
         "metadata.site": ["Bern"],
         "metadata.lens": ["50 mm"],
+        "q": ["x y"],
+        "created_after": [rfc3339(datetime(2025, 11, 3))],  # local, as the terminal's user means it
+        "created_before": [rfc3339(datetime(2025, 11, 4, 12))],
     }
     assert service.masktune(resource, "list", "--meta", "site").exit_code == 2
 
