@@ -18,6 +18,7 @@ __all__ = [
     "Alias",
     "AliasMove",
     "AliasWithHistory",
+    "AmbiguousName",
     "Answer",
     "AsyncClient",
     "AuditEntry",
@@ -98,6 +99,7 @@ __all__ = [
 if TYPE_CHECKING:
     from masktune.client.client import DEFAULT_URL, AsyncClient, Client
     from masktune.client.errors import (
+        AmbiguousName,
         ClientError,
         DatasetInvalid,
         FieldError,

@@ -127,11 +127,17 @@ def wait_for_import(session: Session, dataset: masktune.Dataset) -> masktune.Dat
 
 def ready_dataset(session: Session, what: str, options: dict[str, Any], *, split: str | None = None) -> str:
     """The id of the data set, whose import has ended; what is uploaded is all of this split, if one is named.
-    Raises `DatasetInvalid`."""
-    if what.startswith("ds_") and not Path(what).exists():
+    `what` is a path, a source, or the id or the name of a data set. Raises `DatasetInvalid`."""
+    if not (what.startswith(("builtin:", "dataset:")) or "/" in what or Path(what).exists()):
+        try:
+            dataset = session.client.datasets.get(what)
+        except masktune.ProblemError as error:
+            if error.status == 404 and not what.startswith("ds_"):
+                fail(f"there is no file or folder {what} here, and no data set has this name", USAGE)
+            raise
         if not options:
-            return session.client.datasets.wait(what).id
-        what = f"dataset:{what}"
+            return session.client.datasets.wait(dataset.id).id
+        what = f"dataset:{dataset.id}"
     options = options if split is None else options | {"split": split}
     dataset = wait_for_import(session, start_import(session, what, options=options))
     if not session.json:

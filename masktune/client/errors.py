@@ -4,6 +4,7 @@ ClientError
 ├── ProblemError        the service refused the request: an RFC 9457 problem
 ├── NotSent             the arguments cannot be sent
 ├── TooLarge            a file is larger than the service accepts; nothing of it was sent
+├── AmbiguousName       several data sets, jobs or models have the name that stands for one
 ├── Unreachable         no answer after the last retry
 ├── UnexpectedAnswer    the answer does not look like one from this service
 ├── JobNotSucceeded     `wait`: the job failed or was cancelled
@@ -79,6 +80,10 @@ class TooLarge(ClientError):
             "sent. Send less, ask the operator to raise MASKTUNE_MAX_UPLOAD_BYTES, or let the service read "
             "the archive from where it is, as a source"
         )
+
+
+class AmbiguousName(ClientError):
+    """Several data sets, jobs or models have the name that stands for one; the text lists their ids."""
 
 
 class Unreachable(ClientError):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from masktune.client.drivers import AsyncDriver, SyncDriver
+from masktune.client.names import by_name
 from masktune.client.wire import EmittingFlow, Flow
 
 P = ParamSpec("P")
@@ -25,7 +26,7 @@ class Operation(Generic[P, T]):
     """A method that returns the flow's result."""
 
     def __init__(self, flow: Callable[P, Flow[T]]) -> None:
-        self.flow = flow
+        self.flow = by_name(flow)
 
     @overload
     def __get__(self, at: Resource[SyncDriver], owner: object) -> Callable[P, T]: ...
@@ -43,7 +44,7 @@ class Listing(Generic[P, T]):
     """A method that returns an iterator over what the flow emits."""
 
     def __init__(self, flow: Callable[P, EmittingFlow[T]]) -> None:
-        self.flow = flow
+        self.flow = by_name(flow)
 
     @overload
     def __get__(self, at: Resource[SyncDriver], owner: object) -> Callable[P, Iterator[T]]: ...

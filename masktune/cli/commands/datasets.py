@@ -37,7 +37,7 @@ Id = Annotated[
     str,
     typer.Argument(
         metavar="DATASET",
-        help="Id of the data set (ds_…).",
+        help="Id (ds_…) or unique name of the data set.",
         show_default=False,
         autocompletion=completion.datasets,
     ),

@@ -22,7 +22,7 @@ def fix(
         str,
         typer.Argument(
             metavar="DIR|DATASET",
-            help="A folder or an archive of labelled images, or the id of a data set (ds_…).",
+            help="A folder or an archive of labelled images, or the id (ds_…) or name of a data set.",
             show_default=False,
             autocompletion=completion.datasets,
         ),
@@ -57,8 +57,8 @@ def evaluate(
         str,
         typer.Argument(
             metavar="FOLDER|DATASET",
-            help="A folder or an archive of labelled images that the job was not trained on, or the id of a "
-            "data set (ds_…).",
+            help="A folder or an archive of labelled images that the job was not trained on, or the id "
+            "(ds_…) or name of a data set.",
             show_default=False,
             autocompletion=completion.datasets,
         ),

@@ -23,7 +23,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="Id (mdl_…) or alias of the model.",
+        help="Id (mdl_…), alias or unique name of the model.",
         show_default=False,
         autocompletion=completion.models,
     ),

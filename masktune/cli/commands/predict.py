@@ -35,7 +35,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Id or alias of the model. Default: the newest that a job tuned.",
+        help="Id, alias or unique name of the model. Default: the newest that a job tuned.",
         show_default=False,
         autocompletion=completion.models,
     ),

@@ -6,11 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from core.queries import registry
 from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.cli.main import app
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState
-from tests.integration.app.conftest import Front, pages
+from tests.integration.app.conftest import Front, Listen, pages
+from tests.support.rows import dataset_row, model_row
 
 both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 
@@ -64,24 +68,24 @@ def test_filters_of_a_list_must_all_hold(front: Front) -> None:
         ({"created_after": minute(2), "created_before": minute(5)}, [4, 3, 2]),
         ({"created_after": "2025-11-03T11:35:00+02:00"}, [7, 6, 5]),
         ({"metadata.site": "Bern", "created_by": KEYS[1], "name": "day"}, [5]),
-    ]
-    for kind in LISTS:
-        ids = add_rows(front, kind)
-        for query, expected in cases:
         ({"q": "NIGHT"}, [7, 6, 3, 2, 1, 0]),
         ({"q": "t b"}, [7, 6]),
         ({"q": "GENÈVE"}, [6, 2]),
         ({"q": "%_"}, [7, 3]),
         ({"q": "site"}, []),
         ({"q": "bern", "created_after": minute(1), "created_before": minute(5)}, [4, 1]),
+    ]
+    for kind in LISTS:
+        ids = add_rows(front, kind)
+        for query, expected in cases:
             listed = front.client.get(f"/{kind}", params=query).json()["data"]
             assert [entry["id"] for entry in listed] == [ids[number] for number in expected], (kind, query)
+        of_id = front.client.get(f"/{kind}", params={"q": ids[3].upper()}).json()["data"]
+        assert [entry["id"] for entry in of_id] == [ids[3]]
         filtered = pages(front.client, f"/{kind}", limit=2, **{"metadata.site": "Bern"})
         assert [entry["id"] for entry in filtered] == [ids[number] for number in (5, 4, 1, 0)], kind
 
 
-        of_id = front.client.get(f"/{kind}", params={"q": ids[3].upper()}).json()["data"]
-        assert [entry["id"] for entry in of_id] == [ids[3]]
 @both_databases
 def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(front: Front) -> None:
     job = front.job()
@@ -91,11 +95,58 @@ def test_a_created_at_that_was_read_is_a_bound_of_its_own_row(front: Front) -> N
         assert [entry["id"] for entry in data] == listed
 
 
+@both_databases
+def test_jobs_and_models_are_searched_by_the_name_of_their_data_set(front: Front) -> None:
+    dataset = front.dataset()
+    front.client.patch(f"/datasets/{dataset}", json={"name": "Zürich 100%"})
+    of_it = {"jobs": front.job(dataset_id=dataset), "models": front.model(dataset)}
+    front.job(name="100 epochs")
+    front.model(None, name="100 epochs")
+    for kind, id in of_it.items():
+        listed = front.client.get(f"/{kind}", params={"q": "zÜrich 100%"}).json()["data"]
+        assert [entry["id"] for entry in listed] == [id]
+
+
+def test_one_line_brings_the_job_of_last_week_among_200_and_names_stand_for_ids(listen: Listen) -> None:
+    server = listen(allowed_hosts="127.0.0.1")
+    week_ago = datetime.now(UTC) - timedelta(days=7)
+    ended: dict[str, Any] = {"kind": JobKind.ERM, "state": JobState.CANCELLED, "params": {}}
+    rows = [JobRow(id=new_id("job"), **ended) for _ in range(200)]
+    pilot = rows[150]
+    pilot.name, pilot.created_at = "Pilot, clinic X", week_ago.timestamp()
+    twins = [dataset_row(name="twins", created_at=pilot.created_at) for _ in range(2)]
+    first, best = model_row(name="first"), model_row(name="best")
+    with server.services.database.begin() as session:
+        session.add_all([*rows, *twins, first, best])
+        session.flush()
+        registry.move_alias(session, "best", first.id)
+
+    def masktune(*command: str) -> str:
+        url = f"http://127.0.0.1:{server.address[1]}"
+        return CliRunner().invoke(app, [*command], env={"MASKTUNE_URL": url, "COLUMNS": "200"}).output
+
+    day = week_ago.astimezone().date()
+    for options in (["--search", "PILOT"], ["--after", f"{day}", "--before", f"{day + timedelta(days=1)}"]):
+        listed = masktune("jobs", "list", *options)
+        assert (listed.count("job_"), pilot.id in listed) == (1, True), listed
+
+    assert pilot.id in masktune("jobs", "edit", "Pilot, clinic X", "--name", "pilot")
+    assert pilot.id in masktune("jobs", "show", "pilot")
+    assert first.id in masktune("models", "show", "first")
+    assert first.id in masktune("models", "show", "best")  # an alias, before the other model's name
+    refused = masktune("jobs", "start", "erm", "--dataset", "twins")
+    assert all(f"{twin.id} ({day} " in refused for twin in twins)
+    assert "no data set has the id or name 'clinic y'" in masktune("datasets", "show", "clinic y")
+    assert "no model has the id, alias or name 'nobody'" in masktune("models", "show", "nobody")
+
+
 @pytest.mark.parametrize(
     ("query", "pointer"),
     [
         ({"name": ""}, "?name"),
         ({"name": "a\0"}, "?name"),
+        ({"q": ""}, "?q"),
+        ({"q": "a\0"}, "?q"),
         ({"created_by": "0123456789abcdef"}, "?created_by"),
         ({"created_after": "yesterday"}, "?created_after"),
         ({"created_after": "1762162200"}, "?created_after"),
@@ -112,5 +163,3 @@ def test_faulty_filters(shared_front: Front, query: dict[str, str], pointer: str
         answer = shared_front.client.get(f"/{kind}", params=query)
         assert answer.status_code == 422
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], kind
-        ({"q": ""}, "?q"),
-        ({"q": "a\0"}, "?q"),

@@ -336,7 +336,7 @@ def test_names_are_shown_as_text_and_nothing_else(
 
 
 def test_a_sentence_has_names_as_they_are(service: Service) -> None:
-    service.answers["DELETE /models/[old]"] = service.answers["DELETE /models/%5Bold%5D"] = (204, None)
+    service.answers |= {"GET /models": (200, {"data": [MODEL]}), "DELETE /models/mdl_2": (204, None)}
     assert service.masktune("models", "delete", "[old]").stdout == "model [old] is deleted\n"
 
 

@@ -94,3 +94,13 @@ def test_a_job_that_fails_is_told_by_the_exit_code(mitigating: Service) -> None:
 def test_a_path_that_is_not_there_is_a_usage_error(mitigating: Service) -> None:
     assert mitigating.masktune("fix", "nowhere/").exit_code == 2
     assert mitigating.asked == []
+    mitigating.answers["GET /datasets"] = (200, {"data": []})
+    ended = mitigating.masktune("fix", "nowhere")
+    said = "masktune: there is no file or folder nowhere here, and no data set has this name\n"
+    assert (ended.exit_code, ended.stderr) == (2, said)
+
+
+def test_a_data_set_that_is_there_goes_by_its_name_too(mitigating: Service) -> None:
+    mitigating.answers["GET /datasets"] = (200, {"data": [DATASET]})
+    ended = mitigating.masktune("fix", "birds", "--json")
+    assert (ended.exit_code, _started(mitigating)) == (0, [{"dataset": "ds_1"}])
