@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from nicegui import ui
 
+from masktune import Dataset
 from web.forms import upload
-from web.paging import Pager
+from web.search import FilteredList
 from web.shell import button, html, notify_on_error, page
 from web.transport.connection import api, own_key
-from web.widgets import show_pages
 
 PER_PAGE = 20
 BUILTIN = "builtin:digits-on-photos"
 
 
 @page("/", "Data sets")
-async def show() -> None:
-    datasets = Pager(api().datasets.list(limit=PER_PAGE + 1), PER_PAGE)
-    first = await datasets.page()  # before drawing, so that an unavailable service shows a single message
+async def show(q: str = "", since: str = "") -> None:
     key = own_key()
     html("home", largest=(await api().limits()).max_upload_bytes, key=key, upload=upload)
     ui.html("<h2>Your data sets</h2>", sanitize=False)
-    if first:
-        await show_pages(datasets, lambda page: html("datasets", datasets=page))
-        return
-    with ui.element("div").classes("empty"):
-        html("no_dataset", key=key)
-        if key.may("train"):
-            button("Try a built-in data set", _builtin, "second")
+
+    def draw(datasets: list[Dataset]) -> None:
+        is_new = not (datasets or listed.choices)
+        listed.form.set_visibility(not is_new)
+        if not is_new:
+            html("datasets", datasets=datasets)
+            return
+        with ui.element("div").classes("empty"):
+            html("no_dataset", key=key)
+            if key.may("train"):
+                button("Try a built-in data set", _builtin, "second")
+
+    listed = FilteredList("/", api().datasets.list, draw, per_page=PER_PAGE)
+    await listed.build(q, since)
 
 
 @notify_on_error

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from nicegui import ui
-
 from masktune import Model
 from masktune.contract.report.text import names
-from web.paging import Pager, first
-from web.shell import html, notify_on_error, page
+from web.paging import first
+from web.search import FilteredList
+from web.shell import html, page
 from web.transport.connection import api, own_key
-from web.widgets import select_field, show_pages
 
 PER_PAGE = 25
 BACKBONES = ("small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")
@@ -19,27 +17,12 @@ OFFERED = 100
 
 
 @page("/models", "Models")
-async def show() -> None:
+async def show(arm: str = "", q: str = "", since: str = "") -> None:
     connection = api()
     aliases = [alias async for alias in connection.models.aliases()]
     aliases_of: dict[str, list[str]] = {}
     for alias in aliases:
         aliases_of.setdefault(alias.model, []).append(alias.name)
-    newest = Pager(connection.models.list(limit=PER_PAGE + 1), PER_PAGE)
-    is_empty = not await newest.page()
-
-    async def draw(pager: Pager[Model]) -> None:
-        await pager.page()
-        holder.clear()
-        with holder:
-            await show_pages(
-                pager, lambda page: html("models", models=page, aliases_of=aliases_of, names=dataset_names)
-            )
-
-    @notify_on_error
-    async def filter_by_arm(*_: object) -> None:
-        await draw(Pager(connection.models.list(arm=arm.value or None, limit=PER_PAGE + 1), PER_PAGE))
-
     datasets = await first(connection.datasets.list(limit=OFFERED), OFFERED)
     dataset_names = {dataset.id: dataset.name for dataset in datasets}
     html("models_title", aliases=aliases)
@@ -49,11 +32,15 @@ async def show() -> None:
             "import_model",
             datasets=[dataset for dataset in datasets if dataset.state == "ready"],
             backbones=BACKBONES,
-            empty=is_empty,
+            empty=not await first(connection.models.list(limit=1), 1),
             largest=(await connection.limits()).max_upload_bytes,
         )
-    arms = {"": "all kinds"} | {arm.value: names.ARM_NAMES[arm] for arm in names.ARMS}
-    with ui.element("div").style("max-width: 280px; margin-bottom: 16px"):
-        arm = select_field("Kind", arms, "", on_change=filter_by_arm)
-    holder = ui.element("div")
-    await draw(newest)
+    arms = {"": "all kinds"} | {one.value: names.ARM_NAMES[one] for one in names.ARMS}
+
+    def draw(models: list[Model]) -> None:
+        names = {"aliases_of": aliases_of, "names": dataset_names}
+        html("models", models=models, is_filtered=bool(listed.choices), **names)
+
+    listed = FilteredList("/models", connection.models.list, draw, per_page=PER_PAGE)
+    listed.choose("arm", "Kind", arms, arm)
+    await listed.build(q, since)

@@ -87,7 +87,7 @@ def test_models_and_aliases_say_in_a_list_that_inputs_drifted() -> None:
         state = {"status": status, "found_at": AT}
         model = Model.model_validate(MODEL | {"drift": state})
         alias = Alias.model_validate(ALIAS | {"drift": state})
-        assert (badge in drawn("models", models=[model], aliases_of={}, names={})) == shown
+        assert (badge in drawn("models", models=[model], aliases_of={}, names={}, is_filtered=False)) == shown
         assert (badge in drawn("models_title", aliases=[alias])) == shown
 
 
@@ -286,6 +286,8 @@ def test_rejected_files_are_counted(number: int, said: str) -> None:
 )
 def test_an_empty_list_says_whether_filters_emptied_it(is_filtered: bool, text: str) -> None:
     assert text in drawn("jobs", jobs=[], names={}, is_filtered=is_filtered)
+    models = drawn("models", models=[], aliases_of={}, names={}, is_filtered=is_filtered)
+    assert text.replace("jobs", "models") in models
 
 
 # --- jobs with their verdicts ---------------------------------------------------------------------------
