@@ -7,7 +7,7 @@ import re
 from nicegui import ui
 
 from masktune import Alias, AsyncClient, Model, OwnKey, ProblemError
-from web.shell import button, confirm, html, notify_on_error
+from web.shell import ask, button, confirm, html, notify_on_error
 
 ALIAS = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DEFAULT_ALIAS = "production"
@@ -73,22 +73,13 @@ class AliasPanel:
 async def choose_alias(connection: AsyncClient, model: str) -> None:
     """Ask which alias to point at the model, and point it there."""
     question = "Which name do your programs use?"
-    with ui.dialog() as dialog, ui.card().props("role=document"):
-        dialog.props["aria-label"] = question
-        dialog.on("hide", dialog.delete)
-        ui.label(question)
-        field = ui.input("Alias", value=DEFAULT_ALIAS).props("outlined dense stack-label")
-
-        def submit() -> None:
-            if ALIAS.fullmatch(field.value):
-                dialog.submit(field.value)
-            else:
-                field.error = ALIAS_SIGNS
-
-        with ui.element("div").classes("actions"):
-            button("Point it at this model", submit)
-            button("Go back", lambda: dialog.submit(None), "second")
-    if name := await dialog:
+    if name := await ask(
+        question,
+        "Alias",
+        DEFAULT_ALIAS,
+        "Point it at this model",
+        lambda alias: "" if ALIAS.fullmatch(alias) else ALIAS_SIGNS,
+    ):
         await point_alias(connection, name, model)
 
 

@@ -12,7 +12,7 @@ from nicegui import Client, ui
 from starlette.requests import Request
 from starlette.responses import Response
 
-from masktune import ClientError, OwnKey, ProblemError
+from masktune import ClientError, Dataset, Job, Model, OwnKey, ProblemError
 from masktune.contract import upload_files
 from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes, uncertified
 from web.text import labels, manual
@@ -181,3 +181,44 @@ async def confirm(question: str, yes: str) -> bool:
             button(yes, lambda: dialog.submit(True), "danger")
             button("Go back", lambda: dialog.submit(False), "second")
     return bool(await dialog)
+
+
+async def ask(question: str, label: str, text: str, yes: str, fault_of: Callable[[str], str]) -> str | None:
+    """Ask the visitor for a text, at first this one; None if they go back.
+
+    `fault_of` says what is wrong with a text; "" for one that will do.
+    """
+    with ui.dialog() as dialog, ui.card().props("role=document"):
+        dialog.props["aria-label"] = question
+        dialog.on("hide", dialog.delete)
+        ui.label(question)
+        field = ui.input(label, value=text).props("outlined dense stack-label maxlength=100")
+
+        def submit() -> None:
+            field.error = fault_of(field.value) or None
+            if field.error is None:
+                dialog.submit(field.value)
+
+        field.on("keydown.enter", submit)
+        with ui.element("div").classes("actions"):
+            button(yes, submit)
+            button("Go back", lambda: dialog.submit(None), "second")
+    answer: str | None = await dialog
+    return answer
+
+
+@notify_on_error
+async def rename(
+    resource: Dataset | Job | Model, update: Callable[..., Awaitable[object]], *, required: bool = False
+) -> None:
+    """Ask for a name, give it to the resource by the client's operation, and draw the page anew."""
+    name = await ask(
+        "What shall it be called?",
+        "Name",
+        resource.name or "",
+        "Rename",
+        lambda text: "Enter a name." if required and not text.strip() else "",
+    )
+    if name is not None:
+        await update(resource.id, name=name.strip() or None)
+        ui.navigate.reload()

@@ -13,7 +13,7 @@ from masktune import Dataset, Job
 from web.forms.kinds import MAIN_KIND
 from web.next_steps import read_again
 from web.paging import Pager, first
-from web.shell import button, confirm, html, notify_on_error, page, set_title
+from web.shell import button, confirm, html, notify_on_error, page, rename, set_title
 from web.text import labels
 from web.transport.connection import api, own_key
 from web.widgets import select_field, set_query, show_pages
@@ -55,6 +55,8 @@ async def show(
                 files = f"/files/datasets/{dataset.id}/download"
                 button("Download", lambda: ui.navigate.to(files), "second")
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
+            if key.may("train"):
+                button("Rename", lambda: rename(dataset, api().datasets.update, required=True), "second")
             if key.may("admin"):
                 button("Delete", lambda: _delete(dataset), "danger")
     if dataset.state == "importing":

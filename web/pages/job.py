@@ -17,7 +17,7 @@ from masktune.contract.vocabulary import STAGE_NAMES, JobKind, stages_of
 from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
-from web.shell import button, confirm, html, notify_on_error, page, render, set_title
+from web.shell import button, confirm, html, notify_on_error, page, rename, render, set_title
 from web.text import labels
 from web.transport.connection import api, dataset_name, own_key
 from web.transport.errors import error_text
@@ -111,6 +111,10 @@ class JobView:
             yield "Resume", self.resume, ""
         if job.ended and job.kind in FORMS and job.request.get("job") is None:
             yield "Again with other fields", f"/new?like={job.id}", "second"
+        yield "Rename", self.rename, "second"
+
+    async def rename(self) -> None:
+        await rename(self.job, self.connection.jobs.update)
 
     async def follow(self) -> None:
         """Process events until the job ends, across restarts of the service: the newest as they happen,

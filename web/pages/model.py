@@ -11,7 +11,7 @@ from masktune.contract.report.text import drift_warning, formats
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
-from web.shell import button, confirm, html, notify_on_error, page, render, set_title
+from web.shell import button, confirm, html, notify_on_error, page, rename, render, set_title
 from web.text import labels
 from web.text.selection import (
     CURVE_POINTS,
@@ -46,6 +46,7 @@ async def show(model_id: str) -> None:
             if key.may("train"):
                 kind, text = ("predict", "Predict a split") if model.calibration else ("evaluate", "Evaluate")
                 button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
+                button("Rename", lambda: rename(model, connection.models.update), "second")
             if key.may("admin"):
                 button("Delete", lambda: _delete(connection, model), "danger")
     _drift_warning(connection, model, key)
