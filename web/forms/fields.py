@@ -29,6 +29,8 @@ class Choices:
 
     datasets: Mapping[str, Dataset]
     models: Sequence[Model]
+    verdicts: Mapping[str, str]
+    """Titles of the verdicts of jobs, by the id of the job."""
     mask_sets: Sequence[Job]
     presets: Mapping[str, Preset]
     backbones: list[Backbone]

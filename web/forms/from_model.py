@@ -67,7 +67,7 @@ class ModelFields(Fields):
 
     def models(self) -> dict[str, str]:
         names = {d.id: d.name for d in self.choices.datasets.values()}
-        return {m.id: labels.model_label(m, names.get(m.dataset or "", "")) for m in self.choices.models}
+        return {m.id: labels.model_label(m, names, self.choices.verdicts) for m in self.choices.models}
 
     def model(self) -> Model | None:
         return next((m for m in self.choices.models if m.id == self.value("/model")), None)

@@ -14,7 +14,7 @@ from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first
 from web.shell import button, html, notify_on_error, page
 from web.text import labels
-from web.transport.connection import api, missing_scope, own_key
+from web.transport.connection import api, missing_scope, own_key, verdict_titles
 from web.transport.errors import error_text
 from web.widgets import select_field
 
@@ -56,6 +56,7 @@ async def show(
     choices = Choices(
         datasets,
         models,
+        await verdict_titles(),
         await first(connection.jobs.list(kind="mask", state="succeeded", limit=100), LISTED),
         {preset.name: preset async for preset in connection.jobs.presets()},
         [],

@@ -14,7 +14,7 @@ from web.forms.fields import percent
 from web.paging import first
 from web.shell import html, notify_on_error, page
 from web.text import labels
-from web.transport.connection import api, dataset_names, missing_scope, own_key
+from web.transport.connection import api, dataset_names, missing_scope, own_key, verdict_titles
 from web.transport.dropped_images import LARGEST_IMAGE, DroppedImage, dropped_images
 from web.transport.errors import error_text
 from web.widgets import select_field
@@ -258,9 +258,9 @@ class Trial:
 async def _models(connection: AsyncClient) -> dict[str, str]:
     """The choices: aliases first, then the newest models."""
     choices = {alias.name: f"{alias.name} (alias)" async for alias in connection.models.aliases()}
-    names = await dataset_names()
+    names, verdicts = await dataset_names(), await verdict_titles()
     # Tuned models first: they are what most visitors want.
     listed = await first(connection.models.list(limit=LISTED), LISTED)
     for model in sorted(listed, key=lambda m: m.arm not in ("masktune", "retrained")):
-        choices[model.id] = labels.model_label(model, names.get(model.dataset or "", ""))
+        choices[model.id] = labels.model_label(model, names, verdicts)
     return choices

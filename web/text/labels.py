@@ -195,10 +195,13 @@ def arm(name: str) -> str:
     return ARM_NAMES[Arm(name)] if name in ARM_NAMES else name
 
 
-def model_label(model: Model, dataset: str = "") -> str:
-    """A model's name in a list of choices; `dataset`: the name of its training data set, if known."""
-    of = f" · {shorten(dataset)}" if dataset else ""
-    return f"{arm(model.arm)}{of} · {model.backbone} · {ago(model.created_at)} · {model.id[-6:]}"
+def model_label(model: Model, datasets: Mapping[str, str], verdicts: Mapping[str, str]) -> str:
+    """What tells a model from others in a list of choices. `datasets`: names by id; `verdicts`: titles by the
+    id of the job. What these lack is left out."""
+    title = arm(model.arm) + (f": {model.name}" if model.name else "")
+    of, verdict = shorten(datasets.get(model.dataset or "", "")), verdicts.get(model.job or "", "")
+    parts = (of, title, f"{model.created_at:%Y-%m-%d}", verdict, model.backbone, model.id[-6:])
+    return " · ".join(filter(None, parts))
 
 
 def shorten(text: str, most: int = 40) -> str:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 
 from masktune import AsyncClient, ClientError, OwnKey, ProblemError, Retry
 from masktune.client.client import authorities
+from masktune.contract.report.text import verdict_title
 from web.paging import first
 
 KEY_COOKIE = "masktune_key"
@@ -150,6 +151,12 @@ async def dataset_name(connection: AsyncClient, dataset: str | None) -> str:
 async def dataset_names() -> dict[str, str]:
     """Names of the newest hundred data sets by id, from one request; others are shown by id only."""
     return {dataset.id: dataset.name for dataset in await first(api().datasets.list(limit=100), 100)}
+
+
+async def verdict_titles() -> dict[str, str]:
+    """Titles of the verdicts of the newest hundred jobs that succeeded, by the id of the job; one request."""
+    jobs = await first(api().jobs.list(state="succeeded", limit=100), 100)
+    return {job.id: verdict_title(job.verdict)[1] for job in jobs if job.verdict}
 
 
 def link(path: str, browser_request: Request | None = None) -> str:

@@ -126,17 +126,22 @@ def test_every_split_of_the_service_has_a_label() -> None:
 
 
 def test_a_model_is_labelled_with_its_data_set() -> None:
-    created_at = datetime.now(UTC) - timedelta(hours=2)
     model = Model(
         id="mdl_01abcdef",
+        dataset="ds_1",
+        job="job_1",
         arm="masktune",
         backbone="resnet18",
         classes=["a", "b"],
         image_size=28,
-        created_at=created_at,
+        created_at=NOW,
     )
-    assert labels.model_label(model, "birds") == "MaskTune · birds · resnet18 · 2 hours ago · abcdef"
-    assert labels.model_label(model) == "MaskTune · resnet18 · 2 hours ago · abcdef"
+    names, verdicts = {"ds_1": "birds"}, {"job_1": "MaskTune helped"}
+    date = f"{NOW:%Y-%m-%d}"
+    label = labels.model_label(model, names, verdicts)
+    assert label == f"birds · MaskTune · {date} · MaskTune helped · resnet18 · abcdef"
+    pilot = model.model_copy(update={"name": "pilot"})
+    assert labels.model_label(pilot, {}, {}) == f"MaskTune: pilot · {date} · resnet18 · abcdef"
     assert labels.shorten("b" * 41) == "b" * 39 + "…"
 
 
