@@ -216,7 +216,7 @@ async def rename(
         "What shall it be called?",
         "Name",
         resource.name or "",
-        "Rename",
+        "Rename it",
         lambda text: "Enter a name." if required and not text.strip() else "",
     )
     if name is not None:

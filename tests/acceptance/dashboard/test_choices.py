@@ -194,6 +194,45 @@ def test_the_list_of_jobs_refreshes_itself_and_keeps_its_filters(visitor: Visito
     expect(page.get_by_text("No jobs match these filters.")).to_be_visible()
 
 
+def test_what_was_renamed_is_found_by_its_name(visitor: Visitor, dataset: str, model: str) -> None:
+    page, rows = visitor.page, visitor.page.locator("tbody tr")
+    visitor.goto(f"/ui/datasets/{dataset}")
+    visitor.button("Rename").click()
+    visitor.fill("Name", " ")
+    visitor.button("Rename it").click()
+    expect(page.get_by_text("Enter a name.")).to_be_visible()
+    visitor.button("Go back").click()
+    visitor.goto(f"/ui/models/{model}")
+    visitor.button("Rename").click()
+    visitor.fill("Name", "Pilot 100%")
+    page.keyboard.press("Enter")
+    expect(visitor.heading("ERM: Pilot 100%")).to_be_visible()
+
+    # --- in the list, whose address brings it again
+    page.get_by_role("link", name="Models", exact=True).first.click()
+    expect(rows.nth(1)).to_be_visible()
+    visitor.fill("Search", "pilot 100%")
+    expect(rows).to_have_count(1)
+    page.wait_for_url("**/ui/models?q=pilot+100%25")
+    page.reload()
+    expect(rows).to_have_count(1)
+    visitor.choose("Kind", "MaskTune")
+    expect(page.get_by_text("No models match these filters.")).to_be_visible()
+
+    # --- where models are chosen
+    visitor.goto("/ui/try")
+    page.get_by_role("combobox", name="Model").first.click()
+    expect(
+        page.get_by_role("option", name=re.compile(r" · ERM: Pilot 100% · 20\d\d-\d\d-\d\d · "))
+    ).to_be_visible()
+
+    visitor.goto("/ui/?since=7")
+    expect(rows.first).to_be_visible()
+    visitor.looked_at("home-search")
+    visitor.fill("Search", "nothing has this name")
+    expect(page.get_by_text("No data sets match these filters.")).to_be_visible()
+
+
 def test_an_invalid_percentage_is_not_requested(visitor: Visitor, model: str) -> None:
     page = visitor.page
     visitor.goto(f"/ui/try?model={model}&policy=max_risk&value=50")
