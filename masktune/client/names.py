@@ -96,7 +96,7 @@ def _id_of(argument: str, name: str) -> Flow[str]:
     listed = (yield from call(get(path, name=name, limit=100), Page[_Listed])).data
     if not listed:
         forms = "id, alias or name" if noun == "model" else "id or name"
-        detail = f"no {noun} has the {forms} {name!r}; GET {path} lists them"
+        detail = f"no {noun} has the {forms} {name!r}; see the list of {noun}s"
         raise ProblemError(PROBLEM_KINDS[ErrorCode.NOT_FOUND].model_dump() | {"detail": detail}, status=404)
     if len(listed) > 1:
         each = ", ".join(f"{one.id} ({one.created_at.astimezone():%Y-%m-%d %H:%M})" for one in listed)
