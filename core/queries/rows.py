@@ -57,7 +57,7 @@ class Filters:
             if not issubclass(table, DatasetRow):
                 datasets = select(DatasetRow.id).where(DatasetRow.name.icontains(self.q, autoescape=True))
                 places.append(table.dataset_id.in_(datasets))
-            conditions.append(or_(in_metadata.exists(), *places))
+            conditions.append(or_(*places, in_metadata.exists()))
         return conditions
 
 
