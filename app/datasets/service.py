@@ -81,8 +81,7 @@ def delete(session: Session, dataset_id: str, stores: Stores, discard: DiscardFi
     """
     row = datasets.delete(session, dataset_id)
     artifact = row.artifact or f"datasets/{dataset_id}"
-    keys = {artifact, f"features/{dataset_id}", f"jobs/{row.job_id}/work"}
-    keys |= {*filter(None, [row.source.get("upload")])}
+    keys = {artifact, f"features/{dataset_id}", *filter(None, [row.source.get("upload")])}
     keys |= {f"jobs/{job_id}/work" for job_id in datasets.resumable_jobs(session, dataset_id)}
     after_commit(session, partial(stores.forget, artifact))
     discard(session, keys)

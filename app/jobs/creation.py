@@ -38,6 +38,7 @@ def start(creation: JobCreation, kind: JobKind, request: JobRequest, *, dry_run:
         for dataset_id in planned.trained_on:
             datasets.keep(session, dataset_id)
         params, inputs = params_to_json(planned.params), planned.inputs_as_json()
+        jobs.keep_inputs(session, inputs, params)
         registry.keep(session, jobs.models_read(inputs, params))
         row = creation.add(
             session,

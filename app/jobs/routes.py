@@ -1,4 +1,4 @@
-"""`/jobs`: start by kind, list, cancel, resume."""
+"""`/jobs`: start by kind, list, cancel, resume, delete."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.auth.deps import EDITOR, READER, TRAINER, CallerFirst
+from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
 from app.http import pagination
-from app.http.deps import ArtifactsDep, Reading, RootPathDep, Writing
+from app.http.deps import ArtifactsDep, DiscardDep, Reading, RootPathDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, represent
 from app.http.file_response import send_file
@@ -196,6 +196,17 @@ def edit_job(
         if_match=if_match,
         describe=lambda: jobs.describe(session, row, root_path, queue),
     )
+
+
+@router.delete(
+    "/{job_id}",
+    dependencies=[ADMIN],
+    status_code=204,
+    summary="Delete a job that has ended, with its report and its predictions; its models stay",
+    responses=problems(404, 409),
+)
+def delete_job(job_id: JobKey, session: Writing, discard: DiscardDep) -> None:
+    jobs.delete(session, job_id, discard)
 
 
 @router.post(

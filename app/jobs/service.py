@@ -9,7 +9,7 @@ from fastapi import Depends
 from fastapi import Path as PathParam
 from sqlalchemy.orm import Session
 
-from app.http.deps import DatabaseDep, shaped_like
+from app.http.deps import DatabaseDep, DiscardFiles, shaped_like
 from app.jobs import presenter
 from app.jobs.queue import JobQueue
 from core.errors import NotFound, NotReported
@@ -34,9 +34,16 @@ def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:
     row = jobs.resume(session, job_id)
     if row.dataset_id is not None:
         datasets.keep(session, row.dataset_id)
+    jobs.keep_inputs(session, row.inputs, row.params)
     registry.keep(session, jobs.models_read(row.inputs, row.params) | set(row.models.values()))
     queue.admit(session, row)
     return row
+
+
+def delete(session: Session, job_id: str, discard: DiscardFiles) -> None:
+    """Remove the row now, and after the commit all that the job has written but its models."""
+    jobs.delete(session, job_id)
+    discard(session, [f"jobs/{job_id}"])
 
 
 def predictions(row: JobRow, artifacts: Artifacts) -> tuple[Path, str]:

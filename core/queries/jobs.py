@@ -1,4 +1,4 @@
-"""SQL for jobs: find, count, queue, cancel, resume. Nothing here commits.
+"""SQL for jobs: find, count, queue, cancel, resume, delete. Nothing here commits.
 
 The workers' writes are in `core.queries.leases`.
 """
@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from core.errors import JobEnded, JobNotResumable, NotFound
+from core.errors import Conflict, JobEnded, JobNotResumable, NotFound
 from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
 from core.slots import IMPORTS
-from core.tables import JobRow
-from masktune.contract.vocabulary import ACTIVE, RESUMABLE, JobKind, JobState, Stage
+from core.tables import DatasetRow, JobRow, ModelRow
+from masktune.contract.vocabulary import ACTIVE, RESUMABLE, DatasetState, JobKind, JobState, Stage
 from masktune.contract.waiting import Wait
 
 QUEUED = JobRow.state == literal(JobState.QUEUED, JobRow.state.type, literal_execute=True)
@@ -120,6 +120,20 @@ def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str
     return {name for name in named if isinstance(name, str)}
 
 
+def reading_job(job_id: str, models: Collection[str] = ()) -> ColumnElement[bool]:
+    """Whether a job reads the mask set or the report of this one, or the checkpoints of its `models`."""
+    finetunes = and_(JobRow.kind == JobKind.FINETUNE, JobRow.inputs["model"].as_string().in_(models))
+    named = (JobRow.inputs["mask_set"], JobRow.params["job"])
+    return or_(*(column.as_string() == job_id for column in named), finetunes)
+
+
+def keep_inputs(session: Session, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """Block the deletion of the jobs that a job with these `inputs` and `params` reads until the transaction
+    ends, or raise `NotFound`."""
+    for job_id in filter(None, (inputs.get("mask_set"), params.get("job"))):
+        get(session, job_id, lock=True)
+
+
 def chosen_sigmas(job: JobRow) -> float | None:
     """The number that the job's mask stage chose for `masking.sigmas = "auto"`, if it did."""
     choice = job.done.get(Stage.MASK, {}).get("sigmas")
@@ -193,6 +207,32 @@ def resume(session: Session, job_id: str) -> JobRow:
     enter(session, job_id, JobState.QUEUED, reason="resumed")
     session.refresh(row)
     return row
+
+
+def delete(session: Session, job_id: str) -> None:
+    """Remove a job that has ended, with its events and its review, or raise `Conflict`.
+
+    Its models and its data set stay, and name no job any longer. The caller removes the artifacts after the
+    commit.
+    """
+    row = get(session, job_id, lock=True)
+    if not row.state.ended:
+        raise Conflict(f"job {job_id} is {row.state.value}; cancel it, and delete it when it has ended")
+    imported = session.scalars(select(DatasetRow).where(DatasetRow.job_id == job_id).with_for_update()).all()
+    if any(dataset.state is DatasetState.IMPORTING for dataset in imported):  # the next sweep closes it
+        raise Conflict(f"the import by job {job_id} is still being closed; try again in a moment")
+    # Locked before the look at other jobs: nobody starts one on these models meanwhile.
+    of_job = select(ModelRow).where(ModelRow.job_id == job_id).order_by(ModelRow.id)
+    trained = session.scalars(of_job.with_for_update()).all()
+    reads = reading_job(job_id, [model.id for model in trained])
+    if users := session.scalars(select(JobRow.id).where(reads, JobRow.state.in_(ACTIVE))).all():
+        raise Conflict(f"job {job_id} is used by {', '.join(users)}; cancel them or wait for them to end")
+    for dataset in imported:
+        dataset.job_id = None
+    for model in trained:
+        model.job_id = None
+    session.delete(row)
+    session.flush()
 
 
 def _models_of(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.errors import ModelInUse, NotFound
+from core.errors import InvalidInput, ModelInUse, NotFound
 from core.queries import jobs, served
 from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.rows import add as add
@@ -59,13 +59,23 @@ def training_job(session: Session, model: ModelRow) -> JobRow | None:
 
 
 def datasets_of(session: Session, model_ids: Iterable[str]) -> set[str]:
-    """Ids of the data sets that trained these models, and those that they were made from."""
+    """Ids of the data sets that trained these models, and those that they were made from.
+
+    Raises `InvalidInput` if nobody can tell, because the job that trained one of them was deleted.
+    """
     waiting, known, trained_on = list(model_ids), set[str](), set[str]()
     while waiting:
         row = session.get(ModelRow, waiting.pop())
         if row is None or row.id in known:
             continue
         known.add(row.id)
+        if row.job_id is None and row.arm is not Arm.IMPORTED:
+            raise InvalidInput.field(
+                "/job",
+                "training-job-deleted",
+                f"the job that trained model {row.id} was deleted, so nobody can tell which images to leave "
+                "out; measure a single model instead: name a model and no job",
+            )
         trained_on |= {row.dataset_id} if row.dataset_id else set()
         waiting += [row.erm_id] if row.erm_id else []
         if row.job_id is not None and (job := session.get(JobRow, row.job_id)) is not None:

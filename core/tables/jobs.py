@@ -30,7 +30,8 @@ class DatasetRow(Table):
     source: Mapped[dict[str, Any]]
     """`{"upload": artifact key}`, `{"builtin": name}`, `{"dataset": id}` or `{"address": url}`."""
     options: Mapped[dict[str, Any]]
-    job_id: Mapped[str] = mapped_column(String(32))
+    job_id: Mapped[str | None] = mapped_column(String(32))
+    """The import job; None once it was deleted."""
     artifact: Mapped[str | None] = mapped_column(String(200))
     """Key of the packed store; None until the import has written it."""
     classes: Mapped[list[str]] = mapped_column(default=list)

@@ -20,6 +20,7 @@ class ModelRow(Table):
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     dataset_id: Mapped[str | None] = mapped_column(String(32), index=True)
     job_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    """None if it was imported, or its job was deleted."""
     arm: Mapped[Arm]
     backbone: Mapped[str] = mapped_column(String(200))
     classes: Mapped[list[str]]

@@ -1,4 +1,4 @@
-"""Jobs: start, follow, wait for, cancel and resume them, and get their results."""
+"""Jobs: start, follow, wait for, cancel, resume and delete them, and get their results."""
 
 from __future__ import annotations
 
@@ -93,6 +93,11 @@ def cancel(job_id: str) -> Flow[Job]:
 def resume(job_id: str) -> Flow[Job]:
     """Resume a failed or cancelled job from its last checkpoint."""
     return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/resume"), Job)
+
+
+def delete_job(job_id: str) -> Flow[None]:
+    """Delete a job that has ended, with its report and predictions. A 409 problem while something uses it."""
+    yield from fetch(Request(method="DELETE", path=f"/jobs/{segment(job_id)}", repeatable=True))
 
 
 def watch(job_id: str) -> EmittingFlow[Job]:
@@ -191,6 +196,7 @@ class Jobs(Resource[D]):
     list = Listing(list_jobs)
     cancel = Operation(cancel)
     resume = Operation(resume)
+    delete = Operation(delete_job)
     events = Listing(follow)
     watch = Listing(watch)
     wait = Operation(wait)

@@ -279,7 +279,7 @@ class Dataset(Resource):
     subject_word: str = Field("subject", description="What the owner calls one, by the column: patient, say.")
     metadata_columns: list[MetadataColumn] = Field([], description="What the columns `meta:NAME` hold.")
     report: ImportReport | None = None
-    job: str | None = Field(None, description="The import job.")
+    job: str | None = Field(None, description="The import job; null once it was deleted.")
     created_at: Time
     ended_at: Time | None = None
 

@@ -153,7 +153,7 @@ class Model(Resource):
     """A trained or imported network."""
 
     dataset: str | None = Field(None, description="The data set it was trained on.")
-    job: str | None = Field(None, description="The job that made it.")
+    job: str | None = Field(None, description="The job that made it; null once it was deleted.")
     arm: ArmName
     backbone: str
     classes: list[str]

@@ -3,7 +3,7 @@
 Until the first release, a change of the tables is an edit of this file, and raises the letter at the end of
 `revision`: what sorts before the first revision is of an earlier checkout, and is refused (`core.schema`).
 
-Revision: r0001a
+Revision: r0001b
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from alembic import op
 
 from core.session import db_now
 
-revision = "r0001a"
+revision = "r0001b"
 down_revision = None
 
 Json = sa.JSON(none_as_null=True)
@@ -43,7 +43,7 @@ def _datasets() -> None:
         sa.Column("format", sa.String(length=32), nullable=False),
         sa.Column("source", Json, nullable=False),
         sa.Column("options", Json, nullable=False),
-        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=True),
         sa.Column("artifact", sa.String(length=200), nullable=True),
         sa.Column("classes", Json, nullable=False),
         sa.Column("summary", Json, nullable=False),

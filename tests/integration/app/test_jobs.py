@@ -286,6 +286,25 @@ def test_cancelling_and_resuming(front: Front) -> None:
         refused(front.client.post(f"/jobs/{new_id('job')}/{verb}"), 404, "not-found")
 
 
+def test_a_job_that_has_ended_is_deleted_with_its_files_and_its_model_stays(front: Front) -> None:
+    dataset = front.dataset()
+    job, other = (start(front, "erm", dataset=dataset).json()["id"] for _ in range(2))
+    model = front.model(dataset, job_id=job)
+    keys = [f"jobs/{job}/erm", f"jobs/{job}/report", f"jobs/{other}/erm"]
+    for key in keys:
+        with front.services.artifacts.writing(key) as folder:
+            (folder / "file").touch()
+    refused(front.client.delete(f"/jobs/{job}"), 409, "conflict")
+    front.end(front.claim())
+    assert front.client.delete(f"/jobs/{job}").status_code == 204
+    assert [key for key in keys if front.services.artifacts.exists(key)] == keys[2:]
+    refused(front.client.get(f"/jobs/{job}"), 404, "not-found")
+    refused(front.client.delete(f"/jobs/{job}"), 404, "not-found")
+    assert front.client.get(f"/models/{model}").json()["job"] is None
+    mask = start(front, "mask", model=model).json()
+    assert mask["params"]["pretrained"] == model, mask
+
+
 def test_an_etag_holds_until_the_job_changes(front: Front) -> None:
     job = front.job()
     etag = front.client.get(f"/jobs/{job}").headers["ETag"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.tables import DatasetRow, JobRow
+from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.jobs import JobPlan
-from masktune.contract.vocabulary import JobKind, JobState, Stage
+from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
 from tests.integration.app.test_jobs import inputs_of, refused, start
 
@@ -55,7 +55,13 @@ def test_data_sets_that_trained_what_the_models_were_made_from_are_read_too(fron
     with front.services.database.begin() as session:
         row = session.get_one(JobRow, job)
         row.inputs = {"model": erm}
-    body = start(front, "evaluate", job=job, dataset=only_test(front, ["left", "right"])).json()
+    brought = only_test(front, ["left", "right"])
+    answer = start(front, "evaluate", job=job, dataset=brought)
+    refused(answer, 422, "invalid-input", "/job")
+    assert f"that trained model {erm} was deleted" in answer.json()["detail"]
+    with front.services.database.begin() as session:
+        session.get_one(ModelRow, erm).arm = Arm.IMPORTED
+    body = start(front, "evaluate", job=job, dataset=brought).json()
     assert inputs_of(front, body)["trained_on"] == [dataset, earlier]
 
 

@@ -44,13 +44,16 @@ def check_refused(front: Front, job: str, gone: str) -> None:
     assert front.client.get(f"/jobs/{job}").json()["state"] in ("cancelled", "failed")
 
 
-def test_a_job_whose_data_set_or_model_is_gone_is_not_resumed(front: Front) -> None:
+def test_a_job_whose_data_set_model_or_mask_set_is_gone_is_not_resumed(front: Front) -> None:
     dataset, other = front.dataset(), front.dataset()
     job = cancelled(front, JobKind.ERM, dataset_id=dataset)
     read = front.model(other)
     reads = cancelled(front, JobKind.EVALUATE, dataset_id=other, inputs={"model": read})
     makes, made = failed_after_its_erm(front, other)
+    masks = cancelled(front, JobKind.MASK, dataset_id=other)
+    finetunes = cancelled(front, JobKind.FINETUNE, dataset_id=other, inputs={"mask_set": masks})
     gone = {job: ("datasets", dataset), reads: ("models", read), makes: ("models", made)}
+    gone[finetunes] = "jobs", masks
     for resumed, (kind, lost) in gone.items():
         assert front.client.delete(f"/{kind}/{lost}").status_code == 204
         check_refused(front, resumed, lost)

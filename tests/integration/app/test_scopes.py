@@ -63,6 +63,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
     },
     frozenset({"admin"}): {
         "DELETE /datasets/{dataset_id}",
+        "DELETE /jobs/{job_id}",
         "DELETE /models/{model}",
         "PUT /aliases/{name}",
         "POST /aliases/{name}/rollback",

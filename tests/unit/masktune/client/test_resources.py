@@ -88,6 +88,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.review("job_1"), "GET /jobs/job_1/review", REVIEW),
     (jobs.set_review("job_1", {4: True}, if_match='"1"'), "PUT /jobs/job_1/review", REVIEW),
     (models.get_model("best"), "GET /models/best", MODEL),
+    (jobs.delete_job("job_1"), "DELETE /jobs/job_1", None),
     (models.delete_model("mdl_1"), "DELETE /models/mdl_1", None),
     (models.get_alias("best"), "GET /aliases/best", ALIAS),
     (models.set_alias("best", "mdl_1"), "PUT /aliases/best", ALIAS),
