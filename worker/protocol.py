@@ -63,10 +63,11 @@ class ProgressReport:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFinished:
-    """A stage has ended with this result."""
+    """A stage has ended with this result; `sizes` are the bytes of the artifacts that it has put, by key."""
 
     type: Literal["stage_finished"] = "stage_finished"
     result: AnyResult
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,15 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
 
         def make(session: Session) -> Response:
             confirm(session)
-            return _create(creation, session, dataset_id, request, source={"upload": key}, options=options)
+            return _create(
+                creation,
+                session,
+                dataset_id,
+                request,
+                source={"upload": key},
+                options=options,
+                occupies=artifacts.size(key),
+            )
 
         return creation.once.run(digest, make)
 
@@ -119,6 +127,7 @@ def _create(
     *,
     source: dict[str, Any],
     options: dict[str, Any],
+    occupies: int | None = None,
 ) -> Response:
     params = {"format": request.format, "options": options, "seed": request.seed}
     job = creation.add(session, JobKind.IMPORT, dataset_id, params=params, inputs={})
@@ -132,6 +141,7 @@ def _create(
             source=source,
             options=options,
             job_id=job.id,
+            occupies=occupies,
             user_metadata=request.metadata,
             created_by=creation.once.caller,
         ),

@@ -22,6 +22,7 @@ def user_fields(row: DatasetRow | JobRow | ModelRow) -> dict[str, Any]:
         "name": row.name,
         "metadata": row.user_metadata,
         "created_by": public_id(row.created_by),
+        "occupies": row.occupies,
     }
 
 

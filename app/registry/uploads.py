@@ -64,6 +64,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
                     classes=request.classes,
                     image_size=request.image_size,
                     artifact=key,
+                    occupies=artifacts.size(key),
                     name=request.name,
                     user_metadata=request.metadata,
                     created_by=once.caller,

@@ -105,12 +105,16 @@ def start_stage(session: Session, lease: Lease, stage: Stage) -> None:
     events.add(session, lease.job_id, EventType.STAGE, {"stage": stage, "status": "started"})
 
 
-def finish_stage(session: Session, lease: Lease, stage: Stage, result: Mapping[str, Any]) -> JobRow:
-    """Record the stage's result. If the stage is recorded already, its result stays as it was."""
+def finish_stage(
+    session: Session, lease: Lease, stage: Stage, result: Mapping[str, Any], *, occupies: int = 0
+) -> JobRow:
+    """Record the stage's result, and the bytes that it `occupies` in the job's folder. If the stage is
+    recorded already, its result stays as it was."""
     _fenced(session, lease, **_FORGIVEN)
     row = session.get_one(JobRow, lease.job_id, populate_existing=True)
     if stage not in row.done:
         row.done = row.done | {stage.value: dict(result)}
+        row.occupies = (row.occupies or 0) + occupies
         session.flush()
         events.add(
             session,

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -126,6 +127,18 @@ class Artifacts:
         if not path.is_file():
             raise ArtifactMissing(f"{key}/{name}")
         return path
+
+    def size(self, key: str) -> int:
+        """The bytes of the files of the artifact, and of those below its key; 0 if there are none."""
+        return int(self.fs.du(self._path(key)))
+
+    def sizes(self) -> Counter[tuple[str, str]]:
+        """The bytes of all artifacts by the first two parts of their keys. Looks at every file."""
+        sizes: Counter[tuple[str, str]] = Counter()
+        for kind in {kind.partition("/")[0] for kind in _KINDS}:
+            for path, file in self.fs.find(f"{self.root}/{kind}", detail=True).items():
+                sizes[kind, PurePosixPath(path).relative_to(f"{self.root}/{kind}").parts[0]] += file["size"]
+        return sizes
 
     def delete(self, key: str) -> None:
         """Remove the artifact, if it exists."""

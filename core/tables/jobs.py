@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.session import db_now
@@ -37,6 +37,7 @@ class DatasetRow(Table):
     classes: Mapped[list[str]] = mapped_column(default=list)
     summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """The import's report without its lists of files: `splits`, `groups`, counts, facts about the store."""
+    occupies: Mapped[int | None] = mapped_column(BigInteger)  # bytes of its own files in the store
     user_metadata: Mapped[dict[str, Any]] = user_metadata()
     created_by: Mapped[str | None] = mapped_column(String(64))
     """Id of the caller that created it; None if no request did."""
@@ -86,6 +87,8 @@ class JobRow(Table):
     """Number of the job's newest event."""
     thinned_at: Mapped[float | None]
     """When the job's events were thinned; see `core.queries.events.thin`."""
+    # Bytes that its finished stages have put into its own folder of the store; None before the first.
+    occupies: Mapped[int | None] = mapped_column(BigInteger)
     name: Mapped[str | None] = mapped_column(String(100))
     user_metadata: Mapped[dict[str, Any]] = user_metadata()
     created_by: Mapped[str | None] = mapped_column(String(64))

@@ -35,6 +35,7 @@ class ModelRow(Table):
     """`{calibration, status, found_at, acknowledged_at, acknowledged_by}`: what is known of the inputs under
     that calibration, and nothing under another. Written only when it changes, by whoever counts inputs."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    occupies: Mapped[int | None] = mapped_column(BigInteger)  # bytes of its own files in the store
     name: Mapped[str | None] = mapped_column(String(100))
     user_metadata: Mapped[dict[str, Any]] = user_metadata()
     created_by: Mapped[str | None] = mapped_column(String(64))

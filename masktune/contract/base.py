@@ -208,6 +208,12 @@ class Resource(Shape):
         description="Id of the key that created it, or `user:` and the name of the person; null for a key of "
         "the operator, or without keys.",
     )
+    occupies: int | None = Field(
+        None,
+        description="Bytes of its own files in the store; null if there are none yet. Of a job: what its "
+        "finished stages have written beside its models. Of a data set: its images and their index, and its "
+        "upload until it is `ready`.",
+    )
 
 
 class Page(Shape, Generic[Item]):

@@ -9,7 +9,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -84,7 +84,7 @@ class Job:
             logger.exception("the job gave up")
             self.reporter.send(failure)
             return 0
-        self.workspace.close(artifacts_of(self.spec))
+        self.workspace.close(artifacts_of(self.spec.done))
         self.reporter.send(Done())
         return 0
 
@@ -100,7 +100,11 @@ class Job:
             stage_result = replace(stage_result, seconds=round(time.monotonic() - started, 3))
         stage_result = replace(stage_result, device=device_name(self.device))
         self.reporter.send(self.progress.finished(stage))
-        self.reporter.send(StageFinished(result=stage_result))
+        keys = artifacts_of({stage: stage_result})
+        if isinstance(stage_result, ImportResult) and not stage_result.ready and self.spec.dataset:
+            keys += filter(None, [self.spec.dataset.source.get("upload")])  # stays beside an invalid data set
+        sizes = {key: self.artifacts.size(key) for key in keys}
+        self.reporter.send(StageFinished(result=stage_result, sizes=sizes))
         self._add(stage_result)
         if isinstance(stage_result, ImportResult) and not stage_result.ready:
             reasons = "; ".join(stage_result.problems)
@@ -169,11 +173,11 @@ class Job:
         )
 
 
-def artifacts_of(spec: Spec) -> list[str]:
-    """The keys of all artifacts that the stages of the job have written."""
-    calibrated = spec.stage_result(CalibrateResult)
-    calibrations = {} if calibrated is None else calibrated.calibrations
-    parts = (*spec.done.values(), *trained_models(spec.done.values()), *calibrations.values())
+def artifacts_of(done: Mapping[Stage, AnyResult]) -> list[str]:
+    """The keys of all artifacts that these stages have written."""
+    calibrated = done.get(Stage.CALIBRATE)
+    calibrations = calibrated.calibrations if isinstance(calibrated, CalibrateResult) else {}
+    parts = (*done.values(), *trained_models(done.values()), *calibrations.values())
     return [part.artifact for part in parts if part.artifact is not None]
 
 

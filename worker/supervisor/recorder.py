@@ -126,21 +126,27 @@ def record(session: Session, lease: Lease, message: Record) -> None:
         case LogLine():
             leases.log(session, lease, message.message)
         case StageFinished():
-            _finish_stage(session, lease, message.result)
+            _finish_stage(session, lease, message.result, message.sizes)
 
 
-def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult) -> None:
+def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult, sizes: Mapping[str, int]) -> None:
     if isinstance(stage_result, ImportResult) and not stage_result.ready:
         # An import without a usable data set does not finish its stage, so that `resume` retries it.
         leases.held(session, lease, lock=True)
         job = jobs.get(session, lease.job_id)
     else:
-        job = leases.finish_stage(session, lease, stage_result.stage, result_to_json(stage_result))
+        job = leases.finish_stage(
+            session,
+            lease,
+            stage_result.stage,
+            result_to_json(stage_result),
+            occupies=sum(size for key, size in sizes.items() if key.startswith(f"jobs/{lease.job_id}/")),
+        )
     match stage_result:
         case ImportResult():
-            _imported(session, job, stage_result)
+            _imported(session, job, stage_result, occupies=sum(sizes.values()))
         case TrainingResult() | HeadResult():
-            _trained(session, lease, job, stage_result.model)
+            _trained(session, lease, job, stage_result.model, sizes)
         case CalibrateResult():
             _calibrated(session, job, stage_result)
         case EvaluateResult():
@@ -150,7 +156,7 @@ def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult) -> No
 # --- what a finished stage changes beyond the job's own row ---------------------------------------
 
 
-def _imported(session: Session, job: JobRow, stage_result: ImportResult) -> None:
+def _imported(session: Session, job: JobRow, stage_result: ImportResult, *, occupies: int) -> None:
     assert job.dataset_id is not None
     datasets.finish(
         session,
@@ -160,12 +166,13 @@ def _imported(session: Session, job: JobRow, stage_result: ImportResult) -> None
         summary=stage_result.summary,
         ready=stage_result.ready,
     )
-    upload = datasets.get(session, job.dataset_id).source.get("upload")
+    dataset = datasets.get(session, job.dataset_id)
+    dataset.occupies, upload = occupies, dataset.source.get("upload")
     if stage_result.ready and upload is not None:  # the store has its images; its headers may name patients
         trash.put(session, [upload])
 
 
-def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec) -> None:
+def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec, sizes: Mapping[str, int]) -> None:
     if session.get(ModelRow, model.id) is None:
         registry.add(
             session,
@@ -179,6 +186,7 @@ def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec) -> N
                 image_size=model.image_size,
                 artifact=model.artifact,
                 erm_id=model.erm_id,
+                occupies=sizes.get(model.artifact),
                 created_by=job.created_by,
             ),
         )

@@ -29,6 +29,7 @@ from masktune.cli.output import age
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables.datasets import cells, files, table
+from masktune.contract.report.text.formats import byte_size
 
 app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
 
@@ -123,13 +124,14 @@ def list_(
             created_before=before,
             limit=min(most, 100),
         ),
-        ("id", "name", "state", "classes", "samples", "created"),
+        ("id", "name", "state", "classes", "samples", "size", "created"),
         lambda d: (
             d.id,
             d.name,
             d.state,
             str(len(d.classes)),
             str(sum(d.splits.values())),
+            byte_size(d.occupies),
             age(d.created_at),
         ),
         most=most,

@@ -24,6 +24,7 @@ from masktune.cli.output import REFUSED, USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint
 from masktune.cli.session import Session, plain, with_session
 from masktune.cli.tables.jobs import comparison, plan_table, table, verdict
+from masktune.contract.report.text.formats import byte_size
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
 
@@ -172,7 +173,7 @@ def list_(
     )
     session.show_all(
         jobs,
-        ("id", "kind", "state", "stage", "done", "verdict", "queued"),
+        ("id", "kind", "state", "stage", "done", "verdict", "size", "queued"),
         lambda j: (
             j.id,
             j.kind,
@@ -180,6 +181,7 @@ def list_(
             j.stage or "–",
             f"{j.progress.fraction:.0%}",
             verdict(j),
+            byte_size(j.occupies),
             age(j.created_at),
         ),
         most=most,

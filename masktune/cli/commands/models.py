@@ -16,6 +16,7 @@ from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables import models as tables
 from masktune.contract.report.text import drift_name
+from masktune.contract.report.text.formats import byte_size
 
 app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
 
@@ -72,7 +73,7 @@ def list_(
     )
     session.show_all(
         models,
-        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "created", "drift"),
+        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "size", "created", "drift"),
         lambda m: (
             m.id,
             m.arm,
@@ -80,6 +81,7 @@ def list_(
             str(len(m.classes)),
             figure(tables.split_metrics(m, "test").accuracy),
             figure(tables.split_metrics(m, "test").worst_group_accuracy),
+            byte_size(m.occupies),
             age(m.created_at),
             drift_name(m.drift),
         ),

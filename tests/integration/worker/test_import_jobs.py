@@ -31,15 +31,19 @@ def test_an_upload_becomes_a_packed_store(digits: Bench) -> None:
     assert dataset.summary["format"] == "image_folder"
     assert dataset.summary["sizes"] == {"longer_side_median": 28, "longer_side_max": 28}
     assert (digits.folder(str(dataset.artifact)) / "report.json").is_file()
+    assert (dataset.occupies, job.occupies) == (digits.runtime.artifacts.size(str(dataset.artifact)), 0)
 
 
 def test_an_upload_of_one_class_is_invalid_and_says_why(digits: Bench, tmp_path: Path) -> None:
     shutil.copytree(digits.images / CLASSES[0], tmp_path / "only" / CLASSES[0])
-    job, dataset = digits.imported(upload(digits, tmp_path / "only"))
+    source = upload(digits, tmp_path / "only")
+    job, dataset = digits.imported(source)
     assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
     assert job.error is not None
     assert (job.error["reason"], job.done) == ("dataset_invalid", {})
     assert dataset.summary["problems"][0]["code"] == "one_class"
+    stored = map(digits.runtime.artifacts.size, (str(dataset.artifact), source["upload"]))
+    assert dataset.occupies == sum(stored)
     assert (digits.folder(str(dataset.artifact)) / "report.json").is_file()
 
 

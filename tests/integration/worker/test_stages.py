@@ -37,8 +37,11 @@ def test_masktune_runs_every_stage_and_registers_its_models(digits: Bench, maskt
         stage = {Arm.ERM: "erm", Arm.MASKTUNE: "finetune", Arm.MASKTUNE_CONTROL: "control"}[row.arm]
         assert weights_digest(network.model) == masktune.done[stage]["weights"]
         assert (card.arm, card.classes, card.image_size) == (row.arm, CLASSES, 28)
+        assert row.occupies == digits.runtime.artifacts.size(row.artifact) > 0
         assert set(row.metrics) == {"val", "test"}
         assert 0 <= row.metrics["test"]["accuracy"] <= 1
+    own, work = map(digits.runtime.artifacts.size, (f"jobs/{masktune.id}", f"jobs/{masktune.id}/work"))
+    assert masktune.occupies == own - work > 0
 
 
 def test_the_masks_cover_the_training_split(digits: Bench, masktune: JobRow) -> None:

@@ -96,8 +96,10 @@ def moment(at: datetime) -> str:
     return f"{at.day} {at:%b %Y, %H:%M %Z}"
 
 
-def byte_size(count: float) -> str:
-    """A number of bytes, e.g. "35 MB", "1.4 GB"."""
+def byte_size(count: float | None) -> str:
+    """A number of bytes, e.g. "35 MB", "1.4 GB"; a dash if there is none."""
+    if count is None:
+        return "–"
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f}\u00a0{unit}"

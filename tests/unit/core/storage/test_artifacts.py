@@ -17,7 +17,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from core.errors import Unavailable
-from core.storage.artifacts import ArtifactMissing, Artifacts
+from core.storage.artifacts import MARKER, ArtifactMissing, Artifacts
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -50,6 +50,23 @@ def _write(store: Artifacts, key: str, **files: str) -> None:
     with store.writing(key) as folder:
         for name, text in files.items():
             (folder / name).write_text(text)
+
+
+def test_a_size_is_that_of_all_files_below_a_key(store: Artifacts) -> None:
+    _write(store, "jobs/job_1/report", page="12345", data="123")
+    alone = store.size("jobs/job_1/report")
+    _write(store, "jobs/job_1/masks", maps="1")
+    assert store.size("jobs/job_1") - alone - store.size("jobs/job_1/masks") == 0
+    assert (alone - len(_marker(store)), store.size("jobs/job_2")) == (8, 0)
+    _write(store, "models/mdl_1", weights="1234")
+    wholes = {("jobs", "job_1"): store.size("jobs/job_1"), ("models", "mdl_1"): store.size("models/mdl_1")}
+    assert store.sizes() == wholes
+
+
+def _marker(store: Artifacts) -> bytes:
+    """What an object store keeps beside the files of an artifact."""
+    path = f"{store.root}/jobs/job_1/report/{MARKER}"
+    return b"" if store.local else bytes(store.fs.cat_file(path))
 
 
 def test_a_block_that_raises_leaves_nothing(store: Artifacts) -> None:

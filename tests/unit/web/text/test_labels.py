@@ -38,7 +38,8 @@ def test_ages_use_their_largest_unit(before: int, said: str) -> None:
 
 
 def test_a_missing_figure_is_a_dash() -> None:
-    assert [formats.percent(None), labels.number(None), formats.duration(None), labels.ago(None)] == ["–"] * 4
+    shown = [formats.percent(None), formats.duration(None), formats.byte_size(None)]
+    assert [*shown, labels.number(None), labels.ago(None)] == ["–"] * 5
 
 
 @pytest.mark.parametrize(
