@@ -25,7 +25,7 @@ from app.inference import Admission, Inference, check_forward
 from app.jobs import event_routes, presets
 from app.jobs import routes as jobs
 from app.jobs.event_feed import EventFeed
-from app.operations import openapi_routes, service_routes
+from app.operations import openapi_routes, service_routes, storage_routes
 from app.operations.background import in_background, repeated, sweep_periodically, warm_up
 from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
 from app.operations.limits import limit_of
@@ -62,6 +62,7 @@ RESOURCES = (
     presets,
     keys,
     service_routes,
+    storage_routes,
     problems,
 )
 

@@ -34,6 +34,7 @@ __all__ = [
     "CurvePoint",
     "Dataset",
     "DatasetInvalid",
+    "Dependents",
     "Drift",
     "DriftLook",
     "DriftState",
@@ -124,6 +125,7 @@ if TYPE_CHECKING:
         MetadataColumn,
         Sample,
     )
+    from masktune.contract.deletion import Dependents
     from masktune.contract.jobs import (
         ComparedModel,
         Comparison,
@@ -187,6 +189,7 @@ else:
         "masktune.client.predict",
         "masktune.contract.report",
         "masktune.contract.datasets",
+        "masktune.contract.deletion",
         "masktune.contract.jobs",
         "masktune.contract.keys",
         "masktune.contract.models",

@@ -14,11 +14,13 @@ from starlette.responses import Response
 
 from masktune import ClientError, Dataset, Job, Model, OwnKey, ProblemError
 from masktune.contract import upload_files
+from masktune.contract.deletion import deletion_question
 from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes, uncertified
 from web.text import labels, manual
 from web.transport.connection import (
     THEME_COOKIE,
     UNSENDABLE,
+    api,
     end_when_revoked,
     identify_visitor,
     key_of,
@@ -222,3 +224,11 @@ async def rename(
     if name is not None:
         await update(resource.id, name=name.strip() or None)
         ui.navigate.reload()
+
+
+@notify_on_error
+async def ask_and_delete(id: str, name: str, delete: Callable[[str], Awaitable[None]], then: str) -> None:
+    """Ask with what needs it, delete it, and go to the page `then`. `name`: what its users call it."""
+    if await confirm(deletion_question(await api().dependents(id), name), "Delete it"):
+        await delete(id)
+        ui.navigate.to(then)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.errors import Conflict, JobEnded, JobNotResumable, NotFound
@@ -106,11 +106,7 @@ def using_dataset(session: Session, dataset_id: str) -> list[str]:
 
 def using_model(session: Session, model_id: str) -> list[str]:
     """Ids of the active jobs that read or make this model."""
-    where = (JobRow.inputs, JobRow.params, JobRow.models)
-    # The database preselects jobs that contain the id anywhere, so few of 100,000 queued ones are loaded.
-    written = or_(*(cast(column, String).contains(model_id, autoescape=True) for column in where))
-    rows = session.execute(select(JobRow.id, *where).where(JobRow.state.in_(ACTIVE), written))
-    return [row.id for row in rows if model_id in _models_of(row.inputs, row.params, row.models)]
+    return list(session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), naming_model(model_id))))
 
 
 def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str]:
@@ -120,11 +116,20 @@ def models_read(inputs: Mapping[str, Any], params: Mapping[str, Any]) -> set[str
     return {name for name in named if isinstance(name, str)}
 
 
-def reading_job(job_id: str, models: Collection[str] = ()) -> ColumnElement[bool]:
-    """Whether a job reads the mask set or the report of this one, or the checkpoints of its `models`."""
-    finetunes = and_(JobRow.kind == JobKind.FINETUNE, JobRow.inputs["model"].as_string().in_(models))
-    named = (JobRow.inputs["mask_set"], JobRow.params["job"])
-    return or_(*(column.as_string() == job_id for column in named), finetunes)
+def naming_model(model_id: str) -> ColumnElement[bool]:
+    """Whether a job reads or makes this model: then the id is in these columns, as a JSON text."""
+    columns = (JobRow.inputs, JobRow.params, JobRow.models)
+    return or_(*(cast(column, String).contains(f'"{model_id}"', autoescape=True) for column in columns))
+
+
+def reading_job(job_id: str) -> ColumnElement[bool]:
+    """Whether a job reads the mask set, the report or the checkpoints of this one."""
+    models = select(ModelRow.id).where(ModelRow.job_id == job_id)
+    return or_(
+        JobRow.inputs["mask_set"].as_string() == job_id,
+        JobRow.params["job"].as_string() == job_id,
+        and_(JobRow.kind == JobKind.FINETUNE, JobRow.inputs["model"].as_string().in_(models)),
+    )
 
 
 def keep_inputs(session: Session, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -218,25 +223,14 @@ def delete(session: Session, job_id: str) -> None:
     row = get(session, job_id, lock=True)
     if not row.state.ended:
         raise Conflict(f"job {job_id} is {row.state.value}; cancel it, and delete it when it has ended")
-    imported = session.scalars(select(DatasetRow).where(DatasetRow.job_id == job_id).with_for_update()).all()
-    if any(dataset.state is DatasetState.IMPORTING for dataset in imported):  # the next sweep closes it
+    imported = select(DatasetRow.state).where(DatasetRow.job_id == job_id).with_for_update()
+    if DatasetState.IMPORTING in session.scalars(imported):  # the next sweep closes it
         raise Conflict(f"the import by job {job_id} is still being closed; try again in a moment")
     # Locked before the look at other jobs: nobody starts one on these models meanwhile.
-    of_job = select(ModelRow).where(ModelRow.job_id == job_id).order_by(ModelRow.id)
-    trained = session.scalars(of_job.with_for_update()).all()
-    reads = reading_job(job_id, [model.id for model in trained])
-    if users := session.scalars(select(JobRow.id).where(reads, JobRow.state.in_(ACTIVE))).all():
+    session.execute(select(ModelRow.id).where(ModelRow.job_id == job_id).with_for_update()).all()
+    if users := session.scalars(select(JobRow.id).where(reading_job(job_id), JobRow.state.in_(ACTIVE))).all():
         raise Conflict(f"job {job_id} is used by {', '.join(users)}; cancel them or wait for them to end")
-    for dataset in imported:
-        dataset.job_id = None
-    for model in trained:
-        model.job_id = None
+    session.execute(update(DatasetRow).where(DatasetRow.job_id == job_id).values(job_id=None))
+    session.execute(update(ModelRow).where(ModelRow.job_id == job_id).values(job_id=None))
     session.delete(row)
     session.flush()
-
-
-def _models_of(
-    inputs: Mapping[str, Any], params: Mapping[str, Any], models: Mapping[str, Any]
-) -> set[object]:
-    planned = inputs.get("model_ids") or {}
-    return models_read(inputs, params) | {*planned.values(), *models.values()}

@@ -8,11 +8,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, ModelInUse, NotFound
-from core.queries import jobs, served
+from core.queries import datasets, jobs, served
 from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.rows import add as add
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
+from masktune.contract.deletion import Dependents
 from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Arm, JobKind
 
@@ -122,6 +123,29 @@ def delete(session: Session, model_id: str) -> ModelRow:
     served.forget(session, model_id)
     session.flush()
     return row
+
+
+def dependents(session: Session, name: str) -> Dependents:
+    """What needs the data set, job or model of this id, or the model of this alias; or `NotFound`."""
+    kind = name.partition("_")[0]
+    if kind == "job":
+        id, of_models, of_jobs = jobs.get(session, name).id, ModelRow.job_id == name, jobs.reading_job(name)
+    elif kind == "ds":
+        id, of_models, of_jobs = (
+            datasets.get(session, name).id,
+            ModelRow.dataset_id == name,
+            (JobRow.dataset_id == name) & (JobRow.kind != JobKind.IMPORT),
+        )
+    else:
+        id = get(session, name).id
+        of_models, of_jobs = ModelRow.erm_id == id, jobs.naming_model(id)
+    models = list(session.scalars(select(ModelRow.id).where(of_models).order_by(ModelRow.id)))
+    return Dependents(
+        of=id,
+        models=models,
+        jobs=list(session.scalars(select(JobRow.id).where(of_jobs).order_by(JobRow.id))),
+        aliases=[alias.name for alias, model in aliases(session) if model.id in (id, *models)],
+    )
 
 
 def count_drifted(session: Session) -> int:

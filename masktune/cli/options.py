@@ -36,6 +36,7 @@ After = Annotated[
 ]
 Before = Annotated[datetime | None, typer.Option(metavar="DATE", help="Only those before this day.")]
 Most = Annotated[int, typer.Option(min=1, help="List at most this many.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Delete it without a question.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", dir_okay=False, help="File to write.")]
 Fields = Annotated[
     list[str] | None,

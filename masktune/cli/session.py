@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, cast
 import typer
 
 import masktune
-from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, console, fail, fail_with, new_table
+from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, USAGE, console, fail, fail_with, new_table
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -69,6 +70,17 @@ class Session:
         for entry in entries:
             table.add_row(*row(entry))
         self.console.print_whole(table)
+
+    def ask_and_delete(self, kind: str, name: str, delete: Callable[[str], None], *, yes: bool) -> None:
+        """Delete it if `yes`, or if the person agrees who is asked with what needs it."""
+        from masktune.contract.deletion import deletion_question
+
+        if not yes and not sys.stdin.isatty():
+            fail("there is no terminal to ask at: add --yes to delete it without a question", USAGE)
+        if not yes and not typer.confirm(deletion_question(self.client.dependents(name)), err=True):
+            fail("nothing was deleted", REFUSED)
+        delete(name)
+        self.say(f"{kind} {name} is deleted")
 
     def say(self, line: str) -> None:
         """Print a sentence for people; print nothing if the output is JSON."""

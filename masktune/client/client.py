@@ -20,6 +20,7 @@ from masktune.client.predict import Predict, Saliency
 from masktune.client.resource import D, Operation, Resource
 from masktune.client.uploads import service_limits
 from masktune.client.wire import Flow, Retry
+from masktune.contract.deletion import Dependents
 from masktune.contract.operations import Ready
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -30,6 +31,11 @@ TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=60)
 def readiness() -> Flow[Ready]:
     """Check that each part of the service works. A 503 problem names the parts that do not."""
     return call(get("/readyz"), Ready)
+
+
+def get_dependents(of: str) -> Flow[Dependents]:
+    """Get what needs a data set, a job or a model, by id or alias, before it is deleted."""
+    return call(get("/dependents", of=of), Dependents)
 
 
 class _Resources(Resource[D]):
@@ -47,6 +53,7 @@ class _Resources(Resource[D]):
 
     ready = Operation(readiness)
     limits = Operation(service_limits)
+    dependents = Operation(get_dependents)
 
 
 class Client(_Resources[SyncDriver]):

@@ -13,7 +13,7 @@ from masktune import Dataset, Job
 from web.forms.kinds import MAIN_KIND
 from web.next_steps import read_again
 from web.paging import Pager, first
-from web.shell import button, confirm, html, notify_on_error, page, rename, set_title
+from web.shell import ask_and_delete, button, html, notify_on_error, page, rename, set_title
 from web.text import labels
 from web.transport.connection import api, own_key
 from web.widgets import select_field, set_query, show_pages
@@ -58,7 +58,11 @@ async def show(
             if key.may("train"):
                 button("Rename", lambda: rename(dataset, api().datasets.update, required=True), "second")
             if key.may("admin"):
-                button("Delete", lambda: _delete(dataset), "danger")
+                button(
+                    "Delete",
+                    partial(ask_and_delete, dataset.id, f"“{dataset.name}”", api().datasets.delete, "/"),
+                    "danger",
+                )
     if dataset.state == "importing":
         await _show_import(dataset)
         return
@@ -170,10 +174,3 @@ async def _start(dataset: Dataset) -> None:
     """Start the job for most people, with its defaults, and open its page."""
     job = await api().jobs.start(MAIN_KIND, dataset=dataset.id)
     ui.navigate.to(f"/jobs/{job.id}")
-
-
-@notify_on_error
-async def _delete(dataset: Dataset) -> None:
-    if await confirm(f"Delete “{dataset.name}” and its images? This cannot be undone.", "Delete it"):
-        await api().datasets.delete(dataset.id)
-        ui.navigate.to("/")

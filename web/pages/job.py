@@ -17,7 +17,7 @@ from masktune.contract.vocabulary import STAGE_NAMES, JobKind, stages_of
 from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
-from web.shell import button, confirm, html, notify_on_error, page, rename, render, set_title
+from web.shell import ask_and_delete, button, confirm, html, notify_on_error, page, rename, render, set_title
 from web.text import labels
 from web.transport.connection import api, dataset_name, own_key
 from web.transport.errors import error_text
@@ -49,6 +49,7 @@ class JobView:
         self.timeline = JobTimeline()
         self.dirty = True
         self.connection_error = ""
+        self.delete = partial(ask_and_delete, job.id, "", connection.jobs.delete, "/jobs")
 
     def build(self) -> None:
         with ui.element("div").classes("title-row"):
@@ -112,6 +113,8 @@ class JobView:
         if job.ended and job.kind in FORMS and job.request.get("job") is None:
             yield "Again with other fields", f"/new?like={job.id}", "second"
         yield "Rename", self.rename, "second"
+        if job.ended and self.key.may("admin"):
+            yield "Delete", self.delete, "danger"
 
     async def rename(self) -> None:
         await rename(self.job, self.connection.jobs.update)

@@ -11,7 +11,7 @@ from masktune.contract.report.text import drift_warning, formats
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
-from web.shell import button, confirm, html, notify_on_error, page, rename, render, set_title
+from web.shell import ask_and_delete, button, confirm, html, notify_on_error, page, rename, render, set_title
 from web.text import labels
 from web.text.selection import (
     CURVE_POINTS,
@@ -48,7 +48,8 @@ async def show(model_id: str) -> None:
                 button(text, lambda: ui.navigate.to(f"/new?kind={kind}&model={model.id}"), "second")
                 button("Rename", lambda: rename(model, connection.models.update), "second")
             if key.may("admin"):
-                button("Delete", lambda: _delete(connection, model), "danger")
+                delete = connection.models.delete
+                button("Delete", lambda: ask_and_delete(model.id, "", delete, "/models"), "danger")
     _drift_warning(connection, model, key)
     html("model_figures", m=model)
     if model.calibration:
@@ -236,10 +237,3 @@ async def _drift(connection: AsyncClient, model: Model) -> None:
                 tone="",
                 text="The inputs this model has served cannot be compared with its calibration split.",
             )
-
-
-@notify_on_error
-async def _delete(connection: AsyncClient, model: Model) -> None:
-    if await confirm("Delete this model and its files? This cannot be undone.", "Delete it"):
-        await connection.models.delete(model.id)
-        ui.navigate.to("/models")

@@ -24,7 +24,7 @@ from masktune.cli.importing import (
     start_import,
     wait_for_import,
 )
-from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output
+from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output, Yes
 from masktune.cli.output import age
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
@@ -228,7 +228,6 @@ def download(
 
 @app.command()
 @with_session
-def delete(session: Session, dataset_id: Id) -> None:
+def delete(session: Session, dataset_id: Id, yes: Yes = False) -> None:
     """Delete a data set and its images. Refused while a job uses it."""
-    session.client.datasets.delete(dataset_id)
-    session.say(f"data set {dataset_id} is deleted")
+    session.ask_and_delete("data set", dataset_id, session.client.datasets.delete, yes=yes)

@@ -19,6 +19,7 @@ from masktune.cli.options import (
     Most,
     NewMetadata,
     NewName,
+    Yes,
 )
 from masktune.cli.output import REFUSED, USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint
@@ -244,6 +245,13 @@ def cancel(session: Session, job_id: Id) -> None:
 def resume(session: Session, job_id: Id) -> None:
     """Resume a failed or cancelled job from its last checkpoint."""
     session.show(session.client.jobs.resume(job_id), table)
+
+
+@app.command()
+@with_session
+def delete(session: Session, job_id: Id, yes: Yes = False) -> None:
+    """Delete a job that has ended, with its report and its predictions. Its models stay."""
+    session.ask_and_delete("job", job_id, session.client.jobs.delete, yes=yes)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import typer
 import masktune
 from masktune.cli import completion, options
 from masktune.cli.assignments import changes_of, metadata_of
-from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output
+from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output, Yes
 from masktune.cli.output import age, figure
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
@@ -293,7 +293,6 @@ def acknowledge_drift(session: Session, model: Name) -> None:
 
 @app.command()
 @with_session
-def delete(session: Session, model: Name) -> None:
+def delete(session: Session, model: Name, yes: Yes = False) -> None:
     """Delete a model. Refused while something refers to it."""
-    session.client.models.delete(model)
-    session.say(f"model {model} is deleted")
+    session.ask_and_delete("model", model, session.client.models.delete, yes=yes)

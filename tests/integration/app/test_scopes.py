@@ -35,6 +35,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /aliases",
         "GET /aliases/{name}",
         "GET /backbones",
+        "GET /dependents",
         "GET /presets",
         "GET /presets/{name}",
     },

@@ -65,7 +65,8 @@ from tests.unit.masktune.cli.conftest import Service
             {"data": [SAMPLE | {"id": n, "path": f"{n}.png"} for n in range(3)]},
             ["0.png", "1.png"],
         ),
-        ("datasets delete ds_1", "DELETE /datasets/ds_1", {}, ["ds_1 is deleted"]),
+        ("datasets delete ds_1 --yes", "DELETE /datasets/ds_1", {}, ["data set ds_1 is deleted"]),
+        ("jobs delete job_1 --yes", "DELETE /jobs/job_1", {}, ["job job_1 is deleted"]),
         ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "100%", "MaskTune helped"]),
         ("jobs show job_1", "GET /jobs/job_1", JOB, ["model masktune", "mdl_2", "test 0.250"]),
         (
@@ -132,7 +133,7 @@ from tests.unit.masktune.cli.conftest import Service
             {"data": [ALIAS | {"drift": DRIFTED | {"status": "too_few", "acknowledged_at": AT}}]},
             ["too few inputs, acknowledged"],
         ),
-        ("models delete mdl_2", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
+        ("models delete mdl_2 --yes", "DELETE /models/mdl_2", {}, ["mdl_2 is deleted"]),
         ("keys list", "GET /keys", {"data": [KEY]}, ["key_1", "line", "alice", "2025-11-03"]),
         (
             "keys create line --scope read --scope predict",
@@ -340,7 +341,7 @@ def test_names_are_shown_as_text_and_nothing_else(
 
 def test_a_sentence_has_names_as_they_are(service: Service) -> None:
     service.answers |= {"GET /models": (200, {"data": [MODEL]}), "DELETE /models/mdl_2": (204, None)}
-    assert service.masktune("models", "delete", "[old]").stdout == "model [old] is deleted\n"
+    assert service.masktune("models", "delete", "[old]", "--yes").stdout == "model [old] is deleted\n"
 
 
 def test_machines_get_json(service: Service) -> None:
