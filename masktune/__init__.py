@@ -90,6 +90,7 @@ __all__ = [
     "SplitMetrics",
     "StageEvent",
     "StateEvent",
+    "Storage",
     "TooLarge",
     "TrainingJob",
     "UnexpectedAnswer",
@@ -156,7 +157,7 @@ if TYPE_CHECKING:
         Model,
         SplitMetrics,
     )
-    from masktune.contract.operations import Limits, Ready
+    from masktune.contract.operations import Limits, Ready, Storage
     from masktune.contract.predictions import (
         Answer,
         Calibration,

@@ -32,6 +32,7 @@ from web.pages import (  # noqa: F401
     report,
     review,
     sample,
+    storage,
     try_it,
 )
 from web.shell import STATIC, error_page

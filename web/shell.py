@@ -31,7 +31,13 @@ from web.transport.errors import error_text
 
 P = ParamSpec("P")
 
-SECTIONS = (("/", "Data sets"), ("/jobs", "Jobs"), ("/models", "Models"), ("/try", "Try it"))
+SECTIONS = (
+    ("/", "Data sets"),
+    ("/jobs", "Jobs"),
+    ("/models", "Models"),
+    ("/try", "Try it"),
+    ("/storage", "Storage"),
+)
 
 THEMES = {"light": False, "dark": True}
 """Whether the theme is dark; any other value follows the system."""

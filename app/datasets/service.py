@@ -21,7 +21,7 @@ from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
 from core.errors import InvalidInput, NotFound
-from core.queries import datasets
+from core.queries import datasets, jobs
 from core.session import after_commit
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow
@@ -90,7 +90,7 @@ def delete(session: Session, dataset_id: str, stores: Stores, discard: DiscardFi
     row = datasets.delete(session, dataset_id)
     artifact = row.artifact or f"datasets/{dataset_id}"
     keys = {artifact, f"features/{dataset_id}", *filter(None, [row.source.get("upload")])}
-    keys |= {f"jobs/{job_id}/work" for job_id in datasets.resumable_jobs(session, dataset_id)}
+    keys |= {f"jobs/{job_id}/work" for job_id in jobs.resumable(session, dataset_id=dataset_id)}
     after_commit(session, partial(stores.forget, artifact))
     discard(session, keys)
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, InvalidInput, NotFound
 from core.queries import jobs
 from core.queries.rows import add as add
 from core.session import db_now
-from core.tables import DatasetRow, JobRow
-from masktune.contract.vocabulary import RESUMABLE, DatasetState
+from core.tables import DatasetRow
+from masktune.contract.vocabulary import DatasetState
 
 
 def get(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
@@ -76,12 +75,6 @@ def keep(session: Session, dataset_id: str) -> None:
     lock = {"read": True, "key_share": True}
     if session.get(DatasetRow, dataset_id, with_for_update=lock) is None:
         raise NotFound(f"there is no data set {dataset_id}; see the list of data sets")
-
-
-def resumable_jobs(session: Session, dataset_id: str) -> list[str]:
-    """Ids of the failed and cancelled jobs that read or import this data set."""
-    query = select(JobRow.id).where(JobRow.dataset_id == dataset_id, JobRow.state.in_(RESUMABLE))
-    return list(session.scalars(query))
 
 
 def delete(session: Session, dataset_id: str) -> DatasetRow:

@@ -104,6 +104,11 @@ def using_dataset(session: Session, dataset_id: str) -> list[str]:
     return list(session.scalars(query))
 
 
+def resumable(session: Session, **columns: object) -> list[str]:
+    """Ids of the failed and cancelled jobs, of those with these values in the `columns`."""
+    return list(session.scalars(select(JobRow.id).where(JobRow.state.in_(RESUMABLE)).filter_by(**columns)))
+
+
 def using_model(session: Session, model_id: str) -> list[str]:
     """Ids of the active jobs that read or make this model."""
     return list(session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), naming_model(model_id))))
@@ -224,10 +229,12 @@ def delete(session: Session, job_id: str) -> None:
     if not row.state.ended:
         raise Conflict(f"job {job_id} is {row.state.value}; cancel it, and delete it when it has ended")
     imported = select(DatasetRow.state).where(DatasetRow.job_id == job_id).with_for_update()
-    if DatasetState.IMPORTING in session.scalars(imported):  # the next sweep closes it
+    if DatasetState.IMPORTING in session.scalars(imported).all():  # the next sweep closes it
         raise Conflict(f"the import by job {job_id} is still being closed; try again in a moment")
     # Locked before the look at other jobs: nobody starts one on these models meanwhile.
-    session.execute(select(ModelRow.id).where(ModelRow.job_id == job_id).with_for_update()).all()
+    session.scalars(
+        select(ModelRow.id).where(ModelRow.job_id == job_id).order_by(ModelRow.id).with_for_update()
+    ).all()
     if users := session.scalars(select(JobRow.id).where(reading_job(job_id), JobRow.state.in_(ACTIVE))).all():
         raise Conflict(f"job {job_id} is used by {', '.join(users)}; cancel them or wait for them to end")
     session.execute(update(DatasetRow).where(DatasetRow.job_id == job_id).values(job_id=None))

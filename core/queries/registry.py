@@ -125,6 +125,16 @@ def delete(session: Session, model_id: str) -> ModelRow:
     return row
 
 
+def unnamed(session: Session) -> list[str]:
+    """Ids of the trained models that no alias names, nor needs beside the model that it names."""
+    needed = {id for _, model in aliases(session) for id in (model.id, model.erm_id)}
+    return [
+        id
+        for id in session.scalars(select(ModelRow.id).where(ModelRow.arm != Arm.IMPORTED))
+        if id not in needed
+    ]
+
+
 def dependents(session: Session, name: str) -> Dependents:
     """What needs the data set, job or model of this id, or the model of this alias; or `NotFound`."""
     kind = name.partition("_")[0]

@@ -98,6 +98,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.command()(keys.audit)
+app.command()(keys.storage)
 app.command()(predict)
 
 

@@ -21,7 +21,7 @@ from masktune.client.resource import D, Operation, Resource
 from masktune.client.uploads import service_limits
 from masktune.client.wire import Flow, Retry
 from masktune.contract.deletion import Dependents
-from masktune.contract.operations import Ready
+from masktune.contract.operations import Ready, Storage
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 # The read timeout covers a cold model, which its first request loads. Streams send keep-alives more often.
@@ -36,6 +36,11 @@ def readiness() -> Flow[Ready]:
 def get_dependents(of: str) -> Flow[Dependents]:
     """Get what needs a data set, a job or a model, by id or alias, before it is deleted."""
     return call(get("/dependents", of=of), Dependents)
+
+
+def get_storage() -> Flow[Storage]:
+    """Get what fills the store, and what may go. Needs the scope admin."""
+    return call(get("/storage"), Storage)
 
 
 class _Resources(Resource[D]):
@@ -54,6 +59,7 @@ class _Resources(Resource[D]):
     ready = Operation(readiness)
     limits = Operation(service_limits)
     dependents = Operation(get_dependents)
+    storage = Operation(get_storage)
 
 
 class Client(_Resources[SyncDriver]):

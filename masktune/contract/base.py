@@ -211,8 +211,8 @@ class Resource(Shape):
     occupies: int | None = Field(
         None,
         description="Bytes of its own files in the store; null if there are none yet. Of a job: what its "
-        "finished stages have written beside its models. Of a data set: its images and their index, and its "
-        "upload until it is `ready`.",
+        "finished stages have written beside its models, whose checkpoints go with them. Of a data set: its "
+        "images and their index, and its upload until it is `ready`.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Answers about the service itself: its health and its limits."""
+"""Answers about the service itself: its health, its limits, and what its store holds."""
 
 from __future__ import annotations
 
@@ -47,4 +47,22 @@ class Limits(Shape):
     max_archive_bytes: int = Field(description="Most bytes that an archive may unpack to.")
     max_archive_ratio: float = Field(
         description="Largest ratio of unpacked to packed size, above the first 64 MiB."
+    )
+
+
+class Storage(Shape):
+    """What fills the store, in bytes. Two names of one file count twice."""
+
+    free: int | None = Field(description="Left on the disk; null for an object store.")
+    kinds: dict[str, int] = Field(
+        description="`datasets`, `models`, `jobs`, `features` of frozen backbones, `exports` to ONNX, "
+        "`calibrations`, `uploads`."
+    )
+    largest: dict[str, int] = Field(
+        description="The ten largest data sets, models and jobs by id, with their features, exports and "
+        "checkpoints."
+    )
+    removable: dict[str, int] = Field(
+        description="What may go: `resumable_jobs`, which failed or were cancelled; `unnamed_models`, "
+        "trained ones that no alias needs; `caches`, the features and exports, which are made anew."
     )

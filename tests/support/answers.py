@@ -159,3 +159,9 @@ DRIFT: dict[str, Any] = {
     "statement": "its certificates should not be trusted any more",
 }
 DRIFTED = {"status": "drifted", "found_at": AT}
+STORAGE: dict[str, Any] = {
+    "free": 2_000_000_000,
+    "kinds": {"models": 900_000, "exports": 100_000},
+    "largest": {"mdl_1": 500_000},
+    "removable": {"resumable_jobs": 0, "unnamed_models": 400_000, "caches": 100_000},
+}

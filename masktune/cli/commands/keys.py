@@ -1,4 +1,4 @@
-"""`masktune keys …` and `masktune audit`"""
+"""What an admin looks after: `masktune keys …`, `masktune audit`, `masktune storage`"""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import typer
 import masktune
 from masktune.cli import completion
 from masktune.cli.options import Most
-from masktune.cli.output import REFUSED, age, fail
+from masktune.cli.output import REFUSED, age, fail, new_table
 from masktune.cli.session import Session, with_session
+from masktune.contract.report.text.formats import byte_size
+from masktune.contract.report.text.names import STORED_NAMES
 from masktune.contract.vocabulary import Scope
 
 app = typer.Typer(
@@ -134,3 +136,14 @@ def audit(
         ),
         most=most,
     )
+
+
+@with_session
+def storage(session: Session) -> None:
+    """Show what fills the store, its largest parts, and what may go. Needs a key of the scope admin."""
+    stored, grid = session.client.storage(), new_table()
+    grid.add_row("free", byte_size(stored.free))
+    parts = {"": stored.kinds, "largest": stored.largest, "may go": stored.removable}
+    for part, name, size in ((part, *row) for part, sizes in parts.items() for row in sizes.items()):
+        grid.add_row(part, byte_size(size), STORED_NAMES.get(name, name))
+    session.show(stored, lambda _: grid)

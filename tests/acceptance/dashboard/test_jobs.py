@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from core.queries import events
 from core.session import Database
 from core.settings import Settings
-from masktune import Client
+from masktune import Client, ProgressEvent
 from masktune.contract.vocabulary import EventType
 from tests.acceptance.dashboard.visitor import Visitor
 from web.pages.job import TAIL
@@ -81,6 +81,29 @@ def _add_events(data: Path, job: str, number: int) -> None:
             events.add(session, job, EventType.PROGRESS, within)
         events.add(session, job, EventType.LOG, {"message": "the newest line"})
     database.close()
+
+
+def test_a_job_is_deleted_after_a_question_that_names_what_it_leaves(visitor: Visitor, dataset: str) -> None:
+    page = visitor.page
+    with Client(visitor.url) as client:
+        job = client.jobs.start("erm", dataset=dataset, epochs=9_000, backbone="small_cnn").id
+        next(e for e in client.jobs.events(job) if isinstance(e, ProgressEvent) and e.data.epoch)
+        client.jobs.cancel(job)
+        visitor.goto(f"/ui/jobs/{job}")
+        expect(visitor.badge("cancelled")).to_be_visible()
+
+        # --- what it takes, and that it may go
+        page.get_by_role("link", name="Storage").click()
+        expect(page.get_by_role("link", name=job)).to_be_visible()
+        expect(page.get_by_text("Failed and cancelled jobs")).to_be_visible()
+        visitor.looked_at("storage")
+        page.get_by_role("link", name=job).click()
+
+        visitor.button("Delete").click()
+        expect(page.get_by_text(f"Delete job {job}? Its checkpoints,")).to_be_visible()
+        visitor.button("Delete it").click()
+        page.wait_for_url("**/ui/jobs")
+        assert job not in [row.id for row in client.jobs.list()]
 
 
 def test_a_failed_job_says_why(visitor: Visitor, dataset: str) -> None:

@@ -74,6 +74,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /keys/{key_id}",
         "DELETE /keys/{key_id}",
         "GET /audit",
+        "GET /storage",
     },
 }
 ANY_KEY = "GET /keys/self"

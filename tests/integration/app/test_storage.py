@@ -1,12 +1,12 @@
-"""What needs something that may be deleted."""
+"""What needs something that may be deleted, and what fills the store."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from core.queries import registry
-from masktune.contract.vocabulary import JobKind
-from tests.integration.app.conftest import Front
+from masktune.contract.vocabulary import JobKind, JobState
+from tests.integration.app.conftest import Front, weights
 
 
 def dependents(front: Front, of: str) -> dict[str, Any]:
@@ -38,3 +38,35 @@ def test_what_needs_a_data_set_a_model_or_a_job(front: Front) -> None:
     assert dependents(front, job) == {"of": job, "models": [erm], "jobs": [finetunes], "aliases": ["first"]}
     for unknown in ("nobody", "ds_1", "job_1"):
         assert front.client.get("/dependents", params={"of": unknown}).status_code == 404
+
+
+def test_what_fills_the_store_and_what_may_go(front: Front) -> None:
+    dataset = front.dataset()
+    upload = {"backbone": "small_cnn", "classes": '["left", "right"]', "image_size": "28"}
+    file = {"file": ("w.safetensors", weights())}
+    imported = front.client.post("/models", data=upload, files=file).json()
+    job = front.job(dataset_id=dataset)
+    front.end(front.claim(), JobState.FAILED)
+    erm = front.model(dataset)
+    named, spare = front.model(dataset, erm_id=erm), front.model(dataset)
+    point(front, "best", named)
+    sizes = {f"jobs/{job}/work": 5_000_000, f"features/{dataset}/one-train": 300, f"exports/{named}": 20}
+    sizes |= {f"models/{erm}": 1, f"models/{named}": 2, f"models/{spare}": 40}
+    for key, size in sizes.items():
+        with front.services.artifacts.writing(key) as folder:
+            (folder / "file").write_bytes(bytes(size))
+    stored = front.client.get("/storage").json()
+    images = front.services.artifacts.size(f"datasets/{dataset}")
+    assert imported["occupies"] == front.services.artifacts.size(f"models/{imported['id']}") > 0
+    assert stored["kinds"] == {
+        "jobs": 5_000_000,
+        "datasets": images,
+        "models": 43 + imported["occupies"],
+        "features": 300,
+        "exports": 20,
+    }
+    owners = {job: 5_000_000, dataset: images + 300, imported["id"]: imported["occupies"], named: 22}
+    assert stored["largest"] == owners | {spare: 40, erm: 1}
+    assert next(iter(stored["largest"])) == job
+    assert stored["removable"] == {"resumable_jobs": 5_000_000, "unnamed_models": 40, "caches": 320}
+    assert stored["free"] > 0

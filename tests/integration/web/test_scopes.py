@@ -65,7 +65,7 @@ def api() -> Iterator[StubApi]:
         ("/ui/datasets/ds_1/samples/4", "predict", ['"looks"']),
         ("/ui/jobs", "train", ["New job"]),
         ("/ui/jobs/job_1", "train", ['"label":"Resume"', "Rename"]),
-        ("/ui/jobs/job_1", "admin", ['"label":"Delete"']),
+        ("/ui/jobs/job_1", "admin", ['"label":"Delete"', "Storage"]),
         ("/ui/jobs/job_2/report", "admin", ["Use this model"]),
         ("/ui/jobs/job_2/report", "train", ["Judge on other images", "Upload images"]),
         ("/ui/jobs/job_2/judge", "train", ["judge-drop", BREAKS_PATTERN]),

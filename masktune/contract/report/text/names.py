@@ -217,3 +217,18 @@ def statistics_in_order(report: Report, split: str) -> list[StatisticName]:
         if any(metrics.statistic(name)[0] is not None for metrics in by_arm)
         and not (grouped and name == "worst_class_accuracy")
     ]
+
+
+# What fills the store, and what may go from it.
+STORED_NAMES = {
+    "datasets": "data sets",
+    "models": "models",
+    "jobs": "jobs: checkpoints, masks, reports, predictions",
+    "features": "features of frozen backbones",
+    "exports": "models exported to ONNX",
+    "calibrations": "calibrations",
+    "uploads": "uploads that are not imported yet, or not valid",
+    "resumable_jobs": "failed and cancelled jobs: delete those that nobody resumes",
+    "unnamed_models": "trained models that no alias needs: delete those that nobody compares",
+    "caches": "features and exports: made anew when they are needed",
+}

@@ -33,6 +33,7 @@ from tests.support.answers import (
     KEY,
     MODEL,
     SAMPLE,
+    STORAGE,
 )
 from tests.support.reports import evidence, report
 from tests.unit.masktune.cli.conftest import Service
@@ -140,6 +141,12 @@ from tests.unit.masktune.cli.conftest import Service
             "POST /keys",
             KEY | {"secret": "mt_x"},
             ["key_1 may read, predict", "mt_x"],
+        ),
+        (
+            "storage",
+            "GET /storage",
+            STORAGE,
+            ["2.0\u00a0GB", "exported to ONNX", "mdl_1", "that no alias needs"],
         ),
         ("datasets list", "GET /datasets", {"data": [DATASET | {"occupies": 5_000}]}, ["5\u00a0kB"]),
         ("jobs list", "GET /jobs", {"data": [JOB | {"occupies": 6_000}]}, ["6\u00a0kB"]),

@@ -26,7 +26,7 @@ from masktune import (
 )
 from masktune.client import datasets, jobs, keys, models, predict
 from masktune.client.calls import PATIENCE
-from masktune.client.client import get_dependents, readiness
+from masktune.client.client import get_dependents, get_storage, readiness
 from masktune.client.wire import Flow
 from models.data.report import DuplicateSet, FileCode, ImportReport, Rejection
 from tests.support.answers import (
@@ -42,6 +42,7 @@ from tests.support.answers import (
     KEY,
     MODEL,
     SAMPLE,
+    STORAGE,
 )
 from tests.support.reports import report
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job, problem
@@ -89,6 +90,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.set_review("job_1", {4: True}, if_match='"1"'), "PUT /jobs/job_1/review", REVIEW),
     (models.get_model("best"), "GET /models/best", MODEL),
     (get_dependents("job_1"), "GET /dependents?of=job_1", {"of": "job_1", "aliases": ["best"]}),
+    (get_storage(), "GET /storage", STORAGE),
     (jobs.delete_job("job_1"), "DELETE /jobs/job_1", None),
     (models.delete_model("mdl_1"), "DELETE /models/mdl_1", None),
     (models.get_alias("best"), "GET /aliases/best", ALIAS),
