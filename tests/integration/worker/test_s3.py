@@ -66,8 +66,11 @@ def test_artifacts_appear_whole_are_replaced_and_go(bucket: str, tmp_path: Path)
         (folder / "card").write_text("two")
     late = Artifacts(f"{bucket}/a", cache=tmp_path / "late")
     assert [p.name for p in late.folder("models/mdl_1").iterdir()] == ["card"]
+    assert late.sizes() == {("models", "mdl_1"): late.size("models/mdl_1")}
+    assert late.size("models/mdl_1") >= len("two")
     writer.delete("models/mdl_1")
     writer.delete("models/mdl_1")
+    assert late.size("models") == 0
     with pytest.raises(ArtifactMissing):
         Artifacts(f"{bucket}/a", cache=tmp_path / "last").folder("models/mdl_1")
 
