@@ -25,10 +25,13 @@ from models.backbones.weights import (
 )
 from models.data.grey import GreyWindow, read_window
 from models.errors import LearningError
-from models.training.checkpoints import weights_digest
+from models.training.checkpoints import tensors_digest, weights_digest
+from models.training.frozen import backbone_weights
 
 Arm = Literal["erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported"]
 WEIGHTS_FILE = "model.safetensors"
+BACKBONE_FILE = "backbone.safetensors"
+_LEAST_SHARED = 1 << 20  # bytes of the smallest backbone that is stored apart from its models
 CARD_FILE = "model.json"
 _VERSION = 1
 _ONNX_VERSION = 1  # of the metadata in an ONNX file
@@ -102,16 +105,39 @@ def card_of(
     )
 
 
-def save_model(network: Network, card: ModelCard, folder: Path) -> None:
-    """Write weights and card into `folder`, replacing older ones. The caller publishes the folder."""
+def save_model(network: Network, card: ModelCard, folder: Path, *, with_backbone: bool = True) -> None:
+    """Write weights and card into `folder`, replacing older ones. The caller publishes the folder.
+
+    Without the backbone, its weights are left out, for `save_backbone` to write them.
+    """
     if card.digest != weights_digest(network.model):
         raise ModelError("the card was made for other weights")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(network.model).items()}
+    weights = _tensors(network.model)
+    below = {} if with_backbone else backbone_weights(network)
     rule = {} if card.grey_window is None else _grey_rule(card.grey_window)
-    # `save_file` reports a full disk as text alone, a write of our own as an `OSError`.
-    (folder / WEIGHTS_FILE).write_bytes(save(tensors, metadata={"format": "pt", **rule}))
+    _write(folder / WEIGHTS_FILE, {name: t for name, t in weights.items() if name not in below}, rule)
     (folder / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
+
+
+def shareable_digest(network: Network) -> str | None:
+    """`tensors_digest` of the weights below the last layer, by which models with the same ones share a file;
+    None for a backbone so small that each model has its own."""
+    below = backbone_weights(network)
+    return tensors_digest(below) if sum(t.nbytes for t in below.values()) >= _LEAST_SHARED else None
+
+
+def save_backbone(network: Network, folder: Path) -> None:
+    """Write the weights below the last layer into `folder`. The caller publishes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    below, weights = backbone_weights(network), _tensors(network.model)
+    _write(folder / BACKBONE_FILE, {name: t for name, t in weights.items() if name in below}, {})
+
+
+def _write(file: Path, weights: Mapping[str, Tensor], rule: Mapping[str, str]) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    # `save_file` reports a full disk as text alone, a write of our own as an `OSError`.
+    file.write_bytes(save(tensors, metadata={"format": "pt", **rule}))
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -125,12 +151,18 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def load_model(folder: Path, device: torch.device | None = None) -> tuple[Network, ModelCard]:
-    """Load what `save_model` wrote, in eval mode. Raises `ModelError`, also for weights of another card."""
+def load_model(
+    folder: Path, device: torch.device | None = None, *, backbone: Path | None = None
+) -> tuple[Network, ModelCard]:
+    """Load what `save_model` wrote into `folder`, and `save_backbone` into `backbone`, in eval mode.
+
+    Raises `ModelError`, also for weights of another card.
+    """
     card = read_card(folder)
     try:
         network = build_network(card.backbone, classes=len(card.classes), image_size=card.image_size)
-        load_strictly(network.model, read_tensors(folder / WEIGHTS_FILE), what=WEIGHTS_FILE)
+        below = {} if backbone is None else read_tensors(backbone / BACKBONE_FILE)
+        load_strictly(network.model, below | read_tensors(folder / WEIGHTS_FILE), what=WEIGHTS_FILE)
     except BackboneError as error:
         raise ModelError(str(error)) from error
     if (network.spec.mean, network.spec.std) != (card.mean, card.std):

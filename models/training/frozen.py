@@ -50,10 +50,14 @@ class FeatureLoader:
         return plan(order, self._batch_size, smallest=2)
 
 
+def backbone_weights(network: Network) -> dict[str, Tensor]:
+    """The parameters and buffers below the last layer, by name."""
+    last = tuple(f"{name}." for name in network.classifier_names)
+    return {name: t for name, t in network.model.state_dict().items() if not name.startswith(last)}
+
+
 def backbone_digest(network: Network) -> str:
     """SHA-256 of what decides the features of an image: the weights below the last layer, size, mean, std."""
-    last = tuple(f"{name}." for name in network.classifier_names)
-    below = {name: t for name, t in network.model.state_dict().items() if not name.startswith(last)}
-    spec = network.spec
-    identity = f"{spec.name} {spec.image_size} {spec.mean} {spec.std} {tensors_digest(below)}"
+    spec, weights = network.spec, tensors_digest(backbone_weights(network))
+    identity = f"{spec.name} {spec.image_size} {spec.mean} {spec.std} {weights}"
     return hashlib.sha256(identity.encode()).hexdigest()

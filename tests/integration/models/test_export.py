@@ -23,7 +23,9 @@ from models.export import (
     import_safetensors,
     load_model,
     read_card,
+    save_backbone,
     save_model,
+    shareable_digest,
 )
 from models.training.checkpoints import weights_digest
 
@@ -47,6 +49,32 @@ def test_a_model_comes_back_equal(network: Network, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded(images), network(images))
     assert not loaded.training
+
+
+def test_a_model_and_its_backbone_are_saved_apart_and_hold_no_tensor_twice(
+    network: Network, tmp_path: Path
+) -> None:
+    save_model(network, card_of(network, CLASSES, "erm"), tmp_path / "m", with_backbone=False)
+    save_backbone(network, tmp_path / "b")
+    loaded, _ = load_model(tmp_path / "m", backbone=tmp_path / "b")
+    assert weights_digest(loaded.model) == weights_digest(network.model)
+    own, below = load_file(tmp_path / "m/model.safetensors"), load_file(tmp_path / "b/backbone.safetensors")
+    assert {*own} == {f"{network.classifier_names[-1]}.{name}" for name in ("weight", "bias")}
+    assert own.keys() | below.keys() == network.model.state_dict().keys()
+    assert not own.keys() & below.keys()
+    save_backbone(build_network("resnet32", classes=2, image_size=16, seed=5), tmp_path / "b")
+    with pytest.raises(ModelError, match="not those that the card describes"):
+        load_model(tmp_path / "m", backbone=tmp_path / "b")
+
+
+def test_backbones_are_shared_by_their_weights_and_not_if_they_are_small(network: Network) -> None:
+    digest = shareable_digest(network)
+    with torch.no_grad():
+        network.classifier.weight.add_(1)
+        assert shareable_digest(network) == digest is not None
+        next(network.model.buffers()).add_(1)  # a statistic of batch normalisation
+    assert shareable_digest(network) not in (digest, None)
+    assert shareable_digest(build_network("small_cnn", classes=2, image_size=28)) is None
 
 
 def test_the_window_of_16_bit_images_goes_with_the_weights(network: Network, tmp_path: Path) -> None:
