@@ -40,7 +40,7 @@ FIELDS: dict[str, Any] = {
     "finetune": {"epochs": 1},
 }
 IMAGES = 160
-KINDS = ("uploads", "datasets", "exports", "models", "calibrations")
+KINDS = ("uploads", "datasets", "exports", "models", "backbones", "calibrations")
 """Folders of the artifacts that rows name; the jobs' own artifacts are in another folder."""
 _PATIENT = Retry(attempts=400, longest=1.0)
 
@@ -247,7 +247,7 @@ class World:
             for row in sets
             if row.state is not DatasetState.READY and "upload" in row.source
         }
-        named |= {model.artifact for model in models}
+        named |= {key for model in models for key in (model.artifact, model.backbone_artifact) if key}
         named |= {model.calibration["artifact"] for model in models if model.calibration}
         return named, thrown_away, {f"exports/{model.id}" for model in models}
 

@@ -39,7 +39,8 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model of the registry, or one that a stage has made; `image_size` in pixels."""
+    """A model of the registry, or one that a stage has made; `image_size` in pixels. `backbone_artifact` has
+    its backbone if that is shared, with weights of this digest (`tensors_digest`)."""
 
     id: str
     arm: Arm
@@ -49,6 +50,8 @@ class ModelSpec:
     classes: tuple[str, ...]
     backbone: str
     image_size: int
+    backbone_artifact: str | None = None
+    backbone_digest: str | None = None
     calibration: Calibration | None = None
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone
-from models.export import ModelError, import_safetensors, save_model
+from models.export import ModelError, import_safetensors, save_backbone, save_model, shareable_digest
 
 
 class Unusable(ValueError):
     """The weights do not fit. The message says why."""
 
 
-def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...], image_size: int) -> None:
+def take_in(
+    file: Path, folder: Path, below: Path, *, backbone: str, classes: tuple[str, ...], image_size: int
+) -> str | None:
     """Write the model folder for a safetensors file (its name must end in `.safetensors`).
 
+    If its backbone can be shared, write that to the folder `below`, and return its digest; else None.
     Raises `Unusable`, or `UnknownBackbone` or `UnsupportedBackbone` if only the backbone is at fault.
     """
     try:
@@ -23,4 +26,8 @@ def take_in(file: Path, folder: Path, *, backbone: str, classes: tuple[str, ...]
         raise
     except (BackboneError, ModelError) as error:
         raise Unusable(str(error)) from error
-    save_model(network, card, folder)
+    digest = shareable_digest(network)
+    save_model(network, card, folder, with_backbone=digest is None)
+    if digest is not None:
+        save_backbone(network, below)
+    return digest

@@ -15,10 +15,11 @@ from models.selective import CalibrationTable, Reference, Share, references
 
 
 class Part(NamedTuple):
-    """One network of a pair: its id, and the artifact that holds it."""
+    """One network of a pair: its id, and the artifacts that hold it (`ModelRow`)."""
 
     id: str
     artifact: str
+    backbone_artifact: str | None = None
 
 
 class Pair(NamedTuple):

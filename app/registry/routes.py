@@ -21,13 +21,14 @@ from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
-from app.inference import InferenceDep, Part
+from app.inference import InferenceDep
 from app.operations.metrics import MetricsDep
 from app.registry import drift, risk_coverage, risk_coverage_plot
 from app.registry import service as models
 from app.registry import uploads as model_import
 from app.registry.onnx_metadata import calibration_metadata
 from app.registry.service import LoadedModel
+from app.registry.weights_file import as_one_file
 from app.selective.usage import UsageDep
 from core.errors import UnsupportedMedia
 from core.queries import registry
@@ -155,7 +156,7 @@ async def download_model(
     filename, metadata = f"{row.id}.{format}", b""
     etag = f'"{filename}"'  # a strong validator, since a model's files never change
     if format == "onnx":
-        path = await inference.exports.graph(Part(row.id, row.artifact))  # may take minutes
+        path = await inference.exports.graph(models.part_of(row))  # may take minutes
         metadata = await run_in_threadpool(calibration_metadata, row, artifacts)
         etag = etag_of(metadata)  # they name the model
     else:
@@ -169,6 +170,10 @@ async def download_model(
     }
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
+    if format == "safetensors" and row.backbone_artifact is not None:
+        backbone = await run_in_threadpool(artifacts.folder, row.backbone_artifact) / "backbone.safetensors"
+        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+        return await run_in_threadpool(as_one_file, path, backbone, headers=headers)
     answer = WholeFile(path, filename=filename, media_type="application/octet-stream", headers=headers)
     answer.end = metadata
     return answer

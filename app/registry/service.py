@@ -98,6 +98,8 @@ def delete(session: Session, inference: Inference, model_id: str, discard: Disca
     keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
     if row.calibration:
         keys.append(row.calibration["artifact"])
+    if row.backbone_artifact and registry.release_backbone(session, row.backbone_artifact):
+        keys.append(row.backbone_artifact)
     after_commit(session, partial(inference.cache.drop, row.id))
     discard(session, keys)
 
@@ -121,7 +123,11 @@ def _left_by_training(session: Session, row: ModelRow) -> set[str]:
 def pair_of(session: Session, model: ModelRow) -> Pair:
     """Return the model and, if there is one, the ERM model that it was tuned from."""
     erm = None if model.erm_id is None else session.get(ModelRow, model.erm_id)
-    return Pair(Part(model.id, model.artifact), None if erm is None else Part(erm.id, erm.artifact))
+    return Pair(part_of(model), None if erm is None else part_of(erm))
+
+
+def part_of(row: ModelRow) -> Part:
+    return Part(row.id, row.artifact, row.backbone_artifact)
 
 
 def _split(figures: dict[str, Any] | None) -> SplitMetrics | None:

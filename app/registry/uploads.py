@@ -46,14 +46,20 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
     if (answer := once.stored_response(digest)) is not None:
         return answer  # saves building the network and storing its file a second time
     model_id = new_id("mdl")
-    key = f"models/{model_id}"
+    key, own = f"models/{model_id}", f"backbones/{model_id}"
 
-    with staged_artifact(once.database, artifacts, key) as confirm:
+    with (
+        staged_artifact(once.database, artifacts, key) as confirm,
+        staged_artifact(once.database, artifacts, own) as confirm_own,
+    ):
         # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
-        _take_in(upload, request, artifacts, key)
+        below = _take_in(upload, request, artifacts, key, own)
 
         def make(session: Session) -> Response:
             confirm(session)
+            shared = below and registry.share_backbone(session, below, own)
+            if shared == own:
+                confirm_own(session)
             row = registry.add(
                 session,
                 ModelRow(
@@ -64,6 +70,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
                     classes=request.classes,
                     image_size=request.image_size,
                     artifact=key,
+                    backbone_artifact=shared,
                     occupies=artifacts.size(key),
                     name=request.name,
                     user_metadata=request.metadata,
@@ -105,19 +112,25 @@ def check_file(path: Path) -> None:
         raise _fault("header-too-large", f"the header may have at most {MAX_HEADER_BYTES} bytes")
 
 
-def _take_in(upload: Upload, request: ModelImport, artifacts: Artifacts, key: str) -> None:
+def _take_in(
+    upload: Upload, request: ModelImport, artifacts: Artifacts, key: str, backbone_key: str
+) -> str | None:
+    """Store the model, and apart from it its backbone if that can be shared; return the backbone's digest."""
     from app.inference.files import Unusable, take_in  # imports torch
 
     file = upload.path.rename(upload.path.with_name("weights.safetensors"))
-    folder = upload.path.with_name("model")  # goes with the upload's folder
+    folder, below = (upload.path.with_name(name) for name in ("model", "backbone"))  # go with the upload's
     try:
-        take_in(
+        digest = take_in(
             file,
             folder,
+            below,
             backbone=request.backbone,
             classes=tuple(request.classes),
             image_size=request.image_size,
         )
+        if digest is not None:
+            artifacts.put(below, backbone_key)
         artifacts.put(folder, key)
     except Unusable as error:
         raise _fault("does-not-fit", str(error)) from error
@@ -125,6 +138,7 @@ def _take_in(upload: Upload, request: ModelImport, artifacts: Artifacts, key: st
         raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
     except UnsupportedBackbone as error:
         raise InvalidInput.field("/backbone", "unsupported-backbone", str(error)) from error
+    return digest
 
 
 def _check_dataset(database: Database, request: ModelImport) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, ModelInUse, NotFound
@@ -12,7 +13,7 @@ from core.queries import datasets, jobs, served
 from core.queries.rows import NO_FILTERS, Filters, newest_first
 from core.queries.rows import add as add
 from core.session import db_now
-from core.tables import AliasMoveRow, AliasRow, JobRow, ModelRow
+from core.tables import AliasMoveRow, AliasRow, BackboneRow, JobRow, ModelRow
 from masktune.contract.deletion import Dependents
 from masktune.contract.ids import is_id
 from masktune.contract.vocabulary import Arm, JobKind
@@ -156,6 +157,29 @@ def dependents(session: Session, name: str) -> Dependents:
         jobs=list(session.scalars(select(JobRow.id).where(of_jobs).order_by(JobRow.id))),
         aliases=[alias.name for alias, model in aliases(session) if model.id in (id, *models)],
     )
+
+
+def share_backbone(session: Session, digest: str, artifact: str) -> str:
+    """The key under which the weights with this digest are stored: `artifact`, unless they already are under
+    another one. Nobody can release it before the transaction ends."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    new = insert(BackboneRow).values(digest=digest, artifact=artifact)
+    # An update that changes nothing locks the row that is there, and returns it.
+    shared = new.on_conflict_do_update(index_elements=["digest"], set_={"digest": digest})
+    return session.execute(shared.returning(BackboneRow.artifact)).scalar_one()
+
+
+def release_backbone(session: Session, artifact: str) -> bool:
+    """Remove the row of a backbone that no model names any longer; False if one does. The caller deletes the
+    artifact after the commit."""
+    # Locked first: of two models that are deleted at once, the second sees that the first is gone.
+    row = session.get(BackboneRow, artifact, with_for_update=True)
+    named = select(ModelRow.id).where(ModelRow.backbone_artifact == artifact).limit(1)
+    if row is None or session.scalar(named) is not None:
+        return False
+    session.delete(row)
+    session.flush()
+    return True
 
 
 def count_drifted(session: Session) -> int:

@@ -24,13 +24,22 @@ def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
     session.flush()
     if state in RESUMABLE:
         trash.put(session, unrecorded_keys(row), after=_UNRECORDED_SECONDS)
+    if (
+        state.ended and row.models
+    ):  # its process no longer reads its own copies of backbones that were stored already
+        trash.put_off(session, [f"backbones/{model_id}" for model_id in row.models.values()])
     events.add(session, job_id, EventType.STATE, {"state": state, "attempt": row.attempt} | data)
 
 
 def unrecorded_keys(row: JobRow) -> list[str]:
     """Keys that the job was going to write but no row names; a killed attempt may have left files there."""
     planned, resumed = row.inputs.get("model_ids") or {}, row.inputs.get("resumed", 0)
-    keys = [f"models/{model_id}" for arm, model_id in planned.items() if arm not in row.models]
+    keys = [
+        f"{kind}/{model_id}"
+        for arm, model_id in planned.items()
+        if arm not in row.models
+        for kind in ("models", "backbones")
+    ]
     if Stage.CALIBRATE in STAGES[row.kind] and Stage.CALIBRATE not in row.done:
         judged = row.models.values() or filter(None, [row.inputs.get("model")])
         keys += [f"calibrations/{calibration_id(row.id, model_id, resumed)}" for model_id in judged]

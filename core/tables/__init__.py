@@ -2,13 +2,14 @@
 
 from core.tables.base import Table
 from core.tables.jobs import DatasetRow, EventRow, JobRow, ReviewRow
-from core.tables.models import AliasMoveRow, AliasRow, DriftRow, ModelRow, ServedRow
+from core.tables.models import AliasMoveRow, AliasRow, BackboneRow, DriftRow, ModelRow, ServedRow
 from core.tables.service import AuditRow, IdempotencyRow, KeyRow, PurgeRow, TrashRow
 
 __all__ = [
     "AliasMoveRow",
     "AliasRow",
     "AuditRow",
+    "BackboneRow",
     "DatasetRow",
     "DriftRow",
     "EventRow",

@@ -1,4 +1,4 @@
-"""The tables of models, their aliases and their use."""
+"""The tables of models, the backbones that they share, their aliases and their use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 from core.session import db_now
 from core.tables.base import Table, user_metadata
 from masktune.contract.vocabulary import Arm, UsageKind
+
+
+class BackboneRow(Table):
+    """Weights below the last layer, stored once for all models that have them, until the last one goes.
+
+    `artifact` is the key of the folder with `backbone.safetensors`. It is never written again, so a late
+    deletion hits no newer copy of the same weights. `digest` is the weights' `tensors_digest`.
+    """
+
+    __tablename__ = "backbones"
+
+    artifact: Mapped[str] = mapped_column(String(200), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
 
 
 class ModelRow(Table):
@@ -27,6 +40,8 @@ class ModelRow(Table):
     image_size: Mapped[int]
     artifact: Mapped[str] = mapped_column(String(200))
     """Key of the folder with `model.safetensors` and `model.json`."""
+    backbone_artifact: Mapped[str | None] = mapped_column(ForeignKey("backbones.artifact"), index=True)
+    """Where the weights below the last layer are; None if the model's own file has them too."""
     erm_id: Mapped[str | None] = mapped_column(String(32))
     """The ERM model that this one was made from; the two are served as a pair."""
     calibration: Mapped[dict[str, Any] | None]

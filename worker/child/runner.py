@@ -174,11 +174,12 @@ class Job:
 
 
 def artifacts_of(done: Mapping[Stage, AnyResult]) -> list[str]:
-    """The keys of all artifacts that these stages have written."""
+    """The keys of all artifacts that these stages may have written."""
     calibrated = done.get(Stage.CALIBRATE)
     calibrations = calibrated.calibrations if isinstance(calibrated, CalibrateResult) else {}
     parts = (*done.values(), *trained_models(done.values()), *calibrations.values())
-    return [part.artifact for part in parts if part.artifact is not None]
+    backbones = (f"backbones/{model.id}" for model in trained_models(done.values()))
+    return [*backbones, *(part.artifact for part in parts if part.artifact is not None)]
 
 
 def device_of_slot(name: str, slot: int) -> str:

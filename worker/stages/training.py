@@ -12,7 +12,15 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.export import Arm as CardArm
-from models.export import ModelCard, ModelError, card_of, load_model, save_model
+from models.export import (
+    ModelCard,
+    ModelError,
+    card_of,
+    load_model,
+    save_backbone,
+    save_model,
+    shareable_digest,
+)
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
 from worker.results import ModelSpec, TrainingResult
@@ -26,8 +34,13 @@ _STAGE_OF = {arm: stage for stage, arm in _ARM_OF.items()}
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
     """Load a registry model onto the job's device. Raises ModelError for damaged files."""
+    folder_of, below = context.artifacts.folder, model.backbone_artifact
     try:
-        return load_model(context.artifacts.folder(model.artifact), context.run.device)
+        return load_model(
+            folder_of(model.artifact),
+            context.run.device,
+            backbone=None if below is None else folder_of(below),
+        )
     except ModelError as error:
         raise ModelError(
             f"model {model.id} cannot be loaded: {error}; restore its files from a backup, or train or "
@@ -98,7 +111,10 @@ def publish_model(
     params: Mapping[str, object],
     rank: int = 0,
 ) -> ModelSpec:
-    """The model under the id that the job reserved for this arm; rank 0 writes it."""
+    """The model under the id that the job reserved for this arm; rank 0 writes it.
+
+    The backbone is written too, unless a model that the job reads, and so protects, has the same.
+    """
     model_id = context.spec.model_ids[arm]
     key, store = f"models/{model_id}", context.store
     card = card_of(
@@ -108,9 +124,15 @@ def publish_model(
         params,
         grey_window=store.info.grey_window,
     )
+    own, digest = f"backbones/{model_id}", shareable_digest(network)
+    stored = {model.backbone_digest: model.backbone_artifact for model in context.spec.models.values()}
+    below = None if digest is None else stored.get(digest, own)
     if rank == 0:
+        if below == own:
+            with context.artifacts.writing(own) as folder:
+                save_backbone(network, folder)
         with context.artifacts.writing(key) as folder:
-            save_model(network, card, folder)
+            save_model(network, card, folder, with_backbone=below is None)
     return ModelSpec(
         id=model_id,
         arm=arm,
@@ -120,4 +142,6 @@ def publish_model(
         classes=card.classes,
         backbone=card.backbone,
         image_size=card.image_size,
+        backbone_artifact=below,
+        backbone_digest=digest,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from sqlalchemy.orm import Session
 
@@ -130,6 +130,8 @@ def record(session: Session, lease: Lease, message: Record) -> None:
 
 
 def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult, sizes: Mapping[str, int]) -> None:
+    if isinstance(stage_result, TrainingResult | HeadResult):
+        stage_result = replace(stage_result, model=_with_shared_backbone(session, stage_result.model))
     if isinstance(stage_result, ImportResult) and not stage_result.ready:
         # An import without a usable data set does not finish its stage, so that `resume` retries it.
         leases.held(session, lease, lock=True)
@@ -172,6 +174,17 @@ def _imported(session: Session, job: JobRow, stage_result: ImportResult, *, occu
         trash.put(session, [upload])
 
 
+def _with_shared_backbone(session: Session, model: ModelSpec) -> ModelSpec:
+    """The model with the backbone that is stored already, if the job's own copy is not the first."""
+    if model.backbone_artifact is None or model.backbone_digest is None:
+        return model
+    artifact = registry.share_backbone(session, model.backbone_digest, model.backbone_artifact)
+    if artifact != model.backbone_artifact:
+        # The job goes on to read its copy: it is deleted when the job ends (`core.queries.states.enter`).
+        trash.put(session, [model.backbone_artifact], after=365 * _UNNAMED_SECONDS)
+    return replace(model, backbone_artifact=artifact)
+
+
 def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec, sizes: Mapping[str, int]) -> None:
     if session.get(ModelRow, model.id) is None:
         registry.add(
@@ -185,6 +198,7 @@ def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec, size
                 classes=list(model.classes),
                 image_size=model.image_size,
                 artifact=model.artifact,
+                backbone_artifact=model.backbone_artifact,
                 erm_id=model.erm_id,
                 occupies=sizes.get(model.artifact),
                 created_by=job.created_by,

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from core.queries import datasets, jobs, registry
-from core.tables import DatasetRow, JobRow, ModelRow
+from core.tables import BackboneRow, DatasetRow, JobRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.job_params import AnyParams, EvaluateParams, params_of
 from masktune.contract.reviews import Review
@@ -87,6 +87,7 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
     while waiting:
         row: ModelRow = registry.get(session, waiting.pop())
         if row.id not in specs:
+            below = row.backbone_artifact and session.get_one(BackboneRow, row.backbone_artifact)
             specs[row.id] = ModelSpec(
                 id=row.id,
                 arm=row.arm,
@@ -96,6 +97,8 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
                 classes=tuple(row.classes),
                 backbone=row.backbone,
                 image_size=row.image_size,
+                backbone_artifact=row.backbone_artifact,
+                backbone_digest=below.digest if below else None,
                 calibration=_CALIBRATION.validate_python(row.calibration),
             )
             waiting += [row.erm_id] if row.erm_id else []

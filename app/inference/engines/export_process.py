@@ -1,6 +1,7 @@
 """The process that exports a model as an ONNX graph and proves that the graph answers as torch does.
 
-`graph_store` starts it as `python -m app.inference.engines.export_process MODEL_FOLDER ONNX_FILE`.
+`graph_store` starts it as `python -m app.inference.engines.export_process ONNX_FILE MODEL_FOLDER`, with the
+folder of a shared backbone as a third argument.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ EXITS: Mapping[type[MasktuneError] | None, int] = {
 _NICENESS = 10
 
 
-def main(folder: str, target: str) -> None:
+def main(target: str, folder: str, backbone: str | None = None) -> None:
     """Runs niced, so that predictions come first, and ends with the process that holds its standard input."""
     os.nice(_NICENESS)
     on_parent_exit(lambda: os._exit(1))
     try:
-        network, card = load_model(Path(folder))
+        network, card = load_model(Path(folder), backbone=None if backbone is None else Path(backbone))
         export_onnx(network, Path(target), card)
         prove(network, Path(target))
     except ModelError as error:

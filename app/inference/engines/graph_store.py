@@ -125,11 +125,12 @@ def _check(stop: Event) -> None:
 def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
     gone = NotFound(f"the files of model {part.id} are gone: it was deleted")
     try:
-        source = artifacts.folder(part.artifact)
+        sources = [artifacts.folder(key) for key in (part.artifact, part.backbone_artifact) if key]
     except ArtifactMissing as error:
         raise gone from error
     with artifacts.writing(key(part.id)) as folder:
-        run_export(["-m", "app.inference.engines.export_process", str(source), str(folder / FILE)], stop)
+        places = map(str, (folder / FILE, *sources))
+        run_export(["-m", "app.inference.engines.export_process", *places], stop)
     if not artifacts.exists(part.artifact):  # deleted in the meantime: nothing else would remove the graph
         artifacts.delete(key(part.id))
         raise gone

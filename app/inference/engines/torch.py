@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.inference.types import Explain, Pair, Scores
+from app.inference.types import Explain, Pair, Part, Scores
 from core.errors import NotFound, Unavailable
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from models.backbones.build import build_network
@@ -19,7 +19,7 @@ from models.backbones.errors import BackboneError
 from models.backbones.network import Network
 from models.data.grey import GreyWindow
 from models.data.images.decoding import to_unit
-from models.export import ModelError, load_model
+from models.export import ModelCard, ModelError, load_model
 from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
 
@@ -105,13 +105,18 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
     try:
         with _memory():
             where = _device(device)
-            network, card = load_model(artifacts.folder(pair.model.artifact), where)
-            erm = None if pair.erm is None else load_model(artifacts.folder(pair.erm.artifact), where)[0]
+            network, card = _load(pair.model, artifacts, where)
+            erm = None if pair.erm is None else _load(pair.erm, artifacts, where)[0]
             return TorchEngine(network, erm, where, card.grey_window)
     except ArtifactMissing as error:
         raise NotFound(f"the files of model {pair.model.id} are gone: it was deleted") from error
     except (BackboneError, ModelError) as error:
         raise Unavailable(f"the files of model {pair.model.id} cannot be used: {error}") from error
+
+
+def _load(part: Part, artifacts: Artifacts, device: torch.device) -> tuple[Network, ModelCard]:
+    below = None if part.backbone_artifact is None else artifacts.folder(part.backbone_artifact)
+    return load_model(artifacts.folder(part.artifact), device, backbone=below)
 
 
 def probe(device: str) -> None:

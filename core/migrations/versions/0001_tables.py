@@ -143,6 +143,13 @@ def _of_jobs() -> None:
 
 def _models() -> None:
     op.create_table(
+        "backbones",
+        sa.Column("artifact", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("artifact"),
+        sa.UniqueConstraint("digest"),
+    )
+    op.create_table(
         "models",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("dataset_id", sa.String(length=32), nullable=True),
@@ -152,6 +159,7 @@ def _models() -> None:
         sa.Column("classes", Json, nullable=False),
         sa.Column("image_size", sa.Integer(), nullable=False),
         sa.Column("artifact", sa.String(length=200), nullable=False),
+        sa.Column("backbone_artifact", sa.String(length=200), nullable=True),
         sa.Column("erm_id", sa.String(length=32), nullable=True),
         sa.Column("calibration", Json, nullable=True),
         sa.Column("drift", Json, nullable=True),
@@ -161,8 +169,10 @@ def _models() -> None:
         sa.Column("metadata", Json, nullable=False),
         sa.Column("created_by", sa.String(length=64), nullable=True),
         sa.Column("created_at", sa.Double(), server_default=db_now(), nullable=False),
+        sa.ForeignKeyConstraint(["backbone_artifact"], ["backbones.artifact"]),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_models_backbone_artifact", "models", ["backbone_artifact"])
     op.create_index("ix_models_dataset_id", "models", ["dataset_id"])
     op.create_index("ix_models_job_id", "models", ["job_id"])
     op.create_index("models_newest", "models", ["created_at", "id"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from core.queries import jobs
+from core.queries import jobs, registry
 from core.session import Database
 from core.storage.artifacts import Artifacts
 from core.tables import AuditRow, JobRow, KeyRow
@@ -41,7 +41,8 @@ def furnish(url: str, artifacts: Artifacts) -> str:
                 address="::1",
             )
         )
-        session.add(model_row(id="mdl_1", classes=["left", "×"], artifact="models/mdl_1"))
+        below = registry.share_backbone(session, "digest", "backbones/mdl_1")
+        session.add(model_row(id="mdl_1", classes=["left", "×"], backbone_artifact=below))
     return job.id
 
 

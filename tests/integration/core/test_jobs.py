@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import JobNotResumable, NotFound
-from core.queries import events, jobs, leases, states
+from core.queries import events, jobs, leases, states, trash
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import TrashRow
@@ -178,16 +178,18 @@ def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_wr
     lease = queue.claim(database, lease_seconds=-1)
     with database.begin() as session:
         leases.set_models(session, lease, {"erm": "mdl_1"})
-    assert _trash(database) == {}
+        trash.put(session, ["backbones/mdl_1"], after=1e9)  # a copy of what is stored, which the job reads
     ENDINGS[how](database, lease)
     assert queue.job(database, job_id).state.ended
     left = _trash(database)
+    assert left.pop("backbones/mdl_1") <= 0
     calibration = f"calibrations/{calibration_id(job_id, 'mdl_1')}"
-    assert set(left) == {"models/mdl_2", "models/mdl_3", calibration}
+    made_later = {f"{kind}/{model}" for kind in ("models", "backbones") for model in ("mdl_2", "mdl_3")}
+    assert set(left) == made_later | {calibration}
     assert min(left.values()) > 80_000, "a worker that was stopped may write them once more"
     with database.begin() as session:
         row = jobs.resume(session, job_id)
-    assert _trash(database).keys() == left.keys()
+    assert _trash(database).keys() == {"backbones/mdl_1", *left}
     assert row.inputs["model_ids"]["erm"] == "mdl_1"
     assert not left.keys() & set(states.unrecorded_keys(row))
     assert len(states.unrecorded_keys(row)) == len(left)

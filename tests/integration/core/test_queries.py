@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, select, text
 from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, ModelInUse, NotFound
 from core.queries import datasets, idempotency, jobs, registry
 from core.queries.rows import newest_first
 from core.session import Database
-from core.tables import DatasetRow, JobRow
+from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, DatasetState, JobKind
 from tests.integration.core import queue
@@ -177,6 +177,44 @@ def test_a_model_is_deleted_or_used_and_never_both(database: Database) -> None:
         while_it_waits(database, lambda s: _use(s, used), lambda s: registry.delete(s, used)).result()
     with pytest.raises(NotFound):
         while_it_waits(database, lambda s: registry.delete(s, deleted), lambda s: _use(s, deleted)).result()
+
+
+def test_a_backbone_is_stored_until_its_last_model_goes(database: Database) -> None:
+    with database.begin() as session:
+        keys = [registry.share_backbone(session, "digest", f"backbones/{name}") for name in "ab"]
+    assert keys == ["backbones/a"] * 2
+    first, last = (_model(database, backbone_artifact=key) for key in keys)
+    for model, released in ((first, False), (last, True)):
+        with database.begin() as session:
+            registry.delete(session, model)
+            assert registry.release_backbone(session, "backbones/a") is released
+    with database.begin() as session:  # under another key than the one that is being deleted
+        assert registry.share_backbone(session, "digest", "backbones/c") == "backbones/c"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_models_with_one_backbone_come_and_go_at_once(database: Database) -> None:
+    """The second deletion sees that the first model is gone; a model that comes too late has its own copy."""
+
+    def delete(session: Session, model: str) -> bool:
+        registry.delete(session, model)
+        return registry.release_backbone(session, "backbones/a")
+
+    def add(session: Session, artifact: str) -> str:
+        key = registry.share_backbone(session, "digest", artifact)
+        registry.add(session, model_row(backbone_artifact=key))
+        return key
+
+    with database.begin() as session:
+        registry.share_backbone(session, "digest", "backbones/a")
+    one, two, three = (_model(database, backbone_artifact="backbones/a") for _ in range(3))
+    assert not while_it_waits(database, lambda s: delete(s, one), lambda s: delete(s, two)).result()
+    released = while_it_waits(database, lambda s: add(s, "backbones/b"), lambda s: delete(s, three))
+    assert not released.result(), "the model that was added names it"
+    with database.begin() as session:
+        (last,) = session.scalars(select(ModelRow.id))
+    added = while_it_waits(database, lambda s: delete(s, last), lambda s: add(s, "backbones/c"))
+    assert added.result() == "backbones/c"
 
 
 def test_what_has_no_model_in_it_is_not_read_for_the_jobs_that_use_one(database: Database) -> None:

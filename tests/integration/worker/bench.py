@@ -21,8 +21,9 @@ from masktune.contract.ids import new_id
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import Arm, EventType, JobKind, JobState
 from models.backbones.build import build_network
+from models.backbones.network import Network
 from models.data.importing.datasets import import_dataset
-from models.export import card_of, save_model
+from models.export import ModelCard, card_of, load_model, save_model
 from tests.integration.worker.inline import run_inline
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job, make_folder
 from tests.support.rows import model_row
@@ -81,6 +82,13 @@ class Bench:
 
     def folder(self, key: str) -> Path:
         return self.runtime.artifacts.folder(key)
+
+    def load(self, model_id: str) -> tuple[Network, ModelCard]:
+        """The network of a model and its card."""
+        with self.runtime.database.read() as session:
+            row = registry.get(session, model_id)
+        below = None if row.backbone_artifact is None else self.folder(row.backbone_artifact)
+        return load_model(self.folder(row.artifact), backbone=below)
 
     def logs(self, job_id: str) -> list[str]:
         with self.runtime.database.read() as session:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
-from core.tables import JobRow
+from core.storage import trash
+from core.tables import BackboneRow, JobRow, ModelRow, TrashRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.data.store import Store
-from models.export import load_model
 from models.training.frozen import backbone_digest
 from tests.integration.worker.bench import Bench, bench_with_digits
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
@@ -44,7 +45,7 @@ def features(bench: Bench) -> dict[str, float]:
 
 def test_a_masktune_job_trains_last_layers_alone(bench: Bench, masktune: JobRow) -> None:
     assert tuple(Stage(s) for s in masktune.done) == STAGES[JobKind.MASKTUNE]
-    networks = {arm: load_model(bench.folder(f"models/{id}"))[0] for arm, id in masktune.models.items()}
+    networks = {arm: bench.load(id)[0] for arm, id in masktune.models.items()}
     assert len({backbone_digest(network) for network in networks.values()}) == 1
     heads = [networks[arm].classifier.weight for arm in ("erm", "masktune", "masktune_control")]
     assert all(not heads[i].equal(heads[j]) for i, j in ((0, 1), (1, 2), (0, 2)))
@@ -87,6 +88,29 @@ def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> Non
     assert early.endswith("-early")
     bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head | {"seed": 2}, inputs=inputs))
     assert features(bench) == with_early == before | {early: with_early[early]}
+
+
+def test_all_jobs_share_one_stored_backbone(bench: Bench, masktune: JobRow) -> None:
+    """A job stores its backbone before it is known that others have it; this copy goes when the job ends."""
+    model = {"model": masktune.models["erm"]}
+    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=7, epochs=1)))[0]
+    head = RetrainConfig.from_json({"head": QUICK, "seed": 3}).to_json()
+    retrained = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs=model))[0]
+    database = bench.runtime.database
+    with database.begin() as session:
+        (stored,) = session.scalars(select(BackboneRow.artifact))
+        models = [id for job in (masktune, erm, retrained) for id in job.models.values()]
+        assert {session.get_one(ModelRow, id).backbone_artifact for id in models} == {stored}
+        assert erm.done["erm"]["model"]["backbone_artifact"] == stored
+        own = f"backbones/{erm.models['erm']}"
+        assert bench.runtime.artifacts.exists(own)
+        session.get_one(TrashRow, own).at -= 60
+    trash.empty(database, bench.runtime.settings)
+    assert not bench.runtime.artifacts.exists(own)
+    assert bench.runtime.artifacts.exists(stored)
+    for id in models:
+        assert sum(file.stat().st_size for file in bench.folder(f"models/{id}").iterdir()) < 100_000
+        assert bench.load(id)[1].digest
 
 
 def test_figures_from_features_are_those_of_whole_forward_passes(bench: Bench, masktune: JobRow) -> None:

@@ -16,7 +16,6 @@ from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, Stage
 from models.data.importing.datasets import import_dataset
 from models.data.store import Store
-from models.export import load_model
 from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
@@ -76,12 +75,12 @@ def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) ->
         rows = {r.arm: r for r in session.scalars(select(ModelRow).where(ModelRow.job_id == given.id))}
     assert {arm.value: row.id for arm, row in rows.items()} == given.models
     assert set(rows) == {Arm.RETRAINED, Arm.RETRAINED_CONTROL}
-    before, _ = load_model(bench.folder(f"models/{erm.models['erm']}"))
+    before, _ = bench.load(erm.models["erm"])
     for row in rows.values():
         assert row.erm_id == erm.models["erm"]
         assert row.calibration is not None
         assert set(row.metrics) == {"val", "test"}
-        network, card = load_model(bench.folder(row.artifact))
+        network, card = bench.load(row.id)
         stage = {Arm.RETRAINED: "retrain_head", Arm.RETRAINED_CONTROL: "head_control"}[row.arm]
         assert weights_digest(network.model) == given.done[stage]["weights"]
         assert (card.arm, card.hyperparameters["retrain_head"]["groups"]) == (row.arm, "labels")

@@ -15,7 +15,6 @@ from botocore.exceptions import EndpointConnectionError
 from core.queries import jobs
 from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.export import load_model
 from tests.integration.worker.bench import Bench, bench_with_digits
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.support.object_store import Fault, ObjectStore
@@ -82,9 +81,11 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
         fs.put_file(str(file), f"{source}/{file.relative_to(bench.images).as_posix()}")
     imported, dataset = bench.imported({"address": source})
     assert (imported.state, dataset.state) == (JobState.SUCCEEDED, DatasetState.READY)
-    (job,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=hyperparameters(epochs=1)))
-    assert fs.exists(f"{bucket}/artifacts/models/{job.models['erm']}/.complete")
-    _, card = load_model(bench.folder(f"models/{job.models['erm']}"))
+    params = hyperparameters(epochs=1, backbone="resnet32")
+    (job,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=params))
+    for kind in ("models", "backbones"):
+        assert fs.exists(f"{bucket}/artifacts/{kind}/{job.models['erm']}/.complete")
+    _, card = bench.load(job.models["erm"])
     assert sorted(card.classes) == sorted(dataset.classes)
     assert bench.report_json(job)["metrics"]["test"]["erm"]["n"] > 0
 

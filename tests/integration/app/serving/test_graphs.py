@@ -252,7 +252,7 @@ def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> 
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
     with pytest.raises(StorageFull, match="not enough space"):
         graphs.run_export(
-            ["-m", "app.inference.engines.export_process", str(folder), str(target / graphs.FILE)],
+            ["-m", "app.inference.engines.export_process", str(target / graphs.FILE), str(folder)],
             threading.Event(),
         )
     assert list(target.iterdir()) == []

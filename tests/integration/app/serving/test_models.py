@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load, save, save_file
 
 from app.inference.engines import graph_store as graphs
+from app.registry.weights_file import as_one_file
 from core.queries import registry
 from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
+from models.backbones.build import build_network
 from tests.integration.app.conftest import StartFront, pages, weights
 from tests.integration.app.serving.conftest import CLASSES, World
 
@@ -152,6 +156,57 @@ def test_an_imported_model_predicts(fresh_world: World) -> None:
     assert answer.headers["location"] == f"/models/{body['id']}"
     assert (body["arm"], body["calibration"], body["dataset"]) == ("imported", None, world.dataset)
     assert world.ask(model=body["id"])["predictions"][0]["decision"] == "answer"
+
+
+def test_imported_models_share_a_backbone_and_each_is_whole_to_its_user(
+    fresh_world: World, tmp_path: Path
+) -> None:
+    world, network = fresh_world, build_network("resnet32", classes=2, image_size=28, seed=1)
+    sent, ids = [], []
+    for weight in (0.0, 1.0):
+        torch.nn.init.constant_(network.classifier.weight, weight)
+        sent.append(
+            {name: tensor.clone().contiguous() for name, tensor in network.model.state_dict().items()}
+        )
+        ids.append(_send(world.client, save(sent[-1]), backbone="resnet32").json()["id"])
+    stored = Path(world.services.artifacts.folder(f"backbones/{ids[0]}"))
+    assert [folder.name for folder in stored.parent.iterdir()] == [ids[0]]
+    for id, tensors in zip(ids, sent, strict=True):
+        answer = world.client.get(f"/models/{id}/download")
+        assert answer.headers["content-disposition"] == f'attachment; filename="{id}.safetensors"'
+        assert {name: t.tolist() for name, t in load(answer.content).items()} == {
+            name: t.tolist() for name, t in tensors.items()
+        }
+        (tmp_path / "file").write_bytes(answer.content)
+        with safe_open(tmp_path / "file", "pt") as file:
+            assert len(answer.content) == len(save(tensors, metadata=file.metadata()))
+        assert world.ask(model=id)["predictions"][0]["decision"] == "answer"
+    graph = world.client.get(f"/models/{ids[1]}/download", params={"format": "onnx"})
+    assert graph.status_code == 200, graph.text
+    assert world.client.delete(f"/models/{ids[0]}").status_code == 204
+    assert world.client.get(f"/models/{ids[1]}/download").status_code == 200
+    assert world.client.delete(f"/models/{ids[1]}").status_code == 204
+    assert not stored.exists()
+
+
+@pytest.mark.parametrize("names", [("ü.bias", "ü.weight"), ("classifier",), ("a", "z")])
+def test_two_files_are_sent_as_the_library_would_write_one(tmp_path: Path, names: tuple[str, ...]) -> None:
+    kinds = (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.uint8,
+        torch.bool,
+    )
+    below = {f"layer.{kind}": torch.arange(9).reshape(3, 3).to(kind) for kind in kinds}
+    own = {name: torch.rand(3) for name in names} | {"empty": torch.zeros(0, 2)}
+    for name, tensors in (("own", own), ("below", below)):
+        save_file(tensors, tmp_path / name, metadata={"format": "pt"})
+    sent = TestClient(as_one_file(tmp_path / "own", tmp_path / "below", headers={"ETag": '"a"'})).get("/")
+    assert sent.content == save(own | below, metadata={"format": "pt"})
+    assert (int(sent.headers["content-length"]), sent.headers["etag"]) == (len(sent.content), '"a"')
 
 
 def test_a_model_is_imported_into_a_store_on_another_file_system(start: StartFront, elsewhere: Path) -> None:
