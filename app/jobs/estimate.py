@@ -172,11 +172,11 @@ def _memory_bytes(planned: Workload, work: Mapping[Stage, Work], network: Networ
 
 
 def _disk_bytes(planned: Workload, work: Mapping[Stage, Work], network: NetworkSize) -> int:
-    """What the job leaves: models, checkpoints, features, masks. Reports and tables are small."""
+    """What the job leaves: backbones, checkpoints, features, masks. Last layers and reports are small."""
     trainings = sum(arm in _FITTED_BY_EPOCHS for arm in planned.arms)
-    networks = len(planned.arms) + trainings * _CHECKPOINTS
-    if trainings and not planned.is_frozen:  # the optimizer's state of the last layer alone is small
-        networks += trainings * _CHECKPOINTS * _optimizer_states(planned)
+    networks = min(trainings, 1) if planned.is_frozen else trainings
+    if trainings and not planned.is_frozen:
+        networks += trainings * _CHECKPOINTS * (1 + _optimizer_states(planned))
     splits = tuple(planned.splits) if planned.is_frozen else ("train",)
     masks = _MASK_BYTES * planned.images("train") if Stage.MASK in work else 0
     return networks * _weight_bytes(network) + _feature_bytes(planned, work, network, *splits) + masks
