@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from core.queries import jobs
+from core.session import db_now
 from core.storage import trash
+from core.sweep import DAY
 from core.tables import BackboneRow, JobRow, ModelRow, TrashRow
 from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
@@ -104,13 +107,39 @@ def test_all_jobs_share_one_stored_backbone(bench: Bench, masktune: JobRow) -> N
         assert erm.done["erm"]["model"]["backbone_artifact"] == stored
         own = f"backbones/{erm.models['erm']}"
         assert bench.runtime.artifacts.exists(own)
-        session.get_one(TrashRow, own).at -= 60
-    trash.empty(database, bench.runtime.settings)
+    empty_trash(bench)
     assert not bench.runtime.artifacts.exists(own)
     assert bench.runtime.artifacts.exists(stored)
     for id in models:
         assert sum(file.stat().st_size for file in bench.folder(f"models/{id}").iterdir()) < 100_000
         assert bench.load(id)[1].digest
+
+
+def empty_trash(bench: Bench) -> None:
+    """As the maintenance does when what is in the trash is due."""
+    with bench.runtime.database.begin() as session:
+        session.execute(update(TrashRow).where(TrashRow.at < db_now() + 2 * DAY).values(at=0.0))
+    trash.empty(bench.runtime.database, bench.runtime.settings)
+
+
+def test_a_job_that_is_resumed_when_its_own_copy_is_gone_ends_with_the_same_weights(
+    bench: Bench, masktune: JobRow
+) -> None:
+    job_id = bench.run(JobKind.MASKTUNE, params=photographs())
+    database, artifacts = bench.runtime.database, bench.runtime.artifacts
+    stopped = bench.stop(job_id, lambda: artifacts.exists(f"jobs/{job_id}/mask"))
+    own = f"backbones/{stopped.models['erm']}"
+    empty_trash(bench)
+    assert artifacts.exists(own), "the job may go on at any time"
+    with database.begin() as session:
+        jobs.cancel(session, job_id)
+    empty_trash(bench)
+    assert not artifacts.exists(own)
+    with database.begin() as session:
+        jobs.resume(session, job_id)
+    (job,) = bench.succeed(job_id)
+    stages = ("erm", "finetune", "control")
+    assert [job.done[s]["weights"] for s in stages] == [masktune.done[s]["weights"] for s in stages]
 
 
 def test_figures_from_features_are_those_of_whole_forward_passes(bench: Bench, masktune: JobRow) -> None:
