@@ -56,8 +56,8 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
     if tables["n_subjects"] is not None:
         selection = replace(selection, method=selection.method + ONE_PER_SUBJECT)
     if selection.status == "not_certifiable" and params.on_uncertified == "error":
-        planning = selection.planning
-        best, needed = planning and planning.best_certifiable_risk, planning and planning.samples_needed
+        assert selection.planning is not None
+        best, needed = selection.planning.best_certifiable_risk, selection.planning.samples_needed
         detail = not_certifiable(number, confidence, n=table.n, needed=needed, best=best)
         raise JobError(
             "not_certifiable",
