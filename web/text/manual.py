@@ -16,14 +16,17 @@ DOCS = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "docs"
 HELP = {
     "/": "how-to/your-own-data.md",
     "/datasets/{dataset_id}": "how-to/your-own-data.md#splits-that-you-can-trust",
+    "/datasets/{dataset_id}/samples/{number}": "DASHBOARD.md",
     "/new": "how-to/your-own-data.md#which-fields-to-set",
     "/jobs": "DASHBOARD.md",
+    "/compare": "DASHBOARD.md",
     "/jobs/{job_id}": "DASHBOARD.md",
     "/jobs/{job_id}/report": "REPORT.md",
     "/jobs/{job_id}/review": "REPORT.md#images-for-a-person-to-look-at",
     "/jobs/{job_id}/judge": "how-to/your-own-data.md#test-images-that-break-the-pattern",
     "/models": "how-to/your-own-weights.md",
     "/models/{model_id}": "ABSTENTION.md",
+    "/storage": "DASHBOARD.md",
     "/try": "ABSTENTION.md#what-a-certificate-means",
 }
 """For each page of the dashboard the page of the documentation, and its section."""

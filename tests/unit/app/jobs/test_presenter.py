@@ -25,7 +25,7 @@ HELPED = JobVerdict(verdict="helped", a=Arm.MASKTUNE, b=Arm.MASKTUNE_CONTROL)
 )
 def test_a_job_has_the_verdict_of_its_report(done: dict[str, Any], verdict: JobVerdict | None) -> None:
     row = JobRow(id="job_1", kind=JobKind.MASKTUNE, state=JobState.SUCCEEDED, done=done, created_at=1.0)
-    for name in ("params", "inputs", "progress", "models", "metrics", "times", "user_metadata"):
+    for name in ("params", "request", "inputs", "progress", "models", "metrics", "times", "user_metadata"):
         setattr(row, name, {})
     row.attempt = row.priority = row.event_seq = 0
     assert describe(row, "").verdict == verdict

@@ -44,7 +44,7 @@ def test_names_stand_for_ids_in_paths_queries_bodies_and_sources(runner: Runner)
     assert json.loads(source.bodies[-1])["source"] == f"dataset:{DS}"
 
 
-@pytest.mark.parametrize("model", [MDL, "best"])
+@pytest.mark.parametrize("model", [MDL, "best"], ids=["id", "alias"])
 def test_an_id_or_an_alias_costs_no_further_request(runner: Runner, model: str) -> None:
     script = Script([httpx.Response(200, json=ANSWER)])
     runner.run(script, by_name(predict.predict_sample)(model=model, dataset=DS, sample=3))
