@@ -23,6 +23,7 @@ from masktune.client.calls import (
 from masktune.client.downloads import download
 from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
+from masktune.client.names import by_name
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
 from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
@@ -139,7 +140,7 @@ def compare(*job_ids: str) -> Flow[Comparison]:
     """Put the models of jobs side by side, with the fields in which the jobs differ."""
     jobs, reports = [], {}
     for job_id in dict.fromkeys(job_ids):
-        job = yield from get_job(job_id)
+        job = yield from by_name(get_job)(job_id)
         jobs.append(job)
         if job.metrics:
             reports[job.id] = yield from report(job.id)

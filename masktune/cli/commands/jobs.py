@@ -174,12 +174,12 @@ def list_(
     )
     session.show_all(
         jobs,
-        ("id", "kind", "state", "stage", "done", "verdict", "size", "queued"),
+        ("id", "name", "kind", "state", "done", "verdict", "size", "queued"),
         lambda j: (
             j.id,
+            j.name or "–",
             j.kind,
             j.state,
-            j.stage or "–",
             f"{j.progress.fraction:.0%}",
             verdict(j),
             byte_size(j.occupies),
@@ -203,7 +203,7 @@ def compare(
     job_ids: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB...", help="Ids of jobs.", show_default=False, autocompletion=completion.jobs
+            metavar="JOB...", help="Ids or unique names of jobs.", show_default=False, autocompletion=completion.jobs
         ),
     ],
 ) -> None:

@@ -73,12 +73,12 @@ def list_(
     )
     session.show_all(
         models,
-        ("id", "arm", "backbone", "classes", "test accuracy", "worst group", "size", "created", "drift"),
+        ("id", "name", "arm", "backbone", "test accuracy", "worst group", "size", "created", "drift"),
         lambda m: (
             m.id,
+            m.name or "–",
             m.arm,
             m.backbone,
-            str(len(m.classes)),
             figure(tables.split_metrics(m, "test").accuracy),
             figure(tables.split_metrics(m, "test").worst_group_accuracy),
             byte_size(m.occupies),

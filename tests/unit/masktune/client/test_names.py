@@ -31,6 +31,9 @@ def test_names_stand_for_ids_in_paths_queries_bodies_and_sources(runner: Runner)
     runner.run(by_path, by_name(jobs.get_job)("Night, 2"))
     assert asked(by_path) == ["GET /jobs name=Night%2C+2&limit=100", f"GET /jobs/{JOB}"]
 
+    compared = Script([listed(JOB), httpx.Response(200, json=job(metrics={}))])
+    assert [one.id for one in runner.run(compared, jobs.compare("night 2")).jobs] == ["job_1"]
+
     samples = Script([listed(DS), httpx.Response(200, json={"data": [SAMPLE | {"id": 3, "path": "3.png"}]})])
     assert len(runner.all(samples, by_name(datasets.list_samples)("clinic x", split="test"))) == 1
     assert asked(samples)[1] == f"GET /datasets/{DS}/samples split=test"
