@@ -51,7 +51,7 @@ def test_the_example_page_shows_decisions_and_refusals(
     image: FilePayload = {"name": "a.png", "mimeType": "image/png", "buffer": png((37, 41))}
     decision = tab.locator("#decision")
     tab.get_by_label("Image").set_input_files(image)
-    expect(decision).to_have_text(re.compile(r"with a score of [01]\.\d{3}$|^The model abstains\.$"))
+    expect(decision).to_have_text(re.compile(r"with a confidence of [01]\.\d{3}$|^The model abstains\.$"))
     tab.get_by_label("Key").fill("wrong")
     tab.get_by_label("Image").set_input_files([])
     tab.get_by_label("Image").set_input_files(image)
