@@ -24,9 +24,8 @@ def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
     session.flush()
     if state in RESUMABLE:
         trash.put(session, unrecorded_keys(row), after=_UNRECORDED_SECONDS)
-    if (
-        state.ended and row.models
-    ):  # its process no longer reads its own copies of backbones that were stored already
+    if state.ended and row.models:
+        # Its process no longer reads its own copies of backbones that were stored already.
         trash.put_off(session, [f"backbones/{model_id}" for model_id in row.models.values()])
     events.add(session, job_id, EventType.STATE, {"state": state, "attempt": row.attempt} | data)
 
