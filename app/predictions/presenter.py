@@ -15,7 +15,7 @@ from app.selective.policy import probability
 from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
-from models.selective import Scored, log_softmax
+from models.selective import Scored
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
@@ -24,7 +24,6 @@ EXPLAIN_METHOD = "xgradcam"
 def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
     """Turn the scores into decisions. Candidates are in order, most likely first; ties as the classes are."""
     classes, scores = plan.model.classes, forward.scores
-    logs = log_softmax(scores.logits, plan.temperature)
     predictions = []
     for number, (label, score) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
         decision, reason = plan.policy.decide(score)
@@ -36,7 +35,7 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
                 score=probability(score),
                 candidates=[
                     Candidate(label=classes[k], probability=math.exp(log))  # as `probability`, to the bit
-                    for k, log in largest(logs[number], top_k)
+                    for k, log in largest(scored.log_probabilities[number], top_k)
                 ],
                 agreement=_agreement(scores, number, classes),
                 saliency=None if scores.maps is None else _saliency(forward, number, classes),

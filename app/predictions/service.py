@@ -5,7 +5,7 @@ The plan is one short read of the database, made before the images are in memory
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.single_flight import SingleFlight
-from app.inference import Explain, ForwardResult, Inference, Scores
+from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
@@ -34,7 +34,7 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery, UploadedPredictQuery
 from models.selective import Scored, score
 
-Count = Callable[[Plan, Scores, Answer], None]
+Count = Callable[[Plan, Mapping[ScoreName, Scored], Answer], None]
 """Counts the inputs of a request and their outcomes."""
 
 NOT_STORED = {"Cache-Control": "private, no-store"}
@@ -121,23 +121,29 @@ class PredictionService:
 def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None) -> str:
     """Decide on each image, and return an `Answer` as JSON. A large one must be written off the event
     loop, which also keeps freeing one object per candidate off it."""
-    scored = _score(plan, forward.scores, plan.policy.selection.score_name)
-    prediction = answer(plan, forward, scored, top_k)
+    score_name, raw = plan.policy.selection.score_name, forward.scores
+    scored = {
+        name: score(name, raw.logits, raw.erm_logits, temperature=plan.temperature)
+        for name in {score_name, calibrations.score_name(None, plan.model)}
+    }
+    prediction = answer(plan, forward, scored[score_name], top_k)
     if count_inputs is not None:
-        count_inputs(plan, forward.scores, prediction)
+        count_inputs(plan, scored, prediction)
     return prediction.model_dump_json()
 
 
-def _score(plan: Plan, scores: Scores, name: ScoreName) -> Scored:
-    return score(name, scores.logits, scores.erm_logits, temperature=plan.temperature)
-
-
-def _count(counters: UsageCounters, subject: str | None, plan: Plan, raw: Scores, prediction: Answer) -> None:
+def _count(
+    counters: UsageCounters,
+    subject: str | None,
+    plan: Plan,
+    scored: Mapping[ScoreName, Scored],
+    prediction: Answer,
+) -> None:
     """Count for the metrics of this process, and for the model's drift over all processes. All inputs of the
-    request show `subject`, if it names one."""
+    request show `subject`, if it names one. `scored` has the calibration's own score, by its name."""
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     references = () if calibration is None else calibration.references[watched]
-    scores = _score(plan, raw, watched).scores.tolist()
+    scores = scored[watched].scores.tolist()
     independent = counters.independent(plan.model.id, subject, len(scores))
     counts = count(prediction.predictions, scores, references, independent)
     counters.add(plan.model.id, "" if calibration is None else calibration.id, counts)

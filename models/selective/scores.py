@@ -21,10 +21,12 @@ class ScoreNeedsErm(ValueError):
 
 
 class Scored(NamedTuple):
-    """The label that would be answered (N,) int64, and its score (N,) float64, NaN if unusable."""
+    """The label that would be answered (N,) int64, its score (N,) float64, NaN if unusable, and the
+    log-probabilities (N, K) of all classes at the temperature, whatever the score."""
 
     labels: Counts
     scores: Floats
+    log_probabilities: Floats
 
 
 def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
@@ -40,9 +42,9 @@ def log_softmax(logits: ArrayLike, temperature: float = 1.0) -> Floats:
     return np.asarray(below - np.log1p(others.sum(1, keepdims=True)))
 
 
-def log_probabilities(logits: ArrayLike, labels: Counts, temperature: float = 1.0) -> Floats:
+def log_probabilities(logits: ArrayLike, labels: Counts) -> Floats:
     """`log_softmax` at `labels` (N,)."""
-    return np.asarray(log_softmax(logits, temperature)[np.arange(len(labels)), labels])
+    return np.asarray(log_softmax(logits)[np.arange(len(labels)), labels])
 
 
 def score(
@@ -55,12 +57,13 @@ def score(
     ScoreNeedsErm.
     """
     labels = np.asarray(own).argmax(1).astype(np.int64)
+    logs = log_softmax(own, temperature)
     if name == "max_softmax":
-        return Scored(labels, log_probabilities(own, labels, temperature))
+        return Scored(labels, logs[np.arange(len(labels)), labels], logs)
     if erm is None:
         raise ScoreNeedsErm(f"the score {name!r} needs the logits of ERM")
     pair_score = _PAIR_SCORES[name]
-    return Scored(labels, pair_score(log_probabilities(own, labels), log_probabilities(erm, labels)))
+    return Scored(labels, pair_score(log_probabilities(own, labels), log_probabilities(erm, labels)), logs)
 
 
 _PAIR_SCORES: dict[ScoreName, Callable[[Floats, Floats], Floats]] = {

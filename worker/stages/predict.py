@@ -37,7 +37,7 @@ from models.backbones.network import Network
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch
 from models.saliency import saliency
-from models.selective import Selection, decide, log_softmax, score
+from models.selective import Selection, decide, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
@@ -131,7 +131,7 @@ class _Pair:
             "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
             "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
             "score": [math.exp(v) if math.isfinite(v) else None for v in scored.scores.tolist()],
-            "probabilities": np.exp(log_softmax(logits, self._temperature)).astype(np.float32),
+            "probabilities": np.exp(scored.log_probabilities).astype(np.float32),
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
             "answered": int(accepts.sum()),
         }
