@@ -160,7 +160,7 @@ def test_an_uncalibrated_model_answers_but_promises_nothing(world: World) -> Non
     for query in (world.query(model=bare, coverage=0.9), world.query(model=bare, max_risk=0.1)):
         refusal = world.client.get("/predict", params=query)
         assert refusal.status_code == 409
-        assert "/jobs/evaluate" in refusal.json()["detail"]
+        assert "evaluate it on a data set" in refusal.json()["detail"]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/saliency", "/saliency?format=png"])
