@@ -43,7 +43,7 @@ def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
         thresholds[query] = None if threshold is None else max(threshold, -sys.float_info.max)
     facts = {
         "model": model.id,
-        "score": {"name": score_name, "scale": "natural logarithm"},
+        "score": {"name": score_name, "of": "softmax(logits / temperature)", "scale": "natural logarithm"},
         "temperature": 1.0 if calibration is None else calibration.temperature,
         "thresholds": thresholds,
         "calibration": None if reference is None else reference.model_dump(mode="json"),

@@ -36,7 +36,7 @@ def test_a_model_tells_all_of_the_contract(world: World) -> None:
     )
     assert body["classes"] == CLASSES
     assert body["erm"] == world.erm
-    assert body["calibration"]["n"] == 1000
+    assert body["calibration"]["n"] == 400
     assert "artifact" not in body["calibration"]
     assert body["metrics"]["test"]["worst_group_accuracy"] == 0.8
     assert body["metrics"]["test"]["groups"] == {"a": 0.8}

@@ -58,14 +58,16 @@ def test_the_pages_program_answers_as_the_service_does(
     address = f"/models/{world.model}/download"
     graph = world.client.get(address, params={"format": "onnx"}).content
     program = _program(tmp_path, graph, monkeypatch)
+    facts, reasons = program["facts"], set()
+    assert facts["masktune.temperature"] == TEMPERATURE != 1  # labels and thresholds depend on it
+    assert facts["masktune.thresholds"]["max_risk=0.01&risk_confidence=0.99"] is None  # nothing certifies it
     for height, width in SIZES:
-        size = program["facts"]["masktune.resize"]["size"][0]
+        size = facts["masktune.resize"]["size"][0]
         image = _image(height, width)
         columns = program["resized"](np.asarray(image).swapaxes(0, 1), size)
         pixels = program["resized"](np.swapaxes(columns, 0, 1), size)
         np.testing.assert_array_equal(pixels.transpose(2, 0, 1), square_array(image, size))
     odd = _image(37, 41)
-    decisions = set()
     for encoded in (
         _encoded(_image(8, 500)),
         _encoded(odd.convert("RGBA")),
@@ -75,7 +77,7 @@ def test_the_pages_program_answers_as_the_service_does(
         _encoded(_image(40, 90), "TIFF", exif=_rotated()),
     ):
         (tmp_path / "image").write_bytes(encoded)
-        for policy in program["facts"]["masktune.thresholds"]:
+        for policy in facts["masktune.thresholds"]:
             query = {"model": world.model, "top_k": 2, **dict(parse_qsl(policy))}
             raw = {"Content-Type": "application/octet-stream"}
             served = world.client.post("/predict", params=query, content=encoded, headers=raw)
@@ -84,8 +86,9 @@ def test_the_pages_program_answers_as_the_service_does(
             assert label == expected["label"]
             probabilities = {one["label"]: one["probability"] for one in expected["candidates"]}
             assert shares == pytest.approx([probabilities[name] for name in CLASSES], abs=1e-4)
-            decisions.add(expected["decision"])
-    assert decisions == {"answer", "abstain"}
+            assert shares.max() == pytest.approx(expected["score"], abs=1e-4)
+            reasons.add(expected["abstain_reason"])
+    assert reasons == {None, "below_threshold", "no_certified_threshold"}
 
 
 def _facts(world: World, model: str) -> tuple[str, dict[str, Any]]:
