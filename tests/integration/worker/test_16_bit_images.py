@@ -47,7 +47,8 @@ def test_the_window_of_the_training_goes_with_the_model(tmp_path: Path) -> None:
         (erm,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=first.id, params=hyperparameters(epochs=1)))
         model = erm.models["erm"]
         with bench.runtime.database.read() as session:
-            network, card = load_model(bench.folder(registry.get(session, model).artifact))
+            row = registry.get(session, model)
+            network, card = load_model(bench.folder(row.artifact))
         assert card.grey_window == windows[0]
 
         (predicted,) = bench.succeed(
@@ -64,5 +65,6 @@ def test_the_window_of_the_training_goes_with_the_model(tmp_path: Path) -> None:
         with torch.inference_mode():
             logits = network(images)
         assert table["predicted"].to_pylist() == [CLASSES[label] for label in logits.argmax(1)]
-        scores = logits.softmax(1).max(1).values.numpy()
+        assert row.calibration is not None
+        scores = (logits / row.calibration["temperature"]).softmax(1).max(1).values.numpy()
         np.testing.assert_allclose(table["score"].to_numpy(), scores, rtol=1e-4)

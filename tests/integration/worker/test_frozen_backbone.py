@@ -62,7 +62,7 @@ def test_the_report_says_that_only_the_last_layer_was_trained_and_tells_no_pace_
 ) -> None:
     """Heads on stored features take 670,000 images a second, which no network does."""
     report = bench.report_json(masktune)
-    assert "images were masked, but only the last layer" in report["training_note"]
+    assert "Only the last layer was trained, first on whole images" in report["training_note"]
     rates = {cost["stage"]: cost["images_per_second"] for cost in report["cost"]}
     assert rates["evaluate"] is None
     assert rates["mask"] > 0
@@ -80,7 +80,7 @@ def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> No
 def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
     before = features(bench)
     erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=6, epochs=1)))[0]
-    assert "only the last layer" in bench.report_json(erm)["training_note"]
+    assert "Only the last layer" in bench.report_json(erm)["training_note"]
     inputs = {"model": erm.models["erm"]}
     bench.succeed(bench.run(JobKind.EVALUATE, params={"splits": ["test"]}, inputs=inputs))
     head = RetrainConfig.from_json({"head": QUICK, "seed": 1, "control": False}).to_json()
