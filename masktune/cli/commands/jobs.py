@@ -203,7 +203,10 @@ def compare(
     job_ids: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB...", help="Ids or unique names of jobs.", show_default=False, autocompletion=completion.jobs
+            metavar="JOB...",
+            help="Ids or unique names of jobs.",
+            show_default=False,
+            autocompletion=completion.jobs,
         ),
     ],
 ) -> None:
