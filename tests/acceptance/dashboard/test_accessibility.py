@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow]
 PAGES = (
     ("home", "/ui/"),
     ("dataset", "/ui/datasets/{dataset}"),
+    ("sample", "/ui/datasets/{dataset}/samples/0"),
     ("new", "/ui/new?dataset={dataset}"),
     ("jobs", "/ui/jobs"),
     ("job", "/ui/jobs/{job}"),
@@ -26,6 +27,8 @@ PAGES = (
     ("models", "/ui/models"),
     ("model", "/ui/models/{model}"),
     ("try", "/ui/try?model={model}"),
+    ("storage", "/ui/storage"),
+    ("help", "/ui/help/DASHBOARD.md"),
     ("no-page", "/ui/nowhere"),
     ("report-of-the-api", "/jobs/{job}/report"),
 )
