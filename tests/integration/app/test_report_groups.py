@@ -110,7 +110,7 @@ def test_every_model_stands_at_every_group_with_its_interval() -> None:
         assert [figure.arm for figure in row.figures] == ["erm", "retrained_control", "retrained"]
         assert all(f.low is not None and f.low <= f.share for f in row.figures)
     assert rows[1].figures[0].share == 8 / 110
-    assert "ERM had seen all of them" in groups_note(told.groups)
+    assert "ERM was trained on all of them" in groups_note(told.groups)
 
 
 def test_other_reports_have_no_such_section() -> None:
