@@ -67,9 +67,10 @@ def comparison(compared: Comparison) -> Group:
     columns = ("data set", "job", "model", "accuracy", "− ERM", "balanced", "worst group", "− ERM", "images")
     models = new_table(*columns)
     dataset_of = {job.id: job.dataset or "–" for job in compared.jobs}
+    names = {job.id: job.name or job.id for job in compared.jobs}
     for model in compared.models:
-        models.add_row(dataset_of[model.job], *_cells(model))
-    fields = new_table("field", *dataset_of, title="fields that differ")
+        models.add_row(dataset_of[model.job], names[model.job], *_cells(model))
+    fields = new_table("field", *names.values(), title="fields that differ")
     for name, settings in compared.fields.items():
         cells = (setting_text(settings[job]) if job in settings else "–" for job in dataset_of)
         fields.add_row(name, *cells)
@@ -80,7 +81,6 @@ def _cells(model: ComparedModel) -> tuple[str, ...]:
     inferred, metrics = model.inferred_worst_group, model.metrics
     to_erm = {name: f"{difference:+.3f}" for name, difference in model.to_erm.items()}
     return (
-        model.job,
         model.arm,
         figure(metrics.accuracy),
         to_erm.get("accuracy", "–"),
