@@ -156,7 +156,7 @@ async def _samples(dataset: Dataset, filters: Mapping[str, str]) -> None:
         if dataset.groups:
             choose("group", "Group", "all groups", {group.name: group.name for group in dataset.groups})
         if dataset.subjects:
-            write("subject", "Subject")
+            write("subject", dataset.subject_word.capitalize())
         if dataset.metadata_columns:
             columns = {column.name: column for column in dataset.metadata_columns}
             choose("column", "Metadata column", "any", {name: name for name in columns})
