@@ -75,10 +75,10 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     problems: tuple[Problem, ...] = ()
     if not only_test(assignment.splits):
         problems = tuple(_late_problems(table, manifest.classes, cut, whole_subjects=record.whole_subjects))
-    duplicates = tuple(_duplicates(accepted, assignment.splits))
+    duplicates, word = tuple(_duplicates(accepted, assignment.splits)), subject_word(accepted.columns)
     notes = (
-        *_hold_out_notes(accepted, splits),
-        *_split_notes(record),
+        *_hold_out_notes(accepted, splits, word),
+        *_split_notes(record, word),
         *_class_notes(table, manifest),
         *_size_notes(accepted),
         *_ignored_notes(manifest),
@@ -89,7 +89,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
             labels=accepted.labels,
             splits=splits,
             record=record,
-            word=subject_word(accepted.columns),
+            word=word,
         ),
     )
     return replace(
@@ -187,7 +187,7 @@ def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[Dup
             )
 
 
-def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64]) -> Iterator[Note]:
+def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64], word: str) -> Iterator[Note]:
     manifest = accepted.manifest
     if not manifest.hold_out:
         return
@@ -195,11 +195,11 @@ def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64]) -> Iter
     held_out = len(meeting(accepted.entries, manifest.hold_out, manifest.metadata_names))
     detail = f"test holds out {' or '.join(manifest.hold_out)}: {held_out} images"
     if in_test > held_out:
-        detail += f", and {in_test - held_out} more of the same subjects"
+        detail += f", and {in_test - held_out} more of the same {word}s"
     yield Note(NoteCode.HOLD_OUT, detail)
 
 
-def _split_notes(record: SplitRecord) -> Iterator[Note]:
+def _split_notes(record: SplitRecord, word: str) -> Iterator[Note]:
     if only_test(record.given):
         yield Note(
             NoteCode.ONLY_TEST,
@@ -211,7 +211,7 @@ def _split_notes(record: SplitRecord) -> Iterator[Note]:
             donor = cut.donor if record.given else "the data set"
             cuts[f"of the {cut.donor_size} images of {donor}"].append(f"{split} {cut.size}")
         by = " and ".join(record.stratified_by)
-        whole = ", and no subject is divided" if record.whole_subjects else ""
+        whole = f", and no {word} is divided" if record.whole_subjects else ""
         sizes = "; ".join(f"{', '.join(splits)} {donor}" for donor, splits in cuts.items())
         yield Note(
             NoteCode.SPLITS_MADE,

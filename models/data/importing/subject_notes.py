@@ -31,14 +31,14 @@ def subject_notes(
     if missing := int((~with_subject).sum()):
         yield Note(
             NoteCode.WITHOUT_SUBJECT,
-            f"images without a subject: {missing} of {len(subjects)}; each counts as a subject of its own",
+            f"images without a {word}: {missing} of {len(subjects)}; each counts as a {word} of its own",
         )
     of_class = np.unique(np.stack([subjects, labels])[:, with_subject], axis=1)  # each pair once
     if len(several := np.flatnonzero(np.bincount(of_class[0]) > 1)):
         yield Note(
             NoteCode.SUBJECT_IN_TWO_CLASSES,
-            f"subjects with images of more than one class: {_some(several, names)}; that is allowed, and "
-            "wrong only if a subject can have no more than one",
+            f"{word}s with images of more than one class: {_some(several, names)}; that is allowed, and "
+            f"wrong only if a {word} can have no more than one",
         )
     in_split = np.zeros((len(names), len(ALL_SPLITS)), dtype=bool)
     in_split[subjects[with_subject], splits[with_subject]] = True
@@ -53,10 +53,12 @@ def subject_notes(
             f"with new splits (--new-splits), which divide no {word}, or give each {word} one split",
             "bad",
         )
-    yield from _uneven(subjects[with_subject], names, record)
+    yield from _uneven(subjects[with_subject], names, record, word)
 
 
-def _uneven(subjects: NDArray[np.int64], names: Sequence[str], record: SplitRecord) -> Iterator[Note]:
+def _uneven(
+    subjects: NDArray[np.int64], names: Sequence[str], record: SplitRecord, word: str
+) -> Iterator[Note]:
     aims = {split: cut.fraction * cut.donor_size for split, cut in record.made.items()}
     sizes = ", ".join(
         f"{split} has {cut.size} images instead of {aims[split]:.0f}"
@@ -68,8 +70,8 @@ def _uneven(subjects: NDArray[np.int64], names: Sequence[str], record: SplitReco
         largest = int(counts.argmax())
         yield Note(
             NoteCode.UNEVEN_SPLITS,
-            f"subjects stay whole, so {sizes}; {names[largest]!r} alone has {counts[largest]} images: "
-            "add images of more subjects",
+            f"{word}s stay whole, so {sizes}; {names[largest]!r} alone has {counts[largest]} images: "
+            f"add images of more {word}s",
         )
 
 

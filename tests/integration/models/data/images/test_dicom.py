@@ -271,7 +271,7 @@ def test_a_patient_of_a_held_out_scan_is_held_out_whole(import_files: ImportFile
     report = import_files(files, layout=FormatOptions(hold_out=("meta:site=Oslo",)))
     assert (report.splits["test"]["count"], report.splits["test"]["subjects"]) == (4, 1)
     (detail,) = (note.detail for note in report.notes if note.code is NoteCode.HOLD_OUT)
-    assert detail == "test holds out meta:site=Oslo: 2 images, and 2 more of the same subjects"
+    assert detail == "test holds out meta:site=Oslo: 2 images, and 2 more of the same patients"
 
 
 def test_one_patient_in_all_files_tells_none_apart(import_files: ImportFiles) -> None:

@@ -162,7 +162,7 @@ def test_a_test_split_of_sites_is_told_and_the_others_are_cut_from_the_rest(
     assert report.splits["test"]["subjects"] == 4
     (detail,) = (note.detail for note in report.notes if note.code is NoteCode.HOLD_OUT)
     assert detail == (
-        "test holds out meta:site=Oslo or meta:site=Ghent: 11 images, and 1 more of the same subjects"
+        "test holds out meta:site=Oslo or meta:site=Ghent: 11 images, and 1 more of the same patients"
     )
     assert report.split_record["hold_out"] == conditions
     assert set(report.split_record["made"]) == {"val", "calibration"}
