@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, ModelInUse, NotFound
 from core.queries import datasets, jobs, served
-from core.queries.rows import NO_FILTERS, Filters, newest_first
+from core.queries.rows import NO_FILTERS, Filters, insert_into, newest_first
 from core.queries.rows import add as add
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, BackboneRow, JobRow, ModelRow
@@ -162,11 +161,10 @@ def dependents(session: Session, name: str) -> Dependents:
 def share_backbone(session: Session, digest: str, artifact: str) -> str:
     """The key under which the weights with this digest are stored: `artifact`, unless they already are under
     another one. Nobody can release it before the transaction ends."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    new = insert(BackboneRow).values(digest=digest, artifact=artifact)
+    insert = insert_into(session, BackboneRow).values(digest=digest, artifact=artifact)
     # An update that changes nothing locks the row that is there, and returns it.
-    shared = new.on_conflict_do_update(index_elements=["digest"], set_={"digest": digest})
-    return session.execute(shared.returning(BackboneRow.artifact)).scalar_one()
+    insert = insert.on_conflict_do_update(index_elements=["digest"], set_={"digest": digest})
+    return session.execute(insert.returning(BackboneRow.artifact)).scalar_one()
 
 
 def release_backbone(session: Session, artifact: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, CursorResult, String, delete, func, or_, select
 from sqlalchemy import column as column_of
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.session import ago
@@ -84,6 +85,12 @@ def delete_where(session: Session, table: type[Table], *conditions: ColumnElemen
     result = session.execute(delete(table).where(*conditions))
     assert isinstance(result, CursorResult)  # `execute` of a session promises less
     return result.rowcount
+
+
+def insert_into(session: Session, table: type[Table]) -> postgresql.Insert | sqlite.Insert:
+    """An insert that may say what is done on a conflict: the dialect of each database has its own."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    return insert(table)
 
 
 NO_FILTERS = Filters()

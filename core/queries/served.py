@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.queries.rows import delete_where
+from core.queries.rows import delete_where, insert_into
 from core.session import db_now
 from core.tables import ServedRow
 from masktune.contract.vocabulary import UsageKind
@@ -37,10 +36,9 @@ def add(session: Session, counts: Mapping[Key, int]) -> None:
     if not counts:
         return
     hour = _hour(session)
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     # Lock in the same order everywhere, so that two replicas with the same rows cannot deadlock.
     rows = [{**key._asdict(), "hour": hour, "count": counts[key]} for key in sorted(counts)]
-    statement = insert(ServedRow).values(rows)
+    statement = insert_into(session, ServedRow).values(rows)
     session.execute(
         statement.on_conflict_do_update(
             index_elements=[ServedRow.model_id, ServedRow.calibration_id, ServedRow.hour, ServedRow.what],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sqlalchemy import delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from core.queries.rows import insert_into
 from core.session import ago, db_now
 from core.tables import TrashRow
 
@@ -16,10 +16,9 @@ def put(session: Session, keys: Collection[str], *, after: float = 0.0) -> None:
     """Add keys, to be deleted after `after` seconds; keys that are there already stay unchanged."""
     if not keys:
         return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     # Insert in the same order everywhere, so that two transactions that add the same keys cannot deadlock.
     rows = [{"key": key, "at": db_now() + after} for key in sorted(keys)]
-    session.execute(insert(TrashRow).values(rows).on_conflict_do_nothing())
+    session.execute(insert_into(session, TrashRow).values(rows).on_conflict_do_nothing())
 
 
 def take_back(session: Session, key: str) -> bool:
