@@ -2,35 +2,59 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from app.http.etag import matches
+
+_CHUNK = 1 << 20  # bytes of a file that are in memory at a time
 
 
 class WholeFile(FileResponse):
     """Ignores Range, as RFC 9110 (14.2) allows: Starlette answers a malformed one in plain text."""
 
-    end = b""
-    """Sent behind the file, as a part of it. No argument, as FastAPI reads those of its own class."""
-
-    def set_stat_headers(self, stat_result: os.stat_result) -> None:
-        super().set_stat_headers(stat_result)
-        self.headers["Content-Length"] = str(stat_result.st_size + len(self.end))
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_end(message: Message) -> None:
-            if message["type"] == "http.response.body" and not message["more_body"]:
-                message = {**message, "body": message["body"] + self.end}
-            await send(message)
-
         headers = [header for header in scope["headers"] if header[0] != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send_with_end if self.end else send)
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+class Span(NamedTuple):
+    """`length` bytes of a file, from `start` on."""
+
+    file: Path
+    start: int
+    length: int
+
+
+def send_pieces(
+    pieces: Sequence[bytes | Span], *, media_type: str, headers: Mapping[str, str]
+) -> StreamingResponse:
+    """Send the pieces as one file. Those they are of may be deleted while they are sent."""
+    length = sum(piece.length if isinstance(piece, Span) else len(piece) for piece in pieces)
+    return StreamingResponse(
+        _chunks(pieces), headers={**headers, "Content-Length": str(length)}, media_type=media_type
+    )
+
+
+def _chunks(pieces: Sequence[bytes | Span]) -> Iterator[bytes]:
+    with ExitStack() as stack:
+        paths = {piece.file for piece in pieces if isinstance(piece, Span)}
+        files = {path: stack.enter_context(path.open("rb")) for path in paths}
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            file = files[piece.file]
+            file.seek(piece.start)
+            for left in range(piece.length, 0, -_CHUNK):
+                yield file.read(min(left, _CHUNK))
 
 
 def attachment(filename: str) -> str:

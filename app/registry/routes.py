@@ -14,7 +14,7 @@ from app.http import pagination
 from app.http.deps import ArtifactsDep, DatabaseDep, DiscardDep, Reading, RootPathDep, SettingsDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import JSON, IfMatch, conditional, etag_of, matches, represent
-from app.http.file_response import WholeFile
+from app.http.file_response import Span, WholeFile, send_pieces
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
@@ -40,6 +40,7 @@ from masktune.contract.vocabulary import Arm
 router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)
 
 PNG = "image/png"
+BINARY = "application/octet-stream"
 
 
 @router.get(
@@ -138,7 +139,7 @@ def delete_model(row: LoadedModel, session: Writing, inference: InferenceDep, di
     dependencies=[READER],
     response_class=WholeFile,
     summary="Download the weights or an ONNX graph",
-    responses=sends("application/octet-stream") | NOT_MODIFIED | problems(404, 409, 503),
+    responses=sends(BINARY) | NOT_MODIFIED | problems(404, 409, 503),
 )
 async def download_model(
     request: Request,
@@ -170,13 +171,14 @@ async def download_model(
     }
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    if format == "safetensors" and row.backbone_artifact is not None:
+    headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    if format == "onnx":
+        graph = Span(path, 0, path.stat().st_size)
+        return send_pieces([graph, metadata], media_type=BINARY, headers=headers)
+    if row.backbone_artifact is not None:
         backbone = await run_in_threadpool(artifacts.folder, row.backbone_artifact) / "backbone.safetensors"
-        headers["Content-Disposition"] = f'attachment; filename="{filename}"'
         return await run_in_threadpool(as_one_file, path, backbone, headers=headers)
-    answer = WholeFile(path, filename=filename, media_type="application/octet-stream", headers=headers)
-    answer.end = metadata
-    return answer
+    return WholeFile(path, media_type=BINARY, headers=headers)
 
 
 @router.get(
