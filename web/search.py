@@ -15,6 +15,8 @@ from web.widgets import select_field, set_query, show_pages
 
 T = TypeVar("T")
 
+SHORT = 12
+"""Most options of a choice without a field to search them."""
 SINCE = {"": "any time"} | {str(days): f"in the last {days} days" for days in (2, 7, 30, 365)}
 
 
@@ -44,17 +46,30 @@ class FilteredList(Generic[T]):
         """Add a choice; "" filters nothing."""
         with self.form:
             self.fields[name] = select_field(
-                label, options, chosen if chosen in options else "", on_change=self.filter
+                label,
+                options,
+                chosen if chosen in options else "",
+                on_change=self.filter,
+                search=len(options) > 1 + SHORT,
             )
 
-    async def build(self, q: str, since: str) -> None:
-        """Add the fields that all lists have, then the list."""
-        self.choose("since", "Created", SINCE, since)
+    def write(self, name: str, label: str, text: str, *, placeholder: str = "") -> ui.input:
+        """Add a field for a text; an empty one filters nothing."""
         with self.form:
-            text = ui.input("Search", value=q, on_change=self.filter)
-        self.fields["q"] = text.props(
-            'outlined dense stack-label debounce=400 maxlength=200 placeholder="in name, id and notes"'
-        )
+            field = ui.input(label, value=text, on_change=self.filter)
+        self.fields[name] = field.props(f'outlined dense debounce=400 aria-label="{label}"')
+        if placeholder:
+            field.props(f'stack-label maxlength=200 placeholder="{placeholder}"')
+        return field
+
+    async def build(self, q: str, since: str) -> None:
+        """Add the fields of what is listed with its age, then the list."""
+        self.choose("since", "Created", SINCE, since)
+        self.write("q", "Search", q, placeholder="in name, id and notes")
+        await self.show()
+
+    async def show(self) -> None:
+        """Draw the list under its fields."""
         self.holder = ui.element("div")
         await self.draw(await self.newest())
 

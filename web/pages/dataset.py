@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from typing import Any
 
 from nicegui import ui
-from nicegui.elements.mixins.value_element import ValueElement
 
-from masktune import Dataset, Job
+from masktune import Dataset, Job, Sample
 from web.forms.kinds import MAIN_KIND
 from web.next_steps import read_again
-from web.paging import Pager, first
+from web.paging import first
+from web.search import FilteredList
 from web.shell import ask_and_delete, button, html, notify_on_error, page, rename, set_title
 from web.text import labels
 from web.transport.connection import api, own_key
-from web.widgets import select_field, set_query, show_pages
 
 SAMPLES = 36
 """Samples per page."""
@@ -104,67 +103,31 @@ async def _samples(dataset: Dataset, filters: Mapping[str, str]) -> None:
     """Show the images page by page; `filters`: what is asked for at first, by its name in the address."""
     heading = ui.html("<h2>Samples</h2>", sanitize=False)
     connection = api()
-    fields: dict[str, ValueElement[Any]] = {}
-    drawings = 0
 
-    def chosen(name: str) -> str | None:
-        """What a field asks for; None if it asks for nothing, or there is no such field."""
-        return (fields[name].value or None) if name in fields else None
+    def samples(column: str = "", cell: str = "", **others: Any) -> AsyncIterator[Sample]:
+        metadata = {column: cell} if column and cell else None
+        return connection.datasets.samples(dataset.id, metadata=metadata, **others)
 
-    async def draw() -> None:
-        nonlocal drawings
-        drawings += 1
-        number = drawings
-        column, cell = chosen("column"), chosen("cell")
-        samples = connection.datasets.samples(
-            dataset.id,
-            split=chosen("split"),
-            label=chosen("label"),
-            group=chosen("group"),
-            subject=chosen("subject"),
-            metadata={column: cell} if column and cell else None,
-            q=chosen("q"),
-            limit=SAMPLES + 1,
-        )
-        pager = Pager(samples, SAMPLES)
-        await pager.page()
-        if number < drawings:  # another filter was chosen meanwhile
-            return
-        holder.clear()
-        with holder:
-            await show_pages(pager, lambda page: html("samples", dataset=dataset.id, samples=page))
+    def draw(page: list[Sample]) -> None:
+        html("samples", dataset=dataset.id, samples=page)
 
-    @notify_on_error
-    async def redraw(*_: object) -> None:
-        set_query(f"/datasets/{dataset.id}", **{name: chosen(name) for name in fields})
-        await draw()
+    sample_list = FilteredList(f"/datasets/{dataset.id}", samples, draw, per_page=SAMPLES)
 
     def choose(name: str, label: str, everything: str, options: Mapping[str, str]) -> None:
-        initial = filters[name] if filters[name] in options else ALL
-        fields[name] = select_field(
-            label, {ALL: everything, **options}, initial, on_change=redraw, search=len(options) > 12
-        )
+        sample_list.choose(name, label, {ALL: everything, **options}, filters[name])
 
-    def write(name: str, label: str) -> ui.input:
-        text = ui.input(label, value=filters[name], on_change=redraw)
-        fields[name] = text.props(f'outlined dense debounce=400 aria-label="{label}"')
-        return text
-
-    with ui.element("div").classes("form").style("margin-bottom: 16px"):
-        choose("split", "Split", "all splits", {s: labels.SPLITS[s] for s in labels.splits_of(dataset)})
-        choose("label", "Class", "all classes", {name: name for name in dataset.classes})
-        if dataset.groups:
-            choose("group", "Group", "all groups", {group.name: group.name for group in dataset.groups})
-        if dataset.subjects:
-            write("subject", dataset.subject_word.capitalize())
-        if dataset.metadata_columns:
-            columns = {column.name: column for column in dataset.metadata_columns}
-            choose("column", "Metadata column", "any", {name: name for name in columns})
-            cell = write("cell", "Its text or number")
-            cell.bind_visibility_from(fields["column"], "value", bool)
-        write("q", "Search").props('stack-label placeholder="in path, subject and metadata"')
-    holder = ui.element("div")
-    await draw()
+    choose("split", "Split", "all splits", {s: labels.SPLITS[s] for s in labels.splits_of(dataset)})
+    choose("label", "Class", "all classes", {name: name for name in dataset.classes})
+    if dataset.groups:
+        choose("group", "Group", "all groups", {group.name: group.name for group in dataset.groups})
+    if dataset.subjects:
+        sample_list.write("subject", dataset.subject_word.capitalize(), filters["subject"])
+    if dataset.metadata_columns:
+        choose("column", "Metadata column", "any", {one.name: one.name for one in dataset.metadata_columns})
+        cell = sample_list.write("cell", "Its text or number", filters["cell"])
+        cell.bind_visibility_from(sample_list.fields["column"], "value", bool)
+    sample_list.write("q", "Search", filters["q"], placeholder="in path, subject and metadata")
+    await sample_list.show()
     if any(filters.values()):  # whoever follows a link to some of the samples wants to see those
         ui.run_javascript(f"getHtmlElement({heading.id}).scrollIntoView()")
 

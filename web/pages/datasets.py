@@ -21,8 +21,8 @@ async def show(q: str = "", since: str = "") -> None:
     ui.html("<h2>Your data sets</h2>", sanitize=False)
 
     def draw(datasets: list[Dataset]) -> None:
-        is_new = not (datasets or listed.choices)
-        listed.form.set_visibility(not is_new)
+        is_new = not (datasets or dataset_list.choices)
+        dataset_list.form.set_visibility(not is_new)
         if not is_new:
             html("datasets", datasets=datasets)
             return
@@ -31,8 +31,8 @@ async def show(q: str = "", since: str = "") -> None:
             if key.may("train"):
                 button("Try a built-in data set", _builtin, "second")
 
-    listed = FilteredList("/", api().datasets.list, draw, per_page=PER_PAGE)
-    await listed.build(q, since)
+    dataset_list = FilteredList("/", api().datasets.list, draw, per_page=PER_PAGE)
+    await dataset_list.build(q, since)
 
 
 @notify_on_error

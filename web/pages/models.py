@@ -39,8 +39,8 @@ async def show(arm: str = "", q: str = "", since: str = "") -> None:
 
     def draw(models: list[Model]) -> None:
         names = {"aliases_of": aliases_of, "names": dataset_names}
-        html("models", models=models, is_filtered=bool(listed.choices), **names)
+        html("models", models=models, is_filtered=bool(model_list.choices), **names)
 
-    listed = FilteredList("/models", connection.models.list, draw, per_page=PER_PAGE)
-    listed.choose("arm", "Kind", arms, arm)
-    await listed.build(q, since)
+    model_list = FilteredList("/models", connection.models.list, draw, per_page=PER_PAGE)
+    model_list.choose("arm", "Kind", arms, arm)
+    await model_list.build(q, since)
