@@ -12,7 +12,9 @@ from masktune.contract.hyperparameters import hyperparameters_of
 from masktune.contract.hyperparameters.parameters import dotted
 
 if TYPE_CHECKING:
-    from masktune.client.calls import Changes
+    from datetime import datetime
+
+    from masktune.client.calls import Changes, Filters
 
 
 def parse_assignments(
@@ -64,6 +66,23 @@ def changes_of(name: str | None, pairs: Iterable[str] | None) -> Changes:
     if not changes:
         fail("give --name or --meta", USAGE)
     return changes
+
+
+def filters_of(
+    name: str | None,
+    pairs: Iterable[str] | None,
+    search: str | None,
+    after: datetime | None,
+    before: datetime | None,
+) -> Filters:
+    """What a `list` command of data sets, jobs or models lists."""
+    return {
+        "name": name,
+        "metadata": metadata_of(pairs),
+        "q": search,
+        "created_after": after,
+        "created_before": before,
+    }
 
 
 def _json_or_text(text: str) -> Any:

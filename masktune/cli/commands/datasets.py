@@ -11,7 +11,7 @@ import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, metadata_of, parse_assignments
+from masktune.cli.assignments import changes_of, filters_of, metadata_of, parse_assignments
 from masktune.cli.importing import (
     GreyWindow,
     GroupColumn,
@@ -117,12 +117,8 @@ def list_(
     """List data sets, newest first."""
     session.show_all(
         session.client.datasets.list(
-            name=name,
-            metadata=metadata_of(metadata),
-            q=search,
-            created_after=after,
-            created_before=before,
             limit=min(most, 100),
+            **filters_of(name, metadata, search, after, before),
         ),
         ("id", "name", "state", "classes", "samples", "size", "created"),
         lambda d: (

@@ -10,7 +10,7 @@ import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, metadata_of, parse_fields
+from masktune.cli.assignments import changes_of, filters_of, metadata_of, parse_fields
 from masktune.cli.options import (
     Fields,
     ListedMetadata,
@@ -165,12 +165,8 @@ def list_(
         kind=kind,
         state=state,
         dataset=dataset,
-        name=name,
-        metadata=metadata_of(metadata),
-        q=search,
-        created_after=after,
-        created_before=before,
         limit=min(most, 100),
+        **filters_of(name, metadata, search, after, before),
     )
     session.show_all(
         jobs,

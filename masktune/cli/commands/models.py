@@ -9,7 +9,7 @@ import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, metadata_of
+from masktune.cli.assignments import changes_of, filters_of, metadata_of
 from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output, Yes
 from masktune.cli.output import age, figure
 from masktune.cli.progress import transfer_bar
@@ -64,12 +64,8 @@ def list_(
         dataset=dataset,
         job=job,
         arm=arm,
-        name=name,
-        metadata=metadata_of(metadata),
-        q=search,
-        created_after=after,
-        created_before=before,
         limit=min(most, 100),
+        **filters_of(name, metadata, search, after, before),
     )
     session.show_all(
         models,
