@@ -49,7 +49,9 @@ def get_storage(request: Request, session: Reading, artifacts: ArtifactsDep) -> 
     kinds, owners = Counter[str](), Counter[str]()
     for (kind, id), size in sizes.items():
         kinds[kind] += size
-        owners.update({id: size} if id.startswith(("ds_", "mdl_", "job_")) else {})
+        # A backbone is no single model's: its key only says which one stored it first.
+        if kind != "backbones" and id.startswith(("ds_", "mdl_", "job_")):
+            owners[id] += size
     return conditional(
         request,
         Storage(

@@ -51,7 +51,7 @@ def test_what_fills_the_store_and_what_may_go(front: Front) -> None:
     named, spare = front.model(dataset, erm_id=erm), front.model(dataset)
     point(front, "best", named)
     sizes = {f"jobs/{job}/work": 5_000_000, f"features/{dataset}/one-train": 300, f"exports/{named}": 20}
-    sizes |= {f"models/{erm}": 1, f"models/{named}": 2, f"models/{spare}": 40}
+    sizes |= {f"models/{erm}": 1, f"models/{named}": 2, f"models/{spare}": 40, f"backbones/{erm}": 700}
     for key, size in sizes.items():
         with front.services.artifacts.writing(key) as folder:
             (folder / "file").write_bytes(bytes(size))
@@ -62,6 +62,7 @@ def test_what_fills_the_store_and_what_may_go(front: Front) -> None:
         "jobs": 5_000_000,
         "datasets": images,
         "models": 43 + imported["occupies"],
+        "backbones": 700,
         "features": 300,
         "exports": 20,
     }

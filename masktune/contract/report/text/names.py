@@ -223,6 +223,7 @@ def statistics_in_order(report: Report, split: str) -> list[StatisticName]:
 STORED_NAMES = {
     "datasets": "data sets",
     "models": "models",
+    "backbones": "backbones that models share",
     "jobs": "jobs: checkpoints, masks, reports, predictions",
     "features": "features of frozen backbones",
     "exports": "models exported to ONNX",
