@@ -114,24 +114,24 @@ def save_model(network: Network, card: ModelCard, folder: Path, *, with_backbone
         raise ModelError("the card was made for other weights")
     folder.mkdir(parents=True, exist_ok=True)
     weights = _tensors(network.model)
-    below = {} if with_backbone else backbone_weights(network)
+    elsewhere = {} if with_backbone else backbone_weights(network)
     rule = {} if card.grey_window is None else _grey_rule(card.grey_window)
-    _write(folder / WEIGHTS_FILE, {name: t for name, t in weights.items() if name not in below}, rule)
+    _write(folder / WEIGHTS_FILE, {name: t for name, t in weights.items() if name not in elsewhere}, rule)
     (folder / CARD_FILE).write_text(json.dumps(card.to_json(), indent=1, ensure_ascii=False))
 
 
 def shareable_digest(network: Network) -> str | None:
     """`tensors_digest` of the weights below the last layer, by which models with the same ones share a file;
     None for a backbone so small that each model has its own."""
-    below = backbone_weights(network)
-    return tensors_digest(below) if sum(t.nbytes for t in below.values()) >= _LEAST_SHARED else None
+    weights = backbone_weights(network)
+    return tensors_digest(weights) if sum(t.nbytes for t in weights.values()) >= _LEAST_SHARED else None
 
 
 def save_backbone(network: Network, folder: Path) -> None:
     """Write the weights below the last layer into `folder`. The caller publishes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    below, weights = backbone_weights(network), _tensors(network.model)
-    _write(folder / BACKBONE_FILE, {name: t for name, t in weights.items() if name in below}, {})
+    names, weights = backbone_weights(network).keys(), _tensors(network.model)
+    _write(folder / BACKBONE_FILE, {name: t for name, t in weights.items() if name in names}, {})
 
 
 def _write(file: Path, weights: Mapping[str, Tensor], rule: Mapping[str, str]) -> None:
@@ -161,8 +161,8 @@ def load_model(
     card = read_card(folder)
     try:
         network = build_network(card.backbone, classes=len(card.classes), image_size=card.image_size)
-        below = {} if backbone is None else read_tensors(backbone / BACKBONE_FILE)
-        load_strictly(network.model, below | read_tensors(folder / WEIGHTS_FILE), what=WEIGHTS_FILE)
+        weights = {} if backbone is None else read_tensors(backbone / BACKBONE_FILE)
+        load_strictly(network.model, weights | read_tensors(folder / WEIGHTS_FILE), what=WEIGHTS_FILE)
     except BackboneError as error:
         raise ModelError(str(error)) from error
     if (network.spec.mean, network.spec.std) != (card.mean, card.std):

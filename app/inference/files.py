@@ -13,11 +13,17 @@ class Unusable(ValueError):
 
 
 def take_in(
-    file: Path, folder: Path, below: Path, *, backbone: str, classes: tuple[str, ...], image_size: int
+    file: Path,
+    folder: Path,
+    backbone_folder: Path,
+    *,
+    backbone: str,
+    classes: tuple[str, ...],
+    image_size: int,
 ) -> str | None:
     """Write the model folder for a safetensors file (its name must end in `.safetensors`).
 
-    If its backbone can be shared, write that to the folder `below`, and return its digest; else None.
+    If its backbone can be shared, write that to `backbone_folder`, and return its digest; else None.
     Raises `Unusable`, or `UnknownBackbone` or `UnsupportedBackbone` if only the backbone is at fault.
     """
     try:
@@ -29,5 +35,5 @@ def take_in(
     digest = shareable_digest(network)
     save_model(network, card, folder, with_backbone=digest is None)
     if digest is not None:
-        save_backbone(network, below)
+        save_backbone(network, backbone_folder)
     return digest

@@ -60,7 +60,7 @@ def get_storage(request: Request, session: Reading, artifacts: ArtifactsDep) -> 
             largest=dict(owners.most_common(10)),
             removable={
                 "resumable_jobs": sum(sizes["jobs", id] for id in jobs.resumable(session)),
-                "unnamed_models": sum(sizes["models", id] for id in registry.unnamed(session)),
+                "unnamed_models": sum(sizes["models", id] for id in registry.unnamed_models(session)),
                 "caches": kinds["features"] + kinds["exports"],
             },
         ),

@@ -46,20 +46,20 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
     if (answer := once.stored_response(digest)) is not None:
         return answer  # saves building the network and storing its file a second time
     model_id = new_id("mdl")
-    key, own = f"models/{model_id}", f"backbones/{model_id}"
+    key, own_backbone = f"models/{model_id}", f"backbones/{model_id}"
 
     with (
         staged_artifact(once.database, artifacts, key) as confirm,
-        staged_artifact(once.database, artifacts, own) as confirm_own,
+        staged_artifact(once.database, artifacts, own_backbone) as confirm_backbone,
     ):
         # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
-        below = _take_in(upload, request, artifacts, key, own)
+        backbone_digest = _take_in(upload, request, artifacts, key, own_backbone)
 
         def make(session: Session) -> Response:
             confirm(session)
-            shared = below and registry.share_backbone(session, below, own)
-            if shared == own:
-                confirm_own(session)
+            backbone = backbone_digest and registry.share_backbone(session, backbone_digest, own_backbone)
+            if backbone == own_backbone:
+                confirm_backbone(session)
             row = registry.add(
                 session,
                 ModelRow(
@@ -70,7 +70,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> 
                     classes=request.classes,
                     image_size=request.image_size,
                     artifact=key,
-                    backbone_artifact=shared,
+                    backbone_artifact=backbone,
                     occupies=artifacts.size(key),
                     name=request.name,
                     user_metadata=request.metadata,
@@ -119,18 +119,20 @@ def _take_in(
     from app.inference.files import Unusable, take_in  # imports torch
 
     file = upload.path.rename(upload.path.with_name("weights.safetensors"))
-    folder, below = (upload.path.with_name(name) for name in ("model", "backbone"))  # go with the upload's
+    folder, backbone_folder = (
+        upload.path.with_name(name) for name in ("model", "backbone")
+    )  # go with the upload's
     try:
         digest = take_in(
             file,
             folder,
-            below,
+            backbone_folder,
             backbone=request.backbone,
             classes=tuple(request.classes),
             image_size=request.image_size,
         )
         if digest is not None:
-            artifacts.put(below, backbone_key)
+            artifacts.put(backbone_folder, backbone_key)
         artifacts.put(folder, key)
     except Unusable as error:
         raise _fault("does-not-fit", str(error)) from error

@@ -228,8 +228,8 @@ def delete(session: Session, job_id: str) -> None:
     row = get(session, job_id, lock=True)
     if not row.state.ended:
         raise Conflict(f"job {job_id} is {row.state.value}; cancel it, and delete it when it has ended")
-    imported = select(DatasetRow.state).where(DatasetRow.job_id == job_id).with_for_update()
-    if DatasetState.IMPORTING in session.scalars(imported).all():  # the next sweep closes it
+    dataset_states = select(DatasetRow.state).where(DatasetRow.job_id == job_id).with_for_update()
+    if DatasetState.IMPORTING in session.scalars(dataset_states).all():  # the next sweep closes it
         raise Conflict(f"the import by job {job_id} is still being closed; try again in a moment")
     # Locked before the look at other jobs: nobody starts one on these models meanwhile.
     session.scalars(

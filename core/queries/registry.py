@@ -125,13 +125,13 @@ def delete(session: Session, model_id: str) -> ModelRow:
     return row
 
 
-def unnamed(session: Session) -> list[str]:
+def unnamed_models(session: Session) -> list[str]:
     """Ids of the trained models that no alias names, nor needs beside the model that it names."""
-    needed = {id for _, model in aliases(session) for id in (model.id, model.erm_id)}
+    needed_ids = {id for _, model in aliases(session) for id in (model.id, model.erm_id)}
     return [
         id
         for id in session.scalars(select(ModelRow.id).where(ModelRow.arm != Arm.IMPORTED))
-        if id not in needed
+        if id not in needed_ids
     ]
 
 
@@ -172,8 +172,8 @@ def release_backbone(session: Session, artifact: str) -> bool:
     artifact after the commit."""
     # Locked first: of two models that are deleted at once, the second sees that the first is gone.
     row = session.get(BackboneRow, artifact, with_for_update=True)
-    named = select(ModelRow.id).where(ModelRow.backbone_artifact == artifact).limit(1)
-    if row is None or session.scalar(named) is not None:
+    models = select(ModelRow.id).where(ModelRow.backbone_artifact == artifact).limit(1)
+    if row is None or session.scalar(models) is not None:
         return False
     session.delete(row)
     session.flush()

@@ -44,13 +44,13 @@ def by_name(flow: F) -> F:
     parameters = inspect.signature(flow).parameters
 
     @functools.wraps(flow)
-    def resolved(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        started = flow(*args, **kwargs)
+    def flow_with_ids(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        plain_flow = flow(*args, **kwargs)
         arguments = dict(zip(parameters, args, strict=False)) | kwargs
         names = {argument: name for argument in _REFERENCES if (name := _name(arguments, argument))}
-        return _with_ids(flow, arguments, names) if names else started
+        return _with_ids(flow, arguments, names) if names else plain_flow
 
-    return cast(F, resolved)
+    return cast(F, flow_with_ids)
 
 
 def _name(arguments: Mapping[str, Any], argument: str) -> str:
@@ -93,12 +93,12 @@ def _is_unknown(alias: str) -> Flow[bool]:
 def _id_of(argument: str, name: str) -> Flow[str]:
     """What the argument is with an id in place of the name."""
     noun, path, _ = _REFERENCES[argument]
-    listed = (yield from call(get(path, name=name, limit=100), Page[_Listed])).data
-    if not listed:
+    candidates = (yield from call(get(path, name=name, limit=100), Page[_Listed])).data
+    if not candidates:
         forms = "id, alias or name" if noun == "model" else "id or name"
         detail = f"no {noun} has the {forms} {name!r}; see the list of {noun}s"
         raise ProblemError(PROBLEM_KINDS[ErrorCode.NOT_FOUND].model_dump() | {"detail": detail}, status=404)
-    if len(listed) > 1:
-        each = ", ".join(f"{one.id} ({one.created_at.astimezone():%Y-%m-%d %H:%M})" for one in listed)
+    if len(candidates) > 1:
+        each = ", ".join(f"{one.id} ({one.created_at.astimezone():%Y-%m-%d %H:%M})" for one in candidates)
         raise AmbiguousName(f"several {noun}s have the name {name!r}: {each}; give the id of one")
-    return _BEFORE.get(argument, "") + listed[0].id
+    return _BEFORE.get(argument, "") + candidates[0].id

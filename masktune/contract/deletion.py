@@ -43,7 +43,15 @@ class Dependents(Shape):
 def deletion_question(dependents: Dependents, name: str = "") -> str:
     """What is asked before this is deleted. `name`: what its users call it."""
     kind, consequence = _KINDS[dependents.of.partition("_")[0]]
-    named = (("models", dependents.models), ("jobs", dependents.jobs), ("aliases", dependents.aliases))
-    needed = "; ".join(f"{label} {first_names(names)}" for label, names in named if names)
+    names_by_kind = (
+        ("models", dependents.models),
+        ("jobs", dependents.jobs),
+        ("aliases", dependents.aliases),
+    )
+    dependents_text = "; ".join(f"{label} {first_names(names)}" for label, names in names_by_kind if names)
     question = f"Delete {kind} {name or dependents.of}? {consequence}"
-    return question + (f" It is needed by: {needed}." if needed else "") + " This cannot be undone."
+    return (
+        question
+        + (f" It is needed by: {dependents_text}." if dependents_text else "")
+        + " This cannot be undone."
+    )

@@ -34,12 +34,12 @@ _STAGE_OF = {arm: stage for stage, arm in _ARM_OF.items()}
 
 def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
     """Load a registry model onto the job's device. Raises ModelError for damaged files."""
-    folder_of, below = context.artifacts.folder, model.backbone_artifact
+    folder_of, backbone_key = context.artifacts.folder, model.backbone_artifact
     try:
         return load_model(
             folder_of(model.artifact),
             context.run.device,
-            backbone=None if below is None else folder_of(below),
+            backbone=None if backbone_key is None else folder_of(backbone_key),
         )
     except ModelError as error:
         raise ModelError(
@@ -124,15 +124,17 @@ def publish_model(
         params,
         grey_window=store.info.grey_window,
     )
-    own, digest = f"backbones/{model_id}", shareable_digest(network)
-    stored = {model.backbone_digest: model.backbone_artifact for model in context.spec.models.values()}
-    below = None if digest is None else stored.get(digest, own)
+    own_backbone, digest = f"backbones/{model_id}", shareable_digest(network)
+    known_backbones = {
+        model.backbone_digest: model.backbone_artifact for model in context.spec.models.values()
+    }
+    backbone_key = None if digest is None else known_backbones.get(digest, own_backbone)
     if rank == 0:
-        if below == own:
-            with context.artifacts.writing(own) as folder:
+        if backbone_key == own_backbone:
+            with context.artifacts.writing(own_backbone) as folder:
                 save_backbone(network, folder)
         with context.artifacts.writing(key) as folder:
-            save_model(network, card, folder, with_backbone=below is None)
+            save_model(network, card, folder, with_backbone=backbone_key is None)
     return ModelSpec(
         id=model_id,
         arm=arm,
@@ -142,6 +144,6 @@ def publish_model(
         classes=card.classes,
         backbone=card.backbone,
         image_size=card.image_size,
-        backbone_artifact=below,
+        backbone_artifact=backbone_key,
         backbone_digest=digest,
     )

@@ -115,8 +115,8 @@ def load(pair: Pair, artifacts: Artifacts, *, device: str, threads: int) -> Torc
 
 
 def _load(part: Part, artifacts: Artifacts, device: torch.device) -> tuple[Network, ModelCard]:
-    below = None if part.backbone_artifact is None else artifacts.folder(part.backbone_artifact)
-    return load_model(artifacts.folder(part.artifact), device, backbone=below)
+    backbone = None if part.backbone_artifact is None else artifacts.folder(part.backbone_artifact)
+    return load_model(artifacts.folder(part.artifact), device, backbone=backbone)
 
 
 def probe(device: str) -> None:

@@ -141,9 +141,9 @@ def audit(
 @with_session
 def storage(session: Session) -> None:
     """Show what fills the store, its largest parts, and what may go. Needs a key of the scope admin."""
-    stored, grid = session.client.storage(), new_table()
-    grid.add_row("free", byte_size(stored.free))
-    parts = {"": stored.kinds, "largest": stored.largest, "may go": stored.removable}
+    storage_use, grid = session.client.storage(), new_table()
+    grid.add_row("free", byte_size(storage_use.free))
+    parts = {"": storage_use.kinds, "largest": storage_use.largest, "may go": storage_use.removable}
     for part, name, size in ((part, *row) for part, sizes in parts.items() for row in sizes.items()):
         grid.add_row(part, byte_size(size), STORED_NAMES.get(name, name))
-    session.show(stored, lambda _: grid)
+    session.show(storage_use, lambda _: grid)

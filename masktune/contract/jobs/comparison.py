@@ -71,7 +71,7 @@ def _models(job: Job, report: Report) -> Iterator[ComparedModel]:
         for arm in in_order(report.metrics[split]):
             metrics, erm = (job.metrics.get(one, {}).get(split, SplitMetrics()) for one in (arm, Arm.ERM))
             slices = report.groups.slices if report.groups and report.groups.inferred else []
-            inferred = [one.accuracies[arm].accuracy for one in slices if arm in one.accuracies]
+            inferred_accuracies = [one.accuracies[arm].accuracy for one in slices if arm in one.accuracies]
             yield ComparedModel(
                 job=job.id,
                 arm=arm,
@@ -83,7 +83,7 @@ def _models(job: Job, report: Report) -> Iterator[ComparedModel]:
                     for name in ("accuracy", "worst_group_accuracy")
                     if None not in (getattr(metrics, name), getattr(erm, name))
                 },
-                inferred_worst_group=min(inferred, default=None)
+                inferred_worst_group=min(inferred_accuracies, default=None)
                 if metrics.worst_group_accuracy is None
                 else None,
             )

@@ -138,6 +138,6 @@ def _trust(report: Report, after: ArmMetrics, split: str) -> str:
             )
     text += "It can abstain where it is unsure, but this report cannot promise how often it is wrong then"
     if certificates and (loosest := certificates.targets[-1]).simultaneous:
-        needed = samples_needed(loosest.simultaneous.samples_needed)
-        text += f": even for a risk of {whole_percent(loosest.max_risk)}, {needed}"
+        remedy = samples_needed(loosest.simultaneous.samples_needed)
+        text += f": even for a risk of {whole_percent(loosest.max_risk)}, {remedy}"
     return f"{text}."

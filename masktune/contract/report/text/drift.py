@@ -42,8 +42,10 @@ def drift_statement(
 ) -> str:
     """The result of the tests. `tests`: names of those that found drift."""
     if state.status == "drifted":
-        differing = dict.fromkeys(_TESTED.get(test, "how sure the model is") for test in tests)
-        where = "" if look is None else f" in {' and '.join(differing)}, over {look.inputs:,} inputs in a row"
+        differences = dict.fromkeys(_TESTED.get(test, "how sure the model is") for test in tests)
+        where = (
+            "" if look is None else f" in {' and '.join(differences)}, over {look.inputs:,} inputs in a row"
+        )
         return (
             f"The inputs of this model differ from its calibration split{where}{_found(state)}: {_DOUBT} "
             f"{_STEP} Until then this stays, whatever inputs follow."

@@ -70,8 +70,8 @@ def is_prefixed(column: str) -> bool:
 def position_of(header: Sequence[str], column: str, taken: Collection[int] = ()) -> int | None:
     """Where the column lies that somebody names, None where there is none: by its exact name, else freely.
     Those at `taken` serve as something else."""
-    alike = [p for p, name in enumerate(header) if _plain(name) == _plain(column) and p not in taken]
-    return next((place for place in alike if header[place] == column), alike[0] if alike else None)
+    places = [p for p, name in enumerate(header) if _plain(name) == _plain(column) and p not in taken]
+    return next((place for place in places if header[place] == column), places[0] if places else None)
 
 
 def read_headings(
@@ -84,8 +84,8 @@ def read_headings(
     """
     places: dict[ColumnUse, int] = {}
     readings: list[ColumnReading] = []
-    chosen: dict[ColumnUse, str | None] = {"path": path, "label": label}
-    for use, column in chosen.items():
+    chosen_columns: dict[ColumnUse, str | None] = {"path": path, "label": label}
+    for use, column in chosen_columns.items():
         if column is not None:
             places[use] = _chosen_position(header, use, column, name, places.values())
     for use in _NAMES:
