@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from masktune import Client, Dataset, Job, JobNotSucceeded, Sample
-from masktune.cli.commands.predict import basis
+from masktune.cli.commands.predict import basis, decision
 from masktune.cli.output import figure, new_table
 from masktune.cli.progress import follow
 from masktune.cli.report import comparison, conclusions, legend
@@ -75,8 +75,7 @@ class Steps:
                 model=job.models[model], dataset=dataset_of(job), sample=sample.id, **POLICIES[policy]
             )
             one = answer.predictions[0]
-            decision = one.label if one.label is not None else f"abstains: {one.abstain_reason}"
-            table.add_row(model, policy, decision, figure(one.score), basis(answer))
+            table.add_row(model, policy, decision(one), figure(one.score), basis(answer))
         self.console.print(table)
         self.say(f"coverage={COVERAGE:g}: answer about {COVERAGE:.0%} of the images.")
         self.say(

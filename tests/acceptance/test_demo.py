@@ -39,7 +39,7 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
         "1,797 real handwritten digits",
         "100% succeeded",
         "MaskTune helped. MaskTune is right on ",
-        "target_coverage, threshold",
+        "target coverage, threshold",
         "The service has stopped.",
     ):
         assert said in " ".join(output.split())  # paragraphs are wrapped, and columns aligned
@@ -63,7 +63,7 @@ def test_the_demo_on_photographs_shows_what_masking_and_what_a_retrained_head_do
         "The retrained head helped. The retrained head is right on ",
         "MaskTune is right on ",  # whatever its verdict is
         "loop · flower",
-        "target_coverage, threshold",
+        "target coverage, threshold",
         "The service has stopped.",
     ):
         assert said in " ".join(output.split())

@@ -12,7 +12,7 @@ from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import moment, percent
-from masktune.contract.report.text.names import ARM_NAMES, capitalised
+from masktune.contract.report.text.names import ARM_NAMES, SELECTION_NAMES, capitalised
 from masktune.contract.vocabulary import STAGE_NAMES, Arm
 
 Json = Mapping[str, Any]
@@ -91,13 +91,7 @@ METHODS = {"xgradcam": "XGrad-CAM", "gradcam": "Grad-CAM", "random": "random pla
 CLASSES_LISTED = 60
 """Most classes listed with their counts; if there are more, only their number is shown."""
 
-STATUSES = {
-    "certified": "Certified",
-    "target_coverage": "Target coverage",
-    "raw_threshold": "Your own threshold",
-    "not_certifiable": "Not certifiable",
-    "none": "Every input is answered",
-}
+STATUSES = {status: capitalised(name) for status, name in SELECTION_NAMES.items()}
 
 POLICIES = {
     "none": "always answer",

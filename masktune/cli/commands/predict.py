@@ -15,11 +15,12 @@ from masktune.cli.session import Session, with_session
 from masktune.cli.tables.models import warning
 from masktune.contract.report.text import drift_warning, uncertified
 from masktune.contract.report.text.formats import calibration_samples
+from masktune.contract.report.text.names import ABSTAIN_NAMES, SELECTION_NAMES
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from masktune import Answer, Client
+    from masktune import Answer, Client, Prediction
 
 _MOST = 64
 """Images per request: the service's default limit."""
@@ -187,10 +188,16 @@ def table(answer: Answer, names: list[str]) -> Group:
     listing = new_table("image", "answer", "score", "candidates")
     for name, one in zip(names, answer.predictions, strict=True):
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
-        decision = one.label if one.label is not None else f"abstains ({one.abstain_reason})"
-        listing.add_row(name, decision, figure(one.score), likely)
+        listing.add_row(name, decision(one), figure(one.score), likely)
     doubt = drift_warning(answer.selection.drift)
     return Group(*([warning(doubt)] if doubt else []), listing, basis(answer))
+
+
+def decision(prediction: Prediction) -> str:
+    """The label, or that and why the model abstains."""
+    if prediction.abstain_reason is None:
+        return prediction.label or "–"
+    return f"abstains ({ABSTAIN_NAMES[prediction.abstain_reason]})"
 
 
 def basis(answer: Answer) -> str:
@@ -198,11 +205,11 @@ def basis(answer: Answer) -> str:
     selection, calibration = answer.selection, answer.selection.calibration
     if selection.status == "none":
         return "no policy: every input is answered"
-    sentence = f"{selection.status}, threshold {figure(selection.threshold)}"
+    sentence = f"{SELECTION_NAMES[selection.status]}, threshold {figure(selection.threshold)}"
     if calibration is None:
         return sentence
     if detail := uncertified(selection):
-        return f"{selection.status}: {detail}"
+        return f"{SELECTION_NAMES[selection.status]}: {detail}"
     sentence += (
         f"; on {calibration_samples(calibration.n, calibration.n_subjects)}: "
         f"{calibration.n_answered} answered, {calibration.n_errors} of them wrong"

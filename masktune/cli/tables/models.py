@@ -9,6 +9,7 @@ from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
 from masktune.contract.report.text import drift_name, uncertified_table
 from masktune.contract.report.text.formats import calibration_samples
+from masktune.contract.report.text.names import SELECTION_NAMES
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -89,9 +90,9 @@ def _parts(risks: masktune.RiskCoverage) -> Table:
         "risk",
         f"bound, {100 * table.risk_confidence:g} % each",
         *(() if max_risk is None else (f"below {max_risk:.3g}?",)),
-        title=f"{table.policy} {table.requested:g}: {table.status}, threshold {figure(table.threshold)}; "
-        f"least over largest coverage: groups {figure(table.group_coverage_ratio)}, "
-        f"classes {figure(table.class_coverage_ratio)}",
+        title=f"{table.policy} {table.requested:g}: {SELECTION_NAMES[table.status]}, threshold "
+        f"{figure(table.threshold)}; least over largest coverage: groups "
+        f"{figure(table.group_coverage_ratio)}, classes {figure(table.class_coverage_ratio)}",
     )
     for row in (*table.groups, *table.classes):
         grid.add_row(*_cells(row)[: len(grid.columns)])  # the last column, the verdict, needs a max_risk

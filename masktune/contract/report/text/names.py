@@ -219,6 +219,20 @@ def statistics_in_order(report: Report, split: str) -> list[StatisticName]:
     ]
 
 
+SELECTION_NAMES = {
+    "certified": "certified",
+    "target_coverage": "target coverage",
+    "raw_threshold": "your own threshold",
+    "not_certifiable": "not certifiable",
+    "none": "every input is answered",
+}
+"""What the threshold of an answer rests on, by `SelectionStatus`."""
+ABSTAIN_NAMES = {
+    "below_threshold": "below the threshold",
+    "no_certified_threshold": "no certified threshold",
+}
+"""Why an input was not answered, by `AbstainReason`."""
+
 # What fills the store, and what may go from it.
 STORED_NAMES = {
     "datasets": "data sets",

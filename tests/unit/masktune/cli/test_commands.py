@@ -559,7 +559,7 @@ def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> Non
     result = service.masktune("predict", str(tmp_path / "one.png"), *options)
     assert result.exit_code == 0, result.output
     assert service.asked[0][0] == "POST /predict?model=best&subject=p7"
-    assert "abstains (below_threshold)" in result.stdout
+    assert "abstains (below the threshold)" in result.stdout
     assert "no policy: every input is answered" in result.stdout
     assert overlay.read_bytes() == b"\x89PNG"
 
