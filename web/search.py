@@ -15,8 +15,6 @@ from web.widgets import select_field, set_query, show_pages
 
 T = TypeVar("T")
 
-SHORT = 12
-"""Most options of a choice without a field to search them."""
 SINCE = {"": "any time"} | {str(days): f"in the last {days} days" for days in (2, 7, 30, 365)}
 
 
@@ -50,7 +48,7 @@ class FilteredList(Generic[T]):
                 options,
                 chosen if chosen in options else "",
                 on_change=self.filter,
-                search=len(options) > 1 + SHORT,
+                search=len(options) > 13,  # longer than a glance takes in
             )
 
     def write(self, name: str, label: str, text: str, *, placeholder: str = "") -> ui.input:

@@ -50,11 +50,10 @@ def _chunks(pieces: Sequence[bytes | Span]) -> Iterator[bytes]:
         for piece in pieces:
             if isinstance(piece, bytes):
                 yield piece
-                continue
-            file = files[piece.file]
-            file.seek(piece.start)
-            for left in range(piece.length, 0, -_CHUNK):
-                yield file.read(min(left, _CHUNK))
+            else:
+                files[piece.file].seek(piece.start)
+                for left in range(piece.length, 0, -_CHUNK):
+                    yield files[piece.file].read(min(left, _CHUNK))
 
 
 def attachment(filename: str) -> str:
