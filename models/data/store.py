@@ -66,6 +66,7 @@ class Store:
         self.subject_names = columns.subject_names
         self.metadata = columns.metadata
         self._as_test: tuple[tuple[str, ...], NDArray[np.int64]] | None = None
+        self._inferred: tuple[tuple[str, ...], NDArray[np.int64]] | None = None
 
     @classmethod
     def open(cls, directory: Path | str) -> Self:
@@ -77,7 +78,7 @@ class Store:
         return int(self._table.num_rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self)._reopened, (self.directory, self.info.grey_window, self._as_test)
+        return type(self)._reopened, (self.directory, self.info.grey_window, self._as_test, self._inferred)
 
     @classmethod
     def _reopened(
@@ -85,9 +86,11 @@ class Store:
         directory: Path,
         window: GreyWindow | None,
         as_test: tuple[tuple[str, ...], NDArray[np.int64]] | None,
+        inferred: tuple[tuple[str, ...], NDArray[np.int64]] | None,
     ) -> Self:
         store = cls.open(directory).with_window(window)
-        return store if as_test is None else store.as_test(*as_test)
+        store = store if as_test is None else store.as_test(*as_test)
+        return store if inferred is None else store.with_groups(*inferred)
 
     def with_window(self, window: GreyWindow | None) -> Self:
         """The same data set, its 16-bit grey images seen through another window: that of a model."""
@@ -96,6 +99,14 @@ class Store:
         info = dataclasses.replace(self.info, grey_window=window)
         other = type(self)(self.directory, info, self._table, self._columns)
         other.__dict__["pixels"] = None  # they were decoded through the window of the data set
+        return other
+
+    def with_groups(self, names: tuple[str, ...], groups: NDArray[np.int64]) -> Self:
+        """The same images with these groups (N,), −1 for none, in place of the data set's own."""
+        other = type(self)(self.directory, self.info, self._table, self._columns)
+        other.__dict__["pixels"] = self.pixels
+        other.group_names, other.groups = names, groups
+        other._inferred = names, groups
         return other
 
     def as_test(self, classes: tuple[str, ...], left_out: NDArray[np.int64]) -> Self:

@@ -12,16 +12,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
 
 from masktune.contract.hyperparameters import HeadConfig
-from models.mitigation.groups import Groups, class_groups, divided_by
+from models.mitigation.groups import class_groups, divided_by
 from models.mitigation.logistic import Check, Standardised, first_samples, never
+from models.mitigation.minority import Agreement, Minority, Reason
 from models.mitigation.mistakes import Mistakes, find_mistakes
+from models.mitigation.pattern_groups import divided_by_pattern
 from models.mitigation.stage_features import StageFeatures
+from models.mitigation.wrong_labels import judge_labels
 from models.types import Bools, Labels
 
 MAX_CLASSES = 100
@@ -39,63 +42,6 @@ _UNSURE_SHARE = 0.65
 """Of the last features' mistakes: so many more may be in doubt. The weakest of the gates."""
 _CANDIDATES = 50  # images: what a person looks through
 _SPLITS = 10  # random halves; fewer for more than ten classes, whose heads take longer, but three at least
-
-Reason = Literal[
-    "stages_agree",
-    "class_is_low_level",
-    "stages_disagree",
-    "too_few_mistakes",
-    "too_many_mistakes",
-    "too_few_stages",
-    "too_many_classes",
-    "opened",
-    "closed",
-]
-
-
-class Agreement(NamedTuple):
-    """Two stages, by name, how many images the judges of each get wrong, and how far these are the same.
-
-    `required` is the least Jaccard index that opens the gate.
-    """
-
-    shallow: str
-    deep: str
-    flagged_shallow: int
-    flagged_deep: int
-    jaccard: float
-    required: float
-
-
-@dataclass(frozen=True)
-class Minority:
-    """`groups` to balance a head over: class × minority, or the classes alone where the gate stays closed.
-
-    `stage` names the module whose judges were taken: None for the last features, or none at all.
-    """
-
-    groups: Groups
-    reason: Reason
-    stage: str | None = None
-    agreements: tuple[Agreement, ...] = ()
-    candidates: tuple[int, ...] = ()
-    """Rows of the images that most likely lack the pattern of their class, surest first, for a person to look
-    at: those of `stage`, or of the judges that came nearest to opening the gate."""
-
-    @property
-    def is_open(self) -> bool:
-        return self.groups.inferred
-
-    def explained_groups(self) -> Groups:
-        """`groups`, with the reason and the agreements among their details."""
-        details = {
-            "reason": self.reason,
-            "stage": self.stage,
-            "agreements": [agreement._asdict() for agreement in self.agreements],
-            "candidates": list(self.candidates),
-            **self.groups.details,
-        }
-        return replace(self.groups, source="early_stages", details=details)
 
 
 def infer_minority(
@@ -137,15 +83,20 @@ def infer_minority(
     deepest = len(features.stages) - 1
     agreements, agreeing, fault = judges.compare_stages(deepest)
     if agreeing is not None:
-        return judges.minority("stages_agree", agreeing, agreements)
+        minority = judges.by_stage("stages_agree", agreeing, agreements)
+        return minority if minority.is_open else replace(minority, groups=undivided)
     early, last = judges.early(deepest), judges.last()
-    if judges.size_fault(last) is None and _class_is_low_level(early, last):
-        return judges.minority("class_is_low_level", None, agreements)
-    nearest = None if judges.size_fault(early) == "too_few_mistakes" else deepest
+    if judges.size_fault(last.flags) is None and _class_is_low_level(early, last):
+        return judges.by_last_features("class_is_low_level", agreements)
+    by_last = judges.size_fault(early.flags) == "too_few_mistakes"
     if config.gate == "open":
-        return judges.minority("opened", nearest, agreements)
-    closed = judges.minority(judges.size_fault(early) or fault, nearest, agreements)
-    return replace(closed, groups=undivided, stage=None)
+        if by_last:
+            return judges.by_last_features("opened", agreements)
+        return judges.by_stage("opened", deepest, agreements)
+    nearest = last if by_last else early
+    candidates, drawn = judges.to_look_at(judges.corrected(nearest))
+    reason = judges.size_fault(early.flags) or fault
+    return Minority(undivided, reason, None, tuple(agreements), candidates, drawn)
 
 
 def jaccard(first: Bools, second: Bools) -> float:
@@ -212,8 +163,8 @@ class _Judges:
         for deep, required in zip(range(deepest, 0, -1), _AGREEMENT, strict=False):
             agreements.append(self.compare(deep - 1, deep, required))
             if agreements[-1].jaccard >= required:
-                faults = self.size_fault(self.early(deep)), self.size_fault(self.early(deep - 1))
-                if faults == (None, None):
+                faults = [self.size_fault(self.early(stage).flags) for stage in (deep, deep - 1)]
+                if faults == [None, None]:
                     return agreements, deep, fault
                 fault = faults[0] or faults[1] or fault
         return agreements, None, fault
@@ -223,22 +174,51 @@ class _Judges:
         names = self.features.stages[shallow].name, self.features.stages[deep].name
         return Agreement(*names, self._images(flags[0]), self._images(flags[1]), jaccard(*flags), required)
 
-    def size_fault(self, mistakes: Mistakes) -> Reason | None:
-        """Why the mistakes are too few or too many to be a minority, if they are."""
-        flagged = len(np.unique(self.clusters[mistakes.flags]))
+    def size_fault(self, flags: Bools) -> Reason | None:
+        """Why so many mistakes are too few or too many to be a minority, if they are."""
+        flagged = len(np.unique(self.clusters[flags]))
         if flagged < max(_FEWEST, _FEWEST_PER_CLASS * len(self.classes)):
             return "too_few_mistakes"
-        if self._images(mistakes.flags) > _LARGEST_SHARE * len(np.unique(self.pictures)):
+        if self._images(flags) > _LARGEST_SHARE * len(np.unique(self.pictures)):
             return "too_many_mistakes"
         return None
 
     def _images(self, flags: Bools) -> int:
         return len(np.unique(self.pictures[flags]))
 
-    def minority(self, reason: Reason, stage: int | None, agreements: Sequence[Agreement]) -> Minority:
-        """What the judges of an early stage get wrong, or those of the last features (None): these are less
-        exact, so that a sample is weighted by its doubt."""
-        mistakes = self._corrected(self.last() if stage is None else self.early(stage))
+    def by_stage(self, reason: Reason, stage: int, agreements: Sequence[Agreement]) -> Minority:
+        """What the judges of an early stage get wrong, but for labels that late judges contradict too. If too
+        few are left, there is no minority: the reason is then `wrong_labels`."""
+        mistakes, last = self.corrected(self.early(stage)), self.features.last
+        patterns = np.where(mistakes.flags, mistakes.other, last.labels)
+        details = {"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty}
+        divide = partial(
+            divided_by_pattern, last.labels, patterns, self.classes, clusters=self.clusters, details=details
+        )
+        doubt, judge = judge_labels(
+            last,
+            divide(weights=np.ones(len(patterns))),
+            patterns,
+            self.config,
+            seed=self.seed,
+            trusted=self._answered(),
+            clusters=self.clusters,
+            device=self.device,
+            check=self.check,
+        )
+        right = doubt <= 0.5
+        candidates, drawn = self.to_look_at(mistakes, right)
+        groups = divide(weights=1 - doubt)
+        name = self.features.stages[stage].name
+        lacking = mistakes.flags & right
+        if reason != "opened" and self.size_fault(lacking) == "too_few_mistakes":
+            reason, groups = "wrong_labels", replace(groups, inferred=False)
+        return Minority(groups, reason, name, tuple(agreements), candidates, drawn, patterns, doubt, judge)
+
+    def by_last_features(self, reason: Reason, agreements: Sequence[Agreement]) -> Minority:
+        """What the judges of the last features get wrong. They are less exact, so that a sample is weighted
+        by its doubt."""
+        mistakes = self.corrected(self.last())
         groups = divided_by(
             "early_stages",
             self.features.last.labels,
@@ -246,18 +226,12 @@ class _Judges:
             self.classes,
             called=("judged right", "judged wrong"),
             clusters=self.clusters,
-            doubt=mistakes.doubt if stage is None else None,
+            doubt=mistakes.doubt,
             details={"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty},
         )
-        return Minority(
-            groups,
-            reason,
-            None if stage is None else self.features.stages[stage].name,
-            tuple(agreements),
-            self._candidates(mistakes),
-        )
+        return Minority(groups, reason, None, tuple(agreements), *self.to_look_at(mistakes))
 
-    def _corrected(self, mistakes: Mistakes) -> Mistakes:
+    def corrected(self, mistakes: Mistakes) -> Mistakes:
         """The mistakes with the minority that a person named in place of the judges'."""
         flags, doubt, labels = mistakes.flags.copy(), mistakes.doubt.copy(), self.features.last.labels
         rows = self.features.last.rows
@@ -267,9 +241,25 @@ class _Judges:
             flags[copies], doubt[copies] = lacks, float(lacks)
         return replace(mistakes, flags=flags, doubt=doubt)
 
-    def _candidates(self, mistakes: Mistakes) -> tuple[int, ...]:
-        """Rows of the flagged images, each once, the most doubtful first."""
+    def _answered(self) -> Bools:
+        """(N,), true for images of which a person said something, and for their copies."""
+        of_answers = self.pictures[np.isin(self.features.last.rows, list(self.answers))]
+        return np.isin(self.pictures, of_answers)
+
+    def to_look_at(
+        self, mistakes: Mistakes, right: Bools | None = None
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Rows of flagged images, each once, the most doubtful first, and those of them that were drawn at
+        random from all: half, or all if they are few. Without those whose label is not `right` (N,)."""
+        flags = mistakes.flags if right is None else mistakes.flags & right
         order = np.argsort(-mistakes.doubt, kind="stable")
         firsts = order[np.sort(np.unique(self.pictures[order], return_index=True)[1])]
-        flagged = firsts[mistakes.flags[firsts]][:_CANDIDATES]
-        return tuple(self.features.last.rows[flagged].tolist())
+        flagged = firsts[flags[firsts]]
+        if len(flagged) <= _CANDIDATES:
+            rows = tuple(self.features.last.rows[flagged].tolist())
+            return rows, rows
+        drawn = np.random.default_rng([self.seed, 4]).choice(flagged, _CANDIDATES // 2, replace=False)
+        surest = flagged[~np.isin(flagged, drawn)][: _CANDIDATES - len(drawn)]
+        both = flagged[np.isin(flagged, np.concatenate([surest, drawn]))]
+        rows_of = self.features.last.rows
+        return tuple(rows_of[both].tolist()), tuple(sorted(rows_of[drawn].tolist()))

@@ -34,6 +34,7 @@ class Groups:
 
     `doubt` (N,) in 0..1 is the estimated probability that a sample is in its class's minority. With `doubt`,
     a class has one group, or two with the minority's second, and `assigned` is `doubt` thresholded.
+    `weights` (N,) in 0..1 say how much a sample counts in its group: the probability that its label is right.
     `inferred` is False for groups that come from labels. `details` are plain JSON values.
     """
 
@@ -43,10 +44,14 @@ class Groups:
     names: tuple[str, ...]
     doubt: Floats | None = None
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    weights: Floats | None = None
 
     def memberships(self, labels: Labels) -> Floats:
-        """Weights (N, groups) in 0..1, rows summing to 1: one-hot, or by `doubt` in a divided class."""
+        """Weights (N, groups) in 0..1, rows summing to 1 or to the sample's weight: one-hot, or by `doubt` in
+        a divided class."""
         members = np.eye(len(self.names))[self.assigned]
+        if self.weights is not None:
+            members *= self.weights[:, None]
         if self.doubt is None:
             return members
         for label in np.unique(labels):
@@ -57,8 +62,13 @@ class Groups:
         return members
 
     @property
+    def counted(self) -> Bools:
+        """(N,), false for samples whose label looks wrong."""
+        return np.ones(len(self.assigned), bool) if self.weights is None else self.weights > 0.5
+
+    @property
     def counts(self) -> dict[str, int]:
-        sizes = np.bincount(self.assigned, minlength=len(self.names)).tolist()
+        sizes = np.bincount(self.assigned[self.counted], minlength=len(self.names)).tolist()
         return dict(zip(self.names, sizes, strict=True))
 
 

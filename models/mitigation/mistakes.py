@@ -27,12 +27,14 @@ MIN_FLAGGED = 2  # clusters of a class: a single one could not be both fitted an
 @dataclass(frozen=True)
 class Mistakes:
     """`flags` (N,): whether a sample is a mistake. `doubt` (N,) in 0..1: one minus the probability that heads
-    fitted without it give to its label. `penalty` is theirs, `losses` the held-out cross-entropy (nats) of
-    each penalty. `history` counts the mistakes before and after each round.
+    fitted without it give to its label; `other` (N,) is the most probable of the other classes. `penalty` is
+    theirs, `losses` the held-out cross-entropy (nats) of each penalty. `history` counts the mistakes before
+    and after each round.
     """
 
     flags: Bools
     doubt: Floats
+    other: Labels
     penalty: float
     losses: dict[float, float]
     history: tuple[int, ...]
@@ -87,7 +89,8 @@ def find_mistakes(
         held_out = judge(spurious, groups, penalty=penalty)
         flags = _flags(held_out, labels, 0.5)
         history.append(int(flags.sum()))
-    return Mistakes(flags, 1 - np.exp(of_label(held_out, labels)), penalty, losses, tuple(history))
+    doubt = 1 - np.exp(of_label(held_out, labels))
+    return Mistakes(flags, doubt, _likeliest_other(held_out, labels), penalty, losses, tuple(history))
 
 
 def _flags(log_probabilities: Floats, labels: Labels, threshold: float) -> Bools:

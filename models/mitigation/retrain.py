@@ -124,7 +124,7 @@ def fit_balanced(
 
 class CrossFit(NamedTuple):
     """Logits (N, K) by heads fitted without the sample, their cross-entropy `loss` (nats) at its best
-    temperature, and how much each cluster moves that loss, (N,).
+    temperature, of which `sharpness` is the inverse, and how much each cluster moves that loss, (N,).
 
     The length of `influence` is the loss's standard error; that of two influences' difference is the standard
     error of the two losses' difference.
@@ -133,6 +133,7 @@ class CrossFit(NamedTuple):
     logits: NDArray[np.float32]
     loss: float
     influence: Floats
+    sharpness: float
 
 
 def cross_fits(
@@ -190,8 +191,9 @@ def _cross_fit(
 
 def _balanced_loss(
     logits: NDArray[np.float32], labels: Labels, weights: Floats, clusters: Labels
-) -> tuple[float, Floats]:
-    """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its influence (N,).
+) -> tuple[float, Floats, float]:
+    """Cross-entropy under `weights` (N, groups) at the temperature that minimises it; its influence (N,); the
+    inverse of the temperature.
 
     Without the temperature, strong penalties would lose merely because they shrink the logits. `clusters`
     (N,) come from `first_samples`: the influence is the sum over a cluster, at its first sample.
@@ -203,7 +205,8 @@ def _balanced_loss(
         means = losses @ weights / parts
         of_samples = (weights * (losses[:, None] - means)).sum(1) / parts.sum()
         influence = np.bincount(clusters, of_samples, minlength=len(labels))
-        scores.append((float(means @ parts) / float(parts.sum()), np.asarray(influence, np.float64)))
+        loss = float(means @ parts) / float(parts.sum())
+        scores.append((loss, np.asarray(influence, np.float64), float(factor)))
     return min(scores, key=lambda score: score[0])
 
 
@@ -238,7 +241,7 @@ def describe_groups(
     members = groups.memberships(labels)
     reports = []
     for number, name in enumerate(groups.names):
-        mine = groups.assigned == number
+        mine = (groups.assigned == number) & groups.counted
         n = int(mine.sum())
         together = None if clusters is None else clusters[mine]
         accuracies = tuple(

@@ -49,18 +49,22 @@ Vectors = Sequence[Tensor]
 @dataclass(frozen=True)
 class StageFeatures:
     """`last` holds the last layer's inputs. `early` has, for each of `stages` from shallow to deep, the
-    samples' principal coordinates, (N, ≤ 400) float16. All are in the order of `last.rows`.
+    samples' principal coordinates, (N, ≤ 400) float16, along `axes`. All are in the order of `last.rows`.
     """
 
     last: Features
     stages: tuple[Stage, ...]
     early: tuple[NDArray[np.float16], ...]
+    axes: tuple[Axes, ...]
 
     def save_early(self, folder: Path) -> None:
-        """Write `early-N.npy` for each stage, then `stages.json`: without it, the folder holds no stages."""
-        for number, coordinates in enumerate(self.early):
+        """Write `early-N.npy` and `axes-N.npz` for each stage, then `stages.json`: without it, the folder
+        holds no stages."""
+        for number, (coordinates, axes) in enumerate(zip(self.early, self.axes, strict=True)):
             with replacing(folder / _early_file(number)) as file:
                 np.save(file, coordinates)
+            with replacing(folder / _axes_file(number)) as file:
+                np.savez(file, weight=axes.weight.numpy(), offset=axes.offset.numpy())
         with replacing(folder / STAGES_FILE) as file:
             file.write(json.dumps([stage._asdict() for stage in self.stages]).encode())
 
@@ -68,12 +72,17 @@ class StageFeatures:
     def load(cls, folder: Path, last: Features) -> Self:
         """Join `last` with what `save_early` wrote; `early` is mapped from its files."""
         stages = tuple(Stage(**stage) for stage in json.loads((folder / STAGES_FILE).read_text()))
-        files = [folder / _early_file(number) for number in range(len(stages))]
-        return cls(last, stages, tuple(np.load(file, mmap_mode="r") for file in files))
+        early = [np.load(folder / _early_file(number), mmap_mode="r") for number in range(len(stages))]
+        axes = [Axes.load(folder / _axes_file(number)) for number in range(len(stages))]
+        return cls(last, stages, tuple(early), tuple(axes))
 
 
 def _early_file(number: int) -> str:
     return f"early-{number}.npy"
+
+
+def _axes_file(number: int) -> str:
+    return f"axes-{number}.npz"
 
 
 def shuffled(rows: Labels) -> Labels:
@@ -90,7 +99,7 @@ def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> S
     """
     layer, stages = linear_layer(network), early_stages(network)
     if not stages:
-        return StageFeatures(compute_features(network, loader, run), (), ())
+        return StageFeatures(compute_features(network, loader, run), (), (), ())
     names = [stage.name for stage in stages]
     waiting = deque[tuple[Tensor, ...]]()  # for the directions
 
@@ -104,9 +113,10 @@ def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> S
             yield early
 
     with evaluating(network), inputs_of(layer) as received, outputs_of(network, names, pool_stage) as outputs:
-        batches = ((*waiting.popleft(), *coordinates) for coordinates in principal_coordinates(vectors()))
+        axes, by_batch = principal_coordinates(vectors())
+        batches = ((*waiting.popleft(), *coordinates) for coordinates in by_batch)
         rows, labels, values, logits, *early = columns_by_row(batches, loader.rows)
-    return StageFeatures(Features(rows, labels, values, logits), stages, tuple(early))
+    return StageFeatures(Features(rows, labels, values, logits), stages, tuple(early), axes)
 
 
 def pool_stage(output: Any) -> Tensor:
@@ -120,23 +130,24 @@ def pool_stage(output: Any) -> Tensor:
     return torch.cat([mean, std, *(part.flatten(1) for part in pools)], 1).cpu()
 
 
-def principal_coordinates(batches: Iterator[Vectors]) -> Iterator[list[Tensor]]:
-    """Yield, for each batch, its coordinates (B, ≤ 400) float16 in each stage, along the directions in which
-    the images of the first batches differ most.
+def principal_coordinates(batches: Iterator[Vectors]) -> tuple[tuple[Axes, ...], Iterator[list[Tensor]]]:
+    """The directions of each stage in which the images of the first batches differ most; and, for each batch,
+    its coordinates (B, ≤ 400) float16 in each stage along these.
     """
     first = deque[Vectors]()
     for vectors in batches:
         first.append(vectors)
         if sum(len(batch[0]) for batch in first) >= _fitting_images(vectors):
             break
-    axes = [_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True)]
+    axes = tuple(_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True))
 
-    def coordinates(vectors: Vectors) -> list[Tensor]:
-        return [axis.coordinates(values) for axis, values in zip(axes, vectors, strict=True)]
+    def coordinates() -> Iterator[list[Tensor]]:
+        while first:  # not a loop over it: what has been projected is freed
+            yield [one.coordinates(values) for one, values in zip(axes, first.popleft(), strict=True)]
+        for vectors in batches:
+            yield [one.coordinates(values) for one, values in zip(axes, vectors, strict=True)]
 
-    while first:  # not a loop over it: what has been projected is freed
-        yield coordinates(first.popleft())
-    yield from map(coordinates, batches)
+    return axes, coordinates()
 
 
 def _fitting_images(vectors: Vectors) -> int:
@@ -149,6 +160,11 @@ class Axes(NamedTuple):
 
     weight: Tensor
     offset: Tensor
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(torch.from_numpy(arrays["weight"]), torch.from_numpy(arrays["offset"]))
 
     def coordinates(self, values: Tensor) -> Tensor:
         return (values @ self.weight - self.offset).clamp(-_LARGEST, _LARGEST).half()

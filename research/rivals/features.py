@@ -56,8 +56,9 @@ class Photographs:
         logits = np.zeros((len(self.labels), classes), np.float32)  # no network was trained on them
         last = Features(np.arange(len(self.labels)), self.labels, self.last, logits)
         batch = [torch.from_numpy(stage.astype(np.float32)) for stage in self.vectors]
-        (early,) = principal_coordinates(iter([batch]))
-        return StageFeatures(last, self.stages, tuple(part.numpy() for part in early))
+        axes, coordinates = principal_coordinates(iter([batch]))
+        (early,) = coordinates
+        return StageFeatures(last, self.stages, tuple(part.numpy() for part in early), axes)
 
 
 def load_photographs(

@@ -24,7 +24,10 @@ def early_stages(training: Training) -> Fit:
     minority = infer_minority(training.features, CONFIG, classes=training.classes, seed=training.seed)
     if not minority.is_open:
         return Fit(training.control.head)
-    return Fit(retrain(training, minority.groups).head, named_minority(minority.groups))
+    named = named_minority(minority.groups)
+    if minority.patterns is not None:
+        named = minority.patterns != training.labels
+    return Fit(retrain(training, minority.groups).head, named)
 
 
 def gerne_strength(training: Training) -> Fit:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from masktune.contract.hyperparameters import HeadConfig
 from masktune.contract.report.groups import EarlyStageDetails, GroupReason
 from models.mitigation.features import Features, HeadError
-from models.mitigation.finder import MAX_CLASSES, Minority, Reason, infer_minority, jaccard
+from models.mitigation.finder import MAX_CLASSES, infer_minority, jaccard
+from models.mitigation.minority import Minority, Reason
 from models.mitigation.stage_features import StageFeatures, principal_coordinates
 from models.mitigation.stages import Stage
 
@@ -39,11 +40,13 @@ def stage_features(
         return (both + rng.normal(size=both.shape)).astype(np.float32)
 
     logits = np.zeros((len(labels), classes), np.float32)
-    (coordinates,) = principal_coordinates(iter([[torch.from_numpy(draw(early)) for _ in STAGES]]))
+    axes, by_batch = principal_coordinates(iter([[torch.from_numpy(draw(early)) for _ in STAGES]]))
+    (coordinates,) = by_batch
     return StageFeatures(
         Features(np.arange(len(labels)), labels, draw(last), logits),
         STAGES,
         tuple(part.numpy() for part in coordinates),
+        axes,
     )
 
 

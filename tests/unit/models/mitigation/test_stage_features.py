@@ -35,7 +35,8 @@ def _loader(make_store: StoreFactory, *, mixed: bool = True, train: int = 24) ->
 
 def _coordinates(batches: list[list[torch.Tensor]]) -> torch.Tensor:
     """Those of a single stage, float32."""
-    return torch.cat([part for (part,) in principal_coordinates(iter(batches))]).float()
+    _, coordinates = principal_coordinates(iter(batches))
+    return torch.cat([part for (part,) in coordinates]).float()
 
 
 def test_the_last_features_are_those_of_a_plain_pass(make_store: StoreFactory) -> None:
