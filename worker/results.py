@@ -94,6 +94,16 @@ class TrainingResult(StageResult):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupsResult(StageResult):
+    """Of inferring groups: `artifact` is described in `worker.stages.infer_groups`; None where the data set
+    has groups of its own and no head is to be balanced."""
+
+    stage: Literal[Stage.INFER_GROUPS] = Stage.INFER_GROUPS
+    artifact: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class MaskResult(StageResult):
     """Of masking: `artifact` is the mask set, `sigmas` what was chosen for `auto`."""
 
@@ -141,6 +151,7 @@ class JobVerdict:
     a: Arm
     b: Arm
     beaten_by: Arm | None
+    inferred: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +179,7 @@ class PredictResult(StageResult):
 AnyResult = Annotated[
     ImportResult
     | TrainingResult
+    | GroupsResult
     | MaskResult
     | HeadResult
     | RepeatResult

@@ -109,6 +109,12 @@ def _erm(job: Workload) -> Work:
     return Work("forward", images) if job.is_frozen else Work("training", job.params["epochs"] * images)
 
 
+def _infer_groups(job: Workload) -> Work:
+    """Features with early stages of train, if ERM's did not compute them, and the early stage of the rest."""
+    own = () if job.is_frozen and Stage.ERM in stages_of(job.kind, job.params) else ("train",)
+    return Work("forward", job.images(*own, "val", "calibration", "test"))
+
+
 def _forward_train(job: Workload) -> Work:
     return Work("forward", job.images("train"))
 
@@ -121,10 +127,10 @@ def _finetune(job: Workload) -> Work:
 
 
 def _control(job: Workload) -> Work:
-    return _head_control(job) if job.is_frozen else _finetune(job)
+    return _fit_head(job) if job.is_frozen else _finetune(job)
 
 
-def _head_control(job: Workload) -> Work:
+def _fit_head(job: Workload) -> Work:
     return Work("fit", job.images("train"))
 
 
@@ -166,11 +172,12 @@ def _predict(job: Workload) -> Work:
 
 _OF_STAGE: Mapping[Stage, Callable[[Workload], Work]] = {
     Stage.ERM: _erm,
+    Stage.INFER_GROUPS: _infer_groups,
     Stage.MASK: _forward_train,
     Stage.FINETUNE: _finetune,
     Stage.CONTROL: _control,
-    Stage.RETRAIN_HEAD: _forward_train,
-    Stage.HEAD_CONTROL: _head_control,
+    Stage.RETRAIN_HEAD: _fit_head,
+    Stage.HEAD_CONTROL: _fit_head,
     Stage.REPEAT: _repeat,
     Stage.CALIBRATE: _calibrate,
     Stage.EVALUATE: _evaluate,

@@ -22,7 +22,7 @@ class JobKind(StrEnum):
     FINETUNE = "finetune"
     """Continue training a model for one epoch on the masked images of a mask set."""
     MASKTUNE = "masktune"
-    """The whole method: erm, mask, finetune, control, calibrate, evaluate."""
+    """The whole method: erm, infer_groups, mask, finetune, control, calibrate, evaluate."""
     RETRAIN_HEAD = "retrain_head"
     """Keep the backbone and retrain the last layer, balanced over groups."""
     EVALUATE = "evaluate"
@@ -62,6 +62,7 @@ class Stage(StrEnum):
 
     IMPORT = "import"
     ERM = "erm"
+    INFER_GROUPS = "infer_groups"
     MASK = "mask"
     FINETUNE = "finetune"
     CONTROL = "control"
@@ -76,6 +77,7 @@ class Stage(StrEnum):
 STAGE_NAMES: Mapping[str, str] = {
     Stage.IMPORT: "checking images",
     Stage.ERM: "plain training",
+    Stage.INFER_GROUPS: "inferring groups",
     Stage.MASK: "masking",
     Stage.FINETUNE: "masked finetuning",
     Stage.CONTROL: "control training",
@@ -91,6 +93,7 @@ STAGES: dict[JobKind, tuple[Stage, ...]] = {
     JobKind.IMPORT: (Stage.IMPORT,),
     JobKind.MITIGATE: (
         Stage.ERM,
+        Stage.INFER_GROUPS,
         Stage.RETRAIN_HEAD,
         Stage.HEAD_CONTROL,
         Stage.MASK,
@@ -100,18 +103,25 @@ STAGES: dict[JobKind, tuple[Stage, ...]] = {
         Stage.CALIBRATE,
         Stage.EVALUATE,
     ),
-    JobKind.ERM: (Stage.ERM, Stage.CALIBRATE, Stage.EVALUATE),
+    JobKind.ERM: (Stage.ERM, Stage.INFER_GROUPS, Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.MASK: (Stage.MASK,),
     JobKind.FINETUNE: (Stage.FINETUNE, Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.MASKTUNE: (
         Stage.ERM,
+        Stage.INFER_GROUPS,
         Stage.MASK,
         Stage.FINETUNE,
         Stage.CONTROL,
         Stage.CALIBRATE,
         Stage.EVALUATE,
     ),
-    JobKind.RETRAIN_HEAD: (Stage.RETRAIN_HEAD, Stage.HEAD_CONTROL, Stage.CALIBRATE, Stage.EVALUATE),
+    JobKind.RETRAIN_HEAD: (
+        Stage.INFER_GROUPS,
+        Stage.RETRAIN_HEAD,
+        Stage.HEAD_CONTROL,
+        Stage.CALIBRATE,
+        Stage.EVALUATE,
+    ),
     JobKind.EVALUATE: (Stage.CALIBRATE, Stage.EVALUATE),
     JobKind.PREDICT: (Stage.PREDICT,),
 }

@@ -40,7 +40,8 @@ def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
 
 _PASSES: Mapping[Stage, Callable[[Hyperparameters], float]] = {
     Stage.ERM: lambda params: 1.3 if params.freeze_backbone else 3.0 * params.epochs,
-    Stage.RETRAIN_HEAD: lambda _: 0.7,
+    Stage.INFER_GROUPS: lambda params: 0.7 if params.freeze_backbone else 1.5,
+    Stage.RETRAIN_HEAD: lambda _: 0.2,
     Stage.HEAD_CONTROL: lambda _: 0.1,
     Stage.MASK: lambda _: 1.0,
     Stage.FINETUNE: lambda params: _finetune(params, frozen=1.0),

@@ -29,6 +29,7 @@ from worker.protocol import DatasetSpec
 from worker.report.columns import column_shortcuts, with_data_steps
 from worker.report.gallery import GALLERY_SPLIT, make_gallery
 from worker.report.groups import make_groups
+from worker.report.inferred import JobGroups, make_inferred
 from worker.report.judged_job import JudgedModels, judged_sections
 from worker.report.metadata_slices import make_metadata_slices
 from worker.report.metrics import Figures
@@ -54,13 +55,21 @@ def evaluate(context: StageContext) -> EvaluateResult:
     cache = LogitsCache(context, passes=(len(models) + len(explained) + 1) * len(splits))
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
-    figures = Figures(context, logits, further, before=judged_models and judged_models.own.before)
+    own, inferred = context, JobGroups.of(context, logits)
+    context = inferred.context
+    figures = Figures(
+        context,
+        logits,
+        further,
+        before=judged_models and judged_models.own.before,
+        groups_inferred=inferred.decide,
+    )
     dataset = context.spec.dataset
     assert dataset is not None
     check = None if dataset.shortcuts is None else PropertyCheck.model_validate(dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
-        groups = make_groups(context, models, cache, further, folder=folder)
+        groups = make_groups(own, models, cache, further, folder=folder)
         if judged_models is not None:
             decided = judged_sections(judged_models, figures)
         else:
@@ -71,7 +80,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
             job=context.spec.job_id,
             kind=context.spec.kind,
             created_at=time.time(),
-            dataset=_dataset(dataset, context.store),
+            dataset=_dataset(dataset, own.store),
             models={
                 arm: ReportModel(
                     id=model.id, backbone=model.backbone, image_size=cache.network(model).spec.image_size
@@ -81,6 +90,9 @@ def evaluate(context: StageContext) -> EvaluateResult:
             properties=check,
             metadata_slices=make_metadata_slices(context.store, logits),
             groups=groups,
+            inferred_groups=make_inferred(
+                own, inferred, logits, cache.network(next(iter(models.values()))), folder=folder
+            ),
             cost=_costs(context, started, cache),
             **decided,
             **saliency,

@@ -50,7 +50,9 @@ def make_groups(
         plain, control = read_head(context, Stage.HEAD_CONTROL)
         predictions[Arm.RETRAINED_CONTROL] = plain.held_out
     doubt = members.doubt if len(members.doubt) else None
-    groups = Groups(head["groups"], head["inferred"], members.assigned, tuple(head["counts"]), doubt)
+    weights = members.weights if len(members.weights) else None
+    names = tuple(head["counts"])
+    groups = Groups(head["groups"], head["inferred"], members.assigned, names, doubt, weights=weights)
     reports = describe_groups(
         groups,
         rows=members.rows,
@@ -95,7 +97,7 @@ def _slices(
             share=report.share,
             accuracies={Arm(one.model): Proportion.model_validate(one) for one in report.accuracies},
             true_groups=_true_groups(context, members.rows[members.assigned == number]),
-            examples=_examples(context, network, pictured.get(report.name, ()), folder),
+            examples=make_examples(context, network, pictured.get(report.name, ()), folder),
         )
         for number, report in enumerate(reports)
     ]
@@ -110,7 +112,7 @@ def _true_groups(context: StageContext, rows: Labels) -> dict[str, int] | None:
     return {name: n for name, n in zip(names, counts, strict=True) if n}
 
 
-def _examples(
+def make_examples(
     context: StageContext, network: Network, rows: tuple[int, ...], folder: Path
 ) -> list[GroupExample]:
     """Example images as the retrained network sees them, written to `folder`."""

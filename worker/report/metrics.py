@@ -32,7 +32,8 @@ class Figures:
     """Figures of the logits (split → arm → logits), computed on demand; may raise Stopped.
 
     Verdicts are over all seeds if there are `further` ones; everything else is about these models. `before`
-    is the arm that the treatments were made from, where a job's own report has named it.
+    is the arm that the treatments were made from, where a job's own report has named it; `groups_inferred`:
+    nobody labelled the groups of the data set.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Figures:
         further: Sequence[SeedPredictions] = (),
         *,
         before: Arm | None = None,
+        groups_inferred: bool = False,
     ) -> None:
         self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
@@ -62,6 +64,7 @@ class Figures:
         plain = [self.before, *controls] if self.before and started_plain else controls
         self.plain_arms = tuple(plain or dict.fromkeys(self.rivals.values()))
         """Models that were made against no shortcut, the one before first; without any, the rivals."""
+        self._groups_inferred = groups_inferred
         self._decided: dict[tuple[str, Arm, Arm], section.Verdict] = {}
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
@@ -207,7 +210,9 @@ class Figures:
 
     @cached_property
     def val_verdicts(self) -> dict[Arm, section.Verdict]:
-        """By treatment, on the validation split, where its groups decide: all that there are."""
+        """By treatment, on the validation split, where its labelled groups decide: all that there are."""
+        if self._groups_inferred:
+            return {}
         return {
             arm: decided
             for arm, decided in self._verdicts("val").items()
@@ -266,6 +271,7 @@ class Figures:
                 if not of_seed.above_chance
             ],
             split=split,
+            inferred=self._groups_inferred and decision.deciding.statistic == "worst_group_accuracy",
             a=a,
             b=b,
             deciding_difference=section.Difference(**self._named(decision.deciding)),

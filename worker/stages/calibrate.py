@@ -38,6 +38,7 @@ from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.results import CalibrateResult, Calibration, Json, ModelSpec
 from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache, of_rows
+from worker.stages.infer_groups import InferredGroups
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"
@@ -148,7 +149,7 @@ def _calibrate(
     temperature: FittedTemperature,
 ) -> Calibration:
     """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
-    store, own, erm = context.store, logits[model.id], logits.get(model.erm_id or "")
+    store, own, erm = _grouped(context), logits[model.id], logits.get(model.erm_id or "")
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.resumed)
     tables = count_split(
@@ -190,6 +191,15 @@ def _calibrate(
         temperature=temperature["value"],
         created_at=time.time(),
     )
+
+
+def _grouped(context: StageContext) -> Store:
+    """The data set with its own groups or, where it has none, with those that the job has inferred."""
+    published, store = InferredGroups.read(context), context.store
+    if published is None or not published.decide or store.has_groups:
+        return store
+    groups = published.groups(store)
+    return store.with_groups(groups.names, groups.assigned)
 
 
 def _to_json(tables: Mapping[str, CalibrationTable]) -> dict[str, Json]:

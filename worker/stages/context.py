@@ -12,7 +12,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.job_params import AnyParams, EvaluateParams, PredictParams
-from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage
+from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
 from worker.protocol import Spec
@@ -83,6 +83,14 @@ class StageContext:
     def frozen(self) -> bool:
         """Whether the job trains the last layer alone."""
         return isinstance(self.spec.params, Hyperparameters) and self.spec.params.freeze_backbone
+
+    @property
+    def infers_groups(self) -> bool:
+        """Whether the job infers groups: a job that balances no head over them needs none where the data set
+        has its own."""
+        if Stage.INFER_GROUPS not in STAGES[self.spec.kind]:
+            return False
+        return not (self.spec.kind in (JobKind.ERM, JobKind.MASKTUNE) and self.store.has_groups)
 
     @property
     def retraining(self) -> RetrainConfig:

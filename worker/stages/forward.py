@@ -3,9 +3,9 @@
 The features of a frozen backbone are computed once for all stages and jobs that use them. The artifact
 `features/{data set}/{digest}-{split}` holds `values.npy`, (N, D) float32: the last layer's inputs for the
 images of the split in stored order. `features/{data set}/{digest}-early` holds the early stages of the
-training split (`StageFeatures.save_early`), once a job has inferred groups from them: they cost half a pass
-more, which a plain training does not pay. The digest is of the weights below the last layer, the input size
-and the data set, so an artifact is never out of date. Deleting the data set deletes them all.
+training split (`StageFeatures.save_early`), from which groups are inferred. The digest is of the weights
+below the last layer, the input size and the data set, so an artifact is never out of date. Deleting the data
+set deletes them all.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Crop
-from masktune.contract.vocabulary import JobKind
 from models.backbones.network import Network
 from models.data.loading.batches import StoreLoader, make_loader
 from models.data.loading.loader_settings import LoaderSettings
@@ -93,7 +92,7 @@ def frozen_source(context: StageContext, network: Network) -> FeatureSource | No
     if not context.params.freeze_backbone:
         return None
     frozen, passes = FrozenFeatures(context, network), Passes(context.run, 2)  # of train and val
-    early = context.spec.kind is JobKind.MITIGATE and context.retraining.groups == "early_stages"
+    early = context.infers_groups
 
     def features(split: str) -> NDArray[np.float32]:
         with passes.next() as run:

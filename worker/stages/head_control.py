@@ -7,8 +7,9 @@ from models.mitigation.groups import class_groups
 from worker.results import HeadResult
 from worker.stages.context import StageContext
 from worker.stages.forward import LogitsCache
-from worker.stages.retrain_head import adopt_head, fit_head, publish_head, training_features
+from worker.stages.retrain_head import adopt_head, fit_head, publish_head
 from worker.stages.training import given_model, load
+from worker.stages.training_features import training_features
 
 
 def head_control(context: StageContext) -> HeadResult:

@@ -25,8 +25,9 @@ from worker.results import RepeatResult
 from worker.stages.context import StageContext
 from worker.stages.erm import untrained_network
 from worker.stages.forward import LogitsCache, Passes, frozen_source, logits_of
-from worker.stages.retrain_head import balanced_groups, fit_head, training_features
+from worker.stages.retrain_head import balanced_groups, fit_head
 from worker.stages.seeds import SeedPredictions
+from worker.stages.training_features import training_features
 from worker.workspace import copy_files
 
 SPLITS = ("val", "test")

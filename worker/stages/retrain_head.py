@@ -3,8 +3,8 @@
 What the control shares stands here too: features, the fit, and the published artifact. The artifact
 `jobs/{id}/{stage}` of either holds `head.json` (models.mitigation.retrain.RetrainedHead.to_json) and
 `members.npz`, arrays over the training split in stored order: `rows`, `labels`, `assigned` (group of each
-sample), `doubt` (empty if the group source has none), `before` (predictions of the given model),
-`held_out` (predictions by heads fitted in the same way on other samples).
+sample), `doubt` and `weights` (empty if the group source has none), `before` (predictions of the given
+model), `held_out` (predictions by heads fitted in the same way on other samples).
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
 from masktune.contract.vocabulary import Arm, Stage
 from models.backbones.network import Network
 from models.mitigation.features import Features, head_of, install_head
-from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, Source, cross_mistakes, label_groups
 from models.mitigation.retrain import Candidate, RetrainedHead
 from models.mitigation.retrain import retrain_head as refit
-from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
+from models.mitigation.stage_features import StageFeatures
 from models.run import Progress
 from models.training.checkpoints import weights_digest
-from models.types import Labels
+from models.types import Floats, Labels
 from worker.results import HeadResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.forward import LogitsCache
+from worker.stages.infer_groups import infer_training_groups, inferred_training_groups
 from worker.stages.training import given_model, load, publish_model
+from worker.stages.training_features import training_features
 
-FEATURES, HEAD, MEMBERS = "features.npz", "head.json", "members.npz"
+HEAD, MEMBERS = "head.json", "members.npz"
 
 
 def retrain_head(context: StageContext) -> HeadResult:
@@ -76,19 +77,10 @@ def _labels(context: StageContext, features: StageFeatures) -> Groups:
 
 
 def _early_stages(context: StageContext, features: StageFeatures) -> Groups:
-    review = context.spec.review
-    minority = infer_minority(
-        features,
-        context.retraining.head,
-        classes=context.store.classes,
-        seed=context.run.seed,
-        pictures=context.store.pictures(features.last.rows),
-        clusters=context.store.clusters(features.last.rows),
-        answers={} if review is None else {one.sample: one.lacks_pattern for one in review.answers},
-        device=context.run.device,
-        check=context.run.check,
-    )
-    return minority.explained_groups()
+    """Those of the job's own stage; another seed's are inferred here."""
+    if Stage.INFER_GROUPS in context.spec.done:
+        return inferred_training_groups(context)
+    return infer_training_groups(context, features, context.retraining.head).explained_groups()
 
 
 def _cross_mistakes(context: StageContext, features: StageFeatures) -> Groups:
@@ -111,35 +103,6 @@ _SOURCES: Mapping[GroupSource, Callable[[StageContext, StageFeatures], Groups]] 
 
 
 # --- what the control shares ----------------------------------------------------------------------
-
-
-def training_features(
-    context: StageContext,
-    network: Network,
-    cache: LogitsCache,
-    *,
-    frozen: bool,
-    early: bool,
-    folder: Path,
-) -> StageFeatures:
-    """The features of the training split, kept for the control and for later attempts.
-
-    Those of a frozen backbone serve other jobs as well, and have early stages only if `early` asks for them;
-    those of a network that was trained whole go with the job, in `folder`.
-    """
-    if frozen:
-        with cache.passes.next() as run:
-            features = FrozenFeatures(context, network)
-            return features.load_stages(run) if early else StageFeatures(features.load_training(run), (), ())
-    with cache.passes.next() as run:
-        if not (folder / FEATURES).is_file():  # written last
-            loader = loader_for(context, network, shuffled(context.store.rows("train")), run)
-            computed = compute_stage_features(network, loader, run)
-            folder.mkdir(parents=True, exist_ok=True)
-            computed.save_early(folder)
-            computed.last.save(folder / FEATURES)
-            context.workspace.save()
-    return StageFeatures.load(folder, Features.load(folder / FEATURES))
 
 
 def fit_head(
@@ -198,6 +161,7 @@ def publish_head(
         labels=features.labels,
         assigned=groups.assigned,
         doubt=np.empty(0) if groups.doubt is None else groups.doubt,
+        weights=np.empty(0) if groups.weights is None else groups.weights,
         before=features.predictions,
         held_out=head.held_out,
     )
@@ -240,7 +204,8 @@ class Members(NamedTuple):
     rows: Labels
     labels: Labels
     assigned: Labels
-    doubt: np.ndarray[tuple[int], np.dtype[np.float64]]
+    doubt: Floats
+    weights: Floats
     before: Labels
     held_out: Labels
 

@@ -139,6 +139,10 @@ class Verdict(Section):
     reason: NotTestableReason | None = None
     at_chance: list[ModelAtChance] = []
     split: str
+    inferred: bool = Field(
+        False,
+        description="Whether it rests on groups that nobody labelled: its interval is for these groups.",
+    )
     a: Arm
     b: Arm
     beaten_by: Arm | None = Field(
@@ -158,6 +162,7 @@ class JobVerdict(Shape):
 
     verdict: VerdictName
     reason: NotTestableReason | None = Field(None, description="Why it is `not_testable`, as in the report.")
+    inferred: bool = Field(False, description="Whether it rests on groups that nobody labelled.")
     a: Arm
     b: Arm
     beaten_by: Arm | None = Field(

@@ -16,6 +16,7 @@ GroupReason = Literal[
     "stages_disagree",
     "too_few_mistakes",
     "too_many_mistakes",
+    "wrong_labels",
     "too_few_stages",
     "too_many_classes",
     "opened",
@@ -100,6 +101,10 @@ class EarlyStageDetails(Section):
     flagged: list[int] = Field(default=[], description="Mistakes before and after each round.")
     candidates: list[int] = Field(
         default=[], description="Samples that most likely lack the pattern of their class, surest first."
+    )
+    drawn: list[int] = Field(
+        default=[],
+        description="Those of them that were drawn at random from all samples that seem to lack it.",
     )
     review: ReportReview | None = Field(None, description="The review that decided the gate, if one did.")
 

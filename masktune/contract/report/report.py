@@ -10,6 +10,7 @@ from masktune.contract.report.accuracy import ArmDifference, ArmMetrics, Backgro
 from masktune.contract.report.base import Section
 from masktune.contract.report.columns import ColumnShortcut
 from masktune.contract.report.groups import BalancedGroups
+from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.metadata import MetadataSlices
 from masktune.contract.report.probabilities import Certificates, Reliability, RiskCurve, Temperature
@@ -133,6 +134,9 @@ class Report(Section):
     )
     groups: BalancedGroups | None = Field(
         None, description="What a last layer was balanced over, inferred or not; each model on them."
+    )
+    inferred_groups: InferredGroups | None = Field(
+        None, description="Groups of every split that nobody labelled; null where none could be inferred."
     )
     certificates: dict[Arm, Certificates] = Field(
         {}, description="What each model may answer at some risks that were fixed beforehand."

@@ -20,7 +20,8 @@ from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
 from tests.integration.worker.bench import Bench, opened_bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
-from worker.stages.retrain_head import FEATURES, MEMBERS, Members
+from worker.stages.retrain_head import MEMBERS, Members
+from worker.stages.training_features import FEATURES
 
 
 def config(**changes: Any) -> dict[str, Any]:

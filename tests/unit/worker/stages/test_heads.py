@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.build import build_network
@@ -16,7 +17,7 @@ from models.data.store import Store
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups
 from models.mitigation.retrain import retrain_head
-from models.mitigation.stage_features import StageFeatures
+from models.mitigation.stage_features import Axes, StageFeatures
 from models.mitigation.stages import Stage
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
@@ -45,7 +46,7 @@ def context(folder: Path, groups: str, *, pairs: str = "subjects") -> StageConte
     retraining = SimpleNamespace(head=config, groups=groups)
     store = Store.open(folder / "store")
     context = SimpleNamespace(
-        store=store, run=Run(), retraining=retraining, spec=SimpleNamespace(review=None)
+        store=store, run=Run(), retraining=retraining, spec=SimpleNamespace(review=None, done={})
     )
     return cast(StageContext, context)
 
@@ -60,7 +61,8 @@ def stages() -> StageFeatures:
     names = tuple(Stage(name, 8, 4) for name in ("shallow", "deep"))
     last = features()
     early = last.values[:, :32].astype(np.float16)
-    return StageFeatures(last, names, (early, early))
+    axes = Axes(torch.eye(32), torch.zeros(32))
+    return StageFeatures(last, names, (early, early), (axes, axes))
 
 
 @pytest.mark.parametrize("pairs", ["subjects", "copies"])

@@ -1,0 +1,81 @@
+"""Groups of every split that nobody labelled: label × the pattern that an image shows."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from masktune.contract.report.base import Proportion, Section
+from masktune.contract.report.groups import GroupExample, GroupReason
+from masktune.contract.vocabulary import Arm
+
+
+class PartAccuracies(Section):
+    """Each model's accuracy on the images that lack the pattern of their class, or on the rest."""
+
+    n: int
+    accuracies: dict[Arm, Proportion]
+
+
+class MixPoint(Section):
+    """What the accuracy would be if `share` of all images lacked the pattern of their class, with its 95 %
+    interval."""
+
+    share: float
+    accuracy: float
+    low: float
+    high: float
+
+
+class InferredSplit(Section):
+    """The groups of one split. Images whose label looks wrong, and that no model answers as labelled, are in
+    no group; `labels_look_wrong` counts them all."""
+
+    n: int
+    labels_look_wrong: int
+    lacking: PartAccuracies
+    rest: PartAccuracies
+    mix: dict[Arm, list[MixPoint]] = Field(
+        {}, description="Each model's accuracy on another mix of the two: an estimate, never certified."
+    )
+
+
+class WorstGroups(Section):
+    """A model's worst group by the inferred groups and by the data set's own."""
+
+    inferred: float
+    labelled: float
+
+
+class GuessPrecision(Section):
+    """How many of the images that were drawn at random from those that seem to lack the pattern do lack it,
+    as a person said: the share's one-sided 97.5 % lower bound is `low`. `at_bound` is each model's accuracy
+    on the test images that truly lack the pattern if only that share of the inferred ones did."""
+
+    answers: int
+    lacking: int
+    low: float
+    at_bound: dict[Arm, float]
+
+
+class InferredGroups(Section):
+    """Which images lack the pattern that the others of their class share, as an early stage of the network
+    sees it. A guess: nobody labelled these groups.
+
+    `decide`: the figures by group and the verdict rest on them. They do not where the data set has groups of
+    its own, or where the stages did not agree and nobody confirmed the images.
+    """
+
+    decide: bool
+    model: str = Field(description="Id of the model whose network sees the pattern.")
+    stage: str = Field(description="The module of the network.")
+    reason: GroupReason
+    splits: dict[str, InferredSplit] = Field(description="By split.")
+    comparison: dict[Arm, WorstGroups] = Field(
+        {}, description="On test, where the data set has groups of its own, which then decide."
+    )
+    examples: list[GroupExample] = Field([], description="Test images that lack the pattern, at most eight.")
+    wrong_labels: list[int] = Field(
+        [], description="Samples of all splits whose label looks wrong, surest first, at most 200."
+    )
+    n_wrong_labels: int = 0
+    precision: GuessPrecision | None = None

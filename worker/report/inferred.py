@@ -1,0 +1,181 @@
+"""The groups that nobody labelled: which images of each split lack the pattern of their class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from masktune.contract.report.base import Proportion
+from masktune.contract.report.groups import GroupExample
+from masktune.contract.report.inferred import (
+    InferredGroups,
+    InferredSplit,
+    MixPoint,
+    PartAccuracies,
+    WorstGroups,
+)
+from masktune.contract.vocabulary import Arm
+from models.backbones.network import Network
+from models.data.store import Store, evenly
+from models.evaluation.metrics import Logits, Names, metrics
+from models.mitigation.pattern_groups import PatternGroups
+from models.statistics import ModelAccuracy, mean_share
+from models.types import Bools, Labels
+from worker.report.arms import clusters_of
+from worker.report.groups import make_examples
+from worker.stages.context import StageContext
+from worker.stages.infer_groups import InferredGroups as Published
+
+TEST = "test"
+_EXAMPLES = 8
+_LISTED = 200
+_SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))  # 5 … 95 %
+
+ByArm = Mapping[Arm, Logits]
+
+
+def groups_of_samples(published: Published, store: Store, logits: Mapping[str, ByArm]) -> PatternGroups:
+    """Label × pattern of every sample, without those whose label looks wrong. Of a split that was evaluated,
+    only those that no model answers as labelled are left out: else a model that is right on hard images would
+    lose these, and another win by it."""
+    left_out = published.wrong.copy()
+    for by_arm in logits.values():
+        for of_arm in by_arm.values():
+            left_out[of_arm.rows[of_arm.predictions == of_arm.labels]] = False
+    return published.groups(store, left_out=left_out)
+
+
+class JobGroups(NamedTuple):
+    """What the job has inferred, and the `context` in which figures are made: if the inferred groups
+    `decide`, they are the groups of its data set."""
+
+    context: StageContext
+    published: Published | None
+    groups: PatternGroups | None
+    decide: bool
+
+    @classmethod
+    def of(cls, context: StageContext, logits: Mapping[str, ByArm]) -> Self:
+        published = Published.read(context)
+        if published is None:
+            return cls(context, None, None, False)
+        groups = groups_of_samples(published, context.store, logits)
+        decide = published.decide and not context.store.has_groups
+        if decide:
+            context = replace(context, images=context.store.with_groups(groups.names, groups.assigned))
+        return cls(context, published, groups, decide)
+
+
+def make_inferred(
+    context: StageContext,
+    inferred: JobGroups,
+    logits: Mapping[str, ByArm],
+    network: Network,
+    *,
+    folder: Path,
+) -> InferredGroups | None:
+    """The section `inferred_groups`; None if no early stage named a pattern. `context` has the data set's own
+    groups; pictures as `network` sees them are written to `folder`."""
+    published, groups, store = inferred.published, inferred.groups, context.store
+    if published is None or groups is None or published.facts["stage"] is None:
+        return None
+    facts = published.facts
+    lacking = np.append(np.array(groups.lacking, bool), False)[groups.assigned]
+    known = groups.assigned >= 0
+    wrong = np.flatnonzero(published.wrong)
+    surest = wrong[np.argsort(-published.label_doubt[wrong], kind="stable")][:_LISTED]
+    return InferredGroups.model_validate(
+        {
+            "decide": inferred.decide,
+            "model": facts["model"],
+            "stage": facts["stage"],
+            "reason": facts["reason"],
+            "splits": {
+                split: _split(store, published, by_arm, known=known, lacking=lacking, mixed=split == TEST)
+                for split, by_arm in logits.items()
+            },
+            "comparison": _comparison(store, groups, logits.get(TEST, {})),
+            "examples": _examples(context, network, lacking, logits.get(TEST, {}), folder),
+            "wrong_labels": surest.tolist(),
+            "n_wrong_labels": len(wrong),
+        }
+    )
+
+
+def _split(
+    store: Store, published: Published, by_arm: ByArm, *, known: Bools, lacking: Bools, mixed: bool
+) -> InferredSplit:
+    rows = next(iter(by_arm.values())).rows
+    parts = lacking[rows], known[rows] & ~lacking[rows]
+    of_parts = [
+        PartAccuracies(
+            n=int(mine.sum()),
+            accuracies={arm: _accuracy(store, of_arm, mine) for arm, of_arm in by_arm.items()},
+        )
+        for mine in parts
+    ]
+    return InferredSplit(
+        n=len(rows),
+        labels_look_wrong=int(published.wrong[rows].sum()),
+        lacking=of_parts[0],
+        rest=of_parts[1],
+        mix={arm: _mix(*(part.accuracies[arm] for part in of_parts)) for arm in by_arm} if mixed else {},
+    )
+
+
+def _accuracy(store: Store, logits: Logits, mine: Bools) -> Proportion:
+    right = (logits.predictions == logits.labels)[mine]
+    return Proportion.model_validate(ModelAccuracy.of("", right, clusters_of(store, logits.rows[mine])))
+
+
+def _mix(lacking: Proportion, rest: Proportion) -> list[MixPoint]:
+    """The accuracy for each of `_SHARES`; empty if one of the two has no image."""
+    if not (lacking.n and rest.n):
+        return []
+    points = []
+    for share in _SHARES:
+        weights = (share, 1 - share)
+        accuracy = share * lacking.accuracy + (1 - share) * rest.accuracy
+        interval = mean_share([(lacking.correct, lacking.n), (rest.correct, rest.n)], weights)
+        points.append(MixPoint(share=share, accuracy=accuracy, low=interval.low, high=interval.high))
+    return points
+
+
+def _comparison(store: Store, groups: PatternGroups, by_arm: ByArm) -> dict[Arm, WorstGroups]:
+    """The worst group of each model by the inferred groups and by the data set's own, where it has any."""
+    compared = {}
+    if not store.has_groups:
+        return {}
+    for arm, of_arm in by_arm.items():
+        worst = [
+            metrics(
+                of_arm.labels,
+                of_arm.predictions,
+                groups=assigned[of_arm.rows],
+                clusters=clusters_of(store, of_arm.rows),
+                names=Names(store.classes, names),
+            ).worst_group_accuracy
+            for assigned, names in ((groups.assigned, groups.names), (store.groups, store.group_names))
+        ]
+        if None not in worst:
+            compared[arm] = WorstGroups(inferred=worst[0], labelled=worst[1])
+    return compared
+
+
+def _examples(
+    context: StageContext, network: Network, lacking: Bools, by_arm: ByArm, folder: Path
+) -> list[GroupExample]:
+    """Images of the test split that lack the pattern, evenly spaced within each class."""
+    if not by_arm:
+        return []
+    rows: Labels = next(iter(by_arm.values())).rows
+    rows = rows[lacking[rows]]
+    classes = np.unique(context.store.labels[rows])
+    each = -(-_EXAMPLES // max(1, len(classes)))
+    of_classes = [evenly(rows[context.store.labels[rows] == label], each) for label in classes]
+    shown = np.concatenate([np.empty(0, np.int64), *of_classes])[:_EXAMPLES]
+    return make_examples(context, network, tuple(shown.tolist()), folder)

@@ -1,0 +1,221 @@
+"""Infer groups: label × the pattern that an image shows, for every split, without a label of either.
+
+The artifact `jobs/{id}/infer_groups` holds
+- `samples.npz`, arrays over all samples of the data set: `patterns` (the class whose pattern each shows, −1
+  where that is not known) and `label_doubt` (probability that its label is wrong);
+- `training.npz`, arrays over the training split in stored order: the groups that a head can be balanced over
+  (`models.mitigation.groups.Groups`); `doubt` and `weights` are empty where there are none;
+- `inferred.json`: the `InferredFile`;
+- `judge.npz`, of images that come later (`models.mitigation.pattern_judge.PatternJudge`), if an early stage
+  named the patterns.
+
+The network is that of the job's ERM model, or of the model whose head is retrained.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple, Self, TypedDict
+
+import numpy as np
+
+from masktune.contract.hyperparameters import HeadConfig
+from masktune.contract.vocabulary import JobKind
+from models.backbones.network import Network
+from models.data.splits import SPLITS
+from models.data.store import Store
+from models.mitigation.features import HeadError, compute_features
+from models.mitigation.finder import infer_minority
+from models.mitigation.groups import Groups
+from models.mitigation.minority import Minority
+from models.mitigation.pattern_groups import PatternGroups, pattern_groups
+from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, shown_patterns
+from models.mitigation.stage_features import StageFeatures
+from models.types import Bools, Floats, Labels
+from worker.results import GroupsResult, Json
+from worker.stages.context import StageContext
+from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.training import given_model, load
+from worker.stages.training_features import training_features
+
+SAMPLES, TRAINING, FACTS, JUDGE = "samples.npz", "training.npz", "inferred.json", "judge.npz"
+_JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
+_MAY_FAIL = (JobKind.ERM, JobKind.MASKTUNE)
+"""Kinds that need no groups: they go on where none can be inferred."""
+
+
+class InferredFile(TypedDict):
+    """The content of `inferred.json`. `details` are those of `Minority.explained_groups`; `confirmed`: a
+    person who looked at the images opened the gate."""
+
+    model: str
+    reason: str
+    stage: str | None
+    confirmed: bool
+    inferred: bool
+    names: list[str]
+    details: Json
+
+
+def infer_groups(context: StageContext) -> GroupsResult:
+    """Name the minority of the training split and, if an early stage did, the pattern of every image.
+
+    After a kill, the stage reuses the computed features, and draws the same random numbers again.
+    """
+    if not context.infers_groups:
+        context.log("the data set has groups of its own: none are inferred")
+        return GroupsResult(artifact=None, reason=None)
+    try:
+        return _inferred(context)
+    except HeadError as error:
+        if context.spec.kind not in _MAY_FAIL:
+            raise
+        context.log(f"no groups can be inferred: {error}")
+        return GroupsResult(artifact=None, reason=None)
+
+
+def _inferred(context: StageContext) -> GroupsResult:
+    model = given_model(context)
+    network, card = load(context, model)
+    cache = LogitsCache(context, passes=1 + 2 * len(_JUDGED_SPLITS))
+    frozen = bool(card.hyperparameters.get("freeze_backbone"))
+    folder = context.workspace.path / "features"
+    features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)
+    config = HeadConfig() if context.spec.kind in _MAY_FAIL else context.retraining.head
+    minority = infer_training_groups(context, features, config)
+    patterns, doubt = np.full(len(context.store), -1), np.zeros(len(context.store))
+    judge = None
+    if minority.patterns is not None and minority.label_doubt is not None:
+        rows = features.last.rows
+        patterns[rows], doubt[rows] = minority.patterns, minority.label_doubt
+        judge = fit_pattern_judge(features, minority, device=context.run.device, check=context.run.check)
+        known = FrozenFeatures(context, network) if frozen else None
+        for split in _JUDGED_SPLITS:
+            _judge_split(context, network, minority, judge, cache, known, split, patterns, doubt)
+    artifact, groups = context.key(context.stage), minority.explained_groups()
+    facts: InferredFile = {
+        "model": model.id,
+        "reason": minority.reason,
+        "stage": minority.stage,
+        "confirmed": context.spec.review is not None and context.spec.review.gate == "open",
+        "inferred": groups.inferred,
+        "names": list(groups.names),
+        "details": dict(groups.details),
+    }
+    with context.artifacts.writing(artifact) as target:
+        np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
+        np.savez_compressed(
+            target / TRAINING,
+            assigned=groups.assigned,
+            doubt=np.empty(0) if groups.doubt is None else groups.doubt,
+            weights=np.empty(0) if groups.weights is None else groups.weights,
+        )
+        (target / FACTS).write_text(json.dumps(facts, ensure_ascii=False))
+        if judge is not None:
+            judge.save(target / JUDGE)
+    return GroupsResult(artifact=artifact, reason=minority.reason)
+
+
+def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:
+    """What the finder says of the training split, with what a person said of some of its images."""
+    review, rows = context.spec.review, features.last.rows
+    return infer_minority(
+        features,
+        config,
+        classes=context.store.classes,
+        seed=context.run.seed,
+        pictures=context.store.pictures(rows),
+        clusters=context.store.clusters(rows),
+        answers={} if review is None else {one.sample: one.lacks_pattern for one in review.answers},
+        device=context.run.device,
+        check=context.run.check,
+    )
+
+
+def _judge_split(
+    context: StageContext,
+    network: Network,
+    minority: Minority,
+    judge: PatternJudge,
+    cache: LogitsCache,
+    frozen: FrozenFeatures | None,
+    split: str,
+    patterns: Labels,
+    doubt: Floats,
+) -> None:
+    """Write the pattern of each image of the split, and how doubtful its label is, to its row."""
+    rows = context.store.rows(split)
+    if not len(rows) or minority.label_judge is None:
+        return
+    with cache.passes.next() as run:
+        patterns[rows] = shown_patterns(network, judge, loader_for(context, network, rows, run), run)
+    with cache.passes.next() as run:
+        if frozen is not None:
+            values = frozen.load(split, run)
+        else:
+            values = compute_features(network, loader_for(context, network, rows, run), run).values
+    doubt[rows] = minority.label_judge.doubt(values, context.store.labels[rows], patterns[rows])
+
+
+# --- what other stages read -----------------------------------------------------------------------
+
+
+class InferredGroups(NamedTuple):
+    """What the job's stage has published; arrays over all samples of the data set."""
+
+    facts: InferredFile
+    patterns: Labels
+    label_doubt: Floats
+
+    @classmethod
+    def read(cls, context: StageContext) -> Self | None:
+        """None if the job has inferred none."""
+        stage_result = context.spec.stage_result(GroupsResult)
+        if stage_result is None or stage_result.artifact is None:
+            return None
+        folder = context.artifacts.folder(stage_result.artifact)
+        with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
+            return cls(json.loads((folder / FACTS).read_text()), arrays["patterns"], arrays["label_doubt"])
+
+    @property
+    def decide(self) -> bool:
+        """Whether figures may rest on them: stages agreed, or a person who looked at images confirmed it. The
+        mistakes of the last features would be those of the models that are to be judged; and a gate that
+        somebody forced open says nothing."""
+        if self.facts["stage"] is None:
+            return False
+        opened = self.facts["reason"] == "opened" and self.facts["confirmed"]
+        return self.facts["reason"] == "stages_agree" or opened
+
+    @property
+    def wrong(self) -> Bools:
+        """(N,), of samples whose label looks wrong."""
+        return np.asarray(self.label_doubt > 0.5)
+
+    def groups(self, store: Store, *, left_out: Bools | None = None) -> PatternGroups:
+        """Label × pattern, without the samples that are `left_out` (N,). The test images decide how a class
+        is divided."""
+        patterns = self.patterns if left_out is None else np.where(left_out, -1, self.patterns)
+        counted = np.zeros(len(store), bool)
+        counted[store.rows("test")] = True
+        return pattern_groups(store.labels, patterns, store.classes, counted=counted)
+
+
+def inferred_training_groups(context: StageContext) -> Groups:
+    """The groups of the training split, to balance a head over."""
+    stage_result = context.spec.stage_result(GroupsResult)
+    assert stage_result is not None
+    assert stage_result.artifact is not None
+    folder = context.artifacts.folder(stage_result.artifact)
+    facts: InferredFile = json.loads((folder / FACTS).read_text())
+    with np.load(folder / TRAINING, allow_pickle=False) as arrays:
+        assigned, doubt, weights = (arrays[name] for name in ("assigned", "doubt", "weights"))
+    return Groups(
+        "early_stages",
+        facts["inferred"],
+        assigned,
+        tuple(facts["names"]),
+        doubt if len(doubt) else None,
+        facts["details"],
+        weights if len(weights) else None,
+    )
