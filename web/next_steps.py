@@ -19,6 +19,7 @@ from masktune.contract.report.data_steps import (
 )
 from masktune.contract.report.recommendation import (
     AddTestImages,
+    CheckLabels,
     NextStep,
     ReviewImages,
     UseControl,
@@ -58,6 +59,9 @@ def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: O
     match step:
         case ReviewImages():
             button("Look at them", partial(ui.navigate.to, f"/jobs/{report.job}/review"), kind)
+        case CheckLabels():
+            page = f"/datasets/{report.dataset.id}?inferred_by={report.job}&label_looks_wrong=true"
+            button("Look at them", partial(ui.navigate.to, page), kind)
         case UseModel() | UseControl():
             if key.may("admin"):
                 button("Use this model", partial(choose_alias, connection, step.model), kind)

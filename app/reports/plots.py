@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from masktune.contract.report.inferred import MixPoint
 from masktune.contract.report.probabilities import Reliability, RiskCurve
 from masktune.contract.report.text import percent
 from masktune.contract.report.text.names import ARM_NAMES, in_order
@@ -80,6 +81,28 @@ def risk_coverage(curves: Mapping[Arm, RiskCurve], *, name: str) -> Markup:
         if curve.points
     )
     return _svg(figure, name=name, label=f"Risk over coverage: {summary}")
+
+
+def mix(curves: Mapping[Arm, Sequence[MixPoint]], *, name: str) -> Markup:
+    """Plot accuracy over the share of images that lack the pattern of their class, with the bounds of all but
+    the controls."""
+    figure = _figure(4.6, 3.1)
+    axes = figure.add_subplot()
+    for arm in in_order(curves):
+        shares = [100 * point.share for point in curves[arm]]
+        if arm not in CONTROLS:
+            low, high = ([100 * getattr(point, end) for point in curves[arm]] for end in ("low", "high"))
+            axes.fill_between(shares, low, high, color=_COLOR[arm], alpha=0.13, linewidth=0)
+        accuracies = [100 * point.accuracy for point in curves[arm]]
+        axes.plot(shares, accuracies, color=_COLOR[arm], linewidth=1.8, label=ARM_NAMES[arm])
+    axes.set_xlim(0, 100)
+    _frame(axes, "images that lack the pattern, %", "accuracy, %")
+    ends = "; ".join(
+        f"{ARM_NAMES[arm]} from {percent(curves[arm][0].accuracy)} to {percent(curves[arm][-1].accuracy)}"
+        for arm in in_order(curves)
+        if curves[arm]
+    )
+    return _svg(figure, name=name, label=f"Accuracy as more images lack the pattern: {ends}")
 
 
 def _top(curves: Mapping[Arm, RiskCurve]) -> float:

@@ -13,6 +13,7 @@ from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.text import Step, answers, judged_job_notes, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.formats import sample_count
+from masktune.contract.report.text.inferred import inferred_notes
 from masktune.contract.report.text.metadata import metadata_sentences
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
@@ -60,6 +61,7 @@ def conclusions(report: Report) -> list[str]:
         f"{decision.title}. {decision.sentence}",
         *([decision.figures] if decision.figures else []),
         *(f"{other.title}. {other.sentence}" for other in other_verdicts(report)),
+        *inferred_notes(report),
         *([report.training_note] if report.training_note else []),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -28,16 +28,18 @@ def compare(
     groups: Labels | None = None,
     train_group_weights: Mapping[int, float] | None = None,
     clusters: Labels | None = None,
+    minority: Collection[int] = (),
     generator: Callable[[Statistic], np.random.Generator],
 ) -> tuple[Difference, ...]:
     """Compute a − b in every statistic that (N,) samples allow; `generator` makes a generator for each.
 
     Samples without a group (−1 in `groups`, (N,)) are left out of the group statistics. If two groups
-    or more have at least `LEAST_GROUP` samples, or subjects, the worst group is sought among these alone.
+    or more have at least `LEAST_GROUP` samples, or subjects, the worst group is sought among these alone;
+    but if some groups are a `minority`, one of them must be among these.
     `clusters` (N,) is equal where two samples are not independent: they are of one subject.
     """
     groups = np.full(len(classes), -1) if groups is None else groups
-    decisive, left_out = _large_enough(groups, clusters)
+    decisive, left_out = _large_enough(groups, clusters, minority)
     weights = np.array(
         [(train_group_weights or {}).get(g, 0.0) for g in np.unique(groups[groups >= 0]).tolist()]
     )
@@ -67,13 +69,14 @@ def compare(
     return tuple(differences)
 
 
-def _large_enough(groups: Labels, clusters: Labels | None) -> tuple[Labels, int]:
-    """Set small groups (N,) to −1 and count them; return all, and 0, unless two groups are large enough."""
+def _large_enough(groups: Labels, clusters: Labels | None, minority: Collection[int]) -> tuple[Labels, int]:
+    """Set small groups (N,) to −1 and count them; return all, and 0, unless two groups are large enough, one
+    of the `minority` among them if there is any."""
     known = groups >= 0
     keys = np.unique(groups[known])
     sizes = stratum_sizes(groups[known], None if clusters is None else clusters[known])
     large = keys[sizes >= LEAST_GROUP]
-    if len(large) < 2:
+    if len(large) < 2 or (minority and not np.isin(large, list(minority)).any()):
         return groups, 0
     return np.where(np.isin(groups, large), groups, -1), len(keys) - len(large)
 

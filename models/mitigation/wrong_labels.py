@@ -28,6 +28,8 @@ _FIRST_SHARE = 0.1
 _ROUNDS = 20
 _SETTLED = 0.005  # a change of the shares that ends the rounds
 _LEAST_SHARE = 1e-3
+_LEAST_TOLD = 0.5
+"""Of the variance of right or wrong that the doubts must explain; one doubt for all explains none."""
 
 
 class LabelJudge(NamedTuple):
@@ -79,13 +81,15 @@ def judge_labels(
         judges, fit, before = replace(judges, penalties=(penalty,)), fits[penalty], shares
         odds = _log_odds(fit.logits * np.float32(fit.sharpness), labels, patterns)
         doubt = _doubt(odds, labels, contradicted, shares)
-        wrong, count = (np.bincount(labels, one, minlength=len(shares)) for one in (doubt, contradicted))
+        wrong, count = (np.bincount(labels, one, len(shares)) for one in (doubt, contradicted))
         shares = np.clip(wrong / np.maximum(count, 1), _LEAST_SHARE, 1 - _LEAST_SHARE)
         if np.abs(shares - before).max() < _SETTLED:
             break
+    doubt[_alike(odds, doubt, labels, contradicted)] = 1.0
     weighted = replace(groups, weights=1 - doubt)
     head = fit_balanced(standardised, features, weighted, penalty=penalty, check=check)
-    sharp, rates = np.float32(fit.sharpness), wrong / np.maximum(_others(labels, patterns, len(wrong)), 1)
+    wrong, others = np.bincount(labels, doubt, len(shares)), _others(labels, patterns, len(shares))
+    sharp, rates = np.float32(fit.sharpness), wrong / np.maximum(others, 1)
     return doubt, LabelJudge(Head(head.weight * sharp, head.bias * sharp), rates)
 
 
@@ -99,6 +103,19 @@ def _doubt(odds: Floats, labels: Labels, contradicted: Bools, shares: Floats) ->
     """(N,) by the `shares` (K,) of wrong labels among the contradicted samples of each class."""
     prior = (np.log(shares) - np.log1p(-shares))[labels]
     return np.where(contradicted, 1 / (1 + np.exp(-np.clip(odds + prior, -500, 500))), 0.0)
+
+
+def _alike(odds: Floats, doubt: Floats, labels: Labels, contradicted: Bools) -> Bools:
+    """(N,), true for the contradicted samples of a class that even the late judges cannot tell from the class
+    whose pattern they show. Then nothing sets them apart but the label, so that all of them are wrong: with
+    no right one among them to learn from, the judges' odds stay even, and the doubt where it began."""
+    alike = np.zeros(len(labels), bool)
+    for label in np.unique(labels[contradicted]):
+        mine = contradicted & (labels == label)
+        share = doubt[mine].mean()
+        told = 1 - (doubt[mine] * (1 - doubt[mine])).mean() / max(share * (1 - share), 1e-12)
+        alike[mine] = told < _LEAST_TOLD and odds[mine].mean() >= 0
+    return alike
 
 
 def _shares(rates: Floats, labels: Labels, patterns: Labels, contradicted: Bools) -> Floats:

@@ -11,6 +11,7 @@ from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
 from masktune.contract.report.text import (
     answers,
+    inferred,
     judged_job_notes,
     notes,
     other_verdicts,
@@ -20,6 +21,7 @@ from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.formats import sample_count
 from masktune.contract.report.text.metadata import metadata_note, metadata_sentences, value_name
 from masktune.contract.report.text.names import (
+    ARM_NAMES,
     in_order,
     says_nothing_of_quality,
     split_note,
@@ -27,6 +29,7 @@ from masktune.contract.report.text.names import (
     statistics_in_order,
 )
 from masktune.contract.vocabulary import Arm
+from web.charts import Chart, Line, svg
 from web.next_steps import show_steps
 from web.paging import first
 from web.shell import html, page, set_title
@@ -54,6 +57,8 @@ async def show(job_id: str) -> None:
         judgements=await _judgements(job_id),
     )
     show_steps(api(), report, own_key())
+    if report.inferred_groups is not None:
+        _inferred(report)
     html(
         "report_verdict",
         report=report,
@@ -97,6 +102,34 @@ async def show(job_id: str) -> None:
     html("report_cost", cost=report.cost)
 
 
+def _inferred(report: Report) -> None:
+    """Images that lack the pattern of their class, and what rests on that guess."""
+    pictures = link(f"/files/jobs/{report.job}/report/pictures/")
+    test = report.inferred_groups.splits.get("test") if report.inferred_groups else None
+    mix = {} if test is None else test.mix
+    curves = [
+        Line(ARM_NAMES[arm], [(point.share, point.accuracy) for point in mix[arm]]) for arm in in_order(mix)
+    ]
+    chart = Chart(
+        inferred.MIX_TITLE,
+        "images that lack the pattern",
+        "accuracy",
+        curves,
+        percent_x=True,
+        percent_y=True,
+        y_top=1.0,
+    )
+    html(
+        "report_inferred",
+        report=report,
+        inferred_text=inferred,
+        notes=inferred.inferred_notes(report),
+        mix=inferred.mix_sentence(report),
+        chart=svg(chart),
+        picture=lambda name: pictures + name,
+    )
+
+
 async def _judgements(job_id: str) -> list[tuple[Job, str, str]]:
     """The newest jobs that judged this one's models on other images, with colour and title of the verdict."""
     judging = await first(api().jobs.list(kind="evaluate", state="succeeded", limit=LISTED), LISTED)
@@ -117,12 +150,19 @@ def _split(report: Report, split: str) -> None:
         by_arm=by_arm,
         gap=gap,
         statistics=statistics,
+        inferred=_inferred_tag(report),
         **facts,
         **tables(by_arm, report.dataset.subject_word),
     )
     html(
         "report_changes", differences=report.differences.get(split, []), explained=notes.DIFFERENCES, **facts
     )
+
+
+def _inferred_tag(report: Report) -> str:
+    """What to say of groups that nobody labelled; "" for the data set's own."""
+    decide = report.inferred_groups is not None and report.inferred_groups.decide
+    return inferred.INFERRED_TAG if decide else ""
 
 
 def tables(by_arm: Mapping[Arm, ArmMetrics], word: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from masktune.contract.job_params import EvaluateParams
 from masktune.contract.report import VERSION, Report
 from masktune.contract.report.groups import BalancedGroups
+from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice
@@ -62,7 +63,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
         logits,
         further,
         before=judged_models and judged_models.own.before,
-        groups_inferred=inferred.decide,
+        lacking=inferred.lacking,
     )
     dataset = context.spec.dataset
     assert dataset is not None
@@ -70,10 +71,12 @@ def evaluate(context: StageContext) -> EvaluateResult:
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
         groups = make_groups(own, models, cache, further, folder=folder)
+        network = cache.network(next(iter(models.values())))
+        guess = make_inferred(own, inferred, logits, network, folder=folder)
         if judged_models is not None:
             decided = judged_sections(judged_models, figures)
         else:
-            decided = _own_sections(context, check, figures, groups, models)
+            decided = _own_sections(context, check, figures, groups, models, guess)
         saliency = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
         report = Report(
             version=VERSION,
@@ -90,9 +93,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
             properties=check,
             metadata_slices=make_metadata_slices(context.store, logits),
             groups=groups,
-            inferred_groups=make_inferred(
-                own, inferred, logits, cache.network(next(iter(models.values()))), folder=folder
-            ),
+            inferred_groups=guess,
             cost=_costs(context, started, cache),
             **decided,
             **saliency,
@@ -143,6 +144,7 @@ def _own_sections(
     figures: Figures,
     groups: BalancedGroups | None,
     models: Mapping[Arm, ModelSpec],
+    inferred: InferredGroups | None,
 ) -> dict[str, Any]:
     """The sections that follow from the figures, and the advice, of a report of a job on its own models."""
     choice = choose_model(figures, groups, trained_whole=not context.frozen)
@@ -152,7 +154,9 @@ def _own_sections(
         "column_shortcuts": columns,
         "recommendation": choice
         and with_data_steps(
-            make_recommendation(choice, figures, groups, store=context.store, models=models),
+            make_recommendation(
+                choice, figures, groups, store=context.store, models=models, inferred=inferred
+            ),
             columns,
             groups,
             store=context.store,

@@ -20,6 +20,7 @@ from masktune.contract.report.inferred import (
 )
 from masktune.contract.vocabulary import Arm
 from models.backbones.network import Network
+from models.data.splits import SPLITS
 from models.data.store import Store, evenly
 from models.evaluation.metrics import Logits, Names, metrics
 from models.mitigation.pattern_groups import PatternGroups
@@ -69,6 +70,13 @@ class JobGroups(NamedTuple):
             context = replace(context, images=context.store.with_groups(groups.names, groups.assigned))
         return cls(context, published, groups, decide)
 
+    @property
+    def lacking(self) -> tuple[int, ...]:
+        """Numbers of the groups that decide whose images lack the pattern of their class."""
+        if self.groups is None or not self.decide:
+            return ()
+        return tuple(np.flatnonzero(self.groups.lacking).tolist())
+
 
 def make_inferred(
     context: StageContext,
@@ -95,20 +103,20 @@ def make_inferred(
             "stage": facts["stage"],
             "reason": facts["reason"],
             "splits": {
-                split: _split(store, published, by_arm, known=known, lacking=lacking, mixed=split == TEST)
+                split: _split(store, by_arm, known=known, lacking=lacking, mixed=split == TEST)
                 for split, by_arm in logits.items()
             },
             "comparison": _comparison(store, groups, logits.get(TEST, {})),
             "examples": _examples(context, network, lacking, logits.get(TEST, {}), folder),
             "wrong_labels": surest.tolist(),
-            "n_wrong_labels": len(wrong),
+            "labels_look_wrong": {
+                split: n for split in SPLITS if (n := int(published.wrong[store.rows(split)].sum()))
+            },
         }
     )
 
 
-def _split(
-    store: Store, published: Published, by_arm: ByArm, *, known: Bools, lacking: Bools, mixed: bool
-) -> InferredSplit:
+def _split(store: Store, by_arm: ByArm, *, known: Bools, lacking: Bools, mixed: bool) -> InferredSplit:
     rows = next(iter(by_arm.values())).rows
     parts = lacking[rows], known[rows] & ~lacking[rows]
     of_parts = [
@@ -120,7 +128,6 @@ def _split(
     ]
     return InferredSplit(
         n=len(rows),
-        labels_look_wrong=int(published.wrong[rows].sum()),
         lacking=of_parts[0],
         rest=of_parts[1],
         mix={arm: _mix(*(part.accuracies[arm] for part in of_parts)) for arm in by_arm} if mixed else {},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -32,8 +32,8 @@ class Figures:
     """Figures of the logits (split → arm → logits), computed on demand; may raise Stopped.
 
     Verdicts are over all seeds if there are `further` ones; everything else is about these models. `before`
-    is the arm that the treatments were made from, where a job's own report has named it; `groups_inferred`:
-    nobody labelled the groups of the data set.
+    is the arm that the treatments were made from, where a job's own report has named it. `lacking`: where
+    nobody labelled the groups, those of images that lack the pattern of their class.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Figures:
         further: Sequence[SeedPredictions] = (),
         *,
         before: Arm | None = None,
-        groups_inferred: bool = False,
+        lacking: Collection[int] = (),
     ) -> None:
         self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
@@ -64,7 +64,7 @@ class Figures:
         plain = [self.before, *controls] if self.before and started_plain else controls
         self.plain_arms = tuple(plain or dict.fromkeys(self.rivals.values()))
         """Models that were made against no shortcut, the one before first; without any, the rivals."""
-        self._groups_inferred = groups_inferred
+        self._lacking = lacking
         self._decided: dict[tuple[str, Arm, Arm], section.Verdict] = {}
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
@@ -176,6 +176,7 @@ class Figures:
             groups=self._store.groups[distinct.rows],
             train_group_weights=self._train_group_weights,
             clusters=clusters_of(self._store, distinct.rows),
+            minority=self._lacking,
             generator=lambda statistic: seeded(self._run, split, *others, rival, statistic, *seed),
         )
 
@@ -211,7 +212,7 @@ class Figures:
     @cached_property
     def val_verdicts(self) -> dict[Arm, section.Verdict]:
         """By treatment, on the validation split, where its labelled groups decide: all that there are."""
-        if self._groups_inferred:
+        if self._lacking:
             return {}
         return {
             arm: decided
@@ -264,14 +265,14 @@ class Figures:
         decision = verdict(differences, validation=[of_seed for _, _, of_seed in validation])
         return section.Verdict(
             verdict=decision.verdict,
-            reason=decision.reason,
+            reason="few_lacking" if self._lacking and decision.reason == "small_groups" else decision.reason,
             at_chance=[
                 at_chance(arm, seed if self._further else None, of_seed)
                 for arm, seed, of_seed in validation
                 if not of_seed.above_chance
             ],
             split=split,
-            inferred=self._groups_inferred and decision.deciding.statistic == "worst_group_accuracy",
+            inferred=bool(self._lacking) and decision.deciding.statistic == "worst_group_accuracy",
             a=a,
             b=b,
             deciding_difference=section.Difference(**self._named(decision.deciding)),

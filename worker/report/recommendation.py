@@ -13,8 +13,10 @@ import numpy as np
 
 from masktune.contract.report.accuracy import Difference, SplitDifference, VerdictName
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups
+from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
+    CheckLabels,
     LabelMore,
     NextStep,
     Recommendation,
@@ -23,6 +25,7 @@ from masktune.contract.report.recommendation import (
     UseControl,
     UseModel,
 )
+from masktune.contract.report.text.inferred import has_wrong_labels
 from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
 from models.evaluation.verdict import LEAST_GROUP
@@ -167,6 +170,7 @@ def make_recommendation(
     *,
     store: Store,
     models: Mapping[Arm, ModelSpec],
+    inferred: InferredGroups | None = None,
 ) -> Recommendation:
     """The section `recommendation`."""
     return Recommendation(
@@ -174,7 +178,7 @@ def make_recommendation(
         model=models[choice.arm].id if choice.arm else None,
         reason=choice.reason,
         differences=list(choice.differences),
-        next=list(_next_steps(choice, figures, groups, store, models)),
+        next=[*_next_steps(choice, figures, groups, store, models), *_check_labels(inferred)],
     )
 
 
@@ -197,12 +201,22 @@ def _next_steps(
     if smallest < TRAIN_IMAGES and searched:
         yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
     test = figures.verdicts.get(choice.subject)
-    if test is None or by_groups(test.deciding_difference) or test.verdict == "helped":
+    if test is None:
         return
-    if samples := images_to_review(groups):
+    decided = by_groups(test.deciding_difference) or test.verdict == "helped"
+    if (test.inferred or not decided) and (samples := images_to_review(groups)):
         yield ReviewImages(step="review_images", samples=samples)
+    if decided and (not test.inferred or test.verdict != "no_detectable_effect"):
+        return
     subjects = LEAST_GROUP if store.has_subjects else None
     yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES, subjects=subjects)
+
+
+def _check_labels(inferred: InferredGroups | None) -> list[NextStep]:
+    """The labels that look wrong, if they are more than a few hard images."""
+    if inferred is None or not has_wrong_labels(inferred):
+        return []
+    return [CheckLabels(step="check_labels", samples=inferred.wrong_labels, n=inferred.n_wrong_labels)]
 
 
 def by_groups(deciding: Difference) -> bool:

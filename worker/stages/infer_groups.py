@@ -15,6 +15,7 @@ The network is that of the job's ERM model, or of the model whose head is retrai
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NamedTuple, Self, TypedDict
 
 import numpy as np
@@ -173,7 +174,10 @@ class InferredGroups(NamedTuple):
         stage_result = context.spec.stage_result(GroupsResult)
         if stage_result is None or stage_result.artifact is None:
             return None
-        folder = context.artifacts.folder(stage_result.artifact)
+        return cls.load(context.artifacts.folder(stage_result.artifact))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
         with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
             return cls(json.loads((folder / FACTS).read_text()), arrays["patterns"], arrays["label_doubt"])
 

@@ -16,6 +16,7 @@ NotTestableReason = Literal[
     "one_group",
     "small_groups",
     "few_in_groups",
+    "few_lacking",
     "shortcut_or_harm",
     "not_above_chance",
     "few_subjects",
@@ -129,7 +130,8 @@ class Verdict(Section):
 
     `reason` says why it is `not_testable`. The groups of the test split cannot show that there is no effect:
     there is none (`no_groups`) or a single one (`one_group`), fewer than two are large enough
-    (`small_groups`), or those hold less than half of the images (`few_in_groups`). Without them, a model that
+    (`small_groups`), or those hold less than half of the images (`few_in_groups`); or of the inferred groups,
+    no class has enough images that lack its pattern (`few_lacking`). Without them, a model that
     is right less often may have lost a shortcut, or be worse (`shortcut_or_harm`). Or there are too few
     subjects to show how much they differ, or images of one class alone, or the models `at_chance` have
     learned nothing.

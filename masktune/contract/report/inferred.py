@@ -27,11 +27,10 @@ class MixPoint(Section):
 
 
 class InferredSplit(Section):
-    """The groups of one split. Images whose label looks wrong, and that no model answers as labelled, are in
-    no group; `labels_look_wrong` counts them all."""
+    """The groups of one split of `n` images. Those whose label looks wrong, and that no model answers as
+    labelled, are in no group."""
 
     n: int
-    labels_look_wrong: int
     lacking: PartAccuracies
     rest: PartAccuracies
     mix: dict[Arm, list[MixPoint]] = Field(
@@ -77,5 +76,10 @@ class InferredGroups(Section):
     wrong_labels: list[int] = Field(
         [], description="Samples of all splits whose label looks wrong, surest first, at most 200."
     )
-    n_wrong_labels: int = 0
+    labels_look_wrong: dict[str, int] = Field({}, description="How many there are, by split.")
     precision: GuessPrecision | None = None
+
+    @property
+    def n_wrong_labels(self) -> int:
+        """Samples of all splits whose label looks wrong."""
+        return sum(self.labels_look_wrong.values())

@@ -71,8 +71,17 @@ class ReviewImages(Section):
     samples: list[int]
 
 
+class CheckLabels(Section):
+    """Look at these `samples`, of all splits, whose label looks wrong, surest first; there are `n`."""
+
+    step: Literal["check_labels"]
+    samples: list[int]
+    n: int
+
+
 NextStep = Annotated[
-    UseModel | UseControl | AddTestImages | LabelMore | ReviewImages | DataStep, Field(discriminator="step")
+    UseModel | UseControl | AddTestImages | LabelMore | ReviewImages | CheckLabels | DataStep,
+    Field(discriminator="step"),
 ]
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core.tables import JobRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import ReviewImages
+from masktune.contract.report.text import verdict
+from masktune.contract.report.text.inferred import lacking_sentence
 from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.store import Store
 from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from worker.stages.infer_groups import InferredGroups
 from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions
 
@@ -66,6 +70,29 @@ def test_the_report_recommends_one_model_and_lists_the_images_behind_it(
     lack = ["lacks" in store.sample(row).path for row in review.samples]
     assert len(lack) == len(set(review.samples)) > 10
     assert sum(lack) / len(lack) > 0.8
+
+
+def test_nobody_labelled_the_groups_of_any_split(golden_bench: Bench, golden_job: JobRow) -> None:
+    """Which image lacks the square is in its path, which nothing reads. Twelve in test are too few to decide."""
+    report = golden_bench.report(golden_job)
+    assert report.dataset.groups == []
+    groups, decision = report.inferred_groups, report.verdict
+    assert groups is not None
+    assert decision is not None
+    assert (groups.decide, groups.reason) == (True, "stages_agree")
+    assert (decision.inferred, decision.verdict, decision.reason) == (False, "not_testable", "few_lacking")
+    store = Store.open(golden_bench.folder(f"datasets/{golden_bench.dataset_id}"))
+    inferred = InferredGroups.load(golden_bench.folder(golden_job.done["infer_groups"]["artifact"]))
+    for split in ("val", "calibration", "test"):
+        rows = store.rows(split)
+        lacks = np.array(["lacks" in store.sample(row).path for row in rows])
+        assert ((inferred.patterns[rows] != store.labels[rows]) == lacks).mean() > 0.97
+    test = groups.splits["test"]
+    assert test.lacking.accuracies[Arm.RETRAINED].accuracy > test.lacking.accuracies[Arm.ERM].accuracy
+    assert {store.labels[one.sample] for one in groups.examples} == {0, 1}
+    assert np.mean(["lacks" in one.path for one in groups.examples]) > 0.8
+    assert lacking_sentence(report).startswith(f"On the {test.lacking.n} images that lack")
+    assert lacking_sentence(report) in verdict(report).sentence
 
 
 def test_a_person_may_close_the_gate(golden_bench: Bench, golden_job: JobRow) -> None:

@@ -41,6 +41,8 @@ UNDIVIDED_REASONS: Mapping[str | None, str] = {
         "tell which ones lack the pattern of their class",
         "too_many_mistakes": "A classifier on early stages of the network gets more than a quarter of the "
         "images wrong, too many to be the ones that lack the pattern of their class",
+        "wrong_labels": "Most images that seem to lack the pattern of their class have a label that looks "
+        "wrong, and too few others are left",
         "too_few_stages": "The network has no two early stages that could be compared",
         "closed": "A person looked at the images that early stages named and found no pattern that they lack",
         "too_many_classes": "Early stages name the images that lack a pattern for up to 100 classes only",

@@ -116,9 +116,10 @@ def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Ton
     if decision.verdict == "helped" and decision.beaten_by is not None:
         return "neutral", f"{a} is better than {b}, but worse than {model_name(decision.beaten_by)}"
     tone, beside_control, alone = _TITLES[decision.verdict]
+    by = ", by inferred groups" if decision.inferred and decision.verdict != "not_testable" else ""
     if decision.reason == "shortcut_or_harm":
         tone = "neutral"
-    return tone, (beside_control if decision.b in CONTROLS else alone).format(a, b)
+    return tone, (beside_control if decision.b in CONTROLS else alone).format(a, b) + by
 
 
 def in_order(arms: Iterable[AnyArm]) -> list[AnyArm]:

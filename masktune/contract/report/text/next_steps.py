@@ -11,6 +11,7 @@ from masktune.contract.report.data_steps import DataStep
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
+    CheckLabels,
     LabelMore,
     Recommendation,
     RecommendationReason,
@@ -22,6 +23,7 @@ from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
 from masktune.contract.report.text.formats import points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning, review_sentence
+from masktune.contract.report.text.inferred import wrong_labels_sentence
 from masktune.contract.report.text.judged_job import (
     judged_by_images,
     judged_job_reason,
@@ -70,6 +72,9 @@ _SHOWN_BY_TEST: Mapping[VerdictName, str] = {
 }
 """What to add to a reason that is a way of training, so that it and the verdict do not seem to disagree."""
 
+_BY_TEST_IMAGES = ("groups_inferred", "masktune_helped", "hurt", "no_gain")
+"""Reasons that rest on the groups of the test images, where these decide."""
+
 REVIEW_GUESS = "guess: lacks what the others of its class share"
 """What an image is that a person is asked to look at."""
 REVIEW_ANSWERS: Mapping[Gate, str] = {
@@ -104,6 +109,8 @@ def recommendation_reason(report: Report) -> str:
         )
     if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
         why += _SHOWN_BY_TEST.get(report.verdict.verdict, "")
+    if report.verdict is not None and report.verdict.inferred and reason in _BY_TEST_IMAGES:
+        why += " Which of them lack the pattern is a guess: nobody labelled their groups."
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None
     if review is not None and reason in ("groups_inferred", "no_minority"):
         why += f" {review_sentence(review)}"
@@ -207,6 +214,15 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
     )
 
 
+def _check_labels(step: CheckLabels, report: Report) -> Step:
+    return Step(
+        step.step,
+        f"Check {step.n:,} labels",
+        f"{wrong_labels_sentence(report)} Look at them, correct the wrong ones and import the images again.",
+        f"masktune datasets samples {report.dataset.id} --inferred-by {report.job} --label-looks-wrong",
+    )
+
+
 def gate_of(report: Report) -> Gate:
     """By which gate the job went, whoever decided it."""
     return "open" if report.groups is not None and report.groups.divided else "closed"
@@ -225,4 +241,5 @@ _STEPS: Mapping[type, Callable[[Any, Report], Step]] = {
     AddTestImages: _add_test_images,
     LabelMore: _label_more,
     ReviewImages: _review_images,
+    CheckLabels: _check_labels,
 }

@@ -19,6 +19,7 @@ from masktune.contract.report.text.formats import (
     sample_count,
 )
 from masktune.contract.report.text.groups import groups_warning
+from masktune.contract.report.text.inferred import lacking_sentence
 from masktune.contract.report.text.names import (
     STATISTICS,
     Tone,
@@ -58,6 +59,7 @@ _NOT_TESTABLE: dict[accuracy.NotTestableReason | None, str] = {
     "which of them break a pattern.",
     "small_groups": f"{_HIDDEN}fewer than two groups have 10 {{}} here, which is too few to compare groups.",
     "few_in_groups": f"{_HIDDEN}the groups that have 10 {{}} here hold less than half of these images.",
+    "few_lacking": f"{_HIDDEN}of no class do 10 {{}} here lack the pattern.",
     "few_subjects": "They are of too few {0} to tell whether a difference is chance: {0} differ, "
     "and fewer than 10 do not show by how much.",
     "one_class": "They are all of one class, and a model that always answers that class is right on them.",
@@ -94,6 +96,10 @@ _ONE_SEED_RULE = (
     "The interval is for these two models on inputs like those of the split; it does not cover another seed."
 )
 _SEEDS_RULE = "The interval is for training with any seed, on inputs like those of the split."
+_INFERRED_RULE = (
+    "The groups were inferred: the interval is for the groups as inferred, and does not cover that they may "
+    "be wrong."
+)
 _SUBJECTS_RULE = (
     "Images of one {0} are not independent, so the interval takes {0}s as independent, not images. "
     "With fewer than 10 {0}s the verdict is not testable, and a group of fewer decides nothing."
@@ -109,12 +115,13 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
     leak = shared_subjects(report, decision.split)
     tone, title = verdict_title(decision)
     at_chance, word = decision.at_chance, report.dataset.subject_word
+    lacking = lacking_sentence(report) if arm is None and not at_chance else ""
     empty = many_empty_masks(report.masks) if decision.a is Arm.MASKTUNE else ""
     sentence = _guesses(at_chance) if at_chance else _sentence(report, decision)
     return Verdict(
         tone="neutral" if leak and tone == "good" else tone,
         title=title,
-        sentence=" ".join(filter(None, (leak, empty, sentence, columns))),
+        sentence=" ".join(filter(None, (leak, lacking, empty, sentence, columns))),
         figures=" ".join(_figures_at_chance(one, word) for one in at_chance) or _figures(decision, word),
         rule=_rule(decision, word),
     )
@@ -260,6 +267,7 @@ def _lowest(difference: accuracy.Difference, rival: str, word: str) -> str:
 def _rule(decision: accuracy.Verdict, word: str) -> str:
     control = _CONTROL_RULES.get(decision.b, _NO_CONTROL_RULE)
     subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE.format(word)}"
+    inferred = f" {_INFERRED_RULE}" if decision.inferred else ""
     return (
         f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
         "interval lies above zero, the verdict is helped. Else groups of the test split must decide: if the "
@@ -268,7 +276,7 @@ def _rule(decision: accuracy.Verdict, word: str) -> str:
         "cannot be told from harm, nor from no effect. It is not testable either if the balanced accuracy of "
         "one of the models on the validation "
         f"split is not above that of a guess by its 95\u00a0% interval. {control} "
-        f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{subjects}"
+        f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{inferred}{subjects}"
     )
 
 

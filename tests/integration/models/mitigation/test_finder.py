@@ -29,13 +29,18 @@ def stage_features(
     early: tuple[float, float] = (0.1, 3.0),
     last: tuple[float, float] = (1.0, 2.0),
     seed: int = 0,
+    noise_seed: int | None = None,
+    true: NDArray[np.int64] | None = None,
 ) -> StageFeatures:
-    """Half of the features follow the class, half the place, by the strengths (class, place) over noise 1."""
+    """Half of the features follow the class, half the place, by the strengths (class, place) over noise 1.
+    `true` classes are those of images of which some have a wrong label."""
     rng, classes = np.random.default_rng(seed), int(labels.max()) + 1
     centres = rng.normal(size=(2, classes, 8))
+    rng = rng if noise_seed is None else np.random.default_rng(noise_seed)
+    parts = labels if true is None else true, places
 
     def draw(strengths: tuple[float, float]) -> NDArray[np.float32]:
-        signal = [strength * centres[i][(labels, places)[i]] for i, strength in enumerate(strengths)]
+        signal = [strength * centres[i][parts[i]] for i, strength in enumerate(strengths)]
         both = np.concatenate(signal, 1)
         return (both + rng.normal(size=both.shape)).astype(np.float32)
 
@@ -64,9 +69,10 @@ def infer(
     *,
     pictures: NDArray[np.int64] | None = None,
     clusters: NDArray[np.int64] | None = None,
+    config: HeadConfig = CONFIG,
 ) -> Minority:
     classes = [f"class {number}" for number in range(features.last.classes)]
-    return infer_minority(features, CONFIG, classes=classes, seed=0, pictures=pictures, clusters=clusters)
+    return infer_minority(features, config, classes=classes, seed=0, pictures=pictures, clusters=clusters)
 
 
 @pytest.mark.parametrize("classes", [2, 5])

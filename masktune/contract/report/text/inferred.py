@@ -1,0 +1,142 @@
+"""What a reader must know of the groups that nobody labelled, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from masktune.contract.report.inferred import InferredGroups
+from masktune.contract.report.report import Report
+from masktune.contract.report.text.formats import out_of_100, percent
+from masktune.contract.report.text.names import (
+    arm_after,
+    arm_before,
+    model_name,
+    within_sentence,
+)
+from masktune.contract.vocabulary import Arm
+
+INFERRED_TITLE = "Images that lack what the others of their class share"
+INFERRED_TAG = "inferred: nobody labelled them"
+MIX_TITLE = "If such images were more, or fewer"
+_LEAST_WRONG = 5
+"""Labels that must look wrong before a reader is told to check them: a few are hard images."""
+
+
+def lacking_sentence(report: Report) -> str:
+    """How the models before and after do on the test images that lack the pattern, and on the rest; "" where
+    no figures rest on inferred groups."""
+    groups = report.inferred_groups
+    test = groups.splits.get("test") if groups is not None and groups.decide else None
+    if test is None or not test.lacking.n:
+        return ""
+    before, after = arm_before(report), arm_after(report)
+    arms = [arm for arm in dict.fromkeys((before, after)) if arm in test.lacking.accuracies]
+    if not arms:
+        return ""
+    lacking = _shares(arms, [test.lacking.accuracies[arm].accuracy for arm in arms])
+    images = f"{test.lacking.n:,} images that lack" if test.lacking.n > 1 else "one image that lacks"
+    sentence = f"On the {images} what the others of their class share, {lacking}"
+    if not test.rest.n:
+        return f"{sentence}."
+    rest = _of_100([test.rest.accuracies[arm].accuracy for arm in arms])
+    return f"{sentence}; on the rest on {' and '.join(rest)}."
+
+
+def _shares(arms: list[Arm], accuracies: list[float]) -> str:
+    """“plain training is right on 67 of 100, the retrained head on 89”."""
+    names = ["plain training" if arm is Arm.ERM else within_sentence(arm) for arm in arms]
+    shares = _of_100(accuracies)
+    first = f"{names[0]} is right on {shares[0]} of 100"
+    return ", ".join(
+        [first, *(f"{name} on {share}" for name, share in zip(names[1:], shares[1:], strict=True))]
+    )
+
+
+def _of_100(shares: list[float]) -> list[str]:
+    """One share, or two, as counts out of 100."""
+    return list(out_of_100(shares[0], shares[-1]))[: len(shares)]
+
+
+def inferred_notes(report: Report) -> list[str]:
+    """Where the groups come from and what they are worth, a paragraph each; empty where there are none."""
+    groups = report.inferred_groups
+    return [] if groups is None else list(_notes(report, groups))
+
+
+def _notes(report: Report, groups: InferredGroups) -> Iterator[str]:
+    yield (
+        f"A guess: nobody labelled these groups. At {groups.stage}, an early stage, a network sees a pattern "
+        "such as a background but hardly the class, and so tells whose class's pattern an image shows."
+    )
+    if groups.decide:
+        yield (
+            "The figures by group, and the verdict, rest on this guess. Their intervals are for the groups "
+            "as inferred: they do not cover that the guess may be wrong."
+        )
+    elif groups.comparison:
+        yield f"The data set's own groups decide. {_compared(groups)}"
+    elif groups.reason == "wrong_labels":
+        yield "Nothing rests on this guess: most images that seem to lack a pattern have a wrong label."
+    else:
+        yield (
+            "Nothing rests on this guess: two stages did not agree on it, and nobody has confirmed it by "
+            "looking at the images."
+        )
+    if groups.precision is not None:
+        yield _precision(groups)
+    if sentence := wrong_labels_sentence(report):
+        yield sentence
+
+
+def _compared(groups: InferredGroups) -> str:
+    return " ".join(
+        f"The worst group of {model_name(arm)} on test is right on {percent(worst.labelled)} by them, and on "
+        f"{percent(worst.inferred)} by the inferred groups."
+        for arm, worst in groups.comparison.items()
+    )
+
+
+def _precision(groups: InferredGroups) -> str:
+    precision = groups.precision
+    assert precision is not None
+    bound = " and ".join(
+        f"{model_name(arm)} would be right on {percent(share)}" for arm, share in precision.at_bound.items()
+    )
+    return (
+        f"Of {precision.answers} images that were drawn at random from those that seem to lack the pattern, "
+        f"{precision.lacking} do, as a person said: so at least {percent(precision.low)} of all such images "
+        f"do, at 97.5\u00a0% confidence. If no more did, {bound} of the test images that truly lack it."
+    )
+
+
+def wrong_labels_sentence(report: Report) -> str:
+    """How many labels look wrong, and what that means; "" if they are so few that they are hard images."""
+    groups = report.inferred_groups
+    if groups is None or not has_wrong_labels(groups):
+        return ""
+    where = ", ".join(f"{n:,} of {split}" for split, n in groups.labels_look_wrong.items() if n)
+    return (
+        f"{groups.n_wrong_labels:,} labels look wrong ({where}): by the pattern and by the object, the image "
+        "seems to be of another class. In training they weigh less, and where no model answers as labelled "
+        "they are in no group."
+    )
+
+
+def has_wrong_labels(groups: InferredGroups) -> bool:
+    """Whether so many labels look wrong that people should check them."""
+    return groups.n_wrong_labels >= _LEAST_WRONG
+
+
+def mix_sentence(report: Report) -> str:
+    """What the curve of another mix is, with one point of it; "" without a curve."""
+    groups, after = report.inferred_groups, arm_after(report)
+    test = groups.splits.get("test") if groups is not None else None
+    points = test.mix.get(after) if test is not None else None
+    if not points:
+        return ""
+    half = min(points, key=lambda point: abs(point.share - 0.5))
+    return (
+        f"The accuracy of each model if another share of all images lacked the pattern. At "
+        f"{percent(half.share)}, {within_sentence(after)} would be right on {percent(half.accuracy)} "
+        f"({percent(half.low)} to {percent(half.high)}). An estimate from these test images, no certificate."
+    )

@@ -1,0 +1,70 @@
+"""Wrong labels among the images that seem to lack the pattern of their class."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from masktune.contract.hyperparameters import HeadConfig
+from models.mitigation.minority import Minority
+from models.types import Bools
+from tests.integration.models.mitigation.test_finder import biased, infer, stage_features
+
+MAJORITY, MINORITY = 300, 30
+CONFIG = HeadConfig(penalties=(1.0, 0.1), judge_penalties=(1.0, 0.1), repeats=1)
+
+
+def mislabelled(share: float, *, seed: int = 0) -> tuple[Minority, NDArray[np.int64], Bools, Bools]:
+    """What the finder says of two classes of which this share has the other's label; their labels, which of
+    them are wrong, and which images truly lack the pattern of their class."""
+    true, places = biased(majority=MAJORITY, minority=MINORITY)
+    wrong = np.random.default_rng(seed).random(len(true)) < share
+    labels = np.where(wrong, 1 - true, true)
+    features = stage_features(labels, places, true=true, last=(3.0, 2.0), seed=seed)
+    return infer(features, config=CONFIG), labels, wrong, true != places
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+def test_wrong_labels_are_told_from_images_that_lack_the_pattern(share: float) -> None:
+    minority, labels, wrong, lacks = mislabelled(share)
+    assert minority.reason == "stages_agree"
+    assert minority.label_doubt is not None
+    named = minority.label_doubt > 0.5
+    contradicted = wrong & ~lacks  # the others of them show the pattern of the label that they were given
+    assert named[contradicted].mean() > 0.9
+    assert wrong[named].mean() > 0.9
+    assert minority.groups.weights is not None
+    assert minority.groups.memberships(labels)[contradicted].sum(1).mean() < 0.1
+    assert not wrong[list(minority.candidates)].mean() > 0.1
+
+
+def test_without_wrong_labels_the_minority_keeps_its_weight() -> None:
+    minority, _, _, lacks = mislabelled(0.0)
+    assert minority.label_doubt is not None
+    assert (minority.label_doubt[lacks] > 0.5).mean() <= 0.02
+
+
+def test_wrong_labels_alone_are_no_minority() -> None:
+    true, places = biased(majority=MAJORITY, minority=0)
+    wrong = np.random.default_rng(1).random(len(true)) < 0.08
+    features = stage_features(np.where(wrong, 1 - true, true), places, true=true, last=(3.0, 2.0))
+    minority = infer(features, config=CONFIG)
+    assert minority.reason == "wrong_labels"
+    assert not minority.is_open
+    assert minority.groups.names == ("class 0", "class 1")
+    assert minority.label_doubt is not None
+    assert (minority.label_doubt > 0.5)[wrong].mean() > 0.9
+
+
+def test_the_judge_carries_over_to_other_images() -> None:
+    minority, _, _, _ = mislabelled(0.05)
+    true, places = biased(majority=MAJORITY, minority=MAJORITY)  # a balanced split has many that lack it
+    wrong = np.random.default_rng(7).random(len(true)) < 0.05
+    labels = np.where(wrong, 1 - true, true)
+    others = stage_features(labels, places, true=true, last=(3.0, 2.0), noise_seed=9)
+    assert minority.label_judge is not None
+    doubt = minority.label_judge.doubt(others.last.values, labels, places)
+    assert (doubt > 0.5)[wrong & (labels != places)].mean() > 0.9
+    assert wrong[doubt > 0.5].mean() > 0.9
+    assert doubt[labels == places].max() == 0
