@@ -73,7 +73,7 @@ def test_the_report_recommends_one_model_and_lists_the_images_behind_it(
 
 
 def test_nobody_labelled_the_groups_of_any_split(golden_bench: Bench, golden_job: JobRow) -> None:
-    """Which image lacks the square is in its path, which nothing reads. Twelve in test are too few to decide."""
+    """Which image lacks the square is in its path, which nothing reads; twelve in test do not decide."""
     report = golden_bench.report(golden_job)
     assert report.dataset.groups == []
     groups, decision = report.inferred_groups, report.verdict

@@ -18,7 +18,14 @@ def test_a_mitigation_has_every_stage_only_with_several_seeds() -> None:
         stage for stage in stages if stage is not Stage.REPEAT
     )
     without = stages_of(JobKind.MITIGATE, MitigateConfig(masktune=False, control=False, seeds=2).to_json())
-    assert without == (Stage.ERM, Stage.RETRAIN_HEAD, Stage.REPEAT, Stage.CALIBRATE, Stage.EVALUATE)
+    assert without == (
+        Stage.ERM,
+        Stage.INFER_GROUPS,
+        Stage.RETRAIN_HEAD,
+        Stage.REPEAT,
+        Stage.CALIBRATE,
+        Stage.EVALUATE,
+    )
 
 
 def test_the_further_seeds_follow_the_first() -> None:

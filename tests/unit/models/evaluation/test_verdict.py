@@ -260,3 +260,19 @@ def test_where_there_are_no_groups_nothing_is_said_of_any(groups: Labels | None)
         generator=lambda _: np.random.default_rng(0),
     )
     assert [d.statistic for d in found] == ["accuracy", "balanced_accuracy", "worst_class_accuracy"]
+
+
+@pytest.mark.parametrize(("rare", "statistic"), [(10, "worst_group_accuracy"), (9, "balanced_accuracy")])
+def test_inferred_groups_decide_only_with_one_that_lacks_the_pattern(rare: int, statistic: str) -> None:
+    """Else the two that have it would decide, which a shortcut helps."""
+    groups = np.repeat([0, 1, 2, 3], [100, rare, 100, 5])
+    right = np.ones(len(groups), bool)
+    differences = compare(
+        right,
+        right,
+        classes=groups // 2,
+        groups=groups,
+        minority=(1, 3),
+        generator=lambda _: np.random.default_rng(0),
+    )
+    assert verdict(differences).deciding.statistic == statistic

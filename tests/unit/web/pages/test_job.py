@@ -13,9 +13,9 @@ from web.pages.job import stages
 @pytest.mark.parametrize(
     ("kind", "state", "stage", "finished", "drawn"),
     [
-        ("erm", "running", "calibrate", ["erm"], ["done", "now", ""]),
-        ("masktune", "running", "finetune", [], ["done", "done", "now", "", "", ""]),
-        ("erm", "succeeded", "evaluate", [], ["done"] * 3),
+        ("erm", "running", "calibrate", ["erm", "infer_groups"], ["done", "done", "now", ""]),
+        ("masktune", "running", "finetune", [], ["done"] * 3 + ["now", "", "", ""]),
+        ("erm", "succeeded", "evaluate", [], ["done"] * 4),
     ],
     ids=["a finished stage", "stages before the current one", "all stages of a job that succeeded"],
 )
