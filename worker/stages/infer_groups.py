@@ -26,7 +26,7 @@ from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store
 from models.mitigation.features import HeadError, compute_features
-from models.mitigation.finder import infer_minority
+from models.mitigation.finder import MAX_CLASSES, infer_minority
 from models.mitigation.groups import Groups
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
@@ -66,6 +66,8 @@ def infer_groups(context: StageContext) -> GroupsResult:
     if not context.infers_groups:
         context.log("the data set has groups of its own: none are inferred")
         return GroupsResult(artifact=None, reason=None)
+    if context.spec.kind in _MAY_FAIL and len(context.store.classes) > MAX_CLASSES:
+        return GroupsResult(artifact=None, reason="too_many_classes")
     try:
         return _inferred(context)
     except HeadError as error:
