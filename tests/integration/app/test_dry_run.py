@@ -25,7 +25,7 @@ def test_a_plan_has_the_params_of_the_job_that_a_start_queues(shared_front: Fron
     job = shared_front.client.post("/jobs/masktune", json=fields).json()
     assert (plan.kind, plan.dataset, plan.params) == ("masktune", job["dataset"], job["params"])
     assert plan.models == ["erm", "masktune", "masktune_control"]
-    assert [stage.stage for stage in plan.estimate.stages][:2] == ["erm", "mask"]
+    assert [stage.stage for stage in plan.estimate.stages][:2] == ["erm", "infer_groups"]
 
 
 def test_nothing_is_stored_and_a_key_is_still_free(front: Front) -> None:

@@ -47,9 +47,3 @@ def test_its_report_measures_by_them(golden_bench: Bench, masktune: JobRow) -> N
     test = report.inferred_groups.splits["test"]
     assert test.lacking.n + test.rest.n == test.n
     assert [point.share for point in test.mix[Arm.ERM]][:2] == [0.05, 0.1]
-
-
-def test_a_data_set_with_groups_of_its_own_needs_none(digits: Bench) -> None:
-    job = digits.succeed(digits.run(JobKind.ERM, params=hyperparameters(image_size=16, epochs=1)))[0]
-    assert job.done[Stage.INFER_GROUPS]["artifact"] is None
-    assert digits.report(job).inferred_groups is None

@@ -91,6 +91,18 @@ def test_only_the_last_layer_is_new(bench: Bench, erm: JobRow, given: JobRow) ->
         assert changed == {name for name, p in network.model.named_parameters() if id(p) in last}
 
 
+def test_labelled_groups_decide_and_inferred_ones_stand_beside_them(
+    bench: Bench, erm: JobRow, given: JobRow
+) -> None:
+    assert erm.done["infer_groups"]["artifact"] is None  # it balances no head over them
+    assert bench.report(erm).inferred_groups is None
+    report = bench.report(given)
+    assert report.verdict is not None
+    assert not report.verdict.inferred
+    inferred = report.inferred_groups
+    assert inferred is None or not inferred.decide
+
+
 def test_true_groups_win_the_minority_back(bench: Bench, given: JobRow) -> None:
     report = bench.report_json(given)
     figures = report["metrics"]["val"]

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.parametrize("database_url", ["post
 
 
 Script = list[tuple[str, Any]]
-STAGES = ("erm", "calibrate", "evaluate")
+STAGES = ("erm", "infer_groups", "calibrate", "evaluate")
 TRAINED: Script = [*map(finished, STAGES), ("say", {"type": "done"})]
 
 

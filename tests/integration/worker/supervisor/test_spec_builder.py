@@ -110,12 +110,12 @@ def _stages(database: Database, job_id: str) -> tuple[Stage, ...]:
 def test_stages_that_are_done_are_not_done_again_and_the_order_holds(
     database: Database, add_job: AddJob
 ) -> None:
-    done = {stage: result_to_json(stage_result(stage)) for stage in ("mask", "erm")}
+    done = {stage: result_to_json(stage_result(stage)) for stage in ("mask", "infer_groups", "erm")}
     job_id = _job(add_job, database, JobKind.MASKTUNE, done=done)
     left = (Stage.FINETUNE, Stage.CONTROL, Stage.CALIBRATE, Stage.EVALUATE)
     assert _stages(database, job_id) == left
     fresh = _job(add_job, database, JobKind.MASKTUNE)
-    assert _stages(database, fresh) == (Stage.ERM, Stage.MASK, *left)
+    assert _stages(database, fresh) == (Stage.ERM, Stage.INFER_GROUPS, Stage.MASK, *left)
 
 
 def test_a_job_is_told_of_every_model_that_it_reads_and_of_their_erm_halves(

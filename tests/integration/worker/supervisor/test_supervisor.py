@@ -62,6 +62,7 @@ TRAINED = [
     started("erm"),
     progress(0.5, advanced=True),
     finished("erm"),
+    finished("infer_groups"),
     finished("calibrate"),
     finished("evaluate"),
     DONE,
@@ -90,7 +91,7 @@ def test_a_job_that_succeeds_records_its_events(
     work(runtime)
     job = job_of(job_id)
     assert job.state is JobState.SUCCEEDED
-    assert set(job.done) == {"erm", "calibrate", "evaluate"}
+    assert set(job.done) == {"erm", "infer_groups", "calibrate", "evaluate"}
     assert job.progress["fraction"] == 0.5
     assert set(job.times) == {"queued", "running", "succeeded"}
     told = [(e.type, e.data.get("state") or e.data.get("status")) for e in events_of(job_id)]
@@ -283,7 +284,7 @@ def test_a_child_goes_on_while_the_database_is_away(
     thread.join(60)
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 1)
-    assert set(job.done) == {"erm", "calibrate", "evaluate"}
+    assert set(job.done) == {"erm", "infer_groups", "calibrate", "evaluate"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
