@@ -94,6 +94,7 @@ def fit_data(
         "store": store.digest,
         "augmentation": config.augmentation,
         "batch_size": config.batch_size,
+        "max_train_samples": config.max_train_samples,
         "masks": None if masks is None else masks.digest,
         "fill": None if masks is None else config.masking.fill,
     }

@@ -48,6 +48,12 @@ class Workload:
         return sum(self.splits.get(split, 0) for split in splits)
 
     @property
+    def images_of_epoch(self) -> int:
+        """Those that are trained on, and those of val."""
+        train = self.images("train")
+        return min(train, self.params.get("max_train_samples") or train) + self.images("val")
+
+    @property
     def compared_models(self) -> int:
         return len(self.arms) + self.reads_model + len(self.judged)
 
@@ -105,7 +111,7 @@ def workload(
 
 
 def _erm(job: Workload) -> Work:
-    images = job.images("train", "val")
+    images = job.images_of_epoch
     return Work("forward", images) if job.is_frozen else Work("training", job.params["epochs"] * images)
 
 
@@ -126,7 +132,7 @@ def _finetune(job: Workload) -> Work:
     iterations = job.params["masking"]["iterations"]
     if job.is_frozen:  # the features of the masked images, once
         return Work("forward", iterations * job.images("train"))
-    return Work("training", iterations * job.params["finetune"]["epochs"] * job.images("train", "val"))
+    return Work("training", iterations * job.params["finetune"]["epochs"] * job.images_of_epoch)
 
 
 def _control(job: Workload) -> Work:

@@ -88,6 +88,15 @@ class Hyperparameters(Parameters):
         ),
     ] = 28
     epochs: Annotated[int, Bounds(ge=1, le=10_000)] = 15
+    max_train_samples: Annotated[
+        int | None,
+        Bounds(ge=2),
+        Doc(
+            "Train on at most so many images of `train`, of each class in proportion: a quick look at a large "
+            "data set. null: all. Masks and retrained heads always use all. Not for a frozen backbone, whose "
+            "features are computed once."
+        ),
+    ] = None
     batch_size: Annotated[int, Bounds(ge=2, le=65_536)] = 32
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -134,6 +143,11 @@ class Hyperparameters(Parameters):
             "gpus",
             "must be 1 for a frozen backbone, whose features are computed once; set freeze_backbone to false "
             "to train the whole network",
+        )
+        self.require(
+            not self.freeze_backbone or self.max_train_samples is None,
+            "max_train_samples",
+            "must be null for a frozen backbone, whose features are computed once for each image",
         )
         self.require(
             self.batch_size >= 2 * self.gpus,

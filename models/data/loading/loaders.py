@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from masktune.contract.hyperparameters import Hyperparameters
 from models.data.loading.batches import StoreLoader, make_loader
 from models.data.loading.loader_settings import LoaderSettings, Masking
-from models.data.store import Store
+from models.data.store import Store, evenly
 from models.errors import LearningError
 from models.run import Run
 
@@ -39,7 +39,16 @@ def train_loader(
     settings = LoaderSettings(
         config.image_size, config.batch_size, config.augmentation, masking, several_epochs=True
     )
-    return make_loader(store, store.rows("train"), settings, run)
+    return make_loader(store, _trained_rows(store, config.max_train_samples), settings, run)
+
+
+def _trained_rows(store: Store, most: int | None) -> NDArray[np.int64]:
+    """Ascending rows of `train`: all, or at most so many, of each class in proportion."""
+    rows = store.rows("train")
+    if most is None:
+        return rows
+    by_class = rows[np.argsort(store.labels[rows], kind="stable")]
+    return np.sort(evenly(by_class, most))
 
 
 def map_loader(

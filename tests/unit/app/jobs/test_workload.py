@@ -50,6 +50,17 @@ def test_a_frozen_backbone_sees_each_image_once_plain_and_once_masked() -> None:
     }
 
 
+@pytest.mark.parametrize(("most", "images"), [(400, 400 + 100), (10**6, 1000 + 100)])
+def test_a_training_on_a_part_of_train_sees_fewer_images_and_masks_are_made_of_all(
+    most: int, images: int
+) -> None:
+    params = Hyperparameters(epochs=10, max_train_samples=most).to_json()
+    work = work_of(replace(MASKTUNE, params=params))
+    assert work[Stage.ERM] == Work("training", 10 * images)
+    assert work[Stage.FINETUNE] == Work("training", images)
+    assert work[Stage.MASK] == Work("forward", 1000)
+
+
 def test_iterations_and_epochs_multiply_the_finetune() -> None:
     params = Hyperparameters(masking=MaskingConfig(iterations=3), finetune=FinetuneConfig(epochs=2))
     assert work_of(replace(MASKTUNE, params=params.to_json()))[Stage.FINETUNE] == Work("training", 6 * 1100)

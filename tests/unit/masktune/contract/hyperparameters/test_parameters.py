@@ -123,6 +123,11 @@ def test_a_wrong_type_or_name_is_refused_at_its_pointer(
         (lambda: HeadConfig(penalties=()), "/head/penalties", "must be a list of 1 to 20 elements"),
         (lambda: Hyperparameters(seed=2**63), "/seed", "below 9,223,372,036,854,775,808"),
         (lambda: ScheduleConfig("multistep", (2, 2)), "/schedule/milestones", "ascending"),
+        (
+            lambda: Hyperparameters(pretrained=True, freeze_backbone=True, max_train_samples=9),
+            "/max_train_samples",
+            "must be null for a frozen backbone",
+        ),
     ],
 )
 def test_construction_refuses_what_is_out_of_bounds(build: Any, pointer: str, message: str) -> None:

@@ -66,6 +66,14 @@ def test_stored_order_gives_the_pixels_as_they_are(store: Store) -> None:
     assert batches[0].images.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize(("most", "of_class"), [(2, [1, 1]), (10, [5, 5]), (21, [11, 10]), (10**6, [11, 10])])
+def test_a_part_of_train_has_each_class_in_proportion(store: Store, most: int, of_class: list[int]) -> None:
+    loader = train_loader(store, Hyperparameters(image_size=12, max_train_samples=most), RUN)
+    rows = loader.rows.tolist()
+    assert rows == sorted(set(rows))
+    assert np.bincount(store.labels[rows]).tolist() == of_class
+
+
 def decodes_what_is_resident(store: Store, *, size: int, workers: int) -> None:
     settings_ = LoaderSettings(size, 8, "crop_flip", workers=workers)
     resident, decoding = _loader(store, settings_), _loader(store, settings_, decoding=True)
