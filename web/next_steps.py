@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
 from nicegui import ui
 
@@ -20,6 +21,7 @@ from masktune.contract.report.data_steps import (
 from masktune.contract.report.recommendation import (
     AddTestImages,
     CheckLabels,
+    CompareNetworks,
     NextStep,
     ReviewImages,
     UseControl,
@@ -28,6 +30,7 @@ from masktune.contract.report.recommendation import (
 from masktune.contract.report.text import next_steps
 from masktune.contract.report.text.data_steps import read_again as options_of
 from masktune.contract.report.text.judged_job import judged_by_images
+from masktune.contract.small_network import SMALL_NETWORK_TRIAL
 from web.aliases import choose_alias
 from web.shell import button, html, notify_on_error
 
@@ -71,6 +74,9 @@ def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: O
             button("Judge on other images", partial(ui.navigate.to, f"/jobs/{job}/judge"), kind)
         case _ if options is not None:
             button(_LABELS[type(step)], partial(read_again, connection, report.dataset.id, options), kind)
+        case CompareNetworks():
+            fields = {"kind": "erm", "dataset": report.dataset.id, **SMALL_NETWORK_TRIAL}
+            button("Train a small network", partial(ui.navigate.to, f"/new?{urlencode(fields)}"), kind)
         case BalanceOverColumn():
             form = f"/new?dataset={report.dataset.id}&groups=labels"
             button(_LABELS[BalanceOverColumn], partial(ui.navigate.to, form), kind)

@@ -50,6 +50,7 @@ class Erm(Fields):
             self.choose("/freeze_backbone", "What is trained", TRAINED)
         with collapsible("Fields that override the preset"):
             self.hyperparameter("/epochs", "Epochs")
+            self.hyperparameter("/max_train_samples", "Training images at most", hint="all")
             self.hyperparameter("/image_size", "Image size in pixels")
             self.hyperparameter("/batch_size", "Batch size")
             self.hyperparameter("/optimizer/learning_rate", "Learning rate")

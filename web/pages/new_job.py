@@ -31,6 +31,8 @@ async def show(
     mask_set: str = "",
     kind: str = MAIN_KIND,
     groups: str = "",
+    preset: str = "",
+    max_train_samples: int | None = None,
     like: str = "",
 ) -> None:
     """`like`: id of the job whose fields the form starts with."""
@@ -40,7 +42,8 @@ async def show(
         html("new_job_title")
         html("notice", tone="unsure", text=missing_scope(key, "train"))
         return
-    inputs = {"/dataset": dataset, "/model": model, "/mask_set": mask_set, "/groups": groups}
+    inputs: dict[str, Any] = {"/dataset": dataset, "/model": model, "/mask_set": mask_set, "/groups": groups}
+    inputs |= {"/preset": preset, "/max_train_samples": max_train_samples}
     earlier = await connection.jobs.get(like) if like else None
     if earlier is not None:
         inputs, kind = values_of(earlier), earlier.kind

@@ -155,7 +155,13 @@ def _own_sections(
         "recommendation": choice
         and with_data_steps(
             make_recommendation(
-                choice, figures, groups, store=context.store, models=models, inferred=inferred
+                choice,
+                figures,
+                groups,
+                store=context.store,
+                models=models,
+                frozen=context.frozen,
+                inferred=inferred,
             ),
             columns,
             groups,

@@ -79,8 +79,25 @@ class CheckLabels(Section):
     n: int
 
 
+class CompareNetworks(Section):
+    """Compare a small network, trained from random weights, with the frozen one, whose features are weak: the
+    best plain model on them has this balanced accuracy on the validation split, where guessing has `chance`.
+    """
+
+    step: Literal["compare_networks"]
+    balanced_accuracy: float
+    chance: float
+
+
 NextStep = Annotated[
-    UseModel | UseControl | AddTestImages | LabelMore | ReviewImages | CheckLabels | DataStep,
+    UseModel
+    | UseControl
+    | AddTestImages
+    | LabelMore
+    | ReviewImages
+    | CheckLabels
+    | CompareNetworks
+    | DataStep,
     Field(discriminator="step"),
 ]
 

@@ -28,6 +28,7 @@ STEPS = [
     {"step": "review_images", "samples": [4]},
     {"step": "add_test_images", "per_class": 100},
     {"step": "label_more", "per_class": 60},
+    {"step": "compare_networks", "balanced_accuracy": 0.6, "chance": 0.5},
 ]
 RECOMMENDED = {"arm": "masktune", "model": "mdl_1", "reason": "masktune_helped", "next": STEPS}
 SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "height": 28, "sha256": ""}
@@ -67,7 +68,11 @@ def api() -> Iterator[StubApi]:
         ("/ui/jobs/job_1", "train", ['"label":"Resume"', "Rename"]),
         ("/ui/jobs/job_1", "admin", ['"label":"Delete"', "Storage"]),
         ("/ui/jobs/job_2/report", "admin", ["Use this model"]),
-        ("/ui/jobs/job_2/report", "train", ["Judge on other images", "Upload images"]),
+        (
+            "/ui/jobs/job_2/report",
+            "train",
+            ["Judge on other images", "Upload images", "Train a small network"],
+        ),
         ("/ui/jobs/job_2/judge", "train", ["judge-drop", BREAKS_PATTERN]),
         ("/ui/jobs/job_2/review", "train", [*REVIEW_ANSWERS.values(), REVIEW_HINT]),
         ("/ui/new", "train", ["There is no data set to train on yet"]),

@@ -12,6 +12,7 @@ from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import (
     AddTestImages,
     CheckLabels,
+    CompareNetworks,
     LabelMore,
     Recommendation,
     RecommendationReason,
@@ -21,7 +22,7 @@ from masktune.contract.report.recommendation import (
 )
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
-from masktune.contract.report.text.formats import points_apart, points_interval
+from masktune.contract.report.text.formats import percent, points_apart, points_interval
 from masktune.contract.report.text.groups import groups_warning, review_sentence
 from masktune.contract.report.text.inferred import wrong_labels_sentence
 from masktune.contract.report.text.judged_job import (
@@ -192,6 +193,19 @@ def _label_more(step: LabelMore, report: Report) -> Step:
     return Step(step.step, "Label more images", sentence)
 
 
+def _compare_networks(step: CompareNetworks, report: Report) -> Step:
+    return Step(
+        step.step,
+        "Compare with a small network",
+        f"On the validation images, the best plain model has a balanced accuracy of "
+        f"{percent(step.balanced_accuracy)}, guessing {percent(step.chance)}. The network was trained on "
+        "photographs and only its last layer on these images. If they are no photographs, such as "
+        "spectrograms, a small network trained from random weights may be better. The command trains one on "
+        "a part of the training images, compares both on the validation images, and goes on with the better.",
+        f"masktune fix {report.dataset.id} --compare-networks",
+    )
+
+
 def _review_images(step: ReviewImages, report: Report) -> Step:
     title = f"Look at {len(step.samples)} images"
     if report.review is None:
@@ -240,6 +254,7 @@ _STEPS: Mapping[type, Callable[[Any, Report], Step]] = {
     UseControl: _use,
     AddTestImages: _add_test_images,
     LabelMore: _label_more,
+    CompareNetworks: _compare_networks,
     ReviewImages: _review_images,
     CheckLabels: _check_labels,
 }

@@ -17,6 +17,7 @@ from worker.report.recommendation import (
     best_plain,
     choose,
     images_to_review,
+    weak_features,
 )
 
 Interval = tuple[float, float]
@@ -149,3 +150,23 @@ def test_who_has_looked_at_the_images_is_not_asked_again(reason: GroupReason, sa
     assert images_to_review(groups.model_copy(update={"details": reviewed})) == []
     undivided = images_to_review(groups.model_copy(update={"divided": False}))
     assert undivided == ([] if reason == "stages_agree" else samples)  # an open gate would divide as little
+
+
+@pytest.mark.parametrize(
+    ("balanced_accuracies", "chance", "best"),
+    [
+        ([0.6, 0.74], 0.5, 0.74),
+        ([0.6, 0.75], 0.5, None),  # half of the way from chance to no mistakes
+        ([0.5], 0.1, 0.5),
+        ([0.6], 0.1, None),
+        ([0.4], 0.5, 0.4),
+        ([], 0.5, None),
+    ],
+)
+def test_frozen_features_are_weak_where_the_best_plain_model_on_them_stays_near_chance(
+    balanced_accuracies: list[float], chance: float, best: float | None
+) -> None:
+    steps = weak_features(balanced_accuracies, chance)
+    assert [(step.balanced_accuracy, step.chance) for step in steps] == (
+        [] if best is None else [(best, chance)]
+    )

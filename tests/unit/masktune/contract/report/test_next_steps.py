@@ -21,6 +21,7 @@ STEPS: list[dict[str, Any]] = [
     {"step": "add_test_images", "per_class": 100},
     {"step": "label_more", "per_class": 60},
     {"step": "review_images", "samples": [4, 2]},
+    {"step": "compare_networks", "balanced_accuracy": 0.603, "chance": 0.5},
 ]
 
 
@@ -34,12 +35,16 @@ def test_each_step_has_a_title_a_sentence_and_if_a_program_can_do_it_a_command()
     assert [step.name for step in steps] == [step["step"] for step in STEPS]
     assert all(step.title and step.sentence.endswith(".") for step in steps)
     commands = {step.name: step.command for step in steps if step.command}
-    assert commands.keys() == {"use_model", "use_control", "add_test_images", "review_images"}
+    assert commands.keys() == {
+        *("use_model", "use_control", "add_test_images", "review_images", "compare_networks")
+    }
+    assert commands["compare_networks"] == f"masktune fix {recommending().dataset.id} --compare-networks"
     assert commands["add_test_images"] == f"masktune evaluate {recommending().job} FOLDER --breaks-pattern"
     assert commands["use_model"] == "masktune models alias production mdl_2"
     assert "100 images of each class" in steps[2].sentence
     assert "each class has 60" in steps[3].sentence
     assert steps[4].title == "Look at 2 images"
+    assert "60.3\u00a0%, guessing 50.0\u00a0%" in steps[5].sentence
 
 
 def test_where_images_have_subjects_a_step_asks_for_enough_of_them() -> None:
