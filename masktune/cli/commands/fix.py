@@ -10,6 +10,7 @@ from masktune.cli import completion, importing
 from masktune.cli.assignments import parse_fields
 from masktune.cli.commands.jobs import Id
 from masktune.cli.importing import format_options, ready_dataset
+from masktune.cli.network_comparison import check_fields, choose_network
 from masktune.cli.options import Fields
 from masktune.cli.progress import follow_to_conclusion
 from masktune.cli.session import Session, with_session
@@ -30,6 +31,14 @@ def fix(
     name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the training [0].")] = None,
     set: Fields = None,  # the option's name
+    compare_networks: Annotated[
+        bool,
+        typer.Option(
+            "--compare-networks",
+            help="Images that are no photographs: first train a small network too, on a part of them, and go "
+            "on with it if it is better on the validation images.",
+        ),
+    ] = False,
     subject_pattern: importing.SubjectPattern = None,
     hold_out: importing.HoldOut = None,
     group: importing.GroupColumn = None,
@@ -44,8 +53,12 @@ def fix(
     again, as a new one, where an option says how.
     """
     fields = parse_fields("mitigate", set, name=name, seed=seed)
+    if compare_networks:
+        check_fields(fields)
     options = format_options(subject_pattern, hold_out, group, label, path, grey_window, new_splits)
     dataset = ready_dataset(session, what, options)
+    if compare_networks:
+        fields |= choose_network(session, dataset, fields)
     follow_to_conclusion(session, session.client.jobs.start("mitigate", dataset=dataset, **fields))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from masktune.contract.vocabulary import Arm
 from tests.support.answers import DATASET, FAILED, JOB, LIMITS
 from tests.support.reports import report
 from tests.unit.masktune.cli.conftest import Service
@@ -104,3 +105,67 @@ def test_a_data_set_that_is_there_goes_by_its_name_too(mitigating: Service) -> N
     mitigating.answers["GET /datasets"] = (200, {"data": [DATASET]})
     ended = mitigating.masktune("fix", "birds", "--json")
     assert (ended.exit_code, _started(mitigating)) == (0, [{"dataset": "ds_1"}])
+
+
+FROZEN, TRIAL, AT_START, AT_END = "job_2", "job_3", "2025-11-03T09:30:00.000Z", "2025-11-03T09:31:30.000Z"
+ESTIMATE = {"seconds": 300.0, "source": "measured", "stages": [], "memory_bytes": 1, "disk_bytes": 1}
+
+
+def _planned(kind: str, *, frozen: bool) -> dict[str, object]:
+    params = {"backbone": "timm/tf_efficientnet_lite0" if frozen else "small_cnn", "freeze_backbone": frozen}
+    return {"kind": kind, "dataset": "ds_1", "params": params, "estimate": ESTIMATE}
+
+
+def _plain_training(service: Service, job: str, share: float) -> dict[str, object]:
+    """A plain training that ended with this share of right answers, of 400."""
+    ended = JOB | {"id": job, "kind": "erm", "started_at": AT_START, "ended_at": AT_END}
+    service.answers[f"GET /jobs/{job}"] = 200, ended
+    service.answers[f"GET /jobs/{job}/report"] = 200, report(right={Arm.ERM: (share,) * 4})
+    return ended | {"state": "queued", "ended_at": None}
+
+
+def _asked(service: Service, kind: str) -> list[object]:
+    return [json.loads(body) for asked, body in service.asked if asked == f"POST /jobs/{kind}"]
+
+
+@pytest.mark.parametrize(("small", "goes_on"), [(0.85, True), (0.64, False), (0.45, False)])
+def test_the_small_network_goes_on_only_if_its_interval_is_above_that_of_the_frozen_one(
+    mitigating: Service, small: float, goes_on: bool
+) -> None:
+    trained = iter(
+        [
+            _planned("erm", frozen=True),
+            _plain_training(mitigating, FROZEN, 0.6),
+            _plain_training(mitigating, TRIAL, small),
+        ]
+    )
+    planned = iter([_planned("mitigate", frozen=not goes_on), MITIGATE | {"state": "queued"}])
+    mitigating.by_headers |= {
+        "POST /jobs/erm": lambda _: next(trained),
+        "POST /jobs/mitigate": lambda _: next(planned),
+    }
+    ended = mitigating.masktune("fix", "ds_1", "--compare-networks", "--seed", "3", "--set", "seeds=2")
+    assert ended.exit_code == 0, ended.output
+    chosen = {"preset": "small-network"}
+    trial = {"dataset": "ds_1", "seed": 3, **chosen, "max_train_samples": 2000}
+    assert _asked(mitigating, "erm") == [{"dataset": "ds_1", "seed": 3}, trial]
+    fields = {"dataset": "ds_1", "seed": 3, "seeds": 2} | (chosen if goes_on else {})
+    assert _asked(mitigating, "mitigate") == _asked(mitigating, "mitigate?dry_run=true") == [fields]
+    assert "timm/tf_efficientnet_lite0, frozen" in ended.stdout
+    assert ended.stdout.count("1 min 30 s") == 2
+    assert "about 5 min 0 s (measured)" in ended.stdout
+    assert ("does not lie above" in ended.stdout) is not goes_on
+
+
+def test_where_the_default_is_a_small_network_there_is_nothing_to_compare(mitigating: Service) -> None:
+    mitigating.answers["POST /jobs/erm"] = 200, _planned("erm", frozen=False)
+    ended = mitigating.masktune("fix", "ds_1", "--compare-networks")
+    assert ended.exit_code == 0, ended.output
+    assert (_asked(mitigating, "erm"), _asked(mitigating, "mitigate")) == ([], [{"dataset": "ds_1"}])
+    assert "trains all layers of small_cnn" in ended.stdout
+
+
+def test_a_network_that_is_named_is_not_compared(mitigating: Service) -> None:
+    ended = mitigating.masktune("fix", "ds_1", "--compare-networks", "--set", "backbone=resnet18")
+    assert (ended.exit_code, mitigating.asked) == (2, [])
+    assert "leave out --set backbone" in ended.stderr
