@@ -42,8 +42,8 @@ TRAIN_IMAGES = 60
 
 
 WEAK_SHARE = 0.5
-"""Of the way from chance to no mistakes: frozen features on which no plain model comes so far on the validation
-images are weak. On made spectrograms it comes 0.2 to 0.4 of the way, on photographs 0.9."""
+"""Of the way from chance to no mistakes: frozen features on which no plain model comes so far, on the
+validation images, are weak. `benchmarks.networks` measures it."""
 
 
 class Treatment(NamedTuple):

@@ -92,9 +92,8 @@ class Hyperparameters(Parameters):
         int | None,
         Bounds(ge=2),
         Doc(
-            "Train on at most so many images of `train`, of each class in proportion: a quick look at a large "
-            "data set. null: all. Masks and retrained heads always use all. Not for a frozen backbone, whose "
-            "features are computed once."
+            "Train on at most so many images of `train`, of each class in proportion. null: all. Masks and "
+            "retrained heads always use all. Not for a frozen backbone, whose features are computed once."
         ),
     ] = None
     batch_size: Annotated[int, Bounds(ge=2, le=65_536)] = 32
