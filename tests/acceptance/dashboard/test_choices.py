@@ -118,6 +118,16 @@ def test_an_invalid_number_is_kept_and_reported(visitor: Visitor, dataset: str) 
         assert [job.id for job in client.jobs.list(dataset=dataset)] == before
 
 
+def test_the_address_of_a_form_names_a_preset_and_a_part_of_train(visitor: Visitor, dataset: str) -> None:
+    visitor.goto(f"/ui/new?dataset={dataset}&kind=erm&preset=small-network&max_train_samples=100")
+    visitor.button("Start the job").click()
+    visitor.page.wait_for_url("**/ui/jobs/job_*")
+    with Client(visitor.url) as client:
+        job = client.jobs.cancel(visitor.page.url.rpartition("/")[2])
+    assert job.request == {"dataset": dataset, "preset": "small-network", "max_train_samples": 100}
+    assert job.params.model_dump()["image_size"] == 64
+
+
 def test_moving_an_alias_needs_a_confirmation(visitor: Visitor, model: str, tmp_path: Path) -> None:
     page = visitor.page
     with Client(visitor.url) as client:
