@@ -201,7 +201,8 @@ def _compare_networks(step: CompareNetworks, report: Report) -> Step:
         f"{percent(step.balanced_accuracy)}, guessing {percent(step.chance)}. The network was trained on "
         "photographs and only its last layer on these images. If they are no photographs, such as "
         "spectrograms, a small network trained from random weights may be better. The command trains one on "
-        "a part of the training images, compares both on the validation images, and goes on with the better.",
+        "a part of the training images, compares both on the validation images, and goes on with it if it is "
+        "better.",
         f"masktune fix {report.dataset.id} --compare-networks",
     )
 
