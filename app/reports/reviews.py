@@ -11,6 +11,7 @@ from app.auth.keyring import Caller
 from app.http.caller_ids import public_id
 from app.http.etag import require_match
 from app.jobs.reviews import describe
+from app.reports.precision import guess_precision
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, jobs, reviews
 from core.tables import JobRow, ReviewRow
@@ -30,7 +31,13 @@ def show(session: Session, job: JobRow) -> Review:
 def presented(session: Session, report: Report) -> Report:
     """The report with what a person said since."""
     row = session.get(ReviewRow, report.job)
-    return report if row is None else report.model_copy(update={"review": ReportReview.of(describe(row))})
+    if row is None:
+        return report
+    review, inferred = describe(row), report.inferred_groups
+    if inferred is not None:
+        precision = guess_precision(report, review.answers)
+        inferred = inferred.model_copy(update={"precision": precision})
+    return report.model_copy(update={"review": ReportReview.of(review), "inferred_groups": inferred})
 
 
 def listed_samples(report: Report) -> list[int]:

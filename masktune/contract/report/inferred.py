@@ -48,7 +48,8 @@ class WorstGroups(Section):
 class GuessPrecision(Section):
     """How many of the images that were drawn at random from those that seem to lack the pattern do lack it,
     as a person said: the share's one-sided 97.5 % lower bound is `low`. `at_bound` is each model's accuracy
-    on the test images that truly lack the pattern if only that share of the inferred ones did."""
+    on the test images that truly lack the pattern if only that share of the inferred ones did; empty if that
+    share is 0, or either part of the test split has no image."""
 
     answers: int
     lacking: int
