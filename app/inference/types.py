@@ -123,7 +123,8 @@ class Calibration:
 
     `disagreement` is between the model and its ERM half on the split, None if unknown. `temperature` is that
     of the model's probabilities. `n_subjects` of the samples are the one image of a subject; None without
-    subjects.
+    subjects. `groups_inferred`: nobody labelled the groups; `lacking` are those of them whose images lack the
+    pattern of their class.
     """
 
     id: str
@@ -134,6 +135,8 @@ class Calibration:
     disagreement: Share | None = None
     temperature: float = 1.0
     n_subjects: int | None = None
+    groups_inferred: bool = False
+    lacking: frozenset[str] = frozenset()
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:

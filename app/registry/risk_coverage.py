@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from app.inference import Calibration
 from app.registry.service import calibration_ref
 from app.selective import calibrations
 from app.selective.policy import one_policy, probability
+from core.errors import Conflict, InvalidInput
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.reject_option import CurvePoint, GroupRow, GroupTable, RiskCoverage, RiskCoverageQuery
+from masktune.contract.reject_option import (
+    CurvePoint,
+    GroupRow,
+    GroupTable,
+    MixedCurve,
+    MixedPoint,
+    RiskCoverage,
+    RiskCoverageQuery,
+)
 from masktune.contract.vocabulary import SelectionStatus
 from models.selective import (
     DEFAULT_CONFIDENCE,
@@ -22,6 +31,7 @@ from models.selective import (
     by_group,
     certify,
     coverage_ratio,
+    reweighted,
     risk_coverage,
     threshold_for_coverage,
 )
@@ -37,11 +47,24 @@ SUBJECTS = (
     " Images of one subject are not independent, so one image of each of {n_subjects} subjects counts, "
     "drawn at random: bounds and certificates are about a random image of a new subject."
 )
+MIX = (
+    "An estimate for another mix of the images: {share:g} % lack the pattern of their class. It goes by "
+    "groups that nobody labelled: {n_lacking} calibration samples lack it, and {n_rest} do not. It is not a "
+    "certificate, and no bound holds for it."
+)
 
 
 def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
-    """Compute the curve. Raises `Conflict` without a calibration, `InvalidInput` if it lacks the score."""
+    """Compute the curve. Raises `Conflict` without a calibration, or for another mix without groups that a
+    job inferred, and `InvalidInput` if the calibration lacks the score or a certificate is wanted for it."""
     one_policy(query)
+    share = query.minority_share
+    if share is not None and query.max_risk is not None:
+        raise InvalidInput.field(
+            "?max_risk",
+            "not-with-minority-share",
+            "nothing is certified for another mix of the images: leave out max_risk or minority_share",
+        )
     calibration = calibrations.get(row, artifacts)
     reference = calibration_ref(row)
     assert reference is not None
@@ -71,6 +94,9 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
             for point in risks.points
         ],
         statement=_statement(risks.confidence, calibration.n_subjects),
+        mix=None
+        if share is None
+        else _mix(calibration, name, share, [point.threshold for point in risks.points]),
         table=_table(calibration, name, query),
     )
 
@@ -78,6 +104,29 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
 def _statement(confidence: float, n_subjects: int | None) -> str:
     bounds = STATEMENT.format(confidence=100 * confidence)
     return bounds + (INDEPENDENT if n_subjects is None else SUBJECTS.format(n_subjects=n_subjects))
+
+
+def _mix(calibration: Calibration, name: ScoreName, share: float, thresholds: Sequence[float]) -> MixedCurve:
+    tables = calibration.groups.get(name, {}).items()
+    lacking = [table for group, table in tables if group in calibration.lacking]
+    rest = [table for group, table in tables if group not in calibration.lacking]
+    if not (lacking and rest):
+        raise Conflict(
+            f"calibration {calibration.id} does not tell images that lack the pattern of their class from "
+            "others: inferred groups do, which a job makes on a data set without groups of its own"
+        )
+    n_lacking, n_rest = (sum(table.n for table in part) for part in (lacking, rest))
+    mixed = reweighted(lacking, rest, thresholds, share=share)
+    return MixedCurve(
+        minority_share=share,
+        n_lacking=n_lacking,
+        n_rest=n_rest,
+        points=[
+            MixedPoint(threshold=math.exp(threshold), coverage=point.coverage, risk=point.risk)
+            for threshold, point in zip(thresholds, mixed, strict=True)
+        ],
+        statement=MIX.format(share=100 * share, n_lacking=n_lacking, n_rest=n_rest),
+    )
 
 
 def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) -> GroupTable:
@@ -100,6 +149,7 @@ def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) 
         samples_needed=chosen.planning and chosen.planning.samples_needed,
         max_risk=query.max_risk,
         risk_confidence=confidence,
+        groups_inferred=calibration.groups_inferred,
         groups=[_row(group, groups[group.name]) for group in by_name],
         group_coverage_ratio=coverage_ratio(by_name),
         classes=[_row(group, classes[group.name]) for group in by_class],

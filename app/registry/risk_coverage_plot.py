@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from masktune.contract.reject_option import RiskCoverage
-from masktune.contract.report.text.formats import calibration_samples
+from masktune.contract.report.text.formats import calibration_samples, whole_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +53,15 @@ def _plot(axes: Axes, curve: RiskCoverage) -> None:
         label=f"{confidence}, one point chosen before looking",
     )
     axes.plot(coverage, [100 * point.risk for point in curve.points], color=ACCENT, linewidth=2, label="risk")
+    if curve.mix is not None:
+        answered = [point for point in curve.mix.points if point.risk is not None]
+        axes.plot(
+            [100 * point.coverage for point in answered],
+            [100 * (point.risk or 0.0) for point in answered],
+            color=INK,
+            linestyle="--",
+            label=f"estimate if {whole_percent(curve.mix.minority_share)} lacked the pattern of their class",
+        )
     _frame(axes, curve)
 
 

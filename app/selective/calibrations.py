@@ -74,6 +74,8 @@ def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> 
         disagreement=None if agreement is None else Share(agreement["disagree"], agreement["n"]),
         temperature=1.0 if temperature is None else temperature["value"],
         n_subjects=raw.get("n_subjects"),
+        groups_inferred=raw.get("groups_inferred", False),
+        lacking=frozenset(raw.get("lacking", ())),
     )
 
 

@@ -119,6 +119,9 @@ class RiskCoverageOptions(TypedDict, total=False):
     """In (0, 1)."""
     risk_confidence: float | None
     """Confidence level of the certificate and the bounds, in [0.5, 1)."""
+    minority_share: float | None
+    """Adds an estimate of the curve if this share of the images, in [0, 1], lacked the pattern of their
+    class. Not with `max_risk`."""
 
 
 def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[RiskCoverage]:

@@ -28,6 +28,13 @@ class RiskCoverageQuery(Query):
     risk_confidence: float | None = Field(
         None, ge=0.5, lt=1, description="Confidence of the table's certificate and bounds. Default 0.99."
     )
+    minority_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Adds `mix`: the curve if this share of the images lacked the pattern of their class, by "
+        "the groups that the job inferred. Not with `max_risk`: nothing is certified for another mix.",
+    )
 
 
 class CurvePoint(Shape):
@@ -46,6 +53,25 @@ class CurvePoint(Shape):
     high: float
     band_low: float
     band_high: float
+
+
+class MixedPoint(Shape):
+    """One threshold on another mix of the images."""
+
+    threshold: float = Field(description="That of the curve's point in the same place.")
+    coverage: float
+    risk: float | None = Field(None, description="Null if nothing is answered.")
+
+
+class MixedCurve(Shape):
+    """The curve if `minority_share` of the images lacked the pattern of their class. An estimate by groups
+    that nobody labelled; no bound holds for it."""
+
+    minority_share: float
+    n_lacking: int = Field(description="Calibration samples that lack the pattern, as the job inferred.")
+    n_rest: int = Field(description="Those that show it.")
+    points: list[MixedPoint]
+    statement: str = Field(description="What the figures are, in words.")
 
 
 class GroupRow(Shape):
@@ -89,7 +115,10 @@ class GroupTable(Shape):
         None, description="The requested risk, which the bounds are compared with; null for a `coverage`."
     )
     risk_confidence: float
-    groups: list[GroupRow] = Field([], description="Empty if the data set has no groups.")
+    groups: list[GroupRow] = Field(
+        [], description="Those of the data set, else those that the job inferred; empty if there are none."
+    )
+    groups_inferred: bool = Field(False, description="Nobody labelled the groups: the job inferred them.")
     group_coverage_ratio: float | None = Field(
         None, description="Smallest coverage of a group over the largest; 1 is even. Null below two groups."
     )
@@ -124,6 +153,7 @@ class RiskCoverage(Shape):
         "band_low, band_high", description="The only bounds for a point that was picked from the curve."
     )
     statement: str = Field(description="The same in words.")
+    mix: MixedCurve | None = Field(None, description="Null unless `minority_share` was requested.")
     table: GroupTable
 
 

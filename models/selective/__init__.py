@@ -6,7 +6,7 @@ what a certificate promises and what it does not.
 """
 
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
-from models.selective.curve import CurvePoint, RiskCoverage, risk_coverage
+from models.selective.curve import CurvePoint, MixPoint, RiskCoverage, reweighted, risk_coverage
 from models.selective.policies import (
     ONE_PER_SUBJECT,
     GroupSelection,
@@ -64,6 +64,7 @@ __all__ = [
     "GroupSelection",
     "GroupVerdict",
     "Look",
+    "MixPoint",
     "OperatingPoint",
     "Planning",
     "Reference",
@@ -87,6 +88,7 @@ __all__ = [
     "log_softmax",
     "operating_point",
     "references",
+    "reweighted",
     "risk_coverage",
     "samples_at_least",
     "samples_needed",

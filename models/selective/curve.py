@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,6 +69,38 @@ def risk_coverage(table: CalibrationTable, *, points: int = 100, confidence: flo
     rows = zip(*(column.tolist() for column in columns), strict=True)
     aurc, augrc = areas(table)
     return RiskCoverage(tuple(CurvePoint(*row) for row in rows), aurc, augrc, confidence, table.n)
+
+
+class MixPoint(NamedTuple):
+    """One threshold on another mix of the images; `risk` is None if nothing is answered."""
+
+    coverage: float
+    risk: float | None
+
+
+def reweighted(
+    lacking: Sequence[CalibrationTable],
+    rest: Sequence[CalibrationTable],
+    thresholds: Iterable[float],
+    *,
+    share: float,
+) -> list[MixPoint]:
+    """The curve at these thresholds, if `share` (0..1) of the images were like those of the tables `lacking`
+    and the others like those of `rest`. An estimate: only on the mix that was measured do bounds hold."""
+    points = []
+    for threshold in thresholds:
+        (answered, wrong), (others, others_wrong) = _shares(lacking, threshold), _shares(rest, threshold)
+        coverage = share * answered + (1 - share) * others
+        errors = share * wrong + (1 - share) * others_wrong
+        points.append(MixPoint(coverage, errors / coverage if coverage else None))
+    return points
+
+
+def _shares(tables: Sequence[CalibrationTable], threshold: float) -> tuple[float, float]:
+    """The shares of all samples of these tables that are answered, and that are answered wrongly."""
+    counts = [table.at(threshold) for table in tables]
+    n = sum(table.n for table in tables)
+    return sum(answered for answered, _ in counts) / n, sum(wrong for _, wrong in counts) / n
 
 
 def areas(table: CalibrationTable) -> tuple[float | None, float | None]:

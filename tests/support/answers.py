@@ -138,6 +138,13 @@ CURVE: dict[str, Any] = {
         "group_coverage_ratio": 0.5,
     },
 }
+MIX: dict[str, Any] = {
+    "minority_share": 0.3,
+    "n_lacking": 20,
+    "n_rest": 196,
+    "points": [{"threshold": 0.7, "coverage": 0.4, "risk": 0.125}],
+    "statement": "an estimate, not a certificate",
+}
 DRIFT: dict[str, Any] = {
     "model": "mdl_2",
     "calibration": "cal_1",

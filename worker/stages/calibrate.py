@@ -6,6 +6,8 @@ The artifact `calibrations/{id}` holds `tables.json`:
      "n", "n_subjects", "copies_left_out", "same_subject_left_out",
      "scores": {score: CalibrationTable},
      "groups": {score: {group: CalibrationTable}}, "classes": {score: {true class: CalibrationTable}},
+     "groups_inferred": whether nobody labelled the groups,
+     "lacking": names of the inferred groups whose images lack the pattern of their class,
      "agreement": {"n", "disagree"} of ERM and the model, or null without an ERM model,
      "temperature": {"value", "split": "val", "n"}}
 
@@ -25,6 +27,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from itertools import compress
 from typing import NamedTuple, TypedDict, cast
 
 import numpy as np
@@ -34,6 +37,7 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.ids import calibration_id
 from models.data.store import Store
 from models.evaluation.metrics import Logits
+from models.mitigation.pattern_groups import PatternGroups
 from models.selective import CalibrationTable, count_split, fit_temperature
 from worker.results import CalibrateResult, Calibration, Json, ModelSpec
 from worker.stages.context import StageContext, compared_models
@@ -92,6 +96,8 @@ class Tables(TypedDict):
     scores: dict[str, Json]
     groups: dict[str, dict[str, Json]]
     classes: dict[str, dict[str, Json]]
+    groups_inferred: bool
+    lacking: list[str]
     agreement: dict[str, int] | None
     temperature: FittedTemperature
 
@@ -149,16 +155,17 @@ def _calibrate(
     temperature: FittedTemperature,
 ) -> Calibration:
     """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
-    store, own, erm = _grouped(context), logits[model.id], logits.get(model.erm_id or "")
+    own, erm = logits[model.id], logits.get(model.erm_id or "")
+    groups, inferred = _groups(context)
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.resumed)
     tables = count_split(
         own.logits,
         None if erm is None else erm.logits,
         own.labels,
-        classes=store.classes,
-        groups=store.groups[own.rows],
-        group_names=store.group_names,
+        classes=context.store.classes,
+        groups=groups.assigned[own.rows],
+        group_names=groups.names,
         temperature=temperature["value"],
     )
     content: Tables = {
@@ -173,6 +180,8 @@ def _calibrate(
         "scores": _to_json(tables.scores),
         "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
         "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
+        "groups_inferred": inferred,
+        "lacking": list(compress(groups.names, groups.lacking)),
         # How often the models disagree here is the baseline for their disagreement in production.
         "agreement": None
         if erm is None
@@ -193,13 +202,12 @@ def _calibrate(
     )
 
 
-def _grouped(context: StageContext) -> Store:
-    """The data set with its own groups or, where it has none, with those that the job has inferred."""
+def _groups(context: StageContext) -> tuple[PatternGroups, bool]:
+    """The data set's own groups or, where it has none, those that the job has inferred; and whether these."""
     published, store = InferredGroups.read(context), context.store
     if published is None or not published.decide or store.has_groups:
-        return store
-    groups = published.groups(store)
-    return store.with_groups(groups.names, groups.assigned)
+        return PatternGroups(store.groups, store.group_names, ()), False
+    return published.groups(store), True
 
 
 def _to_json(tables: Mapping[str, CalibrationTable]) -> dict[str, Json]:

@@ -248,6 +248,9 @@ def risk_coverage(
             help="max_softmax, product or minimum.", autocompletion=completion.words(*completion.SCORES)
         ),
     ] = None,
+    minority_share: Annotated[
+        float | None, typer.Option(help="Also estimate it if this share of images lacked the pattern.")
+    ] = None,
     points: Annotated[int, typer.Option(min=2, max=1000, help="Points on the curve.")] = 10,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Also draw the curve to this PNG file.")
@@ -260,6 +263,7 @@ def risk_coverage(
         "coverage": coverage,
         "max_risk": max_risk,
         "risk_confidence": risk_confidence,
+        "minority_share": minority_share,
     }
     if plot is not None:  # with the service's default number of points: a plot has more room than a table
         plot.write_bytes(models.risk_coverage_picture(model, **options))

@@ -45,7 +45,16 @@ def curve(risks: masktune.RiskCoverage) -> Group:
         )
     refusal = uncertified_table(risks)
     reasons = [f"not certifiable: {refusal}"] if refusal else []
-    return Group(points, _parts(risks), *reasons, risks.statement)
+    mix = [] if risks.mix is None else [_mix(risks.mix), risks.mix.statement]
+    return Group(points, _parts(risks), *reasons, risks.statement, *mix)
+
+
+def _mix(mix: masktune.MixedCurve) -> Table:
+    share = f"{100 * mix.minority_share:g} %"
+    grid = new_table("coverage", "threshold", "risk", title=f"{share} without the pattern")
+    for point in mix.points:
+        grid.add_row(figure(point.coverage), figure(point.threshold), figure(point.risk, 4))
+    return grid
 
 
 def drift(report: masktune.Drift) -> Group:
@@ -83,7 +92,7 @@ def _parts(risks: masktune.RiskCoverage) -> Table:
     table = risks.table
     max_risk = table.max_risk
     grid = new_table(
-        "group or class",
+        "inferred group, or class" if table.groups_inferred else "group or class",
         "n",
         "answered",
         "coverage",

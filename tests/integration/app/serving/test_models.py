@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from fastapi.testclient import TestClient
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 
@@ -262,52 +260,3 @@ def test_another_data_sets_classes_and_another_body_are_refused(world: World) ->
     assert (wrong.status_code, wrong.json()["type"]) == (422, "/problems/model-of-another-dataset")
     assert _send(world.client, weights(), dataset=new_id("ds")).status_code == 404
     assert world.client.post("/models", json={"backbone": "small_cnn"}).status_code == 415
-
-
-# --- risk and coverage ----------------------------------------------------------------------------
-
-
-def test_risk_coverage_has_areas_and_bounds_and_says_which_of_them_hold(world: World) -> None:
-    body = world.client.get(f"/models/{world.model}/risk-coverage", params={"points": 20}).json()
-    assert body["score_name"] == "max_softmax"
-    assert 0 < body["augrc"] < body["aurc"] < 0.5
-    coverages = [p["coverage"] for p in body["points"]]
-    assert coverages == sorted(coverages)
-    assert coverages[-1] == 1
-    for point in body["points"]:
-        assert point["band_low"] <= point["low"] <= point["risk"] <= point["high"] <= point["band_high"]
-        assert point["n_errors"] <= point["n_answered"]
-        assert 0 < point["threshold"] <= 1
-    assert body["chosen_before_looking"] == "low, high"
-    assert body["chosen_after_looking"] == "band_low, band_high"
-    assert "after looking, only the band holds" in body["statement"]
-    address = f"/models/{world.model}/risk-coverage"
-    assert "did you mean points?" in world.client.get(address, params={"point": 3}).text
-    product = world.client.get(address, params={"score": "product"}).json()
-    assert product["score_name"] == "product"
-
-
-def test_the_table_at_a_certificate(world: World) -> None:
-    address = f"/models/{world.model}/risk-coverage"
-    policy = {"max_risk": 0.3, "risk_confidence": 0.9}
-    table = world.client.get(address, params=policy).json()["table"]
-    assert (table["policy"], table["requested"], table["status"]) == ("max_risk", 0.3, "certified")
-    assert (table["max_risk"], table["risk_confidence"]) == (0.3, 0.9)
-    served = world.ask(**policy)["selection"]
-    assert table["threshold"] == served["threshold"]
-    for row in table["groups"]:
-        assert (row["verdict"] == "bound_below") == (row["risk_upper"] <= 0.3)
-    refusal = world.client.get(address, params={"coverage": 0.5, "max_risk": 0.1})
-    assert (refusal.status_code, len(refusal.json()["errors"])) == (422, 2)
-    assert world.client.get(address, params={"max_risk": 1}).status_code == 422
-
-
-def test_risk_coverage_as_a_picture(world: World) -> None:
-    png = world.client.get(f"/models/{world.model}/risk-coverage", headers={"Accept": "image/png"})
-    assert png.headers["content-type"] == "image/png"
-    assert Image.open(io.BytesIO(png.content)).size == (1152, 720)
-
-
-def test_risk_coverage_needs_a_calibration(fresh_world: World) -> None:
-    address = f"/models/{fresh_world.uncalibrated()}/risk-coverage"
-    assert fresh_world.client.get(address).status_code == 409

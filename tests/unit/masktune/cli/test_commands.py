@@ -31,6 +31,7 @@ from tests.support.answers import (
     FULL_REPORT,
     JOB,
     KEY,
+    MIX,
     MODEL,
     SAMPLE,
     STORAGE,
@@ -112,6 +113,12 @@ from tests.unit.masktune.cli.conftest import Service
             "GET /models/best/risk-coverage",
             CURVE,
             ["0.0100 … 0.0400", "dark", "below 0.05?", "too few", "groups 0.500", "only the band holds"],
+        ),
+        (
+            "models risk-coverage best --minority-share 0.3",
+            "GET /models/best/risk-coverage",
+            CURVE | {"mix": MIX},
+            ["30 % without the pattern", "0.1250", "not a certificate"],
         ),
         (
             "models drift best --days 2",

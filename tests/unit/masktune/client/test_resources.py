@@ -98,8 +98,8 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (models.roll_back_alias("best"), "POST /aliases/best/rollback", ALIAS),
     (models.delete_alias("best"), "DELETE /aliases/best", None),
     (
-        models.risk_coverage("m", points=9, max_risk=0.1),
-        "GET /models/m/risk-coverage?points=9&max_risk=0.1",
+        models.risk_coverage("m", points=9, minority_share=0.3),
+        "GET /models/m/risk-coverage?points=9&minority_share=0.3",
         CURVE,
     ),
     (models.drift("m", days=2), "GET /models/m/drift?days=2", DRIFT),

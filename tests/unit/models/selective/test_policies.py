@@ -20,6 +20,7 @@ from models.selective import (
     certify,
     count_split,
     decide,
+    reweighted,
     risk_coverage,
     score,
     threshold_for_coverage,
@@ -189,3 +190,38 @@ def test_without_erm_there_is_the_models_own_score_alone() -> None:
     assert set(both.scores) == set(both.groups) == set(both.classes) == set(SCORES)
     assert alone.scores["max_softmax"].id == both.scores["max_softmax"].id
     assert len({table.id for table in both.scores.values()}) == len(SCORES)
+
+
+# another mix of the images
+
+
+def halves(n: int = 400) -> tuple[CalibrationTable, CalibrationTable, CalibrationTable]:
+    """A quarter that is often wrong, the rest, and all of them."""
+    rng = np.random.default_rng(1)
+    scores, lacks = -rng.random(n), np.arange(n) % 4 == 0
+    right = rng.random(n) > np.where(lacks, 0.5, 0.05)
+    lacking, rest = (CalibrationTable.build(scores[part], right[part]) for part in (lacks, ~lacks))
+    return lacking, rest, CalibrationTable.build(scores, right)
+
+
+def test_the_mix_that_was_measured_gives_the_curve_that_was_measured() -> None:
+    lacking, rest, everything = halves()
+    curve = risk_coverage(everything, points=50)
+    mixed = reweighted([lacking], [rest], [p.threshold for p in curve.points], share=0.25)
+    assert np.allclose([p.coverage for p in mixed], [p.coverage for p in curve.points])
+    assert np.allclose([p.risk or 0.0 for p in mixed], [p.risk for p in curve.points])
+
+
+def test_either_end_of_the_mix_is_one_part_alone_however_many_tables_it_has() -> None:
+    lacking, rest, everything = halves()
+    thresholds = [p.threshold for p in risk_coverage(lacking).points]
+    alone = pytest.approx([p.risk for p in risk_coverage(lacking).points])
+    assert [p.risk for p in reweighted([lacking], [rest, everything], thresholds, share=1.0)] == alone
+    twice = reweighted([rest], [lacking, lacking], thresholds, share=0.0)
+    assert [p.risk for p in twice] == alone
+
+
+def test_a_threshold_that_answers_nothing_has_no_risk() -> None:
+    lacking, rest, _ = halves()
+    (point,) = reweighted([lacking], [rest], [1.0], share=0.5)
+    assert (point.coverage, point.risk) == (0.0, None)
