@@ -51,6 +51,7 @@ __all__ = [
     "ImageSaliency",
     "ImportJob",
     "ImportReport",
+    "InferredPattern",
     "Job",
     "JobEstimate",
     "JobNotSucceeded",
@@ -85,6 +86,7 @@ __all__ = [
     "SaliencyMap",
     "SaliencyOptions",
     "Sample",
+    "SampleFilters",
     "Selection",
     "Served",
     "ShareOf",
@@ -101,6 +103,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from masktune.client.client import DEFAULT_URL, AsyncClient, Client
+    from masktune.client.datasets import SampleFilters
     from masktune.client.errors import (
         AmbiguousName,
         ClientError,
@@ -125,7 +128,6 @@ if TYPE_CHECKING:
         Group,
         ImportReport,
         MetadataColumn,
-        Sample,
     )
     from masktune.contract.deletion import Dependents
     from masktune.contract.jobs import (
@@ -184,9 +186,11 @@ if TYPE_CHECKING:
     )
     from masktune.contract.report import Report
     from masktune.contract.reviews import Review, ReviewedImage
+    from masktune.contract.samples import InferredPattern, Sample
 else:
     _MODULES = (
         "masktune.client.client",
+        "masktune.client.datasets",
         "masktune.client.errors",
         "masktune.client.models",
         "masktune.client.predict",
@@ -201,6 +205,7 @@ else:
         "masktune.contract.problems",
         "masktune.contract.reject_option",
         "masktune.contract.reviews",
+        "masktune.contract.samples",
         "masktune.client.wire",
     )
 

@@ -96,11 +96,13 @@ class TrainingResult(StageResult):
 @dataclass(frozen=True, kw_only=True)
 class GroupsResult(StageResult):
     """Of inferring groups: `artifact` is described in `worker.stages.infer_groups`; None where the data set
-    has groups of its own and no head is to be balanced."""
+    has groups of its own and no head is to be balanced. `module` of the network sees whose pattern an image
+    shows; None if none does."""
 
     stage: Literal[Stage.INFER_GROUPS] = Stage.INFER_GROUPS
     artifact: str | None
     reason: str | None
+    module: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
 from app.datasets import samples, uploads
 from app.datasets import service as datasets
+from app.datasets.inferred import InferredDep, PatternFiltersDep
 from app.datasets.pictures import PicturesDep
 from app.datasets.presenter import describe, report_file
 from app.datasets.samples import SampleFilters
@@ -19,10 +20,11 @@ from app.datasets.stores import Stores, StoresDep
 from app.http import pagination
 from app.http.deps import ArtifactsDep, DiscardDep, Reading, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.etag import IfMatch, conditional, etag_of, matches
+from app.http.etag import JSON, IfMatch, conditional, etag_of, matches
 from app.http.file_response import attachment, send_file
 from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
 from app.http.multipart import MULTIPART
+from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
@@ -34,12 +36,13 @@ from core.queries import datasets as queries
 from core.queries.rows import newest_first
 from core.tables import DatasetRow
 from masktune.contract.base import DatasetEdit, Page, Split
-from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, Sample, SourceRequest
+from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, SourceRequest
+from masktune.contract.samples import Sample
 from models.data.download import download
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)
 
-ZIP = "application/zip"
+CSV, ZIP = "text/csv", "application/zip"
 
 SampleNumber = Annotated[int, Path(description="Number of the sample in its data set.")]
 
@@ -176,7 +179,9 @@ def download_dataset(request: Request, row: LoadedDataset, stores: StoresDep) ->
     dependencies=[READER],
     summary="List samples by number",
     response_model=Page[Sample],
-    responses=NOT_MODIFIED | problems(404, 409, 422),
+    responses=sends(CSV, description="A page; with `Accept: text/csv` all that pass the filters, as a file.")
+    | NOT_MODIFIED
+    | problems(404, 409, 422),
     openapi_extra=SAMPLE_METADATA_FILTER,
 )
 def list_samples(
@@ -184,6 +189,8 @@ def list_samples(
     row: LoadedDataset,
     stores: StoresDep,
     metadata: MetadataPairs,
+    inferred: InferredDep,
+    patterns: PatternFiltersDep,
     split: Annotated[Split | None, Query(description="Only samples of this split.")] = None,
     label: Annotated[
         str | None, Query(max_length=200, description="Only samples of this class, by name.")
@@ -203,9 +210,14 @@ def list_samples(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    filters = SampleFilters(split, label, group, subject, metadata, q)
-    page = samples.listing(samples.open_store(stores, row), filters, cursor=cursor, limit=limit)
-    return conditional(request, page)
+    filters = SampleFilters(split, label, group, subject, metadata, q, patterns)
+    store, vary = samples.open_store(stores, row), {"Vary": "Accept"}
+    if preferred(request.headers.get("accept", ""), (JSON, CSV)) == CSV:
+        headers = vary | {"Content-Disposition": attachment(f"{row.name}.csv")}
+        file = samples.table(store, filters, inferred)
+        return StreamingResponse(file, headers=headers, media_type=f"{CSV}; charset=utf-8")
+    page = samples.listing(store, filters, cursor=cursor, limit=limit, inferred=inferred)
+    return conditional(request, page, headers=vary)
 
 
 @router.get(
@@ -213,10 +225,12 @@ def list_samples(
     dependencies=[READER],
     summary="Get a sample",
     response_model=Sample,
-    responses=NOT_MODIFIED | problems(404, 409),
+    responses=NOT_MODIFIED | problems(404, 409, 422),
 )
-def get_sample(request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep) -> Response:
-    return conditional(request, samples.describe(samples.open_store(stores, row), sample))
+def get_sample(
+    request: Request, row: LoadedDataset, sample: SampleNumber, stores: StoresDep, inferred: InferredDep
+) -> Response:
+    return conditional(request, samples.describe(samples.open_store(stores, row), sample, inferred))
 
 
 @router.get(

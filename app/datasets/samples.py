@@ -1,20 +1,22 @@
-"""Samples of a data set, read from its packed store."""
+"""Samples of a data set, read from its packed store, with what a job has inferred of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.datasets.inferred import InferredSamples, PatternFilters
 from app.datasets.stores import Stores
 from app.http.pagination import decode_number, encode_number
 from core.errors import DatasetNotReady, InvalidInput, NotFound
 from core.tables import DatasetRow
 from masktune.contract.base import Page
-from masktune.contract.datasets import Sample
+from masktune.contract.samples import Sample
 from masktune.contract.vocabulary import DatasetState
+from models.data.download import table as csv_table
 from models.data.images.image_types import MEDIA_TYPES, image_type, needs_png
 from models.data.store import Store
 
@@ -38,22 +40,42 @@ class SampleFilters:
     subject: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     q: str | None = None
+    patterns: PatternFilters = field(default_factory=PatternFilters)
 
 
-def listing(store: Store, filters: SampleFilters, *, cursor: str | None, limit: int) -> Page[Sample]:
+def listing(
+    store: Store,
+    filters: SampleFilters,
+    *,
+    cursor: str | None,
+    limit: int,
+    inferred: InferredSamples | None = None,
+) -> Page[Sample]:
     """Return a page of the samples that pass the filters, by number, after the cursor."""
-    rows = _rows(store, filters)
+    rows = _rows(store, filters, inferred)
     behind = decode_number(cursor)
     first = 0 if behind is None else int(np.searchsorted(rows, behind, side="right"))
     selected = rows[first : first + limit]
     more = first + len(selected) < len(rows)
     return Page(
-        data=[describe(store, int(row)) for row in selected],
+        data=[describe(store, int(row), inferred) for row in selected],
         next_cursor=encode_number(int(selected[-1])) if more else None,
     )
 
 
-def _rows(store: Store, filters: SampleFilters) -> NDArray[np.int64]:
+def table(store: Store, filters: SampleFilters, inferred: InferredSamples | None) -> Iterator[bytes]:
+    """Return all samples that pass the filters as a CSV file, some at a time."""
+    rows = _rows(store, filters, inferred)
+    added: dict[str, list[object]] = {"sample": rows.tolist()}
+    if inferred is not None:
+        guesses = [inferred.describe(store, int(row)) for row in rows]
+        for name in ("pattern", "lacks_pattern", "label_looks_wrong", "label_doubt"):
+            added[f"inferred_{name}"] = [getattr(guess, name) for guess in guesses]
+        added["inferred_by"] = [inferred.job] * len(rows)
+    return csv_table(store, rows, added=added)
+
+
+def _rows(store: Store, filters: SampleFilters, inferred: InferredSamples | None) -> NDArray[np.int64]:
     """Return the ascending rows that pass the filters."""
     rows = store.rows(
         split=filters.split,
@@ -65,6 +87,7 @@ def _rows(store: Store, filters: SampleFilters) -> NDArray[np.int64]:
         rows = rows[store.subjects[rows] == subject]
     for name, cell in filters.metadata.items():
         rows = rows[_has_cell(store, name, cell)[rows]]
+    rows = rows[_has_pattern(store, filters.patterns, inferred)[rows]]
     return rows[store.containing(filters.q)[rows]] if filters.q else rows
 
 
@@ -84,7 +107,27 @@ def _has_cell(store: Store, name: str, cell: str) -> NDArray[np.bool_]:
         ) from error
 
 
-def describe(store: Store, number: int) -> Sample:
+def _has_pattern(
+    store: Store, filters: PatternFilters, inferred: InferredSamples | None
+) -> NDArray[np.bool_]:
+    """Return (N,), true where what a job has inferred passes the filters."""
+    keep = np.ones(len(store), bool)
+    if inferred is None:
+        for name in (name for name, wanted in filters._asdict().items() if wanted is not None):
+            raise InvalidInput.field(
+                f"?{name}", "needs-inferred-by", "name the job that has inferred it as inferred_by"
+            )
+        return keep
+    if filters.pattern is not None:
+        keep &= inferred.patterns == _index(store.classes, filters.pattern, "pattern", "class")
+    if filters.lacks_pattern is not None:
+        keep &= inferred.known & ((inferred.patterns != store.labels) == filters.lacks_pattern)
+    if filters.label_looks_wrong is not None:
+        keep &= inferred.labels_look_wrong == filters.label_looks_wrong
+    return keep
+
+
+def describe(store: Store, number: int, inferred: InferredSamples | None = None) -> Sample:
     """Describe one sample, or raise `NotFound`."""
     try:
         sample = store.sample(number)
@@ -102,6 +145,7 @@ def describe(store: Store, number: int) -> Sample:
         height=sample.height,
         sha256=sample.sha256,
         needs_png=needs_png(store.image_head(number)),
+        inferred=None if inferred is None else inferred.describe(store, number),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 from masktune.client.calls import (
     Changes,
@@ -37,7 +38,8 @@ from masktune.client.uploads import (
 )
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME
-from masktune.contract.datasets import Dataset, FullReport, Sample
+from masktune.contract.datasets import Dataset, FullReport
+from masktune.contract.samples import Sample
 
 
 def upload_dataset(
@@ -151,35 +153,63 @@ def full_report(dataset_id: str) -> Flow[FullReport]:
     return call(get(f"/datasets/{segment(dataset_id)}/report"), FullReport)
 
 
+class SampleFilters(TypedDict, total=False):
+    """Which samples are listed; all that is given must hold."""
+
+    split: str | None
+    label: str | None
+    """Name of their class."""
+    group: str | None
+    subject: str | None
+    metadata: Mapping[str, str | float] | None
+    """The cells that they have in these columns."""
+    q: str | None
+    """A text in the path, the subject or a text of the metadata."""
+    inferred_by: str | None
+    """Id of a job on the data set: each sample then has `inferred`, what that job guessed of it. The three
+    filters below go by it, and need it."""
+    pattern: str | None
+    """Name of the class whose pattern they show."""
+    lacks_pattern: bool | None
+    label_looks_wrong: bool | None
+
+
 def list_samples(
-    dataset_id: str,
-    *,
-    split: str | None = None,
-    label: str | None = None,
-    group: str | None = None,
-    subject: str | None = None,
-    metadata: Mapping[str, str | float] | None = None,
-    q: str | None = None,
-    limit: int | None = None,
+    dataset_id: str, *, limit: int | None = None, **filters: Unpack[SampleFilters]
 ) -> EmittingFlow[Sample]:
     """Iterate over the samples, optionally of one split, class, group or subject, with these cells in their
     `metadata` columns, or with `q` in their path, subject or metadata. `limit` is the page size."""
-    query = get(
+    return pages(_samples(dataset_id, filters, limit), Sample)
+
+
+def download_samples(dataset_id: str, target: Path | str, **filters: Unpack[SampleFilters]) -> Flow[Path]:
+    """Write the same list, without the images, to `target`, a CSV file with a row for each sample. The file
+    appears complete or not at all."""
+    request = replace(_samples(dataset_id, filters), headers={"Accept": "text/csv"})
+    return download(request, Path(target))
+
+
+def _samples(dataset_id: str, filters: SampleFilters, limit: int | None = None) -> Request:
+    return get(
         f"/datasets/{segment(dataset_id)}/samples",
-        split=split,
-        label=label,
-        group=group,
-        subject=subject,
-        q=q,
+        split=filters.get("split"),
+        label=filters.get("label"),
+        group=filters.get("group"),
+        subject=filters.get("subject"),
+        q=filters.get("q"),
+        inferred_by=filters.get("inferred_by"),
+        pattern=filters.get("pattern"),
+        lacks_pattern=filters.get("lacks_pattern"),
+        label_looks_wrong=filters.get("label_looks_wrong"),
         limit=limit,
-        **metadata_query(metadata),
+        **metadata_query(filters.get("metadata")),
     )
-    return pages(query, Sample)
 
 
-def get_sample(dataset_id: str, sample: int) -> Flow[Sample]:
-    """Get one sample: its class, its split, its file."""
-    return call(get(f"/datasets/{segment(dataset_id)}/samples/{sample}"), Sample)
+def get_sample(dataset_id: str, sample: int, *, inferred_by: str | None = None) -> Flow[Sample]:
+    """Get one sample: its class, its split, its file; with what the job `inferred_by` guessed of it."""
+    path = f"/datasets/{segment(dataset_id)}/samples/{sample}"
+    return call(get(path, inferred_by=inferred_by), Sample)
 
 
 def sample_image(
@@ -220,6 +250,7 @@ class Datasets(Resource[D]):
     report = Operation(full_report)
     samples = Listing(list_samples)
     sample = Operation(get_sample)
+    download_samples = Operation(download_samples)
     image = Operation(sample_image)
     download = Operation(download_dataset)
     delete = Operation(delete_dataset)

@@ -24,7 +24,7 @@ F = TypeVar("F", bound=Callable[..., Generator[Any, Any, Any]])
 _DATASET, _JOB, _MODEL = ("data set", "/datasets", "ds"), ("job", "/jobs", "job"), ("model", "/models", "mdl")
 _REFERENCES: Mapping[str, tuple[str, str, str]] = {
     **dict.fromkeys(("dataset", "dataset_id", "source"), _DATASET),
-    **dict.fromkeys(("job", "job_id", "mask_set"), _JOB),
+    **dict.fromkeys(("job", "job_id", "mask_set", "inferred_by"), _JOB),
     **dict.fromkeys(("model", "pretrained"), _MODEL),
 }
 """The arguments of operations, and the fields of jobs, that refer to something: what it is called, where such

@@ -282,19 +282,3 @@ class Dataset(Resource):
     job: str | None = Field(None, description="The import job; null once it was deleted.")
     created_at: Time
     ended_at: Time | None = None
-
-
-class Sample(Shape):
-    """One image of a data set. `id` is its number there."""
-
-    id: int
-    path: str = Field(description="Its name in the upload.")
-    label: str = Field(description="The name of its class.")
-    split: str
-    group: str | None = None
-    subject: str | None = Field(None, description="The patient, animal, burst … that it shows.")
-    metadata: dict[str, float | str | None] = Field({}, description="Its cell in each column `meta:NAME`.")
-    width: int
-    height: int
-    sha256: str = Field(description="Digest of the image file.")
-    needs_png: bool = Field(False, description="16-bit or TIFF: browsers need `image?as=png` to show it.")

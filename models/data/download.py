@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -55,32 +55,44 @@ def _entries(store: Store) -> Iterator[Entry]:
     yield Entry.of(CLASSES_FILE, lambda: ["".join(f"{name}\n" for name in store.classes).encode()])
     if window := store.info.grey_window:
         yield Entry.of(WINDOW_FILE, lambda: [f"{window.low} {window.high}\n".encode()])
-    yield Entry.of(LABELS_FILE, partial(_table, store, below))
+    yield Entry.of(LABELS_FILE, partial(table, store, below=below))
 
 
-def _table(store: Store, below: str) -> Iterator[bytes]:
-    """The rows of `labels.csv`, some at a time."""
+def table(
+    store: Store,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    below: str = "",
+    added: Mapping[str, Sequence[object]] | None = None,
+) -> Iterator[bytes]:
+    """The table of these rows, by default of all, some at a time. `added`: further columns of as many cells
+    by name; None is an empty one."""
+    rows, added = np.arange(len(store)) if rows is None else rows, added or {}
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     header = ["path", "label", "split"]
     header += ["group"] * store.has_groups + ["subject"] * store.has_subjects
-    writer.writerow(header + [f"meta:{name}" for name in store.metadata])
-    for start in range(0, len(store), _ROWS):
-        rows = slice(start, start + _ROWS)
-        columns = [
-            [below + path for path in store.paths[rows].to_pylist()],
-            _names_of(store.classes, store.labels[rows]),
-            _names_of(ALL_SPLITS, store.splits[rows]),
-        ]
-        if store.has_groups:
-            columns.append(_names_of(store.group_names, store.groups[rows]))
-        if store.has_subjects:
-            columns.append(_names_of(store.subject_names, store.subjects[rows]))
-        columns += [column.cells(rows) for column in store.metadata.values()]
+    writer.writerow([*header, *(f"meta:{name}" for name in store.metadata), *added])
+    for start in range(0, max(len(rows), 1), _ROWS):
+        part = slice(start, start + _ROWS)
+        columns = [*_columns(store, rows[part], below), *(cells[part] for cells in added.values())]
         writer.writerows(zip(*columns, strict=True))
         yield buffer.getvalue().encode()
         buffer.seek(0)
         buffer.truncate()
+
+
+def _columns(store: Store, rows: NDArray[np.int64], below: str) -> Iterator[Sequence[object]]:
+    """The cells of these rows, by column."""
+    yield [below + path for path in store.paths.take(rows).to_pylist()]
+    yield _names_of(store.classes, store.labels[rows])
+    yield _names_of(ALL_SPLITS, store.splits[rows])
+    if store.has_groups:
+        yield _names_of(store.group_names, store.groups[rows])
+    if store.has_subjects:
+        yield _names_of(store.subject_names, store.subjects[rows])
+    for column in store.metadata.values():
+        yield column.cells(rows)
 
 
 def _names_of(names: Sequence[str], codes: NDArray[np.int64]) -> list[str]:

@@ -116,7 +116,7 @@ def _inferred(context: StageContext) -> GroupsResult:
         (target / FACTS).write_text(json.dumps(facts, ensure_ascii=False))
         if judge is not None:
             judge.save(target / JUDGE)
-    return GroupsResult(artifact=artifact, reason=minority.reason)
+    return GroupsResult(artifact=artifact, reason=minority.reason, module=minority.stage)
 
 
 def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:

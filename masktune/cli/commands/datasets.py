@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +27,7 @@ from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, New
 from masktune.cli.output import age
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
-from masktune.cli.tables.datasets import cells, files, table
+from masktune.cli.tables.datasets import files, sample_columns, table
 from masktune.contract.report.text.formats import byte_size
 
 app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
@@ -180,31 +179,51 @@ def samples(
     search: Annotated[
         str | None, typer.Option(help="Only samples with this text in path, subject or metadata.")
     ] = None,
+    inferred_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JOB",
+            help="Also show what this job guessed: whose pattern an image shows, and whether its label "
+            "looks wrong. Needed for the filters below.",
+        ),
+    ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(metavar="CLASS", help="Only samples that show the pattern of this class."),
+    ] = None,
+    lacks_pattern: Annotated[
+        bool | None,
+        typer.Option(help="Only samples that lack the pattern of their class, or only the others."),
+    ] = None,
+    label_looks_wrong: Annotated[
+        bool | None, typer.Option(help="Only samples whose label looks wrong, or only the others.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", dir_okay=False, help="Write all of them to this CSV file instead."),
+    ] = None,
     most: Most = 20,
 ) -> None:
     """List the samples of a data set."""
-    matches = session.client.datasets.samples(
-        dataset_id,
-        split=split,
-        label=label,
-        group=group,
-        subject=subject,
-        metadata=metadata_of(metadata),
-        q=search,
-        limit=min(most, 100),
-    )
-    page = list(islice(matches, most))
-    columns: dict[str, Callable[[masktune.Sample], str]] = {
-        "sample": lambda sample: str(sample.id),
-        "split": lambda sample: sample.split,
-        "label": lambda sample: sample.label,
-        "group": lambda sample: sample.group or "–",
-        "file": lambda sample: sample.path or "–",
+    filters: masktune.SampleFilters = {
+        "split": split,
+        "label": label,
+        "group": group,
+        "subject": subject,
+        "metadata": metadata_of(metadata),
+        "q": search,
+        "inferred_by": inferred_by,
+        "pattern": pattern,
+        "lacks_pattern": lacks_pattern,
+        "label_looks_wrong": label_looks_wrong,
     }
-    if any(sample.subject for sample in page):
-        columns["subject"] = lambda sample: sample.subject or "–"
-    if any(sample.metadata for sample in page):
-        columns["metadata"] = lambda sample: cells(sample.metadata) or "–"
+    if output is not None:
+        session.client.datasets.download_samples(dataset_id, output, **filters)
+        session.show({"path": str(output)}, lambda _: f"the samples are listed in {output}")
+        return
+    matches = session.client.datasets.samples(dataset_id, limit=min(most, 100), **filters)
+    page = list(islice(matches, most))
+    columns = sample_columns(page)
     session.show_all(page, tuple(columns), lambda sample: tuple(cell(sample) for cell in columns.values()))
 
 

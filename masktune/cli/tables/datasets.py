@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from masktune.cli import completion
@@ -11,7 +11,7 @@ from masktune.cli.output import new_table, table_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import ColumnReading, Dataset, FullReport, MetadataColumn
+    from masktune import ColumnReading, Dataset, FullReport, InferredPattern, MetadataColumn, Sample
 
 REJECTED_SHOWN = 20
 """Most rejected files listed in a table."""
@@ -55,6 +55,24 @@ def table(dataset: Dataset) -> Table:
             more = report.rejected_total - len(named)
             grid.add_row("", f"and {more} more: masktune datasets report {dataset.id}")
     return grid
+
+
+def sample_columns(page: Sequence[Sample]) -> dict[str, Callable[[Sample], str]]:
+    """The columns that a list of these samples needs: what each shows of a sample, by its title."""
+    columns: dict[str, Callable[[Sample], str]] = {
+        "sample": lambda sample: str(sample.id),
+        "split": lambda sample: sample.split,
+        "label": lambda sample: sample.label,
+        "group": lambda sample: sample.group or "–",
+        "file": lambda sample: sample.path or "–",
+    }
+    if any(sample.subject for sample in page):
+        columns["subject"] = lambda sample: sample.subject or "–"
+    if any(sample.metadata for sample in page):
+        columns["metadata"] = lambda sample: _cells(sample.metadata) or "–"
+    if any(sample.inferred for sample in page):
+        columns["inferred"] = lambda sample: _inferred(sample.inferred)
+    return columns
 
 
 def files(report: FullReport) -> Table:
@@ -104,9 +122,13 @@ def _content(column: MetadataColumn) -> str:
     return ", ".join(parts)
 
 
-def cells(metadata: dict[str, float | str | None]) -> str:
+def _cells(metadata: dict[str, float | str | None]) -> str:
     """The cells of a sample that are not empty, in a line."""
     cells = {name: cell for name, cell in metadata.items() if cell is not None}
     return ", ".join(
         f"{name}={cell:g}" if isinstance(cell, float) else f"{name}={cell}" for name, cell in cells.items()
     )
+
+
+def _inferred(pattern: InferredPattern | None) -> str:
+    return "–" if pattern is None else ", ".join(pattern.notes) or "–"

@@ -45,7 +45,7 @@ def curve(risks: masktune.RiskCoverage) -> Group:
         )
     refusal = uncertified_table(risks)
     reasons = [f"not certifiable: {refusal}"] if refusal else []
-    mix = [] if risks.mix is None else [_mix(risks.mix), risks.mix.statement]
+    mix = () if risks.mix is None else (_mix(risks.mix), risks.mix.statement)
     return Group(points, _parts(risks), *reasons, risks.statement, *mix)
 
 

@@ -207,6 +207,23 @@ def test_a_sample_has_its_subject_and_the_metadata_that_it_has() -> None:
     assert re.findall(r'quiet" title="(.*?)">', page) == ["test", "subject p07", "site: Berlin", "age: 63"]
 
 
+def test_what_a_job_guessed_of_a_sample_is_marked_as_inferred_wherever_it_is_shown() -> None:
+    guess = {"job": "job_1", "pattern": "cat", "lacks_pattern": True, "label_doubt": 0.8}
+    fields = SAMPLE | {"id": 1, "path": "a.png", "inferred": guess | {"label_looks_wrong": True}}
+    sample = Sample.model_validate(fields)
+    listed = drawn("samples", dataset="ds_1", samples=[sample])
+    alone = drawn("sample", d=dataset(), s=sample, neighbours=("0", None), among=["0", "1"], models=[])
+    picked = drawn("review_pick", dataset="ds_1", sample=sample, caption="")
+    for page in (listed, alone, picked):
+        badges = re.findall('<span class="badge">(.*?)</span>', page)
+        assert badges == ["shows the pattern of cat · inferred", "label looks wrong · inferred"]
+    for page in (listed, alone, drawn("review_open", dataset="ds_1", sample=sample, among=[1])):
+        assert page.count("&amp;inferred_by=job_1") == 1
+    unknown = guess | {"pattern": None, "lacks_pattern": None, "label_looks_wrong": False}
+    sample = Sample.model_validate(fields | {"inferred": unknown})
+    assert "badge" not in drawn("samples", dataset="ds_1", samples=[sample])
+
+
 def test_a_small_picture_is_asked_for_only_where_browsers_cannot_show_the_file() -> None:
     fields = SAMPLE | {"path": "a.tif"}
     listed = [Sample.model_validate(fields | {"id": n, "needs_png": n == 2}) for n in (1, 2)]

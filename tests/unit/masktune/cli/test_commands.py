@@ -235,6 +235,26 @@ def test_samples_are_filtered_by_subject_metadata_and_text(service: Service) -> 
     assert "site=Bern, age=63" in result.stdout
 
 
+def test_samples_are_filtered_by_what_a_job_inferred_and_show_it(service: Service, tmp_path: Path) -> None:
+    guess = {"job": "job_1", "pattern": "b", "lacks_pattern": True, "label_doubt": 0.1}
+    sample = SAMPLE | {"id": 3, "path": "3.png", "inferred": guess | {"label_looks_wrong": False}}
+    service.by_headers["GET /datasets/ds_1/samples"] = lambda request: (
+        b"path\r\n" if request["Accept"] == "text/csv" else {"data": [sample]}
+    )
+    filters = ("--inferred-by", "job_1", "--lacks-pattern", "--no-label-looks-wrong", "--pattern", "b")
+    result = service.masktune("datasets", "samples", "ds_1", *filters)
+    assert result.exit_code == 0, result.output
+    asked = {"inferred_by": ["job_1"], "lacks_pattern": ["true"], "label_looks_wrong": ["false"]}
+    asked |= {"pattern": ["b"]}
+    assert parse_qs(service.asked[0][0].partition("?")[2]) == asked | {"limit": ["20"]}
+    assert "shows the pattern of b · inferred" in " ".join(result.stdout.split())
+    file = tmp_path / "list.csv"
+    result = service.masktune("datasets", "samples", "ds_1", *filters, "--output", str(file))
+    assert result.exit_code == 0, result.output
+    assert file.read_bytes() == b"path\r\n"
+    assert parse_qs(service.asked[1][0].partition("?")[2]) == asked
+
+
 def test_a_data_set_says_what_its_columns_were_read_as_and_hold(service: Service) -> None:
     texts = [{"text": f"site {n}", "n": 9 - n} for n in range(6)]
     columns = [

@@ -75,6 +75,11 @@ MAPS = {"model": "mdl_1", "method": "xgradcam", "images": []}
 CASES: list[tuple[Flow[Any], str, object]] = [
     (datasets.get_dataset("ds_1"), "GET /datasets/ds_1", DATASET),
     (datasets.full_report("ds_1"), "GET /datasets/ds_1/report", FULL_REPORT),
+    (
+        datasets.get_sample("ds_1", 3, inferred_by="job_1"),
+        "GET /datasets/ds_1/samples/3?inferred_by=job_1",
+        SAMPLE | {"id": 3, "path": "3.png"},
+    ),
     (datasets.delete_dataset("ds_1"), "DELETE /datasets/ds_1", None),
     (datasets.from_source("builtin:digits"), "POST /datasets", DATASET),
     (jobs.start("erm", dataset="ds_1"), "POST /jobs/erm", job()),
