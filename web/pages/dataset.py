@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,13 @@ JOBS = 20
 REFRESH_SECONDS = 1.0
 ALL = ""
 """The option that disables a filter."""
+PATTERN_FILTERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "pattern": ("Shows the pattern of", "any class", {}),
+    "lacks_pattern": ("Pattern of its class", "any", {"true": "lacks it", "false": "shows it"}),
+    "label_looks_wrong": ("Label", "any", {"true": "looks wrong", "false": "does not look wrong"}),
+}
+"""What goes by the patterns that a job has inferred: a title, the option that filters nothing, the others or
+none for the classes."""
 
 
 @page("/datasets/{dataset_id}", "Data set", "/")
@@ -36,9 +43,14 @@ async def show(
     column: str = "",
     cell: str = "",
     q: str = "",
+    inferred_by: str = "",
+    pattern: str = "",
+    lacks_pattern: str = "",
+    label_looks_wrong: str = "",
 ) -> None:
     filters = {"split": split, "label": label, "group": group, "subject": subject}
-    filters |= {"column": column, "cell": cell, "q": q}
+    filters |= {"column": column, "cell": cell, "q": q, "inferred_by": inferred_by, "pattern": pattern}
+    filters |= {"lacks_pattern": lacks_pattern, "label_looks_wrong": label_looks_wrong}
     dataset, key = await api().datasets.get(dataset_id), own_key()
     set_title(f"{labels.shorten(dataset.name)} · Data set")
     with ui.element("div").classes("title-row"):
@@ -74,7 +86,7 @@ async def show(
     if dataset.state == "ready":
         succeeded = await first(api().jobs.list(dataset=dataset.id, state="succeeded"), JOBS)
         html("dataset_jobs", jobs=[job for job in succeeded if job.metrics])
-        await _samples(dataset, filters)
+        await _samples(dataset, filters, [job.id for job in succeeded if "samples" in job.links])
 
 
 async def _show_import(dataset: Dataset) -> None:
@@ -99,13 +111,16 @@ async def _show_import(dataset: Dataset) -> None:
     await refresh()
 
 
-async def _samples(dataset: Dataset, filters: Mapping[str, str]) -> None:
-    """Show the images page by page; `filters`: what is asked for at first, by its name in the address."""
+async def _samples(dataset: Dataset, filters: Mapping[str, str], inferring: Sequence[str]) -> None:
+    """Show the images page by page; `filters`: what is asked for at first, by its name in the address;
+    `inferring`: ids of the jobs that have inferred patterns."""
     heading = ui.html("<h2>Samples</h2>", sanitize=False)
     connection = api()
 
     def samples(column: str = "", cell: str = "", **others: Any) -> AsyncIterator[Sample]:
         metadata = {column: cell} if column and cell else None
+        if "inferred_by" not in others:  # these go by what it has inferred
+            others = {name: wanted for name, wanted in others.items() if name not in PATTERN_FILTERS}
         return connection.datasets.samples(dataset.id, metadata=metadata, **others)
 
     def draw(page: list[Sample]) -> None:
@@ -126,6 +141,12 @@ async def _samples(dataset: Dataset, filters: Mapping[str, str]) -> None:
         choose("column", "Metadata column", "any", {one.name: one.name for one in dataset.metadata_columns})
         cell = sample_list.write("cell", "Its text or number", filters["cell"])
         cell.bind_visibility_from(sample_list.fields["column"], "value", bool)
+    if jobs := [*filter(None, dict.fromkeys([*inferring, filters["inferred_by"]]))]:
+        choose("inferred_by", "Patterns", "none", {job: f"inferred by {job}" for job in jobs})
+        for name, (title, everything, options) in PATTERN_FILTERS.items():
+            choose(name, title, everything, options or {one: one for one in dataset.classes})
+            field = sample_list.fields[name]
+            field.bind_visibility_from(sample_list.fields["inferred_by"], "value", bool)
     sample_list.write("q", "Search", filters["q"], placeholder="in path, subject and metadata")
     await sample_list.show()
     if any(filters.values()):  # whoever follows a link to some of the samples wants to see those

@@ -51,7 +51,7 @@ async def show(job_id: str) -> None:
     html("review_title", report=report, step=step)
     if not samples:
         return
-    classes = await _by_class(connection, report.dataset.id, samples)
+    classes = await _by_class(connection, report, samples)
     key = own_key()
     answers = _Answers(connection, job, samples, gate_of(report))
     if report.review is not None:
@@ -149,10 +149,13 @@ def fields_without_gate(job: Job) -> dict[str, Any]:
     return fields | ({"model": job.inputs.model} if job.inputs.model else {})
 
 
-async def _by_class(connection: AsyncClient, dataset: str, samples: Sequence[int]) -> list[ClassReview]:
-    """The samples by class, in the order in which the classes come up."""
+async def _by_class(connection: AsyncClient, report: Report, samples: Sequence[int]) -> list[ClassReview]:
+    """The samples by class, in the order in which the classes come up; with the pattern that each shows, if
+    the job has inferred it."""
     guesses: dict[str, list[Sample]] = {}
-    for sample in await asyncio.gather(*(connection.datasets.sample(dataset, one) for one in samples)):
+    dataset, job = report.dataset.id, report.job if report.inferred_groups else None
+    sample_of = partial(connection.datasets.sample, dataset, inferred_by=job)
+    for sample in await asyncio.gather(*map(sample_of, samples)):
         guesses.setdefault(sample.label, []).append(sample)
     listed = await asyncio.gather(
         *(

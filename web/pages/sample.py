@@ -19,12 +19,15 @@ MODELS = 6
 
 
 @page("/datasets/{dataset_id}/samples/{number}", "Sample", "/")
-async def show(dataset_id: str, number: int, among: str = "", models: str = "") -> None:
+async def show(
+    dataset_id: str, number: int, among: str = "", models: str = "", inferred_by: str = ""
+) -> None:
     """`among`: the numbers of the list that the sample was opened from; `models`: the models to ask, or by
-    default the newest of the data set; both separated by commas."""
+    default the newest of the data set; both separated by commas. `inferred_by`: the job whose guess of the
+    sample is shown."""
     connection, key = api(), own_key()
     dataset = await connection.datasets.get(dataset_id)
-    sample = await connection.datasets.sample(dataset_id, number)
+    sample = await connection.datasets.sample(dataset_id, number, inferred_by=inferred_by or None)
     set_title(f"Sample {number} · {labels.shorten(dataset.name)}")
     numbers = [one for one in among.split(",") if one.isdigit()]
     ids = list(filter(None, models.split(",")))
