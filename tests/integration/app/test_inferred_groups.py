@@ -54,7 +54,12 @@ def test_images_of_every_split_are_named_that_lack_the_pattern(
 
 
 def test_the_same_list_is_a_file(trained: Front, golden: Golden) -> None:
-    query = {"split": "test", "inferred_by": golden.job, "lacks_pattern": "true", "limit": 1}
+    query: dict[str, str | int] = {
+        "split": "test",
+        "inferred_by": golden.job,
+        "lacks_pattern": "true",
+        "limit": 1,
+    }
     path = f"/datasets/{golden.dataset}/samples"
     answer = trained.client.get(path, params=query, headers={"Accept": "text/csv"})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"

@@ -11,6 +11,7 @@ from app.reports.precision import guess_precision
 from masktune.contract.report import Report
 from masktune.contract.report.inferred import GuessPrecision
 from masktune.contract.reviews import ReviewedImage
+from masktune.contract.vocabulary import Arm
 from tests.support.reports import early_stage_groups, report
 
 DRAWN = list(range(20))
@@ -57,7 +58,7 @@ def test_only_the_drawn_images_count_and_the_bound_is_exact() -> None:
 
 def test_the_accuracy_at_the_bound_mixes_back_to_the_one_measured() -> None:
     section = precision(reported(), 20)
-    at_bound = section.at_bound["erm"]
+    at_bound = section.at_bound[Arm.ERM]
     assert section.low * at_bound + (1 - section.low) * 0.9 == pytest.approx(0.6)
     assert at_bound < 0.6
 
