@@ -113,9 +113,10 @@ def _has_pattern(
     """Return (N,), true where what a job has inferred passes the filters."""
     keep = np.ones(len(store), bool)
     if inferred is None:
-        for name in (name for name, wanted in filters._asdict().items() if wanted is not None):
+        unusable = [name for name, choice in filters._asdict().items() if choice is not None]
+        if unusable:
             raise InvalidInput.field(
-                f"?{name}", "needs-inferred-by", "name the job that has inferred it as inferred_by"
+                f"?{unusable[0]}", "needs-inferred-by", "name the job that has inferred it as inferred_by"
             )
         return keep
     if filters.pattern is not None:

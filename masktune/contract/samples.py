@@ -22,8 +22,9 @@ class InferredPattern(Shape):
     @property
     def notes(self) -> list[str]:
         """What it says, in words."""
-        shown = [] if self.pattern is None else [f"shows the pattern of {self.pattern}"]
-        return [f"{note} · inferred" for note in shown + ["label looks wrong"] * self.label_looks_wrong]
+        notes = [] if self.pattern is None else [f"shows the pattern of {self.pattern}"]
+        notes += ["label looks wrong"] * self.label_looks_wrong
+        return [f"{note} · inferred" for note in notes]
 
 
 class Sample(Shape):

@@ -46,7 +46,7 @@ class MetadataColumn(NamedTuple):
         code = int(self.codes[row])
         return None if code < 0 else self.texts[code]
 
-    def cells(self, rows: NDArray[np.int64]) -> list[str]:
+    def cells(self, rows: slice | NDArray[np.int64]) -> list[str]:
         """The cells of these rows as they are written to a table, empty where they are missing: a number in
         the fewest digits that are read as the same one."""
         if self.kind == "number":

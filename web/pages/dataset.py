@@ -120,7 +120,7 @@ async def _samples(dataset: Dataset, filters: Mapping[str, str], inferring: Sequ
     def samples(column: str = "", cell: str = "", **others: Any) -> AsyncIterator[Sample]:
         metadata = {column: cell} if column and cell else None
         if "inferred_by" not in others:  # these go by what it has inferred
-            others = {name: wanted for name, wanted in others.items() if name not in PATTERN_FILTERS}
+            others = {name: choice for name, choice in others.items() if name not in PATTERN_FILTERS}
         return connection.datasets.samples(dataset.id, metadata=metadata, **others)
 
     def draw(page: list[Sample]) -> None:
