@@ -68,6 +68,14 @@ async def dataset_zip(request: Request, dataset: Id) -> Response:
     return await _relay(request, get(f"/datasets/{dataset}/download"))
 
 
+@router.get("/files/datasets/{dataset}/samples")
+async def sample_table(request: Request, dataset: Id) -> Response:
+    """The samples that pass the filters in the address, as a table."""
+    api_request = get(f"/datasets/{dataset}/samples")
+    query = dict(request.query_params)
+    return await _relay(request, replace(api_request, query=query, headers={"Accept": "text/csv"}))
+
+
 @router.get("/files/datasets/{dataset}/samples/{sample}/image")
 async def sample_image(
     request: Request,

@@ -9,6 +9,7 @@ from typing import Any
 from nicegui import ui
 
 from masktune import Dataset, Job, Sample
+from masktune.client.calls import metadata_query
 from web.forms.kinds import MAIN_KIND
 from web.next_steps import read_again
 from web.paging import first
@@ -117,14 +118,19 @@ async def _samples(dataset: Dataset, filters: Mapping[str, str], inferring: Sequ
     heading = ui.html("<h2>Samples</h2>", sanitize=False)
     connection = api()
 
-    def samples(column: str = "", cell: str = "", **others: Any) -> AsyncIterator[Sample]:
-        metadata = {column: cell} if column and cell else None
+    def filters_of(column: str = "", cell: str = "", **others: Any) -> dict[str, Any]:
+        """The filters of the client, by the fields of this list."""
         if "inferred_by" not in others:  # these go by what it has inferred
             others = {name: choice for name, choice in others.items() if name not in PATTERN_FILTERS}
-        return connection.datasets.samples(dataset.id, metadata=metadata, **others)
+        return others | {"metadata": {column: cell} if column and cell else None}
+
+    def samples(**choices: Any) -> AsyncIterator[Sample]:
+        return connection.datasets.samples(dataset.id, **filters_of(**choices))
 
     def draw(page: list[Sample]) -> None:
-        html("samples", dataset=dataset.id, samples=page)
+        query = filters_of(**sample_list.choices)
+        query |= metadata_query(query.pop("metadata"))
+        html("samples", dataset=dataset.id, samples=page, query=query)
 
     sample_list = FilteredList(f"/datasets/{dataset.id}", samples, draw, per_page=SAMPLES)
 

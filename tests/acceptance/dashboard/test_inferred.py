@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -29,6 +31,14 @@ def test_samples_that_lack_a_pattern_are_found_and_marked_as_inferred(
     expect(samples.first).to_contain_text("shows the pattern of high · inferred")
     page.wait_for_url(re.compile("lacks_pattern=true"))
     visitor.looked_at("samples-inferred")
+
+    # --- the same list as a file
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download this list").click()
+    with Path(started.value.path()).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["label"], row["inferred_pattern"]) for row in rows} == {("low", "high")}
+    assert len(rows) >= samples.count()
 
     # --- the address leads back to them; without a job, nothing is filtered by patterns
     page.reload()

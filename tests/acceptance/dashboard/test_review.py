@@ -37,6 +37,7 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
             expect(visitor.heading(f"{label}: look at these")).to_be_visible()
             expect(card.locator(".samples")).to_have_count(2)
         visitor.loaded(".samples img")
+        expect(page.locator("button.pick").filter(has_text="shows the pattern of")).not_to_have_count(0)
 
         # --- an image may be an exception; the answer that the job went by is kept and starts nothing
         exception = page.locator("button.pick").first

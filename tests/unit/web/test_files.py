@@ -60,6 +60,15 @@ def test_a_picture_of_the_api_is_passed_on(browser: TestClient, path: str) -> No
     assert answer.headers["cache-control"] == FOREVER["Cache-Control"]
 
 
+def test_the_list_of_samples_is_passed_on_as_a_table(browser: TestClient) -> None:
+    with stub_api() as api:
+        api.answers["/datasets/ds_1/samples"] = 200, b"path\r\n"
+        connect(api.url)
+        answer = browser.get("/files/datasets/ds_1/samples?split=test&path=x")
+    assert answer.content == b"path\r\n"
+    assert "text/csv" in dict(api.headers).values()
+
+
 def test_a_script_gets_the_refusal_of_the_api_as_json(browser: TestClient) -> None:
     with stub_api() as api:
         api.answers["/models/mdl_1/download"] = 404, {"title": "No", "status": 404, "detail": "no such model"}

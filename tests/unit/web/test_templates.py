@@ -203,7 +203,7 @@ def test_a_sample_has_its_subject_and_the_metadata_that_it_has() -> None:
     sample = Sample.model_validate(
         SAMPLE | {"id": 1, "path": "a.png", "subject": "p07", "metadata": metadata}
     )
-    page = drawn("samples", dataset="ds_1", samples=[sample])
+    page = drawn("samples", dataset="ds_1", samples=[sample], query={})
     assert re.findall(r'quiet" title="(.*?)">', page) == ["test", "subject p07", "site: Berlin", "age: 63"]
 
 
@@ -211,17 +211,19 @@ def test_what_a_job_guessed_of_a_sample_is_marked_as_inferred_wherever_it_is_sho
     guess = {"job": "job_1", "pattern": "cat", "lacks_pattern": True, "label_doubt": 0.8}
     fields = SAMPLE | {"id": 1, "path": "a.png", "inferred": guess | {"label_looks_wrong": True}}
     sample = Sample.model_validate(fields)
-    listed = drawn("samples", dataset="ds_1", samples=[sample])
+    query = {"inferred_by": "job_1", "metadata.site": "St. Mary & Co"}
+    listed = drawn("samples", dataset="ds_1", samples=[sample], query=query)
+    assert '/ds_1/samples?inferred_by=job_1&amp;metadata.site=St.+Mary+%26+Co"' in listed
     alone = drawn("sample", d=dataset(), s=sample, neighbours=("0", None), among=["0", "1"], models=[])
     picked = drawn("review_pick", dataset="ds_1", sample=sample, caption="")
     for page in (listed, alone, picked):
         badges = re.findall('<span class="badge">(.*?)</span>', page)
         assert badges == ["shows the pattern of cat · inferred", "label looks wrong · inferred"]
     for page in (listed, alone, drawn("review_open", dataset="ds_1", sample=sample, among=[1])):
-        assert page.count("&amp;inferred_by=job_1") == 1
+        assert page.count("&amp;inferred_by=job_1") == 1  # in the address of its page, or of the one before
     unknown = guess | {"pattern": None, "lacks_pattern": None, "label_looks_wrong": False}
     sample = Sample.model_validate(fields | {"inferred": unknown})
-    assert "badge" not in drawn("samples", dataset="ds_1", samples=[sample])
+    assert "badge" not in drawn("samples", dataset="ds_1", samples=[sample], query={})
 
 
 def test_a_small_picture_is_asked_for_only_where_browsers_cannot_show_the_file() -> None:
@@ -230,7 +232,7 @@ def test_a_small_picture_is_asked_for_only_where_browsers_cannot_show_the_file()
     scored = [(ScoredSample(one.id, "a", "b", 0.5, one.needs_png), False) for one in listed]
     image = "/files/datasets/ds_1/samples/{}/image{}"
     for page in (
-        drawn("samples", dataset="ds_1", samples=listed),
+        drawn("samples", dataset="ds_1", samples=listed, query={}),
         drawn("review_others", dataset="ds_1", samples=listed),
         drawn("strip", dataset="ds_1", model="mdl_1", samples=scored, abstained=0),
     ):
