@@ -34,23 +34,39 @@ class InferredSamples(NamedTuple):
     patterns: Labels
     label_doubt: Floats
 
-    @property
-    def known(self) -> Bools:
-        return np.greater_equal(self.patterns, 0)
+    def lacking(self, labels: Labels, *, lacks: bool) -> Bools:
+        """(N,), of samples with these labels: which lack the pattern of their class, or which show it."""
+        return np.asarray((self.patterns >= 0) & ((self.patterns != labels) == lacks))
 
     @property
     def labels_look_wrong(self) -> Bools:
-        return np.greater(self.label_doubt, _WRONG)
+        """(N,)."""
+        return np.asarray(self.label_doubt > _WRONG)
 
     def describe(self, store: Store, row: int) -> InferredPattern:
-        known = bool(self.known[row])
+        pattern, doubt = int(self.patterns[row]), float(self.label_doubt[row])
         return InferredPattern(
             job=self.job,
-            pattern=store.classes[self.patterns[row]] if known else None,
-            lacks_pattern=bool(self.patterns[row] != store.labels[row]) if known else None,
-            label_looks_wrong=bool(self.labels_look_wrong[row]),
-            label_doubt=float(self.label_doubt[row]),
+            pattern=None if pattern < 0 else store.classes[pattern],
+            lacks_pattern=None if pattern < 0 else pattern != int(store.labels[row]),
+            label_looks_wrong=doubt > _WRONG,
+            label_doubt=doubt,
         )
+
+    def columns(self, store: Store, rows: Labels) -> dict[str, list[object]]:
+        """The same of these rows, as columns of a table."""
+        patterns, labels = self.patterns[rows].tolist(), store.labels[rows].tolist()
+        names = (*store.classes, None)  # the last of them for −1
+        return {
+            "inferred_by": [self.job] * len(rows),
+            "inferred_pattern": [names[pattern] for pattern in patterns],
+            "inferred_lacks_pattern": [
+                None if pattern < 0 else pattern != label
+                for pattern, label in zip(patterns, labels, strict=True)
+            ],
+            "inferred_label_looks_wrong": self.labels_look_wrong[rows].tolist(),
+            "inferred_label_doubt": self.label_doubt[rows].tolist(),
+        }
 
 
 def read(session: Session, artifacts: Artifacts, dataset: str, job_id: str) -> InferredSamples:

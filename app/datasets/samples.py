@@ -68,10 +68,7 @@ def table(store: Store, filters: SampleFilters, inferred: InferredSamples | None
     rows = _rows(store, filters, inferred)
     added: dict[str, list[object]] = {"sample": rows.tolist()}
     if inferred is not None:
-        guesses = [inferred.describe(store, int(row)) for row in rows]
-        for name in ("pattern", "lacks_pattern", "label_looks_wrong", "label_doubt"):
-            added[f"inferred_{name}"] = [getattr(guess, name) for guess in guesses]
-        added["inferred_by"] = [inferred.job] * len(rows)
+        added |= inferred.columns(store, rows)
     return csv_table(store, rows, added=added)
 
 
@@ -122,7 +119,7 @@ def _has_pattern(
     if filters.pattern is not None:
         keep &= inferred.patterns == _index(store.classes, filters.pattern, "pattern", "class")
     if filters.lacks_pattern is not None:
-        keep &= inferred.known & ((inferred.patterns != store.labels) == filters.lacks_pattern)
+        keep &= inferred.lacking(store.labels, lacks=filters.lacks_pattern)
     if filters.label_looks_wrong is not None:
         keep &= inferred.labels_look_wrong == filters.label_looks_wrong
     return keep

@@ -42,6 +42,28 @@ Id = Annotated[
         autocompletion=completion.datasets,
     ),
 ]
+InferredBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JOB",
+        help="Also show what this job guessed: whose pattern an image shows, and whether its label looks "
+        "wrong. Needed for the filters below.",
+    ),
+]
+Pattern = Annotated[
+    str | None, typer.Option(metavar="CLASS", help="Only samples that show the pattern of this class.")
+]
+LacksPattern = Annotated[
+    bool | None,
+    typer.Option(help="Only samples that lack the pattern of their class, or only those that show it."),
+]
+LabelLooksWrong = Annotated[
+    bool | None, typer.Option(help="Only samples whose label looks wrong, or only the others.")
+]
+SampleTable = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", dir_okay=False, help="Write all of them to this CSV file instead."),
+]
 
 
 @app.command()
@@ -179,29 +201,11 @@ def samples(
     search: Annotated[
         str | None, typer.Option(help="Only samples with this text in path, subject or metadata.")
     ] = None,
-    inferred_by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JOB",
-            help="Also show what this job guessed: whose pattern an image shows, and whether its label "
-            "looks wrong. Needed for the filters below.",
-        ),
-    ] = None,
-    pattern: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="Only samples that show the pattern of this class."),
-    ] = None,
-    lacks_pattern: Annotated[
-        bool | None,
-        typer.Option(help="Only samples that lack the pattern of their class, or only the others."),
-    ] = None,
-    label_looks_wrong: Annotated[
-        bool | None, typer.Option(help="Only samples whose label looks wrong, or only the others.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", dir_okay=False, help="Write all of them to this CSV file instead."),
-    ] = None,
+    inferred_by: InferredBy = None,
+    pattern: Pattern = None,
+    lacks_pattern: LacksPattern = None,
+    label_looks_wrong: LabelLooksWrong = None,
+    output: SampleTable = None,
     most: Most = 20,
 ) -> None:
     """List the samples of a data set."""
