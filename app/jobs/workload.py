@@ -116,12 +116,9 @@ def _erm(job: Workload) -> Work:
 
 
 def _infer_groups(job: Workload) -> Work:
-    """Features with early stages of train, if ERM's training did not compute them; of the other splits the
-    early stage, and features that later stages do not need."""
-    features_known = job.is_frozen and Stage.ERM in stages_of(job.kind, job.params)
-    passes = 1 if job.is_frozen else 2
-    others = passes * job.images("val", "calibration", "test")
-    return Work("forward", others + (0 if features_known else job.images("train")))
+    """Features and early stages of every split; a frozen ERM training has computed those of train."""
+    known = job.is_frozen and Stage.ERM in stages_of(job.kind, job.params)
+    return Work("forward", job.images(*(() if known else ("train",)), "val", "calibration", "test"))
 
 
 def _forward_train(job: Workload) -> Work:

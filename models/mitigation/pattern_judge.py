@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data.loading.batched_eval import evaluating, map_batches
-from models.mitigation.features import Head, columns_by_row
+from models.mitigation.features import (
+    Features,
+    Head,
+    columns_by_row,
+    forward_batch,
+    inputs_of,
+    linear_layer,
+)
 from models.mitigation.logistic import Check, Standardised, balanced_weights, fit_heads, never
 from models.mitigation.minority import Minority
 from models.mitigation.stage_features import Axes, StageFeatures, pool_stage
@@ -106,6 +113,22 @@ def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, r
     with evaluating(network), outputs_of(network, [judge.stage], _stop_with):
         _, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
     return judge.shown(coordinates)
+
+
+def judged_features(
+    network: Network, judge: PatternJudge, loader: StoreLoader, run: Run
+) -> tuple[Labels, Features]:
+    """The same, and the last features, in one pass through the whole network. Raises Stopped."""
+
+    def forward(batch: Batch) -> tuple[Tensor, ...]:
+        columns = forward_batch(network, received, batch)
+        ((_, pooled),) = outputs.take()
+        return *columns, judge.axes.coordinates(pooled)
+
+    stages = outputs_of(network, [judge.stage], pool_stage)
+    with evaluating(network), inputs_of(linear_layer(network)) as received, stages as outputs:
+        *columns, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
+    return judge.shown(coordinates), Features(*columns)
 
 
 class _StageOutput(Exception):

@@ -123,6 +123,14 @@ class FrozenFeatures:
         values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="c")
         return values
 
+    def has(self, split: str) -> bool:
+        """Whether those of the split are there already."""
+        return self._folder(split) is not None
+
+    def keep(self, split: str, values: NDArray[np.float32]) -> None:
+        """Keep what another pass has computed: (N, D) in stored order."""
+        self._save_values(split, values)
+
     def load_stages(self, run: Run) -> StageFeatures:
         """Those of the training split, mapped from the artifacts' files."""
         folder = self._folder(EARLY) or self._save_stages(run)

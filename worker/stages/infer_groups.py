@@ -25,12 +25,12 @@ from masktune.contract.vocabulary import JobKind
 from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store
-from models.mitigation.features import HeadError, compute_features
+from models.mitigation.features import HeadError
 from models.mitigation.finder import MAX_CLASSES, infer_minority
 from models.mitigation.groups import Groups
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
-from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, shown_patterns
+from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
 from models.mitigation.stage_features import StageFeatures
 from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
@@ -80,7 +80,7 @@ def infer_groups(context: StageContext) -> GroupsResult:
 def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
-    cache = LogitsCache(context, passes=1 + 2 * len(_JUDGED_SPLITS))
+    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS))
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
     folder = context.workspace.path / "features"
     features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)
@@ -151,12 +151,14 @@ def _judge_split(
     if not len(rows) or minority.label_judge is None:
         return
     with cache.passes.next() as run:
-        patterns[rows] = shown_patterns(network, judge, loader_for(context, network, rows, run), run)
-    with cache.passes.next() as run:
-        if frozen is not None:
-            values = frozen.load(split, run)
+        loader = loader_for(context, network, rows, run)
+        if frozen is not None and frozen.has(split):
+            patterns[rows], values = shown_patterns(network, judge, loader, run), frozen.load(split, run)
         else:
-            values = compute_features(network, loader_for(context, network, rows, run), run).values
+            patterns[rows], features = judged_features(network, judge, loader, run)
+            values = features.values
+            if frozen is not None:
+                frozen.keep(split, values)
     doubt[rows] = minority.label_judge.doubt(values, context.store.labels[rows], patterns[rows])
 
 
