@@ -83,7 +83,7 @@ def test_from_an_upload_to_a_refused_prediction(visitor: Visitor, biased: Path) 
     expect(page.locator("svg.chart").first).to_be_visible()
     visitor.looked_at("job-live")
     expect(visitor.badge("succeeded")).to_be_visible()
-    expect(page.locator(".stages li.done")).to_have_count(8)
+    expect(page.locator(".stages li.done")).to_have_count(9)
     expect(page.locator(".log")).to_contain_text("plain training finished after")
 
     # --- the report: the model to use, before and after under a slider, the strength of the maps, the masks
