@@ -3,13 +3,12 @@ libraries: seconds, once."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from core.errors import InvalidInput
-from models.backbones.errors import BackboneError, UnknownBackbone
+from models.backbones.errors import BackboneError
 from models.defaults import OWN_BACKBONES
 
 if TYPE_CHECKING:
@@ -20,17 +19,9 @@ def check_backbone(name: str) -> None:
     """Raise `UnknownBackbone`, with near matches, unless `models.backbones.build_network` knows the name."""
     if name in OWN_BACKBONES:  # known without an import
         return
-    from models.backbones import timm, torchvision  # imports torch
+    from models.backbones.build import find_library  # imports torch
 
-    libraries = {"torchvision": torchvision.names(), "timm": timm.names()}
-    prefix, slash, plain = name.partition("/")
-    if slash:
-        known = libraries.get(prefix, ())
-    else:
-        plain, known = name, [*OWN_BACKBONES, *libraries["torchvision"], *libraries["timm"]]
-    if plain not in known:
-        near = difflib.get_close_matches(plain, known or libraries["timm"], n=5)
-        raise UnknownBackbone(name, near)
+    find_library(name)
 
 
 def list_backbones() -> list[ListedBackbone]:

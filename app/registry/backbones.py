@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/backbones", tags=["models"], route_class=CallerFirst)
 
-MOST = 2000
+MOST = 3000
 """The whole list in one page: each page costs the reading of all caches."""
 
 
@@ -73,6 +73,7 @@ def _describe(listed: ListedBackbone) -> Backbone:
         weights=WeightsPlace(listed.weights),
         image_size=listed.image_size,
         weights_url=listed.url,
+        license=listed.license,
     )
 
 

@@ -217,3 +217,8 @@ class Backbone(Shape):
         description="Address of its published weights on the internet, to fetch them on another machine; "
         "null if they are `packaged` or `none`.",
     )
+    license: str | None = Field(
+        None,
+        description="Licence of its published weights, as stated when they were added to this host, or else by "
+        "the library; null if unknown.",
+    )

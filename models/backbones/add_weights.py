@@ -7,10 +7,12 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from textwrap import shorten
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.hub import HASH_REGEX
@@ -18,7 +20,7 @@ from torch.hub import HASH_REGEX
 from models.backbones.build import find_library
 from models.backbones.errors import WeightsUnavailable
 from models.backbones.network import BuildRequest, Built
-from models.backbones.weights import read_tensors
+from models.backbones.weights import read_tensors, state_license
 from models.runtime.files import replacing
 
 _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
@@ -27,26 +29,30 @@ _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 
 class AddedWeights(NamedTuple):
     """`file` is where the weights lie now; `sha256` is of the file that was given. `is_published` is whether
-    that digest begins as the library's address for the file says; None where the address does not say."""
+    that digest begins as the library's address for the file says; None where the address does not say.
+    `license` is the one that was given, else that of the file's metadata, else the library's; None if unknown.
+    """
 
     file: Path
     sha256: str
     is_published: bool | None
+    license: str | None
 
 
-def add_weights(backbone: str, path: Path) -> AddedWeights:
+def add_weights(backbone: str, path: Path, *, license_text: str | None = None) -> AddedWeights:
     """Copy weights to where jobs with `pretrained` look first, after loading them into the network once.
 
-    `path` is a safetensors or PyTorch file with all tensors of the network, its last layer included, or the
-    folder of a repository of the Hugging Face hub; nothing in it is executed. Raises `UnknownBackbone`,
-    `UnsupportedBackbone`, and `WeightsUnavailable` if the file cannot be read or does not fit.
+    `path` is a safetensors or PyTorch file with all tensors that were published, its last layer included if
+    it has one, or the folder of a repository of the Hugging Face hub; nothing in it is executed. `license_text` is
+    the licence, if the caller states one. Raises `UnknownBackbone`, `UnsupportedBackbone`, and
+    `WeightsUnavailable` if the file cannot be read or does not fit.
     """
     library, name = find_library(backbone)
     published = library.published_weights(name)
     if published.place == "packaged":
         raise WeightsUnavailable(f"the published weights of {backbone} come with the service")
     if published.file is None or published.image_size is None:
-        raise WeightsUnavailable(f"there are no published weights with a classifier for {backbone}")
+        raise WeightsUnavailable(f"there are no published weights for {backbone}")
     file = _weights_file(path)
     built = library.build(BuildRequest(name, classes=2, image_size=published.image_size))
     _check_config(path, name, built)
@@ -54,10 +60,16 @@ def add_weights(backbone: str, path: Path) -> AddedWeights:
     library.check_weights(name, tensors)
     published.file.parent.mkdir(parents=True, exist_ok=True)
     _copy(file, tensors, published.file)
+    state_license(published.file, license_text or _license_in(file))
     with file.open("rb") as opened:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     digest = HASH_REGEX.search(PurePosixPath(published.url or "").name)
-    return AddedWeights(published.file, sha256, sha256.startswith(digest[1]) if digest else None)
+    return AddedWeights(
+        published.file,
+        sha256,
+        sha256.startswith(digest[1]) if digest else None,
+        library.published_weights(name).license,
+    )
 
 
 def _weights_file(path: Path) -> Path:
@@ -67,6 +79,14 @@ def _weights_file(path: Path) -> Path:
         if (file := path / name).is_file():
             return file
     raise WeightsUnavailable(f"{path} has no {' or '.join(_IN_FOLDERS)}: name the file itself")
+
+
+def _license_in(file: Path) -> str | None:
+    """The entry `license` of a safetensors file's metadata, at most 200 characters."""
+    if file.suffix != ".safetensors":
+        return None
+    with safe_open(file, "pt") as opened:
+        return shorten((opened.metadata() or {}).get("license", ""), 200)
 
 
 def _check_config(path: Path, name: str, built: Built) -> None:
@@ -84,7 +104,7 @@ def _check_config(path: Path, name: str, built: Built) -> None:
         raise WeightsUnavailable(
             f"{file} is not one of timm's ({error!r}): name the file of weights itself"
         ) from error
-    if architecture != name:
+    if architecture != name.partition(".")[0]:  # behind the point is a tag of the weights
         raise WeightsUnavailable(f"{file} says that the weights are of {architecture}, not of {name}")
     if not is_same:
         raise WeightsUnavailable(

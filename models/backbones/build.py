@@ -44,13 +44,14 @@ def available_backbones() -> list[str]:
 class ListedBackbone(NamedTuple):
     """A network that a job may name. `image_size` is the side (pixels) that its published weights were made
     for, None if unknown; `url` is their file's address on the internet, None if packaged or published
-    nowhere."""
+    nowhere; `license` is theirs, None if unknown."""
 
     name: str
     library: str
     weights: WeightsPlace
     image_size: int | None
     url: str | None
+    license: str | None
 
 
 def list_backbones() -> list[ListedBackbone]:
@@ -63,7 +64,9 @@ def list_backbones() -> list[ListedBackbone]:
 
 def _listed(name: str, library: str, plain: str) -> ListedBackbone:
     weights = _LIBRARIES[library]().published_weights(plain)
-    return ListedBackbone(name, library, weights.place, weights.image_size, weights.url)
+    return ListedBackbone(
+        name, library, weights.place, weights.image_size, weights.url, weights.license
+    )
 
 
 def _names() -> Iterator[tuple[str, str, str]]:
@@ -154,12 +157,12 @@ def find_library(name: str) -> tuple[Library, str]:
     """The library that has the network `name`, and its name there. Raises `UnknownBackbone`."""
     prefix, slash, plain = name.partition("/")
     if slash:
-        if prefix in ("torchvision", "timm") and plain in (library := _LIBRARIES[prefix]()).names():
+        if prefix in ("torchvision", "timm") and (library := _LIBRARIES[prefix]()).knows(plain):
             return library, plain
         raise UnknownBackbone(name, _near(plain))
     for make in _LIBRARIES.values():
         library = make()
-        if name in library.names():
+        if library.knows(name):
             return library, name
     raise UnknownBackbone(name, _near(name))
 

@@ -121,6 +121,10 @@ def names() -> Sequence[str]:
     return tuple(_NETWORKS)
 
 
+def knows(name: str) -> bool:
+    return name in _NETWORKS
+
+
 def published_weights(name: str) -> PublishedWeights:
     return NO_WEIGHTS
 

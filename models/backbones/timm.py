@@ -42,6 +42,7 @@ from models.backbones.weights import (
     not_fetched,
     renew_classifiers,
     scoring_layers,
+    stated_license,
     torch_cache,
     torch_cache_file,
 )
@@ -50,27 +51,49 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm takes the first 
 
 
 def names() -> Sequence[str]:
-    return timm.list_models()
+    """Each network with timm's choice of its weights, then NAME.TAG for each other choice."""
+    defaults = timm.list_models()
+    chosen = {f"{name}.{config.tag}" for name in defaults if (config := timm.get_pretrained_cfg(name))}
+    return [*defaults, *(name for name in timm.list_pretrained() if name not in chosen)]
+
+
+def knows(name: str) -> bool:
+    return name in timm.list_models() or timm.is_model_pretrained(name)
 
 
 def published_weights(name: str) -> PublishedWeights:
-    """Weights without a classifier (144 in timm 1.0.31) count as none, since `build` refuses them."""
     config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights or not config.num_classes:
+    if config is None or not config.has_weights:
         return NO_WEIGHTS
     side = int(config.input_size[-1])
     if name in PACKAGED:
-        return PublishedWeights("packaged", side)
+        return PublishedWeights("packaged", side, license=config.license)
+    file = _added_file(config)
     place: WeightsPlace = "hub" if _cached_file(config) is None else "cached"
-    return PublishedWeights(place, side, _url(config), _added_file(config))
+    return PublishedWeights(place, side, _url(config), file, stated_license(file) or config.license)
 
 
 def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Load them as timm does, which knows the names of older files and resizes position embeddings."""
+    """Load them as timm does, which knows the names of older files and resizes position embeddings.
+
+    For some files timm leaves out what they lack. What it draws at random instead of loading it is refused;
+    a last normalisation that does nothing yet is not.
+    """
     try:
-        timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(tensors)})
+        first, second = (_load(name, tensors, seed) for seed in (0, 1))
     except LOAD_ERRORS as error:
         raise misfit(name, error) from error
+    for key, tensor in first.state_dict().items():
+        if not torch.equal(tensor, second.state_dict()[key]):
+            raise misfit(name, ValueError(f"{key} is missing, or has numbers that are not finite"))
+
+
+def _load(name: str, tensors: Mapping[str, Tensor], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        overlay = {"state_dict": dict(tensors)}
+        model: nn.Module = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
+    return model
 
 
 def _url(config: Any) -> str:
@@ -138,15 +161,24 @@ def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
         raise not_fetched(request.name, published_weights(request.name).url, error) from error
     if packaged:
         load_packaged(model, request.name)
-    renew_classifiers(model, old=int(cast(int, model.num_classes)), new=request.classes, find=_classifiers)
+    own = _get_classifier(model)
+    if isinstance(own, nn.Identity):  # published without a classifier
+        model.reset_classifier(request.classes)  # type: ignore[operator]  # every timm classifier has it
+    else:
+        classes = int(cast(int, model.num_classes))
+        renew_classifiers(model, old=classes, new=request.classes, find=_classifiers)
     return model
+
+
+def _get_classifier(model: nn.Module) -> Any:
+    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # an encoder of a larger model
+        raise UnsupportedBackbone(f"a {type(model).__name__} is a part of larger networks, not a classifier")
+    return get_classifier()
 
 
 def _classifiers(model: nn.Module, classes: int) -> list[str]:
     """Names of the layers that timm itself would replace: two if distilled."""
-    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # an encoder of a larger model
-        raise UnsupportedBackbone(f"a {type(model).__name__} is a part of larger networks, not a classifier")
-    own: Any = get_classifier()
+    own = _get_classifier(model)
     parts = set(own if isinstance(own, tuple) else (own,))
     inside = {layer for part in parts for layer in part.modules()}
     scoring = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]

@@ -30,9 +30,11 @@ from models.backbones.weights import (
     LOAD_ERRORS,
     READ_ERRORS,
     PublishedWeights,
+    WeightsPlace,
     misfit,
     not_fetched,
     renew_classifiers,
+    stated_license,
     torch_cache_file,
 )
 
@@ -41,10 +43,15 @@ def names() -> Sequence[str]:
     return list(tv.list_models(module=tv))
 
 
+def knows(name: str) -> bool:
+    return name in names()
+
+
 def published_weights(name: str) -> PublishedWeights:
     url = _url(name)
     file = torch_cache_file(url)
-    return PublishedWeights("cached" if file.is_file() else "hub", published_size(name), url, file)
+    place: WeightsPlace = "cached" if file.is_file() else "hub"
+    return PublishedWeights(place, published_size(name), url, file, stated_license(file))
 
 
 def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:

@@ -150,15 +150,35 @@ WeightsPlace = Literal["packaged", "cached", "hub", "none"]
 class PublishedWeights(NamedTuple):
     """Where a network's published weights are for this host, and the image side (pixels) that they were made
     for, None if unknown. `url` is their file's address on the internet, and `file` where an added file
-    belongs on this host, whether it is there or not; None if packaged or published nowhere."""
+    belongs on this host, whether it is there or not; None if packaged or published nowhere. `license` is what
+    was stated with an added file, else what the library says; None if it says nothing."""
 
     place: WeightsPlace
     image_size: int | None
     url: str | None = None
     file: Path | None = None
+    license: str | None = None
 
 
 NO_WEIGHTS = PublishedWeights("none", None)
+
+
+def stated_license(file: Path) -> str | None:
+    """The licence that `state_license` wrote beside the added weights `file`."""
+    path = _license_file(file)
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def state_license(file: Path, text: str | None) -> None:
+    """Keep the licence of the added weights `file` beside it; without a text, forget an earlier one's."""
+    if text:
+        _license_file(file).write_text(text, encoding="utf-8")
+    else:
+        _license_file(file).unlink(missing_ok=True)
+
+
+def _license_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.license")
 
 
 def torch_cache_file(url: str) -> Path:

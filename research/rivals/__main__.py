@@ -1,10 +1,10 @@
 """Methods around MaskTune beside the product's own: the same features, budget and seeds, no group labels.
 
     python -m research.rivals [--data FOLDER] [--sets background camera coin …] [--methods …]
-        [--seeds 0 1 2] [--quick] [--cache FOLDER]
+        [--seeds 0 1 2] [--quick] [--backbone NAME] [--cache FOLDER]
 
-The features are those of a frozen EfficientNet-Lite0 with ImageNet weights, the plants at 128 px and the
-digits at 64 px, computed once and kept in the cache folder. `--data` has mnist/, stampplants.zip,
+The features are those of a frozen network with ImageNet weights, EfficientNet-Lite0 unless named otherwise,
+the plants at 128 px and the digits at 64 px, computed once and kept in the cache folder. `--data` has mnist/, stampplants.zip,
 stampplants-site.zip and stampplants-tag.zip (Waterbirds layout; the shortcut is the background, the camera,
 a coin in a corner); without it there is only builtin:digits-on-photos, which ships.
 The plants come as they are (95 %, one run a seed), as cuts of 98, 90, 80 and 50 % and of 10 : 1 and 30 : 1
@@ -29,6 +29,7 @@ from models.mitigation.finder import infer_minority
 from models.mitigation.groups import label_groups
 from models.runtime.process import prepare_process
 from research.rivals.cases import add_sets, figures_on_test, parse, read_training
+from research.rivals.features import FeatureCache
 from research.rivals.methods import CEILING, CEILING_PUBLISHED, DEFAULT, RIVALS
 from research.rivals.protocol import CONFIG, Fit, retrain
 from research.rivals.sets import NO_SHORTCUT, RANDOM_COLOURS, Case, read_cases
@@ -43,7 +44,8 @@ def main() -> int:
     run = make_run("cpu", arguments.seeds[0], "rivals")
     rows: list[Row] = []
     opened: list[bool] = []
-    with work_folder(arguments.cache) as cache:
+    with work_folder(arguments.cache) as folder:
+        cache = FeatureCache(folder, arguments.backbone)
         for kind in arguments.sets:
             for case in read_cases(kind, arguments.data, cache, seeds=arguments.seeds, quick=arguments.quick):
                 if case.gate_only:

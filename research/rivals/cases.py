@@ -9,7 +9,7 @@ import numpy as np
 
 from models.mitigation.features import Head
 from research._data import require
-from research.rivals.features import lite0
+from research.rivals.features import BACKBONE, frozen_network
 from research.rivals.protocol import Training
 from research.rivals.sets import BUILTIN, PLANTS, SETS, Case
 
@@ -21,6 +21,7 @@ def add_sets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="the sets as they are, and one without a shortcut"
     )
+    parser.add_argument("--backbone", default=BACKBONE, help="the frozen network (default: %(default)s)")
     parser.add_argument("--cache", type=Path, help="a folder for features (default: a temporary one)")
     parser.add_argument("--threads", type=int, default=2)
 
@@ -40,7 +41,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
 def read_training(case: Case) -> Training:
     """What methods may see: no place."""
     train, seed = case.train, case.seed
-    network = lite0(train.images.shape[1], int(train.labels.max()) + 1)
+    network = frozen_network(train.backbone, train.images.shape[1], int(train.labels.max()) + 1)
     return Training(train.stage_features(), train.images, train.activations, network, seed)
 
 

@@ -16,7 +16,7 @@ from models.training.fit import FitData, fit
 from models.training.frozen import FeatureLoader
 from models.inputs import erm_config
 from models.types import Floats, Labels
-from research.rivals.features import lite0
+from research.rivals.features import frozen_network
 from research.rivals.protocol import Fit, Training
 
 _VAL_PARTS = 10  # one of them is the share that the service cuts from train where no val is given
@@ -36,7 +36,8 @@ def erm(training: Training) -> Fit:
         FeatureLoader(training.last.values[part], labels[part], rows, batch_size=config.batch_size, run=run)
         for part, rows in ((~val, np.flatnonzero(~val)), (val, np.flatnonzero(val)))
     )
-    network = lite0(training.images.shape[1], len(training.classes), training.seed)
+    pixels, classes = training.images.shape[1], len(training.classes)
+    network = frozen_network(training.network.spec.name, pixels, classes, training.seed)
     with tempfile.TemporaryDirectory() as folder:
         fit(
             network,

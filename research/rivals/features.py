@@ -1,11 +1,11 @@
-"""What a frozen EfficientNet-Lite0 with ImageNet weights says of images, computed once for all methods."""
+"""What a frozen network with ImageNet weights says of images, computed once for all methods."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,9 +30,10 @@ class Photographs:
 
     `vectors` has the pooled features (N, D) of each early stage, `activations` (N, C, h, w) the last ones and
     `last` (N, C) their means over the positions. The early stages are only pooled, because each training set
-    has principal directions of its own.
+    has principal directions of its own. `backbone` is the network's name.
     """
 
+    backbone: str
     images: Images
     labels: Labels
     places: Labels
@@ -44,12 +45,12 @@ class Photographs:
     def take(self, rows: Labels) -> Self:
         vectors = tuple(stage[rows] for stage in self.vectors)
         columns = self.images[rows], self.labels[rows], self.places[rows]
-        return type(self)(*columns, self.stages, vectors, self.activations[rows], self.last[rows])
+        return type(self)(self.backbone, *columns, self.stages, vectors, self.activations[rows], self.last[rows])
 
     def swapped(self) -> Self:
         """The same images, to be told apart by their places."""
         everything = self.vectors, self.activations, self.last
-        return type(self)(self.images, self.places, self.labels, self.stages, *everything)
+        return type(self)(self.backbone, self.images, self.places, self.labels, self.stages, *everything)
 
     def stage_features(self) -> StageFeatures:
         classes = int(self.labels.max()) + 1
@@ -61,22 +62,30 @@ class Photographs:
         return StageFeatures(last, self.stages, tuple(part.numpy() for part in early), axes)
 
 
-def load_photographs(
-    path: Path, read_images: Callable[[], Images], labels: Labels, places: Labels
-) -> Photographs:
-    """Features are read from the file `path`, which is written if there is none."""
-    images = read_images()
-    network = lite0(images.shape[1], int(labels.max()) + 1)
-    if not path.exists():
-        _save_features(network, images, path)
-    stages = early_stages(network)
-    with np.load(path) as file:
-        vectors = tuple(file[f"arr_{2 + number}"] for number in range(len(stages)))
-        return Photographs(images, labels, places, stages, vectors, file["arr_0"], file["arr_1"])
+class FeatureCache(NamedTuple):
+    """Features of `backbone` in `folder`, a file for each set."""
+
+    folder: Path
+    backbone: str = BACKBONE
+
+    def load(
+        self, name: str, read_images: Callable[[], Images], labels: Labels, places: Labels
+    ) -> Photographs:
+        """Features are read from the set's file, which is written if there is none."""
+        images = read_images()
+        network = frozen_network(self.backbone, images.shape[1], int(labels.max()) + 1)
+        path = self.folder / f"{self.backbone.replace('/', '-')}-{name}.npz"
+        if not path.exists():
+            _save_features(network, images, path)
+        stages = early_stages(network)
+        with np.load(path) as file:
+            vectors = tuple(file[f"arr_{2 + number}"] for number in range(len(stages)))
+            columns = (images, labels, places, stages, vectors, file["arr_0"], file["arr_1"])
+            return Photographs(self.backbone, *columns)
 
 
-def lite0(pixels: int, classes: int, seed: int = 0) -> Network:
-    return build_network(BACKBONE, classes=classes, image_size=pixels, pretrained=True, seed=seed).eval()
+def frozen_network(backbone: str, pixels: int, classes: int, seed: int = 0) -> Network:
+    return build_network(backbone, classes=classes, image_size=pixels, pretrained=True, seed=seed).eval()
 
 
 def last_features(network: Network, images: Images) -> NDArray[np.float32]:

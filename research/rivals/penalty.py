@@ -28,6 +28,7 @@ from models.mitigation.retrain import CrossFit, cross_fits, fit_balanced
 from models.runtime.process import prepare_process
 from research.rivals.cases import add_sets, figures_on_test, parse, read_training
 from research.rivals.protocol import CONFIG, Training
+from research.rivals.features import FeatureCache
 from research.rivals.sets import Case, read_cases
 
 
@@ -64,7 +65,8 @@ def main() -> int:
     arguments = parse(parser)
     prepare_process(arguments.threads)
     rows: list[Row] = []
-    with work_folder(arguments.cache) as cache:
+    with work_folder(arguments.cache) as folder:
+        cache = FeatureCache(folder, arguments.backbone)
         for kind in arguments.sets:
             for case in read_cases(kind, arguments.data, cache, seeds=arguments.seeds, quick=arguments.quick):
                 if not case.gate_only:

@@ -19,7 +19,7 @@ from PIL import Image, ImageColor
 from models.data.importing.biased import bias_images
 from models.data.importing.builtin import make_builtin
 from models.types import Labels
-from research.rivals.features import Images, Photographs, load_photographs
+from research.rivals.features import FeatureCache, Images, Photographs
 
 PLANTS = {
     "background": "stampplants.zip",
@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
 
 def read_cases(
-    kind: str, data: Path | None, cache: Path, *, seeds: Sequence[int], quick: bool
+    kind: str, data: Path | None, cache: FeatureCache, *, seeds: Sequence[int], quick: bool
 ) -> Iterator[Case]:
     """All cases of one of `SETS`; if `quick`, the set as it is and one cut without a shortcut."""
     if kind == BUILTIN:
@@ -113,18 +113,17 @@ def _rare_class(photographs: Photographs, ratio: int, cut: int) -> Labels:
     return np.sort(np.concatenate(rows))
 
 
-def _builtin(cache: Path) -> tuple[Photographs, Photographs]:
+def _builtin(cache: FeatureCache) -> tuple[Photographs, Photographs]:
     """The set that ships: a photograph behind the digit is the shortcut."""
     made = make_builtin(BUILTIN)
     assert made.splits is not None
     assert made.groups is not None
-    path = cache / f"{BUILTIN}.npz"
-    whole = load_photographs(path, lambda: made.images, made.labels, made.groups % 2)
+    whole = cache.load(BUILTIN, lambda: made.images, made.labels, made.groups % 2)
     split = np.array(made.splits)
     return whole.take(np.flatnonzero(split == "train")), whole.take(np.flatnonzero(split == "test"))
 
 
-def _plants(archive: Path, cache: Path) -> tuple[Photographs, Photographs]:
+def _plants(archive: Path, cache: FeatureCache) -> tuple[Photographs, Photographs]:
     """The given training and test splits. The validation split is balanced, so it is left out."""
     with zipfile.ZipFile(archive) as pack:
         lines = list(csv.DictReader(io.StringIO(pack.read("metadata.csv").decode())))
@@ -137,18 +136,18 @@ def _plants(archive: Path, cache: Path) -> tuple[Photographs, Photographs]:
         labels, places, split = (
             np.array([int(line[key]) for line in lines]) for key in ("y", "place", "split")
         )
-        whole = load_photographs(cache / f"{archive.stem}.npz", read_images, labels, places)
+        whole = cache.load(archive.stem, read_images, labels, places)
     return whole.take(np.flatnonzero(split == 0)), whole.take(np.flatnonzero(split == 2))
 
 
-def _digits(mnist: Path, cache: Path, *, seed: int, quick: bool) -> Iterator[Case]:
+def _digits(mnist: Path, cache: FeatureCache, *, seed: int, quick: bool) -> Iterator[Case]:
     """4,000 digits on ten colours; the test half has 4,000 others on random ones."""
     test = _coloured(mnist, "t10k", RANDOM_COLOURS, cache)
     for share in (0.99,) if quick else (0.99, OWN_SHARE, RANDOM_COLOURS):
         yield Case(COLOURED_DIGITS, share, 0, seed, _coloured(mnist, "train", share, cache), test)
 
 
-def _coloured(mnist: Path, part: str, share: float, cache: Path) -> Photographs:
+def _coloured(mnist: Path, part: str, share: float, cache: FeatureCache) -> Photographs:
     """White digits on the colour of their class in the share `share`, else on another's."""
     digits, labels = _mnist(mnist, part)
     rng = np.random.default_rng(7)
@@ -159,19 +158,18 @@ def _coloured(mnist: Path, part: str, share: float, cache: Path) -> Photographs:
         strength = digits[..., None] / 255
         return _enlarged((_COLOURS[places][:, None, None] * (1 - strength) + 255 * strength).round())
 
-    return load_photographs(cache / f"{part}-{share:g}.npz", paint, labels, places)
+    return cache.load(f"{part}-{share:g}", paint, labels, places)
 
 
-def _marked(mnist: Path, part: str, cache: Path) -> Photographs:
+def _marked(mnist: Path, part: str, cache: FeatureCache) -> Photographs:
     """The paper's two classes, its square on 99 % of one and 1 % of the other; in test on half of each."""
     digits, numerals = _mnist(mnist, part)
     labels = (numerals > 4).astype(np.int64)
     grey = np.repeat(digits[..., None], 3, axis=3)
     share = MARKED_SHARE if part == "train" else NO_SHORTCUT
     images, has_mark = bias_images(grey, labels, ratio=share, rng=np.random.default_rng(7))
-    return load_photographs(
-        cache / f"{part}-marked.npz", lambda: _enlarged(images), labels, 1 - has_mark.astype(np.int64)
-    )
+    places = 1 - has_mark.astype(np.int64)
+    return cache.load(f"{part}-marked", lambda: _enlarged(images), labels, places)
 
 
 def _mnist(folder: Path, part: str) -> tuple[Images, Labels]:

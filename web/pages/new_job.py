@@ -141,7 +141,7 @@ class Form:
     @notify_on_error
     async def list_backbones(self) -> None:
         """List the networks once the page is there: a service that has just started takes seconds."""
-        self.choices.backbones[:] = [b async for b in self.connection.models.backbones(limit=2000)]
+        self.choices.backbones[:] = [b async for b in self.connection.models.backbones(limit=3000)]
         self.fields.offer_backbones()
 
     async def update_estimate(self) -> None:
