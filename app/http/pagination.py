@@ -19,7 +19,7 @@ from masktune.contract.base import Page
 Limit = Annotated[int, Query(ge=1, le=100, description="Most entries in the page.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the last page; opaque.")]
 DEFAULT_LIMIT = 20
-_ID = re.compile(r"[a-z0-9_/]{1,64}")  # of a row, or the name of a network: `timm/resnet18`
+_ID = re.compile(r"[a-z0-9_./]{1,64}")  # of a row, or the name of a network: `timm/resnet18`
 
 Item = TypeVar("Item")
 

@@ -161,24 +161,23 @@ def _published(request: BuildRequest, options: dict[str, Any]) -> nn.Module:
         raise not_fetched(request.name, published_weights(request.name).url, error) from error
     if packaged:
         load_packaged(model, request.name)
-    own = _get_classifier(model)
-    if isinstance(own, nn.Identity):  # published without a classifier
-        model.reset_classifier(request.classes)  # type: ignore[operator]  # every timm classifier has it
-    else:
-        classes = int(cast(int, model.num_classes))
+    _require_classifier(model)
+    if classes := int(cast(int, model.num_classes)):
         renew_classifiers(model, old=classes, new=request.classes, find=_classifiers)
+    else:  # published without one
+        model.reset_classifier(request.classes)  # type: ignore[operator]  # every timm classifier has it
     return model
 
 
-def _get_classifier(model: nn.Module) -> Any:
-    if not callable(get_classifier := getattr(model, "get_classifier", None)):  # an encoder of a larger model
+def _require_classifier(model: nn.Module) -> None:
+    if not callable(getattr(model, "get_classifier", None)):  # an encoder of a larger model
         raise UnsupportedBackbone(f"a {type(model).__name__} is a part of larger networks, not a classifier")
-    return get_classifier()
 
 
 def _classifiers(model: nn.Module, classes: int) -> list[str]:
     """Names of the layers that timm itself would replace: two if distilled."""
-    own = _get_classifier(model)
+    _require_classifier(model)
+    own: Any = model.get_classifier()  # type: ignore[operator]  # every timm classifier has it
     parts = set(own if isinstance(own, tuple) else (own,))
     inside = {layer for part in parts for layer in part.modules()}
     scoring = [name for name in scoring_layers(model, classes) if model.get_submodule(name) in inside]

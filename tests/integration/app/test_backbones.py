@@ -16,7 +16,7 @@ def networks(front: Front, **query: Any) -> list[dict[str, Any]]:
 
 def test_the_pages_hold_every_name_once_and_the_nearest_weights_first(shared_front: Front) -> None:
     found = networks(shared_front)
-    assert shared_front.client.get("/backbones?limit=2000").json() == {"data": found, "next_cursor": None}
+    assert shared_front.client.get("/backbones?limit=3000").json() == {"data": found, "next_cursor": None}
     assert sorted(network["name"] for network in found) == sorted(available_backbones())
     ranks = [(list(WeightsPlace).index(network["weights"]), network["name"]) for network in found]
     assert ranks == sorted(ranks)
@@ -26,6 +26,7 @@ def test_the_pages_hold_every_name_once_and_the_nearest_weights_first(shared_fro
         "weights": "packaged",
         "image_size": 224,
         "weights_url": None,
+        "license": "apache-2.0",
     }
 
 

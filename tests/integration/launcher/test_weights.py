@@ -27,11 +27,17 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_prints_where_the_weights_are_and_what_they_are(file: Path, tmp_path: Path) -> None:
     outcome = CliRunner().invoke(app, [*ADD, str(file)])
     assert outcome.exit_code == 0, outcome.output
-    first, second, third = outcome.stdout.splitlines()
+    first, second, third, fourth = outcome.stdout.splitlines()
     (added,) = (tmp_path / "hub/checkpoints").iterdir()
     assert first == f"jobs with `pretrained` now start squeezenet1_1 from {added}"
     assert second == f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
-    assert third.startswith("This is another file than the one that the library publishes")
+    assert third == "licence unknown"
+    assert fourth.startswith("This is another file than the one that the library publishes")
+
+
+def test_a_licence_that_is_stated_is_printed_without_its_control_characters(file: Path) -> None:
+    outcome = CliRunner().invoke(app, [*ADD, "--license", "MIT \x1b[31m", str(file)])
+    assert "licence MIT \\x1b[31m\n" in outcome.stdout
 
 
 def test_a_refusal_is_one_line(file: Path) -> None:

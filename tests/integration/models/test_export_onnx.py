@@ -21,6 +21,8 @@ from models.export import card_of, export_onnx
         ("small_cnn", 28),
         pytest.param("resnet18", 64, marks=pytest.mark.library),
         pytest.param("timm/vit_tiny_patch16_224", 64, marks=pytest.mark.library),
+        pytest.param("timm/vit_tiny_patch16_dinov3_qkvb", 64, marks=pytest.mark.library),  # rotary embeddings
+        pytest.param("timm/vit_base_patch32_siglip_256", 64, marks=pytest.mark.library),  # pools by attention
     ],
 )
 def test_onnx_runtime_agrees(name: str, side: int, tmp_path: Path) -> None:

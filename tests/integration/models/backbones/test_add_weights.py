@@ -177,7 +177,7 @@ def test_a_checkpoint_with_more_than_weights_is_refused(
     [
         ("timm/tf_efficientnet_lite0", "come with the service"),
         ("small_cnn", "no published weights"),
-        ("vit_small_patch14_dinov2", "no published weights with a classifier"),
+        ("coatnet_0_224", "no published weights"),
         ("resnet81", "near matches"),
     ],
 )
@@ -209,3 +209,24 @@ def test_a_file_that_was_damaged_after_it_was_added_is_named_by_the_job(
     added.file.write_bytes(added.file.read_bytes()[:1000])
     with pytest.raises(WeightsUnavailable, match="could not be fetched or read"):
         build_network(name, classes=2, image_size=64, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("license_text", "in_the_file", "expected"),
+    [("mine", "theirs", "mine"), (None, "theirs", "theirs"), (None, None, "apache-2.0")],
+)
+def test_the_licence_is_the_stated_one_else_the_files_else_the_librarys(
+    license_text: str | None,
+    in_the_file: str | None,
+    expected: str,
+    states: dict[str, dict[str, Tensor]],
+    tmp_path: Path,
+) -> None:
+    file, metadata = tmp_path / "model.safetensors", {"license": in_the_file} if in_the_file else None
+    safetensors.torch.save_file(states[TIMM], file, metadata)
+    assert add_weights(TIMM, file, license_text=license_text).license == expected
+    (listed,) = [network for network in list_backbones() if network.name == "test_resnet"]
+    assert (listed.weights, listed.license) == ("cached", expected)
+    add_weights(TIMM, write(states[TIMM], tmp_path / "again.safetensors"))  # which states none
+    (listed,) = [network for network in list_backbones() if network.name == "test_resnet"]
+    assert listed.license == "apache-2.0"

