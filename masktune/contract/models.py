@@ -219,6 +219,6 @@ class Backbone(Shape):
     )
     license: str | None = Field(
         None,
-        description="Licence of its published weights, as stated when they were added to this host, or else by "
-        "the library; null if unknown.",
+        description="Licence of its published weights, as stated when they were added to this host, or else "
+        "by the library; null if unknown.",
     )

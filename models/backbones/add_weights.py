@@ -30,8 +30,7 @@ _IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 class AddedWeights(NamedTuple):
     """`file` is where the weights lie now; `sha256` is of the file that was given. `is_published` is whether
     that digest begins as the library's address for the file says; None where the address does not say.
-    `license` is the one that was given, else that of the file's metadata, else the library's; None if unknown.
-    """
+    `license` is what the caller stated, else the file's metadata, else the library; None if unknown."""
 
     file: Path
     sha256: str
@@ -42,10 +41,10 @@ class AddedWeights(NamedTuple):
 def add_weights(backbone: str, path: Path, *, license_text: str | None = None) -> AddedWeights:
     """Copy weights to where jobs with `pretrained` look first, after loading them into the network once.
 
-    `path` is a safetensors or PyTorch file with all tensors that were published, its last layer included if
-    it has one, or the folder of a repository of the Hugging Face hub; nothing in it is executed. `license_text` is
-    the licence, if the caller states one. Raises `UnknownBackbone`, `UnsupportedBackbone`, and
-    `WeightsUnavailable` if the file cannot be read or does not fit.
+    `path` is a safetensors or PyTorch file with all published tensors of the network, or the folder of a
+    repository of the Hugging Face hub; nothing in it is executed. `license_text` is the licence, if the
+    caller states one. Raises `UnknownBackbone`, `UnsupportedBackbone`, and `WeightsUnavailable` if the file
+    cannot be read or does not fit.
     """
     library, name = find_library(backbone)
     published = library.published_weights(name)

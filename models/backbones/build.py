@@ -64,9 +64,7 @@ def list_backbones() -> list[ListedBackbone]:
 
 def _listed(name: str, library: str, plain: str) -> ListedBackbone:
     weights = _LIBRARIES[library]().published_weights(plain)
-    return ListedBackbone(
-        name, library, weights.place, weights.image_size, weights.url, weights.license
-    )
+    return ListedBackbone(name, library, weights.place, weights.image_size, weights.url, weights.license)
 
 
 def _names() -> Iterator[tuple[str, str, str]]:

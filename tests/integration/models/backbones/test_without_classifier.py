@@ -71,9 +71,11 @@ class Pair(NamedTuple):
 def pair(name: str, folder: Path) -> Pair:
     side = SIDES.get(name, 64)
     added = add_weights(f"timm/{name}", write(published(name), folder / "model.safetensors")).file
-    size = {"img_size": side} if timm.get_pretrained_cfg(name).fixed_input_size else {}
-    overlay = {"file": str(added)}
-    theirs = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **size)
+    options: dict[str, Any] = {"pretrained_cfg_overlay": {"file": str(added)}}
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        options["img_size"] = side
+    theirs = timm.create_model(name, pretrained=True, **options)
     return Pair(theirs.eval(), build_network(f"timm/{name}", classes=3, image_size=side, pretrained=True))
 
 
