@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +78,10 @@ class FeatureCache(NamedTuple):
         network = frozen_network(self.backbone, images.shape[1], int(labels.max()) + 1)
         path = self.folder / f"{self.backbone.replace('/', '-')}-{name}.npz"
         if not path.exists():
+            started = time.process_time()
             _save_features(network, images, path)
+            seconds = time.process_time() - started
+            print(f"features of {len(images)} images: {seconds:.0f} s of CPU", file=sys.stderr)
         stages = early_stages(network)
         with np.load(path) as file:
             vectors = tuple(file[f"arr_{2 + number}"] for number in range(len(stages)))
