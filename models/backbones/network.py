@@ -77,7 +77,7 @@ class Built(NamedTuple):
 
 class Library(Protocol):
     """A module that builds a family of networks. `knows` says whether `build` accepts a name; `names` lists
-    each network once. `published_weights` builds none and needs no internet.
+    each choice once. `published_weights` builds none and needs no internet.
 
     `check_weights` raises `WeightsUnavailable` unless `build` could load these tensors as published weights.
     """

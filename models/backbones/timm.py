@@ -76,8 +76,8 @@ def published_weights(name: str) -> PublishedWeights:
 def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:
     """Load them as timm does, which knows the names of older files and resizes position embeddings.
 
-    For some files timm leaves out what they lack. What it draws at random instead of loading it is refused;
-    a last normalisation that does nothing yet is not.
+    timm lets some files lack tensors. Those that it would then draw at random must be there all the same; a
+    last normalisation, which begins as the identity, need not.
     """
     try:
         first, second = (_load(name, tensors, seed) for seed in (0, 1))
