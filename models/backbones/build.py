@@ -57,7 +57,7 @@ class ListedBackbone(NamedTuple):
 def list_backbones() -> list[ListedBackbone]:
     """Every name that `build_network` accepts, with the place of its published weights as this host sees it.
 
-    Reads the caches each time (0.1 s), since a job may fill them. Builds nothing, and needs no internet.
+    Reads the caches each time (0.2 s), since a job may fill them. Builds nothing, and needs no internet.
     """
     return [_listed(name, library, plain) for name, library, plain in _names()]
 
