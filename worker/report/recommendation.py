@@ -187,7 +187,12 @@ def make_recommendation(
         model=models[choice.arm].id if choice.arm else None,
         reason=choice.reason,
         differences=list(choice.differences),
-        next=[first, *weak_features(plain, 1 / len(store.classes)), *others, *_check_labels(inferred)],
+        next=[
+            first,
+            *weak_features(plain, 1 / len(store.classes)),
+            *others,
+            *_check_labels(inferred, len(store)),
+        ],
     )
 
 
@@ -230,9 +235,9 @@ def _next_steps(
     yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES, subjects=subjects)
 
 
-def _check_labels(inferred: InferredGroups | None) -> list[NextStep]:
+def _check_labels(inferred: InferredGroups | None, images: int) -> list[NextStep]:
     """The labels that look wrong, if they are more than a few hard images."""
-    if inferred is None or not has_wrong_labels(inferred):
+    if inferred is None or not has_wrong_labels(inferred, images):
         return []
     return [CheckLabels(step="check_labels", samples=inferred.wrong_labels, n=inferred.n_wrong_labels)]
 
