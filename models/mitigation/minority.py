@@ -43,7 +43,7 @@ class Minority:
 
     `stage` names the module whose judges were taken: None for the last features, or none at all. Only an
     early stage says whose pattern each sample shows, `patterns` (N,), and how probably its label is wrong,
-    `label_doubt` (N,), with the `label_judge` for other samples.
+    `label_doubt` (N,), with the `label_judge` for other samples if labels look wrong.
     """
 
     groups: Groups

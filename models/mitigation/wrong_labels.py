@@ -30,6 +30,8 @@ _SETTLED = 0.005  # a change of the shares that ends the rounds
 _LEAST_SHARE = 1e-3
 _LEAST_TOLD = 0.5
 """Of the variance of right or wrong that the doubts must explain; one doubt for all explains none."""
+_LEAST_WRONG, _LEAST_WRONG_OF_ALL = 10, 0.01
+"""Labels, and their share of all samples, that must look wrong: a few are hard images, labelled rightly."""
 
 
 class LabelJudge(NamedTuple):
@@ -63,8 +65,9 @@ def judge_labels(
     clusters: Labels | None = None,
     device: torch.device | None = None,
     check: Check = never,
-) -> tuple[Floats, LabelJudge]:
-    """Probability (N,) that the label of a training sample is wrong, and the judge for other samples.
+) -> tuple[Floats, LabelJudge | None]:
+    """Probability (N,) that the label of a training sample is wrong, and the judge for other samples; zeros
+    and None if hardly any look wrong.
 
     `groups` are label × pattern, and `patterns` (N,) the classes whose pattern the samples show by judges
     that saw none of them. Labels of `trusted` (N,) samples, which a person confirmed, are right. Every late
@@ -86,6 +89,8 @@ def judge_labels(
         if np.abs(shares - before).max() < _SETTLED:
             break
     doubt[_alike(odds, doubt, labels, contradicted)] = 1.0
+    if (doubt > 0.5).sum() < max(_LEAST_WRONG, _LEAST_WRONG_OF_ALL * len(labels)):
+        return np.zeros(len(labels)), None
     weighted = replace(groups, weights=1 - doubt)
     head = fit_balanced(standardised, features, weighted, penalty=penalty, check=check)
     wrong, others = np.bincount(labels, doubt, len(shares)), _others(labels, patterns, len(shares))

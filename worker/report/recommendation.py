@@ -26,7 +26,6 @@ from masktune.contract.report.recommendation import (
     UseControl,
     UseModel,
 )
-from masktune.contract.report.text.inferred import has_wrong_labels
 from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
 from models.evaluation.verdict import LEAST_GROUP
@@ -191,7 +190,7 @@ def make_recommendation(
             first,
             *weak_features(plain, 1 / len(store.classes)),
             *others,
-            *_check_labels(inferred, len(store)),
+            *_check_labels(inferred),
         ],
     )
 
@@ -235,9 +234,9 @@ def _next_steps(
     yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES, subjects=subjects)
 
 
-def _check_labels(inferred: InferredGroups | None, images: int) -> list[NextStep]:
-    """The labels that look wrong, if they are more than a few hard images."""
-    if inferred is None or not has_wrong_labels(inferred, images):
+def _check_labels(inferred: InferredGroups | None) -> list[NextStep]:
+    """The labels that look wrong, if any do."""
+    if inferred is None or not inferred.n_wrong_labels:
         return []
     return [CheckLabels(step="check_labels", samples=inferred.wrong_labels, n=inferred.n_wrong_labels)]
 

@@ -148,18 +148,20 @@ def _judge_split(
 ) -> None:
     """Write the pattern of each image of the split, and how doubtful its label is, to its row."""
     rows = context.store.rows(split)
-    if not len(rows) or minority.label_judge is None:
+    if not len(rows):
         return
     with cache.passes.next() as run:
         loader = loader_for(context, network, rows, run)
-        if frozen is not None and frozen.has(split):
-            patterns[rows], values = shown_patterns(network, judge, loader, run), frozen.load(split, run)
+        values = frozen.load(split, run) if frozen is not None and frozen.has(split) else None
+        if values is not None or (frozen is None and minority.label_judge is None):
+            patterns[rows] = shown_patterns(network, judge, loader, run)
         else:
             patterns[rows], features = judged_features(network, judge, loader, run)
             values = features.values
             if frozen is not None:
                 frozen.keep(split, values)
-    doubt[rows] = minority.label_judge.doubt(values, context.store.labels[rows], patterns[rows])
+    if minority.label_judge is not None and values is not None:
+        doubt[rows] = minority.label_judge.doubt(values, context.store.labels[rows], patterns[rows])
 
 
 # --- what other stages read -----------------------------------------------------------------------

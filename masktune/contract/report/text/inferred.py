@@ -18,8 +18,6 @@ from masktune.contract.vocabulary import Arm
 INFERRED_TITLE = "Images that lack what the others of their class share"
 INFERRED_TAG = "inferred: nobody labelled them"
 MIX_TITLE = "If such images were more, or fewer"
-_LEAST_WRONG, _LEAST_WRONG_SHARE = 10, 0.01
-"""Labels, and their share of all, that must look wrong before a reader is told: a few are hard images."""
 
 
 def lacking_sentence(report: Report) -> str:
@@ -110,9 +108,9 @@ def _precision(groups: InferredGroups) -> str:
 
 
 def wrong_labels_sentence(report: Report) -> str:
-    """How many labels look wrong, and what that means; "" if they are so few that they are hard images."""
+    """How many labels look wrong, and what that means; "" if none do."""
     groups = report.inferred_groups
-    if groups is None or not has_wrong_labels(groups, sum(report.dataset.splits.values())):
+    if groups is None or not groups.n_wrong_labels:
         return ""
     where = ", ".join(f"{n:,} of {split}" for split, n in groups.labels_look_wrong.items() if n)
     return (
@@ -120,11 +118,6 @@ def wrong_labels_sentence(report: Report) -> str:
         "seems to be of another class. In training they weigh less, and where no model answers as labelled "
         "they are in no group."
     )
-
-
-def has_wrong_labels(groups: InferredGroups, images: int) -> bool:
-    """Whether so many labels of a data set of this size look wrong that people should check them."""
-    return groups.n_wrong_labels >= max(_LEAST_WRONG, _LEAST_WRONG_SHARE * images)
 
 
 def mix_sentence(report: Report) -> str:

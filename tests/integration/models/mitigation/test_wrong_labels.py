@@ -40,9 +40,11 @@ def test_wrong_labels_are_told_from_images_that_lack_the_pattern(share: float) -
 
 
 def test_without_wrong_labels_the_minority_keeps_its_weight() -> None:
-    minority, _, _, lacks = mislabelled(0.0)
+    minority, labels, _, _ = mislabelled(0.0)
+    assert minority.label_judge is None
     assert minority.label_doubt is not None
-    assert (minority.label_doubt[lacks] > 0.5).mean() <= 0.02
+    assert not minority.label_doubt.any()
+    assert (minority.groups.memberships(labels).sum(1) == 1).all()
 
 
 def test_wrong_labels_alone_are_no_minority() -> None:
