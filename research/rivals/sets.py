@@ -77,7 +77,7 @@ def read_cases(
     for share in _CUT_SHARES:
         for cut in (0,) if quick else _CUTS:
             if share == NO_SHORTCUT or not quick:
-                yield Case(kind, share, cut, seeds[0], train.take(_cut(train, share, cut)), test)
+                yield Case(kind, share, cut, seeds[0], train.take(cut_to_share(train, share, cut)), test)
     if quick:
         return
     yield Case(f"{kind}, swapped", OWN_SHARE, 0, seeds[0], train.swapped(), test.swapped())
@@ -86,11 +86,11 @@ def read_cases(
             rare = train.take(_rare_class(train, ratio, cut))
             yield Case(f"{kind}, classes {ratio} : 1", OWN_SHARE, cut, seeds[0], rare, test)
     for cut in _GATE_CUTS:
-        drawn = train.take(_cut(train, NO_SHORTCUT, cut))
+        drawn = train.take(cut_to_share(train, NO_SHORTCUT, cut))
         yield Case(kind, NO_SHORTCUT, cut, seeds[0], drawn, test, gate_only=True)
 
 
-def _cut(photographs: Photographs, share: float, cut: int) -> Labels:
+def cut_to_share(photographs: Photographs, share: float, cut: int) -> Labels:
     """Rows of which the share `share` of each class is at its place: as many as there are."""
     rng, rows = np.random.default_rng([cut, 99]), []
     aligned = photographs.labels == photographs.places
