@@ -134,12 +134,13 @@ openapi: install-dev ## tests/openapi.json anew, after a change of the API that 
 
 PICTURES := dataset job-live report model try
 
-pictures: install-dev ## the pictures in docs/images, taken anew in chromium: the dashboard, the demo's report, a data set
+pictures: install-dev ## the pictures in docs/images, taken anew in chromium: the dashboard, the demo's report, a data set, patterns
 	@MASKTUNE_SCREENSHOTS=build/screenshots $(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
 	@for page in $(PICTURES); do cp build/screenshots/$$page.png docs/images/dashboard-$$page.png; done
 	@$(BIN)/masktune demo --output build/demo
 	@$(BIN)/python -m docs.report_pictures build/demo/report.html docs/images
 	@$(BIN)/python -m docs.data_set_picture docs/images/digits-on-photos.jpg
+	@$(BIN)/python -m docs.pattern_pictures docs/images
 
 clean: ## what building and testing left here
 	@rm -rf build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache
