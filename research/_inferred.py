@@ -89,11 +89,13 @@ def judge(found: Found, images: Photographs) -> Judged:
     """As `worker.stages.infer_groups` and `worker.report.inferred` divide a split."""
     labels, label_judge = images.labels, found.minority.label_judge
     right = {arm: head.logits(images.last).argmax(1) == labels for arm, head in found.heads.items()}
-    if found.judge is None or found.stage is None or label_judge is None:
+    if found.judge is None or found.stage is None:
         return Judged(labels, right, np.full(len(labels), -1), np.zeros(len(labels)))
     pooled = torch.from_numpy(images.vectors[found.stage].astype(np.float32))
     patterns = found.judge.shown(found.judge.axes.coordinates(pooled).numpy())
-    doubt = label_judge.doubt(images.last, labels, patterns)
+    doubt = np.zeros(len(labels))
+    if label_judge is not None:
+        doubt = label_judge.doubt(images.last, labels, patterns)
     left_out = (doubt > 0.5) & ~np.any(list(right.values()), axis=0)
     classes = [str(label) for label in range(len(found.judge.head.bias))]
     groups = pattern_groups(labels, np.where(left_out, -1, patterns), classes)
