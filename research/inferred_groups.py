@@ -89,7 +89,7 @@ def _worst_groups(rows: Sequence[Row]) -> Table:
             line[f"{called}: largest error"] = max(
                 (abs(error) for error in _errors(decided, arm)), default=None
             )
-            line[f"{called}: error at 95 %"] = _mean(_errors_as_users_have(decided, arm))
+            line[f"{called}: error at 95 %"] = _mean(map(abs, _errors_as_users_have(decided, arm)))
         lines.append(line | {"same verdict": f"{sum(map(_agrees, mine))} of {sum(map(_told, mine))}"})
     errors = [abs(error) for arm in (CONTROL, HEAD) for error in _errors(cells, arm)]
     of_users = [abs(error) for arm in (CONTROL, HEAD) for error in _errors_as_users_have(cells, arm)]
@@ -155,9 +155,10 @@ def _verdicts(rows: Sequence[Row]) -> Table:
         if (row["set"] in PLANTS and row["share"] == NO_SHORTCUT) or row["set"].endswith("swapped")
     ]
     lines = []
-    for mine in _by(cells, "gate", "flips"):
+    for mine in (*_by(cells, "gate", "flips"), *_by(cells, "gate")):
         told = sum(row["verdict"] in _TELLS for row in mine)
-        line: Row = {"gate": mine[0]["gate"], "wrong labels": f"{mine[0]['flips']:.0%}", "sets": len(mine)}
+        flips = dict.fromkeys(f"{row['flips']:.0%}" for row in mine)
+        line: Row = {"gate": mine[0]["gate"], "wrong labels": " or ".join(flips), "sets": len(mine)}
         line |= {"opened": sum(row["is_divided"] for row in mine)}
         line |= {"verdicts by inferred groups": sum(row["verdict"] is not None for row in mine)}
         line |= {verdict: sum(row["verdict"] == verdict for row in mine) for verdict in _TELLS}
@@ -211,8 +212,7 @@ def _name(rows: Sequence[Row]) -> Row:
 
 
 def _mean(figures: Iterator[float] | Sequence[float]) -> float:
-    every = list(figures)
-    return float(np.mean(every)) if every else float("nan")
+    return float(np.mean(every)) if (every := list(figures)) else float("nan")
 
 
 # --- rows and arguments ---------------------------------------------------------------------------
