@@ -32,6 +32,7 @@ from models.runtime.process import prepare_process
 from models.statistics import clopper_pearson
 from research._inferred import BEFORE, CONTROL, HEAD, Gate, Row, measure
 from research.rivals.cases import add_sets, parse
+from research.rivals.features import FeatureCache
 from research.rivals.sets import COLOURED_DIGITS, NO_SHORTCUT, OWN_SHARE, PLANTS, Case, read_cases
 
 _FLIPS = (0.05, 0.1)  # shares of wrong labels
@@ -44,7 +45,8 @@ def main() -> int:
     prepare_process(arguments.threads)
     rows = _read(arguments.rows)
     known = {_key(row) for row in rows}
-    with work_folder(arguments.cache) as cache:
+    with work_folder(arguments.cache) as folder:
+        cache = FeatureCache(folder)
         for kind in arguments.sets:
             for case in read_cases(kind, arguments.data, cache, seeds=arguments.seeds, quick=arguments.quick):
                 for flips, gate in _settings(case):

@@ -23,7 +23,7 @@ from docs.pattern_pictures import KINDS, draw_digits
 from models.mitigation.groups import label_groups
 from models.runtime.process import prepare_process
 from research.rivals.cases import figures_on_test, read_training
-from research.rivals.features import load_photographs
+from research.rivals.features import FeatureCache
 from research.rivals.methods import CEILING, CONTROL, DEFAULT, RIVALS
 from research.rivals.protocol import Fit, retrain
 from research.rivals.sets import OWN_SHARE, Case
@@ -43,7 +43,8 @@ def main() -> int:
     arguments = parser.parse_args()
     prepare_process(arguments.threads)
     rows = []
-    with work_folder(arguments.cache) as cache:
+    with work_folder(arguments.cache) as folder:
+        cache = FeatureCache(folder)
         for kind in arguments.kinds:
             rows.append(_measure(_case(kind, cache, arguments.seed)))
             print(rows[-1], file=sys.stderr, flush=True)
@@ -51,7 +52,7 @@ def main() -> int:
     return finish("pattern_kinds", make_run("cpu", arguments.seed, "kinds"), rows=rows, aims={})
 
 
-def _case(kind: str, cache: Path, seed: int) -> Case:
+def _case(kind: str, cache: FeatureCache, seed: int) -> Case:
     """Each digit is used once."""
     from sklearn.datasets import load_digits
 
@@ -63,8 +64,8 @@ def _case(kind: str, cache: Path, seed: int) -> Case:
     lacking = rng.random(len(chosen)) < np.where(tested, 0.5, 1 - OWN_SHARE)
     places = np.where(lacking, 1 - labels, labels)
     strokes = pixels[chosen].reshape(-1, 8, 8) / 16
-    path = cache / f"{kind}-{seed}.npz"
-    whole = load_photographs(path, lambda: draw_digits(kind, strokes, places, rng), labels, places)
+    name = f"{kind}-{seed}"
+    whole = cache.load(name, lambda: draw_digits(kind, strokes, places, rng), labels, places)
     train, test = (whole.take(np.flatnonzero(rows)) for rows in (~tested, tested))
     return Case(kind, OWN_SHARE, 0, seed, train, test)
 
