@@ -58,7 +58,7 @@ def _train(client: Client, dataset: Dataset, fields: dict[str, Any]) -> Job:
     assert (states[0], states[-1]) == ("queued", "succeeded")
     stages = [event.data for event in events if isinstance(event, StageEvent)]
     finished = [stage.stage for stage in stages if stage.status == "finished"]
-    assert finished == ["erm", "mask", "finetune", "control", "calibrate", "evaluate"]
+    assert finished == ["erm", "infer_groups", "mask", "finetune", "control", "calibrate", "evaluate"]
     job = client.jobs.wait(job.id)
     assert set(job.models) == {"erm", "masktune", "masktune_control"}
     assert (job.attempt, job.progress.fraction, job.error) == (1, 1.0, None)
