@@ -86,7 +86,7 @@ class Limit(NamedTuple):
 
 
 LIMITS = {
-    "statements": Limit(36_239),
+    "statements": Limit(36_253),
     "lines of docstrings and comments": Limit(5_400, at_least=True),
     "mean length of a line": Limit(48.5),
     "names that are participles or metaphors": Limit(10),

@@ -15,6 +15,7 @@ The network is that of the job's ERM model, or of the model whose head is retrai
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self, TypedDict
 
@@ -32,6 +33,8 @@ from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
 from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
 from models.mitigation.stage_features import StageFeatures
+from models.mitigation.wrong_labels import LabelJudge
+from models.run import Run
 from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
@@ -93,11 +96,25 @@ def _inferred(context: StageContext) -> GroupsResult:
         patterns[rows], doubt[rows] = minority.patterns, minority.label_doubt
         judge = fit_pattern_judge(features, minority, device=context.run.device, check=context.run.check)
         known = FrozenFeatures(context, network) if frozen else None
+        judges = _Judges(context, network, judge, minority.label_judge, known)
         for split in _JUDGED_SPLITS:
-            _judge_split(context, network, minority, judge, cache, known, split, patterns, doubt)
-    artifact, groups = context.key(context.stage), minority.explained_groups()
+            if len(rows := context.store.rows(split)):
+                with cache.passes.next() as run:
+                    patterns[rows], doubt[rows] = judges.judge(split, rows, run)
+    artifact = context.key(context.stage)
+    with context.artifacts.writing(artifact) as target:
+        np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
+        _save_training_groups(context, model.id, minority, target)
+        if judge is not None:
+            judge.save(target / JUDGE)
+    return GroupsResult(artifact=artifact, reason=minority.reason, module=minority.stage)
+
+
+def _save_training_groups(context: StageContext, model: str, minority: Minority, target: Path) -> None:
+    """Write the groups of the training split, and what is to know of how they were inferred."""
+    groups = minority.explained_groups()
     facts: InferredFile = {
-        "model": model.id,
+        "model": model,
         "reason": minority.reason,
         "stage": minority.stage,
         "confirmed": context.spec.review is not None and context.spec.review.gate == "open",
@@ -105,18 +122,13 @@ def _inferred(context: StageContext) -> GroupsResult:
         "names": list(groups.names),
         "details": dict(groups.details),
     }
-    with context.artifacts.writing(artifact) as target:
-        np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
-        np.savez_compressed(
-            target / TRAINING,
-            assigned=groups.assigned,
-            doubt=np.empty(0) if groups.doubt is None else groups.doubt,
-            weights=np.empty(0) if groups.weights is None else groups.weights,
-        )
-        (target / FACTS).write_text(json.dumps(facts, ensure_ascii=False))
-        if judge is not None:
-            judge.save(target / JUDGE)
-    return GroupsResult(artifact=artifact, reason=minority.reason, module=minority.stage)
+    np.savez_compressed(
+        target / TRAINING,
+        assigned=groups.assigned,
+        doubt=np.empty(0) if groups.doubt is None else groups.doubt,
+        weights=np.empty(0) if groups.weights is None else groups.weights,
+    )
+    (target / FACTS).write_text(json.dumps(facts, ensure_ascii=False))
 
 
 def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:
@@ -135,33 +147,31 @@ def infer_training_groups(context: StageContext, features: StageFeatures, config
     )
 
 
-def _judge_split(
-    context: StageContext,
-    network: Network,
-    minority: Minority,
-    judge: PatternJudge,
-    cache: LogitsCache,
-    frozen: FrozenFeatures | None,
-    split: str,
-    patterns: Labels,
-    doubt: Floats,
-) -> None:
-    """Write the pattern of each image of the split, and how doubtful its label is, to its row."""
-    rows = context.store.rows(split)
-    if not len(rows):
-        return
-    with cache.passes.next() as run:
-        loader = loader_for(context, network, rows, run)
-        values = frozen.load(split, run) if frozen is not None and frozen.has(split) else None
-        if values is not None or (frozen is None and minority.label_judge is None):
-            patterns[rows] = shown_patterns(network, judge, loader, run)
+@dataclass(frozen=True)
+class _Judges:
+    """The judges of patterns and of labels, for images that fitted neither. `known` are the features of a
+    frozen backbone."""
+
+    context: StageContext
+    network: Network
+    pattern: PatternJudge
+    label: LabelJudge | None
+    known: FrozenFeatures | None
+
+    def judge(self, split: str, rows: Labels, run: Run) -> tuple[Labels, Floats]:
+        """The pattern of each image of the split, and how doubtful its label is, (N,)."""
+        loader = loader_for(self.context, self.network, rows, run)
+        values = self.known.load(split, run) if self.known is not None and self.known.has(split) else None
+        if values is not None or (self.known is None and self.label is None):
+            patterns = shown_patterns(self.network, self.pattern, loader, run)
         else:
-            patterns[rows], features = judged_features(network, judge, loader, run)
+            patterns, features = judged_features(self.network, self.pattern, loader, run)
             values = features.values
-            if frozen is not None:
-                frozen.keep(split, values)
-    if minority.label_judge is not None and values is not None:
-        doubt[rows] = minority.label_judge.doubt(values, context.store.labels[rows], patterns[rows])
+            if self.known is not None:
+                self.known.keep(split, values)
+        if self.label is None or values is None:
+            return patterns, np.zeros(len(rows))
+        return patterns, self.label.doubt(values, self.context.store.labels[rows], patterns)
 
 
 # --- what other stages read -----------------------------------------------------------------------
