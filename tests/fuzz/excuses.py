@@ -20,11 +20,11 @@ EXCUSED = re.compile(
             r".+ (unknown(-(backbone|builtin|class|method|preset|source))?|unsupported-backbone)",
             r"/source (invalid-address|not-allowed|not-found)",
             # What a data set or a model has, and which go together.
-            r".+ (empty-split|no-groups|not-a-number|not-a-mask-set|not-calibrated|needs-erm)",
+            r".+ (empty-split|no-groups|no-patterns|not-a-number|not-a-mask-set|not-calibrated|needs-erm)",
             r".+ (other-(backbone|layers|masks|optimizer)|model-of-another-dataset)",
             r".+ (no-models|not-succeeded|only-test|other-classes|trained-on|training-images-gone)",
             # Fields that exclude or need each other.
-            r"/(dataset|model) missing|.+ (needs-job|not-with-job)",
+            r"/(dataset|model) missing|.+ (needs-job|needs-inferred-by|not-with-job)",
             r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
             # An address has a format and other options than a builtin data set.
             r"/format not-applicable|/options/\S+ unknown-field",

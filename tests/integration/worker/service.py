@@ -34,6 +34,7 @@ IN_ORDER = STAGES[JobKind.MASKTUNE]
 GATES = {
     Stage.IMPORT: "/report.json",
     Stage.ERM: "work/erm/.epoch-00002.pt.partial",
+    Stage.INFER_GROUPS: "/samples.npz",
     Stage.MASK: "/masks.npy",
     Stage.FINETUNE: "work/finetune/.epoch-00002.pt.partial",
     Stage.CONTROL: "work/control/.epoch-00002.pt.partial",
