@@ -101,7 +101,6 @@ class GroupsResult(StageResult):
 
     stage: Literal[Stage.INFER_GROUPS] = Stage.INFER_GROUPS
     artifact: str | None
-    reason: str | None
     module: str | None = None
 
 

@@ -38,7 +38,7 @@ _RESULTS: dict[str, dict[str, Any]] = {
         "summary": {},
     },
     "erm": {"artifact": "jobs/x/erm", "model": MODEL, "epoch": 1, "weights": "0" * 64},
-    "infer_groups": {"artifact": None, "reason": None},
+    "infer_groups": {"artifact": None},
     "mask": {
         "artifact": "jobs/x/mask",
         "summary": {

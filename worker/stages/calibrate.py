@@ -132,8 +132,16 @@ def calibrate(context: StageContext) -> CalibrateResult:
     own, everything = compared_models(context)
     cache = LogitsCache(context, passes=len(everything) + len(own))
     logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
+    groups = _groups(context)
     calibrations = {
-        model.id: _calibrate(context, model, logits, counts=counts, temperature=_temperature(cache, model))
+        model.id: _calibrate(
+            context,
+            model,
+            logits,
+            groups=groups,
+            counts=counts,
+            temperature=_temperature(cache, model),
+        )
         for model in own.values()
     }
     return CalibrateResult(artifact=next(iter(calibrations.values())).artifact, calibrations=calibrations)
@@ -151,12 +159,12 @@ def _calibrate(
     model: ModelSpec,
     logits: Mapping[str, Logits],
     *,
+    groups: CalibrationGroups,
     counts: SampleCounts,
     temperature: FittedTemperature,
 ) -> Calibration:
     """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
     own, erm = logits[model.id], logits.get(model.erm_id or "")
-    groups, inferred = _groups(context)
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.resumed)
     tables = count_split(
@@ -164,8 +172,8 @@ def _calibrate(
         None if erm is None else erm.logits,
         own.labels,
         classes=context.store.classes,
-        groups=groups.assigned[own.rows],
-        group_names=groups.names,
+        groups=groups.of_samples.assigned[own.rows],
+        group_names=groups.of_samples.names,
         temperature=temperature["value"],
     )
     content: Tables = {
@@ -180,8 +188,8 @@ def _calibrate(
         "scores": _to_json(tables.scores),
         "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
         "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
-        "groups_inferred": inferred,
-        "lacking": list(compress(groups.names, groups.lacking)),
+        "groups_inferred": groups.are_inferred,
+        "lacking": list(compress(groups.of_samples.names, groups.of_samples.lacking)),
         # How often the models disagree here is the baseline for their disagreement in production.
         "agreement": None
         if erm is None
@@ -202,12 +210,18 @@ def _calibrate(
     )
 
 
-def _groups(context: StageContext) -> tuple[PatternGroups, bool]:
-    """The data set's own groups or, where it has none, those that the job has inferred; and whether these."""
-    published, store = InferredGroups.read(context), context.store
-    if published is None or not published.decide or store.has_groups:
-        return PatternGroups(store.groups, store.group_names, ()), False
-    return published.groups(store), True
+class CalibrationGroups(NamedTuple):
+    """The data set's own groups or, where it has none, those that the job has inferred."""
+
+    of_samples: PatternGroups
+    are_inferred: bool
+
+
+def _groups(context: StageContext) -> CalibrationGroups:
+    inferred, store = InferredGroups.read(context), context.store
+    if inferred is None or not inferred.decide_on(store):
+        return CalibrationGroups(PatternGroups(store.groups, store.group_names, ()), are_inferred=False)
+    return CalibrationGroups(inferred.groups(store), are_inferred=True)
 
 
 def _to_json(tables: Mapping[str, CalibrationTable]) -> dict[str, Json]:

@@ -85,12 +85,16 @@ class StageContext:
         return isinstance(self.spec.params, Hyperparameters) and self.spec.params.freeze_backbone
 
     @property
+    def needs_groups(self) -> bool:
+        """Whether the job balances a head over groups."""
+        return Stage.RETRAIN_HEAD in STAGES[self.spec.kind]
+
+    @property
     def infers_groups(self) -> bool:
-        """Whether the job infers groups: a job that balances no head over them needs none where the data set
-        has its own."""
+        """Whether the job infers groups: one that needs none does so only where the data set has none."""
         if Stage.INFER_GROUPS not in STAGES[self.spec.kind]:
             return False
-        return not (self.spec.kind in (JobKind.ERM, JobKind.MASKTUNE) and self.store.has_groups)
+        return self.needs_groups or not self.store.has_groups
 
     @property
     def retraining(self) -> RetrainConfig:

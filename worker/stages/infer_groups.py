@@ -22,7 +22,6 @@ from typing import NamedTuple, Self, TypedDict
 import numpy as np
 
 from masktune.contract.hyperparameters import HeadConfig
-from masktune.contract.vocabulary import JobKind
 from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store
@@ -44,8 +43,6 @@ from worker.stages.training_features import training_features
 
 SAMPLES, TRAINING, FACTS, JUDGE = "samples.npz", "training.npz", "inferred.json", "judge.npz"
 _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
-_MAY_FAIL = (JobKind.ERM, JobKind.MASKTUNE)
-"""Kinds that need no groups: they go on where none can be inferred."""
 
 
 class InferredFile(TypedDict):
@@ -68,16 +65,16 @@ def infer_groups(context: StageContext) -> GroupsResult:
     """
     if not context.infers_groups:
         context.log("the data set has groups of its own: none are inferred")
-        return GroupsResult(artifact=None, reason=None)
-    if context.spec.kind in _MAY_FAIL and len(context.store.classes) > MAX_CLASSES:
-        return GroupsResult(artifact=None, reason="too_many_classes")
+        return GroupsResult(artifact=None)
+    if not context.needs_groups and len(context.store.classes) > MAX_CLASSES:
+        return GroupsResult(artifact=None)
     try:
         return _inferred(context)
     except HeadError as error:
-        if context.spec.kind not in _MAY_FAIL:
+        if context.needs_groups:
             raise
         context.log(f"no groups can be inferred: {error}")
-        return GroupsResult(artifact=None, reason=None)
+        return GroupsResult(artifact=None)
 
 
 def _inferred(context: StageContext) -> GroupsResult:
@@ -87,7 +84,7 @@ def _inferred(context: StageContext) -> GroupsResult:
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
     folder = context.workspace.path / "features"
     features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)
-    config = HeadConfig() if context.spec.kind in _MAY_FAIL else context.retraining.head
+    config = context.retraining.head if context.needs_groups else HeadConfig()
     minority = infer_training_groups(context, features, config)
     patterns, doubt = np.full(len(context.store), -1), np.zeros(len(context.store))
     judge = None
@@ -107,7 +104,7 @@ def _inferred(context: StageContext) -> GroupsResult:
         _save_training_groups(context, model.id, minority, target)
         if judge is not None:
             judge.save(target / JUDGE)
-    return GroupsResult(artifact=artifact, reason=minority.reason, module=minority.stage)
+    return GroupsResult(artifact=artifact, module=minority.stage)
 
 
 def _save_training_groups(context: StageContext, model: str, minority: Minority, target: Path) -> None:
@@ -187,10 +184,8 @@ class InferredGroups(NamedTuple):
     @classmethod
     def read(cls, context: StageContext) -> Self | None:
         """None if the job has inferred none."""
-        stage_result = context.spec.stage_result(GroupsResult)
-        if stage_result is None or stage_result.artifact is None:
-            return None
-        return cls.load(context.artifacts.folder(stage_result.artifact))
+        folder = _published_folder(context)
+        return None if folder is None else cls.load(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -212,6 +207,10 @@ class InferredGroups(NamedTuple):
         """(N,), of samples whose label looks wrong."""
         return np.asarray(self.label_doubt > 0.5)
 
+    def decide_on(self, store: Store) -> bool:
+        """The same for a data set, whose own groups come first."""
+        return self.decide and not store.has_groups
+
     def groups(self, store: Store, *, left_out: Bools | None = None) -> PatternGroups:
         """Label × pattern, without the samples that are `left_out` (N,). The test images decide how a class
         is divided."""
@@ -221,12 +220,17 @@ class InferredGroups(NamedTuple):
         return pattern_groups(store.labels, patterns, store.classes, counted=counted)
 
 
+def _published_folder(context: StageContext) -> Path | None:
+    stage_result = context.spec.stage_result(GroupsResult)
+    if stage_result is None or stage_result.artifact is None:
+        return None
+    return context.artifacts.folder(stage_result.artifact)
+
+
 def inferred_training_groups(context: StageContext) -> Groups:
     """The groups of the training split, to balance a head over."""
-    stage_result = context.spec.stage_result(GroupsResult)
-    assert stage_result is not None
-    assert stage_result.artifact is not None
-    folder = context.artifacts.folder(stage_result.artifact)
+    folder = _published_folder(context)
+    assert folder is not None  # a job that balances a head has inferred some
     facts: InferredFile = json.loads((folder / FACTS).read_text())
     with np.load(folder / TRAINING, allow_pickle=False) as arrays:
         assigned, doubt, weights = (arrays[name] for name in ("assigned", "doubt", "weights"))

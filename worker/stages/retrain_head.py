@@ -50,7 +50,7 @@ def retrain_head(context: StageContext) -> HeadResult:
         network,
         cache,
         frozen=bool(card.hyperparameters.get("freeze_backbone")),
-        early=context.retraining.groups == "early_stages",
+        early=False,  # the stage before has inferred the groups
         folder=context.workspace.path / "features",
     )
     groups = balanced_groups(context, features)
