@@ -24,12 +24,12 @@ from models.data.splits import SPLITS
 from models.data.store import Store, evenly
 from models.evaluation.metrics import Logits, Names, metrics
 from models.mitigation.pattern_groups import PatternGroups
-from models.statistics import ModelAccuracy, mean_share
+from models.statistics import ModelAccuracy, design_effect, mean_share
 from models.types import Bools, Labels
 from worker.report.arms import clusters_of
 from worker.report.groups import make_examples
 from worker.stages.context import StageContext
-from worker.stages.infer_groups import InferredGroups as Published
+from worker.stages.infer_groups import InferredGroups as StageGroups
 
 TEST = "test"
 _EXAMPLES = 8
@@ -39,15 +39,15 @@ _SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))  # 5 … 95 %
 ByArm = Mapping[Arm, Logits]
 
 
-def groups_of_samples(published: Published, store: Store, logits: Mapping[str, ByArm]) -> PatternGroups:
+def groups_of_samples(of_stage: StageGroups, store: Store, logits: Mapping[str, ByArm]) -> PatternGroups:
     """Label × pattern of every sample, without those whose label looks wrong. Of a split that was evaluated,
     only those that no model answers as labelled are left out: else a model that is right on hard images would
     lose these, and another win by it."""
-    left_out = published.wrong.copy()
+    left_out = of_stage.wrong.copy()
     for by_arm in logits.values():
         for of_arm in by_arm.values():
             left_out[of_arm.rows[of_arm.predictions == of_arm.labels]] = False
-    return published.groups(store, left_out=left_out)
+    return of_stage.groups(store, left_out=left_out)
 
 
 class JobGroups(NamedTuple):
@@ -55,20 +55,20 @@ class JobGroups(NamedTuple):
     `decide`, they are the groups of its data set."""
 
     context: StageContext
-    published: Published | None
+    of_stage: StageGroups | None
     groups: PatternGroups | None
     decide: bool
 
     @classmethod
     def of(cls, context: StageContext, logits: Mapping[str, ByArm]) -> Self:
-        published = Published.read(context)
-        if published is None:
+        of_stage = StageGroups.read(context)
+        if of_stage is None:
             return cls(context, None, None, False)
-        groups = groups_of_samples(published, context.store, logits)
-        decide = published.decide and not context.store.has_groups
+        groups = groups_of_samples(of_stage, context.store, logits)
+        decide = of_stage.decide_on(context.store)
         if decide:
             context = replace(context, images=context.store.with_groups(groups.names, groups.assigned))
-        return cls(context, published, groups, decide)
+        return cls(context, of_stage, groups, decide)
 
     @property
     def lacking(self) -> tuple[int, ...]:
@@ -88,14 +88,14 @@ def make_inferred(
 ) -> InferredGroups | None:
     """The section `inferred_groups`; None if no early stage named a pattern. `context` has the data set's own
     groups; pictures as `network` sees them are written to `folder`."""
-    published, groups, store = inferred.published, inferred.groups, context.store
-    if published is None or groups is None or published.facts["stage"] is None:
+    of_stage, groups, store = inferred.of_stage, inferred.groups, context.store
+    if of_stage is None or groups is None or of_stage.facts["stage"] is None:
         return None
-    facts = published.facts
+    facts = of_stage.facts
     lacking = np.append(np.array(groups.lacking, bool), False)[groups.assigned]
-    known = groups.assigned >= 0
-    wrong = np.flatnonzero(published.wrong)
-    surest = wrong[np.argsort(-published.label_doubt[wrong], kind="stable")][:_LISTED]
+    in_group = groups.assigned >= 0
+    wrong = np.flatnonzero(of_stage.wrong)
+    surest = wrong[np.argsort(-of_stage.label_doubt[wrong], kind="stable")][:_LISTED]
     return InferredGroups.model_validate(
         {
             "decide": inferred.decide,
@@ -103,35 +103,40 @@ def make_inferred(
             "stage": facts["stage"],
             "reason": facts["reason"],
             "splits": {
-                split: _split(store, by_arm, known=known, lacking=lacking, mixed=split == TEST)
+                split: _split(store, by_arm, in_group=in_group, lacking=lacking, mixed=split == TEST)
                 for split, by_arm in logits.items()
             },
             "comparison": _comparison(store, groups, logits.get(TEST, {})),
             "examples": _examples(context, network, lacking, logits.get(TEST, {}), folder),
             "wrong_labels": surest.tolist(),
             "labels_look_wrong": {
-                split: n for split in SPLITS if (n := int(published.wrong[store.rows(split)].sum()))
+                split: n for split in SPLITS if (n := int(of_stage.wrong[store.rows(split)].sum()))
             },
         }
     )
 
 
-def _split(store: Store, by_arm: ByArm, *, known: Bools, lacking: Bools, mixed: bool) -> InferredSplit:
+def _split(store: Store, by_arm: ByArm, *, in_group: Bools, lacking: Bools, mixed: bool) -> InferredSplit:
     rows = next(iter(by_arm.values())).rows
-    parts = lacking[rows], known[rows] & ~lacking[rows]
     of_parts = [
         PartAccuracies(
             n=int(mine.sum()),
             accuracies={arm: _accuracy(store, of_arm, mine) for arm, of_arm in by_arm.items()},
         )
-        for mine in parts
+        for mine in (in_group[rows] & lacking[rows], in_group[rows] & ~lacking[rows])
     ]
-    return InferredSplit(
-        n=len(rows),
-        lacking=of_parts[0],
-        rest=of_parts[1],
-        mix={arm: _mix(*(part.accuracies[arm] for part in of_parts)) for arm in by_arm} if mixed else {},
-    )
+    mix = {}
+    if mixed and all(part.n for part in of_parts):
+        counted = rows[in_group[rows]]
+        mix = {
+            arm: mix_points(
+                (of_arm.predictions == of_arm.labels)[in_group[rows]],
+                ~lacking[counted],
+                clusters_of(store, counted),
+            )
+            for arm, of_arm in by_arm.items()
+        }
+    return InferredSplit(n=len(rows), lacking=of_parts[0], rest=of_parts[1], mix=mix)
 
 
 def _accuracy(store: Store, logits: Logits, mine: Bools) -> Proportion:
@@ -139,16 +144,17 @@ def _accuracy(store: Store, logits: Logits, mine: Bools) -> Proportion:
     return Proportion.model_validate(ModelAccuracy.of("", right, clusters_of(store, logits.rows[mine])))
 
 
-def _mix(lacking: Proportion, rest: Proportion) -> list[MixPoint]:
-    """The accuracy for each of `_SHARES`; empty if one of the two has no image."""
-    if not (lacking.n and rest.n):
-        return []
+def mix_points(right: Bools, has_pattern: Bools, clusters: Labels | None) -> list[MixPoint]:
+    """The accuracy for each of `_SHARES`, of answers that are `right` (N,) on images that have the pattern of
+    their class or lack it; equal `clusters` (N,) are not independent."""
+    parts = [(int(right[part].sum()), int(part.sum())) for part in (~has_pattern, has_pattern)]
     points = []
     for share in _SHARES:
-        weights = (share, 1 - share)
-        accuracy = share * lacking.accuracy + (1 - share) * rest.accuracy
-        interval = mean_share([(lacking.correct, lacking.n), (rest.correct, rest.n)], weights)
-        points.append(MixPoint(share=share, accuracy=accuracy, low=interval.low, high=interval.high))
+        weights = np.array([share, 1 - share])
+        accuracy = float(sum(w * k / n for w, (k, n) in zip(weights, parts, strict=True)))
+        effect = design_effect(right, clusters, strata=has_pattern.astype(np.int64), weights=weights)
+        low, high = mean_share(parts, weights.tolist(), effect=effect)
+        points.append(MixPoint(share=share, accuracy=accuracy, low=low, high=high))
     return points
 
 
