@@ -84,7 +84,8 @@ def _rows(store: Store, filters: SampleFilters, inferred: InferredSamples | None
         rows = rows[store.subjects[rows] == subject]
     for name, cell in filters.metadata.items():
         rows = rows[_has_cell(store, name, cell)[rows]]
-    rows = rows[_has_pattern(store, filters.patterns, inferred)[rows]]
+    if any(choice is not None for choice in filters.patterns):
+        rows = rows[_has_pattern(store, filters.patterns, inferred)[rows]]
     return rows[store.containing(filters.q)[rows]] if filters.q else rows
 
 
@@ -107,15 +108,13 @@ def _has_cell(store: Store, name: str, cell: str) -> NDArray[np.bool_]:
 def _has_pattern(
     store: Store, filters: PatternFilters, inferred: InferredSamples | None
 ) -> NDArray[np.bool_]:
-    """Return (N,), true where what a job has inferred passes the filters."""
-    keep = np.ones(len(store), bool)
+    """Return (N,), true where what a job has inferred passes the filters, of which there is one at least."""
     if inferred is None:
-        unusable = [name for name, choice in filters._asdict().items() if choice is not None]
-        if unusable:
-            raise InvalidInput.field(
-                f"?{unusable[0]}", "needs-inferred-by", "name the job that has inferred it as inferred_by"
-            )
-        return keep
+        unusable = next(name for name, choice in filters._asdict().items() if choice is not None)
+        raise InvalidInput.field(
+            f"?{unusable}", "needs-inferred-by", "name the job that has inferred it as inferred_by"
+        )
+    keep = np.ones(len(store), bool)
     if filters.pattern is not None:
         keep &= inferred.patterns == _index(store.classes, filters.pattern, "pattern", "class")
     if filters.lacks_pattern is not None:
