@@ -53,24 +53,7 @@ def risk_coverage(curves: Mapping[Arm, RiskCurve], *, name: str) -> Markup:
     axes = figure.add_subplot()
     for arm in in_order(curves):
         curve = curves[arm]
-        points = curve.points
-        coverage = [100 * p.coverage for p in points]
-        if arm not in CONTROLS:
-            axes.fill_between(
-                coverage,
-                [100 * p.low for p in points],
-                [100 * p.high for p in points],
-                color=_COLOR[arm],
-                alpha=0.13,
-                linewidth=0,
-            )
-        axes.plot(
-            coverage,
-            [100 * p.risk for p in points],
-            color=_COLOR[arm],
-            linewidth=1.8,
-            label=ARM_NAMES[arm],
-        )
+        _draw(axes, arm, [(p.coverage, p.risk, p.low, p.high) for p in curve.points])
     axes.set_xlim(0, 100)
     axes.set_ylim(0, _top(curves))
     _frame(axes, "coverage: inputs answered, %", "risk: wrong answers, %")
@@ -89,12 +72,7 @@ def mix(curves: Mapping[Arm, Sequence[MixPoint]], *, name: str) -> Markup:
     figure = _figure(4.6, 3.1)
     axes = figure.add_subplot()
     for arm in in_order(curves):
-        shares = [100 * point.share for point in curves[arm]]
-        if arm not in CONTROLS:
-            low, high = ([100 * getattr(point, end) for point in curves[arm]] for end in ("low", "high"))
-            axes.fill_between(shares, low, high, color=_COLOR[arm], alpha=0.13, linewidth=0)
-        accuracies = [100 * point.accuracy for point in curves[arm]]
-        axes.plot(shares, accuracies, color=_COLOR[arm], linewidth=1.8, label=ARM_NAMES[arm])
+        _draw(axes, arm, [(p.share, p.accuracy, p.low, p.high) for p in curves[arm]])
     axes.set_xlim(0, 100)
     _frame(axes, "images that lack the pattern, %", "accuracy, %")
     ends = "; ".join(
@@ -103,6 +81,14 @@ def mix(curves: Mapping[Arm, Sequence[MixPoint]], *, name: str) -> Markup:
         if curves[arm]
     )
     return _svg(figure, name=name, label=f"Accuracy as more images lack the pattern: {ends}")
+
+
+def _draw(axes: Axes, arm: Arm, points: Sequence[tuple[float, float, float, float]]) -> None:
+    """A line through shares (x, y), in percent, with their bounds (low, high) for all but the controls."""
+    x, y, low, high = ([100 * point[place] for point in points] for place in range(4))
+    if arm not in CONTROLS:
+        axes.fill_between(x, low, high, color=_COLOR[arm], alpha=0.13, linewidth=0)
+    axes.plot(x, y, color=_COLOR[arm], linewidth=1.8, label=ARM_NAMES[arm])
 
 
 def _top(curves: Mapping[Arm, RiskCurve]) -> float:
