@@ -11,8 +11,6 @@ from masktune.contract.reviews import ReviewedImage
 from masktune.contract.vocabulary import Arm
 from models.statistics import clopper_pearson
 
-TEST = "test"
-
 
 def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> GuessPrecision | None:
     """By the answers on images that were drawn at random: those on the surest ones would flatter. None if
@@ -26,7 +24,7 @@ def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> Guess
     if not drawn:
         return None
     low, _ = clopper_pearson(sum(drawn), len(drawn), confidence=0.95)  # either end at 97.5 %
-    at_bound = _accuracy_at(float(low), inferred.splits[TEST]) if TEST in inferred.splits else {}
+    at_bound = {} if inferred.test is None else _accuracy_at(float(low), inferred.test)
     return GuessPrecision(answers=len(drawn), lacking=sum(drawn), low=float(low), at_bound=at_bound)
 
 

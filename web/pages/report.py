@@ -105,7 +105,7 @@ async def show(job_id: str) -> None:
 def _inferred(report: Report) -> None:
     """Images that lack the pattern of their class, and what rests on that guess."""
     pictures = link(f"/files/jobs/{report.job}/report/pictures/")
-    test = report.inferred_groups.splits.get("test") if report.inferred_groups else None
+    test = report.inferred_groups.test if report.inferred_groups else None
     mix = {} if test is None else test.mix
     curves = [
         Line(ARM_NAMES[arm], [(point.share, point.accuracy) for point in mix[arm]]) for arm in in_order(mix)
@@ -161,8 +161,7 @@ def _split(report: Report, split: str) -> None:
 
 def _inferred_tag(report: Report) -> str:
     """What to say of groups that nobody labelled; "" for the data set's own."""
-    decide = report.inferred_groups is not None and report.inferred_groups.decide
-    return inferred.INFERRED_TAG if decide else ""
+    return inferred.INFERRED_TAG if report.rests_on_inferred_groups else ""
 
 
 def tables(by_arm: Mapping[Arm, ArmMetrics], word: str) -> dict[str, Any]:

@@ -81,6 +81,11 @@ class InferredGroups(Section):
     precision: GuessPrecision | None = None
 
     @property
+    def test(self) -> InferredSplit | None:
+        """The groups of the test split, if that was evaluated."""
+        return self.splits.get("test")
+
+    @property
     def n_wrong_labels(self) -> int:
         """Samples of all splits whose label looks wrong."""
         return sum(self.labels_look_wrong.values())

@@ -150,3 +150,8 @@ class Report(Section):
         {}, description="As `reliability`, for the probabilities at that temperature."
     )
     cost: list[StageCost]
+
+    @property
+    def rests_on_inferred_groups(self) -> bool:
+        """Whether figures by group, and the verdict, rest on groups that nobody labelled."""
+        return self.inferred_groups is not None and self.inferred_groups.decide

@@ -24,7 +24,7 @@ def lacking_sentence(report: Report) -> str:
     """How the models before and after do on the test images that lack the pattern, and on the rest; "" where
     no figures rest on inferred groups."""
     groups = report.inferred_groups
-    test = groups.splits.get("test") if groups is not None and groups.decide else None
+    test = groups.test if groups is not None and groups.decide else None
     if test is None or not test.lacking.n:
         return ""
     before, after = arm_before(report), arm_after(report)
@@ -123,7 +123,7 @@ def wrong_labels_sentence(report: Report) -> str:
 def mix_sentence(report: Report) -> str:
     """What the curve of another mix is, with one point of it; "" without a curve."""
     groups, after = report.inferred_groups, arm_after(report)
-    test = groups.splits.get("test") if groups is not None else None
+    test = groups.test if groups is not None else None
     points = test.mix.get(after) if test is not None else None
     if not points:
         return ""
