@@ -92,7 +92,7 @@ def judge(found: Found, images: Photographs) -> Judged:
     if found.judge is None or found.stage is None:
         return Judged(labels, right, np.full(len(labels), -1), np.zeros(len(labels)))
     pooled = torch.from_numpy(images.vectors[found.stage].astype(np.float32))
-    patterns = found.judge.shown(found.judge.axes.coordinates(pooled).numpy())
+    patterns = found.judge.patterns(found.judge.axes.coordinates(pooled).numpy())
     doubt = np.zeros(len(labels))
     if label_judge is not None:
         doubt = label_judge.doubt(images.last, labels, patterns)

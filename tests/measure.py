@@ -86,10 +86,10 @@ class Limit(NamedTuple):
 
 
 LIMITS = {
-    "statements": Limit(36_253),
+    "statements": Limit(36_262),
     "lines of docstrings and comments": Limit(5_400, at_least=True),
     "mean length of a line": Limit(48.5),
-    "names that are participles or metaphors": Limit(10),
+    "names that are participles or metaphors": Limit(7),
     "names result, value, data, item, obj": Limit(60),
 }
 """The last commit with the old layout (336e5c2) has 28,371 statements, 683 and 262 such names."""

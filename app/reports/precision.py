@@ -20,12 +20,13 @@ def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> Guess
         return None
     if not isinstance(groups.details, EarlyStageDetails):
         return None
-    drawn = [one.lacks_pattern for one in answers if one.sample in groups.details.drawn]
-    if not drawn:
+    samples = groups.details.random_candidates
+    lack = [one.lacks_pattern for one in answers if one.sample in samples]
+    if not lack:
         return None
-    low, _ = clopper_pearson(sum(drawn), len(drawn), confidence=0.95)  # either end at 97.5 %
+    low, _ = clopper_pearson(sum(lack), len(lack), confidence=0.95)  # either end at 97.5 %
     at_bound = {} if inferred.test is None else _accuracy_at(float(low), inferred.test)
-    return GuessPrecision(answers=len(drawn), lacking=sum(drawn), low=float(low), at_bound=at_bound)
+    return GuessPrecision(answers=len(lack), lacking=sum(lack), low=float(low), at_bound=at_bound)
 
 
 def _accuracy_at(precision: float, split: InferredSplit) -> dict[Arm, float]:

@@ -94,9 +94,8 @@ def infer_minority(
             return judges.by_last_features("opened", agreements)
         return judges.by_stage("opened", deepest, agreements)
     nearest = last if by_last else early
-    candidates, drawn = judges.to_look_at(judges.corrected(nearest))
-    reason = judges.size_fault(early.flags) or fault
-    return Minority(undivided, reason, None, tuple(agreements), candidates, drawn)
+    reason, to_look_at = judges.size_fault(early.flags) or fault, judges.to_look_at(judges.corrected(nearest))
+    return Minority(undivided, reason, None, tuple(agreements), *to_look_at)
 
 
 def jaccard(first: Bools, second: Bools) -> float:
@@ -207,13 +206,13 @@ class _Judges:
             check=self.check,
         )
         right = doubt <= 0.5
-        candidates, drawn = self.to_look_at(mistakes, right)
+        to_look_at = self.to_look_at(mistakes, right)
         groups = divide(weights=1 - doubt)
         name = self.features.stages[stage].name
         lacking = mistakes.flags & right
         if reason != "opened" and self.size_fault(lacking) == "too_few_mistakes":
             reason, groups = "wrong_labels", replace(groups, inferred=False)
-        return Minority(groups, reason, name, tuple(agreements), candidates, drawn, patterns, doubt, judge)
+        return Minority(groups, reason, name, tuple(agreements), *to_look_at, patterns, doubt, judge)
 
     def by_last_features(self, reason: Reason, agreements: Sequence[Agreement]) -> Minority:
         """What the judges of the last features get wrong. They are less exact, so that a sample is weighted

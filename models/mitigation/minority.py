@@ -53,7 +53,7 @@ class Minority:
     candidates: tuple[int, ...] = ()
     """Rows of images that seem to lack the pattern of their class, surest first, for a person to look at:
     by `stage`, or by the judges that came nearest to opening the gate. Half are the surest of all."""
-    drawn: tuple[int, ...] = ()
+    random_candidates: tuple[int, ...] = ()
     """Those of them that were drawn at random from all such images, so that they tell how many really do."""
     patterns: Labels | None = None
     label_doubt: Floats | None = None
@@ -70,7 +70,7 @@ class Minority:
             "stage": self.stage,
             "agreements": [agreement._asdict() for agreement in self.agreements],
             "candidates": list(self.candidates),
-            "drawn": list(self.drawn),
+            "random_candidates": list(self.random_candidates),
             **self.groups.details,
         }
         return replace(self.groups, source="early_stages", details=details)

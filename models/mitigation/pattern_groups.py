@@ -74,8 +74,8 @@ def divided_by_pattern(
     counts, lacks = weights > 0.5, patterns != labels
     own, other = (flagged_clusters(labels, side & counts, clusters) for side in (~lacks, lacks))
     divided = np.minimum(own, other) >= MIN_FLAGGED  # (K,)
-    shown = np.where(divided[labels], patterns, labels)
-    groups = pattern_groups(labels, shown, classes, counted=counts)
+    of_divided = np.where(divided[labels], patterns, labels)
+    groups = pattern_groups(labels, of_divided, classes, counted=counts)
     used, assigned = np.unique(groups.assigned, return_inverse=True)
     of_group = {int(group): int(labels[groups.assigned == group][0]) for group in used}
     names = tuple(groups.names[g] if divided[label] else classes[label] for g, label in of_group.items())

@@ -43,7 +43,7 @@ class PatternJudge(NamedTuple):
     axes: Axes
     head: Head
 
-    def shown(self, coordinates: NDArray[np.float16]) -> Labels:
+    def patterns(self, coordinates: NDArray[np.float16]) -> Labels:
         """The class (N,) whose pattern each image shows, of coordinates (N, P) along `axes`."""
         return np.asarray(self.head.logits(coordinates.astype(np.float32)).argmax(1), np.int64)
 
@@ -112,7 +112,7 @@ def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, r
 
     with evaluating(network), outputs_of(network, [judge.stage], _stop_with):
         _, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
-    return judge.shown(coordinates)
+    return judge.patterns(coordinates)
 
 
 def judged_features(
@@ -128,7 +128,7 @@ def judged_features(
     stages = outputs_of(network, [judge.stage], pool_stage)
     with evaluating(network), inputs_of(linear_layer(network)) as received, stages as outputs:
         *columns, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
-    return judge.shown(coordinates), Features(*columns)
+    return judge.patterns(coordinates), Features(*columns)
 
 
 class _StageOutput(Exception):

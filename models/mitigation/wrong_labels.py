@@ -28,7 +28,7 @@ _FIRST_SHARE = 0.1
 _ROUNDS = 20
 _SETTLED = 0.005  # a change of the shares that ends the rounds
 _LEAST_SHARE = 1e-3
-_LEAST_TOLD = 0.5
+_LEAST_EXPLAINED = 0.5
 """Of the variance of right or wrong that the doubts must explain; one doubt for all explains none."""
 _LEAST_WRONG, _LEAST_WRONG_OF_ALL = 10, 0.01
 """Labels, and their share of all samples, that must look wrong: a few are hard images, labelled rightly."""
@@ -118,8 +118,8 @@ def _alike(odds: Floats, doubt: Floats, labels: Labels, contradicted: Bools) -> 
     for label in np.unique(labels[contradicted]):
         mine = contradicted & (labels == label)
         share = doubt[mine].mean()
-        told = 1 - (doubt[mine] * (1 - doubt[mine])).mean() / max(share * (1 - share), 1e-12)
-        alike[mine] = told < _LEAST_TOLD and odds[mine].mean() >= 0
+        explained_variance = 1 - (doubt[mine] * (1 - doubt[mine])).mean() / max(share * (1 - share), 1e-12)
+        alike[mine] = explained_variance < _LEAST_EXPLAINED and odds[mine].mean() >= 0
     return alike
 
 

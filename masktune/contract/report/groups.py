@@ -102,7 +102,7 @@ class EarlyStageDetails(Section):
     candidates: list[int] = Field(
         default=[], description="Samples that most likely lack the pattern of their class, surest first."
     )
-    drawn: list[int] = Field(
+    random_candidates: list[int] = Field(
         default=[],
         description="Those of them that were drawn at random from all samples that seem to lack it.",
     )

@@ -105,7 +105,7 @@ def test_a_persons_answers_bound_how_many_guesses_are_right(trained: Front, gold
     report = trained.client.get(f"{path}/report").json()
     assert report["inferred_groups"]["decide"]
     assert report["inferred_groups"]["precision"] is None
-    drawn = report["groups"]["details"]["drawn"]
+    drawn = report["groups"]["details"]["random_candidates"]
     with trained.services.database.begin() as session:
         answers = {one: one != drawn[0] for one in drawn}
         reviews.put(session, jobs.get(session, golden.job), answers, by="operator", by_name=None)

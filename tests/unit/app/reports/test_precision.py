@@ -35,7 +35,9 @@ def reported(*, decide: bool = True, lacking: int = 30, n: int = 50, rest: int =
         "reason": "stages_agree",
         "splits": {"test": test | {"n": n + 100, "labels_look_wrong": 0}},
     }
-    groups = early_stage_groups("stages_agree", stage="layer2", candidates=CANDIDATES, drawn=DRAWN)
+    groups = early_stage_groups(
+        "stages_agree", stage="layer2", candidates=CANDIDATES, random_candidates=DRAWN
+    )
     return Report.model_validate(report() | {"inferred_groups": inferred, "groups": groups.model_dump()})
 
 
