@@ -1,0 +1,68 @@
+"""The monitor of a promised risk: false alarms and power are exact sums, not simulations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.selective.risk_monitor import RiskMonitor
+
+
+def ever_said(monitor: RiskMonitor, risk: float, answers: int, *, status: str) -> float:
+    """The probability that the monitor, looked at after every answer, ever says so, by dynamic programming
+    over the number of errors."""
+    probabilities, total = np.ones(1), 0.0
+    for n in range(1, answers + 1):
+        probabilities = np.append(probabilities, 0) * (1 - risk) + np.insert(probabilities, 0, 0) * risk
+        said = monitor._log_evidence(np.full(n + 1, n), np.arange(n + 1), above=status == "broken")
+        reached = said >= -np.log(monitor.delta)
+        total += float(probabilities[reached].sum())
+        probabilities[reached] = 0
+    return total
+
+
+@pytest.mark.parametrize("max_risk", [0.02, 0.05, 0.45])
+@pytest.mark.parametrize("status", ["broken", "holds"])
+def test_a_risk_at_the_promise_is_misjudged_with_probability_delta(max_risk: float, status: str) -> None:
+    monitor = RiskMonitor(max_risk, delta=0.05)
+    said = ever_said(monitor, max_risk, 300, status=status)
+    assert 0 < said <= 0.05
+
+
+def test_a_smaller_risk_is_called_broken_less_often() -> None:
+    monitor = RiskMonitor(0.1, delta=0.05)
+    at, below = (ever_said(monitor, risk, 100, status="broken") for risk in (0.1, 0.05))
+    assert below < at
+
+
+def test_a_doubled_risk_is_noticed_within_the_named_number() -> None:
+    monitor = RiskMonitor(0.1, delta=0.01)
+    answers = monitor.answers_to_notice()
+    assert answers is not None
+    assert ever_said(monitor, 0.2, answers, status="broken") >= 0.9
+    assert ever_said(monitor, 0.2, answers - 1, status="broken") < 0.9
+
+
+def test_it_names_the_answer_at_which_it_was_noticed_and_keeps_to_it() -> None:
+    monitor = RiskMonitor(0.05, delta=0.01)
+    errors = [False] * 20 + [True] * 12
+    first = next(n for n in range(len(errors)) if monitor.judge(errors[: n + 1]).status == "broken")
+    judgement = monitor.judge(errors + [False] * 2000)
+    assert judgement.status == "broken"
+    assert judgement.noticed_at == first
+    assert (judgement.answers, judgement.errors) == (2032, 12)
+
+
+def test_it_holds_once_enough_answers_are_right() -> None:
+    monitor = RiskMonitor(0.05, delta=0.01)
+    assert monitor.judge([]).status == "not_enough"
+    assert monitor.judge([False] * 60).status == "not_enough"
+    assert monitor.judge([False] * 300).status == "holds"
+
+
+def test_the_order_decides_only_when_it_is_noticed() -> None:
+    monitor, rng = RiskMonitor(0.1, delta=0.01), np.random.default_rng(0)
+    errors = np.repeat([True, False], [10, 90])
+    one, other = (monitor.judge(rng.permutation(errors).tolist()) for _ in range(2))
+    assert one.answers == other.answers
+    assert one.errors == other.errors == 10
