@@ -1,15 +1,15 @@
 """What `mitigate` finds without group labels, beside the same head with them, and sets without a shortcut.
 
-    python -m benchmarks.finder [--plants ZIP …] [--seeds 0 1 2] [--threads 2]
+    python -m benchmarks.finder [--plants ZIP …] [--mnist FOLDER] [--seeds 0 1 2] [--threads 2]
 
 A service mitigates `builtin:digits-on-photos` and each archive of photographs (Waterbirds' layout), with
 the default fields and each seed. A second job, `retrain_head` with groups=labels, reads the true groups of
 the training images: the ceiling. Then the test and validation images of each archive, which are balanced
 over the groups and so have no shortcut, become a training set of their own: its classes must stay
-undivided. Last, the builtin sets without their groups: the worst group of ERM and of what was made against
-the shortcut by the groups that the job infers, and by the true ones, which stand in the files' names alone.
-Prints the worst group on the test split, means over the seeds; ends with one JSON line; exits with 1 if a
-target is missed. Archives that are not there are named and left out.
+undivided. Last, the builtin sets and a fifth of Biased MNIST without their groups: the worst group of ERM and
+of what was made against the shortcut by the groups that the job infers, and by the true ones, which stand in
+the files' names alone. Prints the worst group on the test split, means over the seeds; ends with one JSON
+line; exits with 1 if a target is missed. Data that are not there are named and left out.
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ from masktune import Client
 from masktune.contract.report.report import Report
 from masktune.contract.report.text import verdict_title
 from masktune.contract.vocabulary import Arm
-from models.data.importing.builtin import make_builtin
+from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.run import Run
 
 BUILTIN = "builtin:digits-on-photos"
 MAY_MISS = {BUILTIN: 0.05}
 """By how much the worst group may lie below that of true groups: it has 107 images there, 300 in archives."""
 MAY_MISS_OF_ARCHIVES = 0.02
-WITHHELD = (("masktune", "builtin:biased-digits"), ("mitigate", BUILTIN))
+BIASED_MNIST = "builtin:biased-mnist"
+WITHHELD = (("masktune", "builtin:biased-digits"), ("masktune", BIASED_MNIST), ("mitigate", BUILTIN))
 DIGITS_EPOCHS = 15
+EVERY = {BIASED_MNIST: 5}
+"""One in so many images is taken."""
 MAY_DIFFER = 0.05
 """Between a worst group by inferred and by true groups: some have 20 images."""
+MNIST = Path("../shared/data/mnist")
 PLANTS = [
     Path(f"../shared/data/{name}.zip") for name in ("stampplants", "stampplants-site", "stampplants-tag")
 ]
@@ -55,6 +59,9 @@ def main() -> int:
     archives = [archive for archive in arguments.plants if archive.is_file()]
     for archive in set(arguments.plants) - set(archives):
         print(f"{archive} is not there, and left out: name archives with --plants", file=sys.stderr)
+    without_mnist = not arguments.mnist.is_dir()
+    if without_mnist:
+        print(f"{arguments.mnist} is not there: no Biased MNIST; name it with --mnist", file=sys.stderr)
     rows, divided, withheld = [], [], []
     settings = {"THREADS": str(arguments.threads), "DEVICE": "cpu"}
     with work_folder(None) as folder, served(folder, **settings) as url, Client(url) as client:
@@ -65,7 +72,12 @@ def main() -> int:
             write_balanced(archive, balanced)
             divided += [_mitigated(client, _upload(client, balanced), seed)[2] for seed in arguments.seeds]
         for kind, source in WITHHELD:
-            withheld += [_withheld(client, folder, kind, source, seed) for seed in arguments.seeds]
+            if without_mnist and source == BIASED_MNIST:
+                continue
+            archive = folder / f"{source.removeprefix('builtin:')}.zip"
+            write_without_groups(source, archive, BuiltinOptions(root=arguments.mnist))
+            dataset = _upload(client, archive)
+            withheld += [_withheld(client, folder, dataset, kind, source, seed) for seed in arguments.seeds]
     print(table(rows))
     print(table(withheld))
     print(f"sets without a shortcut whose classes were divided: {sum(divided)} of {len(divided)}")
@@ -108,13 +120,13 @@ def _measure(client: Client, source: str | Path, seeds: Sequence[int]) -> dict[s
     return {"set": name} | {name: float(mean) for name, mean in zip(names, means, strict=True)}
 
 
-def _withheld(client: Client, folder: Path, kind: str, source: str, seed: int) -> dict[str, Any]:
-    """A job on the same images without their groups, with its worst groups by inferred and by true ones."""
-    archive = folder / f"{kind}.zip"
-    if not archive.is_file():
-        write_without_groups(source, archive)
+def _withheld(
+    client: Client, folder: Path, dataset: str, kind: str, source: str, seed: int
+) -> dict[str, Any]:
+    """A job on the images of `source` without their groups, with its worst groups by inferred and by true
+    ones."""
     fields: dict[str, Any] = {"epochs": DIGITS_EPOCHS} if kind == "masktune" else {}
-    job = client.jobs.start(kind, dataset=_upload(client, archive), seed=seed, **fields)
+    job = client.jobs.start(kind, dataset=dataset, seed=seed, **fields)
     if (job := client.jobs.wait(job.id)).state != "succeeded":
         raise RuntimeError(f"the job has {job.state}: {job.error}")
     report = client.jobs.report(job.id)
@@ -139,16 +151,16 @@ def _true_worst(client: Client, folder: Path, report: Report, arm: Arm) -> float
     return min(float(np.mean(of_group)) for of_group in right.values())
 
 
-def write_without_groups(source: str, target: Path) -> None:
+def write_without_groups(source: str, target: Path, options: BuiltinOptions) -> None:
     """Write the images of a builtin set by split and class; the number of its group ends a file's name."""
-    made = make_builtin(source.removeprefix("builtin:"))
+    made = make_builtin(source.removeprefix("builtin:"), options)
     assert made.groups is not None
     assert made.splits is not None
     with zipfile.ZipFile(target, "w") as pack:
-        for number, pixels in enumerate(made.images):
+        for number in range(0, len(made.images), EVERY.get(source, 1)):
             folder = f"{made.splits[number]}/{made.classes[made.labels[number]]}"
             png = io.BytesIO()
-            Image.fromarray(pixels).save(png, "PNG")
+            Image.fromarray(made.images[number]).save(png, "PNG")
             pack.writestr(f"{folder}/{number:05}-{made.groups[number]}.png", png.getvalue())
 
 
@@ -192,6 +204,7 @@ def _arguments() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plants", type=Path, nargs="*", default=PLANTS)
+    parser.add_argument("--mnist", type=Path, default=MNIST)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
