@@ -7,8 +7,8 @@ every one. Beside it stand what a look after every answer makes of the exact bin
 `RiskMonitoring` with the promised risk as its threshold (Podkopaev and Ramdas 2022), on a tenth of the
 streams.
 Ends with one JSON line; exits with 1 if a target is missed: false alarms in more streams than δ explains, or
-a doubled risk that is noticed in fewer than nine streams of ten, less three standard errors, within the number
-of answers that the monitor names.
+a doubled risk that is noticed in fewer than nine streams of ten, less three standard errors, within the
+number of answers that the monitor names.
 """
 
 from __future__ import annotations
