@@ -40,7 +40,7 @@ FIELDS: dict[str, Any] = {
     "finetune": {"epochs": 1},
 }
 IMAGES = 160
-KINDS = ("uploads", "datasets", "exports", "models", "backbones", "calibrations")
+KINDS = ("uploads", "datasets", "exports", "models", "backbones", "calibrations", "pattern_judges")
 """Folders of the artifacts that rows name; the jobs' own artifacts are in another folder."""
 _PATIENT = Retry(attempts=400, longest=1.0)
 
@@ -248,7 +248,8 @@ class World:
             if row.state is not DatasetState.READY and "upload" in row.source
         }
         named |= {key for model in models for key in (model.artifact, model.backbone_artifact) if key}
-        named |= {model.calibration["artifact"] for model in models if model.calibration}
+        stored = [one for model in models for one in (model.calibration, model.pattern_judge) if one]
+        named |= {one["artifact"] for one in stored}
         return named, thrown_away, {f"exports/{model.id}" for model in models}
 
     # --- processes ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ The database keeps them with their job as JSON (`result_to_json`), in `done`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, cast
 
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
@@ -17,7 +17,7 @@ from models.masking.summaries import MaskSetSummary, SigmasChoice
 
 Json = dict[str, JsonValue]
 
-# --- models and their calibrations ------------------------------------------------------------------
+# --- models, and what is stored with them -----------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,16 @@ class Calibration:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PatternJudgeSpec:
+    """A judge by the output of `module`, fitted by `job`; `created_at` in seconds since 1970."""
+
+    artifact: str
+    job: str
+    module: str
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model of the registry, or one that a stage has made; `image_size` in pixels. `backbone_artifact` has
     its backbone if that is shared, with weights of this digest (`tensors_digest`)."""
@@ -53,6 +63,7 @@ class ModelSpec:
     backbone_artifact: str | None = None
     backbone_digest: str | None = None
     calibration: Calibration | None = None
+    pattern_judge: PatternJudgeSpec | None = None
 
 
 # --- results of stages ------------------------------------------------------------------------------
@@ -96,12 +107,12 @@ class TrainingResult(StageResult):
 @dataclass(frozen=True, kw_only=True)
 class GroupsResult(StageResult):
     """Of inferring groups: `artifact` is described in `worker.stages.infer_groups`; None where the data set
-    has groups of its own and no head is to be balanced. `module` of the network sees whose pattern an image
-    shows; None if none does."""
+    has groups of its own and no head is to be balanced. `judges` has the pattern judge by the id of the model
+    whose network it reads; none if no module sees whose pattern an image shows."""
 
     stage: Literal[Stage.INFER_GROUPS] = Stage.INFER_GROUPS
     artifact: str | None
-    module: str | None = None
+    judges: dict[str, PatternJudgeSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,7 @@ def read(session: Session, artifacts: Artifacts, dataset: str, job_id: str) -> I
     if job is None or job.dataset_id != dataset:
         raise InvalidInput.field("?inferred_by", "unknown", f"data set {dataset} has no job {job_id}")
     groups = job.done.get(Stage.INFER_GROUPS, {})
-    if groups.get("module") is None:
+    if not groups.get("judges"):
         raise InvalidInput.field(
             "?inferred_by",
             "no-patterns",

@@ -63,6 +63,6 @@ def _links(row: JobRow, root_path: str) -> dict[str, str]:
         links["report"] = f"{here}/report"
     if row.state is JobState.SUCCEEDED and row.kind is JobKind.PREDICT:
         links["predictions"] = f"{here}/predictions"
-    if row.done.get(Stage.INFER_GROUPS, {}).get("module"):
+    if row.done.get(Stage.INFER_GROUPS, {}).get("judges"):
         links["samples"] = f"{root_path}/datasets/{row.dataset_id}/samples?inferred_by={row.id}"
     return links

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.queries import events, trash
 from core.session import db_now
 from core.tables import JobRow
-from masktune.contract.ids import calibration_id, new_id
+from masktune.contract.ids import calibration_id, new_id, pattern_judge_id
 from masktune.contract.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage
 
 _UNRECORDED_SECONDS = 86_400.0
@@ -42,6 +42,8 @@ def unrecorded_keys(row: JobRow) -> list[str]:
     if Stage.CALIBRATE in STAGES[row.kind] and Stage.CALIBRATE not in row.done:
         judged = row.models.values() or filter(None, [row.inputs.get("model")])
         keys += [f"calibrations/{calibration_id(row.id, model_id, resumed)}" for model_id in judged]
+    if Stage.INFER_GROUPS in STAGES[row.kind] and Stage.INFER_GROUPS not in row.done:
+        keys.append(f"pattern_judges/{pattern_judge_id(row.id, resumed)}")
     return keys
 
 

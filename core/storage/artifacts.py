@@ -25,7 +25,17 @@ from core.storage.copies import MARKER, ArtifactMissing, Copies, new_mark, part_
 
 __all__ = ["MARKER", "ArtifactMissing", "Artifacts", "driver_errors", "store_fault"]
 
-_KINDS = ("backbones", "calibrations", "datasets", "exports", "features/*", "jobs/*", "models", "uploads")
+_KINDS = (
+    "backbones",
+    "calibrations",
+    "datasets",
+    "exports",
+    "features/*",
+    "jobs/*",
+    "models",
+    "pattern_judges",
+    "uploads",
+)
 """The parents of all keys. Elsewhere, the folder of a store may hold unrelated files; a hidden name in one
 of these is an artifact that is being written, replaced or removed."""
 

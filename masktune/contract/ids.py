@@ -22,8 +22,17 @@ def calibration_id(job_id: str, model_id: str, resumed: int = 0) -> str:
 
     It is the same at every attempt, so a stage that runs twice writes the same artifact.
     """
-    text = f"{job_id}/{model_id}" + (f"/{resumed}" if resumed else "")
-    return f"cal_{hashlib.sha256(text.encode()).hexdigest()[:26]}"
+    return _same_id("cal", f"{job_id}/{model_id}", resumed)
+
+
+def pattern_judge_id(job_id: str, resumed: int = 0) -> str:
+    """The id of the judge of patterns that the job fits, at most one; the same at every attempt too."""
+    return _same_id("pat", job_id, resumed)
+
+
+def _same_id(prefix: str, text: str, resumed: int) -> str:
+    text += f"/{resumed}" if resumed else ""
+    return f"{prefix}_{hashlib.sha256(text.encode()).hexdigest()[:26]}"
 
 
 def is_id(text: str, prefix: str) -> bool:

@@ -56,7 +56,7 @@ class Storage(Shape):
     free: int | None = Field(description="Left on the disk; null for an object store.")
     kinds: dict[str, int] = Field(
         description="`datasets`, `models`, `backbones` that models share, `jobs`, `features` of frozen "
-        "backbones, `exports` to ONNX, `calibrations`, `uploads`."
+        "backbones, `exports` to ONNX, `calibrations`, `pattern_judges`, `uploads`."
     )
     largest: dict[str, int] = Field(
         description="The ten largest data sets, models and jobs by id, with their features, exports and "

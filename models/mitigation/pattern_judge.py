@@ -6,6 +6,8 @@ target the class of the pattern shown, which is the label except for the minorit
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
@@ -115,20 +117,31 @@ def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, r
     return judge.patterns(coordinates)
 
 
+@contextmanager
+def judged_passes(network: Network, judge: PatternJudge) -> Iterator[Callable[[], Labels]]:
+    """The class (B,) whose pattern each image of a batch shows: a function to call after each forward pass
+    inside the block, in its thread."""
+    with outputs_of(network, [judge.stage], pool_stage) as outputs:
+
+        def patterns() -> Labels:
+            ((_, pooled),) = outputs.take()
+            return judge.patterns(judge.axes.coordinates(pooled).numpy())
+
+        yield patterns
+
+
 def judged_features(
     network: Network, judge: PatternJudge, loader: StoreLoader, run: Run
 ) -> tuple[Labels, Features]:
     """The same, and the last features, in one pass through the whole network. Raises Stopped."""
 
     def forward(batch: Batch) -> tuple[Tensor, ...]:
-        columns = forward_batch(network, received, batch)
-        ((_, pooled),) = outputs.take()
-        return *columns, judge.axes.coordinates(pooled)
+        return *forward_batch(network, received, batch), torch.from_numpy(patterns())
 
-    stages = outputs_of(network, [judge.stage], pool_stage)
-    with evaluating(network), inputs_of(linear_layer(network)) as received, stages as outputs:
-        *columns, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
-    return judge.patterns(coordinates), Features(*columns)
+    passes = judged_passes(network, judge)
+    with evaluating(network), inputs_of(linear_layer(network)) as received, passes as patterns:
+        *columns, classes = columns_by_row(map_batches(loader, run, forward), loader.rows)
+    return classes, Features(*columns)
 
 
 class _StageOutput(Exception):

@@ -122,6 +122,10 @@ class Outputs(threading.local):
         readings, self._readings = self._readings, []
         return readings
 
+    def __deepcopy__(self, _: object) -> Outputs:
+        """A copy of the network keeps its outputs apart."""
+        return Outputs()
+
 
 @contextmanager
 def outputs_of(network: Network, names: Sequence[str], read: Callable[[Any], Any]) -> Iterator[Outputs]:

@@ -19,6 +19,12 @@ CALIBRATION: dict[str, Any] = {
     "temperature": 1.0,
     "created_at": 0.0,
 }
+PATTERN_JUDGE: dict[str, Any] = {
+    "artifact": "pattern_judges/pat_1",
+    "job": "job_1",
+    "module": "block2",
+    "created_at": 0.0,
+}
 MODEL: dict[str, Any] = {
     "id": new_id("mdl"),
     "arm": "erm",

@@ -5,11 +5,10 @@ The artifact `jobs/{id}/infer_groups` holds
   where that is not known) and `label_doubt` (probability that its label is wrong);
 - `training.npz`, arrays over the training split in stored order: the groups that a head can be balanced over
   (`models.mitigation.groups.Groups`); `doubt` and `weights` are empty where there are none;
-- `inferred.json`: the `InferredFile`;
-- `judge.npz`, of images that come later (`models.mitigation.pattern_judge.PatternJudge`), if an early stage
-  named the patterns.
+- `inferred.json`: the `InferredFile`.
 
-The network is that of the job's ERM model, or of the model whose head is retrained.
+The network is that of the job's ERM model, or of the model whose head is retrained. If an early stage named
+the patterns, their judge is stored with that model (`worker.stages.patterns`).
 """
 
 from __future__ import annotations
@@ -38,10 +37,11 @@ from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
 from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.patterns import save_judge
 from worker.stages.training import given_model, load
 from worker.stages.training_features import training_features
 
-SAMPLES, TRAINING, FACTS, JUDGE = "samples.npz", "training.npz", "inferred.json", "judge.npz"
+SAMPLES, TRAINING, FACTS = "samples.npz", "training.npz", "inferred.json"
 _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
 
 
@@ -102,9 +102,8 @@ def _inferred(context: StageContext) -> GroupsResult:
     with context.artifacts.writing(artifact) as target:
         np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
         _save_training_groups(context, model.id, minority, target)
-        if judge is not None:
-            judge.save(target / JUDGE)
-    return GroupsResult(artifact=artifact, module=minority.stage)
+    stored = {} if judge is None else {model.id: save_judge(context, judge)}
+    return GroupsResult(artifact=artifact, judges=stored)
 
 
 def _save_training_groups(context: StageContext, model: str, minority: Minority, target: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
@@ -18,10 +19,13 @@ from worker.protocol import LogLine, ProgressReport, Record, StageFinished, Stag
 from worker.results import (
     AnyResult,
     CalibrateResult,
+    Calibration,
     EvaluateResult,
+    GroupsResult,
     HeadResult,
     ImportResult,
     ModelSpec,
+    PatternJudgeSpec,
     TrainingResult,
     result_to_json,
 )
@@ -31,7 +35,7 @@ PROGRESS_SECONDS = 0.5
 _UNRECORDED = {"type", "advanced"}
 """Fields of a `ProgressReport` that are no part of a job's progress."""
 _UNNAMED_SECONDS = 86_400.0
-"""How long a calibration that no model names is kept: running jobs may still read it."""
+"""How long a calibration or a pattern judge that no model names is kept: running jobs may still read it."""
 _LONGEST_WAIT, _DOUBLINGS = 3600.0, 30
 """The longest wait between two attempts in seconds; a cap on the doublings, so that 2**n cannot overflow."""
 
@@ -150,7 +154,9 @@ def _finish_stage(session: Session, lease: Lease, stage_result: AnyResult, sizes
         case TrainingResult() | HeadResult():
             _trained(session, lease, job, stage_result.model, sizes)
         case CalibrateResult():
-            _calibrated(session, job, stage_result)
+            _store_with_models(session, job, "calibration", stage_result.calibrations)
+        case GroupsResult():
+            _store_with_models(session, job, "pattern_judge", stage_result.judges)
         case EvaluateResult():
             _evaluated(session, lease, job, stage_result)
 
@@ -207,17 +213,23 @@ def _trained(session: Session, lease: Lease, job: JobRow, model: ModelSpec, size
     leases.set_models(session, lease, {model.arm: model.id})
 
 
-def _calibrated(session: Session, job: JobRow, stage_result: CalibrateResult) -> None:
+def _store_with_models(
+    session: Session,
+    job: JobRow,
+    column: Literal["calibration", "pattern_judge"],
+    by_model: Mapping[str, Calibration | PatternJudgeSpec],
+) -> None:
     # Lock in the same order everywhere, as in `_evaluated`.
-    for model_id, calibration in sorted(stage_result.calibrations.items()):
+    for model_id, new in sorted(by_model.items()):
         model = _lock(session, model_id)
-        if model is None or not (_belongs_to(model, job) or model.calibration is None):
-            trash.put(session, [calibration.artifact], after=_UNNAMED_SECONDS)
+        old = None if model is None else getattr(model, column)
+        if model is None or not (_belongs_to(model, job) or old is None):
+            trash.put(session, [new.artifact], after=_UNNAMED_SECONDS)
             continue
-        if model.calibration is not None:
-            trash.put(session, [model.calibration["artifact"]], after=_UNNAMED_SECONDS)
-        trash.remove(session, [calibration.artifact])
-        model.calibration = asdict(calibration)
+        if old is not None:
+            trash.put(session, [old["artifact"]], after=_UNNAMED_SECONDS)
+        trash.remove(session, [new.artifact])
+        setattr(model, column, asdict(new))
     session.flush()
 
 

@@ -12,9 +12,10 @@ from masktune.contract.job_params import AnyParams, EvaluateParams, params_of
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage, stages_of
 from worker.protocol import DatasetSpec, JudgedJobSpec, Spec
-from worker.results import Calibration, ModelSpec, result_from_json
+from worker.results import Calibration, ModelSpec, PatternJudgeSpec, result_from_json
 
 _CALIBRATION: TypeAdapter[Calibration | None] = TypeAdapter(Calibration | None)
+_PATTERN_JUDGE: TypeAdapter[PatternJudgeSpec | None] = TypeAdapter(PatternJudgeSpec | None)
 _REVIEW: TypeAdapter[Review | None] = TypeAdapter(Review | None)
 
 
@@ -100,6 +101,7 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
                 backbone_artifact=row.backbone_artifact,
                 backbone_digest=below.digest if below else None,
                 calibration=_CALIBRATION.validate_python(row.calibration),
+                pattern_judge=_PATTERN_JUDGE.validate_python(row.pattern_judge),
             )
             waiting += [row.erm_id] if row.erm_id else []
     return specs

@@ -3,7 +3,7 @@
 Until the first release, a change of the tables is an edit of this file, and raises the letter at the end of
 `revision`: what sorts before the first revision is of an earlier checkout, and is refused (`core.schema`).
 
-Revision: r0001b
+Revision: r0001c
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from alembic import op
 
 from core.session import db_now
 
-revision = "r0001b"
+revision = "r0001c"
 down_revision = None
 
 Json = sa.JSON(none_as_null=True)
@@ -162,6 +162,7 @@ def _models() -> None:
         sa.Column("backbone_artifact", sa.String(length=200), nullable=True),
         sa.Column("erm_id", sa.String(length=32), nullable=True),
         sa.Column("calibration", Json, nullable=True),
+        sa.Column("pattern_judge", Json, nullable=True),
         sa.Column("drift", Json, nullable=True),
         sa.Column("metrics", Json, nullable=False),
         sa.Column("occupies", sa.BigInteger(), nullable=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.queries import registry
+from masktune.contract.ids import pattern_judge_id
 from masktune.contract.vocabulary import JobKind, JobState
 from tests.integration.app.conftest import Front, weights
 
@@ -52,6 +53,7 @@ def test_what_fills_the_store_and_what_may_go(front: Front) -> None:
     point(front, "best", named)
     sizes = {f"jobs/{job}/work": 5_000_000, f"features/{dataset}/one-train": 300, f"exports/{named}": 20}
     sizes |= {f"models/{erm}": 1, f"models/{named}": 2, f"models/{spare}": 40, f"backbones/{erm}": 700}
+    sizes |= {f"pattern_judges/{pattern_judge_id(job)}": 9}
     for key, size in sizes.items():
         with front.services.artifacts.writing(key) as folder:
             (folder / "file").write_bytes(bytes(size))
@@ -65,6 +67,7 @@ def test_what_fills_the_store_and_what_may_go(front: Front) -> None:
         "backbones": 700,
         "features": 300,
         "exports": 20,
+        "pattern_judges": 9,
     }
     owners = {job: 5_000_000, dataset: images + 300, imported["id"]: imported["occupies"], named: 22}
     assert stored["largest"] == owners | {spare: 40, erm: 1}

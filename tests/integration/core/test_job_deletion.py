@@ -15,6 +15,7 @@ from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from tests.integration.core import queue
 from tests.integration.core.locks import while_it_waits
 from tests.support.rows import dataset_row, model_row
+from tests.support.stage_results import PATTERN_JUDGE
 
 
 def ended(database: Database, *, kind: JobKind = JobKind.ERM, **fields: Any) -> str:
@@ -28,7 +29,8 @@ def test_its_models_and_data_set_stay_and_name_no_job(database: Database) -> Non
     job_id = ended(database)
     with database.begin() as session:
         dataset = datasets.add(session, dataset_row(job_id=job_id))
-        model = registry.add(session, model_row(job_id=job_id, dataset_id=dataset.id))
+        judge = PATTERN_JUDGE | {"job": job_id}
+        model = registry.add(session, model_row(job_id=job_id, dataset_id=dataset.id, pattern_judge=judge))
         job = session.get_one(JobRow, job_id)
         job.dataset_id = dataset.id
         reviews.put(session, job, {4: True}, by=None, by_name=None)
@@ -39,6 +41,7 @@ def test_its_models_and_data_set_stay_and_name_no_job(database: Database) -> Non
         assert events.page(session, job_id, after=0, limit=9) == []
         assert registry.get(session, model.id).job_id is datasets.get(session, dataset.id).job_id is None
         assert registry.training_job(session, registry.get(session, model.id)) is None
+        assert registry.get(session, model.id).pattern_judge == judge
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING])

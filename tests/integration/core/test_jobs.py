@@ -16,7 +16,7 @@ from core.queries import events, jobs, leases, states, trash
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
 from core.tables import TrashRow
-from masktune.contract.ids import calibration_id
+from masktune.contract.ids import calibration_id, pattern_judge_id
 from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
 from tests.integration.core import queue
 from tests.integration.core.locks import while_it_waits
@@ -185,7 +185,7 @@ def test_what_an_ended_job_may_have_written_unrecorded_goes_and_a_resumed_one_wr
     assert left.pop("backbones/mdl_1") <= 0
     calibration = f"calibrations/{calibration_id(job_id, 'mdl_1')}"
     made_later = {f"{kind}/{model}" for kind in ("models", "backbones") for model in ("mdl_2", "mdl_3")}
-    assert set(left) == made_later | {calibration}
+    assert set(left) == made_later | {calibration, f"pattern_judges/{pattern_judge_id(job_id)}"}
     assert min(left.values()) > 80_000, "a worker that was stopped may write them once more"
     with database.begin() as session:
         row = jobs.resume(session, job_id)
@@ -206,6 +206,17 @@ def test_of_a_job_that_makes_no_model_a_calibration_goes_unless_it_was_recorded(
             leases.finish_stage(session, lease, Stage.CALIBRATE, {})
     _ended(database, lease, JobState.FAILED)
     assert list(_trash(database)) == [f"calibrations/{calibration_id(job_id, 'mdl_1')}"] * (not recorded)
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_judge_of_patterns_goes_unless_it_was_recorded(database: Database, recorded: bool) -> None:
+    job_id = queue.add(database, kind=JobKind.RETRAIN_HEAD, inputs={"model": "mdl_1"})
+    lease = queue.claim(database)
+    if recorded:
+        with database.begin() as session:
+            leases.finish_stage(session, lease, Stage.INFER_GROUPS, {})
+    _ended(database, lease, JobState.FAILED)
+    assert (f"pattern_judges/{pattern_judge_id(job_id)}" in _trash(database)) is not recorded
 
 
 def test_a_job_that_succeeded_leaves_its_models_and_is_not_resumed(database: Database) -> None:

@@ -272,7 +272,8 @@ def check_ended_once(service: Service, job: JobRow, reference: Reference) -> Non
     work = f"jobs/{job.id}/work"
     wait_until(lambda: not service.artifacts.exists(work), lambda: f"the end of {work}")
     root = Path(service.artifacts.root)
-    assert [p for folder in ("jobs", "models", "calibrations") for p in (root / folder).rglob(".*")] == []
+    kinds = ("jobs", "models", "calibrations", "pattern_judges")
+    assert [path for kind in kinds for path in (root / kind).rglob(".*")] == []
 
 
 def kill(pid: int) -> None:

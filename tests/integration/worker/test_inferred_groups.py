@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from core.queries import registry
 from core.tables import JobRow
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.data.store import Store
 from models.mitigation.pattern_judge import PatternJudge
 from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import hyperparameters
-from worker.stages.infer_groups import JUDGE, InferredGroups
+from worker.stages.infer_groups import InferredGroups
+from worker.stages.patterns import JUDGE
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 12, "batch_size": 32, "seed": 1}
 
@@ -24,9 +28,24 @@ def masktune(golden_bench: Bench) -> JobRow:
     return golden_bench.succeed(golden_bench.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
 
 
+def _inferred(bench: Bench, job: JobRow) -> InferredGroups:
+    return InferredGroups.load(bench.folder(job.done[Stage.INFER_GROUPS]["artifact"]))
+
+
+def _predicted(bench: Bench, job: JobRow, arm: Arm, **options: Any) -> tuple[list[str], list[str]]:
+    """The patterns that a predict job names on test, and those that `job` inferred."""
+    params = {"split": "test", "output": "parquet"} | options
+    model = {"model": job.models[arm]}
+    (predict,) = bench.succeed(bench.run(JobKind.PREDICT, inputs=model, params=params))
+    table = pq.read_table(bench.folder(predict.done["predict"]["artifact"]) / "predictions.parquet")
+    classes = Store.open(bench.folder(f"datasets/{bench.dataset_id}")).classes
+    patterns = _inferred(bench, job).patterns[table["row"].to_numpy()]
+    assert len(set(patterns)) == len(classes)
+    return table["pattern"].to_pylist(), [classes[pattern] for pattern in patterns]
+
+
 def test_a_network_trained_here_sees_the_pattern_of_any_image(golden_bench: Bench, masktune: JobRow) -> None:
-    folder = golden_bench.folder(masktune.done[Stage.INFER_GROUPS]["artifact"])
-    inferred = InferredGroups.load(folder)
+    inferred = _inferred(golden_bench, masktune)
     assert inferred.facts["model"] == masktune.models[Arm.ERM]
     store = Store.open(golden_bench.folder(f"datasets/{golden_bench.dataset_id}"))
     lacks = np.array(["lacks" in store.sample(row).path for row in range(len(store))])
@@ -34,7 +53,56 @@ def test_a_network_trained_here_sees_the_pattern_of_any_image(golden_bench: Benc
     assert inferred.facts["reason"] == "stages_agree"
     assert lacks[named].mean() >= 0.8
     assert named[lacks].mean() >= 0.7
-    assert PatternJudge.load(folder / JUDGE).stage == inferred.facts["stage"]
+
+
+def test_its_judge_is_stored_with_the_model_whose_network_it_reads(
+    golden_bench: Bench, masktune: JobRow
+) -> None:
+    with golden_bench.runtime.database.read() as session:
+        judges = {arm: registry.get(session, id).pattern_judge for arm, id in masktune.models.items()}
+    stored = judges.pop(Arm.ERM)
+    assert stored is not None
+    assert list(judges.values()) == [None, None]
+    assert (stored["job"], stored["module"]) == (
+        masktune.id,
+        _inferred(golden_bench, masktune).facts["stage"],
+    )
+    judge = PatternJudge.load(golden_bench.folder(stored["artifact"]) / JUDGE)
+    assert judge.stage == stored["module"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "options"),
+    [
+        (Arm.ERM, {}),
+        (Arm.ERM, {"explain": True, "method": "xgradcam"}),
+        (Arm.ERM, {"explain": True, "method": "fullgrad"}),  # runs a copy of the network again
+        (Arm.MASKTUNE, {}),
+        (Arm.MASKTUNE_CONTROL, {"explain": True, "method": "xgradcam"}),
+    ],
+)
+def test_predictions_say_which_pattern_an_image_shows(
+    golden_bench: Bench, masktune: JobRow, arm: Arm, options: dict[str, Any]
+) -> None:
+    predicted, inferred = _predicted(golden_bench, masktune, arm, **options)
+    assert predicted == inferred
+
+
+@pytest.mark.parametrize("arm", [Arm.RETRAINED, Arm.RETRAINED_CONTROL])
+def test_a_retrained_last_layer_goes_by_the_judge_of_the_network_below(
+    golden_bench: Bench, golden_job: JobRow, arm: Arm
+) -> None:
+    predicted, inferred = _predicted(golden_bench, golden_job, arm)
+    assert predicted == inferred
+
+
+def test_where_nobody_inferred_patterns_the_column_is_empty(golden_bench: Bench, masktune: JobRow) -> None:
+    model = golden_bench.untrained(golden_bench.load(masktune.models[Arm.ERM])[1].classes)
+    (job,) = golden_bench.succeed(
+        golden_bench.run(JobKind.PREDICT, inputs={"model": model}, params={"split": "test", "output": "csv"})
+    )
+    with (golden_bench.folder(job.done["predict"]["artifact"]) / "predictions.csv").open() as file:
+        assert {row["pattern"] for row in csv.DictReader(file)} == {""}
 
 
 def test_its_report_measures_by_them(golden_bench: Bench, masktune: JobRow) -> None:

@@ -243,6 +243,7 @@ STORED_NAMES = {
     "features": "features of frozen backbones",
     "exports": "models exported to ONNX",
     "calibrations": "calibrations",
+    "pattern_judges": "judges of patterns, stored with models",
     "uploads": "uploads that are not imported yet, or not valid",
     "resumable_jobs": "failed and cancelled jobs: delete those that nobody resumes",
     "unnamed_models": "trained models that no alias needs: delete those that nobody compares",

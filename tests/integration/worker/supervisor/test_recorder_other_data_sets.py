@@ -17,12 +17,14 @@ from masktune.contract.vocabulary import JobKind
 from tests.integration.core import queue
 from tests.integration.worker.conftest import AddJob, JobOf
 from tests.support.rows import model_row
-from tests.support.stage_results import CALIBRATION, MODEL, stage_result
+from tests.support.stage_results import CALIBRATION, MODEL, PATTERN_JUDGE, stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
 OLD = CALIBRATION | {"id": "cal_old", "artifact": "calibrations/cal_old"}
 NEW = CALIBRATION | {"id": "cal_new", "artifact": "calibrations/cal_new"}
+OLD_JUDGE = PATTERN_JUDGE | {"artifact": "pattern_judges/old"}
+NEW_JUDGE = PATTERN_JUDGE | {"artifact": "pattern_judges/new"}
 FIGURES = {"val": {"accuracy": 0.5}}
 
 
@@ -33,8 +35,8 @@ def _lease(database: Database, add_job: AddJob) -> tuple[Lease, str]:
     return lease, str(queue.job(database, lease.job_id).dataset_id)
 
 
-def _model(database: Database, *, dataset_id: str | None, calibration: dict[str, Any] | None = None) -> str:
-    row = model_row(dataset_id=dataset_id, metrics=dict(FIGURES), calibration=calibration)
+def _model(database: Database, *, dataset_id: str | None, **fields: Any) -> str:
+    row = model_row(dataset_id=dataset_id, metrics=dict(FIGURES), **fields)
     with database.begin() as session:
         return registry.add(session, row).id
 
@@ -93,16 +95,52 @@ def test_a_calibration_is_replaced_by_one_of_the_models_own_data_set(
     assert _left(database) == left
 
 
-def test_a_model_that_was_deleted_meanwhile_is_no_error_and_its_calibration_goes(
+@pytest.mark.parametrize(
+    ("whose", "before", "after", "left"),
+    [
+        ("own", OLD_JUDGE, NEW_JUDGE, ["pattern_judges/old"]),
+        ("own", None, NEW_JUDGE, []),
+        ("other", OLD_JUDGE, OLD_JUDGE, ["pattern_judges/new"]),
+        ("other", None, NEW_JUDGE, []),
+        ("nobody's", OLD_JUDGE, NEW_JUDGE, ["pattern_judges/old"]),
+    ],
+)
+def test_so_is_a_judge_of_patterns(
+    database: Database,
+    add_job: AddJob,
+    whose: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any],
+    left: list[str],
+) -> None:
+    lease, dataset_id = _lease(database, add_job)
+    owner = {"own": dataset_id, "other": "ds_other", "nobody's": None}[whose]
+    model_id = _model(database, dataset_id=owner, pattern_judge=before)
+    _record(database, lease, "infer_groups", artifact="jobs/x/infer_groups", judges={model_id: NEW_JUDGE})
+    assert _row(database, model_id).pattern_judge == after
+    assert _left(database) == left
+
+
+def test_a_job_that_infers_nothing_leaves_the_judge_of_an_earlier_one(
+    database: Database, add_job: AddJob
+) -> None:
+    lease, dataset_id = _lease(database, add_job)
+    model_id = _model(database, dataset_id=dataset_id, pattern_judge=OLD_JUDGE)
+    _record(database, lease, "infer_groups")
+    assert (_row(database, model_id).pattern_judge, _left(database)) == (OLD_JUDGE, [])
+
+
+def test_a_model_that_was_deleted_meanwhile_is_no_error_and_what_was_stored_with_it_goes(
     database: Database, add_job: AddJob, job_of: JobOf
 ) -> None:
     lease, _ = _lease(database, add_job)
     gone = new_id("mdl")
     _record(database, lease, "calibrate", artifact=NEW["artifact"], calibrations={gone: NEW})
+    _record(database, lease, "infer_groups", artifact="jobs/x/infer_groups", judges={gone: NEW_JUDGE})
     _record(database, lease, "evaluate", compared={"erm": gone}, metrics={"erm": FIGURES})
-    assert _left(database) == ["calibrations/cal_new"]
+    assert _left(database) == ["calibrations/cal_new", "pattern_judges/new"]
     assert job_of(lease.job_id).metrics == {"erm": FIGURES}
-    assert set(job_of(lease.job_id).done) == {"calibrate", "evaluate"}
+    assert set(job_of(lease.job_id).done) == {"calibrate", "infer_groups", "evaluate"}
 
 
 def test_a_model_that_was_recorded_before_is_recorded_once(

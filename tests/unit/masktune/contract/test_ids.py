@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from masktune.contract.ids import calibration_id, is_id, new_id
+from masktune.contract.ids import calibration_id, is_id, new_id, pattern_judge_id
 
 
 def test_ids_sort_by_time() -> None:
@@ -30,3 +30,9 @@ def test_a_calibration_has_one_id_a_job_a_model_and_a_resumption() -> None:
     ids = {calibration_id(job, model), calibration_id(job, new_id("mdl")), calibration_id(job, model, 1)}
     assert len(ids) == 3
     assert is_id(calibration_id(job, model), "cal")
+
+
+def test_a_judge_of_patterns_has_one_id_a_job_and_a_resumption() -> None:
+    job = new_id("job")
+    assert pattern_judge_id(job) == pattern_judge_id(job, 0)
+    assert len({pattern_judge_id(job), pattern_judge_id(new_id("job")), pattern_judge_id(job, 1)}) == 3
