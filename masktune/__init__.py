@@ -66,6 +66,7 @@ __all__ = [
     "NewKey",
     "NotSent",
     "OwnKey",
+    "PatternJudgeRef",
     "PredictJob",
     "PredictOptions",
     "Prediction",
@@ -158,6 +159,7 @@ if TYPE_CHECKING:
         Backbone,
         CalibrationRef,
         Model,
+        PatternJudgeRef,
         SplitMetrics,
     )
     from masktune.contract.operations import Limits, Ready, Storage

@@ -20,7 +20,14 @@ from core.queries import registry
 from core.session import Database, after_commit
 from core.tables import JobRow, ModelRow
 from masktune.contract.ids import is_id
-from masktune.contract.models import CalibrationRef, DriftState, Model, ModelMetrics, SplitMetrics
+from masktune.contract.models import (
+    CalibrationRef,
+    DriftState,
+    Model,
+    ModelMetrics,
+    PatternJudgeRef,
+    SplitMetrics,
+)
 from masktune.contract.vocabulary import RESUMABLE
 
 logger = logging.getLogger(__name__)
@@ -38,6 +45,7 @@ def describe(row: ModelRow) -> Model:
         image_size=row.image_size,
         erm=row.erm_id,
         calibration=calibration_ref(row),
+        pattern_judge=pattern_judge_ref(row),
         drift=drift_state(row),
         metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
         created_at=row.created_at,
@@ -49,6 +57,12 @@ def calibration_ref(row: ModelRow) -> CalibrationRef | None:
     if row.calibration is None:
         return None
     return CalibrationRef.model_validate({k: v for k, v in row.calibration.items() if k != "artifact"})
+
+
+def pattern_judge_ref(row: ModelRow) -> PatternJudgeRef | None:
+    if row.pattern_judge is None:
+        return None
+    return PatternJudgeRef.model_validate({k: v for k, v in row.pattern_judge.items() if k != "artifact"})
 
 
 def drift_state(row: ModelRow) -> DriftState | None:
@@ -96,8 +110,7 @@ def delete(session: Session, inference: Inference, model_id: str, discard: Disca
     row = registry.delete(session, model_id)
     # Weights before the graph: a concurrent export checks for the weights last, and then removes its graph.
     keys = [row.artifact, graphs.key(row.id), *_left_by_training(session, row)]
-    if row.calibration:
-        keys.append(row.calibration["artifact"])
+    keys += [stored["artifact"] for stored in (row.calibration, row.pattern_judge) if stored]
     if row.backbone_artifact and registry.release_backbone(session, row.backbone_artifact):
         keys.append(row.backbone_artifact)
     after_commit(session, partial(inference.cache.drop, row.id))

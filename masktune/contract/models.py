@@ -128,6 +128,14 @@ class CalibrationRef(Shape):
     created_at: Time | None = None
 
 
+class PatternJudgeRef(Shape):
+    """The judge that says of a new image which class's pattern it shows."""
+
+    job: str = Field(description="The job that inferred the patterns; it may have been deleted since.")
+    module: str = Field(description="The module of the network whose output it judges by.")
+    created_at: Time
+
+
 class DriftState(Shape):
     """Whether the inputs that the model was served differ from its calibration split."""
 
@@ -160,6 +168,11 @@ class Model(Resource):
     image_size: int = Field(description="Side in pixels of the square that the network sees.")
     erm: str | None = Field(None, description="The ERM model it was tuned from: the other half of the pair.")
     calibration: CalibrationRef | None = None
+    pattern_judge: PatternJudgeRef | None = Field(
+        None,
+        description="Null if no job inferred patterns with this network. A predict job then goes by the "
+        "judge of the ERM model, if that has one.",
+    )
     drift: DriftState | None = Field(None, description="Null for a model without a calibration.")
     metrics: ModelMetrics = ModelMetrics()
     created_at: Time

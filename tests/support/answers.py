@@ -66,6 +66,7 @@ MODEL: dict[str, Any] = {
     "calibration": {"id": "cal_1", "n": 216},
     "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
 }
+JUDGE = {"job": "job_1", "module": "block2", "created_at": AT}
 ALIAS = {
     "name": "best",
     "model": "mdl_2",

@@ -51,7 +51,10 @@ async def show(model_id: str) -> None:
                 delete = connection.models.delete
                 button("Delete", lambda: ask_and_delete(model.id, "", delete, "/models"), "danger")
     _drift_warning(connection, model, key)
-    html("model_figures", m=model)
+    judge = model.pattern_judge
+    if judge is None and model.erm is not None:  # the pair goes by that of its ERM model
+        judge = (await connection.models.get(model.erm)).pattern_judge
+    html("model_figures", m=model, judge=judge)
     if model.calibration:
         try:
             curve = await connection.models.risk_coverage(model.id, points=CURVE_POINTS)

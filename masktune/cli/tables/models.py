@@ -134,6 +134,9 @@ def model_table(model: masktune.Model) -> Table:
     counts = model.calibration
     samples = "no samples" if counts is None else calibration_samples(counts.n, counts.n_subjects)
     grid.add_row("calibrated on", samples)
+    judge, erm = model.pattern_judge, model.erm
+    of_erm = f"that of {erm}, if it has one" if erm else "–"
+    grid.add_row("judge of patterns", f"fitted by {judge.job}" if judge else of_erm)
     grid.add_row("drift", drift_name(model.drift))
     for split in ("val", "test"):
         figures = split_metrics(model, split)

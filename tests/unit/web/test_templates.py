@@ -17,13 +17,14 @@ from masktune import (
     GroupTable,
     Job,
     Model,
+    PatternJudgeRef,
     Sample,
     SplitMetrics,
 )
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
-from tests.support.answers import ALIAS, ANSWER, AT, CREATED, DATASET, DRIFT, MODEL, SAMPLE
+from tests.support.answers import ALIAS, ANSWER, AT, CREATED, DATASET, DRIFT, JUDGE, MODEL, SAMPLE
 from tests.support.reports import evidence, report
 from web.pages.try_it import TrialImage
 from web.shell import render
@@ -89,6 +90,14 @@ def test_models_and_aliases_say_in_a_list_that_inputs_drifted() -> None:
         alias = Alias.model_validate(ALIAS | {"drift": state})
         assert (badge in drawn("models", models=[model], aliases_of={}, names={}, is_filtered=False)) == shown
         assert (badge in drawn("models_title", aliases=[alias])) == shown
+
+
+@pytest.mark.parametrize("inferred", [True, False])
+def test_a_model_that_knows_patterns_names_the_job_that_inferred_them(inferred: bool) -> None:
+    judge = PatternJudgeRef.model_validate(JUDGE) if inferred else None
+    page = drawn("model_figures", m=Model.model_validate(MODEL), judge=judge)
+    told = "Says of a new image which class's pattern it shows: inferred by job"
+    assert (f'{told} <span class="mono">job_1</span>' in page) is inferred
 
 
 def test_every_drift_status_has_a_tone() -> None:
