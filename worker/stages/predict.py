@@ -1,14 +1,15 @@
 """Predict: write the predictions for every sample of a split to one file, with the same decisions as the API.
 
 The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
-`score`, `probabilities`, `agreement`, and with `explain` `saliency`) or `predictions.csv` (the same,
-with one column `p:CLASS` for each class), and `selection.json`, the basis of the threshold
+`score`, `probabilities`, `agreement`, `pattern`, and with `explain` `saliency`) or `predictions.csv` (the
+same, with one column `p:CLASS` for each class), and `selection.json`, the basis of the threshold
 (`worker.stages.policy.describe`).
 
 `predicted` is empty exactly when the decision is to abstain. `score` is e^score, in 0..1; it is empty if
 not finite, and the decision is then to abstain. `probabilities` are at the calibration's temperature, and so
 is the `score` that is the largest of them.
-`agreement` is empty for a model without an ERM model. `saliency` is the low-resolution map, row by row.
+`agreement` is empty for a model without an ERM model, `pattern` without a judge of patterns
+(`worker.stages.patterns`). `saliency` is the low-resolution map, row by row.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from numpy.typing import NDArray
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import PredictParams
 from masktune.contract.vocabulary import Decision
-from models.backbones.network import Network
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch
 from models.saliency import saliency
@@ -41,6 +41,7 @@ from models.selective import Selection, decide, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
+from worker.stages.patterns import pattern_names
 from worker.stages.policy import apply_policy, describe, score_name
 from worker.stages.training import load
 
@@ -86,10 +87,10 @@ class _Pair:
     """The model and, if it has one, its ERM model."""
 
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
-        self._context, self._classes = context, model.classes
-        self._network: Network = load(context, model)[0]
+        self._context, self._model, self._classes = context, model, model.classes
         partner = context.spec.models.get(model.erm_id or "")
-        self._erm = None if partner is None else load(context, partner)[0]
+        self._networks = {one.id: load(context, one)[0] for one in (model, partner) if one is not None}
+        self._network, self._erm = self._networks[model.id], self._networks.get(model.erm_id or "")
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = 1.0 if model.calibration is None else model.calibration.temperature
         self._params = context.job_params(PredictParams)
@@ -104,6 +105,7 @@ class _Pair:
             ("score", pa.float64()),
             ("probabilities", pa.list_(pa.float32(), len(self._classes))),
             ("agreement", pa.bool_()),
+            ("pattern", pa.string()),
         ]
         return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._params.explain else []))
 
@@ -112,10 +114,16 @@ class _Pair:
     ) -> Iterator[dict[str, Any]]:
         """Yield the columns of each batch, with its count `answered`."""
         loader = loader_for(self._context, self._network, rows)
-        with evaluating(self._network):
-            yield from map_batches(loader, self._context.run, partial(self._columns, selection=selection))
+        with (
+            evaluating(self._network),
+            pattern_names(self._context, self._model, self._networks) as patterns,
+        ):
+            columns = partial(self._columns, selection=selection, patterns=patterns)
+            yield from map_batches(loader, self._context.run, columns)
 
-    def _columns(self, batch: Batch, *, selection: Selection | None) -> dict[str, Any]:
+    def _columns(
+        self, batch: Batch, *, selection: Selection | None, patterns: Callable[[], list[str]] | None
+    ) -> dict[str, Any]:
         logits, maps = self._forward(batch)
         with torch.inference_mode():
             erm = None if self._erm is None else _array(self._erm(batch.images))
@@ -133,6 +141,7 @@ class _Pair:
             "score": [math.exp(v) if math.isfinite(v) else None for v in scored.scores.tolist()],
             "probabilities": np.exp(scored.log_probabilities).astype(np.float32),
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
+            "pattern": None if patterns is None else patterns(),
             "answered": int(accepts.sum()),
         }
         return columns | ({} if maps is None else {"saliency": maps})
