@@ -70,15 +70,22 @@ def compare(
 
 
 def _large_enough(groups: Labels, clusters: Labels | None, minority: Collection[int]) -> tuple[Labels, int]:
-    """Set small groups (N,) to −1 and count them; return all, and 0, unless two groups are large enough, one
-    of the `minority` among them if there is any."""
-    known = groups >= 0
-    keys = np.unique(groups[known])
-    sizes = stratum_sizes(groups[known], None if clusters is None else clusters[known])
-    large = keys[sizes >= LEAST_GROUP]
-    if len(large) < 2 or (minority and not np.isin(large, list(minority)).any()):
+    """Set small groups (N,) to −1 and count them; return all, and 0, unless groups can decide."""
+    large = decisive_groups(groups, clusters, minority)
+    if not len(large):
         return groups, 0
-    return np.where(np.isin(groups, large), groups, -1), len(keys) - len(large)
+    return np.where(np.isin(groups, large), groups, -1), len(np.unique(groups[groups >= 0])) - len(large)
+
+
+def decisive_groups(groups: Labels, clusters: Labels | None, minority: Collection[int]) -> Labels:
+    """Which of the `groups` (N,) are large enough; none unless two are, one of the `minority` among them if
+    there is any."""
+    known = groups >= 0
+    sizes = stratum_sizes(groups[known], None if clusters is None else clusters[known])
+    large = np.unique(groups[known])[sizes >= LEAST_GROUP]
+    if len(large) < 2 or (minority and not np.isin(large, list(minority)).any()):
+        return large[:0]
+    return large
 
 
 VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
