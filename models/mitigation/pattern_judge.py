@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from models.mitigation.features import (
 )
 from models.mitigation.logistic import Check, Standardised, balanced_weights, fit_heads, never
 from models.mitigation.minority import Minority
-from models.mitigation.stage_features import Axes, StageFeatures, pool_stage
+from models.mitigation.stage_features import Axes, StageFeatures, StageOutput, pool_stage, stop_with
 from models.mitigation.stages import outputs_of
 from models.runtime.files import replacing
 from models.types import Labels
@@ -108,11 +108,11 @@ def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, r
         with torch.inference_mode():
             try:
                 network(batch.images)
-            except _StageOutput as reached:
+            except StageOutput as reached:
                 return batch.rows, judge.axes.coordinates(reached.pooled)
         raise AssertionError(f"{judge.stage} is not computed for an image")
 
-    with evaluating(network), outputs_of(network, [judge.stage], _stop_with):
+    with evaluating(network), outputs_of(network, [judge.stage], stop_with):
         _, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
     return judge.patterns(coordinates)
 
@@ -142,15 +142,3 @@ def judged_features(
     with evaluating(network), inputs_of(linear_layer(network)) as received, passes as patterns:
         *columns, classes = columns_by_row(map_batches(loader, run, forward), loader.rows)
     return classes, Features(*columns)
-
-
-class _StageOutput(Exception):
-    """Ends a forward pass at the stage whose output, `pooled` (B, D), is wanted."""
-
-    def __init__(self, pooled: Tensor) -> None:
-        super().__init__()
-        self.pooled = pooled
-
-
-def _stop_with(output: Any) -> NoReturn:
-    raise _StageOutput(pool_stage(output))

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 import numpy as np
 import torch
@@ -119,6 +119,47 @@ def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> S
     return StageFeatures(Features(rows, labels, values, logits), stages, tuple(early), axes)
 
 
+def fitting_rows(network: Network, rows: Labels) -> Labels:
+    """Those of the `rows` to which the axes of `compute_stage_features` are fitted, but for the rest of the
+    last batch: the first that are `shuffled`, 4,096 at most, and fewer where there are many channels."""
+    width = sum(stage.channels * (2 + 2 * min(_GRID, stage.side) ** 2) for stage in early_stages(network))
+    return shuffled(rows)[: _fitting_images(width)]
+
+
+def pooled_stages(network: Network, loader: StoreLoader, run: Run) -> tuple[Tensor, ...]:
+    """The pooled features (N, D) float32 of each early stage, before any axes, in ascending order of rows.
+
+    The network runs only as far as its last early stage. Raises Stopped.
+    """
+    *shallow, deepest = (stage.name for stage in early_stages(network))
+
+    def forward(batch: Batch) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            try:
+                network(batch.images)
+            except StageOutput as reached:
+                return batch.rows, *(pooled for _, pooled in outputs.take()), reached.pooled
+        raise AssertionError(f"{deepest} is not computed for an image")
+
+    stages = outputs_of(network, shallow, pool_stage)
+    with evaluating(network), stages as outputs, outputs_of(network, [deepest], stop_with):
+        _, *pooled = columns_by_row(map_batches(loader, run, forward), loader.rows)
+    return tuple(map(torch.from_numpy, pooled))
+
+
+class StageOutput(Exception):
+    """Ends a forward pass at the stage whose output, `pooled` (B, D), is wanted."""
+
+    def __init__(self, pooled: Tensor) -> None:
+        super().__init__()
+        self.pooled = pooled
+
+
+def stop_with(output: Any) -> NoReturn:
+    """Pool the output of a stage, and go no further: raises StageOutput."""
+    raise StageOutput(pool_stage(output))
+
+
 def pool_stage(output: Any) -> Tensor:
     """Mean and std over the places, and mean and maximum in a grid of 4×4: (B, C, h, w) → (B, 34·C)."""
     grid = as_grid(output)
@@ -137,9 +178,9 @@ def principal_coordinates(batches: Iterator[Vectors]) -> tuple[tuple[Axes, ...],
     first = deque[Vectors]()
     for vectors in batches:
         first.append(vectors)
-        if sum(len(batch[0]) for batch in first) >= _fitting_images(vectors):
+        if sum(len(batch[0]) for batch in first) >= _fitting_images(sum(part.shape[1] for part in vectors)):
             break
-    axes = tuple(_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True))
+    axes = tuple(fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True))
 
     def coordinates() -> Iterator[list[Tensor]]:
         while first:  # not a loop over it: what has been projected is freed
@@ -150,8 +191,8 @@ def principal_coordinates(batches: Iterator[Vectors]) -> tuple[tuple[Axes, ...],
     return axes, coordinates()
 
 
-def _fitting_images(vectors: Vectors) -> int:
-    width = sum(values.shape[1] for values in vectors)
+def _fitting_images(width: int) -> int:
+    """Of `width` pooled features each, over all stages."""
     return max(2 * _DIRECTIONS, min(_FITTING_IMAGES, _FITTING_BYTES // (4 * width)))
 
 
@@ -170,7 +211,7 @@ class Axes(NamedTuple):
         return (values @ self.weight - self.offset).clamp(-_LARGEST, _LARGEST).half()
 
 
-def _fit_axes(values: Tensor) -> Axes:
+def fit_axes(values: Tensor) -> Axes:
     """The principal directions of the standardised `values` (n, D), by randomised SVD (Halko et al. 2011)."""
     std, mean = torch.std_mean(values, 0, correction=0)
     scale = torch.where(std < _CONSTANT, 1.0, std)
