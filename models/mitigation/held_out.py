@@ -1,0 +1,156 @@
+"""What models would answer about training images, had none of these been fitted to them.
+
+Where a test split has too few images that lack the pattern of their class, the training split may have
+dozens. On a frozen backbone, everything above it is fitted anew in each fold: axes, judges, flags, heads and
+their penalties. So no image is judged by anything that saw it or one of its cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+from torch import Tensor
+
+from masktune.contract.hyperparameters import HeadConfig
+from models.mitigation.features import Features
+from models.mitigation.finder import infer_minority
+from models.mitigation.groups import class_groups, single_group
+from models.mitigation.logistic import folds
+from models.mitigation.pattern_judge import fit_pattern_judge
+from models.mitigation.retrain import cross_validated_head
+from models.mitigation.stage_features import StageFeatures, fit_axes
+from models.mitigation.stages import Stage
+from models.run import Progress, Run
+from models.types import Bools, Floats, Labels
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """N training images: `last` features, and the `pooled` ones (N, D) of each of the early `stages`, in the
+    order of `last.rows`. Those with equal `pictures` (N,) are copies, with equal `clusters` (N,) also of one
+    subject.
+    """
+
+    last: Features
+    stages: tuple[Stage, ...]
+    pooled: tuple[Tensor, ...]
+    pictures: Labels
+    clusters: Labels
+
+    def take(self, mask: Bools) -> Self:
+        """Those where `mask` (N,) is true."""
+        return type(self)(
+            self.last.take(mask),
+            self.stages,
+            tuple(values[mask] for values in self.pooled),
+            self.pictures[mask],
+            self.clusters[mask],
+        )
+
+    def stage_features(self) -> StageFeatures:
+        """Coordinates along axes that are fitted to these images."""
+        axes = tuple(map(fit_axes, self.pooled))
+        coordinates = (one.coordinates(values) for one, values in zip(axes, self.pooled, strict=True))
+        return StageFeatures(self.last, self.stages, tuple(part.numpy() for part in coordinates), axes)
+
+
+class HeldOutAnswers(NamedTuple):
+    """Of each of N images, in ascending order of `rows`: the class whose pattern it shows, how probably its
+    label is wrong, and what three heads predict, not balanced, balanced over inferred groups, and over
+    classes. All by what was fitted without it; −1 where the other images named no groups."""
+
+    rows: Labels
+    patterns: Labels
+    label_doubt: Floats
+    erm: Labels
+    retrained: Labels
+    retrained_control: Labels
+
+    def save(self, file: Path) -> None:
+        np.savez_compressed(file, **self._asdict())
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        with np.load(file, allow_pickle=False) as arrays:
+            return cls(**arrays)
+
+
+def answer_held_out(
+    images: TrainingImages,
+    config: HeadConfig,
+    run: Run,
+    *,
+    classes: Sequence[str],
+    answers: Mapping[int, bool] | None = None,
+) -> HeldOutAnswers:
+    """Ask about each fold what was fitted to the others; `answers` as in `infer_minority`.
+
+    Raises Stopped, and HeadError if the features are not finite.
+    """
+    rng = np.random.default_rng([run.seed, 5])
+    numbers = folds(images.last.labels, count=_FOLDS, rng=rng, clusters=images.clusters)
+    unknown = np.full(len(numbers), -1)
+    everything = HeldOutAnswers(
+        images.last.rows, unknown, np.zeros(len(numbers)), *(unknown.copy() for _ in range(3))
+    )
+    for number in range(_FOLDS):
+        run.on_progress(Progress(0, 1, number, _FOLDS, 0.0))
+        held = numbers == number
+        of_fold = answer_without(images, held, config, run, classes=classes, answers=answers)
+        if of_fold is not None:
+            for column, part in zip(everything[1:], of_fold[1:], strict=True):
+                column[held] = part
+    run.on_progress(Progress(1, 1, 0, _FOLDS, 0.0))
+    return everything
+
+
+def answer_without(
+    images: TrainingImages,
+    held: Bools,
+    config: HeadConfig,
+    run: Run,
+    *,
+    classes: Sequence[str],
+    answers: Mapping[int, bool] | None = None,
+) -> HeldOutAnswers | None:
+    """The answers about the images that are `held` (N,), by what is fitted to the rest; None if no early
+    stage names the minority of the rest, or these lack a class."""
+    known, asked = images.take(~held), images.take(held)
+    if not held.any() or len(np.unique(known.last.labels)) < len(classes):
+        return None
+    features, clusters, device = known.stage_features(), known.clusters, run.device
+    minority = infer_minority(
+        features,
+        config,
+        classes=classes,
+        seed=run.seed,
+        pictures=known.pictures,
+        clusters=clusters,
+        answers=answers,
+        device=device,
+        check=run.check,
+    )
+    if not minority.is_open or minority.patterns is None:
+        return None
+    judge = fit_pattern_judge(features, minority, device=device, check=run.check)
+    pooled = asked.pooled[[stage.name for stage in images.stages].index(judge.stage)]
+    patterns, label_judge = judge.patterns(judge.axes.coordinates(pooled).numpy()), minority.label_judge
+    values, labels = asked.last.values, known.last.labels
+    heads = [
+        cross_validated_head(
+            known.last, groups, config, seed=run.seed, clusters=clusters, device=device, check=run.check
+        ).head
+        for groups in (single_group(labels), minority.groups, class_groups(labels, classes))
+    ]
+    doubt = np.zeros(len(patterns))
+    if label_judge is not None:
+        doubt = label_judge.doubt(values, asked.last.labels, patterns)
+    return HeldOutAnswers(
+        asked.last.rows, patterns, doubt, *(head.logits(values).argmax(1) for head in heads)
+    )
