@@ -102,6 +102,17 @@ class StageContext:
         params = self.spec.params
         return params.retraining if isinstance(params, MitigateConfig) else self.job_params(RetrainConfig)
 
+    @property
+    def balances_inferred_groups(self) -> bool:
+        """Whether the job balances a head over the groups that it infers."""
+        return self.needs_groups and self.retraining.groups == "early_stages"
+
+    @property
+    def answers(self) -> dict[int, bool]:
+        """Of single images, by row, whether a person said that they lack the pattern of their class."""
+        review = self.spec.review
+        return {} if review is None else {one.sample: one.lacks_pattern for one in review.answers}
+
     @cached_property
     def store(self) -> Store:
         """The packed data set that the job reads. A model that is only run sees 16-bit images through its own

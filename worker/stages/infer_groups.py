@@ -5,7 +5,9 @@ The artifact `jobs/{id}/infer_groups` holds
   where that is not known) and `label_doubt` (probability that its label is wrong);
 - `training.npz`, arrays over the training split in stored order: the groups that a head can be balanced over
   (`models.mitigation.groups.Groups`); `doubt` and `weights` are empty where there are none;
-- `inferred.json`: the `InferredFile`.
+- `inferred.json`: the `InferredFile`;
+- `held_out.npz`, of training images (`models.mitigation.held_out.HeldOutAnswers`), if the job balances a head
+  over these groups on a frozen backbone, and test has too few images that lack a pattern.
 
 The network is that of the job's ERM model, or of the model whose head is retrained. If an early stage named
 the patterns, their judge is stored with that model (`worker.stages.patterns`).
@@ -24,9 +26,11 @@ from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store
+from models.evaluation.verdict import decisive_groups
 from models.mitigation.features import HeadError
 from models.mitigation.finder import MAX_CLASSES, infer_minority
 from models.mitigation.groups import Groups
+from models.mitigation.held_out import HeldOutAnswers
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
 from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
@@ -37,11 +41,13 @@ from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
 from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.held_out import HELD_OUT_PASSES, held_out_answers
 from worker.stages.patterns import save_judge
 from worker.stages.training import given_model, load
 from worker.stages.training_features import training_features
 
 SAMPLES, TRAINING, FACTS = "samples.npz", "training.npz", "inferred.json"
+HELD_OUT = "held_out.npz"
 _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
 
 
@@ -80,8 +86,9 @@ def infer_groups(context: StageContext) -> GroupsResult:
 def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
-    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS))
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
+    may_hold_out = frozen and context.balances_inferred_groups and not context.store.has_groups
+    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS) + may_hold_out * HELD_OUT_PASSES)
     folder = context.workspace.path / "features"
     features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)
     config = context.retraining.head if context.needs_groups else HeadConfig()
@@ -98,18 +105,25 @@ def _inferred(context: StageContext) -> GroupsResult:
             if len(rows := context.store.rows(split)):
                 with cache.passes.next() as run:
                     patterns[rows], doubt[rows] = judges.judge(split, rows, run)
+    inferred, held_out = InferredGroups(_facts(context, model.id, minority), patterns, doubt), None
+    groups = inferred.groups(context.store, left_out=inferred.wrong)
+    if may_hold_out and inferred.decide and too_few_lacking(context.store, groups):
+        held_out = held_out_answers(context, network, features.last, cache.passes)
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
         np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
-        _save_training_groups(context, model.id, minority, target)
+        (target / FACTS).write_text(json.dumps(inferred.facts, ensure_ascii=False))
+        _save_training_groups(minority.groups, target)
+        if held_out is not None:
+            held_out.save(target / HELD_OUT)
     stored = {} if judge is None else {model.id: save_judge(context, judge)}
     return GroupsResult(artifact=artifact, judges=stored)
 
 
-def _save_training_groups(context: StageContext, model: str, minority: Minority, target: Path) -> None:
-    """Write the groups of the training split, and what is to know of how they were inferred."""
+def _facts(context: StageContext, model: str, minority: Minority) -> InferredFile:
+    """What is to know of how the groups of the training split were inferred."""
     groups = minority.explained_groups()
-    facts: InferredFile = {
+    return {
         "model": model,
         "reason": minority.reason,
         "stage": minority.stage,
@@ -118,18 +132,20 @@ def _save_training_groups(context: StageContext, model: str, minority: Minority,
         "names": list(groups.names),
         "details": dict(groups.details),
     }
+
+
+def _save_training_groups(groups: Groups, target: Path) -> None:
     np.savez_compressed(
         target / TRAINING,
         assigned=groups.assigned,
         doubt=np.empty(0) if groups.doubt is None else groups.doubt,
         weights=np.empty(0) if groups.weights is None else groups.weights,
     )
-    (target / FACTS).write_text(json.dumps(facts, ensure_ascii=False))
 
 
 def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:
     """What the finder says of the training split, with what a person said of some of its images."""
-    review, rows = context.spec.review, features.last.rows
+    rows = features.last.rows
     return infer_minority(
         features,
         config,
@@ -137,7 +153,7 @@ def infer_training_groups(context: StageContext, features: StageFeatures, config
         seed=context.run.seed,
         pictures=context.store.pictures(rows),
         clusters=context.store.clusters(rows),
-        answers={} if review is None else {one.sample: one.lacks_pattern for one in review.answers},
+        answers=context.answers,
         device=context.run.device,
         check=context.run.check,
     )
@@ -174,11 +190,12 @@ class _Judges:
 
 
 class InferredGroups(NamedTuple):
-    """What the job's stage has published; arrays over all samples of the data set."""
+    """What the job's stage has published; arrays over all samples of the data set, but for `held_out`."""
 
     facts: InferredFile
     patterns: Labels
     label_doubt: Floats
+    held_out: HeldOutAnswers | None = None
 
     @classmethod
     def read(cls, context: StageContext) -> Self | None:
@@ -188,8 +205,14 @@ class InferredGroups(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        held_out = folder / HELD_OUT
         with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
-            return cls(json.loads((folder / FACTS).read_text()), arrays["patterns"], arrays["label_doubt"])
+            return cls(
+                json.loads((folder / FACTS).read_text()),
+                arrays["patterns"],
+                arrays["label_doubt"],
+                HeldOutAnswers.load(held_out) if held_out.is_file() else None,
+            )
 
     @property
     def decide(self) -> bool:
@@ -217,6 +240,15 @@ class InferredGroups(NamedTuple):
         counted = np.zeros(len(store), bool)
         counted[store.rows("test")] = True
         return pattern_groups(store.labels, patterns, store.classes, counted=counted)
+
+
+def too_few_lacking(store: Store, groups: PatternGroups) -> bool:
+    """Whether too few distinct images of the test split lack the pattern of their class for a verdict."""
+    rows = store.rows("test")
+    rows = rows[store.firsts(rows)]
+    clusters = store.clusters(rows) if store.has_subjects else None
+    minority = np.flatnonzero(groups.lacking).tolist()
+    return not len(decisive_groups(groups.assigned[rows], clusters, minority))
 
 
 def _published_folder(context: StageContext) -> Path | None:
