@@ -43,21 +43,15 @@ class TrainingImages:
     pictures: Labels
     clusters: Labels
 
-    def take(self, mask: Bools) -> Self:
-        """Those where `mask` (N,) is true."""
-        return type(self)(
-            self.last.take(mask),
-            self.stages,
-            tuple(values[mask] for values in self.pooled),
-            self.pictures[mask],
-            self.clusters[mask],
-        )
-
-    def stage_features(self) -> StageFeatures:
-        """Coordinates along axes that are fitted to these images."""
-        axes = tuple(map(fit_axes, self.pooled))
-        coordinates = (one.coordinates(values) for one, values in zip(axes, self.pooled, strict=True))
-        return StageFeatures(self.last, self.stages, tuple(part.numpy() for part in coordinates), axes)
+    def stage_features(self, mask: Bools) -> StageFeatures:
+        """Those of the images where `mask` (N,) is true, along axes that are fitted to these alone."""
+        fitted = []
+        for pooled in self.pooled:  # a stage at a time: they may take 512 MiB together
+            values = pooled[mask]
+            axes = fit_axes(values)
+            fitted.append((axes.coordinates(values).numpy(), axes))
+        early, all_axes = zip(*fitted, strict=True)
+        return StageFeatures(self.last.take(mask), self.stages, early, all_axes)
 
 
 class HeldOutAnswers(NamedTuple):
@@ -121,16 +115,17 @@ def answer_without(
 ) -> HeldOutAnswers | None:
     """The answers about the images that are `held` (N,), by what is fitted to the rest; None if no early
     stage names the minority of the rest, or these lack a class."""
-    known, asked = images.take(~held), images.take(held)
-    if not held.any() or len(np.unique(known.last.labels)) < len(classes):
+    known, clusters, device = ~held, images.clusters[~held], run.device
+    labels = images.last.labels[known]
+    if not held.any() or len(np.unique(labels)) < len(classes):
         return None
-    features, clusters, device = known.stage_features(), known.clusters, run.device
+    features = images.stage_features(known)
     minority = infer_minority(
         features,
         config,
         classes=classes,
         seed=run.seed,
-        pictures=known.pictures,
+        pictures=images.pictures[known],
         clusters=clusters,
         answers=answers,
         device=device,
@@ -139,18 +134,17 @@ def answer_without(
     if not minority.is_open or minority.patterns is None:
         return None
     judge = fit_pattern_judge(features, minority, device=device, check=run.check)
-    pooled = asked.pooled[[stage.name for stage in images.stages].index(judge.stage)]
-    patterns, label_judge = judge.patterns(judge.axes.coordinates(pooled).numpy()), minority.label_judge
-    values, labels = asked.last.values, known.last.labels
     heads = [
         cross_validated_head(
-            known.last, groups, config, seed=run.seed, clusters=clusters, device=device, check=run.check
+            features.last, groups, config, seed=run.seed, clusters=clusters, device=device, check=run.check
         ).head
         for groups in (single_group(labels), minority.groups, class_groups(labels, classes))
     ]
+    others = images.last.take(held)
+    pooled = images.pooled[[stage.name for stage in images.stages].index(judge.stage)]
+    patterns = judge.patterns(judge.axes.coordinates(pooled[held]).numpy())
     doubt = np.zeros(len(patterns))
-    if label_judge is not None:
-        doubt = label_judge.doubt(values, asked.last.labels, patterns)
-    return HeldOutAnswers(
-        asked.last.rows, patterns, doubt, *(head.logits(values).argmax(1) for head in heads)
-    )
+    if minority.label_judge is not None:
+        doubt = minority.label_judge.doubt(others.values, others.labels, patterns)
+    predictions = (head.logits(others.values).argmax(1) for head in heads)
+    return HeldOutAnswers(others.rows, patterns, doubt, *predictions)

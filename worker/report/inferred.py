@@ -12,6 +12,7 @@ import numpy as np
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupExample
 from masktune.contract.report.inferred import (
+    HeldOutAccuracies,
     InferredGroups,
     InferredSplit,
     MixPoint,
@@ -23,6 +24,7 @@ from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store, evenly
 from models.evaluation.metrics import Logits, Names, metrics
+from models.mitigation.held_out import HeldOutAnswers
 from models.mitigation.pattern_groups import PatternGroups
 from models.statistics import ModelAccuracy, design_effect, mean_share
 from models.types import Bools, Labels
@@ -30,8 +32,10 @@ from worker.report.arms import clusters_of
 from worker.report.groups import make_examples
 from worker.stages.context import StageContext
 from worker.stages.infer_groups import InferredGroups as StageGroups
+from worker.stages.infer_groups import too_few_lacking
 
 TEST = "test"
+_HELD_OUT_ARMS = (Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL)
 _EXAMPLES = 8
 _LISTED = 200
 _SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))  # 5 … 95 %
@@ -94,6 +98,7 @@ def make_inferred(
     facts = of_stage.facts
     lacking = np.append(np.array(groups.lacking, bool), False)[groups.assigned]
     in_group = groups.assigned >= 0
+    held_out = of_stage.held_out if inferred.decide and too_few_lacking(store, groups) else None
     wrong = np.flatnonzero(of_stage.wrong)
     surest = wrong[np.argsort(-of_stage.label_doubt[wrong], kind="stable")][:_LISTED]
     return InferredGroups.model_validate(
@@ -112,36 +117,56 @@ def make_inferred(
             "labels_look_wrong": {
                 split: n for split in SPLITS if (n := int(of_stage.wrong[store.rows(split)].sum()))
             },
+            "held_out": None if held_out is None else held_out_accuracies(held_out, store),
         }
     )
 
 
 def _split(store: Store, by_arm: ByArm, *, in_group: Bools, lacking: Bools, mixed: bool) -> InferredSplit:
     rows = next(iter(by_arm.values())).rows
-    of_parts = [
-        PartAccuracies(
-            n=int(mine.sum()),
-            accuracies={arm: _accuracy(store, of_arm, mine) for arm, of_arm in by_arm.items()},
-        )
-        for mine in (in_group[rows] & lacking[rows], in_group[rows] & ~lacking[rows])
-    ]
+    counted = rows[in_group[rows]]
+    right = {
+        arm: np.asarray(of_arm.predictions == of_arm.labels)[in_group[rows]] for arm, of_arm in by_arm.items()
+    }
+    of_lacking, rest = _parts(store, counted, right, lacking[counted])
     mix = {}
-    if mixed and all(part.n for part in of_parts):
-        counted = rows[in_group[rows]]
+    if mixed and of_lacking.n and rest.n:
         mix = {
-            arm: mix_points(
-                (of_arm.predictions == of_arm.labels)[in_group[rows]],
-                ~lacking[counted],
-                clusters_of(store, counted),
-            )
-            for arm, of_arm in by_arm.items()
+            arm: mix_points(of_arm, ~lacking[counted], clusters_of(store, counted))
+            for arm, of_arm in right.items()
         }
-    return InferredSplit(n=len(rows), lacking=of_parts[0], rest=of_parts[1], mix=mix)
+    return InferredSplit(n=len(rows), lacking=of_lacking, rest=rest, mix=mix)
 
 
-def _accuracy(store: Store, logits: Logits, mine: Bools) -> Proportion:
-    right = (logits.predictions == logits.labels)[mine]
-    return Proportion.model_validate(ModelAccuracy.of("", right, clusters_of(store, logits.rows[mine])))
+def held_out_accuracies(answers: HeldOutAnswers, store: Store) -> HeldOutAccuracies | None:
+    """Of the training images about which there are answers; None without any. As on other splits, those whose
+    label looks wrong, and that no head answers as labelled, are in neither part."""
+    answers = HeldOutAnswers._make(column[answers.patterns >= 0] for column in answers)
+    labels = store.labels[answers.rows]
+    right = {arm: np.asarray(getattr(answers, arm) == labels) for arm in _HELD_OUT_ARMS}
+    counted = (answers.label_doubt <= 0.5) | np.any(list(right.values()), axis=0)
+    lacking, rest = _parts(
+        store,
+        answers.rows[counted],
+        {arm: of_arm[counted] for arm, of_arm in right.items()},
+        (answers.patterns != labels)[counted],
+    )
+    return HeldOutAccuracies(n=len(labels), lacking=lacking, rest=rest) if lacking.n else None
+
+
+def _parts(
+    store: Store, rows: Labels, right: Mapping[Arm, Bools], lacking: Bools
+) -> tuple[PartAccuracies, PartAccuracies]:
+    """Of the images that are `lacking` (N,) and of the others; `right` (N,) by arm."""
+
+    def accuracy(right: Bools, mine: Bools) -> Proportion:
+        return Proportion.model_validate(ModelAccuracy.of("", right[mine], clusters_of(store, rows[mine])))
+
+    def part(mine: Bools) -> PartAccuracies:
+        accuracies = {arm: accuracy(of_arm, mine) for arm, of_arm in right.items()}
+        return PartAccuracies(n=int(mine.sum()), accuracies=accuracies)
+
+    return part(lacking), part(~lacking)
 
 
 def mix_points(right: Bools, has_pattern: Bools, clusters: Labels | None) -> list[MixPoint]:
