@@ -7,7 +7,7 @@ import pytest
 
 from models.evaluation.metrics import metrics
 from models.evaluation.paired import Difference, Statistic, paired_difference
-from models.evaluation.verdict import LEAST_GROUP, Verdict, compare, groups_reason, verdict
+from models.evaluation.verdict import LEAST_GROUP, Verdict, compare, decisive_groups, groups_reason, verdict
 from models.types import Bools, Labels
 from tests.unit.models.evaluation.pairs import outcomes
 
@@ -190,6 +190,25 @@ def test_where_one_group_alone_is_large_enough_all_of_them_are_told_of() -> None
     worst = found["worst_group_accuracy"]
     assert (worst.strata, worst.smallest, worst.left_out) == (3, LEAST_GROUP - 1, 0)
     assert groups_reason(worst, found["accuracy"]) == "small_groups"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "minority", "expected"),
+    [
+        ([60, LEAST_GROUP, 40, 9], [1, 3], [0, 1, 2]),
+        ([60, LEAST_GROUP - 1, 40, 9], [1, 3], []),
+        ([60, 0, 40, 0], [1, 3], []),
+        ([60, LEAST_GROUP - 1, 40, 9], [], [0, 2]),
+        ([60, 9], [], []),
+    ],
+    ids=["one of the minority", "none", "absent", "no minority", "a single group"],
+)
+def test_which_groups_are_large_enough_to_decide(
+    sizes: list[int], minority: list[int], expected: list[int]
+) -> None:
+    groups = np.append(np.repeat(np.arange(len(sizes)), sizes), -1)
+    assert decisive_groups(groups, None, minority).tolist() == expected
+    assert decisive_groups(groups, np.zeros_like(groups), minority).tolist() == []  # of one subject
 
 
 @pytest.mark.parametrize(("ungrouped", "decides"), [(50, True), (51, False)])

@@ -17,6 +17,8 @@ from models.mitigation.stage_features import (
     STAGES_FILE,
     StageFeatures,
     compute_stage_features,
+    fitting_rows,
+    pooled_stages,
     principal_coordinates,
     shuffled,
 )
@@ -103,3 +105,25 @@ def test_images_after_the_first_ones_are_projected_on_their_axes(monkeypatch: py
 
 def test_equal_images_have_no_direction_in_which_they_differ() -> None:
     assert _coordinates([[torch.ones(6, 4)]]).shape == (6, 0)
+
+
+def test_a_pass_as_far_as_the_last_early_stage_gives_what_the_axes_are_fitted_to(
+    make_store: StoreFactory,
+) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28)
+    pooled = pooled_stages(network, _loader(make_store), RUN)
+    loader = _loader(make_store, mixed=False)
+    features = compute_stage_features(network, loader, RUN)
+    for values, axes, coordinates in zip(pooled, features.axes, features.early, strict=True):
+        np.testing.assert_array_equal(axes.coordinates(values).numpy(), coordinates)
+
+
+def test_axes_are_fitted_to_no_more_rows_than_fit_into_memory(
+    make_store: StoreFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build_network("small_cnn", classes=2, image_size=28)
+    rows = fitting_rows(network, np.arange(9000))
+    assert rows.tolist() == shuffled(np.arange(9000))[:4096].tolist()
+    width = sum(values.shape[1] for values in pooled_stages(network, _loader(make_store), RUN))
+    monkeypatch.setattr(module, "_FITTING_BYTES", 1000 * 4 * width)
+    assert len(fitting_rows(network, np.arange(9000))) == 1000

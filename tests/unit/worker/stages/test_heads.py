@@ -46,7 +46,7 @@ def context(folder: Path, groups: str, *, pairs: str = "subjects") -> StageConte
     retraining = SimpleNamespace(head=config, groups=groups)
     store = Store.open(folder / "store")
     context = SimpleNamespace(
-        store=store, run=Run(), retraining=retraining, spec=SimpleNamespace(review=None, done={})
+        store=store, run=Run(), retraining=retraining, answers={}, spec=SimpleNamespace(done={})
     )
     return cast(StageContext, context)
 
