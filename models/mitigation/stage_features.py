@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 STAGES_FILE = "stages.json"
 _DIRECTIONS = 400
 _GRID = 4  # places a side: a coin in a corner is lost in the mean over the whole image
-_FITTING_IMAGES = 4096
+FITTING_IMAGES = 4096
 _FITTING_BYTES = 512 << 20  # fewer images, but not below twice the directions, where there are many channels
 _LARGEST = 60_000.0  # that float16 can hold
 _CONSTANT = 1e-6  # a pooled feature with a smaller std is not scaled, as in `Standardised`
@@ -193,7 +193,7 @@ def principal_coordinates(batches: Iterator[Vectors]) -> tuple[tuple[Axes, ...],
 
 def _fitting_images(width: int) -> int:
     """Of `width` pooled features each, over all stages."""
-    return max(2 * _DIRECTIONS, min(_FITTING_IMAGES, _FITTING_BYTES // (4 * width)))
+    return max(2 * _DIRECTIONS, min(FITTING_IMAGES, _FITTING_BYTES // (4 * width)))
 
 
 class Axes(NamedTuple):

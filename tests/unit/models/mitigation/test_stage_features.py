@@ -95,7 +95,7 @@ def test_coordinates_keep_the_distances_between_images() -> None:
 
 def test_images_after_the_first_ones_are_projected_on_their_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_DIRECTIONS", 3)
-    monkeypatch.setattr(module, "_FITTING_IMAGES", 20)
+    monkeypatch.setattr(module, "FITTING_IMAGES", 20)
     values = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)) @ torch.randn(4, 30)
     parts = [[values[first : first + 10]] for first in range(0, 60, 10)]
     coordinates = _coordinates(parts)
