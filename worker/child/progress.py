@@ -32,14 +32,14 @@ def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
     """Those of a job's stages, in passes where it trains, else all alike.
 
     `repeat` takes what the stages before it take, for each further seed; the features of a frozen backbone
-    are there by then.
+    are there by then, and no images are held out.
     """
     if not isinstance(params, Hyperparameters):
         return dict.fromkeys(stages, 1.0)
     costs: dict[Stage, float] = {}
     for stage in stages:
         if stage is Stage.REPEAT and isinstance(params, MitigateConfig):
-            once = costs | ({Stage.ERM: 0.3} if params.freeze_backbone else {})
+            once = costs | ({Stage.ERM: 0.3, Stage.INFER_GROUPS: 0.7} if params.freeze_backbone else {})
             costs[stage] = len(params.further_seeds) * sum(once.values())
         else:
             costs[stage] = _PASSES[stage](params)
