@@ -8,7 +8,12 @@ import pytest
 
 from masktune.contract.report import Report
 from masktune.contract.report.text import next_steps, verdict
-from masktune.contract.report.text.inferred import inferred_notes, lacking_sentence, mix_sentence
+from masktune.contract.report.text.inferred import (
+    held_out_sentence,
+    inferred_notes,
+    lacking_sentence,
+    mix_sentence,
+)
 from tests.support.reports import report
 
 Json = dict[str, Any]
@@ -46,6 +51,22 @@ def test_the_first_sentence_says_what_the_images_that_lack_the_pattern_show() ->
     told = typed(inferred(), inferred=True)
     assert lacking_sentence(told) == sentence
     assert verdict(told).sentence.startswith(sentence)
+
+
+def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None:
+    parts = {
+        "lacking": {"n": 48, "accuracies": {"erm": proportion(32, 48), "retrained": proportion(43, 48)}},
+        "rest": {"n": 100, "accuracies": {"erm": proportion(99, 100), "retrained": proportion(95, 100)}},
+    }
+    told = typed(inferred(held_out={"n": 148} | parts), verdict="not_testable", reason="few_lacking")
+    sentence = (
+        "Held out of training: on the 48 training images that lack what the others of their class share, "
+        "plain training is right on 67 of 100, the retrained head on 90; on the rest on 99 and 95. Every part was "
+        "fitted anew without the images that it was asked about. This is no verdict."
+    )
+    assert held_out_sentence(told) == sentence
+    assert "Held out" not in verdict(told).sentence + verdict(told).rule + lacking_sentence(told)
+    assert held_out_sentence(typed(inferred())) == held_out_sentence(typed(None)) == ""
 
 
 @pytest.mark.parametrize("section", [None, inferred(decide=False), inferred(splits={})])
