@@ -61,8 +61,8 @@ def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None
     told = typed(inferred(held_out={"n": 148} | parts), verdict="not_testable", reason="few_lacking")
     sentence = (
         "Held out of training: on the 48 training images that lack what the others of their class share, "
-        "plain training is right on 67 of 100, the retrained head on 90; on the rest on 99 and 95. Every part was "
-        "fitted anew without the images that it was asked about. This is no verdict."
+        "plain training is right on 67 of 100, the retrained head on 90; on the rest on 99 and 95. Every "
+        "part was fitted anew without the images that it was asked about. This is no verdict."
     )
     assert held_out_sentence(told) == sentence
     assert "Held out" not in verdict(told).sentence + verdict(told).rule + lacking_sentence(told)
