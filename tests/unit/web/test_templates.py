@@ -22,7 +22,9 @@ from masktune import (
     SplitMetrics,
 )
 from masktune.contract.jobs import JobVerdict
+from masktune.contract.report import Report
 from masktune.contract.report.shortcut import ShortcutReliance
+from masktune.contract.report.text import inferred
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from tests.support.answers import ALIAS, ANSWER, AT, CREATED, DATASET, DRIFT, JUDGE, MODEL, SAMPLE
 from tests.support.reports import evidence, report
@@ -214,6 +216,18 @@ def test_a_sample_has_its_subject_and_the_metadata_that_it_has() -> None:
     )
     page = drawn("samples", dataset="ds_1", samples=[sample], query={})
     assert re.findall(r'quiet" title="(.*?)">', page) == ["test", "subject p07", "site: Berlin", "age: 63"]
+
+
+def test_accuracies_on_held_out_training_images_are_seen_at_once_and_named_so() -> None:
+    right = {"n": 20, "correct": 15, "accuracy": 0.75, "low": 0.6, "high": 0.9}
+    part = {"n": 20, "accuracies": {"erm": right, "retrained": right}}
+    section = {"decide": True, "model": "mdl_1", "stage": "layer3", "reason": "stages_agree", "splits": {}}
+    for held_out in (None, {"n": 40, "lacking": part, "rest": part}):
+        told = Report.model_validate(report() | {"inferred_groups": section | {"held_out": held_out}})
+        page = drawn("report_inferred", report=told, inferred_text=inferred, notes=[], mix="", chart="")
+        at_once, _, folded = page.partition("<details")
+        assert ("Held out of training: on the 20 training images" in at_once) is (held_out is not None)
+        assert "Held out" not in folded
 
 
 def test_what_a_job_guessed_of_a_sample_is_marked_as_inferred_wherever_it_is_shown() -> None:
