@@ -35,7 +35,8 @@ def compare(
 
     Samples without a group (−1 in `groups`, (N,)) are left out of the group statistics. If two groups
     or more have at least `LEAST_GROUP` samples, or subjects, the worst group is sought among these alone;
-    but if some groups are a `minority`, one of them must be among these.
+    but if some groups are a `minority`, one of them must be among these, and without any sample of these
+    there is no worst group.
     `clusters` (N,) is equal where two samples are not independent: they are of one subject.
     """
     groups = np.full(len(classes), -1) if groups is None else groups
@@ -48,7 +49,7 @@ def compare(
         ("balanced_accuracy", classes),
         ("worst_class_accuracy", classes),
     ]
-    if len(weights):
+    if len(weights) and (not minority or np.isin(groups, list(minority)).any()):
         cases.append(("worst_group_accuracy", decisive))
     if weights.any():
         cases.append(("train_weighted_accuracy", groups))

@@ -263,9 +263,10 @@ class Figures:
         if self._further:
             differences = tuple(map(mean_over_seeds, zip(*by_seed.values(), strict=True)))
         decision = verdict(differences, validation=[of_seed for _, _, of_seed in validation])
+        few_lacking = self._lacking and decision.reason in ("small_groups", "no_groups")
         return section.Verdict(
             verdict=decision.verdict,
-            reason="few_lacking" if self._lacking and decision.reason == "small_groups" else decision.reason,
+            reason="few_lacking" if few_lacking else decision.reason,
             at_chance=[
                 at_chance(arm, seed if self._further else None, of_seed)
                 for arm, seed, of_seed in validation

@@ -192,6 +192,25 @@ def test_where_one_group_alone_is_large_enough_all_of_them_are_told_of() -> None
     assert groups_reason(worst, found["accuracy"]) == "small_groups"
 
 
+def test_without_any_sample_of_the_minority_the_other_groups_decide_nothing() -> None:
+    """Else images that all have the shortcut would show that there is no effect."""
+    a, b, classes = outcomes([[80, 5, 5, 10], [80, 5, 5, 10]])
+
+    def told(minority: list[int]) -> tuple[str, str | None]:
+        differences = compare(
+            a,
+            b,
+            classes=classes,
+            groups=2 * classes,
+            minority=minority,
+            generator=lambda _: np.random.default_rng(0),
+        )
+        return verdict(differences).verdict, verdict(differences).reason
+
+    assert told([]) == ("no_detectable_effect", None)
+    assert told([1, 3]) == ("not_testable", "no_groups")
+
+
 @pytest.mark.parametrize(
     ("sizes", "minority", "expected"),
     [
