@@ -17,6 +17,7 @@ from masktune.contract.vocabulary import Arm
 
 INFERRED_TITLE = "Images that lack what the others of their class share"
 INFERRED_TAG = "inferred: nobody labelled them"
+_NO_SUBJECTS = " If several images show the same thing, the figures are too high, unless subjects are named."
 MIX_TITLE = "If such images were more, or fewer"
 
 
@@ -38,9 +39,10 @@ def held_out_sentence(report: Report) -> str:
     if held_out is None:
         return ""
     accuracies = _on_parts([Arm.ERM, Arm.RETRAINED], held_out, "training image")
+    alike = "" if report.dataset.split_subjects else _NO_SUBJECTS
     return (
         f"Held out of training: on the {accuracies} Every part was fitted anew without the images that it "
-        "was asked about. This is no verdict."
+        f"was asked about.{alike} This is no verdict."
     )
 
 

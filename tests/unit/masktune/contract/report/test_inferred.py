@@ -59,12 +59,14 @@ def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None
         "rest": {"n": 100, "accuracies": {"erm": proportion(99, 100), "retrained": proportion(95, 100)}},
     }
     told = typed(inferred(held_out={"n": 148} | parts), verdict="not_testable", reason="few_lacking")
+    subjects = told.dataset.model_copy(update={"split_subjects": {"train": 90}})
     sentence = (
         "Held out of training: on the 48 training images that lack what the others of their class share, "
         "plain training is right on 67 of 100, the retrained head on 90; on the rest on 99 and 95. Every "
         "part was fitted anew without the images that it was asked about. This is no verdict."
     )
-    assert held_out_sentence(told) == sentence
+    assert held_out_sentence(told.model_copy(update={"dataset": subjects})) == sentence
+    assert "too high, unless subjects are named. This is no verdict." in held_out_sentence(told)
     assert "Held out" not in verdict(told).sentence + verdict(told).rule + lacking_sentence(told)
     assert held_out_sentence(typed(inferred())) == held_out_sentence(typed(None)) == ""
 
