@@ -15,11 +15,10 @@ from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_o
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
 
-HELD_OUT_LIMIT = 4_096
-"""The most training images that are held out (`worker.stages.held_out`)."""
-MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 1_024, 2
-"""Of a report: the most images of the first split with a map, and of any other, the most with masks, and
-forward passes for masks (`worker.report.saliency`)."""
+HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 4_096, 2_048, 1_024, 2
+"""The most training images that are held out (`models.mitigation.held_out`). Of a report: the most images of
+the first split with a map, and of any other, the most with masks, and forward passes for masks
+(`worker.report.saliency`)."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +121,8 @@ def _infer_groups(job: Workload) -> Work:
     training images may be held out, as if they were: whether test has too few is not known before."""
     known = job.is_frozen and Stage.ERM in stages_of(job.kind, job.params)
     may_hold_out = job.is_frozen and job.params.get("groups") == "early_stages"
-    held_out = min(job.images("train"), HELD_OUT_LIMIT) if may_hold_out else 0
-    return Work(
-        "forward", job.images(*(() if known else ("train",)), "val", "calibration", "test") + held_out
-    )
+    images = job.images(*(() if known else ("train",)), "val", "calibration", "test")
+    return Work("forward", images + may_hold_out * min(job.images("train"), HELD_OUT_LIMIT))
 
 
 def _forward_train(job: Workload) -> Work:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
-from torch import Tensor
+import torch
+from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import HeadConfig
 from models.mitigation.features import Features
@@ -22,7 +23,7 @@ from models.mitigation.groups import class_groups, single_group
 from models.mitigation.logistic import folds
 from models.mitigation.pattern_judge import fit_pattern_judge
 from models.mitigation.retrain import cross_validated_head
-from models.mitigation.stage_features import StageFeatures, fit_axes
+from models.mitigation.stage_features import StageFeatures, principal_coordinates
 from models.mitigation.stages import Stage
 from models.run import Progress, Run
 from models.types import Bools, Floats, Labels
@@ -39,25 +40,21 @@ class TrainingImages:
 
     last: Features
     stages: tuple[Stage, ...]
-    pooled: tuple[Tensor, ...]
+    pooled: Sequence[NDArray[np.float32]]
     pictures: Labels
     clusters: Labels
 
     def stage_features(self, mask: Bools) -> StageFeatures:
         """Those of the images where `mask` (N,) is true, along axes that are fitted to these alone."""
-        fitted = []
-        for pooled in self.pooled:  # a stage at a time: they may take 512 MiB together
-            values = pooled[mask]
-            axes = fit_axes(values)
-            fitted.append((axes.coordinates(values).numpy(), axes))
-        early, all_axes = zip(*fitted, strict=True)
-        return StageFeatures(self.last.take(mask), self.stages, early, all_axes)
+        batch = [torch.from_numpy(values[mask]) for values in self.pooled]
+        axes, (early,) = principal_coordinates(iter([batch]))
+        return StageFeatures(self.last.take(mask), self.stages, tuple(part.numpy() for part in early), axes)
 
 
 class HeldOutAnswers(NamedTuple):
-    """Of each of N images, in ascending order of `rows`: the class whose pattern it shows, how probably its
-    label is wrong, and what three heads predict, not balanced, balanced over inferred groups, and over
-    classes. All by what was fitted without it; −1 where the other images named no groups."""
+    """Of each of N images: its row, the class whose pattern it shows, how probably its label is wrong, and
+    what three heads predict, not balanced, balanced over inferred groups, and over classes; all by what was
+    fitted without it."""
 
     rows: Labels
     patterns: Labels
@@ -82,26 +79,20 @@ def answer_held_out(
     *,
     classes: Sequence[str],
     answers: Mapping[int, bool] | None = None,
-) -> HeldOutAnswers:
-    """Ask about each fold what was fitted to the others; `answers` as in `infer_minority`.
+) -> HeldOutAnswers | None:
+    """Ask about each fold what is fitted to the others; `answers` as in `infer_minority`.
 
-    Raises Stopped, and HeadError if the features are not finite.
+    There are none about the images of a fold if the others name no groups; None without any. Raises Stopped,
+    and HeadError if the features are not finite.
     """
     rng = np.random.default_rng([run.seed, 5])
     numbers = folds(images.last.labels, count=_FOLDS, rng=rng, clusters=images.clusters)
-    unknown = np.full(len(numbers), -1)
-    everything = HeldOutAnswers(
-        images.last.rows, unknown, np.zeros(len(numbers)), *(unknown.copy() for _ in range(3))
-    )
+    parts = []
     for number in range(_FOLDS):
         run.on_progress(Progress(0, 1, number, _FOLDS, 0.0))
-        held = numbers == number
-        of_fold = answer_without(images, held, config, run, classes=classes, answers=answers)
-        if of_fold is not None:
-            for column, part in zip(everything[1:], of_fold[1:], strict=True):
-                column[held] = part
-    run.on_progress(Progress(1, 1, 0, _FOLDS, 0.0))
-    return everything
+        parts.append(answer_without(images, numbers == number, config, run, classes=classes, answers=answers))
+    of_folds = [part for part in parts if part is not None]
+    return HeldOutAnswers(*map(np.concatenate, zip(*of_folds, strict=True))) if of_folds else None
 
 
 def answer_without(
@@ -142,9 +133,8 @@ def answer_without(
     ]
     others = images.last.take(held)
     pooled = images.pooled[[stage.name for stage in images.stages].index(judge.stage)]
-    patterns = judge.patterns(judge.axes.coordinates(pooled[held]).numpy())
-    doubt = np.zeros(len(patterns))
-    if minority.label_judge is not None:
-        doubt = minority.label_judge.doubt(others.values, others.labels, patterns)
+    patterns = judge.patterns(judge.axes.coordinates(torch.from_numpy(pooled[held])).numpy())
+    judges = minority.label_judge
+    doubt = judges.doubt(others.values, others.labels, patterns) if judges else np.zeros(len(patterns))
     predictions = (head.logits(others.values).argmax(1) for head in heads)
     return HeldOutAnswers(others.rows, patterns, doubt, *predictions)

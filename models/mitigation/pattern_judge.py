@@ -27,7 +27,7 @@ from models.mitigation.features import (
 )
 from models.mitigation.logistic import Check, Standardised, balanced_weights, fit_heads, never
 from models.mitigation.minority import Minority
-from models.mitigation.stage_features import Axes, StageFeatures, StageOutput, pool_stage, stop_with
+from models.mitigation.stage_features import Axes, StageFeatures, pool_stage, pooled_stages
 from models.mitigation.stages import outputs_of
 from models.runtime.files import replacing
 from models.types import Labels
@@ -103,17 +103,7 @@ def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, r
 
     The network runs only as far as the judge's stage. Raises Stopped.
     """
-
-    def forward(batch: Batch) -> tuple[Tensor, ...]:
-        with torch.inference_mode():
-            try:
-                network(batch.images)
-            except StageOutput as reached:
-                return batch.rows, judge.axes.coordinates(reached.pooled)
-        raise AssertionError(f"{judge.stage} is not computed for an image")
-
-    with evaluating(network), outputs_of(network, [judge.stage], stop_with):
-        _, coordinates = columns_by_row(map_batches(loader, run, forward), loader.rows)
+    (coordinates,) = pooled_stages(network, [judge.stage], loader, run, judge.axes.coordinates)
     return judge.patterns(coordinates)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
@@ -126,28 +126,34 @@ def fitting_rows(network: Network, rows: Labels) -> Labels:
     return shuffled(rows)[: _fitting_images(width)]
 
 
-def pooled_stages(network: Network, loader: StoreLoader, run: Run) -> tuple[Tensor, ...]:
-    """The pooled features (N, D) float32 of each early stage, before any axes, in ascending order of rows.
+def pooled_stages(
+    network: Network,
+    names: Sequence[str],
+    loader: StoreLoader,
+    run: Run,
+    read: Callable[[Tensor], Tensor] = lambda pooled: pooled,
+) -> list[NDArray[Any]]:
+    """What `read` makes of the pooled features (B, D) of each stage, from shallow to deep: (N, …) in
+    ascending order of rows.
 
-    The network runs only as far as its last early stage. Raises Stopped.
+    The network runs only as far as the last of these stages. Raises Stopped.
     """
-    *shallow, deepest = (stage.name for stage in early_stages(network))
+    *shallow, deepest = names
 
     def forward(batch: Batch) -> tuple[Tensor, ...]:
         with torch.inference_mode():
             try:
                 network(batch.images)
-            except StageOutput as reached:
-                return batch.rows, *(pooled for _, pooled in outputs.take()), reached.pooled
+            except _StageOutput as reached:
+                return batch.rows, *(read(pooled) for _, pooled in outputs.take()), read(reached.pooled)
         raise AssertionError(f"{deepest} is not computed for an image")
 
-    stages = outputs_of(network, shallow, pool_stage)
-    with evaluating(network), stages as outputs, outputs_of(network, [deepest], stop_with):
-        _, *pooled = columns_by_row(map_batches(loader, run, forward), loader.rows)
-    return tuple(map(torch.from_numpy, pooled))
+    before, last = outputs_of(network, shallow, pool_stage), outputs_of(network, [deepest], _stop_with)
+    with evaluating(network), before as outputs, last:
+        return columns_by_row(map_batches(loader, run, forward), loader.rows)[1:]
 
 
-class StageOutput(Exception):
+class _StageOutput(Exception):
     """Ends a forward pass at the stage whose output, `pooled` (B, D), is wanted."""
 
     def __init__(self, pooled: Tensor) -> None:
@@ -155,9 +161,8 @@ class StageOutput(Exception):
         self.pooled = pooled
 
 
-def stop_with(output: Any) -> NoReturn:
-    """Pool the output of a stage, and go no further: raises StageOutput."""
-    raise StageOutput(pool_stage(output))
+def _stop_with(output: Any) -> NoReturn:
+    raise _StageOutput(pool_stage(output))
 
 
 def pool_stage(output: Any) -> Tensor:
@@ -180,7 +185,7 @@ def principal_coordinates(batches: Iterator[Vectors]) -> tuple[tuple[Axes, ...],
         first.append(vectors)
         if sum(len(batch[0]) for batch in first) >= _fitting_images(sum(part.shape[1] for part in vectors)):
             break
-    axes = tuple(fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True))
+    axes = tuple(_fit_axes(torch.cat(stage)) for stage in zip(*first, strict=True))
 
     def coordinates() -> Iterator[list[Tensor]]:
         while first:  # not a loop over it: what has been projected is freed
@@ -211,7 +216,7 @@ class Axes(NamedTuple):
         return (values @ self.weight - self.offset).clamp(-_LARGEST, _LARGEST).half()
 
 
-def fit_axes(values: Tensor) -> Axes:
+def _fit_axes(values: Tensor) -> Axes:
     """The principal directions of the standardised `values` (n, D), by randomised SVD (Halko et al. 2011)."""
     std, mean = torch.std_mean(values, 0, correction=0)
     scale = torch.where(std < _CONSTANT, 1.0, std)

@@ -20,14 +20,6 @@ def _finetune(params: Hyperparameters, *, frozen: float) -> float:
     return params.masking.iterations * (frozen if params.freeze_backbone else 3.0 * params.finetune.epochs)
 
 
-def _infer_groups(params: Hyperparameters) -> float:
-    """Half a pass more, and fits, where training images may be held out."""
-    if not params.freeze_backbone:
-        return 1.5
-    may_hold_out = isinstance(params, MitigateConfig) and params.groups == "early_stages"
-    return 1.7 if may_hold_out else 0.7
-
-
 def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
     """Those of a job's stages, in passes where it trains, else all alike.
 
@@ -48,7 +40,9 @@ def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
 
 _PASSES: Mapping[Stage, Callable[[Hyperparameters], float]] = {
     Stage.ERM: lambda params: 1.3 if params.freeze_backbone else 3.0 * params.epochs,
-    Stage.INFER_GROUPS: _infer_groups,
+    Stage.INFER_GROUPS: lambda params: (
+        1.5 if not params.freeze_backbone else 1.7 if isinstance(params, MitigateConfig) else 0.7
+    ),  # of a mitigation: with a pass, and fits, for training images that are held out
     Stage.RETRAIN_HEAD: lambda _: 0.2,
     Stage.HEAD_CONTROL: lambda _: 0.1,
     Stage.MASK: lambda _: 1.0,

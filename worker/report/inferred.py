@@ -12,7 +12,6 @@ import numpy as np
 from masktune.contract.report.base import Proportion
 from masktune.contract.report.groups import GroupExample
 from masktune.contract.report.inferred import (
-    HeldOutAccuracies,
     InferredGroups,
     InferredSplit,
     MixPoint,
@@ -138,20 +137,15 @@ def _split(store: Store, by_arm: ByArm, *, in_group: Bools, lacking: Bools, mixe
     return InferredSplit(n=len(rows), lacking=of_lacking, rest=rest, mix=mix)
 
 
-def held_out_accuracies(answers: HeldOutAnswers, store: Store) -> HeldOutAccuracies | None:
-    """Of the training images about which there are answers; None without any. As on other splits, those whose
-    label looks wrong, and that no head answers as labelled, are in neither part."""
-    answers = HeldOutAnswers._make(column[answers.patterns >= 0] for column in answers)
+def held_out_accuracies(answers: HeldOutAnswers, store: Store) -> InferredSplit:
+    """As of another split: images whose label looks wrong, and that no head answers as labelled, do not
+    count."""
     labels = store.labels[answers.rows]
     right = {arm: np.asarray(getattr(answers, arm) == labels) for arm in _HELD_OUT_ARMS}
     counted = (answers.label_doubt <= 0.5) | np.any(list(right.values()), axis=0)
-    lacking, rest = _parts(
-        store,
-        answers.rows[counted],
-        {arm: of_arm[counted] for arm, of_arm in right.items()},
-        (answers.patterns != labels)[counted],
-    )
-    return HeldOutAccuracies(n=len(labels), lacking=lacking, rest=rest) if lacking.n else None
+    right = {arm: of_arm[counted] for arm, of_arm in right.items()}
+    lacking, rest = _parts(store, answers.rows[counted], right, (answers.patterns != labels)[counted])
+    return InferredSplit(n=len(labels), lacking=lacking, rest=rest)
 
 
 def _parts(
@@ -159,11 +153,12 @@ def _parts(
 ) -> tuple[PartAccuracies, PartAccuracies]:
     """Of the images that are `lacking` (N,) and of the others; `right` (N,) by arm."""
 
-    def accuracy(right: Bools, mine: Bools) -> Proportion:
-        return Proportion.model_validate(ModelAccuracy.of("", right[mine], clusters_of(store, rows[mine])))
-
     def part(mine: Bools) -> PartAccuracies:
-        accuracies = {arm: accuracy(of_arm, mine) for arm, of_arm in right.items()}
+        clusters = clusters_of(store, rows[mine])
+        accuracies = {
+            arm: Proportion.model_validate(ModelAccuracy.of("", of_arm[mine], clusters))
+            for arm, of_arm in right.items()
+        }
         return PartAccuracies(n=int(mine.sum()), accuracies=accuracies)
 
     return part(lacking), part(~lacking)

@@ -103,11 +103,6 @@ class StageContext:
         return params.retraining if isinstance(params, MitigateConfig) else self.job_params(RetrainConfig)
 
     @property
-    def balances_inferred_groups(self) -> bool:
-        """Whether the job balances a head over the groups that it infers."""
-        return self.needs_groups and self.retraining.groups == "early_stages"
-
-    @property
     def answers(self) -> dict[int, bool]:
         """Of single images, by row, whether a person said that they lack the pattern of their class."""
         review = self.spec.review

@@ -30,18 +30,17 @@ from models.evaluation.verdict import decisive_groups
 from models.mitigation.features import HeadError
 from models.mitigation.finder import MAX_CLASSES, infer_minority
 from models.mitigation.groups import Groups
-from models.mitigation.held_out import HeldOutAnswers
+from models.mitigation.held_out import HeldOutAnswers, TrainingImages, answer_held_out
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
 from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
-from models.mitigation.stage_features import StageFeatures
+from models.mitigation.stage_features import StageFeatures, fitting_rows, pooled_stages
 from models.mitigation.wrong_labels import LabelJudge
 from models.run import Run
 from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
-from worker.stages.held_out import HELD_OUT_PASSES, held_out_answers
+from worker.stages.forward import FrozenFeatures, LogitsCache, Passes, loader_for
 from worker.stages.patterns import save_judge
 from worker.stages.training import given_model, load
 from worker.stages.training_features import training_features
@@ -87,8 +86,9 @@ def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
-    may_hold_out = frozen and context.balances_inferred_groups and not context.store.has_groups
-    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS) + may_hold_out * HELD_OUT_PASSES)
+    may_hold_out = frozen and context.needs_groups and not context.store.has_groups
+    may_hold_out = may_hold_out and context.retraining.groups == "early_stages"
+    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS) + 2 * may_hold_out)
     folder = context.workspace.path / "features"
     features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)
     config = context.retraining.head if context.needs_groups else HeadConfig()
@@ -107,8 +107,8 @@ def _inferred(context: StageContext) -> GroupsResult:
                     patterns[rows], doubt[rows] = judges.judge(split, rows, run)
     inferred, held_out = InferredGroups(_facts(context, model.id, minority), patterns, doubt), None
     groups = inferred.groups(context.store, left_out=inferred.wrong)
-    if may_hold_out and inferred.decide and too_few_lacking(context.store, groups):
-        held_out = held_out_answers(context, network, features.last, cache.passes)
+    if may_hold_out and inferred.decide_on(context.store) and too_few_lacking(context.store, groups):
+        held_out = _held_out(context, network, features, cache.passes)
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
         np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
@@ -141,6 +141,24 @@ def _save_training_groups(groups: Groups, target: Path) -> None:
         doubt=np.empty(0) if groups.doubt is None else groups.doubt,
         weights=np.empty(0) if groups.weights is None else groups.weights,
     )
+
+
+def _held_out(
+    context: StageContext, network: Network, features: StageFeatures, passes: Passes
+) -> HeldOutAnswers | None:
+    """Of training images, as many as `fitting_rows` has. Pooled features are computed anew: stored, those of
+    EfficientNet-Lite0 would take 24 kB an image, of ResNet-50 240 kB."""
+    store, rows = context.store, fitting_rows(network, features.last.rows)
+    with passes.next() as run:
+        loader = loader_for(context, network.to(run.device), rows, run)
+        pooled = pooled_stages(network, [stage.name for stage in features.stages], loader, run)
+    last = features.last.take(np.isin(features.last.rows, rows))
+    pictures, clusters = store.pictures(last.rows), store.clusters(last.rows)
+    images = TrainingImages(last, features.stages, pooled, pictures, clusters)
+    with passes.next() as run:
+        return answer_held_out(
+            images, context.retraining.head, run, classes=store.classes, answers=context.answers
+        )
 
 
 def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:
@@ -244,11 +262,10 @@ class InferredGroups(NamedTuple):
 
 def too_few_lacking(store: Store, groups: PatternGroups) -> bool:
     """Whether too few distinct images of the test split lack the pattern of their class for a verdict."""
-    rows = store.rows("test")
-    rows = rows[store.firsts(rows)]
+    rows = store.rows("test")[store.firsts(store.rows("test"))]
     clusters = store.clusters(rows) if store.has_subjects else None
-    minority = np.flatnonzero(groups.lacking).tolist()
-    return not len(decisive_groups(groups.assigned[rows], clusters, minority))
+    lacking = np.flatnonzero(groups.lacking).tolist()
+    return not len(decisive_groups(groups.assigned[rows], clusters, lacking))
 
 
 def _published_folder(context: StageContext) -> Path | None:

@@ -57,18 +57,6 @@ class GuessPrecision(Section):
     at_bound: dict[Arm, float]
 
 
-class HeldOutAccuracies(Section):
-    """How heads do on `n` training images, at most 4,096, where test has too few that lack the pattern of
-    their class. For each of five folds, everything above the frozen backbone was fitted without its images:
-    axes, judges, heads and their penalties. `erm` is such a head too, balanced over nothing. No verdict rests
-    on it.
-    """
-
-    n: int
-    lacking: PartAccuracies
-    rest: PartAccuracies
-
-
 class InferredGroups(Section):
     """Which images lack the pattern that the others of their class share, as an early stage of the network
     sees it. A guess: nobody labelled these groups.
@@ -91,7 +79,13 @@ class InferredGroups(Section):
     )
     labels_look_wrong: dict[str, int] = Field({}, description="How many there are, by split.")
     precision: GuessPrecision | None = None
-    held_out: HeldOutAccuracies | None = None
+    held_out: InferredSplit | None = Field(
+        None,
+        description="How heads do on training images, at most 4,096, where test has too few that lack the "
+        "pattern of their class. For each of five folds, everything above the frozen backbone was fitted "
+        "without its images: axes, judges, heads and their penalties. `erm` is such a head too, not "
+        "balanced. No verdict rests on them.",
+    )
 
     @property
     def test(self) -> InferredSplit | None:

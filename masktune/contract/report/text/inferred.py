@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from masktune.contract.report.inferred import HeldOutAccuracies, InferredGroups, InferredSplit
+from masktune.contract.report.inferred import InferredGroups, InferredSplit
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.formats import out_of_100, percent
 from masktune.contract.report.text.names import (
@@ -46,7 +46,7 @@ def held_out_sentence(report: Report) -> str:
     )
 
 
-def _on_parts(arms: list[Arm], parts: InferredSplit | HeldOutAccuracies, image: str) -> str:
+def _on_parts(arms: list[Arm], parts: InferredSplit, image: str) -> str:
     """“48 images that lack …, plain training is right on 67 of 100, MaskTune on 89; on the rest on …”."""
     n = parts.lacking.n
     images = f"{n:,} {image}s that lack" if n > 1 else f"one {image} that lacks"

@@ -22,6 +22,7 @@ from models.mitigation.stage_features import (
     principal_coordinates,
     shuffled,
 )
+from models.mitigation.stages import early_stages
 from models.run import Run
 from tests.support.tensors import assert_close
 from tests.unit.models.conftest import StoreFactory
@@ -111,11 +112,12 @@ def test_a_pass_as_far_as_the_last_early_stage_gives_what_the_axes_are_fitted_to
     make_store: StoreFactory,
 ) -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
-    pooled = pooled_stages(network, _loader(make_store), RUN)
+    names = [stage.name for stage in early_stages(network)]
+    pooled = pooled_stages(network, names, _loader(make_store), RUN)
     loader = _loader(make_store, mixed=False)
     features = compute_stage_features(network, loader, RUN)
     for values, axes, coordinates in zip(pooled, features.axes, features.early, strict=True):
-        np.testing.assert_array_equal(axes.coordinates(values).numpy(), coordinates)
+        np.testing.assert_array_equal(axes.coordinates(torch.from_numpy(values)).numpy(), coordinates)
 
 
 def test_axes_are_fitted_to_no_more_rows_than_fit_into_memory(
@@ -124,6 +126,7 @@ def test_axes_are_fitted_to_no_more_rows_than_fit_into_memory(
     network = build_network("small_cnn", classes=2, image_size=28)
     rows = fitting_rows(network, np.arange(9000))
     assert rows.tolist() == shuffled(np.arange(9000))[:4096].tolist()
-    width = sum(values.shape[1] for values in pooled_stages(network, _loader(make_store), RUN))
+    names = [stage.name for stage in early_stages(network)]
+    width = sum(values.shape[1] for values in pooled_stages(network, names, _loader(make_store), RUN))
     monkeypatch.setattr(module, "_FITTING_BYTES", 1000 * 4 * width)
     assert len(fitting_rows(network, np.arange(9000))) == 1000
