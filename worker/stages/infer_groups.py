@@ -86,8 +86,8 @@ def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
-    may_hold_out = frozen and context.needs_groups and not context.store.has_groups
-    may_hold_out = may_hold_out and context.retraining.groups == "early_stages"
+    balances_inferred = context.needs_groups and context.retraining.groups == "early_stages"
+    may_hold_out = frozen and balances_inferred and not context.store.has_groups
     cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS) + 2 * may_hold_out)
     folder = context.workspace.path / "features"
     features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)

@@ -36,7 +36,7 @@ def lacking_sentence(report: Report) -> str:
 def held_out_sentence(report: Report) -> str:
     """How heads do on training images that none of their parts was fitted to; "" where nobody asked."""
     held_out = report.inferred_groups.held_out if report.inferred_groups is not None else None
-    if held_out is None:
+    if held_out is None or not held_out.lacking.n:
         return ""
     accuracies = _on_parts([Arm.ERM, Arm.RETRAINED], held_out, "training image")
     alike = "" if report.dataset.split_subjects else _NO_SUBJECTS

@@ -68,6 +68,8 @@ def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None
     assert held_out_sentence(told.model_copy(update={"dataset": subjects})) == sentence
     assert "too high, unless subjects are named. This is no verdict." in held_out_sentence(told)
     assert "Held out" not in verdict(told).sentence + verdict(told).rule + lacking_sentence(told)
+    nobody = {"n": 0, "accuracies": {}}
+    assert held_out_sentence(typed(inferred(held_out={"n": 100, "lacking": nobody, "rest": nobody}))) == ""
     assert held_out_sentence(typed(inferred())) == held_out_sentence(typed(None)) == ""
 
 
