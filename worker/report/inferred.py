@@ -127,7 +127,7 @@ def _split(store: Store, by_arm: ByArm, *, in_group: Bools, lacking: Bools, mixe
     right = {
         arm: np.asarray(of_arm.predictions == of_arm.labels)[in_group[rows]] for arm, of_arm in by_arm.items()
     }
-    of_lacking, rest = _parts(store, counted, right, lacking[counted])
+    of_lacking, rest = (_part(store, counted, right, mine) for mine in (lacking[counted], ~lacking[counted]))
     mix = {}
     if mixed and of_lacking.n and rest.n:
         mix = {
@@ -144,24 +144,19 @@ def held_out_accuracies(answers: HeldOutAnswers, store: Store) -> InferredSplit:
     right = {arm: np.asarray(getattr(answers, arm) == labels) for arm in _HELD_OUT_ARMS}
     counted = (answers.label_doubt <= 0.5) | np.any(list(right.values()), axis=0)
     right = {arm: of_arm[counted] for arm, of_arm in right.items()}
-    lacking, rest = _parts(store, answers.rows[counted], right, (answers.patterns != labels)[counted])
-    return InferredSplit(n=len(labels), lacking=lacking, rest=rest)
+    rows, lacking = answers.rows[counted], (answers.patterns != labels)[counted]
+    of_lacking, rest = (_part(store, rows, right, mine) for mine in (lacking, ~lacking))
+    return InferredSplit(n=len(labels), lacking=of_lacking, rest=rest)
 
 
-def _parts(
-    store: Store, rows: Labels, right: Mapping[Arm, Bools], lacking: Bools
-) -> tuple[PartAccuracies, PartAccuracies]:
-    """Of the images that are `lacking` (N,) and of the others; `right` (N,) by arm."""
-
-    def part(mine: Bools) -> PartAccuracies:
-        clusters = clusters_of(store, rows[mine])
-        accuracies = {
-            arm: Proportion.model_validate(ModelAccuracy.of("", of_arm[mine], clusters))
-            for arm, of_arm in right.items()
-        }
-        return PartAccuracies(n=int(mine.sum()), accuracies=accuracies)
-
-    return part(lacking), part(~lacking)
+def _part(store: Store, rows: Labels, right: Mapping[Arm, Bools], mine: Bools) -> PartAccuracies:
+    """Of the images of `rows` (N,) that are `mine` (N,), by whether each arm is `right` (N,)."""
+    clusters = clusters_of(store, rows[mine])
+    accuracies = {
+        arm: Proportion.model_validate(ModelAccuracy.of("", of_arm[mine], clusters))
+        for arm, of_arm in right.items()
+    }
+    return PartAccuracies(n=int(mine.sum()), accuracies=accuracies)
 
 
 def mix_points(right: Bools, has_pattern: Bools, clusters: Labels | None) -> list[MixPoint]:
