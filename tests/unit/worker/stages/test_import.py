@@ -18,7 +18,8 @@ from models.data.report import ImportStopped
 from models.run import Progress
 from worker.protocol import DatasetSpec, Spec
 from worker.stages.context import StageContext
-from worker.stages.import_ import below, import_
+from worker.stages.import_ import import_
+from worker.stages.import_sources import below
 from worker.workspace import Workspace
 
 IMAGES = 60
