@@ -1,8 +1,9 @@
 """A data set as a zip that can be uploaded again and is then the same one: `Store.digest` is equal.
 
 It holds each image under its path in the store, with its bytes there; `labels.csv` (RFC 4180) with a row for
-each, in row order; `classes.txt`, which fixes the order of the classes; and `grey_window.txt`, if the set has
-a window for 16-bit images, which may have been chosen or come from headers that are gone. Cells are
+each, in row order; `classes.txt`, which fixes the order of the classes, if there are any; and
+`grey_window.txt`, if the set has a window for 16-bit images, which may have been chosen or come from headers
+that are gone. The labels of an unlabelled set are empty cells: filled in, they make a labelled one. Cells are
 written as they are, also those that a spreadsheet would take for a formula: nothing else could be read back.
 This module does not import torch.
 """
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from models.data.archives.stored_zip import Entry, stored_zip
 from models.data.formats.lists.side_files import CLASSES_FILE, WINDOW_FILE
-from models.data.splits import ALL_SPLITS
+from models.data.splits import SPLIT_NAMES
 from models.data.store import Store
 
 LABELS_FILE = "labels.csv"
@@ -52,7 +53,8 @@ def _entries(store: Store) -> Iterator[Entry]:
     below = "images/" if needs_folder else ""
     for path, encoded in store.files():
         yield Entry(below + path, len(encoded), zlib.crc32(encoded), partial(tuple, (encoded,)))
-    yield Entry.of(CLASSES_FILE, lambda: ["".join(f"{name}\n" for name in store.classes).encode()])
+    if store.labelled:
+        yield Entry.of(CLASSES_FILE, lambda: ["".join(f"{name}\n" for name in store.classes).encode()])
     if window := store.info.grey_window:
         yield Entry.of(WINDOW_FILE, lambda: [f"{window.low} {window.high}\n".encode()])
     yield Entry.of(LABELS_FILE, partial(table, store, below=below))
@@ -86,7 +88,7 @@ def _columns(store: Store, rows: NDArray[np.int64], below: str) -> Iterator[Sequ
     """The cells of these rows, by column."""
     yield [below + path for path in store.paths.take(rows).to_pylist()]
     yield _names_of(store.classes, store.labels[rows])
-    yield _names_of(ALL_SPLITS, store.splits[rows])
+    yield _names_of(SPLIT_NAMES, store.splits[rows])
     if store.has_groups:
         yield _names_of(store.group_names, store.groups[rows])
     if store.has_subjects:

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 class DatasetInfo:
     """The contents of `dataset.json`. `split_record` and `summary` are plain JSON values.
 
-    `grey_window` is that of its 16-bit grey images: null if it has none.
+    `grey_window` is that of its 16-bit grey images: null if it has none. An unlabelled set has no `classes`.
     """
 
     name: str
@@ -132,6 +132,6 @@ def read_column(table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 def split_codes(table: pa.Table) -> NDArray[np.int64]:
-    """Codes of the dictionary column; the writer's dictionary is ALL_SPLITS, in that order."""
+    """Codes of the dictionary column; the writer's dictionary is SPLIT_NAMES, in that order."""
     chunks = [np.from_dlpack(chunk.indices) for chunk in table["split"].chunks]
     return np.concatenate(chunks).astype(np.int64) if chunks else np.zeros(0, dtype=np.int64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.data.layout import DATASET_FILE, PIXELS_FILE, SAMPLES_FILE, SCHEMA, VERSION, DatasetInfo
-from models.data.splits import ALL_SPLITS
+from models.data.splits import SPLIT_NAMES
 from models.runtime.files import hidden_sibling, replace_folder
 
 MAX_PIXELS_SIDE = 64  # pixels; up to this size a whole split fits in memory as one uint8 tensor
@@ -26,7 +26,8 @@ _BATCH_BYTES = 8 << 20
 
 
 class Row(NamedTuple):
-    """A sample to write. `group` -1 is none, `image` is the encoded file, sizes are upright pixels."""
+    """A sample to write. `label` and `group` -1 are none, and so is an empty `split`. `image` is the encoded
+    file, sizes are upright pixels."""
 
     path: str
     label: int
@@ -91,11 +92,11 @@ class StoreWriter:
         if not self._pending:
             return
         paths, labels, splits, groups, widths, heights, images = zip(*self._pending, strict=True)
-        codes = pa.array([ALL_SPLITS.index(split) for split in splits], pa.int8())
+        codes = pa.array([SPLIT_NAMES.index(split) for split in splits], pa.int8())
         columns = [
             pa.array(paths, pa.string()),
             pa.array(labels, pa.int32()),
-            pa.DictionaryArray.from_arrays(codes, pa.array(ALL_SPLITS, pa.string())),
+            pa.DictionaryArray.from_arrays(codes, pa.array(SPLIT_NAMES, pa.string())),
             pa.array(groups, pa.int32()),
             pa.array(widths, pa.int32()),
             pa.array(heights, pa.int32()),

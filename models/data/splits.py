@@ -22,6 +22,9 @@ WITHOUT_OBJECT: tuple[str, ...] = ("no_fg", "only_bg_b", "only_bg_t")
 accuracy there comes from the background alone. They are never made, and evaluated only on request."""
 ALL_SPLITS = SPLITS + WITHOUT_OBJECT
 """All splits, in the order of their codes in a store."""
+NO_SPLIT = ""
+SPLIT_NAMES = (*ALL_SPLITS, NO_SPLIT)
+"""The splits by their codes in a store; the last code is that of samples in no split."""
 
 _ALIASES: Mapping[str, str] = {
     "train": "train",

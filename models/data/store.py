@@ -28,11 +28,12 @@ from models.data.clusters import connected_samples, one_of_each
 from models.data.columns import Columns
 from models.data.grey import GreyWindow
 from models.data.layout import DatasetInfo, read_column, read_copies, read_pixels, read_store, split_codes
-from models.data.splits import ALL_SPLITS, SPLITS
+from models.data.splits import ALL_SPLITS, NO_SPLIT, SPLIT_NAMES, SPLITS
 
 
 class Sample(NamedTuple):
-    """One row without its image. `row` is the sample's id; sizes are upright pixels; `sha256` is hex."""
+    """One row without its image. `row` is the sample's id; sizes are upright pixels; `sha256` is hex. Without
+    a class, `label` is -1 and `split` is empty."""
 
     row: int
     path: str
@@ -58,9 +59,9 @@ class Store:
         self.classes = info.classes
         self.group_names = info.group_names
         self._table = table
-        self.labels: NDArray[np.int64] = read_column(table, "label")  # (N,)
+        self.labels: NDArray[np.int64] = read_column(table, "label")  # (N,), -1: none
         self.groups: NDArray[np.int64] = read_column(table, "group")  # (N,), -1: none
-        self.splits: NDArray[np.int64] = split_codes(table)  # (N,), index into ALL_SPLITS
+        self.splits: NDArray[np.int64] = split_codes(table)  # (N,), index into SPLIT_NAMES
         self._columns = columns
         self.subjects = columns.subjects  # (N,), -1: none
         self.subject_names = columns.subject_names
@@ -116,8 +117,9 @@ class Store:
         other = type(self)(self.directory, info, self._table, self._columns)
         other.__dict__["pixels"] = self.pixels
         other.labels = np.array([classes.index(name) for name in self.classes])[self.labels]
-        other.splits = np.where(self.splits < len(SPLITS), ALL_SPLITS.index("test"), len(ALL_SPLITS))
-        other.splits[left_out] = len(ALL_SPLITS)
+        test, no_split = SPLIT_NAMES.index("test"), SPLIT_NAMES.index(NO_SPLIT)
+        other.splits = np.where(self.splits < len(SPLITS), test, no_split)
+        other.splits[left_out] = no_split
         other._as_test = classes, left_out
         return other
 
@@ -126,6 +128,11 @@ class Store:
         """Samples in each split of `SPLITS`, including zeros, and in every other split that has any."""
         counts = np.bincount(self.splits, minlength=len(ALL_SPLITS)).tolist()[: len(ALL_SPLITS)]
         return {split: n for split, n in zip(ALL_SPLITS, counts, strict=True) if n or split in SPLITS}
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the samples have labels; if not, they are in no split either."""
+        return bool(self.classes)
 
     @property
     def has_groups(self) -> bool:
@@ -245,7 +252,7 @@ class Store:
             row=row,
             path=self._table["path"][row].as_py(),
             label=int(self.labels[row]),
-            split=ALL_SPLITS[self.splits[row]],
+            split=SPLIT_NAMES[self.splits[row]],
             group=None if group < 0 else group,
             width=self._table["width"][row].as_py(),
             height=self._table["height"][row].as_py(),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.data.archives.guards import Budget
-from models.data.formats import backgrounds, celeba, hugging_face, image_folder, table, waterbirds
+from models.data.formats import backgrounds, celeba, hugging_face, image_folder, table, unlabelled, waterbirds
 from models.data.formats.annotations import coco, cvat, label_studio
 from models.data.formats.hugging_face import ShardedFolder, find_shards, unpack_shards
 from models.data.formats.manifest import (
@@ -47,6 +47,7 @@ _READERS: Mapping[FormatName, Callable[[Listing, FormatOptions], Manifest]] = {
     FormatName.CVAT: cvat.read,
     FormatName.LABEL_STUDIO: label_studio.read,
     FormatName.HUGGING_FACE: hugging_face.read,
+    FormatName.UNLABELLED: unlabelled.read,
 }
 
 # The most particular layout first: each of them could also be read as folders of images, which come last. A
@@ -65,7 +66,8 @@ _SIGNS: Mapping[FormatName, Callable[[Listing], bool]] = {
 
 def read(root: Path, format: FormatName | None = None, options: FormatOptions | None = None) -> Manifest:
     """What the files below `root` mean; `format` None detects it. Raises `FormatError`."""
-    listing, options = scan(root), options or FormatOptions()
+    listing = scan(root, unwrap=format is not FormatName.UNLABELLED)
+    options = options or FormatOptions()
     if not listing.files:
         raise FormatError(ProblemCode.NO_IMAGES, "there are no files: upload a folder of images")
     manifest = with_options(_READERS[format or _detect(listing, options)](listing, options), options)
@@ -93,7 +95,7 @@ def _detect(listing: Listing, options: FormatOptions) -> FormatName:
     raise FormatError(
         ProblemCode.UNKNOWN_FORMAT,
         "the files have no known layout: put the images into one folder per class, or add a labels.csv "
-        "with the columns path and label",
+        "with the columns path and label; images without labels have the format unlabelled",
     )
 
 

@@ -10,6 +10,7 @@ from models.data.formats.manifest import (
     Manifest,
     is_image_name,
     natural_order,
+    not_an_image_name,
 )
 from models.data.report import FileCode, Rejection
 from models.data.splits import SPLITS, canonical_split
@@ -77,6 +78,5 @@ def _reject(path: str, depth: int, label_of: dict[str, int], empty: set[str]) ->
             path, FileCode.UNKNOWN_LABEL, f"{parts[depth]!r} is not in the class list: correct one of the two"
         )
     if not is_image_name(path):
-        detail = "does not have the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
-        return Rejection(path, FileCode.UNSUPPORTED_TYPE, detail)
+        return not_an_image_name(path)
     return None

@@ -31,6 +31,7 @@ class FormatName(StrEnum):
     LABEL_STUDIO = "label_studio"  # a JSON or JSON-MIN export, with choices
     HUGGING_FACE = "hugging_face"  # metadata.csv, .jsonl or .parquet with file_name; parquet with the images
     BACKGROUNDS_CHALLENGE = "backgrounds_challenge"  # original, mixed_same, mixed_rand, only_fg … trees
+    UNLABELLED = "unlabelled"  # images in any folders, whose names mean nothing
 
 
 class FormatError(ImportRefused):
@@ -61,7 +62,8 @@ class FormatOptions:
 
 
 class Entry(NamedTuple):
-    """An image to be checked: path below `Manifest.root`, class, split (None: to make), group (-1: none).
+    """An image to be checked: path below `Manifest.root`, class (-1: none), split (None: to make, or
+    none, without classes), group (-1: none).
 
     `subject` is the patient, animal, burst … that it shows; `metadata` its cells in the order of
     `Manifest.metadata_names`, empty where they are missing.
@@ -97,6 +99,11 @@ class Manifest:
     columns: tuple[ColumnReading, ...] = ()
     hold_out: tuple[str, ...] = ()
     grey_window: GreyWindow | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether its images have classes, and splits that are named or to be made."""
+        return self.format != FormatName.UNLABELLED
 
 
 def natural_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -156,6 +163,12 @@ def is_image_name(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in TYPES
 
 
+def not_an_image_name(path: str) -> Rejection:
+    """The rejection of a file that should be an image, by its name."""
+    detail = "does not have the name of an image: save it as JPEG, PNG, WebP, GIF, BMP or TIFF"
+    return Rejection(path, FileCode.UNSUPPORTED_TYPE, detail)
+
+
 def open_list(path: Path, *, errors: str = "strict", most: int = MAX_LIST) -> TextIO:
     """A list opened for reading. Raises `FormatError` for one so large that a line might fill the memory."""
     require_size(path, most)
@@ -173,8 +186,8 @@ def require_size(path: Path, most: int) -> None:
         )
 
 
-def scan(root: Path) -> Listing:
-    """List `root`. A single folder that wraps everything else is stepped into."""
+def scan(root: Path, *, unwrap: bool = True) -> Listing:
+    """List `root`. A single folder that wraps everything else is stepped into if `unwrap`."""
     files: list[str] = []
     folders: list[str] = []
     rejected: list[Rejection] = []
@@ -193,7 +206,7 @@ def scan(root: Path) -> Listing:
         else:
             (folders if kind is _FOLDER else files).append(path)
     listing = Listing(root, tuple(files), tuple(folders), tuple(rejected), tuple(ignored))
-    if not _is_wrapped(listing):
+    if not (unwrap and _is_wrapped(listing)):
         return listing
     wrapper = listing.top_folders[0]
     inner = scan(root / wrapper)

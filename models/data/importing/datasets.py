@@ -29,7 +29,7 @@ from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.bounded_checks import check_budget, check_in_order
 from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.importing.grey_windows import choose_window, measure_window
-from models.data.importing.sources import ArraySource, FolderSource, Source
+from models.data.importing.sources import ArraySource, FolderSource, Source, check_limits
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.data.report import (
@@ -40,7 +40,7 @@ from models.data.report import (
     ProblemCode,
     Rejection,
 )
-from models.data.splits import assign_splits
+from models.data.splits import NO_SPLIT, assign_splits
 from models.runtime.bounded import ProcessBudget, call_within
 from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
 
@@ -98,14 +98,15 @@ def import_dataset(
     *,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     should_stop: Callable[[], bool] = lambda: False,
+    rejected: Sequence[Rejection] = (),
 ) -> ImportReport:
     """Import `source` into the folder `target`, which appears complete at the end or not at all.
 
     `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
-    the data. If its state is `invalid`, `target` holds only `report.json`; if it is `ready`, `target`
-    is a packed store that includes `report.json`. An older `target` is replaced. Raises
-    `ImportStopped`, and OSError when the disk fails; both leave nothing behind. Whoever keeps `target` waits
-    until its bytes are on disk.
+    the data, first the files that were `rejected` before. If its state is `invalid`, `target` holds only
+    `report.json`; if it is `ready`, `target` is a packed store that includes `report.json`. An older `target`
+    is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing behind. Whoever
+    keeps `target` waits until its bytes are on disk.
     """
     options = options or ImportOptions()
     target = Path(target)
@@ -115,9 +116,14 @@ def import_dataset(
         try:
             opened, junk = _open_source(source, target, options, watch=watch, stack=stack)
         except ImportRefused as error:
-            return _publish_report(
-                ImportReport("invalid", options.name, None, problems=(error.problem,)), target
+            problem = error.problem
+            if rejected and problem.code is ProblemCode.NO_IMAGES:
+                problem = inspection.NOTHING_USABLE
+            report = ImportReport(
+                "invalid", options.name, None, problems=(problem,), rejected=tuple(rejected)
             )
+            return _publish_report(report, target)
+        opened.manifest = replace(opened.manifest, rejected=(*rejected, *opened.manifest.rejected))
         return _import(opened, target, options, junk=junk, watch=watch)
 
 
@@ -168,7 +174,10 @@ def _read(
         junk = unpack(upload, folder, options.archive, should_stop=should_stop)
     sharded = find_shards(folder) if options.format in (None, FormatName.HUGGING_FACE) else None
     if sharded is None:
-        return read(folder, options.format, options.layout), junk
+        manifest = read(folder, options.format, options.layout)
+        if not manifest.labelled:
+            check_limits(manifest, options.archive)
+        return manifest, junk
     budget = Budget(options.archive, sharded.size, should_stop)
     return read_shards(sharded, scratch / "images", options.layout, budget), junk
 
@@ -182,21 +191,13 @@ def _import(
         report = _report_of_files(options.name, manifest, rejected, junk)
         if problems := inspection.first_problems(accepted):
             return _publish_report(replace(report, count=len(accepted.images), problems=problems), target)
-        assignment = assign_splits(
-            [entry.split for entry in accepted.entries],
-            accepted.labels,
-            groups=accepted.groups,
-            twins=accepted.twins,
-            subjects=accepted.subjects,
-            seed=options.seed,
-        )
-        report = inspection.complete(report, accepted, assignment)
+        report, splits = _completed(report, accepted, options.seed)
         if report.problems:
             return _publish_report(report, target)
         choice = choose_window(
             source,
             accepted,
-            assignment.splits,
+            splits,
             chosen=options.grey_window,
             measure=partial(
                 measure_window,
@@ -207,7 +208,7 @@ def _import(
             ),
         )
         report = inspection.with_window(report, accepted, choice)
-        _pack(source, accepted, assignment.splits, writer=writer, watch=watch)
+        _pack(source, accepted, splits, writer=writer, watch=watch)
         write_columns(writer.folder, [entry.subject for entry in accepted.entries], accepted.metadata)
         _write_report(report, writer.folder)
         writer.finish(
@@ -223,6 +224,23 @@ def _import(
             )
         )
         return report
+
+
+def _completed(
+    report: ImportReport, accepted: AcceptedImages, seed: int
+) -> tuple[ImportReport, Sequence[str]]:
+    """The report on the images as a whole, and the split of each."""
+    if not accepted.manifest.labelled:
+        return inspection.complete_unlabelled(report, accepted), [NO_SPLIT] * len(accepted.images)
+    assignment = assign_splits(
+        [entry.split for entry in accepted.entries],
+        accepted.labels,
+        groups=accepted.groups,
+        twins=accepted.twins,
+        subjects=accepted.subjects,
+        seed=seed,
+    )
+    return inspection.complete(report, accepted, assignment), assignment.splits
 
 
 def _report_of_files(

@@ -16,6 +16,7 @@ from models.data.images.limits import ImageLimits
 from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.sources import Source
 from models.data.report import ImportStopped
+from models.data.splits import NO_SPLIT
 from models.runtime.ordered import in_order
 
 _WINDOW_IMAGES = 1000  # training images, evenly spaced, that the window of 16-bit ones is measured on
@@ -30,27 +31,28 @@ def choose_window(
     measure: Callable[[Sequence[int]], GreyWindow],
 ) -> WindowChoice | None:
     """The window of the 16-bit grey images: as the owner or a file beside a list says, else as the headers of
-    those in `train` do, else measured on them. None if there are no such images."""
+    those in `train` (without labels: of all) do, else measured on them. None if there are no such images."""
     if not any(image.grey_16 for image in accepted.images):
         return chosen and WindowChoice(None, "the window that you chose changes nothing")
     if chosen:
         return WindowChoice(chosen, "as you chose")
     if source.manifest.grey_window:
         return WindowChoice(source.manifest.grey_window, f"as {WINDOW_FILE} says")
-    trained = {
+    measured_on, where = ("train", "in train") if source.manifest.labelled else (NO_SPLIT, "of the set")
+    measured = {
         number: image
         for number, image, split in zip(accepted.numbers, accepted.images, splits, strict=True)
-        if image.grey_16 and split == "train"
+        if image.grey_16 and split == measured_on
     }
-    if not trained:
+    if not measured:
         return WindowChoice(
             None, "none of them is in train, where a window would be measured: their upper 8 bits are used"
         )
-    if windows := [image.window for image in trained.values() if image.window]:
-        reason = f"the median of the windows in the headers of {len(windows)} images in train"
+    if windows := [image.window for image in measured.values() if image.window]:
+        reason = f"the median of the windows in the headers of {len(windows)} images {where}"
         return WindowChoice(middle_window(windows), reason)
     return WindowChoice(
-        measure(list(trained)), f"{TAIL:.1%} of the pixels in train lie below at most, and as many above"
+        measure(list(measured)), f"{TAIL:.1%} of the pixels {where} lie below at most, and as many above"
     )
 
 

@@ -26,23 +26,24 @@ from models.data.report import (
     some_names,
     subject_word,
 )
-from models.data.splits import ALL_SPLITS, SPLITS, Assignment, SplitRecord, only_test, overlap
+from models.data.splits import ALL_SPLITS, NO_SPLIT, SPLITS, Assignment, SplitRecord, only_test, overlap
 
 _ENOUGH_TO_CUT = 4
 """Distinct images of a class: each of the three cuts takes at most one of them."""
 _LIBRARY_SIDE = 224  # pixels: no image is scaled to more by default
+NOTHING_USABLE = Problem(
+    ProblemCode.NO_IMAGES, "no image is usable: see the rejected files, or check the layout of the folders"
+)
 _ENLARGED = 4  # times, from which on an image is visibly blurred
 
 
 def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
-    """Problems that make splitting pointless: no image, one class, a given split without an image."""
+    """Problems that make splitting pointless: no image; with labels, one class or a given split without an
+    image."""
     if not accepted.images:
-        return (
-            Problem(
-                ProblemCode.NO_IMAGES,
-                "no image is usable: see the rejected files, or check the layout of the folders",
-            ),
-        )
+        return (NOTHING_USABLE,)
+    if not accepted.manifest.labelled:
+        return ()
     classes = accepted.manifest.classes
     present = [classes[label] for label in np.unique(accepted.labels)]
     splits = {entry.split for entry in accepted.entries}
@@ -50,7 +51,8 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
         return (
             Problem(
                 ProblemCode.ONE_CLASS,
-                f"every image has the class {present[0]!r}: add images of a second class",
+                f"every image has the class {present[0]!r}: add images of a second class, or choose the "
+                "format unlabelled for images without labels",
             ),
         )
     return tuple(
@@ -106,6 +108,23 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     )
 
 
+def complete_unlabelled(report: ImportReport, accepted: AcceptedImages) -> ImportReport:
+    """The same for images without labels, of which one suffices: they are in no split."""
+    duplicates = tuple(_duplicates(accepted, [NO_SPLIT] * len(accepted.images)))
+    copies = Note(
+        NoteCode.DUPLICATES, f"pictures that occur more than once: {len(duplicates)}; all copies were kept"
+    )
+    return replace(
+        report,
+        state="ready",
+        count=len(accepted.images),
+        subjects=len(accepted.subject_names),
+        columns=accepted.columns,
+        duplicates=duplicates,
+        notes=(*_ignored_notes(accepted.manifest), *([copies] if duplicates else [])),
+    )
+
+
 def with_window(report: ImportReport, accepted: AcceptedImages, choice: WindowChoice | None) -> ImportReport:
     """The report with a note on how 16-bit grey images are seen, if anything was to be chosen."""
     if choice is None:
@@ -114,7 +133,8 @@ def with_window(report: ImportReport, accepted: AcceptedImages, choice: WindowCh
     levels = choice.reason
     if choice.window is not None:
         low, high = choice.window
-        levels = f"the levels {low} to {high} become 0 to 255, in training and in predictions: {levels}"
+        use = "in training and in predictions" if accepted.manifest.labelled else "where they are displayed"
+        levels = f"the levels {low} to {high} become 0 to 255, {use}: {levels}"
     note = Note(NoteCode.GREY_WINDOW, f"images with 16-bit grey levels: {count}; {levels}")
     return replace(report, notes=(*report.notes, note))
 
@@ -173,6 +193,7 @@ def _tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
 
 
 def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[DuplicateSet]:
+    """An image without a label has an empty one."""
     rows_of: dict[bytes, list[int]] = defaultdict(list)
     for row, image in enumerate(accepted.images):
         rows_of[image.pixel_hash].append(row)
@@ -182,7 +203,7 @@ def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[Dup
             yield DuplicateSet(
                 paths=tuple(entry.path for entry in entries),
                 splits=tuple(splits[row] for row in rows),
-                labels=tuple(accepted.manifest.classes[entry.label] for entry in entries),
+                labels=tuple((*accepted.manifest.classes, "")[entry.label] for entry in entries),
                 same_bytes=len({accepted.images[row].sha256 for row in rows}) == 1,
             )
 

@@ -6,12 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Protocol
 
+from models.data.archives import ArchiveLimits
 from models.data.formats import Entry, Manifest
 from models.data.images.checks import CheckedImage, check_image, stored_file
 from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinData
 from models.data.packing import MAX_PIXELS_SIDE, encode_png
-from models.data.report import FileCode, Rejection
+from models.data.report import FileCode, ImportRefused, ProblemCode, Rejection
 
 
 class Source(Protocol):
@@ -25,6 +26,29 @@ class Source(Protocol):
     def encoded(self, index: int) -> bytes: ...
 
 
+def check_size(path: str, size: int, limits: ImageLimits) -> Rejection | None:
+    """The rejection of an image file of more bytes than one may have."""
+    if size <= limits.max_bytes:
+        return None
+    detail = f"has {size} bytes, more than the limit of {limits.max_bytes}: shrink it"
+    return Rejection(path, FileCode.TOO_LARGE, detail)
+
+
+def check_limits(manifest: Manifest, limits: ArchiveLimits) -> None:
+    """Raise `ImportRefused` for more files or bytes below a folder than an archive may hold."""
+    count = len(manifest.entries)
+    if count > limits.max_entries:
+        raise ImportRefused(
+            ProblemCode.TOO_MANY_ENTRIES,
+            f"there are {count} images, more than the limit of {limits.max_entries}: split the data set",
+        )
+    if sum((manifest.root / entry.path).stat().st_size for entry in manifest.entries) > limits.max_bytes:
+        raise ImportRefused(
+            ProblemCode.TOO_MANY_BYTES,
+            f"the images have more bytes than the limit of {limits.max_bytes}: split the data set",
+        )
+
+
 class FolderSource:
     """The files that a manifest names."""
 
@@ -35,14 +59,8 @@ class FolderSource:
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""
         path = self.manifest.entries[index].path
-        size = self._file(index).stat().st_size
-        if size > self._limits.max_bytes:
-            return Rejection(
-                path,
-                FileCode.TOO_LARGE,
-                f"has {size} bytes, more than the limit of {self._limits.max_bytes}: shrink it",
-            )
-        return check_image(self._file(index).read_bytes(), path, self._limits)
+        too_large = check_size(path, self._file(index).stat().st_size, self._limits)
+        return too_large or check_image(self._file(index).read_bytes(), path, self._limits)
 
     def encoded(self, index: int) -> bytes:
         """The file as a store keeps it."""
