@@ -32,6 +32,7 @@ FORMATS = (
     "label_studio",
     "hugging_face",
     "backgrounds_challenge",
+    "unlabelled",
 )
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
 SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")

@@ -19,7 +19,10 @@ LAYOUT = (
     "class, or a table beside its images"
 )
 WITHOUT_IMAGES = f"holds neither images nor a table of them: {LAYOUT}"
-LOOSE_IMAGES = f"holds images side by side, and nothing says of which class they are: {LAYOUT}"
+LOOSE_IMAGES = (
+    f"holds images side by side, and nothing says of which class they are: {LAYOUT}; without labels, as the "
+    "format unlabelled, they can only be predicted"
+)
 
 _KINDS = (
     (rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|mimetype)|\xd0\xcf\x11\xe0", "an office document"),
@@ -31,16 +34,20 @@ _KINDS = (
 """What a file is that starts like this; archives have no name here."""
 
 
-def file_refusal(head: bytes) -> str:
-    """Why a file that starts with these bytes is no archive of images, after its name; empty if it is one."""
-    what = next((what for start, what in _KINDS if re.match(start, head, re.DOTALL)), "not an archive")
+def file_refusal(head: bytes, *, labelled: bool = True) -> str:
+    """Why a file that starts with these bytes is no archive of images, after its name; empty if it is one, or
+    may be a table of paths to images that are not `labelled`."""
+    unknown = "not an archive" if labelled else ""
+    what = next((what for start, what in _KINDS if re.match(start, head, re.DOTALL)), unknown)
     return f"is {what}: {LAYOUT}" if what else ""
 
 
-def folder_refusal(paths: Iterable[str]) -> str:
+def folder_refusal(paths: Iterable[str], *, labelled: bool = True) -> str:
     """Why a folder with these files is no data set, after its name; empty where it may be one."""
     files = [PurePosixPath(path) for path in paths]
     images, tables = ([file for file in files if file.suffix.lower() in ends] for ends in (IMAGES, TABLES))
     if tables or any(len(file.parts) > 1 for file in images):
         return ""
-    return LOOSE_IMAGES if images else WITHOUT_IMAGES
+    if images:
+        return LOOSE_IMAGES if labelled else ""
+    return WITHOUT_IMAGES

@@ -174,6 +174,8 @@ class DatasetFormat(StrEnum):
     LABEL_STUDIO = "label_studio"
     HUGGING_FACE = "hugging_face"
     BACKGROUNDS_CHALLENGE = "backgrounds_challenge"
+    UNLABELLED = "unlabelled"
+    """Images in any folders, without labels: they can be predicted, and nothing is trained on them."""
 
 
 class Arm(StrEnum):

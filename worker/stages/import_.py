@@ -25,7 +25,7 @@ from models.shortcuts.properties import MAX_IMAGES
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
 from worker.stages.context import StageContext
-from worker.stages.import_sources import DATASET, source_of
+from worker.stages.import_sources import DATASET, is_unlabelled, source_of
 
 _PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "split")
 
@@ -50,12 +50,14 @@ def import_(context: StageContext) -> ImportResult:
         search = _search_steps(stored)
         context.progress(stored + search * done // images, stored + search)
 
+    source = source_of(context, dataset)
     report = import_dataset(
-        source_of(context, dataset),
+        source.path,
         target,
         _options(context, dataset),
         on_progress=on_stored,
         should_stop=context.should_stop,
+        rejected=source.rejected,
     )
     summary = _summary(report, target, seed=context.seed, on_progress=on_searched)
     context.artifacts.put(target, artifact)
@@ -133,8 +135,8 @@ def _options(context: StageContext, dataset: DatasetSpec) -> ImportOptions:
 
 
 def _format(context: StageContext, dataset: DatasetSpec) -> FormatName | None:
-    """None is detected; a data set is written as a list."""
-    if DATASET in dataset.source:
+    """None is detected; a labelled data set is written as a list."""
+    if DATASET in dataset.source and not is_unlabelled(context):
         return FormatName.CSV
     format = context.job_params(ImportParams).format
     return None if format == DatasetFormat.AUTO else FormatName(format)

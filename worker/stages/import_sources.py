@@ -1,18 +1,28 @@
-"""Where the images of an import come from: an upload, a builtin data set, an address, another data set."""
+"""Where the images of an import come from: an upload, a builtin data set, an address, another data set, or a
+table of the paths of images without labels."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import fsspec
 
 from core.errors import JobError
 from core.storage.artifacts import ArtifactMissing
 from core.storage.copies import part_callback
+from masktune.contract.job_params import ImportParams
+from masktune.contract.upload_files import HEAD, file_refusal
+from masktune.contract.vocabulary import DatasetFormat
+from models.data.archives.guards import ArchiveError, plain, safe_name
 from models.data.download import write_folder
-from models.data.importing.datasets import BUILTIN_PREFIX
-from models.data.report import ImportStopped
+from models.data.formats.manifest import is_image_name, not_an_image_name
+from models.data.formats.path_table import read_paths
+from models.data.images.limits import ImageLimits
+from models.data.importing.datasets import BUILTIN_PREFIX, read_within, reading_budget
+from models.data.importing.sources import check_size
+from models.data.report import FileCode, ImportRefused, ImportStopped, Rejection
 from models.data.store import Store
 from worker.protocol import DatasetSpec
 from worker.stages.context import StageContext
@@ -21,21 +31,39 @@ UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
 DATASET = "dataset"
 """Kind of a source that is another data set."""
+_SHOWN = 1000  # characters of an entry that is no path
 
 
-def source_of(context: StageContext, dataset: DatasetSpec) -> Path | str:
-    """The folder or the file on this host that is imported, or `builtin:NAME`. Raises `JobError`."""
+class ImportSource(NamedTuple):
+    """The folder or the file on this host that is imported, or `builtin:NAME`. `rejected` are the files that
+    could not be copied there."""
+
+    path: Path | str
+    rejected: list[Rejection]
+
+
+def source_of(context: StageContext, dataset: DatasetSpec) -> ImportSource:
+    """The source, fetched where it is not on this host. Raises `JobError`, `ImportStopped`."""
     ((kind, address),) = dataset.source.items()
     if kind == "builtin":
-        return f"{BUILTIN_PREFIX}{address}"
-    if kind == "address":
-        return _at(context, address)
+        return ImportSource(f"{BUILTIN_PREFIX}{address}", [])
     if kind == DATASET:
-        return _copied(context, address)
-    try:
-        return context.artifacts.folder(address) / UPLOADED
-    except ArtifactMissing:
-        raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+        return ImportSource(_copied(context, address), [])
+    copy, place = SourceCopy(context, "source"), ""
+    if kind == "address":
+        path, place = _at(copy, address), address.rpartition("/")[0]
+    else:
+        try:
+            path = context.artifacts.folder(address) / UPLOADED
+        except ArtifactMissing:
+            raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+    if path.is_file() and is_unlabelled(context) and _is_table(path):
+        return _listed(context, path, place)
+    return ImportSource(path, copy.rejected)
+
+
+def is_unlabelled(context: StageContext) -> bool:
+    return context.job_params(ImportParams).format == DatasetFormat.UNLABELLED
 
 
 def _copied(context: StageContext, dataset_id: str) -> Path:
@@ -57,15 +85,15 @@ def _copied(context: StageContext, dataset_id: str) -> Path:
     return target
 
 
-def _at(context: StageContext, address: str) -> Path:
+def _at(copy: SourceCopy, address: str) -> Path:
     """A local path as it is, or a copy of a remote address. Checks again that the address is allowed."""
-    if not any(below(address, prefix) for prefix in context.settings.sources):
+    if not copy.allows(address):
         raise JobError(
             "source_not_allowed",
             "the operator does not allow this address (MASKTUNE_ALLOWED_SOURCES)",
         )
     scheme, _, rest = address.partition("://")
-    return Path(rest) if scheme == "file" else _fetched(context, address)
+    return Path(rest) if scheme == "file" else _fetched(copy, address)
 
 
 def below(address: str, prefix: str) -> bool:
@@ -81,28 +109,120 @@ def below(address: str, prefix: str) -> bool:
     return Path(path).is_relative_to(allowed.rstrip("/"))
 
 
-def _fetched(context: StageContext, address: str) -> Path:
-    """Copy a remote file or tree to this host, enforcing the size limit file by file."""
-    fs, path = fsspec.core.url_to_fs(address)
-    target = context.workspace.path / "source"
-    shutil.rmtree(target, ignore_errors=True)
+def _fetched(copy: SourceCopy, address: str) -> Path:
+    """A copy of a remote file or tree."""
+    scheme, _, path = address.partition("://")
+    fs = fsspec.filesystem(scheme)  # not by the whole address: `::` in it would mean another one
     if not fs.exists(path):
         raise JobError("source_unavailable", "there is nothing at this address; check its spelling")
-    left = context.settings.max_upload_bytes
-    for name in fs.find(path):
+    names = fs.find(path)
+    copy.check_count(len(names))
+    for name in names:
         relative = name[len(path) :].lstrip("/") or UPLOADED
         if ".." in Path(relative).parts:  # keys in an object store may be any text
             raise JobError("source_unsafe", "a name below this address contains '..' and leads out of it")
-        if context.should_stop():
+        copy.add(fs, name, relative, fs.size(name))
+    only = copy.target / UPLOADED
+    return only if only.is_file() else copy.target
+
+
+class SourceCopy:
+    """Copies of files on this host, below a new folder of the job, within the limits of an upload. Of images
+    without labels, those that are too large are `rejected` and not copied."""
+
+    def __init__(self, context: StageContext, name: str) -> None:
+        self._context, self._settings = context, context.settings
+        self._left = self._settings.max_upload_bytes
+        self._limits = ImageLimits(max_bytes=self._settings.max_image_bytes)
+        self._unlabelled = is_unlabelled(context)
+        self.target = context.workspace.path / name
+        self.rejected: list[Rejection] = []
+        shutil.rmtree(self.target, ignore_errors=True)
+
+    def allows(self, address: str) -> bool:
+        """Whether the operator allows to read at this address."""
+        return any(below(address, prefix) for prefix in self._settings.sources)
+
+    def check_count(self, count: int) -> None:
+        """Raise `JobError` for more files than an archive may hold."""
+        if count > self._settings.max_archive_entries:
+            raise _too_large(f"{self._settings.max_archive_entries} files (MASKTUNE_MAX_ARCHIVE_ENTRIES)")
+
+    def add(self, fs: fsspec.AbstractFileSystem, name: str, relative: str, size: int) -> None:
+        """Copy the file of this name and size. Raises `JobError` if all together are too large."""
+        if self._context.should_stop():
             raise ImportStopped
-        left -= fs.size(name)
-        if left < 0:
-            raise JobError(
-                "source_too_large",
-                f"the address holds more than the limit of {context.settings.max_upload_bytes} bytes "
-                "(MASKTUNE_MAX_UPLOAD_BYTES)",
-            )
-        (target / relative).parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(name, str(target / relative), callback=part_callback(context.should_stop))
-    only = target / UPLOADED
-    return only if only.is_file() else target
+        is_image = self._unlabelled and relative != UPLOADED
+        if is_image and (rejection := check_size(relative, size, self._limits)):
+            self.rejected.append(rejection)
+            return
+        self._left -= size
+        if self._left < 0:
+            raise _too_large(f"{self._settings.max_upload_bytes} bytes (MASKTUNE_MAX_UPLOAD_BYTES)")
+        (self.target / relative).parent.mkdir(parents=True, exist_ok=True)
+        fs.get_file(name, str(self.target / relative), callback=part_callback(self._context.should_stop))
+
+
+def _too_large(limit: str) -> JobError:
+    return JobError("source_too_large", f"the source holds more than the limit of {limit}")
+
+
+# --- a table of paths ---------------------------------------------------------------------------
+
+
+def _is_table(file: Path) -> bool:
+    """Whether this file, which was to be an archive of images without labels, is a table of paths instead."""
+    with file.open("rb") as opened:
+        return bool(file_refusal(opened.read(HEAD)))
+
+
+def _listed(context: StageContext, table: Path, place: str) -> ImportSource:
+    """Copies of the images that the table names; `place` is the address of its folder, empty for an upload.
+
+    A rejection names each that cannot be copied. The path of an image is the table's, without the scheme.
+    """
+    column = context.job_params(ImportParams).options.get("path")
+    try:
+        names = read_within(
+            reading_budget(table.stat().st_size), lambda _: read_paths(table, column), context.should_stop
+        )
+    except ImportRefused as error:
+        raise JobError("table_unusable", str(error)) from error
+    copy = SourceCopy(context, "listed")
+    copy.target.mkdir(parents=True)
+    copy.check_count(len(names))
+    seen = set[str]()
+    for name in names:
+        rejection = _copy_listed(copy, name, place, seen)
+        copy.rejected += filter(None, [rejection])
+    return ImportSource(copy.target, copy.rejected)
+
+
+def _copy_listed(copy: SourceCopy, name: str, place: str, seen: set[str]) -> Rejection | None:
+    """Copy the image, unless there is something wrong with its entry."""
+    scheme, is_address, path = name.partition("://")
+    try:
+        relative = str(safe_name(path.lstrip("/") if is_address else name))
+    except ArchiveError:
+        relative = ""
+    if relative in ("", ".") or not (is_address or place):
+        detail = "is neither an address nor the path of a file below the folder of the table"
+        return Rejection(plain(name)[:_SHOWN], FileCode.BAD_PATH, f"{detail}: write file://… or s3://…")
+    address = name if is_address else f"{place}/{relative}"
+    if not copy.allows(address):
+        detail = "is outside the places that the operator allows (MASKTUNE_ALLOWED_SOURCES)"
+        return Rejection(relative, FileCode.BAD_PATH, detail)
+    if not is_image_name(relative):
+        return not_an_image_name(relative)
+    if relative in seen:
+        return Rejection(relative, FileCode.LISTED_TWICE, "is listed a second time: remove one of the rows")
+    seen.add(relative)
+    fs = fsspec.filesystem((scheme if is_address else place).partition("://")[0])
+    try:
+        info = fs.info(address)
+        if info["type"] == "file":
+            copy.add(fs, info["name"], relative, info["size"])
+            return None
+    except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError):
+        pass  # it may also lie where another image of the table has a folder, or the other way round
+    return Rejection(relative, FileCode.MISSING_FILE, "is no file that the service can read")

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from models.data.archives import ArchiveLimits, Budget, unpack
 from models.data.columns import write_columns
@@ -43,6 +43,8 @@ from models.data.report import (
 from models.data.splits import NO_SPLIT, assign_splits
 from models.runtime.bounded import ProcessBudget, call_within
 from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
+
+T = TypeVar("T")
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
@@ -136,21 +138,24 @@ def _open_source(
         return ArraySource(name, make_builtin(name, replace(options.builtin, seed=options.seed))), ()
     scratch = hidden_sibling(target)
     stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-    manifest, junk = _read_within_budget(Path(source), scratch, options, watch.should_stop)
+    budget = options.reading or reading_budget(bytes_below(Path(source)))
+    read_upload = partial(_read, Path(source), scratch, options)
+    manifest, junk = read_within(budget, read_upload, watch.should_stop)
     return FolderSource(manifest, options.image), junk
 
 
-def _read_within_budget(
-    upload: Path, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
-) -> tuple[Manifest, Sequence[Rejection]]:
-    budget = options.reading or reading_budget(bytes_below(upload))
+def read_within(
+    budget: ProcessBudget, read: Callable[[Callable[[], bool]], T], should_stop: Callable[[], bool]
+) -> T:
+    """What `read` makes of an archive or a list, in a process of its own. It is given a function to be called
+    before each step. Raises `ImportRefused` beyond the budget, `ImportStopped`, and what `read` raises."""
 
     def should_stop_before_step() -> bool:
         budget.start_step()
         return should_stop()
 
     try:
-        return call_within(budget, partial(_read, upload, scratch, options, should_stop_before_step))
+        return call_within(budget, partial(read, should_stop_before_step))
     except BrokenProcessPool:
         if should_stop():  # whoever stops this process may have ended the other one first
             raise ImportStopped from None

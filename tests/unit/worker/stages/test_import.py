@@ -19,7 +19,6 @@ from models.run import Progress
 from worker.protocol import DatasetSpec, Spec
 from worker.stages.context import StageContext
 from worker.stages.import_ import import_
-from worker.stages.import_sources import below
 from worker.workspace import Workspace
 
 IMAGES = 60
@@ -85,27 +84,3 @@ def test_it_can_be_stopped_while_it_looks_for_shortcuts(context: StageContext) -
     with pytest.raises(ImportStopped):
         import_(watched(context, seen, stop_at=0.5))
     assert seen[-1].step == 2 * IMAGES
-
-
-@pytest.mark.parametrize(
-    ("address", "prefix", "allowed"),
-    [
-        ("file:///data/birds", "file:///data/", True),
-        ("file:///data/birds", "file:///data", True),
-        ("file:///data-private/birds", "file:///data", False),
-        ("file:///data/../etc", "file:///data", False),
-        ("file:///data", "s3://data", False),
-        ("s3://bucket/set/a.zip", "s3://bucket/set/", True),
-        ("s3://bucket/settings", "s3://bucket/set", False),
-        ("s3://bucket/set/../other", "s3://bucket/set", False),
-    ],
-)
-def test_addresses_below_a_prefix(address: str, prefix: str, allowed: bool) -> None:
-    assert below(address, prefix) is allowed
-
-
-def test_a_link_out_of_the_allowed_folder(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "out").mkdir()
-    (tmp_path / "in/link").symlink_to(tmp_path / "out")
-    assert not below(f"file://{tmp_path}/in/link", f"file://{tmp_path}/in")
