@@ -157,6 +157,12 @@ class Settings(BaseSettings):
         description="Address prefixes that `source` may name, separated by commas, e.g. "
         "`file:///data/,s3://bucket/`.",
     )
+    unlabelled_days: float | None = Field(
+        None,
+        gt=0,
+        description="Days after which an unlabelled data set is deleted, once no active job uses it. "
+        "Default: it stays until it, or the last predict job on it, is deleted.",
+    )
     torchvision_root: Path | None = Field(
         None, description="Folder searched for builtin:mnist, cifar10 and svhn before they are downloaded."
     )

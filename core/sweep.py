@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.errors import problem
-from core.queries import audit, datasets, events, idempotency, leases, served
+from core.queries import audit, datasets, events, idempotency, leases, served, trash
 from core.session import Database, db_now
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, PurgeRow
@@ -54,6 +54,8 @@ def sweep(database: Database, settings: Settings) -> None:
         for job_id in leases.requeue_expired(session, max_attempts=most, too_many=too_many):
             logger.warning("job %s lost its worker and is queued again", job_id)
         close_imports(session)
+        if settings.unlabelled_days is not None:
+            trash.put(session, datasets.delete_unlabelled(session, older_than=settings.unlabelled_days * DAY))
         purge(session, audit_seconds=settings.audit_days * DAY)
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * DAY, at_a_time=THINNED_AT_A_TIME)

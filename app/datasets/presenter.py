@@ -28,6 +28,7 @@ def describe(row: DatasetRow, artifacts: Artifacts | None = None) -> Dataset:
         state=row.state,
         format=summary.get("format") or row.format,
         source={k: v for k, v in row.source.items() if k != "upload"} or {"upload": True},
+        labelled=row.labelled,
         classes=row.classes,
         splits={name: split["count"] for name, split in splits.items()},
         split_subjects=_split_subjects(splits),

@@ -91,12 +91,19 @@ def list_datasets(
     request: Request,
     session: Reading,
     filters: FiltersDep,
+    labelled: Annotated[
+        bool | None, Query(description="Only those with labels, or only those without.")
+    ] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    conditions = filters.conditions(session, DatasetRow)
     rows = newest_first(
-        session, DatasetRow, before=pagination.decode(cursor), limit=limit + 1, conditions=conditions
+        session,
+        DatasetRow,
+        before=pagination.decode(cursor),
+        limit=limit + 1,
+        where={DatasetRow.labelled: labelled},
+        conditions=filters.conditions(session, DatasetRow),
     )
     return conditional(request, pagination.page(rows, limit, describe))
 
@@ -137,8 +144,8 @@ def edit_dataset(
     summary="Delete a data set and its files",
     responses=problems(404, 409),
 )
-def delete_dataset(dataset_id: DatasetKey, session: Writing, stores: StoresDep, discard: DiscardDep) -> None:
-    datasets.delete(session, dataset_id, stores, discard)
+def delete_dataset(dataset_id: DatasetKey, session: Writing, discard: DiscardDep) -> None:
+    discard(session, queries.delete(session, dataset_id))
 
 
 @router.get(

@@ -133,8 +133,8 @@ def describe(store: Store, number: int, inferred: InferredSamples | None = None)
     return Sample(
         id=sample.row,
         path=sample.path,
-        label=store.classes[sample.label],
-        split=sample.split,
+        label=store.classes[sample.label] if store.labelled else None,
+        split=sample.split or None,
         group=None if sample.group is None else store.group_names[sample.group],
         subject=sample.subject,
         metadata=dict(sample.metadata),

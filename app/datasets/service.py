@@ -1,10 +1,9 @@
-"""Data sets: create them with their import job, and delete them."""
+"""Data sets: create them with their import job."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Path
@@ -14,15 +13,13 @@ from starlette.responses import Response
 from app.auth.idempotency import fingerprint
 from app.datasets import sources, uploads
 from app.datasets.presenter import describe
-from app.datasets.stores import Stores
-from app.http.deps import DatabaseDep, DiscardFiles, shaped_like
+from app.http.deps import DatabaseDep, shaped_like
 from app.http.etag import represent
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.queue import JobCreation
 from core.errors import InvalidInput, NotFound
-from core.queries import datasets, jobs
-from core.session import after_commit
+from core.queries import datasets
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow
 from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
@@ -31,13 +28,17 @@ from masktune.contract.upload_files import HEAD, file_refusal
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
 from models.data.formats.owner_options import SubjectPattern
 
+_WITHOUT_LABELS = {"subject", "path", "grey_window"}
+"""Options of images without labels."""
+
 
 def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts: Artifacts) -> Response:
     """Turn the upload into an artifact, a row and an import job: all three or none."""
     request = parse_fields(upload.fields)
     options = _options(FormatOptions, request.options)
+    _check_without_labels(request)
     with upload.path.open("rb") as file:
-        if refusal := file_refusal(file.read(HEAD)):
+        if refusal := file_refusal(file.read(HEAD), labelled=_is_labelled(request)):
             raise InvalidInput.field("/file", "not-an-archive", f"the file {refusal}")
     # Two uploads are equal if their files' bytes are, whatever the multipart boundary.
     digest = fingerprint(request, upload.sha256)
@@ -74,25 +75,12 @@ def create_from_source(creation: JobCreation, request: SourceRequest, allowed: t
     options = _options(kind, request.options)
 
     def make(session: Session) -> Response:
-        if "dataset" in source:
-            _require_ready(session, source["dataset"])
-        return _create(creation, session, new_id("ds"), request, source=source, options=options)
+        unlabelled = "dataset" in source and not _ready(session, source["dataset"]).labelled
+        read_as = request.model_copy(update={"format": DatasetFormat.UNLABELLED}) if unlabelled else request
+        _check_without_labels(read_as)
+        return _create(creation, session, new_id("ds"), read_as, source=source, options=options)
 
     return creation.once.run(fingerprint(request), make)
-
-
-def delete(session: Session, dataset_id: str, stores: Stores, discard: DiscardFiles) -> None:
-    """Remove the row now, and the stored files after the commit.
-
-    This includes files of an import that was killed before it was recorded, and the work folders of all jobs
-    that would need the data set to resume.
-    """
-    row = datasets.delete(session, dataset_id)
-    artifact = row.artifact or f"datasets/{dataset_id}"
-    keys = {artifact, f"features/{dataset_id}", *filter(None, [row.source.get("upload")])}
-    keys |= {f"jobs/{job_id}/work" for job_id in jobs.resumable(session, dataset_id=dataset_id)}
-    after_commit(session, partial(stores.forget, artifact))
-    discard(session, keys)
 
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
@@ -111,10 +99,25 @@ def _options(kind: type[FormatOptions | BuiltinOptions], options: dict[str, Any]
     return parsed.model_dump(mode="json")
 
 
-def _require_ready(session: Session, dataset_id: str) -> None:
+def _is_labelled(request: UploadRequest) -> bool:
+    return request.format is not DatasetFormat.UNLABELLED
+
+
+def _check_without_labels(request: UploadRequest) -> None:
+    """Raise `InvalidInput` for images without labels and an option on labels, splits or groups."""
+    for name in sorted(request.options.keys() - _WITHOUT_LABELS):
+        if not _is_labelled(request):
+            raise InvalidInput.field(
+                f"/options/{name}",
+                "not-applicable",
+                "images without labels have neither classes nor splits nor groups; leave it out",
+            )
+
+
+def _ready(session: Session, dataset_id: str) -> DatasetRow:
     """Raises `InvalidInput` for a data set that is not there, `DatasetNotReady`."""
     try:
-        datasets.get_ready(session, dataset_id)
+        return datasets.get_ready(session, dataset_id)
     except NotFound as error:
         raise InvalidInput.field("/source", "not-found", str(error)) from error
 
@@ -140,6 +143,7 @@ def _create(
             format=request.format,
             source=source,
             options=options,
+            labelled=_is_labelled(request),
             job_id=job.id,
             occupies=occupies,
             user_metadata=request.metadata,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends
 from pydantic import AfterValidator
@@ -12,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from core.errors import NotFound
 from core.notifications import JobNotifier
-from core.session import Database
+from core.session import Database, after_commit
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.storage.trash import discard
@@ -46,11 +47,25 @@ answer names. Empty without a prefix."""
 
 
 DiscardFiles = Callable[[Session, Collection[str]], None]
-"""Deletes the artifacts under these keys once the session's transaction is committed."""
+"""Deletes the artifacts under these keys once the session's transaction is committed, and before closes those
+that are open."""
 
 
-async def _discard_files(database: DatabaseDep, artifacts: ArtifactsDep) -> DiscardFiles:
-    return lambda session, keys: discard(session, database, artifacts, keys)
+class OpenArtifacts(Protocol):
+    """What holds artifacts open."""
+
+    def forget(self, artifact: str) -> None: ...
+
+
+async def _discard_files(
+    database: DatabaseDep, artifacts: ArtifactsDep, stores: Annotated[OpenArtifacts, opened("stores")]
+) -> DiscardFiles:
+    def discard_files(session: Session, keys: Collection[str]) -> None:
+        for key in keys:
+            after_commit(session, partial(stores.forget, key))
+        discard(session, database, artifacts, keys)
+
+    return discard_files
 
 
 DiscardDep = Annotated[DiscardFiles, Depends(_discard_files)]

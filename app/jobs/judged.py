@@ -44,7 +44,7 @@ def judged_models(session: Session, request: EvaluateRequest, job_id: str) -> Ju
             f"job {job_id} was trained on this data set, and its report has judged the models on the test "
             "split: bring images of your own choice",
         )
-    dataset = datasets.get_ready(session, request.dataset)
+    dataset = datasets.require_labelled(datasets.get_ready(session, request.dataset))
     models = {Arm(arm): str(id) for arm, id in row.done[Stage.EVALUATE]["compared"].items()}
     classes = registry.get(session, next(iter(models.values()))).classes
     if foreign := [name for name in dataset.classes if name not in classes]:

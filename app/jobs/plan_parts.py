@@ -27,7 +27,8 @@ _HEADS = (Arm.RETRAINED, Arm.RETRAINED_CONTROL)
 
 
 def pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
-    """Return the model and a ready data set with its classes, by default the one that it was trained on."""
+    """Return the model and a ready data set with its classes or without labels, by default the one that it
+    was trained on."""
     model = registry.get(session, model_name)
     dataset_id = dataset_id or model.dataset_id
     if dataset_id is None:
@@ -35,12 +36,18 @@ def pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[Mod
             "/dataset", "missing", f"model {model.id} was imported without a data set; name one"
         )
     dataset = datasets.get_ready(session, dataset_id)
-    if dataset.classes != model.classes:
+    if dataset.labelled and dataset.classes != model.classes:
         raise WrongDataset(
             f"model {model.id} has the classes {first_names(model.classes)}, but data set {dataset.id} has "
             f"{first_names(dataset.classes)}; they must be the same, in the same order"
         )
     return model, dataset
+
+
+def labelled_pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
+    """As `pair`, for what is measured by the labels of the data set."""
+    model, dataset = pair(session, model_name, dataset_id)
+    return model, datasets.require_labelled(dataset)
 
 
 def trainable_pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:

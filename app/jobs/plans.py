@@ -28,6 +28,7 @@ from app.jobs.plan_parts import (
     check_splits,
     count,
     fields_of_weights,
+    labelled_pair,
     pair,
     trainable_pair,
 )
@@ -160,7 +161,7 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
         raise InvalidInput.field(
             "/breaks_pattern", "needs-job", "this decides on the models of a job: name it, and no model"
         )
-    model, dataset = pair(session, request.model, request.dataset)
+    model, dataset = labelled_pair(session, request.model, request.dataset)
     splits = list(dict.fromkeys(request.splits))
     if "splits" not in request.model_fields_set and not count(dataset, "train"):
         splits = ["test"]  # of a data set of test images alone

@@ -203,10 +203,20 @@ def edit_job(
     dependencies=[ADMIN],
     status_code=204,
     summary="Delete a job that has ended, with its report and its predictions; its models stay",
-    responses=problems(404, 409),
+    responses=problems(404, 409, 422),
 )
-def delete_job(job_id: JobKey, session: Writing, discard: DiscardDep) -> None:
-    jobs.delete(session, job_id, discard)
+def delete_job(
+    job_id: JobKey,
+    session: Writing,
+    discard: DiscardDep,
+    keep_dataset: Annotated[
+        bool,
+        Query(
+            description="Keep the unlabelled data set, which goes with the last predict job on it by default."
+        ),
+    ] = False,
+) -> None:
+    jobs.delete(session, job_id, discard, keep_dataset=keep_dataset)
 
 
 @router.post(

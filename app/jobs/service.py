@@ -40,10 +40,14 @@ def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:
     return row
 
 
-def delete(session: Session, job_id: str, discard: DiscardFiles) -> None:
-    """Remove the row now, and after the commit all that the job has written but its models."""
+def delete(session: Session, job_id: str, discard: DiscardFiles, *, keep_dataset: bool) -> None:
+    """Remove the row now, and after the commit all that the job has written but its models. An unlabelled
+    data set that it alone has predicted goes with it, unless it is to be kept."""
+    row = jobs.get(session, job_id, lock=True)
+    predicted = None if keep_dataset else datasets.predicted_by(session, row, lock=True)
     jobs.delete(session, job_id)
-    discard(session, [f"jobs/{job_id}"])
+    keys = {f"jobs/{job_id}"}
+    discard(session, keys | (datasets.delete(session, predicted.id) if predicted else set()))
 
 
 def predictions(row: JobRow, artifacts: Artifacts) -> tuple[Path, str]:

@@ -27,11 +27,11 @@ class Stored(NamedTuple):
 
 def find(session: Session, model: ModelRow, dataset_id: str, sample: int) -> Stored:
     """Locate a sample for this model without opening a file. Raises `NotFound`, or `WrongDataset` if the
-    classes differ."""
+    classes of a labelled data set differ."""
     if not is_id(dataset_id, "ds"):
         raise NotFound("there is no such data set; see the list of data sets")
     dataset = datasets.get_ready(session, dataset_id)
-    if list(dataset.classes) != list(model.classes):
+    if dataset.labelled and list(dataset.classes) != list(model.classes):
         raise WrongDataset(
             f"model {model.id} has the classes {first_names(model.classes)}, but data set {dataset_id} has "
             f"{first_names(dataset.classes)}; use a model of this data set",

@@ -146,7 +146,7 @@ def _take_in(
 def _check_dataset(database: Database, request: ModelImport) -> None:
     assert request.dataset is not None
     with database.read() as session:
-        dataset = datasets.get(session, request.dataset)
+        dataset = datasets.require_labelled(datasets.get(session, request.dataset))
     if list(dataset.classes) != request.classes:
         raise WrongDataset(
             f"data set {dataset.id} has the classes {', '.join(dataset.classes[:10])}; give the same ones",

@@ -137,9 +137,11 @@ def unnamed_models(session: Session) -> list[str]:
 
 def dependents(session: Session, name: str) -> Dependents:
     """What needs the data set, job or model of this id, or the model of this alias; or `NotFound`."""
-    kind = name.partition("_")[0]
+    kind, predicted = name.partition("_")[0], None
     if kind == "job":
-        id, of_models, of_jobs = jobs.get(session, name).id, ModelRow.job_id == name, jobs.reading_job(name)
+        job = jobs.get(session, name)
+        id, of_models, of_jobs = job.id, ModelRow.job_id == name, jobs.reading_job(name)
+        predicted = datasets.predicted_by(session, job)
     elif kind == "ds":
         id, of_models, of_jobs = (
             datasets.get(session, name).id,
@@ -154,6 +156,7 @@ def dependents(session: Session, name: str) -> Dependents:
         of=id,
         models=models,
         jobs=list(session.scalars(select(JobRow.id).where(of_jobs).order_by(JobRow.id))),
+        datasets=[predicted.id] if predicted else [],
         aliases=[alias.name for alias, model in aliases(session) if model.id in (id, *models)],
     )
 

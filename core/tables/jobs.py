@@ -34,6 +34,7 @@ class DatasetRow(Table):
     """The import job; None once it was deleted."""
     artifact: Mapped[str | None] = mapped_column(String(200))
     """Key of the packed store; None until the import has written it."""
+    labelled: Mapped[bool] = mapped_column(default=True)
     classes: Mapped[list[str]] = mapped_column(default=list)
     summary: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """The import's report without its lists of files: `splits`, `groups`, counts, facts about the store."""

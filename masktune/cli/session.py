@@ -71,14 +71,21 @@ class Session:
             table.add_row(*row(entry))
         self.console.print_whole(table)
 
-    def ask_and_delete(self, kind: str, name: str, delete: Callable[[str], None], *, yes: bool) -> None:
-        """Delete it if `yes`, or if the person agrees who is asked with what needs it."""
+    def ask_and_delete(
+        self, kind: str, name: str, delete: Callable[[str], None], *, yes: bool, keep_dataset: bool = False
+    ) -> None:
+        """Delete it if `yes`, or if the person agrees who is asked with what needs it. `keep_dataset`: a
+        job without the data set that would go with it."""
         from masktune.contract.deletion import deletion_question
 
         if not yes and not sys.stdin.isatty():
             fail("there is no terminal to ask at: add --yes to delete it without a question", USAGE)
-        if not yes and not typer.confirm(deletion_question(self.client.dependents(name)), err=True):
-            fail("nothing was deleted", REFUSED)
+        if not yes:
+            dependents = self.client.dependents(name)
+            if keep_dataset:
+                dependents = dependents.model_copy(update={"datasets": []})
+            if not typer.confirm(deletion_question(dependents), err=True):
+                fail("nothing was deleted", REFUSED)
         delete(name)
         self.say(f"{kind} {name} is deleted")
 

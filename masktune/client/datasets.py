@@ -40,6 +40,7 @@ from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME
 from masktune.contract.datasets import Dataset, FullReport
 from masktune.contract.samples import Sample
+from masktune.contract.vocabulary import DatasetFormat
 
 
 def upload_dataset(
@@ -53,7 +54,8 @@ def upload_dataset(
     on_sent: OnSent | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Dataset]:
-    """Upload an archive, or a folder, zipped while it is sent. The import continues after this returns.
+    """Upload an archive, or a folder, zipped while it is sent; with the format `unlabelled` also a table of
+    paths that the service may read. The import continues after this returns.
 
     Before anything is sent, raises `NotSent` for files that cannot be a data set (a document, images without
     folders of classes), and `TooLarge` for an upload above the service's limit.
@@ -83,7 +85,7 @@ def upload_dataset(
         repeatable=True,
         answer_seconds=STORED_SECONDS,
     )
-    check_dataset_files(path)
+    check_dataset_files(path, labelled=format != DatasetFormat.UNLABELLED)
     yield from check_upload(path)
     return (yield from call(request, Dataset))
 
@@ -127,10 +129,12 @@ def update_dataset(
     return call(update(f"/datasets/{segment(dataset_id)}", changes, if_match), Dataset)
 
 
-def list_datasets(*, limit: int | None = None, **filters: Unpack[Filters]) -> EmittingFlow[Dataset]:
-    """Iterate over data sets, newest first: all, or those of a name, a creator, metadata or a time.
-    `limit` is the page size."""
-    return pages(get_list("/datasets", filters, limit=limit), Dataset)
+def list_datasets(
+    *, labelled: bool | None = None, limit: int | None = None, **filters: Unpack[Filters]
+) -> EmittingFlow[Dataset]:
+    """Iterate over data sets, newest first: all, or those with or without labels, of a name, a creator,
+    metadata or a time. `limit` is the page size."""
+    return pages(get_list("/datasets", filters, labelled=labelled, limit=limit), Dataset)
 
 
 def wait_for_dataset(dataset_id: str, *, timeout: float | None = None) -> Flow[Dataset]:

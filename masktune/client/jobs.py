@@ -96,9 +96,11 @@ def resume(job_id: str) -> Flow[Job]:
     return call(Request(method="POST", path=f"/jobs/{segment(job_id)}/resume"), Job)
 
 
-def delete_job(job_id: str) -> Flow[None]:
-    """Delete a job that has ended, with its report and predictions. A 409 problem while something uses it."""
-    yield from fetch(Request(method="DELETE", path=f"/jobs/{segment(job_id)}", repeatable=True))
+def delete_job(job_id: str, *, keep_dataset: bool = False) -> Flow[None]:
+    """Delete a job that has ended, with its report and predictions, and with an unlabelled data set that no
+    other predict job used, unless `keep_dataset`. A 409 problem while something uses it."""
+    query = {"keep_dataset": keep_dataset or None}
+    yield from fetch(Request(method="DELETE", path=f"/jobs/{segment(job_id)}", query=query, repeatable=True))
 
 
 def watch(job_id: str) -> EmittingFlow[Job]:

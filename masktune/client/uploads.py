@@ -43,13 +43,14 @@ def check_upload(path: Path) -> Flow[None]:
         raise TooLarge(path.name, size, limit)
 
 
-def check_dataset_files(path: Path) -> None:
+def check_dataset_files(path: Path, *, labelled: bool) -> None:
     """Raise `NotSent` for a folder or a file that cannot be a data set, by its names or its first bytes."""
     if path.is_dir():
-        refusal = folder_refusal(file.relative_to(path).as_posix() for file in _visible_files(path))
+        paths = (file.relative_to(path).as_posix() for file in _visible_files(path))
+        refusal = folder_refusal(paths, labelled=labelled)
     else:
         with path.open("rb") as file:
-            refusal = file_refusal(file.read(HEAD))
+            refusal = file_refusal(file.read(HEAD), labelled=labelled)
     if refusal:
         raise NotSent(f"{as_utf8(path.resolve().name)} {refusal}")
 

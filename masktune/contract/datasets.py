@@ -146,7 +146,9 @@ class SourceRequest(UploadRequest):
 class DatasetUpload(UploadRequest):
     """The form of an upload."""
 
-    file: File = Field(description="zip, tar, tar.gz or tar.zst")
+    file: File = Field(
+        description="zip, tar, tar.gz or tar.zst; with the format `unlabelled` also a table of paths."
+    )
 
 
 # --- responses ----
@@ -269,8 +271,9 @@ class Dataset(Resource):
     state: DatasetState
     format: str = Field(description="As the import found it; until then as requested.")
     source: dict[str, Any] = {}
+    labelled: bool = Field(True, description="False: its images have no labels and can only be predicted.")
     classes: list[str] = []
-    splits: dict[str, int] = {}
+    splits: dict[str, int] = Field({}, description="Samples of each split; empty without labels.")
     split_subjects: dict[str, int] = Field(
         {}, description="Distinct subjects of each split; empty if none are named."
     )

@@ -37,6 +37,10 @@ class Dependents(Shape):
         description="Ids of the jobs on the data set, that read or made the model, or that read the masks, "
         "the checkpoints or the report of the job.",
     )
+    datasets: list[str] = Field(
+        [],
+        description="Ids of the unlabelled data sets that go with the job: no other predict job used them.",
+    )
     aliases: list[str] = Field([], description="Names of the aliases of the model, or of these models.")
 
 
@@ -50,6 +54,8 @@ def deletion_question(dependents: Dependents, name: str = "") -> str:
     )
     dependents_text = "; ".join(f"{label} {first_names(names)}" for label, names in names_by_kind if names)
     question = f"Delete {kind} {name or dependents.of}? {consequence}"
+    if dependents.datasets:
+        question += f" The images of data set {first_names(dependents.datasets)} go with it."
     return (
         question
         + (f" It is needed by: {dependents_text}." if dependents_text else "")

@@ -32,8 +32,8 @@ class Sample(Shape):
 
     id: int
     path: str = Field(description="Its name in the upload.")
-    label: str = Field(description="The name of its class.")
-    split: str
+    label: str | None = Field(None, description="The name of its class; null in an unlabelled data set.")
+    split: str | None = Field(None, description="Null in an unlabelled data set.")
     group: str | None = None
     subject: str | None = Field(None, description="The patient, animal, burst … that it shows.")
     metadata: dict[str, float | str | None] = Field({}, description="Its cell in each column `meta:NAME`.")

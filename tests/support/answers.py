@@ -15,6 +15,7 @@ DATASET: dict[str, Any] = {
     "splits": {"train": 8, "test": 2},
     "groups": [{"name": "a on land", "n": 5, "splits": {"train": 5}}],
     "report": {
+        "count": 10,
         "rejected": [{"path": "x.png", "code": "truncated", "detail": "it ends too early"}],
         "rejected_total": 30,
         "notes": [{"code": "splits_made", "detail": "val was cut from train"}],

@@ -31,7 +31,7 @@ UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
 DATASET = "dataset"
 """Kind of a source that is another data set."""
-_SHOWN = 1000  # characters of an entry that is no path
+_MAX_TEXT = 1000  # characters of an entry that is no path
 
 
 class ImportSource(NamedTuple):
@@ -191,15 +191,15 @@ def _listed(context: StageContext, table: Path, place: str) -> ImportSource:
     copy = SourceCopy(context, "listed")
     copy.target.mkdir(parents=True)
     copy.check_count(len(names))
-    seen = set[str]()
+    paths = set[str]()
     for name in names:
-        rejection = _copy_listed(copy, name, place, seen)
+        rejection = _copy_listed(copy, name, place, paths)
         copy.rejected += filter(None, [rejection])
     return ImportSource(copy.target, copy.rejected)
 
 
-def _copy_listed(copy: SourceCopy, name: str, place: str, seen: set[str]) -> Rejection | None:
-    """Copy the image, unless there is something wrong with its entry."""
+def _copy_listed(copy: SourceCopy, name: str, place: str, paths: set[str]) -> Rejection | None:
+    """Copy the image, unless something is wrong with its entry. `paths` are those of the entries before."""
     scheme, is_address, path = name.partition("://")
     try:
         relative = str(safe_name(path.lstrip("/") if is_address else name))
@@ -207,16 +207,16 @@ def _copy_listed(copy: SourceCopy, name: str, place: str, seen: set[str]) -> Rej
         relative = ""
     if relative in ("", ".") or not (is_address or place):
         detail = "is neither an address nor the path of a file below the folder of the table"
-        return Rejection(plain(name)[:_SHOWN], FileCode.BAD_PATH, f"{detail}: write file://… or s3://…")
+        return Rejection(plain(name)[:_MAX_TEXT], FileCode.BAD_PATH, f"{detail}: write file://… or s3://…")
     address = name if is_address else f"{place}/{relative}"
     if not copy.allows(address):
         detail = "is outside the places that the operator allows (MASKTUNE_ALLOWED_SOURCES)"
         return Rejection(relative, FileCode.BAD_PATH, detail)
     if not is_image_name(relative):
         return not_an_image_name(relative)
-    if relative in seen:
+    if relative in paths:
         return Rejection(relative, FileCode.LISTED_TWICE, "is listed a second time: remove one of the rows")
-    seen.add(relative)
+    paths.add(relative)
     fs = fsspec.filesystem((scheme if is_address else place).partition("://")[0])
     try:
         info = fs.info(address)

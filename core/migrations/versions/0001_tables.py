@@ -45,6 +45,7 @@ def _datasets() -> None:
         sa.Column("options", Json, nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=True),
         sa.Column("artifact", sa.String(length=200), nullable=True),
+        sa.Column("labelled", sa.Boolean(), nullable=False),
         sa.Column("classes", Json, nullable=False),
         sa.Column("summary", Json, nullable=False),
         sa.Column("occupies", sa.BigInteger(), nullable=True),

@@ -30,7 +30,7 @@ from masktune.cli.session import Session, with_session
 from masktune.cli.tables.datasets import files, sample_columns, table
 from masktune.contract.report.text.formats import byte_size
 
-app = typer.Typer(no_args_is_help=True, help="Upload labelled images and inspect the data sets they make.")
+app = typer.Typer(no_args_is_help=True, help="Upload images and inspect the data sets they make.")
 
 
 Id = Annotated[
@@ -75,7 +75,8 @@ def add(
         typer.Argument(
             metavar="PATH|SOURCE",
             help="An archive, a folder, builtin:NAME, dataset:ID (to read a data set again with other "
-            "options), or an address that the service may read.",
+            "options), or an address that the service may read. Of images without labels (--format "
+            "unlabelled) also a table of paths.",
             show_default=False,
         ),
     ],
@@ -133,11 +134,15 @@ def list_(
     search: options.Search = None,
     after: options.After = None,
     before: options.Before = None,
+    labelled: Annotated[
+        bool | None, typer.Option("--labelled/--unlabelled", help="Only those with labels, or without.")
+    ] = None,
     most: Most = 20,
 ) -> None:
     """List data sets, newest first."""
     session.show_all(
         session.client.datasets.list(
+            labelled=labelled,
             limit=min(most, 100),
             **filters_of(name, metadata, search, after, before),
         ),
@@ -147,7 +152,7 @@ def list_(
             d.name,
             d.state,
             str(len(d.classes)),
-            str(sum(d.splits.values())),
+            str(d.report.count if d.report else 0),
             byte_size(d.occupies),
             age(d.created_at),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -248,9 +249,20 @@ def resume(session: Session, job_id: Id) -> None:
 
 @app.command()
 @with_session
-def delete(session: Session, job_id: Id, yes: Yes = False) -> None:
+def delete(
+    session: Session,
+    job_id: Id,
+    keep_dataset: Annotated[
+        bool,
+        typer.Option(
+            "--keep-dataset", help="Keep the unlabelled data set, which goes with the last predict job on it."
+        ),
+    ] = False,
+    yes: Yes = False,
+) -> None:
     """Delete a job that has ended, with its report and its predictions. Its models stay."""
-    session.ask_and_delete("job", job_id, session.client.jobs.delete, yes=yes)
+    delete = partial(session.client.jobs.delete, keep_dataset=keep_dataset)
+    session.ask_and_delete("job", job_id, delete, yes=yes, keep_dataset=keep_dataset)
 
 
 @app.command()

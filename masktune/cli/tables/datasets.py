@@ -27,8 +27,11 @@ def table(dataset: Dataset) -> Table:
             grid.add_row(note.code, note.detail, style="bold red")
     grid.add_row("state", dataset.state)
     grid.add_row("format", dataset.format or "–")
-    grid.add_row("classes", ", ".join(dataset.classes) or "–")
-    grid.add_row("splits", _counts(dataset.splits))
+    if dataset.labelled:
+        grid.add_row("classes", ", ".join(dataset.classes) or "–")
+        grid.add_row("splits", _counts(dataset.splits))
+    else:
+        grid.add_row("samples", f"{dataset.report.count if dataset.report else 0}, without labels")
     for group in dataset.groups:
         grid.add_row("group", f"{group.name}: " + _counts(group.splits))
     if dataset.subjects:
@@ -61,8 +64,8 @@ def sample_columns(page: Sequence[Sample]) -> dict[str, Callable[[Sample], str]]
     """The columns that a list of these samples needs: what each shows of a sample, by its title."""
     columns: dict[str, Callable[[Sample], str]] = {
         "sample": lambda sample: str(sample.id),
-        "split": lambda sample: sample.split,
-        "label": lambda sample: sample.label,
+        "split": lambda sample: sample.split or "–",
+        "label": lambda sample: sample.label or "–",
         "group": lambda sample: sample.group or "–",
         "file": lambda sample: sample.path or "–",
     }

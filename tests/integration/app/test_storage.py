@@ -33,10 +33,11 @@ def test_what_needs_a_data_set_a_model_or_a_job(front: Front) -> None:
     for alias, model in (("best", tuned), ("first", erm), ("elsewhere", foreign)):
         point(front, alias, model)
     of_both = {"models": [erm, tuned], "aliases": ["best", "first"]}
-    assert dependents(front, dataset) == {"of": dataset, "jobs": [job, finetunes], **of_both}
-    of_erm = {"of": erm, "models": [tuned], "jobs": [reads], "aliases": ["best", "first"]}
+    assert dependents(front, dataset) == {"of": dataset, "jobs": [job, finetunes], "datasets": [], **of_both}
+    of_erm = {"of": erm, "models": [tuned], "jobs": [reads], "datasets": [], "aliases": ["best", "first"]}
     assert dependents(front, erm) == dependents(front, "first") == of_erm
-    assert dependents(front, job) == {"of": job, "models": [erm], "jobs": [finetunes], "aliases": ["first"]}
+    of_job = {"of": job, "models": [erm], "jobs": [finetunes], "datasets": [], "aliases": ["first"]}
+    assert dependents(front, job) == of_job
     for unknown in ("nobody", "ds_1", "job_1"):
         assert front.client.get("/dependents", params={"of": unknown}).status_code == 404
 

@@ -59,6 +59,8 @@ def something(column: sa.Column[Any]) -> Any:
         return f"{column.name}×"[: kind.length]
     if isinstance(kind, (sa.Double, sa.Float)):
         return 0.5
+    if isinstance(kind, sa.Boolean):
+        return True
     assert isinstance(kind, sa.Integer)
     return 7
 

@@ -40,7 +40,7 @@ def places(tmp_path: Path) -> Path:
 def source(places: Path, source: dict[str, str], **changes: Any) -> ImportSource:
     """What an import of this source reads; `changes` override the settings."""
     options = changes.pop("options", {})
-    usual = {"allowed_sources": f"file://{places}/in", "max_image_bytes": LIMIT}
+    usual: dict[str, Any] = {"allowed_sources": f"file://{places}/in", "max_image_bytes": LIMIT}
     settings = Settings(data_dir=places / "var", **usual | changes)
     artifacts = Artifacts(settings.storage, cache=places / "cache")
     spec = Spec(
@@ -149,7 +149,7 @@ def test_an_uploaded_table_lies_in_no_folder(places: Path) -> None:
     ],
 )
 def test_a_table_of_too_many_files_or_bytes_is_refused(
-    places: Path, changes: dict[str, int], limit: str
+    places: Path, changes: dict[str, Any], limit: str
 ) -> None:
     (places / "in/1.png").write_bytes(bytes(LIMIT))
     with pytest.raises(JobError, match="holds more than the limit") as refused:
