@@ -76,6 +76,9 @@ class Fields(ABC):
     that affects the cost changes.
     """
 
+    takes_unlabelled = False
+    """Whether the kind needs no labels."""
+
     def __init__(self, choices: Choices, initial: Mapping[str, Any], on_change: Callable[..., Any]) -> None:
         self.choices, self.initial, self.on_change = choices, initial, on_change
         self.by_pointer: dict[str, Field] = {}
@@ -194,7 +197,9 @@ class Fields(ABC):
         return self.choices.datasets.get(str(self.value("/dataset")))
 
     def choose_dataset(self, default: str | None) -> ui.select:
-        names = {d.id: d.name for d in self.choices.datasets.values()}
+        listed = self.choices.datasets.values()
+        names = {d.id: d.name for d in listed if d.labelled or self.takes_unlabelled}
+        default = default if default in names else None
         return self.choose(
             "/dataset", "Data set", names, default, required="Choose a data set.", search=len(names) > 12
         )

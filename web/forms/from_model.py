@@ -7,7 +7,7 @@ from typing import Any
 
 from nicegui import ui
 
-from masktune import Model
+from masktune import Dataset, Model
 from masktune.contract.hyperparameters.parameters import Bounds
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
@@ -62,7 +62,7 @@ class ModelFields(Fields):
     def _show_mismatch(self) -> None:
         """Show a notice if no model fits the data set."""
         dataset = self.dataset()
-        fits = dataset is None or any(m.classes == dataset.classes for m in self.choices.models)
+        fits = dataset is None or any(_fits(model, dataset) for model in self.choices.models)
         self.mismatch.set_visibility(bool(self.choices.models) and not fits)
 
     def models(self) -> dict[str, str]:
@@ -77,6 +77,8 @@ class ModelFields(Fields):
         dataset = self.dataset()
         if dataset is None:
             return dict(labels.SPLITS)
+        if not dataset.labelled:
+            return {"all": "all images"}
         return {
             split: f"{labels.SPLITS[split]} ({labels.count_of(dataset.splits[split], 'image', 'images')})"
             for split in labels.splits_of(dataset)
@@ -91,15 +93,22 @@ class ModelFields(Fields):
         dataset = datasets.get(str(self.initial.get("/dataset") or default))
         if model is not None or dataset is None:
             return (dataset.id if dataset else None), (model.id if model else None)
-        fitting = [m for m in models if m.classes == dataset.classes]
+        fitting = [m for m in models if _fits(m, dataset)]
         fitting.sort(key=lambda m: (m.dataset != dataset.id, m.arm not in self.arms))
         return dataset.id, (fitting[0].id if fitting else None)
 
     def _model_changed(self, *_: object) -> None:
-        """When another model is chosen, choose the data set that it was trained on."""
-        model = self.model()
+        """When another model is chosen, choose the data set that it was trained on, in place of another with
+        labels."""
+        model, dataset = self.model(), self.dataset()
+        if dataset is not None and not dataset.labelled:
+            return
         if model is not None and model.dataset in self.choices.datasets:
             self.by_pointer["/dataset"].element.value = model.dataset
+
+
+def _fits(model: Model, dataset: Dataset) -> bool:
+    return not dataset.labelled or model.classes == dataset.classes
 
 
 class Mask(ModelFields):
@@ -146,9 +155,11 @@ class Predict(ModelFields):
     """Writing the predictions of a split to a file."""
 
     arms = ("masktune", "retrained", "imported")
+    takes_unlabelled = True
 
     def more(self) -> None:
-        self.select = self.choose("/split", "Split", self.splits(), "test")
+        options = self.splits()
+        self.select = self.choose("/split", "Split", options, _predicted(options))
         self.choose("/output", "File", {"parquet": "Parquet", "csv": "CSV"}, "parquet")
         when = self.choose("policy", "When to answer", labels.POLICIES, "none").classes("whole")
         shares = {
@@ -169,7 +180,7 @@ class Predict(ModelFields):
 
     def update_splits(self) -> None:
         options, split = self.splits(), self.select.value
-        self.select.set_options(options, value=split if split in options else "test")
+        self.select.set_options(options, value=split if split in options else _predicted(options))
 
     def request_body(self) -> dict[str, Any]:
         body = super().request_body()
@@ -181,6 +192,11 @@ def masking(fields: Fields) -> None:
     """Draw the fields that determine which parts of an image are masked."""
     fields.choose("/masking/method", "Saliency method", METHODS)
     fields.choose("/masking/sigmas", "Mask what is above", SIGMAS)
+
+
+def _predicted(options: dict[str, str]) -> str:
+    """The split that is predicted by default: `test`, or the first where there is none."""
+    return "test" if "test" in options else next(iter(options))
 
 
 def _available(splits: Sequence[str] | None, options: dict[str, str]) -> list[str]:

@@ -20,6 +20,7 @@ FORMATS = {
     DatasetFormat.WATERBIRDS: "Waterbirds",
     DatasetFormat.CELEBA: "CelebA",
     DatasetFormat.BACKGROUNDS_CHALLENGE: "Backgrounds Challenge",
+    DatasetFormat.UNLABELLED: "images without labels, to be predicted",
 }
 
 

@@ -64,6 +64,9 @@ async def show(
                     if dataset.groups:
                         balanced = f"/new?dataset={dataset.id}&groups=labels"
                         button("Balance over its groups", lambda: ui.navigate.to(balanced), "second")
+                if key.may("train") and not dataset.labelled:
+                    predict = f"/new?dataset={dataset.id}&kind=predict"
+                    button(labels.kind("predict"), lambda: ui.navigate.to(predict))
                 files = f"/files/datasets/{dataset.id}/download"
                 button("Download", lambda: ui.navigate.to(files), "second")
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")
@@ -137,8 +140,9 @@ async def _samples(dataset: Dataset, filters: Mapping[str, str], inferring: Sequ
     def choose(name: str, label: str, everything: str, options: Mapping[str, str]) -> None:
         sample_list.choose(name, label, {ALL: everything, **options}, filters[name])
 
-    choose("split", "Split", "all splits", {s: labels.SPLITS[s] for s in labels.splits_of(dataset)})
-    choose("label", "Class", "all classes", {name: name for name in dataset.classes})
+    if dataset.labelled:
+        choose("split", "Split", "all splits", {s: labels.SPLITS[s] for s in labels.splits_of(dataset)})
+        choose("label", "Class", "all classes", {name: name for name in dataset.classes})
     if dataset.groups:
         choose("group", "Group", "all groups", {group.name: group.name for group in dataset.groups})
     if dataset.subjects:

@@ -39,7 +39,7 @@ async def show(job_id: str) -> None:
 
 def only_test(dataset: Dataset) -> bool:
     """Whether these are test images alone, ready to judge models."""
-    return dataset.state == "ready" and not dataset.splits.get("train")
+    return dataset.state == "ready" and dataset.labelled and not dataset.splits.get("train")
 
 
 class JudgeForm:

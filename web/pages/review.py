@@ -156,7 +156,7 @@ async def _by_class(connection: AsyncClient, report: Report, samples: Sequence[i
     dataset, job = report.dataset.id, report.job if report.inferred_groups else None
     sample_of = partial(connection.datasets.sample, dataset, inferred_by=job)
     for sample in await asyncio.gather(*map(sample_of, samples)):
-        guesses.setdefault(sample.label, []).append(sample)
+        guesses.setdefault(str(sample.label), []).append(sample)
     listed = await asyncio.gather(
         *(
             first(connection.datasets.samples(dataset, split="train", label=label, limit=LISTED), LISTED)

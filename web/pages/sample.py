@@ -23,8 +23,8 @@ async def show(
     dataset_id: str, number: int, among: str = "", models: str = "", inferred_by: str = ""
 ) -> None:
     """`among`: the numbers of the list that the sample was opened from; `models`: the models to ask, or by
-    default the newest of the data set; both separated by commas. `inferred_by`: the job whose guess of the
-    sample is shown."""
+    default the newest of the data set, or without labels the newest of all; both separated by commas.
+    `inferred_by`: the job whose guess of the sample is shown."""
     connection, key = api(), own_key()
     dataset = await connection.datasets.get(dataset_id)
     sample = await connection.datasets.sample(dataset_id, number, inferred_by=inferred_by or None)
@@ -46,7 +46,7 @@ async def show(
 
     async def ask() -> None:
         """Show the models, then the answer of each when it comes."""
-        chosen_models = await _models(connection, dataset_id, ids)
+        chosen_models = await _models(connection, dataset_id if dataset.labelled else None, ids)
         with holder:
             html("sample_models", models=chosen_models)
             with ui.element("div").classes("grid"):
@@ -65,7 +65,7 @@ def neighbours(number: str, numbers: Sequence[str]) -> tuple[str | None, str | N
     return (numbers[place - 1] if place else None), next(iter(numbers[place + 1 :]), None)
 
 
-async def _models(connection: AsyncClient, dataset: str, ids: Sequence[str]) -> list[Model]:
+async def _models(connection: AsyncClient, dataset: str | None, ids: Sequence[str]) -> list[Model]:
     if not ids:
         return await first(connection.models.list(dataset=dataset, limit=MODELS), MODELS)
     models = []

@@ -192,15 +192,17 @@ function takeDropped(drop, transfer) {
 }
 
 // --- folders: packed into a tar that refers to its files, so that none of them is read into memory -----------
-const ARCHIVE = /\.(zip|tar|gz|tgz|zst)$/i;
+const ARCHIVE = /\.(zip|tar|gz|tgz|zst)$/i, TABLE = /\.(csv|parquet)$/i;
+const isUnlabelled = (drop) => fieldsOf(drop).some(({ name, value }) => name === "format" && value === "unlabelled");
 
-// A single archive is sent as it is, all else is packed. `list` returns [path, file] of each file.
+// A single archive is sent as it is, and so is a table of paths; all else is packed. `list` returns [path, file] of each file.
 async function takeFiles(drop, list) {
   show(drop, "Reading the folder …");
   try {
     const files = await list();
     const [path, file] = files[0] ?? [""];
-    if (files.length === 1 && ARCHIVE.test(path)) return take(drop, file);
+    const asItIs = ARCHIVE.test(path) || (isUnlabelled(drop) && TABLE.test(path));
+    if (files.length === 1 && asItIs) return take(drop, file);
     const refusal = refusalOf(drop, files.map(([path]) => path));
     if (refusal) return show(drop, `This ${refusal}.`, true);
     take(drop, packed(files));
@@ -216,7 +218,7 @@ function refusalOf(drop, paths) {
   if (!images.length && !tables.length) return drop.dataset.withoutImages;
   const folders = [...new Set(images.map((path) => path.split("/").slice(0, -1).join("/")))];
   const loose = folders.length === 1 && ("oneClass" in drop.dataset ? !folders[0] : !folders[0].includes("/"));
-  return loose && !tables.length ? drop.dataset.looseImages : "";
+  return loose && !tables.length && !isUnlabelled(drop) ? drop.dataset.looseImages : "";
 }
 
 async function filesBelow(entries, above = "") {

@@ -17,7 +17,7 @@ class ScoredSample:
     """A sample with the model's answer. `score` is None if the network's output is not finite."""
 
     sample: int
-    label: str
+    label: str | None
     answer: str
     score: float | None
     needs_png: bool = False
