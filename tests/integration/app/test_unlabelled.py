@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from app.main import Services
 from core.queries import datasets
 from core.storage.maintenance import run_maintenance
 from core.sweep import sweep
@@ -27,7 +28,7 @@ from tests.integration.app.test_judged_jobs import trained
 from tests.support.rows import dataset_row
 
 
-def unlabelled(front: Front, folder: Path) -> str:
+def unlabelled(services: Services, folder: Path) -> str:
     """Add a ready data set of three images without labels, as its import would have made it."""
     for number in range(3):
         (folder / "source" / "day").mkdir(parents=True, exist_ok=True)
@@ -36,12 +37,12 @@ def unlabelled(front: Front, folder: Path) -> str:
     report = import_dataset(folder / "source", folder / "store", options)
     dataset_id = new_id("ds")
     key = f"datasets/{dataset_id}"
-    with front.services.artifacts.writing(key) as target:
+    with services.artifacts.writing(key) as target:
         shutil.copytree(folder / "store", target, dirs_exist_ok=True)
     facts = report.summary() | {"format": report.format, "splits": {}, "metadata_columns": []}
     source = {"upload": f"uploads/{dataset_id}"}
     row = dataset_row(id=dataset_id, state=DatasetState.IMPORTING, source=source, labelled=False)
-    with front.services.database.begin() as session:
+    with services.database.begin() as session:
         datasets.add(session, row)
         datasets.finish(session, dataset_id, artifact=key, classes=[], summary=facts, ready=True)
     return dataset_id
@@ -49,7 +50,7 @@ def unlabelled(front: Front, folder: Path) -> str:
 
 @pytest.fixture
 def lunch(front: Front, tmp_path: Path) -> str:
-    return unlabelled(front, tmp_path / "lunch")
+    return unlabelled(front.services, tmp_path / "lunch")
 
 
 def predicted(front: Front, dataset: str) -> str:
@@ -184,7 +185,7 @@ def test_the_images_stay_where_they_are_to_be_kept_or_have_labels(front: Front, 
 
 
 def test_the_sweep_deletes_images_without_labels_by_their_age(front: Front, tmp_path: Path) -> None:
-    old, new, busy = (unlabelled(front, tmp_path / name) for name in ("old", "new", "busy"))
+    old, new, busy = (unlabelled(front.services, tmp_path / name) for name in ("old", "new", "busy"))
     labelled = front.dataset()
     front.job(JobKind.PREDICT, dataset_id=busy)
     with front.services.database.begin() as session:

@@ -12,6 +12,7 @@ import pytest
 from app.datasets.stores import MOST_WAITING
 from core.storage.artifacts import Artifacts
 from tests.integration.app.serving.conftest import PNG, World, furnished, picture
+from tests.integration.app.test_unlabelled import unlabelled
 
 
 class Held(Artifacts):
@@ -77,3 +78,14 @@ def test_who_may_only_predict_sees_no_stored_sample(tmp_path: Path) -> None:
                 assert answer.status_code == status, (path, key)
             world.client.headers["Authorization"] = "Bearer p"
             assert world.post(picture(1), path).status_code == 200
+
+
+def test_every_model_predicts_a_sample_without_a_label(world: World, tmp_path: Path) -> None:
+    lunch = unlabelled(world.services, tmp_path)
+    image = world.client.get(f"/datasets/{lunch}/samples/1/image").content
+    for model in (world.model, world.uncalibrated()):
+        stored = world.ask(model=model, dataset=lunch, sample=1)["predictions"]
+        assert world.post(image, model=model).json()["predictions"] == stored
+    query = world.query(dataset=lunch, sample=1)
+    assert world.client.get("/saliency", params=query).status_code == 200
+    assert world.client.get("/predict", params=query | {"sample": 3}).status_code == 404
