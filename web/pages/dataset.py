@@ -66,7 +66,7 @@ async def show(
                         button("Balance over its groups", lambda: ui.navigate.to(balanced), "second")
                 if key.may("train") and not dataset.labelled:
                     predict = f"/new?dataset={dataset.id}&kind=predict"
-                    button(labels.kind("predict"), lambda: ui.navigate.to(predict))
+                    button("Predict the images", lambda: ui.navigate.to(predict))
                 files = f"/files/datasets/{dataset.id}/download"
                 button("Download", lambda: ui.navigate.to(files), "second")
                 button("Show jobs", lambda: ui.navigate.to(f"/jobs?dataset={dataset.id}"), "second")

@@ -30,7 +30,7 @@ async def show(arm: str = "", q: str = "", since: str = "") -> None:
     if key.may("train"):
         html(
             "import_model",
-            datasets=[dataset for dataset in datasets if dataset.state == "ready"],
+            datasets=[dataset for dataset in datasets if dataset.state == "ready" and dataset.labelled],
             backbones=BACKBONES,
             empty=not await first(connection.models.list(limit=1), 1),
             largest=(await connection.limits()).max_upload_bytes,

@@ -128,6 +128,43 @@ def test_a_folder_that_is_dropped_becomes_a_data_set(visitor: Visitor, tmp_path:
     expect(visitor.page.get_by_text("No model has been trained on this data set.")).to_be_visible()
 
 
+def test_images_without_labels_can_be_predicted_and_nothing_else(
+    visitor: Visitor, model: str, tmp_path: Path
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for file, digit in zip(files[:2], load_digits().images, strict=False):
+        Image.fromarray((digit * 15.9).astype("uint8")).resize((28, 28)).save(file)
+    files[2].write_bytes(b"no picture")
+    page = visitor.page
+    visitor.goto("/")
+    page.get_by_text("Name, format, subjects and sites").click()
+    page.get_by_label("Format", exact=True).select_option(label="images without labels, to be predicted")
+    visitor.fill("Name", "Mittagspause")
+    page.locator("#dataset-drop input[type=file]").set_input_files(files)
+    page.wait_for_url("**/ui/datasets/ds_*")
+    expect(visitor.heading("Mittagspause")).to_be_visible()
+    expect(visitor.button("Predict the images")).to_be_visible()
+    expect(page.get_by_text("1 file was rejected")).to_be_visible()
+    for name in ("Train past shortcuts", "Other jobs", "Balance over its groups"):
+        expect(visitor.button(name)).to_have_count(0)
+    for name in ("Split", "Class"):
+        expect(page.get_by_label(name, exact=True)).to_have_count(0)
+    visitor.loaded(".samples img")
+    visitor.looked_at("unlabelled")
+
+    page.locator(".samples a").first.click()
+    expect(visitor.heading("Sample 0: 0.png")).to_be_visible()
+    expect(page.locator(".looks .candidates").first).to_be_visible()
+    page.go_back()
+    visitor.button("Predict the images").click()
+    expect(page.get_by_label("Data set", exact=True).first).to_have_value("Mittagspause")
+    expect(page.get_by_label("Split", exact=True).first).to_have_value("all images")
+    visitor.choose("What to do", "Evaluate a model")
+    page.get_by_label("Data set", exact=True).first.click()
+    expect(page.get_by_role("option").first).to_be_visible()
+    expect(page.get_by_role("option", name="Mittagspause")).to_have_count(0)
+
+
 def test_only_one_image_to_try_is_accepted(visitor: Visitor, model: str) -> None:
     visitor.goto(f"/ui/try?model={model}")
     visitor.page.locator("#image-drop").evaluate(DROP_TWO_IMAGES)

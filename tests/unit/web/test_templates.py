@@ -166,12 +166,22 @@ def test_groups_are_counted_however_many_classes_there_are() -> None:
 
 
 def test_subjects_are_counted_in_each_split() -> None:
-    counted = {"subjects": 12, "split_subjects": {"train": 9, "test": 3}, "classes": ["cat", "dog"]}
+    counted = {"subjects": 12, "split_subjects": {"train": 9, "test": 3}, "report": {"count": 120}}
     for word, name in (("subject", "Subjects"), ("patient", "Patients")):
         page = report_of(dataset(**counted, subject_word=word))
         assert counts(page)[name] == ["9", "3"]
         assert f"<dt>{name}</dt><dd>12</dd>" in page
     assert "Subjects" not in report_of(dataset())
+
+
+def test_images_without_labels_are_counted_without_classes() -> None:
+    page = report_of(dataset(labelled=False, splits={}, report={"count": 7, "rejected_total": 2}))
+    assert "<dt>Images</dt><dd>7</dd>" in page
+    assert "<dt>Labels</dt><dd>none</dd>" in page
+    assert "Classes" not in page
+    listing = drawn("datasets", datasets=[dataset(labelled=False, splits={}, report={"count": 7})])
+    assert '<td class="number">7</td>' in listing
+    assert "no labels" in listing
 
 
 def test_a_column_says_what_it_was_read_as_and_why_it_was_ignored() -> None:
