@@ -23,11 +23,12 @@ EXCUSED = re.compile(
             r".+ (empty-split|no-groups|no-patterns|not-a-number|not-a-mask-set|not-calibrated|needs-erm)",
             r".+ (other-(backbone|layers|masks|optimizer)|model-of-another-dataset)",
             r".+ (no-models|not-succeeded|only-test|other-classes|trained-on|training-images-gone)",
+            r"/dataset unlabelled",
             # Fields that exclude or need each other.
             r"/(dataset|model) missing|.+ (needs-job|needs-inferred-by|not-with-job)",
             r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
-            # An address has a format and other options than a builtin data set.
-            r"/format not-applicable|/options/\S+ unknown-field",
+            # An address has a format and other options than a builtin data set; without labels, few apply.
+            r"/(format|options/\S+) not-applicable|/options/\S+ unknown-field",
             # Rules that OpenAPI has no words for: ascending numbers, `{subject}` once, no name like an id.
             r"/options/grey_window value-error|/options/subject invalid-pattern|\{name\} like-an-id",
             # What is inside a file, or inside a text that is JSON.

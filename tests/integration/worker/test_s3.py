@@ -15,6 +15,7 @@ from botocore.exceptions import EndpointConnectionError
 from core.queries import jobs
 from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from models.data.store import Store
 from tests.integration.worker.bench import Bench, bench_with_digits
 from tests.integration.worker.real_jobs import hyperparameters
 from tests.support.object_store import Fault, ObjectStore
@@ -88,6 +89,39 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
     _, card = bench.load(job.models["erm"])
     assert sorted(card.classes) == sorted(dataset.classes)
     assert bench.report_json(job)["metrics"]["test"]["erm"]["n"] > 0
+
+
+def test_images_without_labels_are_read_from_a_bucket_or_from_a_table_in_it(
+    bench: Bench, bucket: str, server: ObjectStore
+) -> None:
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    source = f"{bucket}/sources/lunch"
+    for name, file in zip(("a/1.png", "b/2.png"), bench.images.rglob("*.png"), strict=False):
+        fs.put_file(str(file), f"{source}/{name}")
+    fs.pipe_file(f"{source}/broken.png", b"no image")
+    fs.pipe_file(f"{source}/huge.png", bytes(bench.runtime.settings.max_image_bytes + 1))
+    rows = [
+        "path",
+        "a/1.png",
+        f"{source}/b/2.png",
+        f"{bucket}/elsewhere/3.png",
+        "../digits/4.png",
+        "gone.png",
+    ]
+    fs.pipe_file(f"{source}/table.csv", "\n".join([*rows, "huge.png"]).encode())
+
+    def refuse(method: str, address: str) -> Fault | None:
+        return Fault.INTERNAL_ERROR if method == "GET" and "huge" in address else None
+
+    with server.failing(refuse):
+        _, folder = bench.imported({"address": f"{source}/"}, format="unlabelled")
+        _, table = bench.imported({"address": f"{source}/table.csv"}, format="unlabelled")
+    assert [folder.state, table.state] == [DatasetState.READY, DatasetState.READY]
+    assert folder.summary["rejected"] == {"too_large": 1, "not_an_image": 1}
+    assert folder.summary["ignored"] == {"not_listed": 1}
+    assert table.summary["rejected"] == {"bad_path": 2, "missing_file": 1, "too_large": 1}
+    paths = [Store.open(bench.folder(str(row.artifact))).paths.to_pylist() for row in (folder, table)]
+    assert paths == [["a/1.png", "b/2.png"], ["a/1.png", f"{source}/b/2.png".removeprefix("s3://")]]
 
 
 @pytest.fixture
