@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import typer
@@ -51,6 +52,23 @@ def test_a_person_at_a_terminal_is_asked_with_what_needs_it(
         in shown.err
     )
     assert shown.out.endswith("model mdl_1 is deleted\n")
+
+
+@pytest.mark.parametrize("keep_dataset", [False, True])
+def test_a_job_takes_images_without_labels_along_unless_they_are_kept(
+    service: Service, keyboard: int, capsys: pytest.CaptureFixture[str], keep_dataset: bool
+) -> None:
+    service.answers["GET /dependents"] = (200, {"of": "job_1", "datasets": ["ds_1"]})
+    service.answers["DELETE /jobs/job_1"] = (204, None)
+    os.write(keyboard, b"y\n")
+    with masktune.Client(service.url) as client:
+        delete = partial(client.jobs.delete, keep_dataset=keep_dataset)
+        session = Session(client, console(), json=False)
+        session.ask_and_delete("job", "job_1", delete, yes=False, keep_dataset=keep_dataset)
+    assert ("The images of data set ds_1 go with it." in capsys.readouterr().err) is not keep_dataset
+    service.masktune("jobs", "delete", "job_1", "--yes", *["--keep-dataset"] * keep_dataset)
+    query = "?keep_dataset=true" if keep_dataset else ""
+    assert [asked for asked, _ in service.asked[1:]] == [f"DELETE /jobs/job_1{query}"] * 2
 
 
 @pytest.mark.parametrize("what", ["datasets delete ds_1", "jobs delete job_1", "models delete mdl_1"])

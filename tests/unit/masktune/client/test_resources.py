@@ -97,6 +97,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (get_dependents("job_1"), "GET /dependents?of=job_1", {"of": "job_1", "aliases": ["best"]}),
     (get_storage(), "GET /storage", STORAGE),
     (jobs.delete_job("job_1"), "DELETE /jobs/job_1", None),
+    (jobs.delete_job("job_1", keep_dataset=True), "DELETE /jobs/job_1?keep_dataset=true", None),
     (models.delete_model("mdl_1"), "DELETE /models/mdl_1", None),
     (models.get_alias("best"), "GET /aliases/best", ALIAS),
     (models.set_alias("best", "mdl_1"), "PUT /aliases/best", ALIAS),
@@ -198,7 +199,7 @@ def test_the_async_client_awaits_and_iterates() -> None:
 @pytest.mark.parametrize(
     ("make", "listed"),
     [
-        (datasets.list_datasets, DATASET),
+        (lambda: datasets.list_datasets(labelled=False), DATASET),
         (lambda: datasets.list_samples("ds_1", split="test"), SAMPLE | {"id": 3, "path": "3.png"}),
         (lambda: jobs.list_jobs(state="failed"), job()),
         (lambda: models.list_models(arm="erm"), MODEL),

@@ -99,6 +99,17 @@ def test_files_that_are_no_data_set_are_told_before_anything_is_sent(
         runner.run(Script([]), upload_dataset(tmp_path / name.partition("/")[0]))
 
 
+@pytest.mark.parametrize(("name", "content"), [("birds/1.JPG", b"x"), ("paths.csv", b"path\ns3://b/1.png")])
+def test_images_without_labels_may_lie_side_by_side_or_be_listed_in_a_table(
+    runner: Runner, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / "birds").mkdir()
+    (tmp_path / name).write_bytes(content)
+    script = Script([httpx.Response(202, json=DATASET)])
+    flow = upload_dataset(tmp_path / name.partition("/")[0], format="unlabelled")
+    assert runner.run(script, flow).id == "ds_1"
+
+
 def test_the_names_of_images_and_tables_are_those_that_the_import_reads() -> None:
     assert set(upload_files.IMAGES) == TYPES.keys()
     assert set(upload_files.TABLES) == LIST_SUFFIXES
