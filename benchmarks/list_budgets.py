@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from benchmarks._common import Aim, finish, table
 from models.data.formats import FormatName, read
-from models.data.importing.datasets import reading_budget
+from models.data.importing.bounded_reading import reading_budget
 from models.run import Run, resolve_device
 from models.runtime.bounded import FORK
 from tests.support.workbooks import row, shared, workbook

@@ -20,7 +20,8 @@ from models.data.download import write_folder
 from models.data.formats.manifest import is_image_name, not_an_image_name
 from models.data.formats.path_table import read_paths
 from models.data.images.limits import ImageLimits
-from models.data.importing.datasets import BUILTIN_PREFIX, read_within, reading_budget
+from models.data.importing.bounded_reading import read_within, reading_budget
+from models.data.importing.datasets import BUILTIN_PREFIX
 from models.data.importing.sources import check_size
 from models.data.report import FileCode, ImportRefused, ImportStopped, Rejection
 from models.data.store import Store

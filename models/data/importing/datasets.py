@@ -12,11 +12,10 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from models.data.archives import ArchiveLimits, Budget, unpack
 from models.data.columns import write_columns
@@ -27,6 +26,7 @@ from models.data.images.limits import ImageLimits
 from models.data.importing import inspection
 from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.bounded_checks import check_budget, check_in_order
+from models.data.importing.bounded_reading import read_within, reading_budget
 from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.importing.grey_windows import choose_window, measure_window
 from models.data.importing.sources import ArraySource, FolderSource, Source, check_limits
@@ -41,24 +41,11 @@ from models.data.report import (
     Rejection,
 )
 from models.data.splits import NO_SPLIT, assign_splits
-from models.runtime.bounded import ProcessBudget, call_within
+from models.runtime.bounded import ProcessBudget
 from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
-
-T = TypeVar("T")
 
 BUILTIN_PREFIX = "builtin:"
 _REPORTS = 200  # calls of on_progress per import, approximately
-
-
-def reading_budget(packed: int) -> ProcessBudget:
-    """What it may take to unpack a part of an upload of `packed` bytes, and to read all of its lists.
-
-    `benchmarks.list_budgets` shows that the largest honest lists take less than half of it.
-    """
-    return ProcessBudget(
-        cpu_seconds=min(60 + 2 * packed // 10**6, 600),
-        memory=min((512 << 20) + 64 * packed, 8 << 30),
-    )
 
 
 @dataclass(frozen=True)
@@ -142,31 +129,6 @@ def _open_source(
     read_upload = partial(_read, Path(source), scratch, options)
     manifest, junk = read_within(budget, read_upload, watch.should_stop)
     return FolderSource(manifest, options.image), junk
-
-
-def read_within(
-    budget: ProcessBudget, read: Callable[[Callable[[], bool]], T], should_stop: Callable[[], bool]
-) -> T:
-    """What `read` makes of an archive or a list, in a process of its own. It is given a function to be called
-    before each step. Raises `ImportRefused` beyond the budget, `ImportStopped`, and what `read` raises."""
-
-    def should_stop_before_step() -> bool:
-        budget.start_step()
-        return should_stop()
-
-    try:
-        return call_within(budget, partial(read, should_stop_before_step))
-    except BrokenProcessPool:
-        if should_stop():  # whoever stops this process may have ended the other one first
-            raise ImportStopped from None
-        excess = f"more than {budget.cpu_seconds} s of CPU time, or crash what reads them"
-    except MemoryError:
-        excess = f"more than {budget.memory >> 20} MiB of memory"
-    raise ImportRefused(
-        ProblemCode.TOO_COSTLY,
-        f"the archive or its lists take {excess}, which is the bound for an upload of this size: split the "
-        "data set, or leave columns out",
-    )
 
 
 def _read(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.data.importing.datasets import reading_budget
+from models.data.importing.bounded_reading import reading_budget
 from models.runtime.files import bytes_below
 
 MB = 10**6
