@@ -105,13 +105,13 @@ def _is_labelled(request: UploadRequest) -> bool:
 
 def _check_without_labels(request: UploadRequest) -> None:
     """Raise `InvalidInput` for images without labels and an option on labels, splits or groups."""
-    for name in sorted(request.options.keys() - _WITHOUT_LABELS):
-        if not _is_labelled(request):
-            raise InvalidInput.field(
-                f"/options/{name}",
-                "not-applicable",
-                "images without labels have neither classes nor splits nor groups; leave it out",
-            )
+    unusable = [] if _is_labelled(request) else sorted(request.options.keys() - _WITHOUT_LABELS)
+    if unusable:
+        raise InvalidInput.field(
+            f"/options/{unusable[0]}",
+            "not-applicable",
+            "images without labels have neither classes nor splits nor groups; leave it out",
+        )
 
 
 def _ready(session: Session, dataset_id: str) -> DatasetRow:
