@@ -62,7 +62,8 @@ def _describe(session: Session, kind: JobKind, plan: Plan) -> JobPlan:
     params, dataset = params_to_json(plan.params), datasets.get_ready(session, plan.dataset_id)
     planned = workload(session, kind, dataset, params, plan.inputs_as_json())
     assert planned is not None  # its model has just been read
-    size = network_size(planned.backbone, classes=len(dataset.classes), image_size=planned.image_size)
+    classes = dataset.classes if dataset.labelled else registry.get(session, str(plan.model)).classes
+    size = network_size(planned.backbone, classes=len(classes), image_size=planned.image_size)
     return JobPlan(
         kind=kind,
         dataset=dataset.id,

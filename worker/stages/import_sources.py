@@ -188,7 +188,8 @@ def _listed(context: StageContext, table: Path, place: str) -> ImportSource:
             reading_budget(table.stat().st_size), lambda _: read_paths(table, column), context.should_stop
         )
     except ImportRefused as error:
-        raise JobError("table_unusable", str(error)) from error
+        detail = f"the file is no archive, and no table of paths can be read in it: {error}"
+        raise JobError("table_unusable", detail) from error
     copy = SourceCopy(context, "listed")
     copy.target.mkdir(parents=True)
     copy.check_count(len(names))

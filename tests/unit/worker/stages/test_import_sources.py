@@ -159,7 +159,7 @@ def test_a_table_of_too_many_files_or_bytes_is_refused(
 
 def test_a_file_that_is_no_table_is_refused(places: Path) -> None:
     (places / "in/table.csv").write_bytes(b"\xff\x00\xfe" * 100)
-    with pytest.raises(JobError) as refused:
+    with pytest.raises(JobError, match="no archive, and no table of paths can be read in it: ") as refused:
         source(places, {"address": f"file://{places}/in/table.csv"})
     assert refused.value.reason == "table_unusable"
 
