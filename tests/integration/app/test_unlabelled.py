@@ -160,6 +160,7 @@ def test_whatever_needs_labels_refuses_it_and_says_what_to_do(front: Front, lunc
     refused(answer, 422, "invalid-input", "/dataset")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_the_last_predict_job_takes_the_images_along(front: Front, lunch: str) -> None:
     jobs = [predicted(front, lunch) for _ in range(2)]
     assert front.client.get("/dependents", params={"of": jobs[0]}).json()["datasets"] == []
@@ -184,6 +185,7 @@ def test_the_images_stay_where_they_are_to_be_kept_or_have_labels(front: Front, 
     assert exists(front, labelled)
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_the_sweep_deletes_images_without_labels_by_their_age(front: Front, tmp_path: Path) -> None:
     old, new, busy = (unlabelled(front.services, tmp_path / name) for name in ("old", "new", "busy"))
     labelled = front.dataset()
