@@ -5,10 +5,12 @@ inputs that are answered, selective risk the share of answers that are wrong. do
 what a certificate promises and what it does not.
 """
 
+from models.selective.by_class import certify_classes
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
 from models.selective.curve import CurvePoint, MixPoint, RiskCoverage, reweighted, risk_coverage
 from models.selective.policies import (
     ONE_PER_SUBJECT,
+    ClassPromise,
     GroupSelection,
     GroupVerdict,
     Planning,
@@ -20,6 +22,7 @@ from models.selective.policies import (
     threshold_for_coverage,
     threshold_for_score,
 )
+from models.selective.prediction_sets import PredictionSets
 from models.selective.scores import (
     SCORES,
     Scored,
@@ -59,6 +62,7 @@ __all__ = [
     "SCORES",
     "WINDOW",
     "CalibrationTable",
+    "ClassPromise",
     "Comparison",
     "CurvePoint",
     "GroupSelection",
@@ -67,6 +71,7 @@ __all__ = [
     "MixPoint",
     "OperatingPoint",
     "Planning",
+    "PredictionSets",
     "Reference",
     "RiskCoverage",
     "ScoreNeedsErm",
@@ -79,6 +84,7 @@ __all__ = [
     "best_certifiable_risk",
     "by_group",
     "certify",
+    "certify_classes",
     "compare",
     "count_split",
     "coverage_ratio",

@@ -123,18 +123,24 @@ def best_certifiable_risk(table: CalibrationTable, confidence: float) -> float |
     return high
 
 
-def samples_at_least(risk: float, confidence: float) -> int | None:
-    """Answered samples without an error that certify `risk`: 228 for 2 % at 99 %. None above 10 million."""
-    return _rank(_LARGEST_SPLIT, risk, 1 - confidence, errors=0)
+def samples_at_least(risk: float, confidence: float, *, errors: int = 0) -> int | None:
+    """Answered samples that certify `risk` with this many errors: 228 for 2 % at 99 % without one. None above
+    10 million."""
+    return _rank(_LARGEST_SPLIT, risk, 1 - confidence, errors=errors)
 
 
-def samples_needed(table: CalibrationTable, risk: float, confidence: float) -> int | None:
-    """Estimate, to 5 %, how many calibration samples would certify `risk` half of the time.
+def samples_needed(
+    table: CalibrationTable, risk: float, confidence: float, *, more_than: int = 0
+) -> int | None:
+    """Estimate, to 5 %, how many calibration samples, `more_than` a number, would certify `risk` half of the
+    time.
 
     Takes the risk of this table at each coverage as the true one. None if even 10 million would not
     be enough, because the model errs too often at every start.
     """
-    n = samples_at_least(risk, confidence) or _LARGEST_SPLIT + 1
+    if (table.wrong >= risk * table.answered).all():
+        return None
+    n = max(samples_at_least(risk, confidence) or _LARGEST_SPLIT + 1, more_than + 1)
     while n <= _LARGEST_SPLIT:
         if any(_expected_to_pass(table, walk, n, risk) for walk in walks(n, risk, confidence)):
             return n

@@ -22,8 +22,10 @@ from models.statistics import upper_bound
 ONE_PER_SUBJECT = "; one image per subject, drawn at random"
 """Belongs to the method of a selection whose calibration split has subjects."""
 
-Policy = Literal["coverage", "max_risk", "min_score", "none"]
-Status = Literal["certified", "target_coverage", "raw_threshold", "not_certifiable", "none"]
+Policy = Literal["coverage", "max_risk", "by_class", "min_score", "none"]
+Status = Literal[
+    "certified", "partly_certified", "target_coverage", "raw_threshold", "not_certifiable", "none"
+]
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,42 @@ class Planning:
 
 
 @dataclass(frozen=True)
+class ClassPromise:
+    """A statement about class A: `risk`, that of the answers "A" at most the share `requested` is wrong, or
+    `missed`, that of the true A at most this share is answered as another class.
+
+    `n`: the calibration samples that are predicted as A for `risk`, that are A for `missed`. At `threshold`,
+    `n_answered` of them are answered (None for `missed`), `n_errors` wrongly. `threshold`, a log-probability,
+    is that of the answers "A" for `risk`, for `missed` the least that it demands of the answers of all other
+    classes; None where it is not certified. `needed`: how many more samples would likely do for `risk`, if
+    errors stay as frequent, and would do for `missed`; None where no number would.
+    """
+
+    label: str
+    statement: Literal["risk", "missed"]
+    requested: float
+    threshold: float | None
+    n: int
+    n_answered: int | None
+    n_errors: int
+    needed: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as in the API: the threshold is a probability, 0 where it demands nothing."""
+        return dataclasses.asdict(self) | {
+            "status": "too_few" if self.threshold is None else "certified",
+            "threshold": None if self.threshold is None else math.exp(min(self.threshold, 0.0)),
+        }
+
+
+@dataclass(frozen=True)
 class Selection:
     """A policy applied to a calibration table.
 
     `point.threshold` is None if nothing may be answered, and −inf if everything with a finite score
-    is. `planning` is set if the request is not certifiable.
+    is. `planning` is set if the request is not certifiable. By class, `point.threshold` is None, and
+    `class_thresholds` has those of the answers of each class, in the order of the classes: None answers
+    nothing, −inf every finite score.
     """
 
     policy: Policy
@@ -55,6 +88,8 @@ class Selection:
     method: str
     point: OperatingPoint
     planning: Planning | None = None
+    promises: tuple[ClassPromise, ...] = ()
+    class_thresholds: Mapping[str, float | None] | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -65,7 +100,8 @@ class Selection:
         record = dataclasses.asdict(self)
         if record["point"]["threshold"] == -math.inf:
             record["point"]["threshold"] = None
-        return record
+        del record["class_thresholds"]  # the promises have them
+        return record | {"promises": [promise.to_json() for promise in self.promises]}
 
 
 def certify(table: CalibrationTable, *, max_risk: float, confidence: float = DEFAULT_CONFIDENCE) -> Selection:
@@ -74,8 +110,8 @@ def certify(table: CalibrationTable, *, max_risk: float, confidence: float = DEF
     The probability is over the draw of the calibration split. The certificate holds on average over
     inputs like those of the split: for no single input, no group, and no shifted data.
     """
-    _require(0 < max_risk < 1, "max_risk must be above 0 and below 1")
-    _require(0.5 <= confidence < 1, "the confidence must be in 0.5 … 1")
+    require(0 < max_risk < 1, "max_risk must be above 0 and below 1")
+    require(0.5 <= confidence < 1, "the confidence must be in 0.5 … 1")
     step = certified_step(table, max_risk, confidence)
     threshold = None if step is None else float(table.thresholds[step])
     planning = None
@@ -101,7 +137,7 @@ def threshold_for_coverage(table: CalibrationTable, coverage: float) -> Selectio
     Chosen by rank, with no promise about risk. `point.coverage_interval` is for the coverage of further
     inputs. Coverage 1 answers every finite score.
     """
-    _require(0 < coverage <= 1, "coverage must be above 0 and at most 1")
+    require(0 < coverage <= 1, "coverage must be above 0 and at most 1")
     least = math.ceil(coverage * table.n - 1e-9)
     step = int(np.searchsorted(table.answered, least))
     everything = coverage == 1 or step == len(table.answered)
@@ -117,7 +153,7 @@ def threshold_for_coverage(table: CalibrationTable, coverage: float) -> Selectio
 
 def threshold_for_score(table: CalibrationTable, min_score: float) -> Selection:
     """The caller's own threshold, on the scale of the score, with its counts on the calibration split."""
-    _require(math.isfinite(min_score), "min_score must be a finite number")
+    require(math.isfinite(min_score), "min_score must be a finite number")
     return Selection(
         policy="min_score",
         requested=min_score,
@@ -138,7 +174,7 @@ def answer_all(table: CalibrationTable) -> Selection:
     )
 
 
-def _require(fits: bool, message: str) -> None:
+def require(fits: bool, message: str) -> None:
     if not fits:
         raise ValueError(message)
 
@@ -152,12 +188,14 @@ class GroupSelection:
 
     `bound_below`: its bound is at most the requested risk; this is not a certificate, which no group has.
     `bound_above`: its bound is above. `too_few`: so few are answered that it would be above even without
-    an error. None: no risk was requested.
+    an error. None: no risk was requested. `needed`: how many more samples of the group would bring the bound
+    down to the risk, at this coverage and without a further error; None if it is there, or if none would.
     """
 
     name: str
     verdict: GroupVerdict | None
     point: OperatingPoint
+    needed: int | None = None
 
 
 def by_group(
@@ -176,7 +214,8 @@ def by_group(
     for name, table in tables.items():
         point = operating_point(table, threshold, confidence=confidence)
         verdict = None if max_risk is None else _verdict(point, max_risk)
-        selections.append(GroupSelection(name, verdict, point))
+        needed = None if max_risk is None or verdict == "bound_below" else _needed(point, max_risk)
+        selections.append(GroupSelection(name, verdict, point, needed))
     return selections
 
 
@@ -186,6 +225,13 @@ def coverage_ratio(groups: Sequence[GroupSelection]) -> float | None:
     if len(coverages) < 2 or max(coverages) == 0:
         return None
     return min(coverages) / max(coverages)
+
+
+def _needed(point: OperatingPoint, max_risk: float) -> int | None:
+    answered = samples_at_least(max_risk, point.confidence, errors=point.errors)
+    if answered is None or not point.answered:
+        return None
+    return math.ceil((answered - point.answered) / point.coverage)
 
 
 def _verdict(point: OperatingPoint, max_risk: float) -> GroupVerdict:

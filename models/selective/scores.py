@@ -73,8 +73,9 @@ _PAIR_SCORES: dict[ScoreName, Callable[[Floats, Floats], Floats]] = {
 SCORES: tuple[ScoreName, ...] = ("max_softmax", *_PAIR_SCORES)
 
 
-def decide(scores: ArrayLike, threshold: float | None) -> NDArray[np.bool_]:
-    """True where an input is answered. The threshold None answers nothing, −inf every finite score."""
+def decide(scores: ArrayLike, threshold: Floats | float | None) -> NDArray[np.bool_]:
+    """True where an input is answered. The threshold, one for all or one for each, None answers nothing, −inf
+    every finite score."""
     values = np.asarray(scores, np.float64)
     if threshold is None:
         return np.zeros(values.shape, bool)

@@ -6,13 +6,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.selective.scores import SCORES, Scored, score
+from models.selective.scores import SCORES, Scored, log_softmax, score
 from models.statistics import Interval, clopper_pearson, upper_bound
 from models.types import Counts, Floats
 
@@ -95,6 +95,13 @@ class CalibrationTable:
         step = int(np.searchsorted(-self.thresholds, -threshold, side="right")) - 1
         return (int(self.answered[step]), int(self.wrong[step])) if step >= 0 else (0, 0)
 
+    def from_threshold(self, threshold: float) -> Self:
+        """The table without the steps below `threshold`; their samples still count in `n`."""
+        steps = self.thresholds >= threshold
+        return replace(
+            self, thresholds=self.thresholds[steps], answered=self.answered[steps], wrong=self.wrong[steps]
+        )
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -121,14 +128,21 @@ def operating_point(
     table: CalibrationTable, threshold: float | None, *, confidence: float = DEFAULT_CONFIDENCE
 ) -> OperatingPoint:
     """The counts of `table` at `threshold`, with their bounds."""
-    answered, errors = (0, 0) if threshold is None else table.at(threshold)
-    low, high = clopper_pearson(answered, table.n, confidence=_COVERAGE_CONFIDENCE)
+    counts = (0, 0) if threshold is None else table.at(threshold)
+    return point_of_counts(table.n, *counts, threshold=threshold, confidence=confidence)
+
+
+def point_of_counts(
+    n: int, answered: int, errors: int, *, threshold: float | None, confidence: float
+) -> OperatingPoint:
+    """The bounds of `errors` in `answered` of `n` samples."""
+    low, high = clopper_pearson(answered, n, confidence=_COVERAGE_CONFIDENCE)
     return OperatingPoint(
         threshold=threshold,
-        n=table.n,
+        n=n,
         answered=answered,
         errors=errors,
-        coverage=answered / table.n,
+        coverage=answered / n,
         coverage_interval=Interval(float(low), float(high)),
         risk=errors / answered if answered else None,
         risk_upper=float(upper_bound(errors, answered, confidence=confidence)),
@@ -137,11 +151,14 @@ def operating_point(
 
 
 class SplitTables(NamedTuple):
-    """Tables by score, by score and group name, and by score and true class name."""
+    """Tables by score; by score and the name of the group, of the true and of the predicted class; and for
+    each class, in order, its log-probabilities in its own samples, the finite ones, descending."""
 
     scores: dict[str, CalibrationTable]
     groups: dict[str, Mapping[str, CalibrationTable]]
     classes: dict[str, Mapping[str, CalibrationTable]]
+    predicted: dict[str, Mapping[str, CalibrationTable]]
+    true_log_probabilities: dict[str, list[float]]
 
 
 def count_split(
@@ -159,13 +176,18 @@ def count_split(
     Covers every score that the logits allow: without ERM's, only `max_softmax`. The `temperature` must not be
     fitted to these samples: their scores would then depend on each other.
     """
-    tables = SplitTables({}, {}, {})
+    logs = log_softmax(logits, temperature)[np.arange(len(labels)), labels]
+    of_class = {
+        name: np.sort(logs[(labels == k) & np.isfinite(logs)])[::-1] for k, name in enumerate(classes)
+    }
+    tables = SplitTables({}, {}, {}, {}, {name: own.tolist() for name, own in of_class.items()})
     for name in SCORES if erm_logits is not None else SCORES[:1]:
         scored = score(name, logits, erm_logits, temperature=temperature)
         right = scored.labels == labels
         tables.scores[name] = CalibrationTable.build(scored.scores, right)
         tables.groups[name] = _parts(groups, group_names, scored, right)
         tables.classes[name] = _parts(labels, classes, scored, right)
+        tables.predicted[name] = _parts(scored.labels, classes, scored, right)
     return tables
 
 
