@@ -17,6 +17,7 @@ from masktune.contract.hyperparameters import (
 )
 from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.parameter_fields import accepts
+from masktune.contract.predictions import CERTIFIED_POLICIES, policy_fields
 
 _TRAINED_ON = Field(None, description="Default: the one the model was trained on.")
 _MODEL = Field(description="Id or alias.")
@@ -117,7 +118,8 @@ class EvaluateRequest(JobRequest):
 
 
 class PredictRequest(JobRequest):
-    """Predict every sample of a split, into a file. At most one of coverage, max_risk and min_score."""
+    """Predict every sample of a split, into a file. At most one policy: coverage, max_risk, min_score, or by
+    class max_class_risk, max_missed or both."""
 
     model: ModelRef = _MODEL
     dataset: DatasetRef | None = _TRAINED_ON
@@ -125,19 +127,29 @@ class PredictRequest(JobRequest):
     output: Literal["parquet", "csv"] = "parquet"
     coverage: float | None = Field(None, gt=0, le=1)
     max_risk: float | None = Field(None, gt=0, lt=1)
-    risk_confidence: float | None = Field(None, ge=0.5, lt=1, description="With max_risk only. Default 0.99.")
+    max_class_risk: float | None = Field(None, gt=0, lt=1)
+    max_missed: float | None = Field(None, gt=0, lt=1)
+    risk_confidence: float | None = Field(
+        None, ge=0.5, lt=1, description="Of max_risk, or of all promises by class. Default 0.99."
+    )
     min_score: float | None = Field(None, gt=0, le=1)
     on_uncertified: Literal["abstain", "error"] = "abstain"
+    set_coverage: float | None = Field(
+        None, gt=0, lt=1, description="Add a column `labels`: the classes that an input may be."
+    )
     score: ScoreName | None = Field(None, description="Confidence score. Default: the calibration's.")
     explain: bool = Field(False, description="Add a column with the raw saliency map.")
     method: Word = Field(MaskingConfig.method, description="Saliency method for `explain`.")
 
     @model_validator(mode="after")
     def _one_policy(self) -> PredictRequest:
-        policies = [n for n in ("coverage", "max_risk", "min_score") if getattr(self, n) is not None]
-        if len(policies) > 1:
+        policies = policy_fields(self)
+        if len({*policies.values()}) > 1:
             detail = f"give at most one policy, not {' and '.join(policies)}"
             raise PydanticCustomError("one-policy", "{detail}", {"detail": detail})
-        if self.risk_confidence is not None and self.max_risk is None:
-            raise PydanticCustomError("needs-max-risk", "risk_confidence is only for use with max_risk")
+        if self.risk_confidence is not None and CERTIFIED_POLICIES.isdisjoint(policies.values()):
+            raise PydanticCustomError(
+                "needs-max-risk",
+                "risk_confidence is only for use with max_risk, max_class_risk or max_missed",
+            )
         return self

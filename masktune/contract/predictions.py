@@ -11,13 +11,29 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.models import DriftState
 from masktune.contract.vocabulary import Decision
 
-PolicyName = Literal["coverage", "max_risk", "min_score", "none"]
+PolicyName = Literal["coverage", "max_risk", "by_class", "min_score", "none"]
+CERTIFIED_POLICIES: frozenset[PolicyName] = frozenset({"max_risk", "by_class"})
+"""Those that certify, with `risk_confidence`."""
+_POLICY_OF: dict[str, PolicyName] = {
+    "coverage": "coverage",
+    "max_risk": "max_risk",
+    "max_class_risk": "by_class",
+    "max_missed": "by_class",
+    "min_score": "min_score",
+}
 ModelQuery = Annotated[
     str,
     Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$", description="Id or alias of a model."),
 ]
 DatasetQuery = Annotated[str, Field(max_length=32, description="Id of the data set that the sample is in.")]
 SampleQuery = Annotated[int, Field(ge=0, lt=2**63, description="Number of the sample.")]
+
+
+def policy_fields(request: object) -> dict[str, PolicyName]:
+    """The fields that name a policy in a request, each with its policy, which may have several."""
+    return {
+        field: policy for field, policy in _POLICY_OF.items() if getattr(request, field, None) is not None
+    }
 
 
 class PredictQuery(Query):
@@ -34,15 +50,40 @@ class PredictQuery(Query):
     max_risk: float | None = Field(
         None, gt=0, lt=1, description="Policy: certify that at most this share of the answers is wrong."
     )
+    max_class_risk: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Policy by class: certify, for each class A, that at most this share of the answers A is "
+        "wrong. May be combined with `max_missed`.",
+    )
+    max_missed: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Policy by class: certify, for each class A, that at most this share of the true A is "
+        "answered as another class.",
+    )
     risk_confidence: float | None = Field(
-        None, ge=0.5, lt=1, description="Probability that `max_risk` is kept. Default 0.99."
+        None,
+        ge=0.5,
+        lt=1,
+        description="Probability that `max_risk`, or all that is certified by class, is kept. Default 0.99.",
     )
     min_score: float | None = Field(
         None, gt=0, le=1, description="Policy: answer inputs with at least this `score`."
     )
     score: ScoreName | None = Field(None, description="Confidence score. Default: the calibration's.")
     on_uncertified: Literal["abstain", "error"] = Field(
-        "abstain", description="If `max_risk` cannot be certified: abstain, or answer 409."
+        "abstain",
+        description="If `max_risk`, or a promise by class, cannot be certified: abstain, or answer 409.",
+    )
+    set_coverage: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Add `labels` to each prediction: a set that holds the true class of this share of the "
+        "inputs of each class. May be combined with any policy.",
     )
     top_k: int = Field(5, ge=1, le=1000, description="Most candidates per prediction.")
     explain: bool = Field(False, description="Add the saliency map of the same forward pass.")
@@ -152,6 +193,11 @@ class Prediction(Shape):
         "finite, which abstains.",
     )
     candidates: list[Candidate] = []
+    labels: list[str] | None = Field(
+        None,
+        description="With `set_coverage`: the classes that the input may be, most likely first, whether or "
+        "not it is answered. Empty if it is unlike all of them. Null if not requested.",
+    )
     agreement: Agreement = Agreement()
     saliency: SaliencyMap | None = None
 
@@ -184,11 +230,38 @@ class Calibration(Shape):
     created_at: Time | None = None
 
 
+class ClassPromise(Shape):
+    """What is certified for one class A, together with all other promises of the selection."""
+
+    label: str = Field(description="The class A.")
+    statement: Literal["risk", "missed"] = Field(
+        description="`risk`: of the answers A, at most the share `requested` is wrong. `missed`: of the true "
+        "A, at most this share is answered as another class."
+    )
+    requested: float
+    status: Literal["certified", "too_few"] = Field(
+        description="`too_few`: not certified, so nothing is promised; for `risk`, nothing is answered as A."
+    )
+    threshold: float | None = Field(
+        None,
+        description="On the scale of `score`. For `risk`: answers A have at least this score. For `missed`: "
+        "what it demands of the answers of all other classes. Null if `too_few`.",
+    )
+    n: int = Field(description="Calibration samples: predicted as A for `risk`, of the class A for `missed`.")
+    n_answered: int | None = Field(None, description="How many of them are answered; null for `missed`.")
+    n_errors: int = Field(description="How many of them are answered wrongly at the threshold.")
+    needed: int | None = Field(
+        None,
+        description="If `too_few`: how many more such samples would likely do for `risk`, if errors stay as "
+        "frequent, and would do for `missed`. Null: no number would, since errors are too frequent.",
+    )
+
+
 class Selection(Shape):
     """The policy, and what its threshold rests on."""
 
     policy: PolicyName | None = None
-    requested: float | None = None
+    requested: float | None = Field(None, description="By class: `max_class_risk`.")
     status: SelectionStatusName = Field(
         description="It holds for inputs like those of the calibration split: see `drift`."
     )
@@ -200,7 +273,10 @@ class Selection(Shape):
     threshold: float | None = Field(
         None,
         description="Inputs with at least this score are answered; null if there is none. Compared before "
-        "rounding.",
+        "rounding. By class, `promises` have the thresholds.",
+    )
+    promises: list[ClassPromise] = Field(
+        [], description="By class: one for each class and statement. All that are certified hold together."
     )
     score_name: ScoreName = "max_softmax"
     calibration: Calibration | None = None
@@ -220,12 +296,26 @@ class Selection(Shape):
     )
 
 
+class PredictionSets(Shape):
+    """What the `labels` of the predictions rest on."""
+
+    coverage: float = Field(
+        description="Of the inputs of each class, at least this share has the class in `labels`: on average "
+        "over the draw of the calibration split, for inputs like those of the split."
+    )
+    samples_at_least: int = Field(description="Calibration samples of a class that this takes.")
+    always: list[str] = Field(
+        [], description="Classes that are in all `labels`, since they have fewer samples or give no output."
+    )
+
+
 class Answer(Shape):
     """One prediction for each image, in order. `model` is the id that answered."""
 
     model: str
     predictions: list[Prediction]
     selection: Selection
+    sets: PredictionSets | None = Field(None, description="Null without `set_coverage`.")
 
 
 class ImageSaliency(Shape):

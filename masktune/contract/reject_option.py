@@ -10,12 +10,14 @@ from pydantic import Field
 from masktune.contract.base import AbstainReasonName, Query, SelectionStatusName, Shape, Time
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.models import CalibrationRef, DriftState
+from masktune.contract.predictions import ClassPromise
 
 GroupVerdict = Literal["bound_below", "bound_above", "too_few"]
 
 
 class RiskCoverageQuery(Query):
-    """Which curve, and which threshold for the table of groups: at most one of `coverage` and `max_risk`."""
+    """Which curve, and which threshold for the table of groups: at most one of `coverage` and `max_risk`;
+    or the promises by class."""
 
     score: ScoreName | None = Field(None, description="Default: the calibration's.")
     points: int = Field(100, ge=2, le=1000, description="Points on the curve, evenly spaced in coverage.")
@@ -25,8 +27,12 @@ class RiskCoverageQuery(Query):
     max_risk: float | None = Field(
         None, gt=0, lt=1, description="Or the table's threshold is certified for this risk."
     )
+    max_class_risk: float | None = Field(
+        None, gt=0, lt=1, description="Adds `promises`, as for a prediction with this policy by class."
+    )
+    max_missed: float | None = Field(None, gt=0, lt=1, description="The same.")
     risk_confidence: float | None = Field(
-        None, ge=0.5, lt=1, description="Confidence of the table's certificate and bounds. Default 0.99."
+        None, ge=0.5, lt=1, description="Confidence of the certificates and bounds. Default 0.99."
     )
     minority_share: float | None = Field(
         None,
@@ -96,6 +102,11 @@ class GroupRow(Shape):
         "was requested. This is not a certificate: many rows at this confidence are not one promise.",
     )
     aurc: float | None = None
+    needed: int | None = Field(
+        None,
+        description="If the bound is above `max_risk`: how many more calibration samples of this group would "
+        "bring it down, at this coverage and without a further error. Null otherwise, or without answers.",
+    )
 
 
 class GroupTable(Shape):
@@ -155,6 +166,9 @@ class RiskCoverage(Shape):
     statement: str = Field(description="The same in words.")
     mix: MixedCurve | None = Field(None, description="Null unless `minority_share` was requested.")
     table: GroupTable
+    promises: list[ClassPromise] | None = Field(
+        None, description="By class; null unless `max_class_risk` or `max_missed` was requested."
+    )
 
 
 class ShareOf(Shape):

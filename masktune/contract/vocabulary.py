@@ -255,6 +255,8 @@ class SelectionStatus(StrEnum):
 
     CERTIFIED = "certified"
     """A Learn-then-Test certificate on the calibration split."""
+    PARTLY_CERTIFIED = "partly_certified"
+    """By class: some of the promises are certified, and the others have too few calibration samples."""
     TARGET_COVERAGE = "target_coverage"
     """The rank in the calibration split that answers the requested share."""
     RAW_THRESHOLD = "raw_threshold"

@@ -5,7 +5,13 @@ percentages, differences of shares as percentage points.
 """
 
 from masktune.contract.report.text.answers import Answer, answers
-from masktune.contract.report.text.certificates import not_certifiable, uncertified, uncertified_table
+from masktune.contract.report.text.certificates import (
+    not_certifiable,
+    promise_name,
+    uncertified,
+    uncertified_promises,
+    uncertified_table,
+)
 from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
@@ -27,7 +33,9 @@ __all__ = [
     "other_verdicts",
     "percent",
     "points",
+    "promise_name",
     "uncertified",
+    "uncertified_promises",
     "uncertified_table",
     "verdict",
     "verdict_title",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from masktune.contract.predictions import Selection
+from collections.abc import Sequence
+
+from masktune.contract.predictions import ClassPromise, Selection
 from masktune.contract.reject_option import RiskCoverage
-from masktune.contract.report.text.formats import percent, whole_percent
+from masktune.contract.report.text.formats import first_names, percent, whole_percent
 
 
 def samples_needed(count: int | None) -> str:
@@ -42,8 +44,10 @@ def uncertified_table(curve: RiskCoverage) -> str:
 
 
 def uncertified(selection: Selection) -> str:
-    """The same of the selection of an answer; empty for any other than `not_certifiable`."""
+    """The same of the selection of an answer; empty if all that was requested is certified."""
     calibration = selection.calibration
+    if selection.promises:
+        return uncertified_promises(selection.promises)
     if selection.status != "not_certifiable" or calibration is None:
         return ""
     return not_certifiable(
@@ -53,3 +57,29 @@ def uncertified(selection: Selection) -> str:
         needed=selection.samples_needed,
         best=selection.best_certifiable_risk,
     )
+
+
+def uncertified_promises(promises: Sequence[ClassPromise]) -> str:
+    """Which promises by class are not certified, and how many more calibration samples each takes; empty if
+    all are."""
+    missing = [promise for promise in promises if promise.status != "certified"]
+    if not missing:
+        return ""
+    return (
+        f"{len(missing)} of {len(promises)} promises by class are not certified: "
+        f"{first_names([_missing(promise) for promise in missing])}"
+    )
+
+
+def _missing(promise: ClassPromise) -> str:
+    name = f"{promise_name(promise)} ({promise.n:,} calibration samples"
+    if promise.needed is None:
+        return f"{name}; the model errs too often for any number)"
+    return f"{name}; {promise.needed:,} more would do)"
+
+
+def promise_name(promise: ClassPromise) -> str:
+    """What is promised, but for the figure."""
+    if promise.statement == "risk":
+        return f"answers “{promise.label}” that are wrong"
+    return f"“{promise.label}” answered as another class"

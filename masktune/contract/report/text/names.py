@@ -222,6 +222,7 @@ def statistics_in_order(report: Report, split: str) -> list[StatisticName]:
 
 SELECTION_NAMES = {
     "certified": "certified",
+    "partly_certified": "certified in part",
     "target_coverage": "target coverage",
     "raw_threshold": "your own threshold",
     "not_certifiable": "not certifiable",
