@@ -125,6 +125,9 @@ class Calibration:
     of the model's probabilities. `n_subjects` of the samples are the one image of a subject; None without
     subjects. `groups_inferred`: nobody labelled the groups; `lacking` are those of them whose images lack the
     pattern of their class.
+
+    `predicted` are the tables by the predicted class. `true_log_probabilities`, of all classes in order, are
+    those of the true class of its samples, the finite ones, descending. Old calibrations have neither.
     """
 
     id: str
@@ -137,6 +140,8 @@ class Calibration:
     n_subjects: int | None = None
     groups_inferred: bool = False
     lacking: frozenset[str] = frozenset()
+    predicted: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
+    true_log_probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:

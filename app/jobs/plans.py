@@ -49,6 +49,7 @@ from masktune.contract.job_requests import (
     PredictRequest,
     RetrainHeadRequest,
 )
+from masktune.contract.predictions import policy_fields
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
 
@@ -173,10 +174,11 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
     model, dataset = pair(session, request.model, request.dataset)
     check_splits(dataset, [request.split], "/split")
     check_method(request.method, "/method")
-    for policy in ("coverage", "max_risk", "min_score"):
-        if getattr(request, policy) is not None and model.calibration is None:
+    sets = () if request.set_coverage is None else ("set_coverage",)
+    for name in (*policy_fields(request), *sets):
+        if model.calibration is None:
             raise InvalidInput.field(
-                f"/{policy}",
+                f"/{name}",
                 "not-calibrated",
                 f"model {model.id} has no calibration; evaluate it on a data set to make one",
             )

@@ -13,6 +13,7 @@ from app.selective.policy import AppliedPolicy, apply_policy, requested_policy, 
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.predictions import PredictQuery
+from models.selective import PredictionSets
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Plan:
     pair: Pair
     policy: AppliedPolicy
     calibration: Calibration | None
+    sets: PredictionSets | None = None
 
     @property
     def temperature(self) -> float:
@@ -33,7 +35,8 @@ class Plan:
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
     request = requested_policy(query)
-    find = calibrations.get if request.policy in ("coverage", "max_risk") else calibrations.find
+    optional = request.policy in ("none", "min_score") and query.set_coverage is None
+    find = calibrations.find if optional else calibrations.get
     model = models.find(session, inference, query.model)
     try:
         calibration = find(model, artifacts)
@@ -47,4 +50,7 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     )
     if query.on_uncertified == "error":
         require_certified(policy)
-    return Plan(model, models.pair_of(session, model), policy, calibration)
+    sets = None
+    if query.set_coverage is not None and calibration is not None:
+        sets = calibrations.prediction_sets(calibration, query.set_coverage)
+    return Plan(model, models.pair_of(session, model), policy, calibration, sets)

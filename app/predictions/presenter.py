@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
 from app.selective.policy import probability
-from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
+from masktune.contract.predictions import (
+    Agreement,
+    Answer,
+    Candidate,
+    Prediction,
+    PredictionSets,
+    SaliencyMap,
+)
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
 from models.selective import Scored
@@ -23,10 +30,11 @@ EXPLAIN_METHOD = "xgradcam"
 
 def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
     """Turn the scores into decisions. Candidates are in order, most likely first; ties as the classes are."""
-    classes, scores = plan.model.classes, forward.scores
+    classes, scores, sets = plan.model.classes, forward.scores, plan.sets
+    labels = None if sets is None else sets.labels(scored.log_probabilities)
     predictions = []
     for number, (label, score) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
-        decision, reason = plan.policy.decide(score)
+        decision, reason = plan.policy.decide(score, classes[label])
         predictions.append(
             Prediction(
                 decision=decision,
@@ -37,11 +45,17 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
                     Candidate(label=classes[k], probability=math.exp(log))  # as `probability`, to the bit
                     for k, log in largest(scored.log_probabilities[number], top_k)
                 ],
+                labels=None if labels is None else labels[number],
                 agreement=_agreement(scores, number, classes),
                 saliency=None if scores.maps is None else _saliency(forward, number, classes),
             )
         )
-    return Answer(model=plan.model.id, predictions=predictions, selection=plan.policy.selection)
+    return Answer(
+        model=plan.model.id,
+        predictions=predictions,
+        selection=plan.policy.selection,
+        sets=None if sets is None else PredictionSets(**sets.to_json()),
+    )
 
 
 def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:

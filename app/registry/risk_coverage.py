@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from app.inference import Calibration
 from app.registry.service import calibration_ref
 from app.selective import calibrations
-from app.selective.policy import one_policy, probability
+from app.selective.policy import PolicyRequest, one_policy, probability, promises, select
 from core.errors import Conflict, InvalidInput
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.predictions import CERTIFIED_POLICIES, ClassPromise, policy_fields
 from masktune.contract.reject_option import (
     CurvePoint,
     GroupRow,
@@ -57,13 +58,13 @@ MIX = (
 def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> RiskCoverage:
     """Compute the curve. Raises `Conflict` without a calibration, or for another mix without groups that a
     job inferred, and `InvalidInput` if the calibration lacks the score or a certificate is wanted for it."""
-    one_policy(query)
-    share = query.minority_share
-    if share is not None and query.max_risk is not None:
+    policy, share = one_policy(query), query.minority_share
+    if share is not None and policy in CERTIFIED_POLICIES:
+        field = next(iter(policy_fields(query)))
         raise InvalidInput.field(
-            "?max_risk",
+            f"?{field}",
             "not-with-minority-share",
-            "nothing is certified for another mix of the images: leave out max_risk or minority_share",
+            f"nothing is certified for another mix of the images: leave out {field} or minority_share",
         )
     calibration = calibrations.get(row, artifacts)
     reference = calibration_ref(row)
@@ -98,7 +99,14 @@ def curve(row: ModelRow, artifacts: Artifacts, query: RiskCoverageQuery) -> Risk
         if share is None
         else _mix(calibration, name, share, [point.threshold for point in risks.points]),
         table=_table(calibration, name, query),
+        promises=_promises(calibration, name, query) if policy == "by_class" else None,
     )
+
+
+def _promises(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) -> list[ClassPromise]:
+    confidence = query.risk_confidence or DEFAULT_CONFIDENCE
+    request = PolicyRequest("by_class", query.max_class_risk, confidence, query.max_missed)
+    return promises(select(request, calibration, name))
 
 
 def _statement(confidence: float, n_subjects: int | None) -> str:
@@ -174,5 +182,6 @@ def _row(group: GroupSelection, table: CalibrationTable) -> GroupRow:
         risk=point.risk,
         risk_upper=point.risk_upper,
         verdict=group.verdict,
+        needed=group.needed,
         aurc=risk_coverage(table, points=1).aurc,
     )

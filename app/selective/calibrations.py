@@ -12,7 +12,7 @@ from core.errors import Conflict, InvalidInput
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from models.selective import CalibrationTable, Share
+from models.selective import CalibrationTable, PredictionSets, Share
 
 FILE = "tables.json"
 DEFAULT_SCORE: ScoreName = "max_softmax"
@@ -33,6 +33,24 @@ def get(model: ModelRow, artifacts: Artifacts) -> Calibration:
     if calibration is None:
         raise Conflict(f"model {model.id} has no calibration; evaluate it on a data set to make one")
     return calibration
+
+
+def classes(calibration: Calibration) -> tuple[str, ...]:
+    """All classes of the calibration's model, in order. Raises `Conflict` for a calibration that was made
+    without the counts which promises by class and prediction sets rest on."""
+    if not calibration.true_log_probabilities:
+        raise Conflict(
+            f"calibration {calibration.id} was made before promises by class and prediction sets were; "
+            "evaluate the model on a data set to calibrate it anew"
+        )
+    return tuple(calibration.true_log_probabilities)
+
+
+def prediction_sets(calibration: Calibration, coverage: float) -> PredictionSets:
+    """Return the sets of this coverage. Raises `Conflict` as `classes` does."""
+    classes(calibration)
+    counts = {name: table.n for name, table in calibration.classes[DEFAULT_SCORE].items()}
+    return PredictionSets.build(calibration.true_log_probabilities, counts, coverage)
 
 
 def score_name(requested: ScoreName | None, model: ModelRow) -> ScoreName:
@@ -76,6 +94,8 @@ def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> 
         n_subjects=raw.get("n_subjects"),
         groups_inferred=raw.get("groups_inferred", False),
         lacking=frozenset(raw.get("lacking", ())),
+        predicted=_parts(raw.get("predicted", {})),
+        true_log_probabilities=raw.get("true_log_probabilities", {}),
     )
 
 

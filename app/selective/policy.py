@@ -7,71 +7,82 @@ e^score, in 0..1. Decisions use the logarithms, which still differ where probabi
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from app.inference import Calibration
+from app.selective import calibrations
 from core.errors import FieldError, InvalidInput, NotCertifiable
 from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import PolicyName, PredictQuery
+from masktune.contract.predictions import CERTIFIED_POLICIES, PolicyName, PredictQuery, policy_fields
 from masktune.contract.reject_option import RiskCoverageQuery
 from masktune.contract.report.text import uncertified
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
-from models.selective import DEFAULT_CONFIDENCE, ONE_PER_SUBJECT, CalibrationTable, Selection
-
-POLICIES: tuple[PolicyName, ...] = ("coverage", "max_risk", "min_score")
+from models.selective import DEFAULT_CONFIDENCE, ONE_PER_SUBJECT, Selection
 
 
 @dataclass(frozen=True)
 class PolicyRequest:
-    """A policy as requested. `number` is a share of inputs, a risk, or a score in 0..1."""
+    """A policy as requested. `number` is a share of inputs, a risk, or a score in 0..1; by class, it is the
+    risk of each, if that is requested."""
 
     policy: PolicyName
     number: float | None = None
     confidence: float = DEFAULT_CONFIDENCE
+    max_missed: float | None = None
 
 
 @dataclass(frozen=True)
 class AppliedPolicy:
-    """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf all finite scores."""
+    """A policy, applied. `threshold` is a log-probability: None answers nothing, −inf all finite scores. By
+    class, `class_thresholds` has one for the answers of each class."""
 
     threshold: float | None
     selection: predictions.Selection
+    class_thresholds: Mapping[str, float | None] | None = None
 
-    def decide(self, score: float) -> tuple[Decision, AbstainReason | None]:
-        """Decide on an input with this log-probability; a non-finite score abstains."""
-        if self.threshold is not None and math.isfinite(score) and score >= self.threshold:
-            return Decision.ANSWER, None
-        if self.selection.status is SelectionStatus.NOT_CERTIFIABLE:
+    def decide(self, score: float, label: str) -> tuple[Decision, AbstainReason | None]:
+        """Decide on an input with this log-probability for this label; a non-finite score abstains."""
+        threshold = self.threshold if self.class_thresholds is None else self.class_thresholds[label]
+        if threshold is None:
             return Decision.ABSTAIN, AbstainReason.NO_CERTIFIED_THRESHOLD
+        if math.isfinite(score) and score >= threshold:
+            return Decision.ANSWER, None
         return Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD
 
 
 def one_policy(query: PredictQuery | RiskCoverageQuery) -> PolicyName | None:
     """Return the name of the policy that the query gives, if any. Raises `InvalidInput` for several."""
-    names = [name for name in POLICIES if getattr(query, name, None) is not None]
-    if len(names) > 1:
+    fields = policy_fields(query)
+    policies = {*fields.values()}
+    if len(policies) > 1:
         raise InvalidInput(
-            f"give at most one policy, not {' and '.join(names)}",
+            f"give at most one policy, not {' and '.join(fields)}",
             errors=tuple(
-                FieldError(f"?{name}", "one-policy", "leave out all policies but one") for name in names
+                FieldError(f"?{name}", "one-policy", "leave out all policies but one") for name in fields
             ),
         )
-    return names[0] if names else None
+    return next(iter(policies), None)
 
 
 def requested_policy(query: PredictQuery) -> PolicyRequest:
     """Return the policy of a request. Raises `InvalidInput` for several, or a confidence without a risk."""
     name = one_policy(query)
-    if query.risk_confidence is not None and query.max_risk is None:
+    if query.risk_confidence is not None and name not in CERTIFIED_POLICIES:
         raise InvalidInput.field(
-            "?risk_confidence", "needs-max-risk", "risk_confidence is only for use with max_risk"
+            "?risk_confidence",
+            "needs-max-risk",
+            "risk_confidence is only for use with max_risk, max_class_risk or max_missed",
         )
+    confidence = query.risk_confidence or DEFAULT_CONFIDENCE
     if name is None:
         return PolicyRequest("none")
-    return PolicyRequest(name, getattr(query, name), query.risk_confidence or DEFAULT_CONFIDENCE)
+    if name == "by_class":
+        return PolicyRequest(name, query.max_class_risk, confidence, query.max_missed)
+    return PolicyRequest(name, getattr(query, name), confidence)
 
 
 def apply_policy(
@@ -99,20 +110,26 @@ def probability(log_probability: float | None) -> float | None:
 @lru_cache(maxsize=4096)
 def _calibrated(request: PolicyRequest, calibration: Calibration, score_name: ScoreName) -> AppliedPolicy:
     # Cached: finding out what could be certified instead takes a hundred passes over the table.
-    selection = _select(request, calibration.tables[score_name])
+    selection = select(request, calibration, score_name)
     planning = selection.planning
     answer = predictions.Selection(
         policy=request.policy,
         requested=request.number,
         status=SelectionStatus(selection.status),
         threshold=None if request.policy == "none" else probability(selection.threshold),
+        promises=promises(selection),
         score_name=score_name,
         calibration=_use(selection, calibration),
         best_certifiable_risk=planning and planning.best_certifiable_risk,
         samples_at_least=planning and planning.samples_at_least,
         samples_needed=planning and planning.samples_needed,
     )
-    return AppliedPolicy(selection.threshold, answer)
+    return AppliedPolicy(selection.threshold, answer, selection.class_thresholds)
+
+
+def promises(selection: Selection) -> list[predictions.ClassPromise]:
+    """Return what is promised by class, for the API."""
+    return [predictions.ClassPromise(**promise.to_json()) for promise in selection.promises]
 
 
 def _uncalibrated(request: PolicyRequest, score_name: ScoreName) -> AppliedPolicy:
@@ -128,8 +145,18 @@ def _uncalibrated(request: PolicyRequest, score_name: ScoreName) -> AppliedPolic
     return AppliedPolicy(-math.inf if request.number is None else math.log(request.number), answer)
 
 
-def _select(request: PolicyRequest, table: CalibrationTable) -> Selection:
-    number = request.number
+def select(request: PolicyRequest, calibration: Calibration, score_name: ScoreName) -> Selection:
+    """Apply a policy to a calibration. Raises `Conflict` by class, if the calibration lacks the counts."""
+    table, number = calibration.tables[score_name], request.number
+    if request.policy == "by_class":
+        return selective.certify_classes(
+            calibrations.classes(calibration),
+            calibration.predicted[score_name],
+            calibration.classes[score_name],
+            max_risk=number,
+            max_missed=request.max_missed,
+            confidence=request.confidence,
+        )
     if number is None:
         return selective.answer_all(table)
     if request.policy == "coverage":

@@ -6,6 +6,8 @@ The artifact `calibrations/{id}` holds `tables.json`:
      "n", "n_subjects", "copies_left_out", "same_subject_left_out",
      "scores": {score: CalibrationTable},
      "groups": {score: {group: CalibrationTable}}, "classes": {score: {true class: CalibrationTable}},
+     "predicted": {score: {predicted class: CalibrationTable}},
+     "true_log_probabilities": {every class, in order: its log-probabilities in its own samples, descending},
      "groups_inferred": whether nobody labelled the groups,
      "lacking": names of the inferred groups whose images lack the pattern of their class,
      "agreement": {"n", "disagree"} of ERM and the model, or null without an ERM model,
@@ -96,6 +98,8 @@ class Tables(TypedDict):
     scores: dict[str, Json]
     groups: dict[str, dict[str, Json]]
     classes: dict[str, dict[str, Json]]
+    predicted: dict[str, dict[str, Json]]
+    true_log_probabilities: dict[str, list[float]]
     groups_inferred: bool
     lacking: list[str]
     agreement: dict[str, int] | None
@@ -188,6 +192,8 @@ def _calibrate(
         "scores": _to_json(tables.scores),
         "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
         "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
+        "predicted": {score: _to_json(by_class) for score, by_class in tables.predicted.items()},
+        "true_log_probabilities": tables.true_log_probabilities,
         "groups_inferred": groups.are_inferred,
         "lacking": list(compress(groups.of_samples.names, groups.of_samples.lacking)),
         # How often the models disagree here is the baseline for their disagreement in production.

@@ -5,22 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
+
+import numpy as np
 
 from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import PredictParams
-from masktune.contract.report.text import not_certifiable
+from masktune.contract.predictions import ClassPromise, policy_fields
+from masktune.contract.report.text import not_certifiable, uncertified_promises
+from masktune.contract.vocabulary import AbstainReason
 from models.selective import (
     DEFAULT_CONFIDENCE,
     ONE_PER_SUBJECT,
     CalibrationTable,
+    PredictionSets,
+    Scored,
     Selection,
     certify,
+    certify_classes,
+    decide,
     threshold_for_coverage,
     threshold_for_score,
 )
 from worker.results import Json, ModelSpec
-from worker.stages.calibrate import DEFAULT_SCORE, read_tables
+from worker.stages.calibrate import DEFAULT_SCORE, Tables, read_tables
 from worker.stages.context import StageContext
 
 
@@ -40,30 +49,103 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
     "error".
     """
     params = context.job_params(PredictParams)
-    requested = {name: getattr(params, name) for name in _POLICIES if getattr(params, name) is not None}
-    if not requested:
+    fields = policy_fields(params)
+    if not fields:
         return None
-    ((policy, number),) = requested.items()
-    if model.calibration is None:
-        raise JobError(
-            "not_calibrated",
-            f"model {model.id} has no calibration; evaluate it on a data set to make one",
-        )
-    tables = read_tables(context, model.calibration)
-    table = CalibrationTable.from_json(tables["scores"][score_name])
     confidence = params.risk_confidence or DEFAULT_CONFIDENCE
-    selection = _POLICIES[policy](table, number, confidence)
+    if "by_class" in fields.values():
+        tables = _tables_by_class(context, model)
+        selection = _by_class(tables, model.classes, params, score_name)
+    else:
+        (name,), tables = fields, _tables(context, model)
+        table = CalibrationTable.from_json(tables["scores"][score_name])
+        selection = _POLICIES[name](table, getattr(params, name), confidence)
     if tables["n_subjects"] is not None:
         selection = replace(selection, method=selection.method + ONE_PER_SUBJECT)
-    if selection.status == "not_certifiable" and params.on_uncertified == "error":
-        assert selection.planning is not None
-        best, needed = selection.planning.best_certifiable_risk, selection.planning.samples_needed
-        detail = not_certifiable(number, confidence, n=table.n, needed=needed, best=best)
+    if params.on_uncertified == "error" and (detail := _uncertified(selection)):
         raise JobError(
             "not_certifiable",
             f"{detail}; allow a larger risk or a lower confidence, or calibrate on more samples",
         )
     return selection
+
+
+def _tables(context: StageContext, model: ModelSpec) -> Tables:
+    if model.calibration is None:
+        raise JobError(
+            "not_calibrated",
+            f"model {model.id} has no calibration; evaluate it on a data set to make one",
+        )
+    return read_tables(context, model.calibration)
+
+
+def _tables_by_class(context: StageContext, model: ModelSpec) -> Tables:
+    """Those of a calibration that promises by class and prediction sets can be made from."""
+    tables = _tables(context, model)
+    if not tables.get("true_log_probabilities"):
+        raise JobError(
+            "not_calibrated",
+            f"the calibration of model {model.id} was made before promises by class and prediction sets "
+            "were; evaluate it on a data set to calibrate it anew",
+        )
+    return tables
+
+
+def _by_class(
+    tables: Tables, classes: tuple[str, ...], params: PredictParams, score_name: ScoreName
+) -> Selection:
+    predicted, true = (
+        {label: CalibrationTable.from_json(table) for label, table in by_class[score_name].items()}
+        for by_class in (tables["predicted"], tables["classes"])
+    )
+    return certify_classes(
+        classes,
+        predicted,
+        true,
+        max_risk=params.max_class_risk,
+        max_missed=params.max_missed,
+        confidence=params.risk_confidence or DEFAULT_CONFIDENCE,
+    )
+
+
+def _uncertified(selection: Selection) -> str:
+    """What could not be certified, and what it takes; empty if all that was requested is certified."""
+    if selection.planning is None:
+        return uncertified_promises([ClassPromise(**promise.to_json()) for promise in selection.promises])
+    point, planning = selection.point, selection.planning
+    return not_certifiable(
+        selection.requested or 0.0,
+        point.confidence,
+        n=point.n,
+        needed=planning.samples_needed,
+        best=planning.best_certifiable_risk,
+    )
+
+
+def abstain_reasons(scored: Scored, selection: Selection | None) -> list[AbstainReason | None]:
+    """Why each input (N,) is not answered, None if it is. Without a policy, every finite score is answered,
+    as in the API."""
+    thresholds: list[float | None] = [-math.inf if selection is None else selection.threshold]
+    labels = np.zeros_like(scored.labels)
+    if selection is not None and selection.class_thresholds is not None:
+        thresholds, labels = [*selection.class_thresholds.values()], scored.labels
+    least = np.array([math.inf if threshold is None else threshold for threshold in thresholds])
+    reasons = [
+        AbstainReason.NO_CERTIFIED_THRESHOLD if threshold is None else AbstainReason.BELOW_THRESHOLD
+        for threshold in thresholds
+    ]
+    answered = decide(scored.scores, least[labels])
+    return [None if yes else reasons[label] for yes, label in zip(answered, labels, strict=True)]
+
+
+def prediction_sets(context: StageContext, model: ModelSpec) -> PredictionSets | None:
+    """The sets that the job requests. Raises JobError if the model has no calibration to make them from."""
+    coverage = context.job_params(PredictParams).set_coverage
+    if coverage is None:
+        return None
+    tables = _tables_by_class(context, model)
+    counts = {label: cast(int, table["n"]) for label, table in tables["classes"][DEFAULT_SCORE].items()}
+    return PredictionSets.build(tables["true_log_probabilities"], counts, coverage)
 
 
 def risk_upper(selection: Selection) -> float:
@@ -82,7 +164,9 @@ def describe(context: StageContext, selection: Selection) -> Json:
 
     With a null threshold, nothing is answered if nothing could be certified, else every finite score is.
     """
-    requested = getattr(context.job_params(PredictParams), selection.policy)
+    requested = selection.requested
+    if selection.policy == "min_score":  # a probability; internally, scores are log-probabilities
+        requested = context.job_params(PredictParams).min_score
     described = selection.to_json() | {"requested": requested}
     threshold = described["point"]["threshold"]
     described["point"] |= {

@@ -1,13 +1,14 @@
 """Predict: write the predictions for every sample of a split to one file, with the same decisions as the API.
 
 The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
-`score`, `probabilities`, `agreement`, `pattern`, and with `explain` `saliency`) or `predictions.csv` (the
-same, with one column `p:CLASS` for each class), and `selection.json`, the basis of the threshold
-(`worker.stages.policy.describe`).
+`score`, `probabilities`, `agreement`, `pattern`, with `set_coverage` `labels`, and with `explain` `saliency`)
+or `predictions.csv` (the same, with one column `p:CLASS` for each class), and `selection.json`, the basis of
+the threshold (`worker.stages.policy.describe`) and of the sets.
 
 `predicted` is empty exactly when the decision is to abstain. `score` is e^score, in 0..1; it is empty if
 not finite, and the decision is then to abstain. `probabilities` are at the calibration's temperature, and so
 is the `score` that is the largest of them.
+`labels` is the prediction set, most likely first, in a CSV file as JSON.
 `agreement` is empty for a model without an ERM model, `pattern` without a judge of patterns
 (`worker.stages.patterns`). `saliency` is the low-resolution map, row by row.
 """
@@ -37,12 +38,12 @@ from masktune.contract.vocabulary import Decision
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch
 from models.saliency import saliency
-from models.selective import Selection, decide, score
+from models.selective import Selection, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
 from worker.stages.patterns import pattern_names
-from worker.stages.policy import apply_policy, describe, score_name
+from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
 from worker.stages.training import load
 
 _GROUP_ROWS = 8192
@@ -71,6 +72,7 @@ def predict(context: StageContext) -> PredictResult:
             "classes": list(model.classes),
             "score_name": pair.score_name,
             "selection": None if selection is None else describe(context, selection),
+            "sets": None if pair.sets is None else pair.sets.to_json(),
         }
         (folder / "selection.json").write_text(json.dumps(facts, indent=1))
     seconds = time.monotonic() - started
@@ -94,6 +96,7 @@ class _Pair:
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = 1.0 if model.calibration is None else model.calibration.temperature
         self._params = context.job_params(PredictParams)
+        self.sets = prediction_sets(context, model)
 
     def schema(self) -> pa.Schema:
         fields = [
@@ -107,6 +110,8 @@ class _Pair:
             ("agreement", pa.bool_()),
             ("pattern", pa.string()),
         ]
+        if self.sets is not None:
+            fields.append(("labels", pa.list_(pa.string())))
         return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._params.explain else []))
 
     def predictions(
@@ -128,8 +133,7 @@ class _Pair:
         with torch.inference_mode():
             erm = None if self._erm is None else _array(self._erm(batch.images))
         scored = score(self.score_name, logits, erm, temperature=self._temperature)
-        # Without a policy, every finite score is answered, as in the API.
-        accepts = decide(scored.scores, -math.inf if selection is None else selection.threshold)
+        accepts = [reason is None for reason in abstain_reasons(scored, selection)]
         store, rows = self._context.store, batch.rows.numpy()
         names = [self._classes[label] for label in scored.labels]
         columns: dict[str, Any] = {
@@ -142,7 +146,8 @@ class _Pair:
             "probabilities": np.exp(scored.log_probabilities).astype(np.float32),
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
             "pattern": None if patterns is None else patterns(),
-            "answered": int(accepts.sum()),
+            "labels": None if self.sets is None else self.sets.labels(scored.log_probabilities),
+            "answered": sum(accepts),
         }
         return columns | ({} if maps is None else {"saliency": maps})
 
@@ -221,6 +226,8 @@ def _cells(name: str, values: Any, count: int) -> list[list[Any]]:
         return list(rows)
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return [[" ".join(map(repr, row))] for row in rows]
+    if name == "labels":
+        return [[json.dumps(cell, ensure_ascii=False)] for cell in rows]
     return [["" if cell is None else _inert(cell)] for cell in rows]
 
 

@@ -187,6 +187,7 @@ def _write_model(
     tables: dict[str, Any] = {}
     groups: dict[str, Any] = {}
     classes: dict[str, Any] = {}
+    predicted: dict[str, Any] = {}
     for name in SCORES if seed != erm_seed else ("max_softmax",):
         values = score(name, logits, erm_logits, temperature=TEMPERATURE).scores
         # The more confident half is right; of the rest, every other sample is wrong.
@@ -197,15 +198,27 @@ def _write_model(
             for label, group in enumerate(GROUPS)
         }
         classes[name] = dict(zip(CLASSES, groups[name].values(), strict=True))
+        labels = logits.argmax(1)
+        predicted[name] = {
+            CLASSES[label]: CalibrationTable.build(
+                np.repeat(values[labels == label], COPIES), np.repeat(right[labels == label], COPIES)
+            ).to_json()
+            for label in np.unique(labels)
+        }
     apart = COPIES * int((logits.argmax(1) != erm_logits.argmax(1)).sum())
+    scored = score("max_softmax", logits, temperature=TEMPERATURE)
     facts = {
         "scores": tables,
         "groups": groups,
         "classes": classes,
+        "predicted": predicted,
+        "true_log_probabilities": {
+            name: sorted(scored.log_probabilities[label::2, label].tolist(), reverse=True)
+            for label, name in enumerate(CLASSES)
+        },
         "agreement": None if seed == erm_seed else {"n": SAMPLES * COPIES, "disagree": apart},
         "temperature": {"value": TEMPERATURE, "split": "val", "n": SAMPLES},
     }
-    own = score("max_softmax", logits, temperature=TEMPERATURE).scores
     id = new_id("cal")
     with artifacts.writing(f"calibrations/{id}") as folder:
         (folder / FILE).write_text(json.dumps(facts))
@@ -218,7 +231,7 @@ def _write_model(
         "temperature": TEMPERATURE,
         "created_at": 1.7e9,
     }
-    return row, np.exp(own)
+    return row, np.exp(scored.scores)
 
 
 def _dataset_row(dataset: str, job: str) -> DatasetRow:

@@ -79,16 +79,16 @@ def test_a_raw_threshold_is_compared_on_the_scale_it_was_given_in(bar: float, sc
         assert applied.selection.status is SelectionStatus.RAW_THRESHOLD
         assert applied.selection.requested == bar
         assert applied.selection.threshold == pytest.approx(bar)
-        assert (applied.decide(score)[0] is Decision.ANSWER) == (shown > bar)
+        assert (applied.decide(score, "up")[0] is Decision.ANSWER) == (shown > bar)
 
 
 @pytest.mark.parametrize("calibration", [None, _good(40)])
 def test_no_policy_answers_every_finite_score(calibration: Calibration | None) -> None:
     applied = _applied(PolicyRequest("none"), calibration)
     assert (applied.selection.status, applied.selection.threshold) == (SelectionStatus.NONE, None)
-    assert applied.decide(-500.0) == (Decision.ANSWER, None)
+    assert applied.decide(-500.0, "up") == (Decision.ANSWER, None)
     for broken in (math.nan, math.inf, -math.inf):
-        assert applied.decide(broken) == (Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD)
+        assert applied.decide(broken, "up") == (Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD)
 
 
 def test_what_could_be_certified_is_told() -> None:
