@@ -55,6 +55,7 @@ TONES = {
     "weak": "unsure",
     "none": "good",
     "certified": "good",
+    "partly_certified": "unsure",
     "target_coverage": "good",
     "raw_threshold": "unsure",
     "not_certifiable": "bad",
