@@ -117,8 +117,12 @@ class RiskCoverageOptions(TypedDict, total=False):
     """In (0, 1]."""
     max_risk: float | None
     """In (0, 1)."""
+    max_class_risk: float | None
+    """In (0, 1): adds `promises` by class, instead of a table at one of the two."""
+    max_missed: float | None
+    """The same."""
     risk_confidence: float | None
-    """Confidence level of the certificate and the bounds, in [0.5, 1)."""
+    """Confidence level of the certificates and the bounds, in [0.5, 1)."""
     minority_share: float | None
     """Adds an estimate of the curve if this share of the images, in [0, 1], lacked the pattern of their
     class. Not with `max_risk`."""

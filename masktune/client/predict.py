@@ -19,17 +19,24 @@ Image: TypeAlias = Path | str | bytes
 
 
 class PredictOptions(TypedDict, total=False):
-    """Options of a prediction. At most one of `coverage`, `max_risk` and `min_score` may be given."""
+    """Options of a prediction. At most one policy may be given: `coverage`, `max_risk`, `min_score`, or by
+    class `max_class_risk`, `max_missed` or both."""
 
     coverage: float
     """Answer this share of the inputs, in (0, 1]."""
     max_risk: float
     """Certify that at most this share of the answers is wrong, in (0, 1)."""
+    max_class_risk: float
+    """Certify, for each class, that at most this share of the answers that name it is wrong, in (0, 1)."""
+    max_missed: float
+    """Certify, for each class, that at most this share of its inputs is answered as another, in (0, 1)."""
     risk_confidence: float
-    """Confidence level of `max_risk`, in [0.5, 1)."""
+    """Confidence level of what is certified, in [0.5, 1)."""
     min_score: float
     """Answer inputs with at least this score."""
     on_uncertified: Literal["abstain", "error"]
+    set_coverage: float
+    """Add `labels`, a set that holds the true class of this share of the inputs of each class, in (0, 1)."""
     score: str
     """The confidence score to decide by. Default: the calibration's."""
     top_k: int

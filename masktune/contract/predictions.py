@@ -14,13 +14,14 @@ from masktune.contract.vocabulary import Decision
 PolicyName = Literal["coverage", "max_risk", "by_class", "min_score", "none"]
 CERTIFIED_POLICIES: frozenset[PolicyName] = frozenset({"max_risk", "by_class"})
 """Those that certify, with `risk_confidence`."""
-_POLICY_OF: dict[str, PolicyName] = {
+POLICY_OF: dict[str, PolicyName] = {
     "coverage": "coverage",
     "max_risk": "max_risk",
     "max_class_risk": "by_class",
     "max_missed": "by_class",
     "min_score": "min_score",
 }
+"""The policy that each field of a request belongs to."""
 ModelQuery = Annotated[
     str,
     Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$", description="Id or alias of a model."),
@@ -31,9 +32,7 @@ SampleQuery = Annotated[int, Field(ge=0, lt=2**63, description="Number of the sa
 
 def policy_fields(request: object) -> dict[str, PolicyName]:
     """The fields that name a policy in a request, each with its policy, which may have several."""
-    return {
-        field: policy for field, policy in _POLICY_OF.items() if getattr(request, field, None) is not None
-    }
+    return {field: policy for field, policy in POLICY_OF.items() if getattr(request, field, None) is not None}
 
 
 class PredictQuery(Query):
@@ -219,7 +218,8 @@ class Calibration(Shape):
     risk: float | None = Field(None, description="Null if nothing is answered.")
     risk_upper: float | None = Field(
         None,
-        description="The requested risk if certified, else the Clopper–Pearson bound at `risk_confidence`.",
+        description="The requested risk if certified, else the Clopper–Pearson bound at `risk_confidence`. "
+        "By class: `max_class_risk`, which all answers together keep too, and 1 without it.",
     )
     risk_confidence: float | None = None
     method: str | None = None

@@ -239,8 +239,14 @@ def risk_coverage(
     max_risk: Annotated[
         float | None, typer.Option(help="Show groups at the threshold certified for this risk.")
     ] = None,
+    max_class_risk: Annotated[
+        float | None, typer.Option(help="Show what is certified for the answers of each class.")
+    ] = None,
+    max_missed: Annotated[
+        float | None, typer.Option(help="Show what is certified for the inputs of each class.")
+    ] = None,
     risk_confidence: Annotated[
-        float | None, typer.Option(help="Confidence of the certificate and the bounds [0.99].")
+        float | None, typer.Option(help="Confidence of the certificates and the bounds [0.99].")
     ] = None,
     score: Annotated[
         str | None,
@@ -262,6 +268,8 @@ def risk_coverage(
         "score": score,
         "coverage": coverage,
         "max_risk": max_risk,
+        "max_class_risk": max_class_risk,
+        "max_missed": max_missed,
         "risk_confidence": risk_confidence,
         "minority_share": minority_share,
     }

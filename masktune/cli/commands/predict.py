@@ -12,8 +12,8 @@ import typer
 from masktune.cli import completion
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
-from masktune.cli.tables.models import warning
-from masktune.contract.report.text import drift_warning, uncertified
+from masktune.cli.tables.models import promises, warning
+from masktune.contract.report.text import drift_warning, set_text, sets_statement, uncertified
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import ABSTAIN_NAMES, SELECTION_NAMES
 
@@ -51,8 +51,21 @@ MaxRisk = Annotated[
     float | None,
     typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
 ]
+MaxClassRisk = Annotated[
+    float | None,
+    typer.Option(
+        help="Certify it for the answers of each class; with --max-missed one policy.",
+        rich_help_panel=_POLICY,
+    ),
+]
+MaxMissed = Annotated[
+    float | None,
+    typer.Option(
+        help="Certify that at most this share of each class is answered as another.", rich_help_panel=_POLICY
+    ),
+]
 RiskConfidence = Annotated[
-    float | None, typer.Option(help="Confidence of --max-risk [0.99].", rich_help_panel=_POLICY)
+    float | None, typer.Option(help="Confidence of what is certified [0.99].", rich_help_panel=_POLICY)
 ]
 MinScore = Annotated[
     float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
@@ -60,8 +73,12 @@ MinScore = Annotated[
 OnUncertified = Annotated[
     Literal["abstain", "error"] | None,
     typer.Option(
-        help="If --max-risk cannot be certified: abstain (the default) or fail.", rich_help_panel=_POLICY
+        help="If a promise cannot be certified: abstain (the default) or fail.", rich_help_panel=_POLICY
     ),
+]
+SetCoverage = Annotated[
+    float | None,
+    typer.Option(help="Show the classes that an input may be: right for this share of each class."),
 ]
 Subject = Annotated[
     str | None,
@@ -93,9 +110,12 @@ def predict(
     sample: Annotated[int | None, typer.Option(help="Number of the stored sample.")] = None,
     coverage: Coverage = None,
     max_risk: MaxRisk = None,
+    max_class_risk: MaxClassRisk = None,
+    max_missed: MaxMissed = None,
     risk_confidence: RiskConfidence = None,
     min_score: MinScore = None,
     on_uncertified: OnUncertified = None,
+    set_coverage: SetCoverage = None,
     subject: Subject = None,
     score: Score = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to show.")] = None,
@@ -114,9 +134,12 @@ def predict(
     options: dict[str, Any] = {
         "coverage": coverage,
         "max_risk": max_risk,
+        "max_class_risk": max_class_risk,
+        "max_missed": max_missed,
         "risk_confidence": risk_confidence,
         "min_score": min_score,
         "on_uncertified": on_uncertified,
+        "set_coverage": set_coverage,
         "score": score,
         "top_k": top_k,
         "explain": explain or None,
@@ -185,12 +208,20 @@ def table(answer: Answer, names: list[str]) -> Group:
     """One row per image, followed by the basis of the decisions; before them, a warning of drift."""
     from rich.console import Group
 
-    listing = new_table("image", "answer", "score", "candidates")
+    sets, promised = answer.sets, answer.selection.promises
+    listing = new_table("image", "answer", "score", "candidates", *(() if sets is None else ("may be",)))
     for name, one in zip(names, answer.predictions, strict=True):
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
-        listing.add_row(name, decision(one), figure(one.score), likely)
+        may_be = [] if one.labels is None else [set_text(one.labels)]
+        listing.add_row(name, decision(one), figure(one.score), likely, *may_be)
     doubt = drift_warning(answer.selection.drift)
-    return Group(*([warning(doubt)] if doubt else []), listing, basis(answer))
+    return Group(
+        *([warning(doubt)] if doubt else []),
+        listing,
+        *([promises(promised)] if promised else []),
+        basis(answer),
+        *([] if sets is None else [sets_statement(sets)]),
+    )
 
 
 def decision(prediction: Prediction) -> str:
@@ -205,7 +236,10 @@ def basis(answer: Answer) -> str:
     selection, calibration = answer.selection, answer.selection.calibration
     if selection.status == "none":
         return "no policy: every input is answered"
-    sentence = f"{SELECTION_NAMES[selection.status]}, threshold {figure(selection.threshold)}"
+    threshold = (
+        "a threshold for each class" if selection.promises else f"threshold {figure(selection.threshold)}"
+    )
+    sentence = f"{SELECTION_NAMES[selection.status]}, {threshold}"
     if calibration is None:
         return sentence
     if detail := uncertified(selection):
@@ -214,7 +248,11 @@ def basis(answer: Answer) -> str:
         f"; on {calibration_samples(calibration.n, calibration.n_subjects)}: "
         f"{calibration.n_answered} answered, {calibration.n_errors} of them wrong"
     )
-    if calibration.risk_upper is None or calibration.risk_confidence is None or not calibration.n_answered:
+    if (
+        calibration.risk_upper in (None, 1)
+        or calibration.risk_confidence is None
+        or not calibration.n_answered
+    ):
         return sentence
     confidence = f"{100 * calibration.risk_confidence:g} %"
     sentence += f", risk at most {figure(calibration.risk_upper)} with {confidence} confidence"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import masktune
 from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
-from masktune.contract.report.text import drift_name, uncertified_table
+from masktune.contract.report.text import drift_name, promise_name, uncertified_table
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import SELECTION_NAMES
 
@@ -46,7 +47,25 @@ def curve(risks: masktune.RiskCoverage) -> Group:
     refusal = uncertified_table(risks)
     reasons = [f"not certifiable: {refusal}"] if refusal else []
     mix = () if risks.mix is None else (_mix(risks.mix), risks.mix.statement)
-    return Group(points, _parts(risks), *reasons, risks.statement, *mix)
+    by_class = [] if risks.promises is None else [promises(risks.promises)]
+    return Group(points, _parts(risks), *reasons, *by_class, risks.statement, *mix)
+
+
+def promises(rows: Sequence[masktune.ClassPromise]) -> Table:
+    """What is promised by class, and what more it takes where nothing is."""
+    grid = new_table("promise", "at most", "certified?", "threshold", "n", "wrong", "more needed")
+    for row in rows:
+        needed = "" if row.status == "certified" else "no number" if row.needed is None else str(row.needed)
+        grid.add_row(
+            promise_name(row),
+            f"{100 * row.requested:.3g} %",
+            row.status.replace("_", " "),
+            figure(row.threshold),
+            str(row.n),
+            str(row.n_errors),
+            needed,
+        )
+    return grid
 
 
 def _mix(mix: masktune.MixedCurve) -> Table:
@@ -116,7 +135,7 @@ def _cells(row: masktune.GroupRow) -> tuple[str, ...]:
         figure(row.coverage),
         figure(row.risk, 4),
         figure(row.risk_upper, 4),
-        (row.verdict or "").replace("_", " "),
+        (row.verdict or "").replace("_", " ") + (f", {row.needed:,} more needed" if row.needed else ""),
     )
 
 

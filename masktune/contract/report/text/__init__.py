@@ -8,6 +8,8 @@ from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.certificates import (
     not_certifiable,
     promise_name,
+    set_text,
+    sets_statement,
     uncertified,
     uncertified_promises,
     uncertified_table,
@@ -34,6 +36,8 @@ __all__ = [
     "percent",
     "points",
     "promise_name",
+    "set_text",
+    "sets_statement",
     "uncertified",
     "uncertified_promises",
     "uncertified_table",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from masktune.contract.predictions import ClassPromise, Selection
+from masktune.contract.predictions import ClassPromise, PredictionSets, Selection
 from masktune.contract.reject_option import RiskCoverage
 from masktune.contract.report.text.formats import first_names, percent, whole_percent
 
@@ -83,3 +83,22 @@ def promise_name(promise: ClassPromise) -> str:
     if promise.statement == "risk":
         return f"answers “{promise.label}” that are wrong"
     return f"“{promise.label}” answered as another class"
+
+
+def set_text(labels: Sequence[str]) -> str:
+    """The classes that an input may be."""
+    return " or ".join(labels) or "none of the classes"
+
+
+def sets_statement(sets: PredictionSets) -> str:
+    """What the sets of an answer promise, and which classes are in all of them: a clause."""
+    promised = (
+        f"“may be” names the true class of at least {whole_percent(sets.coverage)} of the inputs of each "
+        "class, if they are like those of the calibration split"
+    )
+    if not sets.always:
+        return promised
+    return (
+        f"{promised}; it always names {first_names(sets.always)}: fewer than {sets.samples_at_least} "
+        "calibration samples each"
+    )
