@@ -15,7 +15,16 @@ from starlette.responses import Response
 from masktune import ClientError, Dataset, Job, Model, OwnKey, ProblemError
 from masktune.contract import upload_files
 from masktune.contract.deletion import deletion_question
-from masktune.contract.report.text import drift_name, drift_warning, formats, names, notes, uncertified
+from masktune.contract.report.text import (
+    drift_name,
+    drift_warning,
+    formats,
+    names,
+    notes,
+    promise_name,
+    sets_statement,
+    uncertified,
+)
 from web.text import labels, manual
 from web.transport.connection import (
     THEME_COOKIE,
@@ -56,6 +65,7 @@ _templates = Environment(
 _templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
 _templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning}
 _templates.globals |= {"uncertified": uncertified, "upload_files": upload_files}
+_templates.globals |= {"promise_name": promise_name, "sets_statement": sets_statement}
 
 
 def html(template: str, **values: Any) -> ui.html:

@@ -9,6 +9,7 @@ from nicegui import ui
 
 from masktune import Dataset, Model
 from masktune.contract.hyperparameters.parameters import Bounds
+from masktune.contract.predictions import CERTIFIED_POLICIES, POLICY_OF
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
 from web.text import labels
@@ -165,17 +166,22 @@ class Predict(ModelFields):
         shares = {
             "coverage": ("Percentage to answer", 100.0),
             "max_risk": ("Highest percentage wrong", 99.9),
+            "max_class_risk": ("Highest percentage wrong, of the answers of each class", 99.9),
+            "max_missed": ("Highest percentage of each class answered as another", 99.9),
             "min_score": ("Lowest score, in percent", 100.0),
         }
-        for policy, (label, high) in shares.items():
-            first = labels.POLICY_START[policy]
-            share = self.number(f"/{policy}", label, percent, Bounds(ge=0.1, le=high), default=first)
+        for name, (label, high) in shares.items():
+            policy = POLICY_OF[name]
+            first, bounds = labels.POLICY_START[policy], Bounds(ge=0.1, le=high)
+            share = self.number(f"/{name}", label, percent, bounds, default=first, hint="no limit")
             share.bind_visibility_from(when, "value", value=policy)
         confidence = self.choose("/risk_confidence", "Confidence", labels.CONFIDENCES, 0.99)
-        actions = {"abstain": "abstain on every input", "error": "fail the job"}
+        actions = {"abstain": "abstain", "error": "fail the job"}
         action = self.choose("/on_uncertified", "If no threshold is certified", actions, "abstain")
         for field in (confidence, action):
-            field.bind_visibility_from(when, "value", value="max_risk")
+            field.bind_visibility_from(when, "value", CERTIFIED_POLICIES.__contains__)
+        sets = self.choose("/set_coverage", "Classes that it may be", labels.SET_COVERAGES, 0)
+        self.by_pointer["/set_coverage"] = Field("Sets", sets, lambda share: share or None)
         self.switch("/explain", "Add saliency maps", lambda on: on or None).classes("whole")
 
     def update_splits(self) -> None:

@@ -151,7 +151,7 @@ class RejectOption:
     async def _request_table(self) -> None:
         """Request and show the table at this threshold, including the certificate."""
         self.requests += 1
-        number, share = self.requests, self._share
+        number, share, by_class = self.requests, self._share, ""
         if self.policy.value == "coverage":
             self.caption.text = f"Answer {formats.percent(share, 0)} of the inputs"
             curve = await self.connection.models.risk_coverage(
@@ -164,6 +164,7 @@ class RejectOption:
                 max_risk=share,
                 risk_confidence=float(self.confidence.value),
             )
+            by_class = await self._promises(share)
         if number != self.requests:
             return  # superseded by a later request
         table = curve.table
@@ -173,8 +174,22 @@ class RejectOption:
         self.facts.content = render(
             "reject_facts", table=table, point=point, statement=statement(table, point, curve)
         )
-        self.groups.content = render("reject_groups", table=table)
+        self.groups.content = by_class + render("reject_groups", table=table)
         self._draw_samples()
+
+    async def _promises(self, share: float) -> str:
+        """Draw what is certified if each class is to keep this share, as a policy of its own."""
+        try:
+            curve = await self.connection.models.risk_coverage(
+                self.model.id,
+                points=2,
+                max_class_risk=share,
+                max_missed=share,
+                risk_confidence=float(self.confidence.value),
+            )
+        except ProblemError as error:  # the calibration is an old one
+            return render("notice", tone="unsure", text=error.detail)
+        return render("promises", promises=curve.promises)
 
     async def _score_samples(self) -> None:
         """Score a few stored samples with the model."""

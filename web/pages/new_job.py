@@ -9,6 +9,7 @@ from nicegui import ui
 
 from masktune import AsyncClient, ClientError, FieldError, Job, JobPlan, ProblemError
 from masktune.contract.jobs.comparison import dotted_settings
+from masktune.contract.predictions import POLICY_OF
 from web.forms.fields import Choices, Field, Fields
 from web.forms.kinds import FORMS, MAIN_KIND
 from web.paging import first
@@ -86,8 +87,10 @@ def by_pointer(job: Job) -> dict[str, Any]:
 def values_of(job: Job) -> dict[str, Any]:
     """The same as fields show it: shares in percent, and the ids of what it read instead of aliases."""
     values = by_pointer(job) | {f"/{name}": id for name, id in job.inputs.model_dump().items()}
-    for policy in labels.POLICY_START.keys() & {pointer.strip("/") for pointer in values}:
-        values |= {"policy": policy, f"/{policy}": round(100 * values[f"/{policy}"], 4)}
+    for name in POLICY_OF.keys() & {pointer.strip("/") for pointer in values}:
+        policy = POLICY_OF[name]
+        others = {f"/{other}": None for other in POLICY_OF if POLICY_OF[other] == policy}
+        values = others | values | {"policy": policy, f"/{name}": round(100 * values[f"/{name}"], 4)}
     return values | {"/dataset": job.dataset}
 
 

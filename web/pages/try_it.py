@@ -8,7 +8,7 @@ from typing import Any
 from nicegui import events, ui
 
 from masktune import Answer, AsyncClient, ClientError, Model, ProblemError, Sample
-from masktune.contract.predictions import ImageSaliency
+from masktune.contract.predictions import CERTIFIED_POLICIES, POLICY_OF, ImageSaliency
 from masktune.contract.report.text.names import capitalised
 from web.forms.fields import percent
 from web.paging import first
@@ -97,13 +97,17 @@ class Trial:
                         self.confidence = select_field(
                             "Confidence", labels.CONFIDENCES, 0.99, on_change=changed
                         )
+                        self.sets = select_field(
+                            "Classes that it may be", labels.SET_COVERAGES, 0, on_change=changed
+                        )
                         self.subject = ui.input("Subject of the image that you drop, if known")
                         self.subject.classes("whole").props(
                             'outlined dense maxlength=200 hint="a patient, an animal, a slide: for drift, '
                             'all images of it count as one a day"'
                         )
                     self.percentage.set_visibility(policy != "none")
-                    self.confidence.bind_visibility_from(self.policy, "value", value="max_risk")
+                    certified = CERTIFIED_POLICIES.__contains__
+                    self.confidence.bind_visibility_from(self.policy, "value", certified)
                     if policy != "none" and percentage is None:
                         self.percentage.value = labels.POLICY_START[policy]
                 html("try_drop", largest=largest)
@@ -155,9 +159,10 @@ class Trial:
         """The message for an invalid percentage; "" if it is valid."""
         policy, percentage = str(self.policy.value), self.percentage.value
         in_range = percentage is not None and 0 < percentage <= 100
-        if policy == "none" or (in_range and (policy, percentage) != ("max_risk", 100)):
+        certified = policy in CERTIFIED_POLICIES
+        if policy == "none" or (in_range and not (certified and percentage == 100)):
             return ""
-        return f"Enter a percentage above 0 and {'below' if policy == 'max_risk' else 'at most'} 100."
+        return f"Enter a percentage above 0 and {'below' if certified else 'at most'} 100."
 
     async def _change_policy(self, *_: object) -> None:
         policy = str(self.policy.value)
@@ -225,10 +230,9 @@ class Trial:
 
     async def _predict(self, image: TrialImage) -> Answer:
         policy = str(self.policy.value)
-        options: dict[str, Any] = {"top_k": 5}
-        if policy != "none":
-            options[policy] = percent(self.percentage.value)
-        if policy == "max_risk":
+        options: dict[str, Any] = {"top_k": 5, "set_coverage": self.sets.value or None}
+        options |= {name: percent(self.percentage.value) for name, of in POLICY_OF.items() if of == policy}
+        if policy in CERTIFIED_POLICIES:
             options["risk_confidence"] = float(self.confidence.value)
         predict = self.connection.predict
         if image.sample is None:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
 from masktune.contract.jobs import JobVerdict
+from masktune.contract.predictions import POLICY_OF
 from masktune.contract.report.text import verdict_title
 from masktune.contract.report.text.formats import moment, percent
 from masktune.contract.report.text.names import ARM_NAMES, SELECTION_NAMES, capitalised
@@ -98,16 +99,21 @@ POLICIES = {
     "none": "always answer",
     "coverage": "answer the most confident share of inputs",
     "max_risk": "limit the share of wrong answers",
+    "by_class": "limit the wrong answers of each class",
     "min_score": "answer at or above a score",
 }
 """Policies that decide when a model answers."""
-POLICY_START = {"coverage": 90.0, "max_risk": 5.0, "min_score": 90.0}
+POLICY_START = {"coverage": 90.0, "max_risk": 5.0, "by_class": 10.0, "min_score": 90.0}
 """Initial value of each policy in percent."""
 CONFIDENCES = {0.99: "99 %", 0.95: "95 %", 0.9: "90 %"}
 """Confidence levels of a certificate; the first is the service's default."""
 
+SET_COVERAGES = {0: "not shown", 0.9: "right for 90 % of each class", 0.95: "right for 95 % of each class"}
+"""Coverages of prediction sets."""
+
 ABSTAINED = {
     "below_threshold": "The model is not confident enough: the score is below the threshold.",
+    "no_certified_threshold": "Nothing can be promised for answers of this class.",
 }
 
 
@@ -233,8 +239,9 @@ def job_description(kind: str, params: Json) -> str:
             above = f"everything above mean + {float(sigmas):g} standard deviations"
         return f"Masks {above} in every training image (method: {METHODS.get(str(method), method)})."
     if kind == "predict":
-        policy = next((name for name in POLICY_START if params.get(name) is not None), "none")
-        when = POLICIES[policy] + ("" if policy == "none" else f": {percent(params[policy])}")
+        limits = [name for name in POLICY_OF if params.get(name) is not None]
+        when = POLICIES[POLICY_OF[limits[0]] if limits else "none"]
+        when += ": " * bool(limits) + ", ".join(percent(params[name]) for name in limits)
         of = f"every sample of the {params.get('split')} split as {params.get('output')}"
         return f"Predicts {of}; policy: {when}."
     return ""
