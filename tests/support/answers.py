@@ -115,6 +115,26 @@ ANSWER: dict[str, Any] = {
         },
     },
 }
+PROMISES: list[dict[str, Any]] = [
+    {"label": "a", "statement": "risk", "requested": 0.1, "status": "certified", "threshold": 0.6}
+    | {"n": 120, "n_answered": 100, "n_errors": 2},
+    {"label": "b", "statement": "risk", "requested": 0.1, "status": "too_few", "n": 12}
+    | {"n_answered": 0, "n_errors": 0, "needed": 1031},
+    {"label": "a", "statement": "missed", "requested": 0.1, "status": "certified", "threshold": 0.0}
+    | {"n": 100, "n_errors": 3},
+    {"label": "b", "statement": "missed", "requested": 0.1, "status": "too_few", "n": 50, "n_errors": 0},
+]
+ANSWER_BY_CLASS: dict[str, Any] = ANSWER | {
+    "predictions": [
+        ANSWER["predictions"][0] | {"labels": ["a", "b"]},
+        {"decision": "abstain", "label": None, "abstain_reason": "no_certified_threshold", "score": 0.8}
+        | {"labels": []},
+    ],
+    "selection": ANSWER["selection"]
+    | {"policy": "by_class", "status": "partly_certified", "threshold": None, "promises": PROMISES},
+    "sets": {"coverage": 0.9, "samples_at_least": 9, "always": ["b"]},
+}
+"""With promises by class, of which two are not certified, and with label sets."""
 CURVE: dict[str, Any] = {
     "model": "mdl_2",
     "score_name": "max_softmax",

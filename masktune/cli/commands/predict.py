@@ -242,8 +242,8 @@ def basis(answer: Answer) -> str:
     sentence = f"{SELECTION_NAMES[selection.status]}, {threshold}"
     if calibration is None:
         return sentence
-    if detail := uncertified(selection):
-        return f"{SELECTION_NAMES[selection.status]}: {detail}"
+    if selection.status == "not_certifiable":
+        return f"{SELECTION_NAMES[selection.status]}: {uncertified(selection)}"
     sentence += (
         f"; on {calibration_samples(calibration.n, calibration.n_subjects)}: "
         f"{calibration.n_answered} answered, {calibration.n_errors} of them wrong"

@@ -243,7 +243,13 @@ def test_a_finetune_goes_on_with_the_optimizer_that_there_is(front: Front) -> No
         ({"coverage": 0}, "/coverage"),
         ({"max_risk": 1}, "/max_risk"),
         ({"max_risk": 0.1, "risk_confidence": 0.4}, "/risk_confidence"),
+        ({"coverage": 0.9, "max_missed": 0.5}, "/"),
+        ({"set_coverage": 0.9, "risk_confidence": 0.9}, "/"),
+        ({"max_class_risk": 0}, "/max_class_risk"),
+        ({"set_coverage": 1}, "/set_coverage"),
         ({"coverage": 0.9}, "/coverage"),  # the model has no calibration
+        ({"max_class_risk": 0.1, "max_missed": 0.1}, "/max_class_risk"),
+        ({"set_coverage": 0.9}, "/set_coverage"),
         ({"score": "product"}, "/score"),  # the model has no ERM model
         ({"explain": True, "method": "random"}, "/method"),
         ({"output": "xlsx"}, "/output"),

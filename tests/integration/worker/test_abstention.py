@@ -200,6 +200,90 @@ def test_a_batch_has_one_confidence_at_the_temperature(digits: Bench, evaluated:
     assert np.allclose([row["score"] for row in rows], expected.max(1), atol=1e-5)
 
 
+def test_the_tables_by_class_are_those_of_the_calibration_split(digits: Bench, evaluated: JobRow) -> None:
+    store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
+    (model_id, calibration), *_ = evaluated.done["calibrate"]["calibrations"].items()
+    raw: dict[str, Any] = json.loads((digits.folder(calibration["artifact"]) / "tables.json").read_text())
+    own = _said(digits, store, model_id, "calibration")
+    logs = log_softmax(own.logits, calibration["temperature"])
+    assert list(raw["true_log_probabilities"]) == list(CLASSES)
+    for label, name in enumerate(CLASSES):
+        expected = -np.sort(-logs[own.labels == label, label])
+        assert np.allclose(raw["true_log_probabilities"][name], expected, atol=1e-5)
+        inside = own.predictions == label
+        table = raw["predicted"]["max_softmax"].get(name, {"n": 0, "wrong": [0]})
+        assert (table["n"], table["wrong"][-1]) == (inside.sum(), (own.labels != label)[inside].sum())
+
+
+def test_a_batch_keeps_promises_by_class_and_has_label_sets(digits: Bench, evaluated: JobRow) -> None:
+    model_id = next(iter(evaluated.done["calibrate"]["calibrations"]))
+    asked = {"split": "test", "max_class_risk": 0.9, "max_missed": 0.9, "risk_confidence": 0.5}
+    asked |= {"set_coverage": 0.9}
+    parquet, text = digits.succeed(
+        *(
+            digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=asked | {"output": output})
+            for output in ("parquet", "csv")
+        )
+    )
+    folder = digits.folder(parquet.done["predict"]["artifact"])
+    facts = json.loads((folder / "selection.json").read_text())
+    rows = pq.read_table(folder / "predictions.parquet").to_pylist()
+    least = {
+        promise["label"]: promise["threshold"]
+        for promise in facts["selection"]["promises"]
+        if promise["statement"] == "risk"
+    }
+    assert facts["selection"]["policy"] == "by_class"
+    assert any(threshold is not None for threshold in least.values())
+    for row in rows:
+        likeliest = CLASSES[int(np.argmax(row["probabilities"]))]
+        answers = least[likeliest] is not None and row["score"] >= least[likeliest]
+        assert row["predicted"] == (likeliest if answers else None)
+    always = facts["sets"]["always"]
+    assert (facts["sets"]["coverage"], facts["sets"]["samples_at_least"]) == (0.9, 9)
+    assert all(set(always) <= set(row["labels"]) <= set(CLASSES) for row in rows)
+    covered = [row["label"] in row["labels"] for row in rows]
+    assert np.mean(covered) > 0.7
+    file = digits.folder(text.done["predict"]["artifact"]) / "predictions.csv"
+    with file.open(newline="") as lines:
+        assert [json.loads(row["labels"]) for row in csv.DictReader(lines)] == [row["labels"] for row in rows]
+
+
+def test_a_batch_that_cannot_promise_it_for_every_class_fails_if_it_is_told_to(
+    digits: Bench, evaluated: JobRow
+) -> None:
+    model_id = next(iter(evaluated.done["calibrate"]["calibrations"]))
+    asked = {"split": "test", "max_missed": 0.001, "on_uncertified": "error"}
+    (job,) = digits.done(digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=asked))
+    assert job.error is not None
+    assert job.error["reason"] == "not_certifiable"
+    assert f"“{CLASSES[0]}” answered as another class (" in job.error["detail"]
+
+
+@pytest.mark.parametrize("wish", [{"max_class_risk": 0.1}, {"set_coverage": 0.9}])
+def test_a_batch_says_that_an_old_calibration_is_to_be_made_anew(
+    digits: Bench, model: str, wish: dict[str, float]
+) -> None:
+    digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+    with digits.runtime.database.read() as session:
+        calibration = registry.get(session, model).calibration
+    assert calibration is not None
+    file = digits.folder(calibration["artifact"]) / "tables.json"
+    written = file.read_text()
+    raw = json.loads(written)
+    del raw["predicted"], raw["true_log_probabilities"]
+    file.write_text(json.dumps(raw))
+    try:
+        (job,) = digits.done(
+            digits.run(JobKind.PREDICT, inputs={"model": model}, params={"split": "test"} | wish)
+        )
+    finally:
+        file.write_text(written)
+    assert job.error is not None
+    assert job.error["reason"] == "not_calibrated"
+    assert "evaluate it on a data set to calibrate it anew" in job.error["detail"]
+
+
 @pytest.mark.parametrize("policy", [{}, {"min_score": 0.5}])
 def test_a_score_that_is_not_finite_abstains(digits: Bench, policy: dict[str, float]) -> None:
     network = build_network("small_cnn", classes=2, image_size=28, seed=3)

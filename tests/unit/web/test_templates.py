@@ -26,7 +26,18 @@ from masktune.contract.report import Report
 from masktune.contract.report.shortcut import ShortcutReliance
 from masktune.contract.report.text import inferred
 from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
-from tests.support.answers import ALIAS, ANSWER, AT, CREATED, DATASET, DRIFT, JUDGE, MODEL, SAMPLE
+from tests.support.answers import (
+    ALIAS,
+    ANSWER,
+    ANSWER_BY_CLASS,
+    AT,
+    CREATED,
+    DATASET,
+    DRIFT,
+    JUDGE,
+    MODEL,
+    SAMPLE,
+)
 from tests.support.reports import evidence, report
 from web.pages.try_it import TrialImage
 from web.shell import render
@@ -124,6 +135,59 @@ def test_groups_are_judged_only_against_a_requested_risk() -> None:
     assert "compared with a risk of 40.0 %" in judged
     assert "not for all rows at once" in judged
     assert "✓ yes" in judged
+
+
+def test_a_group_that_is_too_small_says_how_many_more_images_it_takes() -> None:
+    row = groups(policy="max_risk", max_risk=0.1, verdict="too_few")
+    assert "too few samples</td>" in row
+    needed = {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
+    needed |= {"risk_upper": 0.37, "verdict": "too_few", "needed": 1034}
+    table = {"policy": "max_risk", "requested": 0.1, "max_risk": 0.1, "status": "certified"}
+    page = drawn(
+        "reject_groups",
+        table=GroupTable.model_validate(table | {"risk_confidence": 0.99, "groups": [needed]}),
+    )
+    assert "too few samples: 1,034 more needed</td>" in page
+
+
+# --- promises by class, and label sets --------------------------------------------------------------------
+
+
+def by_class(number: int) -> str:
+    answer = Answer.model_validate(ANSWER_BY_CLASS)
+    image = TrialImage("a.png")
+    return drawn("answer", answer=answer, prediction=answer.predictions[number], maps=[], image=image)
+
+
+def test_every_promise_has_a_row_that_says_what_it_takes() -> None:
+    page = by_class(0)
+    assert '<th scope="row">answers “a” that are wrong</th><td class="number">10.0 %</td>' in page
+    assert "too few: 1,031 more would do" in page
+    assert "“b” answered as another class" in page
+    assert "no: the model errs too often" in page
+    assert page.count("✓ yes") == 2
+    assert "these thresholds answer 200, 1 of them wrongly" in page
+
+
+def test_an_answer_of_a_class_without_a_promise_says_why_it_abstains() -> None:
+    assert "Nothing can be promised for answers of this class." in by_class(1)
+
+
+def test_label_sets_are_chips_and_name_the_classes_that_are_in_all_of_them() -> None:
+    page = by_class(0)
+    assert '<span class="badge">a</span> <span class="badge">b</span>' in page
+    assert "true class of at least 90 % of the inputs of each class" in page
+    assert "it always names b: fewer than 9 calibration samples each." in page
+    assert "none of the classes" in by_class(1)
+
+
+def test_an_answer_without_them_has_neither() -> None:
+    answer = Answer.model_validate(ANSWER)
+    page = drawn(
+        "answer", answer=answer, prediction=answer.predictions[0], maps=[], image=TrialImage("a.png")
+    )
+    assert "It may be" not in page
+    assert "Promised by class" not in page
 
 
 # --- a data set -----------------------------------------------------------------------------------------

@@ -101,3 +101,6 @@ def test_a_batch_prediction_has_one_policy() -> None:
     fields = {"model": "best", "coverage": 0.9, "max_risk": 0.1}
     assert pointers(PredictRequest, fields) == [("/", "one-policy")]
     assert pointers(PredictRequest, {"model": "best", "risk_confidence": 0.9}) == [("/", "needs-max-risk")]
+    by_class = {"model": "best", "max_class_risk": 0.1, "max_missed": 0.1, "risk_confidence": 0.9}
+    assert parse(PredictRequest, by_class) == PredictRequest.model_validate(by_class)
+    assert pointers(PredictRequest, by_class | {"min_score": 0.5}) == [("/", "one-policy")]

@@ -109,6 +109,16 @@ def test_the_score_and_what_is_done_without_a_certificate(service: Service, scor
     assert service.masktune(*asked.split(), "--on-uncertified", "guess").exit_code == 2
 
 
+def test_promises_by_class_and_label_sets_are_asked_for(service: Service) -> None:
+    service.answers["GET /predict"] = (200, ANSWER)
+    asked = (
+        "predict -m best --dataset ds_1 --sample 3 --max-class-risk 0.1 --max-missed 0.2 --set-coverage 0.9"
+    )
+    assert service.masktune(*asked.split()).exit_code == 0
+    for query in ("max_class_risk=0.1", "max_missed=0.2", "set_coverage=0.9"):
+        assert query in service.asked[0][0]
+
+
 @pytest.mark.parametrize(
     ("command", "asked", "entry"),
     [("datasets list", "GET /datasets", DATASET), ("models list", "GET /models", MODEL)],

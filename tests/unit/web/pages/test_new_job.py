@@ -27,6 +27,11 @@ def job(kind: str, request: dict[str, Any], **inputs: str) -> Job:
             {"/model": "mdl_1", "policy": "max_risk", "/max_risk": 5.0, "/dataset": "ds_1"},
         ),
         (
+            job("predict", {"max_class_risk": 0.05, "max_missed": 0.1, "set_coverage": 0.9}),
+            {"policy": "by_class", "/max_class_risk": 5.0, "/max_missed": 10.0}
+            | {"/set_coverage": 0.9, "/dataset": "ds_1"},
+        ),
+        (
             job("erm", {"metadata": {"a/b.c": "d"}}),
             {"/metadata": {"a/b.c": "d"}, "/dataset": "ds_1"},
         ),
@@ -35,6 +40,11 @@ def job(kind: str, request: dict[str, Any], **inputs: str) -> Job:
 def test_fields_show_what_the_job_was_asked_for(earlier: Job, values: dict[str, Any]) -> None:
     shown = {pointer: entry for pointer, entry in values_of(earlier).items() if entry is not None}
     assert shown == values
+
+
+def test_a_limit_that_the_job_did_not_have_is_not_added() -> None:
+    values = values_of(job("predict", {"max_missed": 0.1}))
+    assert (values["/max_missed"], values["/max_class_risk"]) == (10.0, None)
 
 
 def test_what_is_sent_again_is_what_was_sent() -> None:

@@ -9,6 +9,7 @@ import pytest
 from masktune import Answer
 from masktune.cli.commands.predict import basis, table
 from masktune.cli.terminal import Terminal
+from tests.support.answers import ANSWER_BY_CLASS
 
 CALIBRATION: dict[str, Any] = {
     "id": "cal_1", "n": 216, "n_answered": 200, "n_errors": 1, "coverage": 0.93, "risk_upper": 0.033
@@ -59,3 +60,36 @@ def test_without_a_confidence_or_an_answer_there_is_no_bound() -> None:
     for told in (said("target_coverage"), said("not_certifiable", n_answered=0, risk_confidence=0.99)):
         assert "risk at most" not in told
     assert "this model is wrong too often; these certify no risk" in said("not_certifiable")
+
+
+def printed_by_class() -> str:
+    terminal = Terminal(width=200)
+    with terminal.capture() as printed:
+        terminal.print(table(Answer.model_validate(ANSWER_BY_CLASS), ["1.png", "2.png"]))
+    return printed.get()
+
+
+def test_promises_by_class_are_a_table_with_what_they_take() -> None:
+    lines = [" ".join(line.split()) for line in printed_by_class().splitlines()]
+    assert "answers “a” that are wrong 10 % certified 0.600 120 2" in lines
+    assert "answers “b” that are wrong 10 % too few – 12 0 1031" in lines
+    assert "“b” answered as another class 10 % too few – 50 0 no number" in lines
+    assert any(
+        line.startswith(
+            "certified in part, a threshold for each class; on 216 calibration samples: 200 answered"
+        )
+        for line in lines
+    )
+
+
+def test_label_sets_are_a_column_and_a_sentence() -> None:
+    text = printed_by_class()
+    assert "may be" in text.splitlines()[1]
+    assert "a or b" in text
+    assert "none of the classes" in text
+    assert "at least 90\u00a0% of the inputs of each class" in text
+
+
+def test_without_a_bound_none_is_told() -> None:
+    """Of `max_missed` alone, no share of the answers is promised to be wrong."""
+    assert "risk at most" not in said("certified", risk_upper=1.0, risk_confidence=0.99)
