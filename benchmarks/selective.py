@@ -12,6 +12,10 @@ Subjects: a data set of digits, each with twelve copies that are one subject. Th
 subject is compared with the one that counts every image, and with a test for means of subjects
 (benchmarks._selective_subjects).
 
+By class: promises for the answers and the inputs of each class, jointly, beside thresholds read off the
+split, and prediction sets with a threshold for each class, beside one for all
+(benchmarks._selective_classes).
+
 Real images: ERM and MaskTune are trained, and every score is evaluated under every policy
 (benchmarks._selective_images): Biased MNIST with random assignment and the plants for 3 epochs of ERM,
 CIFAR-10 and SVHN with their presets (300 epochs; --epochs for fewer). Ends with one JSON line; exits with
@@ -34,6 +38,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _selective_classes as classes
 from benchmarks import _selective_subjects as subjects
 from benchmarks._selective_subjects import PolicyTarget
 from models.selective import CalibrationTable
@@ -45,7 +50,7 @@ _CELLS = 100_000  # of the numerical integral over coverage
 
 POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))
 SIZES = (500, 2000, 5000)
-SUBJECT_DRAWS = 300
+SUBJECT_DRAWS = CLASS_DRAWS = 300
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,15 @@ def on_subjects(draws: int, seed: int) -> list[dict[str, Any]]:
     return figures
 
 
+def by_class(draws: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The figures of promises by class, and of prediction sets."""
+    from benchmarks._common import table  # imports torch
+
+    promises, sets = list(classes.rows(draws, seed)), list(classes.set_rows(draws, seed))
+    print(table(promises), table(sets), sep="\n", flush=True)
+    return promises, sets
+
+
 def on_images(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """The figures of every data set named on the command line."""
     from benchmarks import _selective_images as images  # imports torch
@@ -295,6 +309,9 @@ def main() -> int:
     subject_draws = 30 if arguments.quick else SUBJECT_DRAWS
     of_subjects = on_subjects(subject_draws, arguments.seed)
     aims |= {} if arguments.quick else subjects.targets(of_subjects, subject_draws)
+    class_draws = 30 if arguments.quick else CLASS_DRAWS
+    promises, sets = by_class(class_draws, arguments.seed)
+    aims |= {} if arguments.quick else classes.targets(promises, sets)
     named = (arguments.mnist, arguments.plants, arguments.cifar10, arguments.svhn)
     images = on_images(arguments) if any(named) else {}
     aims |= image_targets(images.get("policies", []))
@@ -303,10 +320,13 @@ def main() -> int:
         "benchmark": "selective",
         "figures": rows,
         "subjects": of_subjects,
+        "by_class": promises,
+        "sets": sets,
         "images": images,
         "targets": aims,
         "draws": draws,
         "subject_draws": subject_draws,
+        "class_draws": class_draws,
         "seconds": round(time.perf_counter() - start, 1),
         "ok": ok,
     }
