@@ -49,7 +49,8 @@ class Split(NamedTuple):
 
     def repeated(self, copies: int) -> Split:
         """Every sample so often."""
-        return self._make(np.repeat(column, copies) for column in self)
+        true, predicted, scores = self
+        return Split(np.repeat(true, copies), np.repeat(predicted, copies), np.repeat(scores, copies))
 
 
 class Promises(NamedTuple):
@@ -190,8 +191,8 @@ SURENESS = (6.0, 3.0, 2.0, 1.0)
 
 
 def set_rows(draws: int, seed: int) -> Iterator[dict[str, object]]:
-    """Per number of samples and class: the mean share of new inputs whose set holds it, with one threshold for
-    each class, and with one for all."""
+    """Per number of samples and class: the mean share of its new inputs whose set holds it, by its threshold
+    alone; with a threshold for each class, and with one for all."""
     rng = np.random.default_rng(seed)
     for n in (60, 300):
         covered: dict[str, list[Floats]] = {"by class": [], "one for all": []}

@@ -195,7 +195,7 @@ class Prediction(Shape):
     labels: list[str] | None = Field(
         None,
         description="With `set_coverage`: the classes that the input may be, most likely first, whether or "
-        "not it is answered. Empty if it is unlike all of them. Null if not requested.",
+        "not it is answered. Empty only if the network's output is not finite. Null if not requested.",
     )
     agreement: Agreement = Agreement()
     saliency: SaliencyMap | None = None

@@ -44,10 +44,15 @@ class PredictionSets:
         return cls(coverage, thresholds)
 
     def labels(self, log_probabilities: Floats) -> list[list[str]]:
-        """The set of each input, of (N, K), most likely first. An output that is not finite (NaN) fits no
-        class: its set holds those that every set holds."""
+        """The set of each input, of (N, K), most likely first.
+
+        None is empty: the likeliest class is in it whatever its threshold, which only adds coverage (the
+        completion of null sets in Sadinle et al.). An output that is not finite (NaN) has no likeliest class:
+        its set holds those that every set holds.
+        """
         logs = np.nan_to_num(log_probabilities, nan=-np.inf, neginf=-np.inf)
         inside = logs >= np.array([*self.thresholds.values()])
+        inside |= (logs == logs.max(1, keepdims=True)) & np.isfinite(logs)
         names, order = [*self.thresholds], np.argsort(-logs, axis=1, kind="stable")
         return [
             [names[k] for k in ranked if members[k]] for ranked, members in zip(order, inside, strict=True)

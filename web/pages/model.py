@@ -174,7 +174,7 @@ class RejectOption:
         self.facts.content = render(
             "reject_facts", table=table, point=point, statement=statement(table, point, curve)
         )
-        self.groups.content = by_class + render("reject_groups", table=table)
+        self.groups.content = render("reject_groups", table=table) + by_class
         self._draw_samples()
 
     async def _promises(self, share: float) -> str:

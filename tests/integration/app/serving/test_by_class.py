@@ -164,8 +164,9 @@ def test_the_sets_cover_the_samples_that_they_were_calibrated_on(world: World) -
     for n in range(SAMPLES):
         true = CLASSES[n % 2]
         covered[true] += true in world.ask(sample=n, set_coverage=0.8)["predictions"][0]["labels"]
-    # Of 20 each, the rank ⌈21 · 0.8⌉ is 17; the engine may round the sample of that rank below itself.
-    assert {covered[label] in (16, 17) for label in CLASSES} == {True}
+    # The one class that is predicted is in every set. Of the other's 20, the rank is ⌈21 · 0.8⌉ = 17, and the
+    # engine may round the sample of that rank below itself.
+    assert sorted(covered.values()) in ([16, 20], [17, 20])
 
 
 def test_the_curve_has_the_promises_of_a_prediction(world: World) -> None:

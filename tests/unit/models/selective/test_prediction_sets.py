@@ -38,6 +38,11 @@ def test_a_class_with_too_few_samples_is_in_every_set_and_named() -> None:
     ]
 
 
+def test_the_likeliest_class_is_in_every_set() -> None:
+    sets = build({"a": [-0.01] * 20, "b": [-0.01] * 20}, 0.9)
+    assert sets.labels(np.log([[0.6, 0.4], [0.3, 0.7], [0.995, 0.005]])) == [["a"], ["b"], ["a"]]
+
+
 def test_a_sample_without_an_output_counts_as_the_least_likely() -> None:
     """Of 20, three have no finite output: 0.9 takes 19, which the other 17 are not."""
     assert build({"a": [-0.1] * 17}, 0.9, {"a": 20}).thresholds["a"] == -math.inf
