@@ -12,6 +12,7 @@ from app.selective import calibrations
 from app.selective.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
+from masktune.contract import predictions
 from masktune.contract.predictions import PredictQuery
 from models.selective import PredictionSets
 
@@ -45,12 +46,14 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
         model = models.find(session, inference, query.model)
         calibration = find(model, artifacts)
     policy = apply_policy(request, calibration, calibrations.score_name(query.score, model))
-    policy = replace(
-        policy, selection=policy.selection.model_copy(update={"drift": models.drift_state(model)})
-    )
-    if query.on_uncertified == "error":
-        require_certified(policy)
     sets = None
     if query.set_coverage is not None and calibration is not None:
         sets = calibrations.prediction_sets(calibration, query.set_coverage)
+    more = {
+        "drift": models.drift_state(model),
+        "sets": None if sets is None else predictions.PredictionSets(**sets.to_json()),
+    }
+    policy = replace(policy, selection=policy.selection.model_copy(update=more))
+    if query.on_uncertified == "error":
+        require_certified(policy)
     return Plan(model, models.pair_of(session, model), policy, calibration, sets)

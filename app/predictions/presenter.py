@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
 from app.selective.policy import probability
-from masktune.contract.predictions import (
-    Agreement,
-    Answer,
-    Candidate,
-    Prediction,
-    PredictionSets,
-    SaliencyMap,
-)
+from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
 from models.selective import Scored
@@ -50,12 +43,7 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
                 saliency=None if scores.maps is None else _saliency(forward, number, classes),
             )
         )
-    return Answer(
-        model=plan.model.id,
-        predictions=predictions,
-        selection=plan.policy.selection,
-        sets=None if sets is None else PredictionSets(**sets.to_json()),
-    )
+    return Answer(model=plan.model.id, predictions=predictions, selection=plan.policy.selection)
 
 
 def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:

@@ -257,6 +257,19 @@ class ClassPromise(Shape):
     )
 
 
+class PredictionSets(Shape):
+    """What the `labels` of the predictions rest on."""
+
+    coverage: float = Field(
+        description="Of the inputs of each class, at least this share has the class in `labels`: on average "
+        "over the draw of the calibration split, for inputs like those of the split."
+    )
+    samples_at_least: int = Field(description="Calibration samples of a class that this takes.")
+    always: list[str] = Field(
+        [], description="Classes that are in all `labels`, since they have fewer samples or give no output."
+    )
+
+
 class Selection(Shape):
     """The policy, and what its threshold rests on."""
 
@@ -275,9 +288,6 @@ class Selection(Shape):
         description="Inputs with at least this score are answered; null if there is none. Compared before "
         "rounding. By class, `promises` have the thresholds.",
     )
-    promises: list[ClassPromise] = Field(
-        [], description="By class: one for each class and statement. All that are certified hold together."
-    )
     score_name: ScoreName = "max_softmax"
     calibration: Calibration | None = None
     best_certifiable_risk: float | None = Field(
@@ -294,19 +304,10 @@ class Selection(Shape):
         description="If not certifiable: samples that it would likely take with this model; null if no "
         "number would do.",
     )
-
-
-class PredictionSets(Shape):
-    """What the `labels` of the predictions rest on."""
-
-    coverage: float = Field(
-        description="Of the inputs of each class, at least this share has the class in `labels`: on average "
-        "over the draw of the calibration split, for inputs like those of the split."
+    promises: list[ClassPromise] = Field(
+        [], description="By class: one for each class and statement. All that are certified hold together."
     )
-    samples_at_least: int = Field(description="Calibration samples of a class that this takes.")
-    always: list[str] = Field(
-        [], description="Classes that are in all `labels`, since they have fewer samples or give no output."
-    )
+    sets: PredictionSets | None = Field(None, description="Null without `set_coverage`.")
 
 
 class Answer(Shape):
@@ -315,7 +316,6 @@ class Answer(Shape):
     model: str
     predictions: list[Prediction]
     selection: Selection
-    sets: PredictionSets | None = Field(None, description="Null without `set_coverage`.")
 
 
 class ImageSaliency(Shape):

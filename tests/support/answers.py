@@ -131,8 +131,8 @@ ANSWER_BY_CLASS: dict[str, Any] = ANSWER | {
         | {"labels": []},
     ],
     "selection": ANSWER["selection"]
-    | {"policy": "by_class", "status": "partly_certified", "threshold": None, "promises": PROMISES},
-    "sets": {"coverage": 0.9, "samples_at_least": 9, "always": ["b"]},
+    | {"policy": "by_class", "status": "partly_certified", "threshold": None, "promises": PROMISES}
+    | {"sets": {"coverage": 0.9, "samples_at_least": 9, "always": ["b"]}},
 }
 """With promises by class, of which two are not certified, and with label sets."""
 CURVE: dict[str, Any] = {

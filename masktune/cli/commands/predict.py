@@ -208,7 +208,7 @@ def table(answer: Answer, names: list[str]) -> Group:
     """One row per image, followed by the basis of the decisions; before them, a warning of drift."""
     from rich.console import Group
 
-    sets, promised = answer.sets, answer.selection.promises
+    sets, promised = answer.selection.sets, answer.selection.promises
     listing = new_table("image", "answer", "score", "candidates", *(() if sets is None else ("may be",)))
     for name, one in zip(names, answer.predictions, strict=True):
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)

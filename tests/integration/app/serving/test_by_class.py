@@ -61,11 +61,10 @@ def test_each_class_has_a_threshold_of_its_own_which_decides_its_answers(world: 
 
 
 def test_an_uploaded_image_is_decided_on_like_a_stored_one(world: World) -> None:
-    query = PROMISES | {"set_coverage": 0.8}
+    query: dict[str, Any] = PROMISES | {"set_coverage": 0.8}
     stored = world.ask(sample=4, **query)
     posted = world.post(picture(4), **query).json()
     assert posted["selection"] == stored["selection"]
-    assert posted["sets"] == stored["sets"]
     assert posted["predictions"][0]["label"] == stored["predictions"][0]["label"]
     assert posted["predictions"][0]["labels"] == stored["predictions"][0]["labels"]
 
@@ -94,7 +93,7 @@ def test_a_class_without_calibration_images_abstains_and_says_what_it_takes(fres
         if row["label"] == missing:
             assert (row["status"], row["threshold"], row["n"]) == ("too_few", None, 0)
             assert row["needed"] > 0
-    assert answers[0]["sets"] == {"coverage": 0.5, "samples_at_least": 1, "always": [missing]}
+    assert selection["sets"] == {"coverage": 0.5, "samples_at_least": 1, "always": [missing]}
     reasons = set()
     for (prediction,) in (answer["predictions"] for answer in answers):
         assert missing in prediction["labels"]
@@ -156,7 +155,7 @@ def test_the_sets_go_with_any_policy_and_are_there_where_the_model_abstains(worl
             order = [candidate["label"] for candidate in prediction["candidates"]]
             assert prediction["labels"] == [label for label in order if label in prediction["labels"]]
     plain = world.ask()
-    assert (plain["sets"], plain["predictions"][0]["labels"]) == (None, None)
+    assert (plain["selection"]["sets"], plain["predictions"][0]["labels"]) == (None, None)
 
 
 def test_the_sets_cover_the_samples_that_they_were_calibrated_on(world: World) -> None:
