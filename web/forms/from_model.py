@@ -180,8 +180,9 @@ class Predict(ModelFields):
         action = self.choose("/on_uncertified", "If no threshold is certified", actions, "abstain")
         for field in (confidence, action):
             field.bind_visibility_from(when, "value", CERTIFIED_POLICIES.__contains__)
-        sets = self.choose("/set_coverage", "Classes that it may be", labels.SET_COVERAGES, 0)
-        self.by_pointer["/set_coverage"] = Field("Sets", sets, lambda share: share or None)
+        may_be = "Classes that it may be"
+        sets = self.choose("/set_coverage", may_be, labels.SET_COVERAGES, 0)
+        self.by_pointer["/set_coverage"] = Field(may_be, sets, lambda share: share or None)
         self.switch("/explain", "Add saliency maps", lambda on: on or None).classes("whole")
 
     def update_splits(self) -> None:

@@ -262,3 +262,18 @@ def test_an_invalid_percentage_is_not_requested(visitor: Visitor, model: str) ->
     )
     expect(result).to_contain_text("is an SVG drawing")
     expect(result).not_to_contain_text("/images/0")
+
+
+def test_an_answer_shows_its_label_set_and_what_is_promised_by_class(visitor: Visitor, model: str) -> None:
+    page = visitor.page
+    visitor.goto(f"/ui/try?model={model}&policy=by_class&value=50")
+    page.get_by_role("button", name="Sample").first.click()
+    expect(page.locator(".decision")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Confidence")).to_be_visible()
+    expect(page.get_by_text("It may be", exact=True)).to_have_count(0)
+    visitor.choose("Classes that it may be", "right for 90 % of each class")
+    expect(page.get_by_text("It may be", exact=True)).to_be_visible()
+    page.get_by_text("What is promised by class").click()
+    promises = page.get_by_role("region", name="Promises by class")
+    expect(promises.get_by_text("answered as another class").first).to_be_visible()
+    visitor.looked_at("try-by-class")
