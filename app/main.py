@@ -42,6 +42,9 @@ from app.server.cross_origin import CrossOrigin
 from app.server.edge import Edge
 from app.server.guard import Guard
 from app.server.proxies import Proxies
+from app.webhooks import routes as webhooks
+from app.webhooks.destinations import Destinations
+from app.webhooks.sender import Sender
 from core.notifications import JobNotifier
 from core.schema import upgrade
 from core.session import Database
@@ -61,6 +64,7 @@ RESOURCES = (
     backbones,
     presets,
     keys,
+    webhooks,
     service_routes,
     storage_routes,
     problems,
@@ -91,6 +95,8 @@ class Services:
     metrics: Metrics
     usage: UsageBuffer
     tracing: Tracing
+    destinations: Destinations
+    """Where webhooks may go."""
     probes: Probes
     """The checks of /readyz."""
 
@@ -117,6 +123,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
             app.state.services = services
             async with (
                 in_background(sweep_periodically(services.database, settings)),
+                in_background(
+                    Sender(services.database, services.destinations, counters.webhook_attempts).run()
+                ),
                 repeated(partial(flush, services.usage, services.database), FLUSH_SECONDS),
                 repeated(
                     partial(counters.set_gauges, services.event_feed, services.inference), GAUGES_SECONDS
@@ -214,6 +223,7 @@ def _open(
         metrics=counters,
         usage=usage,
         tracing=tracing,
+        destinations=Destinations(settings.webhook_allowed_hosts),
         probes=Probes(
             [
                 Check("database", partial(check_database, database)),

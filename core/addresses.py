@@ -46,6 +46,15 @@ def entries(text: str) -> list[str]:
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
+def is_network(entry: str) -> bool:
+    """Whether the entry is an address or a network, and no host name."""
+    try:
+        ipaddress.ip_network(entry)
+    except ValueError:
+        return False
+    return True
+
+
 def check_proxies(text: str) -> str:
     """Return the comma-separated entries, or raise ValueError if one with a slash is no network."""
     for entry in entries(text):

@@ -127,6 +127,12 @@ class Settings(BaseSettings):
         description="Days after which the audit log forgets who made a change: once a day at most, and its "
         "oldest day at most, unless this was lowered.",
     )
+    webhook_allowed_hosts: Annotated[str, AfterValidator(check_proxies)] = Field(
+        "",
+        description="Host names, addresses and networks, separated by commas, to which webhooks may go, also "
+        "by http, though they are not public: `hooks.internal,10.0.0.0/8`.",
+    )
+    webhook_log_days: float = Field(30.0, gt=0, description="Days for which messages to webhooks are kept.")
     max_event_streams: int = Field(500, ge=1, description="Most open event streams, per process.")
     root_path: Annotated[str, AfterValidator(lambda path: path.rstrip("/"))] = Field(
         "", description="Path prefix under which a proxy serves the API."
@@ -208,7 +214,7 @@ class Settings(BaseSettings):
         "epochs, the stages and the log stay.",
     )
     end_grace_seconds: float = Field(
-        3.0, gt=0, description="Time between SIGTERM and SIGKILL for a job's process."
+        3.0, gt=0, description="Time from SIGTERM to SIGKILL for a job's process."
     )
 
     # --- serving ----------------------------------------------------------------------------
@@ -224,9 +230,7 @@ class Settings(BaseSettings):
     )
     predict_queue: int = Field(256, ge=1, description="Most images that may wait for the engine.")
     predict_wait_seconds: float = Field(
-        0.25,
-        gt=0,
-        description="Longest expected wait of an image for the engine; beyond it, requests are refused.",
+        0.25, gt=0, description="Longest expected wait of an image for the engine; beyond it, it is refused."
     )
     predict_batch: int = Field(64, ge=1, description="Most images in one forward pass.")
     predict_image_bytes: int = Field(
@@ -241,9 +245,7 @@ class Settings(BaseSettings):
     def _consistent(self) -> Self:
         if self.heartbeat_seconds * 2 > self.lease_seconds:
             raise ValueError("MASKTUNE_LEASE_SECONDS must be at least twice MASKTUNE_HEARTBEAT_SECONDS")
-        self.keys  # noqa: B018  # parse now, so that a malformed key fails at start-up
-        self.rates  # noqa: B018  # likewise
-        self.proxy_user  # noqa: B018
+        self.keys, self.rates, self.proxy_user  # noqa: B018  # parse now: what is malformed fails at start-up
         if not self.person_scopes and self.proxy_user_header:
             raise ValueError("MASKTUNE_PROXY_SCOPES must say what people may do, for example `*=read`")
         check_addresses(self.database_url, self.broker_url, self.storage_url)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.errors import problem
-from core.queries import audit, datasets, events, idempotency, leases, served, trash
+from core.queries import audit, datasets, events, idempotency, leases, served, trash, webhooks
 from core.session import Database, db_now
 from core.settings import Settings
 from core.tables import DatasetRow, JobRow, PurgeRow
@@ -56,7 +56,11 @@ def sweep(database: Database, settings: Settings) -> None:
         close_imports(session)
         if settings.unlabelled_days is not None:
             trash.put(session, datasets.delete_unlabelled(session, older_than=settings.unlabelled_days * DAY))
-        purge(session, audit_seconds=settings.audit_days * DAY)
+        purge(
+            session,
+            audit_seconds=settings.audit_days * DAY,
+            delivery_seconds=settings.webhook_log_days * DAY,
+        )
     with database.begin() as session:
         events.thin(session, older_than=settings.progress_days * DAY, at_a_time=THINNED_AT_A_TIME)
 
@@ -88,10 +92,11 @@ def close_imports(session: Session, job_id: str | None = None) -> None:
         )
 
 
-def purge(session: Session, *, audit_seconds: float) -> None:
-    """Delete stored responses, counts, and entries of the audit log that are older than `audit_seconds`,
-    unless that was done within a day: at most the oldest day of them, at most once a day. So a clock that is
-    wrong for a while, and seconds are enough for a sweep, does not empty the audit log.
+def purge(session: Session, *, audit_seconds: float, delivery_seconds: float) -> None:
+    """Delete stored responses, counts, messages to webhooks that are older than `delivery_seconds`, and
+    entries of the audit log that are older than `audit_seconds`, unless that was done within a day: at most
+    the oldest day of them, at most once a day. So a clock that is wrong for a while, and seconds are enough
+    for a sweep, does not empty the audit log.
 
     If `audit_seconds` is less than it was, all older entries are deleted: the operator has asked for that.
     """
@@ -108,6 +113,7 @@ def purge(session: Session, *, audit_seconds: float) -> None:
         idempotency.purge(session, older_than=ANSWERS_SECONDS, span=DAY),
         served.purge(session, older_than=SERVED_SECONDS, span=DAY),
         audit.purge(session, older_than=audit_seconds, span=audit_span),
+        webhooks.purge(session, older_than=delivery_seconds, span=DAY),
     ]
     last.audit_seconds = audit_seconds
     if any(deleted):

@@ -94,6 +94,13 @@ class Metrics:
             "masktune_models_drifted",
             "Models whose inputs drifted, until somebody acknowledges it or the model is calibrated anew.",
         )
+        self.webhook_attempts = Counter(
+            "masktune_webhook_attempts",
+            "Attempts to send a message to a webhook: `delivered`, `failed` (tried again), `given_up`.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.webhook_waiting = shared("masktune_webhook_messages_waiting", "Messages to webhooks that wait.")
         shared("masktune_build_info", "1, labelled with the version.", ("version",)).labels(version).set(1)
         ProcessCollector(registry=self.registry)
 

@@ -32,6 +32,7 @@ TAGS = [
     {"name": "models", "description": "Trained and imported networks, and aliases that point to them."},
     {"name": "predict", "description": "Labels, scores, decisions and saliency maps."},
     {"name": "keys", "description": "Who may call, and for what."},
+    {"name": "webhooks", "description": "Who is told of events."},
     {"name": "service", "description": "The service itself: health, metrics, kinds of problems, presets."},
 ]
 

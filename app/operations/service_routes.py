@@ -13,7 +13,7 @@ from app.jobs.event_feed import EventFeedDep
 from app.operations.health import ProbesDep
 from app.operations.metrics import CONTENT_TYPE, MetricsDep
 from core.errors import Unavailable
-from core.queries import jobs, registry
+from core.queries import jobs, registry, webhooks
 from masktune.contract.operations import Alive, Limits, Ready
 
 router = APIRouter(tags=["service"])
@@ -58,5 +58,6 @@ def get_metrics(
 ) -> Response:
     metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
     metrics.drifted.set(registry.count_drifted(session))
+    metrics.webhook_waiting.set(webhooks.count_waiting(session))
     metrics.set_gauges(event_feed, inference)
     return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -16,7 +16,7 @@ from app.registry.service import drift_state
 from app.selective import calibrations
 from app.selective.usage import ABOVE, UsageBuffer
 from core.errors import Conflict
-from core.queries import registry, served
+from core.queries import registry, served, webhooks
 from core.queries.served import HOUR, Key, Totals
 from core.session import Database, db_now
 from core.storage.artifacts import ArtifactMissing, Artifacts
@@ -24,7 +24,7 @@ from core.tables import DriftRow, ModelRow
 from masktune.contract.models import DriftState
 from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served, ShareOf
 from masktune.contract.report.text.drift import drift_statement
-from masktune.contract.vocabulary import AbstainReason, UsageKind
+from masktune.contract.vocabulary import AbstainReason, UsageKind, WebhookEvent
 from models.selective import ALPHA, WINDOW, Comparison, Share, Windows
 from models.selective.windows import inputs
 
@@ -151,6 +151,8 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
         known = {"calibration": calibration_id} | nothing
     if last.drifted:
         row.drift = known | {"status": "drifted", "found_at": now}
+        facts = {"id": row.id, "url": f"/models/{row.id}", "name": row.name, "dataset": row.dataset_id}
+        webhooks.publish(session, WebhookEvent.MODEL_DRIFTED, facts | {"status": "drifted"})
     elif known.get("status") != "no_sign_of_drift":
         row.drift = known | {"status": "no_sign_of_drift"}
 

@@ -8,7 +8,7 @@ import socket
 import time
 from contextlib import suppress
 
-from core.addresses import entries
+from core.addresses import entries, is_network
 
 _RESOLVED_SECONDS = 10.0
 """How long the addresses of a name are used: a container that is made anew has another."""
@@ -19,8 +19,8 @@ class Peers:
 
     def __init__(self, text: str) -> None:
         """`text`: the entries, separated by commas."""
-        self.fixed = [entry for entry in entries(text) if _is_address(entry)]
-        self._names = [entry for entry in entries(text) if not _is_address(entry)]
+        self.fixed = [entry for entry in entries(text) if is_network(entry)]
+        self._names = [entry for entry in entries(text) if not is_network(entry)]
         self._resolved, self._resolved_at = set[str](), float("-inf")
 
     async def addresses(self) -> list[str]:
@@ -44,11 +44,3 @@ async def _resolve(name: str) -> set[str]:
         infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
         return {str(info[4][0]) for info in infos}
     return set()
-
-
-def _is_address(entry: str) -> bool:
-    try:
-        ipaddress.ip_network(entry)
-    except ValueError:
-        return False
-    return True

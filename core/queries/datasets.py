@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import DatasetInUse, DatasetNotReady, InvalidInput, NotFound
-from core.queries import jobs
+from core.queries import jobs, webhooks
 from core.queries.rows import add as add
 from core.session import ago, db_now
 from core.tables import DatasetRow, JobRow
-from masktune.contract.vocabulary import DatasetState, JobKind
+from masktune.contract.vocabulary import DatasetState, JobKind, WebhookEvent
 
 
 def get(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
@@ -78,6 +78,8 @@ def finish(
     row.state = DatasetState.READY if ready else DatasetState.INVALID
     row.artifact, row.classes, row.summary, row.ended_at = artifact, classes, dict(summary), db_now()
     session.flush()
+    summary_of_row = {"id": row.id, "url": f"/datasets/{row.id}", "state": row.state, "name": row.name}
+    webhooks.publish(session, WebhookEvent(f"dataset.{row.state}"), summary_of_row)
 
 
 def keep(session: Session, dataset_id: str) -> None:

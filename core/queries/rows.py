@@ -12,9 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.session import ago
-from core.tables import AuditRow, DatasetRow, JobRow, KeyRow, ModelRow, Table
+from core.tables import AuditRow, DatasetRow, DeliveryRow, JobRow, KeyRow, ModelRow, Table, WebhookRow
 
-Row = TypeVar("Row", AuditRow, DatasetRow, JobRow, KeyRow, ModelRow)
+Row = TypeVar("Row", AuditRow, DatasetRow, DeliveryRow, JobRow, KeyRow, ModelRow, WebhookRow)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.queries import events, trash
+from core.queries import events, trash, webhooks
 from core.session import db_now
 from core.tables import JobRow
 from masktune.contract.ids import calibration_id, new_id, pattern_judge_id
-from masktune.contract.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage
+from masktune.contract.vocabulary import RESUMABLE, STAGES, EventType, JobState, Stage, WebhookEvent
 
 _UNRECORDED_SECONDS = 86_400.0
 """How long a job's unrecorded artifacts are kept: a suspended worker may wake up and write them again."""
@@ -28,6 +28,22 @@ def enter(session: Session, job_id: str, state: JobState, **data: Any) -> None:
         # Its process no longer reads its own copies of backbones that were stored already.
         trash.put_off(session, [f"backbones/{model_id}" for model_id in row.models.values()])
     events.add(session, job_id, EventType.STATE, {"state": state, "attempt": row.attempt} | data)
+    if state.ended:
+        webhooks.publish(session, WebhookEvent(f"job.{state}"), _summary(row))
+
+
+def _summary(row: JobRow) -> dict[str, Any]:
+    """What webhooks are told of a job: not the error's text, which may name files."""
+    return {
+        "id": row.id,
+        "url": f"/jobs/{row.id}",
+        "kind": row.kind,
+        "state": row.state,
+        "name": row.name,
+        "dataset": row.dataset_id,
+        "verdict": row.done.get(Stage.EVALUATE, {}).get("verdict"),
+        "reason": (row.error or {}).get("reason"),
+    }
 
 
 def unrecorded_keys(row: JobRow) -> list[str]:

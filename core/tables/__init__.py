@@ -4,6 +4,7 @@ from core.tables.base import Table
 from core.tables.jobs import DatasetRow, EventRow, JobRow, ReviewRow
 from core.tables.models import AliasMoveRow, AliasRow, BackboneRow, DriftRow, ModelRow, ServedRow
 from core.tables.service import AuditRow, IdempotencyRow, KeyRow, PurgeRow, TrashRow
+from core.tables.webhooks import DeliveryRow, WebhookRow
 
 __all__ = [
     "AliasMoveRow",
@@ -11,6 +12,7 @@ __all__ = [
     "AuditRow",
     "BackboneRow",
     "DatasetRow",
+    "DeliveryRow",
     "DriftRow",
     "EventRow",
     "IdempotencyRow",
@@ -22,4 +24,5 @@ __all__ = [
     "ServedRow",
     "Table",
     "TrashRow",
+    "WebhookRow",
 ]

@@ -31,6 +31,7 @@ from masktune.contract.vocabulary import (
     Scope,
     SelectionStatus,
     Stage,
+    WebhookEvent,
     WeightsPlace,
 )
 
@@ -265,4 +266,5 @@ KindName = Annotated[JobKind | str, Open(JobKind)]
 ScopeName = Annotated[Scope | str, Open(Scope)]
 SelectionStatusName = Annotated[SelectionStatus | str, Open(SelectionStatus)]
 StageName = Annotated[Stage | str, Open(Stage)]
+WebhookEventName = Annotated[WebhookEvent | str, Open(WebhookEvent)]
 WeightsPlaceName = Annotated[WeightsPlace | str, Open(WeightsPlace)]

@@ -236,6 +236,18 @@ class EventType(StrEnum):
     LOG = "log"
 
 
+class WebhookEvent(StrEnum):
+    """What webhooks can be told of."""
+
+    JOB_SUCCEEDED = "job.succeeded"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELLED = "job.cancelled"
+    DATASET_READY = "dataset.ready"
+    DATASET_INVALID = "dataset.invalid"
+    MODEL_DRIFTED = "model.drifted"
+    """The inputs of a model drifted; the model stays usable."""
+
+
 class Decision(StrEnum):
     """What the reject option decided for one input."""
 

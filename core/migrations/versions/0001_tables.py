@@ -31,6 +31,7 @@ def upgrade() -> None:
     _models()
     _of_models()
     _callers()
+    _webhooks()
     _upkeep()
 
 
@@ -257,6 +258,47 @@ def _callers() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     op.create_index("ix_idempotency_at", "idempotency", ["at"])
+
+
+def _webhooks() -> None:
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("url", sa.String(length=2000), nullable=False),
+        sa.Column("events", Json, nullable=False),
+        sa.Column("description", sa.String(length=100), nullable=True),
+        sa.Column("secret", sa.String(length=100), nullable=False),
+        sa.Column("old_secret", sa.String(length=100), nullable=True),
+        sa.Column("old_secret_until", sa.Double(), nullable=True),
+        sa.Column("created_by", sa.String(length=64), nullable=True),
+        sa.Column("created_at", sa.Double(), server_default=db_now(), nullable=False),
+        sa.Column("disabled_at", sa.Double(), nullable=True),
+        sa.Column("disabled_reason", sa.String(length=200), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "deliveries",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("webhook_id", sa.String(length=32), nullable=False),
+        sa.Column("type", sa.String(length=32), nullable=False),
+        sa.Column("data", Json, nullable=False),
+        sa.Column("created_at", sa.Double(), server_default=db_now(), nullable=False),
+        sa.Column("next_attempt_at", sa.Double(), server_default=db_now(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("last_status", sa.Integer(), nullable=True),
+        sa.Column("last_error", sa.String(length=200), nullable=True),
+        sa.Column("delivered_at", sa.Double(), nullable=True),
+        sa.Column("given_up_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("deliveries_newest", "deliveries", ["webhook_id", "created_at", "id"])
+    op.create_index(
+        "deliveries_next",
+        "deliveries",
+        ["webhook_id", "next_attempt_at"],
+        **_where("next_attempt_at IS NOT NULL"),
+    )
 
 
 def _upkeep() -> None:

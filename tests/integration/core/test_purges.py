@@ -44,7 +44,7 @@ def _turn_clock(database: Database, seconds: float) -> None:
 
 def _purge(database: Database, *, audit_days: float = 365.0) -> None:
     with database.begin() as session:
-        purge(session, audit_seconds=audit_days * DAY)
+        purge(session, audit_seconds=audit_days * DAY, delivery_seconds=30 * DAY)
 
 
 def _counts(database: Database) -> tuple[int, int, int]:

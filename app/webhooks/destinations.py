@@ -1,0 +1,72 @@
+"""Where webhooks may go: https addresses of public hosts, and hosts that the operator allows.
+
+A name is resolved once, and the connection is made to the address that was checked: a name whose address
+changes between the two leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import httpx
+
+from app.http.deps import opened
+from core.addresses import entries, is_network
+from core.errors import InvalidInput
+
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4: no mapped, translated or local address
+_6TO4 = ipaddress.ip_network("2002::/16")  # leads to any IPv4 address
+
+
+def resolve(name: str) -> Sequence[str]:
+    """The addresses of the host, the preferred one first. Raises OSError, UnicodeError for no name."""
+    return [str(info[4][0]) for info in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)]
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """`allowed`: the operator's host names, addresses and networks, separated by commas."""
+
+    allowed: str
+    resolve: Callable[[str], Sequence[str]] = resolve
+
+    def check(self, text: str) -> tuple[httpx.URL, httpx.URL]:
+        """Return the address, and the same with the host's own address, to connect to. Raises `InvalidInput`,
+        whose text names no address that the host has."""
+        try:
+            url = httpx.URL(text)
+        except httpx.InvalidURL as error:
+            raise _refused("invalid-address", f"this is no address: {error}") from error
+        name, port = url.raw_host.decode(), 443 if url.port is None else url.port
+        if url.scheme not in ("https", "http") or not name or port not in range(1, 65_536) or url.userinfo:
+            raise _refused("invalid-address", "use https://HOST/PATH, without a user and a password")
+        try:
+            addresses = [ipaddress.ip_address(address) for address in self.resolve(name)]
+        except (OSError, UnicodeError) as error:
+            raise _refused("unknown-host", f"the host {name} has no address; check its name") from error
+        allowed = entries(self.allowed)
+        networks = [ipaddress.ip_network(entry) for entry in allowed if is_network(entry)]
+        is_allowed = name in allowed or all(any(one in network for network in networks) for one in addresses)
+        if not is_allowed and not all(map(_is_public, addresses)):
+            advice = "the operator can allow it (MASKTUNE_WEBHOOK_ALLOWED_HOSTS)"
+            raise _refused("not-allowed", f"the host {name} is not public; {advice}")
+        if not is_allowed and url.scheme != "https":
+            raise _refused("not-https", "messages to public hosts are sent by https only")
+        return url, url.copy_with(host=str(addresses[0]))
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if address.version == 6 and (address not in _GLOBAL_UNICAST or address in _6TO4):
+        return False
+    return address.is_global and not address.is_multicast
+
+
+def _refused(code: str, detail: str) -> InvalidInput:
+    return InvalidInput.field("/url", code, detail)
+
+
+DestinationsDep = Annotated[Destinations, opened("destinations")]

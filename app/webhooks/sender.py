@@ -1,0 +1,158 @@
+"""Sends the messages of the outbox as Standard Webhooks has it: signed, at least once, again if they fail.
+
+Every front does: a message is claimed in the database, so that of several one sends it.
+https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+from prometheus_client import Counter
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.webhooks.destinations import Destinations
+from core.errors import InvalidInput
+from core.queries import webhooks
+from core.session import Database
+from core.tables import DeliveryRow, WebhookRow
+from masktune.contract.base import rfc3339
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+POLL_SECONDS = 1.0
+TIMEOUT_SECONDS = 15.0
+"""For all of an attempt, from the host's name to the head of the answer; its body is not read."""
+HOUR = 3600.0
+WAITS = (5.0, 300.0, 1800.0, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24)))
+"""Seconds before the second attempt, the third …; after the last the message is given up."""
+LONGEST_WAIT = 24 * HOUR  # that a receiver may ask for by `Retry-After`
+_BUSY, _GONE = (429, 503), 410
+
+
+def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """The signature of a message at this time, in seconds since 1970: `v1,` and base64 of HMAC-SHA256."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.digest(key, f"{message_id}.{timestamp}.".encode() + body, "sha256")
+    return "v1," + base64.b64encode(digest).decode()
+
+
+def build_request(
+    http: httpx.AsyncClient, destinations: Destinations, webhook: WebhookRow, row: DeliveryRow
+) -> httpx.Request:
+    """The message as it is sent now. Raises `InvalidInput` if the webhook may not go there, or no longer."""
+    url, connect_to = destinations.check(webhook.url)
+    timestamp = rfc3339(datetime.fromtimestamp(row.created_at, UTC))
+    message = {"type": row.type, "timestamp": timestamp, "data": row.data}
+    body, now = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode(), int(time.time())
+    secrets = [webhook.secret]
+    if webhook.old_secret is not None and now < (webhook.old_secret_until or 0.0):
+        secrets.append(webhook.old_secret)
+    headers = {
+        "Host": url.netloc.decode(),
+        "Content-Type": "application/json",
+        "User-Agent": "masktune",
+        "webhook-id": row.id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": " ".join(sign(secret, row.id, now, body) for secret in secrets),
+    }
+    extensions = {"sni_hostname": url.raw_host.decode()}  # whose certificate is expected
+    return http.build_request("POST", connect_to, content=body, headers=headers, extensions=extensions)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """`attempts` counts them by their outcome: `delivered`, `failed` or `given_up`."""
+
+    database: Database
+    destinations: Destinations
+    attempts: Counter
+    _busy: set[str] = field(default_factory=set)
+    """Ids of the webhooks that are being sent to: one that hangs delays no other."""
+
+    async def run(self) -> None:
+        """Send until cancelled. Attempts that are cut short are made again, when their lease has ended."""
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, which may hold secrets
+        # No connection is used again: the next message may be for another name at the same address.
+        http = httpx.AsyncClient(
+            verify=httpx.create_ssl_context(),  # with the authorities of SSL_CERT_FILE, if it is set
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+            timeout=None,  # noqa: S113  # `_attempt` has one for the whole
+        )
+        async with http, asyncio.TaskGroup() as tasks:
+            while True:
+                try:
+                    due = await self._query(webhooks.due)
+                except SQLAlchemyError as error:
+                    logger.warning("the outbox could not be read and will be tried again: %s", error)
+                    due = []
+                for webhook_id in set(due) - self._busy:
+                    self._busy.add(webhook_id)
+                    tasks.create_task(self._send_all(http, webhook_id))
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _send_all(self, http: httpx.AsyncClient, webhook_id: str) -> None:
+        """Send the webhook's messages that are due, one after the other."""
+        try:
+            while claimed := await self._query(lambda session: webhooks.claim(session, webhook_id)):
+                await self._attempt(http, *claimed)
+        except Exception:  # any error: a sender that stopped would silently lose messages
+            logger.exception("webhook %s: its messages are tried again", webhook_id)
+        finally:
+            self._busy.discard(webhook_id)
+
+    async def _attempt(self, http: httpx.AsyncClient, webhook: WebhookRow, row: DeliveryRow) -> None:
+        response, error = None, None
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                request = await asyncio.to_thread(build_request, http, self.destinations, webhook, row)
+                response = await http.send(request, stream=True)
+                await response.aclose()
+        except InvalidInput as refusal:
+            error = refusal.detail
+        except TimeoutError:
+            error = f"no answer within {TIMEOUT_SECONDS:g} s"
+        except (httpx.HTTPError, OSError) as failure:
+            error = f"no answer: {str(failure) or type(failure).__name__}"
+        status = None if response is None else response.status_code
+        if response is not None and not response.is_success:
+            error = f"the answer was {status}" + (": redirects are not followed" * response.is_redirect)
+        wait = _wait(row.attempts, response) if error else None
+        self.attempts.labels("delivered" if not error else "failed" if wait else "given_up").inc()
+        await self._query(
+            lambda session: webhooks.settle(session, row, status=status, error=error, wait=wait)
+        )
+
+    async def _query(self, query: Callable[[Session], T]) -> T:
+        """Run it in a transaction, in a thread."""
+
+        def run() -> T:
+            with self.database.begin() as session:
+                return query(session)
+
+        return await asyncio.to_thread(run)
+
+
+def _wait(attempts: int, response: httpx.Response | None) -> float | None:
+    """Seconds before the next attempt, with jitter, at least those that a busy receiver asks for; None after
+    the last attempt."""
+    status = None if response is None else response.status_code
+    if attempts > len(WAITS) or status == _GONE:
+        return None
+    asked = response.headers.get("Retry-After", "") if response is not None and status in _BUSY else ""
+    least = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else 0.0
+    return max(WAITS[attempts - 1] * random.uniform(1.0, 1.1), least)  # noqa: S311  # nosec B311
