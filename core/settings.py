@@ -213,9 +213,7 @@ class Settings(BaseSettings):
         description="Days after a job's end until its progress within epochs is deleted; the figures of "
         "epochs, the stages and the log stay.",
     )
-    end_grace_seconds: float = Field(
-        3.0, gt=0, description="Time from SIGTERM to SIGKILL for a job's process."
-    )
+    end_grace_seconds: float = Field(3.0, gt=0, description="From SIGTERM to SIGKILL for a job's process.")
 
     # --- serving ----------------------------------------------------------------------------
     engine: Literal["auto", "torch"] = Field(
