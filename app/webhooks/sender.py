@@ -33,9 +33,6 @@ from masktune.contract.base import rfc3339
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-POLL_SECONDS = 1.0
-TIMEOUT_SECONDS = 15.0
-"""For all of an attempt, from the host's name to the head of the answer; its body is not read."""
 HOUR = 3600.0
 WAITS = (5.0, 300.0, 1800.0, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24)))
 """Seconds before the second attempt, the third …; after the last the message is given up."""
@@ -75,11 +72,14 @@ def build_request(
 
 @dataclass(frozen=True)
 class Sender:
-    """`attempts` counts them by their outcome: `delivered`, `failed` or `given_up`."""
+    """`attempts` counts them by their outcome: `delivered`, `failed` or `given_up`. `timeout` is in seconds,
+    for all of an attempt from the host's name to the head of the answer, whose body is not read."""
 
     database: Database
     destinations: Destinations
     attempts: Counter
+    timeout: float = 15.0
+    poll_seconds: float = 1.0
     _busy: set[str] = field(default_factory=set)
     """Ids of the webhooks that are being sent to: one that hangs delays no other."""
 
@@ -103,7 +103,7 @@ class Sender:
                 for webhook_id in set(due) - self._busy:
                     self._busy.add(webhook_id)
                     tasks.create_task(self._send_all(http, webhook_id))
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(self.poll_seconds)
 
     async def _send_all(self, http: httpx.AsyncClient, webhook_id: str) -> None:
         """Send the webhook's messages that are due, one after the other."""
@@ -118,14 +118,14 @@ class Sender:
     async def _attempt(self, http: httpx.AsyncClient, webhook: WebhookRow, row: DeliveryRow) -> None:
         response, error = None, None
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
+            async with asyncio.timeout(self.timeout):
                 request = await asyncio.to_thread(build_request, http, self.destinations, webhook, row)
                 response = await http.send(request, stream=True)
                 await response.aclose()
         except InvalidInput as refusal:
             error = refusal.detail
         except TimeoutError:
-            error = f"no answer within {TIMEOUT_SECONDS:g} s"
+            error = f"no answer within {self.timeout:g} s"
         except (httpx.HTTPError, OSError) as failure:
             error = f"no answer: {str(failure) or type(failure).__name__}"
         status = None if response is None else response.status_code
