@@ -60,7 +60,7 @@ def edit(session: Session, row: WebhookRow, changes: WebhookEdit) -> Webhook:
     if "enabled" in changes.model_fields_set:
         row.disabled_at = row.disabled_reason = None
         if not changes.enabled:
-            webhooks.disable(session, row, "an admin disabled the webhook")
+            webhooks.disable(session, row, "an admin disabled it")
     session.flush()
     session.refresh(row)
     return describe(row)
