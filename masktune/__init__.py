@@ -35,6 +35,7 @@ __all__ = [
     "CurvePoint",
     "Dataset",
     "DatasetInvalid",
+    "Delivery",
     "Dependents",
     "Drift",
     "DriftLook",
@@ -65,6 +66,7 @@ __all__ = [
     "MixedCurve",
     "Model",
     "NewKey",
+    "NewWebhook",
     "NotSent",
     "OwnKey",
     "PatternJudgeRef",
@@ -102,6 +104,8 @@ __all__ = [
     "UnexpectedAnswer",
     "Unreachable",
     "WaitedTooLong",
+    "Webhook",
+    "WebhookChanges",
 ]
 
 if TYPE_CHECKING:
@@ -122,6 +126,7 @@ if TYPE_CHECKING:
     )
     from masktune.client.models import RiskCoverageOptions
     from masktune.client.predict import Image, PredictOptions, SaliencyOptions
+    from masktune.client.webhooks import WebhookChanges
     from masktune.client.wire import Retry
     from masktune.contract.datasets import (
         ColumnReading,
@@ -193,6 +198,7 @@ if TYPE_CHECKING:
     from masktune.contract.report import Report
     from masktune.contract.reviews import Review, ReviewedImage
     from masktune.contract.samples import InferredPattern, Sample
+    from masktune.contract.webhooks import Delivery, NewWebhook, Webhook
 else:
     _MODULES = (
         "masktune.client.client",
@@ -211,7 +217,9 @@ else:
         "masktune.contract.problems",
         "masktune.contract.reject_option",
         "masktune.contract.reviews",
+        "masktune.contract.webhooks",
         "masktune.contract.samples",
+        "masktune.client.webhooks",
         "masktune.client.wire",
     )
 

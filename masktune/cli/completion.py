@@ -114,3 +114,5 @@ keys = _from_service(
     lambda client: ((k.id, k.name) for k in client.keys.list(limit=MOST) if k.revoked_at is None)
 )
 """Ids of keys that have not been revoked."""
+webhooks = _from_service(lambda client: ((w.id, w.url) for w in client.webhooks.list()))
+"""Ids of webhooks, described by their addresses."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from masktune.cli.commands import datasets, jobs, keys, models
+from masktune.cli.commands import datasets, jobs, keys, models, webhooks
 from masktune.cli.commands.fix import evaluate, fix
 from masktune.cli.commands.predict import predict
 from masktune.cli.commands.reviews import review
@@ -97,6 +97,7 @@ jobs.app.command()(review)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 app.command()(keys.audit)
 app.command()(keys.storage)
 app.command()(predict)

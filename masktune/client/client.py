@@ -19,6 +19,7 @@ from masktune.client.models import Models
 from masktune.client.predict import Predict, Saliency
 from masktune.client.resource import D, Operation, Resource
 from masktune.client.uploads import service_limits
+from masktune.client.webhooks import Webhooks
 from masktune.client.wire import Flow, Retry
 from masktune.contract.deletion import Dependents
 from masktune.contract.operations import Ready, Storage
@@ -55,6 +56,7 @@ class _Resources(Resource[D]):
         self.saliency: Saliency[D] = Saliency(driver)
         self.keys: Keys[D] = Keys(driver)
         self.audit: Audit[D] = Audit(driver)
+        self.webhooks: Webhooks[D] = Webhooks(driver)
 
     ready = Operation(readiness)
     limits = Operation(service_limits)

@@ -83,6 +83,24 @@ KEY: dict[str, Any] = {
     **CREATED,
     "revoked_at": None,
 }
+WEBHOOK: dict[str, Any] = {
+    "id": "whk_1",
+    "url": "https://hooks.example/m",
+    "events": ["job.failed"],
+    "description": "chat",
+    **CREATED,
+    "disabled_reason": "the receiver answered 410 Gone",
+}
+DELIVERY: dict[str, Any] = {
+    "id": "msg_1",
+    "type": "job.failed",
+    "data": {"id": "job_1"},
+    **CREATED,
+    "attempts": 2,
+    "next_attempt_at": AT,
+    "last_status": 503,
+    "last_error": "the answer was 503",
+}
 CHANGE: dict[str, Any] = {
     "id": "aud_1",
     **CREATED,

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from masktune.cli.characters import escape_controls
 from masktune.cli.main import app
 from masktune.contract.base import rfc3339
+from masktune.contract.vocabulary import WebhookEvent
 from tests.support.answers import (
     ALIAS,
     ANSWER,
@@ -25,6 +26,7 @@ from tests.support.answers import (
     CHANGE,
     CURVE,
     DATASET,
+    DELIVERY,
     DRIFT,
     DRIFTED,
     FAILED,
@@ -36,6 +38,7 @@ from tests.support.answers import (
     MODEL,
     SAMPLE,
     STORAGE,
+    WEBHOOK,
 )
 from tests.support.reports import evidence, report
 from tests.unit.masktune.cli.conftest import Service
@@ -163,6 +166,39 @@ from tests.unit.masktune.cli.conftest import Service
         ("models list", "GET /models", {"data": [MODEL | {"occupies": 7_000}]}, ["7\u00a0kB"]),
         ("audit --object best", "GET /audit", {"data": [CHANGE]}, ["key_1", "set_alias", "192.0.2.7"]),
         ("keys revoke key_1", "DELETE /keys/key_1", {}, ["key_1 is revoked"]),
+        (
+            "webhooks create https://hooks.example/m --event job.failed",
+            "POST /webhooks",
+            WEBHOOK | {"secret": "whsec_x"},
+            ["whk_1 signs with this secret", "whsec_x"],
+        ),
+        (
+            "webhooks list",
+            "GET /webhooks",
+            {"data": [WEBHOOK]},
+            ["whk_1", "https://hooks.example/m", "job.failed", "chat", "410 Gone"],
+        ),
+        ("webhooks edit whk_1 --disable", "PATCH /webhooks/whk_1", WEBHOOK, ["whk_1 is changed"]),
+        (
+            "webhooks rotate whk_1",
+            "POST /webhooks/whk_1/rotate",
+            WEBHOOK | {"secret": "whsec_y"},
+            ["whsec_y"],
+        ),
+        ("webhooks delete whk_1", "DELETE /webhooks/whk_1", {}, ["whk_1 is deleted"]),
+        ("webhooks test whk_1", "POST /webhooks/whk_1/test", DELIVERY, ["msg_1 is waiting"]),
+        (
+            "webhooks deliveries whk_1",
+            "GET /webhooks/whk_1/deliveries",
+            {"data": [DELIVERY, DELIVERY | {"delivered_at": AT}, DELIVERY | {"given_up_at": AT}]},
+            ["msg_1", "503", "waiting", "delivered", "given up"],
+        ),
+        (
+            "webhooks replay whk_1 msg_1",
+            "POST /webhooks/whk_1/deliveries/msg_1/replay",
+            DELIVERY,
+            ["msg_1 is waiting"],
+        ),
         ("keys whoami", "GET /keys/self", KEY, ["key_1 (line) may read, predict"]),
         ("keys whoami", "GET /keys/self", {"scopes": ["admin"]}, ["an operator's key may admin"]),
         ("keys whoami", "GET /keys/self", {"scopes": ["admin"], "open": True}, ["requires no key"]),
@@ -720,3 +756,21 @@ def test_the_first_key_is_shown_from_its_file(tmp_path: Path) -> None:
     assert "there is no" in CliRunner().invoke(app, command, env=env).stderr
     file.write_text("mt_secret")
     assert CliRunner().invoke(app, command, env=env).stdout == "mt_secret\n"
+
+
+def test_a_webhook_is_told_of_all_events_unless_some_are_named(service: Service) -> None:
+    service.answers["POST /webhooks"] = (201, WEBHOOK | {"secret": "whsec_x"})
+    service.answers["PATCH /webhooks/whk_1"] = (200, WEBHOOK)
+    assert service.masktune("webhooks", "create", "https://a").exit_code == 0
+    assert json.loads(service.asked[-1][1])["events"] == [event.value for event in WebhookEvent]
+    options = ("--event", "job.failed", "--event", "model.drifted", "--to", "https://b", "--enable")
+    assert service.masktune("webhooks", "edit", "whk_1", *options).exit_code == 0
+    events = ["job.failed", "model.drifted"]
+    assert json.loads(service.asked[-1][1]) == {"events": events, "url": "https://b", "enabled": True}
+    assert service.masktune("webhooks", "create", "https://a", "--event", "job.started").exit_code == 2
+
+
+def test_a_secret_that_was_lost_on_the_way_is_an_error(service: Service) -> None:
+    service.answers["POST /webhooks"] = (201, WEBHOOK | {"secret": None})
+    result = service.masktune("webhooks", "create", "https://a")
+    assert (result.exit_code, "rotate it" in result.output) == (1, True)

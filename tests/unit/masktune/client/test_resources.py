@@ -24,7 +24,7 @@ from masktune import (
     Unreachable,
     WaitedTooLong,
 )
-from masktune.client import datasets, jobs, keys, models, predict
+from masktune.client import datasets, jobs, keys, models, predict, webhooks
 from masktune.client.calls import PATIENCE
 from masktune.client.client import get_dependents, get_storage, readiness
 from masktune.client.wire import Flow
@@ -37,12 +37,14 @@ from tests.support.answers import (
     CHANGE,
     CURVE,
     DATASET,
+    DELIVERY,
     DRIFT,
     FULL_REPORT,
     KEY,
     MODEL,
     SAMPLE,
     STORAGE,
+    WEBHOOK,
 )
 from tests.support.reports import report
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job, problem
@@ -128,6 +130,13 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (predict.explain_images("best", [b"png"]), "POST /saliency?model=best&format=json", MAPS),
     (keys.make_key("line 1", ["read"]), "POST /keys", KEY | {"secret": "mt_x"}),
     (keys.get_key("key_1"), "GET /keys/key_1", KEY),
+    (webhooks.create_webhook("https://a", ["job.failed"]), "POST /webhooks", WEBHOOK | {"secret": "whsec_x"}),
+    (webhooks.get_webhook("whk_1"), "GET /webhooks/whk_1", WEBHOOK),
+    (webhooks.update_webhook("whk_1", enabled=False), "PATCH /webhooks/whk_1", WEBHOOK),
+    (webhooks.delete_webhook("whk_1"), "DELETE /webhooks/whk_1", None),
+    (webhooks.rotate_webhook("whk_1"), "POST /webhooks/whk_1/rotate", WEBHOOK | {"secret": "whsec_y"}),
+    (webhooks.send_test("whk_1"), "POST /webhooks/whk_1/test", DELIVERY),
+    (webhooks.replay_delivery("a/b", "c/d"), "POST /webhooks/a%2Fb/deliveries/c%2Fd/replay", DELIVERY),
     (keys.revoke_key("key_1"), "DELETE /keys/key_1", None),
     (keys.whoami(), "GET /keys/self", {"id": None, "name": None, "scopes": ["read"], "open": False}),
     (readiness(), "GET /readyz", {"status": "ready", "parts": []}),
@@ -206,10 +215,24 @@ def test_the_async_client_awaits_and_iterates() -> None:
         (models.list_aliases, ALIAS),
         (lambda: models.list_backbones(name="resnet", weights="none"), BACKBONE),
         (keys.list_keys, KEY),
+        (webhooks.list_webhooks, WEBHOOK),
+        (lambda: webhooks.list_deliveries("whk_1"), DELIVERY),
         (keys.list_audit, CHANGE),
         (jobs.list_presets, {"name": "cifar10", "params": {"epochs": 300}}),
     ],
-    ids=["datasets", "samples", "jobs", "models", "aliases", "backbones", "keys", "audit", "presets"],
+    ids=[
+        "datasets",
+        "samples",
+        "jobs",
+        "models",
+        "aliases",
+        "backbones",
+        "keys",
+        "webhooks",
+        "deliveries",
+        "audit",
+        "presets",
+    ],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())
