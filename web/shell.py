@@ -46,6 +46,7 @@ SECTIONS = (
     ("/models", "Models"),
     ("/try", "Try it"),
     ("/storage", "Storage"),
+    ("/webhooks", "Webhooks"),
 )
 
 THEMES = {"light": False, "dark": True}

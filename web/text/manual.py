@@ -27,6 +27,7 @@ HELP = {
     "/models": "how-to/your-own-weights.md",
     "/models/{model_id}": "ABSTENTION.md",
     "/storage": "DASHBOARD.md",
+    "/webhooks": "how-to/webhooks.md",
     "/try": "ABSTENTION.md#what-a-certificate-means",
 }
 """For each page of the dashboard the page of the documentation, and its section."""

@@ -84,7 +84,8 @@ def served(folder: Path) -> Iterator[str]:
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             patched.setenv(name, OFFLINE)
         patched.setenv("TORCH_HOME", str(folder / "torch"))
-        serve = made.masktune("serve", "--port", "0", "--data-dir", str(folder / "var"))
+        data, hooks = str(folder / "var"), "127.0.0.1"
+        serve = made.masktune("serve", "--port", "0", "--data-dir", data, WEBHOOK_ALLOWED_HOSTS=hooks)
     try:
         yield address(serve)
         serve.terminate()

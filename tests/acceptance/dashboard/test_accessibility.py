@@ -28,6 +28,7 @@ PAGES = (
     ("model", "/ui/models/{model}"),
     ("try", "/ui/try?model={model}"),
     ("storage", "/ui/storage"),
+    ("webhooks", "/ui/webhooks"),
     ("help", "/ui/help/DASHBOARD.md"),
     ("no-page", "/ui/nowhere"),
     ("report-of-the-api", "/jobs/{job}/report"),
