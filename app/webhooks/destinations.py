@@ -48,7 +48,7 @@ class Destinations:
             addresses = [ipaddress.ip_address(address) for address in self.resolve(name)]
         except (OSError, UnicodeError) as error:
             raise _refused("unknown-host", f"the host {name} has no address; check its name") from error
-        allowed = entries(self.allowed)
+        allowed = entries(self.allowed.lower())
         networks = [ipaddress.ip_network(entry) for entry in allowed if is_network(entry)]
         is_allowed = name in allowed or all(any(one in network for network in networks) for one in addresses)
         if not is_allowed and not all(map(_is_public, addresses)):

@@ -47,10 +47,14 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(digest).decode()
 
 
-def build_request(
-    http: httpx.AsyncClient, destinations: Destinations, webhook: WebhookRow, row: DeliveryRow
-) -> httpx.Request:
-    """The message as it is sent now. Raises `InvalidInput` if the webhook may not go there, or no longer."""
+def prepare(
+    destinations: Destinations, webhook: WebhookRow, row: DeliveryRow
+) -> tuple[httpx.AsyncClient, httpx.Request]:
+    """The message as it is sent now, and a client for it alone: its connection is checked for this name, and
+    the next message may be for another name at the same address.
+
+    Raises `InvalidInput` if the webhook may not go there, or no longer.
+    """
     url, connect_to = destinations.check(webhook.url)
     timestamp = rfc3339(datetime.fromtimestamp(row.created_at, UTC))
     message = {"type": row.type, "timestamp": timestamp, "data": row.data}
@@ -67,7 +71,10 @@ def build_request(
         "webhook-signature": " ".join(sign(secret, row.id, now, body) for secret in secrets),
     }
     extensions = {"sni_hostname": url.raw_host.decode()}  # whose certificate is expected
-    return http.build_request("POST", connect_to, content=body, headers=headers, extensions=extensions)
+    verify = httpx.create_ssl_context()  # with the authorities of SSL_CERT_FILE, if it is set
+    http = httpx.AsyncClient(verify=verify, trust_env=False, timeout=None)  # noqa: S113  # the sender has one
+    request = http.build_request("POST", connect_to, content=body, headers=headers, extensions=extensions)
+    return http, request
 
 
 @dataclass(frozen=True)
@@ -86,47 +93,41 @@ class Sender:
     async def run(self) -> None:
         """Send until cancelled. Attempts that are cut short are made again, when their lease has ended."""
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, which may hold secrets
-        # No connection is used again: the next message may be for another name at the same address.
-        http = httpx.AsyncClient(
-            verify=httpx.create_ssl_context(),  # with the authorities of SSL_CERT_FILE, if it is set
-            trust_env=False,
-            limits=httpx.Limits(max_keepalive_connections=0),
-            timeout=None,  # noqa: S113  # `_attempt` has one for the whole
-        )
-        async with http, asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
-                    due = await self._query(webhooks.due)
+                    due = await asyncio.to_thread(self._due)
                 except SQLAlchemyError as error:
                     logger.warning("the outbox could not be read and will be tried again: %s", error)
                     due = []
                 for webhook_id in set(due) - self._busy:
                     self._busy.add(webhook_id)
-                    tasks.create_task(self._send_all(http, webhook_id))
+                    tasks.create_task(self._send_all(webhook_id))
                 await asyncio.sleep(self.poll_seconds)
 
-    async def _send_all(self, http: httpx.AsyncClient, webhook_id: str) -> None:
+    async def _send_all(self, webhook_id: str) -> None:
         """Send the webhook's messages that are due, one after the other."""
         try:
             while claimed := await self._query(lambda session: webhooks.claim(session, webhook_id)):
-                await self._attempt(http, *claimed)
+                await self._attempt(*claimed)
         except Exception:  # any error: a sender that stopped would silently lose messages
             logger.exception("webhook %s: its messages are tried again", webhook_id)
         finally:
             self._busy.discard(webhook_id)
 
-    async def _attempt(self, http: httpx.AsyncClient, webhook: WebhookRow, row: DeliveryRow) -> None:
+    async def _attempt(self, webhook: WebhookRow, row: DeliveryRow) -> None:
         response, error = None, None
         try:
             async with asyncio.timeout(self.timeout):
-                request = await asyncio.to_thread(build_request, http, self.destinations, webhook, row)
-                response = await http.send(request, stream=True)
-                await response.aclose()
+                http, request = await asyncio.to_thread(prepare, self.destinations, webhook, row)
+                async with http:
+                    response = await http.send(request, stream=True)
+                    await response.aclose()
         except InvalidInput as refusal:
             error = refusal.detail
         except TimeoutError:
             error = f"no answer within {self.timeout:g} s"
-        except (httpx.HTTPError, OSError) as failure:
+        except Exception as failure:  # noqa: BLE001  # whatever it is, it counts as an attempt
             error = f"no answer: {str(failure) or type(failure).__name__}"
         status = None if response is None else response.status_code
         if response is not None and not response.is_success:
@@ -136,6 +137,10 @@ class Sender:
         await self._query(
             lambda session: webhooks.settle(session, row, status=status, error=error, wait=wait)
         )
+
+    def _due(self) -> list[str]:
+        with self.database.read() as session:
+            return webhooks.due(session)
 
     async def _query(self, query: Callable[[Session], T]) -> T:
         """Run it in a transaction, in a thread."""

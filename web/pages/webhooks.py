@@ -76,6 +76,7 @@ class WebhookPanel:
     @notify_on_error
     async def create(self) -> None:
         webhook = await self.webhooks.create(self.url.value.strip(), self.events.value)
+        self.url.value = ""
         self.secret.clear()
         with self.secret:
             html("webhook_secret", webhook=webhook)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import null, select
+from sqlalchemy import null, select, update
 from sqlalchemy.orm import Session
 
 from core.queries import datasets, jobs, leases, webhooks
@@ -16,6 +16,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage, WebhookEvent
 from tests.integration.core import queue
 from tests.integration.core.locks import while_it_waits
+from tests.integration.core.plans import copy_row, record_plans
 from tests.support.rows import dataset_row
 
 
@@ -176,3 +177,17 @@ def test_a_webhook_that_is_being_deleted_fails_no_event(database: Database) -> N
     while_it_waits(database, lambda session: jobs.cancel(session, job_id), delete).result()
     assert queue.job(database, job_id).state is JobState.CANCELLED
     assert messages(database) == []
+
+
+def test_messages_that_are_due_are_looked_up_among_many_that_were_delivered(database: Database) -> None:
+    webhook_id = webhook(database)
+    with database.begin() as session:
+        publish(session)
+    with database.begin() as session:
+        session.execute(update(DeliveryRow).values(next_attempt_at=None, delivered_at=db_now()))
+    copy_row(database, "deliveries")
+    plans = record_plans(database)
+    with database.begin() as session:
+        assert webhooks.due(session) == []
+        assert webhooks.claim(session, webhook_id) is None
+    assert ["deliveries_next" in plan for plan in plans] == [True, True]

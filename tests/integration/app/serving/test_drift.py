@@ -13,7 +13,8 @@ from PIL import Image
 
 from app.main import create_app
 from app.selective.calibrations import FILE
-from core.queries import registry
+from core.queries import registry, webhooks
+from core.tables import WebhookRow
 from masktune.contract.ids import new_id
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
@@ -42,6 +43,9 @@ def _grey(level: int) -> bytes:
 
 def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -> None:
     world = fresh_world
+    webhook = WebhookRow(id=new_id("whk"), url="http://a", events=["model.drifted"], secret="whsec_")
+    with world.services.database.begin() as session:
+        webhooks.add(session, webhook)
     before = _drift(world)
     assert (before["status"], before["served"]["inputs"], before["since"]) == ("too_few", 0, None)
     assert before["certificate_trusted"] is None  # nobody could know
@@ -79,6 +83,9 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
     assert (loud["status"], loud["certificate_trusted"]) == ("drifted", False)
     assert "should no longer be trusted" in loud["statement"]
     assert any(test["drifted"] and test["p_adjusted"] <= loud["look"]["level"] for test in loud["tests"])
+
+    (message,) = world.client.get(f"/webhooks/{webhook.id}/deliveries").json()["data"]
+    assert (message["type"], message["data"]["id"]) == ("model.drifted", world.model)
 
     metrics = world.client.get("/metrics").text
     assert f'masktune_predictions_total{{model="{world.model}",outcome="answered"}} 40.0' in metrics

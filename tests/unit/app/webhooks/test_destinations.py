@@ -92,7 +92,7 @@ def test_no_spelling_of_loopback_passes(name: str) -> None:
     assert caught.value.errors[0].code == "not-allowed"
 
 
-@pytest.mark.parametrize("allowed", ["hooks.internal", "a,10.1.2.3", "10.0.0.0/8 , b"])
+@pytest.mark.parametrize("allowed", ["Hooks.internal", "a,10.1.2.3", "10.0.0.0/8 , b"])
 @pytest.mark.parametrize("scheme", ["https", "http"])
 def test_what_the_operator_allows_may_be_private_and_without_encryption(allowed: str, scheme: str) -> None:
     assert check(f"{scheme}://hooks.internal/", "10.1.2.3", allowed=allowed) == f"{scheme}://10.1.2.3/"
