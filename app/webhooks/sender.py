@@ -72,7 +72,8 @@ def prepare(
     }
     extensions = {"sni_hostname": url.raw_host.decode()}  # whose certificate is expected
     verify = httpx.create_ssl_context()  # with the authorities of SSL_CERT_FILE, if it is set
-    http = httpx.AsyncClient(verify=verify, trust_env=False, timeout=None)  # noqa: S113  # the sender has one
+    # The sender has a timeout, for the whole of an attempt.
+    http = httpx.AsyncClient(verify=verify, trust_env=False, timeout=None)  # noqa: S113  # nosec B113
     request = http.build_request("POST", connect_to, content=body, headers=headers, extensions=extensions)
     return http, request
 
@@ -158,6 +159,6 @@ def _wait(attempts: int, response: httpx.Response | None) -> float | None:
     status = None if response is None else response.status_code
     if attempts > len(WAITS) or status == _GONE:
         return None
-    asked = response.headers.get("Retry-After", "") if response is not None and status in _BUSY else ""
-    least = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else 0.0
+    header = response.headers.get("Retry-After", "") if response is not None and status in _BUSY else ""
+    least = min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0
     return max(WAITS[attempts - 1] * random.uniform(1.0, 1.1), least)  # noqa: S311  # nosec B311

@@ -11,6 +11,7 @@ from core.session import db_now
 from core.tables.base import Table
 
 MOST_ERROR = 200  # characters
+_WAITING = text("next_attempt_at IS NOT NULL")
 
 
 class WebhookRow(Table):
@@ -20,13 +21,12 @@ class WebhookRow(Table):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     url: Mapped[str] = mapped_column(String(2000))
-    events: Mapped[list[str]]
-    """Members of `WebhookEvent`."""
+    events: Mapped[list[str]]  # members of `WebhookEvent`
     description: Mapped[str | None] = mapped_column(String(100))
+    # `whsec_` and base64: stored as it is, because every message is signed with it.
     secret: Mapped[str] = mapped_column(String(100))
-    """`whsec_` and base64. Stored as it is, because every message is signed with it."""
+    # The one before, which signs too until then.
     old_secret: Mapped[str | None] = mapped_column(String(100))
-    """The one before, which signs too until `old_secret_until`."""
     old_secret_until: Mapped[float | None]
     created_by: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[float] = mapped_column(server_default=db_now())
@@ -39,29 +39,27 @@ class DeliveryRow(Table):
 
     __tablename__ = "deliveries"
 
+    # The `webhook-id` of the message, the same at every attempt.
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    """The `webhook-id` of the message, the same at every attempt."""
     webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
-    type: Mapped[str] = mapped_column(String(32))
-    """A `WebhookEvent`, or `webhook.test`."""
+    type: Mapped[str] = mapped_column(String(32))  # a `WebhookEvent`, or `webhook.test`
     data: Mapped[dict[str, Any]]
     created_at: Mapped[float] = mapped_column(server_default=db_now())
+    # During an attempt, when another process may make it again; None once there is nothing left to try.
     next_attempt_at: Mapped[float | None] = mapped_column(server_default=db_now())
-    """During an attempt, when another process may make it again; None once there is nothing left to try."""
     attempts: Mapped[int] = mapped_column(default=0)
     last_status: Mapped[int | None]
     last_error: Mapped[str | None] = mapped_column(String(MOST_ERROR))
     delivered_at: Mapped[float | None]
     given_up_at: Mapped[float | None]
 
-    __table_args__ = (Index("deliveries_newest", "webhook_id", "created_at", "id"),)
-
-
-_WAITING = text("next_attempt_at IS NOT NULL")
-Index(
-    "deliveries_next",
-    DeliveryRow.webhook_id,
-    DeliveryRow.next_attempt_at,
-    postgresql_where=_WAITING,
-    sqlite_where=_WAITING,
-)
+    __table_args__ = (
+        Index("deliveries_newest", "webhook_id", "created_at", "id"),
+        Index(
+            "deliveries_next",
+            "webhook_id",
+            "next_attempt_at",
+            postgresql_where=_WAITING,
+            sqlite_where=_WAITING,
+        ),
+    )
