@@ -120,7 +120,7 @@ def rotate_webhook(webhook_id: WebhookKey, session: Writing) -> Response:
 )
 def test_webhook(webhook_id: WebhookKey, session: Writing) -> Response:
     """Its type is `webhook.test`; the list of deliveries says whether it arrived."""
-    return represent(webhooks.test(session, queries.get(session, webhook_id)), status=202)
+    return represent(webhooks.test(session, queries.get(session, webhook_id, lock=True)), status=202)
 
 
 @router.get(
@@ -151,4 +151,5 @@ def list_deliveries(
 )
 def replay_delivery(webhook_id: WebhookKey, delivery_id: DeliveryKey, session: Writing) -> Response:
     """With the same `webhook-id`, at once and with all attempts; also one that still waits."""
-    return represent(webhooks.replay(session, queries.get(session, webhook_id), delivery_id), status=202)
+    row = queries.get(session, webhook_id, lock=True)
+    return represent(webhooks.replay(session, row, delivery_id), status=202)

@@ -75,13 +75,13 @@ def rotate(session: Session, row: WebhookRow) -> NewWebhook:
 
 
 def test(session: Session, row: WebhookRow) -> Delivery:
-    """Send a message without news. Raises `Conflict` if the webhook is disabled."""
+    """Send the locked webhook a message without news. Raises `Conflict` if it is disabled."""
     _check_enabled(row)
     return describe_delivery(webhooks.send(session, row, TEST, {"id": row.id, "url": f"/webhooks/{row.id}"}))
 
 
 def replay(session: Session, row: WebhookRow, delivery_id: str) -> Delivery:
-    """Send a message again. Raises `NotFound`, or `Conflict` if the webhook is disabled."""
+    """Send the locked webhook a message again. Raises `NotFound`, or `Conflict` if it is disabled."""
     _check_enabled(row)
     return describe_delivery(webhooks.replay(session, row, delivery_id))
 

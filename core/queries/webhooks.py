@@ -120,6 +120,8 @@ def settle(
 
     A receiver that answers 410 Gone wants no more messages: its webhook is disabled.
     """
+    # Locked before the message, as by those who delete or disable the webhook.
+    gone = get(session, claimed.webhook_id, lock=True) if status == _GONE else None
     if error is None:
         values: dict[str, Any] = {"delivered_at": db_now(), "next_attempt_at": None}
     else:
@@ -129,8 +131,8 @@ def settle(
         .where(DeliveryRow.id == claimed.id, DeliveryRow.next_attempt_at == claimed.next_attempt_at)
         .values(last_status=status, last_error=error and error[:MOST_ERROR], **values)
     )
-    if status == _GONE:
-        disable(session, get(session, claimed.webhook_id, lock=True), "the receiver answered 410 Gone")
+    if gone is not None:
+        disable(session, gone, "the receiver answered 410 Gone")
 
 
 def purge(session: Session, *, older_than: float, span: float) -> int:
