@@ -79,7 +79,7 @@ def replay(session: Session, webhook: WebhookRow, delivery_id: str) -> DeliveryR
 
 def due(session: Session) -> list[str]:
     """The ids of the webhooks that have a message to be sent now."""
-    query = select(DeliveryRow.webhook_id).where(DeliveryRow.next_attempt_at < ago(0.0))
+    query = select(DeliveryRow.webhook_id).where(DeliveryRow.next_attempt_at <= ago(0.0))
     return list(session.scalars(query.distinct()))
 
 
@@ -99,7 +99,7 @@ def claim(session: Session, webhook_id: str) -> tuple[WebhookRow, DeliveryRow] |
     )
     row = session.scalar(
         select(DeliveryRow)
-        .where(DeliveryRow.webhook_id == webhook_id, DeliveryRow.next_attempt_at < ago(0.0))
+        .where(DeliveryRow.webhook_id == webhook_id, DeliveryRow.next_attempt_at <= ago(0.0))
         .order_by(DeliveryRow.next_attempt_at)
         .limit(1)
         .with_for_update(skip_locked=True)
