@@ -12,9 +12,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.session import ago
-from core.tables import AuditRow, DatasetRow, DeliveryRow, JobRow, KeyRow, ModelRow, Table, WebhookRow
+from core.tables import (
+    AuditRow,
+    DatasetRow,
+    DeliveryRow,
+    JobRow,
+    KeyRow,
+    ModelRow,
+    ReviewItemRow,
+    Table,
+    WebhookRow,
+)
 
-Row = TypeVar("Row", AuditRow, DatasetRow, DeliveryRow, JobRow, KeyRow, ModelRow, WebhookRow)
+Row = TypeVar("Row", AuditRow, DatasetRow, DeliveryRow, JobRow, KeyRow, ModelRow, WebhookRow, ReviewItemRow)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from core.tables.base import Table
 from core.tables.jobs import DatasetRow, EventRow, JobRow, ReviewRow
 from core.tables.models import AliasMoveRow, AliasRow, BackboneRow, DriftRow, ModelRow, ServedRow
+from core.tables.review_queue import ReviewImageRow, ReviewItemRow
 from core.tables.service import AuditRow, IdempotencyRow, KeyRow, PurgeRow, TrashRow
 from core.tables.webhooks import DeliveryRow, WebhookRow
 
@@ -20,6 +21,8 @@ __all__ = [
     "KeyRow",
     "ModelRow",
     "PurgeRow",
+    "ReviewImageRow",
+    "ReviewItemRow",
     "ReviewRow",
     "ServedRow",
     "Table",

@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 from sqlalchemy import JSON, Double, Enum, String
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
-from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, Stage, UsageKind
+from masktune.contract.vocabulary import (
+    Arm,
+    DatasetState,
+    JobKind,
+    JobState,
+    ReviewKind,
+    ReviewOutcome,
+    Stage,
+    UsageKind,
+)
 
 Json = JSON(none_as_null=True)
 """On PostgreSQL not JSONB, which forgets the order of keys: so a resource has the same bytes on both."""
@@ -42,4 +51,6 @@ class Table(DeclarativeBase):
         DatasetState: _word(DatasetState),
         Arm: _word(Arm, length=32),
         UsageKind: _word(UsageKind, length=32),
+        ReviewKind: _word(ReviewKind),
+        ReviewOutcome: _word(ReviewOutcome, length=32),
     }

@@ -51,6 +51,11 @@ class ModelRow(Table):
     drift: Mapped[dict[str, Any] | None]
     """`{calibration, status, found_at, acknowledged_at, acknowledged_by}`: what is known of the inputs under
     that calibration, and nothing under another. Written only when it changes, by whoever counts inputs."""
+    review_policy: Mapped[dict[str, Any] | None]
+    """`masktune.contract.review_queue.ReviewPolicy`; None if nobody ever named one."""
+    promise: Mapped[dict[str, Any] | None]
+    """`masktune.contract.review_queue.Promise` and the `calibration` that it is of. Written only when it
+    changes, under the lock of this row."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     occupies: Mapped[int | None] = mapped_column(BigInteger)  # bytes of its own files in the store
     name: Mapped[str | None] = mapped_column(String(100))

@@ -8,7 +8,7 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, in lower case
-_PATTERN = re.compile(r"(ds|job|mdl|cal|key|whk|msg)_[0-9a-hjkmnp-tv-z]{26}")
+_PATTERN = re.compile(r"(ds|job|mdl|cal|key|whk|msg|rev)_[0-9a-hjkmnp-tv-z]{26}")
 
 
 def new_id(prefix: str) -> str:

@@ -222,6 +222,8 @@ class Scope(StrEnum):
     READ = "read"
     PREDICT = "predict"
     TRAIN = "train"
+    REVIEW = "review"
+    """Look at the images of review queues, and say what they show."""
     ADMIN = "admin"
     """Everything, including deletes and aliases."""
 
@@ -277,6 +279,25 @@ class SelectionStatus(StrEnum):
     """No threshold keeps the requested risk at this confidence with these calibration samples."""
     NONE = "none"
     """No policy was requested: every input is answered."""
+
+
+class ReviewKind(StrEnum):
+    """Why an image that a model was sent is in its review queue. What is done with the two never mixes."""
+
+    ABSTAINED = "abstained"
+    """The model abstained on it. Such images are a selected sample: they may be trained on, and no more."""
+    AUDIT = "audit"
+    """It was drawn at random from those that the model answered. Such images monitor the promise alone."""
+
+
+class ReviewOutcome(StrEnum):
+    """What a person said of an image of a review queue."""
+
+    LABEL = "label"
+    """It shows one of the model's classes."""
+    NONE_OF_THE_CLASSES = "none_of_the_classes"
+    SKIP = "skip"
+    """They could not or would not tell."""
 
 
 class UsageKind(StrEnum):

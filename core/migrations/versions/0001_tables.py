@@ -30,6 +30,7 @@ def upgrade() -> None:
     _of_jobs()
     _models()
     _of_models()
+    _review_queue()
     _callers()
     _webhooks()
     _upkeep()
@@ -166,6 +167,8 @@ def _models() -> None:
         sa.Column("calibration", Json, nullable=True),
         sa.Column("pattern_judge", Json, nullable=True),
         sa.Column("drift", Json, nullable=True),
+        sa.Column("review_policy", Json, nullable=True),
+        sa.Column("promise", Json, nullable=True),
         sa.Column("metrics", Json, nullable=False),
         sa.Column("occupies", sa.BigInteger(), nullable=True),
         sa.Column("name", sa.String(length=100), nullable=True),
@@ -218,6 +221,51 @@ def _of_models() -> None:
         sa.Column("look", Json, nullable=True),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("model_id"),
+    )
+
+
+def _review_queue() -> None:
+    op.create_table(
+        "review_items",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("model_id", sa.String(length=32), nullable=False),
+        sa.Column("seq", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("calibration_id", sa.String(length=40), nullable=False),
+        sa.Column("max_risk", sa.Double(), nullable=True),
+        sa.Column("risk_confidence", sa.Double(), nullable=True),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=200), nullable=True),
+        sa.Column("subject_sha256", sa.String(length=64), nullable=True),
+        sa.Column("label", sa.String(), nullable=True),
+        sa.Column("prediction", Json, nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=True),
+        sa.Column("outcome", sa.String(length=32), nullable=True),
+        sa.Column("true_label", sa.String(), nullable=True),
+        sa.Column("answered_by", sa.String(length=64), nullable=True),
+        sa.Column("answered_by_name", sa.String(length=100), nullable=True),
+        sa.Column("answered_at", sa.Double(), nullable=True),
+        sa.Column("claimed_by", sa.String(length=64), nullable=True),
+        sa.Column("claimed_until", sa.Double(), nullable=True),
+        sa.Column("created_at", sa.Double(), server_default=db_now(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("review_items_order", "review_items", ["model_id", "kind", "seq"], unique=True)
+    op.create_index("review_items_newest", "review_items", ["created_at", "id"])
+    op.create_index("review_items_copies", "review_items", ["model_id", "kind", "sha256"])
+    op.create_index(
+        "review_items_waiting",
+        "review_items",
+        ["created_at", "id"],
+        **_where("outcome IS NULL AND bytes IS NOT NULL"),
+    )
+    op.create_table(
+        "review_images",
+        sa.Column("item_id", sa.String(length=32), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["review_items.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("item_id"),
     )
 
 

@@ -1,0 +1,139 @@
+"""Review queues: images that a model was sent, for people to say what they show. Requests and responses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from masktune.contract.base import ClassName, Name, Shape, Strict, Time
+from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
+
+PromiseStatus = Literal["holds", "not_enough", "broken"]
+ReviewState = Literal["waiting", "answered", "deleted"]
+_TO_NOTICE = (
+    "Answers after which, in nine cases of ten, a risk of twice `max_risk` is noticed. Null: more than "
+    "20,000, or there is no `max_risk`."
+)
+
+
+class _Policy(BaseModel):
+    enabled: bool = Field(description="Whether images are put into the queue. Those in it stay either way.")
+    audit_share: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="Probability with which an image joins the audit sample, of those answered under exactly "
+        "`max_risk` and `risk_confidence` by the calibration's own score.",
+    )
+    max_risk: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="The promise that the audit sample monitors: at most this share of the answers is wrong. "
+        "Null: no audit sample is drawn.",
+    )
+    risk_confidence: float = Field(
+        0.99,
+        ge=0.5,
+        lt=1,
+        description="As in requests; false alarms of the monitor have at most the probability that is left.",
+    )
+    keep_days: float = Field(90, gt=0, le=36_500, description="Days after which an image is deleted.")
+    keep_bytes: int = Field(
+        2**30,
+        ge=0,
+        lt=2**63,
+        description="Most bytes of images; beyond it, answered ones are deleted first, those of the audit "
+        "sample that wait for an answer last, and of each the oldest first.",
+    )
+
+
+class NewReviewPolicy(Strict, _Policy):
+    """Which images of a model are put into its review queue, and for how long."""
+
+
+class ReviewPolicy(Shape, _Policy):
+    """Which images of a model are put into its review queue, and for how long."""
+
+    answers_to_notice: int | None = Field(None, description=_TO_NOTICE)
+
+
+class Promise(Shape):
+    """Whether `max_risk` is kept for what the model is sent, by the answers to its audit sample alone.
+
+    Images count in the order in which they were drawn, up to the first that waits for an answer. Wrong is an
+    answer of the model that is not the person's, who may also have skipped the image, and an image that was
+    deleted before anybody answered.
+    """
+
+    status: PromiseStatus = Field(
+        description="`holds`: the risk is below `max_risk` with confidence. `broken`: it is above. Both may "
+        "be read at any time: the chance of ever being wrongly told `broken` is 1 − `risk_confidence`."
+    )
+    answers: int = Field(description="Images that count.")
+    errors: int = Field(description="Of these, wrong ones.")
+    noticed_at: Time | None = Field(None, description="When it was noticed that the promise is broken.")
+    max_risk: float
+    risk_confidence: float
+    answers_to_notice: int | None = Field(None, description=_TO_NOTICE)
+
+
+class ReviewAnswer(Strict):
+    """What a person says of an image."""
+
+    outcome: Annotated[ReviewOutcome, Field(strict=False)]  # a JSON string, not yet the enum
+    label: ClassName | None = Field(None, description="One of the model's classes, exactly for `label`.")
+
+
+class ReviewItem(Shape):
+    """An image of a review queue: what the model said of it, and what a person said."""
+
+    id: str
+    model: str
+    kind: ReviewKind
+    state: ReviewState = Field(description="`deleted`: the image was, before anybody answered.")
+    sha256: str = Field(description="Of the image, as it was sent.")
+    subject: str | None = Field(None, description="As the request named it; null once the image is deleted.")
+    bytes: int | None = Field(None, description="Of the image; null once it is deleted.")
+    prediction: ReviewedPrediction
+    outcome: ReviewOutcome | None = Field(None, description="Null until somebody answers.")
+    label: str | None = Field(None, description="The class that the person named.")
+    answered_by: str | None = Field(
+        None,
+        description="Id of the key of who answered, or `user:` and the name of the person; null for a key of "
+        "the operator, or without keys.",
+    )
+    answered_by_name: str | None = Field(None, description="Name of the key or the person.")
+    answered_at: Time | None = None
+    created_at: Time = Field(description="When the model was sent the image.")
+
+
+class ReviewedCandidate(Shape):
+    """A class and its probability."""
+
+    label: str
+    probability: float
+
+
+class ReviewedPrediction(Shape):
+    """What the model said of the image."""
+
+    label: str | None = Field(None, description="Null: it abstained.")
+    abstain_reason: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    candidates: list[ReviewedCandidate] = []
+
+
+class ReviewDatasetRequest(Strict):
+    """The data set to make."""
+
+    name: Name = Field(description="What to call the data set.")
+
+
+class ReviewImport(Shape):
+    """What a table of answers has changed."""
+
+    answered: int = Field(description="Answers that were added.")
+    unchanged: int = Field(description="Rows whose answer was there already.")
