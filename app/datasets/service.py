@@ -51,7 +51,7 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
 
         def make(session: Session) -> Response:
             confirm(session)
-            return _create(
+            return create(
                 creation,
                 session,
                 dataset_id,
@@ -78,7 +78,7 @@ def create_from_source(creation: JobCreation, request: SourceRequest, allowed: t
         unlabelled = "dataset" in source and not _ready(session, source["dataset"]).labelled
         read_as = request.model_copy(update={"format": DatasetFormat.UNLABELLED}) if unlabelled else request
         _check_without_labels(read_as)
-        return _create(creation, session, new_id("ds"), read_as, source=source, options=options)
+        return create(creation, session, new_id("ds"), read_as, source=source, options=options)
 
     return creation.once.run(fingerprint(request), make)
 
@@ -122,7 +122,7 @@ def _ready(session: Session, dataset_id: str) -> DatasetRow:
         raise InvalidInput.field("/source", "not-found", str(error)) from error
 
 
-def _create(
+def create(
     creation: JobCreation,
     session: Session,
     dataset_id: str,
@@ -132,6 +132,7 @@ def _create(
     options: dict[str, Any],
     occupies: int | None = None,
 ) -> Response:
+    """Add the row and its import job; answer 202 with the data set."""
     params = {"format": request.format, "options": options, "seed": request.seed}
     job = creation.add(session, JobKind.IMPORT, dataset_id, params=params, inputs={})
     row = datasets.add(

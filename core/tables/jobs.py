@@ -28,7 +28,8 @@ class DatasetRow(Table):
     format: Mapped[str] = mapped_column(String(32))
     """The requested format; the import writes the detected one to `summary`."""
     source: Mapped[dict[str, Any]]
-    """`{"upload": artifact key}`, `{"builtin": name}`, `{"dataset": id}` or `{"address": url}`."""
+    """`{"upload": artifact key}`, `{"builtin": name}`, `{"dataset": id}`, which an `"upload"` of
+    images may add to, or `{"address": url}`."""
     options: Mapped[dict[str, Any]]
     job_id: Mapped[str | None] = mapped_column(String(32))
     """The import job; None once it was deleted."""

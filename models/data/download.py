@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -46,6 +47,23 @@ def write_folder(store: Store, folder: Path, check: Callable[[], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             file.writelines(entry.content())
+
+
+def add_images(folder: Path, added: Path) -> None:
+    """Add the images of `added`, which its table names, to a data set that `write_folder` wrote.
+    Columns of the table that the data set lacks are left out."""
+    with (folder / LABELS_FILE).open(encoding="utf-8", newline="") as table_file:
+        header = next(csv.reader(table_file))
+    with (
+        (added / LABELS_FILE).open(encoding="utf-8", newline="") as rows,
+        (folder / LABELS_FILE).open("a", encoding="utf-8", newline="") as table_file,
+    ):
+        writer = csv.DictWriter(table_file, header, restval="", extrasaction="ignore")
+        for row in csv.DictReader(rows):
+            path = folder / row["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(added / row["path"], path)
+            writer.writerow(row)
 
 
 def _entries(store: Store) -> Iterator[Entry]:

@@ -16,7 +16,7 @@ from masktune.contract.job_params import ImportParams
 from masktune.contract.upload_files import HEAD, file_refusal
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives.guards import ArchiveError, plain, safe_name
-from models.data.download import write_folder
+from models.data.download import add_images, write_folder
 from models.data.formats.manifest import is_image_name, not_an_image_name
 from models.data.formats.path_table import read_paths
 from models.data.images.limits import ImageLimits
@@ -45,19 +45,16 @@ class ImportSource(NamedTuple):
 
 def source_of(context: StageContext, dataset: DatasetSpec) -> ImportSource:
     """The source, fetched where it is not on this host. Raises `JobError`, `ImportStopped`."""
+    if DATASET in dataset.source:
+        return ImportSource(_copied(context, dataset.source[DATASET], dataset.source.get("upload")), [])
     ((kind, address),) = dataset.source.items()
     if kind == "builtin":
         return ImportSource(f"{BUILTIN_PREFIX}{address}", [])
-    if kind == DATASET:
-        return ImportSource(_copied(context, address), [])
     copy, place = SourceCopy(context, "source"), ""
     if kind == "address":
         path, place = _at(copy, address), address.rpartition("/")[0]
     else:
-        try:
-            path = context.artifacts.folder(address) / UPLOADED
-        except ArtifactMissing:
-            raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+        path = _uploaded(context, address) / UPLOADED
     if path.is_file() and is_unlabelled(context) and _is_table(path):
         return _listed(context, path, place)
     return ImportSource(path, copy.rejected)
@@ -67,8 +64,15 @@ def is_unlabelled(context: StageContext) -> bool:
     return context.job_params(ImportParams).format == DatasetFormat.UNLABELLED
 
 
-def _copied(context: StageContext, dataset_id: str) -> Path:
-    """The files of another data set, as its download has them."""
+def _uploaded(context: StageContext, key: str) -> Path:
+    try:
+        return context.artifacts.folder(key)
+    except ArtifactMissing:
+        raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+
+
+def _copied(context: StageContext, dataset_id: str, added: str | None) -> Path:
+    """The files of another data set, as its download has them, and the images that are `added` to them."""
     try:
         store = Store.open(context.artifacts.folder(f"datasets/{dataset_id}"))
     except ArtifactMissing:
@@ -83,6 +87,8 @@ def _copied(context: StageContext, dataset_id: str) -> Path:
             raise ImportStopped
 
     write_folder(store, target, check)
+    if added is not None:
+        add_images(target, _uploaded(context, added))
     return target
 
 
