@@ -117,7 +117,7 @@ def where(model_id: str | None, kind: ReviewKind | None, state: str | None) -> l
 
 def every(session: Session, conditions: list[ColumnElement[bool]]) -> Iterator[ReviewItemRow]:
     """All items that meet the conditions, oldest first, some at a time."""
-    query = select(Item).where(*conditions).order_by(Item.created_at, Item.id)
+    query = select(Item).where(*conditions).order_by(Item.created_at, Item.seq)
     yield from session.scalars(query.execution_options(yield_per=500))
 
 
@@ -168,7 +168,7 @@ def claim(session: Session, caller: str, conditions: list[ColumnElement[bool]]) 
         .where(_CONDITIONS["waiting"], free | (Item.claimed_by == caller), *conditions)
         # A key that two people share is handed another image as long as there is one.
         .order_by(case((free, 0), else_=1), case((Item.kind == ReviewKind.AUDIT, 0), else_=1))
-        .order_by(Item.created_at, Item.id)
+        .order_by(Item.created_at, Item.seq)
         .limit(1)
         .with_for_update(skip_locked=True)
     )

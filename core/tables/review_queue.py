@@ -28,12 +28,11 @@ class ReviewItemRow(Table):
     """Place in the order in which images of this kind were drawn for the model; given out under the lock of
     the model's row."""
     kind: Mapped[ReviewKind]
-    calibration_id: Mapped[str] = mapped_column(String(40))
-    """Empty without a calibration."""
+    calibration_id: Mapped[str | None] = mapped_column(String(40))
     max_risk: Mapped[float | None]
     risk_confidence: Mapped[float | None]
-    """With `calibration_id` and `max_risk`: the promise under which an image of the audit sample was
-    answered; both None for an abstained one."""
+    """With the two above: the promise under which an image of the audit sample was answered. All three are
+    None for an abstained one."""
     sha256: Mapped[str] = mapped_column(String(64))
     """Of the image."""
     subject: Mapped[str | None] = mapped_column(String(200))
@@ -62,7 +61,7 @@ class ReviewItemRow(Table):
         Index("review_items_order", "model_id", "kind", "seq", unique=True),
         Index("review_items_newest", "created_at", "id"),
         Index("review_items_copies", "model_id", "kind", "sha256"),
-        Index("review_items_waiting", "created_at", "id", postgresql_where=_WAITS, sqlite_where=_WAITS),
+        Index("review_items_waiting", "created_at", "seq", postgresql_where=_WAITS, sqlite_where=_WAITS),
     )
 
 

@@ -231,7 +231,7 @@ def _review_queue() -> None:
         sa.Column("model_id", sa.String(length=32), nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("calibration_id", sa.String(length=40), nullable=False),
+        sa.Column("calibration_id", sa.String(length=40), nullable=True),
         sa.Column("max_risk", sa.Double(), nullable=True),
         sa.Column("risk_confidence", sa.Double(), nullable=True),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -257,7 +257,7 @@ def _review_queue() -> None:
     op.create_index(
         "review_items_waiting",
         "review_items",
-        ["created_at", "id"],
+        ["created_at", "seq"],
         **_where("outcome IS NULL AND bytes IS NOT NULL"),
     )
     op.create_table(
