@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.orm import Session
 
 from app.inference import Calibration, Inference, Pair
+from app.registry import promise
 from app.registry import service as models
 from app.selective import calibrations
 from app.selective.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
@@ -51,6 +52,7 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
         sets = calibrations.prediction_sets(calibration, query.set_coverage)
     more = {
         "drift": models.drift_state(model),
+        "promise": promise.state(model),
         "sets": None if sets is None else predictions.PredictionSets(**sets.to_json()),
     }
     policy = replace(policy, selection=policy.selection.model_copy(update=more))

@@ -15,6 +15,7 @@ from app.http.deps import DatabaseDep, DiscardFiles
 from app.http.edits import user_fields
 from app.inference import Inference, Pair, Part
 from app.inference.engines import graph_store as graphs
+from app.registry import promise
 from core.errors import NotFound
 from core.queries import registry
 from core.session import Database, after_commit
@@ -47,6 +48,7 @@ def describe(row: ModelRow) -> Model:
         calibration=calibration_ref(row),
         pattern_judge=pattern_judge_ref(row),
         drift=drift_state(row),
+        promise=promise.state(row),
         metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
         created_at=row.created_at,
         **user_fields(row),

@@ -191,6 +191,13 @@ def count_drifted(session: Session) -> int:
     return session.execute(query.select_from(ModelRow)).scalar_one()
 
 
+def count_broken_promises(session: Session) -> int:
+    """How many models have a promise that was found to be broken. One that a new calibration or policy has
+    ended counts until the promise that replaces it is judged."""
+    query = select(func.count()).where(ModelRow.promise["status"].as_string() == "broken")
+    return session.execute(query.select_from(ModelRow)).scalar_one()
+
+
 def get_alias(session: Session, name: str, *, lock: bool = False) -> AliasRow:
     """The alias, or `NotFound`."""
     alias = session.get(AliasRow, name, with_for_update=lock)

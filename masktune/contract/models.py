@@ -21,6 +21,7 @@ from masktune.contract.base import (
     WeightsPlaceName,
     Word,
 )
+from masktune.contract.review_queue import Promise
 
 DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -174,6 +175,9 @@ class Model(Resource):
         "judge of the ERM model, if that has one.",
     )
     drift: DriftState | None = Field(None, description="Null for a model without a calibration.")
+    promise: Promise | None = Field(
+        None, description="Null unless the model's review policy names a `max_risk`, and it is calibrated."
+    )
     metrics: ModelMetrics = ModelMetrics()
     created_at: Time
 

@@ -6,9 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from masktune.contract.base import AbstainReasonName, File, Query, SelectionStatusName, Shape, Strict, Time
+from masktune.contract.base import (
+    NO_NUL,
+    AbstainReasonName,
+    File,
+    Query,
+    SelectionStatusName,
+    Shape,
+    Strict,
+    Time,
+)
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.models import DriftState
+from masktune.contract.review_queue import Promise
 from masktune.contract.vocabulary import Decision
 
 PolicyName = Literal["coverage", "max_risk", "by_class", "min_score", "none"]
@@ -95,8 +105,10 @@ class UploadedPredictQuery(PredictQuery):
         None,
         min_length=1,
         max_length=200,
+        pattern=NO_NUL,
         description="What all images of this request show: a patient, an animal, a burst. For drift, a "
-        "subject counts as one input a day. It is neither stored nor logged.",
+        "subject counts as one input a day. It is not logged, and stored only with an image that joins a "
+        "review queue.",
     )
 
 
@@ -282,6 +294,11 @@ class Selection(Shape):
         None,
         description="Whether the inputs still are like those of the calibration split, as of at most some "
         "seconds ago. Null for a model without a calibration.",
+    )
+    promise: Promise | None = Field(
+        None,
+        description="Whether people found that the risk named in the model's review policy is kept, as of at "
+        "most some seconds ago. Null without such a policy.",
     )
     threshold: float | None = Field(
         None,

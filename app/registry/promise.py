@@ -1,0 +1,80 @@
+"""The promise of a model: whether the risk that its review policy names is kept, by the answers to its audit
+sample.
+
+It is judged in the transaction that changes an answer, and the outcome stands in the model's row, as that of
+drift does: every replica reads it there with the model, so that a prediction costs no query for it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.queries import review_queue
+from core.queries.review_queue import Monitored
+from core.session import db_now
+from core.tables import ModelRow
+from masktune.contract.review_queue import Promise
+from models.selective.risk_monitor import RiskMonitor
+
+
+def monitored(row: ModelRow) -> Monitored | None:
+    """The promise that the model's audit sample monitors now, if any."""
+    policy = row.review_policy or {}
+    if policy.get("max_risk") is None or row.calibration is None:
+        return None
+    return Monitored(row.id, row.calibration["id"], policy["max_risk"], policy["risk_confidence"])
+
+
+def state(row: ModelRow) -> Promise | None:
+    """What is known of the promise; None if none is monitored."""
+    of = monitored(row)
+    if of is None:
+        return None
+    known = row.promise
+    if known is None or known["of"] != list(of):  # nobody has answered under this calibration and policy yet
+        known = _NOTHING
+    return Promise(
+        status=known["status"],
+        answers=known["answers"],
+        errors=known["errors"],
+        noticed_at=known["noticed_at"],
+        max_risk=of.max_risk,
+        risk_confidence=of.risk_confidence,
+        answers_to_notice=(row.review_policy or {})["answers_to_notice"],
+    )
+
+
+def answers_to_notice(max_risk: float | None, risk_confidence: float) -> int | None:
+    """How many answers show that twice the risk is exceeded; None if nothing is monitored, or it takes too
+    many. Takes up to seconds."""
+    return None if max_risk is None else _monitor(max_risk, risk_confidence).answers_to_notice()
+
+
+def judge(session: Session, row: ModelRow) -> None:
+    """Judge the promise anew, and write the outcome if it has changed. The row is locked."""
+    of = monitored(row)
+    if of is None:
+        return
+    judgement = _monitor(of.max_risk, of.risk_confidence).judge(review_queue.audit_losses(session, of))
+    before = row.promise if row.promise is not None and row.promise["of"] == list(of) else _NOTHING
+    noticed_at = before["noticed_at"]
+    if judgement.status != "broken":
+        noticed_at = None
+    elif noticed_at is None:
+        noticed_at = session.execute(select(db_now())).scalar_one()
+    outcome = {
+        "status": judgement.status,
+        "answers": judgement.answers,
+        "errors": judgement.errors,
+        "noticed_at": noticed_at,
+    }
+    if outcome != {name: before[name] for name in outcome}:
+        row.promise = {"of": list(of)} | outcome
+
+
+_NOTHING = {"status": "not_enough", "answers": 0, "errors": 0, "noticed_at": None}
+
+
+def _monitor(max_risk: float, risk_confidence: float) -> RiskMonitor:
+    return RiskMonitor(max_risk=max_risk, delta=1 - risk_confidence)
