@@ -5,9 +5,10 @@ The plan is one short read of the database, made before the images are in memory
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -17,13 +18,15 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.single_flight import SingleFlight
-from app.inference import Explain, ForwardResult, Inference
+from app.inference import Explain, ForwardResult, Inference, Upload
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
 from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
+from app.review_queue import queueing
+from app.review_queue.queueing import Drawn
 from app.selective import calibrations
 from app.selective.usage import UsageCounters, count
 from core.errors import NotFound
@@ -36,6 +39,15 @@ from models.selective import Scored, score
 
 Count = Callable[[Plan, Mapping[ScoreName, Scored], Answer], None]
 """Counts the inputs of a request and their outcomes."""
+
+
+class Received(NamedTuple):
+    """The images of a request, and what all of them show, if it says so. They are real inputs: counted,
+    and put into the model's review queue if it has one."""
+
+    uploads: Sequence[Upload]
+    subject: str | None
+
 
 NOT_STORED = {"Cache-Control": "private, no-store"}
 """Headers of an answer: it depends on an alias, a calibration and the caller's key, and may show an image."""
@@ -60,17 +72,15 @@ class PredictionService:
 
     async def predict_uploaded(self, request: Request, query: UploadedPredictQuery) -> Response:
         """Answer or abstain on each image in the body. These are real inputs, and are counted."""
-        count_inputs = partial(_count, self.counters, query.subject)
-        if query.subject is not None:  # it has no part in the plan
-            query = query.model_copy(update={"subject": None})
         with RequestImages(request, self.settings, self.threads) as images:
             await images.receive()
-            return await cancel_on_disconnect(request, self.answer_uploaded(images, query, count_inputs))
+            return await cancel_on_disconnect(request, self.answer_uploaded(images, query))
 
-    async def answer_uploaded(
-        self, images: RequestImages, query: UploadedPredictQuery, count_inputs: Count
-    ) -> Response:
+    async def answer_uploaded(self, images: RequestImages, query: UploadedPredictQuery) -> Response:
         """Plan and answer. If the model is deleted in between, plan once more: its alias may have moved."""
+        subject = query.subject
+        if subject is not None:  # it has no part in the plan
+            query = query.model_copy(update={"subject": None})
         explain = Explain(EXPLAIN_METHOD) if query.explain else None
         read_plan = partial(self.plans.get, query, partial(self._plan, query))
         plan, again = await read_plan(), True
@@ -80,7 +90,7 @@ class PredictionService:
                 with self.inference.admitted(len(images.sizes), images.nbytes) as reservation:
                     uploads = await images.uploads()
                     forward = await self.inference.forward(engine, uploads, reservation, explain)
-                    return await self._respond(plan, forward, query, count_inputs)
+                    return await self._respond(plan, forward, query, Received(uploads, subject))
             except NotFound:
                 newer = await read_plan() if again else plan
                 if newer.pair == plan.pair:
@@ -100,12 +110,15 @@ class PredictionService:
             return await self._respond(plan, forward, query, None)
 
     async def _respond(
-        self, plan: Plan, forward: ForwardResult, query: PredictQuery, count_inputs: Count | None
+        self, plan: Plan, forward: ForwardResult, query: PredictQuery, received: Received | None
     ) -> Response:
         """Decide on each image. A large answer is written off the event loop."""
+        count_inputs = None if received is None else partial(_count, self.counters, received.subject)
         write = partial(_decide, plan, forward, query.top_k, count_inputs)
         small = forward.scores.maps is None and forward.scores.logits.size <= SMALL_ANSWER
-        body = write() if small else await self.inference.draw(write)
+        body, drawn = write() if small else await self.inference.draw(write)
+        if received is not None and drawn:  # stored before the response: a kill after it loses nothing
+            await run_sync(queueing.store, self.database, drawn, *received, limiter=self.threads)
         return Response(body, media_type=JSON, headers=NOT_STORED)
 
     def _plan(self, query: PredictQuery) -> Plan:
@@ -118,9 +131,11 @@ class PredictionService:
             return plan, stored_images.find(session, plan.model, query.dataset, query.sample)
 
 
-def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None) -> str:
-    """Decide on each image, and return an `Answer` as JSON. A large one must be written off the event
-    loop, which also keeps freeing one object per candidate off it."""
+def _decide(
+    plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None
+) -> tuple[str, Sequence[Drawn]]:
+    """Decide on each image, and return an `Answer` as JSON, and what of it may join the review queue. A large
+    one must be written off the event loop, which also keeps freeing one object per candidate off it."""
     score_name, raw = plan.policy.selection.score_name, forward.scores
     scored = {
         name: score(name, raw.logits, raw.erm_logits, temperature=plan.temperature)
@@ -129,7 +144,8 @@ def _decide(plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count 
     prediction = answer(plan, forward, scored[score_name], top_k)
     if count_inputs is not None:
         count_inputs(plan, scored, prediction)
-    return prediction.model_dump_json()
+    drawn = () if plan.model.review_policy is None else queueing.draw(plan.model, prediction)
+    return prediction.model_dump_json(), drawn
 
 
 def _count(

@@ -61,7 +61,7 @@ class Rows:
             plans=cast("SingleFlight[Plan]", self),
         )
         query = UploadedPredictQuery(model="newest")
-        asyncio.run(service.answer_uploaded(cast(RequestImages, nothing), query, lambda *_: None))
+        asyncio.run(service.answer_uploaded(cast(RequestImages, nothing), query))
 
 
 def test_an_alias_that_moved_before_its_model_was_deleted_is_answered() -> None:

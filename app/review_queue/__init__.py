@@ -1,0 +1,1 @@
+"""Review queues: images that a model was sent, and what people say of them."""
