@@ -37,6 +37,8 @@ from app.registry import alias_routes, backbones, drift
 from app.registry import routes as models
 from app.registry import service as model_rows
 from app.reports import routes as reports
+from app.review_queue import routes as review_queue
+from app.review_queue.service import EXPIRE_SECONDS, expire
 from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.server.cross_origin import CrossOrigin
 from app.server.edge import Edge
@@ -60,6 +62,7 @@ RESOURCES = (
     event_routes,
     reports,
     models,
+    review_queue,
     alias_routes,
     backbones,
     presets,
@@ -127,6 +130,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
                     Sender(services.database, services.destinations, counters.webhook_attempts).run()
                 ),
                 repeated(partial(flush, services.usage, services.database), FLUSH_SECONDS),
+                repeated(partial(expire, services.database), EXPIRE_SECONDS),
                 repeated(
                     partial(counters.set_gauges, services.event_feed, services.inference), GAUGES_SECONDS
                 ),

@@ -130,6 +130,9 @@ SAMPLE_PREDICTOR = Depends(RequiredScope(Scope.PREDICT, also=Scope.READ))
 TRAINER = Depends(RequiredScope(Scope.TRAIN))
 EDITOR = Depends(RequiredScope(Scope.TRAIN, also=Scope.READ))
 """For an edit, which is answered with all that there is of the resource, also when it changes nothing."""
+REVIEWER = Depends(RequiredScope(Scope.REVIEW))
+REVIEWING_TRAINER = Depends(RequiredScope(Scope.TRAIN, also=Scope.REVIEW))
+"""For a data set that is made of images of a review queue."""
 ADMIN = Depends(RequiredScope(Scope.ADMIN))
 """For a route's `dependencies`, which are solved before its parameters: a caller without a key then cannot
 probe ids or take a database connection, and a request that ends in 404 counts toward the key's rate. The

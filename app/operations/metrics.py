@@ -101,6 +101,12 @@ class Metrics:
             registry=self.registry,
         )
         self.webhook_waiting = shared("masktune_webhook_messages_waiting", "Messages to webhooks that wait.")
+        self.reviews_waiting = shared(
+            "masktune_reviews_waiting", "Images of review queues that wait for an answer."
+        )
+        self.broken_promises = shared(
+            "masktune_promises_broken", "Models whose audit sample shows that a promised risk is exceeded."
+        )
         shared("masktune_build_info", "1, labelled with the version.", ("version",)).labels(version).set(1)
         ProcessCollector(registry=self.registry)
 

@@ -31,6 +31,7 @@ TAGS = [
     {"name": "jobs", "description": "Work on the device: durable, cancellable, resumable."},
     {"name": "models", "description": "Trained and imported networks, and aliases that point to them."},
     {"name": "predict", "description": "Labels, scores, decisions and saliency maps."},
+    {"name": "reviews", "description": "Images that models were sent, and what people say of them."},
     {"name": "keys", "description": "Who may call, and for what."},
     {"name": "webhooks", "description": "Who is told of events."},
     {"name": "service", "description": "The service itself: health, metrics, kinds of problems, presets."},

@@ -13,7 +13,7 @@ from app.jobs.event_feed import EventFeedDep
 from app.operations.health import ProbesDep
 from app.operations.metrics import CONTENT_TYPE, MetricsDep
 from core.errors import Unavailable
-from core.queries import jobs, registry, webhooks
+from core.queries import jobs, registry, review_queue, webhooks
 from masktune.contract.operations import Alive, Limits, Ready
 
 router = APIRouter(tags=["service"])
@@ -59,5 +59,7 @@ def get_metrics(
     metrics.set_jobs(jobs.counts(session), oldest_queued=jobs.oldest_queued_seconds(session))
     metrics.drifted.set(registry.count_drifted(session))
     metrics.webhook_waiting.set(webhooks.count_waiting(session))
+    metrics.reviews_waiting.set(review_queue.count_waiting(session))
+    metrics.broken_promises.set(registry.count_broken_promises(session))
     metrics.set_gauges(event_feed, inference)
     return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})

@@ -32,6 +32,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /models/{model}/download",
         "GET /models/{model}/risk-coverage",
         "GET /models/{model}/drift",
+        "GET /models/{model}/review-policy",
         "GET /aliases",
         "GET /aliases/{name}",
         "GET /backbones",
@@ -57,6 +58,17 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "POST /models",
         "POST /models/{model}/drift/acknowledge",
     },
+    frozenset({"review"}): {
+        "GET /reviews",
+        "GET /reviews.csv",
+        "POST /reviews.csv",
+        "POST /reviews/next",
+        "GET /reviews/{review_id}",
+        "GET /reviews/{review_id}/image",
+        "POST /reviews/{review_id}/answer",
+        "DELETE /reviews/{review_id}/answer",
+    },
+    frozenset({"review", "train"}): {"POST /models/{model}/reviews/dataset"},
     frozenset({"read", "train"}): {
         "PATCH /datasets/{dataset_id}",
         "PATCH /jobs/{job_id}",
@@ -66,6 +78,9 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "DELETE /datasets/{dataset_id}",
         "DELETE /jobs/{job_id}",
         "DELETE /models/{model}",
+        "DELETE /models/{model}/reviews",
+        "DELETE /reviews/{review_id}",
+        "PUT /models/{model}/review-policy",
         "PUT /aliases/{name}",
         "POST /aliases/{name}/rollback",
         "DELETE /aliases/{name}",
@@ -88,7 +103,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
 }
 ANY_KEY = "GET /keys/self"
 """Every valid key may ask."""
-PLAIN = ("read", "predict", "train")
+PLAIN = ("read", "predict", "train", "review")
 
 
 def _secret(scopes: frozenset[str]) -> str:

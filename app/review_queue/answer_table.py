@@ -1,0 +1,100 @@
+"""The images of review queues as a table (RFC 4180), and answers by such a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from app.auth.keyring import Caller
+from app.http.validation import parse
+from app.registry import promise
+from app.review_queue import service as reviews
+from core.errors import FieldError, InvalidInput
+from core.queries import review_queue
+from core.session import Database
+from core.tables import ModelRow, ReviewItemRow
+from masktune.contract.review_queue import ReviewAnswer, ReviewImport
+
+NEEDED = ("id", "outcome", "label")
+MOST_FAULTS = 100
+"""Faults that an answer names; more would help nobody."""
+
+
+class Row(NamedTuple):
+    """A row with an outcome, and the `line` of the table where it ends, counted from 1."""
+
+    line: int
+    id: str
+    outcome: str
+    label: str | None
+
+
+def write(rows: Iterable[ReviewItemRow]) -> bytes:
+    """Write the table. Cells are written as they are: nothing else could be read back."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    writer.writerow([*NEEDED, "model", "kind", "state", "predicted", "score", "sha256", "subject"])
+    for item in map(reviews.describe, rows):
+        predicted = (item.prediction.label, item.prediction.score)
+        cells = (item.model, item.kind, item.state, *predicted, item.sha256, item.subject)
+        writer.writerow([item.id, item.outcome, item.label, *cells])
+    return buffer.getvalue().encode()
+
+
+def read(body: bytes) -> list[Row]:
+    """Read the rows that have an outcome. Raises `InvalidInput` for what is no such table."""
+    try:
+        reader = csv.DictReader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        if missing := [name for name in NEEDED if name not in (reader.fieldnames or ())]:
+            raise InvalidInput.field("/", "missing", f"the table has no column {', '.join(missing)}")
+        return [
+            Row(reader.line_num, row["id"] or "", row["outcome"], row["label"] or None)
+            for row in reader
+            if row["outcome"]
+        ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInput.field("/", "not-a-table", f"the body is no table in UTF-8: {error}") from error
+
+
+def take_all(database: Database, rows: Sequence[Row], caller: Caller) -> ReviewImport:
+    """Take the answers of all rows in one transaction, or of none. Raises `InvalidInput`, which names the
+    line of every fault: an item that is not there, a label that the model does not have, another answer."""
+    answered, faults = 0, list[FieldError]()
+    with database.begin() as session:
+        items = review_queue.by_id(session, {row.id for row in rows})
+        models = {item.model_id: session.get_one(ModelRow, item.model_id) for item in items.values()}
+        for row in rows:
+            item = items.get(row.id)
+            try:
+                answered += _take(row, item, models, caller)
+            except InvalidInput as error:
+                faults += error.errors
+        if faults:
+            raise InvalidInput(
+                f"{len(faults)} rows are at fault, so none was taken; the first, in line "
+                f"{faults[0].pointer.split('/')[1]}: {faults[0].detail}",
+                errors=tuple(faults[:MOST_FAULTS]),
+            )
+        session.flush()
+        for model in models.values():
+            promise.judge(session, model)
+    return ReviewImport(answered=answered, unchanged=len(rows) - answered)
+
+
+def _take(row: Row, item: ReviewItemRow | None, models: Mapping[str, ModelRow], caller: Caller) -> bool:
+    """Whether the row has an answer that was not there. Raises `InvalidInput`."""
+    place = f"/{row.line}"
+    if item is None:
+        raise InvalidInput.field(
+            f"{place}/id", "not-found", f"there is no review {row.id!r}: it, or its model, was deleted"
+        )
+    said = parse(ReviewAnswer, {"outcome": row.outcome, "label": row.label}, prefix=place)
+    reviews.check(said, models[item.model_id].classes, (place + "/{}").format)
+    if (item.outcome, item.true_label) == (said.outcome, said.label):
+        return False
+    if reason := reviews.unanswerable(item):
+        raise InvalidInput.field(f"{place}/outcome", "not-answerable", reason)
+    reviews.take(item, said, caller)
+    return True

@@ -1,0 +1,188 @@
+"""Review queues: who is handed which image, what people say of it, and which images are kept.
+
+Whatever changes an answer locks the row of the model first, and judges its promise anew in that transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Path
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.auth.keyring import Caller
+from app.http.caller_ids import public_id
+from app.http.deps import shaped_like
+from app.registry import promise
+from core.errors import Conflict, InvalidInput
+from core.queries import registry, review_queue
+from core.session import Database, db_now
+from core.tables import ModelRow, ReviewItemRow
+from masktune.contract.review_queue import (
+    NewReviewPolicy,
+    ReviewAnswer,
+    ReviewedPrediction,
+    ReviewItem,
+    ReviewPolicy,
+    ReviewState,
+)
+from masktune.contract.vocabulary import ReviewOutcome
+
+logger = logging.getLogger(__name__)
+
+EXPIRE_SECONDS = 60.0
+"""Between two looks for images that are no longer kept."""
+
+
+def describe(row: ReviewItemRow) -> ReviewItem:
+    """Convert the row to the shape of the API."""
+    return ReviewItem(
+        id=row.id,
+        model=row.model_id,
+        kind=row.kind,
+        state=_state(row),
+        sha256=row.sha256,
+        subject=row.subject,
+        bytes=row.bytes,
+        prediction=ReviewedPrediction.model_validate(row.prediction),
+        outcome=row.outcome,
+        label=row.true_label,
+        answered_by=public_id(row.answered_by),
+        answered_by_name=row.answered_by_name,
+        answered_at=row.answered_at,
+        created_at=row.created_at,
+    )
+
+
+def policy(row: ModelRow) -> ReviewPolicy:
+    """The review policy of the model: off, unless somebody has named one."""
+    return ReviewPolicy.model_validate(row.review_policy or {"enabled": False})
+
+
+def set_policy(database: Database, model_id: str, new: NewReviewPolicy) -> ReviewPolicy:
+    """Set the policy, and judge the promise that it names from the answers that there are."""
+    # May take seconds, and so comes before the lock.
+    to_notice = promise.answers_to_notice(new.max_risk, new.risk_confidence)
+    with database.begin() as session:
+        row = registry.get(session, model_id, lock=True)
+        row.review_policy = new.model_dump(mode="json") | {"answers_to_notice": to_notice}
+        promise.judge(session, row)
+        return policy(row)
+
+
+def answer(session: Session, item_id: str, said: ReviewAnswer, caller: Caller) -> ReviewItem:
+    """Take the answer, the first to this image. Raises `NotFound`, `Conflict`, `InvalidInput`."""
+    model, item = _locked(session, item_id)
+    check(said, model.classes)
+    if reason := unanswerable(item):
+        raise Conflict(reason)
+    take(item, said, caller)
+    session.flush()
+    promise.judge(session, model)
+    session.refresh(item)
+    return describe(item)
+
+
+def undo(session: Session, item_id: str, caller: Caller) -> ReviewItem:
+    """Take back the caller's last answer: the image is theirs to answer again. Raises `Conflict`."""
+    model, item = _locked(session, item_id)
+    if item.outcome is None or review_queue.last_answered(session, caller.id) != item.id:
+        raise Conflict(f"review {item.id} is not the last one that you answered; only that one can be undone")
+    if item.bytes is None:
+        raise Conflict(f"the image of review {item.id} was deleted: the answer can no longer be undone")
+    item.outcome = item.true_label = item.answered_at = item.answered_by = item.answered_by_name = None
+    item.claimed_by, item.claimed_until = caller.id, db_now() + review_queue.LEASE_SECONDS
+    session.flush()
+    promise.judge(session, model)
+    session.refresh(item)
+    return describe(item)
+
+
+def delete(session: Session, item_id: str) -> None:
+    """Delete the image: with its row, unless it is of the audit sample, where it counts as before."""
+    model, item = _locked(session, item_id)
+    review_queue.discard(session, ReviewItemRow.id == item.id)
+    promise.judge(session, model)
+
+
+def delete_all(session: Session, model_id: str) -> None:
+    """Delete the model's whole queue, with all that was said: its promise is monitored from the start."""
+    row = registry.get(session, model_id, lock=True)
+    review_queue.forget(session, row.id)
+    row.promise = None
+
+
+def expire(database: Database) -> None:
+    """Delete the images that are no longer kept. Logs errors: the next call tries again."""
+    try:
+        with database.read() as session:
+            model_ids = review_queue.models(session)
+        for model_id in model_ids:
+            with database.begin() as session:
+                row = registry.get(session, model_id, lock=True)
+                kept = policy(row)
+                if review_queue.expire(
+                    session, model_id, keep_days=kept.keep_days, keep_bytes=kept.keep_bytes
+                ):
+                    promise.judge(session, row)
+    except SQLAlchemyError as error:  # e.g. the database restarts
+        logger.warning("images of review queues could not be deleted yet: %s", error)
+    except Exception:  # any error, such as a model that was deleted in between: the others wait for the next
+        logger.exception("images of review queues could not be deleted yet")
+
+
+# --- shared with tables of answers ----------------------------------------------------------------------
+
+
+def check(said: ReviewAnswer, classes: list[str], pointer: Callable[[str], str] = "/{}".format) -> None:
+    """Raise `InvalidInput` unless the label is one of the classes, exactly where the outcome is `label`."""
+    if said.outcome is not ReviewOutcome.LABEL:
+        if said.label is not None:
+            raise InvalidInput.field(
+                pointer("label"), "not-used", f"{said.outcome.value} has no label; leave it out"
+            )
+    elif said.label is None:
+        raise InvalidInput.field(pointer("label"), "missing", "name the class that the image shows")
+    elif said.label not in classes:
+        some = ", ".join(classes[:10])
+        raise InvalidInput.field(
+            pointer("label"), "unknown-class", f"the model has no class {said.label!r}; it has: {some}"
+        )
+
+
+def unanswerable(item: ReviewItemRow) -> str | None:
+    """Why the image takes no answer; None if it does."""
+    if item.outcome is not None:
+        return f"review {item.id} was answered already"
+    if item.bytes is None:
+        return f"the image of review {item.id} was deleted, so nobody can say what it shows"
+    return None
+
+
+def take(item: ReviewItemRow, said: ReviewAnswer, caller: Caller) -> None:
+    """Write the answer into the row."""
+    item.outcome, item.true_label = said.outcome, said.label
+    item.answered_by, item.answered_by_name, item.answered_at = caller.id, caller.name, db_now()
+    item.claimed_by = item.claimed_until = None
+
+
+def _state(row: ReviewItemRow) -> ReviewState:
+    if row.outcome is not None:
+        return "answered"
+    return "deleted" if row.bytes is None else "waiting"
+
+
+def _locked(session: Session, item_id: str) -> tuple[ModelRow, ReviewItemRow]:
+    """The row of the model, locked, and then the item: nobody else changes what was said of it."""
+    model = registry.get(session, review_queue.model_of(session, item_id), lock=True)
+    return model, review_queue.get(session, item_id)
+
+
+ReviewKey = Annotated[
+    str,
+    Path(description="Id of a review.", examples=["rev_06d4k3w8s0q6v7yx3n5m9a1b2c"]),
+    shaped_like("rev", "review", "/reviews"),
+]

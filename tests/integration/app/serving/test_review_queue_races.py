@@ -1,0 +1,152 @@
+"""Review queues while several people answer, replicas draw images, and a replica is killed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.auth.keyring import Caller
+from app.inference import Upload
+from app.registry import promise
+from app.review_queue import queueing
+from app.review_queue import service as reviews
+from core.errors import Conflict
+from core.queries import registry, review_queue
+from core.session import Database
+from core.tables import ModelRow, ReviewItemRow
+from masktune.contract.ids import new_id
+from masktune.contract.predictions import Answer, Prediction, Selection
+from masktune.contract.review_queue import NewReviewPolicy, ReviewAnswer
+from masktune.contract.vocabulary import Arm, Decision, ReviewKind, ReviewOutcome
+from tests.conftest import empty_database
+from tests.integration.app.serving.conftest import PNG, World, picture
+from tests.integration.app.serving.processes import Replica
+
+SKIP = ReviewAnswer(outcome=ReviewOutcome.SKIP)
+IMAGES = 30
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    with empty_database(request.param, tmp_path) as url:
+        opened = Database(url)
+        yield opened
+        opened.close()
+
+
+def _model(database: Database) -> str:
+    id = new_id("mdl")
+    fields = {"backbone": "x", "classes": ["a", "b"], "image_size": 28, "artifact": f"models/{id}"}
+    with database.begin() as session:
+        calibration = {"id": "cal_1", "artifact": "calibrations/cal_1"}
+        registry.add(session, ModelRow(id=id, arm=Arm.ERM, calibration=calibration, **fields))
+    reviews.set_policy(database, id, NewReviewPolicy(enabled=True, max_risk=0.05))
+    return id
+
+
+def _draw(database: Database, model: str, number: int) -> None:
+    """As a replica does for an image that it answered under the promise."""
+    with database.read() as session:
+        of = promise.monitored(registry.get(session, model))
+    prediction = Prediction(decision=Decision.ANSWER, label="a")
+    answer = Answer(model=model, predictions=[prediction], selection=Selection(status="certified"))
+    upload = Upload(picture(number))
+    queueing.store(database, [queueing.Drawn(0, of, answer)], [upload], None)
+
+
+def _together(people: int, work: Callable[[int], int]) -> int:
+    """Run `work(person)` of so many people at once; the sum of what they return."""
+    ready = threading.Barrier(people)
+
+    def begin(person: int) -> int:
+        ready.wait()
+        return work(person)
+
+    with ThreadPoolExecutor(people) as pool:
+        return sum(pool.map(begin, range(people)))
+
+
+def test_replicas_that_draw_at_once_give_each_image_a_place_of_its_own(database: Database) -> None:
+    model = _model(database)
+
+    def replica(number: int) -> int:
+        for image in range(IMAGES // 3):
+            _draw(database, model, number * IMAGES + image)
+            _draw(database, model, 1000 + image)  # which the others draw too
+        return 0
+
+    _together(3, replica)
+    with database.read() as session:
+        items = list(review_queue.every(session, review_queue.where(model, ReviewKind.AUDIT, None)))
+    assert sorted(item.seq for item in items) == list(range(1, 1 + IMAGES + IMAGES // 3))
+    assert len({item.sha256 for item in items}) == len(items)
+
+
+def test_people_are_handed_different_images_and_one_answer_of_each_is_taken(database: Database) -> None:
+    model = _model(database)
+    for number in range(IMAGES):
+        _draw(database, model, number)
+
+    def person(number: int) -> int:
+        caller, answered = Caller(f"key_{number}", frozenset()), 0
+        while True:
+            with database.begin() as session:
+                item = review_queue.claim(session, caller.id, [])
+            if item is None:
+                return answered
+            with database.begin() as session:
+                reviews.answer(session, item.id, SKIP, caller)  # raises if anybody else was faster
+            answered += 1
+
+    assert _together(3, person) == IMAGES
+    with database.read() as session:
+        known = registry.get(session, model).promise
+    assert known is not None
+    assert (known["answers"], known["errors"]) == (IMAGES, IMAGES)
+
+
+def test_of_two_answers_at_once_one_is_taken(database: Database) -> None:
+    model = _model(database)
+    for number in range(8):
+        _draw(database, model, number)
+        with database.read() as session:
+            (waiting,) = review_queue.every(session, review_queue.where(model, None, "waiting"))
+
+        def person(number: int, item: ReviewItemRow = waiting) -> int:
+            try:
+                with database.begin() as session:
+                    reviews.answer(session, item.id, SKIP, Caller(f"key_{number}", frozenset()))
+            except Conflict:
+                return 0
+            return 1
+
+        assert _together(2, person) == 1
+
+
+def test_a_kill_loses_no_image_whose_answer_was_sent(fresh_world: World, tmp_path: Path) -> None:
+    fresh_world.client.put(f"/models/{fresh_world.model}/review-policy", json={"enabled": True})
+    replica = Replica(tmp_path)
+    try:
+        replica.await_ready()
+        sent, query = 0, {"model": fresh_world.model, "min_score": "1"}
+        kill = threading.Timer(1.0, replica.close)
+        kill.start()
+        try:
+            while True:
+                answer = httpx.post(
+                    f"{replica.url}/predict", params=query, content=picture(sent), headers=PNG, timeout=30
+                )
+                assert answer.json()["predictions"][0]["decision"] == "abstain"
+                sent += 1
+        except httpx.TransportError:  # it is dead
+            kill.join()
+    finally:
+        replica.close()
+    stored = len(fresh_world.client.get("/reviews.csv").text.splitlines()) - 1
+    assert sent > 0
+    assert stored in (sent, sent + 1)
