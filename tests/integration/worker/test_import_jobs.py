@@ -82,3 +82,30 @@ def test_a_data_set_is_read_again_with_other_options(digits: Bench, tmp_path: Pa
     assert "subject_in_two_splits" not in {note["code"] for note in other.summary["notes"]}
     assert all(" · scanner " in name for name in other.summary["groups"])
     assert other.summary["split_record"]["given"] == []
+
+
+def test_images_are_added_to_a_data_set_that_is_read_again(digits: Bench, tmp_path: Path) -> None:
+    rows = ["path,label,split,group,patient"]
+    paths = sorted(digits.images.rglob("*.png"))
+    for row, path in enumerate(paths[:-2:4]):
+        name = path.relative_to(digits.images).as_posix()
+        (tmp_path / "list" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "list" / name)
+        split = ("train", "val", "calibration", "test")[row % 4]
+        rows.append(f"{name},{path.parent.name},{split},{'AB'[row % 2]},p{row}")
+    (tmp_path / "list" / "labels.csv").write_text("\n".join(rows))
+    _, first = digits.imported(upload(digits, tmp_path / "list"))
+    key = f"uploads/{new_id('ds')}"
+    with digits.runtime.artifacts.writing(key) as folder:
+        (folder / "reviewed").mkdir()
+        added = ["path,label,split,subject,unknown"]
+        for path in paths[-2:]:
+            shutil.copy(path, folder / "reviewed" / path.name)
+            added.append(f"reviewed/{path.name},{path.parent.name},train,p-new,x")
+        (folder / "labels.csv").write_text("\n".join(added))
+    _, more = digits.imported({"dataset": first.id, "upload": key})
+    before, after = (Store.open(digits.folder(str(row.artifact))) for row in (first, more))
+    assert after.counts == before.counts | {"train": before.counts["train"] + 2}
+    assert (after.classes, after.group_names) == (before.classes, before.group_names)
+    last = [after.sample(row) for row in range(len(after)) if after.sample(row).path.startswith("reviewed/")]
+    assert [(one.split, one.subject, one.group) for one in last] == [("train", "p-new", None)] * 2
