@@ -24,13 +24,17 @@ def backup(
     tables_only: Annotated[
         bool, typer.Option("--tables-only", help="Skip the files: the store has its own backup.")
     ] = False,
+    review_images: Annotated[
+        bool, typer.Option("--review-images", help="Include the images of review queues.")
+    ] = False,
 ) -> None:
     """Back up the service into a folder. The service may keep running."""
     from core.storage.backup import save
 
     settings = read_settings()
     with report_failure(lambda why: fail(f"the backup failed: {why}", REFUSED)):
-        _tell("saved", save(settings.database, None if tables_only else _artifacts(settings), folder))
+        artifacts = None if tables_only else _artifacts(settings)
+        _tell("saved", save(settings.database, artifacts, folder, review_images=review_images))
 
 
 def restore(

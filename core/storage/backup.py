@@ -22,19 +22,21 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from alembic.migration import MigrationContext
-from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, func, select
+from sqlalchemy import JSON, Connection, LargeBinary, MetaData, Table, false, func, select
 
 from core import schema
 from core.session import Database
 from core.storage.artifacts import MARKER, ArtifactMissing, Artifacts
 from core.storage.backup_files import NotRestorable, check_contents, check_kinds, write_list
 from core.storage.copies import new_mark
+from core.tables import ReviewImageRow
 
 logger = logging.getLogger(__name__)
 
 ABOUT, TABLES, FILES = "backup.json", "tables", "artifacts"
 _ROWS = 500
 """Rows read or inserted at a time."""
+_IMAGES = ReviewImageRow.__tablename__
 _TRIES = 3
 """How often to try to copy an artifact that is replaced meanwhile."""
 
@@ -53,10 +55,13 @@ class Contents:
     """Of `files.jsonl`."""
 
 
-def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
+def save(
+    database: str, artifacts: Artifacts | None, folder: Path, *, review_images: bool = False
+) -> Contents:
     """Copy all rows and, if a store is given, all files into `folder`, which must be new or empty.
 
-    The service may keep running. `backup.json` is written last: a folder without it is not a backup.
+    The images of review queues are left out unless `review_images` asks for them. The service may keep
+    running. `backup.json` is written last: a folder without it is not a backup.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -70,7 +75,10 @@ def save(database: str, artifacts: Artifacts | None, folder: Path) -> Contents:
         if revision is None:
             raise NotRestorable("the database has no tables; there is nothing to back up")
         schema.refuse_earlier("the database", revision)
-        rows = {table.name: _write(connection, table, folder) for table in _tables(connection)}
+        rows = {
+            table.name: _write(connection, table, folder, skip=table.name == _IMAGES and not review_images)
+            for table in _tables(connection)
+        }
     sizes = [] if artifacts is None else list(_fetch(artifacts, folder / FILES))
     contents = Contents(revision, rows, len(sizes), sum(sizes), write_list(folder))
     (folder / ABOUT).write_text(json.dumps(asdict(contents), indent=2) + "\n")
@@ -119,10 +127,15 @@ def _tables(connection: Connection) -> list[Table]:
     return [table for table in metadata.sorted_tables if table.name != "alembic_version"]
 
 
-def _write(connection: Connection, table: Table, folder: Path) -> int:
+def _rows_at_a_time(table: Table) -> int:
+    return 1 if table.name == _IMAGES else _ROWS  # an image may have many megabytes
+
+
+def _write(connection: Connection, table: Table, folder: Path, *, skip: bool) -> int:
     count = 0
     with (folder / TABLES / f"{table.name}.jsonl").open("w", encoding="utf-8") as file:
-        rows = connection.execution_options(yield_per=_ROWS).execute(table.select())
+        chosen = table.select().where(false()) if skip else table.select()
+        rows = connection.execution_options(yield_per=_rows_at_a_time(table)).execute(chosen)
         for row in rows.mappings():
             file.write(json.dumps(dict(row), default=_text, ensure_ascii=False) + "\n")
             count += 1
@@ -132,7 +145,7 @@ def _write(connection: Connection, table: Table, folder: Path) -> int:
 def _read(connection: Connection, table: Table, folder: Path) -> None:
     binary = [column.name for column in table.columns if isinstance(column.type, LargeBinary)]
     with (folder / TABLES / f"{table.name}.jsonl").open(encoding="utf-8") as file:
-        while rows := [_row(line, binary) for line in islice(file, _ROWS)]:
+        while rows := [_row(line, binary) for line in islice(file, _rows_at_a_time(table))]:
             connection.execute(table.insert(), rows)
 
 

@@ -15,7 +15,7 @@ from core.storage.artifacts import Artifacts
 from core.storage.backup import restore, save
 from tests.conftest import postgres_database
 from tests.integration.app.conftest import LOCAL
-from tests.integration.app.serving.conftest import World
+from tests.integration.app.serving.conftest import World, picture
 
 
 def answers(client: TestClient, world: World) -> list[Any]:
@@ -49,3 +49,24 @@ def test_a_restored_service_answers_the_same(fresh_world: World, kind: str, tmp_
         restore(tmp_path / "backup", settings.database, artifacts)
         client = stack.enter_context(TestClient(restored, LOCAL))
         assert answers(client, fresh_world) == before
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_images_of_review_queues_are_in_a_backup_that_asks_for_them(
+    fresh_world: World, asked: bool, tmp_path: Path
+) -> None:
+    services = fresh_world.services
+    policy = {"enabled": True}
+    assert fresh_world.client.put(f"/models/{fresh_world.model}/review-policy", json=policy).is_success
+    assert fresh_world.post(picture(0), min_score=1).is_success
+    (item,) = fresh_world.client.get("/reviews").json()["data"]
+    save(services.settings.database, services.artifacts, tmp_path / "backup", review_images=asked)
+    settings = Settings(data_dir=tmp_path / "restored", threads=1)
+    restored = create_app(settings)
+    restore(tmp_path / "backup", settings.database, Artifacts(settings.storage, cache=tmp_path / "cache"))
+    with TestClient(restored, LOCAL) as client:
+        assert client.get("/reviews").json()["data"] == [item]
+        image = client.get(f"/reviews/{item['id']}/image")
+        assert image.content == picture(0) if asked else image.status_code == 404
+        # Known from elsewhere, the answer can still be given.
+        assert client.post(f"/reviews/{item['id']}/answer", json={"outcome": "skip"}).is_success
