@@ -79,11 +79,15 @@ __all__ = [
     "ProblemError",
     "Progress",
     "ProgressEvent",
+    "Promise",
     "Ready",
     "Report",
     "RetrainHeadJob",
     "Retry",
     "Review",
+    "ReviewImport",
+    "ReviewItem",
+    "ReviewPolicy",
     "ReviewedImage",
     "RiskCoverage",
     "RiskCoverageOptions",
@@ -167,6 +171,7 @@ if TYPE_CHECKING:
         CalibrationRef,
         Model,
         PatternJudgeRef,
+        Promise,
         SplitMetrics,
     )
     from masktune.contract.operations import Limits, Ready, Storage
@@ -196,6 +201,7 @@ if TYPE_CHECKING:
         ShareOf,
     )
     from masktune.contract.report import Report
+    from masktune.contract.review_queue import ReviewImport, ReviewItem, ReviewPolicy
     from masktune.contract.reviews import Review, ReviewedImage
     from masktune.contract.samples import InferredPattern, Sample
     from masktune.contract.webhooks import Delivery, NewWebhook, Webhook
@@ -216,6 +222,7 @@ else:
         "masktune.contract.predictions",
         "masktune.contract.problems",
         "masktune.contract.reject_option",
+        "masktune.contract.review_queue",
         "masktune.contract.reviews",
         "masktune.contract.webhooks",
         "masktune.contract.samples",

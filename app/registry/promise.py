@@ -14,7 +14,7 @@ from core.queries import review_queue
 from core.queries.review_queue import Monitored
 from core.session import db_now
 from core.tables import ModelRow
-from masktune.contract.review_queue import Promise
+from masktune.contract.models import Promise
 from models.selective.risk_monitor import RiskMonitor
 
 

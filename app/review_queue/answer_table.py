@@ -15,6 +15,7 @@ from core.errors import FieldError, InvalidInput
 from core.queries import review_queue
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
+from masktune.contract.ids import is_id
 from masktune.contract.review_queue import ReviewAnswer, ReviewImport
 
 NEEDED = ("id", "outcome", "label")
@@ -36,10 +37,10 @@ def write(rows: Iterable[ReviewItemRow]) -> bytes:
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow([*NEEDED, "model", "kind", "state", "predicted", "score", "sha256", "subject"])
-    for item in map(reviews.describe, rows):
-        predicted = (item.prediction.label, item.prediction.score)
-        cells = (item.model, item.kind, item.state, *predicted, item.sha256, item.subject)
-        writer.writerow([item.id, item.outcome, item.label, *cells])
+    for review in map(reviews.describe, rows):
+        predicted = (review.prediction.label, review.prediction.score)
+        cells = (review.model, review.kind, review.state, *predicted, review.sha256, review.subject)
+        writer.writerow([review.id, review.outcome, review.label, *cells])
     return buffer.getvalue().encode()
 
 
@@ -60,15 +61,14 @@ def read(body: bytes) -> list[Row]:
 
 def take_all(database: Database, rows: Sequence[Row], caller: Caller) -> ReviewImport:
     """Take the answers of all rows in one transaction, or of none. Raises `InvalidInput`, which names the
-    line of every fault: an item that is not there, a label that the model does not have, another answer."""
+    line of every fault: a review that is not there, a label that the model does not have, another answer."""
     answered, faults = 0, list[FieldError]()
     with database.begin() as session:
-        items = review_queue.by_id(session, {row.id for row in rows})
-        models = {item.model_id: session.get_one(ModelRow, item.model_id) for item in items.values()}
+        stored = review_queue.by_id(session, {row.id for row in rows if is_id(row.id, "rev")})
+        models = {one.model_id: session.get_one(ModelRow, one.model_id) for one in stored.values()}
         for row in rows:
-            item = items.get(row.id)
             try:
-                answered += _take(row, item, models, caller)
+                answered += _take(row, stored.get(row.id), models, caller)
             except InvalidInput as error:
                 faults += error.errors
         if faults:
@@ -83,18 +83,18 @@ def take_all(database: Database, rows: Sequence[Row], caller: Caller) -> ReviewI
     return ReviewImport(answered=answered, unchanged=len(rows) - answered)
 
 
-def _take(row: Row, item: ReviewItemRow | None, models: Mapping[str, ModelRow], caller: Caller) -> bool:
+def _take(row: Row, review: ReviewItemRow | None, models: Mapping[str, ModelRow], caller: Caller) -> bool:
     """Whether the row has an answer that was not there. Raises `InvalidInput`."""
     place = f"/{row.line}"
-    if item is None:
+    if review is None:
         raise InvalidInput.field(
             f"{place}/id", "not-found", f"there is no review {row.id!r}: it, or its model, was deleted"
         )
-    said = parse(ReviewAnswer, {"outcome": row.outcome, "label": row.label}, prefix=place)
-    reviews.check(said, models[item.model_id].classes, (place + "/{}").format)
-    if (item.outcome, item.true_label) == (said.outcome, said.label):
+    answer = parse(ReviewAnswer, {"outcome": row.outcome, "label": row.label}, prefix=place)
+    reviews.check(answer, models[review.model_id].classes, (place + "/{}").format)
+    if (review.outcome, review.true_label) == (answer.outcome, answer.label):
         return False
-    if reason := reviews.unanswerable(item):
+    if reason := reviews.unanswerable(review):
         raise InvalidInput.field(f"{place}/outcome", "not-answerable", reason)
-    reviews.take(item, said, caller)
+    reviews.write_answer(review, answer, caller)
     return True

@@ -61,18 +61,18 @@ def store(database: Database, drawn: Sequence[Drawn], uploads: Sequence[Upload],
     A copy of an image that is in the queue, and in the audit sample another image of a subject, are left out.
     So is all of a model that was deleted, and of a promise that is no longer monitored.
     """
-    items = [_item(one, uploads[one.number].content, subject) for one in drawn]
+    rows = [_row(one, uploads[one.number].content, subject) for one in drawn]
     # As data sets store them: without headers that may name a person.
     contents = [stored_file(uploads[one.number].content, STORED) for one in drawn]
     with database.begin() as session:
         # Gives out the places in the order of the audit sample; jobs that keep the model are not blocked.
-        model = session.get(ModelRow, items[0].model_id, with_for_update={"key_share": True})
+        model = session.get(ModelRow, rows[0].model_id, with_for_update={"key_share": True})
         if model is None:
             return
         monitored = promise.monitored(model)
-        for one, item, content in zip(drawn, items, contents, strict=True):
-            if one.of in (None, monitored) and not _is_copy(session, item, one.of):
-                review_queue.add(session, item, content)
+        for one, row, content in zip(drawn, rows, contents, strict=True):
+            if one.of in (None, monitored) and not _is_copy(session, row, one.of):
+                review_queue.add(session, row, content)
 
 
 def _is_under(selection: Selection, of: Monitored, model: ModelRow) -> bool:
@@ -88,7 +88,7 @@ def _is_under(selection: Selection, of: Monitored, model: ModelRow) -> bool:
     )
 
 
-def _item(drawn: Drawn, content: bytes, subject: str | None) -> ReviewItemRow:
+def _row(drawn: Drawn, content: bytes, subject: str | None) -> ReviewItemRow:
     selection, of, (prediction,) = drawn.answer.selection, drawn.of, drawn.answer.predictions
     return ReviewItemRow(
         id=new_id("rev"),
@@ -105,7 +105,7 @@ def _item(drawn: Drawn, content: bytes, subject: str | None) -> ReviewItemRow:
     )
 
 
-def _is_copy(session: Session, item: ReviewItemRow, of: Monitored | None) -> bool:
+def _is_copy(session: Session, row: ReviewItemRow, of: Monitored | None) -> bool:
     if of is None:
-        return review_queue.has_abstained_copy(session, item.model_id, item.sha256)
-    return review_queue.has_audit_copy(session, of, item.sha256, item.subject_sha256)
+        return review_queue.has_abstained_copy(session, row.model_id, row.sha256)
+    return review_queue.has_audit_copy(session, of, row.sha256, row.subject_sha256)

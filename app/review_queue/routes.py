@@ -181,7 +181,7 @@ def answer_review(
     review_id: ReviewKey, answer: ReviewAnswer, session: Writing, caller: CallerDep
 ) -> Response:
     """The first answer is taken, and a second one is a 409."""
-    return represent(reviews.answer(session, review_id, answer, caller))
+    return represent(reviews.take_answer(session, review_id, answer, caller))
 
 
 @router.delete(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import Path
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.auth.keyring import Caller
@@ -73,38 +72,38 @@ def set_policy(database: Database, model_id: str, new: NewReviewPolicy) -> Revie
         return policy(row)
 
 
-def answer(session: Session, item_id: str, said: ReviewAnswer, caller: Caller) -> ReviewItem:
+def take_answer(session: Session, review_id: str, answer: ReviewAnswer, caller: Caller) -> ReviewItem:
     """Take the answer, the first to this image. Raises `NotFound`, `Conflict`, `InvalidInput`."""
-    model, item = _locked(session, item_id)
-    check(said, model.classes)
-    if reason := unanswerable(item):
+    model, row = _locked(session, review_id)
+    check(answer, model.classes)
+    if reason := unanswerable(row):
         raise Conflict(reason)
-    take(item, said, caller)
+    write_answer(row, answer, caller)
     session.flush()
     promise.judge(session, model)
-    session.refresh(item)
-    return describe(item)
+    session.refresh(row)
+    return describe(row)
 
 
-def undo(session: Session, item_id: str, caller: Caller) -> ReviewItem:
+def undo(session: Session, review_id: str, caller: Caller) -> ReviewItem:
     """Take back the caller's last answer: the image is theirs to answer again. Raises `Conflict`."""
-    model, item = _locked(session, item_id)
-    if item.outcome is None or review_queue.last_answered(session, caller.id) != item.id:
-        raise Conflict(f"review {item.id} is not the last one that you answered; only that one can be undone")
-    if item.bytes is None:
-        raise Conflict(f"the image of review {item.id} was deleted: the answer can no longer be undone")
-    item.outcome = item.true_label = item.answered_at = item.answered_by = item.answered_by_name = None
-    item.claimed_by, item.claimed_until = caller.id, db_now() + review_queue.LEASE_SECONDS
+    model, row = _locked(session, review_id)
+    if row.outcome is None or review_queue.last_answered(session, caller.id) != row.id:
+        raise Conflict(f"review {row.id} is not the last one that you answered; only that one can be undone")
+    if row.bytes is None:
+        raise Conflict(f"the image of review {row.id} was deleted: the answer can no longer be undone")
+    row.outcome = row.true_label = row.answered_at = row.answered_by = row.answered_by_name = None
+    row.claimed_by, row.claimed_until = caller.id, db_now() + review_queue.LEASE_SECONDS
     session.flush()
     promise.judge(session, model)
-    session.refresh(item)
-    return describe(item)
+    session.refresh(row)
+    return describe(row)
 
 
-def delete(session: Session, item_id: str) -> None:
+def delete(session: Session, review_id: str) -> None:
     """Delete the image: with its row, unless it is of the audit sample, where it counts as before."""
-    model, item = _locked(session, item_id)
-    review_queue.discard(session, ReviewItemRow.id == item.id)
+    model, row = _locked(session, review_id)
+    review_queue.discard(session, ReviewItemRow.id == row.id)
     promise.judge(session, model)
 
 
@@ -116,57 +115,55 @@ def delete_all(session: Session, model_id: str) -> None:
 
 
 def expire(database: Database) -> None:
-    """Delete the images that are no longer kept. Logs errors: the next call tries again."""
+    """Delete the images that need no longer be there. Logs errors: the next call tries again."""
     try:
         with database.read() as session:
             model_ids = review_queue.models(session)
         for model_id in model_ids:
             with database.begin() as session:
                 row = registry.get(session, model_id, lock=True)
-                kept = policy(row)
-                if review_queue.expire(
-                    session, model_id, keep_days=kept.keep_days, keep_bytes=kept.keep_bytes
-                ):
-                    promise.judge(session, row)
-    except SQLAlchemyError as error:  # e.g. the database restarts
-        logger.warning("images of review queues could not be deleted yet: %s", error)
-    except Exception:  # any error, such as a model that was deleted in between: the others wait for the next
+                limits = policy(row)
+                review_queue.expire(
+                    session, model_id, keep_days=limits.keep_days, keep_bytes=limits.keep_bytes
+                )
+                promise.judge(session, row)
+    except Exception:  # any error, such as that of a database which restarts
         logger.exception("images of review queues could not be deleted yet")
 
 
 # --- shared with tables of answers ----------------------------------------------------------------------
 
 
-def check(said: ReviewAnswer, classes: list[str], pointer: Callable[[str], str] = "/{}".format) -> None:
+def check(answer: ReviewAnswer, classes: list[str], pointer: Callable[[str], str] = "/{}".format) -> None:
     """Raise `InvalidInput` unless the label is one of the classes, exactly where the outcome is `label`."""
-    if said.outcome is not ReviewOutcome.LABEL:
-        if said.label is not None:
+    if answer.outcome is not ReviewOutcome.LABEL:
+        if answer.label is not None:
             raise InvalidInput.field(
-                pointer("label"), "not-used", f"{said.outcome.value} has no label; leave it out"
+                pointer("label"), "not-used", f"{answer.outcome.value} has no label; leave it out"
             )
-    elif said.label is None:
+    elif answer.label is None:
         raise InvalidInput.field(pointer("label"), "missing", "name the class that the image shows")
-    elif said.label not in classes:
+    elif answer.label not in classes:
         some = ", ".join(classes[:10])
         raise InvalidInput.field(
-            pointer("label"), "unknown-class", f"the model has no class {said.label!r}; it has: {some}"
+            pointer("label"), "unknown-class", f"the model has no class {answer.label!r}; it has: {some}"
         )
 
 
-def unanswerable(item: ReviewItemRow) -> str | None:
+def unanswerable(row: ReviewItemRow) -> str | None:
     """Why the image takes no answer; None if it does."""
-    if item.outcome is not None:
-        return f"review {item.id} was answered already"
-    if item.bytes is None:
-        return f"the image of review {item.id} was deleted, so nobody can say what it shows"
+    if row.outcome is not None:
+        return f"review {row.id} was answered already"
+    if row.bytes is None:
+        return f"the image of review {row.id} was deleted, so nobody can say what it shows"
     return None
 
 
-def take(item: ReviewItemRow, said: ReviewAnswer, caller: Caller) -> None:
+def write_answer(row: ReviewItemRow, answer: ReviewAnswer, caller: Caller) -> None:
     """Write the answer into the row."""
-    item.outcome, item.true_label = said.outcome, said.label
-    item.answered_by, item.answered_by_name, item.answered_at = caller.id, caller.name, db_now()
-    item.claimed_by = item.claimed_until = None
+    row.outcome, row.true_label = answer.outcome, answer.label
+    row.answered_by, row.answered_by_name, row.answered_at = caller.id, caller.name, db_now()
+    row.claimed_by = row.claimed_until = None
 
 
 def _state(row: ReviewItemRow) -> ReviewState:
@@ -175,10 +172,10 @@ def _state(row: ReviewItemRow) -> ReviewState:
     return "deleted" if row.bytes is None else "waiting"
 
 
-def _locked(session: Session, item_id: str) -> tuple[ModelRow, ReviewItemRow]:
-    """The row of the model, locked, and then the item: nobody else changes what was said of it."""
-    model = registry.get(session, review_queue.model_of(session, item_id), lock=True)
-    return model, review_queue.get(session, item_id)
+def _locked(session: Session, review_id: str) -> tuple[ModelRow, ReviewItemRow]:
+    """The row of the model, locked, and then the row: nobody else changes what was said of it."""
+    model = registry.get(session, review_queue.model_of(session, review_id), lock=True)
+    return model, review_queue.get(session, review_id)
 
 
 ReviewKey = Annotated[

@@ -54,7 +54,7 @@ class ModelRow(Table):
     review_policy: Mapped[dict[str, Any] | None]
     """`masktune.contract.review_queue.ReviewPolicy`; None if nobody ever named one."""
     promise: Mapped[dict[str, Any] | None]
-    """`masktune.contract.review_queue.Promise` and the `calibration` that it is of. Written only when it
+    """`masktune.contract.models.Promise` without its numbers, and what it is `of`. Written only when it
     changes, under the lock of this row."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     occupies: Mapped[int | None] = mapped_column(BigInteger)  # bytes of its own files in the store

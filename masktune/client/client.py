@@ -18,6 +18,7 @@ from masktune.client.keys import Audit, Keys
 from masktune.client.models import Models
 from masktune.client.predict import Predict, Saliency
 from masktune.client.resource import D, Operation, Resource
+from masktune.client.reviews import Reviews
 from masktune.client.uploads import service_limits
 from masktune.client.webhooks import Webhooks
 from masktune.client.wire import Flow, Retry
@@ -54,6 +55,7 @@ class _Resources(Resource[D]):
         self.models: Models[D] = Models(driver)
         self.predict: Predict[D] = Predict(driver)
         self.saliency: Saliency[D] = Saliency(driver)
+        self.reviews: Reviews[D] = Reviews(driver)
         self.keys: Keys[D] = Keys(driver)
         self.audit: Audit[D] = Audit(driver)
         self.webhooks: Webhooks[D] = Webhooks(driver)

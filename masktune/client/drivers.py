@@ -175,6 +175,7 @@ def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: Exit
             request.path,
             params={name: text for name, text in request.query.items() if text is not None},
             json=request.json,
+            content=request.content,
             data=dict(request.form) or None,
             files=cast(Any, parts) or None,  # typed as IO[bytes], but httpx uses only read and seek
             headers=dict(request.headers),

@@ -46,6 +46,7 @@ class Request:
     path: str
     query: Query = field(default_factory=dict)
     json: object = None
+    content: bytes | None = None
     form: Mapping[str, str] = field(default_factory=dict)
     files: tuple[FilePart, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -21,9 +21,13 @@ from masktune.contract.base import (
     WeightsPlaceName,
     Word,
 )
-from masktune.contract.review_queue import Promise
 
 DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
+PromiseStatus = Literal["holds", "not_enough", "broken"]
+ANSWERS_TO_NOTICE = (
+    "Answers after which, in nine cases of ten, a risk of twice `max_risk` is noticed. Null: more than "
+    "20,000, or there is no `max_risk`."
+)
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 
@@ -156,6 +160,26 @@ class DriftState(Shape):
         description="Id of the key that acknowledged it, or `user:` and the name of the person; null for a "
         "key of the operator, or without keys.",
     )
+
+
+class Promise(Shape):
+    """Whether `max_risk` is kept for what the model is sent, by the answers to its audit sample alone.
+
+    Images count in the order in which they were drawn, up to the first that waits for an answer. Wrong is an
+    answer of the model that is not the person's, who may also have skipped the image, and an image that was
+    deleted before anybody answered.
+    """
+
+    status: PromiseStatus = Field(
+        description="`holds`: the risk is below `max_risk` with confidence. `broken`: it is above. Both may "
+        "be read at any time: the chance of ever being wrongly told `broken` is 1 − `risk_confidence`."
+    )
+    answers: int = Field(description="Images that count.")
+    errors: int = Field(description="Of these, wrong ones.")
+    noticed_at: Time | None = Field(None, description="When it was noticed that the promise is broken.")
+    max_risk: float
+    risk_confidence: float
+    answers_to_notice: int | None = Field(None, description=ANSWERS_TO_NOTICE)
 
 
 class Model(Resource):

@@ -17,8 +17,7 @@ from masktune.contract.base import (
     Time,
 )
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.models import DriftState
-from masktune.contract.review_queue import Promise
+from masktune.contract.models import DriftState, Promise
 from masktune.contract.vocabulary import Decision
 
 PolicyName = Literal["coverage", "max_risk", "by_class", "min_score", "none"]

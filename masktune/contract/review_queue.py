@@ -7,14 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from masktune.contract.base import ClassName, Name, Shape, Strict, Time
+from masktune.contract.models import ANSWERS_TO_NOTICE
+from masktune.contract.predictions import Prediction
 from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
 
-PromiseStatus = Literal["holds", "not_enough", "broken"]
 ReviewState = Literal["waiting", "answered", "deleted"]
-_TO_NOTICE = (
-    "Answers after which, in nine cases of ten, a risk of twice `max_risk` is noticed. Null: more than "
-    "20,000, or there is no `max_risk`."
-)
 
 
 class _Policy(BaseModel):
@@ -56,27 +53,7 @@ class NewReviewPolicy(Strict, _Policy):
 class ReviewPolicy(Shape, _Policy):
     """Which images of a model are put into its review queue, and for how long."""
 
-    answers_to_notice: int | None = Field(None, description=_TO_NOTICE)
-
-
-class Promise(Shape):
-    """Whether `max_risk` is kept for what the model is sent, by the answers to its audit sample alone.
-
-    Images count in the order in which they were drawn, up to the first that waits for an answer. Wrong is an
-    answer of the model that is not the person's, who may also have skipped the image, and an image that was
-    deleted before anybody answered.
-    """
-
-    status: PromiseStatus = Field(
-        description="`holds`: the risk is below `max_risk` with confidence. `broken`: it is above. Both may "
-        "be read at any time: the chance of ever being wrongly told `broken` is 1 − `risk_confidence`."
-    )
-    answers: int = Field(description="Images that count.")
-    errors: int = Field(description="Of these, wrong ones.")
-    noticed_at: Time | None = Field(None, description="When it was noticed that the promise is broken.")
-    max_risk: float
-    risk_confidence: float
-    answers_to_notice: int | None = Field(None, description=_TO_NOTICE)
+    answers_to_notice: int | None = Field(None, description=ANSWERS_TO_NOTICE)
 
 
 class ReviewAnswer(Strict):
@@ -84,6 +61,12 @@ class ReviewAnswer(Strict):
 
     outcome: Annotated[ReviewOutcome, Field(strict=False)]  # a JSON string, not yet the enum
     label: ClassName | None = Field(None, description="One of the model's classes, exactly for `label`.")
+
+
+class ReviewedPrediction(Prediction):
+    """What the model said of the image, without its map."""
+
+    threshold: float | None = Field(None, description="Images with at least this score were answered.")
 
 
 class ReviewItem(Shape):
@@ -107,23 +90,6 @@ class ReviewItem(Shape):
     answered_by_name: str | None = Field(None, description="Name of the key or the person.")
     answered_at: Time | None = None
     created_at: Time = Field(description="When the model was sent the image.")
-
-
-class ReviewedCandidate(Shape):
-    """A class and its probability."""
-
-    label: str
-    probability: float
-
-
-class ReviewedPrediction(Shape):
-    """What the model said of the image."""
-
-    label: str | None = Field(None, description="Null: it abstained.")
-    abstain_reason: str | None = None
-    score: float | None = None
-    threshold: float | None = None
-    candidates: list[ReviewedCandidate] = []
 
 
 class ReviewDatasetRequest(Strict):

@@ -19,6 +19,7 @@ from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
 from masktune.contract.report.text.names import verdict_title
 from masktune.contract.report.text.next_steps import Step, next_steps
+from masktune.contract.report.text.promise import promise_statement
 from masktune.contract.report.text.verdict import Verdict, other_verdicts, verdict
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "percent",
     "points",
     "promise_name",
+    "promise_statement",
     "set_text",
     "sets_statement",
     "uncertified",

@@ -100,7 +100,7 @@ def test_people_are_handed_different_images_and_one_answer_of_each_is_taken(data
             if item is None:
                 return answered
             with database.begin() as session:
-                reviews.answer(session, item.id, SKIP, caller)  # raises if anybody else was faster
+                reviews.take_answer(session, item.id, SKIP, caller)  # raises if anybody else was faster
             answered += 1
 
     assert _together(3, person) == IMAGES
@@ -120,7 +120,7 @@ def test_of_two_answers_at_once_one_is_taken(database: Database) -> None:
         def person(number: int, item: ReviewItemRow = waiting) -> int:
             try:
                 with database.begin() as session:
-                    reviews.answer(session, item.id, SKIP, Caller(f"key_{number}", frozenset()))
+                    reviews.take_answer(session, item.id, SKIP, Caller(f"key_{number}", frozenset()))
             except Conflict:
                 return 0
             return 1
@@ -134,8 +134,7 @@ def test_a_kill_loses_no_image_whose_answer_was_sent(fresh_world: World, tmp_pat
     try:
         replica.await_ready()
         sent, query = 0, {"model": fresh_world.model, "min_score": "1"}
-        kill = threading.Timer(1.0, replica.close)
-        kill.start()
+        kill = threading.Timer(0.5, replica.close)
         try:
             while True:
                 answer = httpx.post(
@@ -143,6 +142,8 @@ def test_a_kill_loses_no_image_whose_answer_was_sent(fresh_world: World, tmp_pat
                 )
                 assert answer.json()["predictions"][0]["decision"] == "abstain"
                 sent += 1
+                if sent == 1:  # the model is loaded
+                    kill.start()
         except httpx.TransportError:  # it is dead
             kill.join()
     finally:

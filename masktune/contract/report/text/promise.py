@@ -1,0 +1,24 @@
+"""What is said of a promised risk, wherever a model or its review queue is shown."""
+
+from __future__ import annotations
+
+from masktune.contract.models import Promise
+from masktune.contract.report.text.formats import moment, whole_percent
+
+
+def promise_statement(promise: Promise) -> str:
+    """Whether the promise holds, by how many answers, and how soon a doubled risk would be noticed."""
+    promised = f"at most {whole_percent(promise.max_risk)} of the answers are wrong"
+    counted = f"{promise.errors:,} of {promise.answers:,} answers in the audit sample were wrong"
+    if promise.status == "broken":
+        noticed = "" if promise.noticed_at is None else f", noticed on {moment(promise.noticed_at)}"
+        return f"The promise that {promised} is broken{noticed}: {counted}."
+    verdict = (
+        f"The promise holds: {promised}"
+        if promise.status == "holds"
+        else f"Not enough seen to tell whether {promised}"
+    )
+    soon = (
+        "more than 20,000 answers" if promise.answers_to_notice is None else f"{promise.answers_to_notice:,}"
+    )
+    return f"{verdict}. So far, {counted}; a doubled risk is noticed within about {soon}."
