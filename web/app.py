@@ -31,6 +31,7 @@ from web.pages import (  # noqa: F401
     new_job,
     report,
     review,
+    reviews,
     sample,
     storage,
     try_it,

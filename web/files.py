@@ -88,6 +88,11 @@ async def sample_image(
     return await _relay(request, image, headers=FOREVER)
 
 
+@router.get("/files/reviews/{review}/image")
+async def review_image(request: Request, review: Id) -> Response:
+    return await _relay(request, get(f"/reviews/{review}/image"), "/reviews")
+
+
 @router.get("/files/jobs/{job}/report")
 async def report_page(request: Request, job: Id) -> Response:
     """The report as the self-contained HTML page that the API generates."""

@@ -45,6 +45,7 @@ SECTIONS = (
     ("/jobs", "Jobs"),
     ("/models", "Models"),
     ("/try", "Try it"),
+    ("/reviews", "Reviews"),
     ("/storage", "Storage"),
     ("/webhooks", "Webhooks"),
 )

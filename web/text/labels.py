@@ -44,6 +44,8 @@ KINDS = {
 
 TONES = {
     "ready": "good",
+    "holds": "good",
+    "broken": "bad",
     "succeeded": "good",
     "importing": "busy",
     "running": "busy",

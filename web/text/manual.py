@@ -26,6 +26,7 @@ HELP = {
     "/jobs/{job_id}/judge": "how-to/your-own-data.md#test-images-that-break-the-pattern",
     "/models": "how-to/your-own-weights.md",
     "/models/{model_id}": "ABSTENTION.md",
+    "/reviews": "how-to/reviews.md",
     "/storage": "DASHBOARD.md",
     "/webhooks": "how-to/webhooks.md",
     "/try": "ABSTENTION.md#what-a-certificate-means",

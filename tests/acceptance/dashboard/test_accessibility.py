@@ -27,6 +27,7 @@ PAGES = (
     ("models", "/ui/models"),
     ("model", "/ui/models/{model}"),
     ("try", "/ui/try?model={model}"),
+    ("reviews", "/ui/reviews?model={model}"),
     ("storage", "/ui/storage"),
     ("webhooks", "/ui/webhooks"),
     ("help", "/ui/help/DASHBOARD.md"),
