@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from masktune.cli.commands import datasets, jobs, keys, models, webhooks
+from masktune.cli.commands import datasets, jobs, keys, models, review_queue, webhooks
 from masktune.cli.commands.fix import evaluate, fix
 from masktune.cli.commands.predict import predict
 from masktune.cli.commands.reviews import review
@@ -96,6 +96,7 @@ app.add_typer(datasets.app, name="datasets")
 jobs.app.command()(review)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
+app.add_typer(review_queue.app, name="reviews")
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
 app.command()(keys.audit)
