@@ -25,7 +25,7 @@ EXCUSED = re.compile(
             r".+ (no-models|not-succeeded|only-test|other-classes|trained-on|training-images-gone)",
             r"/dataset unlabelled",
             # Fields that exclude or need each other.
-            r"/(dataset|model) missing|.+ (needs-job|needs-inferred-by|not-with-job)",
+            r"/(dataset|model|label) missing|.+ (needs-job|needs-inferred-by|not-with-job)",
             r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
             # Where a webhook may go depends on what its host's name resolves to.
             r"/url (invalid-address|not-allowed|not-https|unknown-host)",
@@ -36,6 +36,7 @@ EXCUSED = re.compile(
             # What is inside a file, or inside a text that is JSON.
             r"/file (not-an-archive|not-safetensors|header-too-large|does-not-fit)",
             r"/images/\d+ (not_an_image|too_small)",
+            r"/ (missing|not-a-table)|/\d+/(id|outcome|label) \S+",
             r"/classes(/\d+)? \S+",
         )
     ),

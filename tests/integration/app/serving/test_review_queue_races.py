@@ -1,4 +1,4 @@
-"""Review queues while several people answer, replicas draw images, and a replica is killed."""
+"""Review queues on both databases: while several people answer, replicas draw images, and one is killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from app.auth.keyring import Caller
 from app.inference import Upload
 from app.registry import promise
-from app.review_queue import queueing
+from app.review_queue import answer_table, queueing
 from app.review_queue import service as reviews
 from core.errors import Conflict
 from core.queries import registry, review_queue
@@ -126,6 +126,36 @@ def test_of_two_answers_at_once_one_is_taken(database: Database) -> None:
             return 1
 
         assert _together(2, person) == 1
+
+
+def test_what_is_kept_asked_and_taken_is_the_same_on_both_databases(database: Database) -> None:
+    model, caller = _model(database), Caller("key_1", frozenset())
+    for number in range(4):
+        _draw(database, model, number)
+    with database.begin() as session:
+        drawn = list(review_queue.every(session, review_queue.where(model, ReviewKind.AUDIT, "waiting")))
+        reviews.take_answer(session, drawn[2].id, SKIP, caller)
+    table = f"id,outcome,label\n{drawn[0].id},label,a\n{drawn[1].id},none_of_the_classes,\n".encode()
+    taken = answer_table.take_all(database, answer_table.read(table), caller)
+    assert (taken.answered, taken.unchanged) == (2, 0)
+    keep_bytes = sum(len(picture(number)) for number in (1, 2, 3))  # too few for all
+    policy = NewReviewPolicy(enabled=True, max_risk=0.05, keep_bytes=keep_bytes)
+    reviews.set_policy(database, model, policy)
+    reviews.expire(database)
+    with database.read() as session:
+        assert review_queue.get(session, drawn[0].id).bytes is None
+        assert all(review_queue.get(session, one.id).bytes for one in drawn[1:])
+        assert review_queue.count_waiting(session) == 1
+        assert registry.count_broken_promises(session) == 0
+        known = registry.get(session, model).promise
+    assert known is not None
+    assert (known["answers"], known["errors"]) == (3, 2)
+    with database.begin() as session:
+        reviews.undo(session, drawn[1].id, caller)  # the last row of the table
+        reviews.delete(session, drawn[3].id)
+    with database.read() as session:
+        states = [reviews.describe(one).state for one in review_queue.every(session, [])]
+    assert states == ["answered", "waiting", "answered", "deleted"]
 
 
 def test_a_kill_loses_no_image_whose_answer_was_sent(fresh_world: World, tmp_path: Path) -> None:
