@@ -22,6 +22,7 @@ from masktune.contract.report.text import (
     names,
     notes,
     promise_name,
+    promise_statement,
     sets_statement,
     uncertified,
 )
@@ -65,7 +66,11 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.globals |= {"labels": labels, "names": names, "notes": notes, "formats": formats}
-_templates.globals |= {"drift_name": drift_name, "drift_warning": drift_warning}
+_templates.globals |= {
+    "drift_name": drift_name,
+    "drift_warning": drift_warning,
+    "promise_statement": promise_statement,
+}
 _templates.globals |= {"uncertified": uncertified, "upload_files": upload_files}
 _templates.globals |= {"promise_name": promise_name, "sets_statement": sets_statement}
 

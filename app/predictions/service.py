@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from app.datasets.stores import Stores
 from app.http.etag import JSON
 from app.http.single_flight import SingleFlight
-from app.inference import Explain, ForwardResult, Inference, Upload
+from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
@@ -26,7 +25,7 @@ from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
 from app.review_queue import queueing
-from app.review_queue.queueing import Drawn
+from app.review_queue.queueing import DrawnImage, ReceivedImages
 from app.selective import calibrations
 from app.selective.usage import UsageCounters, count
 from core.errors import NotFound
@@ -39,14 +38,6 @@ from models.selective import Scored, score
 
 Count = Callable[[Plan, Mapping[ScoreName, Scored], Answer], None]
 """Counts the inputs of a request and their outcomes."""
-
-
-class Received(NamedTuple):
-    """The images of a request, and what all of them show, if it says so. They are real inputs: counted,
-    and put into the model's review queue if it has one."""
-
-    uploads: Sequence[Upload]
-    subject: str | None
 
 
 NOT_STORED = {"Cache-Control": "private, no-store"}
@@ -90,7 +81,7 @@ class PredictionService:
                 with self.inference.admitted(len(images.sizes), images.nbytes) as reservation:
                     uploads = await images.uploads()
                     forward = await self.inference.forward(engine, uploads, reservation, explain)
-                    return await self._respond(plan, forward, query, Received(uploads, subject))
+                    return await self._respond(plan, forward, query, ReceivedImages(uploads, subject))
             except NotFound:
                 newer = await read_plan() if again else plan
                 if newer.pair == plan.pair:
@@ -110,7 +101,7 @@ class PredictionService:
             return await self._respond(plan, forward, query, None)
 
     async def _respond(
-        self, plan: Plan, forward: ForwardResult, query: PredictQuery, received: Received | None
+        self, plan: Plan, forward: ForwardResult, query: PredictQuery, received: ReceivedImages | None
     ) -> Response:
         """Decide on each image. A large answer is written off the event loop."""
         count_inputs = None if received is None else partial(_count, self.counters, received.subject)
@@ -118,7 +109,8 @@ class PredictionService:
         small = forward.scores.maps is None and forward.scores.logits.size <= SMALL_ANSWER
         body, drawn = write() if small else await self.inference.draw(write)
         if received is not None and drawn:  # stored before the response: a kill after it loses nothing
-            await run_sync(queueing.store, self.database, drawn, *received, limiter=self.threads)
+            store = partial(queueing.store, self.database, plan.model.id, drawn, received)
+            await run_sync(store, limiter=self.threads)
         return Response(body, media_type=JSON, headers=NOT_STORED)
 
     def _plan(self, query: PredictQuery) -> Plan:
@@ -133,7 +125,7 @@ class PredictionService:
 
 def _decide(
     plan: Plan, forward: ForwardResult, top_k: int, count_inputs: Count | None
-) -> tuple[str, Sequence[Drawn]]:
+) -> tuple[str, Sequence[DrawnImage]]:
     """Decide on each image, and return an `Answer` as JSON, and what of it may join the review queue. A large
     one must be written off the event loop, which also keeps freeing one object per candidate off it."""
     score_name, raw = plan.policy.selection.score_name, forward.scores

@@ -7,23 +7,25 @@ drift does: every replica reads it there with the model, so that a prediction co
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.queries import review_queue
-from core.queries.review_queue import Monitored
+from core.queries.review_queue import MonitoredPromise
 from core.session import db_now
 from core.tables import ModelRow
 from masktune.contract.models import Promise
 from models.selective.risk_monitor import RiskMonitor
 
 
-def monitored(row: ModelRow) -> Monitored | None:
+def monitored(row: ModelRow) -> MonitoredPromise | None:
     """The promise that the model's audit sample monitors now, if any."""
     policy = row.review_policy or {}
     if policy.get("max_risk") is None or row.calibration is None:
         return None
-    return Monitored(row.id, row.calibration["id"], policy["max_risk"], policy["risk_confidence"])
+    return MonitoredPromise(row.id, row.calibration["id"], policy["max_risk"], policy["risk_confidence"])
 
 
 def state(row: ModelRow) -> Promise | None:
@@ -31,9 +33,7 @@ def state(row: ModelRow) -> Promise | None:
     of = monitored(row)
     if of is None:
         return None
-    known = row.promise
-    if known is None or known["of"] != list(of):  # nobody has answered under this calibration and policy yet
-        known = _NOTHING
+    known = _known(row, of)
     return Promise(
         status=known["status"],
         answers=known["answers"],
@@ -55,25 +55,26 @@ def judge(session: Session, row: ModelRow) -> None:
     """Judge the promise anew, and write the outcome if it has changed. The row is locked."""
     of = monitored(row)
     if of is None:
+        row.promise = None
         return
     judgement = _monitor(of.max_risk, of.risk_confidence).judge(review_queue.audit_losses(session, of))
-    before = row.promise if row.promise is not None and row.promise["of"] == list(of) else _NOTHING
-    noticed_at = before["noticed_at"]
-    if judgement.status != "broken":
-        noticed_at = None
-    elif noticed_at is None:
+    known = _known(row, of)
+    noticed_at = known["noticed_at"] if judgement.status == "broken" else None
+    if judgement.status == "broken" and noticed_at is None:
         noticed_at = session.execute(select(db_now())).scalar_one()
-    outcome = {
+    row.promise = known | {
         "status": judgement.status,
         "answers": judgement.answers,
         "errors": judgement.errors,
         "noticed_at": noticed_at,
     }
-    if outcome != {name: before[name] for name in outcome}:
-        row.promise = {"of": list(of)} | outcome
 
 
-_NOTHING = {"status": "not_enough", "answers": 0, "errors": 0, "noticed_at": None}
+def _known(row: ModelRow, of: MonitoredPromise) -> dict[str, Any]:
+    """What is known of this promise, and not of one before."""
+    if row.promise is not None and row.promise["of"] == list(of):
+        return row.promise
+    return {"of": list(of), "status": "not_enough", "answers": 0, "errors": 0, "noticed_at": None}
 
 
 def _monitor(max_risk: float, risk_confidence: float) -> RiskMonitor:

@@ -33,13 +33,13 @@ class Row(NamedTuple):
 
 
 def write(rows: Iterable[ReviewItemRow]) -> bytes:
-    """Write the table. Cells are written as they are: nothing else could be read back."""
+    """Write the table. Labels are written as they are: nothing else could be read back."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
-    writer.writerow([*NEEDED, "model", "kind", "state", "predicted", "score", "sha256", "subject"])
+    writer.writerow([*NEEDED, "model", "kind", "state", "predicted", "score", "sha256"])
     for review in map(reviews.describe, rows):
         predicted = (review.prediction.label, review.prediction.score)
-        cells = (review.model, review.kind, review.state, *predicted, review.sha256, review.subject)
+        cells = (review.model, review.kind, review.state, *predicted, review.sha256)
         writer.writerow([review.id, review.outcome, review.label, *cells])
     return buffer.getvalue().encode()
 

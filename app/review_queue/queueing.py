@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from random import SystemRandom
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,7 @@ from app.inference import Upload
 from app.registry import promise
 from app.selective import calibrations
 from core.queries import review_queue
-from core.queries.review_queue import Monitored
+from core.queries.review_queue import MonitoredPromise
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
@@ -26,47 +26,53 @@ _random = SystemRandom().random
 """Not seeded: nobody who sends images can foresee which of them are drawn."""
 
 
-class Drawn(NamedTuple):
-    """An image of a request, by its number, and what was said of it. `of` is the promise under which it was
-    answered; None if it was not answered."""
+class ReceivedImages(NamedTuple):
+    """The images of a request, and what all of them show, if it says so."""
+
+    uploads: Sequence[Upload]
+    subject: str | None
+
+
+class DrawnImage(NamedTuple):
+    """An image of a request, by its number, and what was said of it, as JSON. `of` is the promise under which
+    it was answered; None if it was not answered."""
 
     number: int
-    of: Monitored | None
-    answer: Answer
-    """Of the request, with this prediction alone."""
+    of: MonitoredPromise | None
+    prediction: dict[str, Any]
 
 
-def draw(model: ModelRow, answer: Answer, random: Callable[[], float] = _random) -> list[Drawn]:
+def draw(model: ModelRow, answer: Answer, random: Callable[[], float] = _random) -> list[DrawnImage]:
     """The images that join the queue: all abstained ones, whatever the policy of the request, and a random
     sample of those answered under exactly the promise that is monitored."""
     policy, of = model.review_policy, promise.monitored(model)
     if policy is None or not policy["enabled"]:
         return []
     audited = of is not None and _is_under(answer.selection, of, model)
-    drawn = []
-    for number, prediction in enumerate(answer.predictions):
-        abstained = prediction.decision is Decision.ABSTAIN
-        if abstained or (audited and random() < policy["audit_share"]):
-            own = prediction.model_copy(update={"saliency": None})
-            drawn.append(
-                Drawn(number, None if abstained else of, answer.model_copy(update={"predictions": [own]}))
-            )
-    return drawn
+    threshold = {"threshold": answer.selection.threshold}
+    return [
+        DrawnImage(
+            number,
+            None if prediction.decision is Decision.ABSTAIN else of,
+            prediction.model_dump(mode="json", exclude={"saliency"}) | threshold,
+        )
+        for number, prediction in enumerate(answer.predictions)
+        if prediction.decision is Decision.ABSTAIN or (audited and random() < policy["audit_share"])
+    ]
 
 
-def store(database: Database, drawn: Sequence[Drawn], uploads: Sequence[Upload], subject: str | None) -> None:
-    """Store the drawn images of a request, in their order and in one transaction. All show `subject`, if
-    it is given.
+def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], received: ReceivedImages) -> None:
+    """Store the drawn images of a request, in their order and in one transaction.
 
     A copy of an image that is in the queue, and in the audit sample another image of a subject, are left out.
     So is all of a model that was deleted, and of a promise that is no longer monitored.
     """
-    rows = [_row(one, uploads[one.number].content, subject) for one in drawn]
+    rows = [_row(model_id, one, received) for one in drawn]
     # As data sets store them: without headers that may name a person.
-    contents = [stored_file(uploads[one.number].content, STORED) for one in drawn]
+    contents = [stored_file(received.uploads[one.number].content, STORED) for one in drawn]
     with database.begin() as session:
         # Gives out the places in the order of the audit sample; jobs that keep the model are not blocked.
-        model = session.get(ModelRow, rows[0].model_id, with_for_update={"key_share": True})
+        model = session.get(ModelRow, model_id, with_for_update={"key_share": True})
         if model is None:
             return
         monitored = promise.monitored(model)
@@ -75,7 +81,7 @@ def store(database: Database, drawn: Sequence[Drawn], uploads: Sequence[Upload],
                 review_queue.add(session, row, content)
 
 
-def _is_under(selection: Selection, of: Monitored, model: ModelRow) -> bool:
+def _is_under(selection: Selection, of: MonitoredPromise, model: ModelRow) -> bool:
     """Whether a request's policy is the promise: with its numbers, on its calibration, by its own score."""
     calibration = selection.calibration
     return (
@@ -88,24 +94,24 @@ def _is_under(selection: Selection, of: Monitored, model: ModelRow) -> bool:
     )
 
 
-def _row(drawn: Drawn, content: bytes, subject: str | None) -> ReviewItemRow:
-    selection, of, (prediction,) = drawn.answer.selection, drawn.of, drawn.answer.predictions
+def _row(model_id: str, drawn: DrawnImage, received: ReceivedImages) -> ReviewItemRow:
+    of, subject = drawn.of, received.subject
     return ReviewItemRow(
         id=new_id("rev"),
-        model_id=drawn.answer.model,
+        model_id=model_id,
         kind=ReviewKind.ABSTAINED if of is None else ReviewKind.AUDIT,
         calibration_id=None if of is None else of.calibration_id,
         max_risk=None if of is None else of.max_risk,
         risk_confidence=None if of is None else of.risk_confidence,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=hashlib.sha256(received.uploads[drawn.number].content).hexdigest(),
         subject=subject,
         subject_sha256=None if subject is None else hashlib.sha256(subject.encode()).hexdigest(),
-        label=prediction.label,
-        prediction=prediction.model_dump(mode="json") | {"threshold": selection.threshold},
+        label=drawn.prediction["label"],
+        prediction=drawn.prediction,
     )
 
 
-def _is_copy(session: Session, row: ReviewItemRow, of: Monitored | None) -> bool:
+def _is_copy(session: Session, row: ReviewItemRow, of: MonitoredPromise | None) -> bool:
     if of is None:
         return review_queue.has_abstained_copy(session, row.model_id, row.sha256)
     return review_queue.has_audit_copy(session, of, row.sha256, row.subject_sha256)

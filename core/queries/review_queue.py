@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
@@ -33,7 +33,7 @@ _CONDITIONS = {
 }
 
 
-class Monitored(NamedTuple):
+class MonitoredPromise(NamedTuple):
     """The promise under which images were answered, by the model with this calibration."""
 
     model_id: str
@@ -62,9 +62,9 @@ class TrainingExample(NamedTuple):
     content: bytes
 
 
-def get(session: Session, item_id: str, *, lock: bool = False) -> ReviewItemRow:
+def get(session: Session, item_id: str) -> ReviewItemRow:
     """The item, or `NotFound`."""
-    row = session.get(Item, item_id, with_for_update=lock)
+    row = session.get(Item, item_id)
     if row is None:
         raise NotFound(
             f"there is no review {item_id}: it was deleted, or its model was; GET /reviews lists them"
@@ -94,7 +94,7 @@ def by_id(session: Session, item_ids: Collection[str]) -> dict[str, ReviewItemRo
     }
     for model_id in sorted(owners):
         session.get(ModelRow, model_id, with_for_update=True)
-    return {item.id: item for ids in chunks for item in session.scalars(select(Item).where(Item.id.in_(ids)))}
+    return {row.id: row for ids in chunks for row in session.scalars(select(Item).where(Item.id.in_(ids)))}
 
 
 def image(session: Session, item_id: str) -> bytes:
@@ -135,7 +135,7 @@ def has_abstained_copy(session: Session, model_id: str, sha256: str) -> bool:
     return session.scalar(select(Item.id).where(of_model, Item.sha256 == sha256).limit(1)) is not None
 
 
-def has_audit_copy(session: Session, of: Monitored, sha256: str, subject_sha256: str | None) -> bool:
+def has_audit_copy(session: Session, of: MonitoredPromise, sha256: str, subject_sha256: str | None) -> bool:
     """Whether the image, or another of its subject, is in the audit sample."""
     same = Item.sha256 == sha256
     if subject_sha256 is not None:
@@ -191,7 +191,7 @@ def last_answered(session: Session, caller: str) -> str | None:
 # --- what answers are for -------------------------------------------------------------------------------
 
 
-def audit_losses(session: Session, of: Monitored) -> list[bool]:
+def audit_losses(session: Session, of: MonitoredPromise) -> list[bool]:
     """Whether the model was wrong on each image of the audit sample, in the order drawn, up to the first that
     waits for an answer. A skip is wrong, and so is an image that was deleted before anybody answered: nobody
     can hide an error by either."""
@@ -227,27 +227,25 @@ def training_examples(session: Session, model_id: str) -> Iterator[TrainingExamp
 # --- out of the queue -----------------------------------------------------------------------------------
 
 
-def discard(session: Session, *conditions: ColumnElement[bool]) -> int:
-    """Delete the images of these items, `AT_A_TIME` at most, and the rows of abstained ones; return how many.
-    A row of the audit sample stays, without its subject's name, and counts as before."""
+def discard(session: Session, *conditions: ColumnElement[bool]) -> None:
+    """Delete the images of these items, `AT_A_TIME` at most, and the rows of abstained ones. A row of the
+    audit sample stays, without its subject's name, and counts as before."""
     ids = list(session.scalars(select(Item.id).where(_STORED, *conditions).limit(AT_A_TIME)))
-    if ids:
-        chosen = Item.id.in_(ids)
-        delete_where(session, ReviewItemRow, chosen, Item.kind == ReviewKind.ABSTAINED)
-        session.execute(delete(ReviewImageRow).where(ReviewImageRow.item_id.in_(ids)))
-        session.execute(update(Item).where(chosen).values(bytes=None, subject=None))
-    return len(ids)
+    chosen = Item.id.in_(ids)
+    delete_where(session, ReviewItemRow, chosen, Item.kind == ReviewKind.ABSTAINED)
+    delete_where(session, ReviewImageRow, ReviewImageRow.item_id.in_(ids))
+    session.execute(update(Item).where(chosen).values(bytes=None, subject=None))
 
 
-def forget(session: Session, model_id: str) -> int:
-    """Delete all items of the model, and how many they were."""
-    return delete_where(session, ReviewItemRow, Item.model_id == model_id)
+def forget(session: Session, model_id: str) -> None:
+    """Delete all items of the model."""
+    delete_where(session, ReviewItemRow, Item.model_id == model_id)
 
 
-def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int) -> int:
-    """Delete what is older or takes more bytes than is kept, some at a time; return how many images."""
+def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int) -> None:
+    """Delete what is older or takes more bytes than is kept, some at a time."""
     of_model = Item.model_id == model_id
-    deleted = discard(session, of_model, Item.created_at < ago(86_400 * keep_days))
+    discard(session, of_model, Item.created_at < ago(86_400 * keep_days))
     # The last to go come first: what waits for an answer, of the audit sample before the abstained.
     order = (
         case((_UNANSWERED, 0), else_=1),
@@ -256,4 +254,4 @@ def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int
     )
     total = func.sum(Item.bytes).over(order_by=order)
     sizes = select(Item.id, total.label("total")).where(of_model, _STORED).subquery()
-    return deleted + discard(session, Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes)))
+    discard(session, Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes)))

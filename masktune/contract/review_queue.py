@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from masktune.contract.base import ClassName, Name, Shape, Strict, Time
+from masktune.contract.base import ClassName, Name, Open, Shape, Strict, Time
 from masktune.contract.models import ANSWERS_TO_NOTICE
 from masktune.contract.predictions import Prediction
 from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
@@ -74,13 +74,15 @@ class ReviewItem(Shape):
 
     id: str
     model: str
-    kind: ReviewKind
+    kind: Annotated[ReviewKind | str, Open(ReviewKind)]
     state: ReviewState = Field(description="`deleted`: the image was, before anybody answered.")
     sha256: str = Field(description="Of the image, as it was sent.")
     subject: str | None = Field(None, description="As the request named it; null once the image is deleted.")
     bytes: int | None = Field(None, description="Of the image; null once it is deleted.")
     prediction: ReviewedPrediction
-    outcome: ReviewOutcome | None = Field(None, description="Null until somebody answers.")
+    outcome: Annotated[ReviewOutcome | str, Open(ReviewOutcome)] | None = Field(
+        None, description="Null until somebody answers."
+    )
     label: str | None = Field(None, description="The class that the person named.")
     answered_by: str | None = Field(
         None,

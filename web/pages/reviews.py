@@ -73,10 +73,9 @@ class ReviewDesk:
         self._connection, self._model = connection, model
         self._models: dict[str, Model] = {}
         self._review: ReviewItem | None = None
+        """None until the image is drawn: a second key must not answer the next one unseen."""
         self._last: str | None = None
         """Id of the review that was answered last, for undo."""
-        self._busy = False
-        """Whether an answer is being sent: a second key must not answer the next image unseen."""
 
     def build(self) -> None:
         keyboard = ui.keyboard(self._pressed, repeating=False, ignore=["input", "select", "textarea"])
@@ -86,17 +85,18 @@ class ReviewDesk:
 
     async def advance(self, review: ReviewItem | None = None) -> None:
         """Show this review, or the next one that waits."""
-        self._review = review or await self._connection.reviews.next(model=self._model or None)
+        review = review or await self._connection.reviews.next(model=self._model or None)
         self._card.clear()
         self._choices.clear()
-        if self._review is None:
+        if review is None:
             with self._card:
                 html("reviews_done")
         else:
-            await self._draw(self._review)
+            await self._draw(review)
         if self._last is not None:
             with self._choices:
                 button("Undo (u)", self.undo, "second")
+        self._review = review
 
     async def _draw(self, review: ReviewItem) -> None:
         model = self._models.get(review.model) or await self._connection.models.get(review.model)
@@ -125,19 +125,17 @@ class ReviewDesk:
     @notify_on_error
     async def say(self, outcome: str, label: str | None = None) -> None:
         """Send the answer, and go on. If somebody else was faster, say so and go on too."""
-        review = self._review
-        if review is None or self._busy:
+        review, self._review = self._review, None
+        if review is None:
             return
-        self._busy = True
         try:
             await self._connection.reviews.answer(review.id, outcome, label)
             self._last = review.id
-        except ProblemError as error:
-            if error.status != 409:
+        except ClientError as error:
+            if not (isinstance(error, ProblemError) and error.status == 409):
+                self._review = review
                 raise
             ui.notify(error.detail, type="warning")
-        finally:
-            self._busy = False
         await self.advance()
 
     @notify_on_error

@@ -20,9 +20,8 @@ from core.queries import registry, review_queue
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
-from masktune.contract.predictions import Answer, Prediction, Selection
 from masktune.contract.review_queue import NewReviewPolicy, ReviewAnswer
-from masktune.contract.vocabulary import Arm, Decision, ReviewKind, ReviewOutcome
+from masktune.contract.vocabulary import Arm, ReviewKind, ReviewOutcome
 from tests.conftest import empty_database
 from tests.integration.app.serving.conftest import PNG, World, picture
 from tests.integration.app.serving.processes import Replica
@@ -53,10 +52,9 @@ def _draw(database: Database, model: str, number: int) -> None:
     """As a replica does for an image that it answered under the promise."""
     with database.read() as session:
         of = promise.monitored(registry.get(session, model))
-    prediction = Prediction(decision=Decision.ANSWER, label="a")
-    answer = Answer(model=model, predictions=[prediction], selection=Selection(status="certified"))
-    upload = Upload(picture(number))
-    queueing.store(database, [queueing.Drawn(0, of, answer)], [upload], None)
+    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"})
+    received = queueing.ReceivedImages([Upload(picture(number))], None)
+    queueing.store(database, model, [drawn], received)
 
 
 def _together(people: int, work: Callable[[int], int]) -> int:
