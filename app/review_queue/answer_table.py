@@ -73,7 +73,7 @@ def take_all(database: Database, rows: Sequence[Row], caller: Caller) -> ReviewI
                 faults += error.errors
         if faults:
             raise InvalidInput(
-                f"{len(faults)} rows are at fault, so none was taken; the first, in line "
+                "no row was taken, because some are at fault; the first is in line "
                 f"{faults[0].pointer.split('/')[1]}: {faults[0].detail}",
                 errors=tuple(faults[:MOST_FAULTS]),
             )

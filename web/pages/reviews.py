@@ -59,8 +59,8 @@ def _describe(connection: AsyncClient, model: Model) -> None:
     async def make_dataset() -> None:
         question = "Make a data set of the model's and its abstained images that have a label?"
         if await confirm(question, "Make it"):
-            made = await connection.reviews.make_dataset(model.id, "With reviewed images")
-            ui.navigate.to(f"/datasets/{made.id}")
+            dataset = await connection.reviews.make_dataset(model.id, "With reviewed images")
+            ui.navigate.to(f"/datasets/{dataset.id}")
 
     if own_key().may("train"):
         button("Make a data set for training", make_dataset, "second")

@@ -18,7 +18,6 @@ def promise_statement(promise: Promise) -> str:
         if promise.status == "holds"
         else f"Not enough seen to tell whether {promised}"
     )
-    soon = (
-        "more than 20,000 answers" if promise.answers_to_notice is None else f"{promise.answers_to_notice:,}"
-    )
-    return f"{verdict}. So far, {counted}; a doubled risk is noticed within about {soon}."
+    most = promise.answers_to_notice
+    soon = "only after more than 20,000" if most is None else f"within about {most:,}"
+    return f"{verdict}. So far, {counted}; a doubled risk is noticed {soon} answers."

@@ -46,10 +46,13 @@ def _model(**promise: Any) -> dict[str, Any]:
         (
             {"status": "holds", "errors": 1},
             "The promise holds: at most 5 % of the answers are wrong. So far, 1 of 120 answers in the audit "
-            "sample were wrong; a doubled risk is noticed within about 300.",
+            "sample were wrong; a doubled risk is noticed within about 300 answers.",
         ),
         ({"status": "not_enough", "errors": 4}, "Not enough seen to tell whether at most 5 %"),
-        ({"status": "not_enough", "errors": 4, "answers_to_notice": None}, "about more than 20,000 answers."),
+        (
+            {"status": "not_enough", "errors": 4, "answers_to_notice": None},
+            "only after more than 20,000 answers.",
+        ),
         (
             {"status": "broken", "errors": 20, "noticed_at": "2025-11-03T09:30:00.000Z"},
             "is broken, noticed on 3 Nov 2025, 09:30 UTC: 20 of 120 answers",
