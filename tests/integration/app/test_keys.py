@@ -104,7 +104,7 @@ def test_a_service_without_keys_says_that_it_is_open(front: Front) -> None:
         assert own == {
             "id": None,
             "name": None,
-            "scopes": ["admin", "predict", "read", "train"],
+            "scopes": ["admin", "predict", "read", "review", "train"],
             "open": True,
         }
 

@@ -34,6 +34,8 @@ RECOMMENDED = {"arm": "masktune", "model": "mdl_1", "reason": "masktune_helped",
 SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "height": 28, "sha256": ""}
 REPORT = report()
 SAMPLES = f"/datasets/{REPORT['dataset']['id']}/samples"
+REVIEW = {"id": "rev_1", "model": "mdl_1", "kind": "audit", "state": "waiting", "sha256": ""} | CREATED
+REVIEW |= {"prediction": {"decision": "answer", "label": "a"}}
 ANSWERS: dict[str, tuple[int, Any]] = {
     "/limits": (200, dict.fromkeys(Limits.model_fields, 10**9)),
     "/models/mdl_1": (200, MODEL),
@@ -44,6 +46,8 @@ ANSWERS: dict[str, tuple[int, Any]] = {
     SAMPLES: (200, {"data": [SAMPLE | {"id": number} for number in (4, 5)]}),
     f"{SAMPLES}/4": (200, SAMPLE | {"id": 4}),
     "/datasets/ds_1/samples/4": (200, SAMPLE | {"id": 4}),
+    "/reviews/next": (200, REVIEW),
+    "/reviews/rev_1/image": (404, {"status": 404}),
     "/aliases": (200, {"data": [ALIAS]}),
     "/aliases/best": (200, ALIAS),
 }
@@ -64,6 +68,8 @@ def api() -> Iterator[StubApi]:
         ("/ui/datasets/ds_1", "train", ["Train past shortcuts", "Other jobs", "Rename"]),
         ("/ui/datasets/ds_1", "admin", ["Delete"]),
         ("/ui/datasets/ds_1/samples/4", "predict", ['"looks"']),
+        ("/ui/reviews", "review", ["None of the classes (0)", "Skip (s)", "/files/reviews/rev_1/image"]),
+        ("/ui/jobs", "review", ["/ui/reviews"]),
         ("/ui/jobs", "train", ["New job"]),
         ("/ui/jobs/job_1", "train", ['"label":"Resume"', "Rename"]),
         ("/ui/jobs/job_1", "admin", ['"label":"Delete"', "Storage"]),
