@@ -65,7 +65,8 @@ def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], receiv
     """Store the drawn images of a request, in their order and in one transaction.
 
     A copy of an image that is in the queue, and in the audit sample another image of a subject, are left out.
-    So is all of a model that was deleted, and of a promise that is no longer monitored.
+    So is all of a model that was deleted or whose queue was switched off, and what was answered under a
+    promise that is no longer monitored.
     """
     rows = [_row(model_id, one, received) for one in drawn]
     # As data sets store them: without headers that may name a person.
@@ -73,7 +74,7 @@ def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], receiv
     with database.begin() as session:
         # Gives out the places in the order of the audit sample; jobs that keep the model are not blocked.
         model = session.get(ModelRow, model_id, with_for_update={"key_share": True})
-        if model is None:
+        if model is None or not (model.review_policy or {}).get("enabled"):
             return
         monitored = promise.monitored(model)
         for one, row, content in zip(drawn, rows, contents, strict=True):

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -124,6 +125,25 @@ def test_of_two_answers_at_once_one_is_taken(database: Database) -> None:
             return 1
 
         assert _together(2, person) == 1
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"max_risk": 0.06}, None])
+def test_what_was_drawn_under_a_policy_before_is_not_stored(
+    database: Database, change: dict[str, Any] | None
+) -> None:
+    model = _model(database)
+    with database.read() as session:
+        of = promise.monitored(registry.get(session, model))
+    if change is None:
+        with database.begin() as session:
+            registry.delete(session, model)
+    else:
+        fields: dict[str, Any] = {"enabled": True, "max_risk": 0.05} | change
+        reviews.set_policy(database, model, NewReviewPolicy(**fields))
+    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"})
+    queueing.store(database, model, [drawn], queueing.ReceivedImages([Upload(picture(0))], None))
+    with database.read() as session:
+        assert list(review_queue.every(session, [])) == []
 
 
 def test_what_is_kept_asked_and_taken_is_the_same_on_both_databases(database: Database) -> None:
