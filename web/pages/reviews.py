@@ -35,7 +35,7 @@ async def show(model: str = "") -> None:
     if model and model not in listed:
         listed[model] = await connection.models.get(model)
     choices = {id: labels.model_label(one, names, verdicts) for id, one in listed.items()}
-    desk = ReviewDesk(connection, model)
+    current = CurrentReview(connection, model)
     select_field(
         "Model",
         {"": "All models"} | choices,
@@ -45,8 +45,8 @@ async def show(model: str = "") -> None:
     )
     if model:
         _describe(connection, listed[model])
-    desk.build()
-    await desk.advance()
+    current.build()
+    await current.advance()
 
 
 def _describe(connection: AsyncClient, model: Model) -> None:
@@ -66,7 +66,7 @@ def _describe(connection: AsyncClient, model: Model) -> None:
         button("Make a data set for training", make_dataset, "second")
 
 
-class ReviewDesk:
+class CurrentReview:
     """The image that the visitor was handed, and the answers that it may get."""
 
     def __init__(self, connection: AsyncClient, model: str) -> None:
@@ -85,6 +85,7 @@ class ReviewDesk:
 
     async def advance(self, review: ReviewItem | None = None) -> None:
         """Show this review, or the next one that waits."""
+        self._review = None
         review = review or await self._connection.reviews.next(model=self._model or None)
         self._card.clear()
         self._choices.clear()
