@@ -223,7 +223,6 @@ class Scope(StrEnum):
     PREDICT = "predict"
     TRAIN = "train"
     REVIEW = "review"
-    """Look at the images of review queues, and say what they show."""
     ADMIN = "admin"
     """Everything, including deletes and aliases."""
 
@@ -282,22 +281,18 @@ class SelectionStatus(StrEnum):
 
 
 class ReviewKind(StrEnum):
-    """Why an image that a model was sent is in its review queue. What is done with the two never mixes."""
+    """Why an image is in a review queue: abstained ones may be trained on, the audit sample monitors."""
 
     ABSTAINED = "abstained"
-    """The model abstained on it. Such images are a selected sample: they may be trained on, and no more."""
     AUDIT = "audit"
-    """It was drawn at random from those that the model answered. Such images monitor the promise alone."""
 
 
 class ReviewOutcome(StrEnum):
     """What a person said of an image of a review queue."""
 
     LABEL = "label"
-    """It shows one of the model's classes."""
     NONE_OF_THE_CLASSES = "none_of_the_classes"
     SKIP = "skip"
-    """They could not or would not tell."""
 
 
 class UsageKind(StrEnum):

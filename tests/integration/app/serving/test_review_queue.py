@@ -1,4 +1,4 @@
-"""Review queues: which images of requests are kept, and for how long; what people say of them, once each."""
+"""Review queues: which images of requests are kept; what people say of them, once each."""
 
 from __future__ import annotations
 
@@ -6,45 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.review_queue import service as reviews
-from core.session import db_now
-from core.tables import ReviewItemRow
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
-
-PROMISE = {"max_risk": 0.05, "risk_confidence": 0.95}
-
-
-def switch_on(world: World, **policy: Any) -> None:
-    body = {"enabled": True, "audit_share": 1.0} | PROMISE | policy
-    answer = world.client.put(f"/models/{world.model}/review-policy", json=body)
-    assert answer.status_code == 200, answer.text
-
-
-def send(world: World, *numbers: int, **query: Any) -> dict[str, Any]:
-    """Send these pictures in one request."""
-    files = [("file", (f"{n}.png", picture(n), "image/png")) for n in numbers]
-    answer = world.client.post("/predict", params={"model": world.model} | query, files=files)
-    assert answer.status_code == 200, answer.text
-    body: dict[str, Any] = answer.json()
-    return body
-
-
-def listed(world: World, **query: Any) -> list[dict[str, Any]]:
-    """All items, in the order in which they were drawn."""
-    page = world.client.get("/reviews", params={"limit": 100} | query)
-    assert page.status_code == 200, page.text
-    items = {item["id"]: item for item in page.json()["data"]}
-    rows = world.client.get("/reviews.csv", params=query).text.splitlines()[1:]
-    return [items[row.partition(",")[0]] for row in rows]
-
-
-def say(world: World, item: dict[str, Any], outcome: str = "label", label: str | None = None) -> Any:
-    label = (label or item["prediction"]["candidates"][0]["label"]) if outcome == "label" else None
-    return world.client.post(f"/reviews/{item['id']}/answer", json={"outcome": outcome, "label": label})
-
-
-def promise(world: World) -> Any:
-    return world.client.get(f"/models/{world.model}").json()["promise"]
+from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
 
 
 def test_nothing_is_kept_unless_a_policy_says_so(fresh_world: World) -> None:
@@ -238,46 +201,6 @@ def test_a_deleted_image_of_the_audit_sample_still_counts_and_as_wrong_without_a
     assert len(listed(world, kind="audit")) == len(states)  # the copy is not drawn again
 
 
-def _age(world: World, days: float) -> None:
-    with world.services.database.begin() as session:
-        session.query(ReviewItemRow).update({"created_at": db_now() - 86_400 * days})
-
-
-@pytest.mark.parametrize("policy", [{"keep_days": 3.0}, {"keep_bytes": 0}])
-def test_images_are_kept_for_so_many_days_and_bytes(fresh_world: World, policy: dict[str, Any]) -> None:
-    world = fresh_world
-    switch_on(world, **policy)
-    send(world, *range(8), **PROMISE)
-    drawn = len(listed(world, kind="audit"))
-    _age(world, 2.9 if "keep_days" in policy else 0)
-    if "keep_days" in policy:
-        reviews.expire(world.services.database)
-        assert all(one["bytes"] for one in listed(world))
-        _age(world, 3.1)
-    reviews.expire(world.services.database)
-    items = listed(world)
-    assert [one["kind"] for one in items] == ["audit"] * drawn
-    assert all(one["bytes"] is None for one in items)
-    assert (promise(world)["answers"], promise(world)["errors"]) == (drawn, drawn)
-
-
-def test_answered_images_go_first_and_waiting_ones_of_the_audit_sample_last(fresh_world: World) -> None:
-    world = fresh_world
-    switch_on(world)
-    send(world, *range(8), **PROMISE)
-    audit, abstained = listed(world, kind="audit"), listed(world, kind="abstained")
-    say(world, audit[0])
-    stored = {one["id"]: one["bytes"] for one in listed(world)}
-    order = [audit[0], *abstained, *audit[1:]]
-    left = sum(stored.values())
-    for gone, one in enumerate(order, start=1):
-        left -= stored[one["id"]]
-        switch_on(world, keep_bytes=left)
-        reviews.expire(world.services.database)
-        still = {item["id"] for item in listed(world) if item["bytes"]}
-        assert still == {other["id"] for other in order[gone:]}
-
-
 def test_a_queue_goes_with_its_model(fresh_world: World) -> None:
     world = fresh_world
     switch_on(world)
@@ -287,81 +210,3 @@ def test_a_queue_goes_with_its_model(fresh_world: World) -> None:
     assert listed(world) == []
     assert "or its model was" in say(world, item).json()["detail"]
     assert world.client.get("/reviews", params={"model": world.model}).status_code == 404
-
-
-def test_a_table_of_answers_is_taken_as_a_whole_and_changes_nothing_twice(fresh_world: World) -> None:
-    world = fresh_world
-    switch_on(world)
-    send(world, *range(6), **PROMISE)
-    header, *rows = world.client.get("/reviews.csv").text.splitlines()
-    assert header.startswith("id,outcome,label,model,kind,state,")
-    assert len(rows) == len(listed(world))
-    cells = [row.split(",") for row in rows]
-    cells[0][1:3] = ["label", "left"]
-    cells[1][1:3] = ["skip", ""]
-    table = "\n".join([header, *(",".join(row) for row in cells)])
-
-    def post(body: str, kind: str = "text/csv") -> Any:
-        return world.client.post("/reviews.csv", content=body.encode(), headers={"Content-Type": kind})
-
-    assert post(table).json() == {"answered": 2, "unchanged": 0}
-    assert post(table).json() == {"answered": 0, "unchanged": 2}
-    answered = listed(world, state="answered")
-    assert sorted(one["outcome"] for one in answered) == ["label", "skip"]
-    assert post(table, "application/json").status_code == 415
-    assert post("name\nx").json()["errors"][0]["code"] == "missing"
-    assert post('id,outcome,label\n"x').json()["errors"][0]["code"] == "not-a-table"
-
-    ids = [row[0] for row in cells]
-    faulty = "\n".join(
-        (
-            "id,outcome,label",
-            f"{ids[2]},label,right",  # is right, and yet not taken
-            f"{ids[3]},label,cat",
-            f"{ids[4]},maybe,",
-            "rev_nothing,skip,",
-            f"{ids[0]},label,right",  # has another answer
-            f"{ids[5]},,",
-        )
-    )
-    refused = post(faulty)
-    assert refused.status_code == 422
-    assert [(one["pointer"], one["code"]) for one in refused.json()["errors"]] == [
-        ("/3/label", "unknown-class"),
-        ("/4/outcome", "enum"),
-        ("/5/id", "not-found"),
-        ("/6/outcome", "not-answerable"),
-    ]
-    assert len(listed(world, state="answered")) == 2
-
-
-def test_abstained_images_with_a_label_alone_join_train_of_a_new_data_set(fresh_world: World) -> None:
-    world = fresh_world
-    switch_on(world)
-    path, body = f"/models/{world.model}/reviews/dataset", {"name": "with reviewed images"}
-    send(world, *range(SAMPLES), subject="anna", min_score=1)
-    send(world, *range(SAMPLES), **PROMISE)
-    assert world.client.post(path, json=body).status_code == 409  # there is no label yet
-    first, second, third, *_ = listed(world, kind="abstained")
-    assert (say(world, first, label="right").status_code, say(world, second, "skip").status_code) == (
-        200,
-        200,
-    )
-    say(world, third)
-    world.client.delete(f"/reviews/{third['id']}")
-    for audited in listed(world, kind="audit"):
-        say(world, audited)
-    made = world.client.post(path, json=body, headers={"Idempotency-Key": "1"})
-    assert (made.status_code, made.json()["state"]) == (202, "importing")
-    assert made.json()["source"] == {"dataset": world.dataset}
-    assert world.client.post(path, json=body, headers={"Idempotency-Key": "1"}).json() == made.json()
-    folder = world.services.artifacts.folder(f"uploads/{made.json()['id']}")
-    rows = (folder / "labels.csv").read_text().splitlines()
-    assert rows == ["path,label,split,subject", f"reviewed/{first['id']}.png,right,train,anna"]
-    assert [file.name for file in (folder / "reviewed").iterdir()] == [f"{first['id']}.png"]
-
-
-def test_a_data_set_needs_one_to_add_images_to(fresh_world: World) -> None:
-    model = fresh_world.uncalibrated()
-    refused = fresh_world.client.post(f"/models/{model}/reviews/dataset", json={"name": "d"})
-    assert (refused.status_code, "belongs to no data set" in refused.json()["detail"]) == (409, True)

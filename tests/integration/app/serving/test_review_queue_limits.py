@@ -1,0 +1,131 @@
+"""Review queues: for how long images are kept, tables of answers, and a data set of abstained images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.review_queue import service as reviews
+from core.session import db_now
+from core.tables import ReviewItemRow
+from tests.integration.app.serving.conftest import SAMPLES, World
+from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
+
+
+def _age(world: World, days: float) -> None:
+    with world.services.database.begin() as session:
+        session.query(ReviewItemRow).update({"created_at": db_now() - 86_400 * days})
+
+
+@pytest.mark.parametrize("policy", [{"keep_days": 3.0}, {"keep_bytes": 0}])
+def test_images_are_kept_for_so_many_days_and_bytes(fresh_world: World, policy: dict[str, Any]) -> None:
+    world = fresh_world
+    switch_on(world, **policy)
+    send(world, *range(8), **PROMISE)
+    drawn = len(listed(world, kind="audit"))
+    _age(world, 2.9 if "keep_days" in policy else 0)
+    if "keep_days" in policy:
+        reviews.expire(world.services.database)
+        assert all(one["bytes"] for one in listed(world))
+        _age(world, 3.1)
+    reviews.expire(world.services.database)
+    items = listed(world)
+    assert [one["kind"] for one in items] == ["audit"] * drawn
+    assert all(one["bytes"] is None for one in items)
+    assert (promise(world)["answers"], promise(world)["errors"]) == (drawn, drawn)
+
+
+def test_answered_images_go_first_and_waiting_ones_of_the_audit_sample_last(fresh_world: World) -> None:
+    world = fresh_world
+    switch_on(world)
+    send(world, *range(8), **PROMISE)
+    audit, abstained = listed(world, kind="audit"), listed(world, kind="abstained")
+    say(world, audit[0])
+    stored = {one["id"]: one["bytes"] for one in listed(world)}
+    order = [audit[0], *abstained, *audit[1:]]
+    left = sum(stored.values())
+    for gone, one in enumerate(order, start=1):
+        left -= stored[one["id"]]
+        switch_on(world, keep_bytes=left)
+        reviews.expire(world.services.database)
+        still = {item["id"] for item in listed(world) if item["bytes"]}
+        assert still == {other["id"] for other in order[gone:]}
+
+
+def test_a_table_of_answers_is_taken_as_a_whole_and_changes_nothing_twice(fresh_world: World) -> None:
+    world = fresh_world
+    switch_on(world)
+    send(world, *range(6), **PROMISE)
+    header, *rows = world.client.get("/reviews.csv").text.splitlines()
+    assert header.startswith("id,outcome,label,model,kind,state,")
+    assert len(rows) == len(listed(world))
+    cells = [row.split(",") for row in rows]
+    cells[0][1:3] = ["label", "left"]
+    cells[1][1:3] = ["skip", ""]
+    table = "\n".join([header, *(",".join(row) for row in cells)])
+
+    def post(body: str, kind: str = "text/csv") -> Any:
+        return world.client.post("/reviews.csv", content=body.encode(), headers={"Content-Type": kind})
+
+    assert post(table).json() == {"answered": 2, "unchanged": 0}
+    assert post(table).json() == {"answered": 0, "unchanged": 2}
+    answered = listed(world, state="answered")
+    assert sorted(one["outcome"] for one in answered) == ["label", "skip"]
+    assert post(table, "application/json").status_code == 415
+    assert post("name\nx").json()["errors"][0]["code"] == "missing"
+    assert post('id,outcome,label\n"x').json()["errors"][0]["code"] == "not-a-table"
+
+    ids = [row[0] for row in cells]
+    faulty = "\n".join(
+        (
+            "id,outcome,label",
+            f"{ids[2]},label,right",  # is right, and yet not taken
+            f"{ids[3]},label,cat",
+            f"{ids[4]},maybe,",
+            "rev_nothing,skip,",
+            f"{ids[0]},label,right",  # has another answer
+            f"{ids[5]},,",
+        )
+    )
+    refused = post(faulty)
+    assert refused.status_code == 422
+    assert [(one["pointer"], one["code"]) for one in refused.json()["errors"]] == [
+        ("/3/label", "unknown-class"),
+        ("/4/outcome", "enum"),
+        ("/5/id", "not-found"),
+        ("/6/outcome", "not-answerable"),
+    ]
+    assert len(listed(world, state="answered")) == 2
+
+
+def test_abstained_images_with_a_label_alone_join_train_of_a_new_data_set(fresh_world: World) -> None:
+    world = fresh_world
+    switch_on(world)
+    path, body = f"/models/{world.model}/reviews/dataset", {"name": "with reviewed images"}
+    send(world, *range(SAMPLES), subject="anna", min_score=1)
+    send(world, *range(SAMPLES), **PROMISE)
+    assert world.client.post(path, json=body).status_code == 409  # there is no label yet
+    first, second, third, *_ = listed(world, kind="abstained")
+    assert (say(world, first, label="right").status_code, say(world, second, "skip").status_code) == (
+        200,
+        200,
+    )
+    say(world, third)
+    world.client.delete(f"/reviews/{third['id']}")
+    for audited in listed(world, kind="audit"):
+        say(world, audited)
+    made = world.client.post(path, json=body, headers={"Idempotency-Key": "1"})
+    assert (made.status_code, made.json()["state"]) == (202, "importing")
+    assert made.json()["source"] == {"dataset": world.dataset}
+    assert world.client.post(path, json=body, headers={"Idempotency-Key": "1"}).json() == made.json()
+    folder = world.services.artifacts.folder(f"uploads/{made.json()['id']}")
+    rows = (folder / "labels.csv").read_text().splitlines()
+    assert rows == ["path,label,split,subject", f"reviewed/{first['id']}.png,right,train,anna"]
+    assert [file.name for file in (folder / "reviewed").iterdir()] == [f"{first['id']}.png"]
+
+
+def test_a_data_set_needs_one_to_add_images_to(fresh_world: World) -> None:
+    model = fresh_world.uncalibrated()
+    refused = fresh_world.client.post(f"/models/{model}/reviews/dataset", json={"name": "d"})
+    assert (refused.status_code, "belongs to no data set" in refused.json()["detail"]) == (409, True)
