@@ -34,8 +34,10 @@ RECOMMENDED = {"arm": "masktune", "model": "mdl_1", "reason": "masktune_helped",
 SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "height": 28, "sha256": ""}
 REPORT = report()
 SAMPLES = f"/datasets/{REPORT['dataset']['id']}/samples"
-REVIEW = {"id": "rev_1", "model": "mdl_1", "kind": "audit", "state": "waiting", "sha256": ""} | CREATED
-REVIEW |= {"prediction": {"decision": "answer", "label": "a"}}
+PREDICTED = {"prediction": {"decision": "answer", "label": "a"}}
+REVIEW = (
+    PREDICTED | CREATED | {"id": "rev_1", "model": "mdl_1", "kind": "audit", "state": "waiting", "sha256": ""}
+)
 ANSWERS: dict[str, tuple[int, Any]] = {
     "/limits": (200, dict.fromkeys(Limits.model_fields, 10**9)),
     "/models/mdl_1": (200, MODEL),
