@@ -24,7 +24,8 @@ from benchmarks._load import LoadResult, Plan, load
 from benchmarks._serving_world import Furnished, Kind, Server, masktune
 from masktune import Client
 from models.data.images.limits import ImageLimits
-from models.export import export_onnx, load_model
+from models.export import load_model
+from models.onnx_export import export_onnx
 
 CLIENTS = (1, 8, 32)
 """Of the closed loops."""

@@ -37,7 +37,7 @@ from benchmarks._common import Aim, finish, table, usable_cores
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.images.decoding import to_unit
-from models.export import export_onnx
+from models.onnx_export import export_onnx
 from models.run import Run
 from models.runtime.process import prepare_process
 

@@ -21,7 +21,8 @@ from app.inference.engines.torch import TorchEngine
 from core.errors import MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from core.process import on_parent_exit
 from models.backbones.network import Network
-from models.export import ModelError, export_onnx, load_model
+from models.export import ModelError, load_model
+from models.onnx_export import export_onnx
 
 EXITS: Mapping[type[MasktuneError] | None, int] = {
     StorageFull: os.EX_CANTCREAT,

@@ -12,7 +12,8 @@ import torch
 
 from models.backbones.build import build_network
 from models.data.grey import GreyWindow
-from models.export import card_of, export_onnx
+from models.export import card_of
+from models.onnx_export import export_onnx
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.export import ModelError, card_of, export_onnx, load_model, save_model
+from models.export import ModelError, card_of, load_model, save_model
+from models.onnx_export import export_onnx
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
 from tests.machine import needs
 from tests.support.waits import wait_until
