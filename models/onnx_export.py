@@ -1,17 +1,23 @@
-"""A trained network as an ONNX graph, with metadata that say how to use it."""
+"""A trained network as an ONNX graph: from images to logits, with metadata that say how to use it; or from
+one image to an answer or an abstention, with all that lies between in the graph."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from onnxscript import ir
 from torch import Tensor, nn
 
+from masktune.contract.hyperparameters import ScoreName
 from models.backbones.network import Network
+from models.data.grey import GreyWindow
 from models.export import ModelCard, ModelError
 
 _VERSION = 1  # of the metadata
+DECISIONS = ("abstain", "answer")
 
 
 class _Exported(nn.Module):
@@ -29,30 +35,63 @@ class _Exported(nn.Module):
 def export_onnx(network: Network, path: Path, card: ModelCard | None = None) -> None:
     """Write an ONNX graph: `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
 
-    With its `card`, the file has `onnx_metadata`. Weights are stored inside the file (up to 2 GB). The
-    network must be on the CPU. Raises `ModelError` for a network that cannot be exported.
+    With its `card`, the file has `onnx_metadata`. The network must be on the CPU. Raises `ModelError` for a
+    network that cannot be exported.
     """
-    network.eval()
     side = network.spec.image_size
-    partial = path.with_name(f".{path.name}.partial")
+    program = trace(
+        _Exported(network),
+        {"images": torch.rand(2, 3, side, side)},
+        outputs=("logits", "activation"),
+        free={"images": ("batch",)},
+        what=network.spec.name,
+    )
+    program.model.metadata_props.update({} if card is None else onnx_metadata(card))
+    save_graph(program, path)
+
+
+def trace(
+    module: nn.Module,
+    inputs: Mapping[str, Tensor],
+    *,
+    outputs: Sequence[str],
+    free: Mapping[str, Sequence[str]],
+    what: str,
+) -> torch.onnx.ONNXProgram:
+    """Trace a module on the CPU with these inputs, by name. The first dimensions of an input that `free`
+    names may have any size. Raises `ModelError`, which says that `what` cannot be exported.
+    """
+    sizes = {
+        name: {axis: torch.export.Dim(size, min=1) for axis, size in enumerate(free.get(name, ()))}
+        for name in inputs
+    }
     try:
         program = torch.onnx.export(
-            _Exported(network).eval(),
-            (torch.rand(2, 3, side, side),),
+            module.eval(),
+            kwargs=dict(inputs),
             dynamo=True,
-            input_names=["images"],
-            output_names=["logits", "activation"],
-            dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=sizes,
             verbose=False,
         )
-        shape = None if program is None else program.model.graph.inputs[0].shape
-        if program is None or shape is None or isinstance(shape[0], int):
-            raise ModelError(f"{network.spec.name} cannot be exported for batches of any size")
-        program.model.metadata_props.update({} if card is None else onnx_metadata(card))
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise ModelError(f"{what} cannot be exported to ONNX: {reason}") from error
+    for name, sized in zip(inputs, () if program is None else program.model.graph.inputs, strict=True):
+        for axis in sizes[name]:
+            if sized.shape is None or isinstance(sized.shape[axis], int):
+                raise ModelError(f"{what} cannot be exported for inputs of any size")
+    assert program is not None  # else it has no inputs either
+    return program
+
+
+def save_graph(program: torch.onnx.ONNXProgram, path: Path) -> None:
+    """Write the graph with its weights, up to 2 GB; the file appears complete or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
         program.save(partial, external_data=False)
         partial.replace(path)
-    except torch.onnx.OnnxExporterError as error:
-        raise ModelError(f"{network.spec.name} cannot be exported to ONNX: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -76,3 +115,108 @@ def onnx_metadata(card: ModelCard) -> dict[str, str]:
         "grey_window": card.grey_window,
     }
     return {f"masktune.{name}": json.dumps(fact, ensure_ascii=False) for name, fact in facts.items()}
+
+
+def export_answers(
+    network: Network, erm: Network | None, path: Path, card: ModelCard, score: ScoreName
+) -> None:
+    """Write the graph of a model whose answers are decided by this score.
+
+    Input: `image`, (H, W, 3) uint8 RGB or, for a card with a window, (H, W) uint16 grey, of any size.
+    `temperature` and `threshold` (a log-probability, as `Scored.scores`), float64 scalars, are missing: they
+    belong at the end of the file, as initializers. Outputs, as in the service's answer:
+    `decision` (`answer` or `abstain`), `label` (empty if it abstains), `score` and `probabilities` (K,),
+    float64; and `agreement` with ERM, if the score needs `erm`. Raises `ModelError`.
+    """
+    if (score == "max_softmax") != (erm is None):
+        raise ModelError(f"{score} needs {'no' if erm else 'an'} ERM model")
+    grey = card.grey_window is not None
+    image = torch.zeros((5, 7), dtype=torch.uint16) if grey else torch.zeros((5, 7, 3), dtype=torch.uint8)
+    temperature, threshold = torch.ones(2, dtype=torch.float64).unbind()  # one tensor would be one input
+    program = trace(
+        _Answers(network, erm, card, score),
+        {"image": image, "temperature": temperature, "threshold": threshold},
+        outputs=("decision", "label", "score", "probabilities", *(() if erm is None else ("agreement",))),
+        free={"image": ("height", "width")},
+        what=network.spec.name,
+    )
+    for output in program.model.graph.outputs[:2]:
+        output.dtype = ir.DataType.STRING  # which no tensor of torch has
+    del program.model.graph.inputs[1:]
+    save_graph(program, path)
+
+
+class _Answers(nn.Module):
+    """An image and the threshold → the outputs of `export_answers`."""
+
+    def __init__(self, network: Network, erm: Network | None, card: ModelCard, score: ScoreName) -> None:
+        super().__init__()
+        self.network, self.erm, self.card, self.score = network, erm, card, score
+
+    def forward(self, image: Tensor, temperature: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+        levels = square(image, self.card.image_size, self.card.grey_window)
+        images = (levels.float() / 255).unsqueeze(0)  # (1, 3, S, S)
+        logits = self.network(images)[0]  # (K,)
+        label = logits.argmax()
+        logs = log_softmax(logits, temperature)
+        score, agreement = logs[label], list[Tensor]()
+        if self.erm is not None:
+            erm_logits = self.erm(images)[0]
+            one = torch.ones_like(temperature)
+            own, erm = log_softmax(logits, one)[label], log_softmax(erm_logits, one)[label]
+            score = own + erm if self.score == "product" else torch.minimum(own, erm)
+            agreement = [erm_logits.argmax() == label]
+        answers = score >= threshold  # false for NaN
+        decision = _named(answers.long(), DECISIONS)
+        named = _named(torch.where(answers, label, -1), self.card.classes)
+        return decision, named, score.exp(), logs.exp(), *agreement
+
+
+def square(image: Tensor, size: int, window: GreyWindow | None) -> Tensor:
+    """What a network sees of an image, as 8-bit levels (3, size, size) in float64: equal, to the level, to
+    `models.data.images.decoding.square` of an image (H, W, 3) or, through the window, (H, W)."""
+    pixels = image if window is None else image.unsqueeze(-1)  # (H, W, C)
+    height, channels = pixels.shape[0], pixels.shape[2]
+    rows = pixels.transpose(0, 1).flatten(1)  # (W, H·C), in a small type until here
+    levels = rows.double()
+    if window is not None:  # as `models.data.grey.to_8_bit`
+        levels = (255 * ((levels - window.low) / (window.high - window.low)).clamp(0, 1)).round()
+    columns = _resized(levels, size).reshape(size, height, channels).transpose(0, 1).flatten(1)
+    return _resized(columns, size).reshape(size, size, channels).permute(2, 0, 1).expand(3, size, size)
+
+
+def _resized(lines: Tensor, size: int) -> Tensor:
+    """(N, M) levels → (size, M): bilinear with antialiasing, with weights in fixed point, as PyTorch resizes
+    uint8 (`_upsample_bilinear2d_aa`, after Pillow). Float64 holds its sums exactly."""
+    places = torch.arange(lines.shape[0], dtype=torch.float64) + 0.5
+    scale = (places[-1] + 0.5) / size  # N / size, of a size that is known when the graph runs
+    centres = scale * (torch.arange(size, dtype=torch.float64) + 0.5)
+    weights = (1 - (places - centres[:, None]).abs() / scale.clamp(min=1)).clamp(min=0)  # (size, N)
+    weights = weights / weights.sum(1, keepdim=True)
+    # A weight has 15 bits, of them as many behind the point as the largest weight leaves, at most 22.
+    units = torch.pow(2.0, torch.arange(1, 23, dtype=torch.float64))
+    unit = torch.pow(2.0, ((weights.max() * units + 0.5).floor() < 2**15).sum().double())
+    return ((weights * unit + 0.5).floor() @ lines / unit + 0.5).floor().clamp(0, 255)
+
+
+def log_softmax(logits: Tensor, temperature: Tensor) -> Tensor:
+    """`models.selective.scores.log_softmax` of (K,) logits, in float64."""
+    z, label = logits.double(), logits.argmax()
+    below = (z - z[label]) / temperature
+    others = torch.where(torch.arange(len(z)) == label, 0.0, below.exp()).sum()
+    # ONNX has no log1p. This is exact where 1 + others rounds (Goldberg 1991, theorem 4).
+    rounded = 1 + others
+    log1p = torch.where(rounded == 1, others, rounded.log() * others / (rounded - 1))
+    return below - log1p
+
+
+def _named(index: Tensor, names: tuple[str, ...]) -> Tensor:
+    """The name at an index, empty for −1. Torch has no texts: it takes the result for a number."""
+    return torch.onnx.ops.symbolic(
+        "ai.onnx.ml::LabelEncoder",
+        (index,),
+        {"keys_int64s": list(range(len(names))), "values_strings": list(names), "default_string": ""},
+        dtype=torch.int64,
+        shape=(),
+        version=4,
+    )

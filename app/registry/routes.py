@@ -22,6 +22,7 @@ from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.inference import InferenceDep
+from app.inference.engines.graph_store import Graph
 from app.operations.metrics import MetricsDep
 from app.registry import drift, risk_coverage, risk_coverage_plot
 from app.registry import service as models
@@ -157,7 +158,7 @@ async def download_model(
     filename, metadata = f"{row.id}.{format}", b""
     etag = f'"{filename}"'  # a strong validator, since a model's files never change
     if format == "onnx":
-        path = await inference.exports.graph(models.part_of(row))  # may take minutes
+        path = await inference.exports.file(Graph((models.part_of(row),)))  # may take minutes
         metadata = await run_in_threadpool(calibration_metadata, row, artifacts)
         etag = etag_of(metadata)  # they name the model
     else:

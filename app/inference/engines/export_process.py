@@ -1,28 +1,37 @@
 """The process that exports a model as an ONNX graph and proves that the graph answers as torch does.
 
-`graph_store` starts it as `python -m app.inference.engines.export_process ONNX_FILE MODEL_FOLDER`, with the
-folder of a shared backbone as a third argument.
+`graph_store` starts it as `python -m app.inference.engines.export_process JOB`. The job is a JSON object: the
+`file` to write; the `networks`, each the list of its folder and, if it shares one, that of its backbone; and
+the `score` of a graph of answers, else null.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.nn.functional import interpolate
 
+from app.inference.engines.graph_store import constants
 from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from core.errors import MasktuneError, StorageFull, StorageNotWritable, storage_fault
 from core.process import on_parent_exit
+from masktune.contract.hyperparameters import ScoreName
 from models.backbones.network import Network
-from models.export import ModelError, load_model
-from models.onnx_export import export_onnx
+from models.data.grey import LEVELS, to_8_bit
+from models.data.images.decoding import square_array
+from models.export import ModelCard, ModelError, load_model
+from models.onnx_export import export_answers, export_onnx
+from models.selective import score as score_of
 
 EXITS: Mapping[type[MasktuneError] | None, int] = {
     StorageFull: os.EX_CANTCREAT,
@@ -31,22 +40,39 @@ EXITS: Mapping[type[MasktuneError] | None, int] = {
 }
 """How it ends where the disk, and not the network, is to blame; `graph_store` reads them."""
 _NICENESS = 10
+_SIZES = ((1, 1), (1, 300), (300, 1), (7, 500), (61, 43), (224, 224))
+"""Heights and widths of the images that prove a graph of answers."""
+_TEMPERATURE = 1.5
 
 
-def main(target: str, folder: str, backbone: str | None = None) -> None:
+def main(job: str) -> None:
     """Runs niced, so that predictions come first, and ends with the process that holds its standard input."""
     os.nice(_NICENESS)
     on_parent_exit(lambda: os._exit(1))
     try:
-        network, card = load_model(Path(folder), backbone=None if backbone is None else Path(backbone))
-        export_onnx(network, Path(target), card)
-        prove(network, Path(target))
+        export(**json.loads(job))
     except ModelError as error:
         sys.exit(str(error))
     except OSError as error:  # not the network's fault, as below
         sys.exit(EXITS[storage_fault(error)])
     except MemoryError:
         sys.exit(os.EX_TEMPFAIL)
+
+
+def export(file: str, networks: Sequence[Sequence[str]], score: ScoreName | None) -> None:
+    """Write the proven graph. Raises `ModelError`, OSError."""
+    loaded = [
+        load_model(Path(folder), backbone=Path(backbone[0]) if backbone else None)
+        for folder, *backbone in networks
+    ]
+    network, card = loaded[0]
+    if score is None:
+        export_onnx(network, Path(file), card)
+        prove(network, Path(file))
+    else:
+        erm = loaded[1][0] if len(loaded) > 1 else None
+        export_answers(network, erm, Path(file), card, score)
+        prove_answers(TorchEngine(network, erm, torch.device("cpu")), card, Path(file), score)
 
 
 def prove(network: Network, graph: Path) -> None:
@@ -63,6 +89,30 @@ def prove(network: Network, graph: Path) -> None:
             raise ModelError(
                 f"{differing.labels} of {differing.images} labels differ between ONNX Runtime and PyTorch, "
                 f"and logits by up to {differing.logit:.1e} (allowed: {TOLERANCE:g})"
+            )
+
+
+def prove_answers(engine: TorchEngine, card: ModelCard, graph: Path, name: ScoreName) -> None:
+    """Raise `ModelError` unless the graph gives the service's probabilities and score of images of odd sizes,
+    within `TOLERANCE`."""
+    content = graph.read_bytes() + constants(_TEMPERATURE, -np.inf)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    generator, window = np.random.default_rng(0), card.grey_window
+    for size in _SIZES:
+        image = generator.integers(0, 256, (*size, 3), np.uint8)
+        picture = Image.fromarray(image)
+        if window is not None:
+            image = generator.integers(0, LEVELS, size, np.uint16)
+            picture = Image.fromarray(to_8_bit(image, window)).convert("RGB")
+        raw = engine.run(square_array(picture, card.image_size)[None], None)
+        scored = score_of(name, raw.logits, raw.erm_logits, temperature=_TEMPERATURE)
+        expected = np.exp([*scored.scores, *scored.log_probabilities[0]])
+        outputs = session.run(["score", "probabilities"], {"image": image})
+        off = np.abs(np.append(*outputs) - expected).max()
+        if not off <= TOLERANCE:  # nor NaN
+            raise ModelError(
+                f"probabilities of an image of {picture.width} × {picture.height} pixels differ between ONNX "
+                f"Runtime and PyTorch by up to {off:.1e} (allowed: {TOLERANCE:g})"
             )
 
 

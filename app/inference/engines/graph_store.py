@@ -7,6 +7,7 @@ block all requests. The process runs niced, so that predictions come first, and 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import subprocess
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import BoundedSemaphore, Event
+from typing import NamedTuple
 
 from anyio.to_thread import run_sync
 
@@ -33,6 +35,7 @@ from core.errors import (
     shutting_down,
 )
 from core.storage.artifacts import ArtifactMissing, Artifacts
+from masktune.contract.hyperparameters import ScoreName
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +48,38 @@ FILE = "model.onnx"
 _POLL_SECONDS = 0.1
 
 
-def key(model_id: str) -> str:
+class Graph(NamedTuple):
+    """A graph that can be exported: of one network, from images to logits; or, with a `score`, of a model and
+    the ERM model that the score needs, from an image to the answer (`models.onnx_export`)."""
+
+    parts: Sequence[Part]
+    score: ScoreName | None = None
+
+    @property
+    def key(self) -> str:
+        return key(self.parts[0].id, self.score)
+
+
+def key(model_id: str, score: ScoreName | None = None) -> str:
     """Return the key of the artifact with a model's graph. There is none before the graph is proven."""
-    return f"exports/{model_id}"
+    return f"exports/{model_id}" + (f"-{score}" if score else "")
 
 
-def graph_file(part: Part, artifacts: Artifacts) -> Path:
+def graph_file(graph: Graph, artifacts: Artifacts) -> Path:
     """Return the graph's file on the local disk, or raise `ArtifactMissing`."""
-    return artifacts.folder(key(part.id)) / FILE
+    return artifacts.folder(graph.key) / FILE
+
+
+def constants(temperature: float, threshold: float) -> bytes:
+    """Return what is missing at the end of a graph of answers; `threshold` is a log-probability. Serialised
+    messages of protobuf merge when they are joined."""
+    import numpy as np
+    from onnx import GraphProto, ModelProto  # takes half a second, and few ask for a graph
+    from onnx.numpy_helper import from_array
+
+    numbers = {"temperature": temperature, "threshold": threshold}
+    tensors = [from_array(np.array(number, np.float64), name) for name, number in numbers.items()]
+    return bytes(ModelProto(graph=GraphProto(initializer=tensors)).SerializeToString())
 
 
 class Exports:
@@ -64,7 +91,7 @@ class Exports:
         self._places = BoundedSemaphore(MOST_WAITING)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="export")
 
-    async def graph(self, part: Part) -> Path:
+    async def file(self, graph: Graph) -> Path:
         """Return the graph's file on the local disk; export it if there is none.
 
         Raises `Conflict` for a network that cannot be exported or whose graph answers unlike torch,
@@ -72,15 +99,15 @@ class Exports:
         already, and `Unavailable` if the export takes too long or the service ends.
         """
         try:
-            return await run_sync(graph_file, part, self._artifacts)
+            return await run_sync(graph_file, graph, self._artifacts)
         except ArtifactMissing:
-            await asyncio.wrap_future(self._submit([part]))
-        return await run_sync(graph_file, part, self._artifacts)
+            await asyncio.wrap_future(self._submit([graph]))
+        return await run_sync(graph_file, graph, self._artifacts)
 
     def begin(self, pair: Pair) -> None:
         """Export the graphs that the pair lacks, in the background. Thread-safe. Failures are only logged."""
         try:
-            self._submit(pair.parts).add_done_callback(partial(_log, pair))
+            self._submit([Graph((part,)) for part in pair.parts]).add_done_callback(partial(_log, pair))
         except MasktuneError as error:
             logger.warning("the graphs of model %s are not exported: %s", pair.model.id, error.detail)
 
@@ -93,18 +120,18 @@ class Exports:
         self.stop()
         self._thread.shutdown()
 
-    def _submit(self, parts: Sequence[Part]) -> Future[None]:
+    def _submit(self, graphs: Sequence[Graph]) -> Future[None]:
         if not self._places.acquire(blocking=False):
             raise busy(f"{MOST_WAITING} exports are already waiting", seconds=_RETRY_SECONDS)
-        export = self._thread.submit(self._complete, parts)
+        export = self._thread.submit(self._complete, graphs)
         export.add_done_callback(lambda _: self._places.release())
         return export
 
-    def _complete(self, parts: Sequence[Part]) -> None:
-        for part in parts:
+    def _complete(self, graphs: Sequence[Graph]) -> None:
+        for graph in graphs:
             _check(self._stop)
-            if not self._artifacts.exists(key(part.id)):
-                _export(part, self._artifacts, self._stop)
+            if not self._artifacts.exists(graph.key):
+                _export(graph, self._artifacts, self._stop)
 
 
 def _log(pair: Pair, export: Future[None]) -> None:
@@ -122,18 +149,24 @@ def _check(stop: Event) -> None:
         raise shutting_down()
 
 
-def _export(part: Part, artifacts: Artifacts, stop: Event) -> None:
-    gone = NotFound(f"the files of model {part.id} are gone: it was deleted")
+def _export(graph: Graph, artifacts: Artifacts, stop: Event) -> None:
+    model = graph.parts[0]
+    gone = NotFound(f"the files of model {model.id} are gone: it was deleted")
     try:
-        sources = [artifacts.folder(key) for key in (part.artifact, part.backbone_artifact) if key]
+        sources = [_folders(part, artifacts) for part in graph.parts]
     except ArtifactMissing as error:
         raise gone from error
-    with artifacts.writing(key(part.id)) as folder:
-        places = map(str, (folder / FILE, *sources))
-        run_export(["-m", "app.inference.engines.export_process", *places], stop)
-    if not artifacts.exists(part.artifact):  # deleted in the meantime: nothing else would remove the graph
-        artifacts.delete(key(part.id))
+    with artifacts.writing(graph.key) as folder:
+        job = json.dumps({"file": str(folder / FILE), "networks": sources, "score": graph.score})
+        run_export(["-m", "app.inference.engines.export_process", job], stop)
+    if not artifacts.exists(model.artifact):  # deleted in the meantime: nothing else would remove the graph
+        artifacts.delete(graph.key)
         raise gone
+
+
+def _folders(part: Part, artifacts: Artifacts) -> list[str]:
+    """Return the folder of a network and, if it shares one, that of its backbone."""
+    return [str(artifacts.folder(key)) for key in (part.artifact, part.backbone_artifact) if key]
 
 
 def run_export(arguments: list[str], stop: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import threading
 import weakref
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from app.inference import Explain, Inference, Pair, Part, Upload
 from app.inference.engines import graph_store as graphs
-from app.inference.engines.export_process import prove
+from app.inference.engines.export_process import export, prove, prove_answers
 from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Scores
@@ -28,6 +29,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.backbones.network import Network
+from models.data.grey import GreyWindow
 from models.export import ModelError, card_of, load_model, save_model
 from models.onnx_export import export_onnx
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
@@ -129,6 +131,17 @@ def test_a_graph_of_other_weights_is_not_proven(both: Both) -> None:
         prove(both.networks[1], both.graph)
 
 
+def test_a_graph_of_answers_is_proven_on_images_of_odd_sizes(tmp_path: Path) -> None:
+    networks = [build_network("small_cnn", classes=2, image_size=28, seed=seed) for seed in (1, 2)]
+    card = card_of(networks[0], ("a", "b"), "erm", grey_window=GreyWindow(4, 4091))
+    save_model(networks[0], card, tmp_path / "model")
+    graph = tmp_path / "answers.onnx"
+    export(str(graph), [[str(tmp_path / "model")]], "max_softmax")
+    others = TorchEngine(networks[1], None, torch.device("cpu"))
+    with pytest.raises(ModelError, match=r"probabilities of an image of 1 × 1 pixels differ between ONNX"):
+        prove_answers(others, card, graph, "max_softmax")
+
+
 @pytest.fixture
 def inference(artifacts: Artifacts, tmp_path: Path) -> Iterator[Inference]:
     made = inference_of(Settings(data_dir=tmp_path, threads=1), artifacts)
@@ -158,10 +171,10 @@ def test_a_pair_is_served_by_torch_until_the_export_of_what_its_alias_lacked(
     _store_graph(artifacts, model)
     load_ahead(inference, pair)
     in_torch = _ask(inference, pair)
-    downloaded = asyncio.run(inference.exports.graph(erm))  # which waits for the same export
+    downloaded = asyncio.run(inference.exports.file(graphs.Graph((erm,))))  # which waits for the same export
     stored = downloaded.stat().st_mtime_ns
     assert inference.loaded == {"torch": 1}
-    assert asyncio.run(inference.exports.graph(erm)).stat().st_mtime_ns == stored
+    assert asyncio.run(inference.exports.file(graphs.Graph((erm,)))).stat().st_mtime_ns == stored
     inference.cache.drop("mdl_a")
     _close(_ask(inference, pair), in_torch)
     _ask(inference, Pair(model, None))
@@ -251,9 +264,10 @@ def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> 
     save_model(network, card_of(network, ("cat", "dog"), "erm"), folder)
     target.mkdir()
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
+    job = {"file": str(target / graphs.FILE), "networks": [[str(folder)]], "score": None}
     with pytest.raises(StorageFull, match="not enough space"):
         graphs.run_export(
-            ["-m", "app.inference.engines.export_process", str(target / graphs.FILE), str(folder)],
+            ["-m", "app.inference.engines.export_process", json.dumps(job)],
             threading.Event(),
         )
     assert list(target.iterdir()) == []
