@@ -16,6 +16,7 @@ from app.http.responses import NOT_MODIFIED, Responses, sends
 from app.jobs.service import LoadedJob
 from app.reports import reviews
 from app.reports import service as reports
+from core.storage.reports import read_report
 from masktune.contract.report import Report
 from masktune.contract.reviews import NewReview, Review
 
@@ -36,7 +37,7 @@ CREATED: Responses = {201: {"model": Review, "description": "These are the first
 )
 def get_report(request: Request, row: LoadedJob, artifacts: ArtifactsDep, database: DatabaseDep) -> Response:
     vary = {"Vary": "Accept"}
-    report = reports.read(row, artifacts)
+    report = read_report(row, artifacts)
     with database.read() as session:
         report = reviews.presented(session, report)
     if preferred(request.headers.get("accept", ""), (JSON, HTML)) == HTML:
@@ -90,7 +91,7 @@ def set_review(
 ) -> Response:
     """The answers replace earlier ones. The next job on the data set goes by them, unless it is told its
     `head.gate`."""
-    listed = reviews.listed_samples(reports.read(row, artifacts))
+    listed = reviews.listed_samples(read_report(row, artifacts))
     answers = reviews.check(review, frozenset(listed))
     with database.begin() as session:
         stored, existed = reviews.put(session, row.id, answers, caller, if_match=if_match)

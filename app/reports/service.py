@@ -10,8 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from app.predictions.presenter import data_uri
 from app.reports import figures, plots
-from core.errors import NotFound, NotReported
+from core.errors import NotFound
 from core.storage.artifacts import Artifacts
+from core.storage.reports import report_folder
 from core.tables import JobRow
 from masktune.contract.report import Report
 from masktune.contract.report.text import (
@@ -35,22 +36,16 @@ from masktune.contract.report.text.answers import (
     trust_question,
 )
 from masktune.contract.report.text.glossary import glossary
-from masktune.contract.vocabulary import STAGE_NAMES, STAGES, Stage
+from masktune.contract.vocabulary import STAGE_NAMES
 
-FILE = "report.json"
 TEMPLATES = Path(__file__).parent.parent / "templates"
 SEALED = {"Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'"}
 """The page is self-contained, so it is forbidden to load anything else."""
 
 
-def read(job: JobRow, artifacts: Artifacts) -> Report:
-    """Return the report, or raise `NotReported` with the reason."""
-    return Report.model_validate_json((_folder(job, artifacts) / FILE).read_bytes())
-
-
 def page(report: Report, job: JobRow, artifacts: Artifacts) -> bytes:
     """Return the job's report as HTML: no scripts, no external requests, images inlined."""
-    folder = _folder(job, artifacts)
+    folder = report_folder(job, artifacts)
 
     def picture(name: str) -> str:
         return data_uri((folder / Path(name).name).read_bytes())
@@ -60,7 +55,7 @@ def page(report: Report, job: JobRow, artifacts: Artifacts) -> bytes:
 
 def picture_path(job: JobRow, artifacts: Artifacts, name: str) -> Path:
     """The file of one of the report's pictures. Raises `NotReported`, `NotFound`."""
-    path = _folder(job, artifacts) / name
+    path = report_folder(job, artifacts) / name
     if not path.is_file():
         raise NotFound(f"the report of job {job.id} has no picture {name!r}")
     return path
@@ -69,18 +64,6 @@ def picture_path(job: JobRow, artifacts: Artifacts, name: str) -> Path:
 def render(report: Report, picture: Callable[[str], str]) -> str:
     """Render a report as the page; `picture` maps the names of its images to `data:` URIs."""
     return _template().render(report=report, picture=picture)
-
-
-def _folder(job: JobRow, artifacts: Artifacts) -> Path:
-    done = job.done.get(Stage.EVALUATE)
-    if done is not None:
-        return artifacts.folder(done["artifact"])
-    if Stage.EVALUATE not in STAGES.get(job.kind, ()):
-        raise NotReported(
-            f"a job of kind {job.kind.value} has no report; only jobs that train or evaluate have one"
-        )
-    hint = "its last stage writes it" if not job.state.ended else "resume the job, or start another"
-    raise NotReported(f"job {job.id} is {job.state.value} and has no report: {hint}")
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from core.storage.reports import REPORT
 from masktune.contract.job_params import EvaluateParams
 from masktune.contract.report import VERSION, Report
 from masktune.contract.report.groups import BalancedGroups
@@ -42,8 +43,6 @@ from worker.results import EvaluateResult, JobVerdict, MaskResult, ModelSpec
 from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache
 from worker.stages.seeds import further_seeds
-
-REPORT = "report.json"
 
 
 def evaluate(context: StageContext) -> EvaluateResult:
