@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -44,5 +44,54 @@ Fields = Annotated[
         metavar="KEY=VALUE",
         help="A field of the job: --set optimizer.learning_rate=0.1. Tab completes the names.",
         autocompletion=completion.fields,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Id (mdl_…), alias or unique name of the model.",
+        show_default=False,
+        autocompletion=completion.models,
+    ),
+]
+_POLICY = "When to abstain (at most one)"
+Coverage = Annotated[
+    float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)
+]
+MaxRisk = Annotated[
+    float | None,
+    typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
+]
+MaxClassRisk = Annotated[
+    float | None,
+    typer.Option(
+        help="Certify it for the answers of each class; with --max-missed one policy.",
+        rich_help_panel=_POLICY,
+    ),
+]
+MaxMissed = Annotated[
+    float | None,
+    typer.Option(
+        help="Certify that at most this share of each class is answered as another.", rich_help_panel=_POLICY
+    ),
+]
+RiskConfidence = Annotated[
+    float | None, typer.Option(help="Confidence of what is certified [0.99].", rich_help_panel=_POLICY)
+]
+MinScore = Annotated[
+    float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
+]
+OnUncertified = Annotated[
+    Literal["abstain", "error"] | None,
+    typer.Option(
+        help="If a promise cannot be certified: abstain (the default) or fail.", rich_help_panel=_POLICY
+    ),
+]
+Score = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Confidence score: {', '.join(completion.SCORES)}. Default: the calibration's.",
+        autocompletion=completion.words(*completion.SCORES),
     ),
 ]

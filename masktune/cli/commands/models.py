@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, filters_of, metadata_of
-from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output, Yes
+from masktune.cli.assignments import changes_of, filters_of
+from masktune.cli.commands import model_files
+from masktune.cli.options import ListedMetadata, ListedName, Most, NewMetadata, NewName, Yes
+from masktune.cli.options import Model as Name
 from masktune.cli.output import age, figure
-from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables import models as tables
 from masktune.contract.report.text import drift_name
 from masktune.contract.report.text.formats import byte_size
 
 app = typer.Typer(no_args_is_help=True, help="Inspect trained models, name them, download them.")
-
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="Id (mdl_…), alias or unique name of the model.",
-        show_default=False,
-        autocompletion=completion.models,
-    ),
-]
 
 AliasName = Annotated[
     str, typer.Argument(help="The alias.", show_default=False, autocompletion=completion.aliases)
@@ -125,42 +116,7 @@ def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetad
     session.show(session.client.models.update(model, **changes_of(name, metadata)), tables.model_table)
 
 
-@app.command()
-@with_session
-def add(
-    session: Session,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            exists=True, dir_okay=False, help="A safetensors file; never a pickle.", show_default=False
-        ),
-    ],
-    backbone: Annotated[str, typer.Option(help="Its architecture, by the name that jobs use.")],
-    classes: Annotated[
-        list[str],
-        typer.Option("--class", metavar="NAME", help="A class; repeat it in the order of the logits."),
-    ],
-    image_size: Annotated[int, typer.Option(min=8, help="Side in pixels of the images it was trained on.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Data set that it belongs to.", autocompletion=completion.datasets),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
-    metadata: Metadata = None,
-) -> None:
-    """Import a model of your own. Its weights keep the names that its library gives them."""
-    with transfer_bar(session.console, f"uploading {file.name}") as on_sent:
-        network = session.client.models.import_(
-            file,
-            backbone=backbone,
-            classes=classes,
-            image_size=image_size,
-            dataset=dataset,
-            name=name,
-            metadata=metadata_of(metadata),
-            on_sent=on_sent,
-        )
-    session.show(network, tables.model_table)
+app.command()(model_files.add)
 
 
 @app.command()
@@ -211,21 +167,7 @@ def rollback(
     session.show(session.client.models.roll_back_alias(name, version=version), tables.history)
 
 
-@app.command()
-@with_session
-def download(
-    session: Session,
-    model: Name,
-    output: Output = None,
-    format: Annotated[
-        Literal["safetensors", "onnx"], typer.Option(help="Format of the file.")
-    ] = "safetensors",
-) -> None:
-    """Write a model's weights to a file."""
-    target = output or Path(f"{model}.{format}")
-    with transfer_bar(session.console, f"downloading {target.name}") as on_received:
-        session.client.models.download(model, target, format=format, on_received=on_received)
-    session.show({"path": str(target)}, lambda _: f"the weights are in {target}")
+app.command()(model_files.download)
 
 
 @app.command("risk-coverage")

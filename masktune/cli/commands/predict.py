@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from masktune.cli import completion
+from masktune.cli.options import (
+    Coverage,
+    MaxClassRisk,
+    MaxMissed,
+    MaxRisk,
+    MinScore,
+    OnUncertified,
+    RiskConfidence,
+    Score,
+)
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables.models import promises, warning
@@ -24,7 +34,6 @@ if TYPE_CHECKING:
 
 _MOST = 64
 """Images per request: the service's default limit."""
-_POLICY = "When to abstain (at most one)"
 
 
 Images = Annotated[
@@ -44,38 +53,6 @@ Model = Annotated[
 Dataset = Annotated[
     str | None, typer.Option(help="Data set of a stored sample.", autocompletion=completion.datasets)
 ]
-Coverage = Annotated[
-    float | None, typer.Option(help="Answer this share of inputs, in (0, 1].", rich_help_panel=_POLICY)
-]
-MaxRisk = Annotated[
-    float | None,
-    typer.Option(help="Certify that at most this share of answers is wrong.", rich_help_panel=_POLICY),
-]
-MaxClassRisk = Annotated[
-    float | None,
-    typer.Option(
-        help="Certify it for the answers of each class; with --max-missed one policy.",
-        rich_help_panel=_POLICY,
-    ),
-]
-MaxMissed = Annotated[
-    float | None,
-    typer.Option(
-        help="Certify that at most this share of each class is answered as another.", rich_help_panel=_POLICY
-    ),
-]
-RiskConfidence = Annotated[
-    float | None, typer.Option(help="Confidence of what is certified [0.99].", rich_help_panel=_POLICY)
-]
-MinScore = Annotated[
-    float | None, typer.Option(help="Answer inputs with at least this score.", rich_help_panel=_POLICY)
-]
-OnUncertified = Annotated[
-    Literal["abstain", "error"] | None,
-    typer.Option(
-        help="If a promise cannot be certified: abstain (the default) or fail.", rich_help_panel=_POLICY
-    ),
-]
 SetCoverage = Annotated[
     float | None,
     typer.Option(help="Show the classes that an input may be: right for this share of each class."),
@@ -84,13 +61,6 @@ Subject = Annotated[
     str | None,
     typer.Option(
         help="What all files show (a patient, an animal …): for drift, one input a day.", show_default=False
-    ),
-]
-Score = Annotated[
-    str | None,
-    typer.Option(
-        help=f"Confidence score: {', '.join(completion.SCORES)}. Default: the calibration's.",
-        autocompletion=completion.words(*completion.SCORES),
     ),
 ]
 Overlay = Annotated[
