@@ -23,7 +23,7 @@ Json = dict[str, JsonValue]
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """The tables of a model's scores, and the temperature of its probabilities; `created_at` in seconds since
-    1970. What `n` counts is in `worker.stages.calibrate.SampleCounts`."""
+    1970, `job` is the one that made them. What `n` counts is in `worker.stages.calibrate.SampleCounts`."""
 
     id: str
     artifact: str
@@ -35,6 +35,7 @@ class Calibration:
     scores: tuple[str, ...]
     temperature: float
     created_at: float
+    job: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

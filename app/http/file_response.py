@@ -39,11 +39,12 @@ def send_pieces(
     """Send the pieces as one file. Those they are of may be deleted while they are sent."""
     length = sum(piece.length if isinstance(piece, Span) else len(piece) for piece in pieces)
     return StreamingResponse(
-        _chunks(pieces), headers={**headers, "Content-Length": str(length)}, media_type=media_type
+        chunks(pieces), headers={**headers, "Content-Length": str(length)}, media_type=media_type
     )
 
 
-def _chunks(pieces: Sequence[bytes | Span]) -> Iterator[bytes]:
+def chunks(pieces: Sequence[bytes | Span]) -> Iterator[bytes]:
+    """The content of the pieces. All files are opened before the first is read."""
     with ExitStack() as stack:
         paths = {piece.file for piece in pieces if isinstance(piece, Span)}
         files = {path: stack.enter_context(path.open("rb")) for path in paths}

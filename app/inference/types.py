@@ -128,6 +128,7 @@ class Calibration:
 
     `predicted` are the tables by the predicted class. `true_log_probabilities`, of all classes in order, are
     those of the true class of its samples, the finite ones, descending. Old calibrations have neither.
+    `imported_from`: as in `masktune.contract.models.CalibrationRef`.
     """
 
     id: str
@@ -142,6 +143,7 @@ class Calibration:
     lacking: frozenset[str] = frozenset()
     predicted: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
     true_log_probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    imported_from: str | None = None
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:

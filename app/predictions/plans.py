@@ -10,7 +10,7 @@ from app.inference import Calibration, Inference, Pair
 from app.registry import promise
 from app.registry import service as models
 from app.selective import calibrations
-from app.selective.policy import AppliedPolicy, apply_policy, requested_policy, require_certified
+from app.selective.policy import AppliedPolicy, choose, require_certified
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract import predictions
@@ -36,26 +36,23 @@ class Plan:
 
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
     """Resolve the model, its ERM model and the policy. Raises for whatever is wrong with the query."""
-    request = requested_policy(query)
-    optional = request.policy in ("none", "min_score") and query.set_coverage is None
-    find = calibrations.find if optional else calibrations.get
+    calibrated = query.set_coverage is not None
     model = models.find(session, inference, query.model)
     try:
-        calibration = find(model, artifacts)
+        choice = choose(query, model, artifacts, calibrated=calibrated)
     except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
         session.rollback()
         model = models.find(session, inference, query.model)
-        calibration = find(model, artifacts)
-    policy = apply_policy(request, calibration, calibrations.score_name(query.score, model))
+        choice = choose(query, model, artifacts, calibrated=calibrated)
     sets = None
-    if query.set_coverage is not None and calibration is not None:
-        sets = calibrations.prediction_sets(calibration, query.set_coverage)
+    if query.set_coverage is not None and choice.calibration is not None:
+        sets = calibrations.prediction_sets(choice.calibration, query.set_coverage)
     more = {
         "drift": models.drift_state(model),
         "promise": promise.state(model),
         "sets": None if sets is None else predictions.PredictionSets(**sets.to_json()),
     }
-    policy = replace(policy, selection=policy.selection.model_copy(update=more))
+    policy = replace(choice.policy, selection=choice.policy.selection.model_copy(update=more))
     if query.on_uncertified == "error":
         require_certified(policy)
-    return Plan(model, models.pair_of(session, model), policy, calibration, sets)
+    return Plan(model, models.pair_of(session, model), policy, choice.calibration, sets)

@@ -1,4 +1,4 @@
-"""What a downloaded ONNX file says of its model's calibration: the metadata that may change after the export.
+"""What a downloaded ONNX file has of its model's calibration: what may change after the export.
 
 They are appended to the graph at each download. Serialised messages of protobuf merge when they are joined,
 and fields that repeat, as `metadata_props` does, are joined too.
@@ -7,13 +7,22 @@ and fields that repeat, as `metadata_props` does, are joined too.
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from app.inference import Calibration
+from app.inference.engines.graph_store import constants
 from app.registry.service import calibration_ref
 from app.selective import calibrations
-from app.selective.policy import PolicyRequest, apply_policy
+from app.selective.policy import Choice, PolicyRequest, apply_policy
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
+from masktune.contract.report.text.card import Card
+
+if TYPE_CHECKING:
+    from onnx import StringStringEntryProto
 
 COVERAGES = (0.8, 0.9, 0.95)
 RISKS = (0.01, 0.02, 0.05, 0.1)
@@ -32,7 +41,7 @@ _POLICIES = {
 
 def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
     """Return what belongs at the end of the model's graph; docs/how-to/onnx.md has the keys."""
-    from onnx import ModelProto, StringStringEntryProto  # takes half a second, and few ask for a graph
+    from onnx import ModelProto  # takes half a second, and few ask for a graph
 
     calibration, reference = calibrations.find(model, artifacts), calibration_ref(model)
     score_name = calibrations.score_name(None, model)
@@ -44,11 +53,36 @@ def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
     facts = {
         "model": model.id,
         "score": {"name": score_name, "of": "softmax(logits / temperature)", "scale": "natural logarithm"},
-        "temperature": 1.0 if calibration is None else calibration.temperature,
+        "temperature": _temperature(calibration),
         "thresholds": thresholds,
         "calibration": None if reference is None else reference.model_dump(mode="json"),
     }
-    entries = [
+    return bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
+
+
+def policy_values(card: Card, choice: Choice) -> bytes:
+    """Return what belongs at the end of a graph of answers: its constants, and what they rest on."""
+    from onnx import ModelProto
+
+    threshold, temperature = choice.policy.threshold, _temperature(choice.calibration)
+    facts = {
+        "version": 1,
+        "model": card.model.id,
+        "classes": card.model.classes,
+        "temperature": temperature,
+        "selection": card.selection.model_dump(mode="json"),
+    }
+    metadata = bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
+    return constants(temperature, math.inf if threshold is None else threshold) + metadata
+
+
+def _temperature(calibration: Calibration | None) -> float:
+    return 1.0 if calibration is None else calibration.temperature
+
+
+def _entries(facts: Mapping[str, object]) -> list[StringStringEntryProto]:
+    from onnx import StringStringEntryProto
+
+    return [
         StringStringEntryProto(key=f"masktune.{name}", value=json.dumps(fact)) for name, fact in facts.items()
     ]
-    return bytes(ModelProto(metadata_props=entries).SerializeToString())

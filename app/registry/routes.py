@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -24,17 +24,19 @@ from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.inference import InferenceDep
 from app.inference.engines.graph_store import Graph
 from app.operations.metrics import MetricsDep
-from app.registry import drift, risk_coverage, risk_coverage_plot
+from app.registry import bundle_import, drift, risk_coverage, risk_coverage_plot
 from app.registry import service as models
 from app.registry import uploads as model_import
+from app.registry.bundle import ZIP, BundlesDep
 from app.registry.onnx_metadata import calibration_metadata
 from app.registry.service import LoadedModel
 from app.registry.weights_file import as_one_file
 from app.selective.usage import UsageDep
-from core.errors import UnsupportedMedia
+from core.errors import InvalidInput, UnsupportedMedia
 from core.queries import registry
 from masktune.contract.base import DatasetRef, Edit, JobRef, Page
-from masktune.contract.models import Model, ModelUpload
+from masktune.contract.models import BundleUpload, Model, ModelUpload
+from masktune.contract.predictions import DownloadQuery
 from masktune.contract.reject_option import Drift, RiskCoverage, RiskCoverageQuery
 from masktune.contract.vocabulary import Arm
 
@@ -79,11 +81,11 @@ def list_models(
     dependencies=[TRAINER],
     status_code=201,
     response_model=Model,
-    summary="Import a model from a safetensors file",
+    summary="Import a model from a safetensors file or from a bundle",
     responses=problems(404, 409, 413, 415, 422, 507),
     openapi_extra=body_of(
         "The file with its fields.",
-        **{MULTIPART: shape_of(ModelUpload) | {"encoding": {"classes": {"contentType": JSON}}}},
+        **{MULTIPART: shape_of(ModelUpload, BundleUpload) | {"encoding": {"classes": {"contentType": JSON}}}},
     ),
 )
 async def import_model(
@@ -96,8 +98,12 @@ async def import_model(
 ) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART:
-        raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
+        raise UnsupportedMedia(
+            "send multipart/form-data with the safetensors file or bundle as `file`, and the fields"
+        )
     async with uploads.receive_upload(request, settings.scratch, metrics=metrics) as upload:
+        if bundle_import.is_zip(upload):
+            return await run_in_threadpool(bundle_import.create, once, upload, artifacts, settings, root_path)
         return await run_in_threadpool(model_import.create, once, upload, artifacts, root_path)
 
 
@@ -139,22 +145,22 @@ def delete_model(row: LoadedModel, session: Writing, inference: InferenceDep, di
     "/{model}/download",
     dependencies=[READER],
     response_class=WholeFile,
-    summary="Download the weights or an ONNX graph",
-    responses=sends(BINARY) | NOT_MODIFIED | problems(404, 409, 503),
+    summary="Download the weights, an ONNX graph, or a bundle that answers without the service",
+    responses=sends(BINARY, ZIP) | NOT_MODIFIED | problems(404, 409, 422, 503),
 )
 async def download_model(
     request: Request,
     row: LoadedModel,
+    query: Annotated[DownloadQuery, Query()],
     artifacts: ArtifactsDep,
     inference: InferenceDep,
-    format: Annotated[
-        Literal["safetensors", "onnx"],
-        Query(
-            description="`onnx` is exported on the first download; its metadata have the thresholds of the "
-            "present calibration."
-        ),
-    ] = "safetensors",
+    bundles: BundlesDep,
 ) -> Response:
+    if query.format == "bundle":
+        return await bundles.send(request, row, query)
+    if policy := query.model_dump(exclude={"format"}, exclude_defaults=True):
+        raise InvalidInput.field(f"?{next(iter(policy))}", "needs-bundle", "a policy is for format=bundle")
+    format = query.format
     filename, metadata = f"{row.id}.{format}", b""
     etag = f'"{filename}"'  # a strong validator, since a model's files never change
     if format == "onnx":
@@ -178,7 +184,8 @@ async def download_model(
         return send_pieces([graph, metadata], media_type=BINARY, headers=headers)
     if row.backbone_artifact is not None:
         backbone = await run_in_threadpool(artifacts.folder, row.backbone_artifact) / "backbone.safetensors"
-        return await run_in_threadpool(as_one_file, path, backbone, headers=headers)
+        pieces = await run_in_threadpool(as_one_file, path, backbone)
+        return send_pieces(pieces, media_type=BINARY, headers=headers)
     return WholeFile(path, media_type=BINARY, headers=headers)
 
 

@@ -6,22 +6,19 @@ A safetensors file is the length of its header (8 bytes, little-endian), the hea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import StreamingResponse
-
-from app.http.file_response import Span, send_pieces
+from app.http.file_response import Span
 
 _DTYPES = ("U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL")
 """In the order in which the library writes tensors; those of one type are in the order of their names. No
 network has others (`load_strictly`)."""
 
 
-def as_one_file(own: Path, backbone: Path, *, headers: Mapping[str, str]) -> StreamingResponse:
-    """Send the tensors of both files, with the metadata of the first."""
+def as_one_file(own: Path, backbone: Path) -> list[bytes | Span]:
+    """The pieces of a file with the tensors of both, and the metadata of the first."""
     entries: dict[str, Any] = {}
     tensors = []  # (rank of the type, name, entry, file, where the file's tensors begin)
     for file in (backbone, own):
@@ -38,4 +35,4 @@ def as_one_file(own: Path, backbone: Path, *, headers: Mapping[str, str]) -> Str
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     head = len(text).to_bytes(8, "little") + text
-    return send_pieces([head, *spans], media_type="application/octet-stream", headers=headers)
+    return [head, *spans]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -22,9 +23,8 @@ def find(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
     """Return the model's calibration, or None if it was never calibrated."""
     if model.calibration is None:
         return None
-    return _read(
-        artifacts, model.calibration["artifact"], model.calibration["id"], model.calibration.get("created_at")
-    )
+    row = model.calibration
+    return _read(artifacts, row["artifact"], row["id"], row.get("created_at"), row.get("imported_from"))
 
 
 def get(model: ModelRow, artifacts: Artifacts) -> Calibration:
@@ -76,16 +76,24 @@ def score_name(requested: ScoreName | None, model: ModelRow) -> ScoreName:
 
 
 @lru_cache(maxsize=256)
-def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> Calibration:
+def _read(
+    artifacts: Artifacts, key: str, id: str, created_at: float | None, imported_from: str | None
+) -> Calibration:
     try:
         raw = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:  # the model is being deleted
         raise ArtifactMissing(f"{key}/{FILE}") from error
+    return replace(from_tables(raw, id), created_at=created_at, imported_from=imported_from)
+
+
+def from_tables(raw: Mapping[str, Any], id: str) -> Calibration:
+    """Return the calibration of a file of tables (`worker.stages.calibrate`). Raises KeyError, TypeError,
+    ValueError or AttributeError for anything else."""
     tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
     agreement, temperature = raw.get("agreement"), raw.get("temperature")
     return Calibration(
         id,
-        created_at,
+        None,
         tables,
         groups=_parts(raw.get("groups", {})),
         classes=_parts(raw.get("classes", {})),

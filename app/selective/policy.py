@@ -10,13 +10,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from app.inference import Calibration
 from app.selective import calibrations
 from core.errors import FieldError, InvalidInput, NotCertifiable
+from core.storage.artifacts import Artifacts
+from core.tables import ModelRow
 from masktune.contract import predictions
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import CERTIFIED_POLICIES, PolicyName, PredictQuery, policy_fields
+from masktune.contract.predictions import CERTIFIED_POLICIES, PolicyName, PolicyQuery, policy_fields
 from masktune.contract.reject_option import RiskCoverageQuery
 from masktune.contract.report.text import uncertified
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
@@ -54,7 +57,14 @@ class AppliedPolicy:
         return Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD
 
 
-def one_policy(query: PredictQuery | RiskCoverageQuery) -> PolicyName | None:
+class Choice(NamedTuple):
+    """A policy, and the calibration that it rests on, if the model has one."""
+
+    policy: AppliedPolicy
+    calibration: Calibration | None
+
+
+def one_policy(query: PolicyQuery | RiskCoverageQuery) -> PolicyName | None:
     """Return the name of the policy that the query gives, if any. Raises `InvalidInput` for several."""
     fields = policy_fields(query)
     policies = {*fields.values()}
@@ -68,7 +78,7 @@ def one_policy(query: PredictQuery | RiskCoverageQuery) -> PolicyName | None:
     return next(iter(policies), None)
 
 
-def requested_policy(query: PredictQuery) -> PolicyRequest:
+def requested_policy(query: PolicyQuery) -> PolicyRequest:
     """Return the policy of a request. Raises `InvalidInput` for several, or a confidence without a risk."""
     name = one_policy(query)
     if query.risk_confidence is not None and name not in CERTIFIED_POLICIES:
@@ -92,6 +102,19 @@ def apply_policy(
     if calibration is None:
         return _uncalibrated(request, score_name)
     return _calibrated(request, calibration, score_name)
+
+
+def choose(query: PolicyQuery, model: ModelRow, artifacts: Artifacts, *, calibrated: bool = False) -> Choice:
+    """Apply the policy. Raises `InvalidInput`, `Conflict` if it needs a calibration, or that must be
+    `calibrated`, and there is none, and `ArtifactMissing` if the model was deleted or calibrated again since
+    its row was read."""
+    request = requested_policy(query)
+    optional = request.policy in ("none", "min_score") and not calibrated
+    find = calibrations.find if optional else calibrations.get
+    calibration = find(model, artifacts)
+    return Choice(
+        apply_policy(request, calibration, calibrations.score_name(query.score, model)), calibration
+    )
 
 
 def require_certified(policy: AppliedPolicy) -> None:
@@ -184,4 +207,5 @@ def _use(selection: Selection, calibration: Calibration) -> predictions.Calibrat
         method=selection.method + ("" if calibration.n_subjects is None else ONE_PER_SUBJECT),
         temperature=calibration.temperature,
         created_at=calibration.created_at,
+        imported_from=calibration.imported_from,
     )

@@ -45,8 +45,24 @@ class RollbackTarget(Strict):
     )
 
 
-class ModelImport(Strict):
-    """The fields that accompany the file of a model import."""
+class BundleImport(Strict):
+    """The fields that accompany a bundle, which says the rest itself."""
+
+    dataset: DatasetRef | None = Field(
+        None, description="The data set that the model belongs to; it must have the same classes."
+    )
+    name: Name | None = Field(None, description="What to call the model.")
+    metadata: Metadata = Field(default_factory=dict, description="Notes of your own, a JSON object.")
+
+
+class BundleUpload(BundleImport):
+    """The form of the import of a bundle."""
+
+    file: File = Field(description="A bundle, as `GET /models/{id}/download?format=bundle` sends it.")
+
+
+class ModelImport(BundleImport):
+    """The fields that accompany a safetensors file."""
 
     backbone: Word = Field(
         description="`small_cnn`, `resnet32`, or a torchvision or timm classifier by name."
@@ -55,15 +71,10 @@ class ModelImport(Strict):
         min_length=2, max_length=100_000, description="Names, in the order of the outputs."
     )
     image_size: int = Field(ge=8, le=1024, description="Side in pixels of the square that the network sees.")
-    dataset: DatasetRef | None = Field(
-        None, description="The data set that the model belongs to; it must have the same classes."
-    )
-    name: Name | None = Field(None, description="What to call the model.")
-    metadata: Metadata = Field(default_factory=dict, description="Notes of your own, a JSON object.")
 
 
 class ModelUpload(ModelImport):
-    """The form of a model import."""
+    """The form of the import of a safetensors file."""
 
     # OpenAPI would have an array sent as several parts of one name.
     classes: Annotated[
@@ -131,6 +142,12 @@ class CalibrationRef(Shape):
         None, description="Temperature of the model's probabilities, fitted on the validation split."
     )
     created_at: Time | None = None
+    job: str | None = Field(None, description="The job that counted the split; null if it is not known.")
+    imported_from: str | None = Field(
+        None,
+        description="Id of the model that it was made for, in the service that the bundle comes from: a "
+        "certificate is about inputs like those of the calibration split there. Null: it was made here.",
+    )
 
 
 class PatternJudgeRef(Shape):

@@ -44,10 +44,9 @@ def policy_fields(request: object) -> dict[str, PolicyName]:
     return {field: policy for field, policy in POLICY_OF.items() if getattr(request, field, None) is not None}
 
 
-class PredictQuery(Query):
-    """A prediction by a model, and when it should abstain."""
+class PolicyQuery(Query):
+    """When a model should abstain: at most one policy."""
 
-    model: ModelQuery
     coverage: float | None = Field(
         None,
         gt=0,
@@ -86,6 +85,23 @@ class PredictQuery(Query):
         "abstain",
         description="If `max_risk`, or a promise by class, cannot be certified: abstain, or answer 409.",
     )
+
+
+class DownloadQuery(PolicyQuery):
+    """Which file of a model to send. A policy is for a bundle, whose graph has its threshold."""
+
+    format: Literal["safetensors", "onnx", "bundle"] = Field(
+        "safetensors",
+        description="`onnx`: the network; its metadata have the thresholds of the present calibration. "
+        "`bundle`: a zip of a graph that answers or abstains by itself, a card that says what the model "
+        "promises, and what an import needs. Graphs are exported on the first download.",
+    )
+
+
+class PredictQuery(PolicyQuery):
+    """A prediction by a model, and when it should abstain."""
+
+    model: ModelQuery
     set_coverage: float | None = Field(
         None,
         gt=0,
@@ -239,6 +255,7 @@ class Calibration(Shape):
         description="Temperature of the model's probabilities, fitted on the validation split; 1: unchanged.",
     )
     created_at: Time | None = None
+    imported_from: str | None = Field(None, description="As in `GET /models/{id}`.")
 
 
 class ClassPromise(Shape):

@@ -25,7 +25,8 @@ EXCUSED = re.compile(
             r".+ (no-models|not-succeeded|only-test|other-classes|trained-on|training-images-gone)",
             r"/dataset unlabelled",
             # Fields that exclude or need each other.
-            r"/(dataset|model|label) missing|.+ (needs-job|needs-inferred-by|not-with-job)",
+            r"/(backbone|dataset|image_size|model|label) missing",
+            r".+ (needs-bundle|needs-job|needs-inferred-by|not-with-job)",
             r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
             # Where a webhook may go depends on what its host's name resolves to.
             r"/url (invalid-address|not-allowed|not-https|unknown-host)",

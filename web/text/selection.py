@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from masktune import CurvePoint, GroupTable, RiskCoverage
 from masktune.contract.report.text import formats, uncertified_table
+from masktune.contract.report.text.certificates import NO_PROMISE, certified
 from web.charts import Chart, Line
 
 CURVE_POINTS = 400
@@ -63,14 +64,8 @@ def curve_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
 
 def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) -> str:
     """What the chosen threshold guarantees, and what it does not."""
-    confidence = formats.percent(table.risk_confidence, 0)
     if table.policy == "max_risk" and table.status == "certified":
-        return (
-            f"Certified: with {confidence} confidence over the draw of the calibration split, at most "
-            f"{formats.percent(table.requested)} of the answers are wrong, for {_scope(curve)} like those of "
-            "the split. This is no promise about a single input, a group or shifted data, and it holds only "
-            "if the risk was chosen before looking at this curve."
-        )
+        return f"{certified(table.requested, table.risk_confidence, curve.n_subjects)} {NO_PROMISE}"
     if table.policy == "max_risk":
         refusal = uncertified_table(curve)
         return f"Not certifiable: {refusal}. Under this policy the model abstains on every input."
@@ -81,10 +76,6 @@ def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) 
         f"of them wrongly. Chosen after looking, the risk is at most {formats.percent(point.band_high)} with "
         f"{formats.percent(curve.confidence, 0)} confidence: the upper edge of the band."
     )
-
-
-def _scope(curve: RiskCoverage) -> str:
-    return "independent inputs" if curve.n_subjects is None else "random images of new subjects"
 
 
 def abstentions(samples: Sequence[ScoredSample], threshold: float | None) -> list[bool]:

@@ -213,6 +213,7 @@ def _calibrate(
         scores=tuple(tables.scores),
         temperature=temperature["value"],
         created_at=time.time(),
+        job=context.spec.job_id,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is said, wherever it is, of a risk that a calibration split does not certify."""
+"""What is said, wherever it is, of a risk that a calibration split certifies, or does not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,31 @@ from collections.abc import Sequence
 from masktune.contract.predictions import ClassPromise, PredictionSets, Selection
 from masktune.contract.reject_option import RiskCoverage
 from masktune.contract.report.text.formats import first_names, percent, whole_percent
+
+NO_PROMISE = (
+    "This is no promise about a single input, a group or shifted data, and it holds only if the risk was "
+    "chosen before looking at the curve of risk over coverage."
+)
+"""What a certificate does not say."""
+
+
+def certified(max_risk: float, confidence: float, n_subjects: int | None) -> str:
+    """What a certificate says; `n_subjects` as in the calibration."""
+    inputs = "independent inputs" if n_subjects is None else "random images of new subjects"
+    return (
+        f"Certified: with {whole_percent(confidence)} confidence over the draw of the calibration split, at "
+        f"most {whole_percent(max_risk)} of the answers are wrong, for {inputs} like those of the split."
+    )
+
+
+def origin(imported_from: str | None) -> str:
+    """Where an imported calibration was made; empty for one that was made here."""
+    if imported_from is None:
+        return ""
+    return (
+        f"The calibration was imported: it was made elsewhere, for model {imported_from}, so certificates "
+        "and coverages are about inputs like those of the calibration split there."
+    )
 
 
 def samples_needed(count: int | None) -> str:

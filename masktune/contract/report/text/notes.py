@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from masktune.contract.models import CalibrationRef
 from masktune.contract.report.accuracy import ArmDifference, BackgroundGap, Disagreement
 from masktune.contract.report.probabilities import Certificate, Certificates, Reliability, Temperature
 from masktune.contract.report.report import MaskSummary, Report
@@ -213,7 +214,7 @@ def calibration_samples(certificates: Certificates, word: str = "subject") -> st
     return f"{images}, {certificates.n_subjects:,} of them one per {word} and drawn at random"
 
 
-def independence(certificates: Certificates, word: str = "subject") -> str:
+def independence(certificates: Certificates | CalibrationRef, word: str = "subject") -> str:
     """What a certificate assumes of the images that it rests on, and which were left out for that reason."""
     if certificates.n_subjects is None:
         sentences = [

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 
+from app.http.file_response import send_pieces
 from app.inference.engines import graph_store as graphs
 from app.registry.weights_file import as_one_file
 from core.queries import registry
@@ -202,7 +203,8 @@ def test_two_files_are_sent_as_the_library_would_write_one(tmp_path: Path, names
     own = {name: torch.rand(3) for name in names} | {"empty": torch.zeros(0, 2)}
     for name, tensors in (("own", own), ("below", below)):
         save_file(tensors, tmp_path / name, metadata={"format": "pt"})
-    sent = TestClient(as_one_file(tmp_path / "own", tmp_path / "below", headers={"ETag": '"a"'})).get("/")
+    pieces = as_one_file(tmp_path / "own", tmp_path / "below")
+    sent = TestClient(send_pieces(pieces, media_type="a/b", headers={"ETag": '"a"'})).get("/")
     assert sent.content == save(own | below, metadata={"format": "pt"})
     assert (int(sent.headers["content-length"]), sent.headers["etag"]) == (len(sent.content), '"a"')
 

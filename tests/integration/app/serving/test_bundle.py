@@ -1,0 +1,352 @@
+"""A model leaves as a bundle, answers alike where there is no service, and comes back as it left."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from safetensors.torch import save
+
+from app.inference.engines import graph_store as graphs
+from masktune.contract.ids import new_id
+from models.backbones.build import build_network
+from tests.acceptance.conftest import ROOT
+from tests.acceptance.docs_pages import blocks
+from tests.integration.app.serving.conftest import CLASSES, World
+
+Members = dict[str, bytes]
+
+MEMBERS = {
+    "card.md",
+    "card.json",
+    "model.onnx",
+    "model.safetensors",
+    "erm.safetensors",
+    "calibration.json",
+    "SHA256SUMS",
+}
+IMAGES, PER_REQUEST = 200, 50
+MARGIN = 1e-6
+"""Nearer to the threshold, sums of another order may decide. 1e-4 is promised, but random networks
+are about as sure of one image as of another."""
+POLICY: dict[str, Any] = {"score": "product", "max_risk": 0.05}
+"""A score that needs both networks, and a risk that the calibration certifies."""
+_WITHOUT_TORCH = """
+import sys
+
+class OnlyRuntime:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"app", "core", "masktune", "models", "onnx", "safetensors", "timm", "torch"}:
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, OnlyRuntime())
+"""
+
+
+def _download(world: World, model: str | None = None, **query: Any) -> Any:
+    address = f"/models/{model or world.model}/download"
+    return world.client.get(address, params={"format": "bundle"} | query)
+
+
+def _members(bundle: bytes) -> Members:
+    with zipfile.ZipFile(io.BytesIO(bundle)) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def _zipped(members: Members) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in members.items():
+            target.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _summed(members: Members) -> Members:
+    """The members, with the sums of what they are now."""
+    rest = {name: content for name, content in members.items() if name != "SHA256SUMS"}
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in rest.items())
+    return rest | {"SHA256SUMS": sums.encode()}
+
+
+def _import(world: World, members: Members, **fields: str) -> Any:
+    files = {"file": ("model.zip", _zipped(members))}
+    return world.client.post("/models", data=fields, files=files)
+
+
+@pytest.fixture(scope="module")
+def members(world: World) -> Members:
+    answer = _download(world, **POLICY)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{world.model}.zip"'
+    unchanged = {"If-None-Match": answer.headers["etag"]}
+    query = {"format": "bundle"} | POLICY
+    again = world.client.get(f"/models/{world.model}/download", params=query, headers=unchanged)
+    assert again.status_code == 304
+    return _members(answer.content)
+
+
+def _odd_images(folder: Path) -> list[Path]:
+    """Images of odd sizes, bright and dark: a network of random weights is not equally sure of all."""
+    generator, paths = np.random.default_rng(0), []
+    for number in range(IMAGES):
+        height, width = generator.integers(8, 160, 2)
+        pixels = generator.integers(0, 256, (height, width, 3)) // generator.integers(1, 9)
+        pixels[:, : width // 2] //= 1 + number % 4
+        paths.append(folder / f"{number:03}.png")
+        Image.fromarray(pixels.astype(np.uint8)).save(paths[-1])
+    return paths
+
+
+def _served(world: World, model: str, paths: list[Path], policy: dict[str, Any]) -> list[dict[str, Any]]:
+    served = []
+    for first in range(0, IMAGES, PER_REQUEST):
+        files = [("file", (path.name, path.read_bytes())) for path in paths[first : first + PER_REQUEST]]
+        answer = world.client.post("/predict", params={"model": model} | policy, files=files)
+        assert answer.status_code == 200, answer.text
+        served += answer.json()["predictions"]
+    return served
+
+
+def _decided_elsewhere(bundle: Members, folder: Path, paths: list[Path]) -> list[list[str]]:
+    """Run the program of the documentation, without torch and the service, on these images."""
+    (folder / "bundle").mkdir()
+    (folder / "bundle" / "model.onnx").write_bytes(bundle["model.onnx"])
+    program = blocks(ROOT / "docs/how-to/bundle.md")[1].commands[0].text
+    text = program.partition("\n")[2].rpartition("\n")[0]
+    (folder / "answer.py").write_text(_WITHOUT_TORCH + text)
+    command = [sys.executable, "answer.py", *map(str, paths)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert not done.stderr
+    return [line.split(" ") for line in done.stdout.splitlines()]  # the label of an abstention is empty
+
+
+def _other_network(world: World) -> str:
+    network = build_network("timm/test_resnet", classes=2, image_size=64, seed=3)
+    weights = save({name: tensor.contiguous() for name, tensor in network.model.state_dict().items()})
+    form = {"backbone": "timm/test_resnet", "classes": json.dumps(CLASSES), "image_size": "64"}
+    sent = world.client.post("/models", data=form, files={"file": ("w.safetensors", weights)})
+    assert sent.status_code == 201, sent.text
+    return str(sent.json()["id"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "score", "files"),
+    [
+        ("small_cnn", "product", MEMBERS),
+        ("timm/test_resnet", "max_softmax", MEMBERS - {"erm.safetensors", "calibration.json"}),
+    ],
+)
+def test_decisions_elsewhere_equal_the_services(
+    world: World, tmp_path: Path, name: str, score: str, files: set[str]
+) -> None:
+    paths = _odd_images(tmp_path)
+    model = world.model if name == "small_cnn" else _other_network(world)
+    scores = [one["score"] for one in _served(world, model, paths, {"score": score})]
+    policy = {"score": score, "min_score": float(np.median(scores))}
+    bundle = _members(_download(world, model, **policy).content)
+    assert bundle.keys() == files
+    served, elsewhere = _served(world, model, paths, policy), _decided_elsewhere(bundle, tmp_path, paths)
+    assert len(elsewhere) == len(served) == IMAGES
+    decisions = Counter[str]()
+    for one, (decision, label, printed) in zip(served, elsewhere, strict=True):
+        assert float(printed) == pytest.approx(one["score"], abs=1e-4)  # printed with four digits
+        if abs(one["score"] - policy["min_score"]) > MARGIN:
+            assert (decision, label) == (one["decision"], one["label"] or "")
+            decisions[decision] += 1
+    assert min(decisions["answer"], decisions["abstain"]) > IMAGES // 4
+
+
+def test_the_bundle_says_what_it_is_and_what_it_promises(world: World, members: Members) -> None:
+    assert members.keys() == MEMBERS
+    assert _summed(members) == members
+    card, text = json.loads(members["card.json"]), members["card.md"].decode()
+    assert (card["model"]["id"], card["erm"]["id"]) == (world.model, world.erm)
+    parts = {part["title"]: part["sentences"] for part in card["parts"]}
+    assert [title for title, sentences in parts.items() if not sentences] == [
+        "Intended use",
+        "Who answers for it",
+        "Licence of the model and of its training images",
+    ]
+    for title, sentences in parts.items():
+        assert f"## {title}\n" in text
+        assert all(f"- {one['text']}" in text for one in sentences)
+    assert {one["job"] for one in (*parts["Trained on"], *parts["How"])} == {world.job}
+    assert "data set pair" in parts["Trained on"][0]["text"]
+    assert parts["When it answers"][0]["text"].startswith("Certified: with 99\u00a0% confidence")
+    assert parts["Not for"][0]["text"].startswith("This is no promise about a single input, a group")
+    assert text.count("**To be added by a person:**") == 3
+
+
+def test_what_cannot_be_certified_always_abstains_or_is_refused(world: World, members: Members) -> None:
+    assert members  # the graph is stored
+    strict = POLICY | {"max_risk": 0.01}
+    bundle = _members(_download(world, **strict).content)
+    assert b"The graph abstains on every input." in bundle["card.md"]
+    session = onnxruntime.InferenceSession(bundle["model.onnx"], providers=["CPUExecutionProvider"])
+    assert [one.name for one in session.get_inputs()] == ["image"]
+    image = np.full((30, 20, 3), 200, np.uint8)
+    decision, label, *_ = session.run(None, {"image": image})
+    assert (decision, label) == ("abstain", "")
+    everything = _members(_download(world, score="product").content)["model.onnx"]
+    session = onnxruntime.InferenceSession(everything, providers=["CPUExecutionProvider"])
+    assert session.run(["decision"], {"image": image}) == ["answer"]
+    refusal = _download(world, **strict, on_uncertified="error")
+    assert (refusal.status_code, refusal.json()["code"]) == (409, "not-certifiable")
+
+
+def test_one_policy_for_a_bundle_alone(world: World) -> None:
+    for query, pointer, code in (
+        ({"coverage": 0.9, "max_risk": 0.1}, "?coverage", "one-policy"),
+        ({"format": "onnx", "coverage": 0.9}, "?coverage", "needs-bundle"),
+        ({"risk_confidence": 0.9}, "?risk_confidence", "needs-max-risk"),
+        ({"coverage": 7}, "?coverage", "less-than-equal"),
+    ):
+        refusal = _download(world, **query)
+        (fault, *_) = refusal.json()["errors"]
+        assert (refusal.status_code, fault["pointer"], fault["code"]) == (422, pointer, code)
+
+
+def test_an_imported_model_answers_alike_and_says_where_it_was_calibrated(
+    world: World, members: Members, tmp_path: Path
+) -> None:
+    paths = _odd_images(tmp_path)[:PER_REQUEST]
+    answer = _import(world, members, name="again", dataset=world.dataset)
+    assert answer.status_code == 201, answer.text
+    model = answer.json()
+    assert answer.headers["location"] == f"/models/{model['id']}"
+    assert (model["name"], model["arm"], model["dataset"]) == ("again", "imported", world.dataset)
+    policies: list[dict[str, Any]] = [POLICY, {"coverage": 0.7}, {"score": "minimum", "min_score": 0.3}, {}]
+    for policy in policies:
+        files = [("file", (path.name, path.read_bytes())) for path in paths]
+        before, after = (
+            world.client.post("/predict", params={"model": id} | policy, files=files).json()
+            for id in (world.model, model["id"])
+        )
+        assert "predictions" in before, before
+        assert after["predictions"] == before["predictions"]
+        assert after["selection"]["calibration"].pop("imported_from") == world.model
+        assert before["selection"]["calibration"].pop("imported_from") is None
+        del after["selection"]["drift"], before["selection"]["drift"]
+        assert after["selection"] == before["selection"]
+    original = world.client.get(f"/models/{world.model}").json()["calibration"]
+    assert model["calibration"] == original | {"imported_from": world.model}
+    key, artifacts = graphs.key(model["id"], "product"), world.services.artifacts
+    with artifacts.writing(key) as folder:  # that of the same weights, for an export takes seconds
+        shutil.copy(artifacts.folder(graphs.key(world.model, "product")) / graphs.FILE, folder)
+    card = _members(_download(world, model["id"], **POLICY).content)["card.md"].decode()
+    assert f"it was made elsewhere, for model {world.model}" in card
+    assert "What it was trained on is not known here" in card
+    assert world.client.delete(f"/models/{model['id']}").status_code == 204
+    assert not artifacts.exists(key)
+    assert world.client.delete(f"/models/{model['erm']}").status_code == 204
+
+
+def _card(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:
+    card = json.loads(members["card.json"])
+    change(card)
+    return _summed(members | {"card.json": json.dumps(card).encode()})
+
+
+def _tables(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:
+    tables = json.loads(members["calibration.json"])
+    change(tables)
+    return _summed(members | {"calibration.json": json.dumps(tables).encode()})
+
+
+def _without(members: Members, name: str) -> Members:
+    return {one: content for one, content in members.items() if one != name}
+
+
+def _changed(members: Members, name: str) -> Members:
+    content = bytearray(members[name])
+    content[-1] ^= 1
+    return members | {name: bytes(content)}
+
+
+REFUSALS: dict[str, tuple[Callable[[Members], Members], str, str]] = {
+    **{
+        f"changed {name}": (partial(_changed, name=name), "changed-member", name)
+        for name in sorted(MEMBERS - {"SHA256SUMS"})
+    },
+    "changed sum": (
+        lambda m: m | {"SHA256SUMS": bytes(64) + m["SHA256SUMS"][64:]},
+        "changed-member",
+        "card.md",
+    ),
+    "missing graph": (lambda m: _without(m, "model.onnx"), "missing-member", "model.onnx"),
+    "missing card": (lambda m: _summed(_without(m, "card.json")), "missing-member", "card.json"),
+    "missing ERM": (lambda m: _summed(_without(m, "erm.safetensors")), "missing-member", "erm.safetensors"),
+    "unknown member": (lambda m: m | {"notes.txt": b"hello"}, "unknown-member", "notes.txt"),
+    "unknown, with its sum": (lambda m: _summed(m | {"run.py": b"1"}), "unknown-member", "run.py"),
+    "no sums": (lambda m: _without(m, "SHA256SUMS"), "not-safetensors", "SHA256SUMS"),
+    "no card": (lambda m: _summed(m | {"card.json": b"{}"}), "unreadable-member", "card.json"),
+    "other classes of ERM": (
+        lambda m: _card(m, lambda card: card["erm"].update(classes=["up", "down"])),
+        "classes-differ",
+        "ERM",
+    ),
+    "more classes": (
+        lambda m: _card(m, lambda c: [c[one].update(classes=["a", "b", "c"]) for one in ("model", "erm")]),
+        "does-not-fit",
+        "model.safetensors",
+    ),
+    "a false count": (
+        lambda m: _tables(m, lambda tables: tables["scores"]["product"]["wrong"].reverse()),
+        "unreadable-member",
+        "calibration.json",
+    ),
+    "a score too many": (
+        lambda m: _tables(m, lambda t: t["scores"].update(entropy=t["scores"]["product"])),
+        "unreadable-member",
+        "calibration.json",
+    ),
+    "no temperature": (
+        lambda m: _tables(m, lambda tables: tables["temperature"].update(value=0.0)),
+        "unreadable-member",
+        "calibration.json",
+    ),
+    "a bomb": (lambda m: {"zeros": bytes(80 << 20)}, "wrong-ratio", "bomb"),
+    "too many members": (lambda m: m | {f"{n}": b"" for n in range(64)}, "too-many-entries", "64"),
+    "a name that climbs": (lambda m: m | {"../model.onnx": b"1"}, "climbing-name", "model.onnx"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_is_not_as_it_left_is_refused_by_name_and_leaves_nothing(
+    world: World, members: Members, case: str
+) -> None:
+    change, code, named = REFUSALS[case]
+    refusal = _import(world, change(members))
+    (fault,) = refusal.json()["errors"]
+    assert (refusal.status_code, fault["pointer"], fault["code"]) == (422, "/file", code), fault
+    assert named in fault["detail"]
+    stored = {path.name for path in Path(world.services.artifacts.folder("models")).iterdir()}
+    rows = world.client.get("/models").json()["data"]
+    assert stored == {row["id"] for row in rows}
+
+
+def test_a_bundle_for_another_data_set_and_fields_of_weights_are_refused(
+    world: World, members: Members
+) -> None:
+    renamed = _card(members, lambda c: [c[one].update(classes=["up", "down"]) for one in ("model", "erm")])
+    wrong = _import(world, renamed, dataset=world.dataset)
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "model-of-another-dataset")
+    assert _import(world, members, dataset=new_id("ds")).status_code == 404
+    refusal = _import(world, members, classes='["left", "right"]')
+    assert refusal.json()["errors"][0]["pointer"] == "/classes"
