@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse, StreamingResponse
 
 from masktune import ClientError
 from masktune.client.calls import get, open_body
+from masktune.client.models import EXPORT_SECONDS
 from masktune.client.wire import Emit, EmittingFlow, Read
 from masktune.client.wire import Request as ApiRequest
 from web.shell import error_page
@@ -111,10 +112,11 @@ async def predictions(request: Request, job: Id) -> Response:
 
 
 @router.get("/files/models/{model}/download")
-async def download(
-    request: Request, model: Id, format: Literal["safetensors", "onnx"] = "safetensors"
-) -> Response:
-    return await _relay(request, get(f"/models/{model}/download", format=format), "/models")
+async def download(request: Request, model: Id) -> Response:
+    """The file that the address asks for, for a bundle with its policy."""
+    api_request = get(f"/models/{model}/download")
+    query = dict(request.query_params)
+    return await _relay(request, replace(api_request, query=query, answer_seconds=EXPORT_SECONDS), "/models")
 
 
 async def _relay(

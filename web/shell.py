@@ -26,6 +26,7 @@ from masktune.contract.report.text import (
     sets_statement,
     uncertified,
 )
+from masktune.contract.report.text.certificates import origin
 from web.text import labels, manual
 from web.transport.connection import (
     THEME_COOKIE,
@@ -71,7 +72,7 @@ _templates.globals |= {
     "drift_warning": drift_warning,
     "promise_statement": promise_statement,
 }
-_templates.globals |= {"uncertified": uncertified, "upload_files": upload_files}
+_templates.globals |= {"origin": origin, "uncertified": uncertified, "upload_files": upload_files}
 _templates.globals |= {"promise_name": promise_name, "sets_statement": sets_statement}
 
 

@@ -23,11 +23,15 @@ from masktune.client.calls import (
     update,
 )
 from masktune.client.downloads import download
+from masktune.client.predict import PolicyOptions
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, as_utf8, check_upload
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
 from masktune.contract.reject_option import Drift, RiskCoverage
+
+EXPORT_SECONDS = 1800.0
+"""How long to wait for a download: others may be exported first."""
 
 
 def get_model(model: str) -> Flow[Model]:
@@ -62,11 +66,14 @@ def download_model(
     model: str,
     target: Path | str,
     *,
-    format: Literal["safetensors", "onnx"] = "safetensors",
+    format: Literal["safetensors", "onnx", "bundle"] = "safetensors",
     on_received: OnSent | None = None,
+    **policy: Unpack[PolicyOptions],
 ) -> Flow[Path]:
-    """Write the weights to `target`. The file appears complete or not at all."""
-    return download(get(f"/models/{segment(model)}/download", format=format), Path(target), on_received)
+    """Write the weights, the network as an ONNX graph, or a bundle that answers by the policy to `target`.
+    The file appears complete or not at all."""
+    request = get(f"/models/{segment(model)}/download", format=format, **policy)
+    return download(replace(request, answer_seconds=EXPORT_SECONDS), Path(target), on_received)
 
 
 def import_model(
@@ -85,20 +92,38 @@ def import_model(
 
     Raises `TooLarge`, before anything is sent, for a file above the service's limit.
     """
-    path = Path(path)
     form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
-    if dataset is not None:
-        form["dataset"] = dataset
-    if name is not None:
-        form["name"] = name
-    if metadata:
-        form["metadata"] = json.dumps(dict(metadata))
+    return _import(Path(path), form | _notes(dataset, name, metadata), on_sent, idempotency_key)
+
+
+def import_bundle(
+    path: Path | str,
+    *,
+    dataset: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    on_sent: OnSent | None = None,
+    idempotency_key: str | None = None,
+) -> Flow[Model]:
+    """Import a bundle: its model, with its ERM model and its calibration.
+
+    Raises `TooLarge`, before anything is sent, for a file above the service's limit.
+    """
+    return _import(Path(path), _notes(dataset, name, metadata), on_sent, idempotency_key)
+
+
+def _notes(dataset: str | None, name: str | None, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    fields = {"dataset": dataset, "name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
+    return {field: text for field, text in fields.items() if text is not None}
+
+
+def _import(path: Path, form: dict[str, str], on_sent: OnSent | None, key: str | None) -> Flow[Model]:
     request = Request(
         method="POST",
         path="/models",
         form=form,
         files=(FilePart("file", as_utf8(path.name), partial(CountedFile, path, on_sent)),),
-        headers=idempotent(idempotency_key),
+        headers=idempotent(key),
         repeatable=True,
         answer_seconds=STORED_SECONDS,
     )
@@ -203,6 +228,7 @@ class Models(Resource[D]):
     delete = Operation(delete_model)
     download = Operation(download_model)
     import_ = Operation(import_model)
+    import_bundle = Operation(import_bundle)
     risk_coverage = Operation(risk_coverage)
     risk_coverage_picture = Operation(risk_coverage_picture)
     drift = Operation(drift)

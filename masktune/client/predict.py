@@ -18,8 +18,8 @@ Image: TypeAlias = Path | str | bytes
 """The path of an image file, or the bytes of one."""
 
 
-class PredictOptions(TypedDict, total=False):
-    """Options of a prediction. At most one policy may be given: `coverage`, `max_risk`, `min_score`, or by
+class PolicyOptions(TypedDict, total=False):
+    """When to abstain. At most one policy may be given: `coverage`, `max_risk`, `min_score`, or by
     class `max_class_risk`, `max_missed` or both."""
 
     coverage: float
@@ -39,6 +39,11 @@ class PredictOptions(TypedDict, total=False):
     """Add `labels`, a set that holds the true class of this share of the inputs of each class, in (0, 1)."""
     score: str
     """The confidence score to decide by. Default: the calibration's."""
+
+
+class PredictOptions(PolicyOptions, total=False):
+    """Options of a prediction."""
+
     top_k: int
     explain: bool
 

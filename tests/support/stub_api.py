@@ -14,11 +14,12 @@ from typing import Any
 @dataclass
 class StubApi:
     """`answers`: path → (status, JSON or bytes); other paths return an empty page. `asked`: method and path
-    of each request. `headers`, `body`: those of the last one."""
+    of each request. `query`, `headers`, `body`: those of the last one."""
 
     url: str = ""
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    query: str = ""
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
 
@@ -30,7 +31,7 @@ def stub_api() -> Iterator[StubApi]:
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            path = self.path.partition("?")[0]
+            path, _, api.query = self.path.partition("?")
             api.asked.append(f"{self.command} {path}")
             api.headers = self.headers.items()
             api.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
+from urllib.parse import urlencode
 
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage, Sample
 from masktune.contract.report.text import drift_warning, formats
+from masktune.contract.report.text.certificates import origin
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
@@ -56,6 +59,8 @@ async def show(model_id: str) -> None:
         judge = (await connection.models.get(model.erm)).pattern_judge
     html("model_figures", m=model, judge=judge)
     if model.calibration:
+        if imported := origin(model.calibration.imported_from):
+            html("notice", tone="unsure", text=imported)
         try:
             curve = await connection.models.risk_coverage(model.id, points=CURVE_POINTS)
         except ProblemError as error:
@@ -152,18 +157,12 @@ class RejectOption:
         """Request and show the table at this threshold, including the certificate."""
         self.requests += 1
         number, share, by_class = self.requests, self._share, ""
+        policy: dict[str, Any] = {"coverage": share}
         if self.policy.value == "coverage":
             self.caption.text = f"Answer {formats.percent(share, 0)} of the inputs"
-            curve = await self.connection.models.risk_coverage(
-                self.model.id, points=CURVE_POINTS, coverage=share
-            )
         else:
-            curve = await self.connection.models.risk_coverage(
-                self.model.id,
-                points=CURVE_POINTS,
-                max_risk=share,
-                risk_confidence=float(self.confidence.value),
-            )
+            policy = {"max_risk": share, "risk_confidence": float(self.confidence.value)}
+        curve = await self.connection.models.risk_coverage(self.model.id, points=CURVE_POINTS, **policy)
             by_class = await self._promises(share)
         if number != self.requests:
             return  # superseded by a later request
@@ -172,7 +171,11 @@ class RejectOption:
         point = point_of(curve.points, table.threshold)
         self.chart.content = svg(curve_chart(curve, point))
         self.facts.content = render(
-            "reject_facts", table=table, point=point, statement=statement(table, point, curve)
+            "reject_facts",
+            table=table,
+            point=point,
+            statement=statement(table, point, curve),
+            bundle=f"/files/models/{self.model.id}/download?{urlencode({'format': 'bundle'} | policy)}",
         )
         self.groups.content = render("reject_groups", table=table) + by_class
         self._draw_samples()

@@ -1,18 +1,32 @@
-"""`masktune models add`, `download`: models as files."""
+"""`masktune models add`, `import`, `download`: models as files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from masktune.cli import completion
 from masktune.cli.assignments import metadata_of
-from masktune.cli.options import Metadata, Model, Output
+from masktune.cli.options import (
+    Coverage,
+    MaxRisk,
+    Metadata,
+    MinScore,
+    Model,
+    OnUncertified,
+    Output,
+    RiskConfidence,
+    Score,
+)
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables import models as tables
+
+Dataset = Annotated[
+    str | None, typer.Option(help="Data set that it belongs to.", autocompletion=completion.datasets)
+]
 
 
 @with_session
@@ -30,10 +44,7 @@ def add(
         typer.Option("--class", metavar="NAME", help="A class; repeat it in the order of the logits."),
     ],
     image_size: Annotated[int, typer.Option(min=8, help="Side in pixels of the images it was trained on.")],
-    dataset: Annotated[
-        str | None,
-        typer.Option(help="Data set that it belongs to.", autocompletion=completion.datasets),
-    ] = None,
+    dataset: Dataset = None,
     name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
     metadata: Metadata = None,
 ) -> None:
@@ -53,16 +64,52 @@ def add(
 
 
 @with_session
+def import_(
+    session: Session,
+    file: Annotated[
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="A bundle that was downloaded.", show_default=False),
+    ],
+    dataset: Dataset = None,
+    name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
+    metadata: Metadata = None,
+) -> None:
+    """Import a bundle: its model, with its ERM model and its calibration."""
+    with transfer_bar(session.console, f"uploading {file.name}") as on_sent:
+        network = session.client.models.import_bundle(
+            file, dataset=dataset, name=name, metadata=metadata_of(metadata), on_sent=on_sent
+        )
+    session.show(network, tables.model_table)
+
+
+@with_session
 def download(
     session: Session,
     model: Model,
     output: Output = None,
     format: Annotated[
-        Literal["safetensors", "onnx"], typer.Option(help="Format of the file.")
+        Literal["safetensors", "onnx", "bundle"],
+        typer.Option(help="Weights, the network in ONNX, or a zip that answers by a policy by itself."),
     ] = "safetensors",
+    coverage: Coverage = None,
+    max_risk: MaxRisk = None,
+    risk_confidence: RiskConfidence = None,
+    min_score: MinScore = None,
+    on_uncertified: OnUncertified = None,
+    score: Score = None,
 ) -> None:
-    """Write a model's weights to a file."""
-    target = output or Path(f"{model}.{format}")
+    """Write a model to a file. A policy is for a bundle, whose graph has its threshold."""
+    target = output or Path(f"{model}.{'zip' if format == 'bundle' else format}")
+    options: dict[str, Any] = {
+        "coverage": coverage,
+        "max_risk": max_risk,
+        "risk_confidence": risk_confidence,
+        "min_score": min_score,
+        "on_uncertified": on_uncertified,
+        "score": score,
+    }
+    policy = {name: option for name, option in options.items() if option is not None}
     with transfer_bar(session.console, f"downloading {target.name}") as on_received:
-        session.client.models.download(model, target, format=format, on_received=on_received)
-    session.show({"path": str(target)}, lambda _: f"the weights are in {target}")
+        session.client.models.download(model, target, format=format, on_received=on_received, **policy)
+    what = "bundle is" if format == "bundle" else "weights are"
+    session.show({"path": str(target)}, lambda _: f"the {what} in {target}")

@@ -117,6 +117,7 @@ def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetad
 
 
 app.command()(model_files.add)
+app.command("import")(model_files.import_)
 
 
 @app.command()

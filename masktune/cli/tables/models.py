@@ -9,6 +9,7 @@ import masktune
 from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
 from masktune.contract.report.text import drift_name, promise_name, uncertified_table
+from masktune.contract.report.text.certificates import origin
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import SELECTION_NAMES
 
@@ -156,6 +157,8 @@ def model_table(model: masktune.Model) -> Table:
     judge, erm = model.pattern_judge, model.erm
     of_erm = f"that of {erm}, if it has one" if erm else "–"
     grid.add_row("judge of patterns", f"fitted by {judge.job}" if judge else of_erm)
+    if counts is not None and counts.imported_from is not None:
+        grid.add_row("", origin(counts.imported_from))
     grid.add_row("drift", drift_name(model.drift))
     for split in ("val", "test"):
         figures = split_metrics(model, split)

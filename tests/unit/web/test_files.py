@@ -69,6 +69,15 @@ def test_the_list_of_samples_is_passed_on_as_a_table(browser: TestClient) -> Non
     assert "text/csv" in dict(api.headers).values()
 
 
+def test_a_bundle_has_the_policy_of_its_link(browser: TestClient) -> None:
+    policy = "format=bundle&max_risk=0.05&risk_confidence=0.99"
+    with stub_api() as api:
+        api.answers["/models/mdl_1/download"] = 200, b"a zip"
+        connect(api.url)
+        assert browser.get(f"/files/models/mdl_1/download?{policy}").content == b"a zip"
+    assert api.query == policy
+
+
 def test_a_script_gets_the_refusal_of_the_api_as_json(browser: TestClient) -> None:
     with stub_api() as api:
         api.answers["/models/mdl_1/download"] = 404, {"title": "No", "status": 404, "detail": "no such model"}

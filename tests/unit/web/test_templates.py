@@ -120,6 +120,15 @@ def test_every_drift_status_has_a_tone() -> None:
 # --- groups at a threshold ------------------------------------------------------------------------------
 
 
+def test_a_bundle_is_offered_with_the_threshold_that_is_shown() -> None:
+    table = {"policy": "max_risk", "requested": 0.05, "status": "certified", "threshold": 0.9}
+    shown = GroupTable.model_validate(table | {"risk_confidence": 0.99, "groups": []})
+    page = drawn(
+        "reject_facts", table=shown, point=None, statement="", bundle="/files/m?format=bundle&max_risk=0.05"
+    )
+    assert '<a class="button second" href="/files/m?format=bundle&amp;max_risk=0.05">Bundle' in page
+
+
 def groups(**table: Any) -> str:
     row = {"group": "dark", "n": 20, "n_answered": 10, "n_errors": 0, "coverage": 0.5, "risk": 0.0}
     asked = {"policy": "coverage", "requested": 0.5, "status": "target_coverage", "risk_confidence": 0.99}
