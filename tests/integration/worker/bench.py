@@ -16,6 +16,7 @@ from app.reports.service import render
 from core import schema
 from core.queries import datasets, events, jobs, registry
 from core.settings import Settings
+from core.storage.reports import REPORT
 from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.report import Report
@@ -27,7 +28,6 @@ from models.export import ModelCard, card_of, load_model, save_model
 from tests.integration.worker.inline import run_inline
 from tests.integration.worker.real_jobs import add_dataset, add_import, add_job, make_folder
 from tests.support.rows import model_row
-from worker.report.evaluate import REPORT
 from worker.runtime import Runtime
 
 
