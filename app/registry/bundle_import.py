@@ -164,11 +164,13 @@ def _calibration(card: Card, file: Path) -> dict[str, Any] | None:
 
 
 def _is_sound(calibration: Calibration, scores: Sequence[ScoreName]) -> bool:
-    """Whether the model can compute the scores, and each has the same samples."""
+    """Whether the model can compute the scores, each has the same samples, and the numbers are possible."""
+    apart = calibration.disagreement
     return (
         len({table.n for table in calibration.tables.values()}) == 1
         and set(calibration.tables) <= set(scores)
         and isfinite(calibration.temperature)
         and calibration.temperature > 0
+        and (apart is None or 0 <= apart.k <= apart.n)
         and isinstance(calibration.n_subjects, int | None)
     )

@@ -321,6 +321,11 @@ REFUSALS: dict[str, tuple[Callable[[Members], Members], str, str]] = {
         "unreadable-member",
         "calibration.json",
     ),
+    "no number": (
+        lambda m: _tables(m, lambda tables: tables["agreement"].update(disagree="many")),
+        "unreadable-member",
+        "calibration.json",
+    ),
     "a bomb": (lambda m: {"zeros": bytes(80 << 20)}, "wrong-ratio", "bomb"),
     "too many members": (lambda m: m | {f"{n}": b"" for n in range(64)}, "too-many-entries", "64"),
     "a name that climbs": (lambda m: m | {"../model.onnx": b"1"}, "climbing-name", "model.onnx"),
