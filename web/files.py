@@ -114,9 +114,10 @@ async def predictions(request: Request, job: Id) -> Response:
 @router.get("/files/models/{model}/download")
 async def download(request: Request, model: Id) -> Response:
     """The file that the address asks for, for a bundle with its policy."""
-    api_request = get(f"/models/{model}/download")
-    query = dict(request.query_params)
-    return await _relay(request, replace(api_request, query=query, answer_seconds=EXPORT_SECONDS), "/models")
+    api_request = replace(get(f"/models/{model}/download"), query=dict(request.query_params))
+    if api_request.query.get("format", "safetensors") != "safetensors":
+        api_request = replace(api_request, answer_seconds=EXPORT_SECONDS)
+    return await _relay(request, api_request, "/models")
 
 
 async def _relay(

@@ -31,7 +31,7 @@ from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
 from masktune.contract.reject_option import Drift, RiskCoverage
 
 EXPORT_SECONDS = 1800.0
-"""How long to wait for a download: others may be exported first."""
+"""How long to wait for a graph: others may be exported first."""
 
 
 def get_model(model: str) -> Flow[Model]:
@@ -73,7 +73,9 @@ def download_model(
     """Write the weights, the network as an ONNX graph, or a bundle that answers by the policy to `target`.
     The file appears complete or not at all."""
     request = get(f"/models/{segment(model)}/download", format=format, **policy)
-    return download(replace(request, answer_seconds=EXPORT_SECONDS), Path(target), on_received)
+    if format != "safetensors":
+        request = replace(request, answer_seconds=EXPORT_SECONDS)
+    return download(request, Path(target), on_received)
 
 
 def import_model(
