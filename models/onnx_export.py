@@ -123,19 +123,19 @@ def export_answers(
     """Write the graph of a model whose answers are decided by this score.
 
     Input: `image`, (H, W, 3) uint8 RGB or, for a card with a window, (H, W) uint16 grey, of any size.
-    `temperature` and `threshold` (a log-probability, as `Scored.scores`), float64 scalars, are missing: they
-    belong at the end of the file, as initializers. Outputs, as in the service's answer:
-    `decision` (`answer` or `abstain`), `label` (empty if it abstains), `score` and `probabilities` (K,),
-    float64; and `agreement` with ERM, if the score needs `erm`. Raises `ModelError`.
+    `temperature` and `thresholds` (K,), float64, are missing: they belong at the end of the file, as
+    initializers: a threshold for each label, a log-probability as `Scored.scores`. Outputs, as in the
+    service's answer: `decision` (`answer` or `abstain`), `label` (empty if it abstains), `score` and
+    `probabilities` (K,), float64; and `agreement` with ERM, if the score needs `erm`. Raises `ModelError`.
     """
     if (score == "max_softmax") != (erm is None):
         raise ModelError(f"{score} needs {'no' if erm else 'an'} ERM model")
     grey = card.grey_window is not None
     image = torch.zeros((5, 7), dtype=torch.uint16) if grey else torch.zeros((5, 7, 3), dtype=torch.uint8)
-    temperature, threshold = torch.ones(2, dtype=torch.float64).unbind()  # one tensor would be one input
+    temperature, thresholds = torch.ones((), dtype=torch.float64), torch.ones(len(card.classes)).double()
     program = trace(
         _Answers(network, erm, card, score),
-        {"image": image, "temperature": temperature, "threshold": threshold},
+        {"image": image, "temperature": temperature, "thresholds": thresholds},
         outputs=("decision", "label", "score", "probabilities", *(() if erm is None else ("agreement",))),
         free={"image": ("height", "width")},
         what=network.spec.name,
@@ -147,13 +147,13 @@ def export_answers(
 
 
 class _Answers(nn.Module):
-    """An image and the threshold → the outputs of `export_answers`."""
+    """An image, the temperature and the thresholds → the outputs of `export_answers`."""
 
     def __init__(self, network: Network, erm: Network | None, card: ModelCard, score: ScoreName) -> None:
         super().__init__()
         self.network, self.erm, self.card, self.score = network, erm, card, score
 
-    def forward(self, image: Tensor, temperature: Tensor, threshold: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor, temperature: Tensor, thresholds: Tensor) -> tuple[Tensor, ...]:
         levels = square(image, self.card.image_size, self.card.grey_window)
         images = (levels.float() / 255).unsqueeze(0)  # (1, 3, S, S)
         logits = self.network(images)[0]  # (K,)
@@ -166,7 +166,7 @@ class _Answers(nn.Module):
             own, erm = log_softmax(logits, one)[label], log_softmax(erm_logits, one)[label]
             score = own + erm if self.score == "product" else torch.minimum(own, erm)
             agreement = [erm_logits.argmax() == label]
-        answers = score >= threshold  # false for NaN
+        answers = score >= thresholds[label]  # false for NaN
         decision = _named(answers.long(), DECISIONS)
         named = _named(torch.where(answers, label, -1), self.card.classes)
         return decision, named, score.exp(), logs.exp(), *agreement

@@ -64,7 +64,10 @@ def policy_values(card: Card, choice: Choice) -> bytes:
     """Return what belongs at the end of a graph of answers: its constants, and what they rest on."""
     from onnx import ModelProto
 
-    threshold, temperature = choice.policy.threshold, _temperature(choice.calibration)
+    temperature, by_class = _temperature(choice.calibration), choice.policy.class_thresholds
+    thresholds = [
+        choice.policy.threshold if by_class is None else by_class[label] for label in card.model.classes
+    ]
     facts = {
         "version": 1,
         "model": card.model.id,
@@ -73,7 +76,7 @@ def policy_values(card: Card, choice: Choice) -> bytes:
         "selection": card.selection.model_dump(mode="json"),
     }
     metadata = bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
-    return constants(temperature, math.inf if threshold is None else threshold) + metadata
+    return constants(temperature, [math.inf if one is None else one for one in thresholds]) + metadata
 
 
 def _temperature(calibration: Calibration | None) -> float:

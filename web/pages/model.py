@@ -162,8 +162,8 @@ class RejectOption:
             self.caption.text = f"Answer {formats.percent(share, 0)} of the inputs"
         else:
             policy = {"max_risk": share, "risk_confidence": float(self.confidence.value)}
-        curve = await self.connection.models.risk_coverage(self.model.id, points=CURVE_POINTS, **policy)
             by_class = await self._promises(share)
+        curve = await self.connection.models.risk_coverage(self.model.id, points=CURVE_POINTS, **policy)
         if number != self.requests:
             return  # superseded by a later request
         table = curve.table

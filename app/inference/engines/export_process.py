@@ -95,7 +95,7 @@ def prove(network: Network, graph: Path) -> None:
 def prove_answers(engine: TorchEngine, card: ModelCard, graph: Path, name: ScoreName) -> None:
     """Raise `ModelError` unless the graph gives the service's probabilities and score of images of odd sizes,
     within `TOLERANCE`."""
-    content = graph.read_bytes() + constants(_TEMPERATURE, -np.inf)
+    content = graph.read_bytes() + constants(_TEMPERATURE, [-np.inf] * len(card.classes))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     generator, window = np.random.default_rng(0), card.grey_window
     for size in _SIZES:

@@ -70,14 +70,14 @@ def graph_file(graph: Graph, artifacts: Artifacts) -> Path:
     return artifacts.folder(graph.key) / FILE
 
 
-def constants(temperature: float, threshold: float) -> bytes:
-    """Return what is missing at the end of a graph of answers; `threshold` is a log-probability. Serialised
-    messages of protobuf merge when they are joined."""
+def constants(temperature: float, thresholds: Sequence[float]) -> bytes:
+    """Return what is missing at the end of a graph of answers; `thresholds` are log-probabilities, one for
+    each label. Serialised messages of protobuf merge when they are joined."""
     import numpy as np
     from onnx import GraphProto, ModelProto  # takes half a second, and few ask for a graph
     from onnx.numpy_helper import from_array
 
-    numbers = {"temperature": temperature, "threshold": threshold}
+    numbers = {"temperature": temperature, "thresholds": thresholds}
     tensors = [from_array(np.array(number, np.float64), name) for name, number in numbers.items()]
     return bytes(ModelProto(graph=GraphProto(initializer=tensors)).SerializeToString())
 

@@ -11,6 +11,8 @@ from masktune.cli import completion
 from masktune.cli.assignments import metadata_of
 from masktune.cli.options import (
     Coverage,
+    MaxClassRisk,
+    MaxMissed,
     MaxRisk,
     Metadata,
     MinScore,
@@ -93,6 +95,8 @@ def download(
     ] = "safetensors",
     coverage: Coverage = None,
     max_risk: MaxRisk = None,
+    max_class_risk: MaxClassRisk = None,
+    max_missed: MaxMissed = None,
     risk_confidence: RiskConfidence = None,
     min_score: MinScore = None,
     on_uncertified: OnUncertified = None,
@@ -103,6 +107,8 @@ def download(
     options: dict[str, Any] = {
         "coverage": coverage,
         "max_risk": max_risk,
+        "max_class_risk": max_class_risk,
+        "max_missed": max_missed,
         "risk_confidence": risk_confidence,
         "min_score": min_score,
         "on_uncertified": on_uncertified,

@@ -192,9 +192,8 @@ def table(answer: Answer, names: list[str]) -> Group:
         *([warning(doubt)] if doubt else []),
         listing,
         *([promises(promised)] if promised else []),
-        *filter(None, (basis(answer),
-        *([] if sets is None else [sets_statement(sets)]),
-    , imported)))
+        *filter(None, (basis(answer), imported, "" if sets is None else sets_statement(sets))),
+    )
 
 
 def decision(prediction: Prediction) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masktune.cli import completion
-from masktune.cli.commands.models import Name
-from masktune.cli.options import Most
+from masktune.cli.options import Model, Most
 from masktune.cli.output import USAGE, age, fail, figure, new_table
 from masktune.cli.session import Session, with_session
 from masktune.contract.report.text import promise_statement
@@ -38,7 +37,7 @@ State = Annotated[
 @with_session
 def policy(
     session: Session,
-    model: Name,
+    model: Model,
     on: Annotated[bool | None, typer.Option("--on/--off", help="Whether images are kept.")] = None,
     max_risk: Annotated[float | None, typer.Option(help="The promise that a sample monitors.")] = None,
     risk_confidence: Annotated[float | None, typer.Option(help="Its confidence. Default: 0.99.")] = None,
@@ -117,7 +116,7 @@ def import_(
 @with_session
 def dataset(
     session: Session,
-    model: Name,
+    model: Model,
     name: Annotated[str, typer.Option(help="What to call the data set.")] = "With reviewed images",
 ) -> None:
     """Make a data set of the model's and its answered abstained images, which join `train`."""

@@ -107,17 +107,19 @@ def test_it_answers_or_abstains_by_the_services_score(
     with torch.inference_mode():
         own, erm = (network(batch).numpy() for network in networks)
     scored = score(name, own, erm, temperature=2.0)
-    log_score = float(scored.scores[0])
+    log_score, answered = float(scored.scores[0]), int(scored.labels[0])
     for threshold, decision in (
         (log_score - 1e-4, "answer"),
         (log_score + 1e-4, "abstain"),
         (-np.inf, "answer"),
     ):
-        content = (tmp_path / "a.onnx").read_bytes() + constants(2.0, threshold)
+        thresholds = [np.inf] * 3  # of the other labels, which do not count
+        thresholds[answered] = threshold
+        content = (tmp_path / "a.onnx").read_bytes() + constants(2.0, thresholds)
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         decided, label, probability, shares, *agreement = session.run(None, {"image": image})
         assert decided == decision
-        assert label == (CLASSES[scored.labels[0]] if decision == "answer" else "")
+        assert label == (CLASSES[answered] if decision == "answer" else "")
         assert probability == pytest.approx(np.exp(log_score), abs=1e-6)
         np.testing.assert_allclose(shares, np.exp(scored.log_probabilities[0]), atol=1e-6)
         assert agreement == ([own.argmax() == erm.argmax()] if with_erm else [])

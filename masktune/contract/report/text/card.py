@@ -16,7 +16,13 @@ from masktune.contract.predictions import Selection
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
 from masktune.contract.report.text import formats, names
-from masktune.contract.report.text.certificates import NO_PROMISE, certified, origin, uncertified
+from masktune.contract.report.text.certificates import (
+    NO_PROMISE,
+    certified,
+    certified_promises,
+    origin,
+    uncertified,
+)
 from masktune.contract.report.text.notes import independence
 from masktune.contract.report.text.verdict import verdict
 from masktune.contract.vocabulary import Arm
@@ -101,7 +107,7 @@ def card_parts(
         _part("How", job, _training(card, params, licence)),
         _part("Verdict", job, [] if report is None else _judged(card, report)),
     ]
-    limits = [NO_PROMISE] if card.selection.status == "certified" else []
+    limits = [NO_PROMISE] if card.selection.status in ("certified", "partly_certified") else []
     if calibration is not None:
         limits += [_SHIFT, independence(calibration)]
         limits += [_SEEN_BEFORE] if job is None or params.get("pretrained") else []
@@ -182,11 +188,12 @@ def _policy(selection: Selection) -> list[str]:
     )
     if calibration is None:
         return [text]
-    if selection.status == "certified":
-        text = certified(number, calibration.risk_confidence or 0.0, calibration.n_subjects)
+    confidence = calibration.risk_confidence or 0.0
+    if selection.status == "certified" and not selection.promises:
+        text = certified(number, confidence, calibration.n_subjects)
     counts = formats.calibration_samples(calibration.n, calibration.n_subjects)
     return [
-        text,
+        *(certified_promises(selection.promises, confidence) or [text]),
         f"On {counts}, it answers {calibration.n_answered:,}, {calibration.n_errors:,} of them wrongly "
         f"({calibration.id}).",
         origin(calibration.imported_from),

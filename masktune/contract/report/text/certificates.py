@@ -84,6 +84,25 @@ def uncertified(selection: Selection) -> str:
     )
 
 
+def certified_promises(promises: Sequence[ClassPromise], confidence: float) -> list[str]:
+    """What is promised by class, in sentences, and what is not; none without promises."""
+    if not promises:
+        return []
+    meanings = {"risk": "of the answers “{}” are wrong", "missed": "of the true “{}” are answered as another"}
+    kept = [
+        f"At most {whole_percent(one.requested)} {meanings[one.statement].format(one.label)}."
+        for one in promises
+        if one.status == "certified"
+    ]
+    together = (
+        f"Certified by class: with {whole_percent(confidence)} confidence over the draw of the calibration "
+        "split, all of the following hold together, for inputs like those of the split."
+    )
+    missing = uncertified_promises(promises)
+    never = f"{missing}. A class whose answers are not certified is never answered."
+    return [*([together, *kept] if kept else []), *([never] if missing else [])]
+
+
 def uncertified_promises(promises: Sequence[ClassPromise]) -> str:
     """Which promises by class are not certified, and how many more calibration samples each takes; empty if
     all are."""

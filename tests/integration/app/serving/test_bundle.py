@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx.numpy_helper import to_array
 from PIL import Image
 from safetensors.torch import save
 
@@ -191,6 +193,28 @@ def test_the_bundle_says_what_it_is_and_what_it_promises(world: World, members: 
     assert parts["When it answers"][0]["text"].startswith("Certified: with 99\u00a0% confidence")
     assert parts["Not for"][0]["text"].startswith("This is no promise about a single input, a group")
     assert text.count("**To be added by a person:**") == 3
+
+
+def test_thresholds_by_class_are_in_the_graph_and_on_the_card(world: World, members: Members) -> None:
+    assert members  # the graph is stored
+    policy: dict[str, Any] = {
+        "score": "product",
+        "max_class_risk": 0.1,
+        "max_missed": 0.3,
+        "risk_confidence": 0.9,
+    }
+    bundle = _members(_download(world, **policy).content)
+    selection = json.loads(bundle["card.json"])["selection"]
+    risks = {row["label"]: row for row in selection["promises"] if row["statement"] == "risk"}
+    graph = onnx.load_from_string(bundle["model.onnx"]).graph
+    (thresholds,) = (to_array(one) for one in graph.initializer if one.name == "thresholds")
+    expected = [risks[label]["threshold"] or np.inf for label in CLASSES]
+    np.testing.assert_allclose(np.exp(thresholds), expected)
+    assert any(np.isfinite(expected))
+    card = bundle["card.md"].decode()
+    for label in CLASSES:
+        sentence = f"At most 10\u00a0% of the answers “{label}” are wrong."
+        assert (sentence in card) == (risks[label]["status"] == "certified")
 
 
 def test_what_cannot_be_certified_always_abstains_or_is_refused(world: World, members: Members) -> None:
