@@ -151,8 +151,7 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
         known = {"calibration": calibration_id} | nothing
     if last.drifted:
         row.drift = known | {"status": "drifted", "found_at": now}
-        facts = {"id": row.id, "url": f"/models/{row.id}", "name": row.name, "dataset": row.dataset_id}
-        webhooks.publish(session, WebhookEvent.MODEL_DRIFTED, facts | {"status": "drifted"})
+        webhooks.publish_of_model(session, WebhookEvent.MODEL_DRIFTED, row, status="drifted")
     elif known.get("status") != "no_sign_of_drift":
         row.drift = known | {"status": "no_sign_of_drift"}
 

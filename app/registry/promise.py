@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.queries import review_queue
+from core.queries import review_queue, webhooks
 from core.queries.review_queue import MonitoredPromise
 from core.session import db_now
 from core.tables import ModelRow
 from masktune.contract.models import Promise
+from masktune.contract.vocabulary import WebhookEvent
 from models.selective.risk_monitor import RiskMonitor
 
 
@@ -62,6 +63,7 @@ def judge(session: Session, row: ModelRow) -> None:
     noticed_at = known["noticed_at"] if judgement.status == "broken" else None
     if judgement.status == "broken" and noticed_at is None:
         noticed_at = session.execute(select(db_now())).scalar_one()
+        webhooks.publish_of_model(session, WebhookEvent.MODEL_PROMISE_BROKEN, row, status="broken")
     row.promise = known | {
         "status": judgement.status,
         "answers": judgement.answers,

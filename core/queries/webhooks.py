@@ -12,7 +12,7 @@ from core.errors import NotFound
 from core.queries.rows import add as add
 from core.queries.rows import delete_where, expired
 from core.session import ago, db_now
-from core.tables import DeliveryRow, WebhookRow
+from core.tables import DeliveryRow, ModelRow, WebhookRow
 from core.tables.webhooks import MOST_ERROR
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import WebhookEvent
@@ -34,6 +34,12 @@ def publish(session: Session, event: WebhookEvent, data: Mapping[str, Any]) -> N
     for webhook in session.scalars(enabled.with_for_update(read=True, key_share=True)).all():
         if event in webhook.events:
             send(session, webhook, event, data)
+
+
+def publish_of_model(session: Session, event: WebhookEvent, row: ModelRow, *, status: str) -> None:
+    """The same of what has become of a model."""
+    facts = {"id": row.id, "url": f"/models/{row.id}", "name": row.name, "dataset": row.dataset_id}
+    publish(session, event, facts | {"status": status})
 
 
 def send(session: Session, webhook: WebhookRow, type: str, data: Mapping[str, Any]) -> DeliveryRow:

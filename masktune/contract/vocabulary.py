@@ -247,6 +247,8 @@ class WebhookEvent(StrEnum):
     DATASET_INVALID = "dataset.invalid"
     MODEL_DRIFTED = "model.drifted"
     """The inputs of a model drifted; the model stays usable."""
+    MODEL_PROMISE_BROKEN = "model.promise_broken"
+    """The answers to a model's audit sample show that more are wrong than was promised."""
 
 
 class Decision(StrEnum):

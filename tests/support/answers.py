@@ -68,6 +68,16 @@ MODEL: dict[str, Any] = {
     "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
 }
 JUDGE = {"job": "job_1", "module": "block2", "created_at": AT}
+BROKEN = {
+    "status": "broken",
+    "answers": 40,
+    "errors": 9,
+    "noticed_at": AT,
+    "max_risk": 0.05,
+    "risk_confidence": 0.95,
+    "answers_to_notice": 383,
+}
+"""A promise that the audit sample refutes."""
 ALIAS = {
     "name": "best",
     "model": "mdl_2",

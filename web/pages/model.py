@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage, Sample
-from masktune.contract.report.text import drift_warning, formats
+from masktune.contract.report.text import drift_warning, formats, promise_statement
 from masktune.contract.report.text.certificates import origin
 from web.aliases import AliasPanel
 from web.charts import svg
@@ -58,6 +58,8 @@ async def show(model_id: str) -> None:
     if judge is None and model.erm is not None:  # the pair goes by that of its ERM model
         judge = (await connection.models.get(model.erm)).pattern_judge
     html("model_figures", m=model, judge=judge)
+    if model.promise is not None:
+        html("notice", tone=labels.TONES.get(model.promise.status, ""), text=promise_statement(model.promise))
     if model.calibration:
         if imported := origin(model.calibration.imported_from):
             html("notice", tone="unsure", text=imported)

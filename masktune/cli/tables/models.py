@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 import masktune
 from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
-from masktune.contract.report.text import drift_name, promise_name, uncertified_table
+from masktune.contract.report.text import (
+    drift_name,
+    promise_name,
+    promise_statement,
+    uncertified_table,
+)
 from masktune.contract.report.text.certificates import origin
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import SELECTION_NAMES
@@ -160,6 +165,8 @@ def model_table(model: masktune.Model) -> Table:
     if counts is not None and counts.imported_from is not None:
         grid.add_row("", origin(counts.imported_from))
     grid.add_row("drift", drift_name(model.drift))
+    if model.promise is not None:
+        grid.add_row("promise", promise_statement(model.promise))
     for split in ("val", "test"):
         figures = split_metrics(model, split)
         grid.add_row(

@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from tests.integration.web.conftest import NO_API
-from tests.support.answers import JUDGE, MODEL
+from tests.support.answers import BROKEN, JUDGE, MODEL
 from tests.support.stub_api import stub_api
 from web.transport.connection import connect
 
 
-@pytest.mark.parametrize("whose", ["own", "that of its ERM model", "nobody's"])
-def test_it_says_who_inferred_the_patterns_that_it_goes_by(dashboard: FastAPI, whose: str) -> None:
-    model = MODEL | {"id": "mdl_1", "calibration": None, "erm": "mdl_0"}
-    own, erm = (JUDGE if whose == one else None for one in ("own", "that of its ERM model"))
+@contextmanager
+def shown(dashboard: FastAPI, model: dict[str, Any], erm: dict[str, Any]) -> Iterator[str]:
+    """The page of `mdl_1`, whose ERM model is `mdl_0`."""
     with stub_api() as api, TestClient(dashboard, "http://localhost") as browser:
-        api.answers["/models/mdl_1"] = 200, model | {"pattern_judge": own}
-        api.answers["/models/mdl_0"] = 200, MODEL | {"id": "mdl_0", "pattern_judge": erm}
+        api.answers["/models/mdl_1"] = 200, model
+        api.answers["/models/mdl_0"] = 200, erm
         api.answers["/aliases"] = 200, {"data": []}
         api.answers["/keys/self"] = 200, {"scopes": ["read"]}
         connect(api.url)
         try:
             page = browser.get("/ui/models/mdl_1", headers={"Accept": "text/html"})
+            assert page.status_code == 200
+            yield page.text
         finally:
             connect(NO_API)
-    assert page.status_code == 200
-    assert ("Says of a new image which class" in page.text) is (whose != "nobody's")
+
+
+@pytest.mark.parametrize("whose", ["own", "that of its ERM model", "nobody's"])
+def test_it_says_who_inferred_the_patterns_that_it_goes_by(dashboard: FastAPI, whose: str) -> None:
+    own, erm = (JUDGE if whose == one else None for one in ("own", "that of its ERM model"))
+    model = MODEL | {"id": "mdl_1", "calibration": None, "erm": "mdl_0", "pattern_judge": own}
+    with shown(dashboard, model, MODEL | {"id": "mdl_0", "pattern_judge": erm}) as page:
+        assert ("Says of a new image which class" in page) is (whose != "nobody's")
+
+
+def test_it_says_that_the_promise_of_the_model_is_broken(dashboard: FastAPI) -> None:
+    model = MODEL | {"id": "mdl_1", "calibration": None, "erm": "mdl_0"}
+    erm = MODEL | {"id": "mdl_0"}
+    with shown(dashboard, model | {"promise": BROKEN}, erm) as page:
+        assert "of the answers are wrong is broken, noticed on 3 Nov 2025" in page
+    with shown(dashboard, model, erm) as page:
+        assert "The promise" not in page

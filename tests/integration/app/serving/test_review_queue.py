@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from core.queries import webhooks
+from core.tables import WebhookRow
+from masktune.contract.ids import new_id
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
 from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
 
@@ -145,6 +148,9 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
     fresh_world: World,
 ) -> None:
     world = fresh_world
+    webhook = WebhookRow(id=new_id("whk"), url="http://a", events=["model.promise_broken"], secret="whsec_")
+    with world.services.database.begin() as session:
+        webhooks.add(session, webhook)
     switch_on(world)
     assert (
         promise(world)
@@ -173,6 +179,8 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
     while promise(world)["status"] != "broken":
         say(world, world.client.post("/reviews/next").json(), "skip")
     noticed = promise(world)["noticed_at"]
+    (message,) = world.client.get(f"/webhooks/{webhook.id}/deliveries").json()["data"]
+    assert (message["type"], message["data"]["id"]) == ("model.promise_broken", world.model)
     assert send(world, 0, **PROMISE)["selection"]["promise"] == promise(world)
     assert "masktune_promises_broken 1.0" in world.client.get("/metrics").text
     while (following := world.client.post("/reviews/next")).status_code == 200:
