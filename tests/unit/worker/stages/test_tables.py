@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from worker.stages.predict import open_table
+from worker.stages.tables import open_table
 
 SCHEMA = pa.schema(
     [
