@@ -180,13 +180,17 @@ class EvaluateResult(StageResult):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictResult(StageResult):
-    """Of a predict job: the name of its file in `artifact`, the rows in it, and how many were answered."""
+    """Of a predict job: the name of its file in `artifact`, the rows in it, how many have each decision, and
+    how many were answered with each label."""
 
     stage: Literal[Stage.PREDICT] = Stage.PREDICT
     artifact: str
     file: str
     rows: int
     answered: int
+    abstained: int
+    unreadable: int
+    labels: dict[str, int]
 
 
 AnyResult = Annotated[

@@ -36,11 +36,18 @@ class EvaluateParams(JobParams, defer_build=True):
     )
 
 
+EVERY_SPLIT = "all"
+"""The `split` of a predict job that is about every image, and about the files that the import left out."""
+RowOrder = Literal["stored", "least_sure"]
+
+
 class PredictParams(JobParams, defer_build=True):
     """Which samples are predicted, and when the model abstains."""
 
     split: str = "test"
     output: Literal["parquet", "csv"] = "parquet"
+    order: RowOrder = "stored"
+    top_k: int = 5
     coverage: float | None = None
     max_risk: float | None = None
     max_class_risk: float | None = None

@@ -16,6 +16,7 @@ from masktune.contract.hyperparameters import (
     ScoreName,
 )
 from masktune.contract.hyperparameters.parameters import declared
+from masktune.contract.job_params import RowOrder
 from masktune.contract.parameter_fields import accepts
 from masktune.contract.predictions import CERTIFIED_POLICIES, policy_fields
 
@@ -123,8 +124,14 @@ class PredictRequest(JobRequest):
 
     model: ModelRef = _MODEL
     dataset: DatasetRef | None = _TRAINED_ON
-    split: Split = "test"
+    split: Literal[Split, "all"] = Field(
+        "test", description="`all`: every image, and each file that could not be read, with the reason."
+    )
     output: Literal["parquet", "csv"] = "parquet"
+    order: RowOrder = Field(
+        "stored", description="Of the rows: as the data set has them, or by `score`, the lowest first."
+    )
+    top_k: int = Field(5, ge=1, le=1000, description="Most candidates per row.")
     coverage: float | None = Field(None, gt=0, le=1)
     max_risk: float | None = Field(None, gt=0, lt=1)
     max_class_risk: float | None = Field(None, gt=0, lt=1)

@@ -256,6 +256,8 @@ class Decision(StrEnum):
 
     ANSWER = "answer"
     ABSTAIN = "abstain"
+    UNREADABLE = "unreadable"
+    """Only in the table of a predict job: the import of the data set left the file out."""
 
 
 class AbstainReason(StrEnum):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.data.columns import COLUMNS_FILE, Columns
 from models.data.grey import GreyWindow, read_window
-from models.data.report import REPORT_FILE
+from models.data.report import REPORT_FILE, Rejection
 from models.errors import LearningError
 
 SAMPLES_FILE = "samples.arrow"
@@ -116,13 +116,23 @@ def read_pixels(directory: Path, count: int) -> NDArray[np.uint8] | None:
 
 def read_copies(directory: Path) -> list[list[str]]:
     """The paths of each picture that occurs more than once, as the import found them."""
+    return [same["paths"] for same in _read_report(directory, "duplicates")]
+
+
+def read_rejected(directory: Path) -> list[Rejection]:
+    """The files that the import left out, with the reasons."""
+    return [Rejection(**rejection) for rejection in _read_report(directory, "rejected")]
+
+
+def _read_report(directory: Path, part: str) -> list[dict[str, Any]]:
+    """A part of the import's report; nothing in a store without one."""
     try:
-        report = json.loads((directory / REPORT_FILE).read_text(encoding="utf-8"))
-        return [same["paths"] for same in report["duplicates"]]
+        entries: list[dict[str, Any]] = json.loads((directory / REPORT_FILE).read_text("utf-8"))[part]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{directory.name} is damaged: {REPORT_FILE} cannot be read") from error
+    return entries
 
 
 def read_column(table: pa.Table, name: str) -> NDArray[np.int64]:

@@ -1,16 +1,26 @@
-"""Predict: write the predictions for every sample of a split to one file, with the same decisions as the API.
+"""Predict: write the predictions for a split, or for every image, to one table, with the same decisions as
+the API.
 
-The artifact holds `predictions.parquet` (columns `row`, `path`, `label`, `predicted`, `decision`,
-`score`, `probabilities`, `agreement`, `pattern`, with `set_coverage` `labels`, and with `explain` `saliency`)
-or `predictions.csv` (the same, with one column `p:CLASS` for each class), and `selection.json`, the basis of
-the threshold (`worker.stages.policy.describe`) and of the sets.
+The rows are cut into shards of `SHARD_ROWS`, by the data alone. Each is computed by one function and is an
+artifact of its own in the job's work folder, so that a killed stage goes on with those that are missing, on
+any worker; at the end they are joined.
 
-`predicted` is empty exactly when the decision is to abstain. `score` is e^score, in 0..1; it is empty if
-not finite, and the decision is then to abstain. `probabilities` are at the calibration's temperature, and so
-is the `score` that is the largest of them.
-`labels` is the prediction set, most likely first, in a CSV file as JSON.
-`agreement` is empty for a model without an ERM model, `pattern` without a judge of patterns
-(`worker.stages.patterns`). `saliency` is the low-resolution map, row by row.
+The artifact holds `predictions.parquet`, on request also `predictions.csv`, and `selection.json`, the basis
+of the threshold (`worker.stages.policy.describe`). The columns:
+
+    row, path, sha256   of the image in the data set; the digest of its file as it is stored, which is the
+                        uploaded one but for types that are stored as PNG
+    label               the class that the data set gives it; empty if it gives none
+    predicted           the answer; empty exactly when `decision` is not `answer`
+    decision, abstain_reason, reason
+                        `reason` says why a file is `unreadable`: it then has no other cell but its path
+    score               e^score, in 0..1; empty if not finite, and the decision is then to abstain
+    candidates          the likeliest classes with their `probabilities`, which are at the calibration's
+                        temperature, and so is the `score` that is the largest of them
+    agreement           with the ERM model; empty for a model without one
+    saliency            with `explain`: the low-resolution map, row by row
+
+In CSV, `probabilities` is one column `p:CLASS` for each class, and `candidates` a JSON object.
 """
 
 from __future__ import annotations
@@ -18,126 +28,218 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.job_params import PredictParams
-from masktune.contract.vocabulary import Decision
+from masktune.contract.job_params import EVERY_SPLIT, PredictParams
+from masktune.contract.vocabulary import AbstainReason, Decision
+from models.backbones.network import Network
+from models.data.layout import read_rejected
 from models.data.loading.batched_eval import evaluating, map_batches
-from models.data.loading.batches import Batch
+from models.data.loading.batches import Batch, plan
+from models.data.report import Rejection
+from models.data.store import Store
+from models.run import Progress, Run
 from models.saliency import saliency
-from models.selective import Selection, score
+from models.selective import Selection, decide, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
-from worker.stages.patterns import pattern_names
-from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
-from worker.stages.tables import open_table
+from worker.stages.policy import apply_policy, describe, score_name
+from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
 from worker.stages.training import load
+
+SHARD_ROWS = 512
+"""A multiple of the sizes of a batch."""
+TABLE, _PART = "predictions.parquet", "part.arrow"
+
+Rows = NDArray[np.int64]
 
 
 def predict(context: StageContext) -> PredictResult:
-    """Write the predictions of the job's model on its split, batch by batch in constant memory."""
+    """Write the predictions of the job's model, shard by shard in constant memory."""
     params, model = context.job_params(PredictParams), context.spec.models[context.spec.model or ""]
-    pair = _Pair(context, model)
+    pair = Pair(context, model)
     selection = apply_policy(context, model, pair.score_name)
-    started, artifact, file = time.monotonic(), context.key("predictions"), f"predictions.{params.output}"
-    rows, answered = context.store.rows(params.split), 0
+    rows = context.store.rows(None if params.split == EVERY_SPLIT else params.split)
+    shards = {_key(context, model, number): shard for number, shard in enumerate(cut(rows))}
+    rate = _compute_missing(context, pair, shards, selection)
+    parts: Iterable[pa.Table] = (read_part(context.artifacts.file(key, _PART)) for key in shards)
+    if params.order == "least_sure":
+        parts = least_sure_first(list(parts))
+    if params.split == EVERY_SPLIT:
+        parts = chain(parts, [_unreadable(context.store, pair.schema)])
+    files = [TABLE] if params.output == "parquet" else [TABLE, f"predictions.{params.output}"]
+    decisions, labels, artifact = Counter[str](), Counter[str](), context.key("predictions")
     with context.artifacts.writing(artifact) as folder:
-        with open_table(folder / file, pair.schema(), model.classes) as write:
-            for columns in pair.predictions(rows, selection):
-                answered += columns.pop("answered")
-                write(columns)
+        with ExitStack() as stack:
+            opened = [open_table(folder / name, pair.schema, model.classes) for name in files]
+            writes = [stack.enter_context(table) for table in opened]
+            for part in parts:
+                for write in writes:
+                    write(part)
+                decisions.update(part["decision"].to_pylist())
+                labels.update(part["predicted"].drop_null().to_pylist())
         facts = {
             "model": model.id,
             "classes": list(model.classes),
             "score_name": pair.score_name,
             "selection": None if selection is None else describe(context, selection),
-            "sets": None if pair.sets is None else pair.sets.to_json(),
         }
         (folder / "selection.json").write_text(json.dumps(facts, indent=1))
-    seconds = time.monotonic() - started
     return PredictResult(
         artifact=artifact,
-        file=file,
-        rows=len(rows),
-        answered=answered,
-        images_per_second=round(len(rows) / max(seconds, 1e-9), 1),
+        file=files[-1],
+        rows=decisions.total(),
+        answered=decisions[Decision.ANSWER],
+        abstained=decisions[Decision.ABSTAIN],
+        unreadable=decisions[Decision.UNREADABLE],
+        labels={label: labels[label] for label in model.classes if labels[label]},
+        images_per_second=rate,
     )
 
 
-class _Pair:
+# --- shards -----------------------------------------------------------------------------------------------
+
+
+def cut(rows: Rows) -> list[Rows]:
+    """The shards of these rows. A last one of a single row is added to the one before it, as in batches."""
+    return [part.numpy() for part in plan(torch.from_numpy(rows), SHARD_ROWS, smallest=2)]
+
+
+def _key(context: StageContext, model: ModelSpec, number: int) -> str:
+    """The key of a shard's artifact. A model that is calibrated anew meanwhile begins anew."""
+    basis = "uncalibrated" if model.calibration is None else model.calibration.id
+    return f"{context.workspace.key}/shards-{basis}/{number:06}"
+
+
+def _compute_missing(
+    context: StageContext, pair: Pair, shards: dict[str, Rows], selection: Selection | None
+) -> float | None:
+    """Write the shards that are not there yet; return the images per second, None if all were."""
+    missing = {key: rows for key, rows in shards.items() if not context.artifacts.exists(key)}
+    total, left = (sum(map(len, some.values())) for some in (shards, missing))
+    started, before = time.monotonic(), total - left
+
+    def report(progress: Progress) -> None:
+        done = before + left * progress.step // progress.steps
+        context.progress(done, total, progress.images_per_second)
+
+    run, done = replace(context.run, on_progress=report), 0
+    for key, table in zip(missing, predict_shards(pair, list(missing.values()), selection, run), strict=True):
+        with context.artifacts.writing(key) as folder:
+            write_part(folder / _PART, table)
+        done += len(table)
+        context.progress(before + done, total, done / (time.monotonic() - started), saved=True)
+    return round(left / (time.monotonic() - started), 1) if left else None
+
+
+def predict_shards(
+    pair: Pair, shards: Sequence[Rows], selection: Selection | None, run: Run
+) -> Iterator[pa.Table]:
+    """Yield the table of each of these shards, in order, decoding ahead of the network.
+
+    No batch holds rows of two shards, so that a shard is the same, bit for bit, whichever others are computed
+    with it.
+    """
+    sizes, batches = deque(map(len, shards)), list[pa.RecordBatch]()
+    for batch in pair.batches(np.concatenate(shards), selection, run) if shards else ():
+        batches.append(batch)
+        if sum(map(len, batches)) == sizes[0]:
+            yield pa.Table.from_batches(batches)
+            sizes.popleft()
+            batches.clear()
+
+
+class Pair:
     """The model and, if it has one, its ERM model."""
 
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
-        self._context, self._model, self._classes = context, model, model.classes
+        self._context, self._classes = context, model.classes
+        self._network: Network = load(context, model)[0]
         partner = context.spec.models.get(model.erm_id or "")
-        self._networks = {one.id: load(context, one)[0] for one in (model, partner) if one is not None}
-        self._network, self._erm = self._networks[model.id], self._networks.get(model.erm_id or "")
+        self._erm = None if partner is None else load(context, partner)[0]
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = 1.0 if model.calibration is None else model.calibration.temperature
         self._params = context.job_params(PredictParams)
-        self.sets = prediction_sets(context, model)
+        self.schema = self._schema()
 
-    def schema(self) -> pa.Schema:
+    def _schema(self) -> pa.Schema:
+        candidate = pa.struct([("label", pa.string()), ("probability", pa.float32())])
         fields = [
             ("row", pa.int64()),
             ("path", pa.string()),
+            ("sha256", pa.string()),
             ("label", pa.string()),
             ("predicted", pa.string()),
             ("decision", pa.string()),
+            ("abstain_reason", pa.string()),
+            ("reason", pa.string()),
             ("score", pa.float64()),
+            ("candidates", pa.list_(candidate)),
             ("probabilities", pa.list_(pa.float32(), len(self._classes))),
             ("agreement", pa.bool_()),
-            ("pattern", pa.string()),
         ]
-        if self.sets is not None:
-            fields.append(("labels", pa.list_(pa.string())))
         return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._params.explain else []))
 
-    def predictions(
-        self, rows: np.ndarray[tuple[int], np.dtype[np.int64]], selection: Selection | None
-    ) -> Iterator[dict[str, Any]]:
-        """Yield the columns of each batch, with its count `answered`."""
-        loader = loader_for(self._context, self._network, rows)
-        with (
-            evaluating(self._network),
-            pattern_names(self._context, self._model, self._networks) as patterns,
-        ):
-            columns = partial(self._columns, selection=selection, patterns=patterns)
-            yield from map_batches(loader, self._context.run, columns)
+    def batches(self, rows: Rows, selection: Selection | None, run: Run) -> Iterator[pa.RecordBatch]:
+        """Yield the predictions of each batch of these rows."""
+        loader = loader_for(self._context, self._network, rows, run)
+        with evaluating(self._network):
+            yield from map_batches(loader, run, partial(self._predict, selection=selection))
 
-    def _columns(
-        self, batch: Batch, *, selection: Selection | None, patterns: Callable[[], list[str]] | None
-    ) -> dict[str, Any]:
+    def _predict(self, batch: Batch, *, selection: Selection | None) -> pa.RecordBatch:
         logits, maps = self._forward(batch)
         with torch.inference_mode():
             erm = None if self._erm is None else _array(self._erm(batch.images))
         scored = score(self.score_name, logits, erm, temperature=self._temperature)
-        accepts = [reason is None for reason in abstain_reasons(scored, selection)]
+        # Without a policy, every finite score is answered, as in the API.
+        accepts = decide(scored.scores, -math.inf if selection is None else selection.threshold)
+        uncertified = selection is not None and selection.status == "not_certifiable"
+        why = AbstainReason.NO_CERTIFIED_THRESHOLD if uncertified else AbstainReason.BELOW_THRESHOLD
         store, rows = self._context.store, batch.rows.numpy()
         names = [self._classes[label] for label in scored.labels]
+        probabilities = np.exp(scored.log_probabilities).astype(np.float32)
         columns: dict[str, Any] = {
             "row": rows,
             "path": store.paths.take(rows).to_pylist(),
-            "label": [store.classes[label] for label in store.labels[rows]],
+            "sha256": [digest.hex() for digest in store.sha256.take(rows).to_pylist()],
+            "label": [store.classes[label] if label >= 0 else None for label in store.labels[rows]],
             "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
             "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
+            "abstain_reason": [None if yes else str(why) for yes in accepts],
             "score": [math.exp(v) if math.isfinite(v) else None for v in scored.scores.tolist()],
-            "probabilities": np.exp(scored.log_probabilities).astype(np.float32),
+            "candidates": self._candidates(probabilities),
+            "probabilities": probabilities,
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
-            "pattern": None if patterns is None else patterns(),
-            "labels": None if self.sets is None else self.sets.labels(scored.log_probabilities),
-            "answered": sum(accepts),
+            "saliency": maps,
         }
-        return columns | ({} if maps is None else {"saliency": maps})
+        return record_batch(self.schema, columns)
+
+    def _candidates(self, probabilities: NDArray[np.float32]) -> list[list[dict[str, Any]]]:
+        """The likeliest classes of each row of (B, K), ties as the classes are; none if the row is NaN."""
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._params.top_k]
+        likely = np.take_along_axis(probabilities, order, axis=1)
+        return [
+            [
+                {"label": self._classes[label], "probability": probability}
+                for label, probability in zip(labels, shares, strict=True)
+                if not math.isnan(probability)
+            ]
+            for labels, shares in zip(order.tolist(), likely.tolist(), strict=True)
+        ]
 
     def _forward(self, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Logits (B, K), and saliency maps (B, h·w) from the same forward pass if the job requests them."""
@@ -150,3 +252,16 @@ class _Pair:
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
     return np.asarray(tensor.detach().float().cpu().numpy())
+
+
+def _unreadable(store: Store, schema: pa.Schema) -> pa.Table:
+    """A row for each file that should have been an image of the data set and is not."""
+    files: dict[str, Rejection] = {}
+    for rejection in read_rejected(store.directory):
+        files.setdefault(rejection.path, rejection)  # a list may name it twice
+    paths = pa.array(files, pa.string())
+    rows = [
+        {"path": path, "decision": Decision.UNREADABLE, "reason": f"{files[path].code}: {files[path].detail}"}
+        for path in paths.filter(pc.invert(pc.is_in(paths, value_set=store.paths))).to_pylist()
+    ]
+    return pa.Table.from_pylist(rows, schema=schema)

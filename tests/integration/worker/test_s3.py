@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 import s3fs.core
 from botocore.exceptions import EndpointConnectionError
@@ -16,8 +18,10 @@ from core.queries import jobs
 from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.store import Store
+from models.data.layout import DatasetInfo
 from tests.integration.worker.bench import Bench, bench_with_digits
-from tests.integration.worker.real_jobs import hyperparameters
+from tests.integration.worker.real_jobs import CLASSES, add_dataset, hyperparameters
+from tests.support.arrays import Arrays, write_arrays
 from tests.support.object_store import Fault, ObjectStore
 
 
@@ -233,3 +237,25 @@ def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Ben
     assert job.error is not None
     assert job.error["reason"] == "source_unsafe"
     assert not list(bench.runtime.settings.data_dir.rglob("escaped.png"))
+
+
+def test_shards_in_s3_are_gone_on_with_on_another_host(bench: Bench, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 3), dtype=np.uint8)
+    arrays = Arrays(images, np.arange(600) % 2, ["test"] * 600)
+    write_arrays(tmp_path / "store", arrays, DatasetInfo("many", "csv", CLASSES))
+    artifacts = bench.runtime.artifacts
+    dataset = add_dataset(bench.runtime.database, artifacts, tmp_path / "store")
+    asked = {"dataset_id": dataset, "inputs": {"model": bench.untrained(CLASSES)}, "params": {}}
+    job_id = bench.run(JobKind.PREDICT, **asked)
+    first = f"jobs/{job_id}/work/shards-uncalibrated/000000"
+    bench.stop(job_id, lambda: artifacts.exists(first))
+    marked = artifacts.fs.cat_file(f"{artifacts.root}/{first}/.complete")
+    shutil.rmtree(bench.runtime.settings.scratch)
+    (job,) = bench.succeed(job_id)
+    assert artifacts.fs.cat_file(f"{artifacts.root}/{first}/.complete") == marked, "it was not computed again"
+    (whole,) = bench.succeed(bench.run(JobKind.PREDICT, **asked))
+    one, other = (
+        artifacts.file(each.done["predict"]["artifact"], "predictions.parquet").read_bytes()
+        for each in (job, whole)
+    )
+    assert one == other
