@@ -73,6 +73,8 @@ __all__ = [
     "PredictJob",
     "PredictOptions",
     "Prediction",
+    "PredictionCounts",
+    "PredictionRow",
     "PredictionSets",
     "Preset",
     "Problem",
@@ -175,6 +177,7 @@ if TYPE_CHECKING:
         SplitMetrics,
     )
     from masktune.contract.operations import Limits, Ready, Storage
+    from masktune.contract.prediction_table import PredictionCounts, PredictionRow
     from masktune.contract.predictions import (
         Answer,
         Calibration,
@@ -219,6 +222,7 @@ else:
         "masktune.contract.keys",
         "masktune.contract.models",
         "masktune.contract.operations",
+        "masktune.contract.prediction_table",
         "masktune.contract.predictions",
         "masktune.contract.problems",
         "masktune.contract.reject_option",

@@ -38,7 +38,7 @@ from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
 from masktune.contract.ids import new_id
-from masktune.contract.job_params import EvaluateParams, PredictParams
+from masktune.contract.job_params import EVERY_SPLIT, EvaluateParams, PredictParams
 from masktune.contract.job_requests import (
     ErmRequest,
     EvaluateRequest,
@@ -172,7 +172,8 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
 
 def _predict(session: Session, request: PredictRequest) -> Plan:
     model, dataset = pair(session, request.model, request.dataset)
-    check_splits(dataset, [request.split], "/split")
+    if request.split != EVERY_SPLIT:
+        check_splits(dataset, [request.split], "/split")
     check_method(request.method, "/method")
     sets = () if request.set_coverage is None else ("set_coverage",)
     for name in (*policy_fields(request), *sets):

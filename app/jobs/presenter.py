@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.http.edits import user_fields
 from core.tables import EventRow, JobRow
 from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Progress
+from masktune.contract.prediction_table import PredictionCounts
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
 from masktune.contract.waiting import Wait, waiting_for
 
@@ -42,8 +43,18 @@ def describe(row: JobRow, root_path: str, wait: Wait | None = None) -> Job:
         cancelling_at=row.times.get(JobState.CANCELLING),
         ended_at=row.ended_at,
         links=_links(row, root_path),
+        **_counts(row),
         **user_fields(row),
     )
+
+
+def _counts(row: JobRow) -> dict[str, PredictionCounts]:
+    """What only a predict job has."""
+    if row.kind is not JobKind.PREDICT or Stage.PREDICT not in row.done:
+        return {}
+    stage = row.done[Stage.PREDICT]
+    known = {name: stage[name] for name in PredictionCounts.model_fields if name in stage}
+    return {"counts": PredictionCounts(**known)}
 
 
 def _verdict(row: JobRow) -> JobVerdict | None:
@@ -63,6 +74,7 @@ def _links(row: JobRow, root_path: str) -> dict[str, str]:
         links["report"] = f"{here}/report"
     if row.state is JobState.SUCCEEDED and row.kind is JobKind.PREDICT:
         links["predictions"] = f"{here}/predictions"
+        links["prediction_rows"] = f"{here}/predictions/rows"
     if row.done.get(Stage.INFER_GROUPS, {}).get("judges"):
         links["samples"] = f"{root_path}/datasets/{row.dataset_id}/samples?inferred_by={row.id}"
     return links

@@ -9,14 +9,13 @@ from starlette.responses import Response
 
 from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
 from app.http import pagination
-from app.http.deps import ArtifactsDep, DiscardDep, Reading, RootPathDep, Writing
+from app.http.deps import DiscardDep, Reading, RootPathDep, Writing
 from app.http.edits import apply_edit
 from app.http.etag import IfMatch, conditional, represent
-from app.http.file_response import send_file
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, sends
+from app.http.responses import NOT_MODIFIED
 from app.jobs import service as jobs
 from app.jobs.creation import start
 from app.jobs.presenter import describe
@@ -242,15 +241,3 @@ def cancel_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: Roo
 def resume_job(job_id: JobKey, session: Writing, queue: QueueDep, root_path: RootPathDep) -> Response:
     row = jobs.resume(session, queue, job_id)
     return represent(jobs.describe(session, row, root_path, queue), status=202)
-
-
-@router.get(
-    "/{job_id}/predictions",
-    dependencies=[READER],
-    summary="Get the file of a predict job",
-    response_class=Response,
-    responses=sends("application/vnd.apache.parquet", "text/csv") | NOT_MODIFIED | problems(404, 409),
-)
-def get_predictions(request: Request, row: LoadedJob, artifacts: ArtifactsDep) -> Response:
-    file, kind = jobs.predictions(row, artifacts)
-    return send_file(request, file, media_type=kind, filename=f"{row.id}{file.suffix}")

@@ -20,8 +20,6 @@ from core.tables import JobRow
 from masktune.contract.jobs import Job
 from masktune.contract.vocabulary import JobKind, Stage
 
-MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".csv": "text/csv; charset=utf-8"}
-
 
 def describe(session: Session, row: JobRow, root_path: str, queue: JobQueue) -> Job:
     """Describe the job's current state, and what it waits for."""
@@ -50,15 +48,14 @@ def delete(session: Session, job_id: str, discard: DiscardFiles, *, keep_dataset
     discard(session, keys | (datasets.delete(session, predicted.id) if predicted else set()))
 
 
-def predictions(row: JobRow, artifacts: Artifacts) -> tuple[Path, str]:
-    """Return the file that a predict job wrote, and its media type."""
+def predictions(row: JobRow, artifacts: Artifacts, name: str | None = None) -> Path:
+    """Return a file that a predict job wrote, by default the one that it was asked for."""
     if row.kind is not JobKind.PREDICT:
         raise NotFound(f"job {row.id} is not a predict job; only those write predictions")
     output = row.done.get(Stage.PREDICT)
     if output is None:
         raise NotReported(f"job {row.id} is {row.state.value}; its file is available once it has succeeded")
-    file = artifacts.folder(output["artifact"]) / output["file"]
-    return file, MEDIA_TYPES[file.suffix]
+    return artifacts.file(output["artifact"], name or output["file"])
 
 
 JobKey = Annotated[

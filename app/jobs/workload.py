@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.queries import registry
 from core.tables import DatasetRow, ModelRow
+from masktune.contract.job_params import EVERY_SPLIT
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_of
 
 Operation = Literal["training", "forward", "fit"]
@@ -177,7 +178,8 @@ def _passes(job: Workload, *splits: str) -> int:
 
 
 def _predict(job: Workload) -> Work:
-    return Work("forward", job.images(job.params["split"]))
+    split = job.params["split"]
+    return Work("forward", job.images(*(job.splits if split == EVERY_SPLIT else [split])))
 
 
 _OF_STAGE: Mapping[Stage, Callable[[Workload], Work]] = {

@@ -19,6 +19,7 @@ from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, R
 from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
 from masktune.contract.models import SplitMetrics
 from masktune.contract.parameter_fields import holds
+from masktune.contract.prediction_table import PredictionCounts
 from masktune.contract.problems import Problem
 from masktune.contract.report.accuracy import JobVerdict
 from masktune.contract.reviews import Review
@@ -151,10 +152,11 @@ class EvaluateJob(Job):
 
 
 class PredictJob(Job):
-    """The prediction of a whole split."""
+    """The prediction of a whole split, or of every image of a data set."""
 
     kind: Literal[JobKind.PREDICT]
     params: PredictParams = Field(default_factory=PredictParams)
+    counts: PredictionCounts | None = Field(None, description="What its table holds, once it is written.")
 
 
 Job.by_kind |= {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from core.tables import DatasetRow, JobRow
@@ -253,6 +255,9 @@ def test_a_finetune_goes_on_with_the_optimizer_that_there_is(front: Front) -> No
         ({"score": "product"}, "/score"),  # the model has no ERM model
         ({"explain": True, "method": "random"}, "/method"),
         ({"output": "xlsx"}, "/output"),
+        ({"split": "every"}, "/split"),
+        ({"order": "path"}, "/order"),
+        ({"top_k": 0}, "/top_k"),
     ],
 )
 def test_policies_that_cannot_be_kept(shared_front: Front, fields: dict[str, Any], pointer: str) -> None:
@@ -356,6 +361,41 @@ def test_the_file_of_a_predict_job(front: Front) -> None:
     assert front.client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
     assert front.client.get(f"/jobs/{job}").json()["links"]["predictions"] == path
     refused(front.client.get(f"/jobs/{front.job()}/predictions"), 404, "not-found")
+
+
+def test_the_rows_of_a_predict_job(front: Front) -> None:
+    job = front.job(JobKind.PREDICT)
+    path = f"/jobs/{job}/predictions/rows"
+    refused(front.client.get(path), 409, "report-not-ready")
+    assert front.client.get(f"/jobs/{job}").json()["counts"] is None
+    lease = front.claim()
+    key = f"jobs/{job}/predictions"
+    rows = [{"row": n, "path": f"{n}.png", "label": "left", "predicted": "left"} for n in range(3)]
+    rows = [row | {"decision": "answer", "score": 0.9 - 0.1 * n} for n, row in enumerate(rows)]
+    with front.services.artifacts.writing(key) as folder:
+        pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
+    counts = {"rows": 3, "answered": 3, "abstained": 0, "unreadable": 0, "labels": {"left": 3}}
+    front.finish_stage(lease, Stage.PREDICT, artifact=key, file="predictions.parquet", **counts)
+    front.end(lease)
+    described = front.client.get(f"/jobs/{job}").json()
+    assert (described["counts"], described["links"]["prediction_rows"]) == (counts, path)
+    page = front.client.get(path, params={"sort": "least_sure", "limit": 2, "decision": "answer"}).json()
+    assert [row["row"] for row in page["data"]] == [2, 1]
+    rest = front.client.get(path, params={"sort": "least_sure", "cursor": page["next_cursor"]}).json()
+    assert ([row["row"] for row in rest["data"]], rest["next_cursor"]) == ([0], None)
+    for bad in ({"decision": "maybe"}, {"min_score": 2}, {"sort": "path"}, {"cursor": "x"}, {"limit": 0}):
+        assert front.client.get(path, params=bad).status_code == 422
+    refused(front.client.get(f"/jobs/{front.job()}/predictions/rows"), 404, "not-found")
+
+
+def test_every_image_is_predicted_without_a_split(shared_front: Front) -> None:
+    dataset = shared_front.dataset()
+    model = shared_front.model(dataset)
+    planned = shared_front.client.post(
+        "/jobs/predict", params={"dry_run": True}, json={"model": model, "split": "all", "top_k": 3}
+    ).json()
+    assert (planned["params"]["split"], planned["params"]["order"]) == ("all", "stored")
+    assert planned["params"]["top_k"] == 3
 
 
 def test_presets_are_listed(shared_front: Front) -> None:

@@ -23,6 +23,7 @@ NEEDS: dict[frozenset[str], set[str]] = {
         "GET /jobs",
         "GET /jobs/{job_id}",
         "GET /jobs/{job_id}/predictions",
+        "GET /jobs/{job_id}/predictions/rows",
         "GET /jobs/{job_id}/events",
         "GET /jobs/{job_id}/report",
         "GET /jobs/{job_id}/review",

@@ -1,0 +1,35 @@
+"""The table of a predict job: its rows, and how many have each decision."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from masktune.contract.base import AbstainReasonName, Shape
+from masktune.contract.predictions import Candidate
+from masktune.contract.vocabulary import Decision
+
+
+class PredictionCounts(Shape):
+    """How many rows the table has, and how many have each decision."""
+
+    rows: int = 0
+    answered: int = 0
+    abstained: int = 0
+    unreadable: int = Field(0, description="Files that the import of the data set left out.")
+    labels: dict[str, int] = Field({}, description="How many were answered with each label.")
+
+
+class PredictionRow(Shape):
+    """What the job says of one file. An unreadable one has its path and the reason alone."""
+
+    row: int | None = Field(description="Number of the sample in the data set.")
+    path: str = Field(description="Its name in the upload.")
+    sha256: str | None = Field(None, description="Digest of the image file.")
+    label: str | None = Field(None, description="The class that the data set gives it.")
+    predicted: str | None = Field(None, description="Null exactly when `decision` is not `answer`.")
+    decision: Decision
+    abstain_reason: AbstainReasonName | None = None
+    reason: str | None = Field(None, description="Why it could not be read.")
+    score: float | None = Field(None, description="0..1; null if the network's output is not finite.")
+    candidates: list[Candidate] | None = None
+    agreement: bool | None = Field(None, description="Whether the ERM model gives the same label.")
