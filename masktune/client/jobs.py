@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, TypedDict, Unpack
 
 from masktune.client.calls import (
     Changes,
@@ -27,6 +27,7 @@ from masktune.client.names import by_name
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
 from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
+from masktune.contract.prediction_table import PredictionRow
 from masktune.contract.report import Report
 from masktune.contract.reviews import Review
 
@@ -56,6 +57,15 @@ def evaluate(
     job's. `breaks_pattern`: all of them lack the pattern which the other images of their class share."""
     fields = {"job": job_id, "dataset": dataset, "breaks_pattern": breaks_pattern}
     return start("evaluate", idempotency_key=idempotency_key, **fields)
+
+
+def predict_dataset(
+    model: str, dataset: str, *, split: str = "all", idempotency_key: str | None = None, **fields: Any
+) -> Flow[Job]:
+    """Predict every image of a data set, or of one of its splits, into a table. The other fields are those of
+    `POST /jobs/predict`: a policy (`coverage`, `max_risk` or `min_score`), `output`, `order`, `top_k` …"""
+    fields |= {"model": model, "dataset": dataset, "split": split}
+    return start("predict", idempotency_key=idempotency_key, **fields)
 
 
 def list_presets() -> EmittingFlow[Preset]:
@@ -154,6 +164,29 @@ def predictions(job_id: str, target: Path | str) -> Flow[Path]:
     return download(get(f"/jobs/{segment(job_id)}/predictions"), Path(target))
 
 
+class RowFilters(TypedDict, total=False):
+    """Which rows of a table of predictions are listed, and in which order; all that is given must hold."""
+
+    decision: str | None
+    """answer, abstain or unreadable."""
+    label: str | None
+    """The class that the data set gives the image."""
+    predicted: str | None
+    min_score: float | None
+    max_score: float | None
+    sort: str | None
+    """table (the default) or least_sure."""
+
+
+def list_prediction_rows(
+    job_id: str, *, limit: int | None = None, **filters: Unpack[RowFilters]
+) -> EmittingFlow[PredictionRow]:
+    """Iterate over the table of a predict job: all rows, or those that pass the filters. `limit` is the page
+    size."""
+    query = get(f"/jobs/{segment(job_id)}/predictions/rows", limit=limit, **filters)
+    return pages(query, PredictionRow)
+
+
 def report(job_id: str) -> Flow[Report]:
     """Get the before/after report."""
     return call(get(f"/jobs/{segment(job_id)}/report"), Report)
@@ -193,6 +226,7 @@ class Jobs(Resource[D]):
     start = Operation(start)
     plan = Operation(plan)
     evaluate = Operation(evaluate)
+    predict = Operation(predict_dataset)
     presets = Listing(list_presets)
     get = Operation(get_job)
     update = Operation(update_job)
@@ -208,5 +242,6 @@ class Jobs(Resource[D]):
     set_review = Operation(set_review)
     compare = Operation(compare)
     predictions = Operation(predictions)
+    prediction_rows = Listing(list_prediction_rows)
     report_html = Operation(report_html)
     report_picture = Operation(report_picture)

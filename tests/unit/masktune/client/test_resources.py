@@ -87,6 +87,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.start("erm", dataset="ds_1"), "POST /jobs/erm", job()),
     (jobs.plan("erm", dataset="ds_1"), "POST /jobs/erm?dry_run=true", PLAN),
     (jobs.get_job("job_1"), "GET /jobs/job_1", job()),
+    (jobs.predict_dataset("best", "ds_1", min_score=0.9), "POST /jobs/predict", job()),
     (datasets.update_dataset("ds_1", name="night"), "PATCH /datasets/ds_1", DATASET),
     (jobs.update_job("job_1", metadata={"site": None}), "PATCH /jobs/job_1", job()),
     (models.update_model("best", if_match='"1"', name=None), "PATCH /models/best", MODEL),
@@ -219,6 +220,10 @@ def test_the_async_client_awaits_and_iterates() -> None:
         (lambda: webhooks.list_deliveries("whk_1"), DELIVERY),
         (keys.list_audit, CHANGE),
         (jobs.list_presets, {"name": "cifar10", "params": {"epochs": 300}}),
+        (
+            lambda: jobs.list_prediction_rows("job_1", decision="unreadable", sort="least_sure"),
+            {"row": None, "path": "cut.png", "decision": "unreadable", "reason": "truncated: it ends early"},
+        ),
     ],
     ids=[
         "datasets",
@@ -232,7 +237,7 @@ def test_the_async_client_awaits_and_iterates() -> None:
         "deliveries",
         "audit",
         "presets",
-    ],
+    , "rows"],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())
