@@ -85,6 +85,8 @@ def workload(
     judged: Mapping[str, str] = inputs.get("judged", {})
     if judged:  # on every image, as test images
         splits = {"test": sum(splits.values())}
+    if params.get("split") == EVERY_SPLIT:
+        splits = {EVERY_SPLIT: dataset.summary["count"]}
     some_model = inputs.get("model") or next(iter(judged.values()), None)
     model = session.get(ModelRow, some_model) if some_model is not None else None
     if "backbone" in params:
@@ -178,8 +180,7 @@ def _passes(job: Workload, *splits: str) -> int:
 
 
 def _predict(job: Workload) -> Work:
-    split = job.params["split"]
-    return Work("forward", job.images(*(job.splits if split == EVERY_SPLIT else [split])))
+    return Work("forward", job.images(job.params["split"]))
 
 
 _OF_STAGE: Mapping[Stage, Callable[[Workload], Work]] = {

@@ -72,7 +72,7 @@ def _train(session: Session, name: str, **fields: Any) -> Candidate:
     job = session.client.jobs.start("erm", **fields)
     session.say(f"job {job.id} trains {name}")
     job = follow_to_end(session, job.id)
-    require_success(session, job)
+    require_success(job)
     assert job.started_at is not None  # it has ended
     assert job.ended_at is not None
     metrics = session.client.jobs.report(job.id).metrics["val"][Arm.ERM]

@@ -55,19 +55,17 @@ def follow_to_end(session: Session, job_id: str) -> Job:
         return deque(changes, maxlen=1).pop() if session.json else follow(session.console, changes)
 
 
-def require_success(session: Session, job: Job) -> None:
+def require_success(job: Job) -> None:
     """Exit with 4 if the job did not succeed."""
     if job.state != "succeeded":
         why = job.error and job.error.detail
         fail(f"job {job.id} {job.state}" + (f": {why}" if why else ""), ENDED_BADLY)
-    if job.kind == "predict":
-        session.say(f"write the predictions to a file: masktune jobs predictions {job.id}")
 
 
 def follow_to_conclusion(session: Session, job: Job) -> None:
     """Wait for the job, which must succeed, and show what its report concludes."""
     session.say(f"job {job.id} is queued")
-    require_success(session, follow_to_end(session, job.id))
+    require_success(follow_to_end(session, job.id))
     from rich.console import Group
 
     from masktune.cli.report import conclusions

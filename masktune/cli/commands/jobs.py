@@ -123,7 +123,14 @@ def _start(session: Session, kind: str, fields: dict[str, Any], *, watch: bool, 
         job = follow_to_end(session, job.id)
     session.show(job, table)
     if watch:
-        require_success(session, job)
+        _conclude(session, job)
+
+
+def _conclude(session: Session, job: masktune.Job) -> None:
+    """Require that the job succeeded, and say how to get what it wrote."""
+    require_success(job)
+    if job.kind == "predict":
+        session.say(f"write the predictions to a file: masktune jobs predictions {job.id}")
 
 
 @app.command()
@@ -230,7 +237,7 @@ def watch(session: Session, job_id: Id) -> None:
     else:
         job = follow_to_end(session, job_id)
         session.console.print(table(job))
-    require_success(session, job)
+    _conclude(session, job)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from masktune.cli import completion
+from masktune.cli.folder_predictions import is_many_images, predict_folder
 from masktune.cli.options import (
     Coverage,
     MaxClassRisk,
@@ -35,11 +36,17 @@ if TYPE_CHECKING:
 
 _MOST = 64
 """Images per request: the service's default limit."""
+_TABLE = "The table of a folder, an archive or an address"
 
 
 Images = Annotated[
-    list[Path] | None,
-    typer.Argument(exists=True, dir_okay=False, help="Image files.", show_default=False),
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE...|FOLDER|ARCHIVE|ADDRESS",
+        help="Image files, answered at once; or a folder, an archive or an address (s3://…) of images, which "
+        "become a data set without labels and a job.",
+        show_default=False,
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -63,6 +70,24 @@ Subject = Annotated[
     typer.Option(
         help="What all files show (a patient, an animal …): for drift, one input a day.", show_default=False
     ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        dir_okay=False,
+        help="File to write. Default: JOB.csv or JOB.parquet.",
+        rich_help_panel=_TABLE,
+    ),
+]
+Format = Annotated[
+    Literal["csv", "parquet"] | None,
+    typer.Option(help="Default: as the file is called, else csv.", rich_help_panel=_TABLE),
+]
+LeastSureFirst = Annotated[
+    bool,
+    typer.Option("--least-sure-first", help="Begin with the lowest score.", rich_help_panel=_TABLE),
 ]
 Overlay = Annotated[
     Path | None,
@@ -92,14 +117,24 @@ def predict(
     top_k: Annotated[int | None, typer.Option(min=1, help="How many candidates to show.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add the saliency map (with --json).")] = False,
     overlay: Overlay = None,
+    output: Output = None,
+    format: Format = None,
+    least_sure_first: LeastSureFirst = False,
 ) -> None:
-    """Predict images, or one stored sample. With a policy, the model may abstain.
+    """Predict images, a folder of them, or one stored sample. With a policy, the model may abstain.
 
-    Abstaining counts as an answer: the exit code is 0.
+    Abstaining counts as an answer, and so does a file that cannot be read: the exit code is 0.
     """
     stored = None if dataset is None or sample is None else _Stored(dataset, sample)
     if bool(images) == (stored is not None):
-        fail("give image files, or --dataset and --sample", USAGE)
+        fail("give image files, a folder, or --dataset and --sample", USAGE)
+    many = [what for what in images or [] if is_many_images(what)]
+    if absent := [what for what in images or [] if "://" not in what and not Path(what).exists()]:
+        fail(f"{absent[0]} does not exist", USAGE)
+    if many and (images != many[:1] or subject is not None or overlay is not None):
+        fail("give one folder, archive or address, without image files, --subject or --overlay", USAGE)
+    if not many and (output is not None or format is not None or least_sure_first):
+        fail("--output, --format and --least-sure-first are for a folder, an archive or an address", USAGE)
     if subject is not None and stored:
         fail("--subject is for image files: predictions for stored samples do not count for drift", USAGE)
     options: dict[str, Any] = {
@@ -117,16 +152,33 @@ def predict(
         "subject": subject,
     }
     options = {name: option for name, option in options.items() if option is not None}
-    client, model = session.client, model or _newest(session)
-    if stored:
-        names = [f"sample {stored.sample}"]
-        answer = client.predict.sample(model=model, **stored._asdict(), **options)
+    model = model or _newest(session)
+    if many:
+        order = {"order": "least_sure"} if least_sure_first else {}
+        predict_folder(session, many[0], model, options | order, output=output, format=format)
     else:
-        names = [path.name for path in images or []]
-        answer = _in_pieces(client, model, images or [], options)
+        paths = [Path(image) for image in images or []]
+        _predict_now(session, model, stored or paths, options, overlay)
+
+
+def _predict_now(
+    session: Session,
+    model: str,
+    images: _Stored | Sequence[Path],
+    options: dict[str, Any],
+    overlay: Path | None,
+) -> None:
+    """Predict them in requests, and show the answers."""
+    client = session.client
+    if isinstance(images, _Stored):
+        names = [f"sample {images.sample}"]
+        answer = client.predict.sample(model=model, **images._asdict(), **options)
+    else:
+        names = [path.name for path in images]
+        answer = _in_pieces(client, model, images, options)
     session.show(answer, lambda answer: table(answer, names))
     if overlay is not None:
-        _draw(session, answer.model, stored or images or [], overlay)
+        _draw(session, answer.model, images, overlay)
 
 
 class _Stored(NamedTuple):

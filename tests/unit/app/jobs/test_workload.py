@@ -106,9 +106,6 @@ def test_an_evaluation_and_a_prediction_see_the_splits_that_were_asked_for() -> 
     assert work_of(replace(evaluated, kind=JobKind.PREDICT, params={"split": "test"})) == {
         Stage.PREDICT: Work("forward", 300)
     }
-    assert work_of(replace(evaluated, kind=JobKind.PREDICT, params={"split": "all"})) == {
-        Stage.PREDICT: Work("forward", 1600)
-    }
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STAGES if kind is not JobKind.IMPORT])

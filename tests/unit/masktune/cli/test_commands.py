@@ -721,7 +721,16 @@ def test_many_images_go_in_pieces_to_one_model(
 
 
 @pytest.mark.parametrize(
-    "arguments", ["", "a.png --dataset ds_1 --sample 1", "--dataset ds_1 --sample 1 --subject p7"]
+    "arguments",
+    [
+        "",
+        "a.png --dataset ds_1 --sample 1",
+        "--dataset ds_1 --sample 1 --subject p7",
+        "--dataset ds_1 --sample 1 --format csv",
+        "s3://images s3://more",
+        "s3://images --subject p7",
+        "s3://images --overlay o.png",
+    ],
 )
 def test_what_to_predict_must_be_clear(service: Service, arguments: str) -> None:
     assert service.masktune("predict", "-m", "best", *arguments.split()).exit_code == 2

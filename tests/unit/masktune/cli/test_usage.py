@@ -20,7 +20,7 @@ from masktune.cli.main import app
             "jobs start maskune --dataset ds_1",
             "masktune: there is no job of kind 'maskune'; use one of mitigate, masktune, erm, mask, ",
         ),
-        ("predict none.png", "masktune: invalid value for 'images': file 'none.png' does not exist"),
+        ("predict none.png", "masktune: none.png does not exist"),
         (
             "models add none.safetensors --backbone b --class a --class b --image-size 28",
             "masktune: invalid value for 'file': file 'none.safetensors' does not exist",

@@ -1,0 +1,61 @@
+"""Predictions of a folder, an archive or an address: a data set without labels, a job, and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import masktune
+from masktune.cli.importing import start_import, wait_for_import
+from masktune.cli.output import new_table
+from masktune.cli.progress import follow_to_end, require_success
+from masktune.cli.session import Session, plain
+from masktune.contract.upload_files import TABLES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".zst")
+
+
+def is_many_images(what: str) -> bool:
+    """Whether this is a folder, an archive, a table of paths or an address, and no image file."""
+    path = Path(what)
+    return "://" in what or path.is_dir() or path.suffix.lower() in (*_ARCHIVES, *TABLES)
+
+
+def predict_folder(
+    session: Session,
+    what: str,
+    model: str,
+    fields: dict[str, Any],
+    *,
+    output: Path | None,
+    format: Literal["csv", "parquet"] | None,
+) -> None:
+    """Import the images, predict each with these `fields` of a job, write its table, show what is in it."""
+    model = session.client.models.get(model).id  # before anything is uploaded
+    dataset = wait_for_import(session, start_import(session, what, format="unlabelled"))
+    written = format or ("parquet" if output is not None and output.suffix == ".parquet" else "csv")
+    jobs = session.client.jobs
+    job = jobs.predict(model, dataset.id, output=written, **fields)
+    session.say(f"job {job.id} is queued")
+    job = follow_to_end(session, job.id)
+    require_success(job)
+    target = output or Path(f"{job.id}.{written}")
+    jobs.predictions(job.id, target)
+    counts = (isinstance(job, masktune.PredictJob) and job.counts) or masktune.PredictionCounts()
+    answer = {"dataset": dataset.id, "job": job.id, "path": str(target), "counts": plain(counts)}
+    session.show(answer, lambda _: table(counts))
+    session.say(f"the predictions are in {target}")
+
+
+def table(counts: masktune.PredictionCounts) -> Table:
+    """How many files have each decision, and each answer."""
+    listing = new_table("decision", "files")
+    listing.add_row("answered", f"{counts.answered:,}")
+    for label, count in counts.labels.items():
+        listing.add_row(f"  {label}", f"{count:,}")
+    listing.add_row("abstained", f"{counts.abstained:,}")
+    listing.add_row("unreadable", f"{counts.unreadable:,}")
+    return listing
