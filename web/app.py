@@ -29,6 +29,7 @@ from web.pages import (  # noqa: F401
     model,
     models,
     new_job,
+    predictions,
     report,
     review,
     reviews,

@@ -10,6 +10,7 @@ from nicegui import ui
 from masktune import Dataset, Model
 from masktune.contract.hyperparameters.parameters import Bounds
 from masktune.contract.predictions import CERTIFIED_POLICIES, POLICY_OF
+from masktune.contract.job_params import EVERY_SPLIT
 from web.forms.fields import Field, Fields, percent
 from web.shell import html
 from web.text import labels
@@ -159,7 +160,7 @@ class Predict(ModelFields):
     takes_unlabelled = True
 
     def more(self) -> None:
-        options = self.splits()
+        options = self.predictable()
         self.select = self.choose("/split", "Split", options, _predicted(options))
         self.choose("/output", "File", {"parquet": "Parquet", "csv": "CSV"}, "parquet")
         when = self.choose("policy", "When to answer", labels.POLICIES, "none").classes("whole")
@@ -185,8 +186,12 @@ class Predict(ModelFields):
         self.by_pointer["/set_coverage"] = Field(may_be, sets, lambda share: share or None)
         self.switch("/explain", "Add saliency maps", lambda on: on or None).classes("whole")
 
+    def predictable(self) -> dict[str, str]:
+        """The splits, and all of them."""
+        return self.splits() | {EVERY_SPLIT: "all images, and the files that could not be read"}
+
     def update_splits(self) -> None:
-        options, split = self.splits(), self.select.value
+        options, split = self.predictable(), self.select.value
         self.select.set_options(options, value=split if split in options else _predicted(options))
 
     def request_body(self) -> dict[str, Any]:

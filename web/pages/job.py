@@ -101,7 +101,8 @@ class JobView:
         if job.state == "succeeded" and job.kind in REPORTED:
             yield "Read the report", f"/jobs/{job.id}/report", ""
         if job.state == "succeeded" and job.kind == "predict":
-            yield "Download the predictions", f"/files/jobs/{job.id}/predictions", ""
+            yield "Browse the predictions", f"/jobs/{job.id}/predictions", ""
+            yield "Download the predictions", f"/files/jobs/{job.id}/predictions", "second"
         if not self.key.may("train"):
             return
         if job.state == "succeeded" and job.kind == "mask":

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from masktune import Dataset, ImportReport, Job, JobEstimate, Model, OwnKey
+from masktune.contract.job_params import EVERY_SPLIT
 from masktune.contract.jobs import JobVerdict
 from masktune.contract.predictions import POLICY_OF
 from masktune.contract.report.text import verdict_title
@@ -38,7 +39,10 @@ KINDS = {
         "Finetune",
         "Train a model further on the masked images of its mask set, then calibrate and evaluate it.",
     ),
-    "predict": ("Predict a split", "A model's answer for every sample of a split, as a file to download."),
+    "predict": (
+        "Predict a split",
+        "A model's answer for every sample of a split, or for all images, to browse and to download.",
+    ),
     "import": ("Import", "Check and pack the uploaded images."),
 }
 
@@ -82,6 +86,8 @@ SPLITS = {
     "only_bg_t": "only_bg_t: object replaced by background",
 }
 """All splits that a data set may have; the last three, without an object, are the Background Challenge's."""
+
+DECISIONS = {"answer": "answered", "abstain": "abstained", "unreadable": "unreadable"}
 
 WEIGHTS_PLACES = {
     "packaged": "weights are with the service",
@@ -244,7 +250,9 @@ def job_description(kind: str, params: Json) -> str:
         limits = [name for name in POLICY_OF if params.get(name) is not None]
         when = POLICIES[POLICY_OF[limits[0]] if limits else "none"]
         when += ": " * bool(limits) + ", ".join(percent(params[name]) for name in limits)
-        of = f"every sample of the {params.get('split')} split as {params.get('output')}"
+        split = params.get("split")
+        samples = "every image" if split == EVERY_SPLIT else f"every sample of the {split} split"
+        of = f"{samples} as {params.get('output')}"
         return f"Predicts {of}; policy: {when}."
     return ""
 

@@ -21,6 +21,7 @@ HELP = {
     "/jobs": "DASHBOARD.md",
     "/compare": "DASHBOARD.md",
     "/jobs/{job_id}": "DASHBOARD.md",
+    "/jobs/{job_id}/predictions": "how-to/command-line.md#many-images",
     "/jobs/{job_id}/report": "REPORT.md",
     "/jobs/{job_id}/review": "REPORT.md#images-for-a-person-to-look-at",
     "/jobs/{job_id}/judge": "how-to/your-own-data.md#test-images-that-break-the-pattern",

@@ -190,6 +190,25 @@ def test_a_mask_set_a_finetune_on_it_and_a_split_in_a_file(visitor: Visitor, mod
     expect(page.get_by_text("Predicts every sample of the test split as csv")).to_contain_text("80.0")
     with page.expect_download() as downloading:
         visitor.button("Download the predictions").click()
-    assert downloading.value.path().read_text().startswith("row,path,label,predicted,decision")
+    assert downloading.value.path().read_text().startswith("row,path,sha256,label,predicted,decision")
     visitor.button("Again with other fields").click()
     expect(page.get_by_label("Percentage to answer")).to_have_value("80")
+
+    # --- looked at
+    page.go_back()
+    visitor.button("Browse the predictions").click()
+    page.wait_for_url("**/predictions")
+    samples = page.locator(".samples li")
+    expect(samples.first).to_contain_text("score")
+    visitor.choose("Decision", "abstained")
+    expect(samples.filter(has_not_text="likeliest:")).to_have_count(0)
+    visitor.choose("Order", "least sure first")
+    page.wait_for_url(re.compile("decision=abstain&sort=least_sure"))
+    scores = [float(text.partition("score")[2].split()[0]) for text in samples.all_inner_texts()]
+    assert scores == sorted(scores)
+    visitor.loaded(".samples img")
+    visitor.looked_at("predictions")
+    samples.first.get_by_role("link").click()
+    page.wait_for_url(re.compile(rf"/samples/\d+\?.*models={model}"))
+    visitor.button("Show where it looks").click()
+    visitor.loaded(".looks img")

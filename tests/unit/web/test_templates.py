@@ -18,6 +18,7 @@ from masktune import (
     Job,
     Model,
     PatternJudgeRef,
+    PredictionRow,
     Sample,
     SplitMetrics,
 )
@@ -48,6 +49,34 @@ from web.text.selection import ScoredSample
 def drawn(template: str, **values: Any) -> str:
     """The template with links that lead nowhere, its spaces made one."""
     return re.sub(r"\s+", " ", render(template, link=lambda path: path, **values))
+
+
+# --- predictions ------------------------------------------------------------------------------------------
+
+
+def test_rows_of_a_predict_job_lead_to_their_images_and_unreadable_files_say_why() -> None:
+    answered: dict[str, Any] = {
+        "row": 3,
+        "path": "a/3.png",
+        "decision": "answer",
+        "predicted": "cat",
+        "score": 0.9,
+    }
+    abstained = answered | {
+        "row": 5, "decision": "abstain", "predicted": None, "label": "dog", "agreement": False,
+        "candidates": [{"label": "cat", "probability": 0.6}, {"label": "dog", "probability": 0.4}],
+    }  # fmt: skip
+    cut = {"row": None, "path": "cut.png", "decision": "unreadable", "reason": "truncated: it ends early"}
+    rows = [PredictionRow.model_validate(row) for row in (answered, abstained, cut)]
+    page = drawn("predictions", rows=rows, dataset="ds_1", model="mdl_1")
+    assert '<a href="/datasets/ds_1/samples/5?among=3,5&amp;models=mdl_1">' in page
+    assert "/files/datasets/ds_1/samples/3/image?as=png&amp;side=256" in page
+    assert "score 0.900" in page
+    for text in ("<b>abstained</b>", "likeliest: cat", "class: dog", "ERM disagrees"):
+        assert text in page
+    assert '<b>unreadable</b></span> <span class="quiet">cut.png: truncated: it ends early</span>' in page
+    assert page.count("<img") == 2
+    assert "No rows match" in drawn("predictions", rows=[], dataset="ds_1", model="mdl_1")
 
 
 # --- drift --------------------------------------------------------------------------------------------

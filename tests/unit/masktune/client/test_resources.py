@@ -237,7 +237,8 @@ def test_the_async_client_awaits_and_iterates() -> None:
         "deliveries",
         "audit",
         "presets",
-    , "rows"],
+        "rows",
+    ],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
     (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())

@@ -74,6 +74,7 @@ def test_every_kind_and_every_stage_has_a_name() -> None:
             "Masks the most salient 10\u00a0% of pixels in every training image (method: random places).",
         ),
         ("predict", {"split": "test", "output": "csv"}, "as csv; policy: always answer."),
+        ("predict", {"split": "all", "output": "csv"}, "every image as csv; policy: always answer."),
         (
             "predict",
             {"split": "val", "output": "csv", "max_risk": 0.05},
