@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.demo.digits import FIELDS
 from launcher.demo.digits_zip import CLASSES, write_zip
-from masktune import Client, Dataset, Job, StageEvent, StateEvent
+from masktune import Client, Dataset, Job, PredictJob, StageEvent, StateEvent
 from masktune.contract.vocabulary import Arm
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -110,6 +110,13 @@ def _predict(client: Client, dataset: Dataset, job: Job) -> None:
     explained = client.predict.sample(**where, explain=True).predictions[0].saliency
     assert explained is not None
     assert client.saliency.sample_picture(**where).startswith(PNG)
+
+    many = client.jobs.wait(client.jobs.predict(model, dataset.id, order="least_sure").id)
+    assert isinstance(many, PredictJob)
+    assert many.counts is not None
+    rows = list(client.jobs.prediction_rows(many.id, limit=100))
+    assert len({row.row for row in rows}) == len(rows) == many.counts.answered == sum(dataset.splits.values())
+    assert [row.score for row in rows] == sorted(row.score for row in rows if row.score is not None)
 
 
 def _registry(client: Client, dataset: Dataset, job: Job, scratch: Path) -> None:
