@@ -22,7 +22,7 @@ _REPORT_SECONDS = 0.3
 
 class Progress(NamedTuple):
     """One report of a running stage. `epoch` counts finished epochs, `step` finished steps of this one.
-    `saved`: a part of the stage's work was, from which another attempt goes on."""
+    `checkpoint`: a part of the stage's work was saved, from which another attempt goes on."""
 
     epoch: int
     epochs: int
@@ -30,7 +30,7 @@ class Progress(NamedTuple):
     steps: int
     images_per_second: float
     metrics: Mapping[str, float] = {}
-    saved: bool = False
+    checkpoint: bool = False
 
 
 class Stopped(Exception):

@@ -68,8 +68,8 @@ def _passes(group: pa.Table, filters: RowFilters) -> NDArray[np.bool_]:
 
     keep = np.ones(len(group), bool)
     for name in ("decision", "label", "predicted"):
-        if (wanted := getattr(filters, name)) is not None:
-            keep &= pc.equal(group[name], wanted).fill_null(False).to_numpy()
+        if (text := getattr(filters, name)) is not None:
+            keep &= pc.equal(group[name], text).fill_null(False).to_numpy()
     scores = group["score"].to_numpy()  # NaN, which passes no bound, where there is none
     if filters.min_score is not None:
         keep &= scores >= filters.min_score

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,8 @@ from models.data.columns import COLUMNS_FILE, Columns
 from models.data.grey import GreyWindow, read_window
 from models.data.report import REPORT_FILE, Rejection
 from models.errors import LearningError
+
+T = TypeVar("T")
 
 SAMPLES_FILE = "samples.arrow"
 PIXELS_FILE = "pixels.npy"
@@ -116,23 +118,23 @@ def read_pixels(directory: Path, count: int) -> NDArray[np.uint8] | None:
 
 def read_copies(directory: Path) -> list[list[str]]:
     """The paths of each picture that occurs more than once, as the import found them."""
-    return [same["paths"] for same in _read_report(directory, "duplicates")]
+    return _read_report(directory, "duplicates", lambda same: same["paths"])
 
 
 def read_rejected(directory: Path) -> list[Rejection]:
     """The files that the import left out, with the reasons."""
-    return [Rejection(**rejection) for rejection in _read_report(directory, "rejected")]
+    return _read_report(directory, "rejected", lambda rejection: Rejection(**rejection))
 
 
-def _read_report(directory: Path, part: str) -> list[dict[str, Any]]:
-    """A part of the import's report; nothing in a store without one."""
+def _read_report(directory: Path, part: str, read: Callable[[dict[str, Any]], T]) -> list[T]:
+    """The entries of a part of the import's report; none in a store without one."""
     try:
-        entries: list[dict[str, Any]] = json.loads((directory / REPORT_FILE).read_text("utf-8"))[part]
+        report = json.loads((directory / REPORT_FILE).read_text(encoding="utf-8"))
+        return [read(entry) for entry in report[part]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{directory.name} is damaged: {REPORT_FILE} cannot be read") from error
-    return entries
 
 
 def read_column(table: pa.Table, name: str) -> NDArray[np.int64]:

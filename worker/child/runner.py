@@ -132,7 +132,7 @@ class Job:
         def on_progress(progress: Progress) -> None:
             nonlocal saved
             newest = self._epochs(stage)
-            advanced, saved = newest > saved or progress.saved, newest
+            advanced, saved = newest > saved or progress.checkpoint, newest
             if advanced:
                 self.workspace.save()
             self.reporter.send(self.progress.report(stage, progress, advanced=advanced))

@@ -128,9 +128,11 @@ class StageContext:
         """The key of an artifact of this job."""
         return f"jobs/{self.spec.job_id}/{name}"
 
-    def progress(self, done: int, total: int, images_per_second: float = 0.0, *, saved: bool = False) -> None:
+    def progress(
+        self, done: int, total: int, images_per_second: float = 0.0, *, checkpoint: bool = False
+    ) -> None:
         """Report the progress of a stage without epochs."""
-        self.on_progress(Progress(0, 1, done, max(1, total), images_per_second, saved=saved))
+        self.on_progress(Progress(0, 1, done, max(1, total), images_per_second, checkpoint=checkpoint))
 
 
 class ComparedModels(NamedTuple):

@@ -142,7 +142,7 @@ def _compute_missing(
         with context.artifacts.writing(key) as folder:
             write_part(folder / _PART, table)
         done += len(table)
-        context.progress(before + done, total, done / (time.monotonic() - started), saved=True)
+        context.progress(before + done, total, done / (time.monotonic() - started), checkpoint=True)
     return round(left / (time.monotonic() - started), 1) if left else None
 
 
