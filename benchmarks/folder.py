@@ -5,7 +5,7 @@
 Both decode the same PNGs of a packed data set, and both count it. The stage is called as a worker's child
 calls it: it loads the model, predicts every image shard by shard, writes each shard and joins them. The
 engine is the service's, and its scores are dropped; its batches are decoded in turn with it, or ahead of it
-in threads, whichever is faster.
+in threads, whichever was faster in the round that warms both up.
 The two alternate, so that changes in the machine's speed affect both; a ratio is taken within each round, and
 the median is reported. Ends with one JSON line; exits with 1 if the stage has less than 0.95 of the rate.
 """
@@ -94,16 +94,20 @@ def measure(name: str, folder: Path, arguments: argparse.Namespace) -> tuple[dic
     network = build_network(name, classes=len(CLASSES), image_size=kind.image_size, seed=0)
     with artifacts.writing("models/mdl_1") as target:
         save_model(network, card_of(network, CLASSES, "imported"), target)
-    rates: list[tuple[float, float]] = []
-    for number in range(arguments.rounds + 1):  # the first warms both up
+
+    def of_stage(number: int) -> float:
         context = _context(f"job_{number}", name, settings, artifacts, arguments)
         started = time.perf_counter()
         assert predict(context).rows == kind.images
-        of_stage = kind.images / (time.perf_counter() - started)
-        seconds = (_engine_seconds(store, artifacts, arguments, ahead=ahead) for ahead in (False, True))
-        of_engine = kind.images / min(seconds)
-        rates.append((of_stage, of_engine))
-    del rates[0]
+        return kind.images / (time.perf_counter() - started)
+
+    def of_engine(*, ahead: bool) -> float:
+        return kind.images / _engine_seconds(store, artifacts, arguments, ahead=ahead)
+
+    of_stage(0)
+    in_turn = of_engine(ahead=False)
+    ahead = arguments.threads > 1 and of_engine(ahead=True) > in_turn
+    rates = [(of_stage(number), of_engine(ahead=ahead)) for number in range(1, arguments.rounds + 1)]
     row = {
         "network": name,
         "images": kind.images,
