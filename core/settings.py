@@ -193,10 +193,10 @@ class Settings(BaseSettings):
     )
     sweep_seconds: float = Field(5.0, gt=0, description="How often lost jobs are looked for.")
     max_attempts: int = Field(
-        20, ge=1, description="Workers a job may lose without an epoch of progress before it fails."
+        20, ge=1, description="Workers a job may lose without saved progress before it fails."
     )
     max_crashes: int = Field(
-        3, ge=1, description="Crashes of a job's process without an epoch of progress before it fails."
+        3, ge=1, description="Crashes of a job's process without saved progress before it fails."
     )
     retry_backoff_seconds: float = Field(
         5.0, ge=0, description="Wait after the first crash; doubles each time, up to an hour."

@@ -47,7 +47,7 @@ def sweep(database: Database, settings: Settings) -> None:
         most = settings.max_attempts
         too_many = problem(
             ErrorCode.JOB_FAILED,
-            f"the job was given up: {most} workers in a row fell silent without an epoch of progress; check "
+            f"the job was given up: {most} workers in a row fell silent without saved progress; check "
             "the workers' logs and memory, then resume the job: it continues from its last checkpoint",
             extra={"reason": "too_many_attempts"},
         )

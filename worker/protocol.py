@@ -44,7 +44,7 @@ class StageStarted:
 @dataclass(frozen=True, kw_only=True)
 class ProgressReport:
     """How far the job is (`fraction`) and its stage (`stage_fraction`, `epoch` …); `metrics` of an epoch that
-    has ended. `advanced`: an epoch was checkpointed.
+    has ended. `advanced`: work was checkpointed.
     """
 
     type: Literal["progress"] = "progress"

@@ -92,7 +92,7 @@ def held(session: Session, lease: Lease, *, lock: bool = False) -> JobState:
 
 
 def write_progress(session: Session, lease: Lease, progress: Mapping[str, Any], *, advanced: bool) -> None:
-    """Store the newest progress; `advanced` (an epoch was checkpointed) resets crashes and losses."""
+    """Store the newest progress; `advanced` (work was checkpointed) resets crashes and losses."""
     values: dict[str, Any] = {"progress": dict(progress)}
     if advanced:
         values |= _FORGIVEN

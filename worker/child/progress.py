@@ -69,7 +69,7 @@ class JobProgress:
         self._stage_fraction = 0.0
 
     def report(self, stage: Stage, progress: Progress, *, advanced: bool = False) -> ProgressReport:
-        """The message about the progress of this stage; `advanced`: an epoch was checkpointed."""
+        """The message about the progress of this stage; `advanced`: work was checkpointed."""
         done = progress.epoch + (progress.step / progress.steps if progress.steps else 0.0)
         stage_fraction = min(1.0, done / progress.epochs) if progress.epochs else 0.0
         self._stage_fraction = stage_fraction = max(self._stage_fraction, stage_fraction)

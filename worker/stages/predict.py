@@ -88,6 +88,7 @@ def predict(context: StageContext) -> PredictResult:
             opened = [open_table(folder / name, pair.schema, model.classes) for name in files]
             writes = [stack.enter_context(table) for table in opened]
             for part in parts:
+                context.run.check()
                 for write in writes:
                     write(part)
                 decisions.update(part["decision"].to_pylist())
