@@ -32,13 +32,19 @@ def save_judge(context: StageContext, judge: PatternJudge) -> PatternJudgeSpec:
     )
 
 
+def judged_model(context: StageContext, model: ModelSpec) -> ModelSpec | None:
+    """Whose judge the model goes by: it or its ERM model; None if neither has one."""
+    judged = model if model.pattern_judge is not None else context.spec.models.get(model.erm_id or "")
+    return None if judged is None or judged.pattern_judge is None else judged
+
+
 @contextmanager
 def pattern_names(
     context: StageContext, model: ModelSpec, networks: Mapping[str, Network]
 ) -> Iterator[Callable[[], list[str]] | None]:
     """Of each image of a batch, the name of the class whose pattern it shows: a function to call inside the
     block, in the thread and after the forward passes of `networks`, by model id; None without a judge."""
-    judged = model if model.pattern_judge is not None else context.spec.models.get(model.erm_id or "")
+    judged = judged_model(context, model)
     if judged is None or judged.pattern_judge is None:
         yield None
         return

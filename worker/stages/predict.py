@@ -6,7 +6,7 @@ artifact of its own in the job's work folder, so that a killed stage goes on wit
 any worker; at the end they are joined.
 
 The artifact holds `predictions.parquet`, on request also `predictions.csv`, and `selection.json`, the basis
-of the threshold (`worker.stages.policy.describe`). The columns:
+of the threshold (`worker.stages.policy.describe`) and of the sets. The columns:
 
     row, path, sha256   of the image in the data set; the digest of its file as it is stored, which is the
                         uploaded one but for types that are stored as PNG
@@ -18,9 +18,13 @@ of the threshold (`worker.stages.policy.describe`). The columns:
     candidates          the likeliest classes with their `probabilities`, which are at the calibration's
                         temperature, and so is the `score` that is the largest of them
     agreement           with the ERM model; empty for a model without one
+    pattern             the class whose pattern the image shows; empty without a judge of patterns
+                        (`worker.stages.patterns`)
+    labels              with `set_coverage`: the prediction set, most likely first
     saliency            with `explain`: the low-resolution map, row by row
 
-In CSV, `probabilities` is one column `p:CLASS` for each class, and `candidates` a JSON object.
+In CSV, `probabilities` is one column `p:CLASS` for each class, `candidates` a JSON object, and `labels` a
+JSON list.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import json
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -44,8 +48,7 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import EVERY_SPLIT, PredictParams
-from masktune.contract.vocabulary import AbstainReason, Decision
-from models.backbones.network import Network
+from masktune.contract.vocabulary import Decision
 from models.data.layout import read_rejected
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch, plan
@@ -53,11 +56,12 @@ from models.data.report import Rejection
 from models.data.store import Store
 from models.run import Progress, Run
 from models.saliency import saliency
-from models.selective import Selection, decide, score
+from models.selective import Selection, score
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
-from worker.stages.policy import apply_policy, describe, score_name
+from worker.stages.patterns import judged_model, pattern_names
+from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
 from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
 from worker.stages.training import load
 
@@ -98,6 +102,7 @@ def predict(context: StageContext) -> PredictResult:
             "classes": list(model.classes),
             "score_name": pair.score_name,
             "selection": None if selection is None else describe(context, selection),
+            "sets": None if pair.sets is None else pair.sets.to_json(),
         }
         (folder / "selection.json").write_text(json.dumps(facts, indent=1))
     return PredictResult(
@@ -121,8 +126,12 @@ def cut(rows: Rows) -> list[Rows]:
 
 
 def _key(context: StageContext, model: ModelSpec, number: int) -> str:
-    """The key of a shard's artifact. A model that is calibrated anew meanwhile begins anew."""
+    """The key of a shard's artifact. A model that is calibrated anew meanwhile, or gets another judge of
+    patterns, begins anew."""
+    judged = judged_model(context, model)
+    judge = judged.pattern_judge if judged else None
     basis = "uncalibrated" if model.calibration is None else model.calibration.id
+    basis += f"-{judge.artifact.rpartition('/')[2]}" if judge else ""
     return f"{context.workspace.key}/shards-{basis}/{number:06}"
 
 
@@ -168,10 +177,11 @@ class Pair:
     """The model and, if it has one, its ERM model."""
 
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
-        self._context, self._classes = context, model.classes
-        self._network: Network = load(context, model)[0]
+        self._context, self._model, self._classes = context, model, model.classes
         partner = context.spec.models.get(model.erm_id or "")
-        self._erm = None if partner is None else load(context, partner)[0]
+        self._networks = {one.id: load(context, one)[0] for one in (model, partner) if one is not None}
+        self._network, self._erm = self._networks[model.id], self._networks.get(model.erm_id or "")
+        self.sets = prediction_sets(context, model)
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = 1.0 if model.calibration is None else model.calibration.temperature
         self._params = context.job_params(PredictParams)
@@ -192,24 +202,30 @@ class Pair:
             ("candidates", pa.list_(candidate)),
             ("probabilities", pa.list_(pa.float32(), len(self._classes))),
             ("agreement", pa.bool_()),
+            ("pattern", pa.string()),
         ]
+        if self.sets is not None:
+            fields.append(("labels", pa.list_(pa.string())))
         return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._params.explain else []))
 
     def batches(self, rows: Rows, selection: Selection | None, run: Run) -> Iterator[pa.RecordBatch]:
         """Yield the predictions of each batch of these rows."""
         loader = loader_for(self._context, self._network, rows, run)
-        with evaluating(self._network):
-            yield from map_batches(loader, run, partial(self._predict, selection=selection))
+        judged = pattern_names(self._context, self._model, self._networks)
+        with evaluating(self._network), judged as patterns:
+            yield from map_batches(
+                loader, run, partial(self._predict, selection=selection, patterns=patterns)
+            )
 
-    def _predict(self, batch: Batch, *, selection: Selection | None) -> pa.RecordBatch:
+    def _predict(
+        self, batch: Batch, *, selection: Selection | None, patterns: Callable[[], list[str]] | None
+    ) -> pa.RecordBatch:
         logits, maps = self._forward(batch)
         with torch.inference_mode():
             erm = None if self._erm is None else _array(self._erm(batch.images))
         scored = score(self.score_name, logits, erm, temperature=self._temperature)
-        # Without a policy, every finite score is answered, as in the API.
-        accepts = decide(scored.scores, -math.inf if selection is None else selection.threshold)
-        uncertified = selection is not None and selection.status == "not_certifiable"
-        why = AbstainReason.NO_CERTIFIED_THRESHOLD if uncertified else AbstainReason.BELOW_THRESHOLD
+        reasons = abstain_reasons(scored, selection)
+        accepts = [reason is None for reason in reasons]
         store, rows = self._context.store, batch.rows.numpy()
         names = [self._classes[label] for label in scored.labels]
         probabilities = np.exp(scored.log_probabilities).astype(np.float32)
@@ -220,11 +236,13 @@ class Pair:
             "label": [store.classes[label] if label >= 0 else None for label in store.labels[rows]],
             "predicted": [name if yes else None for name, yes in zip(names, accepts, strict=True)],
             "decision": [str(Decision.ANSWER if yes else Decision.ABSTAIN) for yes in accepts],
-            "abstain_reason": [None if yes else str(why) for yes in accepts],
+            "abstain_reason": [None if reason is None else str(reason) for reason in reasons],
             "score": [math.exp(v) if math.isfinite(v) else None for v in scored.scores.tolist()],
             "candidates": self._candidates(probabilities),
             "probabilities": probabilities,
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
+            "pattern": None if patterns is None else patterns(),
+            "labels": None if self.sets is None else self.sets.labels(scored.log_probabilities),
             "saliency": maps,
         }
         return record_batch(self.schema, columns)

@@ -124,6 +124,8 @@ def _cells(name: str, cell: Any, classes: int) -> list[Any]:
     if name == "candidates":
         pairs = {candidate["label"]: round(candidate["probability"], 4) for candidate in cell}
         return [json.dumps(pairs, ensure_ascii=False)]
+    if name == "labels":
+        return [json.dumps(cell, ensure_ascii=False)]
     if isinstance(cell, list):
         return [" ".join(map(repr, cell))]
     return [_inert(cell)]

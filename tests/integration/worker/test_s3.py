@@ -17,8 +17,8 @@ from botocore.exceptions import EndpointConnectionError
 from core.queries import jobs
 from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.data.store import Store
 from models.data.layout import DatasetInfo
+from models.data.store import Store
 from tests.integration.worker.bench import Bench, bench_with_digits
 from tests.integration.worker.real_jobs import CLASSES, add_dataset, hyperparameters
 from tests.support.arrays import Arrays, write_arrays
