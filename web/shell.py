@@ -23,6 +23,7 @@ from masktune.contract.report.text import (
     notes,
     promise_name,
     promise_statement,
+    set_text,
     sets_statement,
     uncertified,
 )
@@ -73,7 +74,7 @@ _templates.globals |= {
     "promise_statement": promise_statement,
 }
 _templates.globals |= {"origin": origin, "uncertified": uncertified, "upload_files": upload_files}
-_templates.globals |= {"promise_name": promise_name, "sets_statement": sets_statement}
+_templates.globals |= {"promise_name": promise_name, "set_text": set_text, "sets_statement": sets_statement}
 
 
 def html(template: str, **values: Any) -> ui.html:

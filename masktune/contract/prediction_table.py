@@ -33,3 +33,7 @@ class PredictionRow(Shape):
     score: float | None = Field(None, description="0..1; null if the network's output is not finite.")
     candidates: list[Candidate] | None = None
     agreement: bool | None = Field(None, description="Whether the ERM model gives the same label.")
+    pattern: str | None = Field(
+        None, description="The class whose pattern the image shows; null where no job inferred patterns."
+    )
+    labels: list[str] | None = Field(None, description="With `set_coverage`: the classes that it may be.")

@@ -18,6 +18,7 @@ CALIBRATION: dict[str, Any] = {
     "scores": ["max_softmax"],
     "temperature": 1.0,
     "created_at": 0.0,
+    "job": "job_1",
 }
 PATTERN_JUDGE: dict[str, Any] = {
     "artifact": "pattern_judges/pat_1",

@@ -7,7 +7,9 @@ from itertools import product
 
 import pytest
 
+from core.tables import DeliveryRow, ReviewItemRow, WebhookRow
 from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import ReviewKind
 from tests.integration.app.conftest import Front, Listen, StartFront
 from tests.openapi import snapshot
 
@@ -38,11 +40,24 @@ def ids(start: StartFront) -> Ids:
     model = front.model(dataset)
     front.client.put(f"/aliases/{PRESET}", json={"model": model}, headers=key("a"))
     made = front.client.post("/keys", json={"name": "k", "scopes": ["read"]}, headers=key("a"))
+    prediction = {"label": "a", "candidates": []}
+    review = ReviewItemRow(
+        id=new_id("rev"), model_id=model, seq=1, kind=ReviewKind.AUDIT, sha256="0" * 64, prediction=prediction
+    )
+    webhook = WebhookRow(id=new_id("whk"), url="http://a", events=["job.failed"], secret="whsec_")
+    message = DeliveryRow(id=new_id("msg"), webhook_id=webhook.id, type="job.failed", data={})
+    with front.services.database.begin() as session:
+        session.add_all([webhook, review])
+        session.flush()
+        session.add(message)
     return front, {
         "dataset_id": (dataset, new_id("ds"), "x"),
         "job_id": (front.job(), new_id("job"), "x"),
         "model": (model, new_id("mdl"), "%20"),
         "key_id": (made.json()["id"], new_id("key"), "x"),
+        "review_id": (review.id, new_id("rev"), "x"),
+        "webhook_id": (webhook.id, new_id("whk"), "x"),
+        "delivery_id": (message.id, new_id("msg"), "x"),
         "sample": ("0", "999", "x"),
         "name": (PRESET, "nosuch", "%20"),
     }

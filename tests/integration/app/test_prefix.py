@@ -72,7 +72,8 @@ def test_the_links_of_a_job_lead_to_it(behind: Front) -> None:
     behind.finish_stage(lease, Stage.PREDICT, artifact="none", file="none")
     behind.end(lease)
     shown = behind.client.get(f"/mt/jobs/{job}")
-    assert named(shown) == [f"/mt/jobs/{job}", f"/mt/jobs/{job}/events", f"/mt/jobs/{job}/predictions"]
+    table = f"/mt/jobs/{job}/predictions"
+    assert named(shown) == [f"/mt/jobs/{job}", f"/mt/jobs/{job}/events", table, f"{table}/rows"]
     assert set(named(shown)) <= set(named(behind.client.get("/mt/jobs")))
     resumed = behind.job()
     for answer in (

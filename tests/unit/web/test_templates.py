@@ -61,9 +61,12 @@ def test_rows_of_a_predict_job_lead_to_their_images_and_unreadable_files_say_why
         "decision": "answer",
         "predicted": "cat",
         "score": 0.9,
+        "pattern": "dog",
+        "labels": ["cat", "dog"],
     }
     abstained = answered | {
-        "row": 5, "decision": "abstain", "predicted": None, "label": "dog", "agreement": False,
+        "row": 5, "labels": None, "decision": "abstain", "predicted": None, "label": "dog",
+        "agreement": False,
         "candidates": [{"label": "cat", "probability": 0.6}, {"label": "dog", "probability": 0.4}],
     }  # fmt: skip
     cut = {"row": None, "path": "cut.png", "decision": "unreadable", "reason": "truncated: it ends early"}
@@ -72,8 +75,9 @@ def test_rows_of_a_predict_job_lead_to_their_images_and_unreadable_files_say_why
     assert '<a href="/datasets/ds_1/samples/5?among=3,5&amp;models=mdl_1">' in page
     assert "/files/datasets/ds_1/samples/3/image?as=png&amp;side=256" in page
     assert "score 0.900" in page
-    for text in ("<b>abstained</b>", "likeliest: cat", "class: dog", "ERM disagrees"):
+    for text in ("<b>abstained</b>", "likeliest: cat", "class: dog", "ERM disagrees", "may be: cat or dog"):
         assert text in page
+    assert page.count(">pattern of dog<") == 1  # of what was answered
     assert '<b>unreadable</b></span> <span class="quiet">cut.png: truncated: it ends early</span>' in page
     assert page.count("<img") == 2
     assert "No rows match" in drawn("predictions", rows=[], dataset="ds_1", model="mdl_1")
