@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -218,9 +218,13 @@ class Store:
     def calibration_rows(self) -> NDArray[np.int64]:
         """Ascending rows of the calibration split that a certificate may count: independent ones, of no
         picture or subject that is also in `train` or `val`, on which models were fitted or selected."""
-        rows = self.rows(split="calibration")
-        used = np.concatenate([self.rows(split="train"), self.rows(split="val")])
-        rows = rows[~np.isin(self._clusters[rows], self._clusters[used])]
+        return self.independent_rows("calibration", apart_from=("train", "val"))
+
+    def independent_rows(self, split: str, *, apart_from: Sequence[str] = ()) -> NDArray[np.int64]:
+        """Ascending rows of a split: `independent` ones, of no picture or subject of these other splits."""
+        rows = self.rows(split)
+        for other in apart_from:
+            rows = rows[~np.isin(self._clusters[rows], self._clusters[self.rows(other)])]
         return rows[self.independent(rows)]
 
     @cached_property

@@ -117,6 +117,15 @@ def linear_layer(network: Network) -> nn.Linear:
     return layer
 
 
+def has_linear_layer(network: Network) -> bool:
+    """Whether `linear_layer` returns one."""
+    try:
+        linear_layer(network)
+    except HeadError:
+        return False
+    return True
+
+
 class LayerInputs(threading.local):
     """The inputs that a layer received, separate for each thread that calls the network."""
 

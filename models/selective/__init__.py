@@ -41,6 +41,13 @@ from models.selective.table import (
     operating_point,
 )
 from models.selective.temperature import fit_temperature
+from models.selective.training_neighbours import (
+    LEAST_HELD_OUT,
+    MOST_VECTORS,
+    NEIGHBOURS,
+    NeighboursError,
+    TrainingNeighbours,
+)
 from models.selective.windows import (
     ALPHA,
     REFERENCES,
@@ -57,6 +64,9 @@ from models.statistics import Share
 __all__ = [
     "ALPHA",
     "DEFAULT_CONFIDENCE",
+    "LEAST_HELD_OUT",
+    "MOST_VECTORS",
+    "NEIGHBOURS",
     "ONE_PER_SUBJECT",
     "REFERENCES",
     "SCORES",
@@ -69,6 +79,7 @@ __all__ = [
     "GroupVerdict",
     "Look",
     "MixPoint",
+    "NeighboursError",
     "OperatingPoint",
     "Planning",
     "PredictionSets",
@@ -79,6 +90,7 @@ __all__ = [
     "Selection",
     "Share",
     "SplitTables",
+    "TrainingNeighbours",
     "Windows",
     "answer_all",
     "best_certifiable_risk",

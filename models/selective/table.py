@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.selective.scores import SCORES, Scored, log_softmax, score
 from models.statistics import Interval, clopper_pearson, upper_bound
-from models.types import Counts, Floats
+from models.types import Bools, Counts, Floats
 
 DEFAULT_CONFIDENCE = 0.99
 _COVERAGE_CONFIDENCE = 0.95  # two-sided
@@ -151,10 +151,12 @@ def point_of_counts(
 
 
 class SplitTables(NamedTuple):
-    """Tables by score; by score and the name of the group, of the true and of the predicted class; and for
-    each class, in order, its log-probabilities in its own samples, the finite ones, descending."""
+    """Tables by score; the same if samples unlike the training images were answered too; by score and the
+    name of the group, of the true and of the predicted class; and for each class, in order, its
+    log-probabilities in its own samples, the finite ones, descending."""
 
     scores: dict[str, CalibrationTable]
+    unlike_answered: dict[str, CalibrationTable]
     groups: dict[str, Mapping[str, CalibrationTable]]
     classes: dict[str, Mapping[str, CalibrationTable]]
     predicted: dict[str, Mapping[str, CalibrationTable]]
@@ -170,20 +172,25 @@ def count_split(
     groups: Counts,
     group_names: Sequence[str],
     temperature: float,
+    unlike: Bools | None = None,
 ) -> SplitTables:
     """Count N samples: `logits`, `erm_logits` (N, K), true `labels` (N,), `groups` (N,), −1 for none.
 
-    Covers every score that the logits allow: without ERM's, only `max_softmax`. The `temperature` must not be
-    fitted to these samples: their scores would then depend on each other.
+    Those that are `unlike` (N,) the training images are answered at no threshold. Covers every score that the
+    logits allow: without ERM's, only `max_softmax`. The `temperature` must not be fitted to these samples:
+    their scores would then depend on each other.
     """
     logs = log_softmax(logits, temperature)[np.arange(len(labels)), labels]
     of_class = {
         name: np.sort(logs[(labels == k) & np.isfinite(logs)])[::-1] for k, name in enumerate(classes)
     }
-    tables = SplitTables({}, {}, {}, {}, {name: own.tolist() for name, own in of_class.items()})
+    tables = SplitTables({}, {}, {}, {}, {}, {name: own.tolist() for name, own in of_class.items()})
     for name in SCORES if erm_logits is not None else SCORES[:1]:
         scored = score(name, logits, erm_logits, temperature=temperature)
         right = scored.labels == labels
+        tables.unlike_answered[name] = CalibrationTable.build(scored.scores, right)
+        if unlike is not None:
+            scored = scored._replace(scores=np.where(unlike, -np.inf, scored.scores))
         tables.scores[name] = CalibrationTable.build(scored.scores, right)
         tables.groups[name] = _parts(groups, group_names, scored, right)
         tables.classes[name] = _parts(labels, classes, scored, right)
