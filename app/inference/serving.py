@@ -95,6 +95,8 @@ class Inference:
         uploads: Sequence[Upload],
         reservation: Reservation,
         explain: Explain | None = None,
+        *,
+        features: bool = False,
     ) -> ForwardResult:
         """Compute the images' scores, in order. Raises `BadImage`, `Unavailable`, what the engine raises, and
         `InvalidInput` for a model whose scores of these images are no finite numbers.
@@ -102,7 +104,7 @@ class Inference:
         Cancelling it frees its places in the queue.
         """
         squares = await self._decode(uploads, engine)
-        waiting = self._queue(explain).submit(ForwardRequest(engine, squares, explain), reservation)
+        waiting = self._queue(explain).submit(ForwardRequest(engine, squares, explain, features), reservation)
         scores = await asyncio.wrap_future(waiting)
         if not np.isfinite(scores.logits).all():
             raise InvalidInput.field("?model", "not-finite", _NOT_FINITE)

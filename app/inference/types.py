@@ -60,22 +60,21 @@ class Scores(NamedTuple):
     """Raw outputs for N images of K classes, float32.
 
     `logits` are (N, K); `erm_logits` (N, K), None without an ERM model; `maps` (N, h, w), raw and of low
-    resolution, with their `targets` (N,) int64, both None unless requested.
+    resolution, with their `targets` (N,) int64, both None unless requested; so are `features` (N, D), the
+    inputs of the served model's last layer.
     """
 
     logits: NDArray[np.float32]
     erm_logits: NDArray[np.float32] | None
     maps: NDArray[np.float32] | None = None
     targets: NDArray[np.int64] | None = None
+    features: NDArray[np.float32] | None = None
 
     def rows(self, first: int, last: int) -> Scores:
         """Return the scores of images `first` (inclusive) to `last` (exclusive)."""
-        return Scores(
-            self.logits[first:last],
-            None if self.erm_logits is None else self.erm_logits[first:last],
-            None if self.maps is None else self.maps[first:last],
-            None if self.targets is None else self.targets[first:last],
-        )
+        columns: Iterable[Any] = self
+        rows: Any = (None if column is None else column[first:last] for column in columns)
+        return Scores(*rows)
 
     @classmethod
     def joined(cls, pieces: Sequence[Scores]) -> Scores:
@@ -113,7 +112,9 @@ class Engine(Protocol):
         """Memory of the weights, in bytes."""
         ...
 
-    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores: ...
+    def run(self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False) -> Scores:
+        """Only a network that ends in one linear layer has `features`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,9 @@ class Calibration:
     `predicted` are the tables by the predicted class. `true_log_probabilities`, of all classes in order, are
     those of the true class of its samples, the finite ones, descending. Old calibrations have neither.
     `imported_from`: as in `masktune.contract.models.CalibrationRef`.
+
+    Samples that are unlike the training images count as not answered, but in `unlike_answered`, the tables by
+    score of a model that can tell which these are.
     """
 
     id: str
@@ -144,6 +148,23 @@ class Calibration:
     predicted: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
     true_log_probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
     imported_from: str | None = None
+    unlike_answered: Mapping[str, CalibrationTable] = field(default_factory=dict)
+
+    @property
+    def of_scores_alone(self) -> Calibration:
+        """The calibration of the rule that answers by the score alone, and so needs no features. Without
+        groups and classes, whose tables are of the full rule."""
+        if not self.unlike_answered:
+            return self
+        return Calibration(
+            self.id,
+            self.created_at,
+            self.unlike_answered,
+            groups={},
+            disagreement=self.disagreement,
+            temperature=self.temperature,
+            n_subjects=self.n_subjects,
+        )
 
     @cached_property
     def references(self) -> Mapping[str, tuple[Reference, ...]]:

@@ -30,6 +30,7 @@ from models.backbones.network import Network
 from models.data.grey import LEVELS, to_8_bit
 from models.data.images.decoding import square_array
 from models.export import ModelCard, ModelError, load_model
+from models.mitigation.features import has_linear_layer
 from models.onnx_export import export_answers, export_onnx
 from models.selective import score as score_of
 
@@ -76,19 +77,23 @@ def export(file: str, networks: Sequence[Sequence[str]], score: ScoreName | None
 
 
 def prove(network: Network, graph: Path) -> None:
-    """Raise `ModelError` unless ONNX Runtime computes torch's labels, and its logits within `TOLERANCE`.
+    """Raise `ModelError` unless ONNX Runtime computes torch's labels, and within `TOLERANCE` its logits and,
+    where the last layer is linear, features.
 
     Compares all images in one batch and one image alone, because batch sizes use different kernels.
     """
     in_torch = TorchEngine(network, None, torch.device("cpu"))
     in_onnx = OnnxEngine(in_torch, graph, threads=1)
-    images = _images(network.spec.image_size)
+    images, features = _images(network.spec.image_size), has_linear_layer(network)
     for some in (images, images[:1]):
-        differing = difference(in_onnx.run(some, None), in_torch.run(some, None))
+        differing = difference(
+            in_onnx.run(some, None, features=features), in_torch.run(some, None, features=features)
+        )
         if not differing.passes:
             raise ModelError(
                 f"{differing.labels} of {differing.images} labels differ between ONNX Runtime and PyTorch, "
-                f"and logits by up to {differing.logit:.1e} (allowed: {TOLERANCE:g})"
+                f"logits by up to {differing.logit:.1e} and features by up to {differing.feature:.1e} "
+                f"(allowed: {TOLERANCE:g})"
             )
 
 

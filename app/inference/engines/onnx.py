@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,23 @@ from app.inference.engines.torch import TorchEngine
 from app.inference.types import Explain, Scores
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit from torch's, relative to the largest logit or to 1 if that is larger."""
+"""Largest difference of a logit or feature from torch's, relative to the largest or to 1 if that is more."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between a model in two engines, on the same images: largest of a logit, number of other labels."""
+    """Between a model in two engines, on the same images: largest of a logit, number of other labels, largest
+    of a feature, 0 if they were not requested."""
 
     images: int
     logit: float
     labels: int
+    feature: float = 0.0
 
     @property
     def passes(self) -> bool:
-        return self.logit <= TOLERANCE and self.labels == 0  # NaN never passes
+        # NaN never passes
+        return self.logit <= TOLERANCE and self.feature <= TOLERANCE and self.labels == 0
 
 
 OF_IMAGES = frozenset({"fullgrad"})
@@ -34,7 +37,7 @@ OF_IMAGES = frozenset({"fullgrad"})
 
 
 class OnnxEngine:
-    """Implements `Engine`. The graphs compute logits and activations, torch's head the maps.
+    """Implements `Engine`. The graphs compute logits and activations, torch's head the maps and features.
 
     It keeps the torch network of the served model, because a head that is not a linear layer is
     differentiated, and `fullgrad` looks at the images. It drops the ERM model's torch network.
@@ -54,26 +57,39 @@ class OnnxEngine:
         files = sum(path.stat().st_size for path in (graph, erm_graph) if path is not None)
         self.nbytes = files + self._torch.nbytes
 
-    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+    def run(self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False) -> Scores:
         batch = np.divide(images, np.float32(255), dtype=np.float32)  # (N, 3, S, S)
         erm_logits = None if self._erm is None else _run(self._erm, batch, "logits")[0]
-        if explain is None:
+        if explain is None and not features:
             return Scores(_run(self._model, batch, "logits")[0], erm_logits)
-        if explain.method in OF_IMAGES:
-            return self._torch.run(images, explain)._replace(erm_logits=erm_logits)
+        if explain is not None and explain.method in OF_IMAGES:
+            return self._torch.run(images, explain, features=features)._replace(erm_logits=erm_logits)
         logits, activation = _run(self._model, batch, "logits", "activation")
-        maps, targets = self._torch.explain(activation, logits, explain)
-        return Scores(logits, erm_logits, maps, targets)
+        scores = Scores(logits, erm_logits)
+        if features:
+            scores = scores._replace(features=self._torch.features(activation))
+        if explain is not None:
+            maps, targets = self._torch.explain(activation, logits, explain)
+            scores = scores._replace(maps=maps, targets=targets)
+        return scores
 
 
 def difference(scores: Scores, expected: Scores) -> Difference:
-    """Compare the logits of `scores` with those of `expected`."""
+    """Compare the logits of `scores` with those of `expected`, and the features if these have any."""
     logits, others = scores.logits, expected.logits
-    return Difference(
+    difference = Difference(
         images=len(logits),
-        logit=float(np.abs(logits - others).max() / max(1.0, np.abs(others).max())),
+        logit=_largest(logits, others),
         labels=int((logits.argmax(1) != others.argmax(1)).sum()),
     )
+    if scores.features is None or expected.features is None:
+        return difference
+    return replace(difference, feature=_largest(scores.features, expected.features))
+
+
+def _largest(values: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """The largest difference, relative to the largest value or to 1 if that is larger."""
+    return float(np.abs(values - expected).max() / max(1.0, np.abs(expected).max()))
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -20,6 +20,7 @@ from models.backbones.network import Network
 from models.data.grey import GreyWindow
 from models.data.images.decoding import to_unit
 from models.export import ModelCard, ModelError, load_model
+from models.mitigation.features import inputs_of, linear_layer
 from models.run import resolve_device
 from models.saliency import saliency, saliency_of_activation
 
@@ -55,7 +56,11 @@ class TorchEngine:
             for tensor in network.state_dict().values()
         )
 
-    def run(self, images: NDArray[np.uint8], explain: Explain | None) -> Scores:
+    def run(self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False) -> Scores:
+        if features:
+            with inputs_of(linear_layer(self._network)) as received:
+                scores = self.run(images, explain)
+            return scores._replace(features=_array(received.inputs[0]))
         with _memory():
             batch = to_unit(torch.from_numpy(images).to(self.device))  # (N, 3, S, S)
             with torch.inference_mode():  # queues both networks on the GPU before waiting for results
@@ -86,6 +91,12 @@ class TorchEngine:
             features = torch.from_numpy(activation).to(self.device)
             saliencies = saliency_of_activation(self._network, features, method=explain.method, target=target)
             return _array(saliencies.maps), _integers(saliencies.targets)
+
+    def features(self, activation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the last layer's inputs (N, D) from another engine's output of the same network."""
+        with _memory(), inputs_of(linear_layer(self._network)) as received, torch.inference_mode():
+            self._network.head(torch.from_numpy(activation).to(self.device))
+        return _array(received.inputs[0])
 
     def _targets(self, explain: Explain, images: int) -> Literal["predicted"] | Tensor:
         if explain.target is None:

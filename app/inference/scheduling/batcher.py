@@ -34,6 +34,7 @@ class ForwardRequest:
     engine: Engine
     images: NDArray[np.uint8]
     explain: Explain | None = None
+    features: bool = False
     scores: Future[Scores] = field(default_factory=Future)
 
 
@@ -202,9 +203,9 @@ def run(batch: Sequence[ForwardRequest], max_batch: int) -> list[Scores | BaseEx
     for number, request in enumerate(batch):
         kinds.setdefault(request.explain, []).append(number)
     outcomes: dict[int, Scores | BaseException] = {}
-    for explain, numbers in kinds.items():
+    for numbers in kinds.values():
         try:
-            scores = _scores(batch[numbers[0]].engine, [batch[n].images for n in numbers], explain, max_batch)
+            scores = _scores([batch[n] for n in numbers], max_batch)
         except BaseException as error:  # noqa: BLE001  # any error is passed on to the requests
             outcomes.update(dict.fromkeys(numbers, error))
             continue
@@ -219,10 +220,11 @@ def run(batch: Sequence[ForwardRequest], max_batch: int) -> list[Scores | BaseEx
     return [outcomes[n] for n in range(len(batch))]
 
 
-def _scores(
-    engine: Engine, images: Sequence[NDArray[np.uint8]], explain: Explain | None, max_batch: int
-) -> Scores:
+def _scores(requests: Sequence[ForwardRequest], max_batch: int) -> Scores:
+    """The scores of requests to one engine with the same `explain`, with features if any has asked."""
+    first, images = requests[0], [request.images for request in requests]
     together = images[0] if len(images) == 1 else np.concatenate(images)
+    features = any(request.features for request in requests)
     # A single request may be larger than a batch; several together never are.
     pieces = [together[i : i + max_batch] for i in range(0, len(together), max_batch)]
-    return Scores.joined([engine.run(piece, explain) for piece in pieces])
+    return Scores.joined([first.engine.run(piece, first.explain, features=features) for piece in pieces])
