@@ -23,7 +23,8 @@ Json = dict[str, JsonValue]
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """The tables of a model's scores, and the temperature of its probabilities; `created_at` in seconds since
-    1970, `job` is the one that made them. What `n` counts is in `worker.stages.calibrate.SampleCounts`."""
+    1970, `job` is the one that made them. What `n` counts is in `worker.stages.calibrate.SampleCounts`.
+    An input further than `unlike_threshold` is unlike the training images; None if the model cannot tell."""
 
     id: str
     artifact: str
@@ -36,6 +37,7 @@ class Calibration:
     temperature: float
     created_at: float
     job: str | None = None
+    unlike_threshold: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

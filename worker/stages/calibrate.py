@@ -1,10 +1,11 @@
 """Calibrate: tabulate each score on the calibration split, which is used for nothing else.
 
-The artifact `calibrations/{id}` holds `tables.json`:
+The artifact `calibrations/{id}` holds `neighbours.npz` (`models.selective.TrainingNeighbours`), if the model
+can tell which inputs are unlike its training images, and `tables.json`:
 
     {"id", "model", "dataset", "split": "calibration",
      "n", "n_subjects", "copies_left_out", "same_subject_left_out",
-     "scores": {score: CalibrationTable},
+     "scores": {score: CalibrationTable}, "unlike_answered": {score: CalibrationTable},
      "groups": {score: {group: CalibrationTable}}, "classes": {score: {true class: CalibrationTable}},
      "predicted": {score: {predicted class: CalibrationTable}},
      "true_log_probabilities": {every class, in order: its log-probabilities in its own samples, descending},
@@ -17,6 +18,11 @@ The artifact `calibrations/{id}` holds `tables.json`:
 once, since a certificate assumes independent samples, and the images of a subject, like copies, err together.
 An image or a subject that is also in `train` or `val`, which the model was fitted to or selected on, does not
 count at all. `SampleCounts` has the numbers.
+
+Images that are unlike the training images count as not answered, as with every policy, but in the tables
+`unlike_answered`, which are there if the model can tell which these are. That is fitted on `train` and `val`,
+so the rule that the tables certify does not depend on the images that they count. One image of each subject
+counts there too, and no image of `val` whose picture or subject is in `train`.
 
 The temperature is that of the model's probabilities, of which `max_softmax` and its tables are. It is fitted
 on `val`. Fitted on the calibration split, it would have seen the samples on which a certificate counts
@@ -39,12 +45,22 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.ids import calibration_id
 from models.data.store import Store
 from models.evaluation.metrics import Logits
+from models.mitigation.features import HeadError
 from models.mitigation.pattern_groups import PatternGroups
-from models.selective import CalibrationTable, count_split, fit_temperature
+from models.selective import (
+    LEAST_HELD_OUT,
+    NEIGHBOURS,
+    CalibrationTable,
+    TrainingNeighbours,
+    count_split,
+    fit_temperature,
+)
+from models.types import Bools
 from worker.results import CalibrateResult, Calibration, Json, ModelSpec
 from worker.stages.context import StageContext, compared_models
-from worker.stages.forward import LogitsCache, of_rows
+from worker.stages.forward import LogitsCache, logits_in, of_rows
 from worker.stages.infer_groups import InferredGroups
+from worker.stages.unlike import NEIGHBOURS_FILE, FittingRows, fit_neighbours, fitting_rows
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"
@@ -96,6 +112,7 @@ class Tables(TypedDict):
     copies_left_out: int | None
     same_subject_left_out: int | None
     scores: dict[str, Json]
+    unlike_answered: dict[str, Json]
     groups: dict[str, dict[str, Json]]
     classes: dict[str, dict[str, Json]]
     predicted: dict[str, dict[str, Json]]
@@ -134,41 +151,75 @@ def calibrate(context: StageContext) -> CalibrateResult:
         )
         return CalibrateResult(artifact=None, calibrations={})
     own, everything = compared_models(context)
-    cache = LogitsCache(context, passes=len(everything) + len(own))
-    logits = {model.id: of_rows(cache.logits(model, SPLIT), rows) for model in everything.values()}
+    fitting = fitting_rows(context.store)
+    if fitting is None:
+        context.log(
+            f"no input is ever called unlike the training images: that takes {LEAST_HELD_OUT} images in val, "
+            f"one per subject, whose pictures and subjects are not in train, and {NEIGHBOURS} in train"
+        )
+    cache = LogitsCache(context, passes=len(everything) + (1 if fitting is None else 2) * len(own))
+    fitted = {model.id: _fit(context, cache, model, fitting) for model in own.values()}
+    answers = {
+        model.id: _answers(cache, model, rows, fitted[model.id].neighbours if model.id in fitted else None)
+        for model in everything.values()
+    }
     groups = _groups(context)
     calibrations = {
-        model.id: _calibrate(
-            context,
-            model,
-            logits,
-            groups=groups,
-            counts=counts,
-            temperature=_temperature(cache, model),
-        )
+        model.id: _calibrate(context, model, answers, groups=groups, counts=counts, fitted=fitted[model.id])
         for model in own.values()
     }
     return CalibrateResult(artifact=next(iter(calibrations.values())).artifact, calibrations=calibrations)
 
 
-def _temperature(cache: LogitsCache, model: ModelSpec) -> FittedTemperature:
-    """Fit the temperature on `val`."""
-    val = cache.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
+class _Fitted(NamedTuple):
+    """What a calibration takes from other splits; without `neighbours`, no input is called unlike."""
+
+    temperature: FittedTemperature
+    neighbours: TrainingNeighbours | None
+
+
+def _fit(context: StageContext, cache: LogitsCache, model: ModelSpec, rows: FittingRows | None) -> _Fitted:
+    """Fit the temperature on `val`, and what is unlike the training images on `train` and `val`."""
+    neighbours = None
+    try:
+        if rows is not None:
+            neighbours, val = fit_neighbours(cache, model, rows)
+    except HeadError as error:
+        context.log(f"no input of model {model.id} is ever called unlike the training images: {error}")
+    if neighbours is None:
+        val = cache.logits(model, TEMPERATURE_SPLIT, keep=True)  # the report reads it too
     temperature = fit_temperature(val.logits, val.labels)
-    return {"value": temperature, "split": TEMPERATURE_SPLIT, "n": len(val.labels)}
+    return _Fitted({"value": temperature, "split": TEMPERATURE_SPLIT, "n": len(val.labels)}, neighbours)
+
+
+class _Answers(NamedTuple):
+    """Of the samples that count; `unlike` (N,) the training images, None if the model cannot tell."""
+
+    logits: Logits
+    unlike: Bools | None
+
+
+def _answers(
+    cache: LogitsCache, model: ModelSpec, rows: NDArray[np.int64], neighbours: TrainingNeighbours | None
+) -> _Answers:
+    if neighbours is None:
+        return _Answers(of_rows(cache.logits(model, SPLIT), rows), None)
+    features = cache.features(model, SPLIT, rows)
+    return _Answers(logits_in(features), neighbours.unlike(features.values))
 
 
 def _calibrate(
     context: StageContext,
     model: ModelSpec,
-    logits: Mapping[str, Logits],
+    answers: Mapping[str, _Answers],
     *,
     groups: CalibrationGroups,
     counts: SampleCounts,
-    temperature: FittedTemperature,
+    fitted: _Fitted,
 ) -> Calibration:
-    """Write the model's tables; return their entry for the stage's result. `logits` are by model."""
-    own, erm = logits[model.id], logits.get(model.erm_id or "")
+    """Write the model's tables; return their entry for the stage's result. `answers` are by model."""
+    (own, unlike), partner = answers[model.id], answers.get(model.erm_id or "")
+    erm, temperature = None if partner is None else partner.logits, fitted.temperature
     assert context.spec.dataset is not None
     id = calibration_id(context.spec.job_id, model.id, context.spec.resumed)
     tables = count_split(
@@ -179,6 +230,7 @@ def _calibrate(
         groups=groups.of_samples.assigned[own.rows],
         group_names=groups.of_samples.names,
         temperature=temperature["value"],
+        unlike=unlike,
     )
     content: Tables = {
         "id": id,
@@ -190,6 +242,7 @@ def _calibrate(
         "copies_left_out": counts.copies_left_out,
         "same_subject_left_out": counts.same_subject_left_out,
         "scores": _to_json(tables.scores),
+        "unlike_answered": {} if unlike is None else _to_json(tables.unlike_answered),
         "groups": {score: _to_json(by_group) for score, by_group in tables.groups.items()},
         "classes": {score: _to_json(by_class) for score, by_class in tables.classes.items()},
         "predicted": {score: _to_json(by_class) for score, by_class in tables.predicted.items()},
@@ -204,6 +257,8 @@ def _calibrate(
     }
     with context.artifacts.writing(f"calibrations/{id}") as folder:
         (folder / TABLES).write_text(json.dumps(content))
+        if fitted.neighbours is not None:
+            fitted.neighbours.save(folder / NEIGHBOURS_FILE)
     return Calibration(
         id=id,
         artifact=f"calibrations/{id}",
@@ -212,6 +267,7 @@ def _calibrate(
         score_name=DEFAULT_SCORE,
         scores=tuple(tables.scores),
         temperature=temperature["value"],
+        unlike_threshold=None if fitted.neighbours is None else fitted.neighbours.threshold,
         created_at=time.time(),
         job=context.spec.job_id,
     )

@@ -205,7 +205,7 @@ class LogitsCache:
 
     def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
         """The logits of every sample of the split, in stored order; `keep` saves them for later stages."""
-        file = self._context.workspace.path / "logits" / f"{model.id}-{split}.npz"
+        file = self._logits_file(model, split)
         with self.passes.next() as run:
             if file.exists():
                 with np.load(file) as columns:
@@ -218,7 +218,40 @@ class LogitsCache:
                 self._images += len(logits.rows)
                 self._seconds += time.monotonic() - started
         if keep:
-            file.parent.mkdir(exist_ok=True)
-            with replacing(file) as partial:
-                np.savez(partial, **logits._asdict())
+            _save(logits, file)
         return logits
+
+    def features(
+        self, model: ModelSpec, split: str, rows: NDArray[np.int64] | None = None, *, keep: bool = False
+    ) -> Features:
+        """The last layer's inputs and logits of these rows of the split, ascending; without `rows` of all,
+        and `keep` then saves the logits for later stages.
+
+        Raises HeadError unless the last layer is linear and sees one vector per image.
+        """
+        everything = self._context.store.rows(split)
+        rows = everything if rows is None else rows
+        network, frozen = self.network(model), self._frozen.get(model.id)
+        with self.passes.next() as run:
+            head = head_of(network)
+            if frozen is None or (len(rows) < len(everything) and not frozen.has(split)):
+                features = compute_features(network, loader_for(self._context, network, rows, run), run)
+            else:
+                values = frozen.load(split, run)[np.searchsorted(everything, rows)]
+                features = Features(rows, self._context.store.labels[rows], values, head.logits(values))
+        if keep:
+            _save(logits_in(features), self._logits_file(model, split))
+        return features
+
+    def _logits_file(self, model: ModelSpec, split: str) -> Path:
+        return self._context.workspace.path / "logits" / f"{model.id}-{split}.npz"
+
+
+def logits_in(features: Features) -> Logits:
+    return Logits(features.rows, features.labels, features.logits)
+
+
+def _save(logits: Logits, file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with replacing(file) as partial:
+        np.savez(partial, **logits._asdict())

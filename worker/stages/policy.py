@@ -28,6 +28,7 @@ from models.selective import (
     threshold_for_coverage,
     threshold_for_score,
 )
+from models.types import Bools
 from worker.results import Json, ModelSpec
 from worker.stages.calibrate import DEFAULT_SCORE, Tables, read_tables
 from worker.stages.context import StageContext
@@ -122,9 +123,11 @@ def _uncertified(selection: Selection) -> str:
     )
 
 
-def abstain_reasons(scored: Scored, selection: Selection | None) -> list[AbstainReason | None]:
+def abstain_reasons(
+    scored: Scored, selection: Selection | None, unlike: Bools | None = None
+) -> list[AbstainReason | None]:
     """Why each input (N,) is not answered, None if it is. Without a policy, every finite score is answered,
-    as in the API."""
+    as in the API, and else none that is `unlike` (N,) the training images."""
     thresholds: list[float | None] = [-math.inf if selection is None else selection.threshold]
     labels = np.zeros_like(scored.labels)
     if selection is not None and selection.class_thresholds is not None:
@@ -135,7 +138,13 @@ def abstain_reasons(scored: Scored, selection: Selection | None) -> list[Abstain
         for threshold in thresholds
     ]
     answered = decide(scored.scores, least[labels])
-    return [None if yes else reasons[label] for yes, label in zip(answered, labels, strict=True)]
+    chosen = [None if yes else reasons[label] for yes, label in zip(answered, labels, strict=True)]
+    if selection is None or unlike is None:
+        return chosen
+    return [
+        AbstainReason.UNLIKE_TRAINING if is_unlike else reason
+        for is_unlike, reason in zip(unlike, chosen, strict=True)
+    ]
 
 
 def prediction_sets(context: StageContext, model: ModelSpec) -> PredictionSets | None:

@@ -18,6 +18,8 @@ of the threshold (`worker.stages.policy.describe`) and of the sets. The columns:
     candidates          the likeliest classes with their `probabilities`, which are at the calibration's
                         temperature, and so is the `score` that is the largest of them
     agreement           with the ERM model; empty for a model without one
+    unlike_training     whether the image is unlike the training images; empty for a model that cannot tell
+                        (`worker.stages.unlike`)
     pattern             the class whose pattern the image shows; empty without a judge of patterns
                         (`worker.stages.patterns`)
     labels              with `set_coverage`: the prediction set, most likely first
@@ -57,6 +59,7 @@ from models.data.store import Store
 from models.run import Progress, Run
 from models.saliency import saliency
 from models.selective import Selection, score
+from models.types import Bools
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
@@ -64,6 +67,7 @@ from worker.stages.patterns import judged_model, pattern_names
 from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
 from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
 from worker.stages.training import load
+from worker.stages.unlike import unlike_training
 
 SHARD_ROWS = 512
 """A multiple of the sizes of a batch."""
@@ -202,6 +206,7 @@ class Pair:
             ("candidates", pa.list_(candidate)),
             ("probabilities", pa.list_(pa.float32(), len(self._classes))),
             ("agreement", pa.bool_()),
+            ("unlike_training", pa.bool_()),
             ("pattern", pa.string()),
         ]
         if self.sets is not None:
@@ -211,20 +216,28 @@ class Pair:
     def batches(self, rows: Rows, selection: Selection | None, run: Run) -> Iterator[pa.RecordBatch]:
         """Yield the predictions of each batch of these rows."""
         loader = loader_for(self._context, self._network, rows, run)
-        judged = pattern_names(self._context, self._model, self._networks)
-        with evaluating(self._network), judged as patterns:
-            yield from map_batches(
-                loader, run, partial(self._predict, selection=selection, patterns=patterns)
-            )
+        with (
+            evaluating(self._network),
+            pattern_names(self._context, self._model, self._networks) as patterns,
+            unlike_training(self._context, self._model, self._network) as unlike,
+        ):
+            compute = partial(self._predict, selection=selection, patterns=patterns, unlike=unlike)
+            yield from map_batches(loader, run, compute)
 
     def _predict(
-        self, batch: Batch, *, selection: Selection | None, patterns: Callable[[], list[str]] | None
+        self,
+        batch: Batch,
+        *,
+        selection: Selection | None,
+        patterns: Callable[[], list[str]] | None,
+        unlike: Callable[[], Bools] | None,
     ) -> pa.RecordBatch:
         logits, maps = self._forward(batch)
         with torch.inference_mode():
             erm = None if self._erm is None else _array(self._erm(batch.images))
         scored = score(self.score_name, logits, erm, temperature=self._temperature)
-        reasons = abstain_reasons(scored, selection)
+        is_unlike = None if unlike is None else unlike()
+        reasons = abstain_reasons(scored, selection, is_unlike)
         accepts = [reason is None for reason in reasons]
         store, rows = self._context.store, batch.rows.numpy()
         names = [self._classes[label] for label in scored.labels]
@@ -241,6 +254,7 @@ class Pair:
             "candidates": self._candidates(probabilities),
             "probabilities": probabilities,
             "agreement": None if erm is None else (erm.argmax(1) == scored.labels),
+            "unlike_training": is_unlike,
             "pattern": None if patterns is None else patterns(),
             "labels": None if self.sets is None else self.sets.labels(scored.log_probabilities),
             "saliency": maps,
