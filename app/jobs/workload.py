@@ -12,6 +12,7 @@ from core.queries import registry
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.job_params import EVERY_SPLIT
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_of
+from models.selective import LEAST_HELD_OUT, MOST_VECTORS
 
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
@@ -158,8 +159,11 @@ def _repeat(job: Workload) -> Work:
 
 
 def _calibrate(job: Workload) -> Work:
-    """The thresholds, and the temperature on val."""
-    return Work("forward", _passes(job, "calibration", "val"))
+    """The thresholds, the temperature on val, and the training images that inputs are compared with, whose
+    features a training on a frozen backbone has computed."""
+    known = job.images("val") < LEAST_HELD_OUT or (job.is_frozen and job.arms)
+    compared = 0 if known else min(job.images("train"), MOST_VECTORS) * job.compared_models
+    return Work("forward", _passes(job, "calibration", "val") + compared)
 
 
 def _evaluate(job: Workload) -> Work:

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from app.http.deps import opened
 from app.inference import Inference
 from app.jobs.event_feed import EventFeed
-from masktune.contract.vocabulary import JobState, UsageKind
+from masktune.contract.vocabulary import AbstainReason, JobState, UsageKind
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -33,7 +33,7 @@ ENGINES = ("onnxruntime", "torch")
 _OTHERS = "(other)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """All other methods share a label, so that clients cannot inflate the metrics."""
-_OUTCOMES = (UsageKind.ANSWERED, UsageKind.BELOW_THRESHOLD, UsageKind.NO_CERTIFIED_THRESHOLD)
+_OUTCOMES = (UsageKind.ANSWERED, *(UsageKind(reason) for reason in AbstainReason))
 
 
 class Metrics:

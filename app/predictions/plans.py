@@ -15,7 +15,7 @@ from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract import predictions
 from masktune.contract.predictions import PredictQuery
-from models.selective import PredictionSets
+from models.selective import PredictionSets, TrainingNeighbours
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Plan:
     policy: AppliedPolicy
     calibration: Calibration | None
     sets: PredictionSets | None = None
+    neighbours: TrainingNeighbours | None = None
 
     @property
     def temperature(self) -> float:
@@ -39,11 +40,17 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     calibrated = query.set_coverage is not None
     model = models.find(session, inference, query.model)
     try:
-        choice = choose(query, model, artifacts, calibrated=calibrated)
+        choice, neighbours = (
+            choose(query, model, artifacts, calibrated=calibrated),
+            calibrations.neighbours(model, artifacts),
+        )
     except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
         session.rollback()
         model = models.find(session, inference, query.model)
-        choice = choose(query, model, artifacts, calibrated=calibrated)
+        choice, neighbours = (
+            choose(model, artifacts),
+            calibrations.neighbours(query, model, artifacts, calibrated=calibrated),
+        )
     sets = None
     if query.set_coverage is not None and choice.calibration is not None:
         sets = calibrations.prediction_sets(choice.calibration, query.set_coverage)
@@ -55,4 +62,4 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     policy = replace(choice.policy, selection=choice.policy.selection.model_copy(update=more))
     if query.on_uncertified == "error":
         require_certified(policy)
-    return Plan(model, models.pair_of(session, model), policy, choice.calibration, sets)
+    return Plan(model, models.pair_of(session, model), policy, choice.calibration, sets, neighbours)

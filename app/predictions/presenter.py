@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from operator import itemgetter
 
 import numpy as np
@@ -13,6 +14,7 @@ from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
 from app.selective.policy import probability
 from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
+    UnlikeTraining,
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
 from models.selective import Scored
@@ -25,9 +27,13 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
     """Turn the scores into decisions. Candidates are in order, most likely first; ties as the classes are."""
     classes, scores, sets = plan.model.classes, forward.scores, plan.sets
     labels = None if sets is None else sets.labels(scored.log_probabilities)
+    unlike = _unlike(plan, scores)
     predictions = []
     for number, (label, score) in enumerate(zip(scored.labels.tolist(), scored.scores.tolist(), strict=True)):
-        decision, reason = plan.policy.decide(score, classes[label])
+        likeness = unlike[number]
+        decision, reason = plan.policy.decide(
+            score, classes[label], unlike=likeness is not None and likeness.unlike
+        )
         predictions.append(
             Prediction(
                 decision=decision,
@@ -39,11 +45,27 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
                     for k, log in largest(scored.log_probabilities[number], top_k)
                 ],
                 labels=None if labels is None else labels[number],
+                unlike_training=likeness,
                 agreement=_agreement(scores, number, classes),
                 saliency=None if scores.maps is None else _saliency(forward, number, classes),
             )
         )
     return Answer(model=plan.model.id, predictions=predictions, selection=plan.policy.selection)
+
+
+def _unlike(plan: Plan, scores: Scores) -> Sequence[UnlikeTraining | None]:
+    neighbours = plan.neighbours
+    if neighbours is None or scores.features is None:
+        return [None] * len(scores.logits)
+    distances = neighbours.distances(scores.features).tolist()
+    return [
+        UnlikeTraining(
+            distance=distance,
+            threshold=neighbours.threshold,
+            unlike=distance > neighbours.threshold,
+        )
+        for distance in distances
+    ]
 
 
 def largest(row: NDArray[np.float64], count: int) -> list[tuple[int, float]]:

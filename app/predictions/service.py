@@ -80,7 +80,9 @@ class PredictionService:
                 engine = await self.inference.engine(plan.pair)
                 with self.inference.admitted(len(images.sizes), images.nbytes) as reservation:
                     uploads = await images.uploads()
-                    forward = await self.inference.forward(engine, uploads, reservation, explain)
+                    forward = await self.inference.forward(
+                        engine, uploads, reservation, explain, features=plan.neighbours is not None
+                    )
                     return await self._respond(plan, forward, query, ReceivedImages(uploads, subject))
             except NotFound:
                 newer = await read_plan() if again else plan
@@ -97,7 +99,9 @@ class PredictionService:
             stored, self.inference.admission, stores=self.stores, threads=self.threads
         )
         with self.inference.admitted(1, len(upload.content)) as reservation:
-            forward = await self.inference.forward(engine, [upload], reservation, explain)
+            forward = await self.inference.forward(
+                engine, [upload], reservation, explain, features=plan.neighbours is not None
+            )
             return await self._respond(plan, forward, query, None)
 
     async def _respond(

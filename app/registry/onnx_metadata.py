@@ -44,6 +44,8 @@ def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
     from onnx import ModelProto  # takes half a second, and few ask for a graph
 
     calibration, reference = calibrations.find(model, artifacts), calibration_ref(model)
+    if calibration is not None:  # whoever runs the graph has no training neighbours
+        calibration = calibration.of_scores_alone
     score_name = calibrations.score_name(None, model)
     thresholds: dict[str, float | None] = {}
     for query, request in _POLICIES.items() if calibration is not None else ():

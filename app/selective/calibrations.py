@@ -9,13 +9,19 @@ from functools import lru_cache
 from typing import Any
 
 from app.inference import Calibration
-from core.errors import Conflict, InvalidInput
+from core.errors import Conflict, InvalidInput, Unavailable
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from models.selective import CalibrationTable, PredictionSets, Share
+from models.selective import (
+    CalibrationTable,
+    NeighboursError,
+    PredictionSets,
+    Share,
+    TrainingNeighbours,
+)
 
-FILE = "tables.json"
+FILE, NEIGHBOURS_FILE = "tables.json", "neighbours.npz"
 DEFAULT_SCORE: ScoreName = "max_softmax"
 
 
@@ -51,6 +57,16 @@ def prediction_sets(calibration: Calibration, coverage: float) -> PredictionSets
     classes(calibration)
     counts = {name: table.n for name, table in calibration.classes[DEFAULT_SCORE].items()}
     return PredictionSets.build(calibration.true_log_probabilities, counts, coverage)
+
+
+def neighbours(model: ModelRow, artifacts: Artifacts) -> TrainingNeighbours | None:
+    """Return what tells which inputs are unlike the training images; None if the model cannot tell.
+
+    Raises `Unavailable` for a damaged file.
+    """
+    if model.calibration is None or model.calibration.get("unlike_threshold") is None:
+        return None
+    return _read_neighbours(artifacts, model.calibration["artifact"], model.calibration["id"])
 
 
 def score_name(requested: ScoreName | None, model: ModelRow) -> ScoreName:
@@ -89,7 +105,7 @@ def _read(
 def from_tables(raw: Mapping[str, Any], id: str) -> Calibration:
     """Return the calibration of a file of tables (`worker.stages.calibrate`). Raises KeyError, TypeError,
     ValueError or AttributeError for anything else."""
-    tables = {name: CalibrationTable.from_json(table) for name, table in raw["scores"].items()}
+    tables = _tables(raw["scores"])
     agreement, temperature = raw.get("agreement"), raw.get("temperature")
     return Calibration(
         id,
@@ -104,11 +120,25 @@ def from_tables(raw: Mapping[str, Any], id: str) -> Calibration:
         lacking=frozenset(raw.get("lacking", ())),
         predicted=_parts(raw.get("predicted", {})),
         true_log_probabilities=raw.get("true_log_probabilities", {}),
+        unlike_answered=_tables(raw.get("unlike_answered", {})),
     )
 
 
+@lru_cache(maxsize=16)  # up to 16 MB each
+def _read_neighbours(artifacts: Artifacts, key: str, id: str) -> TrainingNeighbours:
+    try:
+        return TrainingNeighbours.load(artifacts.folder(key) / NEIGHBOURS_FILE)
+    except FileNotFoundError as error:
+        raise ArtifactMissing(f"{key}/{NEIGHBOURS_FILE}") from error
+    except NeighboursError as error:
+        raise Unavailable(
+            f"calibration {id} is damaged: {error}; evaluate the model on a data set to calibrate it anew"
+        ) from error
+
+
+def _tables(raw: Mapping[str, Any]) -> dict[str, CalibrationTable]:
+    return {name: CalibrationTable.from_json(table) for name, table in raw.items()}
+
+
 def _parts(raw: Mapping[str, Any]) -> dict[str, dict[str, CalibrationTable]]:
-    return {
-        score: {name: CalibrationTable.from_json(table) for name, table in by_name.items()}
-        for score, by_name in raw.items()
-    }
+    return {score: _tables(by_name) for score, by_name in raw.items()}

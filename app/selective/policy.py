@@ -47,8 +47,13 @@ class AppliedPolicy:
     selection: predictions.Selection
     class_thresholds: Mapping[str, float | None] | None = None
 
-    def decide(self, score: float, label: str) -> tuple[Decision, AbstainReason | None]:
-        """Decide on an input with this log-probability for this label; a non-finite score abstains."""
+    def decide(
+        self, score: float, label: str, *, unlike: bool = False
+    ) -> tuple[Decision, AbstainReason | None]:
+        """Decide on an input with this log-probability for this label. A non-finite score abstains, and with
+        a policy an input that is `unlike` the training images."""
+        if unlike and self.selection.policy != "none":
+            return Decision.ABSTAIN, AbstainReason.UNLIKE_TRAINING
         threshold = self.threshold if self.class_thresholds is None else self.class_thresholds[label]
         if threshold is None:
             return Decision.ABSTAIN, AbstainReason.NO_CERTIFIED_THRESHOLD
@@ -170,6 +175,8 @@ def _uncalibrated(request: PolicyRequest, score_name: ScoreName) -> AppliedPolic
 
 def select(request: PolicyRequest, calibration: Calibration, score_name: ScoreName) -> Selection:
     """Apply a policy to a calibration. Raises `Conflict` by class, if the calibration lacks the counts."""
+    if request.policy == "none":
+        return selective.answer_all(calibration.of_scores_alone.tables[score_name])
     table, number = calibration.tables[score_name], request.number
     if request.policy == "by_class":
         return selective.certify_classes(
@@ -180,8 +187,7 @@ def select(request: PolicyRequest, calibration: Calibration, score_name: ScoreNa
             max_missed=request.max_missed,
             confidence=request.confidence,
         )
-    if number is None:
-        return selective.answer_all(table)
+    assert number is not None
     if request.policy == "coverage":
         return selective.threshold_for_coverage(table, number)
     if request.policy == "max_risk":

@@ -143,10 +143,15 @@ def count(
             counts[UsageKind.PAIRS] = counts.get(UsageKind.PAIRS, 0) + 1
             counts[UsageKind.DISAGREEMENTS] = counts.get(UsageKind.DISAGREEMENTS, 0) + (not agree)
     if references:
+        like = [number for number in independent if not _is_unlike(predictions[number])]
         for kind, reference in zip(ABOVE, references, strict=True):
-            above = sum(scores[number] >= reference.threshold for number in independent)
-            counts[kind] = above  # NaN never counts
+            counts[kind] = sum(scores[number] >= reference.threshold for number in like)  # NaN never counts
     return counts
+
+
+def _is_unlike(prediction: Prediction) -> bool:
+    """Whether the input is unlike the training images: the calibration's tables count none as sure."""
+    return prediction.unlike_training is not None and prediction.unlike_training.unlike
 
 
 def flush(usage: UsageBuffer, database: Database) -> None:

@@ -141,6 +141,12 @@ class CalibrationRef(Shape):
     temperature: float | None = Field(
         None, description="Temperature of the model's probabilities, fitted on the validation split."
     )
+    unlike_threshold: float | None = Field(
+        None,
+        description="The distance above which an input is unlike the training images of the data set that "
+        "the model was calibrated on. Null: no input is called unlike. It takes a network that ends in one "
+        "linear layer, and 99 images of the validation split, one per subject, that are not in `train`.",
+    )
     created_at: Time | None = None
     job: str | None = Field(None, description="The job that counted the split; null if it is not known.")
     imported_from: str | None = Field(

@@ -206,6 +206,20 @@ class SaliencyMap(Shape):
     overlay: str = Field(description="The map over the image in grey, as a PNG in a `data:` address.")
 
 
+class UnlikeTraining(Shape):
+    """Whether an input is unlike the training images, by the inputs of the network's last layer."""
+
+    distance: float = Field(
+        description="1 − the cosine to the tenth nearest of at most 2,000 training images, 0..2."
+    )
+    threshold: float = Field(
+        description="About 1 % of images like those of the validation split are further away."
+    )
+    unlike: bool = Field(
+        description="The distance is above the threshold. With a policy, the model then abstains."
+    )
+
+
 class Prediction(Shape):
     """One input. `label` is null exactly when `decision` is `abstain`."""
 
@@ -223,6 +237,9 @@ class Prediction(Shape):
         None,
         description="With `set_coverage`: the classes that the input may be, most likely first, whether or "
         "not it is answered. Empty only if the network's output is not finite. Null if not requested.",
+    )
+    unlike_training: UnlikeTraining | None = Field(
+        None, description="Null if the model cannot tell, as its calibration says."
     )
     agreement: Agreement = Agreement()
     saliency: SaliencyMap | None = None

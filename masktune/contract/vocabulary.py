@@ -265,6 +265,7 @@ class AbstainReason(StrEnum):
 
     BELOW_THRESHOLD = "below_threshold"
     NO_CERTIFIED_THRESHOLD = "no_certified_threshold"
+    UNLIKE_TRAINING = "unlike_training"
 
 
 class SelectionStatus(StrEnum):
@@ -312,6 +313,8 @@ class UsageKind(StrEnum):
     """Abstained: the score was below the request's threshold, or not finite."""
     NO_CERTIFIED_THRESHOLD = "no_certified_threshold"
     """Abstained: no threshold could be certified."""
+    UNLIKE_TRAINING = "unlike_training"
+    """Abstained: the input is unlike the training images."""
     PAIRS = "pairs"
     """Answered by the model and its ERM half."""
     DISAGREEMENTS = "disagreements"

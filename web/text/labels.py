@@ -122,6 +122,7 @@ SET_COVERAGES = {0: "not shown", 0.9: "right for 90 % of each class", 0.95: "rig
 ABSTAINED = {
     "below_threshold": "The model is not confident enough: the score is below the threshold.",
     "no_certified_threshold": "Nothing can be promised for answers of this class.",
+    "unlike_training": "The image is unlike the training images.",
 }
 
 

@@ -232,6 +232,7 @@ SELECTION_NAMES = {
 ABSTAIN_NAMES = {
     "below_threshold": "below the threshold",
     "no_certified_threshold": "no certified threshold",
+    "unlike_training": "unlike the training images",
 }
 """Why an input was not answered, by `AbstainReason`."""
 
