@@ -31,6 +31,7 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.grey import GreyWindow
 from models.export import ModelError, card_of, load_model, save_model
+from models.mitigation.features import linear_layer
 from models.onnx_export import export_onnx
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
 from tests.machine import needs
@@ -86,6 +87,25 @@ def test_it_says_what_torch_says(both: Both, explain: Explain | None) -> None:
     _close(both.onnx.run(both.images, explain), both.torch.run(both.images, explain))
 
 
+@pytest.mark.parametrize("explain", [None, Explain("xgradcam"), Explain("fullgrad")])
+def test_both_engines_hand_out_the_last_layer_s_inputs(both: Both, explain: Explain | None) -> None:
+    in_torch, in_onnx = (
+        engine.run(both.images, explain, features=True) for engine in (both.torch, both.onnx)
+    )
+    _close(in_onnx, in_torch)
+    layer = linear_layer(both.networks[0])
+    for scores in (in_torch, in_onnx):
+        assert scores.features is not None
+        with torch.inference_mode():
+            np.testing.assert_allclose(layer(torch.from_numpy(scores.features)), scores.logits, atol=1e-4)
+    _close(both.onnx.run(both.images[3:4], explain, features=True), in_torch.rows(3, 4))
+
+
+def test_features_are_handed_out_only_when_asked_for(both: Both) -> None:
+    assert both.torch.run(both.images, None).features is None
+    assert both.onnx.run(both.images, Explain("xgradcam")).features is None
+
+
 def test_an_explained_answer_is_the_same_answer(both: Both) -> None:
     plain, explained = (both.onnx.run(both.images, explain) for explain in (None, Explain("xgradcam")))
     np.testing.assert_array_equal(plain.logits, explained.logits)
@@ -113,6 +133,11 @@ def test_which_differences_pass_verification(change: list[float], passes: bool) 
     logits = np.array([[0.2, 0.1], [0.3, 0.9]], np.float32)
     found = difference(Scores(logits + np.array(change, np.float32), None), Scores(logits, None))
     assert found.passes is passes
+    features = difference(
+        Scores(logits, None, features=logits + np.array(change, np.float32)),
+        Scores(logits, None, features=logits),
+    )
+    assert features.passes is passes
     close = np.array([[0.50001, 0.5]], np.float32)
     assert not difference(Scores(close[:, ::-1], None), Scores(close, None)).passes  # another label
 

@@ -28,9 +28,7 @@ class EchoEngine:
         self.gate.set()
         self.failure = failure
 
-    def run(
-        self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False
-    ) -> Scores:
+    def run(self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False) -> Scores:
         self.batches.append(len(images))
         self.entered.set()
         assert self.gate.wait(10)

@@ -39,7 +39,7 @@ def test_a_whole_network_sees_each_image_in_each_epoch_and_once_for_each_model()
         Stage.MASK: Work("forward", 1000),
         Stage.FINETUNE: Work("training", 1100),
         Stage.CONTROL: Work("training", 1100),
-        Stage.CALIBRATE: Work("forward", 3 * (200 + 100)),
+        Stage.CALIBRATE: Work("forward", 3 * (200 + 100 + 1000)),
         Stage.EVALUATE: Work("forward", 3 * 300 + 2 * (MAPS + MASKS)),
     }
 
@@ -54,6 +54,13 @@ def test_a_frozen_backbone_sees_each_image_once_plain_and_once_masked() -> None:
         Stage.CALIBRATE: Work("forward", 300),
         Stage.EVALUATE: Work("forward", 300 + MAPS + 2 * MASKS),
     }
+
+
+def test_images_that_inputs_are_compared_with_are_few_and_take_a_validation_split() -> None:
+    many = replace(MASKTUNE, splits=SPLITS | {"train": 50_000})
+    assert work_of(many)[Stage.CALIBRATE] == Work("forward", 3 * (200 + 100 + 2000))
+    small = replace(MASKTUNE, splits=SPLITS | {"val": 98})
+    assert work_of(small)[Stage.CALIBRATE] == Work("forward", 3 * (200 + 98))
 
 
 @pytest.mark.parametrize(("most", "images"), [(400, 400 + 100), (10**6, 1000 + 100)])

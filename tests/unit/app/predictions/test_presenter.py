@@ -15,10 +15,11 @@ from app.selective.policy import PolicyRequest, apply_policy
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.predictions import Prediction
-from models.selective import CalibrationTable, score
+from models.selective import NEIGHBOURS, CalibrationTable, TrainingNeighbours, score
 
 CLASSES = ["cat", "dog", "owl"]
 LOGITS = np.array([[4, 0, 0], [0, 1, 0], [0, 0, 2], [math.nan, 0, 0], [0, 6, 6]], np.float32)
+FEATURES = np.array([[2, 0], [3, 4], [0, 7], [0.1, 0], [-1, 0]], np.float32)
 ERM = np.array([[4, 0, 0], [1, 0, 0], [0, 0, 2], [0, 0, 3], [0, 5, 0]], np.float32)
 
 
@@ -28,6 +29,7 @@ def told(
     erm: NDArray[np.float32] | None = None,
     top_k: int = 3,
     temperature: float = 1.0,
+    neighbours: TrainingNeighbours | None = None,
 ) -> list[Prediction]:
     name: ScoreName = "max_softmax" if erm is None else "product"
     tables: dict[str, CalibrationTable] = {
@@ -36,8 +38,9 @@ def told(
     calibration = Calibration("cal_1", 1.7e9, tables, {}, temperature=temperature)
     model = ModelRow(id="mdl_1", classes=CLASSES)
     applied = apply_policy(request, calibration, name)
-    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration)
-    seen = ForwardResult(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm))
+    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration, None, neighbours)
+    features = None if neighbours is None else FEATURES
+    seen = ForwardResult(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm, features=features))
     found = answer(plan, seen, score(name, LOGITS, erm, temperature=temperature), top_k)
     assert found.model == "mdl_1"
     assert found.selection is applied.selection
@@ -55,6 +58,27 @@ def test_a_label_is_told_exactly_where_it_is_answered() -> None:
         "below_threshold",
         "below_threshold",
     ]
+
+
+@pytest.mark.parametrize("policy", [PolicyRequest("min_score", 0.7), PolicyRequest("none")])
+def test_each_image_is_told_whether_it_is_unlike_the_training_images(policy: PolicyRequest) -> None:
+    neighbours = TrainingNeighbours(np.tile(np.float32([[1, 0]]), (NEIGHBOURS, 1)), 0.5)
+    found = told(policy, neighbours=neighbours)
+    tellings = [p.unlike_training for p in found]
+    assert [telling and telling.unlike for telling in tellings] == [False, False, True, False, True]
+    assert [telling and telling.distance for telling in tellings] == pytest.approx([0, 0.4, 1, 0, 2])
+    assert {telling and telling.threshold for telling in tellings} == {0.5}
+    strangers = [found[2], found[4]]
+    if policy.policy == "none":
+        assert [p.label for p in strangers] == ["owl", "dog"]
+        return
+    assert [p.label for p in strangers] == [None, None]
+    assert {p.abstain_reason and str(p.abstain_reason) for p in strangers} == {"unlike_training"}
+    assert strangers[0].score == pytest.approx(told(policy)[2].score), "its score is shown all the same"
+
+
+def test_a_model_that_cannot_tell_says_so() -> None:
+    assert {p.unlike_training for p in told(PolicyRequest("none"))} == {None}
 
 
 def test_where_nothing_is_certified_nothing_is_answered_and_all_is_shown() -> None:

@@ -91,6 +91,42 @@ def test_no_policy_answers_every_finite_score(calibration: Calibration | None) -
         assert applied.decide(broken, "up") == (Decision.ABSTAIN, AbstainReason.BELOW_THRESHOLD)
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [PolicyRequest("min_score", 0.5), PolicyRequest("coverage", 0.9), PolicyRequest("max_risk", 1e-4, 0.99)],
+)
+def test_with_any_policy_an_unlike_input_abstains_and_without_one_it_is_answered(
+    policy: PolicyRequest,
+) -> None:
+    for score in (0.0, -500.0, math.nan):
+        decision = _applied(policy, _good(40)).decide(score, "up", unlike=True)
+        assert decision == (Decision.ABSTAIN, AbstainReason.UNLIKE_TRAINING)
+    everything = _applied(PolicyRequest("none"), _good(40))
+    assert everything.decide(-500.0, "up", unlike=True) == (Decision.ANSWER, None)
+    assert everything.decide(math.nan, "up", unlike=True)[1] is AbstainReason.BELOW_THRESHOLD
+
+
+def test_what_each_policy_did_on_the_split_is_counted_with_its_own_rule() -> None:
+    """Two of six samples are unlike the training images: only without a policy are they answered."""
+    scores, right = np.log([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), np.array([1, 0, 1, 1, 1, 1], bool)
+    unlike = np.array([0, 1, 0, 0, 0, 1], bool)
+    gated = CalibrationTable.build(np.where(unlike, -np.inf, scores), right)
+    whole = CalibrationTable.build(scores, right)
+    calibration = Calibration(
+        "cal_1", 1.7e9, {"max_softmax": gated}, {}, unlike_answered={"max_softmax": whole}
+    )
+    counts = {}
+    for request in (PolicyRequest("none"), PolicyRequest("coverage", 1.0), PolicyRequest("min_score", 0.5)):
+        use = _applied(request, calibration).selection.calibration
+        assert use is not None
+        counts[request.policy] = (use.n, use.n_answered, use.n_errors)
+    assert counts == {"none": (6, 6, 1), "coverage": (6, 4, 0), "min_score": (6, 4, 0)}
+    alone = calibration.of_scores_alone
+    assert alone.tables["max_softmax"] is whole
+    assert not alone.unlike_answered
+    assert alone.of_scores_alone is alone
+
+
 def test_what_could_be_certified_is_told() -> None:
     answer = _applied(PolicyRequest("max_risk", 1e-4), _good(400)).selection
     assert answer.best_certifiable_risk is not None

@@ -17,7 +17,7 @@ from app.selective.usage import ABOVE, SubjectsOfTheDay, UsageBuffer, UsageCount
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
-from masktune.contract.predictions import Agreement, Prediction
+from masktune.contract.predictions import Agreement, Prediction, UnlikeTraining
 from masktune.contract.vocabulary import AbstainReason, Decision, UsageKind
 from models.selective import REFERENCES, Reference, Share
 
@@ -62,6 +62,21 @@ def test_drift_counts_no_input_that_depends_on_another() -> None:
     none = count(predictions, [-0.1, -0.3, -9.0], REFERENCE, [])
     assert none[UsageKind.REPEATS] == 3
     assert not any(none.get(what) for what in (UsageKind.PAIRS, UsageKind.DISAGREEMENTS, *ABOVE))
+
+
+def test_an_unlike_input_is_counted_as_such_and_never_as_sure() -> None:
+    """On the calibration split, those above a threshold are among the others."""
+    unlike = UnlikeTraining(distance=0.5, threshold=0.4, unlike=True)
+    like = UnlikeTraining(distance=0.4, threshold=0.4, unlike=False)
+    abstained = _prediction(AbstainReason.UNLIKE_TRAINING, None)
+    predictions = [abstained, _prediction(None, None), _prediction(None, None)]
+    predictions = [
+        one.model_copy(update={"unlike_training": told})
+        for one, told in zip(predictions, (unlike, unlike, like), strict=True)
+    ]
+    counts = count(predictions, [-0.1, -0.1, -0.1], REFERENCE, range(3))
+    assert (counts[UsageKind.UNLIKE_TRAINING], counts[UsageKind.ANSWERED]) == (1, 2)
+    assert [counts[what] for what in ABOVE] == [1, 1, 1]
 
 
 def test_one_image_of_a_subject_counts_a_day_and_every_image_without_one() -> None:
@@ -122,7 +137,7 @@ def test_the_metrics_tell_coverage_reasons_and_disagreement_in_bounded_series() 
     assert 'masktune_predictions_total{model="mdl_0",outcome="no_certified_threshold"} 0.0' in text
     assert 'masktune_predictions_total{model="(other)",outcome="answered"} 30.0' in text
     assert 'masktune_pair_predictions_total{agree="false",model="mdl_0"} 1.0' in text
-    assert text.count("masktune_predictions_total{") == 3 * (MOST_MODELS + 1)
+    assert text.count("masktune_predictions_total{") == (1 + len(AbstainReason)) * (MOST_MODELS + 1)
 
 
 class Slow(Database):

@@ -22,9 +22,7 @@ class PairEngine(EchoEngine):
         self._erm, self._broken = erm, broken
         self.asked: list[Explain | None] = []
 
-    def run(
-        self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False
-    ) -> Scores:
+    def run(self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False) -> Scores:
         self.asked.append(explain)
         if self._broken is not None and explain == self._broken:
             raise RuntimeError("this map cannot be made")
