@@ -31,7 +31,8 @@ class PairEngine(EchoEngine):
         logits = np.stack([np.zeros_like(first), first / 10 - 1], 1)  # class 1 above 10
         erm = np.stack([first / 10 - 2, np.zeros_like(first)], 1) if self._erm else None  # class 0 above 20
         targets = None if explain is None else first.astype(np.int64)
-        return scores._replace(logits=logits, erm_logits=erm, targets=targets)
+        last_inputs = np.stack([first, -first], 1) if features else None
+        return scores._replace(logits=logits, erm_logits=erm, targets=targets, features=last_inputs)
 
 
 @pytest.fixture
@@ -68,6 +69,19 @@ def test_each_of_a_batch_gets_all_of_its_own(batcher: Batcher, erm: bool, explai
     assert engine.batches == [1, 7]
     for one, scores in zip(images, found, strict=True):
         check(scores, one, explain, engine)
+
+
+def test_features_go_to_whoever_asks_in_the_same_call(batcher: Batcher) -> None:
+    engine, images = PairEngine(), [pictures(5), pictures(15, 3), pictures(200, 7)]
+    asks = [ForwardRequest(engine, one, features=n > 0) for n, one in enumerate(images)]
+    found = [answer.result(10) for answer in together(batcher, engine, asks)]
+    assert engine.batches == [1, 5]
+    for one, scores in zip(images[1:], found[1:], strict=True):
+        np.testing.assert_array_equal(scores.features, engine.run(one, None, features=True).features)
+    (in_pieces,) = run([ForwardRequest(engine, pictures(*range(9)), features=True)], 4)
+    assert isinstance(in_pieces, Scores)
+    assert in_pieces.features is not None
+    assert in_pieces.features[:, 0].tolist() == [*range(9)]
 
 
 def test_questions_that_differ_share_no_call_and_keep_their_order(batcher: Batcher) -> None:
