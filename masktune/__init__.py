@@ -108,6 +108,7 @@ __all__ = [
     "TooLarge",
     "TrainingJob",
     "UnexpectedAnswer",
+    "UnlikeTraining",
     "Unreachable",
     "WaitedTooLong",
     "Webhook",
@@ -189,6 +190,7 @@ if TYPE_CHECKING:
         SaliencyAnswer,
         SaliencyMap,
         Selection,
+        UnlikeTraining,
     )
     from masktune.contract.problems import Problem
     from masktune.contract.reject_option import (

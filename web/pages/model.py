@@ -94,7 +94,7 @@ class RejectOption:
         self.threshold: float | None = None
 
     def build(self) -> None:
-        html("reject_title", n=self.curve.n)
+        html("reject_title", n=self.curve.n, calibration=self.curve.calibration)
         with ui.element("div").classes("split"):
             with ui.element("div").classes("card"):
                 self.chart = ui.html(sanitize=False)

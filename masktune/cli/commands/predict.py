@@ -249,9 +249,10 @@ def table(answer: Answer, names: list[str]) -> Group:
 
 
 def decision(prediction: Prediction) -> str:
-    """The label, or that and why the model abstains."""
+    """The label, or that and why the model abstains; a label for an unlike image says so."""
     if prediction.abstain_reason is None:
-        return prediction.label or "–"
+        label, likeness = prediction.label or "–", prediction.unlike_training
+        return f"{label} ({ABSTAIN_NAMES['unlike_training']})" if likeness and likeness.unlike else label
     return f"abstains ({ABSTAIN_NAMES[prediction.abstain_reason]})"
 
 

@@ -159,6 +159,8 @@ def model_table(model: masktune.Model) -> Table:
     counts = model.calibration
     samples = "no samples" if counts is None else calibration_samples(counts.n, counts.n_subjects)
     grid.add_row("calibrated on", samples)
+    tells = counts is not None and counts.unlike_threshold is not None
+    grid.add_row("unlike images", "abstains, with any policy" if tells else "cannot tell")
     judge, erm = model.pattern_judge, model.erm
     of_erm = f"that of {erm}, if it has one" if erm else "–"
     grid.add_row("judge of patterns", f"fitted by {judge.job}" if judge else of_erm)

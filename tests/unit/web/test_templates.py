@@ -10,6 +10,7 @@ import pytest
 from masktune import (
     Alias,
     Answer,
+    CalibrationRef,
     ComparedModel,
     Comparison,
     Dataset,
@@ -230,6 +231,32 @@ def test_an_answer_without_them_has_neither() -> None:
     )
     assert "It may be" not in page
     assert "Promised by class" not in page
+
+
+FAR = {"distance": 0.61, "threshold": 0.2, "unlike": True}
+
+
+@pytest.mark.parametrize("status", ["certified", "not_certifiable"])
+def test_an_image_that_is_unlike_the_training_images_says_so(status: str) -> None:
+    abstains = {"decision": "abstain", "label": None, "abstain_reason": "unlike_training", "score": 0.9}
+    told = [one | {"unlike_training": FAR} for one in (*ANSWER["predictions"], abstains)]
+    selection = ANSWER["selection"] | {"status": status}
+    answer = Answer.model_validate(ANSWER | {"predictions": told, "selection": selection})
+    answered, abstained = (
+        drawn("answer", answer=answer, prediction=one, maps=[], image=TrialImage("a.png"))
+        for one in answer.predictions
+    )
+    sentence = "The image is unlike the training images."
+    assert f"{sentence} With any policy, the model abstains on it." in answered
+    assert f"<p>{sentence}</p>" in abstained
+    like = answer.predictions[0].model_copy(update={"unlike_training": None})
+    assert sentence not in drawn("answer", answer=answer, prediction=like, maps=[], image=TrialImage("a.png"))
+
+
+@pytest.mark.parametrize(("threshold", "told"), [(0.2, "abstains with any policy"), (None, "cannot tell")])
+def test_a_model_page_says_whether_it_can_tell_unlike_images(threshold: float | None, told: str) -> None:
+    calibration = CalibrationRef(id="cal_1", n=10, unlike_threshold=threshold)
+    assert told in drawn("reject_title", n=10, calibration=calibration)
 
 
 # --- a data set -----------------------------------------------------------------------------------------

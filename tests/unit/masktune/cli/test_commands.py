@@ -656,6 +656,26 @@ def test_images_are_predicted_and_shown(service: Service, tmp_path: Path) -> Non
     assert overlay.read_bytes() == b"\x89PNG"
 
 
+def test_an_image_that_is_unlike_the_training_images_is_told_answered_or_not(
+    service: Service, tmp_path: Path
+) -> None:
+    images = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"]
+    for image in images:
+        image.write_bytes(b"png")
+    (answered,) = ANSWER["predictions"]
+    far = {"distance": 0.61, "threshold": 0.2, "unlike": True}
+    abstains = {"decision": "abstain", "label": None, "abstain_reason": "unlike_training", "score": 0.9}
+    told = [answered | {"unlike_training": far}, abstains | {"unlike_training": far}]
+    near = answered | {"unlike_training": {"distance": 0.1, "threshold": 0.2, "unlike": False}}
+    service.answers["POST /predict"] = (200, ANSWER | {"predictions": [*told, near]})
+    result = service.masktune("predict", "-m", "best", *map(str, images))
+    assert result.exit_code == 0, result.output
+    words = " ".join(result.stdout.split())
+    assert f"{answered['label']} (unlike the training images)" in words
+    assert "abstains (unlike the training images)" in words
+    assert words.count("unlike the training images") == 2
+
+
 def test_each_of_several_images_has_an_overlay_of_its_own(service: Service, tmp_path: Path) -> None:
     images = [tmp_path / "a.png", tmp_path / "b.png"]
     for image in images:
