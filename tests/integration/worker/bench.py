@@ -61,14 +61,17 @@ class Bench:
         with self.runtime.database.read() as session:
             return job, datasets.get(session, dataset_id)
 
-    def untrained(self, classes: tuple[str, ...]) -> str:
+    def untrained(self, classes: tuple[str, ...], *, backbone: str = "small_cnn") -> str:
         """Add an untrained model with these classes, as if it had been imported."""
         model_id = new_id("mdl")
-        network = build_network("small_cnn", classes=len(classes), image_size=28, seed=3)
+        size = 28 if backbone == "small_cnn" else 64
+        network = build_network(backbone, classes=len(classes), image_size=size, seed=3)
         with self.runtime.artifacts.writing(f"models/{model_id}") as folder:
             save_model(network, card_of(network, classes, "imported"), folder)
         with self.runtime.database.begin() as session:
-            row = model_row(id=model_id, arm=Arm.IMPORTED, classes=list(classes))
+            row = model_row(
+                id=model_id, arm=Arm.IMPORTED, classes=list(classes), backbone=backbone, image_size=size
+            )
             registry.add(session, row)
         return model_id
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ STRANGE = 10
 """The last images of `test`, and of `calibration`."""
 
 
-def add_pictures(bench: Bench, folder: Path, *, subjects: list[str | None] | None = None) -> str:
+def add_pictures(bench: Bench, folder: Path, *, subjects: Sequence[str | None] = ()) -> str:
     """A data set of dim grey pictures, the strange ones of bright stripes; its id."""
     rng = np.random.default_rng(0)
     splits = [split for split, size in SIZES.items() for _ in range(size)]
@@ -130,9 +131,9 @@ def test_a_batch_abstains_on_strange_pictures_with_a_policy_and_tells_them_witho
 
 def test_too_few_images_of_their_own_in_val_call_nothing_unlike(digits: Bench, tmp_path: Path) -> None:
     """Subjects of `train` do not count, and of the others one image each."""
-    subjects = [f"{row}" for row in range(sum(SIZES.values()))]
+    subjects = [str(row) for row in range(sum(SIZES.values()))]
     subjects[60:82] = ["0"] * 22
-    dataset = add_pictures(digits, tmp_path / "store", subjects=[*subjects])
+    dataset = add_pictures(digits, tmp_path / "store", subjects=subjects)
     model = digits.untrained(CLASSES)
     (job,) = digits.succeed(
         digits.run(JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model}, params={})
@@ -151,6 +152,21 @@ def test_too_few_images_of_their_own_in_val_call_nothing_unlike(digits: Bench, t
     )
     text = (digits.folder(batch.done["predict"]["artifact"]) / "predictions.csv").read_text()
     assert {row["unlike_training"] for row in csv.DictReader(text.splitlines())} == {""}
+
+
+def test_a_network_that_does_not_end_in_a_linear_layer_calls_nothing_unlike(
+    digits: Bench, dataset: str
+) -> None:
+    model = digits.untrained(CLASSES, backbone="torchvision/squeezenet1_1")
+    (job,) = digits.succeed(
+        digits.run(JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model}, params={})
+    )
+    assert _calibration(job)["unlike_threshold"] is None
+    said = " ".join(digits.logs(job.id))
+    assert f"no input of model {model} is ever called unlike the training images" in said
+    assert "does not end in a linear layer" in said
+    params = {"split": "test", "output": "csv", "coverage": 0.9}
+    digits.succeed(digits.run(JobKind.PREDICT, dataset_id=dataset, inputs={"model": model}, params=params))
 
 
 def test_a_frozen_backbone_is_compared_by_its_stored_features(digits: Bench, dataset: str) -> None:

@@ -65,6 +65,7 @@ def test_inputs_like_the_split_show_no_drift_and_others_do(fresh_world: World) -
     assert quiet["served"]["abstained"] == {
         "below_threshold": 2 * SAMPLES - answered,
         "no_certified_threshold": 0,
+        "unlike_training": 0,
     }
     assert quiet["since"].endswith(":00:00.000Z")
     assert (quiet["status"], quiet["certificate_trusted"]) == ("no_sign_of_drift", True)

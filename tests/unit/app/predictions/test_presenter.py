@@ -62,7 +62,7 @@ def test_a_label_is_told_exactly_where_it_is_answered() -> None:
 
 @pytest.mark.parametrize("policy", [PolicyRequest("min_score", 0.7), PolicyRequest("none")])
 def test_each_image_is_told_whether_it_is_unlike_the_training_images(policy: PolicyRequest) -> None:
-    neighbours = TrainingNeighbours(np.tile(np.float32([[1, 0]]), (NEIGHBOURS, 1)), 0.5)
+    neighbours = TrainingNeighbours(np.tile(np.array([[1, 0]], np.float32), (NEIGHBOURS, 1)), 0.5)
     found = told(policy, neighbours=neighbours)
     tellings = [p.unlike_training for p in found]
     assert [telling and telling.unlike for telling in tellings] == [False, False, True, False, True]
