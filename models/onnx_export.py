@@ -15,34 +15,39 @@ from masktune.contract.hyperparameters import ScoreName
 from models.backbones.network import Network
 from models.data.grey import GreyWindow
 from models.export import ModelCard, ModelError
+from models.mitigation.features import has_linear_layer, inputs_of
 
 _VERSION = 1  # of the metadata
 DECISIONS = ("abstain", "answer")
 
 
 class _Exported(nn.Module):
-    """Logits and activation from one forward pass."""
+    """Logits, activation and, if the last layer is linear, its inputs from one forward pass."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.outputs = ["logits", "activation"] + ["features"] * has_linear_layer(network)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         activation = self.network.features(images)
-        return self.network.head(activation), activation
+        with inputs_of(self.network.classifier) as received:
+            logits = self.network.head(activation)
+        return (logits, activation, received.inputs[0])[: len(self.outputs)]
 
 
 def export_onnx(network: Network, path: Path, card: ModelCard | None = None) -> None:
-    """Write an ONNX graph: `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w); any B.
+    """Write an ONNX graph: `images` (B, 3, H, W) in 0..1 → `logits` (B, K), `activation` (B, C, h, w) and, if
+    the last layer is linear, its inputs `features` (B, D); any B.
 
     With its `card`, the file has `onnx_metadata`. The network must be on the CPU. Raises `ModelError` for a
     network that cannot be exported.
     """
-    side = network.spec.image_size
+    side, exported = network.spec.image_size, _Exported(network)
     program = trace(
-        _Exported(network),
+        exported,
         {"images": torch.rand(2, 3, side, side)},
-        outputs=("logits", "activation"),
+        outputs=exported.outputs,
         free={"images": ("batch",)},
         what=network.spec.name,
     )

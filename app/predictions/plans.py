@@ -40,17 +40,13 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     calibrated = query.set_coverage is not None
     model = models.find(session, inference, query.model)
     try:
-        choice, neighbours = (
-            choose(query, model, artifacts, calibrated=calibrated),
-            calibrations.neighbours(model, artifacts),
-        )
+        choice = choose(query, model, artifacts, calibrated=calibrated)
+        neighbours = calibrations.neighbours(model, artifacts)
     except ArtifactMissing:  # the model was deleted or recalibrated after its row was read: read again
         session.rollback()
         model = models.find(session, inference, query.model)
-        choice, neighbours = (
-            choose(model, artifacts),
-            calibrations.neighbours(query, model, artifacts, calibrated=calibrated),
-        )
+        choice = choose(query, model, artifacts, calibrated=calibrated)
+        neighbours = calibrations.neighbours(model, artifacts)
     sets = None
     if query.set_coverage is not None and choice.calibration is not None:
         sets = calibrations.prediction_sets(choice.calibration, query.set_coverage)

@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from app.inference import ForwardResult, Scores
 from app.predictions.plans import Plan
 from app.selective.policy import probability
-from masktune.contract.predictions import Agreement, Answer, Candidate, Prediction, SaliencyMap
+from masktune.contract.predictions import (
+    Agreement,
+    Answer,
+    Candidate,
+    Prediction,
+    SaliencyMap,
     UnlikeTraining,
+)
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
 from models.selective import Scored

@@ -37,7 +37,7 @@ OF_IMAGES = frozenset({"fullgrad"})
 
 
 class OnnxEngine:
-    """Implements `Engine`. The graphs compute logits and activations, torch's head the maps and features.
+    """Implements `Engine`. The graphs compute logits, features and activations, torch's head the maps.
 
     It keeps the torch network of the served model, because a head that is not a linear layer is
     differentiated, and `fullgrad` looks at the images. It drops the ERM model's torch network.
@@ -60,18 +60,15 @@ class OnnxEngine:
     def run(self, images: NDArray[np.uint8], explain: Explain | None, *, features: bool = False) -> Scores:
         batch = np.divide(images, np.float32(255), dtype=np.float32)  # (N, 3, S, S)
         erm_logits = None if self._erm is None else _run(self._erm, batch, "logits")[0]
-        if explain is None and not features:
-            return Scores(_run(self._model, batch, "logits")[0], erm_logits)
         if explain is not None and explain.method in OF_IMAGES:
             return self._torch.run(images, explain, features=features)._replace(erm_logits=erm_logits)
-        logits, activation = _run(self._model, batch, "logits", "activation")
-        scores = Scores(logits, erm_logits)
-        if features:
-            scores = scores._replace(features=self._torch.features(activation))
-        if explain is not None:
-            maps, targets = self._torch.explain(activation, logits, explain)
-            scores = scores._replace(maps=maps, targets=targets)
-        return scores
+        names = ["logits"] + ["features"] * features + ["activation"] * (explain is not None)
+        outputs = dict(zip(names, _run(self._model, batch, *names), strict=True))
+        scores = Scores(outputs["logits"], erm_logits, features=outputs.get("features"))
+        if explain is None:
+            return scores
+        maps, targets = self._torch.explain(outputs["activation"], scores.logits, explain)
+        return scores._replace(maps=maps, targets=targets)
 
 
 def difference(scores: Scores, expected: Scores) -> Difference:
@@ -107,6 +104,6 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def _run(
     session: onnxruntime.InferenceSession, batch: NDArray[np.float32], *names: str
 ) -> list[NDArray[np.float32]]:
-    """Return the named outputs (`logits`, `activation`) for (N, 3, S, S) in 0..1. Thread-safe."""
+    """Return the named outputs (`logits`, `activation`, `features`) for (N, 3, S, S) in 0..1. Thread-safe."""
     outputs: list[NDArray[np.float32]] = session.run(names, {"images": batch})
     return outputs

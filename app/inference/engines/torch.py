@@ -92,12 +92,6 @@ class TorchEngine:
             saliencies = saliency_of_activation(self._network, features, method=explain.method, target=target)
             return _array(saliencies.maps), _integers(saliencies.targets)
 
-    def features(self, activation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the last layer's inputs (N, D) from another engine's output of the same network."""
-        with _memory(), inputs_of(linear_layer(self._network)) as received, torch.inference_mode():
-            self._network.head(torch.from_numpy(activation).to(self.device))
-        return _array(received.inputs[0])
-
     def _targets(self, explain: Explain, images: int) -> Literal["predicted"] | Tensor:
         if explain.target is None:
             return "predicted"

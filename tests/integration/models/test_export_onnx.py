@@ -10,9 +10,11 @@ import onnxruntime
 import pytest
 import torch
 
+from app.inference.engines.export_process import prove
 from models.backbones.build import build_network
 from models.data.grey import GreyWindow
 from models.export import card_of
+from models.mitigation.features import inputs_of, linear_layer
 from models.onnx_export import export_onnx
 
 
@@ -33,13 +35,22 @@ def test_onnx_runtime_agrees(name: str, side: int, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for batch in (1, 2, 7):
         images = torch.rand(batch, 3, side, side)
-        with torch.no_grad():
+        with torch.no_grad(), inputs_of(linear_layer(network)) as received:
             activation = network.features(images)
             logits = network.head(activation)
-        found_logits, found_activation = session.run(["logits", "activation"], {"images": images.numpy()})
+        found_logits, found_activation, found_features = session.run(None, {"images": images.numpy()})
         np.testing.assert_allclose(found_logits, logits.numpy(), atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found_activation, activation.numpy(), atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(found_features, received.inputs[0].numpy(), atol=1e-4, rtol=1e-4)
     assert session.get_modelmeta().custom_metadata_map == {}
+
+
+def test_a_network_without_a_linear_last_layer_has_no_features(tmp_path: Path) -> None:
+    network = build_network("torchvision/squeezenet1_1", classes=2, image_size=64)
+    export_onnx(network, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == ["logits", "activation"]
+    prove(network, tmp_path / "model.onnx")
 
 
 def test_the_metadata_say_how_an_image_becomes_the_input(tmp_path: Path) -> None:
