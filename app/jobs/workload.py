@@ -161,9 +161,10 @@ def _repeat(job: Workload) -> Work:
 def _calibrate(job: Workload) -> Work:
     """The thresholds, the temperature on val, and the training images that inputs are compared with, whose
     features a training on a frozen backbone has computed."""
-    known = job.images("val") < LEAST_HELD_OUT or (job.is_frozen and job.arms)
-    compared = 0 if known else min(job.images("train"), MOST_VECTORS) * job.compared_models
-    return Work("forward", _passes(job, "calibration", "val") + compared)
+    images = _passes(job, "calibration", "val")
+    if job.images("val") >= LEAST_HELD_OUT and not (job.is_frozen and job.arms):
+        images += min(job.images("train"), MOST_VECTORS) * job.compared_models
+    return Work("forward", images)
 
 
 def _evaluate(job: Workload) -> Work:

@@ -61,8 +61,9 @@ def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> An
 
 def _unlike(plan: Plan, scores: Scores) -> Sequence[UnlikeTraining | None]:
     neighbours = plan.neighbours
-    if neighbours is None or scores.features is None:
+    if neighbours is None:
         return [None] * len(scores.logits)
+    assert scores.features is not None
     distances = neighbours.distances(scores.features).tolist()
     return [
         UnlikeTraining(

@@ -204,8 +204,9 @@ def _answers(
 ) -> _Answers:
     if neighbours is None:
         return _Answers(of_rows(cache.logits(model, SPLIT), rows), None)
-    features = cache.features(model, SPLIT, rows)
-    return _Answers(logits_in(features), neighbours.unlike(features.values))
+    features = cache.features(model, SPLIT)
+    counted = np.isin(features.rows, rows)
+    return _Answers(of_rows(logits_in(features), rows), neighbours.unlike(features.values[counted]))
 
 
 def _calibrate(

@@ -234,6 +234,7 @@ class LogitsCache:
         network, frozen = self.network(model), self._frozen.get(model.id)
         with self.passes.next() as run:
             head = head_of(network)
+            # Nothing else needs the rest of a split that only a part is asked of, and that nobody has read.
             if frozen is None or (len(rows) < len(everything) and not frozen.has(split)):
                 features = compute_features(network, loader_for(self._context, network, rows, run), run)
             else:
