@@ -86,9 +86,9 @@ class Limit(NamedTuple):
 
 
 LIMITS = {
-    "statements": Limit(36_262),
+    "statements": Limit(40_210),
     "lines of docstrings and comments": Limit(5_400, at_least=True),
-    "mean length of a line": Limit(48.5),
+    "mean length of a line": Limit(48.7),
     "names that are participles or metaphors": Limit(7),
     "names result, value, data, item, obj": Limit(60),
 }

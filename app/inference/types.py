@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -156,14 +156,14 @@ class Calibration:
         groups and classes, whose tables are of the full rule."""
         if not self.unlike_answered:
             return self
-        return Calibration(
-            self.id,
-            self.created_at,
-            self.unlike_answered,
+        return replace(
+            self,
+            tables=self.unlike_answered,
             groups={},
-            disagreement=self.disagreement,
-            temperature=self.temperature,
-            n_subjects=self.n_subjects,
+            classes={},
+            predicted={},
+            true_log_probabilities={},
+            unlike_answered={},
         )
 
     @cached_property

@@ -40,13 +40,19 @@ from models.data.archives.stored_zip import Entry, stored_zip
 ZIP = "application/zip"
 CARD, CARD_TEXT, SUMS, CALIBRATION = "card.json", "card.md", "SHA256SUMS", "calibration.json"
 GRAPH, WEIGHTS, ERM_WEIGHTS = "model.onnx", "model.safetensors", "erm.safetensors"
+NEIGHBOURS = calibrations.NEIGHBOURS_FILE
 
 Pieces = Sequence[bytes | Span]
 
 
 def member_names(card: Card) -> set[str]:
     """The files of the bundle with this card."""
-    has = {ERM_WEIGHTS: card.erm is not None, CALIBRATION: card.model.calibration is not None}
+    calibration = card.model.calibration
+    has = {
+        ERM_WEIGHTS: card.erm is not None,
+        CALIBRATION: calibration is not None,
+        NEIGHBOURS: calibration is not None and calibration.unlike_threshold is not None,
+    }
     return {CARD, CARD_TEXT, GRAPH, WEIGHTS, SUMS} | {name for name in has if has[name]}
 
 
@@ -62,7 +68,7 @@ class Bundles:
     async def send(self, request: Request, model: ModelRow, query: DownloadQuery) -> Response:
         """Send the bundle with the threshold of the query's policy. Raises what a prediction with this policy
         raises, and what the export of the graph raises."""
-        choice = await run_in_threadpool(choose, query, model, self.artifacts)
+        choice = await run_in_threadpool(choose, query, model, self.artifacts, by_score_alone=True)
         if query.on_uncertified == "error":
             require_certified(choice.policy)
         card, networks = await run_in_threadpool(self._card, model, choice)
@@ -112,8 +118,10 @@ class Bundles:
         }
         members |= zip((WEIGHTS, ERM_WEIGHTS), map(self._weights, networks), strict=False)
         if (calibration := networks[0].calibration) is not None:
-            tables = self.artifacts.folder(calibration["artifact"]) / calibrations.FILE
-            members[CALIBRATION] = [_whole(tables)]
+            files = self.artifacts.folder(calibration["artifact"])
+            members[CALIBRATION] = [_whole(files / calibrations.FILE)]
+            if NEIGHBOURS in member_names(card):
+                members[NEIGHBOURS] = [_whole(files / NEIGHBOURS)]
         sums = "".join(f"{_sha256(pieces)}  {name}\n" for name, pieces in members.items())
         members[SUMS] = [sums.encode()]
         return [Entry.of(name, partial(chunks, pieces)) for name, pieces in members.items()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 
@@ -39,7 +40,7 @@ from masktune.contract.ids import is_id, new_id
 from masktune.contract.models import BundleImport, Model, ModelImport
 from masktune.contract.report.text.card import Card
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
-from models.selective import SCORES
+from models.selective import SCORES, NeighboursError, TrainingNeighbours
 
 MOST_ENTRIES = 64
 """A bundle has seven members; who packs it again may add files of an operating system."""
@@ -63,6 +64,9 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, settings: Settings,
     if any(network[2:] != networks[0][2:] for network in networks):
         raise fault("classes-differ", "the model and its ERM model have other classes or another image size")
     calibration = _calibration(card, folder / bundle.CALIBRATION)
+    neighbours = folder / bundle.NEIGHBOURS
+    if neighbours.exists():
+        _check_neighbours(neighbours, card, networks[0])
     check_dataset(once.database, request.dataset, networks[0].classes)
     with ExitStack() as stack:
         add, *add_erm = [
@@ -73,6 +77,8 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, settings: Settings,
         if calibration is not None:
             with artifacts.writing(key) as target:
                 shutil.move(folder / bundle.CALIBRATION, target / calibrations.FILE)
+                if neighbours.exists():
+                    shutil.move(neighbours, target / calibrations.NEIGHBOURS_FILE)
 
         def make(session: Session) -> Response:
             fields = fields_of(request)
@@ -151,7 +157,8 @@ def _calibration(card: Card, file: Path) -> dict[str, Any] | None:
     source = reference.imported_from or card.model.id
     ids = is_id(reference.id, "cal") and is_id(source, "mdl") and is_id(reference.job or new_id("job"), "job")
     score_name = reference.score_name or calibrations.DEFAULT_SCORE
-    if not (sound and ids and score_name in tables.tables):
+    tells = reference.unlike_threshold is not None
+    if not (sound and ids and score_name in tables.tables and tells == bool(tables.unlike_answered)):
         raise fault("unreadable-member", f"{file.name} does not hold the calibration of {bundle.CARD}")
     return reference.model_dump(include=set(type(reference).model_fields)) | {
         "n": tables.tables[score_name].n,
@@ -163,12 +170,27 @@ def _calibration(card: Card, file: Path) -> dict[str, Any] | None:
     }
 
 
+def _check_neighbours(file: Path, card: Card, network: Weights) -> None:
+    """Refuse what cannot be compared with the inputs of the network's last layer, (D,)."""
+    reference = card.model.calibration
+    try:
+        neighbours = TrainingNeighbours.load(file)
+        with safe_open(network.file, framework="np") as tensors:
+            shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+    except (NeighboursError, SafetensorError) as error:
+        raise fault("unreadable-member", str(error)) from error
+    last_layer = [len(network.classes), neighbours.vectors.shape[1]]
+    if reference is None or neighbours.threshold != reference.unlike_threshold or last_layer not in shapes:
+        raise fault("unreadable-member", f"{file.name} is not of this model")
+
+
 def _is_sound(calibration: Calibration, scores: Sequence[ScoreName]) -> bool:
     """Whether the model can compute the scores, each has the same samples, and the numbers are possible."""
     apart = calibration.disagreement
     return (
         len({table.n for table in calibration.tables.values()}) == 1
         and set(calibration.tables) <= set(scores)
+        and calibration.unlike_answered.keys() in (set(), calibration.tables.keys())
         and isfinite(calibration.temperature)
         and calibration.temperature > 0
         and (apart is None or 0 <= apart.k <= apart.n)

@@ -21,7 +21,7 @@ from models.selective import (
     TrainingNeighbours,
 )
 
-FILE, NEIGHBOURS_FILE = "tables.json", "neighbours.npz"
+FILE, NEIGHBOURS_FILE = "tables.json", "neighbours.safetensors"
 DEFAULT_SCORE: ScoreName = "max_softmax"
 
 

@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from zipfile import BadZipFile
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from models.errors import LearningError
 from models.runtime.files import replacing
@@ -72,19 +73,21 @@ class TrainingNeighbours:
         return np.asarray(self.distances(values) > self.threshold)
 
     def save(self, file: Path) -> None:
-        """Write one .npz file, atomically; 2 bytes for each number."""
+        """Write one safetensors file, atomically; 2 bytes for each number."""
         with replacing(file) as out:
-            np.savez(out, vectors=self.vectors.astype(np.float16), threshold=np.array(self.threshold))
+            out.write(
+                save({"vectors": self.vectors.astype(np.float16), "threshold": np.array(self.threshold)})
+            )
 
     @classmethod
     def load(cls, file: Path) -> Self:
         """Raises NeighboursError for anything that `save` did not write, FileNotFoundError for no file."""
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                vectors, threshold = arrays["vectors"].astype(np.float32), float(arrays["threshold"])
+            arrays = load_file(file)
+            vectors, threshold = arrays["vectors"].astype(np.float32), float(arrays["threshold"])
         except FileNotFoundError:
             raise
-        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise NeighboursError(f"{file.name} holds no training neighbours: {error}") from error
         if vectors.ndim != 2 or len(vectors) < NEIGHBOURS or not np.isfinite(vectors).all():
             raise NeighboursError(f"{file.name} holds no training neighbours: its vectors are damaged")

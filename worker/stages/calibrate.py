@@ -1,7 +1,7 @@
 """Calibrate: tabulate each score on the calibration split, which is used for nothing else.
 
-The artifact `calibrations/{id}` holds `neighbours.npz` (`models.selective.TrainingNeighbours`), if the model
-can tell which inputs are unlike its training images, and `tables.json`:
+The artifact `calibrations/{id}` holds `neighbours.safetensors` (`models.selective.TrainingNeighbours`), if
+the model can tell which inputs are unlike its training images, and `tables.json`:
 
     {"id", "model", "dataset", "split": "calibration",
      "n", "n_subjects", "copies_left_out", "same_subject_left_out",

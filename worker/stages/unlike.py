@@ -21,7 +21,7 @@ from worker.results import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.forward import LogitsCache, logits_in
 
-NEIGHBOURS_FILE = "neighbours.npz"
+NEIGHBOURS_FILE = "neighbours.safetensors"
 
 
 class FittingRows(NamedTuple):

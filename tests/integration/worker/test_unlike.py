@@ -193,4 +193,4 @@ def test_a_damaged_file_ends_a_batch_with_a_reason(digits: Bench, dataset: str) 
     assert batch.state is JobState.FAILED
     assert batch.error is not None
     assert batch.error["reason"] == "calibration_unusable"
-    assert "neighbours.npz holds no training neighbours" in batch.error["detail"]
+    assert "neighbours.safetensors holds no training neighbours" in batch.error["detail"]

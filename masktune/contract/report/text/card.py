@@ -83,6 +83,10 @@ _SHIFT = (
     "A certificate says nothing once the inputs change. A shortcut that breaks is such a change: a "
     "certificate on images with the shortcut is for images with the shortcut."
 )
+_UNLIKE = (
+    "The service abstains on inputs that are unlike the training images; the file cannot tell these, and its "
+    "threshold is the one that needs no such check."
+)
 _UNNOTICED = "The file cannot notice that inputs change, or that the model was calibrated again."
 _SEEN_BEFORE = (
     "A model that was imported, or started from the weights of another, may have seen the images of the "
@@ -110,6 +114,7 @@ def card_parts(
     limits = [NO_PROMISE] if card.selection.status in ("certified", "partly_certified") else []
     if calibration is not None:
         limits += [_SHIFT, independence(calibration)]
+        limits += [_UNLIKE] if calibration.unlike_threshold is not None else []
         limits += [_SEEN_BEFORE] if job is None or params.get("pretrained") else []
     counted_by = None if calibration is None else calibration.job
     parts += [

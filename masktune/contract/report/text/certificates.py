@@ -89,7 +89,7 @@ def certified_promises(promises: Sequence[ClassPromise], confidence: float) -> l
     if not promises:
         return []
     meanings = {"risk": "of the answers “{}” are wrong", "missed": "of the true “{}” are answered as another"}
-    kept = [
+    sentences = [
         f"At most {whole_percent(one.requested)} {meanings[one.statement].format(one.label)}."
         for one in promises
         if one.status == "certified"
@@ -100,7 +100,7 @@ def certified_promises(promises: Sequence[ClassPromise], confidence: float) -> l
     )
     missing = uncertified_promises(promises)
     never = f"{missing}. A class whose answers are not certified is never answered."
-    return [*([together, *kept] if kept else []), *([never] if missing else [])]
+    return [*([together, *sentences] if sentences else []), *([never] if missing else [])]
 
 
 def uncertified_promises(promises: Sequence[ClassPromise]) -> str:

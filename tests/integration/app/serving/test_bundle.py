@@ -21,14 +21,18 @@ import onnxruntime
 import pytest
 from onnx.numpy_helper import to_array
 from PIL import Image
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 from safetensors.torch import save
 
 from app.inference.engines import graph_store as graphs
+from core.queries import registry
 from masktune.contract.ids import new_id
 from models.backbones.build import build_network
 from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_pages import blocks
 from tests.integration.app.serving.conftest import CLASSES, World
+from tests.integration.app.serving.test_unlike import add_model
 
 Members = dict[str, bytes]
 
@@ -279,6 +283,38 @@ def test_an_imported_model_answers_alike_and_says_where_it_was_calibrated(
     assert world.client.delete(f"/models/{model['id']}").status_code == 204
     assert not artifacts.exists(key)
     assert world.client.delete(f"/models/{model['erm']}").status_code == 204
+
+
+def test_what_tells_unlike_inputs_comes_along_and_the_graph_does_without(fresh_world: World) -> None:
+    world, policy = fresh_world, {"coverage": 0.9}
+    model, unlike = add_model(world)
+    with world.services.database.begin() as session:
+        row = registry.get(session, model)
+        assert row is not None
+        assert row.calibration is not None
+        row.erm_id, row.calibration = world.erm, row.calibration | {"id": new_id("cal")}
+    refusal = _download(world, model, max_class_risk=0.5)
+    assert (refusal.status_code, refusal.json()["code"]) == (409, "conflict")
+    download = _download(world, model, **policy)
+    assert download.status_code == 200, download.text
+    bundle = _members(download.content)
+    assert bundle.keys() == MEMBERS | {"neighbours.safetensors"}
+    assert "the file cannot tell these" in bundle["card.md"].decode()
+    imported = _import(world, bundle)
+    assert imported.status_code == 201, imported.text
+    for number in (int(unlike.argmax()), int(unlike.argmin())):
+        before, after = (
+            world.ask(model=id, dataset=world.dataset, sample=number, **policy)["predictions"]
+            for id in (model, imported.json()["id"])
+        )
+        assert after == before
+        assert before[0]["unlike_training"]["unlike"] is bool(unlike[number])
+    for wrong in ({"vectors": np.ones((10, 3))}, {"threshold": np.array(1.5)}, {"vectors": np.ones(3)}):
+        changed = save_arrays(load_arrays(bundle["neighbours.safetensors"]) | wrong)
+        refusal = _import(world, _summed(bundle | {"neighbours.safetensors": changed}))
+        (fault,) = refusal.json()["errors"]
+        assert (refusal.status_code, fault["code"]) == (422, "unreadable-member")
+        assert "neighbours.safetensors" in fault["detail"]
 
 
 def _card(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:

@@ -18,7 +18,8 @@ from app.inference.types import Upload
 from app.selective.calibrations import NEIGHBOURS_FILE
 from core.queries import registry
 from models.data.images.limits import ImageLimits
-from models.export import export_onnx, load_model
+from models.export import load_model
+from models.onnx_export import export_onnx
 from models.selective import CalibrationTable, TrainingNeighbours
 from models.types import Floats32
 from tests.integration.app.serving.conftest import SAMPLES, World, furnished, picture
@@ -132,7 +133,7 @@ def test_a_damaged_calibration_is_told(fresh_world: World) -> None:
     file.write_bytes(b"no archive")
     answer = fresh_world.client.get("/predict", params=fresh_world.query(model=model))
     assert answer.status_code == 503
-    assert "is damaged: neighbours.npz holds no training neighbours" in answer.json()["detail"]
+    assert "is damaged: neighbours.safetensors holds no training neighbours" in answer.json()["detail"]
     assert "calibrate it anew" in answer.json()["detail"]
     file.unlink()
     answer = fresh_world.client.get("/predict", params=fresh_world.query(model=model))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from models.selective import (
     LEAST_HELD_OUT,
@@ -75,23 +76,26 @@ def test_an_input_of_zeros_is_as_far_as_a_right_angle_and_one_that_is_not_finite
 
 def test_a_file_gives_the_same_distances(tmp_path: Path) -> None:
     neighbours, values = TrainingNeighbours.fit(_values(30), _values(99, seed=1)), _values(9, seed=2)
-    neighbours.save(tmp_path / "neighbours.npz")
-    loaded = TrainingNeighbours.load(tmp_path / "neighbours.npz")
+    neighbours.save(tmp_path / "neighbours.safetensors")
+    loaded = TrainingNeighbours.load(tmp_path / "neighbours.safetensors")
     assert loaded.threshold == neighbours.threshold
     np.testing.assert_array_equal(loaded.distances(values), neighbours.distances(values))
 
 
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "neighbours.npz"
+    file = tmp_path / "neighbours.safetensors"
     TrainingNeighbours.fit(_values(30), _values(99, seed=1)).save(file)
     whole = file.read_bytes()
     for content in (b"", whole[:100], whole[:-100], b"no archive"):
         file.write_bytes(content)
-        with pytest.raises(NeighboursError, match=r"neighbours\.npz holds no training neighbours"):
+        with pytest.raises(NeighboursError, match=r"neighbours\.safetensors holds no training neighbours"):
             TrainingNeighbours.load(file)
-    for arrays in ({"vectors": np.ones((20, 3))}, {"vectors": np.full((20, 3), np.nan), "threshold": 1.0}):
-        np.savez(file, **arrays)
-        with pytest.raises(NeighboursError, match=r"neighbours\.npz"):
+    for arrays in (
+        {"vectors": np.ones((20, 3))},
+        {"vectors": np.full((20, 3), np.nan), "threshold": np.array(1.0)},
+    ):
+        save_file(arrays, file)
+        with pytest.raises(NeighboursError, match=r"neighbours\.safetensors"):
             TrainingNeighbours.load(file)
     file.unlink()
     with pytest.raises(FileNotFoundError):
