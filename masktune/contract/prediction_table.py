@@ -33,6 +33,9 @@ class PredictionRow(Shape):
     score: float | None = Field(None, description="0..1; null if the network's output is not finite.")
     candidates: list[Candidate] | None = None
     agreement: bool | None = Field(None, description="Whether the ERM model gives the same label.")
+    unlike_training: bool | None = Field(
+        None, description="Whether the image is unlike the training images; null if the model cannot tell."
+    )
     pattern: str | None = Field(
         None, description="The class whose pattern the image shows; null where no job inferred patterns."
     )

@@ -67,7 +67,7 @@ def test_rows_of_a_predict_job_lead_to_their_images_and_unreadable_files_say_why
     }
     abstained = answered | {
         "row": 5, "labels": None, "decision": "abstain", "predicted": None, "label": "dog",
-        "agreement": False,
+        "agreement": False, "unlike_training": True,
         "candidates": [{"label": "cat", "probability": 0.6}, {"label": "dog", "probability": 0.4}],
     }  # fmt: skip
     cut = {"row": None, "path": "cut.png", "decision": "unreadable", "reason": "truncated: it ends early"}
@@ -78,6 +78,7 @@ def test_rows_of_a_predict_job_lead_to_their_images_and_unreadable_files_say_why
     assert "score 0.900" in page
     for text in ("<b>abstained</b>", "likeliest: cat", "class: dog", "ERM disagrees", "may be: cat or dog"):
         assert text in page
+    assert page.count(">unlike the training images<") == 1
     assert page.count(">pattern of dog<") == 1  # of what was answered
     assert '<b>unreadable</b></span> <span class="quiet">cut.png: truncated: it ends early</span>' in page
     assert page.count("<img") == 2
