@@ -86,7 +86,8 @@ def _is_under(selection: Selection, of: MonitoredPromise, model: ModelRow) -> bo
     """Whether a request's policy is the promise: with its numbers, on its calibration, by its own score."""
     calibration = selection.calibration
     return (
-        selection.status == SelectionStatus.CERTIFIED
+        selection.policy == "max_risk"
+        and selection.status == SelectionStatus.CERTIFIED
         and calibration is not None
         and calibration.id == of.calibration_id
         and selection.requested == of.max_risk
