@@ -19,6 +19,7 @@ CALIBRATION: dict[str, Any] = {
     "temperature": 1.0,
     "created_at": 0.0,
     "job": "job_1",
+    "unlike_threshold": None,
 }
 PATTERN_JUDGE: dict[str, Any] = {
     "artifact": "pattern_judges/pat_1",

@@ -7,6 +7,7 @@ import standardwebhooks
 from playwright.sync_api import expect
 
 from masktune import Client
+from masktune.contract.vocabulary import WebhookEvent
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.receiver import receiver
 
@@ -22,11 +23,16 @@ def test_a_webhook_is_created_tested_and_its_message_sent_again(visitor: Visitor
         visitor.button("Create webhook").click()
         expect(page.get_by_text("the host 10.0.0.1 is not public")).to_be_visible()
         visitor.fill("Address", hook.url)
+        page.get_by_role("combobox", name="Events").click()
+        for event in WebhookEvent:  # not those of jobs that other tests run meanwhile
+            if event is not WebhookEvent.MODEL_DRIFTED:
+                page.get_by_role("option", name=event, exact=True).click()
+        page.keyboard.press("Escape")
         visitor.button("Create webhook").click()
         secret = page.locator(".callout code").text_content()
         expect(page.get_by_text("No messages yet.")).to_be_visible()
         (webhook,) = client.webhooks.list()
-        assert (webhook.url, "model.drifted" in webhook.events) == (hook.url, True)
+        assert (webhook.url, webhook.events) == (hook.url, ["model.drifted"])
 
         visitor.button("Send a test").click()
         expect(visitor.badge("delivered")).to_be_visible()
