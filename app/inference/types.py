@@ -150,7 +150,7 @@ class Calibration:
     imported_from: str | None = None
     unlike_answered: Mapping[str, CalibrationTable] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def of_scores_alone(self) -> Calibration:
         """The calibration of the rule that answers by the score alone, and so needs no features. Without
         groups and classes, whose tables are of the full rule."""
