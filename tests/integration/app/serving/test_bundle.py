@@ -293,6 +293,8 @@ def test_what_tells_unlike_inputs_comes_along_and_the_graph_does_without(fresh_w
         assert row is not None
         assert row.calibration is not None
         row.erm_id, row.calibration = world.erm, row.calibration | {"id": new_id("cal")}
+    review_policy = {"enabled": True, "max_risk": 0.05}
+    assert world.client.put(f"/models/{model}/review-policy", json=review_policy).status_code == 200
     refusal = _download(world, model, max_class_risk=0.5)
     assert (refusal.status_code, refusal.json()["code"]) == (409, "conflict")
     download = _download(world, model, **policy)
@@ -300,6 +302,8 @@ def test_what_tells_unlike_inputs_comes_along_and_the_graph_does_without(fresh_w
     bundle = _members(download.content)
     assert bundle.keys() == MEMBERS | {"neighbours.safetensors"}
     assert "the file cannot tell these" in bundle["card.md"].decode()
+    assert world.client.get(f"/models/{model}").json()["promise"] is not None
+    assert json.loads(bundle["card.json"])["model"]["promise"] is None, "it concerns the users here"
     imported = _import(world, bundle)
     assert imported.status_code == 201, imported.text
     for number in (int(unlike.argmax()), int(unlike.argmin())):
