@@ -36,11 +36,11 @@ from masktune.contract.predictions import DownloadQuery
 from masktune.contract.report.text.card import Card, card_parts
 from masktune.contract.vocabulary import Stage
 from models.data.archives.stored_zip import Entry, stored_zip
+from models.selective import NEIGHBOURS_FILE
 
 ZIP = "application/zip"
 CARD, CARD_TEXT, SUMS, CALIBRATION = "card.json", "card.md", "SHA256SUMS", "calibration.json"
 GRAPH, WEIGHTS, ERM_WEIGHTS = "model.onnx", "model.safetensors", "erm.safetensors"
-NEIGHBOURS = calibrations.NEIGHBOURS_FILE
 
 Pieces = Sequence[bytes | Span]
 
@@ -51,7 +51,7 @@ def member_names(card: Card) -> set[str]:
     has = {
         ERM_WEIGHTS: card.erm is not None,
         CALIBRATION: calibration is not None,
-        NEIGHBOURS: calibration is not None and calibration.unlike_threshold is not None,
+        NEIGHBOURS_FILE: calibration is not None and calibration.unlike_threshold is not None,
     }
     return {CARD, CARD_TEXT, GRAPH, WEIGHTS, SUMS} | {name for name in has if has[name]}
 
@@ -120,8 +120,8 @@ class Bundles:
         if (calibration := networks[0].calibration) is not None:
             files = self.artifacts.folder(calibration["artifact"])
             members[CALIBRATION] = [_whole(files / calibrations.FILE)]
-            if NEIGHBOURS in member_names(card):
-                members[NEIGHBOURS] = [_whole(files / NEIGHBOURS)]
+            if NEIGHBOURS_FILE in member_names(card):
+                members[NEIGHBOURS_FILE] = [_whole(files / NEIGHBOURS_FILE)]
         sums = "".join(f"{_sha256(pieces)}  {name}\n" for name, pieces in members.items())
         members[SUMS] = [sums.encode()]
         return [Entry.of(name, partial(chunks, pieces)) for name, pieces in members.items()]

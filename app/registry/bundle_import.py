@@ -40,7 +40,7 @@ from masktune.contract.ids import is_id, new_id
 from masktune.contract.models import BundleImport, Model, ModelImport
 from masktune.contract.report.text.card import Card
 from models.data.archives import ArchiveError, ArchiveLimits, unpack
-from models.selective import SCORES, NeighboursError, TrainingNeighbours
+from models.selective import NEIGHBOURS_FILE, SCORES, NeighboursError, TrainingNeighbours
 
 MOST_ENTRIES = 64
 """A bundle has seven members; who packs it again may add files of an operating system."""
@@ -64,7 +64,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, settings: Settings,
     if any(network[2:] != networks[0][2:] for network in networks):
         raise fault("classes-differ", "the model and its ERM model have other classes or another image size")
     calibration = _calibration(card, folder / bundle.CALIBRATION)
-    neighbours = folder / bundle.NEIGHBOURS
+    neighbours = folder / NEIGHBOURS_FILE
     if neighbours.exists():
         _check_neighbours(neighbours, card, networks[0])
     check_dataset(once.database, request.dataset, networks[0].classes)
@@ -78,7 +78,7 @@ def create(once: Once, upload: Upload, artifacts: Artifacts, settings: Settings,
             with artifacts.writing(key) as target:
                 shutil.move(folder / bundle.CALIBRATION, target / calibrations.FILE)
                 if neighbours.exists():
-                    shutil.move(neighbours, target / calibrations.NEIGHBOURS_FILE)
+                    shutil.move(neighbours, target / NEIGHBOURS_FILE)
 
         def make(session: Session) -> Response:
             fields = fields_of(request)

@@ -14,6 +14,7 @@ from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
 from models.selective import (
+    NEIGHBOURS_FILE,
     CalibrationTable,
     NeighboursError,
     PredictionSets,
@@ -21,7 +22,7 @@ from models.selective import (
     TrainingNeighbours,
 )
 
-FILE, NEIGHBOURS_FILE = "tables.json", "neighbours.safetensors"
+FILE = "tables.json"
 DEFAULT_SCORE: ScoreName = "max_softmax"
 
 

@@ -45,6 +45,7 @@ from models.selective.training_neighbours import (
     LEAST_HELD_OUT,
     MOST_VECTORS,
     NEIGHBOURS,
+    NEIGHBOURS_FILE,
     NeighboursError,
     TrainingNeighbours,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "LEAST_HELD_OUT",
     "MOST_VECTORS",
     "NEIGHBOURS",
+    "NEIGHBOURS_FILE",
     "ONE_PER_SUBJECT",
     "REFERENCES",
     "SCORES",

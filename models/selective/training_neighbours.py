@@ -21,6 +21,8 @@ from models.errors import LearningError
 from models.runtime.files import replacing
 from models.types import Bools, Floats32
 
+NEIGHBOURS_FILE = "neighbours.safetensors"
+"""Its name in the artifact of a calibration."""
 NEIGHBOURS = 10
 MOST_VECTORS = 2000
 LEVEL = 0.01

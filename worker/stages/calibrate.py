@@ -50,6 +50,7 @@ from models.mitigation.pattern_groups import PatternGroups
 from models.selective import (
     LEAST_HELD_OUT,
     NEIGHBOURS,
+    NEIGHBOURS_FILE,
     CalibrationTable,
     TrainingNeighbours,
     count_split,
@@ -60,7 +61,7 @@ from worker.results import CalibrateResult, Calibration, Json, ModelSpec
 from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache, logits_in, of_rows
 from worker.stages.infer_groups import InferredGroups
-from worker.stages.unlike import NEIGHBOURS_FILE, FittingRows, fit_neighbours, fitting_rows
+from worker.stages.unlike import FittingRows, fit_neighbours, fitting_rows
 
 SPLIT = "calibration"
 TEMPERATURE_SPLIT = "val"

@@ -15,13 +15,17 @@ from models.backbones.network import Network
 from models.data.store import Store
 from models.evaluation.metrics import Logits
 from models.mitigation.features import inputs_of, linear_layer
-from models.selective import LEAST_HELD_OUT, MOST_VECTORS, NEIGHBOURS, TrainingNeighbours
+from models.selective import (
+    LEAST_HELD_OUT,
+    MOST_VECTORS,
+    NEIGHBOURS,
+    NEIGHBOURS_FILE,
+    TrainingNeighbours,
+)
 from models.types import Bools, Labels
 from worker.results import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.forward import LogitsCache, logits_in
-
-NEIGHBOURS_FILE = "neighbours.safetensors"
 
 
 class FittingRows(NamedTuple):

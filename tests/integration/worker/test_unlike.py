@@ -21,13 +21,12 @@ from models.data.loading.loader_settings import LoaderSettings
 from models.data.store import Store
 from models.mitigation.features import compute_features
 from models.run import Run, resolve_device
-from models.selective import TrainingNeighbours
+from models.selective import NEIGHBOURS_FILE, TrainingNeighbours
 from models.types import Floats32, Labels
 from tests.integration.worker.bench import Bench
 from tests.integration.worker.real_jobs import CLASSES, add_dataset
 from tests.integration.worker.test_frozen_backbone import photographs
 from tests.support.arrays import Arrays, write_arrays
-from worker.stages.unlike import NEIGHBOURS_FILE
 
 SIZES = {"train": 60, "val": 120, "calibration": 80, "test": 40}
 STRANGE = 10

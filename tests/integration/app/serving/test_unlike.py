@@ -15,12 +15,11 @@ from app.inference.engines import graph_store
 from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Upload
-from app.selective.calibrations import NEIGHBOURS_FILE
 from core.queries import registry
 from models.data.images.limits import ImageLimits
 from models.export import load_model
 from models.onnx_export import export_onnx
-from models.selective import CalibrationTable, TrainingNeighbours
+from models.selective import NEIGHBOURS_FILE, CalibrationTable, TrainingNeighbours
 from models.types import Floats32
 from tests.integration.app.serving.conftest import SAMPLES, World, furnished, picture
 from tests.integration.app.serving.test_by_class import rewrite_tables, tables
