@@ -123,10 +123,10 @@ def expire(database: Database) -> None:
             with database.begin() as session:
                 row = registry.get(session, model_id, lock=True)
                 limits = policy(row)
-                review_queue.expire(
+                if review_queue.expire(
                     session, model_id, keep_days=limits.keep_days, keep_bytes=limits.keep_bytes
-                )
-                promise.judge(session, row)
+                ):
+                    promise.judge(session, row)
     except Exception:  # any error, such as that of a database which restarts
         logger.exception("images of review queues could not be deleted yet")
 

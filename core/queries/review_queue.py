@@ -227,14 +227,15 @@ def training_examples(session: Session, model_id: str) -> Iterator[TrainingExamp
 # --- out of the queue -----------------------------------------------------------------------------------
 
 
-def discard(session: Session, *conditions: ColumnElement[bool]) -> None:
-    """Delete the images of these items, `AT_A_TIME` at most, and the rows of abstained ones. A row of the
-    audit sample stays, without its subject's name, and counts as before."""
+def discard(session: Session, *conditions: ColumnElement[bool]) -> int:
+    """Delete the images of these items, `AT_A_TIME` at most, and the rows of abstained ones; return how many.
+    A row of the audit sample stays, without its subject's name, and counts as before."""
     ids = list(session.scalars(select(Item.id).where(_STORED, *conditions).limit(AT_A_TIME)))
     chosen = Item.id.in_(ids)
     delete_where(session, ReviewItemRow, chosen, Item.kind == ReviewKind.ABSTAINED)
     delete_where(session, ReviewImageRow, ReviewImageRow.item_id.in_(ids))
     session.execute(update(Item).where(chosen).values(bytes=None, subject=None))
+    return len(ids)
 
 
 def forget(session: Session, model_id: str) -> None:
@@ -242,10 +243,10 @@ def forget(session: Session, model_id: str) -> None:
     delete_where(session, ReviewItemRow, Item.model_id == model_id)
 
 
-def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int) -> None:
-    """Delete what is older or takes more bytes than is kept, some at a time."""
+def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int) -> int:
+    """Delete what is older or takes more bytes than is kept, some at a time; return how many."""
     of_model = Item.model_id == model_id
-    discard(session, of_model, Item.created_at < ago(86_400 * keep_days))
+    older = discard(session, of_model, Item.created_at < ago(86_400 * keep_days))
     # The last to go come first: what waits for an answer, of the audit sample before the abstained.
     order = (
         case((_UNANSWERED, 0), else_=1),
@@ -254,4 +255,4 @@ def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int
     )
     total = func.sum(Item.bytes).over(order_by=order)
     sizes = select(Item.id, total.label("total")).where(of_model, _STORED).subquery()
-    discard(session, Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes)))
+    return older + discard(session, Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes)))
