@@ -77,6 +77,12 @@ _templates.globals |= {"origin": origin, "uncertified": uncertified, "upload_fil
 _templates.globals |= {"promise_name": promise_name, "set_text": set_text, "sets_statement": sets_statement}
 
 
+def promise_notice(model: Model) -> None:
+    """Show whether the model's promise holds, if one is monitored."""
+    if model.promise is not None:
+        html("notice", tone=labels.TONES.get(model.promise.status, ""), text=promise_statement(model.promise))
+
+
 def html(template: str, **values: Any) -> ui.html:
     """Add a template of this package to the page. Values are escaped."""
     return ui.html(render(template, **values), sanitize=False)

@@ -9,12 +9,23 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage, Sample
-from masktune.contract.report.text import drift_warning, formats, promise_statement
+from masktune.contract.report.text import drift_warning, formats
 from masktune.contract.report.text.certificates import origin
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
-from web.shell import ask_and_delete, button, confirm, html, notify_on_error, page, rename, render, set_title
+from web.shell import (
+    ask_and_delete,
+    button,
+    confirm,
+    html,
+    notify_on_error,
+    page,
+    promise_notice,
+    rename,
+    render,
+    set_title,
+)
 from web.text import labels
 from web.text.selection import (
     CURVE_POINTS,
@@ -58,8 +69,7 @@ async def show(model_id: str) -> None:
     if judge is None and model.erm is not None:  # the pair goes by that of its ERM model
         judge = (await connection.models.get(model.erm)).pattern_judge
     html("model_figures", m=model, judge=judge)
-    if model.promise is not None:
-        html("notice", tone=labels.TONES.get(model.promise.status, ""), text=promise_statement(model.promise))
+    promise_notice(model)
     if model.calibration:
         if imported := origin(model.calibration.imported_from):
             html("notice", tone="unsure", text=imported)

@@ -7,9 +7,8 @@ from functools import partial
 from nicegui import events, ui
 
 from masktune import AsyncClient, ClientError, ImageSaliency, Model, ProblemError, ReviewItem
-from masktune.contract.report.text import promise_statement
 from web.paging import first
-from web.shell import button, confirm, html, notify_on_error, page
+from web.shell import button, confirm, html, notify_on_error, page, promise_notice
 from web.text import labels
 from web.transport.connection import api, dataset_names, missing_scope, own_key, verdict_titles
 from web.widgets import select_field
@@ -51,9 +50,7 @@ async def show(model: str = "") -> None:
 
 def _describe(connection: AsyncClient, model: Model) -> None:
     """Show whether the model's promise holds, and offer a data set of its answered abstained images."""
-    if model.promise is not None:
-        tone = labels.TONES.get(model.promise.status, "")
-        html("notice", tone=tone, text=promise_statement(model.promise))
+    promise_notice(model)
 
     @notify_on_error
     async def make_dataset() -> None:
