@@ -104,7 +104,7 @@ def download(
 ) -> None:
     """Write a model to a file. A policy is for a bundle, whose graph has its threshold."""
     target = output or Path(f"{model}.{'zip' if format == 'bundle' else format}")
-    options: dict[str, Any] = {
+    policy: dict[str, Any] = {  # the client leaves out what is None
         "coverage": coverage,
         "max_risk": max_risk,
         "max_class_risk": max_class_risk,
@@ -114,7 +114,6 @@ def download(
         "on_uncertified": on_uncertified,
         "score": score,
     }
-    policy = {name: option for name, option in options.items() if option is not None}
     with transfer_bar(session.console, f"downloading {target.name}") as on_received:
         session.client.models.download(model, target, format=format, on_received=on_received, **policy)
     what = "bundle is" if format == "bundle" else "weights are"
