@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.deps import ADMIN, READER, REVIEWER, REVIEWING_TRAINER, CallerDep, CallerFirst
@@ -47,6 +49,13 @@ OfKind = Annotated[ReviewKind | None, Query(description="Only images of this kin
 InState = Annotated[ReviewState | None, Query(description="Only images in this state.")]
 
 
+def _conditions(
+    session: Session, model: str | None, kind: ReviewKind | None, state: ReviewState | None
+) -> list[ColumnElement[bool]]:
+    """The SQL conditions on the items of a list; `model` is an id or an alias. Raises `NotFound`."""
+    return review_queue.where(None if model is None else registry.get(session, model).id, kind, state)
+
+
 @router.get(
     "/models/{model}/review-policy",
     dependencies=[READER],
@@ -85,13 +94,12 @@ def list_reviews(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    model_id = None if model is None else registry.get(session, model).id
     rows = newest_first(
         session,
         ReviewItemRow,
         before=pagination.decode(cursor),
         limit=limit + 1,
-        conditions=review_queue.where(model_id, kind, state),
+        conditions=_conditions(session, model, kind, state),
     )
     return conditional(request, pagination.page(rows, limit, reviews.describe))
 
@@ -105,8 +113,7 @@ def list_reviews(
 )
 def claim_review(session: Writing, caller: CallerDep, model: OfModel = None, kind: OfKind = None) -> Response:
     """Nobody else is handed it for ten minutes. The audit sample comes first, then the oldest."""
-    model_id = None if model is None else registry.get(session, model).id
-    row = review_queue.claim(session, caller.id, review_queue.where(model_id, kind, None))
+    row = review_queue.claim(session, caller.id, _conditions(session, model, kind, None))
     return Response(status_code=204) if row is None else represent(reviews.describe(row))
 
 
@@ -122,8 +129,7 @@ def export_reviews(
 ) -> Response:
     """Fill in `outcome` and `label`, and send the table to `POST /reviews.csv`."""
     with database.read() as session:
-        model_id = None if model is None else registry.get(session, model).id
-        content = answer_table.write(review_queue.every(session, review_queue.where(model_id, kind, state)))
+        content = answer_table.write(review_queue.every(session, _conditions(session, model, kind, state)))
     return Response(content, media_type=CSV, headers={"Content-Disposition": attachment("reviews.csv")})
 
 
