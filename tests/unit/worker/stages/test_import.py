@@ -10,16 +10,14 @@ import pytest
 from PIL import Image
 
 from core.settings import Settings
-from core.storage.artifacts import Artifacts
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import ImportParams
-from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress
-from worker.protocol import DatasetSpec, Spec
+from tests.support.import_context import import_context
+from worker.protocol import DatasetSpec
 from worker.stages.context import StageContext
 from worker.stages.import_ import import_
-from worker.workspace import Workspace
 
 IMAGES = 60
 
@@ -34,28 +32,8 @@ def context(tmp_path: Path) -> StageContext:
         pixels = rng.integers(0, 256, (12, 12, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
     settings = Settings(data_dir=tmp_path / "var", allowed_sources=f"file://{tmp_path}")
-    artifacts = Artifacts(settings.storage, cache=tmp_path / "cache")
-    address = f"file://{tmp_path}/images"
-    spec = Spec(
-        job_id=new_id("job"),
-        kind=JobKind.IMPORT,
-        attempt=1,
-        stages=(Stage.IMPORT,),
-        params=ImportParams(),
-        dataset=DatasetSpec(new_id("ds"), "ab", {"address": address}, None, ()),
-    )
-    return StageContext(
-        spec=spec,
-        stage=Stage.IMPORT,
-        settings=settings,
-        artifacts=artifacts,
-        workspace=Workspace.started(artifacts, spec.job_id, scratch=settings.scratch),
-        device="cpu",
-        threads=1,
-        on_progress=print,
-        should_stop=lambda: False,
-        log=print,
-    )
+    dataset = DatasetSpec(new_id("ds"), "ab", {"address": f"file://{tmp_path}/images"}, None, ())
+    return import_context(settings, dataset, ImportParams())
 
 
 def watched(context: StageContext, seen: list[Progress], *, stop_at: float = 2.0) -> StageContext:

@@ -12,15 +12,12 @@ import pytest
 
 from core.errors import JobError
 from core.settings import Settings
-from core.storage.artifacts import Artifacts
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import ImportParams
-from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import FileCode
-from worker.protocol import DatasetSpec, Spec
-from worker.stages.context import StageContext
+from tests.support.import_context import import_context
+from worker.protocol import DatasetSpec
 from worker.stages.import_sources import ImportSource, below, source_of
-from worker.workspace import Workspace
 
 LIMIT = 2000  # bytes of an image
 
@@ -42,29 +39,9 @@ def source(places: Path, source: dict[str, str], **changes: Any) -> ImportSource
     options = changes.pop("options", {})
     usual: dict[str, Any] = {"allowed_sources": f"file://{places}/in", "max_image_bytes": LIMIT}
     settings = Settings(data_dir=places / "var", **usual | changes)
-    artifacts = Artifacts(settings.storage, cache=places / "cache")
-    spec = Spec(
-        job_id=new_id("job"),
-        kind=JobKind.IMPORT,
-        attempt=1,
-        stages=(Stage.IMPORT,),
-        params=ImportParams(format="unlabelled", options=options),
-        dataset=DatasetSpec(new_id("ds"), "lunch", source, None, ()),
-    )
-    context = StageContext(
-        spec=spec,
-        stage=Stage.IMPORT,
-        settings=settings,
-        artifacts=artifacts,
-        workspace=Workspace.started(artifacts, spec.job_id, scratch=settings.scratch),
-        device="cpu",
-        threads=1,
-        on_progress=print,
-        should_stop=lambda: False,
-        log=print,
-    )
-    assert spec.dataset is not None
-    return source_of(context, spec.dataset)
+    dataset = DatasetSpec(new_id("ds"), "lunch", source, None, ())
+    context = import_context(settings, dataset, ImportParams(format="unlabelled", options=options))
+    return source_of(context, dataset)
 
 
 def listed(places: Path, rows: Sequence[str], name: str = "in/table.csv", **changes: Any) -> ImportSource:
