@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import select
@@ -70,57 +70,58 @@ def test_figures_are_replaced_by_those_of_the_models_own_data_set(
     assert job_of(lease.job_id).metrics == measured, "the job tells what it found in any case"
 
 
+class StoredWith(NamedTuple):
+    """What is stored with a model, in this column, by this stage, in this field of its result."""
+
+    column: str
+    stage: str
+    field: str
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+
+STORED = (
+    StoredWith("calibration", "calibrate", "calibrations", OLD, NEW),
+    StoredWith("pattern_judge", "infer_groups", "judges", OLD_JUDGE, NEW_JUDGE),
+)
+
+
+@pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored.column)
 @pytest.mark.parametrize(
     ("whose", "before", "after", "left"),
     [
-        ("own", OLD, NEW, ["calibrations/cal_old"]),
-        ("own", None, NEW, []),
-        ("other", OLD, OLD, ["calibrations/cal_new"]),
-        ("other", None, NEW, []),
+        ("own", "old", "new", "old"),
+        ("own", None, "new", None),
+        ("other", "old", "old", "new"),
+        ("other", None, "new", None),
+        ("nobody's", "old", "new", "old"),
     ],
-    ids=["its own replaces", "its own is the first", "another's is left", "another's is better than none"],
-)
-def test_a_calibration_is_replaced_by_one_of_the_models_own_data_set(
-    database: Database,
-    add_job: AddJob,
-    whose: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any],
-    left: list[str],
-) -> None:
-    lease, dataset_id = _lease(database, add_job)
-    model_id = _model(database, dataset_id=dataset_id if whose == "own" else "ds_other", calibration=before)
-    for _ in range(2):  # the answer to the first COMMIT was lost
-        _record(database, lease, "calibrate", artifact=NEW["artifact"], calibrations={model_id: NEW})
-    assert _row(database, model_id).calibration == after
-    assert _left(database) == left
-
-
-@pytest.mark.parametrize(
-    ("whose", "before", "after", "left"),
-    [
-        ("own", OLD_JUDGE, NEW_JUDGE, ["pattern_judges/old"]),
-        ("own", None, NEW_JUDGE, []),
-        ("other", OLD_JUDGE, OLD_JUDGE, ["pattern_judges/new"]),
-        ("other", None, NEW_JUDGE, []),
-        ("nobody's", OLD_JUDGE, NEW_JUDGE, ["pattern_judges/old"]),
+    ids=[
+        "its own replaces",
+        "its own is the first",
+        "another's is left",
+        "another's is better than none",
+        "that of a model of no data set replaces",
     ],
 )
-def test_so_is_a_judge_of_patterns(
+def test_what_is_stored_with_a_model_is_replaced_by_that_of_its_own_data_set(
     database: Database,
     add_job: AddJob,
+    stored: StoredWith,
     whose: str,
-    before: dict[str, Any] | None,
-    after: dict[str, Any],
-    left: list[str],
+    before: str | None,
+    after: str,
+    left: str | None,
 ) -> None:
     lease, dataset_id = _lease(database, add_job)
     owner = {"own": dataset_id, "other": "ds_other", "nobody's": None}[whose]
-    model_id = _model(database, dataset_id=owner, pattern_judge=before)
-    for _ in range(2):
-        _record(database, lease, "infer_groups", artifact="jobs/x/infer_groups", judges={model_id: NEW_JUDGE})
-    assert _row(database, model_id).pattern_judge == after
-    assert _left(database) == left
+    first = getattr(stored, before) if before else None
+    model_id = _model(database, dataset_id=owner, **{stored.column: first})
+    for _ in range(2):  # the answer to the first COMMIT was lost
+        by_model = {stored.field: {model_id: stored.new}}
+        _record(database, lease, stored.stage, artifact=stored.new["artifact"], **by_model)
+    assert getattr(_row(database, model_id), stored.column) == getattr(stored, after)
+    assert _left(database) == ([getattr(stored, left)["artifact"]] if left else [])
 
 
 def test_a_job_that_infers_nothing_leaves_the_judge_of_an_earlier_one(
