@@ -128,12 +128,12 @@ def certified(split: Split, classes: tuple[str, ...]) -> Promises:
         max_missed=MAX_MISSED,
         confidence=CONFIDENCE,
     )
-    kept = [(p.statement, p.label) for p in selection.promises if p.threshold is not None]
+    certified = [(p.statement, p.label) for p in selection.promises if p.threshold is not None]
     assert selection.class_thresholds is not None
     return Promises(
         selection.class_thresholds,
-        frozenset(label for statement, label in kept if statement == "risk"),
-        frozenset(label for statement, label in kept if statement == "missed"),
+        frozenset(label for statement, label in certified if statement == "risk"),
+        frozenset(label for statement, label in certified if statement == "missed"),
     )
 
 

@@ -132,8 +132,8 @@ def _mahalanobis(train: Floats32, labels: Labels) -> Distance:
     means = np.stack([train[labels == label].mean(0) for label in np.unique(labels)])
     centred = train - means[np.searchsorted(np.unique(labels), labels)]
     variances, axes = np.linalg.eigh(centred.T @ centred / len(train))
-    kept = variances > variances.max() * 1e-6
-    whitening = axes[:, kept] / np.sqrt(variances[kept] + _RIDGE * variances[kept].mean())
+    significant = variances > variances.max() * 1e-6
+    whitening = axes[:, significant] / np.sqrt(variances[significant] + _RIDGE * variances[significant].mean())
 
     def distances(values: Floats32) -> Floats32:
         return np.min([(((values - mean) @ whitening) ** 2).sum(1) for mean in means], axis=0)
@@ -184,9 +184,9 @@ def _trained_here(
     pair: tuple[str, str], data: Path, cache: FeatureCache, run: Run, folder: Path
 ) -> dict[str, Any]:
     """A SmallCNN that is trained as in the product on scikit-learn's digits."""
-    made = make_builtin(SMALL)
-    order = np.random.default_rng(0).permutation(len(made.labels))
-    images, labels = made.images[order], made.labels[order]
+    digits = make_builtin(SMALL)
+    order = np.random.default_rng(0).permutation(len(digits.labels))
+    images, labels = digits.images[order], digits.labels[order]
     half = len(labels) // 2
     splits = ["train"] * half + ["val"] * (half // 4) + ["test"] * (len(labels) - half - half // 4)
     store = packed(folder, Arrays(images, labels, splits), DatasetInfo(SMALL, "builtin", DIGITS))

@@ -33,8 +33,8 @@ def test_a_folder_becomes_a_table(processes: Processes, golden: Golden, tmp_path
             expected[image.name] = str(answer.label)
     (folder / "cut.png").write_bytes(image.read_bytes()[:60])
 
-    shown = json.loads(_run(processes, url, "today", "-m", model, "-o", "today.csv", "--json"))
-    counts = shown["counts"]
+    summary = json.loads(_run(processes, url, "today", "-m", model, "-o", "today.csv", "--json"))
+    counts = summary["counts"]
     assert (counts["rows"], counts["answered"], counts["unreadable"]) == (IMAGES + 1, IMAGES, 1)
     assert sum(counts["labels"].values()) == IMAGES
     with (tmp_path / "today.csv").open(newline="") as file:
@@ -44,12 +44,12 @@ def test_a_folder_becomes_a_table(processes: Processes, golden: Golden, tmp_path
     assert (rows["cut.png"]["decision"], rows["cut.png"]["row"]) == ("unreadable", "")
     assert rows["cut.png"]["reason"].startswith("truncated: ")
     with Client(url) as client:
-        dataset = client.datasets.get(shown["dataset"])
+        dataset = client.datasets.get(summary["dataset"])
         assert (dataset.format, dataset.classes) == ("unlabelled", [])
 
-    told = _run(processes, url, "today", "-m", model, "--least-sure-first", "--format", "parquet")
-    assert "unreadable" in told
-    assert "the predictions are in job_" in told
+    printed = _run(processes, url, "today", "-m", model, "--least-sure-first", "--format", "parquet")
+    assert "unreadable" in printed
+    assert "the predictions are in job_" in printed
     assert [path.suffix for path in tmp_path.glob("job_*")] == [".parquet"]
     assert expected["00.png"] in _run(processes, url, "today/00.png", "-m", model), "answered at once"
 

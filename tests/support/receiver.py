@@ -51,16 +51,16 @@ def receiver(context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[R
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): text for name, text in self.headers.items()}
-            status = made.answers.pop(0) if made.answers else 204
-            made.messages.append(Message(self.path, headers, body))
+            status = started.answers.pop(0) if started.answers else 204
+            started.messages.append(Message(self.path, headers, body))
             if status == HANG:
                 ended.wait(PATIENCE)
                 return
             self.send_response(status)
-            for name, text in made.answer_headers.items():
+            for name, text in started.answer_headers.items():
                 self.send_header(name, text)
             self.end_headers()
-            self.wfile.write(made.answer_body)
+            self.wfile.write(started.answer_body)
 
         def handle(self) -> None:
             try:
@@ -74,10 +74,10 @@ def receiver(context: ssl.SSLContext | None = None, port: int = 0) -> Iterator[R
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
-        made = Receiver(server.server_port)
+        started = Receiver(server.server_port)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         try:
-            yield made
+            yield started
         finally:
             ended.set()
             server.shutdown()

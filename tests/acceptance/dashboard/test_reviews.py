@@ -53,8 +53,8 @@ def test_keys_alone_answer_and_undo(visitor: Visitor, golden: Golden, client: Cl
         before = page.locator(".layers img").first.get_attribute("src")
         page.keyboard.press(key)
         if answers < IMAGES:
-            shown = page.locator(".layers img").first
-            expect(shown).not_to_have_attribute("src", str(before))
+            picture = page.locator(".layers img").first
+            expect(picture).not_to_have_attribute("src", str(before))
         assert len(_answered(client)) == answers
 
     press("2", 1)
@@ -73,8 +73,8 @@ def test_keys_alone_answer_and_undo(visitor: Visitor, golden: Golden, client: Cl
     visitor.button("Make it").click()
     page.wait_for_url("**/ui/datasets/ds_*")
     before = client.datasets.get(golden.dataset)
-    made = client.datasets.wait(page.url.rpartition("/")[2])
-    assert made.splits == before.splits | {"train": before.splits["train"] + 2}
+    dataset = client.datasets.wait(page.url.rpartition("/")[2])
+    assert dataset.splits == before.splits | {"train": before.splits["train"] + 2}
 
 
 def test_the_keys_can_be_switched_off_and_the_buttons_remain(

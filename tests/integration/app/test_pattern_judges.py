@@ -23,7 +23,7 @@ def trained(golden: Golden, tmp_path: Path) -> Iterator[Front]:
         yield front
 
 
-def _told(front: Front, model: str) -> Any:
+def _judge_of(front: Front, model: str) -> Any:
     return front.client.get(f"/models/{model}").json()["pattern_judge"]
 
 
@@ -36,18 +36,18 @@ def _artifact(front: Front, model: str) -> str:
 
 
 def test_the_model_whose_network_it_reads_tells_of_it(trained: Front, golden: Golden) -> None:
-    judge = _told(trained, golden.models["erm"])
+    judge = _judge_of(trained, golden.models["erm"])
     assert judge.keys() == {"job", "module", "created_at"}
     assert judge["job"] == golden.job
     assert judge["created_at"].endswith("Z")
-    assert _told(trained, golden.models["retrained"]) is None
+    assert _judge_of(trained, golden.models["retrained"]) is None
 
 
 def test_it_outlives_its_job_and_goes_with_its_model(trained: Front, golden: Golden) -> None:
     erm = golden.models["erm"]
-    judge, artifact = _told(trained, erm), _artifact(trained, erm)
+    judge, artifact = _judge_of(trained, erm), _artifact(trained, erm)
     assert trained.client.delete(f"/jobs/{golden.job}").status_code == 204
-    assert _told(trained, erm) == judge
+    assert _judge_of(trained, erm) == judge
     assert trained.services.artifacts.exists(artifact)
     for arm in ("retrained_control", "retrained", "erm"):
         assert trained.services.artifacts.exists(artifact)
@@ -62,7 +62,7 @@ def test_a_backup_has_it(trained: Front, golden: Golden, tmp_path: Path) -> None
     artifacts = Artifacts(settings.storage, cache=tmp_path / "cache")
     restore(tmp_path / "backup", settings.database, artifacts)
     with running(settings) as restored:
-        assert _told(restored, erm) == _told(trained, erm)
+        assert _judge_of(restored, erm) == _judge_of(trained, erm)
     key = _artifact(trained, erm)
     (file,) = artifacts.folder(key).iterdir()
     assert file.read_bytes() == services.artifacts.file(key, file.name).read_bytes()

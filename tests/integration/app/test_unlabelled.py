@@ -61,15 +61,15 @@ def predicted(front: Front, dataset: str) -> str:
 
 
 def exists(front: Front, dataset: str) -> bool:
-    found: int = front.client.get(f"/datasets/{dataset}").status_code
-    return found == 200
+    status: int = front.client.get(f"/datasets/{dataset}").status_code
+    return status == 200
 
 
 def test_an_upload_without_labels_is_marked_from_the_start_and_listed(front: Front) -> None:
-    made, other = upload(front, format="unlabelled").json(), upload(front).json()
-    assert (made["labelled"], made["format"], other["labelled"]) == (False, "unlabelled", True)
-    assert front.client.get(f"/datasets/{made['id']}").json()["labelled"] is False
-    for labelled, dataset in (("true", other), ("false", made)):
+    unlabelled, other = upload(front, format="unlabelled").json(), upload(front).json()
+    assert (unlabelled["labelled"], unlabelled["format"], other["labelled"]) == (False, "unlabelled", True)
+    assert front.client.get(f"/datasets/{unlabelled['id']}").json()["labelled"] is False
+    for labelled, dataset in (("true", other), ("false", unlabelled)):
         listed = front.client.get("/datasets", params={"labelled": labelled}).json()["data"]
         assert [row["id"] for row in listed] == [dataset["id"]]
 

@@ -36,8 +36,8 @@ TWO_ENGINES = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], 
 
 @pytest.fixture
 def hook() -> Iterator[Receiver]:
-    with receiver() as made:
-        yield made
+    with receiver() as receiving:
+        yield receiving
 
 
 def test_a_message_is_signed_as_the_standards_own_library_verifies(

@@ -20,8 +20,8 @@ from tests.support.receiver import Receiver, receiver
 
 @pytest.fixture
 def hook() -> Iterator[Receiver]:
-    with receiver() as made:
-        yield made
+    with receiver() as receiving:
+        yield receiving
 
 
 def test_where_it_may_go_is_checked_at_each_attempt(database: Database, hook: Receiver) -> None:

@@ -83,16 +83,18 @@ def test_the_resized_image_equals_the_services_to_the_level(
     for pixels in _hard_images(*size):
         levels = pixels[..., 0].astype(np.uint16) * 17
         eight_bit = np.asarray(Image.fromarray(to_8_bit(levels, window)).convert("RGB"))
-        (found,) = session.run(None, {"image": pixels if window is None else levels})
-        seen = Image.fromarray(pixels if window is None else eight_bit)
-        np.testing.assert_array_equal(found, square_array(seen, SIDE))
+        (output,) = session.run(None, {"image": pixels if window is None else levels})
+        picture = Image.fromarray(pixels if window is None else eight_bit)
+        np.testing.assert_array_equal(output, square_array(picture, SIDE))
 
 
 @pytest.mark.parametrize("logits", [[0.0, 0.0], [40.0, 0.0], [-3.0, 900.0], [1e-8, 0.0], [2.0, 2.5]])
 def test_log_probabilities_keep_what_rounds_away_beside_one(logits: list[float]) -> None:
     temperature = torch.tensor(1.5, dtype=torch.float64)
-    found = log_softmax(torch.tensor(logits), temperature)
-    np.testing.assert_allclose(found, service_log_softmax([np.array(logits, np.float32)], 1.5)[0], rtol=1e-12)
+    output = log_softmax(torch.tensor(logits), temperature)
+    np.testing.assert_allclose(
+        output, service_log_softmax([np.array(logits, np.float32)], 1.5)[0], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize(("name", "with_erm"), [("max_softmax", False), ("product", True), ("minimum", True)])

@@ -17,7 +17,7 @@ from web.transport.connection import connect
 
 
 @contextmanager
-def shown(dashboard: FastAPI, model: dict[str, Any], erm: dict[str, Any]) -> Iterator[str]:
+def model_page(dashboard: FastAPI, model: dict[str, Any], erm: dict[str, Any]) -> Iterator[str]:
     """The page of `mdl_1`, whose ERM model is `mdl_0`."""
     with stub_api() as api, TestClient(dashboard, "http://localhost") as browser:
         api.answers["/models/mdl_1"] = 200, model
@@ -37,14 +37,14 @@ def shown(dashboard: FastAPI, model: dict[str, Any], erm: dict[str, Any]) -> Ite
 def test_it_says_who_inferred_the_patterns_that_it_goes_by(dashboard: FastAPI, whose: str) -> None:
     own, erm = (JUDGE if whose == one else None for one in ("own", "that of its ERM model"))
     model = MODEL | {"id": "mdl_1", "calibration": None, "erm": "mdl_0", "pattern_judge": own}
-    with shown(dashboard, model, MODEL | {"id": "mdl_0", "pattern_judge": erm}) as page:
+    with model_page(dashboard, model, MODEL | {"id": "mdl_0", "pattern_judge": erm}) as page:
         assert ("Says of a new image which class" in page) is (whose != "nobody's")
 
 
 def test_it_says_that_the_promise_of_the_model_is_broken(dashboard: FastAPI) -> None:
     model = MODEL | {"id": "mdl_1", "calibration": None, "erm": "mdl_0"}
     erm = MODEL | {"id": "mdl_0"}
-    with shown(dashboard, model | {"promise": BROKEN}, erm) as page:
+    with model_page(dashboard, model | {"promise": BROKEN}, erm) as page:
         assert "of the answers are wrong is broken, noticed on 3 Nov 2025" in page
-    with shown(dashboard, model, erm) as page:
+    with model_page(dashboard, model, erm) as page:
         assert "The promise" not in page

@@ -217,11 +217,11 @@ def test_the_tables_by_class_are_those_of_the_calibration_split(digits: Bench, e
 
 def test_a_batch_keeps_promises_by_class_and_has_label_sets(digits: Bench, evaluated: JobRow) -> None:
     model_id = next(iter(evaluated.done["calibrate"]["calibrations"]))
-    asked = {"split": "test", "max_class_risk": 0.9, "max_missed": 0.9, "risk_confidence": 0.5}
-    asked |= {"set_coverage": 0.9}
+    params = {"split": "test", "max_class_risk": 0.9, "max_missed": 0.9, "risk_confidence": 0.5}
+    params |= {"set_coverage": 0.9}
     parquet, text = digits.succeed(
         *(
-            digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=asked | {"output": output})
+            digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=params | {"output": output})
             for output in ("parquet", "csv")
         )
     )
@@ -253,8 +253,8 @@ def test_a_batch_that_cannot_promise_it_for_every_class_fails_if_it_is_told_to(
     digits: Bench, evaluated: JobRow
 ) -> None:
     model_id = next(iter(evaluated.done["calibrate"]["calibrations"]))
-    asked = {"split": "test", "max_missed": 0.001, "on_uncertified": "error"}
-    (job,) = digits.done(digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=asked))
+    params = {"split": "test", "max_missed": 0.001, "on_uncertified": "error"}
+    (job,) = digits.done(digits.run(JobKind.PREDICT, inputs={"model": model_id}, params=params))
     assert job.error is not None
     assert job.error["reason"] == "not_certifiable"
     assert f"“{CLASSES[0]}” answered as another class (" in job.error["detail"]

@@ -245,15 +245,15 @@ def test_shards_in_s3_are_gone_on_with_on_another_host(bench: Bench, tmp_path: P
     write_arrays(tmp_path / "store", arrays, DatasetInfo("many", "csv", CLASSES))
     artifacts = bench.runtime.artifacts
     dataset = add_dataset(bench.runtime.database, artifacts, tmp_path / "store")
-    asked = {"dataset_id": dataset, "inputs": {"model": bench.untrained(CLASSES)}, "params": {}}
-    job_id = bench.run(JobKind.PREDICT, **asked)
+    request = {"dataset_id": dataset, "inputs": {"model": bench.untrained(CLASSES)}, "params": {}}
+    job_id = bench.run(JobKind.PREDICT, **request)
     first = f"jobs/{job_id}/work/shards-uncalibrated/000000"
     bench.stop(job_id, lambda: artifacts.exists(first))
     marked = artifacts.fs.cat_file(f"{artifacts.root}/{first}/.complete")
     shutil.rmtree(bench.runtime.settings.scratch)
     (job,) = bench.succeed(job_id)
     assert artifacts.fs.cat_file(f"{artifacts.root}/{first}/.complete") == marked, "it was not computed again"
-    (whole,) = bench.succeed(bench.run(JobKind.PREDICT, **asked))
+    (whole,) = bench.succeed(bench.run(JobKind.PREDICT, **request))
     one, other = (
         artifacts.file(each.done["predict"]["artifact"], "predictions.parquet").read_bytes()
         for each in (job, whole)

@@ -91,14 +91,16 @@ def test_neighbours_are_of_train_and_their_threshold_of_val(
         _features(network, store, store.rows("train")), _features(network, store, store.rows("val"))
     )
     calibration = _calibration(evaluated)
-    found = TrainingNeighbours.load(digits.folder(calibration["artifact"]) / NEIGHBOURS_FILE)
-    assert calibration["unlike_threshold"] == found.threshold == pytest.approx(expected.threshold, rel=1e-3)
+    neighbours = TrainingNeighbours.load(digits.folder(calibration["artifact"]) / NEIGHBOURS_FILE)
+    assert (
+        calibration["unlike_threshold"] == neighbours.threshold == pytest.approx(expected.threshold, rel=1e-3)
+    )
     values = _features(network, store, store.rows("test"))
-    np.testing.assert_allclose(found.distances(values), expected.distances(values), atol=1e-4)
+    np.testing.assert_allclose(neighbours.distances(values), expected.distances(values), atol=1e-4)
     with digits.runtime.database.read() as session:
         stored = registry.get(session, model).calibration
     assert stored is not None
-    assert stored["unlike_threshold"] == found.threshold
+    assert stored["unlike_threshold"] == neighbours.threshold
 
 
 def test_what_is_unlike_counts_as_not_answered(digits: Bench, dataset: str, evaluated: JobRow) -> None:
@@ -161,9 +163,9 @@ def test_a_network_that_does_not_end_in_a_linear_layer_calls_nothing_unlike(
         digits.run(JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model}, params={})
     )
     assert _calibration(job)["unlike_threshold"] is None
-    said = " ".join(digits.logs(job.id))
-    assert f"no input of model {model} is ever called unlike the training images" in said
-    assert "does not end in a linear layer" in said
+    logs = " ".join(digits.logs(job.id))
+    assert f"no input of model {model} is ever called unlike the training images" in logs
+    assert "does not end in a linear layer" in logs
     params = {"split": "test", "output": "csv", "coverage": 0.9}
     digits.succeed(digits.run(JobKind.PREDICT, dataset_id=dataset, inputs={"model": model}, params=params))
 

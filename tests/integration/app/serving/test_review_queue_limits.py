@@ -115,11 +115,11 @@ def test_abstained_images_with_a_label_alone_join_train_of_a_new_data_set(fresh_
     world.client.delete(f"/reviews/{third['id']}")
     for audited in listed(world, kind="audit"):
         say(world, audited)
-    made = world.client.post(path, json=body, headers={"Idempotency-Key": "1"})
-    assert (made.status_code, made.json()["state"]) == (202, "importing")
-    assert made.json()["source"] == {"dataset": world.dataset}
-    assert world.client.post(path, json=body, headers={"Idempotency-Key": "1"}).json() == made.json()
-    folder = world.services.artifacts.folder(f"uploads/{made.json()['id']}")
+    creation = world.client.post(path, json=body, headers={"Idempotency-Key": "1"})
+    assert (creation.status_code, creation.json()["state"]) == (202, "importing")
+    assert creation.json()["source"] == {"dataset": world.dataset}
+    assert world.client.post(path, json=body, headers={"Idempotency-Key": "1"}).json() == creation.json()
+    folder = world.services.artifacts.folder(f"uploads/{creation.json()['id']}")
     rows = (folder / "labels.csv").read_text().splitlines()
     assert rows == ["path,label,split,subject", f"reviewed/{first['id']}.png,right,train,anna"]
     assert [file.name for file in (folder / "reviewed").iterdir()] == [f"{first['id']}.png"]

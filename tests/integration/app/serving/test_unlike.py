@@ -38,9 +38,9 @@ def features(world: World, model: str) -> Floats32:
     """The last layer's inputs of every sample."""
     network, _ = load_model(world.services.artifacts.folder(f"models/{world.model}"))
     squares = [to_square(Upload(picture(n)), 28, ImageLimits(), None) for n in range(SAMPLES)]
-    found = TorchEngine(network, None, torch.device("cpu")).run(np.stack(squares), None, features=True)
-    assert found.features is not None
-    return found.features
+    scores = TorchEngine(network, None, torch.device("cpu")).run(np.stack(squares), None, features=True)
+    assert scores.features is not None
+    return scores.features
 
 
 def add_model(world: World) -> tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]:
@@ -88,21 +88,21 @@ def test_with_a_policy_a_strange_image_abstains(
     assert unlike.sum() == SAMPLES - LIKE
     for explain in (False, True):
         for number in (*range(0, SAMPLES, 7), int(unlike.argmax())):
-            (told,) = world.ask(model=model, sample=number, explain=explain, **policy)["predictions"]
-            strange = told["unlike_training"]
+            (prediction,) = world.ask(model=model, sample=number, explain=explain, **policy)["predictions"]
+            strange = prediction["unlike_training"]
             assert strange["unlike"] is (strange["distance"] > strange["threshold"]) is bool(unlike[number])
-            assert (told["abstain_reason"] == "unlike_training") is bool(unlike[number])
+            assert (prediction["abstain_reason"] == "unlike_training") is bool(unlike[number])
             if unlike[number]:
-                assert (told["decision"], told["label"]) == ("abstain", None)
-                assert told["candidates"][0]["probability"] == pytest.approx(told["score"])
+                assert (prediction["decision"], prediction["label"]) == ("abstain", None)
+                assert prediction["candidates"][0]["probability"] == pytest.approx(prediction["score"])
 
 
 def test_without_a_policy_every_image_is_answered_and_told(served: tuple[World, str, Any]) -> None:
     world, model, unlike = served
     for number in range(0, SAMPLES, 5):
-        (told,) = world.ask(model=model, sample=number)["predictions"]
-        assert (told["decision"], told["abstain_reason"]) == ("answer", None)
-        assert told["unlike_training"]["unlike"] is bool(unlike[number])
+        (prediction,) = world.ask(model=model, sample=number)["predictions"]
+        assert (prediction["decision"], prediction["abstain_reason"]) == ("answer", None)
+        assert prediction["unlike_training"]["unlike"] is bool(unlike[number])
         (stored,) = world.ask(model=world.model, sample=number)["predictions"]
         assert stored["unlike_training"] is None, "a calibration without neighbours goes on as it was"
     assert world.client.get(f"/models/{model}").json()["calibration"]["unlike_threshold"] > 0
@@ -147,7 +147,7 @@ def test_thresholds_in_an_onnx_file_are_of_scores_alone(fresh_world: World) -> N
     fewer = table.from_threshold(float(table.thresholds[len(table.thresholds) // 2])).to_json()
     model = rewrite_tables(fresh_world, scores=whole | {"max_softmax": fewer}, unlike_answered=whole)
     artifacts = fresh_world.services.artifacts
-    found = []
+    by_model = []
     for id in (model, fresh_world.model):
         with artifacts.writing(graph_store.key(id)) as folder:
             (folder / graph_store.FILE).write_bytes(b"")
@@ -157,6 +157,6 @@ def test_thresholds_in_an_onnx_file_are_of_scores_alone(fresh_world: World) -> N
             for entry in ModelProto.FromString(content).metadata_props
             if entry.key == "masktune.thresholds"
         )
-        found.append(thresholds)
-    assert found[0] == found[1]
-    assert found[0]["coverage=0.9"] is not None
+        by_model.append(thresholds)
+    assert by_model[0] == by_model[1]
+    assert by_model[0]["coverage=0.9"] is not None

@@ -38,7 +38,7 @@ def test_each_class_is_in_the_sets_that_mapie_puts_it_in(coverage: float) -> Non
     inputs = rng.dirichlet(np.ones(3), 400)
     own = {str(k): sorted(np.log(probabilities[labels == k, k]).tolist(), reverse=True) for k in range(3)}
     ours = PredictionSets.build(own, {label: len(logs) for label, logs in own.items()}, coverage)
-    found = ours.labels(np.log(inputs))
+    own_sets = ours.labels(np.log(inputs))
     for k in range(3):
         theirs = SplitConformalClassifier(
             FromProbabilities(), confidence_level=coverage, conformity_score="lac"
@@ -47,4 +47,4 @@ def test_each_class_is_in_the_sets_that_mapie_puts_it_in(coverage: float) -> Non
         _, sets = theirs.predict_set(inputs)
         # Ours are never empty: the likeliest class is in all of them.
         expected = sets[:, k, 0] | (inputs.argmax(1) == k)
-        assert [str(k) in labels for labels in found] == expected.tolist()
+        assert [str(k) in labels for labels in own_sets] == expected.tolist()

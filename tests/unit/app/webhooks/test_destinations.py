@@ -14,14 +14,14 @@ PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946"
 
 def check(url: str, *addresses: str, allowed: str = "") -> str:
     """The address to connect to, for a host with these addresses."""
-    asked: list[str] = []
+    names: list[str] = []
 
     def addresses_of(name: str) -> Sequence[str]:
-        asked.append(name)
+        names.append(name)
         return addresses
 
     _, connect_to = Destinations(allowed, addresses_of).check(url)
-    assert len(asked) == 1, "a second answer could be another"
+    assert len(names) == 1, "a second answer could be another"
     return str(connect_to)
 
 

@@ -24,8 +24,8 @@ def test_the_threshold_is_the_finite_sample_quantile_of_its_class(n: int, covera
     sets = build({"a": logs}, coverage)
     least = sets.thresholds["a"]
     covered = sum(log >= least for log in logs)
-    wanted = math.ceil(round((n + 1) * coverage, 6))
-    assert (covered == wanted) if wanted <= n else (least == -math.inf)
+    rank = math.ceil(round((n + 1) * coverage, 6))
+    assert (covered == rank) if rank <= n else (least == -math.inf)
     assert (n < sets.to_json()["samples_at_least"]) == (least == -math.inf)
 
 

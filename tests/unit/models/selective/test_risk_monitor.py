@@ -14,8 +14,8 @@ def ever_said(monitor: RiskMonitor, risk: float, answers: int, *, status: str) -
     probabilities, total = np.ones(1), 0.0
     for n in range(1, answers + 1):
         probabilities = np.append(probabilities, 0) * (1 - risk) + np.insert(probabilities, 0, 0) * risk
-        said = monitor._log_evidence(np.full(n + 1, n), np.arange(n + 1), above=status == "broken")
-        reached = said >= -np.log(monitor.delta)
+        probability = monitor._log_evidence(np.full(n + 1, n), np.arange(n + 1), above=status == "broken")
+        reached = probability >= -np.log(monitor.delta)
         total += float(probabilities[reached].sum())
         probabilities[reached] = 0
     return total
@@ -25,8 +25,8 @@ def ever_said(monitor: RiskMonitor, risk: float, answers: int, *, status: str) -
 @pytest.mark.parametrize("status", ["broken", "holds"])
 def test_a_risk_at_the_promise_is_misjudged_with_probability_delta(max_risk: float, status: str) -> None:
     monitor = RiskMonitor(max_risk, delta=0.05)
-    said = ever_said(monitor, max_risk, 300, status=status)
-    assert 0 < said <= 0.05
+    probability = ever_said(monitor, max_risk, 300, status=status)
+    assert 0 < probability <= 0.05
 
 
 def test_a_smaller_risk_is_called_broken_less_often() -> None:

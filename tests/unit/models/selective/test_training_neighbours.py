@@ -26,8 +26,8 @@ def _values(n: int, *, seed: int = 0, d: int = 6) -> Floats32:
 
 def test_the_distance_is_by_the_cosine_to_the_tenth_nearest() -> None:
     training, values = _values(40), _values(7, seed=1)
-    found = TrainingNeighbours.fit(training, _values(120, seed=2)).distances(values)
-    for value, distance in zip(values, found, strict=True):
+    distances = TrainingNeighbours.fit(training, _values(120, seed=2)).distances(values)
+    for value, distance in zip(values, distances, strict=True):
         cosines = sorted(
             float(value @ other / np.linalg.norm(value) / np.linalg.norm(other)) for other in training
         )

@@ -52,10 +52,10 @@ def together(batcher: Batcher, engine: EchoEngine, asks: list[ForwardRequest]) -
     return answers
 
 
-def check(found: Scores, images: NDArray[np.uint8], explain: Explain | None, engine: EchoEngine) -> None:
+def check(results: Scores, images: NDArray[np.uint8], explain: Explain | None, engine: EchoEngine) -> None:
     """It is what the engine says of these images where nobody else asks."""
     alone = engine.run(images, explain)
-    for mine, whole in zip(found, alone, strict=True):
+    for mine, whole in zip(results, alone, strict=True):
         np.testing.assert_array_equal(mine, whole)  # None equals None
 
 
@@ -65,18 +65,18 @@ def test_each_of_a_batch_gets_all_of_its_own(batcher: Batcher, erm: bool, explai
     engine = PairEngine(erm=erm)
     images = [pictures(1), pictures(15, 3), pictures(200, 7, 30), pictures(12)]
     answers = together(batcher, engine, [ForwardRequest(engine, one, explain) for one in images])
-    found = [answer.result(10) for answer in answers]
+    results = [answer.result(10) for answer in answers]
     assert engine.batches == [1, 7]
-    for one, scores in zip(images, found, strict=True):
+    for one, scores in zip(images, results, strict=True):
         check(scores, one, explain, engine)
 
 
 def test_features_go_to_whoever_asks_in_the_same_call(batcher: Batcher) -> None:
     engine, images = PairEngine(), [pictures(5), pictures(15, 3), pictures(200, 7)]
     asks = [ForwardRequest(engine, one, features=n > 0) for n, one in enumerate(images)]
-    found = [answer.result(10) for answer in together(batcher, engine, asks)]
+    results = [answer.result(10) for answer in together(batcher, engine, asks)]
     assert engine.batches == [1, 5]
-    for one, scores in zip(images[1:], found[1:], strict=True):
+    for one, scores in zip(images[1:], results[1:], strict=True):
         np.testing.assert_array_equal(scores.features, engine.run(one, None, features=True).features)
     (in_pieces,) = run([ForwardRequest(engine, pictures(*range(9)), features=True)], 4)
     assert isinstance(in_pieces, Scores)
@@ -92,9 +92,9 @@ def test_questions_that_differ_share_no_call_and_keep_their_order(batcher: Batch
         *asks[::-1][:3],
         ForwardRequest(engine, pictures(61), None),
     ]
-    found = [answer.result(10) for answer in together(batcher, engine, asks)]
+    results = [answer.result(10) for answer in together(batcher, engine, asks)]
     assert len(engine.asked) == 1 + len({ask.explain for ask in asks})
-    for ask, scores in zip(asks, found, strict=True):
+    for ask, scores in zip(asks, results, strict=True):
         check(scores, ask.images, ask.explain, engine)
 
 
@@ -116,7 +116,7 @@ def test_a_question_that_fails_spoils_no_other_of_its_batch() -> None:
 @pytest.mark.parametrize("explain", [None, Explain("xgradcam")])
 def test_a_request_in_pieces_is_put_together_in_its_order(explain: Explain | None) -> None:
     engine, images = PairEngine(), pictures(*range(0, 130, 10))
-    (found,) = run([ForwardRequest(engine, images, explain)], 4)
+    (results,) = run([ForwardRequest(engine, images, explain)], 4)
     assert engine.batches == [4, 4, 4, 1]
-    assert isinstance(found, Scores)
-    check(found, images, explain, engine)
+    assert isinstance(results, Scores)
+    check(results, images, explain, engine)

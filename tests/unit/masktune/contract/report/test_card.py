@@ -108,9 +108,11 @@ def test_the_verdict_is_that_of_the_report_with_its_intervals() -> None:
     ],
 )
 def test_when_it_answers_is_told_of_each_policy(status: str, sentence: str) -> None:
-    said = _sentences(_card(status))
-    assert said["When it answers"][0][0].startswith(sentence)
-    promises = any(text.startswith("This is no promise about a single input") for text, _ in said["Not for"])
+    sentences = _sentences(_card(status))
+    assert sentences["When it answers"][0][0].startswith(sentence)
+    promises = any(
+        text.startswith("This is no promise about a single input") for text, _ in sentences["Not for"]
+    )
     assert promises is (status == "certified")
 
 

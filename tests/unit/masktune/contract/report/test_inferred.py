@@ -48,9 +48,9 @@ def test_the_first_sentence_says_what_the_images_that_lack_the_pattern_show() ->
         "On the 98 images that lack what the others of their class share, plain training is right on 67 of "
         "100, MaskTune on 89; on the rest on 99 and 95."
     )
-    told = typed(inferred(), inferred=True)
-    assert lacking_sentence(told) == sentence
-    assert verdict(told).sentence.startswith(sentence)
+    typed_report = typed(inferred(), inferred=True)
+    assert lacking_sentence(typed_report) == sentence
+    assert verdict(typed_report).sentence.startswith(sentence)
 
 
 def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None:
@@ -58,16 +58,18 @@ def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None
         "lacking": {"n": 48, "accuracies": {"erm": proportion(32, 48), "retrained": proportion(43, 48)}},
         "rest": {"n": 100, "accuracies": {"erm": proportion(99, 100), "retrained": proportion(95, 100)}},
     }
-    told = typed(inferred(held_out={"n": 148} | parts), verdict="not_testable", reason="few_lacking")
-    subjects = told.dataset.model_copy(update={"split_subjects": {"train": 90}})
+    typed_report = typed(inferred(held_out={"n": 148} | parts), verdict="not_testable", reason="few_lacking")
+    subjects = typed_report.dataset.model_copy(update={"split_subjects": {"train": 90}})
     sentence = (
         "Held out of training: on the 48 training images that lack what the others of their class share, "
         "plain training is right on 67 of 100, the retrained head on 90; on the rest on 99 and 95. Every "
         "part was fitted anew without the images that it was asked about. This is no verdict."
     )
-    assert held_out_sentence(told.model_copy(update={"dataset": subjects})) == sentence
-    assert "too high, unless subjects are named. This is no verdict." in held_out_sentence(told)
-    assert "Held out" not in verdict(told).sentence + verdict(told).rule + lacking_sentence(told)
+    assert held_out_sentence(typed_report.model_copy(update={"dataset": subjects})) == sentence
+    assert "too high, unless subjects are named. This is no verdict." in held_out_sentence(typed_report)
+    assert "Held out" not in verdict(typed_report).sentence + verdict(typed_report).rule + lacking_sentence(
+        typed_report
+    )
     nobody = {"n": 0, "accuracies": {}}
     assert held_out_sentence(typed(inferred(held_out={"n": 100, "lacking": nobody, "rest": nobody}))) == ""
     assert held_out_sentence(typed(inferred())) == held_out_sentence(typed(None)) == ""
@@ -75,23 +77,23 @@ def test_held_out_training_images_are_told_of_apart_and_are_no_verdict() -> None
 
 @pytest.mark.parametrize("section", [None, inferred(decide=False), inferred(splits={})])
 def test_it_says_nothing_where_nothing_rests_on_the_groups(section: Json | None) -> None:
-    told = typed(section)
-    assert lacking_sentence(told) == ""
-    assert "lack what the others" not in verdict(told).sentence
+    typed_report = typed(section)
+    assert lacking_sentence(typed_report) == ""
+    assert "lack what the others" not in verdict(typed_report).sentence
 
 
 def test_the_title_and_the_rule_say_that_the_groups_were_inferred() -> None:
-    told = verdict(typed(inferred(), verdict="helped", inferred=True))
-    assert told.title == "MaskTune helped, by inferred groups"
-    assert "does not cover that they may be wrong" in told.rule
+    typed_report = verdict(typed(inferred(), verdict="helped", inferred=True))
+    assert typed_report.title == "MaskTune helped, by inferred groups"
+    assert "does not cover that they may be wrong" in typed_report.rule
     labelled = verdict(typed(None, verdict="helped"))
     assert labelled.title == "MaskTune helped"
     assert "inferred" not in labelled.rule
 
 
 def test_too_few_images_without_the_pattern_are_named_as_the_reason() -> None:
-    told = verdict(typed(inferred(), verdict="not_testable", reason="few_lacking"))
-    assert "of no class do 10 images here lack the pattern" in told.sentence
+    typed_report = verdict(typed(inferred(), verdict="not_testable", reason="few_lacking"))
+    assert "of no class do 10 images here lack the pattern" in typed_report.sentence
 
 
 @pytest.mark.parametrize(
@@ -131,9 +133,9 @@ def test_labels_that_look_wrong_are_counted_by_split_and_a_step() -> None:
         "reason": "masktune_helped",
         "next": steps,
     }
-    told = Report.model_validate(value)
-    assert "41 labels look wrong (35 of train, 6 of test)" in " ".join(inferred_notes(told))
-    (step,) = next_steps(told)
+    typed_report = Report.model_validate(value)
+    assert "41 labels look wrong (35 of train, 6 of test)" in " ".join(inferred_notes(typed_report))
+    (step,) = next_steps(typed_report)
     assert step.title == "Check 41 labels"
     assert step.command.endswith("--label-looks-wrong")
     assert "look wrong" not in " ".join(inferred_notes(typed(inferred())))
