@@ -136,8 +136,9 @@ class Bundles:
 def _anonymous(row: ModelRow) -> Model:
     """The model without what concerns its users here: who made it, their notes, what it was served, and what
     they said of its answers."""
-    of_users: dict[str, object] = {"created_by": None, "metadata": {}, "drift": None, "promise": None}
-    return describe(row).model_copy(update=of_users)
+    return describe(row).model_copy(
+        update={"created_by": None, "metadata": {}, "drift": None, "promise": None}
+    )
 
 
 def _whole(path: Path) -> Span:
