@@ -117,6 +117,11 @@ def explaining(engine: OnnxEngine, kind: Kind, seconds: float) -> float:
     return _rate(lambda batch: engine.run(batch, None), squares, seconds) / explained
 
 
+def over(value: float, other: float) -> float:
+    """A ratio; infinite if `other` is 0 because nothing came back."""
+    return value / other if other else float("inf")
+
+
 def _squares(kind: Kind, count: int) -> NDArray[np.uint8]:
     return np.stack([to_square(Upload(data), kind.side, ImageLimits()) for data in kind.images[:count]])
 

@@ -35,7 +35,15 @@ import torch
 from app.inference.engines.onnx import OnnxEngine
 from benchmarks._common import Aim, device_name, load_average, table, usable_cores
 from benchmarks._load import LoadResult, Plan, load
-from benchmarks._serving_measures import CLIENTS, Bench, engine_alone, engine_rate, explaining, predict_job
+from benchmarks._serving_measures import (
+    CLIENTS,
+    Bench,
+    engine_alone,
+    engine_rate,
+    explaining,
+    over,
+    predict_job,
+)
 from benchmarks._serving_world import (
     Furnished,
     Kind,
@@ -149,7 +157,7 @@ def _like_for_like(bench: Bench) -> dict[str, float]:
     """SmallCNN's rate at 32 clients, over that of rivals with as many processes."""
     return {
         f"masktune{many} over {rival}{many}": median(
-            _over(a, b)
+            over(a, b)
             for a, b in zip(
                 bench.rates("masktune" + many, "small_cnn", 32),
                 bench.rates(rival + many, "small_cnn", 32),
@@ -233,39 +241,34 @@ def _overload(bench: Bench, port: int, kind: Kind, model: str) -> dict[str, floa
     bench.row("masktune", kind, f"{clients} clients, again", again)
     bench.row("masktune /livez", kind, "meanwhile", alive)
     return {
-        "throughput": _over(flooded.rate, (peak.rate + again.rate) / 2),
-        "p99": _over(flooded.p99, p99(32)),
-        "p99_let_in": _over(flooded.p99, p99(LET_IN)),
+        "throughput": over(flooded.rate, (peak.rate + again.rate) / 2),
+        "p99": over(flooded.p99, p99(32)),
+        "p99_let_in": over(flooded.p99, p99(LET_IN)),
         "livez_p99_ms": alive.p99,
         "livez_unanswered": float(alive.unanswered),
     }
 
 
-def _over(value: float, other: float) -> float:
-    """A ratio; infinite if `other` is 0 because nothing came back."""
-    return value / other if other else float("inf")
-
-
 def _aims(bench: Bench, alike: dict[str, float], explaining: float, job: float) -> dict[str, Aim]:
     flood, light = bench.flooded("resnet50"), bench.flooded("small_cnn")
-    tails = [_over(measured.p99, measured.p50) for measured in bench.measured["masktune", "small_cnn", 32]]
+    tails = [over(measured.p99, measured.p50) for measured in bench.measured["masktune", "small_cnn", 32]]
 
-    def over(service: str) -> float:
+    def over_rival(service: str) -> float:
         ours = bench.rates("masktune (processes)", "small_cnn", 32)
         theirs = bench.rates(service, "small_cnn", 32)
-        return median(_over(a, b) for a, b in zip(ours, theirs, strict=True))
+        return median(over(a, b) for a, b in zip(ours, theirs, strict=True))
 
     def of_engine(clients: int, batch: int) -> float:
         ours, own = bench.rates("masktune", "resnet50", clients), bench.engine["resnet50", batch]
-        return median(_over(a, b) for a, b in zip(ours, own, strict=True))
+        return median(over(a, b) for a, b in zip(ours, own, strict=True))
 
     cpu = zip(bench.cpu["masktune", "small_cnn", 8], bench.cpu[_OLD, "small_cnn", 8], strict=False)
-    of_old = [_over(ours, theirs) for ours, theirs in cpu]
+    of_old = [over(ours, theirs) for ours, theirs in cpu]
     beside = {"small_cnn, CPU of an answer over that of the old one": Aim(median(of_old), at_most=0.7)}
     return (beside if of_old else {}) | {
         "small_cnn, one process over the naive handler": Aim(alike["masktune over naive"], at_least=1),
-        "small_cnn, 32 clients, over LitServe": Aim(over("litserve"), at_least=2),
-        "small_cnn, 32 clients, over the naive handler": Aim(over("naive"), at_least=2),
+        "small_cnn, 32 clients, over LitServe": Aim(over_rival("litserve"), at_least=2),
+        "small_cnn, 32 clients, over the naive handler": Aim(over_rival("naive"), at_least=2),
         "small_cnn, 32 clients, p99 over p50": Aim(median(tails), at_most=2),
         "resnet50, 8 clients, over the engine's batch 16": Aim(of_engine(8, 16), at_least=0.92),
         "resnet50, 1 client, over the engine's batch 1": Aim(of_engine(1, 1), at_least=0.8),
