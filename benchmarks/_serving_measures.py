@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -19,9 +20,9 @@ from app.inference.engines.onnx import OnnxEngine
 from app.inference.engines.torch import TorchEngine
 from app.inference.images import to_square
 from app.inference.types import Explain, Upload
-from benchmarks._common import load_average, usable_cores
+from benchmarks._common import Aim, load_average, usable_cores
 from benchmarks._load import LoadResult, Plan, load
-from benchmarks._serving_world import Furnished, Kind, Server, masktune
+from benchmarks._serving_world import Furnished, Kind, Server, export, furnish, masktune, warm
 from masktune import Client
 from models.data.images.limits import ImageLimits
 from models.export import load_model
@@ -29,6 +30,7 @@ from models.onnx_export import export_onnx
 
 CLIENTS = (1, 8, 32)
 """Of the closed loops."""
+EXPLAINED = "masktune (explained)"
 
 
 class Bench:
@@ -115,6 +117,34 @@ def explaining(engine: OnnxEngine, kind: Kind, seconds: float) -> float:
     squares = _squares(kind, 16)
     explained = _rate(lambda batch: engine.run(batch, Explain("xgradcam")), squares, seconds)
     return _rate(lambda batch: engine.run(batch, None), squares, seconds) / explained
+
+
+def only_explaining(bench: Bench, kind: Kind, rounds: int) -> float:
+    """Measure one process with maps and without, in turn; then `explaining`, which is returned."""
+    with tempfile.TemporaryDirectory(prefix="masktune-serving-") as name:
+        folder = Path(name)
+        world = furnish(folder, kind)
+        path = f"/predict?model={world.alone}"
+        with masktune(folder, "api") as server:
+            export(server.port, world.alone)
+            warm(server.port, kind, world.alone, 1)
+            for _ in range(rounds):
+                bench.clients("masktune", kind, server, path, (8,))
+                bench.clients(EXPLAINED, kind, server, f"{path}&explain=true", (8,))
+        return explaining(engine_alone(kind, world, folder), kind, bench.seconds)
+
+
+def explaining_aims(bench: Bench, in_engine: float) -> dict[str, Aim]:
+    """What a prediction of ResNet-50 takes with a map, over one without."""
+    plain, explained = ("masktune", "resnet50", 8), (EXPLAINED, "resnet50", 8)
+    cpu = zip(bench.cpu[explained], bench.cpu[plain], strict=True)
+    rates = zip(bench.rates(*plain), bench.rates(*explained), strict=True)
+    name = "explaining over predicting"
+    return {
+        f"{name}, closed form, engine": Aim(in_engine, at_most=1.2),
+        f"{name}, resnet50, 8 clients: CPU": Aim(median(over(*pair) for pair in cpu), at_most=1.15),
+        f"{name}, resnet50, 8 clients: time": Aim(median(over(*pair) for pair in rates), at_most=1.15),
+    }
 
 
 def over(value: float, other: float) -> float:
