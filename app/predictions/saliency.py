@@ -79,7 +79,7 @@ class Mapped:
     @property
     def shown_size(self) -> tuple[int, int]:
         """Width and height of the image where it is shown."""
-        return pictures.legible(self.pixels).size
+        return pictures.legible_size(self.pixels)
 
 
 def plan(session: Session, inference: Inference, query: SaliencyQuery) -> Plan:

@@ -45,8 +45,14 @@ def colors() -> NDArray[np.float64]:
 
 def legible(pixels: Pixels) -> Image.Image:
     """The image; each pixel of a small one becomes a square, so that an image of 28 pixels is legible."""
-    factor = max(1, -(-LEGIBLE // max(pixels.shape[:2])))
-    return Image.fromarray(pixels.repeat(factor, 0).repeat(factor, 1))
+    return _resized(pixels, legible_size(pixels))
+
+
+def legible_size(pixels: Pixels) -> Size:
+    """The size of the image where it is `legible`."""
+    height, width = pixels.shape[:2]
+    factor = max(1, -(-LEGIBLE // max(height, width)))
+    return factor * width, factor * height
 
 
 def heatmap(heat: Heat, size: Size, *, strength: float = 1.0) -> Image.Image:
@@ -61,8 +67,10 @@ def overlay(pixels: Pixels, heat: Heat) -> Image.Image:
     map could not be told from the fruit.
     """
     grey = legible(pixels).convert("L")
-    layer = heatmap(heat, grey.size, strength=STRENGTH)
-    return Image.alpha_composite(grey.convert("RGBA"), layer.convert("RGBA")).convert("RGB")
+    layer = heatmap(heat, grey.size, strength=STRENGTH).convert("RGBA")
+    picture = grey.convert("RGB")
+    picture.paste(layer, mask=layer)
+    return picture
 
 
 def mask_layer(filled: Pixels, mask: NDArray[np.bool_], size: Size) -> Image.Image:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.runtime.images import (
+    STRENGTH,
     colors,
     heatmap,
     legible,
+    legible_size,
     mask_layer,
     mask_outline,
     overlay,
@@ -38,6 +40,8 @@ def test_small_images_are_enlarged_by_a_whole_factor() -> None:
     assert np.array_equal(np.asarray(legible(TINY)), TINY.repeat(8, 0).repeat(8, 1))
     assert overlay(TINY, np.zeros((7, 7))).size == (224, 224)
     assert legible(PHOTO).size == (300, 240)
+    for pixels in (PHOTO, TINY, TINY[:20], TINY[:, :20], TINY[:1, :1]):
+        assert legible_size(pixels) == legible(pixels).size
 
 
 def test_what_is_not_salient_is_the_image_in_grey() -> None:
@@ -46,6 +50,17 @@ def test_what_is_not_salient_is_the_image_in_grey() -> None:
     pixels, grey = np.asarray(overlay(PHOTO, heat)), np.asarray(Image.fromarray(PHOTO).convert("L"))
     assert (pixels[120:, 150:] == grey[120:, 150:, None]).all()
     assert np.ptp(pixels[:20, :20], axis=2).min() > 0
+
+
+@pytest.mark.parametrize("pixels", [PHOTO, TINY])
+def test_an_overlay_is_its_layer_over_the_grey_image(pixels: NDArray[np.uint8]) -> None:
+    heat = np.random.default_rng(2).random((7, 7))
+    grey = np.asarray(legible(pixels).convert("L"), float)[:, :, None]
+    layer = rgba(heatmap(heat, legible_size(pixels), strength=STRENGTH))
+    opacity = layer[:, :, 3:] / 255
+    drawn = overlay(pixels, heat)
+    assert np.abs(opacity * layer[:, :, :3] + (1 - opacity) * grey - np.asarray(drawn)).max() < 1
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(drawn)))), np.asarray(drawn))
 
 
 def test_the_image_shows_through_where_it_is_most_salient() -> None:
