@@ -31,7 +31,7 @@ def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:
     """Queue the job again. Raises `NotFound` if something that it reads or has made was deleted."""
     row = jobs.resume(session, job_id)
     if row.dataset_id is not None:
-        datasets.keep(session, row.dataset_id)
+        datasets.wait_for_import(row, datasets.get(session, row.dataset_id, lock=True))
     jobs.keep_inputs(session, row.inputs, row.params)
     registry.keep(session, jobs.models_read(row.inputs, row.params) | set(row.models.values()))
     queue.admit(session, row)

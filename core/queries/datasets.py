@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from core.errors import DatasetInUse, DatasetNotReady, InvalidInput, NotFound
 from core.queries import jobs, webhooks
 from core.queries.rows import add as add
+from core.queries.states import enter
 from core.session import ago, db_now
 from core.tables import DatasetRow, JobRow
-from masktune.contract.vocabulary import DatasetState, JobKind, WebhookEvent
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState, WebhookEvent
 
 
 def get(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
@@ -28,13 +29,27 @@ def get_ready(session: Session, dataset_id: str) -> DatasetRow:
     """The data set if it can be used, or `DatasetNotReady`."""
     row = get(session, dataset_id)
     if row.state is not DatasetState.READY or row.artifact is None:
-        hint = {
-            DatasetState.IMPORTING: "wait until its state is ready",
-            DatasetState.INVALID: "its report says what is wrong",
-            DatasetState.READY: "its files are gone",
-        }[row.state]
-        raise DatasetNotReady(f"data set {dataset_id} is {row.state.value}: {hint}")
+        raise _not_ready(row)
     return row
+
+
+def get_predictable(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
+    """As `get_ready`; without labels, which could not fit the model, also while it is being imported."""
+    row = get(session, dataset_id, lock=lock)
+    is_coming = row.state is DatasetState.IMPORTING and not row.labelled
+    return row if is_coming else get_ready(session, dataset_id)
+
+
+def _not_ready(row: DatasetRow) -> DatasetNotReady:
+    """Why it cannot be used."""
+    faults = [*filter(None, [row.summary.get("error")]), *row.summary.get("problems", ())]
+    reasons = "; ".join(fault["detail"] for fault in faults)
+    hint = {
+        DatasetState.IMPORTING: "wait until its state is ready",
+        DatasetState.INVALID: reasons or "its report says what is wrong",
+        DatasetState.READY: "its files are gone",
+    }[row.state]
+    return DatasetNotReady(f"data set {row.id} is {row.state.value}: {hint}")
 
 
 def require_labelled(row: DatasetRow) -> DatasetRow:
@@ -73,13 +88,32 @@ def finish(
     summary: Mapping[str, Any],
     ready: bool,
 ) -> None:
-    """Record the outcome of the import."""
+    """Record the outcome of the import, and end the wait of the jobs for it."""
     row = get(session, dataset_id)
     row.state = DatasetState.READY if ready else DatasetState.INVALID
     row.artifact, row.classes, row.summary, row.ended_at = artifact, classes, dict(summary), db_now()
     session.flush()
     summary_of_row = {"id": row.id, "url": f"/datasets/{row.id}", "state": row.state, "name": row.name}
     webhooks.publish(session, WebhookEvent(f"dataset.{row.state}"), summary_of_row)
+    _end_waits(session, row)
+
+
+def wait_for_import(job: JobRow, dataset: DatasetRow) -> None:
+    """Let a queued job on this data set, which is locked, wait while it is being imported."""
+    if dataset.state is DatasetState.IMPORTING and job.kind is not JobKind.IMPORT:
+        job.not_before = None
+
+
+def _end_waits(session: Session, dataset: DatasetRow) -> None:
+    """Let the jobs start that have waited for the import, or fail them."""
+    waiting = select(JobRow).where(JobRow.dataset_id == dataset.id, jobs.QUEUED, JobRow.not_before.is_(None))
+    for job in session.scalars(waiting.order_by(JobRow.id).with_for_update()).all():
+        job.not_before = db_now()
+        if dataset.state is DatasetState.INVALID:
+            job.state, job.ended_at = JobState.FAILED, db_now()
+            job.error = _not_ready(dataset).to_problem()
+            session.flush()
+            enter(session, job.id, JobState.FAILED, error=job.error)
 
 
 def keep(session: Session, dataset_id: str) -> None:
@@ -114,7 +148,7 @@ def delete(session: Session, dataset_id: str) -> set[str]:
 
 def predicted_by(session: Session, job: JobRow, *, lock: bool = False) -> DatasetRow | None:
     """The unlabelled data set that this predict job alone has predicted, so that it goes with the job."""
-    if job.kind is not JobKind.PREDICT:
+    if job.kind is not JobKind.PREDICT or not job.state.ended:
         return None
     row = session.get(DatasetRow, job.dataset_id, with_for_update=lock)
     others = select(JobRow.id).where(

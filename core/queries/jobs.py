@@ -75,13 +75,14 @@ def wait(session: Session, row: JobRow, kinds: Collection[JobKind]) -> Wait | No
     before = or_(JobRow.priority > row.priority, and_(JobRow.priority == row.priority, as_old))
     count, now = select(func.count()).select_from(JobRow).where(of_kinds(kinds)), db_now()
     held = (JobRow.state.in_((JobState.RUNNING, JobState.CANCELLING)), JobRow.lease_until > now)
+    ahead = (QUEUED, JobRow.not_before.is_not(None), before)
     position, running, read_at = session.execute(
-        select(count.where(QUEUED, before).scalar_subquery(), count.where(*held).scalar_subquery(), now)
+        select(count.where(*ahead).scalar_subquery(), count.where(*held).scalar_subquery(), now)
     ).one()
     return Wait(
-        position=position,
+        position=position if row.not_before is not None else position + 1,  # where it is not counted itself
         running=running,
-        since=max(row.created_at, row.not_before),
+        since=None if row.not_before is None else max(row.created_at, row.not_before),
         now=read_at,
         imports_alone=set(kinds) == IMPORTS,
     )
@@ -172,7 +173,7 @@ def oldest_queued_seconds(session: Session) -> float:
     """Seconds that the longest-waiting job has waited for a worker; 0 if none waits.
 
     The wait starts when the job was last queued (`not_before` for a requeued one). A job that is held back
-    after a crash does not count.
+    after a crash, or that waits for an import, does not count.
     """
     # Read the clock first: an index cannot serve a comparison with a volatile expression.
     now = session.scalar(select(db_now())) or 0.0

@@ -41,7 +41,7 @@ def claim(
     session: Session, *, worker: str, lease_seconds: float, kinds: Collection[JobKind] = ALL_KINDS
 ) -> JobRow | None:
     """Claim the best queued job of these kinds (by priority, then age): raise its token and set the lease;
-    None if there is none."""
+    None if there is none. A job that waits for an import has no `not_before`, and so is passed over."""
     chosen = (
         select(JobRow.id)
         .where(QUEUED, of_kinds(kinds), JobRow.not_before <= db_now())

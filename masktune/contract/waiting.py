@@ -18,8 +18,9 @@ class Wait:
     """1 for the job that is claimed next."""
     running: int
     """Jobs that occupy the slots for which this one waits."""
-    since: float
-    """From when on the job may be claimed; ahead of `now` after an attempt that failed."""
+    since: float | None
+    """From when on the job may be claimed; ahead of `now` after an attempt that failed, None while its data
+    set is being imported."""
     now: float
     imports_alone: bool
     """Whether these slots run nothing but imports."""
@@ -27,6 +28,8 @@ class Wait:
 
 def waiting_for(wait: Wait) -> str:
     """What the job waits for, to follow "waiting for ". Stays the same while the facts do."""
+    if wait.since is None:
+        return "its data set, which is being imported"
     if wait.since > wait.now:
         return f"its next attempt, at {datetime.fromtimestamp(wait.since, UTC):%H:%M:%S} UTC"
     noun = "import" if wait.imports_alone else "job"

@@ -84,7 +84,7 @@ def _jobs() -> None:
         sa.Column("token", sa.Integer(), nullable=False),
         sa.Column("worker", sa.String(length=120), nullable=True),
         sa.Column("lease_until", sa.Double(), nullable=True),
-        sa.Column("not_before", sa.Double(), nullable=False),
+        sa.Column("not_before", sa.Double(), nullable=True),
         sa.Column("event_seq", sa.Integer(), nullable=False),
         sa.Column("thinned_at", sa.Double(), nullable=True),
         sa.Column("occupies", sa.BigInteger(), nullable=True),
@@ -105,7 +105,10 @@ def _job_indexes() -> None:
     op.create_index("jobs_lease", "jobs", ["state", "lease_until"])
     op.create_index("jobs_newest", "jobs", ["created_at", "id"])
     op.create_index(
-        "jobs_next", "jobs", [sa.text("priority DESC"), "created_at", "id"], **_where("state = 'queued'")
+        "jobs_next",
+        "jobs",
+        [sa.text("priority DESC"), "created_at", "id"],
+        **_where("state = 'queued' AND not_before IS NOT NULL"),
     )
     op.create_index(
         "jobs_next_import",

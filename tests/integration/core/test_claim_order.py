@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from core.queries import jobs, leases
 from core.session import Database
 from core.slots import ALL_KINDS, IMPORTS, kinds_of_worker_slots, kinds_queued_with
+from core.tables import JobRow
 from masktune.contract.vocabulary import JobKind, JobState
 from tests.integration.core import queue
 from tests.integration.core.plans import copy_row, record_plans
@@ -56,6 +57,33 @@ def test_a_slot_for_imports_does_not_read_the_queued_trainings(database: Databas
         assert leases.claim(session, worker="w", lease_seconds=MINUTE, kinds=IMPORTS) is None
     assert len(plans) == 1
     assert "jobs_next_import" in plans[0]
+
+
+def test_a_claim_passes_over_the_jobs_that_wait_for_an_import_without_reading_them(
+    database: Database,
+) -> None:
+    queue.add(database, kind=JobKind.PREDICT)
+    copy_row(database, "jobs")
+    with database.begin() as session:
+        session.execute(update(JobRow).values(not_before=None, priority=9))
+    training = queue.add(database)
+    with database.begin() as session:
+        session.execute(text("ANALYZE jobs"))
+        assert jobs.oldest_queued_seconds(session) < MINUTE
+    plans = record_plans(database)
+    assert _claim(database) == training
+    assert "jobs_next" in plans[0]
+    assert "jobs_next_import" not in plans[0]
+    assert _claim(database) is None
+
+
+def test_a_job_that_waits_for_an_import_is_before_no_other(database: Database) -> None:
+    waiting, training = queue.add(database, kind=JobKind.PREDICT, priority=9), queue.add(database)
+    with database.begin() as session:
+        jobs.get(session, waiting).not_before = None
+    with database.read() as session:
+        found = [jobs.wait(session, jobs.get(session, job), ALL_KINDS) for job in (waiting, training)]
+    assert [(each.position, each.since is None) for each in found if each] == [(1, True), (1, False)]
 
 
 @pytest.mark.parametrize("kind", [JobKind.IMPORT, JobKind.ERM])

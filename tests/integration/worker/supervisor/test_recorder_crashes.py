@@ -32,6 +32,7 @@ def _crash(database: Database, *, epoch: bool = False, max_crashes: int = 4) -> 
 
 
 def _wait(job: JobRow) -> float:
+    assert job.not_before is not None
     return job.not_before - float(job.times["queued"])
 
 
