@@ -16,6 +16,7 @@ from app.auth import routes as keys
 from app.auth.keyring import Keyring, created_keys
 from app.auth.people import People
 from app.auth.rate_limits import Rates, open_rates
+from app.datasets import prediction_jobs
 from app.datasets import routes as datasets
 from app.datasets.pictures import Pictures
 from app.datasets.stores import Stores
@@ -59,6 +60,7 @@ RESOURCES = (
     predict,  # first: each earlier router is tried before it
     datasets,
     jobs,
+    prediction_jobs,
     event_routes,
     prediction_routes,
     reports,

@@ -17,12 +17,19 @@ from app.http.deps import DatabaseDep, shaped_like
 from app.http.etag import represent
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
+from app.jobs.creation import AddDataset
 from app.jobs.queue import JobCreation
 from core.errors import InvalidInput, NotFound
 from core.queries import datasets
 from core.storage.artifacts import Artifacts
 from core.tables import DatasetRow
-from masktune.contract.datasets import BuiltinOptions, FormatOptions, SourceRequest, UploadRequest
+from masktune.contract.datasets import (
+    BuiltinOptions,
+    FormatOptions,
+    SourceRequest,
+    UploadRequest,
+    name_of_source,
+)
 from masktune.contract.ids import new_id
 from masktune.contract.upload_files import HEAD, file_refusal
 from masktune.contract.vocabulary import DatasetFormat, DatasetState, JobKind
@@ -51,7 +58,7 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
 
         def make(session: Session) -> Response:
             confirm(session)
-            return create(
+            row = add(
                 creation,
                 session,
                 dataset_id,
@@ -60,12 +67,25 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
                 options=options,
                 occupies=artifacts.size(key),
             )
+            return accepted(creation, row)
 
         return creation.once.run(digest, make)
 
 
 def create_from_source(creation: JobCreation, request: SourceRequest, allowed: tuple[str, ...]) -> Response:
     """Create a data set that the worker imports from a builtin name, a data set or an address `allowed`."""
+    add_dataset = from_source(creation, request, allowed)
+    return creation.once.run(fingerprint(request), lambda session: accepted(creation, add_dataset(session)))
+
+
+def from_images(creation: JobCreation, source: str, name: str | None, allowed: tuple[str, ...]) -> AddDataset:
+    """As `from_source`, of the images without labels at an address, by default called after it."""
+    fields = {"name": name or name_of_source(source), "source": source, "format": DatasetFormat.UNLABELLED}
+    return from_source(creation, parse(SourceRequest, fields), allowed)
+
+
+def from_source(creation: JobCreation, request: SourceRequest, allowed: tuple[str, ...]) -> AddDataset:
+    """Check the source; return what adds the data set and its import job. Raises `InvalidInput`."""
     source = sources.resolve(request.source, allowed)
     kind = BuiltinOptions if "builtin" in source else FormatOptions
     if "address" not in source and request.format is not DatasetFormat.AUTO:
@@ -74,13 +94,13 @@ def create_from_source(creation: JobCreation, request: SourceRequest, allowed: t
         )
     options = _options(kind, request.options)
 
-    def make(session: Session) -> Response:
+    def add_dataset(session: Session) -> DatasetRow:
         unlabelled = "dataset" in source and not _ready(session, source["dataset"]).labelled
         read_as = request.model_copy(update={"format": DatasetFormat.UNLABELLED}) if unlabelled else request
         _check_without_labels(read_as)
-        return create(creation, session, new_id("ds"), read_as, source=source, options=options)
+        return add(creation, session, new_id("ds"), read_as, source=source, options=options)
 
-    return creation.once.run(fingerprint(request), make)
+    return add_dataset
 
 
 def parse_fields(fields: Mapping[str, str]) -> UploadRequest:
@@ -122,7 +142,7 @@ def _ready(session: Session, dataset_id: str) -> DatasetRow:
         raise InvalidInput.field("/source", "not-found", str(error)) from error
 
 
-def create(
+def add(
     creation: JobCreation,
     session: Session,
     dataset_id: str,
@@ -131,11 +151,11 @@ def create(
     source: dict[str, Any],
     options: dict[str, Any],
     occupies: int | None = None,
-) -> Response:
-    """Add the row and its import job; answer 202 with the data set."""
+) -> DatasetRow:
+    """Add the row and its import job."""
     params = {"format": request.format, "options": options, "seed": request.seed}
     job = creation.add(session, JobKind.IMPORT, dataset_id, params=params, inputs={})
-    row = datasets.add(
+    return datasets.add(
         session,
         DatasetRow(
             id=dataset_id,
@@ -151,6 +171,10 @@ def create(
             created_by=creation.once.caller,
         ),
     )
+
+
+def accepted(creation: JobCreation, row: DatasetRow) -> Response:
+    """Answer 202 with the data set."""
     dataset = describe(row)
     return represent(dataset, status=202, headers={"Location": f"{creation.root_path}/datasets/{row.id}"})
 

@@ -27,15 +27,15 @@ _HEADS = (Arm.RETRAINED, Arm.RETRAINED_CONTROL)
 
 
 def pair(session: Session, model_name: str, dataset_id: str | None) -> tuple[ModelRow, DatasetRow]:
-    """Return the model and a ready data set with its classes or without labels, by default the one that it
-    was trained on."""
+    """Return the model and a ready data set with its classes, or one without labels that may still be
+    imported; by default the one that the model was trained on."""
     model = registry.get(session, model_name)
     dataset_id = dataset_id or model.dataset_id
     if dataset_id is None:
         raise InvalidInput.field(
             "/dataset", "missing", f"model {model.id} was imported without a data set; name one"
         )
-    dataset = datasets.get_ready(session, dataset_id)
+    dataset = datasets.get_predictable(session, dataset_id)
     if dataset.labelled and dataset.classes != model.classes:
         raise WrongDataset(
             f"model {model.id} has the classes {first_names(model.classes)}, but data set {dataset.id} has "
@@ -133,7 +133,7 @@ def check_splits(dataset: DatasetRow, splits: Sequence[str], pointer: str) -> No
 
 def count(dataset: DatasetRow, split: str) -> int:
     """The number of images in the split."""
-    return int(dataset.summary["splits"].get(split, {}).get("count", 0))
+    return int(dataset.summary.get("splits", {}).get(split, {}).get("count", 0))
 
 
 def check_grouped(dataset: DatasetRow) -> None:

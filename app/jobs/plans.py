@@ -35,7 +35,7 @@ from app.jobs.plan_parts import (
 from app.jobs.reviews import apply_newest
 from core.errors import InvalidInput
 from core.queries import datasets, jobs, registry
-from core.tables import DatasetRow
+from core.tables import DatasetRow, ModelRow
 from masktune.contract.hyperparameters import Hyperparameters, RetrainConfig
 from masktune.contract.ids import new_id
 from masktune.contract.job_params import EVERY_SPLIT, EvaluateParams, PredictParams
@@ -58,7 +58,8 @@ from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, Job
 class Plan:
     """A valid job, ready to be queued."""
 
-    dataset_id: str
+    dataset_id: str | None
+    """None if the job's start makes it, of a source."""
     params: Hyperparameters | RetrainConfig | EvaluateParams | PredictParams
     arms: Sequence[Arm] = ()
     """Of the models that the job makes."""
@@ -171,9 +172,7 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
 
 
 def _predict(session: Session, request: PredictRequest) -> Plan:
-    model, dataset = pair(session, request.model, request.dataset)
-    if request.split != EVERY_SPLIT:
-        check_splits(dataset, [request.split], "/split")
+    model, dataset_id, split = _predicted(session, request)
     check_method(request.method, "/method")
     sets = () if request.set_coverage is None else ("set_coverage",)
     for name in (*policy_fields(request), *sets):
@@ -187,8 +186,26 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
         raise InvalidInput.field(
             "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"
         )
-    params = PredictParams.model_validate(request.model_dump(include=set(PredictParams.model_fields)))
-    return Plan(dataset.id, params, model=model.id)
+    fields = request.model_dump(include=set(PredictParams.model_fields)) | {"split": split}
+    return Plan(dataset_id, PredictParams.model_validate(fields), model=model.id)
+
+
+def _predicted(session: Session, request: PredictRequest) -> tuple[ModelRow, str | None, str]:
+    """Return the model, the id of the data set and the split; of a source, no id and all images."""
+    if request.source is None:
+        model, dataset = pair(session, request.model, request.dataset)
+        if request.split != EVERY_SPLIT:
+            check_splits(dataset, [request.split], "/split")
+        return model, dataset.id, request.split
+    if request.dataset is not None:
+        raise InvalidInput.field(
+            "/source", "not-with-dataset", "leave out source, or dataset: a source becomes a data set"
+        )
+    if "split" in request.model_fields_set and request.split != EVERY_SPLIT:
+        raise InvalidInput.field(
+            "/split", "not-with-source", "images without labels have no splits: leave it out, or say all"
+        )
+    return registry.get(session, request.model), None, EVERY_SPLIT
 
 
 PLANNERS: dict[JobKind, Callable[[Session, Any], Plan]] = {

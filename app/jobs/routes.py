@@ -1,4 +1,4 @@
-"""`/jobs`: start by kind, list, cancel, resume, delete."""
+"""`/jobs`: start by kind, list, cancel, resume, delete. `app.datasets.prediction_jobs` starts predictions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from masktune.contract.job_requests import (
     MaskRequest,
     MasktuneRequest,
     MitigateRequest,
-    PredictRequest,
     RetrainHeadRequest,
 )
 from masktune.contract.jobs import (
@@ -39,7 +38,6 @@ from masktune.contract.jobs import (
     JobPage,
     JobPlan,
     MitigateJob,
-    PredictJob,
     RetrainHeadJob,
     TrainingJob,
 )
@@ -114,16 +112,6 @@ def start_retrain_head(body: RetrainHeadRequest, creation: CreationDep, dry_run:
 @router.post("/evaluate", response_model=EvaluateJob, summary="Measure a model", **STARTING)
 def start_evaluate(body: EvaluateRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
     return start(creation, JobKind.EVALUATE, body, dry_run=dry_run)
-
-
-@router.post(
-    "/predict",
-    response_model=PredictJob,
-    summary="Write predictions for every sample of a split to a file",
-    **STARTING,
-)
-def start_predict(body: PredictRequest, creation: CreationDep, dry_run: DryRun = False) -> Response:
-    return start(creation, JobKind.PREDICT, body, dry_run=dry_run)
 
 
 @router.get(

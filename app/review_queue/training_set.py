@@ -51,7 +51,7 @@ def create(
         def make(session: Session) -> Response:
             confirm(session)
             dataset_rows.get_ready(session, str(model.dataset_id))
-            return datasets.create(
+            row = datasets.add(
                 creation,
                 session,
                 dataset_id,
@@ -60,6 +60,7 @@ def create(
                 options=FormatOptions().model_dump(mode="json"),
                 occupies=artifacts.size(key),
             )
+            return datasets.accepted(creation, row)
 
         return creation.once.run(digest, make)
 

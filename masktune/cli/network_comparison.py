@@ -61,6 +61,7 @@ def choose_network(session: Session, dataset: str, fields: Mapping[str, Any]) ->
     )
     if not session.json:
         session.console.print(_table(frozen, small))
+    assert estimate is not None  # the images are imported
     session.say(f"{why}, which takes about {duration(estimate.seconds)} ({estimate.source})")
     return chosen
 

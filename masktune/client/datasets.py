@@ -38,7 +38,7 @@ from masktune.client.uploads import (
 )
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME
-from masktune.contract.datasets import Dataset, FullReport
+from masktune.contract.datasets import Dataset, FullReport, name_of_source
 from masktune.contract.samples import Sample
 from masktune.contract.vocabulary import DatasetFormat
 
@@ -105,7 +105,7 @@ def from_source(
     if name is None and source.startswith("dataset:"):
         name = (yield from get_dataset(source.removeprefix("dataset:"))).name
     body: dict[str, Any] = {
-        "name": name or _name_of(source),
+        "name": name or name_of_source(source),
         "source": source,
         "format": format,
         "seed": seed,
@@ -234,12 +234,6 @@ def download_dataset(dataset_id: str, target: Path | str, *, on_received: OnSent
 def delete_dataset(dataset_id: str) -> Flow[None]:
     """Delete the data set and its images. A 409 problem while a job uses it."""
     yield from fetch(Request(method="DELETE", path=f"/datasets/{segment(dataset_id)}", repeatable=True))
-
-
-def _name_of(source: str) -> str:
-    """The last path segment without its extensions, in the way that an upload is named after its file."""
-    last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
-    return (last.partition(".")[0] or last)[:MOST_NAME]
 
 
 class Datasets(Resource[D]):

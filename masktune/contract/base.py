@@ -181,6 +181,10 @@ CallerRef = Annotated[str, StringConstraints(max_length=64, pattern=r"^(key_[0-9
 ModelRef = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")]
 """An id or an alias."""
 
+Address = Annotated[
+    str, StringConstraints(min_length=1, max_length=2000, pattern=r"^(file|s3)://[^\x00]*$"), Storable
+]
+"""Of files that the service can reach itself."""
 
 File = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary", "minLength": 1})]
 """A part of a form; the service reads it as a stream."""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, Str
 from pydantic_core.core_schema import CoreSchema, union_schema
 
 from masktune.contract.base import (
+    MOST_NAME,
     ClassName,
     File,
     Metadata,
@@ -141,6 +142,12 @@ class SourceRequest(UploadRequest):
         "address, `file://…` or `s3://…`, that the operator allows.",
         examples=["builtin:biased-digits"],
     )
+
+
+def name_of_source(source: str) -> str:
+    """The last path segment without its extensions, in the way that an upload is named after its file."""
+    last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
+    return (last.partition(".")[0] or last)[:MOST_NAME]
 
 
 class DatasetUpload(UploadRequest):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from masktune.contract.base import DatasetRef, JobRef, Metadata, ModelRef, Name, Split, Strict, Word
+from masktune.contract.base import Address, DatasetRef, JobRef, Metadata, ModelRef, Name, Split, Strict, Word
 from masktune.contract.hyperparameters import (
     Hyperparameters,
     MaskingConfig,
@@ -123,9 +123,22 @@ class PredictRequest(JobRequest):
     class max_class_risk, max_missed or both."""
 
     model: ModelRef = _MODEL
-    dataset: DatasetRef | None = _TRAINED_ON
+    dataset: DatasetRef | None = Field(
+        None,
+        description="Default: the one the model was trained on. Of one without labels that is still being "
+        "imported, the job waits for the import.",
+    )
+    source: Address | None = Field(
+        None,
+        description="Instead of `dataset`: the address of images without labels, or of a table of their "
+        "paths, that the operator allows. A data set is made of it, called as the job or else after the "
+        "address, and predicted once it is imported.",
+        examples=["s3://bucket/today/"],
+    )
     split: Literal[Split, "all"] = Field(
-        "test", description="`all`: every image, and each file that could not be read, with the reason."
+        "test",
+        description="`all`: every image, and each file that could not be read, with the reason. It is the "
+        "only one of a `source`.",
     )
     output: Literal["parquet", "csv"] = "parquet"
     order: RowOrder = Field(

@@ -79,9 +79,9 @@ async def show(
 
 
 def by_pointer(job: Job) -> dict[str, Any]:
-    """What the job was asked for, by JSON pointer."""
-    entries = dotted_settings(job.request)
-    return {f"/{name.replace('.', '/')}": entry for name, entry in entries if entry is not None}
+    """What the job was asked for, by JSON pointer; of a source, the data set that was made of it."""
+    requested = dotted_settings({name: entry for name, entry in job.request.items() if name != "source"})
+    return {f"/{name.replace('.', '/')}": entry for name, entry in requested if entry is not None}
 
 
 def values_of(job: Job) -> dict[str, Any]:

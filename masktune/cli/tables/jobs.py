@@ -47,10 +47,13 @@ def plan_table(plan: JobPlan) -> Table:
     from masktune.contract.report.text.formats import byte_size, duration
 
     grid, estimate = new_table(title=f"{plan.kind} job, not started"), plan.estimate
-    grid.add_row("data set", plan.dataset)
+    grid.add_row("data set", plan.dataset or "made of the source")
     _add_review(grid, plan.inputs)
     for name, setting in dotted_settings(plan.params):
         grid.add_row(name, setting_text(setting))
+    if estimate is None:
+        grid.add_row("time", "known once the images are imported")
+        return grid
     for stage in estimate.stages:
         grid.add_row(STAGE_NAMES.get(stage.stage, stage.stage), f"{duration(stage.seconds)}, {stage.source}")
     on_device = f" on {estimate.device}" if estimate.device else ""

@@ -42,11 +42,13 @@ class JobPlan(Shape):
     """What a start would do: the answer to `?dry_run=true`. Nothing has been started."""
 
     kind: KindName
-    dataset: str
+    dataset: str | None = Field(description="Null for a `source`, of which the start makes a data set.")
     params: dict[str, Any] = Field(description="Resolved in full: the `params` of the job.")
     inputs: JobInputs = Field(default_factory=JobInputs)
     models: list[ArmName] = Field([], description="The arms of the models that it would make.")
-    estimate: JobEstimate
+    estimate: JobEstimate | None = Field(
+        description="Null until the images are imported: what the job costs depends on their number."
+    )
 
 
 class Preset(Shape):

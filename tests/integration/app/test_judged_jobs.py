@@ -71,6 +71,7 @@ def test_a_dry_run_has_the_one_stage_and_its_cost(front: Front) -> None:
     answer = front.client.post("/jobs/evaluate?dry_run=true", json=fields)
     assert answer.status_code == 200, answer.json()
     plan = JobPlan.model_validate(answer.json())
+    assert plan.estimate is not None
     assert (plan.models, [stage.stage for stage in plan.estimate.stages]) == ([], [Stage.EVALUATE])
     assert plan.estimate.seconds > 0
 

@@ -52,3 +52,9 @@ def test_what_is_sent_again_is_what_was_sent() -> None:
         "/model": "production",
         "/max_risk": 0.05,
     }
+
+
+def test_the_source_of_an_earlier_job_is_shown_as_the_data_set_that_was_made_of_it() -> None:
+    values = values_of(job("predict", {"source": "s3://bucket/today/", "output": "csv"}))
+    assert "/source" not in values
+    assert (values["/dataset"], values["/output"]) == ("ds_1", "csv")
