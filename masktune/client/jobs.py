@@ -60,11 +60,19 @@ def evaluate(
 
 
 def predict_dataset(
-    model: str, dataset: str, *, split: str = "all", idempotency_key: str | None = None, **fields: Any
+    model: str,
+    dataset: str | None = None,
+    *,
+    source: str | None = None,
+    split: str = "all",
+    idempotency_key: str | None = None,
+    **fields: Any,
 ) -> Flow[Job]:
-    """Predict every image of a data set, or of one of its splits, into a table. The other fields are those of
-    `POST /jobs/predict`: a policy (`coverage`, `max_risk` or `min_score`), `output`, `order`, `top_k` …"""
-    fields |= {"model": model, "dataset": dataset, "split": split}
+    """Predict every image of a data set, or of one of its splits, into a table; or of a `source`: the allowed
+    address of images without labels, or of a table of their paths, which becomes a data set. The other fields
+    are those of `POST /jobs/predict`: a policy (`coverage`, `max_risk`, `min_score`), `output`, `order` …"""
+    fields |= {"model": model, "split": split}
+    fields |= {name: of for name, of in (("dataset", dataset), ("source", source)) if of is not None}
     return start("predict", idempotency_key=idempotency_key, **fields)
 
 

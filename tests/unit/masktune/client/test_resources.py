@@ -88,6 +88,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.plan("erm", dataset="ds_1"), "POST /jobs/erm?dry_run=true", PLAN),
     (jobs.get_job("job_1"), "GET /jobs/job_1", job()),
     (jobs.predict_dataset("best", "ds_1", min_score=0.9), "POST /jobs/predict", job()),
+    (jobs.predict_dataset("best", source="s3://bucket/today/"), "POST /jobs/predict", job()),
     (datasets.update_dataset("ds_1", name="night"), "PATCH /datasets/ds_1", DATASET),
     (jobs.update_job("job_1", metadata={"site": None}), "PATCH /jobs/job_1", job()),
     (models.update_model("best", if_match='"1"', name=None), "PATCH /models/best", MODEL),
