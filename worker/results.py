@@ -182,8 +182,8 @@ class EvaluateResult(StageResult):
 
 @dataclass(frozen=True, kw_only=True)
 class PredictResult(StageResult):
-    """Of a predict job: the name of its file in `artifact`, the rows in it, how many have each decision, and
-    how many were answered with each label."""
+    """Of a predict job: the name of its file in `artifact`, the rows in it, how many have each decision, how
+    many were answered with each label, and how many were not for each reason."""
 
     stage: Literal[Stage.PREDICT] = Stage.PREDICT
     artifact: str
@@ -193,6 +193,7 @@ class PredictResult(StageResult):
     abstained: int
     unreadable: int
     labels: dict[str, int]
+    abstain_reasons: dict[str, int] = field(default_factory=dict)
 
 
 AnyResult = Annotated[

@@ -10,6 +10,7 @@ from masktune.cli.importing import start_import, wait_for_import
 from masktune.cli.output import new_table
 from masktune.cli.progress import follow_to_end, require_success
 from masktune.cli.session import Session, plain
+from masktune.contract.report.text.names import ABSTAIN_NAMES
 from masktune.contract.upload_files import TABLES
 
 if TYPE_CHECKING:
@@ -33,29 +34,36 @@ def predict_folder(
     output: Path | None,
     format: Literal["csv", "parquet"] | None,
 ) -> None:
-    """Import the images, predict each with these `fields` of a job, write its table, show what is in it."""
+    """Import the images, predict each with these `fields` of a job, write its table, show what is in it. The
+    job imports those at an address itself; others are uploaded before."""
     model = session.client.models.get(model).id  # before anything is uploaded
-    dataset = wait_for_import(session, start_import(session, what, format="unlabelled"))
+    if "://" in what:
+        fields = fields | {"source": what}
+    else:
+        uploaded = start_import(session, what, format="unlabelled")
+        fields = fields | {"dataset": wait_for_import(session, uploaded).id}
     written = format or ("parquet" if output is not None and output.suffix == ".parquet" else "csv")
     jobs = session.client.jobs
-    job = jobs.predict(model, dataset.id, output=written, **fields)
+    job = jobs.predict(model, output=written, **fields)
     session.say(f"job {job.id} is queued")
     job = follow_to_end(session, job.id)
     require_success(job)
     target = output or Path(f"{job.id}.{written}")
     jobs.predictions(job.id, target)
     counts = (isinstance(job, masktune.PredictJob) and job.counts) or masktune.PredictionCounts()
-    answer = {"dataset": dataset.id, "job": job.id, "path": str(target), "counts": plain(counts)}
+    answer = {"dataset": job.dataset, "job": job.id, "path": str(target), "counts": plain(counts)}
     session.show(answer, lambda _: table(counts))
     session.say(f"the predictions are in {target}")
 
 
 def table(counts: masktune.PredictionCounts) -> Table:
-    """How many files have each decision, and each answer."""
+    """How many files have each decision, and each answer or reason."""
     listing = new_table("decision", "files")
     listing.add_row("answered", f"{counts.answered:,}")
     for label, count in counts.labels.items():
         listing.add_row(f"  {label}", f"{count:,}")
     listing.add_row("abstained", f"{counts.abstained:,}")
+    for reason, count in counts.abstain_reasons.items():
+        listing.add_row(f"  {ABSTAIN_NAMES.get(reason, reason)}", f"{count:,}")
     listing.add_row("unreadable", f"{counts.unreadable:,}")
     return listing

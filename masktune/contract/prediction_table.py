@@ -17,6 +17,9 @@ class PredictionCounts(Shape):
     abstained: int = 0
     unreadable: int = Field(0, description="Files that the import of the data set left out.")
     labels: dict[str, int] = Field({}, description="How many were answered with each label.")
+    abstain_reasons: dict[AbstainReasonName, int] = Field(
+        {}, description="How many were not answered for each reason."
+    )
 
 
 class PredictionRow(Shape):

@@ -1,9 +1,7 @@
-"""Predict: write the predictions for a split, or for every image, to one table, with the same decisions as
-the API.
+"""Predict: write the predictions for a split, or for every image, to one table, with the API's decisions.
 
-The rows are cut into shards of `SHARD_ROWS`, by the data alone. Each is computed by one function and is an
-artifact of its own in the job's work folder, so that a killed stage goes on with those that are missing, on
-any worker; at the end they are joined.
+The rows are cut into shards of `SHARD_ROWS`, by the data alone, each an artifact in the job's work folder: a
+killed stage goes on with those that are missing, on any worker. At the end they are joined.
 
 The artifact holds `predictions.parquet`, on request also `predictions.csv`, and `selection.json`, the basis
 of the threshold (`worker.stages.policy.describe`) and of the sets. The columns:
@@ -25,8 +23,7 @@ of the threshold (`worker.stages.policy.describe`) and of the sets. The columns:
     labels              with `set_coverage`: the prediction set, most likely first
     saliency            with `explain`: the low-resolution map, row by row
 
-In CSV, `probabilities` is one column `p:CLASS` for each class, `candidates` a JSON object, and `labels` a
-JSON list.
+In CSV, `probabilities` are columns `p:CLASS`, `candidates` is a JSON object, and `labels` a JSON list.
 """
 
 from __future__ import annotations
@@ -50,7 +47,7 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import EVERY_SPLIT, PredictParams
-from masktune.contract.vocabulary import Decision
+from masktune.contract.vocabulary import AbstainReason, Decision
 from models.data.layout import read_rejected
 from models.data.loading.batched_eval import evaluating, map_batches
 from models.data.loading.batches import Batch, plan
@@ -90,7 +87,8 @@ def predict(context: StageContext) -> PredictResult:
     if params.split == EVERY_SPLIT:
         parts = chain(parts, [_unreadable(context.store, pair.schema)])
     files = [TABLE] if params.output == "parquet" else [TABLE, f"predictions.{params.output}"]
-    decisions, labels, artifact = Counter[str](), Counter[str](), context.key("predictions")
+    decisions, labels, reasons = Counter[str](), Counter[str](), Counter[str]()
+    artifact = context.key("predictions")
     with context.artifacts.writing(artifact) as folder:
         with ExitStack() as stack:
             opened = [open_table(folder / name, pair.schema, model.classes) for name in files]
@@ -101,6 +99,7 @@ def predict(context: StageContext) -> PredictResult:
                     write(part)
                 decisions.update(part["decision"].to_pylist())
                 labels.update(part["predicted"].drop_null().to_pylist())
+                reasons.update(part["abstain_reason"].drop_null().to_pylist())
         facts = {
             "model": model.id,
             "classes": list(model.classes),
@@ -117,6 +116,7 @@ def predict(context: StageContext) -> PredictResult:
         abstained=decisions[Decision.ABSTAIN],
         unreadable=decisions[Decision.UNREADABLE],
         labels={label: labels[label] for label in model.classes if labels[label]},
+        abstain_reasons={reason: reasons[reason] for reason in AbstainReason if reasons[reason]},
         images_per_second=rate,
     )
 

@@ -97,13 +97,17 @@ def test_why_a_row_has_no_answer(digits: Bench, masktune: JobRow) -> None:
         digits.run(JobKind.PREDICT, inputs={"model": masktune.models["masktune"]}, params=policy)
         for policy in asked
     ]
+    ended = digits.succeed(*ids)
     below, uncertified = (
         pq.read_table(digits.folder(job.done["predict"]["artifact"]) / "predictions.parquet").to_pylist()
-        for job in digits.succeed(*ids)
+        for job in ended
     )
     for row in below:
         assert (row["abstain_reason"] == "below_threshold") == (row["decision"] == "abstain")
     assert {row["abstain_reason"] for row in uncertified} == {"no_certified_threshold"}
+    for job, rows in zip(ended, (below, uncertified), strict=True):
+        reasons = Counter(row["abstain_reason"] for row in rows if row["abstain_reason"])
+        assert job.done["predict"]["abstain_reasons"] == reasons
 
 
 def test_a_stopped_job_goes_on_with_its_missing_shards(digits: Bench, many: str) -> None:

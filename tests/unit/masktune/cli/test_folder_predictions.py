@@ -12,7 +12,14 @@ from masktune.cli.folder_predictions import is_many_images
 from tests.support.answers import DATASET, JOB, MODEL
 from tests.unit.masktune.cli.conftest import Service
 
-COUNTS = {"rows": 5, "answered": 3, "abstained": 1, "unreadable": 1, "labels": {"a": 2, "b": 1}}
+COUNTS = {
+    "rows": 7,
+    "answered": 3,
+    "abstained": 3,
+    "unreadable": 1,
+    "labels": {"a": 2, "b": 1},
+    "abstain_reasons": {"below_threshold": 2, "new_reason": 1},
+}
 PREDICTED: dict[str, Any] = JOB | {"kind": "predict", "params": {"output": "csv"}, "counts": COUNTS}
 
 
@@ -39,17 +46,27 @@ def test_an_address_becomes_a_data_set_without_labels_and_a_table(
     )
     assert result.exit_code == 0, result.output
     sent = {asked.partition("?")[0]: body for asked, body in predicting.asked}
-    imported = json.loads(sent["POST /datasets"])
-    assert (imported["source"], imported["format"]) == ("s3://clinic/today/", "unlabelled")
+    assert [asked for asked in sent if asked.startswith("POST")] == ["POST /jobs/predict"]
     assert json.loads(sent["POST /jobs/predict"]) == {
-        "model": "mdl_2", "dataset": "ds_1", "split": "all", "output": "csv", "order": "least_sure",
-        "coverage": 0.9,
+        "model": "mdl_2", "source": "s3://clinic/today/", "split": "all", "output": "csv",
+        "order": "least_sure", "coverage": 0.9,
     }  # fmt: skip
     assert (tmp_path / "job_1.csv").read_bytes() == b"row,path\n"
     lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
-    for line in (["answered", "3"], ["a", "2"], ["b", "1"], ["abstained", "1"], ["unreadable", "1"]):
-        assert line in lines
+    for line in ("answered 3", "a 2", "b 1", "abstained 3", "below the threshold 2", "new_reason 1"):
+        assert line.split() in lines
+    assert ["unreadable", "1"] in lines
     assert "the predictions are in job_1.csv" in result.stdout
+
+
+def test_a_folder_is_uploaded_and_imported_before_its_job(predicting: Service, tmp_path: Path) -> None:
+    (tmp_path / "today").mkdir()
+    (tmp_path / "today" / "1.png").write_bytes(b"png")
+    result = predicting.masktune("predict", "today", "-m", "best")
+    assert result.exit_code == 0, result.output
+    sent = {asked.partition("?")[0]: body for asked, body in predicting.asked}
+    assert [asked for asked in sent if asked.startswith("POST")] == ["POST /datasets", "POST /jobs/predict"]
+    assert json.loads(sent["POST /jobs/predict"])["dataset"] == "ds_1"
 
 
 @pytest.mark.parametrize(
