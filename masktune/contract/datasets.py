@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field, GetJsonSchemaHandler, Str
 from pydantic_core.core_schema import CoreSchema, union_schema
 
 from masktune.contract.base import (
+    BARRED,
     MOST_NAME,
     ClassName,
     File,
@@ -146,8 +148,8 @@ class SourceRequest(UploadRequest):
 
 def name_of_source(source: str) -> str:
     """The last path segment without its extensions, in the way that an upload is named after its file."""
-    last = source.rstrip("/").rpartition("/")[2].removeprefix("builtin:")
-    return (last.partition(".")[0] or last)[:MOST_NAME]
+    last = re.sub(f"[{BARRED}]", " ", source.rstrip("/").rpartition("/")[2].removeprefix("builtin:"))
+    return (last.partition(".")[0].strip() or last.strip() or "images")[:MOST_NAME]
 
 
 class DatasetUpload(UploadRequest):

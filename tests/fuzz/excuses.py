@@ -26,7 +26,7 @@ EXCUSED = re.compile(
             r"/dataset unlabelled",
             # Fields that exclude or need each other.
             r"/(backbone|dataset|image_size|model|label) missing",
-            r".+ (needs-bundle|needs-job|needs-inferred-by|not-with-job)",
+            r".+ (needs-bundle|needs-job|needs-inferred-by|not-with-(dataset|job|source))",
             r".+ (invalid-value|needs-max-risk|not-used|one-image|one-policy|too-many-images)",
             # Where a webhook may go depends on what its host's name resolves to.
             r"/url (invalid-address|not-allowed|not-https|unknown-host)",

@@ -66,8 +66,13 @@ def test_a_source_becomes_a_data_set_without_labels_and_a_job(front: Front) -> N
     assert dataset["source"] == {"address": SOURCE.rstrip("/")}
     assert (job["state"], job["waiting_for"], job["params"]["split"]) == ("queued", WAITING, "all")
     assert front.client.get(f"/jobs/{dataset['job']}").json()["kind"] == "import"
-    named = predict(front, name="monday morning", split="all")
-    assert front.client.get(f"/datasets/{named['dataset']}").json()["name"] == named["name"]
+    for asked, name in (
+        ({"name": "monday morning", "split": "all"}, "monday morning"),
+        ({"source": "s3://bucket/scans/a\u202eb\n.png"}, "a b"),
+        ({"source": "s3://bucket/scans/ .png"}, ".png"),
+    ):
+        made_of = predict(front, **asked)["dataset"]
+        assert front.client.get(f"/datasets/{made_of}").json()["name"] == name
 
 
 @both_databases
@@ -156,7 +161,6 @@ def test_a_data_set_that_is_being_imported_is_predicted_without_labels_alone(fro
         ({"source": "builtin:digits"}, "/source"),
         ({"source": "dataset:ds_1"}, "/source"),
         ({"source": {"source": SOURCE, "format": "image_folder"}}, "/source"),
-        ({"source": "s3://bucket/scans/\u202e"}, "/name"),
         ({"format": "image_folder"}, "/format"),
         ({"coverage": 0.9}, "/coverage"),
         ({"source": None}, "/dataset"),
