@@ -98,6 +98,7 @@ function mark(drop, errors) {
 
 // What a field says: yes or no, a text, or the list that its lines or its numbers are.
 function entryOf(field, file) {
+  if (field.disabled) return "";
   if (field.type === "checkbox") return field.checked;
   const text = field.value.trim();
   if (!text) return "fileName" in field.dataset ? file.name.split(".")[0].slice(0, 100) : "";
@@ -175,6 +176,8 @@ document.addEventListener("change", async (event) => {
 function take(drop, file) {
   if (drop.classList.contains("busy")) return;
   if (!drop.hasAttribute("data-held")) return send(drop, file);
+  const isBundle = /\.zip$/i.test(file.name); // which says itself what is asked of weights
+  for (const field of fieldsOf(drop)) field.disabled = isBundle && "weights" in field.dataset;
   drop.held = file;
   show(drop, `${file.name}, ${bytes(file.size)}`);
 }
