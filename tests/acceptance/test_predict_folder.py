@@ -21,7 +21,8 @@ IMAGES = 12
 
 def test_a_folder_becomes_a_table(processes: Processes, golden: Golden, tmp_path: Path) -> None:
     golden.copy(tmp_path / "var")
-    url = address(processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "var")))
+    serve = ("serve", "--port", "0", "--data-dir", str(tmp_path / "var"))
+    url = address(processes.masktune(*serve, ALLOWED_SOURCES=f"file://{tmp_path}"))
     folder, model = tmp_path / "today", golden.models["erm"]
     folder.mkdir()
     with Client(url) as client:
@@ -51,7 +52,30 @@ def test_a_folder_becomes_a_table(processes: Processes, golden: Golden, tmp_path
     assert "unreadable" in printed
     assert "the predictions are in job_" in printed
     assert [path.suffix for path in tmp_path.glob("job_*")] == [".parquet"]
+    _check_addresses(processes, url, model, expected)
     assert expected["00.png"] in _run(processes, url, "today/00.png", "-m", model), "answered at once"
+
+
+def _check_addresses(processes: Processes, url: str, model: str, expected: dict[str, str]) -> None:
+    """An address, of the folder or of a table of some of its files, is the source of one job."""
+    folder = processes.folder / "today"
+    names = list(expected)[:3]
+    (folder / "table.csv").write_text("\n".join(["path", *names, "gone.png"]))
+    for source, left_out in ((f"file://{folder}", ["cut.png"]), (f"file://{folder}/table.csv", ["gone.png"])):
+        summary = json.loads(_run(processes, url, source, "-m", model, "-o", "there.csv", "--json"))
+        with (processes.folder / "there.csv").open(newline="") as file:
+            rows = {row["path"]: row for row in csv.DictReader(file)}
+        answered = names if source.endswith(".csv") else list(expected)
+        assert {path: row["predicted"] for path, row in rows.items() if row["row"]} == {
+            name: expected[name] for name in answered
+        }
+        assert [path for path, row in rows.items() if not row["row"]] == left_out
+        with Client(url) as client:
+            assert client.datasets.get(summary["dataset"]).source == {"address": source}
+    command = processes.masktune("predict", f"file://{folder}/cut.png", "-m", model, URL=url)
+    command.communicate(timeout=PATIENCE)
+    assert command.returncode == 4
+    assert "is invalid: " in (processes.folder / "predict.log").read_text()
 
 
 def _run(processes: Processes, url: str, *arguments: str) -> str:
