@@ -67,7 +67,7 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
                 options=options,
                 occupies=artifacts.size(key),
             )
-            return accepted(creation, row)
+            return represent_new(creation, row)
 
         return creation.once.run(digest, make)
 
@@ -75,7 +75,9 @@ def create_from_upload(creation: JobCreation, upload: uploads.Upload, artifacts:
 def create_from_source(creation: JobCreation, request: SourceRequest, allowed: tuple[str, ...]) -> Response:
     """Create a data set that the worker imports from a builtin name, a data set or an address `allowed`."""
     add_dataset = from_source(creation, request, allowed)
-    return creation.once.run(fingerprint(request), lambda session: accepted(creation, add_dataset(session)))
+    return creation.once.run(
+        fingerprint(request), lambda session: represent_new(creation, add_dataset(session))
+    )
 
 
 def from_images(creation: JobCreation, source: str, name: str | None, allowed: tuple[str, ...]) -> AddDataset:
@@ -173,7 +175,7 @@ def add(
     )
 
 
-def accepted(creation: JobCreation, row: DatasetRow) -> Response:
+def represent_new(creation: JobCreation, row: DatasetRow) -> Response:
     """Answer 202 with the data set."""
     dataset = describe(row)
     return represent(dataset, status=202, headers={"Location": f"{creation.root_path}/datasets/{row.id}"})

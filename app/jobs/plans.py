@@ -172,7 +172,7 @@ def _evaluate(session: Session, request: EvaluateRequest) -> Plan:
 
 
 def _predict(session: Session, request: PredictRequest) -> Plan:
-    model, dataset_id, split = _predicted(session, request)
+    model, dataset_id, split = _images_of(session, request)
     check_method(request.method, "/method")
     sets = () if request.set_coverage is None else ("set_coverage",)
     for name in (*policy_fields(request), *sets):
@@ -190,7 +190,7 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
     return Plan(dataset_id, PredictParams.model_validate(fields), model=model.id)
 
 
-def _predicted(session: Session, request: PredictRequest) -> tuple[ModelRow, str | None, str]:
+def _images_of(session: Session, request: PredictRequest) -> tuple[ModelRow, str | None, str]:
     """Return the model, the id of the data set and the split; of a source, no id and all images."""
     if request.source is None:
         model, dataset = pair(session, request.model, request.dataset)

@@ -60,7 +60,7 @@ def create(
                 options=FormatOptions().model_dump(mode="json"),
                 occupies=artifacts.size(key),
             )
-            return datasets.accepted(creation, row)
+            return datasets.represent_new(creation, row)
 
         return creation.once.run(digest, make)
 

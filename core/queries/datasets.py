@@ -36,8 +36,8 @@ def get_ready(session: Session, dataset_id: str) -> DatasetRow:
 def get_predictable(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
     """As `get_ready`; without labels, which could not fit the model, also while it is being imported."""
     row = get(session, dataset_id, lock=lock)
-    is_coming = row.state is DatasetState.IMPORTING and not row.labelled
-    return row if is_coming else get_ready(session, dataset_id)
+    is_importing = row.state is DatasetState.IMPORTING and not row.labelled
+    return row if is_importing else get_ready(session, dataset_id)
 
 
 def _not_ready(row: DatasetRow) -> DatasetNotReady:
