@@ -21,7 +21,7 @@ from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
-from app.predictions.presenter import EXPLAIN_METHOD, answer
+from app.predictions.presenter import EXPLAIN_METHOD, answer, nearest
 from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
 from app.review_queue import queueing
@@ -140,7 +140,9 @@ def _decide(
     prediction = answer(plan, forward, scored[score_name], top_k)
     if count_inputs is not None:
         count_inputs(plan, scored, prediction)
-    drawn = () if plan.model.review_policy is None else queueing.draw(plan.model, prediction)
+    drawn = list[DrawnImage]()
+    if plan.model.review_policy is not None:
+        drawn = queueing.draw(plan.model, prediction, partial(nearest, plan, raw))
     return prediction.model_dump_json(), drawn
 
 

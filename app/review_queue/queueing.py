@@ -12,12 +12,14 @@ from sqlalchemy.orm import Session
 from app.inference import Upload
 from app.registry import promise
 from app.selective import calibrations
-from core.queries import review_queue
+from core.errors import NotFound
+from core.queries import datasets, review_queue
 from core.queries.review_queue import MonitoredPromise
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
 from masktune.contract.predictions import Answer, Selection
+from masktune.contract.review_queue import NearestSample
 from masktune.contract.vocabulary import Decision, ReviewKind, SelectionStatus
 from models.data.images.checks import stored_file
 from models.data.images.limits import STORED
@@ -35,16 +37,23 @@ class ReceivedImages(NamedTuple):
 
 class DrawnImage(NamedTuple):
     """An image of a request, by its number, and what was said of it, as JSON. `of` is the promise under which
-    it was answered; None if it was not answered."""
+    it was answered; None if it was not answered. `nearest` are training images of one data set."""
 
     number: int
     of: MonitoredPromise | None
     prediction: dict[str, Any]
+    nearest: Sequence[NearestSample] = ()
 
 
-def draw(model: ModelRow, answer: Answer, random: Callable[[], float] = _random) -> list[DrawnImage]:
+def draw(
+    model: ModelRow,
+    answer: Answer,
+    nearest: Callable[[int], Sequence[NearestSample]],
+    random: Callable[[], float] = _random,
+) -> list[DrawnImage]:
     """The images that join the queue: all abstained ones, whatever the policy of the request, and a random
-    sample of those answered under exactly the promise that is monitored."""
+    sample of those answered under exactly the promise that is monitored. `nearest` is asked only for these,
+    by their numbers."""
     policy, of = model.review_policy, promise.monitored(model)
     if policy is None or not policy["enabled"]:
         return []
@@ -55,6 +64,7 @@ def draw(model: ModelRow, answer: Answer, random: Callable[[], float] = _random)
             number,
             None if prediction.decision is Decision.ABSTAIN else of,
             prediction.model_dump(mode="json", exclude={"saliency"}) | threshold,
+            nearest(number),
         )
         for number, prediction in enumerate(answer.predictions)
         if prediction.decision is Decision.ABSTAIN or (audited and random() < policy["audit_share"])
@@ -77,6 +87,7 @@ def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], receiv
         if model is None or not (model.review_policy or {}).get("enabled"):
             return
         monitored = promise.monitored(model)
+        _keep_dataset(session, rows)
         for one, row, content in zip(drawn, rows, contents, strict=True):
             if one.of in (None, monitored) and not _is_copy(session, row, one.of):
                 review_queue.add(session, row, content)
@@ -110,7 +121,20 @@ def _row(model_id: str, drawn: DrawnImage, received: ReceivedImages) -> ReviewIt
         subject_sha256=None if subject is None else hashlib.sha256(subject.encode()).hexdigest(),
         label=drawn.prediction["label"],
         prediction=drawn.prediction,
+        nearest=[sample.model_dump(mode="json") for sample in drawn.nearest],
+        nearest_dataset_id=next((sample.dataset for sample in drawn.nearest), None),
     )
+
+
+def _keep_dataset(session: Session, rows: Sequence[ReviewItemRow]) -> None:
+    """Keep the data set of the nearest images, which is one, until the transaction ends; name none if it is
+    gone."""
+    for dataset_id in {row.nearest_dataset_id for row in rows if row.nearest_dataset_id}:
+        try:
+            datasets.keep(session, dataset_id)
+        except NotFound:
+            for row in rows:
+                row.nearest_dataset_id = None
 
 
 def _is_copy(session: Session, row: ReviewItemRow, of: MonitoredPromise | None) -> bool:

@@ -100,7 +100,8 @@ def _read(
         raw = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:  # the model is being deleted
         raise ArtifactMissing(f"{key}/{FILE}") from error
-    return replace(from_tables(raw, id), created_at=created_at, imported_from=imported_from)
+    dataset = raw.get("dataset") if imported_from is None else None
+    return replace(from_tables(raw, id), created_at=created_at, imported_from=imported_from, dataset=dataset)
 
 
 def from_tables(raw: Mapping[str, Any], id: str) -> Calibration:

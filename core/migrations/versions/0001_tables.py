@@ -242,6 +242,8 @@ def _review_queue() -> None:
         sa.Column("subject_sha256", sa.String(length=64), nullable=True),
         sa.Column("label", sa.String(), nullable=True),
         sa.Column("prediction", Json, nullable=False),
+        sa.Column("nearest", Json, nullable=False),
+        sa.Column("nearest_dataset_id", sa.String(length=32), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=True),
         sa.Column("outcome", sa.String(length=32), nullable=True),
         sa.Column("true_label", sa.String(), nullable=True),
@@ -252,11 +254,13 @@ def _review_queue() -> None:
         sa.Column("claimed_until", sa.Double(), nullable=True),
         sa.Column("created_at", sa.Double(), server_default=db_now(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["models.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["nearest_dataset_id"], ["datasets.id"], ondelete="SET NULL"),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("review_items_order", "review_items", ["model_id", "kind", "seq"], unique=True)
     op.create_index("review_items_newest", "review_items", ["created_at", "id"])
     op.create_index("review_items_copies", "review_items", ["model_id", "kind", "sha256"])
+    op.create_index("review_items_nearest", "review_items", ["nearest_dataset_id"])
     op.create_index(
         "review_items_waiting",
         "review_items",

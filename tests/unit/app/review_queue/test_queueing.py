@@ -9,6 +9,7 @@ import pytest
 from app.review_queue.queueing import draw
 from core.tables import ModelRow
 from masktune.contract.predictions import Answer
+from masktune.contract.review_queue import NearestSample
 
 MODEL = ModelRow(
     id="mdl_1",
@@ -31,6 +32,10 @@ SELECTION: dict[str, Any] = {
 }
 
 
+def _nearest(number: int) -> list[NearestSample]:
+    return [NearestSample(dataset="ds_1", sample=number, label="a", similarity=0.5)]
+
+
 @pytest.mark.parametrize(
     ("other", "drawn"),
     [({}, 1), ({"policy": "by_class"}, 0), ({"requested": 0.06}, 0), ({"status": "not_certifiable"}, 0)],
@@ -40,4 +45,23 @@ def test_an_answer_is_drawn_under_its_very_promise(other: dict[str, Any], drawn:
     answer = Answer.model_validate(
         {"model": "mdl_1", "predictions": [prediction], "selection": SELECTION | other}
     )
-    assert len(draw(MODEL, answer, random=lambda: 0.0)) == drawn
+    images = draw(MODEL, answer, _nearest, random=lambda: 0.0)
+    assert [one.nearest for one in images] == [_nearest(0)] * drawn
+
+
+def test_only_of_images_that_join_the_queue_are_nearest_ones_looked_for() -> None:
+    decisions = [
+        {"decision": "answer", "label": "a"},
+        {"decision": "abstain", "label": None},
+        {"decision": "answer", "label": "a"},
+    ]
+    answer = Answer.model_validate({"model": "mdl_1", "predictions": decisions, "selection": SELECTION})
+    looked = list[int]()
+
+    def nearest(number: int) -> list[NearestSample]:
+        looked.append(number)
+        return _nearest(number)
+
+    (image,) = draw(MODEL, answer, nearest, random=lambda: 1.0)
+    assert looked == [image.number] == [1]
+    assert image.nearest == _nearest(1)
