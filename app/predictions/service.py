@@ -141,7 +141,7 @@ def _decide(
     if count_inputs is not None:
         count_inputs(plan, scored, prediction)
     drawn = list[DrawnImage]()
-    if plan.model.review_policy is not None:
+    if count_inputs is not None and plan.model.review_policy is not None:  # no stored sample joins a queue
         drawn = queueing.draw(plan.model, prediction, partial(nearest, plan, raw))
     return prediction.model_dump_json(), drawn
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import SystemRandom
 from typing import Any, NamedTuple
 
@@ -37,12 +38,13 @@ class ReceivedImages(NamedTuple):
 
 class DrawnImage(NamedTuple):
     """An image of a request, by its number, and what was said of it, as JSON. `of` is the promise under which
-    it was answered; None if it was not answered. `nearest` are training images of one data set."""
+    it was answered; None if it was not answered. `nearest` looks for the nearest training images, which are
+    of one data set."""
 
     number: int
     of: MonitoredPromise | None
     prediction: dict[str, Any]
-    nearest: Sequence[NearestSample] = ()
+    nearest: Callable[[], Sequence[NearestSample]]
 
 
 def draw(
@@ -52,8 +54,8 @@ def draw(
     random: Callable[[], float] = _random,
 ) -> list[DrawnImage]:
     """The images that join the queue: all abstained ones, whatever the policy of the request, and a random
-    sample of those answered under exactly the promise that is monitored. `nearest` is asked only for these,
-    by their numbers."""
+    sample of those answered under exactly the promise that is monitored. `nearest` finds the training images
+    nearest to the image of a number: once it is stored, and for no other."""
     policy, of = model.review_policy, promise.monitored(model)
     if policy is None or not policy["enabled"]:
         return []
@@ -64,7 +66,7 @@ def draw(
             number,
             None if prediction.decision is Decision.ABSTAIN else of,
             prediction.model_dump(mode="json", exclude={"saliency"}) | threshold,
-            nearest(number),
+            partial(nearest, number),
         )
         for number, prediction in enumerate(answer.predictions)
         if prediction.decision is Decision.ABSTAIN or (audited and random() < policy["audit_share"])
@@ -87,9 +89,9 @@ def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], receiv
         if model is None or not (model.review_policy or {}).get("enabled"):
             return
         monitored = promise.monitored(model)
-        _keep_dataset(session, rows)
         for one, row, content in zip(drawn, rows, contents, strict=True):
             if one.of in (None, monitored) and not _is_copy(session, row, one.of):
+                _name_nearest(session, row, one.nearest())
                 review_queue.add(session, row, content)
 
 
@@ -121,20 +123,20 @@ def _row(model_id: str, drawn: DrawnImage, received: ReceivedImages) -> ReviewIt
         subject_sha256=None if subject is None else hashlib.sha256(subject.encode()).hexdigest(),
         label=drawn.prediction["label"],
         prediction=drawn.prediction,
-        nearest=[sample.model_dump(mode="json") for sample in drawn.nearest],
-        nearest_dataset_id=next((sample.dataset for sample in drawn.nearest), None),
     )
 
 
-def _keep_dataset(session: Session, rows: Sequence[ReviewItemRow]) -> None:
-    """Keep the data set of the nearest images, which is one, until the transaction ends; name none if it is
+def _name_nearest(session: Session, row: ReviewItemRow, nearest: Sequence[NearestSample]) -> None:
+    """Write the nearest images into the row and keep their data set until the transaction ends, unless it is
     gone."""
-    for dataset_id in {row.nearest_dataset_id for row in rows if row.nearest_dataset_id}:
-        try:
-            datasets.keep(session, dataset_id)
-        except NotFound:
-            for row in rows:
-                row.nearest_dataset_id = None
+    if not nearest:
+        return
+    try:
+        datasets.keep(session, nearest[0].dataset)
+    except NotFound:
+        return
+    row.nearest = [one.model_dump(mode="json") for one in nearest]
+    row.nearest_dataset_id = nearest[0].dataset
 
 
 def _is_copy(session: Session, row: ReviewItemRow, of: MonitoredPromise | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -68,15 +69,35 @@ def test_once_the_data_set_is_deleted_nothing_is_named(telling: World) -> None:
     assert [one["nearest"] for one in listed(telling)] == [[], []]
 
 
+def _store(world: World, nearest: Callable[[], list[NearestSample]]) -> None:
+    """As for an image on which the model abstained."""
+    drawn = DrawnImage(0, None, {"decision": "abstain", "label": None}, nearest)
+    received = ReceivedImages([Upload(picture(3))], None)
+    queueing.store(world.services.database, world.model, [drawn], received)
+
+
 def test_a_data_set_that_is_deleted_meanwhile_fails_no_prediction(telling: World) -> None:
     """Deleted after the image was drawn, before it is stored."""
     gone = NearestSample(dataset=new_id("ds"), sample=1, label="left", similarity=0.5)
-    drawn = DrawnImage(0, None, {"decision": "abstain", "label": None}, [gone])
-    queueing.store(
-        telling.services.database, telling.model, [drawn], ReceivedImages([Upload(picture(3))], None)
-    )
+    _store(telling, lambda: [gone])
     (item,) = listed(telling)
     assert (item["nearest"], item["state"]) == ([], "waiting")
+
+
+def test_nothing_is_looked_for_unless_an_image_is_stored(telling: World) -> None:
+    looked = list[str]()
+
+    def nearest() -> list[NearestSample]:
+        looked.append("here")
+        return []
+
+    _store(telling, nearest)
+    _store(telling, nearest)  # a copy
+    assert looked == ["here"]
+    switch_on(telling, enabled=False)
+    telling.client.delete(f"/models/{telling.model}/reviews")
+    _store(telling, nearest)
+    assert looked == ["here"]
 
 
 @pytest.mark.parametrize("case", ["no vectors", "rows unknown", "imported"])

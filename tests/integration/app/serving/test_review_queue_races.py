@@ -53,7 +53,7 @@ def _draw(database: Database, model: str, number: int) -> None:
     """As a replica does for an image that it answered under the promise."""
     with database.read() as session:
         of = promise.monitored(registry.get(session, model))
-    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"})
+    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"}, list)
     received = queueing.ReceivedImages([Upload(picture(number))], None)
     queueing.store(database, model, [drawn], received)
 
@@ -140,7 +140,7 @@ def test_what_was_drawn_under_a_policy_before_is_not_stored(
     else:
         fields: dict[str, Any] = {"enabled": True, "max_risk": 0.05} | change
         reviews.set_policy(database, model, NewReviewPolicy(**fields))
-    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"})
+    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"}, list)
     queueing.store(database, model, [drawn], queueing.ReceivedImages([Upload(picture(0))], None))
     with database.read() as session:
         assert list(review_queue.every(session, [])) == []
