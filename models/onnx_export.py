@@ -15,10 +15,14 @@ from masktune.contract.hyperparameters import ScoreName
 from models.backbones.network import Network
 from models.data.grey import GreyWindow
 from models.export import ModelCard, ModelError
-from models.mitigation.features import has_linear_layer, inputs_of
+from models.mitigation.features import has_linear_layer, inputs_of, linear_layer
+from models.selective import NEIGHBOURS
 
 _VERSION = 1  # of the metadata
 DECISIONS = ("abstain", "answer")
+REASONS = ("below_threshold", "no_certified_threshold", "unlike_training")
+"""Why it abstains, as in the service's answers."""
+_OUTPUTS = ("decision", "label", "score", "probabilities", "abstain_reason")
 
 
 class _Exported(nn.Module):
@@ -123,58 +127,83 @@ def onnx_metadata(card: ModelCard) -> dict[str, str]:
 
 
 def export_answers(
-    network: Network, erm: Network | None, path: Path, card: ModelCard, score: ScoreName
+    networks: Sequence[Network], path: Path, card: ModelCard, score: ScoreName, *, tells_unlike: bool = False
 ) -> None:
-    """Write the graph of a model whose answers are decided by this score.
+    """Write the graph of a model whose answers are decided by this score; `networks` are its own and, if the
+    score needs it, ERM's.
 
     Input: `image`, (H, W, 3) uint8 RGB or, for a card with a window, (H, W) uint16 grey, of any size.
-    `temperature` and `thresholds` (K,), float64, are missing: they belong at the end of the file, as
-    initializers: a threshold for each label, a log-probability as `Scored.scores`. Outputs, as in the
-    service's answer: `decision` (`answer` or `abstain`), `label` (empty if it abstains), `score` and
-    `probabilities` (K,), float64; and `agreement` with ERM, if the score needs `erm`. Raises `ModelError`.
+    Initializers are missing that belong at the end of the file: `temperature` and `thresholds` (K,), float64,
+    a threshold for each label, a log-probability as `Scored.scores`, +inf for none; and with `tells_unlike`,
+    `vectors` (M, D) float16 and `unlike_threshold` float64, as in `TrainingNeighbours`, +inf to answer unlike
+    images too. Outputs, as in the service's answer: `decision` (`answer` or `abstain`), `label` (empty if it
+    abstains), `score`, `probabilities` (K,), float64, and `abstain_reason` (empty if it answers);
+    `agreement` with ERM, and the `distance` from the training images, if there are these. Raises
+    `ModelError`, and `HeadError` for a network that has no distances.
     """
+    network, erm = networks[0], networks[1] if len(networks) > 1 else None
     if (score == "max_softmax") != (erm is None):
         raise ModelError(f"{score} needs {'no' if erm else 'an'} ERM model")
     grey = card.grey_window is not None
     image = torch.zeros((5, 7), dtype=torch.uint16) if grey else torch.zeros((5, 7, 3), dtype=torch.uint8)
-    temperature, thresholds = torch.ones((), dtype=torch.float64), torch.ones(len(card.classes)).double()
+    number, optional = torch.ones((), dtype=torch.float64), ["agreement"] * (erm is not None)
+    inputs = {"image": image, "temperature": number, "thresholds": number.expand(len(card.classes)).clone()}
+    if tells_unlike:
+        width = linear_layer(network).in_features
+        inputs |= {"vectors": torch.ones((2 * NEIGHBOURS, width)).half(), "unlike_threshold": number.clone()}
+        optional += ["distance"]
     program = trace(
         _Answers(network, erm, card, score),
-        {"image": image, "temperature": temperature, "thresholds": thresholds},
-        outputs=("decision", "label", "score", "probabilities", *(() if erm is None else ("agreement",))),
-        free={"image": ("height", "width")},
+        inputs,
+        outputs=(*_OUTPUTS, *optional),
+        free={"image": ("height", "width"), "vectors": ("training_images",)},
         what=network.spec.name,
     )
-    for output in program.model.graph.outputs[:2]:
-        output.dtype = ir.DataType.STRING  # which no tensor of torch has
+    for output in program.model.graph.outputs:
+        if output.name in ("decision", "label", "abstain_reason"):
+            output.dtype = ir.DataType.STRING  # which no tensor of torch has
     del program.model.graph.inputs[1:]
     save_graph(program, path)
 
 
 class _Answers(nn.Module):
-    """An image, the temperature and the thresholds → the outputs of `export_answers`."""
+    """An image and the initializers → the outputs of `export_answers`."""
 
     def __init__(self, network: Network, erm: Network | None, card: ModelCard, score: ScoreName) -> None:
         super().__init__()
         self.network, self.erm, self.card, self.score = network, erm, card, score
 
-    def forward(self, image: Tensor, temperature: Tensor, thresholds: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        image: Tensor,
+        temperature: Tensor,
+        thresholds: Tensor,
+        vectors: Tensor | None = None,
+        unlike_threshold: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         levels = square(image, self.card.image_size, self.card.grey_window)
         images = (levels.float() / 255).unsqueeze(0)  # (1, 3, S, S)
-        logits = self.network(images)[0]  # (K,)
+        with inputs_of(self.network.classifier) as received:
+            logits = self.network(images)[0]  # (K,)
         label = logits.argmax()
         logs = log_softmax(logits, temperature)
-        score, agreement = logs[label], list[Tensor]()
+        score, optional = logs[label], list[Tensor]()
         if self.erm is not None:
             erm_logits = self.erm(images)[0]
             one = torch.ones_like(temperature)
             own, erm = log_softmax(logits, one)[label], log_softmax(erm_logits, one)[label]
             score = own + erm if self.score == "product" else torch.minimum(own, erm)
-            agreement = [erm_logits.argmax() == label]
-        answers = score >= thresholds[label]  # false for NaN
+            optional += [erm_logits.argmax() == label]
+        threshold = thresholds[label]
+        reason = torch.where(score >= threshold, -1, (threshold == torch.inf).long())  # NaN is below any
+        if vectors is not None and unlike_threshold is not None:
+            distance = neighbour_distance(received.inputs[0][0], vectors)
+            reason = torch.where(distance > unlike_threshold, 2, reason)
+            optional += [distance]
+        answers = reason < 0
         decision = _named(answers.long(), DECISIONS)
         named = _named(torch.where(answers, label, -1), self.card.classes)
-        return decision, named, score.exp(), logs.exp(), *agreement
+        return decision, named, score.exp(), logs.exp(), _named(reason, REASONS), *optional
 
 
 def square(image: Tensor, size: int, window: GreyWindow | None) -> Tensor:
@@ -202,6 +231,14 @@ def _resized(lines: Tensor, size: int) -> Tensor:
     units = torch.pow(2.0, torch.arange(1, 23, dtype=torch.float64))
     unit = torch.pow(2.0, ((weights.max() * units + 0.5).floor() < 2**15).sum().double())
     return ((weights * unit + 0.5).floor() @ lines / unit + 0.5).floor().clamp(0, 255)
+
+
+def neighbour_distance(features: Tensor, vectors: Tensor) -> Tensor:
+    """`TrainingNeighbours.distances` of one input's `features` (D,) float32, from its `vectors` (M, D)."""
+    length = torch.linalg.vector_norm(features).clamp(min=torch.finfo(torch.float32).tiny)
+    cosines = vectors.float() @ (features / length)  # (M,)
+    nearest = cosines.topk(NEIGHBOURS).values[-1]
+    return torch.where(features.isfinite().all(), 1 - nearest, torch.inf).double()
 
 
 def log_softmax(logits: Tensor, temperature: Tensor) -> Tensor:

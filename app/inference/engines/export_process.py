@@ -2,7 +2,7 @@
 
 `graph_store` starts it as `python -m app.inference.engines.export_process JOB`. The job is a JSON object: the
 `file` to write; the `networks`, each the list of its folder and, if it shares one, that of its backbone; and
-the `score` of a graph of answers, else null.
+the `score` of a graph of answers, else null, and whether it `tells_unlike` images.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ from models.backbones.network import Network
 from models.data.grey import LEVELS, to_8_bit
 from models.data.images.decoding import square_array
 from models.export import ModelCard, ModelError, load_model
-from models.mitigation.features import has_linear_layer
+from models.mitigation.features import HeadError, has_linear_layer, linear_layer
 from models.onnx_export import export_answers, export_onnx
+from models.selective import NEIGHBOURS, TrainingNeighbours
 from models.selective import score as score_of
 
 EXITS: Mapping[type[MasktuneError] | None, int] = {
@@ -52,7 +53,7 @@ def main(job: str) -> None:
     on_parent_exit(lambda: os._exit(1))
     try:
         export(**json.loads(job))
-    except ModelError as error:
+    except (HeadError, ModelError) as error:
         sys.exit(str(error))
     except OSError as error:  # not the network's fault, as below
         sys.exit(EXITS[storage_fault(error)])
@@ -60,8 +61,10 @@ def main(job: str) -> None:
         sys.exit(os.EX_TEMPFAIL)
 
 
-def export(file: str, networks: Sequence[Sequence[str]], score: ScoreName | None) -> None:
-    """Write the proven graph. Raises `ModelError`, OSError."""
+def export(
+    file: str, networks: Sequence[Sequence[str]], score: ScoreName | None, *, tells_unlike: bool
+) -> None:
+    """Write the proven graph. Raises `ModelError`, `HeadError`, OSError."""
     loaded = [
         load_model(Path(folder), backbone=Path(backbone[0]) if backbone else None)
         for folder, *backbone in networks
@@ -72,8 +75,10 @@ def export(file: str, networks: Sequence[Sequence[str]], score: ScoreName | None
         prove(network, Path(file))
     else:
         erm = loaded[1][0] if len(loaded) > 1 else None
-        export_answers(network, erm, Path(file), card, score)
-        prove_answers(TorchEngine(network, erm, torch.device("cpu")), card, Path(file), score)
+        export_answers([one for one, _ in loaded], Path(file), card, score, tells_unlike=tells_unlike)
+        engine = TorchEngine(network, erm, torch.device("cpu"))
+        neighbours = _some_neighbours(network) if tells_unlike else None
+        prove_answers(engine, card, Path(file), score, neighbours=neighbours)
 
 
 def prove(network: Network, graph: Path) -> None:
@@ -97,11 +102,19 @@ def prove(network: Network, graph: Path) -> None:
             )
 
 
-def prove_answers(engine: TorchEngine, card: ModelCard, graph: Path, name: ScoreName) -> None:
+def prove_answers(
+    engine: TorchEngine,
+    card: ModelCard,
+    graph: Path,
+    name: ScoreName,
+    *,
+    neighbours: TrainingNeighbours | None = None,
+) -> None:
     """Raise `ModelError` unless the graph gives the service's probabilities and score of images of odd sizes,
-    within `TOLERANCE`."""
-    content = graph.read_bytes() + constants(_TEMPERATURE, [-np.inf] * len(card.classes))
+    and their distances from `neighbours`, within `TOLERANCE`."""
+    content = graph.read_bytes() + constants(_TEMPERATURE, [-np.inf] * len(card.classes), neighbours)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = ["score", "probabilities"] + ["distance"] * (neighbours is not None)
     generator, window = np.random.default_rng(0), card.grey_window
     for size in _SIZES:
         image = generator.integers(0, 256, (*size, 3), np.uint8)
@@ -109,16 +122,27 @@ def prove_answers(engine: TorchEngine, card: ModelCard, graph: Path, name: Score
         if window is not None:
             image = generator.integers(0, LEVELS, size, np.uint16)
             picture = Image.fromarray(to_8_bit(image, window)).convert("RGB")
-        raw = engine.run(square_array(picture, card.image_size)[None], None)
+        square = square_array(picture, card.image_size)[None]
+        raw = engine.run(square, None, features=neighbours is not None)
         scored = score_of(name, raw.logits, raw.erm_logits, temperature=_TEMPERATURE)
         expected = np.exp([*scored.scores, *scored.log_probabilities[0]])
-        outputs = session.run(["score", "probabilities"], {"image": image})
-        off = np.abs(np.append(*outputs) - expected).max()
+        if neighbours is not None:
+            assert raw.features is not None
+            expected = np.append(expected, neighbours.distances(raw.features))
+        off = np.abs(np.hstack(session.run(names, {"image": image})) - expected).max()
         if not off <= TOLERANCE:  # nor NaN
             raise ModelError(
-                f"probabilities of an image of {picture.width} × {picture.height} pixels differ between ONNX "
+                f"the answers to an image of {picture.width} × {picture.height} pixels differ between ONNX "
                 f"Runtime and PyTorch by up to {off:.1e} (allowed: {TOLERANCE:g})"
             )
+
+
+def _some_neighbours(network: Network) -> TrainingNeighbours:
+    """Vectors at random, to prove a graph with. Raises `HeadError` for a network that has no distances."""
+    width = linear_layer(network).in_features
+    vectors = np.random.default_rng(0).normal(0.5, 1, (2 * NEIGHBOURS, width))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return TrainingNeighbours(unit.astype(np.float16).astype(np.float32), np.inf)
 
 
 def _images(side: int) -> NDArray[np.uint8]:

@@ -36,6 +36,7 @@ from core.errors import (
 )
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from masktune.contract.hyperparameters import ScoreName
+from models.selective import SCORES, TrainingNeighbours
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +55,23 @@ class Graph(NamedTuple):
 
     parts: Sequence[Part]
     score: ScoreName | None = None
+    tells_unlike: bool = False
+    """Whether it compares the image with the training images."""
 
     @property
     def key(self) -> str:
-        return key(self.parts[0].id, self.score)
+        return key(self.parts[0].id, self.score, tells_unlike=self.tells_unlike)
 
 
-def key(model_id: str, score: ScoreName | None = None) -> str:
+def key(model_id: str, score: ScoreName | None = None, *, tells_unlike: bool = False) -> str:
     """Return the key of the artifact with a model's graph. There is none before the graph is proven."""
-    return f"exports/{model_id}" + (f"-{score}" if score else "")
+    return f"exports/{model_id}" + (f"-{score}" if score else "") + ("-unlike" if tells_unlike else "")
+
+
+def keys(model_id: str) -> list[str]:
+    """Return the keys of all graphs that a model may have."""
+    answers = [key(model_id, score, tells_unlike=tells) for score in SCORES for tells in (False, True)]
+    return [key(model_id), *answers]
 
 
 def graph_file(graph: Graph, artifacts: Artifacts) -> Path:
@@ -70,15 +79,24 @@ def graph_file(graph: Graph, artifacts: Artifacts) -> Path:
     return artifacts.folder(graph.key) / FILE
 
 
-def constants(temperature: float, thresholds: Sequence[float]) -> bytes:
+def constants(
+    temperature: float, thresholds: Sequence[float], neighbours: TrainingNeighbours | None = None
+) -> bytes:
     """Return what is missing at the end of a graph of answers; `thresholds` are log-probabilities, one for
-    each label. Serialised messages of protobuf merge when they are joined."""
+    each label; `neighbours` belong to a graph that tells unlike images. Serialised messages of protobuf merge
+    when they are joined."""
     import numpy as np
     from onnx import GraphProto, ModelProto  # takes half a second, and few ask for a graph
     from onnx.numpy_helper import from_array
 
-    numbers = {"temperature": temperature, "thresholds": thresholds}
-    tensors = [from_array(np.array(number, np.float64), name) for name, number in numbers.items()]
+    numbers = {
+        "temperature": np.array(temperature, np.float64),
+        "thresholds": np.array(thresholds, np.float64),
+    }
+    if neighbours is not None:
+        numbers["unlike_threshold"] = np.array(neighbours.threshold, np.float64)
+        numbers["vectors"] = neighbours.vectors.astype(np.float16)  # exact: as in its file
+    tensors = [from_array(array, name) for name, array in numbers.items()]
     return bytes(ModelProto(graph=GraphProto(initializer=tensors)).SerializeToString())
 
 
@@ -157,7 +175,8 @@ def _export(graph: Graph, artifacts: Artifacts, stop: Event) -> None:
     except ArtifactMissing as error:
         raise gone from error
     with artifacts.writing(graph.key) as folder:
-        job = json.dumps({"file": str(folder / FILE), "networks": sources, "score": graph.score})
+        facts = {"score": graph.score, "tells_unlike": graph.tells_unlike}
+        job = json.dumps({"file": str(folder / FILE), "networks": sources} | facts)
         run_export(["-m", "app.inference.engines.export_process", job], stop)
     if not artifacts.exists(model.artifact):  # deleted in the meantime: nothing else would remove the graph
         artifacts.delete(graph.key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,24 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.inference.engines.graph_store import constants
+from app.inference.engines.torch import TorchEngine
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.vocabulary import AbstainReason, Decision
 from models.backbones.build import build_network
 from models.data.grey import GreyWindow, to_8_bit
 from models.data.images.decoding import square_array
 from models.export import ModelError, card_of
-from models.onnx_export import export_answers, log_softmax, save_graph, square, trace
-from models.selective import score
+from models.onnx_export import (
+    DECISIONS,
+    REASONS,
+    export_answers,
+    log_softmax,
+    neighbour_distance,
+    save_graph,
+    square,
+    trace,
+)
+from models.selective import NEIGHBOURS, TrainingNeighbours, score
 from models.selective.scores import log_softmax as service_log_softmax
 
 SIZES = [
@@ -50,6 +62,12 @@ class _Square(torch.nn.Module):
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def _answering(path: Path, missing: bytes) -> onnxruntime.InferenceSession:
+    """The graph of answers with its constants."""
+    content = path.read_bytes() + missing
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
 
 def _hard_images(height: int, width: int) -> list[NDArray[np.uint8]]:
@@ -103,28 +121,72 @@ def test_it_answers_or_abstains_by_the_services_score(
 ) -> None:
     networks = [build_network("small_cnn", classes=3, image_size=SIDE, seed=seed).eval() for seed in (1, 2)]
     card = card_of(networks[0], CLASSES, "erm")
-    export_answers(networks[0], networks[1] if with_erm else None, tmp_path / "a.onnx", card, name)
+    export_answers(networks[: 1 + with_erm], tmp_path / "a.onnx", card, name)
     image = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
     batch = torch.from_numpy(square_array(Image.fromarray(image), SIDE))[None].float() / 255
     with torch.inference_mode():
         own, erm = (network(batch).numpy() for network in networks)
     scored = score(name, own, erm, temperature=2.0)
     log_score, answered = float(scored.scores[0]), int(scored.labels[0])
-    for threshold, decision in (
-        (log_score - 1e-4, "answer"),
-        (log_score + 1e-4, "abstain"),
-        (-np.inf, "answer"),
+    for threshold, decision, why in (
+        (log_score - 1e-4, "answer", ""),
+        (log_score + 1e-4, "abstain", "below_threshold"),
+        (-np.inf, "answer", ""),
+        (np.inf, "abstain", "no_certified_threshold"),
     ):
         thresholds = [np.inf] * 3  # of the other labels, which do not count
         thresholds[answered] = threshold
-        content = (tmp_path / "a.onnx").read_bytes() + constants(2.0, thresholds)
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        decided, label, probability, shares, *agreement = session.run(None, {"image": image})
-        assert decided == decision
+        session = _answering(tmp_path / "a.onnx", constants(2.0, thresholds))
+        decided, label, probability, shares, reason, *agreement = session.run(None, {"image": image})
+        assert (decided, reason) == (decision, why)
         assert label == (CLASSES[answered] if decision == "answer" else "")
         assert probability == pytest.approx(np.exp(log_score), abs=1e-6)
         np.testing.assert_allclose(shares, np.exp(scored.log_probabilities[0]), atol=1e-6)
         assert agreement == ([own.argmax() == erm.argmax()] if with_erm else [])
+
+
+@pytest.mark.parametrize("images", [NEIGHBOURS, 300])
+def test_an_image_unlike_the_training_images_abstains_whatever_its_score(images: int, tmp_path: Path) -> None:
+    network = build_network("small_cnn", classes=3, image_size=SIDE, seed=1).eval()
+    export_answers(
+        [network], tmp_path / "a.onnx", card_of(network, CLASSES, "erm"), "max_softmax", tells_unlike=True
+    )
+    image = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
+    square_image = square_array(Image.fromarray(image), SIDE)[None]
+    raw = TorchEngine(network, None, torch.device("cpu")).run(square_image, None, features=True)
+    assert raw.features is not None
+    held_out = np.abs(np.random.default_rng(1).normal(size=(99, raw.features.shape[1]))).astype(np.float32)
+    fitted = TrainingNeighbours.fit(np.resize(held_out, (images, held_out.shape[1])), held_out)
+    (distance,) = fitted.distances(raw.features).tolist()
+    for unlike_threshold, threshold, decided, why in (
+        (distance + 1e-4, -np.inf, "answer", ""),
+        (distance + 1e-4, np.inf, "abstain", "no_certified_threshold"),
+        (distance + 1e-4, 1.0, "abstain", "below_threshold"),
+        (distance - 1e-4, -np.inf, "abstain", "unlike_training"),
+        (distance - 1e-4, np.inf, "abstain", "unlike_training"),
+        (np.inf, -np.inf, "answer", ""),
+    ):
+        neighbours = replace(fitted, threshold=unlike_threshold)
+        session = _answering(tmp_path / "a.onnx", constants(2.0, [threshold] * 3, neighbours))
+        names = ["decision", "abstain_reason", "distance"]
+        decision, reason, output = session.run(names, {"image": image})
+        assert (decision, reason, output) == (decided, why, pytest.approx(distance, abs=1e-6))
+        assert (session.run(["label"], {"image": image}) == [""]) == (decided == "abstain")
+
+
+def test_the_distance_is_the_services_also_of_zeros_and_of_what_is_not_finite() -> None:
+    generator = np.random.default_rng(0)
+    training, held_out, inputs = (generator.normal(0.5, 1, (n, 8)).astype(np.float32) for n in (40, 99, 9))
+    fitted = TrainingNeighbours.fit(training, held_out)
+    inputs[6:] = np.array([[0], [np.nan], [np.inf]])
+    vectors = torch.from_numpy(fitted.vectors).half()
+    distances = [neighbour_distance(torch.from_numpy(one), vectors) for one in inputs]
+    np.testing.assert_allclose(distances, fitted.distances(inputs), atol=1e-6)
+
+
+def test_why_it_abstains_is_said_in_the_words_of_the_service() -> None:
+    assert tuple(AbstainReason) == REASONS
+    assert set(DECISIONS) < set(Decision)
 
 
 class _Stubborn(torch.nn.Module):
@@ -138,5 +200,5 @@ def test_a_network_that_cannot_be_traced_is_named_and_leaves_nothing(tmp_path: P
         trace(_Stubborn(), {"images": images}, outputs=("logits",), free={}, what="stubborn")
     network = build_network("small_cnn", classes=3, image_size=SIDE)
     with pytest.raises(ModelError, match="product needs an ERM model"):
-        export_answers(network, None, tmp_path / "a.onnx", card_of(network, CLASSES, "erm"), "product")
+        export_answers([network], tmp_path / "a.onnx", card_of(network, CLASSES, "erm"), "product")
     assert list(tmp_path.iterdir()) == []

@@ -31,8 +31,9 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.grey import GreyWindow
 from models.export import ModelError, card_of, load_model, save_model
-from models.mitigation.features import linear_layer
+from models.mitigation.features import HeadError, linear_layer
 from models.onnx_export import export_onnx
+from models.selective import TrainingNeighbours
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
 from tests.machine import needs
 from tests.support.waits import wait_until
@@ -161,10 +162,20 @@ def test_a_graph_of_answers_is_proven_on_images_of_odd_sizes(tmp_path: Path) -> 
     card = card_of(networks[0], ("a", "b"), "erm", grey_window=GreyWindow(4, 4091))
     save_model(networks[0], card, tmp_path / "model")
     graph = tmp_path / "answers.onnx"
-    export(str(graph), [[str(tmp_path / "model")]], "max_softmax")
-    others = TorchEngine(networks[1], None, torch.device("cpu"))
-    with pytest.raises(ModelError, match=r"probabilities of an image of 1 × 1 pixels differ between ONNX"):
-        prove_answers(others, card, graph, "max_softmax")
+    export(str(graph), [[str(tmp_path / "model")]], "max_softmax", tells_unlike=True)
+    engine, others = (TorchEngine(network, None, torch.device("cpu")) for network in networks)
+    neighbours = TrainingNeighbours(np.eye(256, dtype=np.float32), 0.5)
+    prove_answers(engine, card, graph, "max_softmax", neighbours=neighbours)
+    with pytest.raises(ModelError, match=r"the answers to an image of 1 × 1 pixels differ between ONNX"):
+        prove_answers(others, card, graph, "max_softmax", neighbours=neighbours)
+
+
+def test_a_network_without_distances_is_named(tmp_path: Path) -> None:
+    network = build_network("torchvision/squeezenet1_1", classes=2, image_size=64)
+    save_model(network, card_of(network, ("a", "b"), "erm"), tmp_path / "model")
+    with pytest.raises(HeadError, match="does not end in a linear layer"):
+        export(str(tmp_path / "a.onnx"), [[str(tmp_path / "model")]], "max_softmax", tells_unlike=True)
+    assert not (tmp_path / "a.onnx").exists()
 
 
 @pytest.fixture
