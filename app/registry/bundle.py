@@ -68,7 +68,7 @@ class Bundles:
     async def send(self, request: Request, model: ModelRow, query: DownloadQuery) -> Response:
         """Send the bundle with the threshold of the query's policy. Raises what a prediction with this policy
         raises, and what the export of the graph raises."""
-        choice = await run_in_threadpool(choose, query, model, self.artifacts, by_score_alone=True)
+        choice = await run_in_threadpool(choose, query, model, self.artifacts)
         if query.on_uncertified == "error":
             require_certified(choice.policy)
         card, networks = await run_in_threadpool(self._card, model, choice)
@@ -77,9 +77,11 @@ class Bundles:
             return Response(status_code=304, headers=headers)
         score = card.selection.score_name
         needed = networks[:1] if score == calibrations.DEFAULT_SCORE else networks
-        path = await self.inference.exports.file(Graph([part_of(row) for row in needed], score))
-        graph: Pieces = [_whole(path), policy_values(card, choice)]
-        entries = await run_in_threadpool(self._entries, card, networks, graph)
+        neighbours = await run_in_threadpool(calibrations.neighbours, model, self.artifacts)
+        graph = Graph([part_of(row) for row in needed], score, tells_unlike=neighbours is not None)
+        path = await self.inference.exports.file(graph)
+        values = await run_in_threadpool(policy_values, card, choice, neighbours)
+        entries = await run_in_threadpool(self._entries, card, networks, [_whole(path), values])
         headers["Content-Disposition"] = f'attachment; filename="{model.id}.zip"'
         return StreamingResponse(stored_zip(entries), headers=headers, media_type=ZIP)
 

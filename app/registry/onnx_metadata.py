@@ -10,6 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from app.inference import Calibration
@@ -20,6 +21,7 @@ from app.selective.policy import Choice, PolicyRequest, apply_policy
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.report.text.card import Card
+from models.selective import TrainingNeighbours
 
 if TYPE_CHECKING:
     from onnx import StringStringEntryProto
@@ -44,7 +46,7 @@ def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
     from onnx import ModelProto  # takes half a second, and few ask for a graph
 
     calibration, reference = calibrations.find(model, artifacts), calibration_ref(model)
-    if calibration is not None:  # whoever runs the graph has no training neighbours
+    if calibration is not None:  # whoever runs this graph has no training neighbours
         calibration = calibration.of_scores_alone
     score_name = calibrations.score_name(None, model)
     thresholds: dict[str, float | None] = {}
@@ -62,14 +64,17 @@ def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
     return bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
 
 
-def policy_values(card: Card, choice: Choice) -> bytes:
-    """Return what belongs at the end of a graph of answers: its constants, and what they rest on."""
+def policy_values(card: Card, choice: Choice, neighbours: TrainingNeighbours | None) -> bytes:
+    """Return what belongs at the end of a graph of answers: its constants, with `neighbours` if it tells
+    unlike images, and what they rest on."""
     from onnx import ModelProto
 
     temperature, by_class = _temperature(choice.calibration), choice.policy.class_thresholds
     thresholds = [
         choice.policy.threshold if by_class is None else by_class[label] for label in card.model.classes
     ]
+    if neighbours is not None and card.selection.policy == "none":  # then all are answered, as by the service
+        neighbours = replace(neighbours, threshold=math.inf)
     facts = {
         "version": 1,
         "model": card.model.id,
@@ -78,7 +83,8 @@ def policy_values(card: Card, choice: Choice) -> bytes:
         "selection": card.selection.model_dump(mode="json"),
     }
     metadata = bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
-    return constants(temperature, [math.inf if one is None else one for one in thresholds]) + metadata
+    numbers = [math.inf if one is None else one for one in thresholds]
+    return constants(temperature, numbers, neighbours) + metadata
 
 
 def _temperature(calibration: Calibration | None) -> float:

@@ -30,7 +30,6 @@ from masktune.contract.models import (
     SplitMetrics,
 )
 from masktune.contract.vocabulary import RESUMABLE
-from models.selective import SCORES
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +111,7 @@ def delete(session: Session, inference: Inference, model_id: str, discard: Disca
     """Remove the row now and the files after the commit. Raises `ModelInUse` if something needs the model."""
     row = registry.delete(session, model_id)
     # Weights before the graph: a concurrent export checks for the weights last, and then removes its graph.
-    exports = [graphs.key(row.id, score) for score in (None, *SCORES)]
-    keys = [row.artifact, *exports, *_left_by_training(session, row)]
+    keys = [row.artifact, *graphs.keys(row.id), *_left_by_training(session, row)]
     keys += [stored["artifact"] for stored in (row.calibration, row.pattern_judge) if stored]
     if row.backbone_artifact and registry.release_backbone(session, row.backbone_artifact):
         keys.append(row.backbone_artifact)

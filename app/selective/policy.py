@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from app.inference import Calibration
 from app.selective import calibrations
-from core.errors import Conflict, FieldError, InvalidInput, NotCertifiable
+from core.errors import FieldError, InvalidInput, NotCertifiable
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract import predictions
@@ -109,15 +109,8 @@ def apply_policy(
     return _calibrated(request, calibration, score_name)
 
 
-def choose(
-    query: PolicyQuery,
-    model: ModelRow,
-    artifacts: Artifacts,
-    *,
-    calibrated: bool = False,
-    by_score_alone: bool = False,
-) -> Choice:
-    """Apply the policy; `by_score_alone` for whoever cannot tell inputs that are unlike the training images.
+def choose(query: PolicyQuery, model: ModelRow, artifacts: Artifacts, *, calibrated: bool = False) -> Choice:
+    """Apply the policy.
 
     Raises `InvalidInput`, `Conflict` if it needs a calibration, or that must be `calibrated`, and there is
     none, and `ArtifactMissing` if the model was deleted or calibrated again since its row was read.
@@ -126,13 +119,6 @@ def choose(
     optional = request.policy in ("none", "min_score") and not calibrated
     find = calibrations.find if optional else calibrations.get
     calibration = find(model, artifacts)
-    if by_score_alone and calibration is not None:
-        if request.policy == "by_class" and calibration.unlike_answered:
-            raise Conflict(
-                "promises by class of this model hold only where inputs unlike its training images abstain, "
-                "and a file cannot tell these; use another policy, or let the service answer"
-            )
-        calibration = calibration.of_scores_alone
     return Choice(
         apply_policy(request, calibration, calibrations.score_name(query.score, model)), calibration
     )

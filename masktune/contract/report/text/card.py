@@ -74,7 +74,7 @@ _BRIEF = ("epochs", "batch_size", "optimizer", "augmentation", "freeze_backbone"
 """The hyperparameters that a card tells."""
 _POLICIES = {
     "none": "No policy was asked for: the graph answers every input whose score is finite.",
-    "raw_threshold": "As asked for, the graph answers inputs with a score of at least {number:g}.",
+    "raw_threshold": "As asked for, the graph answers no input with a score below {number:g}.",
     "target_coverage": "The graph answers the surest {share} of inputs like those of the calibration split. "
     "Nothing is promised about the risk.",
     "not_certifiable": "Not certifiable: {refusal}. The graph abstains on every input.",
@@ -84,8 +84,8 @@ _SHIFT = (
     "certificate on images with the shortcut is for images with the shortcut."
 )
 _UNLIKE = (
-    "The service abstains on inputs that are unlike the training images; the file cannot tell these, and its "
-    "threshold is the one that needs no such check."
+    "Whatever the score, the graph abstains on an input that is unlike the training images: further from "
+    "them than about 99\u00a0% of images like those of the validation split."
 )
 _UNNOTICED = "The file cannot notice that inputs change, or that the model was calibrated again."
 _SEEN_BEFORE = (
@@ -114,11 +114,12 @@ def card_parts(
     limits = [NO_PROMISE] if card.selection.status in ("certified", "partly_certified") else []
     if calibration is not None:
         limits += [_SHIFT, independence(calibration)]
-        limits += [_UNLIKE] if calibration.unlike_threshold is not None else []
         limits += [_SEEN_BEFORE] if job is None or params.get("pretrained") else []
     counted_by = None if calibration is None else calibration.job
+    tells_unlike = calibration is not None and calibration.unlike_threshold is not None
+    unlike = [_UNLIKE] if tells_unlike and card.selection.status != "none" else []
     parts += [
-        _part("When it answers", counted_by, _policy(card.selection)),
+        _part("When it answers", counted_by, _policy(card.selection) + unlike),
         _part("Not for", counted_by, [*limits, _UNNOTICED]),
     ]
     return [part for part in parts if part.sentences] + [CardPart(title=title) for title in _HEADINGS_TO_ADD]

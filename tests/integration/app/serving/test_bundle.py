@@ -10,7 +10,8 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,10 @@ from app.inference.engines import graph_store as graphs
 from core.queries import registry
 from masktune.contract.ids import new_id
 from models.backbones.build import build_network
+from models.selective import NEIGHBOURS_FILE, TrainingNeighbours
 from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_pages import blocks
-from tests.integration.app.serving.conftest import CLASSES, World
+from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World, picture
 from tests.integration.app.serving.test_unlike import add_model
 
 Members = dict[str, bytes]
@@ -138,7 +140,7 @@ def _decided_elsewhere(bundle: Members, folder: Path, paths: list[Path]) -> list
     command = [sys.executable, "answer.py", *map(str, paths)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
     assert not done.stderr
-    return [line.split(" ") for line in done.stdout.splitlines()]  # the label of an abstention is empty
+    return [line.split(" ") for line in done.stdout.splitlines()]  # decision, label or reason, score
 
 
 def _other_network(world: World) -> str:
@@ -150,11 +152,38 @@ def _other_network(world: World) -> str:
     return str(sent.json()["id"])
 
 
+def _telling_model(world: World) -> tuple[str, Any]:
+    """A model with ERM that can tell; which samples are unlike its training images."""
+    model, unlike = add_model(world)
+    _change(world, model, erm_id=world.erm)
+    return model, unlike
+
+
+def _change(world: World, model: str, *, calibration: dict[str, Any] | None = None, **fields: Any) -> None:
+    """Change the row, and its calibration, which gets another id."""
+    with world.services.database.begin() as session:
+        row = registry.get(session, model)
+        assert row.calibration is not None
+        row.calibration = row.calibration | {"id": new_id("cal")} | (calibration or {})
+        for name, field in fields.items():
+            setattr(row, name, field)
+
+
+def _call_furthest_unlike(world: World, model: str, distances: list[float]) -> float:
+    """Call the furthest fifth of these unlike the training images; the threshold."""
+    file = world.services.artifacts.folder(f"calibrations/{model}") / NEIGHBOURS_FILE
+    threshold = float(np.quantile(distances, 0.8))
+    replace(TrainingNeighbours.load(file), threshold=threshold).save(file)
+    _change(world, model, calibration={"unlike_threshold": threshold})
+    return threshold
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "score", "files"),
     [
         ("small_cnn", "product", MEMBERS),
+        ("small_cnn that can tell", "minimum", MEMBERS | {NEIGHBOURS_FILE}),
         ("timm/test_resnet", "max_softmax", MEMBERS - {"erm.safetensors", "calibration.json"}),
     ],
 )
@@ -162,20 +191,29 @@ def test_decisions_elsewhere_equal_the_services(
     world: World, tmp_path: Path, name: str, score: str, files: set[str]
 ) -> None:
     paths = _odd_images(tmp_path)
-    model = world.model if name == "small_cnn" else _other_network(world)
-    scores = [one["score"] for one in _served(world, model, paths, {"score": score})]
-    policy = {"score": score, "min_score": float(np.median(scores))}
+    model = world.model
+    if name != "small_cnn":
+        model = _telling_model(world)[0] if NEIGHBOURS_FILE in files else _other_network(world)
+    everything = _served(world, model, paths, {"score": score})
+    distances = [one["unlike_training"]["distance"] for one in everything if one["unlike_training"]]
+    unlike_threshold = _call_furthest_unlike(world, model, distances) if distances else np.inf
+    policy = {"score": score, "min_score": float(np.median([one["score"] for one in everything]))}
     bundle = _members(_download(world, model, **policy).content)
     assert bundle.keys() == files
     served, elsewhere = _served(world, model, paths, policy), _decided_elsewhere(bundle, tmp_path, paths)
     assert len(elsewhere) == len(served) == IMAGES
-    decisions = Counter[str]()
-    for one, (decision, label, printed) in zip(served, elsewhere, strict=True):
+    decisions, reasons = Counter[str](), Counter[str]()
+    for one, (decision, answer, printed) in zip(served, elsewhere, strict=True):
         assert float(printed) == pytest.approx(one["score"], abs=1e-4)  # printed with four digits
-        if abs(one["score"] - policy["min_score"]) > MARGIN:
-            assert (decision, label) == (one["decision"], one["label"] or "")
+        distance = (one["unlike_training"] or {"distance": 0.0})["distance"]
+        clear = abs(one["score"] - policy["min_score"]) > MARGIN and abs(distance - unlike_threshold) > 1e-4
+        if clear:
+            assert (decision, answer) == (one["decision"], one["label"] or one["abstain_reason"])
             decisions[decision] += 1
+            reasons[answer] += decision == "abstain"
     assert min(decisions["answer"], decisions["abstain"]) > IMAGES // 4
+    assert reasons["below_threshold"] > IMAGES // 8
+    assert bool(distances) == (reasons["unlike_training"] > IMAGES // 8)
 
 
 def test_the_bundle_says_what_it_is_and_what_it_promises(world: World, members: Members) -> None:
@@ -285,25 +323,22 @@ def test_an_imported_model_answers_alike_and_says_where_it_was_calibrated(
     assert world.client.delete(f"/models/{model['erm']}").status_code == 204
 
 
-def test_what_tells_unlike_inputs_comes_along_and_the_graph_does_without(fresh_world: World) -> None:
+def test_what_tells_unlike_inputs_comes_along_and_is_in_the_graph(fresh_world: World) -> None:
     world, policy = fresh_world, {"coverage": 0.9}
-    model, unlike = add_model(world)
-    with world.services.database.begin() as session:
-        row = registry.get(session, model)
-        assert row is not None
-        assert row.calibration is not None
-        row.erm_id, row.calibration = world.erm, row.calibration | {"id": new_id("cal")}
+    model, unlike = _telling_model(world)
     review_policy = {"enabled": True, "max_risk": 0.05}
     assert world.client.put(f"/models/{model}/review-policy", json=review_policy).status_code == 200
-    refusal = _download(world, model, max_class_risk=0.5)
-    assert (refusal.status_code, refusal.json()["code"]) == (409, "conflict")
     download = _download(world, model, **policy)
     assert download.status_code == 200, download.text
     bundle = _members(download.content)
-    assert bundle.keys() == MEMBERS | {"neighbours.safetensors"}
-    assert "the file cannot tell these" in bundle["card.md"].decode()
+    assert bundle.keys() == MEMBERS | {NEIGHBOURS_FILE}
+    assert "abstains on an input that is unlike the training images" in bundle["card.md"].decode()
     assert world.client.get(f"/models/{model}").json()["promise"] is not None
     assert json.loads(bundle["card.json"])["model"]["promise"] is None, "it concerns the users here"
+    by_class: dict[str, Any] = {"max_class_risk": 0.9, "risk_confidence": 0.5}
+    for query in (policy, by_class, {}):
+        members = _members(_download(world, model, **query).content)
+        _answers_as_the_service(world, model, query, members["model.onnx"])
     imported = _import(world, bundle)
     assert imported.status_code == 201, imported.text
     for number in (int(unlike.argmax()), int(unlike.argmin())):
@@ -319,6 +354,25 @@ def test_what_tells_unlike_inputs_comes_along_and_the_graph_does_without(fresh_w
         (fault,) = refusal.json()["errors"]
         assert (refusal.status_code, fault["code"]) == (422, "unreadable-member")
         assert "neighbours.safetensors" in fault["detail"]
+    artifacts, key = world.services.artifacts, graphs.key(model, "max_softmax", tells_unlike=True)
+    assert artifacts.exists(key)
+    assert world.client.delete(f"/models/{model}").status_code == 204
+    assert not artifacts.exists(key)
+
+
+def _answers_as_the_service(world: World, model: str, query: Mapping[str, Any], graph: bytes) -> None:
+    """Assert it of samples that the model was calibrated on, unlike the training images and not."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = ["decision", "label", "abstain_reason", "distance"]
+    reasons = set()
+    for number in range(0, SAMPLES, 3):
+        (one,) = world.ask(model=model, sample=number, **query)["predictions"]
+        image = np.asarray(Image.open(io.BytesIO(picture(number))).convert("RGB"))
+        *answer, distance = session.run(names, {"image": image})
+        assert distance == pytest.approx(one["unlike_training"]["distance"], abs=1e-5)
+        assert answer == [one["decision"], one["label"] or "", one["abstain_reason"] or ""]
+        reasons.add(one["abstain_reason"])
+    assert ("unlike_training" in reasons) == bool(query)
 
 
 def _card(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:

@@ -101,7 +101,7 @@ def test_the_verdict_is_that_of_the_report_with_its_intervals() -> None:
     ("status", "sentence"),
     [
         ("none", "No policy was asked for"),
-        ("raw_threshold", "As asked for, the graph answers inputs with a score of at least 0.05."),
+        ("raw_threshold", "As asked for, the graph answers no input with a score below 0.05."),
         ("target_coverage", "The graph answers the surest 5\u00a0% of inputs"),
         ("not_certifiable", "Not certifiable: with these 400 calibration samples"),
         ("certified", "Certified: with 95\u00a0% confidence over the draw"),
@@ -114,6 +114,18 @@ def test_when_it_answers_is_told_of_each_policy(status: str, sentence: str) -> N
         text.startswith("This is no promise about a single input") for text, _ in sentences["Not for"]
     )
     assert promises is (status == "certified")
+
+
+@pytest.mark.parametrize("status", ["none", "raw_threshold", "certified"])
+@pytest.mark.parametrize("unlike_threshold", [None, 0.2])
+def test_that_unlike_inputs_abstain_is_told_where_they_do(
+    status: str, unlike_threshold: float | None
+) -> None:
+    reference = CalibrationRef(id="cal_1", n=400, job="job_calibrate", unlike_threshold=unlike_threshold)
+    sentences = _sentences(_card(status, calibration=reference))
+    told = any("abstains on an input that is unlike" in text for text, _ in sentences["When it answers"])
+    assert told is (status != "none" and unlike_threshold is not None)
+    assert not any("unlike" in text for text, _ in sentences["Not for"])
 
 
 def test_what_is_not_known_is_not_invented() -> None:
