@@ -14,7 +14,8 @@ from core.tables import JobRow, ReviewRow
 def newest(session: Session, dataset_id: str) -> ReviewRow | None:
     """The newest review of images of this data set, if there is any."""
     query = select(ReviewRow).where(ReviewRow.dataset_id == dataset_id)
-    return session.scalars(query.order_by(ReviewRow.updated_at.desc(), ReviewRow.job_id.desc())).first()
+    query = query.order_by(ReviewRow.updated_at.desc(), ReviewRow.job_id.desc())
+    return session.scalars(query.limit(1)).first()
 
 
 def put(

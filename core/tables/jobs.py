@@ -106,7 +106,12 @@ class JobRow(Table):
     __table_args__ = (
         Index("jobs_newest", "created_at", "id"),
         Index("jobs_lease", "state", "lease_until"),
-        Index("jobs_dataset", "dataset_id", "state"),
+        # Of the filters that the dashboard offers: without them a page with few matches read the whole table.
+        Index("jobs_dataset", "dataset_id", "state", "created_at", "id"),
+        Index("jobs_dataset_newest", "dataset_id", "created_at", "id"),
+        Index("jobs_kind", "kind", "state", "created_at", "id"),
+        Index("jobs_kind_newest", "kind", "created_at", "id"),
+        Index("jobs_state_newest", "state", "created_at", "id"),
         Index("jobs_created_by", "created_by", "state"),
     )
 

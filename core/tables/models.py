@@ -31,7 +31,7 @@ class ModelRow(Table):
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    dataset_id: Mapped[str | None] = mapped_column(String(32), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(String(32))
     job_id: Mapped[str | None] = mapped_column(String(32), index=True)
     """None if it was imported, or its job was deleted."""
     arm: Mapped[Arm]
@@ -64,7 +64,11 @@ class ModelRow(Table):
     """Id of the caller that imported it or started its job; None if no request did."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
 
-    __table_args__ = (Index("models_newest", "created_at", "id"),)
+    __table_args__ = (
+        Index("models_newest", "created_at", "id"),
+        Index("models_arm", "arm", "created_at", "id"),
+        Index("models_dataset", "dataset_id", "created_at", "id"),
+    )
 
 
 class AliasRow(Table):

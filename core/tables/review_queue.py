@@ -12,6 +12,7 @@ from core.tables.base import Json, Table
 from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
 
 _WAITS = text("outcome IS NULL AND bytes IS NOT NULL")
+_WAITING: dict[str, Any] = {"postgresql_where": _WAITS, "sqlite_where": _WAITS}
 
 
 class ReviewItemRow(Table):
@@ -66,7 +67,12 @@ class ReviewItemRow(Table):
         Index("review_items_newest", "created_at", "id"),
         Index("review_items_copies", "model_id", "kind", "sha256"),
         Index("review_items_nearest", "nearest_dataset_id"),
-        Index("review_items_waiting", "created_at", "seq", postgresql_where=_WAITS, sqlite_where=_WAITS),
+        Index("review_items_model", "model_id", "created_at", "id"),
+        Index("review_items_answered", "answered_by", "answered_at", "id"),
+        Index("review_items_waiting", "created_at", "seq", **_WAITING),
+        # The order in which images are handed out, of all queues and of one.
+        Index("review_items_next", "kind", "created_at", "seq", **_WAITING),
+        Index("review_items_next_of_model", "model_id", "kind", "created_at", "seq", **_WAITING),
     )
 
 

@@ -3,7 +3,7 @@
 Until the first release, a change of the tables is an edit of this file, and raises the letter at the end of
 `revision`: what sorts before the first revision is of an earlier checkout, and is refused (`core.schema`).
 
-Revision: r0001c
+Revision: r0001d
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from alembic import op
 
 from core.session import db_now
 
-revision = "r0001c"
+revision = "r0001d"
 down_revision = None
 
 Json = sa.JSON(none_as_null=True)
@@ -101,9 +101,13 @@ def _jobs() -> None:
 
 def _job_indexes() -> None:
     op.create_index("jobs_created_by", "jobs", ["created_by", "state"])
-    op.create_index("jobs_dataset", "jobs", ["dataset_id", "state"])
+    op.create_index("jobs_dataset", "jobs", ["dataset_id", "state", "created_at", "id"])
+    op.create_index("jobs_dataset_newest", "jobs", ["dataset_id", "created_at", "id"])
+    op.create_index("jobs_kind", "jobs", ["kind", "state", "created_at", "id"])
+    op.create_index("jobs_kind_newest", "jobs", ["kind", "created_at", "id"])
     op.create_index("jobs_lease", "jobs", ["state", "lease_until"])
     op.create_index("jobs_newest", "jobs", ["created_at", "id"])
+    op.create_index("jobs_state_newest", "jobs", ["state", "created_at", "id"])
     op.create_index(
         "jobs_next",
         "jobs",
@@ -182,9 +186,10 @@ def _models() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_models_backbone_artifact", "models", ["backbone_artifact"])
-    op.create_index("ix_models_dataset_id", "models", ["dataset_id"])
     op.create_index("ix_models_job_id", "models", ["job_id"])
     op.create_index("models_newest", "models", ["created_at", "id"])
+    op.create_index("models_arm", "models", ["arm", "created_at", "id"])
+    op.create_index("models_dataset", "models", ["dataset_id", "created_at", "id"])
 
 
 def _of_models() -> None:
@@ -259,14 +264,15 @@ def _review_queue() -> None:
     )
     op.create_index("review_items_order", "review_items", ["model_id", "kind", "seq"], unique=True)
     op.create_index("review_items_newest", "review_items", ["created_at", "id"])
+    op.create_index("review_items_model", "review_items", ["model_id", "created_at", "id"])
+    op.create_index("review_items_answered", "review_items", ["answered_by", "answered_at", "id"])
     op.create_index("review_items_copies", "review_items", ["model_id", "kind", "sha256"])
     op.create_index("review_items_nearest", "review_items", ["nearest_dataset_id"])
-    op.create_index(
-        "review_items_waiting",
-        "review_items",
-        ["created_at", "seq"],
-        **_where("outcome IS NULL AND bytes IS NOT NULL"),
-    )
+    waiting = _where("outcome IS NULL AND bytes IS NOT NULL")
+    op.create_index("review_items_waiting", "review_items", ["created_at", "seq"], **waiting)
+    of_kind = ["kind", "created_at", "seq"]
+    op.create_index("review_items_next", "review_items", of_kind, **waiting)
+    op.create_index("review_items_next_of_model", "review_items", ["model_id", *of_kind], **waiting)
     op.create_table(
         "review_images",
         sa.Column("item_id", sa.String(length=32), nullable=False),

@@ -56,7 +56,8 @@ def test_a_slot_for_imports_does_not_read_the_queued_trainings(database: Databas
     with database.begin() as session:
         assert leases.claim(session, worker="w", lease_seconds=MINUTE, kinds=IMPORTS) is None
     assert len(plans) == 1
-    assert "jobs_next_import" in plans[0]
+    of_queued_imports = ("jobs_next_import", "jobs_kind (kind=? AND state=?)")  # SQLite takes the second
+    assert any(index in plans[0] for index in of_queued_imports), plans
 
 
 def test_a_claim_passes_over_the_jobs_that_wait_for_an_import_without_reading_them(

@@ -24,7 +24,7 @@ from tests.integration.core.backups import rows
 from tests.integration.core.databases import database_without_tables
 
 ROOT = Path(__file__).parents[3]
-HEAD = "r0001c"
+HEAD = "r0001d"
 NEWER = "r9999"
 EARLIER = ("0001", "0016", "r0001")
 """Revisions of checkouts before the first release."""
