@@ -49,11 +49,16 @@ OfKind = Annotated[ReviewKind | None, Query(description="Only images of this kin
 InState = Annotated[ReviewState | None, Query(description="Only images in this state.")]
 
 
+def _model_id(session: Session, model: str | None) -> str | None:
+    """The id of the model with this id or alias, None for none. Raises `NotFound`."""
+    return None if model is None else registry.get(session, model).id
+
+
 def _conditions(
     session: Session, model: str | None, kind: ReviewKind | None, state: ReviewState | None
 ) -> list[ColumnElement[bool]]:
     """The SQL conditions on the items of a list; `model` is an id or an alias. Raises `NotFound`."""
-    return review_queue.where(None if model is None else registry.get(session, model).id, kind, state)
+    return review_queue.where(_model_id(session, model), kind, state)
 
 
 @router.get(
@@ -113,7 +118,7 @@ def list_reviews(
 )
 def claim_review(session: Writing, caller: CallerDep, model: OfModel = None, kind: OfKind = None) -> Response:
     """Nobody else is handed it for ten minutes. The audit sample comes first, then the oldest."""
-    row = review_queue.claim(session, caller.id, _conditions(session, model, kind, None))
+    row = review_queue.claim(session, caller.id, model_id=_model_id(session, model), kind=kind)
     return Response(status_code=204) if row is None else represent(reviews.describe(row))
 
 

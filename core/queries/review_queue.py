@@ -157,27 +157,31 @@ def add(session: Session, row: ReviewItemRow, content: bytes) -> None:
 # --- answers --------------------------------------------------------------------------------------------
 
 
-def claim(session: Session, caller: str, conditions: list[ColumnElement[bool]]) -> ReviewItemRow | None:
+def claim(
+    session: Session, caller: str, *, model_id: str | None = None, kind: ReviewKind | None = None
+) -> ReviewItemRow | None:
     """Hand out the next image, to nobody else for a while; None if none waits that others do not hold.
 
     The audit sample comes first, because the monitor waits at its first image without an answer.
     """
     free = or_(Item.claimed_until.is_(None), Item.claimed_until < db_now())
-    query = (
-        select(Item)
-        .where(_CONDITIONS["waiting"], free | (Item.claimed_by == caller), *conditions)
-        # A key that two people share is handed another image as long as there is one.
-        .order_by(case((free, 0), else_=1), case((Item.kind == ReviewKind.AUDIT, 0), else_=1))
-        .order_by(Item.created_at, Item.seq)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = session.scalars(query).first()
+    kinds = (ReviewKind.AUDIT, ReviewKind.ABSTAINED) if kind is None else (kind,)
+    # A key that two people share is handed another image as long as there is one. Each of these is read from
+    # an index up to its first image; one query for all sorted every image that waits.
+    choices = ((holder, one) for holder in (free, Item.claimed_by == caller) for one in kinds)
+    rows = (_first_waiting(session, holder, *where(model_id, one, "waiting")) for holder, one in choices)
+    row = next(filter(None, rows), None)
     if row is not None:
         row.claimed_by, row.claimed_until = caller, db_now() + LEASE_SECONDS
         session.flush()
         session.refresh(row)
     return row
+
+
+def _first_waiting(session: Session, *conditions: ColumnElement[bool]) -> ReviewItemRow | None:
+    """The oldest image that meets the conditions, locked; those that others have locked are left out."""
+    query = select(Item).where(*conditions).order_by(Item.created_at, Item.seq).limit(1)
+    return session.scalars(query.with_for_update(skip_locked=True)).first()
 
 
 def last_answered(session: Session, caller: str) -> str | None:
