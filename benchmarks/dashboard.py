@@ -1,43 +1,43 @@
-"""How long the dashboard's pages take to show their content when there is a lot of it.
+"""How long the dashboard's pages take when there is a lot of content, and what its lists read for them.
 
-    python -m benchmarks.dashboard [--jobs 1000] [--images 100000] [--visits 5] [--folder DIR]
+    python -m benchmarks.dashboard [--visits 5] [--folder DIR] [--server URL]
 
-Makes two worlds behind `masktune serve`: a full one with `--images` small images, a training on them and
-`--jobs` ended jobs, and a nearly empty one with 200 images and a training. Opens the pages of both in
-Debian's chromium (needs the group `test`: playwright) and measures the time from the request to the page's
-main content, as medians of several visits; then turns a page and filters, and measures from the click to the
-result. `--folder` keeps the worlds there, and a second call only visits them. Ends with one JSON line; exits
-with 1 if anything takes more than twice as long in the full world as in the nearly empty one, plus half a
-second.
+Makes two worlds behind `masktune serve`: a full one with 100,000 images, 10,000 jobs and as much of the
+rest, and a nearly empty one with 200 images and a training. Opens the pages of both in Debian's chromium
+(needs the group `test`: playwright) and measures the first paint, the time to the page's main content and
+the processor time of the service, as medians of several visits; then turns a page and filters, and measures
+from the click to the result. Last, sends the requests of the lists to SQLite and to a database of its own on
+the PostgreSQL `--server`, and counts what their queries read. `--folder` keeps the worlds there, and a second
+call only visits them. Ends with one JSON line; exits with 1 if a first paint takes more than a second, if
+anything takes more than twice as long in the full world as in the nearly empty one, plus half a second, or
+if a query reads a whole table.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import json
+import os
+import re
 import statistics
 import sys
-import tempfile
 import time
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from PIL import Image
+import httpx
 
-from benchmarks._common import load_average, served, table
-from core.queries import jobs
+from benchmarks._common import Aim, finish, served, table, work_folder
+from benchmarks._dashboard_rows import FULL, Size
+from benchmarks._dashboard_world import World, make_world
+from benchmarks._list_queries import Cost, copy_rows, list_aims, measure_lists
+from benchmarks._scaling_database import own_database
+from benchmarks.scaling import SERVER
 from core.session import Database
 from core.settings import Settings
-from core.tables import JobRow
-from masktune import Client
-from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import JobKind, JobState
+from models.run import Run, resolve_device
 from tests.support.browser import FLAGS, chromium
 
 if TYPE_CHECKING:
@@ -46,30 +46,37 @@ if TYPE_CHECKING:
 PAGES = {
     "data sets": ("/ui/", "table tbody tr"),
     "a data set": ("/ui/datasets/{dataset}", ".samples img"),
+    "a sample": ("/ui/datasets/{dataset}/samples/7", "img.full-size"),
     "jobs": ("/ui/jobs", "table tbody tr"),
+    "jobs, searched": ("/ui/jobs?q=no+such+text", ".empty"),
     "a job": ("/ui/jobs/{job}", "svg.chart"),
+    "a job of many events": ("/ui/jobs/{long_job}", "svg.chart"),
     "its report": ("/ui/jobs/{job}/report", ".gallery img"),
-    "new job": ("/ui/new", "h2:has-text('Estimated time')"),
+    "predictions": ("/ui/jobs/{predictions}/predictions", ".samples img"),
     "models": ("/ui/models", "table tbody tr"),
     "a model": ("/ui/models/{model}", "svg.chart"),
     "what a model refuses": ("/ui/models/{model}", "ul.samples img"),
     "try it": ("/ui/try", "button.pick img"),
+    "reviews": ("/ui/reviews", "[aria-label=Image] .card, [aria-label=Image] .empty"),
+    "storage": ("/ui/storage", "table tbody tr"),
+    "webhooks": ("/ui/webhooks", "button:has-text('Send a test')"),
+    "new job": ("/ui/new", "h2:has-text('Estimated time')"),
 }
 """Page → its path, and a selector of its main content: the page has loaded once this is visible."""
+MOST_PAINT = 1.0
+"""Seconds from the request to the first paint."""
 TIMES_AS_LONG, MORE_SECONDS = 2.0, 0.5
-SMALL = 200
-READY = "world.json"
-HOUR = 3600.0
+_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"  # milliseconds
+_CPU = re.compile(rb"^process_cpu_seconds_total (\S+)$", re.MULTILINE)
 
 
-class World(NamedTuple):
-    """The ids of the content, and the seconds that the import and the training took."""
+class Visit(NamedTuple):
+    """Seconds: from the request to the first paint (None for a click) and to the main content, and of the
+    service's processor until then."""
 
-    dataset: str
-    job: str
-    model: str
-    import_seconds: float
-    train_seconds: float
+    paint: float | None
+    content: float
+    cpu: float
 
 
 def main() -> int:
@@ -77,69 +84,99 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--visits", type=int, default=5)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--server", default=os.environ.get("MASKTUNE_DATABASE_URL", SERVER))
     arguments = parser.parse_args()
     binary = chromium()
     if binary is None:
         raise SystemExit("NOT RUN: this needs chromium")
-    temporary = (
-        tempfile.TemporaryDirectory(prefix="masktune-dashboard-") if arguments.folder is None else None
-    )
-    with temporary or nullcontext(arguments.folder) as name:
-        sizes = {"empty": (SMALL, 0), "full": (arguments.images, arguments.jobs)}
-        folders = {kind: Path(name).absolute() / kind for kind in sizes}
-        worlds = {
-            kind: world(folders[kind], images=images, ended=ended) for kind, (images, ended) in sizes.items()
+    sizes = {"empty": Size(), "full": FULL}
+    with work_folder(arguments.folder) as parent:
+        folder = parent.absolute()
+        worlds = {kind: make_world(folder / kind, size) for kind, size in sizes.items()}
+        visits = {
+            kind: visit_pages(binary, folder / kind, world, arguments.visits)
+            for kind, world in worlds.items()
         }
-        medians = {
-            kind: _looked_at(binary, folders[kind], each, arguments.visits) for kind, each in worlds.items()
+        lists = _lists(folder / "full" / "data", worlds["full"], arguments.server)
+    rows, aims = _pages(visits["empty"], visits["full"])
+    read = [
+        {"request": request}
+        | {
+            f"{name}, {field}": one
+            for name, costs in lists.items()
+            for field, one in costs[request]._asdict().items()
         }
-    return _judged(medians, worlds, jobs=arguments.jobs, images=arguments.images)
-
-
-def _judged(medians: dict[str, dict[str, float]], worlds: dict[str, World], *, jobs: int, images: int) -> int:
-    empty, full = medians["empty"], medians["full"]
-    print(
-        table(
-            [
-                {"what": what, "nearly empty, s": empty[what], "full, s": seconds}
-                for what, seconds in full.items()
-            ]
-        )
-    )
-    targets = {
-        what: {"value": round(seconds, 3), "at_most": round(TIMES_AS_LONG * empty[what] + MORE_SECONDS, 3)}
-        for what, seconds in full.items()
-    }
-    ok = all(target["value"] <= target["at_most"] for target in targets.values())
+        for request in lists["SQLite"]
+    ]
+    print(table(rows), table(read), sep="\n\n")
+    for name, costs in lists.items():
+        aims |= list_aims(name, costs)
     records = {kind: one._asdict() for kind, one in worlds.items()}
-    line = {"benchmark": "dashboard", "load_average": load_average(), "worlds": records, "targets": targets}
-    print(json.dumps(line | {"jobs": jobs, "images": images, "ok": ok}))
-    return 0 if ok else 1
+    run = Run(resolve_device("cpu"))
+    return finish("dashboard", run, rows=rows, aims=aims, lists=read, worlds=records, size=FULL._asdict())
 
 
-def _looked_at(binary: str, folder: Path, world: World, visits: int) -> dict[str, float]:
-    """Seconds per page and action, medians of the visits; the first loads the toolkit and is left out."""
+def _pages(empty: dict[str, Visit], full: dict[str, Visit]) -> tuple[list[dict[str, Any]], dict[str, Aim]]:
+    rows, aims = [], {}
+    for what, visit in full.items():
+        rows.append(
+            {
+                "what": what,
+                "nearly empty, s": round(empty[what].content, 3),
+                "full, s": round(visit.content, 3),
+                "first paint, s": visit.paint and round(visit.paint, 3),
+                "processor, s": round(visit.cpu, 3),
+            }
+        )
+        most = TIMES_AS_LONG * empty[what].content + MORE_SECONDS
+        aims[what] = Aim(round(visit.content, 3), at_most=round(most, 3))
+        if visit.paint is not None:
+            aims[f"{what}: first paint"] = Aim(round(visit.paint, 3), at_most=MOST_PAINT)
+    return rows, aims
+
+
+def visit_pages(binary: str, folder: Path, world: World, visits: int) -> dict[str, Visit]:
+    """Medians per page and action; the first visit loads the toolkit and is left out."""
     from playwright.sync_api import sync_playwright
 
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
+    seen: defaultdict[str, list[Visit]] = defaultdict(list)
     with served(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(120_000)
         for _ in range(visits + 1):
             for name, (path, selector) in PAGES.items():
-                began = time.monotonic()
-                page.goto(url + path.format(**world._asdict()))
-                page.locator(selector).first.wait_for()
-                seconds[name].append(time.monotonic() - began)
+                seen[name].append(_open(page, url, path.format(**world._asdict()), selector))
             for name, act in ACTS.items():
-                seconds[name].append(act(page, url, world))
+                cpu = cpu_seconds(url)
+                content = act(page, url, world)
+                seen[name].append(Visit(None, content, cpu_seconds(url) - cpu))
         browser.close()
-    return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
+    return {name: _median(one[1:]) for name, one in seen.items()}
+
+
+def _open(page: Page, url: str, path: str, selector: str) -> Visit:
+    cpu, began = cpu_seconds(url), time.monotonic()
+    page.goto(url + path)
+    page.locator(selector).first.wait_for()
+    content, cpu = time.monotonic() - began, cpu_seconds(url) - cpu
+    paint = page.wait_for_function(_FIRST_PAINT).json_value()  # recorded with the frame after
+    return Visit(paint / 1e3, content, cpu)
+
+
+def _median(visits: list[Visit]) -> Visit:
+    paint, content, cpu = zip(*visits, strict=True)
+    first_paint = None if paint[0] is None else statistics.median(paint)
+    return Visit(first_paint, statistics.median(content), statistics.median(cpu))
+
+
+def cpu_seconds(url: str) -> float:
+    """Processor time that the service has taken: the API and the dashboard, without the worker."""
+    found = _CPU.search(httpx.get(f"{url}/metrics").content)
+    assert found is not None
+    return float(found[1])
 
 
 def _turn_samples(page: Page, url: str, world: World) -> float:
@@ -178,59 +215,15 @@ def _until(page: Page, act: Callable[[], object], selector: str) -> float:
     return time.monotonic() - began
 
 
-# --- the worlds -------------------------------------------------------------------------------
-
-
-def world(folder: Path, *, images: int, ended: int) -> World:
-    """The world in this folder, created if missing. `ended` is the number of jobs in the history."""
-    record = folder / READY
-    if record.exists():
-        return World(**json.loads(record.read_text()))
-    folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / "images.zip"
-    _write_images(archive, images)
-    with served(folder) as url, Client(url) as client:
-        began = time.monotonic()
-        dataset = client.datasets.upload(archive, name="many")
-        client.datasets.wait(dataset.id, timeout=HOUR)
-        imported = time.monotonic()
-        _add_jobs(folder / "data", dataset.id, ended)
-        job = client.jobs.start("erm", dataset=dataset.id, epochs=1, backbone="small_cnn")
-        ended_job = client.jobs.wait(job.id, timeout=HOUR)
-        trained = time.monotonic()
-    archive.unlink()
-    world = World(dataset.id, job.id, ended_job.models["erm"], imported - began, trained - imported)
-    record.write_text(json.dumps(world._asdict()))
-    return world
-
-
-def _write_images(archive: Path, number: int) -> None:
-    """Noise images of 28 px in two classes, one a little brighter; all differ, and none compresses well."""
-    rng = np.random.default_rng(0)
-    with zipfile.ZipFile(archive, "w") as target:
-        for index in range(number):
-            stream = io.BytesIO()
-            pixels = rng.integers(0, 226 + 30 * (index % 2), (28, 28, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(stream, "PNG", compress_level=0)
-            target.writestr(f"{('a', 'b')[index % 2]}/{index:06d}.png", stream.getvalue())
-
-
-def _add_jobs(data: Path, dataset: str, number: int) -> None:
-    """Add ended jobs, in every end state."""
-    database = Database(Settings(data_dir=data).database)
-    ends = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-    error = {"title": "The job failed", "status": 500, "detail": "the loss is not a number"}
-    with database.begin() as session:
-        for index in range(number):
-            state = ends[index % len(ends)]
-            row = JobRow(
-                id=new_id("job"), kind=JobKind.ERM, dataset_id=dataset, params={"backbone": "small_cnn"}
-            )
-            jobs.add(session, row)
-            row.state = state
-            row.error = error if state is JobState.FAILED else None
-            row.ended_at = time.time()
-    database.close()
+def _lists(data: Path, world: World, server: str) -> dict[str, dict[str, Cost]]:
+    """Database → request → its cost."""
+    sqlite = Settings(data_dir=data).database
+    costs = {"SQLite": measure_lists(data, sqlite, world)}
+    with own_database(server) as url:
+        with closing(Database(sqlite)) as database:
+            copy_rows(database, url)
+        costs["PostgreSQL"] = measure_lists(data, url, world)
+    return costs
 
 
 if __name__ == "__main__":

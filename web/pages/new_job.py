@@ -19,7 +19,7 @@ from web.transport.connection import api, missing_scope, own_key, verdict_titles
 from web.transport.errors import error_text
 from web.widgets import select_field
 
-LISTED = 200
+LISTED = 100
 """The newest data sets, models and mask sets, offered as choices."""
 PROBLEM_FIELDS = {"model-of-another-dataset": "/dataset", "dataset-not-ready": "/dataset"}
 """The fields at which problems that name no field are shown."""
