@@ -68,7 +68,8 @@ def _measure(network: Network, store: Store, config: Hyperparameters, run: Run) 
     plain = balanced_accuracy(maps.predicted, store.labels[rows])
     curve: list[DeletionPoint] = []
     for sigmas in LEVELS:
-        under = predict_under_masks(network, whole, maps, replace(masking, sigmas=sigmas), run)
+        chosen = replace(masking, sigmas=sigmas)
+        (under,) = predict_under_masks([network], whole, [maps], chosen, run)
         own, elsewhere = (balanced_accuracy(each, under.labels) for each in (under.own, under.elsewhere))
         curve.append(DeletionPoint(sigmas, float(under.masked.mean()), own, elsewhere))
         if not _is_tolerated(curve[-1], plain):

@@ -6,6 +6,7 @@ The same mask elsewhere distinguishes a mask that hides what matters from one th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -46,25 +47,38 @@ class MaskedPredictions(NamedTuple):
 
 
 def predict_under_masks(
-    network: Network, loader: Loader, plain: PredictionMaps, config: MaskingConfig, run: Run
-) -> MaskedPredictions:
-    """Run two forward passes over the images of `loader`, masked, in evaluation mode.
+    networks: Sequence[Network],
+    loader: Loader,
+    plain: Sequence[PredictionMaps],
+    config: MaskingConfig,
+    run: Run,
+) -> list[MaskedPredictions]:
+    """Run two forward passes of each network over the images of `loader`, masked, in evaluation mode.
 
-    The mask is the one that `config` makes for training from the maps of `plain`, in which all these rows
-    are; its answers are those for the whole images. The position of a shifted mask depends on (`run.seed`,
-    row) alone. Raises Stopped.
+    The masks are those that `config` makes for training from the maps of `plain`, one of each network, in
+    which all these rows are; its answers are those for the whole images. The position of a shifted mask
+    depends on (`run.seed`, row) alone. Each image is decoded once. Raises Stopped.
     """
     import torch
 
     from models.data.loading.batched_eval import evaluating, map_batches
 
-    def answer(batch: Batch) -> tuple[Tensor, ...]:
+    def answer(batch: Batch) -> list[tuple[Tensor, ...]]:
+        rows = batch.rows.numpy()
         with torch.no_grad():
-            return _answers(network, batch, plain.at(batch.rows.numpy()), config=config, seed=run.seed)
+            return [
+                _answers(network, batch, maps.at(rows), config=config, seed=run.seed)
+                for network, maps in zip(networks, plain, strict=True)
+            ]
 
-    with evaluating(network):
-        parts = list(map_batches(loader, run, answer))
-    return MaskedPredictions(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+    with ExitStack() as stack:
+        for network in networks:
+            stack.enter_context(evaluating(network))
+        batches = list(map_batches(loader, run, answer))
+    return [
+        MaskedPredictions(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+        for parts in zip(*batches, strict=True)
+    ]
 
 
 def _answers(

@@ -51,8 +51,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
     if judged_models is not None:
         context = judged_models.context
     models, splits = compared_models(context).all, _splits(context)
-    explained = [arm for arm in models if arm not in CONTROLS]
-    cache = LogitsCache(context, passes=(len(models) + len(explained) + 1) * len(splits))
+    cache = LogitsCache(context, passes=(len(models) + 2) * len(splits))  # answers, maps, masks
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
     own, inferred = context, JobGroups.of(context, logits)

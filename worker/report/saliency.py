@@ -22,7 +22,12 @@ from models.evaluation.metrics import Names
 from models.masking.compute import PredictionMaps, predict_with_maps
 from models.masking.rule import masks_of
 from models.runtime.images import Pixels, heatmap, legible, png, thumbnail
-from models.shortcuts.masking_cost import MaskingCost, masking_cost, predict_under_masks
+from models.shortcuts.masking_cost import (
+    MaskedPredictions,
+    MaskingCost,
+    masking_cost,
+    predict_under_masks,
+)
 from models.shortcuts.saliency_summary import MeanMap, mean_maps, saliency_shifts
 from models.training.frozen import backbone_digest
 from models.types import Floats, Labels, Maps
@@ -71,6 +76,11 @@ class SaliencyPool:
     before: Arm
     after: Arm | None
     """The treatment that the report is about, if its maps have the same size as the first one's."""
+
+    def masking(self, arm: Arm) -> PredictionMaps:
+        """The arm's answers with the maps from which masks are made."""
+        one = self.arms[arm]
+        return PredictionMaps(self.rows, one.labels, one.probabilities, one.masking_maps, one.masked)
 
 
 def explain_pool(
@@ -236,19 +246,23 @@ def costs_of_masks(context: StageContext, pool: SaliencyPool, cache: LogitsCache
     """The cost of each model's own mask, on at most 1,024 images of the pool. Raises Stopped."""
     store, config = context.store, masking_of(context)
     rows = evenly(pool.rows[store.firsts(pool.rows)], COSTED)  # intervals assume samples without copies
-    costs = {}
+    same_size = defaultdict[int, list[Arm]](list)
     for arm, explained in pool.arms.items():
-        plain = PredictionMaps(
-            pool.rows, explained.labels, explained.probabilities, explained.masking_maps, explained.masked
-        )
+        same_size[explained.network.spec.image_size].append(arm)
+    masked: dict[Arm, MaskedPredictions] = {}
+    for arms in same_size.values():
+        networks = [pool.arms[arm].network for arm in arms]
         with cache.passes.next() as run:
-            loader = loader_for(context, explained.network, rows, run)
-            predictions = predict_under_masks(explained.network, loader, plain, config, run)
-        costs[arm] = masking_cost(
-            predictions,
-            generator=seeded(run, "mask", pool.split, arm),
-            groups=store.groups[predictions.rows] if store.has_groups else None,
-            clusters=clusters_of(store, predictions.rows),
+            loader = loader_for(context, networks[0], rows, run)
+            plain = [pool.masking(arm) for arm in arms]
+            masked |= zip(arms, predict_under_masks(networks, loader, plain, config, run), strict=True)
+    return {
+        arm: masking_cost(
+            masked[arm],
+            generator=seeded(context.run, "mask", pool.split, arm),
+            groups=store.groups[rows] if store.has_groups else None,
+            clusters=clusters_of(store, rows),
             names=Names(store.classes, store.group_names),
         )
-    return costs
+        for arm in pool.arms
+    }

@@ -229,12 +229,13 @@ def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
         features = compute_features(served, loader, run)
         groups = cross_mistakes(features, HEADS, classes=store.classes, seed=0, device=device)
         head = retrain_head(served, features, groups, HEADS, seed=0, device=device)
-        (plain,) = predict_with_maps([served], loader, config.masking, run)
+        plain = predict_with_maps([served], loader, config.masking, run)
+        masked = predict_under_masks([served], loader, plain, config.masking, run)
         seen[device] = [
             *predict_logits(served, loader, run),
             features.values,
-            *plain,
-            *predict_under_masks(served, loader, plain, config.masking, run),
+            *plain[0],
+            *masked[0],
             *head.head,
             served.classifier.weight.detach().cpu().numpy(),
         ]

@@ -203,8 +203,9 @@ def batches(images: int, batch: int) -> Batches:
 
 def answers_under_masks(network: Network, loader: Batches, config: MaskingConfig) -> MaskedPredictions:
     run = Run(seed=3)
-    (plain,) = predict_with_maps([network], loader, config, run)
-    return predict_under_masks(network, loader, plain, config, run)
+    plain = predict_with_maps([network], loader, config, run)
+    (answers,) = predict_under_masks([network], loader, plain, config, run)
+    return answers
 
 
 def test_a_shortcut_is_a_small_mask_that_costs_much() -> None:
