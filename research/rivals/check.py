@@ -8,10 +8,18 @@ import sys
 import numpy as np
 import torch
 
+from models.mitigation.features import Head
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import Standardised, balanced_weights, fit_heads
 from models.types import Bools, Labels
 from research.rivals.cells import conditional, fit_adjusted_heads, mixture_weights
+from research.rivals.feature_space import (
+    before_transform,
+    class_means,
+    nearest,
+    neutral_centres,
+    principal_directions,
+)
 from research.rivals.groups import extrapolated_weights
 from research.rivals.protocol import standard_weights
 from research.rivals.views import spectral_clusters
@@ -27,6 +35,9 @@ def main() -> int:
     check_adjustment(labels, minority, rng)
     check_standard_weights(rng)
     check_clusters(rng)
+    check_directions(rng)
+    check_centres()
+    check_transform(rng)
     print("all equalities hold")
     return 0
 
@@ -80,6 +91,37 @@ def check_clusters(rng: np.random.Generator) -> None:
     clusters = spectral_clusters(points, seed=0)
     assert len(np.unique(clusters)) == 2
     assert len(np.unique(clusters[:60])) == len(np.unique(clusters[60:])) == 1
+
+
+def check_directions(rng: np.random.Generator) -> None:
+    """They are principal components of the samples that weigh, and see nothing of the others."""
+    values = rng.normal(size=(300, 6)).astype(np.float32) * np.array([9, 1, 1, 1, 1, 1], np.float32)
+    values[200:] = rng.normal(size=(100, 6)) * np.array([1, 1, 5, 1, 1, 1]) + 7
+    weights = np.where(np.arange(300) < 200, 0, 0.01).astype(np.float32)
+    directions = principal_directions(torch.from_numpy(values), torch.from_numpy(weights), 2).numpy()
+    axes = np.linalg.svd(values[200:] - values[200:].mean(0))[2][:2].T
+    assert np.allclose(np.abs((directions * axes).sum(0)), 1, atol=1e-3)
+    assert np.abs(directions[2, 0]) > 0.9
+
+
+def check_centres() -> None:
+    """Outliers are nearer to the other class; a neutral centre lies halfway between them and the others."""
+    values = torch.tensor([[0.0, 1], [0, 1], [0, 1], [8, 1], [8, 1], [8, -1], [8, -1], [8, -1], [0, -1]])
+    labels = torch.tensor([0] * 5 + [1] * 4)
+    outliers = nearest(values, class_means(values, labels, 2)) != labels
+    assert outliers.tolist() == [False] * 3 + [True] * 2 + [False] * 3 + [True]
+    centres = neutral_centres(values, labels, outliers, 2)
+    assert centres[0].tolist() == [4, 1]
+    assert centres[1].tolist() == [8, -1]  # a single outlier has no say
+
+
+def check_transform(rng: np.random.Generator) -> None:
+    """The head before the transform says of raw features what the other says of transformed ones."""
+    values, scale, shift = (torch.from_numpy(rng.normal(size=size)).float() for size in ((9, 4), 4, 4))
+    head = Head(rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+    moved = (values + shift) * scale - shift
+    raw = before_transform(head, scale, shift).logits(values.numpy())
+    assert np.allclose(raw, head.logits(moved.numpy()), atol=1e-5)
 
 
 if __name__ == "__main__":

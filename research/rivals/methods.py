@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from research.rivals.cells import fg_ccdb, ula
 from research.rivals.classes import class_scaling, control, erm
+from research.rivals.feature_space import leia, nsf
 from research.rivals.groups import cross_mistakes, early_stages, gerne_strength, ppa_aggregation
 from research.rivals.mistakes import afr, jtt, self_disagreement
 from research.rivals.protocol import Method
@@ -18,7 +19,8 @@ ERM, CONTROL, DEFAULT, CEILING = "erm", "control", "early_stages", "true groups 
 class Published(NamedTuple):
     """Worst-group accuracy of whole networks on Waterbirds and CelebA; `labels` fitted or chose them.
 
-    Those of uLA and ExMap, and SELF's on CelebA, are from memory: the papers' full texts were not read.
+    Those of uLA and ExMap, and SELF's on CelebA, are from memory: the papers' full texts were not read. LEIA's
+    and NSF's are quoted by others.
     """
 
     waterbirds: float | None
@@ -45,6 +47,8 @@ RIVALS = {
     "ula": Rival(ula, Published(0.861, 0.865, "none")),
     "xrm": Rival(xrm, Published(0.881, 0.891, "none")),
     "fg_ccdb": Rival(fg_ccdb, Published(0.906, 0.892, "none")),
+    "leia": Rival(leia, Published(0.907, None, "not read: which of its three settings")),
+    "nsf": Rival(nsf, Published(0.911, 0.843, "classes of validation, to fit")),
     "gerne_strength": Rival(gerne_strength, _NOT_READ),
     "ppa_aggregation": Rival(ppa_aggregation, _NOT_READ),
     "dac": Rival(dac, Published(0.923, 0.819, "groups of validation"), has_views=True),
