@@ -22,8 +22,9 @@ from benchmarks._common import finish, make_run, table, work_folder
 from docs.pattern_pictures import KINDS, draw_digits
 from models.mitigation.groups import label_groups
 from models.runtime.process import prepare_process
+from models.types import Bools, Labels
 from research.rivals.cases import figures_on_test, read_training
-from research.rivals.features import FeatureCache
+from research.rivals.features import FeatureCache, Images
 from research.rivals.methods import CEILING, CONTROL, DEFAULT, RIVALS
 from research.rivals.protocol import Fit, retrain
 from research.rivals.sets import OWN_SHARE, Case
@@ -53,7 +54,15 @@ def main() -> int:
 
 
 def _case(kind: str, cache: FeatureCache, seed: int) -> Case:
-    """Each digit is used once."""
+    images, labels, places, tested = pattern_images(kind, seed)
+    whole = cache.load(f"{kind}-{seed}", lambda: images, labels, places)
+    train, test = (whole.take(np.flatnonzero(rows)) for rows in (~tested, tested))
+    return Case(kind, OWN_SHARE, 0, seed, train, test)
+
+
+def pattern_images(kind: str, seed: int) -> tuple[Images, Labels, Labels, Bools]:
+    """Images of a kind in `KINDS`, 64 px, their labels, patterns, and which are for the test; each digit is
+    used once."""
     from sklearn.datasets import load_digits
 
     rng = np.random.default_rng([seed, 8])
@@ -64,10 +73,7 @@ def _case(kind: str, cache: FeatureCache, seed: int) -> Case:
     lacking = rng.random(len(chosen)) < np.where(tested, 0.5, 1 - OWN_SHARE)
     places = np.where(lacking, 1 - labels, labels)
     strokes = pixels[chosen].reshape(-1, 8, 8) / 16
-    name = f"{kind}-{seed}"
-    whole = cache.load(name, lambda: draw_digits(kind, strokes, places, rng), labels, places)
-    train, test = (whole.take(np.flatnonzero(rows)) for rows in (~tested, tested))
-    return Case(kind, OWN_SHARE, 0, seed, train, test)
+    return draw_digits(kind, strokes, places, rng), labels, places, tested
 
 
 def _measure(case: Case) -> dict[str, object]:

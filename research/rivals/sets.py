@@ -148,17 +148,20 @@ def _digits(mnist: Path, cache: FeatureCache, *, seed: int, quick: bool) -> Iter
 
 
 def _coloured(mnist: Path, part: str, share: float, cache: FeatureCache) -> Photographs:
-    """White digits on the colour of their class in the share `share`, else on another's."""
+    images, labels, places = coloured_digits(mnist, part, share)
+    return cache.load(f"{part}-{share:g}", lambda: _enlarged(images), labels, places)
+
+
+def coloured_digits(mnist: Path, part: str, share: float) -> tuple[Images, Labels, Labels]:
+    """4,000 white digits of `part`, 28 px, on the colour of their class in the share `share`, else on
+    another's; their labels and colours."""
     digits, labels = _mnist(mnist, part)
     rng = np.random.default_rng(7)
     others = (labels + rng.integers(1, 10, _DIGITS)) % 10
     places = np.where(rng.random(_DIGITS) < share, labels, others)
-
-    def paint() -> Images:
-        strength = digits[..., None] / 255
-        return _enlarged((_COLOURS[places][:, None, None] * (1 - strength) + 255 * strength).round())
-
-    return cache.load(f"{part}-{share:g}", paint, labels, places)
+    strength = digits[..., None] / 255
+    images = (_COLOURS[places][:, None, None] * (1 - strength) + 255 * strength).round()
+    return images.astype(np.uint8), labels, places
 
 
 def _marked(mnist: Path, part: str, cache: FeatureCache) -> Photographs:
