@@ -23,6 +23,7 @@ from research.rivals.feature_space import (
 from research.rivals.groups import extrapolated_weights
 from research.rivals.protocol import standard_weights
 from research.rivals.views import spectral_clusters
+from research.whole_networks.check import check_objectives
 
 
 def main() -> int:
@@ -38,6 +39,7 @@ def main() -> int:
     check_directions(rng)
     check_centres()
     check_transform(rng)
+    check_objectives(rng)
     print("all equalities hold")
     return 0
 
