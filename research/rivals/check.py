@@ -8,13 +8,11 @@ import sys
 import numpy as np
 import torch
 
-from models.mitigation.features import Head
 from models.mitigation.groups import Groups
 from models.mitigation.logistic import Standardised, balanced_weights, fit_heads
 from models.types import Bools, Labels
 from research.rivals.cells import conditional, fit_adjusted_heads, mixture_weights
 from research.rivals.feature_space import (
-    before_transform,
     class_means,
     nearest,
     neutral_centres,
@@ -38,7 +36,6 @@ def main() -> int:
     check_clusters(rng)
     check_directions(rng)
     check_centres()
-    check_transform(rng)
     check_objectives(rng)
     print("all equalities hold")
     return 0
@@ -115,15 +112,6 @@ def check_centres() -> None:
     centres = neutral_centres(values, labels, outliers, 2)
     assert centres[0].tolist() == [4, 1]
     assert centres[1].tolist() == [8, -1]  # a single outlier has no say
-
-
-def check_transform(rng: np.random.Generator) -> None:
-    """The head before the transform says of raw features what the other says of transformed ones."""
-    values, scale, shift = (torch.from_numpy(rng.normal(size=size)).float() for size in ((9, 4), 4, 4))
-    head = Head(rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=3).astype(np.float32))
-    moved = (values + shift) * scale - shift
-    raw = before_transform(head, scale, shift).logits(values.numpy())
-    assert np.allclose(raw, head.logits(moved.numpy()), atol=1e-5)
 
 
 if __name__ == "__main__":

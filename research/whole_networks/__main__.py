@@ -23,62 +23,54 @@ from pathlib import Path
 from benchmarks._common import add_machine, finish, make_run, predict, table, work_folder
 from models.evaluation.metrics import metrics
 from models.runtime.process import prepare_process
-from research._cells import Cell, Cells, OtherCells, paired
+from research._cells import Cell, Cells, paired
 from research._data import require
-from research.whole_networks.methods import DEFAULT, RIVALS
+from research.rivals.methods import Published
+from research.whole_networks.methods import DEFAULT, METHODS, PUBLISHED
 from research.whole_networks.sets import PLANS, Experiment, open_experiment
 
 _KEY = ("set", "seed", "method")
 
 
 def main() -> int:
-    parser, arguments = _arguments()
+    arguments = _arguments()
     prepare_process(arguments.threads)
     with work_folder(arguments.work) as folder:
-        origin = {"threads": arguments.threads, "device": arguments.device, "epochs": arguments.epochs}
-        try:
-            cells = Cells(folder / "cells.jsonl", _KEY, origin)
-        except OtherCells as error:
-            parser.error(str(error))
+        origin = {name: getattr(arguments, name) for name in ("threads", "device", "epochs")}
+        cells = Cells(folder / "cells.jsonl", ("set", "seed", "method"), origin)
         for name in arguments.sets:
             for seed in arguments.seeds:
-                wanted = [{"set": name, "seed": seed, "method": method} for method in arguments.methods]
-                missing = [cell for cell in wanted if cell not in cells]
-                if missing:
-                    run = make_run(arguments.device, seed, f"{name} {seed}")
-                    experiment = open_experiment(name, arguments.mnist, run, folder, epochs=arguments.epochs)
-                    for cell in missing:
-                        cells.add(cell | _measure(experiment, str(cell["method"])))
+                run = make_run(arguments.device, seed, f"{name} {seed}")
+                experiment = open_experiment(name, arguments.mnist, run, folder, epochs=arguments.epochs)
+                for method in arguments.methods:
+                    cell = {"set": name, "seed": seed, "method": method}
+                    if cell not in cells:
+                        cells.add(cell | _measure(experiment, method))
             mine = [cell for cell in cells.all if cell["set"] == name]
             lines = [line | _published(line["method"]) for line in paired(mine, DEFAULT, "seed")]
             print(name, table(lines), sep="\n", end="\n\n", flush=True)
-    run = make_run(arguments.device, arguments.seeds[0], "whole networks")
-    return finish("whole_networks", run, rows=cells.all, aims={})
+        return finish("whole_networks", run, rows=cells.all, aims={})
 
 
 def _measure(experiment: Experiment, method: str) -> Cell:
-    started = time.monotonic()
-    network, note = RIVALS[method].train(experiment)
-    store, config, run = experiment.store, experiment.config, experiment.run
-    rows = store.rows("test")
-    logits = predict(network, store, rows, config, run)
+    started, (network, note) = time.monotonic(), METHODS[method](experiment)
+    store, rows = experiment.store, experiment.store.rows("test")
+    logits = predict(network, store, rows, experiment.config, experiment.run)
     measured = metrics(logits.labels, logits.predictions, groups=store.groups[rows])
-    seconds = round(time.monotonic() - started, 1)
     figures = {"average": measured.accuracy, "worst": measured.worst_group_accuracy}
-    return {**figures, "note": note, "seconds": seconds}
+    return {**figures, "note": note, "seconds": round(time.monotonic() - started, 1)}
 
 
 def _published(method: str) -> Cell:
-    published = RIVALS[method].published
+    published = PUBLISHED.get(method, Published(None, None, ""))
     return {"Waterbirds": published.waterbirds, "CelebA": published.celeba, "its labels": published.labels}
 
 
-def _arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    summary = (__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser("python -m research.whole_networks", description=summary)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, help="the folder with mnist/")
     parser.add_argument("--sets", nargs="+", choices=PLANS, default=[])
-    parser.add_argument("--methods", nargs="+", choices=RIVALS, default=list(RIVALS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="of ERM, for a smoke run (default: each set's own)")
     add_machine(parser)
@@ -89,7 +81,7 @@ def _arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         parser.error(f"only {' and '.join(shipped)} need no --data")
     arguments.mnist = None if arguments.data is None else arguments.data / "mnist"
     require(parser, arguments.mnist)
-    return parser, arguments
+    return arguments
 
 
 if __name__ == "__main__":

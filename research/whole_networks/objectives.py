@@ -18,25 +18,24 @@ _STEEPNESS = 12.5
 _TINY = 1e-12
 
 
-def sharpness_aware_step(
-    network: nn.Module, optimizer: Optimizer, loss: Callable[[], Tensor], radius: float
-) -> None:
-    """A step of SAM (Foret et al. 2021): the gradient at w + ρ g / ‖g‖, g that at w, is applied at w.
+def descend(network: nn.Module, optimizer: Optimizer, loss: Callable[[], Tensor], radius: float) -> None:
+    """A step on a batch, whose loss `loss` computes anew; with a `radius` ρ, one of SAM (Foret et al. 2021).
 
-    `loss` computes that of one batch anew. ρ, the `radius`, over all parameters together, as in the paper.
+    The gradient at w + ρ g / ‖g‖, g that at w, is applied at w; ρ over all parameters together.
     """
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss())
-    moved = [(p, p.detach().clone(), p.grad) for p in network.parameters() if p.grad is not None]
-    length = torch.stack([gradient.norm() for _, _, gradient in moved]).norm().clamp_min(_TINY)
-    with torch.no_grad():
-        for parameter, _, gradient in moved:
-            parameter.add_(radius / length * gradient)
-    optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss())
-    with torch.no_grad():
-        for parameter, before, _ in moved:
-            parameter.copy_(before)
+    moved = [(p, p.detach().clone(), p.grad) for p in network.parameters() if radius and p.grad is not None]
+    if moved:
+        length = torch.stack([gradient.norm() for _, _, gradient in moved]).norm().clamp_min(_TINY)
+        with torch.no_grad():
+            for parameter, _, gradient in moved:
+                parameter.add_(radius / length * gradient)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss())
+        with torch.no_grad():
+            for parameter, before, _ in moved:
+                parameter.copy_(before)
     optimizer.step()
 
 
@@ -49,8 +48,7 @@ def conflicting(history: NDArray[np.float32], labels: Labels, *, seed: int) -> B
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)
         clusters = KMeans(2, n_init=10, random_state=seed).fit_predict(history[mine])
-        losses = [history[mine[clusters == cluster]].mean() for cluster in (0, 1)]
-        named[mine[clusters == int(np.argmax(losses))]] = True
+        named[mine] = clusters == np.argmax([history[mine[clusters == part]].mean() for part in (0, 1)])
     return named
 
 
@@ -66,10 +64,14 @@ def balanced_positions(cells: Labels, rng: np.random.Generator) -> Labels:
 
 
 def conditional_information(first: Tensor, second: Tensor, labels: Tensor) -> Tensor:
-    """CMID's penalty: I(first; second | label) in bits, of a batch's probabilities (B, K) and labels (B,)."""
+    """CMID's penalty: I(first; second | label) in bits, of a batch's probabilities (B, K) and labels (B,).
+
+    They are sharpened, σ(12.5 (p − ½)), as released, which sums to 1 for two classes; here for more, too.
+    """
+    steep = [torch.sigmoid(_STEEPNESS * (part - 0.5)) for part in (first, second)]
+    mine, other = (part / part.sum(1, keepdim=True) for part in steep)
     of_class = F.one_hot(labels, first.shape[1]).to(first.dtype)
-    joint = torch.einsum("bj,bk,by->jky", _sharpened(first), _sharpened(second), of_class) / len(labels)
-    return information(joint).abs()
+    return information(torch.einsum("bj,bk,by->jky", mine, other, of_class) / len(labels)).abs()
 
 
 def information(joint: Tensor) -> Tensor:
@@ -77,9 +79,3 @@ def information(joint: Tensor) -> Tensor:
     alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     ratio = joint * joint.sum((0, 1), keepdim=True) / alone.clamp_min(_TINY)
     return (joint * ratio.clamp_min(_TINY).log2()).sum()
-
-
-def _sharpened(probabilities: Tensor) -> Tensor:
-    """σ(12.5 (p − ½)), as released, which sums to 1 for two classes; here for more, too."""
-    steep = torch.sigmoid(_STEEPNESS * (probabilities - 0.5))
-    return steep / steep.sum(1, keepdim=True)
