@@ -38,16 +38,11 @@ Method = Callable[[Experiment], Trained]
 def arm(name: str, experiment: Experiment) -> Trained:
     """ERM, MaskTune as published (masks of two standard deviations, once), or an arm of the same budget."""
     inputs = experiment.store, experiment.config, experiment.run
-    for trained in train_arms(experiment.new_network(), *inputs, folder=experiment.folder):
-        if trained.name == name:
-            masks = trained.masks
-            note = (
-                f"{masks.nothing_masked} of {len(masks)} masks empty, {masks.masked_share:.1%}"
-                if masks
-                else ""
-            )
-            return trained.network, note
-    raise ValueError(f"there is no arm {name}")
+    arms = train_arms(experiment.new_network(), *inputs, folder=experiment.folder)
+    _, network, masks = next(trained for trained in arms if trained.name == name)
+    if masks is None:
+        return network, ""
+    return network, f"{masks.nothing_masked} of {len(masks)} masks empty, {masks.masked_share:.1%} masked"
 
 
 def sam(experiment: Experiment) -> Trained:

@@ -134,8 +134,8 @@ def _splits(labels: Labels, tested: Bools, seed: int) -> list[str]:
 
 
 PLANS = {
-    "biased-mnist-random": Plan(partial(_biased_mnist, "random"), epochs=7),
-    "biased-mnist-order": Plan(partial(_biased_mnist, "order"), epochs=7),
+    "biased-mnist-random": Plan(partial(_biased_mnist, "random"), epochs=5),
+    "biased-mnist-order": Plan(partial(_biased_mnist, "order"), epochs=5),
     "digits-on-colours": Plan(_digits_on_colours, epochs=15),
     "digits-on-photos": Plan(_digits_on_photographs, epochs=12, image_size=64, needs_mnist=False),
     "date-stamp": Plan(_date_stamp, epochs=3, image_size=96, needs_mnist=False, backbone=_LITE0, rate=0.003),
