@@ -70,6 +70,27 @@ class Runtime:
             child=child,
         )
 
+    def start_child(self, *arguments: str) -> ChildProcess:
+        """A new process for a job, which `end_child` must end. Raises `OSError` if the host has no room."""
+        child = ChildProcess((*self.child, *arguments), environment=environment(self.settings))
+        self.children.add(child)
+        return child
+
+    def end_child(self, child: ChildProcess) -> None:
+        """Return once the process and all that it started are gone."""
+        child.end(self.settings.end_grace_seconds)
+        self.children.discard(child)
+
     def close(self) -> None:
         self.tracing.close()
         self.database.close()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The environment of a child: that of this process plus its effective settings, without the API keys."""
+    public = settings.model_dump(mode="json", exclude={"api_keys"})
+    variables = {
+        f"MASKTUNE_{name.upper()}": str(setting) for name, setting in public.items() if setting is not None
+    }
+    own = {name: text for name, text in os.environ.items() if name != "MASKTUNE_API_KEYS"}
+    return own | variables

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
@@ -13,7 +12,6 @@ from sqlalchemy.orm import Session
 from core.errors import MasktuneError
 from core.queries import leases
 from core.queries.leases import Lease, LeaseLost
-from core.settings import Settings
 from core.storage.trash import discard
 from core.tracing import Attempt
 from masktune.contract.vocabulary import JobState
@@ -94,19 +92,17 @@ class Supervisor:
             self._settle(self._finish)
             return
         try:
-            child = ChildProcess(self._runtime.child, environment=environment(self._settings))
+            child = self._runtime.start_child()
         except OSError as error:  # out of memory, processes or descriptors: a later attempt may succeed
             logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
             self._retry(not_started(error))
             return
-        self._runtime.children.add(child)
         try:
             child.send(spec.to_line())
             self._send_deadline(child)
             reason = self._watch(child)
         finally:
-            child.end(self._settings.end_grace_seconds)
-            self._runtime.children.discard(child)
+            self._runtime.end_child(child)
         logger.info("job %s: %s", self._lease.job_id, reason.name.lower())
         failed = reason in (StopReason.LOST, StopReason.SILENT) or (
             reason is StopReason.EXITED and not self._done
@@ -251,13 +247,3 @@ class Supervisor:
             else:
                 return
         logger.warning("job %s was not settled here: the lease is lost", self._lease.job_id)
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a child: that of this process plus its effective settings, without the API keys."""
-    public = settings.model_dump(mode="json", exclude={"api_keys"})
-    variables = {
-        f"MASKTUNE_{name.upper()}": str(setting) for name, setting in public.items() if setting is not None
-    }
-    own = {name: text for name, text in os.environ.items() if name != "MASKTUNE_API_KEYS"}
-    return own | variables

@@ -26,7 +26,7 @@ from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
 from tests.support.servers import Redis
 from tests.support.waits import wait_until
 from worker.child_process import MARK
-from worker.supervisor.supervisor import environment
+from worker.runtime import environment
 
 REPO = Path(__file__).parents[3]
 

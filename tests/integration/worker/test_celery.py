@@ -10,8 +10,7 @@ import pytest
 from core.notifications import RUN_JOB
 from core.settings import Settings
 from worker.celery import make_worker
-from worker.runtime import Runtime
-from worker.supervisor.supervisor import environment
+from worker.runtime import Runtime, environment
 
 REPO = Path(__file__).parents[3]
 

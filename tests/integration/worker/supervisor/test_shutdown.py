@@ -21,7 +21,7 @@ from tests.integration.worker.conftest import REPO, SCRIPTED, AddJob, JobOf
 from tests.support.proxies import PausingProxy
 from tests.support.waits import wait_until
 from worker.child_process import MARK
-from worker.supervisor.supervisor import environment
+from worker.runtime import environment
 
 pytestmark = [
     pytest.mark.faults,
