@@ -186,6 +186,11 @@ class Settings(BaseSettings):
         description="Imports that one worker runs at a time, beside its other jobs; 0: an import waits for a "
         "worker slot like any other job. Set it alike for the API and the workers.",
     )
+    spare_children: bool = Field(
+        True,
+        description="Whether an idle worker slot starts the process of its next job ahead, which then begins "
+        "at once.",
+    )
     lease_seconds: float = Field(60.0, gt=0, description="How long a silent worker keeps its job.")
     heartbeat_seconds: float = Field(10.0, gt=0, description="How often a lease is renewed.")
     control_seconds: float = Field(

@@ -28,6 +28,9 @@ ABANDONED = 76
 """Exit code of a child that ended itself because its supervisor was gone or its lease had expired."""
 
 
+SPARE = "--spare"
+"""Argument of a child that is started before there is a job: it loads what jobs need and waits for a spec."""
+
 logger = logging.getLogger(__name__)
 
 # --- from the child -------------------------------------------------------------------------------
@@ -217,6 +220,11 @@ class Spec:
     """Key of the mask set that the job was given."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
     judged_job: JudgedJobSpec | None = None
+
+    @property
+    def begins(self) -> bool:
+        """Whether no attempt at the job has been made before."""
+        return self.attempt == 1 and not self.resumed
 
     def stage_result(self, kind: type[Result]) -> Result | None:
         """The first result of this type among those of the finished stages."""

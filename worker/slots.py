@@ -22,6 +22,7 @@ from core.tables import JobRow
 from masktune.contract.vocabulary import JobKind
 from worker.runtime import Runtime
 from worker.supervisor.db_errors import Transient, transient_errors
+from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -70,17 +71,20 @@ def running_slots(runtime: Runtime, *, wait: float) -> Iterator[None]:
 
 def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
     """Run jobs until the worker stops."""
+    spare = SpareChild(runtime, wanted=runtime.settings.spare_children and slot.kinds != IMPORTS)
     while not runtime.stopping.is_set():
         calls = runtime.wakeup.calls
         try:
-            work(runtime, slot)
+            work(runtime, slot, spare)
+            spare.start()
         except Exception:  # a slot that ended would silently be missing for ever
             logger.exception("%s failed; it goes on", slot.name)
             runtime.stopping.wait(runtime.settings.sweep_seconds)
         runtime.wakeup.wait(calls, wait)
+    spare.end()
 
 
-def work(runtime: Runtime, slot: Slot = Slot("slot 0")) -> None:
+def work(runtime: Runtime, slot: Slot = Slot("slot 0"), spare: SpareChild | None = None) -> None:
     """Run queued jobs on this thread, best first, until none is left or the worker is stopping."""
     while not runtime.stopping.is_set():
         claimed_at = time.monotonic()
@@ -90,7 +94,9 @@ def work(runtime: Runtime, slot: Slot = Slot("slot 0")) -> None:
         with logs.bind(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
             logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
             lease = Lease(row.id, row.token)
-            Supervisor(runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt).run()
+            Supervisor(
+                runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt, spare=spare
+            ).run()
 
 
 def _claim(runtime: Runtime, kinds: Collection[JobKind]) -> JobRow | None:

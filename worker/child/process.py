@@ -1,4 +1,5 @@
-"""`python -m worker.child.process`: runs the stages of one job for the supervisor that holds its pipes."""
+"""`python -m worker.child.process [--spare]`: runs the stages of one job for the supervisor that holds its
+pipes."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -16,28 +18,33 @@ from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import JobKind
 from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
 from worker.child.pipes import ParentWatch, Reporter
-from worker.protocol import STOPPED, Spec
+from worker.protocol import SPARE, STOPPED, Spec
 from worker.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Return the exit code: 0 if the outcome was reported to the supervisor, `STOPPED` if asked to stop."""
+    """Return the exit code: 0 if the outcome was reported to the supervisor, `STOPPED` if asked to stop
+    or if there was no job."""
     keep_freed_memory()  # before a second thread starts, which would get its own malloc arena
     reporter = Reporter.take_stdout()
     faulthandler.register(signal.SIGUSR1)  # dumps all threads, even if all are stuck in native code
     parent = ParentWatch(0)
-    spec = Spec.from_line(parent.first_line())
-    parent.watch()
     settings = Settings()
+    usual_threads = settings.threads or len(os.sched_getaffinity(0)) // settings.worker_slots or 1
+    if SPARE in sys.argv:
+        load_ahead(usual_threads)
+    try:
+        spec = Spec.from_line(parent.first_line())
+    except EOFError:  # the worker ended before it had a job for this process
+        return STOPPED
+    parent.watch()
     logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
     artifacts.outlast()
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
-    threads = workspace.threads(
-        settings.threads or len(os.sched_getaffinity(0)) // settings.worker_slots or 1
-    )
+    threads = workspace.threads(usual_threads)
 
     prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
     with loading():
@@ -57,6 +64,15 @@ def main() -> int:
     )
     reporter.alive()
     return job.run()
+
+
+def load_ahead(threads: int) -> None:
+    """Load what a job needs that is no import, so that it starts at once."""
+    with loading():
+        prepare_process(threads)  # before anything else imports torch
+        from worker.child.runner import load_stages
+
+        load_stages()
 
 
 def stop_on_sigterm() -> threading.Event:

@@ -43,6 +43,13 @@ def stage_function(stage: Stage) -> Callable[[StageContext], AnyResult]:
     return function
 
 
+def load_stages() -> None:
+    """Import the modules of all stages but the import's, and so torch."""
+    for stage in Stage:
+        if stage is not Stage.IMPORT:
+            stage_function(stage)
+
+
 logger = logging.getLogger(__name__)
 
 

@@ -22,6 +22,7 @@ from worker.supervisor import recorder as records
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
 from worker.supervisor.recorder import PendingMessages
+from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.spec_builder import build_spec
 
 logger = logging.getLogger(__name__)
@@ -49,10 +50,17 @@ class Supervisor:
     """Runs one claimed job to its end on this thread. All writes carry the lease's fencing token."""
 
     def __init__(
-        self, runtime: Runtime, lease: Lease, *, slot: int, claimed_at: float, trace: Attempt | None = None
+        self,
+        runtime: Runtime,
+        lease: Lease,
+        *,
+        slot: int,
+        claimed_at: float,
+        trace: Attempt | None = None,
+        spare: SpareChild | None = None,
     ) -> None:
         self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
-        self._trace = trace or Attempt()
+        self._trace, self._spare = trace or Attempt(), spare or SpareChild(runtime, wanted=False)
         self._pending = PendingMessages()
         self._failure: Failed | None = None
         self._done = False
@@ -92,7 +100,7 @@ class Supervisor:
             self._settle(self._finish)
             return
         try:
-            child = self._runtime.start_child()
+            child = self._spare.take(spec) or self._runtime.start_child()
         except OSError as error:  # out of memory, processes or descriptors: a later attempt may succeed
             logger.warning("job %s: its process could not be started (%s)", self._lease.job_id, error)
             self._retry(not_started(error))
