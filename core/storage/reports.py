@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import NotReported
 from core.storage.artifacts import Artifacts
-from core.tables import JobRow
 from masktune.contract.report import Report
 from masktune.contract.vocabulary import STAGES, Stage
+
+if TYPE_CHECKING:  # a job's process, which needs a name from here, does without SQLAlchemy: half a second
+    from core.tables import JobRow
 
 REPORT = "report.json"
 

@@ -14,14 +14,21 @@ from worker.child.runner import stage_function
 stage_function(Stage.IMPORT)
 """
 
+CHILD_OF_ANY_OTHER_JOB = """
+import worker.child.process
+from worker.child.runner import load_stages
+load_stages()
+"""
+
 
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
         ("import worker.__main__", {"torch", "numpy", "celery", "kombu", "opentelemetry"}),
         (CHILD_OF_AN_IMPORT, {"torch", "torchvision", "sklearn"}),
+        (CHILD_OF_ANY_OTHER_JOB, {"sqlalchemy"}),
     ],
-    ids=["a worker without broker and traces", "the child of an import"],
+    ids=["a worker without broker and traces", "the child of an import", "the child of any other job"],
 )
 def test_it_loads_only_what_it_needs(code: str, heavy: set[str]) -> None:
     code += f"\nimport sys; print(sorted({heavy} & set(sys.modules)))"
