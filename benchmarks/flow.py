@@ -102,6 +102,7 @@ def served(checkout: Path, folder: Path) -> AbstractContextManager[str]:
     """The address of a recorded `masktune serve` of this checkout with its data in `folder`."""
     program = "masktune.cli" if (checkout / "masktune" / "cli").is_dir() else "cli"
     settings = environment(DATA_DIR=str(folder / "data"), ENGINE="torch", DEVICE="cpu", THREADS="2")
+    settings["MASKTUNE_SPARE_CHILDREN"] = "0"  # a spare child starts before the job's window
     recorded = {"FLOW_FOLDER": str(folder), "FLOW_ROOT": str(checkout), "FLOW_PACKAGES": " ".join(PACKAGES)}
     path = {"PYTHONPATH": f"{RECORDER}{os.pathsep}{checkout}"}
     return running_service(folder, program, settings | recorded | path)

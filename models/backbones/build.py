@@ -36,6 +36,12 @@ def _own() -> Library:
 _LIBRARIES: dict[str, Callable[[], Library]] = {"own": _own, "torchvision": _torchvision, "timm": _timm}
 
 
+def load_libraries() -> None:
+    """Import the libraries ahead of the first network."""
+    for library in _LIBRARIES.values():
+        library()
+
+
 def available_backbones() -> list[str]:
     """Every name that `build_network` accepts, prefixed with its library if an earlier library has it too."""
     return [name for name, _, _ in _names()]

@@ -44,10 +44,13 @@ def stage_function(stage: Stage) -> Callable[[StageContext], AnyResult]:
 
 
 def load_stages() -> None:
-    """Import the modules of all stages but the import's, and so torch."""
+    """Import all that the stages of any job but an import's may use, torch among it."""
     for stage in Stage:
         if stage is not Stage.IMPORT:
             stage_function(stage)
+    from models.backbones.build import load_libraries  # imports torch
+
+    load_libraries()
 
 
 logger = logging.getLogger(__name__)

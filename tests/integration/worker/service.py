@@ -245,6 +245,7 @@ def open_service(folder: Path, store: Path, **changes: Any) -> Service:
         "sweep_seconds": 0.2,
         "retry_backoff_seconds": 0.0,
         "end_grace_seconds": 1.0,
+        "spare_children": False,  # what a test finds of `children` is a job's
         "allowed_sources": f"file://{store.parent}/images",
     }
     settings = Settings(**(usual | changes))

@@ -97,3 +97,15 @@ def test_a_spec_is_the_same_after_its_line(spec: Spec) -> None:
     line = spec.to_line()
     assert b"\n" not in line
     assert Spec.from_line(line) == spec
+
+
+@pytest.mark.parametrize(
+    ("attempt", "resumed", "begins"), [(1, 0, True), (2, 0, False), (1, 1, False)], ids=str
+)
+def test_only_the_first_attempt_of_a_job_that_was_never_resumed_begins_it(
+    attempt: int, resumed: int, begins: bool
+) -> None:
+    spec = Spec(
+        job_id="job_1", kind=JobKind.ERM, attempt=attempt, resumed=resumed, stages=(), params=TRAINING
+    )
+    assert spec.begins is begins
