@@ -57,7 +57,7 @@ def main() -> int:
         folder = Path(name)
         archive = folder / "photographs.zip"
         write_archive(archive, images=arguments.images, side=arguments.side, kind="JPEG")
-        with served(folder, DEVICE="cpu") as address, Client(address) as client:
+        with served(folder, DEVICE="cpu", SPARE_CHILDREN="0") as address, Client(address) as client:
             rows = measure(client, archive, folder / "data", arguments.backbone)
     print(table(rows))
     ratio = round(rows[1]["seconds"] / rows[0]["seconds"], 1)
@@ -106,7 +106,7 @@ def peaks_of_jobs(data: Path) -> Iterator[dict[bytes, float]]:
             resident: defaultdict[bytes, float] = defaultdict(float)
             for process in Path("/proc").glob("[0-9]*"):
                 with suppress(OSError):  # it has ended, or is another user's
-                    if (mark := _mark(process, data)) is not None:
+                    if (mark := mark_of(process, data)) is not None:
                         resident[mark] += _status_mib("VmRSS", process)
             for mark, mib in resident.items():
                 peaks[mark] = max(mib, peaks.get(mark, 0.0))
@@ -120,7 +120,7 @@ def peaks_of_jobs(data: Path) -> Iterator[dict[bytes, float]]:
         thread.join()
 
 
-def _mark(process: Path, data: Path) -> bytes | None:
+def mark_of(process: Path, data: Path) -> bytes | None:
     """What the processes of one job have in common; None for all others."""
     environment = dict(line.partition(b"=")[::2] for line in (process / "environ").read_bytes().split(b"\0"))
     ours = environment.get(b"MASKTUNE_DATA_DIR") == str(data).encode()

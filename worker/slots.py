@@ -71,7 +71,7 @@ def running_slots(runtime: Runtime, *, wait: float) -> Iterator[None]:
 
 def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
     """Run jobs until the worker stops."""
-    spare = SpareChild(runtime, wanted=runtime.settings.spare_children and slot.kinds != IMPORTS)
+    spare = SpareChild(runtime, enabled=runtime.settings.spare_children and slot.kinds != IMPORTS)
     while not runtime.stopping.is_set():
         calls = runtime.wakeup.calls
         try:

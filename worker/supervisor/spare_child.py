@@ -19,16 +19,16 @@ class SpareChild:
     A slot never has a spare beside a job: so a worker needs no more memory than with a job in every slot.
     """
 
-    def __init__(self, runtime: Runtime, *, wanted: bool) -> None:
-        self._runtime, self._wanted = runtime, wanted
+    def __init__(self, runtime: Runtime, *, enabled: bool) -> None:
+        self._runtime, self._enabled = runtime, enabled
         self._child: ChildProcess | None = None
-        self._tried = False
+        self._start_tried = False
 
     def start(self) -> None:
         """Start it, once before each job: if it fails, or ends while it waits, the job gets a new process."""
-        if self._tried or not self._wanted:
+        if self._start_tried or not self._enabled:
             return
-        self._tried = True
+        self._start_tried = True
         try:
             self._child = self._runtime.start_child(SPARE)
         except OSError as error:
@@ -38,7 +38,7 @@ class SpareChild:
         """Hand it over to run this job. None, and it is gone, if it cannot: it has ended, or has loaded what
         an import does without, or the job may have begun with another number of threads, which it goes on
         with, and which must be set before torch is loaded."""
-        child, self._child, self._tried = self._child, None, False
+        child, self._child, self._start_tried = self._child, None, False
         if child is None:
             return None
         if child.returncode is None and spec.begins and spec.kind is not JobKind.IMPORT:

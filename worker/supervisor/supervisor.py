@@ -60,7 +60,7 @@ class Supervisor:
         spare: SpareChild | None = None,
     ) -> None:
         self._runtime, self._settings, self._lease, self._slot = runtime, runtime.settings, lease, slot
-        self._trace, self._spare = trace or Attempt(), spare or SpareChild(runtime, wanted=False)
+        self._trace, self._spare = trace or Attempt(), spare or SpareChild(runtime, enabled=False)
         self._pending = PendingMessages()
         self._failure: Failed | None = None
         self._done = False

@@ -70,7 +70,7 @@ def test_a_job_loses_no_attempt_with_a_spare_that_was_killed(
 def test_a_spare_that_cannot_be_started_is_tried_once_before_each_job(
     runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spare = SpareChild(replace(runtime, child=("/no/such/program",)), wanted=True)
+    spare = SpareChild(replace(runtime, child=("/no/such/program",)), enabled=True)
     for _ in range(2):
         spare.start()
     spare.end()
