@@ -55,8 +55,9 @@ def make_world(folder: Path, size: Size) -> World:
     database = Database(settings.database)
     dataset = _add_dataset(database, settings, size.samples)
     with served(folder) as url, Client(url) as client:
-        fields = {"epochs": 1, "backbone": "small_cnn", "max_train_samples": 2_000}
-        training = client.jobs.start("masktune", dataset=dataset, **fields)
+        training = client.jobs.start(
+            "masktune", dataset=dataset, epochs=1, backbone="small_cnn", max_train_samples=2_000
+        )
         model = client.jobs.wait(training.id, timeout=_HOUR).models["masktune"]
         predict = client.jobs.start("predict", dataset=dataset, model=model, split="all")
         client.jobs.wait(predict.id, timeout=_HOUR)
