@@ -2,10 +2,11 @@
 
 ERM, its control, MaskTune, SAM with three heads, TAB and CMID on small images: Biased MNIST with its square
 at random and by digit order, ten digits on ten colours at 99 %, digits on photographs, and a date stamp on
-photographs with pretrained weights. `--data` has mnist/; without it there are the two last, which ship. All
-networks have the same number of gradients, that of ERM and the finetune together; TAB's helper and CMID's
-simple model come on top. Where a training has epochs to choose from, plain accuracy on val chooses; no group
-is read. The default is ERM whose last layer is balanced over inferred groups.
+photographs with pretrained weights, the last with MaskTune's arms and the default alone. `--data` has mnist/;
+without it there are the two last, which ship. All networks have the same number of gradients, that of ERM and
+the finetune together; TAB's helper and CMID's simple model come on top. Where a training has epochs to choose
+from, plain accuracy on val chooses; no group is read. The default is ERM whose last layer is balanced over
+inferred groups.
 
 Prints a table for each set: average and worst group on test as mean ± standard deviation over the seeds, and
 each method's difference to the default on the same seed; beside them what was published. Where the test has
@@ -26,7 +27,7 @@ from models.runtime.process import prepare_process
 from research._cells import Cell, Cells, paired
 from research._data import require
 from research.rivals.methods import Published
-from research.whole_networks.methods import DEFAULT, METHODS, PUBLISHED
+from research.whole_networks.methods import ARMS, DEFAULT, METHODS, PUBLISHED
 from research.whole_networks.sets import PLANS, Experiment, open_experiment
 
 _KEY = ("set", "seed", "method")
@@ -44,7 +45,7 @@ def main() -> int:
                 experiment = open_experiment(name, arguments.mnist, run, folder, epochs=arguments.epochs)
                 for method in arguments.methods:
                     cell = {"set": name, "seed": seed, "method": method}
-                    if cell not in cells:
+                    if cell not in cells and (method in ARMS or not PLANS[name].arms_alone):
                         cells.add(cell | _measure(experiment, method))
             mine = [cell for cell in cells.all if cell["set"] == name]
             lines = [line | _published(line["method"]) for line in paired(mine, DEFAULT, "seed")]

@@ -131,5 +131,6 @@ METHODS: dict[str, Method] = {
     "cmid": cmid,
     DEFAULT: partial(refitted, partial(arm, "erm"), inferred=True),
 }
+ARMS = ("erm", "control", "random mask", "masktune", DEFAULT)
 PUBLISHED = {"masktune": Published(0.864, 0.780, "none"), DEFAULT: Published(None, None, "ours, the default")}
 """Of whole networks, the worst group. SAM's, TAB's and CMID's were not read."""
