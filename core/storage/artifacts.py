@@ -112,10 +112,22 @@ class Artifacts:
             return
         path = self._path(key)
         self._remove(path)  # including the remains of an interrupted put
-        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-            remote = f"{path}/{file.relative_to(folder).as_posix()}"
-            self.fs.put_file(str(file), remote, callback=part_callback(self._alive))
-        self.fs.pipe_file(f"{path}/{MARKER}", new_mark())
+        self._upload(folder, path)
+
+    def put_if_absent(self, folder: Path, key: str) -> bool:
+        """Make this local folder, of at least one file, the artifact under the key, unless there is one: that
+        stays as it is. Returns whether it was made.
+
+        For artifacts that are equal whoever writes them: nothing is removed, so that one who reads the first
+        is not disturbed by a second, nor by what an interrupted put left.
+        """
+        path = self._path(key)
+        if self.exists(key):
+            return False
+        if self.local:
+            return self._move_in(folder, Path(path), replace=False)
+        self._upload(folder, path)
+        return True
 
     def folder(self, key: str) -> Path:
         """A local folder with the artifact's files: the artifact itself, or a copy that is fetched once."""
@@ -187,7 +199,14 @@ class Artifacts:
         if self.fs.exists(path):
             self.fs.rm(path, recursive=True)
 
-    def _move_in(self, folder: Path, target: Path) -> None:
+    def _upload(self, folder: Path, path: str) -> None:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            remote = f"{path}/{file.relative_to(folder).as_posix()}"
+            self.fs.put_file(str(file), remote, callback=part_callback(self._alive))
+        self.fs.pipe_file(f"{path}/{MARKER}", new_mark())
+
+    def _move_in(self, folder: Path, target: Path, *, replace: bool = True) -> bool:
+        """Whether the folder is at the target now; without `replace`, another may be there."""
         target.parent.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # mkdtemp creates it for this user only; another process may serve it
         new = _beside(target)
@@ -196,16 +215,21 @@ class Artifacts:
             # A rename that survives a power cut must name whole files.
             for path in (*new.rglob("*"), new):
                 _sync(path)
-            if target.exists():
+            if replace and target.exists():
                 old = _beside(target)
                 target.rename(old)
                 new.rename(target)
                 shutil.rmtree(old, ignore_errors=True)
             else:
                 new.rename(target)
+        except OSError as error:
+            if replace or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # of another's whole folder
+                raise
+            return False
         finally:
             shutil.rmtree(new, ignore_errors=True)
         _sync(target.parent)
+        return True
 
 
 def driver_errors(url: str) -> tuple[type[Exception], ...]:

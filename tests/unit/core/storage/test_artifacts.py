@@ -90,6 +90,39 @@ def test_writing_again_replaces_all_of_it(store: Artifacts) -> None:
     assert not (folder / "index").exists()
 
 
+def _put_if_absent(store: Artifacts, folder: Path, text: str) -> bool:
+    folder.mkdir()
+    (folder / "part").write_text(text)
+    return store.put_if_absent(folder, "jobs/j/work/shards/000001")
+
+
+def test_what_is_there_is_not_put_again(store: Artifacts, tmp_path: Path) -> None:
+    assert _put_if_absent(store, tmp_path / "first", "1")
+    part = store.file("jobs/j/work/shards/000001", "part")
+    with part.open() as reader:
+        assert not _put_if_absent(store, tmp_path / "late", "2")
+        assert (reader.read(), part.read_text()) == ("1", "1")
+    assert store.file("jobs/j/work/shards/000001", "part").read_text() == "1"
+
+
+def test_of_doubles_put_at_once_one_is_there(store: Artifacts, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        put = list(pool.map(lambda n: _put_if_absent(store, tmp_path / str(n), "equal"), range(8)))
+    assert any(put)
+    assert not store.local or sum(put) == 1
+    assert store.file("jobs/j/work/shards/000001", "part").read_text() == "equal"
+    if store.local:
+        assert [p.name for p in Path(store.root, "jobs/j/work/shards").iterdir()] == ["000001"]
+
+
+def test_an_interrupted_put_is_ended_by_the_next(store: Artifacts, tmp_path: Path) -> None:
+    if not store.local:
+        store.fs.pipe_file(f"{store.root}/jobs/j/work/shards/000001/part", b"1")
+    assert not store.exists("jobs/j/work/shards/000001")
+    assert _put_if_absent(store, tmp_path / "next", "1")
+    assert store.file("jobs/j/work/shards/000001", "part").read_text() == "1"
+
+
 def test_another_host_sees_what_replaced_its_copy(store: Artifacts, tmp_path: Path) -> None:
     """As where a data set was invalid, was looked at, and its import was resumed and found it whole."""
     other = Artifacts(store.fs.unstrip_protocol(store.root), cache=tmp_path / "other")
