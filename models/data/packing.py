@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +28,7 @@ _BATCH_BYTES = 8 << 20
 
 class Row(NamedTuple):
     """A sample to write. `label` and `group` -1 are none, and so is an empty `split`. `image` is the encoded
-    file, sizes are upright pixels."""
+    file and `sha256` its digest, computed if it is not known; sizes are upright pixels."""
 
     path: str
     label: int
@@ -36,6 +37,49 @@ class Row(NamedTuple):
     width: int
     height: int
     image: bytes
+    sha256: bytes | None = None
+
+
+class ArrowRows:
+    """An Arrow file that grows by rows. Memory is one record batch: 8 MiB of images, or the largest image."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._rows: list[tuple[Any, ...]] = []
+        self._bytes = 0
+        self._file = pa.OSFile(str(path), "wb")
+        self._arrow = pa.ipc.new_file(self._file, schema)
+
+    def add(self, row: tuple[Any, ...], image_bytes: int) -> None:
+        """Append the cells of a row, whose image has so many bytes."""
+        self._rows.append(row)
+        self._bytes += image_bytes
+        if len(self._rows) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Complete the file."""
+        if not self._file.closed:
+            self._flush()
+            self._arrow.close()
+            self._file.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            cells = zip(*self._rows, strict=True)
+            columns = [_array(column, field.type) for column, field in zip(cells, self._schema, strict=True)]
+            self._arrow.write_batch(pa.record_batch(columns, schema=self._schema))
+            self._rows.clear()
+            self._bytes = 0
+
+
+def _array(cells: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column of cells; those of a dictionary, which are the splits, are their codes."""
+    if not pa.types.is_dictionary(kind):
+        return pa.array(cells, kind)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(cells, kind.index_type), pa.array(SPLIT_NAMES, kind.value_type)
+    )
 
 
 class StoreWriter:
@@ -54,11 +98,8 @@ class StoreWriter:
         self.directory = Path(directory)
         self.folder = hidden_sibling(self.directory)
         self.count = 0
-        self._pending: list[Row] = []
-        self._pending_bytes = 0
         self.pixels = PixelFile(self.folder / PIXELS_FILE)
-        self._file = pa.OSFile(str(self.folder / SAMPLES_FILE), "wb")
-        self._arrow = pa.ipc.new_file(self._file, SCHEMA)
+        self._rows = ArrowRows(self.folder / SAMPLES_FILE, SCHEMA)
 
     def __enter__(self) -> Self:
         return self
@@ -71,15 +112,14 @@ class StoreWriter:
 
     def add(self, row: Row) -> None:
         """Append a sample."""
-        self._pending.append(row)
-        self._pending_bytes += len(row.image)
+        path, label, split, group, width, height, image, digest = row
+        digest = digest or hashlib.sha256(image).digest()
+        code = SPLIT_NAMES.index(split)
+        self._rows.add((path, label, code, group, width, height, digest, image), len(image))
         self.count += 1
-        if len(self._pending) >= _BATCH_ROWS or self._pending_bytes >= _BATCH_BYTES:
-            self._flush()
 
     def finish(self, info: DatasetInfo) -> None:
         """Complete the folder and rename it to `directory`, replacing an older one."""
-        self._flush()
         self.pixels.complete(self.count)
         self._close()
         text = json.dumps(
@@ -88,30 +128,9 @@ class StoreWriter:
         (self.folder / DATASET_FILE).write_text(text, encoding="utf-8")
         replace_folder(self.folder, self.directory)
 
-    def _flush(self) -> None:
-        if not self._pending:
-            return
-        paths, labels, splits, groups, widths, heights, images = zip(*self._pending, strict=True)
-        codes = pa.array([SPLIT_NAMES.index(split) for split in splits], pa.int8())
-        columns = [
-            pa.array(paths, pa.string()),
-            pa.array(labels, pa.int32()),
-            pa.DictionaryArray.from_arrays(codes, pa.array(SPLIT_NAMES, pa.string())),
-            pa.array(groups, pa.int32()),
-            pa.array(widths, pa.int32()),
-            pa.array(heights, pa.int32()),
-            pa.array([hashlib.sha256(image).digest() for image in images], pa.binary(32)),
-            pa.array(images, pa.large_binary()),
-        ]
-        self._arrow.write_batch(pa.record_batch(columns, schema=SCHEMA))
-        self._pending.clear()
-        self._pending_bytes = 0
-
     def _close(self) -> None:
         self.pixels.close()
-        if not self._file.closed:
-            self._arrow.close()
-            self._file.close()
+        self._rows.close()
 
 
 class PixelFile:

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.data.formats import Entry, Manifest
 from models.data.formats.lists.headings import MAX_METADATA, reason_to_leave_out
 from models.data.formats.owner_options import whole_in_test
-from models.data.images.checks import CheckedImage
-from models.data.images.dicom import DEVICE_TAGS
+from models.data.images.dicom import DEVICE_TAGS, Header
 from models.data.report import ColumnReading
 
 
@@ -25,11 +25,14 @@ class _DeviceColumns(NamedTuple):
     readings: Sequence[ColumnReading]
 
 
-def _device_columns(images: Sequence[CheckedImage], taken: Collection[str]) -> _DeviceColumns:
-    """Of `images` (N,), beside the columns of metadata `taken`, which a list names and which count first."""
+def _device_columns(headers: Mapping[int, Header], count: int, taken: Collection[str]) -> _DeviceColumns:
+    """Of `count` images, beside the columns of metadata `taken`, which a list names and which count first."""
     metadata, readings = dict[str, list[str]](), list[ColumnReading]()
     for place, (name, tag) in enumerate(DEVICE_TAGS.items()):
-        cells = [image.device[place] if image.device else "" for image in images]
+        cells = [""] * count
+        for row, header in headers.items():
+            if header.device:
+                cells[row] = header.device[place]
         if not any(cells):
             continue
         reason = reason_to_leave_out(cells)
@@ -50,40 +53,43 @@ _PATIENT = "DICOM PatientID"
 
 @dataclass(frozen=True)
 class AcceptedImages:
-    """The images that will be packed, in row order: their `numbers` in `manifest.entries`, without pixels."""
+    """The images that will be packed, in row order: their `facts` (N,), as in `parts.FACTS`, and by row what
+    DICOM headers say."""
 
     manifest: Manifest
-    numbers: list[int]
-    images: list[CheckedImage]
+    facts: NDArray[np.void]
+    headers: Mapping[int, Header]
+
+    def __len__(self) -> int:
+        return len(self.facts)
 
     @cached_property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> Sequence[Entry]:
         """The entry of each row. Where none names a subject, it is the patient of a DICOM header."""
-        entries = [self.manifest.entries[number] for number in self.numbers]
+        entries = [self.manifest.entries[number] for number in self.facts["number"].tolist()]
         if self._patients.read_as != "subject":
             return entries
-        entries = [
-            entry._replace(subject=image.subject) for entry, image in zip(entries, self.images, strict=True)
-        ]
+        for row, header in self.headers.items():
+            entries[row] = entries[row]._replace(subject=header.subject)
         return whole_in_test(entries) if self.manifest.hold_out else entries
 
     @property
     def columns(self) -> tuple[ColumnReading, ...]:
         """What each column of a list was read as, and the patients and devices of DICOM headers."""
-        patients = any(image.subject for image in self.images)
+        patients = any(header.subject for header in self.headers.values())
         headers = (*([self._patients] if patients else ()), *self._devices.readings)
         return (*self.manifest.columns, *headers)
 
     @cached_property
     def _devices(self) -> _DeviceColumns:
-        return _device_columns(self.images, self.manifest.metadata_names)
+        return _device_columns(self.headers, len(self), self.manifest.metadata_names)
 
     @cached_property
     def _patients(self) -> ColumnReading:
         """One id in all files, as in many sets without names, tells no patients apart."""
         if any(entry.subject for entry in self.manifest.entries):
             return ColumnReading(_PATIENT, "ignored", "the subjects are named elsewhere")
-        if len({image.subject for image in self.images if image.subject}) < 2:
+        if len({header.subject for header in self.headers.values() if header.subject}) < 2:
             return ColumnReading(_PATIENT, "ignored", "is one and the same in all files")
         return ColumnReading(_PATIENT, "subject")
 
@@ -121,8 +127,8 @@ class AcceptedImages:
 
     @cached_property
     def twins(self) -> NDArray[np.int64]:
-        """(N,), equal where the pixels are equal."""
-        numbers: dict[bytes, int] = {}
-        return np.array(
-            [numbers.setdefault(image.pixel_hash, len(numbers)) for image in self.images], dtype=np.int64
-        )
+        """(N,), equal where the pixels are equal: numbers from 0 in the order of their first images."""
+        hashes = pa.py_buffer(np.ascontiguousarray(self.facts["pixel_hash"]))
+        column = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(self), [None, hashes])
+        codes: NDArray[np.int64] = np.from_dlpack(column.dictionary_encode().indices).astype(np.int64)
+        return codes

@@ -6,12 +6,12 @@ that process only checks images: it is replaced, and the file is rejected. Does 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from ctypes import c_bool
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 from models.data.images.checks import TOO_MUCH_MEMORY, CheckedImage
 from models.data.images.limits import ImageLimits
@@ -32,34 +32,45 @@ def check_budget(limits: ImageLimits) -> ProcessBudget:
     return ProcessBudget(cpu_seconds=60, memory=(1 << 30) + 32 * limits.max_pixels)
 
 
+def task_size(count: int, processes: int) -> int:
+    """Images of a task, of so many images in all: few where there are few, so that no process waits long for
+    the others at the end."""
+    return min(_MOST_TOGETHER, max(1, count // (2 * _AHEAD * processes)))
+
+
 def check_in_order(
-    source: Source, processes: int, budget: ProcessBudget
-) -> Iterator[CheckedImage | Rejection]:
-    """What `source.check` returns for each image, in order; a rejection if it exceeds `budget` or crashes."""
-    count = len(source.manifest.entries)
-    together = min(_MOST_TOGETHER, max(1, count // (2 * _AHEAD * processes)))
-    done = 0
-    while done < count:
+    source: Source, tasks: Iterable[range], processes: int, budget: ProcessBudget
+) -> Iterator[list[CheckedImage | Rejection]]:
+    """What `source.check` returns for the images of each task, in order; a rejection for one that exceeds
+    `budget` or crashes. `tasks` are drawn a little in advance."""
+    left, pending = iter(tasks), deque[range]()
+
+    def begun() -> Iterator[range]:
+        yield from tuple(pending)  # those that a process left when it ended
+        for task in left:
+            pending.append(task)
+            yield task
+
+    while True:
         try:
-            for checked in _check(source, range(done, count), processes, together, budget):
+            for checked in _check(source, begun(), processes, budget):
+                pending.popleft()
                 yield checked
-                done += 1
         except BrokenProcessPool:  # by an image of this task, or of one in advance
-            for index in range(done, min(done + together, count)):
-                yield _check_alone(source, index, budget)
-                done += 1
+            yield [_check_alone(source, index, budget) for index in pending.popleft()]
+        else:
+            return
 
 
 def _check(
-    source: Source, images: range, processes: int, together: int, budget: ProcessBudget
-) -> Iterator[CheckedImage | Rejection]:
+    source: Source, tasks: Iterator[range], processes: int, budget: ProcessBudget
+) -> Iterator[list[CheckedImage | Rejection]]:
     """Raises `BrokenProcessPool` when an image has ended its process."""
     leaving = FORK.RawValue(c_bool, False)
-    tasks = [images[first : first + together] for first in range(0, len(images), together)]
-    pool = forked(min(processes, len(tasks)), _Worker(source, budget, leaving).check)
+    pool = forked(processes, _Worker(source, budget, leaving).check)
     try:
         works = (partial(call_inherited, task) for task in tasks)
-        yield from chain.from_iterable(in_order(pool, works, ahead=_AHEAD * processes))
+        yield from in_order(pool, works, ahead=_AHEAD * processes)
     finally:
         leaving.value = True
         pool.shutdown(cancel_futures=True)
@@ -67,7 +78,7 @@ def _check(
 
 def _check_alone(source: Source, index: int, budget: ProcessBudget) -> CheckedImage | Rejection:
     try:
-        return next(_check(source, range(index, index + 1), 1, 1, budget))
+        return next(_check(source, iter([range(index, index + 1)]), 1, budget))[0]
     except BrokenProcessPool:
         return Rejection(
             source.manifest.entries[index].path,

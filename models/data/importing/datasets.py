@@ -1,19 +1,18 @@
 """Import an archive, a folder or a builtin data set into a packed store; a report names what was left out.
 
-The archive and its lists are read in a process of their own, within a budget. Then two passes in constant
-memory: every image is decoded once, in processes (see `bounded_checks`); when the splits are known, the files
-stream into the store. Between them, unless the owner chose it, the window of 16-bit grey images is measured
-on some of those in `train`.
+The archive and its lists are read in a process of their own, within a budget. Then every image is checked and
+packed, in shards (see `shards`); when the splits are known, these stream into the store. Between them, unless
+the owner chose it, the window of 16-bit grey images is measured on some of those in `train`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +24,11 @@ from models.data.images.image_types import stored_path
 from models.data.images.limits import ImageLimits
 from models.data.importing import inspection
 from models.data.importing.accepted_images import AcceptedImages
-from models.data.importing.bounded_checks import check_budget, check_in_order
 from models.data.importing.bounded_reading import read_within, reading_budget
 from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.importing.grey_windows import choose_window, measure_window
+from models.data.importing.parts import Parts, ShardFolder
+from models.data.importing.shards import ImportPass
 from models.data.importing.sources import ArraySource, FolderSource, Source, check_limits
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
@@ -80,6 +80,29 @@ class Watch(NamedTuple):
             self.on_progress(done, total)
 
 
+ComputeShards = Callable[[ImportPass, Callable[[int], None]], ShardFolder]
+"""Has every shard computed, calls its second argument with the number of images that are checked, and returns
+where the shards are."""
+
+
+def shards_below(folder: Path) -> ComputeShards:
+    """Computes all shards here, in folders below the new `folder`."""
+
+    def compute(import_pass: ImportPass, on_checked: Callable[[int], None]) -> ShardFolder:
+        done = count(1)
+        for number, write in import_pass.compute(
+            range(len(import_pass.sizes)), lambda: on_checked(next(done))
+        ):
+            folder_of(number).mkdir(parents=True)
+            write(folder_of(number))
+        return folder_of
+
+    def folder_of(number: int) -> Path:
+        return folder / f"{number:06}"
+
+    return compute
+
+
 def import_dataset(
     source: Path | str,
     target: Path,
@@ -88,47 +111,49 @@ def import_dataset(
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     should_stop: Callable[[], bool] = lambda: False,
     rejected: Sequence[Rejection] = (),
+    compute_shards: ComputeShards | None = None,
 ) -> ImportReport:
     """Import `source` into the folder `target`, which appears complete at the end or not at all.
 
     `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
     the data, first the files that were `rejected` before. If its state is `invalid`, `target` holds only
     `report.json`; if it is `ready`, `target` is a packed store that includes `report.json`. An older `target`
-    is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing behind. Whoever
-    keeps `target` waits until its bytes are on disk.
+    is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing behind but the
+    shards that `compute_shards` keeps: by default, none. Whoever keeps `target` waits until its bytes are on
+    disk.
     """
     options = options or ImportOptions()
     target = Path(target)
     watch = Watch(on_progress, should_stop)
     sweep_siblings(target)
-    with contextlib.ExitStack() as stack:
-        try:
-            opened, junk = _open_source(source, target, options, watch=watch, stack=stack)
-        except ImportRefused as error:
-            problem = error.problem
-            if rejected and problem.code is ProblemCode.NO_IMAGES:
-                problem = inspection.NOTHING_USABLE
-            report = ImportReport(
-                "invalid", options.name, None, problems=(problem,), rejected=tuple(rejected)
-            )
-            return _publish_report(report, target)
+    scratch = hidden_sibling(target)
+    try:
+        opened, junk = _open_source(source, scratch, options, watch=watch)
         opened.manifest = replace(opened.manifest, rejected=(*rejected, *opened.manifest.rejected))
-        return _import(opened, target, options, junk=junk, watch=watch)
+        compute = compute_shards or shards_below(scratch / "shards")
+        return _import(opened, target, options, junk=junk, watch=watch, compute=compute)
+    except ImportRefused as error:
+        problem = error.problem
+        if rejected and problem.code is ProblemCode.NO_IMAGES:
+            problem = inspection.NOTHING_USABLE
+        report = ImportReport("invalid", options.name, None, problems=(problem,), rejected=tuple(rejected))
+        return _publish_report(report, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _open_source(
-    source: Path | str, target: Path, options: ImportOptions, *, watch: Watch, stack: contextlib.ExitStack
+    source: Path | str, scratch: Path, options: ImportOptions, *, watch: Watch
 ) -> tuple[Source, Sequence[Rejection]]:
-    """The images, and the junk found in an archive; `stack` removes what was unpacked."""
+    """The images, and the junk found in an archive, which is unpacked below `scratch`."""
     if isinstance(source, str) and source.startswith(BUILTIN_PREFIX):
         name = source.removeprefix(BUILTIN_PREFIX)
         return ArraySource(name, make_builtin(name, replace(options.builtin, seed=options.seed))), ()
-    scratch = hidden_sibling(target)
-    stack.callback(shutil.rmtree, scratch, ignore_errors=True)
     budget = options.reading or reading_budget(bytes_below(Path(source)))
     read_upload = partial(_read, Path(source), scratch, options)
     manifest, junk = read_within(budget, read_upload, watch.should_stop)
-    return FolderSource(manifest, options.image), junk
+    unpacked = manifest.root.is_relative_to(scratch)
+    return FolderSource(manifest, options.image, temporary=unpacked), junk
 
 
 def _read(
@@ -150,32 +175,40 @@ def _read(
 
 
 def _import(
-    source: Source, target: Path, options: ImportOptions, *, junk: Sequence[Rejection], watch: Watch
+    source: Source,
+    target: Path,
+    options: ImportOptions,
+    *,
+    junk: Sequence[Rejection],
+    watch: Watch,
+    compute: ComputeShards,
 ) -> ImportReport:
-    manifest = source.manifest
+    manifest, entries = source.manifest, len(source.manifest.entries)
+    import_pass = ImportPass(source, options.image, options.threads)
+    folder_of = compute(import_pass, lambda done: watch.step(done, 2 * entries))
+    parts = Parts(folder_of, import_pass.sizes)
+    accepted = AcceptedImages(manifest, parts.facts, parts.headers)
     with StoreWriter(target) as writer:
-        accepted, rejected = _check_all(source, writer, options, watch)
-        report = _report_of_files(options.name, manifest, rejected, junk)
+        report = _report_of_files(options.name, manifest, parts.rejected, junk)
         if problems := inspection.first_problems(accepted):
-            return _publish_report(replace(report, count=len(accepted.images), problems=problems), target)
+            return _publish_report(replace(report, count=len(accepted), problems=problems), target)
         report, splits = _completed(report, accepted, options.seed)
         if report.problems:
             return _publish_report(report, target)
         choice = choose_window(
-            source,
             accepted,
             splits,
             chosen=options.grey_window,
             measure=partial(
                 measure_window,
-                source,
+                parts.image,
                 limits=options.image,
                 threads=options.threads,
                 should_stop=watch.should_stop,
             ),
         )
         report = inspection.with_window(report, accepted, choice)
-        _pack(source, accepted, splits, writer=writer, watch=watch)
+        _pack(parts, accepted, splits, writer=writer, watch=watch)
         write_columns(writer.folder, [entry.subject for entry in accepted.entries], accepted.metadata)
         _write_report(report, writer.folder)
         writer.finish(
@@ -198,7 +231,7 @@ def _completed(
 ) -> tuple[ImportReport, Sequence[str]]:
     """The report on the images as a whole, and the split of each."""
     if not accepted.manifest.labelled:
-        return inspection.complete_unlabelled(report, accepted), [NO_SPLIT] * len(accepted.images)
+        return inspection.complete_unlabelled(report, accepted), [NO_SPLIT] * len(accepted)
     assignment = assign_splits(
         [entry.split for entry in accepted.entries],
         accepted.labels,
@@ -226,34 +259,20 @@ def _report_of_files(
     )
 
 
-def _check_all(
-    source: Source, writer: StoreWriter, options: ImportOptions, watch: Watch
-) -> tuple[AcceptedImages, list[Rejection]]:
-    accepted = AcceptedImages(source.manifest, [], [])
-    rejected: list[Rejection] = []
-    count, budget = len(source.manifest.entries), check_budget(options.image)
-    for index, checked in enumerate(check_in_order(source, options.threads, budget)):
-        watch.step(index + 1, 2 * count)
-        if isinstance(checked, Rejection):
-            rejected.append(checked)
-            continue
-        accepted.numbers.append(index)
-        accepted.images.append(replace(checked, pixels=None))
-        writer.pixels.add(checked.pixels)
-    return accepted, rejected
-
-
 def _pack(
-    source: Source, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
+    parts: Parts, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
 ) -> None:
-    count = len(source.manifest.entries)
-    rows = zip(accepted.numbers, accepted.images, accepted.entries, splits, strict=True)
-    for done, (number, image, entry, split) in enumerate(rows, start=count + 1):
-        encoded = source.encoded(number)
-        path = stored_path(entry.path, image.type)
-        writer.add(Row(path, entry.label, split, entry.group, image.width, image.height, encoded))
-        watch.step(done, 2 * count)
-    watch.step(2 * count, 2 * count)
+    entries = len(accepted.manifest.entries)
+    facts = accepted.facts[["width", "height", "type"]]
+    rows = zip(parts.images(), facts, accepted.entries, splits, strict=True)
+    for done, ((digest, encoded), fact, entry, split) in enumerate(rows, start=entries + 1):
+        width, height, kind = fact.item()
+        path = stored_path(entry.path, kind.decode())
+        writer.add(Row(path, entry.label, split, entry.group, width, height, encoded, digest))
+        watch.step(done, 2 * entries)
+    for pixels in parts.pixels():
+        writer.pixels.add(pixels)
+    watch.step(2 * entries, 2 * entries)
 
 
 def _publish_report(report: ImportReport, target: Path) -> ImportReport:

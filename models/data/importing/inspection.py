@@ -40,7 +40,7 @@ _ENLARGED = 4  # times, from which on an image is visibly blurred
 def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
     """Problems that make splitting pointless: no image; with labels, one class or a given split without an
     image."""
-    if not accepted.images:
+    if not len(accepted):
         return (NOTHING_USABLE,)
     if not accepted.manifest.labelled:
         return ()
@@ -97,7 +97,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
     return replace(
         report,
         state="invalid" if problems else "ready",
-        count=len(accepted.images),
+        count=len(accepted),
         subjects=len(accepted.subject_names),
         splits=_counts(accepted, splits),
         split_record=asdict(record),
@@ -110,14 +110,14 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
 
 def complete_unlabelled(report: ImportReport, accepted: AcceptedImages) -> ImportReport:
     """The same for images without labels, of which one suffices: they are in no split."""
-    duplicates = tuple(_duplicates(accepted, [NO_SPLIT] * len(accepted.images)))
+    duplicates = tuple(_duplicates(accepted, [NO_SPLIT] * len(accepted)))
     copies = Note(
         NoteCode.DUPLICATES, f"pictures that occur more than once: {len(duplicates)}; all copies were kept"
     )
     return replace(
         report,
         state="ready",
-        count=len(accepted.images),
+        count=len(accepted),
         subjects=len(accepted.subject_names),
         columns=accepted.columns,
         duplicates=duplicates,
@@ -129,7 +129,7 @@ def with_window(report: ImportReport, accepted: AcceptedImages, choice: WindowCh
     """The report with a note on how 16-bit grey images are seen, if anything was to be chosen."""
     if choice is None:
         return report
-    count = sum(image.grey_16 for image in accepted.images)
+    count = int(accepted.facts["grey_16"].sum())
     levels = choice.reason
     if choice.window is not None:
         low, high = choice.window
@@ -194,18 +194,18 @@ def _tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
 
 def _duplicates(accepted: AcceptedImages, splits: Sequence[str]) -> Iterator[DuplicateSet]:
     """An image without a label has an empty one."""
-    rows_of: dict[bytes, list[int]] = defaultdict(list)
-    for row, image in enumerate(accepted.images):
-        rows_of[image.pixel_hash].append(row)
-    for rows in rows_of.values():
-        if len(rows) > 1:
-            entries = [accepted.entries[row] for row in rows]
-            yield DuplicateSet(
-                paths=tuple(entry.path for entry in entries),
-                splits=tuple(splits[row] for row in rows),
-                labels=tuple((*accepted.manifest.classes, "")[entry.label] for entry in entries),
-                same_bytes=len({accepted.images[row].sha256 for row in rows}) == 1,
-            )
+    twins = accepted.twins
+    by_picture = np.argsort(twins, kind="stable")
+    ends = np.cumsum(np.bincount(twins))
+    for number in np.flatnonzero(np.bincount(twins) > 1).tolist():
+        rows = by_picture[ends[number - 1] if number else 0 : ends[number]]
+        entries = [accepted.entries[row] for row in rows.tolist()]
+        yield DuplicateSet(
+            paths=tuple(entry.path for entry in entries),
+            splits=tuple(splits[row] for row in rows.tolist()),
+            labels=tuple((*accepted.manifest.classes, "")[entry.label] for entry in entries),
+            same_bytes=len(set(accepted.facts["sha256"][rows].tolist())) == 1,
+        )
 
 
 def _hold_out_notes(accepted: AcceptedImages, splits: NDArray[np.int64], word: str) -> Iterator[Note]:
@@ -257,7 +257,7 @@ def _class_notes(table: NDArray[np.int64], manifest: Manifest) -> Iterator[Note]
 
 def _size_notes(accepted: AcceptedImages) -> Iterator[Note]:
     """Small images among larger ones: all are scaled to one size."""
-    sides = np.array([max(image.width, image.height) for image in accepted.images])
+    sides = np.maximum(accepted.facts["width"], accepted.facts["height"])
     side = min(int(np.median(sides)), _LIBRARY_SIDE)
     if few := int((sides * _ENLARGED <= side).sum()):
         yield Note(

@@ -16,14 +16,18 @@ from models.data.report import FileCode, ImportRefused, ProblemCode, Rejection
 
 
 class Source(Protocol):
-    """Images by their number in `manifest.entries`; both methods may be called from several threads or
-    forked processes."""
+    """Images by their number in `manifest.entries`, a shard at a time: those that were fetched, and not yet
+    released, can be checked, and read as a store keeps them, from several threads or forked processes."""
 
     manifest: Manifest
+
+    def fetch(self, images: range) -> None: ...
 
     def check(self, index: int) -> CheckedImage | Rejection: ...
 
     def encoded(self, index: int) -> bytes: ...
+
+    def release(self, images: range) -> None: ...
 
 
 def check_size(path: str, size: int, limits: ImageLimits) -> Rejection | None:
@@ -50,11 +54,15 @@ def check_limits(manifest: Manifest, limits: ArchiveLimits) -> None:
 
 
 class FolderSource:
-    """The files that a manifest names."""
+    """The files that a manifest names. Temporary ones are removed once they are released."""
 
-    def __init__(self, manifest: Manifest, limits: ImageLimits) -> None:
+    def __init__(self, manifest: Manifest, limits: ImageLimits, *, temporary: bool = False) -> None:
         self.manifest = manifest
         self._limits = limits
+        self._temporary = temporary
+
+    def fetch(self, images: range) -> None:
+        """They are there."""
 
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""
@@ -65,6 +73,12 @@ class FolderSource:
     def encoded(self, index: int) -> bytes:
         """The file as a store keeps it."""
         return stored_file(self._file(index).read_bytes(), self._limits)
+
+    def release(self, images: range) -> None:
+        """Called once for the images of a shard that is complete."""
+        if self._temporary:
+            for index in images:
+                self._file(index).unlink(missing_ok=True)
 
     def _file(self, index: int) -> Path:
         return self.manifest.root / self.manifest.entries[index].path
@@ -91,6 +105,9 @@ class ArraySource:
         )
         self._images = arrays.images
 
+    def fetch(self, images: range) -> None:
+        """They are there."""
+
     def check(self, index: int) -> CheckedImage:
         """Sizes and hashes; images in memory need no checks."""
         pixels = self._images[index]
@@ -102,3 +119,6 @@ class ArraySource:
     def encoded(self, index: int) -> bytes:
         """One image as a PNG file."""
         return encode_png(self._images[index])
+
+    def release(self, images: range) -> None:
+        """They stay in memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from models.runtime.bounded import ProcessBudget
 from tests.support.misbehaviour import crash, hang, swell
 
 BUDGET = ProcessBudget(cpu_seconds=1, memory=256 << 20)
+TASKS = [range(first, first + 5) for first in range(0, 40, 5)]
 
 
 class OneBadImage(ArraySource):
@@ -48,7 +50,7 @@ def test_an_image_that_hangs_swells_or_crashes_is_rejected_and_no_other(
     decode: Callable[[], object], bad: int, words: str
 ) -> None:
     source = OneBadImage(decode, bad)
-    checked = list(check_in_order(source, 2, BUDGET))
+    checked = list(chain.from_iterable(check_in_order(source, TASKS, 2, BUDGET)))
     assert len(checked) == 40
     (rejection,) = (each for each in checked if isinstance(each, Rejection))
     assert checked.index(rejection) == bad
@@ -61,7 +63,7 @@ def test_an_error_of_the_disk_ends_the_import_and_rejects_nothing() -> None:
         raise OSError(5, "Input/output error")
 
     with pytest.raises(OSError, match="Input/output"):
-        list(check_in_order(OneBadImage(fail), 2, BUDGET))
+        list(check_in_order(OneBadImage(fail), TASKS, 2, BUDGET))
 
 
 def test_who_stops_waits_for_no_image_that_was_not_begun(tmp_path: Path) -> None:
@@ -70,7 +72,7 @@ def test_who_stops_waits_for_no_image_that_was_not_begun(tmp_path: Path) -> None
             (tmp_path / str(index)).touch()
             return super().check(index)
 
-    outcomes = check_in_order(Counted(int), 1, BUDGET)
+    outcomes = check_in_order(Counted(int), TASKS, 1, BUDGET)
     next(outcomes)
     del outcomes
     assert len(list(tmp_path.iterdir())) < 40
