@@ -143,7 +143,7 @@ class Job:
             nonlocal saved
             newest = self._epochs(stage)
             advanced, saved = newest > saved or progress.checkpoint, newest
-            if advanced:
+            if advanced and stage is not Stage.IMPORT:  # which has no checkpoints there, but its source
                 self.workspace.save()
             self.reporter.send(self.progress.report(stage, progress, advanced=advanced))
 

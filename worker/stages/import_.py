@@ -25,6 +25,7 @@ from models.shortcuts.properties import MAX_IMAGES
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
 from worker.stages.context import StageContext
+from worker.stages.import_shards import ImportShards
 from worker.stages.import_sources import DATASET, is_unlabelled, source_of
 
 _PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "split")
@@ -37,12 +38,14 @@ def import_(context: StageContext) -> ImportResult:
     target, artifact = context.workspace.path / "store", f"datasets/{dataset.id}"
     started = time.monotonic()
     stored = 0  # steps until the store is packed, two per image
+    shards = ImportShards(context)
 
     def on_stored(done: int, steps: int) -> None:
         nonlocal stored
         stored = steps
         rate = done / 2 / max(time.monotonic() - started, 1e-9)
-        context.progress(done, steps + _search_steps(steps), rate)
+        context.progress(done, steps + _search_steps(steps), rate, checkpoint=shards.saved)
+        shards.saved = False
 
     def on_searched(done: int, images: int) -> None:
         if context.should_stop():
@@ -58,6 +61,7 @@ def import_(context: StageContext) -> ImportResult:
         on_progress=on_stored,
         should_stop=context.should_stop,
         rejected=source.rejected,
+        compute_shards=shards.compute,
     )
     summary = _summary(report, target, seed=context.seed, on_progress=on_searched)
     context.artifacts.put(target, artifact)

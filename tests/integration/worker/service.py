@@ -141,6 +141,14 @@ class Service:
     def touch_at(self, stage: Stage) -> None:
         self._set_gate(f"touch {GATES[stage]}")
 
+    def record(self, ending: str) -> None:
+        """From now on, have children record the files that they open whose paths end so."""
+        self._set_gate(f"record {ending}")
+
+    def recorded(self) -> list[str]:
+        """The names of these files, in order, each as often as it was opened."""
+        return Path(f"{self.gate}.recorded").read_text().splitlines()
+
     def open_gates(self) -> None:
         self.gate.unlink(missing_ok=True)
 

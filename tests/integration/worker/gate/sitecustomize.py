@@ -2,7 +2,8 @@
 
 Python imports this module at startup because the test puts it on PYTHONPATH. The product itself is not
 changed: an audit hook (PEP 578) sees each file that is opened. The gate is a file with a mode and a suffix.
-`hold`: wait until the gate changes. `touch`: continue after a second.
+`hold`: wait until the gate changes. `touch`: continue after a second. `record`: continue, and add the name to
+a list.
 """
 
 import os
@@ -24,9 +25,14 @@ def _gate() -> tuple[str, str]:
 
 def _halt(event: str, arguments: tuple[object, ...]) -> None:
     path = arguments[0] if event == "open" else None
-    if not isinstance(path, str) or path.startswith(f"{GATE}") or "/artifacts/" not in path:
+    if not isinstance(path, str) or path.startswith(f"{GATE}"):
         return
     mode, ending = _gate()
+    if mode == "record" and path.endswith(ending):
+        with Path(f"{GATE}.recorded").open("a") as names:
+            names.write(f"{Path(path).name}\n")
+    if mode == "record" or "/artifacts/" not in path:
+        return
     if not ending or not path.endswith(ending):
         return
     mark = Path(f"{GATE}{REACHED}.{ending.replace('/', '_')}")
