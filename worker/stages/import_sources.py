@@ -4,10 +4,12 @@ table of the paths of images without labels."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
 import fsspec
+from fsspec import Callback
 
 from core.errors import JobError
 from core.storage.artifacts import ArtifactMissing
@@ -16,12 +18,14 @@ from masktune.contract.job_params import ImportParams
 from masktune.contract.upload_files import HEAD, file_refusal
 from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives.guards import ArchiveError, plain, safe_name
+from models.data.archives.zips import ZIP_MAGIC
 from models.data.download import add_images, write_folder
 from models.data.formats.manifest import is_image_name, not_an_image_name
 from models.data.formats.path_table import read_paths
 from models.data.images.limits import ImageLimits
 from models.data.importing.bounded_reading import read_within, reading_budget
 from models.data.importing.datasets import BUILTIN_PREFIX
+from models.data.importing.remote import RemoteFolder, RemoteZip
 from models.data.importing.sources import check_size
 from models.data.report import FileCode, ImportRefused, ImportStopped, Rejection
 from models.data.store import Store
@@ -32,14 +36,15 @@ UPLOADED = "archive"
 """Name of the only file in an upload's artifact."""
 DATASET = "dataset"
 """Kind of a source that is another data set."""
+_READ_AHEAD = 4 << 20  # bytes of a zip's directory read at once
 _MAX_TEXT = 1000  # characters of an entry that is no path
 
 
 class ImportSource(NamedTuple):
-    """The folder or the file on this host that is imported, or `builtin:NAME`. `rejected` are the files that
-    could not be copied there."""
+    """The folder or the file that is imported, or `builtin:NAME`. `rejected` are the files that could not be
+    copied to this host."""
 
-    path: Path | str
+    path: Path | str | RemoteZip | RemoteFolder
     rejected: list[Rejection]
 
 
@@ -54,8 +59,8 @@ def source_of(context: StageContext, dataset: DatasetSpec) -> ImportSource:
     if kind == "address":
         path, place = _at(copy, address), address.rpartition("/")[0]
     else:
-        path = _uploaded(context, address) / UPLOADED
-    if path.is_file() and is_unlabelled(context) and _is_table(path):
+        path = _remote_upload(context, address) or _uploaded(context, address) / UPLOADED
+    if isinstance(path, Path) and path.is_file() and is_unlabelled(context) and _is_table(path):
         return _listed(context, path, place)
     return ImportSource(path, copy.rejected)
 
@@ -69,6 +74,28 @@ def _uploaded(context: StageContext, key: str) -> Path:
         return context.artifacts.folder(key)
     except ArtifactMissing:
         raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
+
+
+def _remote_upload(context: StageContext, key: str) -> RemoteZip | None:
+    """An upload that is in an object store and a zip."""
+    artifacts = context.artifacts
+    if artifacts.local or not artifacts.exists(key):
+        return None
+    return _remote_zip(artifacts.fs.unstrip_protocol(f"{artifacts.root}/{key}/{UPLOADED}"))
+
+
+def _remote_zip(address: str) -> RemoteZip | None:
+    """The file at this address, if it is a zip."""
+    scheme, _, path = address.partition("://")
+    fs = fsspec.filesystem(scheme)  # not by the whole address: `::` in it would mean another one
+    if not fs.cat_file(path, start=0, end=4).startswith(ZIP_MAGIC):
+        return None
+
+    def opened() -> IO[bytes]:
+        # In a forked process, the file system of this one cannot be used.
+        return cast(IO[bytes], fsspec.filesystem(scheme).open(path, block_size=_READ_AHEAD))
+
+    return RemoteZip(fs.size(path), opened, lambda start, stop: fs.cat_file(path, start=start, end=stop))
 
 
 def _copied(context: StageContext, dataset_id: str, added: str | None) -> Path:
@@ -92,8 +119,8 @@ def _copied(context: StageContext, dataset_id: str, added: str | None) -> Path:
     return target
 
 
-def _at(copy: SourceCopy, address: str) -> Path:
-    """A local path as it is, or a copy of a remote address. Checks again that the address is allowed."""
+def _at(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
+    """A local path as it is, or what is at a remote address. Checks again that the address is allowed."""
     if not copy.allows(address):
         raise JobError(
             "source_not_allowed",
@@ -116,21 +143,34 @@ def below(address: str, prefix: str) -> bool:
     return Path(path).is_relative_to(allowed.rstrip("/"))
 
 
-def _fetched(copy: SourceCopy, address: str) -> Path:
-    """A copy of a remote file or tree."""
+def _fetched(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
+    """A remote zip as it is, a copy of another file, or of all but the images of a tree."""
     scheme, _, path = address.partition("://")
     fs = fsspec.filesystem(scheme)  # not by the whole address: `::` in it would mean another one
     if not fs.exists(path):
         raise JobError("source_unavailable", "there is nothing at this address; check its spelling")
-    names = fs.find(path)
-    copy.check_count(len(names))
-    for name in names:
-        relative = name[len(path) :].lstrip("/") or UPLOADED
+    sizes = {name: info["size"] for name, info in fs.find(path, detail=True).items()}
+    copy.check_count(len(sizes))
+    for name, size in sizes.items():
+        relative = name[len(path) :].lstrip("/")
         if ".." in Path(relative).parts:  # keys in an object store may be any text
             raise JobError("source_unsafe", "a name below this address contains '..' and leads out of it")
-        copy.add(fs, name, relative, fs.size(name))
+        if relative and is_image_name(relative):
+            copy.stand_in(relative, size)
+        elif relative or (remote := _remote_zip(address)) is None:
+            copy.add(fs, name, relative or UPLOADED, size)
+        else:
+            copy.admit(UPLOADED, size)
+            return remote
     only = copy.target / UPLOADED
-    return only if only.is_file() else copy.target
+    if only.is_file():
+        return only
+
+    def fetch(files: Sequence[Path]) -> None:
+        names = [f"{path.rstrip('/')}/{file.relative_to(copy.target).as_posix()}" for file in files]
+        fs.get(names, list(map(str, files)), callback=copy.callback)
+
+    return RemoteFolder(copy.target, fetch)
 
 
 class SourceCopy:
@@ -157,17 +197,37 @@ class SourceCopy:
 
     def add(self, fs: fsspec.AbstractFileSystem, name: str, relative: str, size: int) -> None:
         """Copy the file of this name and size. Raises `JobError` if all together are too large."""
+        if self.admit(relative, size):
+            fs.get_file(name, str(self._place(relative)), callback=self.callback)
+
+    def stand_in(self, relative: str, size: int) -> None:
+        """Have an empty file of this size stand in for one that is copied later. Raises as `add` does."""
+        if self.admit(relative, size):
+            with self._place(relative).open("wb") as file:
+                file.truncate(size)
+
+    def admit(self, relative: str, size: int) -> bool:
+        """Whether a file of this size is to be copied. Raises `JobError` if all together are too large."""
         if self._context.should_stop():
             raise ImportStopped
         is_image = self._unlabelled and relative != UPLOADED
         if is_image and (rejection := check_size(relative, size, self._limits)):
             self.rejected.append(rejection)
-            return
+            return False
         self._left -= size
         if self._left < 0:
             raise _too_large(f"{self._settings.max_upload_bytes} bytes (MASKTUNE_MAX_UPLOAD_BYTES)")
-        (self.target / relative).parent.mkdir(parents=True, exist_ok=True)
-        fs.get_file(name, str(self.target / relative), callback=part_callback(self._context.should_stop))
+        return True
+
+    @property
+    def callback(self) -> Callback:
+        """For fsspec: each copied part is a sign of life."""
+        return part_callback(self._context.should_stop)
+
+    def _place(self, relative: str) -> Path:
+        place = self.target / relative
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
 
 def _too_large(limit: str) -> JobError:

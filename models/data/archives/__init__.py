@@ -9,14 +9,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from models.data.archives.guards import ArchiveError, ArchiveLimits, Budget, Unpacking
 from models.data.archives.tars import TAR_READERS, unpack_tar
-from models.data.archives.zips import unpack_zip
+from models.data.archives.zips import ZIP_MAGIC, unpack_zip, unpack_zip_file
 from models.data.report import ProblemCode, Rejection
 
-__all__ = ["ArchiveError", "ArchiveLimits", "Budget", "unpack"]
+__all__ = ["ArchiveError", "ArchiveLimits", "Budget", "unpack", "unpack_around"]
 
 _TAR_MAGIC = slice(257, 262)
 
@@ -33,12 +34,24 @@ def unpack(
     Raises `ArchiveError` for an archive that is refused, `ImportStopped` when `should_stop`
     says so, OSError when the disk fails; in every case `target` is gone again.
     """
-    limits = limits or ArchiveLimits()
     unpack_kind = _kind(archive)
+    budget = Budget(limits or ArchiveLimits(), archive.stat().st_size, should_stop)
+    return _unpack(target, budget, partial(unpack_kind, archive))
+
+
+def unpack_around(
+    file: IO[bytes], target: Path, budget: Budget, *, is_left: Callable[[PurePosixPath], bool]
+) -> list[Rejection]:
+    """The same of an open zip, but for the files that are left in it: a packed `zips.Member` stands in for
+    each. Their claimed sizes are charged to the budget, and `zips.member_content` holds them to it."""
+    return _unpack(target, budget, lambda unpacking: unpack_zip_file(file, unpacking, is_left))
+
+
+def _unpack(target: Path, budget: Budget, unpack_all: Callable[[Unpacking], None]) -> list[Rejection]:
     target.mkdir(parents=True)
+    unpacking = Unpacking(target, budget)
     try:
-        unpacking = Unpacking(target, Budget(limits, archive.stat().st_size, should_stop))
-        unpack_kind(archive, unpacking)
+        unpack_all(unpacking)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -49,7 +62,7 @@ def _kind(archive: Path) -> Callable[[Path, Unpacking], None]:
     """How to unpack it, by its first bytes: a name proves nothing."""
     with archive.open("rb") as file:
         head = file.read(512)
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+    if head.startswith(ZIP_MAGIC):
         return unpack_zip
     for magic, reader in TAR_READERS.items():
         if magic and head.startswith(magic):

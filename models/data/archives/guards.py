@@ -172,8 +172,8 @@ class Unpacking:
         size = 0
         with (self._target / path).open("xb") as file:
             for chunk in chunks:
-                if size == 0 and _is_archive(chunk) and path.suffix.lower() not in _DOCUMENT_SUFFIXES:
-                    raise _nested(path)
+                if size == 0:
+                    require_no_archive(path, chunk)
                 size += len(chunk)
                 file.write(chunk)
         return size
@@ -240,8 +240,11 @@ def quoted(name: str) -> str:
     return ascii(text) if FORBIDDEN.search(text) else repr(text)
 
 
-def _is_archive(head: bytes) -> bool:
-    return head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
+def require_no_archive(path: PurePosixPath, head: bytes) -> None:
+    """Raise `ArchiveError` for a file whose first bytes are an archive's, but for documents."""
+    is_archive = head.startswith(_ARCHIVE_MAGIC) or head[257:262] == b"ustar"
+    if is_archive and path.suffix.lower() not in _DOCUMENT_SUFFIXES:
+        raise _nested(path)
 
 
 def _nested(path: PurePosixPath) -> ArchiveError:

@@ -7,18 +7,29 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple, Self
 
-from models.data.archives.guards import CHUNK, ArchiveError, Budget, Unpacking, quoted
+from models.data.archives.guards import (
+    CHUNK,
+    ArchiveError,
+    Budget,
+    Unpacking,
+    quoted,
+    require_no_archive,
+)
 from models.data.report import ProblemCode
+
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR_SIZE = 20
 _ENTRY = struct.Struct("<4s6H3L5H2L")
-_LOCAL_HEADER_SIZE = 30  # without name and extra field
+_LOCAL = struct.Struct("<4s5H3L2H")  # without name and extra field
+_MEMBER = struct.Struct("<H3QL")
 _MAX_COMMENT = 65_535
 
 # bzip2 and lzma are left out: zipfile decompresses them without a bound on what one read gives.
@@ -38,21 +49,72 @@ _DAMAGE = (
 )
 
 
+class Member(NamedTuple):
+    """A file of an archive: the bytes `start` to `stop`, from its local header on, and what its content is to
+    be. Its packed form begins with no archive's magic."""
+
+    method: int
+    start: int
+    stop: int
+    size: int
+    crc: int
+
+    @classmethod
+    def of(cls, stand_in: bytes) -> Self:
+        """From what stands in for the file."""
+        return cls(*_MEMBER.unpack_from(stand_in))
+
+
 def unpack_zip(archive: Path, unpacking: Unpacking) -> None:
     """Unpack every entry. Raises `ArchiveError`."""
     with archive.open("rb") as file:
-        try:
-            directory = _find_directory(file)
-            _walk_directory(file, directory, unpacking.budget)
-            with zipfile.ZipFile(file) as opened:
-                _require_disjoint(opened.infolist(), directory)
-                for info in opened.infolist():
-                    _unpack_entry(opened, info, unpacking)
-        except _DAMAGE as error:
-            raise _damaged() from error
+        unpack_zip_file(file, unpacking, lambda _: False)
 
 
-def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unpacking) -> None:
+def unpack_zip_file(file: IO[bytes], unpacking: Unpacking, is_left: Callable[[PurePosixPath], bool]) -> None:
+    """Unpack every entry; for those that are left, write the packed `Member`. Raises `ArchiveError`."""
+    try:
+        directory = _find_directory(file)
+        _walk_directory(file, directory, unpacking.budget)
+        with zipfile.ZipFile(file) as opened:
+            starts = _require_disjoint(opened.infolist(), directory)
+            for info in opened.infolist():
+                path = _admitted(info, unpacking)
+                if path is None:
+                    continue
+                if is_left(path):
+                    unpacking.budget.spend(info.file_size)
+                    stop = starts[bisect_right(starts, info.header_offset)]
+                    place = info.compress_type, info.header_offset, stop, info.file_size, info.CRC
+                    unpacking.write(path, [_MEMBER.pack(*place)])
+                elif unpacking.write(path, _chunks(opened, info, unpacking.budget)) != info.file_size:
+                    raise _damaged()
+    except _DAMAGE as error:
+        raise _damaged() from error
+
+
+def member_content(stand_in: bytes, path: PurePosixPath) -> bytes:
+    """The file at this path, from its packed `Member` and, behind it, its bytes in the archive. Holds it
+    against the same guards as unpacking does. Raises `ArchiveError`."""
+    try:
+        member = Member.of(stand_in)
+        signature, *_, name, extra = _LOCAL.unpack_from(stand_in, _MEMBER.size)
+        content = stand_in[_MEMBER.size + _LOCAL.size + name + extra :]
+        if member.method == zipfile.ZIP_DEFLATED:
+            content = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content, member.size + 1)
+        else:
+            content = content[: member.size]
+    except _DAMAGE as error:
+        raise _damaged() from error
+    as_listed = len(content) == member.size and zlib.crc32(content) == member.crc
+    if signature != ZIP_MAGIC[0] or not as_listed:
+        raise _damaged()
+    require_no_archive(path, content)
+    return content
+
+
+def _admitted(info: zipfile.ZipInfo, unpacking: Unpacking) -> PurePosixPath | None:
+    """The path of a file to write; a folder is made. Raises `ArchiveError`."""
     name = info.orig_filename  # `filename` is cut at a NUL
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind == stat.S_IFLNK:
@@ -61,10 +123,10 @@ def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unp
         raise ArchiveError(ProblemCode.SPECIAL_FILE, f"{quoted(name)} is not a regular file: leave it out")
     path = unpacking.admit(name, folder=info.is_dir())
     if path is None:
-        return
+        return None
     if info.is_dir():
         unpacking.make_folder(path)
-        return
+        return None
     if info.flag_bits & _ENCRYPTED:
         raise ArchiveError(ProblemCode.ENCRYPTED, "the archive is encrypted: pack it without a password")
     if info.compress_type not in _COMPRESSIONS:
@@ -72,8 +134,7 @@ def _unpack_entry(opened: zipfile.ZipFile, info: zipfile.ZipInfo, unpacking: Unp
             ProblemCode.UNSUPPORTED_COMPRESSION,
             f"{quoted(name)} is neither stored nor deflated: pack it again with the default compression",
         )
-    if unpacking.write(path, _chunks(opened, info, unpacking.budget)) != info.file_size:
-        raise _damaged()
+    return path
 
 
 def _chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Iterator[bytes]:
@@ -131,10 +192,11 @@ def _walk_directory(file: IO[bytes], directory: range, budget: Budget) -> None:
             )
 
 
-def _require_disjoint(entries: list[zipfile.ZipInfo], directory: range) -> None:
-    """Entries that share bytes are how a small zip unpacks to petabytes (Fifield, WOOT 2019)."""
+def _require_disjoint(entries: list[zipfile.ZipInfo], directory: range) -> list[int]:
+    """Entries that share bytes are how a small zip unpacks to petabytes (Fifield, WOOT 2019). Returns where
+    each but the first begins, in order, and where the last ends at most."""
     spans = sorted(
-        (info.header_offset, info.header_offset + _LOCAL_HEADER_SIZE + info.compress_size) for info in entries
+        (info.header_offset, info.header_offset + _LOCAL.size + info.compress_size) for info in entries
     )
     starts = [start for start, _ in spans[1:]] + [directory.start]
     if spans and spans[0][0] < 0:
@@ -144,6 +206,7 @@ def _require_disjoint(entries: list[zipfile.ZipInfo], directory: range) -> None:
             raise ArchiveError(
                 ProblemCode.OVERLAPPING_ENTRIES, "entries of the archive overlap: pack it again"
             )
+    return starts
 
 
 def _damaged() -> ArchiveError:

@@ -12,13 +12,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from models.data.archives import ArchiveLimits, Budget, unpack
+from models.data.archives import ArchiveLimits, Budget, unpack, unpack_around
 from models.data.columns import write_columns
 from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
+from models.data.formats.manifest import is_image_name
 from models.data.grey import GreyWindow
 from models.data.images.image_types import stored_path
 from models.data.images.limits import ImageLimits
@@ -27,8 +27,9 @@ from models.data.importing.accepted_images import AcceptedImages
 from models.data.importing.bounded_reading import read_within, reading_budget
 from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.importing.grey_windows import choose_window, measure_window
-from models.data.importing.parts import Parts, ShardFolder
-from models.data.importing.shards import ImportPass
+from models.data.importing.parts import Parts
+from models.data.importing.remote import MemberSource, RemoteFolder, RemoteZip
+from models.data.importing.shards import ComputeShards, ImportPass, shards_below
 from models.data.importing.sources import ArraySource, FolderSource, Source, check_limits
 from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
@@ -45,6 +46,8 @@ from models.runtime.bounded import ProcessBudget
 from models.runtime.files import bytes_below, hidden_sibling, replace_folder, sweep_siblings
 
 BUILTIN_PREFIX = "builtin:"
+AnySource = Path | str | RemoteZip | RemoteFolder
+_UNPACKED = "unpacked"
 _REPORTS = 200  # calls of on_progress per import, approximately
 
 
@@ -80,31 +83,8 @@ class Watch(NamedTuple):
             self.on_progress(done, total)
 
 
-ComputeShards = Callable[[ImportPass, Callable[[int], None]], ShardFolder]
-"""Has every shard computed, calls its second argument with the number of images that are checked, and returns
-where the shards are."""
-
-
-def shards_below(folder: Path) -> ComputeShards:
-    """Computes all shards here, in folders below the new `folder`."""
-
-    def compute(import_pass: ImportPass, on_checked: Callable[[int], None]) -> ShardFolder:
-        done = count(1)
-        for number, write in import_pass.compute(
-            range(len(import_pass.sizes)), lambda: on_checked(next(done))
-        ):
-            folder_of(number).mkdir(parents=True)
-            write(folder_of(number))
-        return folder_of
-
-    def folder_of(number: int) -> Path:
-        return folder / f"{number:06}"
-
-    return compute
-
-
 def import_dataset(
-    source: Path | str,
+    source: AnySource,
     target: Path,
     options: ImportOptions | None = None,
     *,
@@ -115,12 +95,12 @@ def import_dataset(
 ) -> ImportReport:
     """Import `source` into the folder `target`, which appears complete at the end or not at all.
 
-    `source` is a folder, an archive file, or `builtin:NAME`. The report lists everything wrong with
-    the data, first the files that were `rejected` before. If its state is `invalid`, `target` holds only
-    `report.json`; if it is `ready`, `target` is a packed store that includes `report.json`. An older `target`
-    is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing behind but the
-    shards that `compute_shards` keeps: by default, none. Whoever keeps `target` waits until its bytes are on
-    disk.
+    `source` is a folder or an archive file, here or elsewhere, or `builtin:NAME`. The report lists everything
+    wrong with the data, first the files that were `rejected` before. If its state is `invalid`, `target`
+    holds only `report.json`; if it is `ready`, `target` is a packed store that includes `report.json`. An
+    older `target` is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing
+    behind but the shards that `compute_shards` keeps: by default, none. Whoever keeps `target` waits until
+    its bytes are on disk.
     """
     options = options or ImportOptions()
     target = Path(target)
@@ -143,27 +123,41 @@ def import_dataset(
 
 
 def _open_source(
-    source: Path | str, scratch: Path, options: ImportOptions, *, watch: Watch
+    source: AnySource, scratch: Path, options: ImportOptions, *, watch: Watch
 ) -> tuple[Source, Sequence[Rejection]]:
     """The images, and the junk found in an archive, which is unpacked below `scratch`."""
     if isinstance(source, str) and source.startswith(BUILTIN_PREFIX):
         name = source.removeprefix(BUILTIN_PREFIX)
         return ArraySource(name, make_builtin(name, replace(options.builtin, seed=options.seed))), ()
-    budget = options.reading or reading_budget(bytes_below(Path(source)))
-    read_upload = partial(_read, Path(source), scratch, options)
-    manifest, junk = read_within(budget, read_upload, watch.should_stop)
-    unpacked = manifest.root.is_relative_to(scratch)
-    return FolderSource(manifest, options.image, temporary=unpacked), junk
+    if isinstance(source, RemoteZip):
+        place, size = scratch / _UNPACKED, source.size
+    else:
+        folder = source.path if isinstance(source, RemoteFolder) else Path(source)
+        place, size = folder, bytes_below(folder)
+    budget = options.reading or reading_budget(size)
+    given = source if isinstance(source, RemoteZip) else place
+    manifest, junk = read_within(budget, partial(_read, given, scratch, options), watch.should_stop)
+    fetch = None
+    if isinstance(source, RemoteZip | RemoteFolder) and manifest.root.is_relative_to(place):
+        fetch = source.fetch  # images that were unpacked from a parquet file are elsewhere, and there
+    kind = MemberSource if fetch and isinstance(source, RemoteZip) else FolderSource
+    temporary = fetch is not None or manifest.root.is_relative_to(scratch)
+    return kind(manifest, options.image, temporary=temporary, fetch_files=fetch), junk
 
 
 def _read(
-    upload: Path, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
+    source: Path | RemoteZip, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
 ) -> tuple[Manifest, Sequence[Rejection]]:
     """What the files of an archive or a folder mean, and junk in the archive. Raises `ImportRefused`."""
-    folder, junk = upload, list[Rejection]()
-    if upload.is_file():
-        folder = scratch / "unpacked"
-        junk = unpack(upload, folder, options.archive, should_stop=should_stop)
+    folder, junk = scratch / _UNPACKED, list[Rejection]()
+    if isinstance(source, RemoteZip):
+        budget = Budget(options.archive, source.size, should_stop)
+        with source.open() as file:
+            junk = unpack_around(file, folder, budget, is_left=lambda path: is_image_name(path.name))
+    elif source.is_file():
+        junk = unpack(source, folder, options.archive, should_stop=should_stop)
+    else:
+        folder = source
     sharded = find_shards(folder) if options.format in (None, FormatName.HUGGING_FACE) else None
     if sharded is None:
         manifest = read(folder, options.format, options.layout)

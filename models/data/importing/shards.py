@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,16 @@ from models.data.images.checks import CheckedImage
 from models.data.images.dicom import Header
 from models.data.images.limits import ImageLimits
 from models.data.importing.bounded_checks import check_budget, check_in_order, task_size
-from models.data.importing.parts import FACTS, FACTS_FILE, HEADERS, IMAGES, IMAGES_FILE, LISTS_FILE, REJECTED
+from models.data.importing.parts import (
+    FACTS,
+    FACTS_FILE,
+    HEADERS,
+    IMAGES,
+    IMAGES_FILE,
+    LISTS_FILE,
+    REJECTED,
+    ShardFolder,
+)
 from models.data.importing.sources import Source
 from models.data.layout import PIXELS_FILE
 from models.data.packing import ArrowRows, PixelFile
@@ -90,3 +100,26 @@ class ImportPass:
         np.save(folder / FACTS_FILE, np.array(facts, FACTS), allow_pickle=False)
         lists = {REJECTED: rejected, HEADERS: headers if any(map(any, headers)) else []}
         (folder / LISTS_FILE).write_text(json.dumps(lists), encoding="utf-8")
+
+
+ComputeShards = Callable[[ImportPass, Callable[[int], None]], ShardFolder]
+"""Has every shard computed, calls its second argument with the number of images that are checked, and returns
+where the shards are."""
+
+
+def shards_below(folder: Path) -> ComputeShards:
+    """Computes all shards here, in folders below the new `folder`."""
+
+    def compute(import_pass: ImportPass, on_checked: Callable[[int], None]) -> ShardFolder:
+        done = count(1)
+        for number, write in import_pass.compute(
+            range(len(import_pass.sizes)), lambda: on_checked(next(done))
+        ):
+            folder_of(number).mkdir(parents=True)
+            write(folder_of(number))
+        return folder_of
+
+    def folder_of(number: int) -> Path:
+        return folder / f"{number:06}"
+
+    return compute

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from models.data.archives import ArchiveLimits
 from models.data.formats import Entry, Manifest
+from models.data.formats.manifest import is_image_name
 from models.data.images.checks import CheckedImage, check_image, stored_file
 from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinData
@@ -53,32 +55,60 @@ def check_limits(manifest: Manifest, limits: ArchiveLimits) -> None:
         )
 
 
-class FolderSource:
-    """The files that a manifest names. Temporary ones are removed once they are released."""
+Fetch = Callable[[Sequence[Path]], None]
+"""Brings files that are elsewhere into the place of what stands in for them."""
 
-    def __init__(self, manifest: Manifest, limits: ImageLimits, *, temporary: bool = False) -> None:
+
+class FolderSource:
+    """The files that a manifest names. `temporary` ones are removed once they are released. `fetch_files`
+    brings images for which files of their size stand in; lists, and files of other names, are there."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        limits: ImageLimits,
+        *,
+        temporary: bool = False,
+        fetch_files: Fetch | None = None,
+    ) -> None:
         self.manifest = manifest
         self._limits = limits
         self._temporary = temporary
+        self._fetch_files = fetch_files
 
     def fetch(self, images: range) -> None:
-        """They are there."""
+        """Called once for the images of a shard. Files that are too large are left where they are."""
+        if self._fetch_files is not None:
+            paths = {index: self.manifest.entries[index].path for index in images}
+            self._fetch_files(
+                [
+                    self._file(index)
+                    for index, path in paths.items()
+                    if is_image_name(path) and self._size(index) <= self._limits.max_bytes
+                ]
+            )
 
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""
         path = self.manifest.entries[index].path
-        too_large = check_size(path, self._file(index).stat().st_size, self._limits)
-        return too_large or check_image(self._file(index).read_bytes(), path, self._limits)
+        too_large = check_size(path, self._size(index), self._limits)
+        return too_large or check_image(self._read(index), path, self._limits)
 
     def encoded(self, index: int) -> bytes:
         """The file as a store keeps it."""
-        return stored_file(self._file(index).read_bytes(), self._limits)
+        return stored_file(self._read(index), self._limits)
 
     def release(self, images: range) -> None:
         """Called once for the images of a shard that is complete."""
         if self._temporary:
             for index in images:
                 self._file(index).unlink(missing_ok=True)
+
+    def _size(self, index: int) -> int:
+        return self._file(index).stat().st_size
+
+    def _read(self, index: int) -> bytes:
+        return self._file(index).read_bytes()
 
     def _file(self, index: int) -> Path:
         return self.manifest.root / self.manifest.entries[index].path

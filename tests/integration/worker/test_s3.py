@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 import threading
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +19,9 @@ from botocore.exceptions import EndpointConnectionError
 
 from core.queries import jobs
 from core.storage.artifacts import ArtifactMissing, Artifacts, store_fault
+from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from models.data.importing.datasets import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.integration.worker.bench import Bench, bench_with_digits
@@ -93,6 +98,101 @@ def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench,
     _, card = bench.load(job.models["erm"])
     assert sorted(card.classes) == sorted(dataset.classes)
     assert bench.report_json(job)["metrics"]["test"]["erm"]["n"] > 0
+
+
+def _zipped(images: Path, target: Path, *, compression: int, extra: dict[str, bytes] = {}) -> Path:  # noqa: B006  # read
+    """The images in no order, between bytes that no image has."""
+    files = sorted(images.rglob("*.png"))
+    random.Random(0).shuffle(files)
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for number, file in enumerate(files):
+            archive.write(file, f"all/{file.relative_to(images).as_posix()}")
+            if number % 10 == 0:
+                archive.writestr(f"all/{number}.bin", random.Random(number).randbytes(100_000))
+        for name, content in extra.items():
+            archive.writestr(name, content)
+    return target
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_the_images_of_a_zip_are_read_by_range(
+    bench: Bench, bucket: str, server: ObjectStore, tmp_path: Path, compression: int, uploaded: bool
+) -> None:
+    archive = _zipped(bench.images, tmp_path / "digits.zip", compression=compression)
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    source = {"address": f"{bucket}/sources/digits-{compression}.zip"}
+    place = source["address"]
+    if uploaded:
+        source = {"upload": f"uploads/{new_id('ds')}"}
+        place = f"{bucket}/artifacts/{source['upload']}/archive"
+        fs.pipe_file(f"{bucket}/artifacts/{source['upload']}/.complete", b"1")
+    fs.put_file(str(archive), place)
+    report = import_dataset(archive, tmp_path / "here")
+    job, dataset = bench.imported(source)
+    assert (job.state, dataset.state, report.state) == (JobState.SUCCEEDED, DatasetState.READY, "ready")
+    elsewhere = bench.folder(str(dataset.artifact))
+    for name in ("samples.arrow", "pixels.npy"):
+        assert (elsewhere / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+    assert json.loads((elsewhere / "report.json").read_text())["ignored"] == [
+        rejection._asdict() for rejection in report.ignored
+    ]
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda archive: archive.replace(b"IDAT", b"IDAX"), "damaged_archive"),
+        (lambda archive: archive[:-200], "damaged_archive"),
+    ],
+)
+def test_a_damaged_zip_in_a_bucket_is_refused_as_a_whole(
+    bench: Bench, bucket: str, tmp_path: Path, harm: Callable[[bytes], bytes], code: str
+) -> None:
+    archive = _zipped(bench.images, tmp_path / "digits.zip", compression=zipfile.ZIP_STORED)
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    fs.pipe_file(f"{bucket}/sources/harmed.zip", harm(archive.read_bytes()))
+    job, dataset = bench.imported({"address": f"{bucket}/sources/harmed.zip"})
+    assert (job.state, dataset.state) == (JobState.FAILED, DatasetState.INVALID)
+    assert [problem["code"] for problem in dataset.summary["problems"]] == [code]
+
+
+@pytest.mark.parametrize("name", ["all/9/x.png", "all/9/x.csv"])
+def test_an_archive_within_a_zip_in_a_bucket_is_refused(
+    bench: Bench, bucket: str, tmp_path: Path, name: str
+) -> None:
+    archive = _zipped(
+        bench.images,
+        tmp_path / "nested.zip",
+        compression=zipfile.ZIP_DEFLATED,
+        extra={name: b"PK\3\4" + bytes(99)},
+    )
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    fs.put_file(str(archive), f"{bucket}/sources/nested.zip")
+    _, dataset = bench.imported({"address": f"{bucket}/sources/nested.zip"})
+    assert [problem["code"] for problem in dataset.summary["problems"]] == ["nested_archive"]
+
+
+def test_a_zip_in_a_bucket_is_held_against_the_limits(bench: Bench, bucket: str, tmp_path: Path) -> None:
+    fs, _ = fsspec.core.url_to_fs(bucket)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/1.png", bytes(300 << 20))
+    fs.put_file(str(tmp_path / "bomb.zip"), f"{bucket}/sources/bomb.zip")
+    _, dataset = bench.imported({"address": f"{bucket}/sources/bomb.zip"})
+    assert [problem["code"] for problem in dataset.summary["problems"]] == ["wrong_ratio"]
+
+
+def test_a_shard_in_s3_is_put_once(bucket: str, tmp_path: Path) -> None:
+    artifacts = Artifacts(f"{bucket}/once", cache=tmp_path / "cache")
+    (tmp_path / "shard").mkdir()
+    (tmp_path / "shard/part").write_text("equal")
+    key = "jobs/j/work/shards/000001"
+    artifacts.fs.pipe_file(f"{artifacts.root}/{key}/part", b"half")  # of a put that was interrupted
+    assert artifacts.put_if_absent(tmp_path / "shard", key)
+    marked = artifacts.fs.cat_file(f"{artifacts.root}/{key}/.complete")
+    assert not artifacts.put_if_absent(tmp_path / "shard", key)
+    assert artifacts.fs.cat_file(f"{artifacts.root}/{key}/.complete") == marked
+    assert artifacts.file(key, "part").read_text() == "equal"
 
 
 def test_images_without_labels_are_read_from_a_bucket_or_from_a_table_in_it(
