@@ -93,7 +93,7 @@ def unpack_zip_file(file: IO[bytes], unpacking: Unpacking, is_left: Callable[[Pu
         raise _damaged() from error
 
 
-def member_content(stand_in: bytes, path: PurePosixPath) -> bytes:
+def member_content(stand_in: bytes, path: str) -> bytes:
     """The file at this path, from its packed `Member` and, behind it, its bytes in the archive. Holds it
     against the same guards as unpacking does. Raises `ArchiveError`."""
     try:
@@ -109,7 +109,7 @@ def member_content(stand_in: bytes, path: PurePosixPath) -> bytes:
     as_listed = len(content) == member.size and zlib.crc32(content) == member.crc
     if signature != ZIP_MAGIC[0] or not as_listed:
         raise _damaged()
-    require_no_archive(path, content)
+    require_no_archive(PurePosixPath(path), content)
     return content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -88,7 +88,7 @@ class Manifest:
 
     root: Path
     format: str
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     classes: tuple[str, ...]
     group_names: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()

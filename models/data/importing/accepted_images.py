@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.data.formats import Entry, Manifest
+from models.data.formats import Manifest
+from models.data.formats.entries import Entries, Texts
 from models.data.formats.lists.headings import MAX_METADATA, reason_to_leave_out
 from models.data.formats.owner_options import whole_in_test
 from models.data.images.dicom import DEVICE_TAGS, Header
@@ -64,14 +65,14 @@ class AcceptedImages:
         return len(self.facts)
 
     @cached_property
-    def entries(self) -> Sequence[Entry]:
+    def entries(self) -> Entries:
         """The entry of each row. Where none names a subject, it is the patient of a DICOM header."""
-        entries = [self.manifest.entries[number] for number in self.facts["number"].tolist()]
+        entries = Entries.of(self.manifest.entries).take(self.facts["number"])
         if self._patients.read_as != "subject":
             return entries
-        for row, header in self.headers.items():
-            entries[row] = entries[row]._replace(subject=header.subject)
-        return whole_in_test(entries) if self.manifest.hold_out else entries
+        patients = {row: header.subject for row, header in self.headers.items()}
+        entries = replace(entries, subjects=Texts.of(map(patients.get, range(len(entries)))))
+        return Entries.of(whole_in_test(entries)) if self.manifest.hold_out else entries
 
     @property
     def columns(self) -> tuple[ColumnReading, ...]:
@@ -87,7 +88,7 @@ class AcceptedImages:
     @cached_property
     def _patients(self) -> ColumnReading:
         """One id in all files, as in many sets without names, tells no patients apart."""
-        if any(entry.subject for entry in self.manifest.entries):
+        if any(Entries.of(self.manifest.entries).subjects.values):
             return ColumnReading(_PATIENT, "ignored", "the subjects are named elsewhere")
         if len({header.subject for header in self.headers.values() if header.subject}) < 2:
             return ColumnReading(_PATIENT, "ignored", "is one and the same in all files")
@@ -96,34 +97,29 @@ class AcceptedImages:
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """(N,)"""
-        return np.array([entry.label for entry in self.entries], dtype=np.int64)
+        return self.entries.labels.astype(np.int64)
 
     @cached_property
     def groups(self) -> NDArray[np.int64]:
         """(N,), -1 for none."""
-        return np.array([entry.group for entry in self.entries], dtype=np.int64)
+        return self.entries.groups.astype(np.int64)
 
     @cached_property
     def subjects(self) -> NDArray[np.int64]:
         """(N,), numbers in `subject_names`, -1 for none."""
-        numbers = {name: number for number, name in enumerate(self.subject_names)}
-        return np.array(
-            [-1 if entry.subject is None else numbers[entry.subject] for entry in self.entries],
-            dtype=np.int64,
-        )
+        return self.entries.subjects.codes.astype(np.int64)
 
-    @cached_property
+    @property
     def subject_names(self) -> tuple[str, ...]:
         """In the order of their first images."""
-        return tuple(dict.fromkeys(entry.subject for entry in self.entries if entry.subject is not None))
+        return self.entries.subjects.values
 
     @property
     def metadata(self) -> dict[str, list[str]]:
         """The cells of each column of metadata, in row order."""
-        return {
-            name: [entry.metadata[index] for entry in self.entries]
-            for index, name in enumerate(self.manifest.metadata_names)
-        } | dict(self._devices.metadata)
+        columns = zip(self.manifest.metadata_names, self.entries.metadata, strict=True)
+        listed = {name: [cell or "" for cell in column.cells()] for name, column in columns}
+        return listed | dict(self._devices.metadata)
 
     @cached_property
     def twins(self) -> NDArray[np.int64]:

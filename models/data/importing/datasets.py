@@ -18,6 +18,7 @@ from typing import NamedTuple
 from models.data.archives import ArchiveLimits, Budget, unpack, unpack_around
 from models.data.columns import write_columns
 from models.data.formats import FormatName, FormatOptions, Manifest, find_shards, read, read_shards
+from models.data.formats.entries import Entries
 from models.data.formats.manifest import is_image_name
 from models.data.grey import GreyWindow
 from models.data.images.image_types import stored_path
@@ -163,9 +164,10 @@ def _read(
         manifest = read(folder, options.format, options.layout)
         if not manifest.labelled:
             check_limits(manifest, options.archive)
-        return manifest, junk
-    budget = Budget(options.archive, sharded.size, should_stop)
-    return read_shards(sharded, scratch / "images", options.layout, budget), junk
+    else:
+        budget = Budget(options.archive, sharded.size, should_stop)
+        manifest = read_shards(sharded, scratch / "images", options.layout, budget)
+    return replace(manifest, entries=Entries.of(manifest.entries)), junk
 
 
 def _import(
@@ -203,7 +205,7 @@ def _import(
         )
         report = inspection.with_window(report, accepted, choice)
         _pack(parts, accepted, splits, writer=writer, watch=watch)
-        write_columns(writer.folder, [entry.subject for entry in accepted.entries], accepted.metadata)
+        write_columns(writer.folder, accepted.entries.subjects.cells(), accepted.metadata)
         _write_report(report, writer.folder)
         writer.finish(
             DatasetInfo(
@@ -227,7 +229,7 @@ def _completed(
     if not accepted.manifest.labelled:
         return inspection.complete_unlabelled(report, accepted), [NO_SPLIT] * len(accepted)
     assignment = assign_splits(
-        [entry.split for entry in accepted.entries],
+        accepted.entries.splits.cells(),
         accepted.labels,
         groups=accepted.groups,
         twins=accepted.twins,
@@ -256,17 +258,17 @@ def _report_of_files(
 def _pack(
     parts: Parts, accepted: AcceptedImages, splits: Sequence[str], *, writer: StoreWriter, watch: Watch
 ) -> None:
-    entries = len(accepted.manifest.entries)
+    total, entries = len(accepted.manifest.entries), accepted.entries
     facts = accepted.facts[["width", "height", "type"]]
-    rows = zip(parts.images(), facts, accepted.entries, splits, strict=True)
-    for done, ((digest, encoded), fact, entry, split) in enumerate(rows, start=entries + 1):
-        width, height, kind = fact.item()
-        path = stored_path(entry.path, kind.decode())
-        writer.add(Row(path, entry.label, split, entry.group, width, height, encoded, digest))
-        watch.step(done, 2 * entries)
+    for row, (digest, encoded) in enumerate(parts.images()):
+        width, height, kind = facts[row].item()
+        path, label = stored_path(entries.path(row), kind.decode()), int(entries.labels[row])
+        group = int(entries.groups[row])
+        writer.add(Row(path, label, splits[row], group, width, height, encoded, digest))
+        watch.step(total + row + 1, 2 * total)
     for pixels in parts.pixels():
         writer.pixels.add(pixels)
-    watch.step(2 * entries, 2 * entries)
+    watch.step(2 * total, 2 * total)
 
 
 def _publish_report(report: ImportReport, target: Path) -> ImportReport:

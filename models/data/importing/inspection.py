@@ -46,7 +46,7 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
         return ()
     classes = accepted.manifest.classes
     present = [classes[label] for label in np.unique(accepted.labels)]
-    splits = {entry.split for entry in accepted.entries}
+    splits = accepted.entries.splits.values
     if len(present) < 2 and not only_test(splits):
         return (
             Problem(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 
 from models.data.archives.zips import Member, member_content
-from models.data.formats.manifest import is_image_name
 from models.data.importing.sources import Fetch, FolderSource
 
 _GAP = 64 << 10
@@ -57,14 +56,14 @@ class MemberSource(FolderSource):
     """The images in a zip on another host, for which packed `Member`s stand in."""
 
     def _size(self, index: int) -> int:
-        if not is_image_name(self.manifest.entries[index].path):
+        if not self._stands_in(index):
             return super()._size(index)
         with self._file(index).open("rb") as file:
             return Member.of(file.read(_HEAD)).size
 
     def _read(self, index: int) -> bytes:
-        content, path = super()._read(index), PurePosixPath(self.manifest.entries[index].path)
-        return member_content(content, path) if is_image_name(str(path)) else content
+        content = super()._read(index)
+        return member_content(content, self._entries.path(index)) if self._stands_in(index) else content
 
 
 _HEAD = 64  # bytes, of a packed member and more

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.data.formats.entries import Entries
 from models.data.images.checks import CheckedImage
 from models.data.images.dicom import Header
 from models.data.images.limits import ImageLimits
@@ -42,7 +43,7 @@ class ImportPass:
     `key` have the same shards: of the same paths in the same order, within the same limits."""
 
     def __init__(self, source: Source, limits: ImageLimits, threads: int) -> None:
-        entries = source.manifest.entries
+        entries = Entries.of(source.manifest.entries)
         self._source, self._limits, self._threads = source, limits, threads
         self._shards = [
             range(first, min(first + SHARD_ENTRIES, len(entries)))
@@ -50,8 +51,8 @@ class ImportPass:
         ]
         self.sizes = list(map(len, self._shards))
         digest = hashlib.sha256(repr(limits).encode())
-        for entry in entries:
-            digest.update(f"{entry.path}\0".encode())
+        digest.update(entries.paths)
+        digest.update(entries.ends.data)
         self.key = digest.hexdigest()[:16]
 
     def compute(

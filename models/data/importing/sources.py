@@ -9,6 +9,7 @@ from typing import Protocol
 
 from models.data.archives import ArchiveLimits
 from models.data.formats import Entry, Manifest
+from models.data.formats.entries import Entries
 from models.data.formats.manifest import is_image_name
 from models.data.images.checks import CheckedImage, check_image, stored_file
 from models.data.images.limits import ImageLimits
@@ -72,6 +73,7 @@ class FolderSource:
         fetch_files: Fetch | None = None,
     ) -> None:
         self.manifest = manifest
+        self._entries = Entries.of(manifest.entries)
         self._limits = limits
         self._temporary = temporary
         self._fetch_files = fetch_files
@@ -79,18 +81,13 @@ class FolderSource:
     def fetch(self, images: range) -> None:
         """Called once for the images of a shard. Files that are too large are left where they are."""
         if self._fetch_files is not None:
-            paths = {index: self.manifest.entries[index].path for index in images}
-            self._fetch_files(
-                [
-                    self._file(index)
-                    for index, path in paths.items()
-                    if is_image_name(path) and self._size(index) <= self._limits.max_bytes
-                ]
-            )
+            wanted = (index for index in images if self._stands_in(index))
+            most = self._limits.max_bytes
+            self._fetch_files([self._file(index) for index in wanted if self._size(index) <= most])
 
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""
-        path = self.manifest.entries[index].path
+        path = self._entries.path(index)
         too_large = check_size(path, self._size(index), self._limits)
         return too_large or check_image(self._read(index), path, self._limits)
 
@@ -111,7 +108,11 @@ class FolderSource:
         return self._file(index).read_bytes()
 
     def _file(self, index: int) -> Path:
-        return self.manifest.root / self.manifest.entries[index].path
+        return self.manifest.root / self._entries.path(index)
+
+    def _stands_in(self, index: int) -> bool:
+        """Whether the file stood in for one that is fetched, where any do."""
+        return is_image_name(self._entries.path(index))
 
 
 class ArraySource:
@@ -123,11 +124,13 @@ class ArraySource:
         self.manifest = Manifest(
             root=Path(),  # there are no files
             format=f"builtin:{name}",
-            entries=tuple(
-                Entry(f"{arrays.classes[label]}/{index:06d}.png", label, split, group)
-                for index, (label, split, group) in enumerate(
-                    zip(arrays.labels.tolist(), splits, groups, strict=True)
-                )
+            entries=Entries.of(
+                [
+                    Entry(f"{arrays.classes[label]}/{index:06d}.png", label, split, group)
+                    for index, (label, split, group) in enumerate(
+                        zip(arrays.labels.tolist(), splits, groups, strict=True)
+                    )
+                ]
             ),
             classes=arrays.classes,
             group_names=arrays.group_names,
