@@ -4,7 +4,8 @@
 
 The same archive is imported alone, then while a training on it runs. `peak MiB` is the most that the
 processes of a job had in memory together, with shared libraries and mapped files. Ends with one JSON line;
-exits with 1 if the import beside the training takes more than four times as long as alone.
+exits with 1 if the import beside the training takes more than four times as long as alone. Then the stage of
+an import job reads the archive by range from an object store, whose own work is not counted.
 
 `measure_alone` imports in a process of its own, for `benchmarks.scaling`: `--into FOLDER ARCHIVE`.
 """
@@ -25,18 +26,27 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import fsspec
 import numpy as np
 from PIL import Image
 
 from benchmarks._common import Aim, finish, served, table
+from core.settings import Settings
 from masktune import Client, Dataset
+from masktune.contract.ids import new_id
+from masktune.contract.job_params import ImportParams
 from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.run import Run, resolve_device
+from tests.support.import_context import import_context
+from tests.support.object_store import ObjectStore
 from worker.child_process import MARK
+from worker.protocol import DatasetSpec
+from worker.stages.import_ import import_
 
 MOST = 4.0
 _READ_SECONDS = 0.1
@@ -47,9 +57,13 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--address", help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("archive", type=Path, nargs="?", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.address:
+        import_from(arguments.address, arguments.into)
+        return 0
     if arguments.into:
         import_alone(arguments.archive, arguments.into)
         return 0
@@ -59,11 +73,13 @@ def main() -> int:
         write_archive(archive, images=arguments.images, side=arguments.side, kind="JPEG")
         with served(folder, DEVICE="cpu", SPARE_CHILDREN="0") as address, Client(address) as client:
             rows = measure(client, archive, folder / "data", arguments.backbone)
+        on_s3 = measure_on_s3(archive, folder / "s3")
     print(table(rows))
+    print(table([on_s3]))
     ratio = round(rows[1]["seconds"] / rows[0]["seconds"], 1)
     aims = {"beside_over_alone": Aim(ratio, at_most=MOST)}
     run = Run(resolve_device("cpu"))
-    return finish("imports", run, rows=rows, aims=aims, images=arguments.images)
+    return finish("imports", run, rows=rows, aims=aims, images=arguments.images, on_s3=on_s3)
 
 
 def measure(client: Client, archive: Path, data: Path, backbone: str) -> list[dict[str, Any]]:
@@ -93,6 +109,44 @@ def timed_import(client: Client, archive: Path) -> tuple[Dataset, float]:
     started = time.perf_counter()
     dataset = client.datasets.wait(client.datasets.upload(archive).id)
     return dataset, time.perf_counter() - started
+
+
+def measure_on_s3(archive: Path, folder: Path) -> dict[str, Any]:
+    """The import of the archive from a server of S3's protocol (moto, in this process) by a process of its
+    own."""
+    store = ObjectStore()
+    os.environ |= store.environment
+    try:
+        fs = fsspec.filesystem("s3")
+        fs.mkdir("sources")
+        fs.put_file(str(archive), f"sources/{archive.name}")
+        address = f"s3://sources/{archive.name}"
+        command = [sys.executable, "-m", "benchmarks.imports", "--address", address, "--into", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    finally:
+        store.stop()
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {"process": "import from S3"} | figures
+
+
+def import_from(address: str, folder: Path) -> None:
+    """Runs in the process that is measured."""
+    dataset = DatasetSpec(new_id("ds"), "photographs", {"address": address}, None, ())
+    settings = Settings(data_dir=folder, allowed_sources=address.rpartition("/")[0])
+    context = import_context(settings, dataset, ImportParams())
+    used, began = cpu_seconds(), time.perf_counter()
+    done = import_(replace(context, on_progress=lambda _: None))
+    seconds, spent = time.perf_counter() - began, cpu_seconds() - used
+    count = done.summary["count"]
+    print(
+        json.dumps(
+            {
+                "images": count,
+                "seconds": round(seconds, 1),
+                "images per CPU second": round(count / spent, 1),
+            }
+        )
+    )
 
 
 @contextmanager

@@ -136,8 +136,8 @@ def _open_source(
         folder = source.path if isinstance(source, RemoteFolder) else Path(source)
         place, size = folder, bytes_below(folder)
     budget = options.reading or reading_budget(size)
-    given = source if isinstance(source, RemoteZip) else place
-    manifest, junk = read_within(budget, partial(_read, given, scratch, options), watch.should_stop)
+    readable = source if isinstance(source, RemoteZip) else place
+    manifest, junk = read_within(budget, partial(_read, readable, scratch, options), watch.should_stop)
     fetch = None
     if isinstance(source, RemoteZip | RemoteFolder) and manifest.root.is_relative_to(place):
         fetch = source.fetch  # images that were unpacked from a parquet file are elsewhere, and there

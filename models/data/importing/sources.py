@@ -81,9 +81,9 @@ class FolderSource:
     def fetch(self, images: range) -> None:
         """Called once for the images of a shard. Files that are too large are left where they are."""
         if self._fetch_files is not None:
-            wanted = (index for index in images if self._stands_in(index))
+            fetched = (index for index in images if self._stands_in(index))
             most = self._limits.max_bytes
-            self._fetch_files([self._file(index) for index in wanted if self._size(index) <= most])
+            self._fetch_files([self._file(index) for index in fetched if self._size(index) <= most])
 
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""

@@ -21,7 +21,7 @@ ENTRIES = (
 def test_they_are_the_same_one_by_one_and_in_another_process() -> None:
     entries = Entries.of(ENTRIES)
     assert Entries.of(entries) is entries
-    sent = pickle.loads(pickle.dumps(entries))  # noqa: S301  # our own
+    sent = pickle.loads(pickle.dumps(entries))
     for some in (entries, sent):
         assert tuple(some) == ENTRIES
         assert (len(some), some[2], tuple(some[1:3])) == (4, ENTRIES[2], ENTRIES[1:3])
