@@ -137,7 +137,7 @@ def import_from(address: str, folder: Path) -> None:
     used, began = cpu_seconds(), time.perf_counter()
     done = import_(replace(context, on_progress=lambda _: None))
     seconds, spent = time.perf_counter() - began, cpu_seconds() - used
-    count = done.summary["count"]
+    count = len(Store.open(context.artifacts.folder(str(done.artifact))))
     print(
         json.dumps(
             {

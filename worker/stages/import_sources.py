@@ -12,7 +12,7 @@ import fsspec
 from fsspec import Callback
 
 from core.errors import JobError
-from core.storage.artifacts import ArtifactMissing
+from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.storage.copies import part_callback
 from masktune.contract.job_params import ImportParams
 from masktune.contract.upload_files import HEAD, file_refusal
@@ -59,7 +59,7 @@ def source_of(context: StageContext, dataset: DatasetSpec) -> ImportSource:
     if kind == "address":
         path, place = _at(copy, address), address.rpartition("/")[0]
     else:
-        path = _remote_upload(context, address) or _uploaded(context, address) / UPLOADED
+        path = _remote_upload(copy, context.artifacts, address) or _uploaded(context, address) / UPLOADED
     if isinstance(path, Path) and path.is_file() and is_unlabelled(context) and _is_table(path):
         return _listed(context, path, place)
     return ImportSource(path, copy.rejected)
@@ -76,26 +76,11 @@ def _uploaded(context: StageContext, key: str) -> Path:
         raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
 
 
-def _remote_upload(context: StageContext, key: str) -> RemoteZip | None:
+def _remote_upload(copy: SourceCopy, artifacts: Artifacts, key: str) -> RemoteZip | None:
     """An upload that is in an object store and a zip."""
-    artifacts = context.artifacts
     if artifacts.local or not artifacts.exists(key):
         return None
-    return _remote_zip(artifacts.fs.unstrip_protocol(f"{artifacts.root}/{key}/{UPLOADED}"))
-
-
-def _remote_zip(address: str) -> RemoteZip | None:
-    """The file at this address, if it is a zip."""
-    scheme, _, path = address.partition("://")
-    fs = fsspec.filesystem(scheme)  # not by the whole address: `::` in it would mean another one
-    if not fs.cat_file(path, start=0, end=4).startswith(ZIP_MAGIC):
-        return None
-
-    def opened() -> IO[bytes]:
-        # In a forked process, the file system of this one cannot be used.
-        return cast(IO[bytes], fsspec.filesystem(scheme).open(path, block_size=_READ_AHEAD))
-
-    return RemoteZip(fs.size(path), opened, lambda start, stop: fs.cat_file(path, start=start, end=stop))
+    return copy.remote_zip(artifacts.fs.unstrip_protocol(f"{artifacts.root}/{key}/{UPLOADED}"))
 
 
 def _copied(context: StageContext, dataset_id: str, added: str | None) -> Path:
@@ -157,7 +142,7 @@ def _fetched(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
             raise JobError("source_unsafe", "a name below this address contains '..' and leads out of it")
         if relative and is_image_name(relative):
             copy.stand_in(relative, size)
-        elif relative or (remote := _remote_zip(address)) is None:
+        elif relative or (remote := copy.remote_zip(address)) is None:
             copy.add(fs, name, relative or UPLOADED, size)
         else:
             copy.admit(UPLOADED, size)
@@ -199,6 +184,24 @@ class SourceCopy:
         """Copy the file of this name and size. Raises `JobError` if all together are too large."""
         if self.admit(relative, size):
             fs.get_file(name, str(self._place(relative)), callback=self.callback)
+
+    def remote_zip(self, address: str) -> RemoteZip | None:
+        """The file at this address, if it is a zip."""
+        scheme, _, path = address.partition("://")
+        fs = fsspec.filesystem(scheme)
+        if not fs.cat_file(path, start=0, end=4).startswith(ZIP_MAGIC):
+            return None
+
+        def opened() -> IO[bytes]:
+            # In a forked process, the file system of this one cannot be used.
+            return cast(IO[bytes], fsspec.filesystem(scheme).open(path, block_size=_READ_AHEAD))
+
+        def read(start: int, stop: int) -> bytes:
+            if self._context.should_stop():
+                raise ImportStopped
+            return bytes(fs.cat_file(path, start=start, end=stop))
+
+        return RemoteZip(fs.size(path), opened, read)
 
     def stand_in(self, relative: str, size: int) -> None:
         """Have an empty file of this size stand in for one that is copied later. Raises as `add` does."""

@@ -8,7 +8,7 @@ import struct
 import zipfile
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, Self
 
@@ -30,7 +30,7 @@ _LOCATOR_SIZE = 20
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")  # without name and extra field
 _MEMBER = struct.Struct("<H3QL")
-_MAX_COMMENT = 65_535
+_MAX_COMMENT = 65_535  # bytes; of a name and of an extra field as well
 
 # bzip2 and lzma are left out: zipfile decompresses them without a bound on what one read gives.
 _COMPRESSIONS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
@@ -84,16 +84,22 @@ def unpack_zip_file(file: IO[bytes], unpacking: Unpacking, is_left: Callable[[Pu
                     continue
                 if is_left(path):
                     unpacking.budget.spend(info.file_size)
-                    stop = starts[bisect_right(starts, info.header_offset)]
-                    place = info.compress_type, info.header_offset, stop, info.file_size, info.CRC
-                    unpacking.write(path, [_MEMBER.pack(*place)])
+                    unpacking.write(path, [_MEMBER.pack(*_member(info, starts))])
                 elif unpacking.write(path, _chunks(opened, info, unpacking.budget)) != info.file_size:
                     raise _damaged()
     except _DAMAGE as error:
         raise _damaged() from error
 
 
-def member_content(stand_in: bytes, path: str) -> bytes:
+def _member(info: zipfile.ZipInfo, starts: Sequence[int]) -> Member:
+    """The entry, up to the next of the `starts`, and no further than an honest one of its size."""
+    start, size = info.header_offset, info.file_size
+    honest = start + _LOCAL.size + 2 * _MAX_COMMENT + size + size // 512 + 64  # deflate adds 5 bytes a block
+    stop = min(starts[bisect_right(starts, start)], honest)
+    return Member(info.compress_type, start, stop, size, info.CRC)
+
+
+def member_content(stand_in: bytes, path: PurePosixPath) -> bytes:
     """The file at this path, from its packed `Member` and, behind it, its bytes in the archive. Holds it
     against the same guards as unpacking does. Raises `ArchiveError`."""
     try:
@@ -109,7 +115,7 @@ def member_content(stand_in: bytes, path: str) -> bytes:
     as_listed = len(content) == member.size and zlib.crc32(content) == member.crc
     if signature != ZIP_MAGIC[0] or not as_listed:
         raise _damaged()
-    require_no_archive(PurePosixPath(path), content)
+    require_no_archive(path, content)
     return content
 
 

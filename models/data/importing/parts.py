@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +17,7 @@ from models.data.report import FileCode, Rejection
 
 FACTS_FILE, IMAGES_FILE, LISTS_FILE = "facts.npy", "images.arrow", "lists.json"
 REJECTED, HEADERS = "rejected", "headers"
-"""Keys of `LISTS_FILE`: the files that were left out, and of the others what DICOM headers say, if any has
-one."""
+"""Keys of `LISTS_FILE`: the files that were left out, and of other rows what DICOM headers say."""
 
 FACTS = np.dtype(
     [
@@ -59,7 +57,8 @@ class Parts:
             lists = json.loads((folder / LISTS_FILE).read_text(encoding="utf-8"))
             self.facts[count : count + len(facts)] = facts
             self.rejected += (Rejection(path, FileCode(code), text) for path, code, text in lists[REJECTED])
-            self.headers.update(enumerate(map(_header, lists[HEADERS]), start=count))
+            for row, subject, window, device in lists[HEADERS]:
+                self.headers[count + row] = Header(subject, window and GreyWindow(*window), tuple(device))
             count += len(facts)
             self._ends.append(count)
         self.facts = self.facts[:count]
@@ -85,8 +84,3 @@ class Parts:
 
     def _table(self, number: int) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(self._folder_of(number) / IMAGES_FILE))).read_all()
-
-
-def _header(cells: Sequence[Any]) -> Header:
-    subject, window, device = cells
-    return Header(subject, window and GreyWindow(*window), tuple(device))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from models.data.archives.zips import Member, member_content
+from models.data.formats.manifest import is_image_name
 from models.data.importing.sources import Fetch, FolderSource
 
 _GAP = 64 << 10
@@ -55,15 +56,17 @@ def _neighbours(members: Sequence[tuple[Member, Path]]) -> Iterator[list[tuple[M
 class MemberSource(FolderSource):
     """The images in a zip on another host, for which packed `Member`s stand in."""
 
-    def _size(self, index: int) -> int:
-        if not self._stands_in(index):
-            return super()._size(index)
-        with self._file(index).open("rb") as file:
-            return Member.of(file.read(_HEAD)).size
+    def _size(self, file: Path) -> int:
+        if not is_image_name(file.name):
+            return super()._size(file)
+        with file.open("rb") as opened:
+            return Member.of(opened.read(_HEAD)).size
 
-    def _read(self, index: int) -> bytes:
-        content = super()._read(index)
-        return member_content(content, self._entries.path(index)) if self._stands_in(index) else content
+    def _read(self, file: Path) -> bytes:
+        content = super()._read(file)
+        if not is_image_name(file.name):
+            return content
+        return member_content(content, PurePosixPath(file.relative_to(self.manifest.root)))
 
 
 _HEAD = 64  # bytes, of a packed member and more

@@ -17,7 +17,6 @@ import numpy as np
 
 from models.data.formats.entries import Entries
 from models.data.images.checks import CheckedImage
-from models.data.images.dicom import Header
 from models.data.images.limits import ImageLimits
 from models.data.importing.bounded_checks import check_budget, check_in_order, task_size
 from models.data.importing.parts import (
@@ -83,7 +82,7 @@ class ImportPass:
                 checked = []
 
     def _write(self, images: range, checked: Sequence[CheckedImage | Rejection], folder: Path) -> None:
-        facts, headers, rejected = list[tuple[object, ...]](), list[Header](), list[Rejection]()
+        facts, headers, rejected = list[tuple[object, ...]](), list[tuple[object, ...]](), list[Rejection]()
         pixels, rows = PixelFile(folder / PIXELS_FILE), ArrowRows(folder / IMAGES_FILE, IMAGES)
         for number, image in zip(images, checked, strict=True):
             if isinstance(image, Rejection):
@@ -92,14 +91,15 @@ class ImportPass:
             encoded = self._source.encoded(number)
             rows.add((hashlib.sha256(encoded).digest(), encoded), len(encoded))
             pixels.add(image.pixels)
+            if image.device:
+                headers.append((len(facts), image.subject, image.window, image.device))
             facts.append(
                 (number, image.width, image.height, image.type, image.grey_16, image.sha256, image.pixel_hash)
             )
-            headers.append(Header(image.subject, image.window, image.device))
         rows.close()
         pixels.complete(len(facts))
         np.save(folder / FACTS_FILE, np.array(facts, FACTS), allow_pickle=False)
-        lists = {REJECTED: rejected, HEADERS: headers if any(map(any, headers)) else []}
+        lists = {REJECTED: rejected, HEADERS: headers}
         (folder / LISTS_FILE).write_text(json.dumps(lists), encoding="utf-8")
 
 

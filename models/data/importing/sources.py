@@ -81,19 +81,18 @@ class FolderSource:
     def fetch(self, images: range) -> None:
         """Called once for the images of a shard. Files that are too large are left where they are."""
         if self._fetch_files is not None:
-            fetched = (index for index in images if self._stands_in(index))
-            most = self._limits.max_bytes
-            self._fetch_files([self._file(index) for index in fetched if self._size(index) <= most])
+            files = (file for file in map(self._file, images) if is_image_name(file.name))
+            self._fetch_files([file for file in files if self._size(file) <= self._limits.max_bytes])
 
     def check(self, index: int) -> CheckedImage | Rejection:
         """Read and decode one file, after checking its size."""
-        path = self._entries.path(index)
-        too_large = check_size(path, self._size(index), self._limits)
-        return too_large or check_image(self._read(index), path, self._limits)
+        file, path = self._file(index), self._entries.path(index)
+        too_large = check_size(path, self._size(file), self._limits)
+        return too_large or check_image(self._read(file), path, self._limits)
 
     def encoded(self, index: int) -> bytes:
         """The file as a store keeps it."""
-        return stored_file(self._read(index), self._limits)
+        return stored_file(self._read(self._file(index)), self._limits)
 
     def release(self, images: range) -> None:
         """Called once for the images of a shard that is complete."""
@@ -101,18 +100,14 @@ class FolderSource:
             for index in images:
                 self._file(index).unlink(missing_ok=True)
 
-    def _size(self, index: int) -> int:
-        return self._file(index).stat().st_size
+    def _size(self, file: Path) -> int:
+        return file.stat().st_size
 
-    def _read(self, index: int) -> bytes:
-        return self._file(index).read_bytes()
+    def _read(self, file: Path) -> bytes:
+        return file.read_bytes()
 
     def _file(self, index: int) -> Path:
         return self.manifest.root / self._entries.path(index)
-
-    def _stands_in(self, index: int) -> bool:
-        """Whether the file stood in for one that is fetched, where any do."""
-        return is_image_name(self._entries.path(index))
 
 
 class ArraySource:

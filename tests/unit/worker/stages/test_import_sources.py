@@ -51,7 +51,8 @@ def listed(places: Path, rows: Sequence[str], name: str = "in/table.csv", **chan
 
 
 def copied(source: ImportSource) -> set[str]:
-    folder = Path(source.path)
+    folder = source.path
+    assert isinstance(folder, Path)
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
