@@ -162,6 +162,17 @@ class Artifacts:
                 sizes[kind, PurePosixPath(path).relative_to(f"{self.root}/{kind}").parts[0]] += file["size"]
         return sizes
 
+    def names(self, key: str) -> set[str]:
+        """The last parts of the keys below this one; in an object store, also of those not yet whole."""
+        try:
+            return {
+                name
+                for path in self.fs.ls(self._path(key), detail=False)
+                if not (name := PurePosixPath(path).name).startswith(".")
+            }
+        except FileNotFoundError:
+            return set()
+
     def delete(self, key: str) -> None:
         """Remove the artifact, if it exists."""
         self._remove(self._path(key))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Self, TypeVar
 
 from core.errors import JobError
@@ -15,6 +15,7 @@ from masktune.contract.job_params import AnyParams, EvaluateParams, PredictParam
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
+from worker.passes.shards import ShardCounts, ShardedPass, compute_missing
 from worker.protocol import Spec
 from worker.results import MaskResult, ModelSpec, trained_models
 from worker.workspace import Workspace
@@ -22,10 +23,14 @@ from worker.workspace import Workspace
 Params = TypeVar("Params", bound=AnyParams)
 
 
+def offer_to_nobody(sharded: ShardedPass, numbers: Sequence[int]) -> None:
+    """The default `offer`."""
+
+
 @dataclass(frozen=True)
 class StageContext:
     """One stage of one job. `device` is torch's device name, `threads` the number of CPU threads; `log`
-    writes a line to the job's log.
+    writes a line to the job's log, `offer` tells other workers of shards that they may compute.
     """
 
     spec: Spec
@@ -38,6 +43,7 @@ class StageContext:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     log: Callable[[str], None]
+    offer: Callable[[ShardedPass, Sequence[int]], None] = offer_to_nobody
     images: Store | None = None
     """What the stage sees of the data set, where that is not the whole."""
 
@@ -127,6 +133,13 @@ class StageContext:
     def key(self, name: str) -> str:
         """The key of an artifact of this job."""
         return f"jobs/{self.spec.job_id}/{name}"
+
+    def compute_shards(self, sharded: ShardedPass, run: Run) -> ShardCounts:
+        """Compute the missing shards of a pass, with other workers where there are any. Raises Stopped."""
+        counts = compute_missing(sharded, self.artifacts, run, partial(self.offer, sharded))
+        if counts.others:
+            self.log(f"{sharded.title}: {counts.in_words()}")
+        return counts
 
     def progress(
         self, done: int, total: int, images_per_second: float = 0.0, *, checkpoint: bool = False

@@ -12,25 +12,29 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Crop
 from models.backbones.network import Network
-from models.data.loading.batches import StoreLoader, make_loader
+from models.data.loading.batches import StoreLoader, make_loader, plan
 from models.data.loading.loader_settings import LoaderSettings
+from models.data.loading.shards import ShardLoader
 from models.evaluation.metrics import Logits, predict_logits
 from models.mitigation.features import Features, compute_features, head_of
 from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
 from models.run import Progress, Run
 from models.runtime.files import replacing
 from models.training.frozen import FeatureSource, backbone_digest
+from models.types import Labels
+from worker.passes.shards import SHARD_IMAGES
 from worker.results import ModelSpec
 from worker.stages.context import StageContext
 from worker.stages.training import load
@@ -49,9 +53,22 @@ def loader_for(
     crop: Crop = "none",
 ) -> StoreLoader:
     """A loader of these rows in this order, at the network's input size; `crop` is for saliency only."""
+    return make_loader(context.store, rows, _settings(network, crop), run or context.run)
+
+
+def shard_loader(context: StageContext, network: Network, shards: Sequence[Labels]) -> ShardLoader:
+    """A loader of these shards, at the network's input size."""
+    return ShardLoader(context.store, shards, _settings(network), context.run)
+
+
+def _settings(network: Network, crop: Crop = "none") -> LoaderSettings:
     size = network.spec.image_size
-    settings = LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
-    return make_loader(context.store, rows, settings, run or context.run)
+    return LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
+
+
+def cut(rows: Labels) -> list[Labels]:
+    """The shards of these rows. A last one of a single row is added to the one before it, as in batches."""
+    return [part.numpy() for part in plan(torch.from_numpy(rows), SHARD_IMAGES, smallest=2)]
 
 
 def logits_of(

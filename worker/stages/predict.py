@@ -1,7 +1,6 @@
 """Predict: write the predictions for a split, or for every image, to one table, with the API's decisions.
 
-The rows are cut into shards of `SHARD_ROWS`, by the data alone, each an artifact in the job's work folder: a
-killed stage goes on with those that are missing, on any worker. At the end they are joined.
+The images are passed over in shards (`worker.passes.shards`), which are joined at the end.
 
 The artifact holds `predictions.parquet`, on request also `predictions.csv`, and `selection.json`, the basis
 of the threshold (`worker.stages.policy.describe`) and of the sets. The columns:
@@ -30,13 +29,12 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,39 +47,35 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import EVERY_SPLIT, PredictParams
 from masktune.contract.vocabulary import AbstainReason, Decision
 from models.data.layout import read_rejected
-from models.data.loading.batched_eval import evaluating, map_batches
-from models.data.loading.batches import Batch, plan
+from models.data.loading.batched_eval import evaluating
+from models.data.loading.batches import Batch
+from models.data.loading.shards import ShardLoader, map_shards
 from models.data.report import Rejection
 from models.data.store import Store
-from models.run import Progress, Run
+from models.run import Run
 from models.saliency import saliency
 from models.selective import Selection, score
 from models.types import Bools
+from worker.passes.shards import Arguments, shard_key
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
-from worker.stages.forward import loader_for
+from worker.stages.forward import cut, shard_loader
 from worker.stages.patterns import judged_model, pattern_names
 from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
 from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
 from worker.stages.training import load
 from worker.stages.unlike import unlike_training
 
-SHARD_ROWS = 512
-"""A multiple of the sizes of a batch."""
 TABLE, _PART = "predictions.parquet", "part.arrow"
-
-Rows = NDArray[np.int64]
 
 
 def predict(context: StageContext) -> PredictResult:
     """Write the predictions of the job's model, shard by shard in constant memory."""
-    params, model = context.job_params(PredictParams), context.spec.models[context.spec.model or ""]
-    pair = Pair(context, model)
-    selection = apply_policy(context, model, pair.score_name)
-    rows = context.store.rows(None if params.split == EVERY_SPLIT else params.split)
-    shards = {_key(context, model, number): shard for number, shard in enumerate(cut(rows))}
-    rate = _compute_missing(context, pair, shards, selection)
-    parts: Iterable[pa.Table] = (read_part(context.artifacts.file(key, _PART)) for key in shards)
+    params, sharded = context.job_params(PredictParams), sharded_pass(context, {})
+    pair, selection = sharded.pair, sharded.selection
+    counts, model = context.compute_shards(sharded, context.run), pair.model
+    keys = (shard_key(sharded.key, number) for number in range(len(sharded.sizes)))
+    parts: Iterable[pa.Table] = (read_part(context.artifacts.file(key, _PART)) for key in keys)
     if params.order == "least_sure":
         parts = least_sure_first(list(parts))
     if params.split == EVERY_SPLIT:
@@ -117,74 +111,63 @@ def predict(context: StageContext) -> PredictResult:
         unreadable=decisions[Decision.UNREADABLE],
         labels={label: labels[label] for label in model.classes if labels[label]},
         abstain_reasons={reason: reasons[reason] for reason in AbstainReason if reasons[reason]},
-        images_per_second=rate,
+        images_per_second=counts.images_per_second,
     )
 
 
-# --- shards -----------------------------------------------------------------------------------------------
+# --- the pass -----------------------------------------------------------------------------------------------
 
 
-def cut(rows: Rows) -> list[Rows]:
-    """The shards of these rows. A last one of a single row is added to the one before it, as in batches."""
-    return [part.numpy() for part in plan(torch.from_numpy(rows), SHARD_ROWS, smallest=2)]
+class PredictionPass:
+    """The pass over the images of a predict job; each shard is a table."""
+
+    name = title = "predictions"
+
+    def __init__(self, context: StageContext, pair: Pair, selection: Selection | None) -> None:
+        self._context, self.pair, self.selection = context, pair, selection
+        split = context.job_params(PredictParams).split
+        self.shards = cut(context.store.rows(None if split == EVERY_SPLIT else split))
+        self.sizes: Sequence[int] = list(map(len, self.shards))
+        self.arguments: Arguments | None = {}
+        self.key = f"{context.workspace.key}/shards-{_basis(context, pair.model)}"
+
+    @cached_property
+    def _loader(self) -> ShardLoader:
+        return shard_loader(self._context, self.pair.network, self.shards)
+
+    def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
+        """As in `ShardedPass`."""
+        for number, batches in self.pair.predict(self._loader, numbers, self.selection, run):
+            yield number, partial(_write_shard, table=pa.Table.from_batches(batches))
 
 
-def _key(context: StageContext, model: ModelSpec, number: int) -> str:
-    """The key of a shard's artifact. A model that is calibrated anew meanwhile, or gets another judge of
-    patterns, begins anew."""
+def sharded_pass(context: StageContext, arguments: Arguments) -> PredictionPass:
+    """The pass of the job."""
+    pair = Pair(context, context.spec.models[context.spec.model or ""])
+    return PredictionPass(context, pair, apply_policy(context, pair.model, pair.score_name))
+
+
+def _basis(context: StageContext, model: ModelSpec) -> str:
+    """What the shards rest on: a model that is calibrated anew meanwhile, or gets another judge of patterns,
+    begins anew."""
     judged = judged_model(context, model)
     judge = judged.pattern_judge if judged else None
     basis = "uncalibrated" if model.calibration is None else model.calibration.id
-    basis += f"-{judge.artifact.rpartition('/')[2]}" if judge else ""
-    return f"{context.workspace.key}/shards-{basis}/{number:06}"
+    return basis + (f"-{judge.artifact.rpartition('/')[2]}" if judge else "")
 
 
-def _compute_missing(
-    context: StageContext, pair: Pair, shards: dict[str, Rows], selection: Selection | None
-) -> float | None:
-    """Write the shards that are not there yet; return the images per second, None if all were."""
-    missing = {key: rows for key, rows in shards.items() if not context.artifacts.exists(key)}
-    total, left = (sum(map(len, some.values())) for some in (shards, missing))
-    started, before = time.monotonic(), total - left
-
-    def report(progress: Progress) -> None:
-        done = before + left * progress.step // progress.steps
-        context.progress(done, total, progress.images_per_second)
-
-    run, done = replace(context.run, on_progress=report), 0
-    for key, table in zip(missing, predict_shards(pair, list(missing.values()), selection, run), strict=True):
-        with context.artifacts.writing(key) as folder:
-            write_part(folder / _PART, table)
-        done += len(table)
-        context.progress(before + done, total, done / (time.monotonic() - started), checkpoint=True)
-    return round(left / (time.monotonic() - started), 1) if left else None
-
-
-def predict_shards(
-    pair: Pair, shards: Sequence[Rows], selection: Selection | None, run: Run
-) -> Iterator[pa.Table]:
-    """Yield the table of each of these shards, in order, decoding ahead of the network.
-
-    No batch holds rows of two shards, so that a shard is the same, bit for bit, whichever others are computed
-    with it.
-    """
-    sizes, batches = deque(map(len, shards)), list[pa.RecordBatch]()
-    for batch in pair.batches(np.concatenate(shards), selection, run) if shards else ():
-        batches.append(batch)
-        if sum(map(len, batches)) == sizes[0]:
-            yield pa.Table.from_batches(batches)
-            sizes.popleft()
-            batches.clear()
+def _write_shard(folder: Path, table: pa.Table) -> None:
+    write_part(folder / _PART, table)
 
 
 class Pair:
     """The model and, if it has one, its ERM model."""
 
     def __init__(self, context: StageContext, model: ModelSpec) -> None:
-        self._context, self._model, self._classes = context, model, model.classes
+        self._context, self.model, self._classes = context, model, model.classes
         partner = context.spec.models.get(model.erm_id or "")
         self._networks = {one.id: load(context, one)[0] for one in (model, partner) if one is not None}
-        self._network, self._erm = self._networks[model.id], self._networks.get(model.erm_id or "")
+        self.network, self._erm = self._networks[model.id], self._networks.get(model.erm_id or "")
         self.sets = prediction_sets(context, model)
         self.score_name: ScoreName = score_name(context, model)
         self._temperature = 1.0 if model.calibration is None else model.calibration.temperature
@@ -213,16 +196,17 @@ class Pair:
             fields.append(("labels", pa.list_(pa.string())))
         return pa.schema(fields + ([("saliency", pa.list_(pa.float32()))] if self._params.explain else []))
 
-    def batches(self, rows: Rows, selection: Selection | None, run: Run) -> Iterator[pa.RecordBatch]:
-        """Yield the predictions of each batch of these rows."""
-        loader = loader_for(self._context, self._network, rows, run)
+    def predict(
+        self, loader: ShardLoader, numbers: Iterable[int], selection: Selection | None, run: Run
+    ) -> Iterator[tuple[int, list[pa.RecordBatch]]]:
+        """Yield the number of each of these shards, and the predictions of its batches."""
         with (
-            evaluating(self._network),
-            pattern_names(self._context, self._model, self._networks) as patterns,
-            unlike_training(self._context, self._model, self._network) as unlike,
+            evaluating(self.network),
+            pattern_names(self._context, self.model, self._networks) as patterns,
+            unlike_training(self._context, self.model, self.network) as unlike,
         ):
             compute = partial(self._predict, selection=selection, patterns=patterns, unlike=unlike)
-            yield from map_batches(loader, run, compute)
+            yield from map_shards(loader, numbers, run, compute)
 
     def _predict(
         self,
@@ -277,10 +261,10 @@ class Pair:
     def _forward(self, batch: Batch) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Logits (B, K), and saliency maps (B, h·w) from the same forward pass if the job requests them."""
         if self._params.explain:
-            explained = saliency(self._network, batch.images, method=self._params.method)
+            explained = saliency(self.network, batch.images, method=self._params.method)
             return _array(explained.logits), _array(explained.maps.flatten(1))
         with torch.inference_mode():
-            return _array(self._network(batch.images)), None
+            return _array(self.network(batch.images)), None
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

@@ -54,16 +54,23 @@ def with_progress(loader: Loader, run: Run, process: Callable[[Iterator[Batch]],
 
     Reports progress every 0.3 s and at the end, counting batches that are finished, not begun.
     """
-    steps, sizes = len(loader), deque[int]()
+    return counting(loader.epoch(None), len(loader), run, process)
+
+
+def counting(
+    batches: Iterator[Batch], steps: int, run: Run, process: Callable[[Iterator[Batch]], Iterator[T]]
+) -> Iterator[T]:
+    """The same for `batches`, of which there are `steps` at most."""
+    sizes = deque[int]()
     progress = ThrottledProgress(run, steps)
 
-    def batches() -> Iterator[Batch]:
-        for batch in loader.epoch(None):
+    def checked() -> Iterator[Batch]:
+        for batch in batches:
             run.check()
             sizes.append(len(batch.rows))
             yield batch
 
-    for step, output in enumerate(process(batches()), 1):
+    for step, output in enumerate(process(checked()), 1):
         yield output
         progress.tick(step, sizes.popleft(), finished=step == steps)
 
@@ -74,23 +81,28 @@ def map_batches(loader: Loader, run: Run, function: Callable[[Batch], T]) -> Ite
 
 
 def side_by_side(
-    batches: Iterator[Batch], device: torch.device, function: Callable[[Batch], T]
+    batches: Iterator[Batch],
+    device: torch.device,
+    function: Callable[[Batch], T],
+    *,
+    largest: int | None = None,
 ) -> Iterator[T]:
     """Yield `function` of each batch, in order; a CPU runs one in each of its threads at the same time.
 
-    If the batches are too large (`_AT_ONCE`), fewer run at once and share the threads evenly. `function` is
-    called in worker threads: it must enter its own inference mode and must not change shared state.
+    If the batches are too large (`_AT_ONCE`), fewer run at once and share the threads evenly: the numbers in
+    the `largest`, by default the first, decide. `function` is called in worker threads: it must enter its own
+    inference mode and must not change shared state.
     """
     if device.type != "cpu" or (first := next(batches, None)) is None:
         yield from map(function, batches)
         return
     batches = chain([first], batches)
     threads = torch.get_num_threads()
-    workers = _even_workers(threads, most=_AT_ONCE // first.images.numel())
+    each = threads_of_batch(threads, largest or first.images.numel())
+    workers = threads // each
     if workers == 1:
         yield from map(function, batches)
         return
-    each = threads // workers
     pool = ThreadPoolExecutor(workers, "pass", _use_threads, (each,))
     _use_threads(each)  # the pool also works while the caller handles an answer
     try:
@@ -98,6 +110,11 @@ def side_by_side(
     finally:
         pool.shutdown(cancel_futures=True)
         _use_threads(threads)  # torch gives new threads the number that was set last
+
+
+def threads_of_batch(threads: int, numbers: int) -> int:
+    """Of so many threads, those that work on one batch whose images have so many numbers."""
+    return threads // _even_workers(threads, most=_AT_ONCE // numbers)
 
 
 def _even_workers(threads: int, *, most: int) -> int:

@@ -187,7 +187,7 @@ class ResidentPixels:
         device: torch.device,
     ) -> None:
         chunks = [
-            _squares(torch.from_numpy(pixels[part]), settings)
+            stored_squares(torch.from_numpy(pixels[part]), settings)
             for part in np.array_split(rows, max(1, len(rows) // 1024))
         ]
         self._squares = torch.cat(chunks).contiguous().to(device)
@@ -237,7 +237,7 @@ def _picked(squares: Tensor, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         yield from torch.split(picked, [len(part) for part in group])
 
 
-def _squares(pixels: Tensor, settings: LoaderSettings) -> Tensor:
+def stored_squares(pixels: Tensor, settings: LoaderSettings) -> Tensor:
     """(N, H, W, 3) → (N, S, S, 3), uint8."""
     images = cropped(pixels.permute(0, 3, 1, 2), settings.crop)
     return resize_square(images, settings.image_size).permute(0, 2, 3, 1)

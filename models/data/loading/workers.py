@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -43,16 +43,13 @@ class _Squares(Dataset[Tensor]):
 
 
 class _Plan:
-    """The batches of the next epoch; read in the main process."""
+    """The batches of the next epoch; read in the main process, each when a worker is free for it."""
 
     def __init__(self) -> None:
-        self.batches: Sequence[Tensor] = ()
+        self.batches: Iterable[Tensor] = ()
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter([positions.tolist() for positions in self.batches])
-
-    def __len__(self) -> int:
-        return len(self.batches)
+        return (positions.tolist() for positions in self.batches)
 
 
 class DecodedPixels:
@@ -77,7 +74,7 @@ class DecodedPixels:
             generator=torch.Generator(),  # otherwise each epoch would draw from the global one
         )
 
-    def squares(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    def squares(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         self._plan.batches = batches
         for squares in self._loader:
             yield squares.to(self._device, non_blocking=True)

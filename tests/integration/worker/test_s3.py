@@ -347,12 +347,12 @@ def test_shards_in_s3_are_gone_on_with_on_another_host(bench: Bench, tmp_path: P
     dataset = add_dataset(bench.runtime.database, artifacts, tmp_path / "store")
     request = {"dataset_id": dataset, "inputs": {"model": bench.untrained(CLASSES)}, "params": {}}
     job_id = bench.run(JobKind.PREDICT, **request)
-    first = f"jobs/{job_id}/work/shards-uncalibrated/000000"
-    bench.stop(job_id, lambda: artifacts.exists(first))
-    marked = artifacts.fs.cat_file(f"{artifacts.root}/{first}/.complete")
+    last = f"jobs/{job_id}/work/shards-uncalibrated/000001"
+    bench.stop(job_id, lambda: artifacts.exists(last))
+    marked = artifacts.fs.cat_file(f"{artifacts.root}/{last}/.complete")
     shutil.rmtree(bench.runtime.settings.scratch)
     (job,) = bench.succeed(job_id)
-    assert artifacts.fs.cat_file(f"{artifacts.root}/{first}/.complete") == marked, "it was not computed again"
+    assert artifacts.fs.cat_file(f"{artifacts.root}/{last}/.complete") == marked, "it was not computed again"
     (whole,) = bench.succeed(bench.run(JobKind.PREDICT, **request))
     one, other = (
         artifacts.file(each.done["predict"]["artifact"], "predictions.parquet").read_bytes()

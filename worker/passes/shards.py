@@ -1,0 +1,135 @@
+"""A pass over images in shards, and the one loop that a job's own child makes over it.
+
+The shards are cut by the data alone. Each is computed by one function and is an artifact of its own in the
+job's work folder, put if absent; it is the same, byte for byte, whoever computes it. So a killed job goes on
+with those that are missing, and other workers may compute some meanwhile: they begin with the first, the job
+with the last, and it leaves out what is there when it comes to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from core.storage.artifacts import Artifacts
+from models.run import Progress, Run
+
+SHARD_IMAGES = 512
+"""A multiple of the batches of every pass, so that no batch is cut."""
+_WORTH_OFFERING = 3
+"""Shards: of fewer, another worker would compute none before the job has."""
+
+Arguments = dict[str, str | None]
+
+
+class ShardedPass(Protocol):
+    """A pass over images. What it makes of a shard depends on the images of that shard alone."""
+
+    name: str
+    """Of its kind, by which `worker.child.passes` rebuilds it."""
+    arguments: Arguments | None
+    """What else that takes; None if no other process can."""
+    title: str
+    """What it computes, for the job's log."""
+    key: str
+    """The parent of the shards' artifacts; `shard_key` has theirs."""
+    sizes: Sequence[int]
+    """The images of each shard."""
+
+    def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
+        """Yield, for each of these shards in order, its number and what writes its files into a folder.
+
+        `numbers` is read a little ahead of the network, and no further. Progress counts batches. Raises
+        Stopped.
+        """
+
+
+class ShardCounts(NamedTuple):
+    """Of a pass that is over: how many shards this process computed (of which `doubles` were there already
+    when they were done), how many others did meanwhile, and images per second by all of them."""
+
+    here: int
+    others: int
+    doubles: int
+    images_per_second: float | None
+
+    def in_words(self) -> str:
+        both = f", {self.doubles} of them by both" if self.doubles else ""
+        return f"{self.here} shards were computed here, {self.others + self.doubles} by other workers{both}"
+
+
+def shard_key(key: str, number: int) -> str:
+    """The key of the artifact of a shard of the pass with this key."""
+    return f"{key}/{number:06}"
+
+
+def put_shard(
+    artifacts: Artifacts, sharded: ShardedPass, number: int, write: Callable[[Path], object]
+) -> bool:
+    """Put a computed shard; False if it was there already."""
+    with artifacts.copies.writing() as folder:
+        write(folder)
+        return artifacts.put_if_absent(folder, shard_key(sharded.key, number))
+
+
+def compute_missing(
+    sharded: ShardedPass, artifacts: Artifacts, run: Run, offer: Callable[[Sequence[int]], None]
+) -> ShardCounts:
+    """Compute the shards that are not there, from the last to the first, until all are. Raises Stopped.
+
+    `offer` tells other workers of the missing ones. Progress counts the images of all shards that are there.
+    """
+    if not sharded.sizes:
+        return ShardCounts(0, 0, 0, None)
+    images = _Images(sharded, artifacts)
+    before, started = images.present(), time.monotonic()
+    missing = [number for number in range(len(sharded.sizes)) if number not in before]
+    if len(missing) >= _WORTH_OFFERING and sharded.arguments is not None:
+        offer(missing)
+
+    def absent() -> Iterator[int]:
+        for number in reversed(range(len(sharded.sizes))):
+            if not artifacts.exists(shard_key(sharded.key, number)):
+                yield number
+
+    here, doubles = 0, 0
+    reporting = replace(run, on_progress=lambda progress: images.report(run, progress))
+    for number, write in sharded.compute(absent(), reporting):
+        doubles += not put_shard(artifacts, sharded, number, write)
+        here += 1
+        images.finished(number)
+        rate = images.computed / (time.monotonic() - started)
+        run.on_progress(Progress(0, 1, images.there, images.all, rate, checkpoint=True))
+    seconds, made = time.monotonic() - started, sum(sharded.sizes[number] for number in missing)
+    others = max(0, len(missing) - (here - doubles))
+    return ShardCounts(here, others, doubles, round(made / seconds, 1) if made else None)
+
+
+class _Images:
+    """Counts the images of a pass whose shards are there, and those of the shard that is being computed."""
+
+    def __init__(self, sharded: ShardedPass, artifacts: Artifacts) -> None:
+        self._sharded, self._artifacts = sharded, artifacts
+        self.all = max(1, sum(sharded.sizes))
+        self.there = self.computed = 0
+
+    def present(self) -> set[int]:
+        """The numbers of the shards that are there, or in an object store are being put."""
+        names = self._artifacts.names(self._sharded.key)
+        numbers = {number for number in range(len(self._sharded.sizes)) if f"{number:06}" in names}
+        self.there = sum(self._sharded.sizes[number] for number in numbers)
+        return numbers
+
+    def finished(self, number: int) -> None:
+        """Count a shard that this process has computed, and those of others."""
+        self.computed += self._sharded.sizes[number]
+        self.present()
+
+    def report(self, run: Run, progress: Progress) -> None:
+        """Report the images of finished batches, beside those of the shards that are there."""
+        begun = max(0, progress.step * self.all // max(1, progress.steps) - self.computed)
+        there = min(self.all, self.there + min(begun, max(self._sharded.sizes)))
+        run.on_progress(Progress(0, 1, there, self.all, progress.images_per_second))
