@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import OTEL_SERVICE_NAME
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -53,20 +54,31 @@ class OpenTelemetry(Tracing):
     @contextmanager
     def attempt(self, job: JobRow) -> Iterator[Attempt]:
         """A child of the request's span, so that one trace runs from the request to the end of its job."""
-        parent = self._propagator.extract({_TRACEPARENT: job.traceparent} if job.traceparent else {})
         attributes = {
             "masktune.job.id": job.id,
             "masktune.job.kind": job.kind.value,
             "masktune.job.attempt": job.attempt,
         }
         with self._tracer.start_as_current_span(
-            f"job {job.kind.value}", parent, kind=SpanKind.CONSUMER, attributes=attributes
+            f"job {job.kind.value}", self._request(job), kind=SpanKind.CONSUMER, attributes=attributes
         ) as span:
             spans = _Spans(self._tracer, span)
             try:
                 yield spans
             finally:
                 spans.close()
+
+    @contextmanager
+    def shard(self, job: JobRow, title: str, number: int) -> Iterator[None]:
+        """Beside the attempt's span, in the trace of the request."""
+        attributes: dict[str, str | int] = {"masktune.job.id": job.id, "masktune.pass": title}
+        attributes["masktune.shard"] = number
+        with self._tracer.start_as_current_span("shard", self._request(job), attributes=attributes):
+            yield
+
+    def _request(self, job: JobRow) -> Context:
+        """The context of the request that started the job."""
+        return self._propagator.extract({_TRACEPARENT: job.traceparent} if job.traceparent else {})
 
     def instrument(self, app: Any) -> None:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor

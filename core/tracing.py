@@ -49,6 +49,11 @@ class Tracing:
         """The span of an attempt, open while the block runs."""
         yield Attempt()
 
+    @contextmanager
+    def shard(self, job: JobRow, title: str, number: int) -> Iterator[None]:
+        """The span of a shard that is computed for a job of another worker, open while the block runs."""
+        yield
+
     def instrument(self, app: Any) -> None:
         """Make a span for each request of this FastAPI application."""
 

@@ -1,7 +1,7 @@
 """What supervisor and child say to each other, one JSON object a line.
 
-To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal. From its
-stdout: a `Message` each.
+To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal and, to a
+helper of a job of another worker, numbers of shards (`shard_line`). From its stdout: a `Message` each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from masktune.contract.job_params import AnyParams, params_of, params_to_json
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json
+from worker.shard_tasks import PassSpec
 
 # --- exit codes of the child, beside 0 and those of a crash ----------------------------------------
 
@@ -104,9 +105,36 @@ class Done:
     type: Literal["done"] = "done"
 
 
-Record = StageStarted | ProgressReport | StageFinished | LogLine
-"""What the supervisor writes to the database."""
-Message = Record | Alive | Failed | Done
+@dataclass(frozen=True, kw_only=True)
+class PassBegan:
+    """A pass over images begins, of which other workers may compute the shards of these `numbers`."""
+
+    type: Literal["pass_began"] = "pass_began"
+    sharded: PassSpec
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassOpened:
+    """A child that helps another worker's job is about to compute shards; `kind` is that of its host."""
+
+    type: Literal["pass_opened"] = "pass_opened"
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFinished:
+    """It has computed a shard; if that was not `put`, it was there already."""
+
+    type: Literal["shard_finished"] = "shard_finished"
+    number: int
+    put: bool
+
+
+Record = StageStarted | ProgressReport | StageFinished | LogLine | PassBegan
+"""What the supervisor writes to the database or, of a pass, tells other workers: in this order, so that they
+find there what the pass needs."""
+Message = Record | Alive | Failed | Done | PassOpened | ShardFinished
 
 _MESSAGES: TypeAdapter[Message] = TypeAdapter(
     Annotated[Message, Field(discriminator="type")], config=ConfigDict(defer_build=True)
@@ -138,8 +166,8 @@ def deadline_line(until: float) -> bytes:
     return json.dumps({"until": until}).encode()
 
 
-def read_deadline(line: bytes) -> float:
-    return float(json.loads(line)["until"])
+def shard_line(number: int) -> bytes:
+    return json.dumps({"shard": number}).encode()
 
 
 @dataclass(frozen=True)
@@ -220,6 +248,8 @@ class Spec:
     """Key of the mask set that the job was given."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
     judged_job: JudgedJobSpec | None = None
+    sharded: PassSpec | None = None
+    """The pass of which the child computes shards, in place of the stages."""
 
     @property
     def begins(self) -> bool:

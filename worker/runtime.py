@@ -8,11 +8,13 @@ import sys
 import threading
 from dataclasses import dataclass, field
 
+from core.notifications import JobNotifier
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.tracing import Tracing
 from worker.child_process import ChildProcess
+from worker.shard_tasks import ShardExchange
 
 CHILD = (sys.executable, "-m", "worker.child.process")
 """The command line of a job's child."""
@@ -54,8 +56,12 @@ class Runtime:
     """Set for good when the worker is to stop: running jobs go back to the queue."""
     wakeup: Wakeup = field(default_factory=Wakeup)
     """Called when there may be a new job."""
+    notifier: JobNotifier = field(default_factory=lambda: JobNotifier(""))
+    """Offers shards to the other workers."""
+    shards: ShardExchange = field(default_factory=ShardExchange)
+    """What other workers offer."""
     children: set[ChildProcess] = field(default_factory=set)
-    """The processes of the running jobs."""
+    """The processes of the running jobs, and those that help the jobs of other workers."""
 
     @classmethod
     def open(
@@ -68,6 +74,7 @@ class Runtime:
             artifacts=Artifacts(settings.storage, cache=settings.scratch / "cache"),
             tracing=tracing or Tracing(),
             child=child,
+            notifier=JobNotifier(settings.broker_url),
         )
 
     def start_child(self, *arguments: str) -> ChildProcess:
@@ -82,6 +89,7 @@ class Runtime:
         self.children.discard(child)
 
     def close(self) -> None:
+        self.notifier.close()
         self.tracing.close()
         self.database.close()
 

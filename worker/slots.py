@@ -1,4 +1,5 @@
-"""The slots of a worker: each claims the best queued job, runs it, and waits when there is none.
+"""The slots of a worker: each claims the best queued job and runs it; when there is none, it helps jobs of
+other workers with their passes over images, or waits.
 
 The database is the truth about the queue. A message of the broker ends the wait at once; should it be lost,
 the slot looks at the table when the wait is over.
@@ -10,8 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from core import logs
 from core.queries import leases
@@ -19,8 +21,10 @@ from core.queries.leases import Lease
 from core.settings import Settings
 from core.slots import ALL_KINDS, IMPORTS, kinds_of_worker_slots
 from core.tables import JobRow
-from masktune.contract.vocabulary import JobKind
+from masktune.contract.vocabulary import JobKind, Stage
+from worker.passes.helper import PassHelper
 from worker.runtime import Runtime
+from worker.shard_tasks import ShardTask
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.supervisor import Supervisor
@@ -85,18 +89,37 @@ def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
 
 
 def work(runtime: Runtime, slot: Slot = Slot("slot 0"), spare: SpareChild | None = None) -> None:
-    """Run queued jobs on this thread, best first, until none is left or the worker is stopping."""
-    while not runtime.stopping.is_set():
-        claimed_at = time.monotonic()
-        row = _claim(runtime, slot.kinds)
-        if row is None:
-            return
-        with logs.bind(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
-            logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
-            lease = Lease(row.id, row.token)
-            Supervisor(
-                runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt, spare=spare
-            ).run()
+    """Run queued jobs on this thread, best first, and while there are none, shards that other workers offer;
+    until none is left or the worker is stopping."""
+    spare = spare or SpareChild(runtime, enabled=False)
+    with closing(PassHelper(runtime, slot.number, spare)) as helper:
+        while not runtime.stopping.is_set():
+            claimed_at = time.monotonic()
+            row = _claim(runtime, slot.kinds)
+            if row is not None:
+                helper.close()  # its child has the device
+                _run(runtime, slot, row, claimed_at, spare)
+                continue
+            task = runtime.shards.take(partial(_accepts, slot, helper), helper.patience)
+            if task is not None:
+                helper.compute(task)
+            elif not helper.patience:
+                return
+
+
+def _accepts(slot: Slot, helper: PassHelper, task: ShardTask) -> bool:
+    """Whether the slot runs such jobs as the shard is of, on a host like theirs."""
+    kinds = IMPORTS if task.sharded.stage is Stage.IMPORT else ALL_KINDS - IMPORTS
+    return not kinds.isdisjoint(slot.kinds) and helper.accepts(task)
+
+
+def _run(runtime: Runtime, slot: Slot, row: JobRow, claimed_at: float, spare: SpareChild) -> None:
+    with logs.bind(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
+        logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
+        lease = Lease(row.id, row.token)
+        Supervisor(
+            runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt, spare=spare
+        ).run()
 
 
 def _claim(runtime: Runtime, kinds: Collection[JobKind]) -> JobRow | None:

@@ -1,9 +1,9 @@
 """A child's pipes to its supervisor: JSON lines on stdout, which nothing else can print to, and what it
 reads on stdin.
 
-On stdin come the spec, then the lease's deadlines. On its end-of-file, which means that the supervisor is
-gone, or when the deadline passes, the child ends itself with its whole process group. So no child works
-beyond its lease, whether its supervisor was killed or merely stopped.
+On stdin come the spec, then the lease's deadlines and the numbers of shards. On its end-of-file, which means
+that the supervisor is gone, or when the deadline passes, the child ends itself with its whole process group.
+So no child works beyond its lease, whether its supervisor was killed or merely stopped.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from queue import SimpleQueue
 from typing import Self
 
-from worker.protocol import ABANDONED, Alive, LogLine, Message, read_deadline
+from worker.protocol import ABANDONED, Alive, LogLine, Message
 
 _ALIVE_SECONDS = 1.0
 """Seconds between two signs of life from a loop that calls `alive` at every step: few enough writes."""
@@ -77,6 +78,8 @@ class ParentWatch:
         self._descriptor = descriptor
         self._rest = b""
         self._until = float("inf")
+        self.shards = SimpleQueue[int]()
+        """The numbers of the shards that were received."""
 
     def first_line(self) -> bytes:
         """Wait for the first line. Raises EOFError if stdin ends before it."""
@@ -108,8 +111,11 @@ class ParentWatch:
     def _deadline(self) -> float:
         """The newest deadline that has been received in full."""
         *lines, self._rest = self._rest.split(b"\n")
-        if lines:
-            self._until = read_deadline(lines[-1])
+        for message in map(json.loads, lines):
+            if "shard" in message:
+                self.shards.put(message["shard"])
+            else:
+                self._until = float(message["until"])
         return self._until
 
 

@@ -43,8 +43,7 @@ def main() -> int:
     logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
     artifacts.outlast()
-    workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
-    threads = workspace.threads(usual_threads)
+    workspace, threads = _workspace(spec, artifacts, settings, usual_threads)
 
     prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
     with loading():
@@ -52,7 +51,7 @@ def main() -> int:
         from worker.child.runner import Job
     loaded()
 
-    stop = stop_on_sigterm()
+    stop = threading.Event() if spec.sharded else stop_on_sigterm()
     job = Job(
         spec=spec,
         settings=settings,
@@ -63,7 +62,22 @@ def main() -> int:
         should_stop=stop.is_set,
     )
     reporter.alive()
-    return job.run()
+    if spec.sharded is None:
+        return job.run()
+    from worker.child.passes import serve_pass
+
+    return serve_pass(job, spec.sharded, parent.shards)
+
+
+def _workspace(
+    spec: Spec, artifacts: Artifacts, settings: Settings, usual_threads: int
+) -> tuple[Workspace, int]:
+    """The job's work folder, and the number of threads. One that only helps the job leaves the folder alone,
+    and takes as many threads as the job."""
+    if spec.sharded is not None:
+        return Workspace(artifacts, spec.job_id, scratch=settings.scratch), spec.sharded.threads
+    workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
+    return workspace, workspace.threads(usual_threads)
 
 
 def load_ahead(threads: int) -> None:
@@ -76,7 +90,7 @@ def load_ahead(threads: int) -> None:
 
 
 def stop_on_sigterm() -> threading.Event:
-    """An event that SIGTERM sets. Before this call SIGTERM ends the process, which has no work to lose."""
+    """An event that SIGTERM sets. Without this call SIGTERM ends the process, which has no work to lose."""
     stop = threading.Event()
 
     def request_stop(number: int, frame: FrameType | None) -> None:

@@ -9,10 +9,11 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
+from importlib.metadata import version
 
 from core.errors import JobError
 from core.loading import loading
@@ -26,8 +27,10 @@ from worker.child.failures import explain
 from worker.child.pipes import Reporter
 from worker.child.progress import JobProgress
 from worker.child.ranks import TRAININGS, Ranks, check_devices
-from worker.protocol import STOPPED, Done, Spec, StageFinished, StageStarted
+from worker.passes.shards import ShardedPass
+from worker.protocol import STOPPED, Done, PassBegan, Spec, StageFinished, StageStarted
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
+from worker.shard_tasks import PassSpec
 from worker.stages.context import StageContext
 from worker.workspace import Workspace
 
@@ -158,7 +161,23 @@ class Job:
             on_progress=on_progress,
             should_stop=self._stop_or_alive,
             log=self.reporter.log,
+            offer=partial(self._offer, stage),
         )
+
+    def _offer(self, stage: Stage, sharded: ShardedPass, numbers: Sequence[int]) -> None:
+        """Have the supervisor offer shards to other workers, if there is a broker that carries them."""
+        if not self.settings.broker_url or sharded.arguments is None:
+            return
+        spec = PassSpec(
+            stage=stage,
+            pass_name=sharded.name,
+            arguments=sharded.arguments,
+            key=sharded.key,
+            title=sharded.title,
+            kind=kind_of(self.device, stage),
+            threads=self.threads,
+        )
+        self.reporter.send(PassBegan(sharded=spec, numbers=tuple(numbers)))
 
     def _stop_or_alive(self) -> bool:
         """`should_stop` for the loops of a stage, which call it at each step; each call is a sign of life."""
@@ -190,6 +209,17 @@ def artifacts_of(done: Mapping[Stage, AnyResult]) -> list[str]:
     parts = (*done.values(), *trained_models(done.values()), *calibrations.values())
     backbones = (f"backbones/{model.id}" for model in trained_models(done.values()))
     return [*backbones, *(part.artifact for part in parts if part.artifact is not None)]
+
+
+def kind_of(device: str, stage: Stage) -> str:
+    """What decides the bytes of a shard, besides the job: the libraries' versions, the device, and the
+    instructions of the CPU that torch uses."""
+    if stage is Stage.IMPORT:
+        return f"Pillow {version('pillow')}"
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{device_name(device)}, torch {torch.__version__}, {capability}"
 
 
 def device_of_slot(name: str, slot: int) -> str:

@@ -49,7 +49,7 @@ class SpareChild:
         return None
 
     def end(self) -> None:
-        """End it, if there is one."""
-        if self._child is not None:
-            self._runtime.end_child(self._child)
-            self._child = None
+        """End it, if there is one. It may be started again."""
+        child, self._child, self._start_tried = self._child, None, False
+        if child is not None:
+            self._runtime.end_child(child)

@@ -16,8 +16,19 @@ from core.storage.trash import discard
 from core.tracing import Attempt
 from masktune.contract.vocabulary import JobState
 from worker.child_process import ChildProcess
-from worker.protocol import Done, Failed, Message, Record, StageFinished, StageStarted, deadline_line, parse
+from worker.protocol import (
+    Done,
+    Failed,
+    Message,
+    PassBegan,
+    Record,
+    StageFinished,
+    StageStarted,
+    deadline_line,
+    parse,
+)
 from worker.runtime import Runtime
+from worker.shard_tasks import ShardTask
 from worker.supervisor import recorder as records
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
@@ -190,9 +201,21 @@ class Supervisor:
     def _write(self, now: float, *, everything: bool = False) -> None:
         """Write the received messages, oldest first; a message that could not be written stays queued."""
         while (message := self._pending.next(now, everything=everything)) is not None:
-            with self._runtime.database.begin() as session:
-                records.record(session, self._lease, message)
+            if isinstance(message, PassBegan):
+                self._offer(message)
+            else:
+                with self._runtime.database.begin() as session:
+                    records.record(session, self._lease, message)
             self._pending.written(now)
+
+    def _offer(self, began: PassBegan) -> None:
+        """Offer the shards of a pass to other workers, in an order that the job goes against."""
+        lease, sharded = self._lease, began.sharded
+        tasks = [
+            ShardTask(job_id=lease.job_id, token=lease.token, sharded=sharded, number=number).to_json()
+            for number in began.numbers
+        ]
+        self._runtime.notifier.offer_shards(tasks)
 
     # --- when it has ended ------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from core.queries.leases import Lease
 from masktune.contract.vocabulary import JobState
 from worker.child.pipes import Reporter
 from worker.child.runner import Job
-from worker.protocol import STOPPED, Alive, Done, Failed, Message, Spec, parse
+from worker.protocol import STOPPED, Done, Failed, Message, Record, Spec, parse
 from worker.runtime import Runtime
 from worker.supervisor import recorder as records
 from worker.supervisor.recorder import PendingMessages
@@ -63,7 +63,7 @@ def _messages(runtime: Runtime, spec: Spec, should_stop: Callable[[], bool]) -> 
 def _record(session: Session, lease: Lease, messages: list[Message]) -> None:
     pending = PendingMessages()
     for message in messages:
-        if not isinstance(message, Alive | Done | Failed):
+        if isinstance(message, Record):
             pending.put(message)
     while (record := pending.next(0.0, everything=True)) is not None:
         records.record(session, lease, record)

@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from core.queries import registry
-from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import Arm, JobKind, JobState
-from models.backbones.build import build_network
-from models.data.importing.datasets import import_dataset
-from models.export import card_of, save_model
-from tests.integration.worker.real_jobs import CLASSES, add_job
+from masktune.contract.vocabulary import JobState
+from tests.integration.worker.many_files import add_prediction, make_files
 from tests.integration.worker.service import Service, kill, open_service
-from tests.support.rows import model_row
 from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -28,18 +20,7 @@ FILES, BROKEN = 5000, 7
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small PNGs, of which some end too early."""
-    folder = tmp_path_factory.mktemp("many")
-    rng = np.random.default_rng(0)
-    for number in range(FILES):
-        file = folder / "images" / CLASSES[number % 2] / f"{number:04}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
-        if number < BROKEN:
-            file.write_bytes(file.read_bytes()[:-200])
-    report = import_dataset(folder / "images", folder / "store")
-    assert (report.state, report.count) == ("ready", FILES - BROKEN)
-    return folder / "store"
+    return make_files(tmp_path_factory.mktemp("many"), FILES, broken=BROKEN)
 
 
 @pytest.fixture
@@ -47,20 +28,6 @@ def service(tmp_path: Path, store: Path) -> Iterator[Service]:
     opened = open_service(tmp_path / "service", store, max_crashes=2)  # in a row, without a shard between
     yield opened
     opened.close()
-
-
-def _add(service: Service) -> str:
-    """Queue the prediction of all files by a network that takes some seconds for them."""
-    model_id = new_id("mdl")
-    network = build_network("small_cnn", classes=2, image_size=64, seed=3)
-    with service.artifacts.writing(f"models/{model_id}") as folder:
-        save_model(network, card_of(network, CLASSES, "imported"), folder)
-    with service.database.begin() as session:
-        registry.add(session, model_row(id=model_id, arm=Arm.IMPORTED, classes=list(CLASSES)))
-    inputs, params = {"model": model_id}, {"split": "all"}
-    job_id = add_job(service.database, JobKind.PREDICT, service.dataset_id, params=params, inputs=inputs)
-    service.notifier.notify(job_id)
-    return job_id
 
 
 def _await_shards(service: Service, job_id: str, count: int) -> None:
@@ -73,7 +40,7 @@ def _table(service: Service, job_id: str) -> Path:
 
 
 def test_a_child_and_a_worker_are_killed_in_the_middle(service: Service) -> None:
-    job_id = _add(service)
+    job_id = add_prediction(service)
     service.start_worker()
     for shards in (2, 4):
         _await_shards(service, job_id, shards)
@@ -92,7 +59,7 @@ def test_a_child_and_a_worker_are_killed_in_the_middle(service: Service) -> None
     assert len({row["path"] for row in rows}) == FILES
     assert {row["reason"].partition(":")[0] for row in rows[-BROKEN:]} == {"truncated"}
 
-    unbroken = _add(service)
+    unbroken = add_prediction(service)
     assert service.await_state(unbroken, JobState.SUCCEEDED).attempt == 1
     assert _table(service, job_id).read_bytes() == _table(service, unbroken).read_bytes()
     jobs = Path(service.artifacts.root, "jobs")

@@ -1,0 +1,46 @@
+"""A job that predicts some thousand small files in many shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from core.queries import registry
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import Arm, JobKind
+from models.backbones.build import build_network
+from models.data.importing.datasets import import_dataset
+from models.export import card_of, save_model
+from tests.integration.worker.real_jobs import CLASSES, add_job
+from tests.integration.worker.service import Service
+from tests.support.rows import model_row
+
+
+def make_files(folder: Path, files: int, *, broken: int = 0) -> Path:
+    """The packed store of so many small PNGs, of which the first `broken` end too early."""
+    rng = np.random.default_rng(0)
+    for number in range(files):
+        file = folder / "images" / CLASSES[number % 2] / f"{number:04}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
+        if number < broken:
+            file.write_bytes(file.read_bytes()[:-200])
+    report = import_dataset(folder / "images", folder / "store")
+    assert (report.state, report.count) == ("ready", files - broken)
+    return folder / "store"
+
+
+def add_prediction(service: Service) -> str:
+    """Queue the prediction of all files by a network that takes some seconds for them."""
+    model_id = new_id("mdl")
+    network = build_network("small_cnn", classes=2, image_size=64, seed=3)
+    with service.artifacts.writing(f"models/{model_id}") as folder:
+        save_model(network, card_of(network, CLASSES, "imported"), folder)
+    with service.database.begin() as session:
+        registry.add(session, model_row(id=model_id, arm=Arm.IMPORTED, classes=list(CLASSES)))
+    inputs, params = {"model": model_id}, {"split": "all"}
+    job_id = add_job(service.database, JobKind.PREDICT, service.dataset_id, params=params, inputs=inputs)
+    service.notifier.notify(job_id)
+    return job_id

@@ -1,0 +1,52 @@
+"""Computes shards of a pass that a job of another worker makes, in a child that its helper has started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from importlib import import_module
+from queue import SimpleQueue
+
+from core.loading import loading
+from models.run import ignore_progress
+from worker.child.failures import explain
+from worker.child.runner import Job, kind_of
+from worker.passes.shards import Arguments, ShardedPass, put_shard
+from worker.protocol import PassOpened, ShardFinished
+from worker.shard_tasks import PassSpec
+from worker.stages.context import StageContext
+
+logger = logging.getLogger(__name__)
+
+_MODULES = {"predictions": "worker.stages.predict"}
+"""Where the pass of each name is rebuilt, by the function `sharded_pass`."""
+
+
+def rebuilt_pass(context: StageContext, spec: PassSpec) -> ShardedPass:
+    """The pass as the job's own child made it."""
+    rebuild: Callable[[StageContext, Arguments], ShardedPass]
+    rebuild = import_module(_MODULES[spec.pass_name]).sharded_pass
+    return rebuild(context, spec.arguments)
+
+
+def serve_pass(job: Job, spec: PassSpec, numbers: SimpleQueue[int]) -> int:
+    """Compute each shard whose number comes, until this process is ended; return the exit code of a failure.
+
+    Its progress is not the job's, whose own child counts the shards.
+    """
+    job.reporter.send(PassOpened(kind=kind_of(job.device, spec.stage)))
+    context = job.context(spec.stage)
+    run = replace(context.run, on_progress=ignore_progress)
+    try:
+        with loading():
+            sharded = rebuilt_pass(context, spec)
+        while True:
+            for number, write in sharded.compute([numbers.get()], run):
+                put = put_shard(job.artifacts, sharded, number, write)
+                job.reporter.send(ShardFinished(number=number, put=put))
+    except Exception as error:
+        if explain(error) is None:
+            raise
+        logger.warning("the job cannot be helped: %s", error)
+        return 1
