@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from masktune.contract.vocabulary import Stage
-from models.backbones.build import adopt_weights
-from models.backbones.network import Network
-from models.inputs import new_network
 from models.masktune import steps
 from models.runtime.distributed import process_group
 from worker.results import TrainingResult
 from worker.stages.context import StageContext
 from worker.stages.forward import frozen_source
-from worker.stages.training import load, publish
+from worker.stages.training import publish, untrained_network
 
 
 def erm(context: StageContext) -> TrainingResult:
@@ -23,13 +20,3 @@ def erm(context: StageContext) -> TrainingResult:
         return publish(
             context, network, step.fit, rank=run.rank, stage=Stage.ERM, checkpoints=folder(Stage.ERM)
         )
-
-
-def untrained_network(context: StageContext) -> Network:
-    """The network that ERM starts from, with random, published or a registry model's weights."""
-    params = context.params
-    network = new_network(context.store, params)
-    if isinstance(params.pretrained, str):  # a model of the registry
-        network_of_model, _ = load(context, context.spec.models[params.pretrained])
-        adopt_weights(network, network_of_model)
-    return network

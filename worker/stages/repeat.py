@@ -23,10 +23,10 @@ from models.training.frozen import FeatureSource
 from models.types import Labels
 from worker.results import RepeatResult
 from worker.stages.context import StageContext
-from worker.stages.erm import untrained_network
 from worker.stages.forward import LogitsCache, Passes, frozen_source, logits_of
 from worker.stages.retrain_head import balanced_groups, fit_head
 from worker.stages.seeds import SeedPredictions
+from worker.stages.training import untrained_network
 from worker.stages.training_features import training_features
 from worker.workspace import copy_files
 

@@ -10,6 +10,7 @@ from typing import Literal, cast
 from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import Arm, Stage
+from models.backbones.build import adopt_weights
 from models.backbones.network import Network
 from models.export import Arm as CardArm
 from models.export import (
@@ -21,6 +22,7 @@ from models.export import (
     save_model,
     shareable_digest,
 )
+from models.inputs import new_network
 from models.training.checkpoints import Checkpoint, CheckpointFolder
 from models.training.fit import FitResult
 from worker.results import ModelSpec, TrainingResult
@@ -46,6 +48,16 @@ def load(context: StageContext, model: ModelSpec) -> tuple[Network, ModelCard]:
             f"model {model.id} cannot be loaded: {error}; restore its files from a backup, or train or "
             "import it again"
         ) from error
+
+
+def untrained_network(context: StageContext) -> Network:
+    """The network that ERM starts from, with random, published or a registry model's weights."""
+    params = context.params
+    network = new_network(context.store, params)
+    if isinstance(params.pretrained, str):  # a model of the registry
+        network_of_model, _ = load(context, context.spec.models[params.pretrained])
+        adopt_weights(network, network_of_model)
+    return network
 
 
 def given_model(context: StageContext) -> ModelSpec:
