@@ -70,11 +70,12 @@ from models.masking.compute import compute_mask_set
 from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
 from models.mitigation.features import compute_features
-from models.mitigation.stage_features import compute_stage_features, shuffled
+from models.mitigation.stage_features import shuffled
 from models.run import Run, resolve_device
 from models.runtime.process import prepare_process
 from models.training.fit import FitConfig, FitData
 from models.types import Labels
+from tests.support.stage_features import compute_stage_features
 
 # --- the parts that compare a rate with that of the bare step or forward pass ------------------
 

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,35 +76,37 @@ def running_slots(runtime: Runtime, *, wait: float) -> Iterator[None]:
 def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
     """Run jobs until the worker stops."""
     spare = SpareChild(runtime, enabled=runtime.settings.spare_children and slot.kinds != IMPORTS)
+    helper = PassHelper(runtime, slot.number, spare)
     while not runtime.stopping.is_set():
         calls = runtime.wakeup.calls
         try:
-            work(runtime, slot, spare)
+            work(runtime, slot, helper)
             spare.start()
         except Exception:  # a slot that ended would silently be missing for ever
             logger.exception("%s failed; it goes on", slot.name)
             runtime.stopping.wait(runtime.settings.sweep_seconds)
         runtime.wakeup.wait(calls, wait)
+    helper.close()
     spare.end()
 
 
-def work(runtime: Runtime, slot: Slot = Slot("slot 0"), spare: SpareChild | None = None) -> None:
+def work(runtime: Runtime, slot: Slot = Slot("slot 0"), helper: PassHelper | None = None) -> None:
     """Run queued jobs on this thread, best first, and while there are none, shards that other workers offer;
     until none is left or the worker is stopping."""
-    spare = spare or SpareChild(runtime, enabled=False)
-    with closing(PassHelper(runtime, slot.number, spare)) as helper:
-        while not runtime.stopping.is_set():
-            claimed_at = time.monotonic()
-            row = _claim(runtime, slot.kinds)
-            if row is not None:
-                helper.close()  # its child has the device
-                _run(runtime, slot, row, claimed_at, spare)
-                continue
-            task = runtime.shards.take(partial(_accepts, slot, helper), helper.patience)
-            if task is not None:
-                helper.compute(task)
-            elif not helper.patience:
-                return
+    helper = helper or PassHelper(runtime, slot.number, SpareChild(runtime, enabled=False))
+    while not runtime.stopping.is_set():
+        claimed_at = time.monotonic()
+        row = _claim(runtime, slot.kinds)
+        if row is not None:
+            helper.close()  # its child has the device
+            _run(runtime, slot, row, claimed_at, helper.spare)
+            continue
+        task = runtime.shards.take(partial(_accepts, slot, helper), helper.patience)
+        if task is not None:
+            helper.compute(task)
+        elif not helper.patience:
+            break
+    helper.close()
 
 
 def _accepts(slot: Slot, helper: PassHelper, task: ShardTask) -> bool:
@@ -117,9 +119,7 @@ def _run(runtime: Runtime, slot: Slot, row: JobRow, claimed_at: float, spare: Sp
     with logs.bind(job_id=row.id, request_id=row.request_id), runtime.tracing.attempt(row) as attempt:
         logger.info("job %s (%s): attempt %d", row.id, row.kind, row.attempt)
         lease = Lease(row.id, row.token)
-        Supervisor(
-            runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt, spare=spare
-        ).run()
+        Supervisor(runtime, lease, slot=slot.number, claimed_at=claimed_at, trace=attempt, spare=spare).run()
 
 
 def _claim(runtime: Runtime, kinds: Collection[JobKind]) -> JobRow | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
@@ -16,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.data.loading.batched_eval import evaluating, map_batches
+from models.data.loading.batches import plan
 from models.mitigation.features import (
     Features,
     columns_by_row,
-    compute_features,
     forward_batch,
     inputs_of,
     linear_layer,
@@ -57,28 +59,32 @@ class StageFeatures:
     early: tuple[NDArray[np.float16], ...]
     axes: tuple[Axes, ...]
 
-    def save_early(self, folder: Path) -> None:
-        """Write `early-N.npy` and `axes-N.npz` for each stage, then `stages.json`: without it, the folder
-        holds no stages."""
-        for number, (coordinates, axes) in enumerate(zip(self.early, self.axes, strict=True)):
-            with replacing(folder / _early_file(number)) as file:
-                np.save(file, coordinates)
-            with replacing(folder / _axes_file(number)) as file:
-                np.savez(file, weight=axes.weight.numpy(), offset=axes.offset.numpy())
-        with replacing(folder / STAGES_FILE) as file:
-            file.write(json.dumps([stage._asdict() for stage in self.stages]).encode())
-
     @classmethod
     def load(cls, folder: Path, last: Features) -> Self:
-        """Join `last` with what `save_early` wrote; `early` is mapped from its files."""
-        stages = tuple(Stage(**stage) for stage in json.loads((folder / STAGES_FILE).read_text()))
-        early = [np.load(folder / _early_file(number), mmap_mode="r") for number in range(len(stages))]
-        axes = [Axes.load(folder / _axes_file(number)) for number in range(len(stages))]
-        return cls(last, stages, tuple(early), tuple(axes))
+        """Join `last` with what `save_axes` wrote, and `early-N.npy` for each stage, from which `early` is
+        mapped."""
+        stages = load_stages(folder)
+        early = [np.load(folder / f"early-{number}.npy", mmap_mode="r") for number in range(len(stages))]
+        return cls(last, stages, tuple(early), load_axes(folder, len(stages)))
 
 
-def _early_file(number: int) -> str:
-    return f"early-{number}.npy"
+def save_axes(folder: Path, stages: Sequence[Stage], axes: Sequence[Axes]) -> None:
+    """Write `axes-N.npz` for each stage, then `stages.json`: without it, the folder holds no stages."""
+    for number, one in enumerate(axes):
+        with replacing(folder / _axes_file(number)) as file:
+            np.savez(file, weight=one.weight.numpy(), offset=one.offset.numpy())
+    with replacing(folder / STAGES_FILE) as file:
+        file.write(json.dumps([stage._asdict() for stage in stages]).encode())
+
+
+def load_stages(folder: Path) -> tuple[Stage, ...]:
+    """Those that `save_axes` wrote."""
+    return tuple(Stage(**stage) for stage in json.loads((folder / STAGES_FILE).read_text()))
+
+
+def load_axes(folder: Path, count: int) -> tuple[Axes, ...]:
+    """Those of so many stages that `save_axes` wrote."""
+    return tuple(Axes.load(folder / _axes_file(number)) for number in range(count))
 
 
 def _axes_file(number: int) -> str:
@@ -90,38 +96,41 @@ def shuffled(rows: Labels) -> Labels:
     return np.random.default_rng(0).permutation(rows)
 
 
-def compute_stage_features(network: Network, loader: StoreLoader, run: Run) -> StageFeatures:
-    """Compute all in evaluation mode, in ascending order of rows. Raises as `compute_features` does.
-
-    `loader` gives the rows `shuffled`: the principal directions are fitted to the first 4,096 images, and
-    from then on only coordinates are kept, 0.8 kB an image and stage. So 100,000 images of a network with
-    1,280 last features take 0.8 GB.
+@contextmanager
+def stage_passes(
+    network: Network, stages: Sequence[Stage]
+) -> Iterator[Callable[[Batch], tuple[tuple[Tensor, ...], Vectors]]]:
+    """What `forward_batch` gives of a batch, and the pooled features of these early stages: a function to
+    call inside the block, in evaluation mode. Raises HeadError as `compute_features` does.
     """
-    layer, stages = linear_layer(network), early_stages(network)
-    if not stages:
-        return StageFeatures(compute_features(network, loader, run), (), (), ())
-    names = [stage.name for stage in stages]
-    waiting = deque[tuple[Tensor, ...]]()  # for the directions
-
-    def forward(batch: Batch) -> tuple[tuple[Tensor, ...], Vectors]:
-        columns = forward_batch(network, received, batch)
-        return columns, [vectors for _, vectors in outputs.take()]
-
-    def vectors() -> Iterator[Vectors]:
-        for columns, early in map_batches(loader, run, forward):
-            waiting.append(columns)
-            yield early
-
+    layer, names = linear_layer(network), [stage.name for stage in stages]
     with evaluating(network), inputs_of(layer) as received, outputs_of(network, names, pool_stage) as outputs:
-        axes, by_batch = principal_coordinates(vectors())
-        batches = ((*waiting.popleft(), *coordinates) for coordinates in by_batch)
-        rows, labels, values, logits, *early = columns_by_row(batches, loader.rows)
-    return StageFeatures(Features(rows, labels, values, logits), stages, tuple(early), axes)
+
+        def forward(batch: Batch) -> tuple[tuple[Tensor, ...], Vectors]:
+            columns = forward_batch(network, received, batch)
+            return columns, [vectors for _, vectors in outputs.take()]
+
+        yield forward
+
+
+def fitting_split(network: Network, rows: Labels, batch_size: int) -> tuple[Labels, Labels]:
+    """The `shuffled` rows in two parts: whole batches, which the axes are fitted to, and the others.
+
+    From the second, only coordinates are kept, 0.8 kB an image and stage. So 100,000 images of a network with
+    1,280 last features take 0.8 GB. All rows are in the first part for a network without early stages.
+    """
+    order = shuffled(rows)
+    if not early_stages(network):
+        return order, order[:0]
+    count = len(fitting_rows(network, rows))
+    ends = accumulate(map(len, plan(torch.from_numpy(order), batch_size, smallest=2)))
+    end = next(end for end in ends if end >= count)
+    return order[:end], order[end:]
 
 
 def fitting_rows(network: Network, rows: Labels) -> Labels:
-    """Those of the `rows` to which the axes of `compute_stage_features` are fitted, but for the rest of the
-    last batch: the first that are `shuffled`, 4,096 at most, and fewer where there are many channels."""
+    """Those of the `rows` to which the axes are fitted, but for the rest of the last batch: the first that
+    are `shuffled`, 4,096 at most, and fewer where there are many channels."""
     width = sum(stage.channels * (2 + 2 * min(_GRID, stage.side) ** 2) for stage in early_stages(network))
     return shuffled(rows)[: _fitting_images(width)]
 

@@ -19,7 +19,7 @@ from worker.stages.context import StageContext
 
 logger = logging.getLogger(__name__)
 
-_MODULES = {"predictions": "worker.stages.predict"}
+_MODULES = {"predictions": "worker.stages.predict", "network": "worker.stages.features"}
 """Where the pass of each name is rebuilt, by the function `sharded_pass`."""
 
 
@@ -41,6 +41,9 @@ def serve_pass(job: Job, spec: PassSpec, numbers: SimpleQueue[int]) -> int:
     try:
         with loading():
             sharded = rebuilt_pass(context, spec)
+        if sharded.key != spec.key:  # which has a digest of what the pass reads
+            logger.warning("%s: another pass is made of its description here", spec.title)
+            return 1
         while True:
             for number, write in sharded.compute([numbers.get()], run):
                 put = put_shard(job.artifacts, sharded, number, write)

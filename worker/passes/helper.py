@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import NamedTuple
 
 from sqlalchemy import select
 
@@ -24,7 +23,7 @@ from worker.child_process import ChildProcess
 from worker.passes.shards import shard_key
 from worker.protocol import Message, PassOpened, ShardFinished, deadline_line, parse, shard_line
 from worker.runtime import Runtime
-from worker.shard_tasks import PassSpec, ShardTask
+from worker.shard_tasks import ShardTask
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.spec_builder import build_spec
@@ -39,13 +38,6 @@ _WAIT_SECONDS = 1.0
 """How long at most the slot waits for the next shard before it looks for a queued job."""
 
 
-class _Attempt(NamedTuple):
-    """A pass of one attempt at a job."""
-
-    lease: Lease
-    sharded: PassSpec
-
-
 class _GivenUp(Exception):
     """This slot does not go on with the pass. The message says why."""
 
@@ -56,13 +48,13 @@ class PassHelper:
 
     def __init__(self, runtime: Runtime, slot: int, spare: SpareChild) -> None:
         self._runtime, self._settings, self._slot = runtime, runtime.settings, slot
-        self._spare = spare
+        self.spare = spare
         self._child: ChildProcess | None = None
         self._row: JobRow | None = None
         self._kind: str | None = None
-        self._helped: _Attempt | None = None
-        self._announced: _Attempt | None = None
-        self._failed: _Attempt | None = None
+        self._helped: ShardTask | None = None
+        self._announced: ShardTask | None = None
+        self._failed: ShardTask | None = None
         self._kept_until = 0.0
         self._look_at = 0.0
 
@@ -75,21 +67,20 @@ class PassHelper:
     def accepts(self, task: ShardTask) -> bool:
         """Whether shards of the pass would be those of its job here: on a host of another kind sums round
         otherwise. Which kind this one is, the first child tells."""
-        return self._kind in (None, task.sharded.kind) and _attempt(task) != self._failed
+        return self._kind in (None, task.sharded.kind) and _pass_of(task) != self._failed
 
     def compute(self, task: ShardTask) -> None:
         """Compute the shard unless it is there or its job has ended. Whatever fails, the job goes on."""
-        attempt = _attempt(task)
         with logs.bind(job_id=task.job_id):
             try:
                 with transient_errors():
                     try:
-                        self._compute(attempt, task.number)
+                        self._compute(task)
                     except (LeaseLost, MasktuneError):  # the job has ended, or an input of it is gone
                         self._leave(task.job_id)
                     except _GivenUp as reason:
                         logger.warning("%s: %s", task.sharded.title, reason)
-                        self._failed = attempt
+                        self._failed = _pass_of(task)
                         self._leave(task.job_id)
             except (Transient, OSError) as error:
                 logger.warning("shard %d of %s: %s", task.number, task.sharded.title, error)
@@ -101,48 +92,48 @@ class PassHelper:
             child, self._child, self._helped = self._child, None, None
             self._runtime.end_child(child)
 
-    def _compute(self, attempt: _Attempt, number: int) -> None:
-        if attempt != self._helped:
+    def _compute(self, task: ShardTask) -> None:
+        if _pass_of(task) != self._helped:
             self.close()
-        if self._runtime.artifacts.exists(shard_key(attempt.sharded.key, number)):
+        if self._runtime.artifacts.exists(shard_key(task.sharded.key, task.number)):
             return
-        child = self._child or self._started(attempt)
-        self._hold(child, attempt.lease)
-        child.send(shard_line(number))
+        child = self._child or self._started(task)
+        self._hold(child, task)
+        child.send(shard_line(task.number))
         assert self._row is not None
-        with self._runtime.tracing.shard(self._row, attempt.sharded.title, number):
-            self._await(child, attempt, number)
-        self._remove_if_gone(attempt.lease.job_id)
+        with self._runtime.tracing.shard(self._row, task.sharded.title, task.number):
+            self._await(child, task)
+        self._remove_if_gone(task.job_id)
         self._kept_until = time.monotonic() + _KEPT_SECONDS
 
-    def _started(self, attempt: _Attempt) -> ChildProcess:
+    def _started(self, task: ShardTask) -> ChildProcess:
         """A new child for the pass. Raises LeaseLost, MasktuneError, OSError."""
         with self._runtime.database.read() as session:
-            leases.held(session, attempt.lease)
-            self._row = jobs.get(session, attempt.lease.job_id)
+            leases.held(session, _lease(task))
+            self._row = jobs.get(session, task.job_id)
             spec = build_spec(session, self._row, slot=self._slot)
-        self._spare.end()
+        self.spare.end()
         child = self._runtime.start_child()
-        self._child, self._helped = child, attempt
-        child.send(replace(spec, sharded=attempt.sharded).to_line())
+        self._child, self._helped = child, _pass_of(task)
+        child.send(replace(spec, sharded=task.sharded).to_line())
         return child
 
-    def _hold(self, child: ChildProcess, lease: Lease) -> None:
+    def _hold(self, child: ChildProcess, task: ShardTask) -> None:
         """Check that the attempt still runs and is not cancelled, and renew the child's deadline."""
         now = time.monotonic()
         with self._runtime.database.read() as session:
-            if leases.held(session, lease) is not JobState.RUNNING:
-                raise LeaseLost(lease.job_id)
+            if leases.held(session, _lease(task)) is not JobState.RUNNING:
+                raise LeaseLost(task.job_id)
         child.send(deadline_line(now + self._settings.lease_seconds))
         self._look_at = now + self._settings.control_seconds
 
-    def _await(self, child: ChildProcess, attempt: _Attempt, number: int) -> None:
+    def _await(self, child: ChildProcess, task: ShardTask) -> None:
         """Wait until the child has put the shard. Raises LeaseLost, and _GivenUp if it cannot."""
         last_sign_at = time.monotonic()
         while True:
             lines, ended = child.read(_LOOK_SECONDS)
             for message in map(parse, lines):
-                if self._notice(message, attempt, number):
+                if self._notice(message, task):
                     return
             if ended:
                 raise _GivenUp(f"the process that computes shards ended with {child.returncode}")
@@ -153,26 +144,26 @@ class PassHelper:
                 child.dump_stacks()
                 raise _GivenUp("the process that computes shards is silent")
             if self._runtime.stopping.is_set():
-                raise LeaseLost(attempt.lease.job_id)  # as far as this worker is concerned
+                raise LeaseLost(task.job_id)  # as far as this worker is concerned
             if now >= self._look_at:
-                self._hold(child, attempt.lease)
+                self._hold(child, task)
 
-    def _notice(self, message: Message | None, attempt: _Attempt, number: int) -> bool:
+    def _notice(self, message: Message | None, task: ShardTask) -> bool:
         """Whether it says that the shard is done."""
         match message:
             case PassOpened(kind=kind):
                 self._kind = kind
-                if kind != attempt.sharded.kind:
-                    raise _GivenUp(f"this host is {kind}, and the job's is {attempt.sharded.kind}")
-                if attempt != self._announced:
+                if kind != task.sharded.kind:
+                    raise _GivenUp(f"this host is {kind}, and the job's is {task.sharded.kind}")
+                if _pass_of(task) != self._announced:
                     with self._runtime.database.begin() as session:
-                        line = f"worker {self._runtime.name} helps with {attempt.sharded.title}"
-                        leases.log(session, attempt.lease, line)
-                    self._announced = attempt
+                        line = f"worker {self._runtime.name} helps with {task.sharded.title}"
+                        leases.log(session, _lease(task), line)
+                    self._announced = _pass_of(task)
             case ShardFinished():
                 if not message.put:
-                    logger.info("shard %d of %s was there already", number, attempt.sharded.title)
-                return message.number == number
+                    logger.info("shard %d of %s was there already", task.number, task.sharded.title)
+                return message.number == task.number
         return False
 
     def _leave(self, job_id: str) -> None:
@@ -191,5 +182,10 @@ class PassHelper:
                 discard(session, self._runtime.database, self._runtime.artifacts, [key])
 
 
-def _attempt(task: ShardTask) -> _Attempt:
-    return _Attempt(Lease(task.job_id, task.token), task.sharded)
+def _pass_of(task: ShardTask) -> ShardTask:
+    """Equal for all shards of a pass of one attempt."""
+    return replace(task, number=0)
+
+
+def _lease(task: ShardTask) -> Lease:
+    return Lease(task.job_id, task.token)

@@ -101,11 +101,12 @@ def compute_missing(
         doubles += not put_shard(artifacts, sharded, number, write)
         here += 1
         images.finished(number)
-        rate = images.computed / (time.monotonic() - started)
-        run.on_progress(Progress(0, 1, images.there, images.all, rate, checkpoint=True))
-    seconds, made = time.monotonic() - started, sum(sharded.sizes[number] for number in missing)
+        pace = images.computed / (time.monotonic() - started)
+        run.on_progress(Progress(0, 1, images.there, images.all, pace, checkpoint=True))
     others = max(0, len(missing) - (here - doubles))
-    return ShardCounts(here, others, doubles, round(made / seconds, 1) if made else None)
+    new = sum(sharded.sizes[number] for number in missing)
+    rate = round(new / (time.monotonic() - started), 1) if new else None
+    return ShardCounts(here, others, doubles, rate)
 
 
 class _Images:

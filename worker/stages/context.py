@@ -23,10 +23,6 @@ from worker.workspace import Workspace
 Params = TypeVar("Params", bound=AnyParams)
 
 
-def offer_to_nobody(sharded: ShardedPass, numbers: Sequence[int]) -> None:
-    """The default `offer`."""
-
-
 @dataclass(frozen=True)
 class StageContext:
     """One stage of one job. `device` is torch's device name, `threads` the number of CPU threads; `log`
@@ -43,7 +39,7 @@ class StageContext:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     log: Callable[[str], None]
-    offer: Callable[[ShardedPass, Sequence[int]], None] = offer_to_nobody
+    offer: Callable[[ShardedPass, Sequence[int]], None] = lambda *_: None
     images: Store | None = None
     """What the stage sees of the data set, where that is not the whole."""
 

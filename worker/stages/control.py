@@ -16,7 +16,7 @@ def control(context: StageContext) -> TrainingResult:
     model = given_model(context)
     network, card = load(context, model)
     start, config = last_checkpoint(context, model), config_for(context, card)
-    source = frozen_source(context, network)
+    source = frozen_source(context, network, model=model.id)
     with process_group(context.run) as run:
         inputs = network, context.store, config, run
         folder = context.workspace.path.joinpath

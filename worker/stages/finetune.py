@@ -23,7 +23,7 @@ def finetune(context: StageContext) -> TrainingResult:
     model = given_model(context)
     network, card = load(context, model)
     config, store, start = config_for(context, card), context.store, last_checkpoint(context, model)
-    source = frozen_source(context, network)
+    source = frozen_source(context, network, model=model.id)
     if source is not None:
         context.log("the backbone is frozen: the last layer alone is trained on the masked images")
     last = f"{Stage.FINETUNE}-{config.masking.iterations}"

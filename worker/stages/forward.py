@@ -3,7 +3,7 @@
 The features of a frozen backbone are computed once for all stages and jobs that use them. The artifact
 `features/{data set}/{digest}-{split}` holds `values.npy`, (N, D) float32: the last layer's inputs for the
 images of the split in stored order. `features/{data set}/{digest}-early` holds the early stages of the
-training split (`StageFeatures.save_early`), from which groups are inferred. The digest is of the weights
+training split (`StageFeatures.load`), from which groups are inferred. The digest is of the weights
 below the last layer, the input size and the data set, so an artifact is never out of date. Deleting the data
 set deletes them all.
 """
@@ -12,36 +12,36 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from core.storage.artifacts import ArtifactMissing
 from masktune.contract.hyperparameters import Crop
 from models.backbones.network import Network
-from models.data.loading.batches import StoreLoader, make_loader, plan
-from models.data.loading.loader_settings import LoaderSettings
-from models.data.loading.shards import ShardLoader
-from models.evaluation.metrics import Logits, predict_logits
+from models.data.loading.batches import StoreLoader, make_loader
+from models.evaluation.metrics import Logits
 from models.mitigation.features import Features, compute_features, head_of
-from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
+from models.mitigation.stage_features import StageFeatures
 from models.run import Progress, Run
 from models.runtime.files import replacing
 from models.training.frozen import FeatureSource, backbone_digest
-from models.types import Labels
-from worker.passes.shards import SHARD_IMAGES
 from worker.results import ModelSpec
 from worker.stages.context import StageContext
+from worker.stages.features import (
+    UNTRAINED,
+    NetworkPass,
+    evaluation_settings,
+    save_training_split,
+    write_columns,
+)
 from worker.stages.training import load
 
-_SMALL, _SMALL_BATCH, _LARGE_BATCH = 64, 256, 32
-"""Images of up to 64 px are evaluated 256 at a time, larger ones 32."""
-VALUES, EARLY = "values.npy", "early"
+VALUES, LOGITS, EARLY = "values.npy", "logits.npy", "early"
 
 
 def loader_for(
@@ -53,33 +53,27 @@ def loader_for(
     crop: Crop = "none",
 ) -> StoreLoader:
     """A loader of these rows in this order, at the network's input size; `crop` is for saliency only."""
-    return make_loader(context.store, rows, _settings(network, crop), run or context.run)
-
-
-def shard_loader(context: StageContext, network: Network, shards: Sequence[Labels]) -> ShardLoader:
-    """A loader of these shards, at the network's input size."""
-    return ShardLoader(context.store, shards, _settings(network), context.run)
-
-
-def _settings(network: Network, crop: Crop = "none") -> LoaderSettings:
-    size = network.spec.image_size
-    return LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
-
-
-def cut(rows: Labels) -> list[Labels]:
-    """The shards of these rows. A last one of a single row is added to the one before it, as in batches."""
-    return [part.numpy() for part in plan(torch.from_numpy(rows), SHARD_IMAGES, smallest=2)]
+    return make_loader(context.store, rows, evaluation_settings(network, crop), run or context.run)
 
 
 def logits_of(
-    context: StageContext, network: Network, split: str, run: Run, features: NDArray[np.float32] | None
+    context: StageContext,
+    network: Network,
+    split: str,
+    run: Run,
+    features: NDArray[np.float32] | None,
+    *,
+    model: str | None = None,
 ) -> Logits:
     """The logits of every sample of the split, in stored order: the last layer's on its `features` (N, D),
-    else by a forward pass."""
+    else by a forward pass; `model` as in `NetworkPass`."""
     rows = context.store.rows(split)
-    if features is None:
-        return predict_logits(network, loader_for(context, network, rows, run), run)
-    return Logits(rows, context.store.labels[rows], head_of(network).logits(features))
+    if features is not None:
+        return Logits(rows, context.store.labels[rows], head_of(network).logits(features))
+    sharded = NetworkPass(context, network, "logits", split=split, model=model)
+    context.compute_shards(sharded, run)
+    logits = np.concatenate([columns["logits"] for _, columns in sharded.parts()])
+    return Logits(rows, context.store.labels[rows], logits)
 
 
 class Passes:
@@ -99,16 +93,18 @@ class Passes:
             epochs = max(1, progress.epochs)
             steps = progress.steps * epochs
             done = steps * before + min(steps, progress.epoch * progress.steps + progress.step)
-            self._run.on_progress(Progress(0, 1, done, steps * count, progress.images_per_second))
+            self._run.on_progress(progress._replace(epoch=0, epochs=1, step=done, steps=steps * count))
 
         yield replace(self._run, on_progress=report)
 
 
-def frozen_source(context: StageContext, network: Network) -> FeatureSource | None:
+def frozen_source(
+    context: StageContext, network: Network, *, model: str | None = UNTRAINED
+) -> FeatureSource | None:
     """The features that a training of `network` takes; None unless the job freezes the backbone."""
     if not context.params.freeze_backbone:
         return None
-    frozen, passes = FrozenFeatures(context, network), Passes(context.run, 2)  # of train and val
+    frozen, passes = FrozenFeatures(context, network, model=model), Passes(context.run, 2)  # of train and val
     early = context.infers_groups
 
     def features(split: str) -> NDArray[np.float32]:
@@ -121,20 +117,17 @@ def frozen_source(context: StageContext, network: Network) -> FeatureSource | No
 
 
 class FrozenFeatures:
-    """The features of each split for one backbone: read, or computed by a forward pass and kept."""
+    """The features of each split for one backbone: read, or computed by a forward pass and kept; `model` as
+    in `NetworkPass`."""
 
-    def __init__(self, context: StageContext, network: Network) -> None:
-        self._context, self._network = context, network
+    def __init__(self, context: StageContext, network: Network, *, model: str | None) -> None:
+        self._context, self._network, self._model = context, network, model
         identity = f"{backbone_digest(network)} {context.store.digest}"
         self._digest = hashlib.sha256(identity.encode()).hexdigest()[:32]
 
     def load(self, split: str, run: Run) -> NDArray[np.float32]:
         """(N, D), mapped from the artifact's file; what is written to it stays in memory."""
-        folder = self._folder(split)
-        if folder is None:
-            network, rows = self._network.to(run.device), self._context.store.rows(split)
-            loader = loader_for(self._context, network, rows, run)
-            folder = self._save_values(split, compute_features(network, loader, run).values)
+        folder = self._folder(split) or self._save_split(split, run)
         run.on_progress(Progress(1, 1, 1, 1, 0.0))
         # Not "r": torch would warn that it cannot write to its share of the memory.
         values: NDArray[np.float32] = np.load(folder / VALUES, mmap_mode="c")
@@ -170,15 +163,20 @@ class FrozenFeatures:
         except ArtifactMissing:
             return None
 
+    def _save_split(self, split: str, run: Run) -> Path:
+        sharded = NetworkPass(self._context, self._network, "values", split=split, model=self._model)
+        self._context.compute_shards(sharded, run)
+        with self._context.artifacts.writing(self._key(split)) as target:
+            write_columns(target, sharded.parts(), self._context.store.rows(split), {"values"})
+        self._context.artifacts.delete(sharded.key)
+        return self._context.artifacts.folder(self._key(split))
+
     def _save_stages(self, run: Run) -> Path:
-        network, rows = self._network.to(run.device), self._context.store.rows("train")
-        features = compute_stage_features(
-            network, loader_for(self._context, network, shuffled(rows), run), run
-        )
-        if self._folder("train") is None:
-            self._save_values("train", features.last.values)
         with self._context.artifacts.writing(self._key(EARLY)) as target:
-            features.save_early(target)
+            save_training_split(self._context, self._network, run, target, model=self._model)
+            (target / LOGITS).unlink()
+            with self._context.artifacts.writing(self._key("train")) as last:
+                (target / VALUES).rename(last / VALUES)
         return self._context.artifacts.folder(self._key(EARLY))
 
     def _save_values(self, split: str, values: NDArray[np.float32]) -> Path:
@@ -217,7 +215,7 @@ class LogitsCache:
             network, card = load(self._context, model)
             self._networks[model.id] = network
             if card.hyperparameters.get("freeze_backbone"):
-                self._frozen[model.id] = FrozenFeatures(self._context, network)
+                self._frozen[model.id] = FrozenFeatures(self._context, network, model=model.id)
         return self._networks[model.id]
 
     def logits(self, model: ModelSpec, split: str, *, keep: bool = False) -> Logits:
@@ -230,7 +228,7 @@ class LogitsCache:
             network, frozen = self.network(model), self._frozen.get(model.id)
             features = None if frozen is None else frozen.load(split, run)
             started = time.monotonic()
-            logits = logits_of(self._context, network, split, run, features)
+            logits = logits_of(self._context, network, split, run, features, model=model.id)
             if features is None:  # else there was no forward pass, for the throughput to count
                 self._images += len(logits.rows)
                 self._seconds += time.monotonic() - started

@@ -17,7 +17,8 @@ def head_control(context: StageContext) -> HeadResult:
 
     Where no class was divided, the retrained head is that already.
     """
-    network, card = load(context, given_model(context))
+    model = given_model(context)
+    network, card = load(context, model)
     cache = LogitsCache(context, passes=2)
     features = training_features(
         context,
@@ -26,6 +27,7 @@ def head_control(context: StageContext) -> HeadResult:
         frozen=bool(card.hyperparameters.get("freeze_backbone")),
         early=False,
         folder=context.workspace.path / "features",
+        model=model.id,
     ).last
     groups = class_groups(features.labels, context.store.classes)
     head = adopt_head(context, network, groups) or fit_head(context, network, features, groups, cache)

@@ -90,7 +90,9 @@ def _inferred(context: StageContext) -> GroupsResult:
     may_hold_out = frozen and balances_inferred and not context.store.has_groups
     cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS) + 2 * may_hold_out)
     folder = context.workspace.path / "features"
-    features = training_features(context, network, cache, frozen=frozen, early=True, folder=folder)
+    features = training_features(
+        context, network, cache, frozen=frozen, early=True, folder=folder, model=model.id
+    )
     config = context.retraining.head if context.needs_groups else HeadConfig()
     minority = infer_training_groups(context, features, config)
     patterns, doubt = np.full(len(context.store), -1), np.zeros(len(context.store))
@@ -99,7 +101,7 @@ def _inferred(context: StageContext) -> GroupsResult:
         rows = features.last.rows
         patterns[rows], doubt[rows] = minority.patterns, minority.label_doubt
         judge = fit_pattern_judge(features, minority, device=context.run.device, check=context.run.check)
-        known = FrozenFeatures(context, network) if frozen else None
+        known = FrozenFeatures(context, network, model=model.id) if frozen else None
         judges = _Judges(context, network, judge, minority.label_judge, known)
         for split in _JUDGED_SPLITS:
             if len(rows := context.store.rows(split)):

@@ -59,7 +59,7 @@ from models.types import Bools
 from worker.passes.shards import Arguments, shard_key
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
-from worker.stages.forward import cut, shard_loader
+from worker.stages.features import cut, evaluation_settings
 from worker.stages.patterns import judged_model, pattern_names
 from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
 from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
@@ -133,7 +133,8 @@ class PredictionPass:
 
     @cached_property
     def _loader(self) -> ShardLoader:
-        return shard_loader(self._context, self.pair.network, self.shards)
+        settings = evaluation_settings(self.pair.network)
+        return ShardLoader(self._context.store, self.shards, settings, self._context.run)
 
     def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
         """As in `ShardedPass`."""

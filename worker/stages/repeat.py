@@ -63,7 +63,7 @@ def repeat(context: StageContext) -> RepeatResult:
 def _train(context: StageContext) -> SeedPredictions:
     """Train all arms of the job as its stages do, in their order, with the context's seed."""
     network = untrained_network(context)
-    features = frozen_source(context, network)
+    features = frozen_source(context, network, model=None)
     answers = partial(_answers, context, features)
 
     def folder(part: str) -> Path:  # the child process counts the epochs in folders of such names
@@ -92,7 +92,9 @@ def _retrain_heads(
     cache = LogitsCache(context, passes=3)  # the features and the fits
     early = context.retraining.groups == "early_stages"
     frozen = context.params.freeze_backbone
-    features = training_features(context, network, cache, frozen=frozen, early=early, folder=folder)
+    features = training_features(
+        context, network, cache, frozen=frozen, early=early, folder=folder, model=None
+    )
     classes = context.store.classes
     groups = balanced_groups(context, features)
     fit_head(context, network, features.last, groups, cache)

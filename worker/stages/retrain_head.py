@@ -43,7 +43,8 @@ def retrain_head(context: StageContext) -> HeadResult:
 
     After a kill, the stage reuses the computed features, and the fits draw the same random numbers again.
     """
-    network, card = load(context, given_model(context))
+    model = given_model(context)
+    network, card = load(context, model)
     cache = LogitsCache(context, passes=2)  # the features and the fits
     features = training_features(
         context,
@@ -52,6 +53,7 @@ def retrain_head(context: StageContext) -> HeadResult:
         frozen=bool(card.hyperparameters.get("freeze_backbone")),
         early=False,  # the stage before has inferred the groups
         folder=context.workspace.path / "features",
+        model=model.id,
     )
     groups = balanced_groups(context, features)
     if len(groups.names) <= len(context.store.classes):

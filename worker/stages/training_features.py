@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from models.backbones.network import Network
 from models.mitigation.features import Features
-from models.mitigation.stage_features import StageFeatures, compute_stage_features, shuffled
+from models.mitigation.stage_features import StageFeatures
 from worker.stages.context import StageContext
-from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
+from worker.stages.features import save_training_split
+from worker.stages.forward import LOGITS, VALUES, FrozenFeatures, LogitsCache
 
 FEATURES = "features.npz"
 
@@ -21,22 +24,25 @@ def training_features(
     frozen: bool,
     early: bool,
     folder: Path,
+    model: str | None,
 ) -> StageFeatures:
-    """The features of the training split, kept for later stages and attempts.
+    """The features of the training split, kept for later stages and attempts; `model` as in `NetworkPass`.
 
     Those of a frozen backbone serve other jobs as well, and have early stages only if `early` asks for them;
     those of a network that was trained whole go with the job, in `folder`.
     """
     if frozen:
         with cache.passes.next() as run:
-            known = FrozenFeatures(context, network)
+            known = FrozenFeatures(context, network, model=model)
             return known.load_stages(run) if early else StageFeatures(known.load_training(run), (), (), ())
     with cache.passes.next() as run:
         if not (folder / FEATURES).is_file():  # written last
-            loader = loader_for(context, network, shuffled(context.store.rows("train")), run)
-            computed = compute_stage_features(network, loader, run)
             folder.mkdir(parents=True, exist_ok=True)
-            computed.save_early(folder)
-            computed.last.save(folder / FEATURES)
+            save_training_split(context, network, run, folder, model=model)
+            rows = np.sort(context.store.rows("train"))
+            columns = [np.load(folder / name, mmap_mode="r") for name in (VALUES, LOGITS)]
+            Features(rows, context.store.labels[rows], *columns).save(folder / FEATURES)
+            for name in (VALUES, LOGITS):
+                (folder / name).unlink()
             context.workspace.save()
     return StageFeatures.load(folder, Features.load(folder / FEATURES))

@@ -112,6 +112,19 @@ def side_by_side(
         _use_threads(threads)  # torch gives new threads the number that was set last
 
 
+@contextmanager
+def batch_threads(device: torch.device, numbers: int) -> Iterator[None]:
+    """As many threads inside the block as `side_by_side` gives one batch, whose images have so many numbers:
+    for arithmetic on what came of it."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        _use_threads(threads_of_batch(threads, numbers))
+    try:
+        yield
+    finally:
+        _use_threads(threads)
+
+
 def threads_of_batch(threads: int, numbers: int) -> int:
     """Of so many threads, those that work on one batch whose images have so many numbers."""
     return threads // _even_workers(threads, most=_AT_ONCE // numbers)

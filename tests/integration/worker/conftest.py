@@ -21,11 +21,7 @@ from core.storage.artifacts import Artifacts
 from core.tables import EventRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
-from models.backbones.network import Network
 from models.data.importing.datasets import import_dataset
-from models.data.loading.batches import Loader
-from models.evaluation.metrics import Logits, predict_logits
-from models.run import Run
 from tests.conftest import postgres_database
 from tests.integration.core.databases import database_on
 from tests.integration.golden import Golden
@@ -38,6 +34,7 @@ from tests.support.servers import Redis
 from worker.runtime import Runtime
 from worker.slots import work
 from worker.stages import forward
+from worker.stages.features import NetworkPass
 
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
@@ -184,12 +181,13 @@ def asked() -> list[int]:
 def masktune(digits: Bench, asked: list[int]) -> JobRow:
     """The main job, once for all tests that look at what it made."""
 
-    def counted(network: Network, loader: Loader, run: Run) -> Logits:
-        asked.append(loader.images)
-        return predict_logits(network, loader, run)
+    class Counted(NetworkPass):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            asked.append(sum(self.sizes))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "predict_logits", counted)
+        patch.setattr(forward, "NetworkPass", Counted)
         return digits.succeed(digits.run(JobKind.MASKTUNE))[0]
 
 

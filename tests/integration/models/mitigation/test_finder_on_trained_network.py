@@ -14,9 +14,10 @@ from models.data.loading.loaders import evaluation_loader
 from models.inputs import new_network
 from models.masktune import fit_erm
 from models.mitigation.finder import infer_minority
-from models.mitigation.stage_features import compute_stage_features, shuffled
+from models.mitigation.stage_features import shuffled
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.stage_features import compute_stage_features
 
 CONFIG = Hyperparameters(epochs=3)
 RUN = Run()

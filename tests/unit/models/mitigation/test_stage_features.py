@@ -16,7 +16,6 @@ from models.mitigation.features import compute_features
 from models.mitigation.stage_features import (
     STAGES_FILE,
     StageFeatures,
-    compute_stage_features,
     fitting_rows,
     pooled_stages,
     principal_coordinates,
@@ -24,6 +23,7 @@ from models.mitigation.stage_features import (
 )
 from models.mitigation.stages import early_stages
 from models.run import Run
+from tests.support.stage_features import compute_stage_features, save_early
 from tests.support.tensors import assert_close
 from tests.unit.models.conftest import StoreFactory
 
@@ -63,7 +63,7 @@ def test_a_second_pass_gives_the_same_bits(make_store: StoreFactory) -> None:
 def test_stored_stages_are_mapped_from_their_files(make_store: StoreFactory, tmp_path: Path) -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
     features = compute_stage_features(network, _loader(make_store), RUN)
-    features.save_early(tmp_path)
+    save_early(features, tmp_path)
     loaded = StageFeatures.load(tmp_path, features.last)
     assert loaded.stages == features.stages
     for stored, computed in zip(loaded.early, features.early, strict=True):
@@ -76,7 +76,7 @@ def test_a_folder_without_the_names_of_the_stages_has_none(make_store: StoreFact
     """The names are written last: a killed process leaves coordinates without them."""
     network = build_network("small_cnn", classes=2, image_size=28)
     features = compute_stage_features(network, _loader(make_store), RUN)
-    features.save_early(tmp_path)
+    save_early(features, tmp_path)
     (tmp_path / STAGES_FILE).unlink()
     with pytest.raises(FileNotFoundError):
         StageFeatures.load(tmp_path, features.last)
