@@ -58,7 +58,7 @@ class ShardCounts(NamedTuple):
 
     def in_words(self) -> str:
         both = f", {self.doubles} of them by both" if self.doubles else ""
-        return f"{self.here} shards were computed here, {self.others + self.doubles} by other workers{both}"
+        return f"{self.here} shards were computed here, {self.others} by other workers{both}"
 
 
 def shard_key(key: str, number: int) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from celery.exceptions import Reject
 
-from core.notifications import RUN_JOB
+from core.notifications import COMPUTE_SHARD, RUN_JOB
 from core.settings import Settings
+from tests.unit.worker.test_shard_tasks import TASK
 from worker.celery import make_worker
 from worker.runtime import Runtime, environment
 
@@ -25,6 +28,20 @@ def runtime(tmp_path: Path) -> Iterator[Runtime]:
 def test_its_task_wakes_the_slots(runtime: Runtime) -> None:
     make_worker(runtime).tasks[RUN_JOB]("job_1")
     assert runtime.wakeup.calls == 1
+
+
+def test_a_shard_goes_to_a_slot_that_waits(runtime: Runtime) -> None:
+    with ThreadPoolExecutor() as pool:
+        taken = pool.submit(runtime.shards.take, lambda _: True, 60)
+        make_worker(runtime).tasks[COMPUTE_SHARD](TASK.to_json())
+        assert taken.result() == TASK
+
+
+def test_a_shard_that_no_slot_takes_goes_back_to_the_queue(runtime: Runtime) -> None:
+    with pytest.raises(Reject) as rejected:
+        make_worker(runtime).tasks[COMPUTE_SHARD](TASK.to_json())
+    assert rejected.value.requeue
+    assert runtime.wakeup.calls == 1, "the slots were woken for it"
 
 
 def test_a_child_is_told_the_settings_but_not_the_keys(

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from worker.child.pipes import ParentWatch
+from worker.protocol import deadline_line, shard_line
 
 
 def test_the_first_line_is_read_whole_however_it_comes() -> None:
@@ -25,3 +26,13 @@ def test_a_pipe_that_ends_without_a_line_is_an_end_of_file() -> None:
     with pytest.raises(EOFError):
         ParentWatch(reading).first_line()
     os.close(reading)
+
+
+def test_numbers_of_shards_come_between_deadlines() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"spec\n")
+    parent = ParentWatch(reading)
+    parent.first_line()
+    os.write(writing, deadline_line(1e12) + b"\n" + shard_line(7) + b"\n" + shard_line(3) + b"\n")
+    parent.watch()
+    assert [parent.shards.get(timeout=60) for _ in range(2)] == [7, 3]
