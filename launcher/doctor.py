@@ -237,7 +237,17 @@ def _storage(settings: Settings) -> Iterator[Finding]:
             artifacts.check()
 
     kind = "the data folder" if not settings.storage_url else settings.storage
-    yield _part("storage", kind, check, "check MASKTUNE_STORAGE_URL, and the credentials in the environment")
+    finding = _part(
+        "storage", kind, check, "check MASKTUNE_STORAGE_URL, and the credentials in the environment"
+    )
+    if finding.level == "ok" and settings.broker_url and settings.storage.startswith("file:"):
+        advice = (
+            "mount the same folder on every host of a worker, or set MASKTUNE_STORAGE_URL to an object store"
+        )
+        finding = Finding(
+            "storage", "warning", f"{kind}: workers on other hosts must see this folder", advice
+        )
+    yield finding
 
 
 def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
@@ -263,11 +273,13 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
 
 
 def check_parts(settings: Settings) -> None:
-    """Exit with 1 if the database, the broker or the artifact store does not answer."""
+    """Exit with 1 if the database, the broker or the artifact store does not answer; print warnings."""
     for check in PARTS:
         for finding in check(settings):
             if finding.level == "wrong":
                 fail(f"a worker cannot run here: {finding.name}: {finding.detail}", REFUSED)
+            if finding.level == "warning":
+                print(f"{finding.name}: {finding.detail}: {finding.advice}")
 
 
 def warn_without_card(settings: Settings) -> None:

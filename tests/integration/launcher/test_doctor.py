@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masktune.cli.main import app
+from tests.conftest import redis_server
 
 SEEN: dict[str, object] = {"torch": "2.9.0", "cuda": None, "cards": [], "threads": 2}
 WEIGHTS = {"packaged": ["tf_efficientnet_lite0"], "cached": ["resnet18", "timm/resnet50"]}
@@ -163,3 +164,18 @@ def test_a_setting_that_cannot_work_is_named(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, ["doctor"], env={f"MASKTUNE_{name}": value})
         assert result.exit_code == 2
         assert result.stderr.startswith(f"masktune: MASKTUNE_{name}")
+
+
+def test_a_store_in_a_folder_beside_a_broker_must_be_shared(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as (broker, _):
+        storage = examine(tmp_path, BROKER_URL=broker)["storage"]
+        checked = CliRunner().invoke(
+            app,
+            ["worker", "--check"],
+            env={"MASKTUNE_DATA_DIR": str(tmp_path), "MASKTUNE_BROKER_URL": broker},
+        )
+    assert storage["level"] == "warning"
+    assert "mount the same folder on every host" in storage["advice"]
+    assert checked.exit_code == 0
+    assert "workers on other hosts must see this folder" in checked.stdout
+    assert examine(tmp_path)["storage"]["level"] == "ok"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from core.queries import registry
+from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones.build import build_network
 from models.data.importing.datasets import import_dataset
 from models.export import card_of, save_model
-from tests.integration.worker.real_jobs import CLASSES, add_job
+from tests.integration.worker.real_jobs import CLASSES, QUICK, add_job
 from tests.integration.worker.service import Service
 from tests.support.rows import model_row
 
@@ -34,13 +36,23 @@ def make_files(folder: Path, files: int, *, broken: int = 0) -> Path:
 
 def add_prediction(service: Service) -> str:
     """Queue the prediction of all files by a network that takes some seconds for them."""
+    return _add(service, JobKind.PREDICT, {"split": "all"})
+
+
+def add_training_of_a_head(service: Service) -> str:
+    """Queue the training of a last layer on the features and early stages of the same network."""
+    head = RetrainConfig.from_json({"head": QUICK, "seed": 1, "control": False})
+    return _add(service, JobKind.RETRAIN_HEAD, head.to_json())
+
+
+def _add(service: Service, kind: JobKind, params: dict[str, Any]) -> str:
     model_id = new_id("mdl")
     network = build_network("small_cnn", classes=2, image_size=64, seed=3)
     with service.artifacts.writing(f"models/{model_id}") as folder:
         save_model(network, card_of(network, CLASSES, "imported"), folder)
     with service.database.begin() as session:
         registry.add(session, model_row(id=model_id, arm=Arm.IMPORTED, classes=list(CLASSES)))
-    inputs, params = {"model": model_id}, {"split": "all"}
-    job_id = add_job(service.database, JobKind.PREDICT, service.dataset_id, params=params, inputs=inputs)
+    inputs = {"model": model_id}
+    job_id = add_job(service.database, kind, service.dataset_id, params=params, inputs=inputs)
     service.notifier.notify(job_id)
     return job_id

@@ -5,20 +5,22 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from core.queries import jobs
+from core.storage.trash import discard
 from masktune.contract.vocabulary import EventType, JobState
 from tests.conftest import postgres_database
-from tests.integration.worker.many_files import add_prediction, make_files
-from tests.integration.worker.service import Service, open_service
+from tests.integration.worker.many_files import add_prediction, add_training_of_a_head, make_files
+from tests.integration.worker.service import Service, kill, open_service
 from tests.machine import needs
 from tests.support.servers import Redis
 from tests.support.waits import wait_until
 
-SHARDS = 8
+SHARDS, TRAINING_SHARDS = 8, 5
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,9 @@ def service(tmp_path: Path, store: Path, redis: Redis) -> Iterator[Service]:
 
 
 def _shards(service: Service, job_id: str) -> list[str]:
-    work = Path(service.artifacts.root) / f"jobs/{job_id}/work/shards-uncalibrated"
-    return sorted(path.name for path in work.glob("[0-9]*"))
+    """Those of predictions, or of early stages."""
+    work = Path(service.artifacts.root) / f"jobs/{job_id}/work"
+    return sorted(path.name for path in work.glob("*-*/[0-9]*"))
 
 
 def _await_shards(service: Service, job_id: str, count: int) -> None:
@@ -57,10 +60,12 @@ def _await_shards(service: Service, job_id: str, count: int) -> None:
     )
 
 
-def _held_after_its_first_shard(service: Service) -> tuple[str, int]:
+def _held_after_its_first_shard(
+    service: Service, add: Callable[[Service], str] = add_prediction
+) -> tuple[str, int]:
     """A job whose own child is stopped after the first shard that it makes, the last of all; and its pid."""
     service.start_worker()
-    job_id = add_prediction(service)
+    job_id = add(service)
     _await_shards(service, job_id, 1)
     (child,) = service.children()
     os.kill(child, signal.SIGSTOP)
@@ -108,3 +113,82 @@ def test_an_idle_worker_computes_what_the_job_has_not(service: Service) -> None:
     assert "by other workers" in ended
     _check_equal_to_an_unhelped_job(service, job_id)
     wait_until(lambda: not list(Path(service.artifacts.root, "jobs").glob("*/work")), service.log)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_helper_is_killed_with_its_worker_and_another_goes_on(service: Service) -> None:
+    job_id, child = _held_after_its_first_shard(service)
+    first = service.start_worker()
+    _await_shards(service, job_id, 3)
+    kill(_helper_of(service, child))
+    _await_shards(service, job_id, 3)
+    kill(first.pid)
+    first.wait()
+    service.start_worker()
+    os.kill(child, signal.SIGCONT)
+    assert service.await_state(job_id, JobState.SUCCEEDED).attempt == 1
+    _check_equal_to_an_unhelped_job(service, job_id)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_the_job_s_own_worker_is_killed_and_its_helper_takes_the_job(service: Service) -> None:
+    job_id, child = _held_after_its_first_shard(service)
+    service.start_worker()
+    _helper_of(service, child)
+    owner = service.workers[0]
+    kill(owner.pid)
+    owner.wait()
+    os.kill(child, signal.SIGCONT)  # its stdin has ended
+    assert service.await_state(job_id, JobState.SUCCEEDED).attempt == 2
+    service.workers.pop(0)
+    _check_equal_to_an_unhelped_job(service, job_id)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_the_broker_is_killed_and_forgets_the_shards(service: Service, redis: Redis) -> None:
+    job_id, child = _held_after_its_first_shard(service)
+    redis.kill()
+    redis.start()
+    service.start_worker()
+    os.kill(child, signal.SIGCONT)
+    assert service.await_state(job_id, JobState.SUCCEEDED).attempt == 1
+    _check_equal_to_an_unhelped_job(service, job_id)
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_compute_the_features_of_a_training_together(service: Service, workers: int) -> None:
+    """Of early stages too, whose axes are fitted once all shards of the first images are there."""
+    job_id, child = _held_after_its_first_shard(service, add_training_of_a_head)
+    for _ in range(workers - 1):
+        service.start_worker()
+    _await_shards(service, job_id, TRAINING_SHARDS)
+    os.kill(child, signal.SIGCONT)
+    together = service.await_state(job_id, JobState.SUCCEEDED)
+    assert any("early stages" in line and "by other workers" in line for line in _logs(service, job_id))
+    for worker in service.workers[1:]:
+        worker.terminate()
+        worker.wait()
+    alone = service.await_state(add_training_of_a_head(service), JobState.SUCCEEDED)
+    weights = [job.done["retrain_head"]["weights"] for job in (together, alone)]
+    assert weights[0] == weights[1]
+
+
+def test_a_job_that_is_cancelled_and_deleted_meanwhile_leaves_nothing(service: Service) -> None:
+    job_id, child = _held_after_its_first_shard(service)
+    service.start_worker()
+    helper = _helper_of(service, child)
+    _await_shards(service, job_id, 2)
+    with service.database.begin() as session:
+        jobs.cancel(session, job_id)
+    os.kill(child, signal.SIGCONT)
+    service.await_state(job_id, JobState.CANCELLED)
+    with service.database.begin() as session:
+        jobs.delete(session, job_id)
+        discard(session, service.database, service.artifacts, [f"jobs/{job_id}"])
+    wait_until(lambda: helper not in service.children(), service.log)
+    wait_until(lambda: not Path(service.artifacts.root, "jobs", job_id).exists(), service.log)
