@@ -300,7 +300,12 @@ def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> 
     save_model(network, card_of(network, ("cat", "dog"), "erm"), folder)
     target.mkdir()
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
-    job = {"file": str(target / graphs.FILE), "networks": [[str(folder)]], "score": None, "tells_unlike": False}
+    job = {
+        "file": str(target / graphs.FILE),
+        "networks": [[str(folder)]],
+        "score": None,
+        "tells_unlike": False,
+    }
     with pytest.raises(StorageFull, match="not enough space"):
         graphs.run_export(
             ["-m", "app.inference.engines.export_process", json.dumps(job)],
