@@ -302,8 +302,11 @@ def _write_files(folder: Path, images: NDArray[np.uint8], labels: NDArray[np.int
         Image.fromarray(image).save(folder / CLASSES[label] / f"{index:06d}.png")
 
 
-def write_photographs(folder: Path, labels: NDArray[np.int64]) -> None:
-    """Write 64 different JPEG files many times over: decoding costs the same, and writing costs less."""
+def write_photographs(folder: Path, labels: NDArray[np.int64], *, held_out: int = 0) -> None:
+    """Write 64 different JPEG files many times over: decoding costs the same, and writing costs less.
+
+    The last `held_out` are in val, calibration and test in turn, the others in train.
+    """
     noise = np.random.default_rng(0).normal(0, 12, (64, _STORED_SIDE, _STORED_SIDE, 3))
     encoded = []
     for image in np.clip(_pictures(64, _STORED_SIDE) + noise, 0, 255).astype(np.uint8):
@@ -314,7 +317,8 @@ def write_photographs(folder: Path, labels: NDArray[np.int64]) -> None:
         for index, label in enumerate(labels.tolist()):
             side = _STORED_SIDE
             data = encoded[index % len(encoded)]
-            writer.add(Row(f"{index}.jpg", label, "train", -1, width=side, height=side, image=data))
+            split = "train" if index < len(labels) - held_out else ("val", "calibration", "test")[index % 3]
+            writer.add(Row(f"{index}.jpg", label, split, -1, width=side, height=side, image=data))
             writer.pixels.add(None)
         writer.finish(DatasetInfo("photographs", "builtin", CLASSES))
 

@@ -84,53 +84,38 @@ def compute_missing(
     """
     if not sharded.sizes:
         return ShardCounts(0, 0, 0, None)
-    images = _Images(sharded, artifacts)
-    before, started = images.present(), time.monotonic()
-    missing = [number for number in range(len(sharded.sizes)) if number not in before]
+    images, started, missing = sum(sharded.sizes), time.monotonic(), _missing(sharded, artifacts)
     if len(missing) >= _WORTH_OFFERING and sharded.arguments is not None:
         offer(missing)
+    left = new = _images(sharded, missing)
+    here = doubles = computed = 0
+
+    def report(progress: Progress) -> None:
+        """Count the images of finished batches, beside those of the shards that are there."""
+        begun = progress.step * images // max(1, progress.steps) - computed
+        there = min(images, images - left + max(0, min(begun, max(sharded.sizes))))
+        run.on_progress(Progress(0, 1, there, images, progress.images_per_second))
 
     def absent() -> Iterator[int]:
         for number in reversed(range(len(sharded.sizes))):
             if not artifacts.exists(shard_key(sharded.key, number)):
                 yield number
 
-    here, doubles = 0, 0
-    reporting = replace(run, on_progress=lambda progress: images.report(run, progress))
-    for number, write in sharded.compute(absent(), reporting):
+    for number, write in sharded.compute(absent(), replace(run, on_progress=report)):
         doubles += not put_shard(artifacts, sharded, number, write)
-        here += 1
-        images.finished(number)
-        pace = images.computed / (time.monotonic() - started)
-        run.on_progress(Progress(0, 1, images.there, images.all, pace, checkpoint=True))
-    others = max(0, len(missing) - (here - doubles))
-    new = sum(sharded.sizes[number] for number in missing)
+        here, computed = here + 1, computed + sharded.sizes[number]
+        left = _images(sharded, _missing(sharded, artifacts))
+        pace = computed / (time.monotonic() - started)
+        run.on_progress(Progress(0, 1, images - left, images, pace, checkpoint=True))
     rate = round(new / (time.monotonic() - started), 1) if new else None
-    return ShardCounts(here, others, doubles, rate)
+    return ShardCounts(here, max(0, len(missing) - (here - doubles)), doubles, rate)
 
 
-class _Images:
-    """Counts the images of a pass whose shards are there, and those of the shard that is being computed."""
+def _missing(sharded: ShardedPass, artifacts: Artifacts) -> list[int]:
+    """The numbers of the shards that are not there; in an object store, without those that are being put."""
+    names = artifacts.names(sharded.key)
+    return [number for number in range(len(sharded.sizes)) if f"{number:06}" not in names]
 
-    def __init__(self, sharded: ShardedPass, artifacts: Artifacts) -> None:
-        self._sharded, self._artifacts = sharded, artifacts
-        self.all = max(1, sum(sharded.sizes))
-        self.there = self.computed = 0
 
-    def present(self) -> set[int]:
-        """The numbers of the shards that are there, or in an object store are being put."""
-        names = self._artifacts.names(self._sharded.key)
-        numbers = {number for number in range(len(self._sharded.sizes)) if f"{number:06}" in names}
-        self.there = sum(self._sharded.sizes[number] for number in numbers)
-        return numbers
-
-    def finished(self, number: int) -> None:
-        """Count a shard that this process has computed, and those of others."""
-        self.computed += self._sharded.sizes[number]
-        self.present()
-
-    def report(self, run: Run, progress: Progress) -> None:
-        """Report the images of finished batches, beside those of the shards that are there."""
-        begun = max(0, progress.step * self.all // max(1, progress.steps) - self.computed)
-        there = min(self.all, self.there + min(begun, max(self._sharded.sizes)))
-        run.on_progress(Progress(0, 1, there, self.all, progress.images_per_second))
+def _images(sharded: ShardedPass, numbers: Iterable[int]) -> int:
+    return sum(sharded.sizes[number] for number in numbers)
