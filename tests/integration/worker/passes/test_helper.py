@@ -19,6 +19,7 @@ from worker.passes.helper import PassHelper
 from worker.runtime import Runtime
 from worker.shard_tasks import PassSpec, ShardTask
 from worker.slots import running_slots, work
+from worker.supervisor.spare_child import SpareChild
 
 KIND = "cpu"
 OPENED = ("say", {"type": "pass_opened", "kind": KIND})
@@ -54,7 +55,7 @@ def add_task(runtime: Runtime, add_job: AddJob) -> AddTask:
 
 @pytest.fixture
 def helper(runtime: Runtime) -> Iterator[PassHelper]:
-    opened = PassHelper(runtime, 0)
+    opened = PassHelper(runtime, 0, SpareChild(runtime, enabled=False))
     yield opened
     opened.close()
     assert processes_of_children() == []
@@ -156,7 +157,7 @@ def test_a_shard_that_is_put_after_the_end_of_its_job_goes(
     """Of a job that can be resumed, it stays."""
     task = add_task([OPENED, ("await", "put"), finished(0), ("sleep", 600)])
     slow = replace(runtime, settings=runtime.settings.model_copy(update={"control_seconds": 600.0}))
-    patient = PassHelper(slow, 0)
+    patient = PassHelper(slow, 0, SpareChild(slow, enabled=False))
     with ThreadPoolExecutor() as pool:
         computing = pool.submit(patient.compute, task)
         wait_until(lambda: len(_messages(events_of, task.job_id)) == 1)
