@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import import_module
 from queue import SimpleQueue
 
@@ -37,7 +36,6 @@ def serve_pass(job: Job, spec: PassSpec, numbers: SimpleQueue[int]) -> int:
     """
     job.reporter.send(PassOpened(kind=kind_of(job.device, spec.stage)))
     context = job.context(spec.stage)
-    run = replace(context.run, on_progress=ignore_progress)
     try:
         with loading():
             sharded = rebuilt_pass(context, spec)
@@ -45,7 +43,7 @@ def serve_pass(job: Job, spec: PassSpec, numbers: SimpleQueue[int]) -> int:
             logger.warning("%s: another pass is made of its description here", spec.title)
             return 1
         while True:
-            for number, write in sharded.compute([numbers.get()], run):
+            for number, write in sharded.compute([numbers.get()], ignore_progress):
                 put = put_shard(job.artifacts, sharded, number, write)
                 job.reporter.send(ShardFinished(number=number, put=put))
     except Exception as error:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from core.storage.artifacts import Artifacts
-from models.run import Progress, Run
+from models.run import Progress
 
 SHARD_IMAGES = 512
 """A multiple of the batches of every pass, so that no batch is cut."""
@@ -23,6 +22,7 @@ _WORTH_OFFERING = 3
 """Shards: of fewer, another worker would compute none before the job has."""
 
 Arguments = dict[str, str | None]
+OnProgress = Callable[[Progress], None]
 
 
 class ShardedPass(Protocol):
@@ -39,11 +39,13 @@ class ShardedPass(Protocol):
     sizes: Sequence[int]
     """The images of each shard."""
 
-    def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
+    def compute(
+        self, numbers: Iterable[int], on_progress: OnProgress
+    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
         """Yield, for each of these shards in order, its number and what writes its files into a folder.
 
-        `numbers` is read a little ahead of the network, and no further. Progress counts batches. Raises
-        Stopped.
+        `numbers` is read a little ahead of the images, and no further. Progress counts batches or images.
+        Raises Stopped or ImportStopped.
         """
 
 
@@ -76,9 +78,12 @@ def put_shard(
 
 
 def compute_missing(
-    sharded: ShardedPass, artifacts: Artifacts, run: Run, offer: Callable[[Sequence[int]], None]
+    sharded: ShardedPass,
+    artifacts: Artifacts,
+    on_progress: OnProgress,
+    offer: Callable[[Sequence[int]], None],
 ) -> ShardCounts:
-    """Compute the shards that are not there, from the last to the first, until all are. Raises Stopped.
+    """Compute the shards that are not there, from the last to the first, until all are. Raises as the pass.
 
     `offer` tells other workers of the missing ones. Progress counts the images of all shards that are there.
     """
@@ -91,22 +96,22 @@ def compute_missing(
     here = doubles = computed = 0
 
     def report(progress: Progress) -> None:
-        """Count the images of finished batches, beside those of the shards that are there."""
+        """Count the images that are done, beside those of the shards that are there."""
         begun = progress.step * images // max(1, progress.steps) - computed
         there = min(images, images - left + max(0, min(begun, max(sharded.sizes))))
-        run.on_progress(Progress(0, 1, there, images, progress.images_per_second))
+        on_progress(Progress(0, 1, there, images, progress.images_per_second))
 
     def absent() -> Iterator[int]:
         for number in reversed(range(len(sharded.sizes))):
             if not artifacts.exists(shard_key(sharded.key, number)):
                 yield number
 
-    for number, write in sharded.compute(absent(), replace(run, on_progress=report)):
+    for number, write in sharded.compute(absent(), report):
         doubles += not put_shard(artifacts, sharded, number, write)
         here, computed = here + 1, computed + sharded.sizes[number]
         left = _images(sharded, _missing(sharded, artifacts))
         pace = computed / (time.monotonic() - started)
-        run.on_progress(Progress(0, 1, images - left, images, pace, checkpoint=True))
+        on_progress(Progress(0, 1, images - left, images, pace, checkpoint=True))
     rate = round(new / (time.monotonic() - started), 1) if new else None
     return ShardCounts(here, max(0, len(missing) - (here - doubles)), doubles, rate)
 

@@ -15,7 +15,7 @@ from masktune.contract.job_params import AnyParams, EvaluateParams, PredictParam
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
-from worker.passes.shards import ShardCounts, ShardedPass, compute_missing
+from worker.passes.shards import OnProgress, ShardCounts, ShardedPass, compute_missing
 from worker.protocol import Spec
 from worker.results import MaskResult, ModelSpec, trained_models
 from worker.workspace import Workspace
@@ -130,9 +130,9 @@ class StageContext:
         """The key of an artifact of this job."""
         return f"jobs/{self.spec.job_id}/{name}"
 
-    def compute_shards(self, sharded: ShardedPass, run: Run) -> ShardCounts:
-        """Compute the missing shards of a pass, with other workers where there are any. Raises Stopped."""
-        counts = compute_missing(sharded, self.artifacts, run, partial(self.offer, sharded))
+    def compute_shards(self, sharded: ShardedPass, on_progress: OnProgress) -> ShardCounts:
+        """Compute the missing shards of a pass, with other workers if there are any. Raises as the pass."""
+        counts = compute_missing(sharded, self.artifacts, on_progress, partial(self.offer, sharded))
         if counts.others:
             self.log(f"{sharded.title}: {counts.in_words()}")
         return counts

@@ -41,7 +41,7 @@ from models.mitigation.stages import early_stages
 from models.run import Progress, Run
 from models.training.checkpoints import tensors_digest
 from models.types import Labels
-from worker.passes.shards import SHARD_IMAGES, Arguments, shard_key
+from worker.passes.shards import SHARD_IMAGES, Arguments, OnProgress, shard_key
 from worker.stages.context import StageContext
 from worker.stages.training import load, untrained_network
 
@@ -108,8 +108,11 @@ class NetworkPass:
     def loader(self) -> ShardLoader:
         return ShardLoader(self._context.store, self.shards, self._settings, self._context.run)
 
-    def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
+    def compute(
+        self, numbers: Iterable[int], on_progress: OnProgress
+    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
         """As in `ShardedPass`. Raises HeadError as `compute_features` does."""
+        run = replace(self._context.run, on_progress=on_progress)
         with self._reading() as read:
             for number, batches in map_shards(self.loader, numbers, run, read):
                 columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -223,13 +226,13 @@ def _fitted_axes(context: StageContext, network: Network, first: NetworkPass) ->
     return context.artifacts.folder(first.axes_key)
 
 
-def _part_of(run: Run, before: int, images: int) -> Run:
-    """The run of a pass over some of so many images, of which others came `before`."""
+def _part_of(run: Run, before: int, images: int) -> OnProgress:
+    """Reports a pass over some of so many images, of which others came `before`."""
 
     def report(progress: Progress) -> None:
         run.on_progress(progress._replace(step=before + progress.step, steps=max(1, images)))
 
-    return replace(run, on_progress=report)
+    return report
 
 
 def _write_part(folder: Path, columns: Columns) -> None:

@@ -71,7 +71,7 @@ def logits_of(
     if features is not None:
         return Logits(rows, context.store.labels[rows], head_of(network).logits(features))
     sharded = NetworkPass(context, network, "logits", split=split, model=model)
-    context.compute_shards(sharded, run)
+    context.compute_shards(sharded, run.on_progress)
     logits = np.concatenate([columns["logits"] for _, columns in sharded.parts()])
     return Logits(rows, context.store.labels[rows], logits)
 
@@ -165,7 +165,7 @@ class FrozenFeatures:
 
     def _save_split(self, split: str, run: Run) -> Path:
         sharded = NetworkPass(self._context, self._network, "values", split=split, model=self._model)
-        self._context.compute_shards(sharded, run)
+        self._context.compute_shards(sharded, run.on_progress)
         with self._context.artifacts.writing(self._key(split)) as target:
             write_columns(target, sharded.parts(), self._context.store.rows(split), {"values"})
         self._context.artifacts.delete(sharded.key)

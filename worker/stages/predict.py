@@ -32,6 +32,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -56,7 +57,7 @@ from models.run import Run
 from models.saliency import saliency
 from models.selective import Selection, score
 from models.types import Bools
-from worker.passes.shards import Arguments, shard_key
+from worker.passes.shards import Arguments, OnProgress, shard_key
 from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.features import cut, evaluation_settings
@@ -73,7 +74,7 @@ def predict(context: StageContext) -> PredictResult:
     """Write the predictions of the job's model, shard by shard in constant memory."""
     params, sharded = context.job_params(PredictParams), sharded_pass(context, {})
     pair, selection = sharded.pair, sharded.selection
-    counts, model = context.compute_shards(sharded, context.run), pair.model
+    counts, model = context.compute_shards(sharded, context.on_progress), pair.model
     keys = (shard_key(sharded.key, number) for number in range(len(sharded.sizes)))
     parts: Iterable[pa.Table] = (read_part(context.artifacts.file(key, _PART)) for key in keys)
     if params.order == "least_sure":
@@ -136,8 +137,11 @@ class PredictionPass:
         settings = evaluation_settings(self.pair.network)
         return ShardLoader(self._context.store, self.shards, settings, self._context.run)
 
-    def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
+    def compute(
+        self, numbers: Iterable[int], on_progress: OnProgress
+    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
         """As in `ShardedPass`."""
+        run = replace(self._context.run, on_progress=on_progress)
         for number, batches in self.pair.predict(self._loader, numbers, self.selection, run):
             yield number, partial(_write_shard, table=pa.Table.from_batches(batches))
 

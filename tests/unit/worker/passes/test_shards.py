@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from core.storage.artifacts import Artifacts
-from models.run import Progress, Run, Stopped
-from worker.passes.shards import Arguments, compute_missing, put_shard, shard_key
+from models.run import Progress, Stopped, ignore_progress
+from worker.passes.shards import Arguments, OnProgress, compute_missing, put_shard, shard_key
 
 
 def _write(number: int, folder: Path) -> None:
@@ -27,9 +27,10 @@ class Numbers:
         self.arguments: Arguments | None = {}
         self.computed: list[int] = []
 
-    def compute(self, numbers: Iterable[int], run: Run) -> Iterator[tuple[int, Callable[[Path], object]]]:
+    def compute(
+        self, numbers: Iterable[int], on_progress: OnProgress
+    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
         for number in numbers:
-            run.check()
             self.before(number)
             self.computed.append(number)
             yield number, partial(_write, number)
@@ -52,7 +53,7 @@ def _parts(store: Artifacts, sharded: Numbers) -> list[str]:
 
 def test_alone_it_computes_all_and_offers_them_in_the_other_order(store: Artifacts) -> None:
     sharded, offered, told = Numbers([4, 4, 4, 2]), list[int](), list[Progress]()
-    counts = compute_missing(sharded, store, Run(on_progress=told.append), offered.extend)
+    counts = compute_missing(sharded, store, told.append, offered.extend)
     assert sharded.computed == [3, 2, 1, 0]
     assert offered == [0, 1, 2, 3]
     assert (counts.here, counts.others, counts.doubles) == (4, 0, 0)
@@ -62,7 +63,7 @@ def test_alone_it_computes_all_and_offers_them_in_the_other_order(store: Artifac
 
 def test_what_others_have_put_meanwhile_is_left_out(store: Artifacts) -> None:
     sharded = Numbers([4] * 5, lambda number: number == 4 and [_put(store, sharded, n) for n in (0, 1, 2)])
-    counts = compute_missing(sharded, store, Run(), lambda _: None)
+    counts = compute_missing(sharded, store, ignore_progress, lambda _: None)
     assert sharded.computed == [4, 3]
     assert (counts.here, counts.others, counts.doubles) == (2, 3, 0)
     assert counts.in_words() == "2 shards were computed here, 3 by other workers"
@@ -70,20 +71,25 @@ def test_what_others_have_put_meanwhile_is_left_out(store: Artifacts) -> None:
 
 def test_a_shard_that_is_put_while_it_is_computed_is_a_double(store: Artifacts) -> None:
     sharded = Numbers([4, 4, 4], lambda number: number == 1 and _put(store, sharded, 1))
-    counts = compute_missing(sharded, store, Run(), lambda _: None)
+    counts = compute_missing(sharded, store, ignore_progress, lambda _: None)
     assert (counts.here, counts.others, counts.doubles) == (3, 1, 1)
     assert "1 by other workers, 1 of them by both" in counts.in_words()
 
 
 def test_a_pass_that_was_stopped_goes_on_with_what_is_missing(store: Artifacts) -> None:
-    stopped = Numbers([4, 4, 4])
+    def stop(number: int) -> None:
+        if number == 0:
+            raise Stopped
+
     with pytest.raises(Stopped):
-        compute_missing(stopped, store, Run(should_stop=lambda: len(stopped.computed) == 2), lambda _: None)
+        compute_missing(Numbers([4, 4, 4], stop), store, ignore_progress, lambda _: None)
     resumed, told = Numbers([4, 4, 4]), list[Progress]()
-    compute_missing(resumed, store, Run(on_progress=told.append), lambda _: None)
+    compute_missing(resumed, store, told.append, lambda _: None)
     assert resumed.computed == [0]
     assert told[-1].step == 12
-    assert compute_missing(Numbers([4, 4, 4]), store, Run(), lambda _: None).images_per_second is None
+    assert (
+        compute_missing(Numbers([4, 4, 4]), store, ignore_progress, lambda _: None).images_per_second is None
+    )
 
 
 @pytest.mark.parametrize(("sizes", "arguments"), [([4, 4], {}), ([4, 4, 4], None)])
@@ -92,8 +98,8 @@ def test_a_short_pass_and_one_that_nobody_else_can_make_are_not_offered(
 ) -> None:
     sharded = Numbers(sizes)
     sharded.arguments = arguments
-    compute_missing(sharded, store, Run(), lambda _: pytest.fail("it was offered"))
+    compute_missing(sharded, store, ignore_progress, lambda _: pytest.fail("it was offered"))
 
 
 def test_a_pass_over_nothing_has_no_shard(store: Artifacts) -> None:
-    assert compute_missing(Numbers([]), store, Run(), lambda _: None).here == 0
+    assert compute_missing(Numbers([]), store, ignore_progress, lambda _: None).here == 0
