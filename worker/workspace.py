@@ -43,6 +43,13 @@ class Workspace:
         workspace._saved = workspace._files()
         return workspace
 
+    @classmethod
+    def of_helper(cls, artifacts: Artifacts, job_id: str, *, scratch: Path, mark: str) -> Self:
+        """For a process, of this `mark`, that helps the job: the folder at its `path` is not the job's."""
+        workspace = cls(artifacts, job_id, scratch=scratch)
+        workspace.path = helper_folder(scratch, mark)
+        return workspace
+
     def threads(self, count: int) -> int:
         """The thread count of the first attempt, kept for all: the rounding of sums depends on it."""
         state = self._state()
@@ -102,6 +109,11 @@ class Workspace:
     def _write_state(self, state: dict[str, int]) -> None:
         with replacing(self.path / STATE) as file:
             file.write(json.dumps(state).encode())
+
+
+def helper_folder(scratch: Path, mark: str) -> Path:
+    """Where a process that helps a job has its files; its worker removes them when it has ended."""
+    return scratch / "work" / mark
 
 
 def copy_files(source: Path, target: Path) -> None:

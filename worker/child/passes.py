@@ -18,7 +18,11 @@ from worker.stages.context import StageContext
 
 logger = logging.getLogger(__name__)
 
-_MODULES = {"predictions": "worker.stages.predict", "network": "worker.stages.features"}
+_MODULES = {
+    "import": "worker.stages.import_",
+    "predictions": "worker.stages.predict",
+    "network": "worker.stages.features",
+}
 """Where the pass of each name is rebuilt, by the function `sharded_pass`."""
 
 

@@ -18,6 +18,7 @@ from core.storage.artifacts import Artifacts
 from masktune.contract.vocabulary import JobKind
 from models.runtime.process import keep_freed_memory, prepare_process, prepare_without_torch
 from worker.child.pipes import ParentWatch, Reporter
+from worker.child_process import MARK
 from worker.protocol import SPARE, STOPPED, Spec
 from worker.workspace import Workspace
 
@@ -75,7 +76,9 @@ def _workspace(
     """The job's work folder, and the number of threads. One that only helps the job leaves the folder alone,
     and takes as many threads as the job."""
     if spec.sharded is not None:
-        return Workspace(artifacts, spec.job_id, scratch=settings.scratch), spec.sharded.threads
+        mark = os.environ[MARK]
+        workspace = Workspace.of_helper(artifacts, spec.job_id, scratch=settings.scratch, mark=mark)
+        return workspace, spec.sharded.threads
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
     return workspace, workspace.threads(usual_threads)
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.metadata import version
+from platform import machine
+
+from PIL import features
 
 from core.errors import JobError
 from core.loading import loading
@@ -211,11 +214,17 @@ def artifacts_of(done: Mapping[Stage, AnyResult]) -> list[str]:
     return [*backbones, *(part.artifact for part in parts if part.artifact is not None)]
 
 
+_CODECS = ("libjpeg_turbo", "jpg_2000", "zlib", "libtiff", "webp")
+"""Of Pillow, which may be built with others."""
+
+
 def kind_of(device: str, stage: Stage) -> str:
     """What decides the bytes of a shard, besides the job: the libraries' versions, the device, and the
     instructions of the CPU that torch uses."""
     if stage is Stage.IMPORT:
-        return f"Pillow {version('pillow')}"
+        libraries = (f"{name} {version(name)}" for name in ("Pillow", "numpy", "pyarrow", "pydicom"))
+        codecs = (f"{name} {features.version(name)}" for name in _CODECS)
+        return ", ".join([*libraries, *codecs, machine()])
     import torch
 
     capability = torch.backends.cpu.get_cpu_capability()

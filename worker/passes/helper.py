@@ -7,6 +7,7 @@ says that the attempt at the job runs; then, or if its worker is gone, it ends a
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from dataclasses import replace
 
@@ -17,7 +18,7 @@ from core.errors import MasktuneError
 from core.queries import jobs, leases
 from core.queries.leases import Lease, LeaseLost
 from core.storage.trash import discard
-from core.tables import JobRow
+from core.tables import DatasetRow, JobRow
 from masktune.contract.vocabulary import JobState
 from worker.child_process import ChildProcess
 from worker.passes.shards import shard_key
@@ -27,6 +28,7 @@ from worker.shard_tasks import ShardTask
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.spec_builder import build_spec
+from worker.workspace import helper_folder
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +93,7 @@ class PassHelper:
         if self._child is not None:
             child, self._child, self._helped = self._child, None, None
             self._runtime.end_child(child)
+            shutil.rmtree(helper_folder(self._settings.scratch, child.mark), ignore_errors=True)
 
     def _compute(self, task: ShardTask) -> None:
         if _pass_of(task) != self._helped:
@@ -173,11 +176,12 @@ class PassHelper:
             self._remove_if_gone(job_id)
 
     def _remove_if_gone(self, job_id: str) -> None:
-        """Delete what was put after the job or its work folder had been deleted."""
+        """Delete what was put after the job, its data set or its work folder had been deleted."""
+        query = select(JobRow.state, DatasetRow.id).outerjoin(DatasetRow, DatasetRow.id == JobRow.dataset_id)
         with self._runtime.database.read() as session:
-            state = session.scalar(select(JobRow.state).where(JobRow.id == job_id))
-        if state is None or state is JobState.SUCCEEDED:
-            key = f"jobs/{job_id}" if state is None else f"jobs/{job_id}/work"
+            row = session.execute(query.where(JobRow.id == job_id)).one_or_none()
+        if row is None or row.state is JobState.SUCCEEDED or row.id is None:
+            key = f"jobs/{job_id}" if row is None else f"jobs/{job_id}/work"
             with self._runtime.database.begin() as session:
                 discard(session, self._runtime.database, self._runtime.artifacts, [key])
 

@@ -17,15 +17,16 @@ from models.data.formats import FormatName, FormatOptions
 from models.data.grey import read_window
 from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinOptions
-from models.data.importing.datasets import ImportOptions, import_dataset
+from models.data.importing.datasets import ImportOptions, import_dataset, open_pass
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
 from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
+from worker.passes.shards import Arguments
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
 from worker.stages.context import StageContext
-from worker.stages.import_shards import ImportShards
+from worker.stages.import_shards import ImportShards, ShardedImport
 from worker.stages.import_sources import DATASET, is_unlabelled, source_of
 
 _PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "split")
@@ -75,6 +76,14 @@ def import_(context: StageContext) -> ImportResult:
         summary=summary,
         images_per_second=round(report.count / max(time.monotonic() - started, 1e-9), 1),
     )
+
+
+def sharded_pass(context: StageContext, arguments: Arguments) -> ShardedImport:
+    """The pass of the job, whose source is opened anew, and its lists are read again."""
+    dataset, scratch = context.spec.dataset, context.workspace.path / "opened"
+    assert dataset is not None
+    source, options = source_of(context, dataset), _options(context, dataset)
+    return ShardedImport(context, open_pass(source.path, scratch, options, context.should_stop))
 
 
 def _search_steps(stored: int) -> int:

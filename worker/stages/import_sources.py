@@ -12,7 +12,7 @@ import fsspec
 from fsspec import Callback
 
 from core.errors import JobError
-from core.storage.artifacts import ArtifactMissing, Artifacts
+from core.storage.artifacts import ArtifactMissing
 from core.storage.copies import part_callback
 from masktune.contract.job_params import ImportParams
 from masktune.contract.upload_files import HEAD, file_refusal
@@ -59,7 +59,7 @@ def source_of(context: StageContext, dataset: DatasetSpec) -> ImportSource:
     if kind == "address":
         path, place = _at(copy, address), address.rpartition("/")[0]
     else:
-        path = _remote_upload(copy, context.artifacts, address) or _uploaded(context, address) / UPLOADED
+        path = _uploaded_zip(context, copy, address) or _uploaded(context, address) / UPLOADED
     if isinstance(path, Path) and path.is_file() and is_unlabelled(context) and _is_table(path):
         return _listed(context, path, place)
     return ImportSource(path, copy.rejected)
@@ -76,9 +76,10 @@ def _uploaded(context: StageContext, key: str) -> Path:
         raise JobError("upload_missing", "the uploaded file is gone; upload it again") from None
 
 
-def _remote_upload(copy: SourceCopy, artifacts: Artifacts, key: str) -> RemoteZip | None:
-    """An upload that is in an object store and a zip."""
-    if artifacts.local or not artifacts.exists(key):
+def _uploaded_zip(context: StageContext, copy: SourceCopy, key: str) -> RemoteZip | None:
+    """An upload that is a zip, if it is in an object store or other workers may help: each reads its part."""
+    artifacts = context.artifacts
+    if (artifacts.local and not context.settings.broker_url) or not artifacts.exists(key):
         return None
     return copy.remote_zip(artifacts.fs.unstrip_protocol(f"{artifacts.root}/{key}/{UPLOADED}"))
 

@@ -109,7 +109,7 @@ def import_dataset(
     sweep_siblings(target)
     scratch = hidden_sibling(target)
     try:
-        opened, junk = _open_source(source, scratch, options, watch=watch)
+        opened, junk = _open_source(source, scratch, options, should_stop)
         opened.manifest = replace(opened.manifest, rejected=(*rejected, *opened.manifest.rejected))
         compute = compute_shards or shards_below(scratch / "shards")
         return _import(opened, target, options, junk=junk, watch=watch, compute=compute)
@@ -123,8 +123,17 @@ def import_dataset(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def open_pass(
+    source: AnySource, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
+) -> ImportPass:
+    """The pass that the import of `source` makes over its images, for one who computes some of its shards.
+    What is read of it beforehand is kept below `scratch`. Raises `ImportRefused`, `ImportStopped`."""
+    opened, _ = _open_source(source, scratch, options, should_stop)
+    return ImportPass(opened, options.image, options.threads)
+
+
 def _open_source(
-    source: AnySource, scratch: Path, options: ImportOptions, *, watch: Watch
+    source: AnySource, scratch: Path, options: ImportOptions, should_stop: Callable[[], bool]
 ) -> tuple[Source, Sequence[Rejection]]:
     """The images, and the junk found in an archive, which is unpacked below `scratch`."""
     if isinstance(source, str) and source.startswith(BUILTIN_PREFIX):
@@ -137,7 +146,7 @@ def _open_source(
         place, size = folder, bytes_below(folder)
     budget = options.reading or reading_budget(size)
     readable = source if isinstance(source, RemoteZip) else place
-    manifest, junk = read_within(budget, partial(_read, readable, scratch, options), watch.should_stop)
+    manifest, junk = read_within(budget, partial(_read, readable, scratch, options), should_stop)
     fetch = None
     if isinstance(source, RemoteZip | RemoteFolder) and manifest.root.is_relative_to(place):
         fetch = source.fetch  # images that were unpacked from a parquet file are elsewhere, and there

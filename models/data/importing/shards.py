@@ -39,7 +39,8 @@ SHARD_ENTRIES = 512
 
 class ImportPass:
     """Checks and packs the entries of a manifest. `sizes` are the entries of each shard. Passes with the same
-    `key` have the same shards: of the same paths in the same order, within the same limits."""
+    `key` have the same shards: of the same paths in the same order, within the same limits. `remote`: other
+    hosts may open the source, too, and fetch the images of single shards."""
 
     def __init__(self, source: Source, limits: ImageLimits, threads: int) -> None:
         entries = Entries.of(source.manifest.entries)
@@ -48,7 +49,7 @@ class ImportPass:
             range(first, min(first + SHARD_ENTRIES, len(entries)))
             for first in range(0, len(entries), SHARD_ENTRIES)
         ]
-        self.sizes = list(map(len, self._shards))
+        self.sizes, self.remote = list(map(len, self._shards)), source.remote
         digest = hashlib.sha256(repr(limits).encode())
         digest.update(entries.paths)
         digest.update(entries.ends.data)

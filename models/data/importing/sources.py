@@ -23,6 +23,8 @@ class Source(Protocol):
     released, can be checked, and read as a store keeps them, from several threads or forked processes."""
 
     manifest: Manifest
+    remote: bool
+    """Whether they are fetched from where other hosts may fetch them, too."""
 
     def fetch(self, images: range) -> None: ...
 
@@ -77,6 +79,7 @@ class FolderSource:
         self._limits = limits
         self._temporary = temporary
         self._fetch_files = fetch_files
+        self.remote = fetch_files is not None
 
     def fetch(self, images: range) -> None:
         """Called once for the images of a shard. Files that are too large are left where they are."""
@@ -112,6 +115,8 @@ class FolderSource:
 
 class ArraySource:
     """Images in memory, as PNG files named by their number."""
+
+    remote = False
 
     def __init__(self, name: str, arrays: BuiltinData) -> None:
         splits = arrays.splits or (None,) * len(arrays.labels)

@@ -1,11 +1,16 @@
-"""How the import tells where it is, and that it can be stopped to its last step."""
+"""How the import tells where it is, that it can be stopped to its last step, and where others may help."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import uuid
 from pathlib import Path
 
+import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -17,7 +22,7 @@ from models.run import Progress
 from tests.support.import_context import import_context
 from worker.protocol import DatasetSpec
 from worker.stages.context import StageContext
-from worker.stages.import_ import import_
+from worker.stages.import_ import import_, sharded_pass
 
 IMAGES = 60
 
@@ -62,3 +67,56 @@ def test_it_can_be_stopped_while_it_looks_for_shortcuts(context: StageContext) -
     with pytest.raises(ImportStopped):
         import_(watched(context, seen, stop_at=0.5))
     assert seen[-1].step == 2 * IMAGES
+
+
+def _opened(folder: Path, source: dict[str, str], **changes: str) -> StageContext:
+    """The context of an import on one host; all have one data folder, and each its scratch space."""
+    sources = f"file://{folder.parent},memory:///sources"
+    settings = Settings(data_dir=folder / "var", allowed_sources=sources, **changes)  # type: ignore[arg-type]  # texts
+    return import_context(settings, DatasetSpec(new_id("ds"), "ab", source, None, ()), ImportParams())
+
+
+def _archived(context: StageContext, format: str) -> Path:
+    """An archive of the images of the import."""
+    images = Path((context.spec.dataset.source if context.spec.dataset else {})["address"][len("file://") :])
+    return Path(shutil.make_archive(str(images.with_name("archive")), format, images))
+
+
+@pytest.mark.parametrize("format", ["zip", "tar"])
+def test_others_read_a_zip_by_range_where_there_may_be_any(
+    context: StageContext, tmp_path: Path, format: str
+) -> None:
+    key = "uploads/ds_1"
+    with context.artifacts.writing(key) as folder:
+        shutil.copy(_archived(context, format), folder / "archive")
+    alone = _opened(tmp_path, {"upload": key})
+    beside = _opened(tmp_path, {"upload": key}, broker_url="redis://host")
+    passes = [sharded_pass(one, {}) for one in (alone, beside)]
+    assert [one.arguments for one in passes] == [None, {} if format == "zip" else None]
+    ours, others = (one.key.rpartition("/")[2] for one in passes)
+    assert ours == others
+
+
+@pytest.mark.parametrize("kind", ["zip", "folder", "tar", "parquet"])
+def test_others_read_images_in_an_object_store(context: StageContext, tmp_path: Path, kind: str) -> None:
+    place, fs = f"memory:///sources/{uuid.uuid4().hex}", fsspec.filesystem("memory")
+    if kind == "folder":
+        fs.put(str(tmp_path / "images"), place, recursive=True)
+    elif kind == "parquet":
+        files = [file.read_bytes() for file in sorted((tmp_path / "images").rglob("*.png"))]
+        rows = {"image": [{"bytes": file, "path": None} for file in files], "label": ["a", "b"] * 30}
+        pq.write_table(pa.table(rows), tmp_path / "images.parquet")
+        fs.put_file(str(tmp_path / "images.parquet"), f"{place}/images.parquet")
+    else:
+        fs.put_file(str(_archived(context, kind)), f"{place}/images")
+        place += "/images"
+    own, helpers = (
+        sharded_pass(_opened(tmp_path / host, {"address": place}), {}) for host in ("one", "other")
+    )
+    assert own.arguments == ({} if kind in ("zip", "folder") else None)
+    assert own.key.rpartition("/")[2] == helpers.key.rpartition("/")[2]
+    assert sum(own.sizes) == IMAGES
+
+
+def test_a_folder_here_may_be_another_on_another_host(context: StageContext) -> None:
+    assert sharded_pass(context, {}).arguments is None
