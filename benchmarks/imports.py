@@ -5,7 +5,9 @@
 The same archive is imported alone, then while a training on it runs. `peak MiB` is the most that the
 processes of a job had in memory together, with shared libraries and mapped files. Ends with one JSON line;
 exits with 1 if the import beside the training takes more than four times as long as alone. Then the stage of
-an import job reads the archive by range from an object store, whose own work is not counted.
+an import job reads the archive by range from an object store, whose own work is not counted; and so do one
+worker and two, which share the shards: with two, an image may not cost much more CPU time. `--only-s3` leaves
+out the training.
 
 `measure_alone` imports in a process of its own, for `benchmarks.scaling`: `--into FOLDER ARCHIVE`.
 """
@@ -35,6 +37,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._common import Aim, finish, served, table
+from benchmarks._import_workers import measure_workers
 from core.settings import Settings
 from masktune import Client, Dataset
 from masktune.contract.ids import new_id
@@ -49,6 +52,7 @@ from worker.protocol import DatasetSpec
 from worker.stages.import_ import import_
 
 MOST = 4.0
+TWO_OVER_ONE = 0.85
 _READ_SECONDS = 0.1
 
 
@@ -57,6 +61,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--side", type=int, default=448)
     parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--only-s3", action="store_true")
     parser.add_argument("--address", help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("archive", type=Path, nargs="?", help=argparse.SUPPRESS)
@@ -67,19 +72,28 @@ def main() -> int:
     if arguments.into:
         import_alone(arguments.archive, arguments.into)
         return 0
+    rows, aims = list[dict[str, Any]](), dict[str, Aim]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = folder / "photographs.zip"
         write_archive(archive, images=arguments.images, side=arguments.side, kind="JPEG")
-        with served(folder, DEVICE="cpu", SPARE_CHILDREN="0") as address, Client(address) as client:
-            rows = measure(client, archive, folder / "data", arguments.backbone)
-        on_s3 = measure_on_s3(archive, folder / "s3")
-    print(table(rows))
-    print(table([on_s3]))
-    ratio = round(rows[1]["seconds"] / rows[0]["seconds"], 1)
-    aims = {"beside_over_alone": Aim(ratio, at_most=MOST)}
+        if not arguments.only_s3:
+            with served(folder, DEVICE="cpu", SPARE_CHILDREN="0") as address, Client(address) as client:
+                rows = measure(client, archive, folder / "data", arguments.backbone)
+            ratio = round(rows[1]["seconds"] / rows[0]["seconds"], 1)
+            aims["beside_over_alone"] = Aim(ratio, at_most=MOST)
+        with in_object_store(archive) as address:
+            on_s3 = measure_on_s3(address, folder / "s3")
+            workers = [
+                measure_workers(address, folder / f"workers-{count}", count, images=arguments.images)
+                for count in (1, 2)
+            ]
+    one, two = (row["images per CPU second"] for row in workers)
+    aims["two_workers_over_one"] = Aim(round(two / one, 2), at_least=TWO_OVER_ONE)
+    for shown in filter(None, (rows, [on_s3], workers)):
+        print(table(shown))
     run = Run(resolve_device("cpu"))
-    return finish("imports", run, rows=rows, aims=aims, images=arguments.images, on_s3=on_s3)
+    return finish("imports", run, rows=rows, aims=aims, images=arguments.images, on_s3=on_s3, workers=workers)
 
 
 def measure(client: Client, archive: Path, data: Path, backbone: str) -> list[dict[str, Any]]:
@@ -111,20 +125,24 @@ def timed_import(client: Client, archive: Path) -> tuple[Dataset, float]:
     return dataset, time.perf_counter() - started
 
 
-def measure_on_s3(archive: Path, folder: Path) -> dict[str, Any]:
-    """The import of the archive from a server of S3's protocol (moto, in this process) by a process of its
-    own."""
+@contextmanager
+def in_object_store(archive: Path) -> Iterator[str]:
+    """The address of the archive in a server of S3's protocol (moto, in this process)."""
     store = ObjectStore()
     os.environ |= store.environment
     try:
         fs = fsspec.filesystem("s3")
         fs.mkdir("sources")
         fs.put_file(str(archive), f"sources/{archive.name}")
-        address = f"s3://sources/{archive.name}"
-        command = [sys.executable, "-m", "benchmarks.imports", "--address", address, "--into", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        yield f"s3://sources/{archive.name}"
     finally:
         store.stop()
+
+
+def measure_on_s3(address: str, folder: Path) -> dict[str, Any]:
+    """The import of the archive at this address by a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.imports", "--address", address, "--into", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {"process": "import from S3"} | figures
 
