@@ -11,7 +11,7 @@ import pytest
 from masktune.contract.vocabulary import Stage
 from models.mitigation import stage_features
 from models.mitigation.stage_features import StageFeatures
-from models.run import Run
+from models.run import Run, ignore_progress
 from tests.integration.worker.report.test_saliency import bench
 from worker.child.passes import rebuilt_pass
 from worker.passes.shards import ShardedPass
@@ -35,7 +35,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[StageContext, 
 
 def _files(sharded: ShardedPass, numbers: Iterable[int], folder: Path) -> dict[int, bytes]:
     files = {}
-    for number, write in sharded.compute(numbers, Run()):
+    for number, write in sharded.compute(numbers, ignore_progress):
         place = folder / str(number)
         place.mkdir(parents=True)
         write(place)
@@ -78,7 +78,7 @@ def test_the_training_split_is_joined_in_ascending_order(
     save_training_split(context, network, Run(), tmp_path, model=None)
     plain = NetworkPass(context, network, "values", split="train", model=None)
     assert plain.arguments is None
-    context.compute_shards(plain, Run())
+    context.compute_shards(plain, ignore_progress)
     values = np.concatenate([columns["values"] for _, columns in plain.parts()])
     np.testing.assert_allclose(np.load(tmp_path / "values.npy"), values, atol=1e-6)
     loaded = StageFeatures.load(tmp_path, last=None)  # type: ignore[arg-type]  # not looked at
