@@ -40,12 +40,13 @@ def make_worker(runtime: Runtime) -> Celery:
         worker_redirect_stdouts=False,
     )
 
-    @app.task(name=RUN_JOB)  # type: ignore[untyped-decorator]  # celery has no types
+    # Not `shared`: they would be tasks of every other app of this process too.
+    @app.task(name=RUN_JOB, shared=False)  # type: ignore[untyped-decorator]  # celery has no types
     def run_job(job_id: str) -> None:
         """Wake the idle slots. The job in the message may be claimed or ended by now."""
         runtime.wakeup.call()
 
-    @app.task(name=COMPUTE_SHARD, acks_late=True)  # type: ignore[untyped-decorator]  # celery has no types
+    @app.task(name=COMPUTE_SHARD, acks_late=True, shared=False)  # type: ignore[untyped-decorator]  # celery has no types
     def compute_shard(shard: Json) -> None:
         """Hand the shard to an idle slot; it is acknowledged then, and goes back to the queue otherwise."""
         if not runtime.shards.offer(ShardTask.from_json(shard), _OFFER_SECONDS, runtime.wakeup.call):
