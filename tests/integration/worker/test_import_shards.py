@@ -65,7 +65,7 @@ def service(tmp_path: Path, images: Path, bucket: str) -> Iterator[Service]:
             images,
             database_url=database,
             broker_url=redis.url,
-            lease_seconds=10.0,
+            lease_seconds=60.0,  # the child of a stopped worker must outlast what a test does
             **places,
         )
         yield opened
