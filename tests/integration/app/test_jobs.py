@@ -375,6 +375,7 @@ def test_the_rows_of_a_predict_job(front: Front) -> None:
     with front.services.artifacts.writing(key) as folder:
         pq.write_table(pa.Table.from_pylist(rows), folder / "predictions.parquet")
     counts = {"rows": 3, "answered": 3, "abstained": 0, "unreadable": 0, "labels": {"left": 3}}
+    counts |= {"abstain_reasons": {}}
     front.finish_stage(lease, Stage.PREDICT, artifact=key, file="predictions.parquet", **counts)
     front.end(lease)
     described = front.client.get(f"/jobs/{job}").json()

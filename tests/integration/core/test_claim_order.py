@@ -73,8 +73,8 @@ def test_a_claim_passes_over_the_jobs_that_wait_for_an_import_without_reading_th
         assert jobs.oldest_queued_seconds(session) < MINUTE
     plans = record_plans(database)
     assert _claim(database) == training
-    assert "jobs_next" in plans[0]
-    assert "jobs_next_import" not in plans[0]
+    indexes = ("jobs_next ", "jobs_kind (kind=? AND state=?)")  # SQLite with statistics takes the second
+    assert any(index in plans[0] for index in indexes), plans
     assert _claim(database) is None
 
 

@@ -90,6 +90,12 @@ def _summed(members: Members) -> Members:
     return rest | {"SHA256SUMS": sums.encode()}
 
 
+def _stored_models(world: World) -> tuple[set[str], set[str]]:
+    """The models of the store and of the table. Those that have no files share another's."""
+    stored = {path.name for path in Path(world.services.artifacts.folder("models")).iterdir()}
+    return stored, {row["id"] for row in world.client.get("/models").json()["data"]}
+
+
 def _import(world: World, members: Members, **fields: str) -> Any:
     files = {"file": ("model.zip", _zipped(members))}
     return world.client.post("/models", data=fields, files=files)
@@ -455,13 +461,12 @@ def test_what_is_not_as_it_left_is_refused_by_name_and_leaves_nothing(
     world: World, members: Members, case: str
 ) -> None:
     change, code, named = REFUSALS[case]
+    before = _stored_models(world)
     refusal = _import(world, change(members))
     (fault,) = refusal.json()["errors"]
     assert (refusal.status_code, fault["pointer"], fault["code"]) == (422, "/file", code), fault
     assert named in fault["detail"]
-    stored = {path.name for path in Path(world.services.artifacts.folder("models")).iterdir()}
-    rows = world.client.get("/models").json()["data"]
-    assert stored == {row["id"] for row in rows}
+    assert _stored_models(world) == before
 
 
 def test_a_bundle_for_another_data_set_and_fields_of_weights_are_refused(
