@@ -136,7 +136,11 @@ class Service:
 
     def hold_at(self, stage: Stage) -> None:
         """Hold the next child that is half-way through this stage; a child that is held now continues."""
-        self._set_gate(f"hold {GATES[stage]}")
+        self.hold_opening(GATES[stage])
+
+    def hold_opening(self, ending: str) -> None:
+        """Hold the next child that opens a file whose path ends so."""
+        self._set_gate(f"hold {ending}")
 
     def touch_at(self, stage: Stage) -> None:
         self._set_gate(f"touch {GATES[stage]}")
@@ -154,9 +158,13 @@ class Service:
 
     def await_child_at(self, stage: Stage) -> int:
         """Wait for a child to reach the gate of this stage; return its pid."""
-        mark = Path(f"{self.gate}.reached.{GATES[stage].replace('/', '_')}")
+        return self.await_opening(GATES[stage])
+
+    def await_opening(self, ending: str) -> int:
+        """Wait for a child to be held at such a file; return its pid."""
+        mark = Path(f"{self.gate}.reached.{ending.replace('/', '_')}")
         wait_until(
-            lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate in {stage}: {self.log()}"
+            lambda: mark.exists() and bool(mark.read_text()), lambda: f"the gate at {ending}: {self.log()}"
         )
         pid = int(mark.read_text())
         mark.unlink()

@@ -18,6 +18,7 @@ from core.queries import datasets, jobs
 from core.storage.trash import discard
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import EventType, JobState
+from models.data.importing.parts import LISTS_FILE
 from tests.conftest import postgres_database
 from tests.integration.worker.many_files import make_files
 from tests.integration.worker.real_jobs import add_import
@@ -185,14 +186,13 @@ def _delete(service: Service, dataset_id: str, job_id: str) -> None:
 def test_a_shard_that_ends_after_its_data_set_was_deleted_is_removed(service: Service, images: Path) -> None:
     source = _source(service, images, "address")
     dataset_id, job_id, group = _held_after_its_first_shard(service, source)
+    service.hold_opening(LISTS_FILE)  # in the middle of writing a shard
     worker = service.start_worker()
-    helper = _helper_beside(service, group)
-    _await_shards(service, job_id, len(_shards(service, job_id)) + 1)
-    os.killpg(helper, signal.SIGSTOP)
+    assert service.await_opening(LISTS_FILE) != group
     service.stop(worker, job_id)
     _delete(service, dataset_id, job_id)
     assert _shards(service, job_id) == set()
-    os.killpg(helper, signal.SIGCONT)  # which computes the shard that it had begun
+    service.open_gates()
     _await_shards(service, job_id, 1)
     worker.send_signal(signal.SIGCONT)
     service.await_no_child()
