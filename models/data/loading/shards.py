@@ -53,14 +53,15 @@ class ShardLoader:
         ahead, of_batches = tee(parts)
         squares = map(self._stored, ahead) if self._decoded is None else self._decoded.squares(ahead)
         for images, positions in zip(squares, of_batches, strict=False):  # `strict` would read another
-            rows = self._rows[positions]
+            rows = self._rows[positions.numpy()]
             labels = to_device(torch.from_numpy(self._store.labels[rows]), self._device)
             yield Batch(to_unit(images), labels, torch.from_numpy(rows))
 
     def _stored(self, positions: Tensor) -> Tensor:
         """(B, 3, S, S) uint8 on the device, of a store with pixels."""
         assert self._store.pixels is not None
-        squares = stored_squares(torch.from_numpy(self._store.pixels[self._rows[positions]]), self._settings)
+        pixels = torch.from_numpy(self._store.pixels[self._rows[positions.numpy()]])
+        squares = stored_squares(pixels, self._settings)
         return to_device(squares.contiguous(), self._device).permute(0, 3, 1, 2)
 
 

@@ -68,3 +68,11 @@ def test_a_last_batch_of_one_image_is_no_batch_of_its_own(make_store: StoreFacto
     store = make_store(train=9)
     loader = ShardLoader(store, [store.rows("train")], LoaderSettings(SIZE, BATCH), Run())
     assert [len(positions) for positions in loader.positions(0)] == [4, 5]
+
+
+def test_a_shard_of_one_image_is_a_batch_of_one(store: Store) -> None:
+    rows = store.rows("train")[:1]
+    loader = ShardLoader(store, [rows], LoaderSettings(SIZE, BATCH), Run())
+    ((_, (batch,)),) = map_shards(loader, [0], Run(), lambda batch: batch)
+    assert batch.images.shape == (1, 3, SIZE, SIZE)
+    assert batch.rows.tolist() == rows.tolist()
