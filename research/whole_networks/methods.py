@@ -18,13 +18,14 @@ from models.data.loading.loaders import evaluation_loader
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import class_groups
 from models.mitigation.retrain import retrain_head
-from models.mitigation.stage_features import compute_stage_features
+from models.mitigation.stage_features import shuffled
 from models.runtime.files import replacing
 from research._arms import train_arms
 from research.rivals.methods import Published
 from research.whole_networks.objectives import balanced_positions, conditional_information, conflicting
 from research.whole_networks.sets import Experiment
 from research.whole_networks.training import losses, train
+from tests.support.stage_features import compute_stage_features
 
 _RADIUS = 0.05  # of SAM
 _CMID_STRENGTH, _CMID_GROWTH, _SIMPLE_EPOCHS = 20.0, 4.0, 2
@@ -60,7 +61,7 @@ def refitted(base: Method, experiment: Experiment, *, inferred: bool) -> Trained
     """The last layer of `base` fitted anew, balanced over the classes, or over the groups that the network's
     early stages tell."""
     store, seed, (network, _) = experiment.store, experiment.run.seed, base(experiment)
-    loader = evaluation_loader(store, store.rows("train"), experiment.config, experiment.run)
+    loader = evaluation_loader(store, shuffled(store.rows("train")), experiment.config, experiment.run)
     features = compute_stage_features(network, loader, experiment.run)
     groups, note = class_groups(features.last.labels, store.classes), ""
     if inferred:
