@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -86,7 +86,6 @@ def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
             logger.exception("%s failed; it goes on", slot.name)
             runtime.stopping.wait(runtime.settings.sweep_seconds)
         runtime.wakeup.wait(calls, wait)
-    helper.close()
     spare.end()
 
 
@@ -94,19 +93,19 @@ def work(runtime: Runtime, slot: Slot = Slot("slot 0"), helper: PassHelper | Non
     """Run queued jobs on this thread, best first, and while there are none, shards that other workers offer;
     until none is left or the worker is stopping."""
     helper = helper or PassHelper(runtime, slot.number, SpareChild(runtime, enabled=False))
-    while not runtime.stopping.is_set():
-        claimed_at = time.monotonic()
-        row = _claim(runtime, slot.kinds)
-        if row is not None:
-            helper.close()  # its child has the device
-            _run(runtime, slot, row, claimed_at, helper.spare)
-            continue
-        task = runtime.shards.take(partial(_accepts, slot, helper), helper.patience)
-        if task is not None:
-            helper.compute(task)
-        elif not helper.patience:
-            break
-    helper.close()
+    with closing(helper):
+        while not runtime.stopping.is_set():
+            claimed_at = time.monotonic()
+            row = _claim(runtime, slot.kinds)
+            if row is not None:
+                helper.close()  # its child has the device
+                _run(runtime, slot, row, claimed_at, helper.spare)
+                continue
+            task = runtime.shards.take(partial(_accepts, slot, helper), helper.patience)
+            if task is not None:
+                helper.compute(task)
+            elif not helper.patience:
+                return
 
 
 def _accepts(slot: Slot, helper: PassHelper, task: ShardTask) -> bool:
