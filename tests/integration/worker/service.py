@@ -112,6 +112,10 @@ class Service:
         with self.database.read() as session:
             return events.page(session, job_id, after=0, limit=10_000)
 
+    def log_lines(self, job_id: str) -> list[str]:
+        """What the job's page shows of its log."""
+        return [str(e.data["message"]) for e in self.events(job_id) if e.type == EventType.LOG]
+
     def await_state(self, job_id: str, state: JobState) -> JobRow:
         job = self.job(job_id)
 

@@ -17,7 +17,7 @@ import pytest
 from core.queries import datasets, jobs
 from core.storage.trash import discard
 from masktune.contract.ids import new_id
-from masktune.contract.vocabulary import EventType, JobState
+from masktune.contract.vocabulary import JobState
 from models.data.importing.parts import LISTS_FILE
 from tests.conftest import postgres_database
 from tests.integration.worker.many_files import make_files
@@ -121,10 +121,6 @@ def _helper_beside(service: Service, group: int) -> int:
     return helper
 
 
-def _logs(service: Service, job_id: str) -> list[str]:
-    return [str(e.data["message"]) for e in service.events(job_id) if e.type == EventType.LOG]
-
-
 def _check_equal(service: Service, job_id: str, one_process: Path) -> None:
     """The store of the import is the one that a process alone makes of the images, but for its name."""
     ours = service.artifacts.folder(service.job(job_id).done["import"]["artifact"])
@@ -151,7 +147,7 @@ def test_an_idle_worker_checks_images_of_an_import(service: Service, images: Pat
     os.killpg(group, signal.SIGCONT)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1
-    helped, ended = _logs(service, job_id)
+    helped, ended = service.log_lines(job_id)
     assert f":{helper.pid} helps with the check of images" in helped
     assert "by other workers" in ended
     _check_equal(service, job_id, images)

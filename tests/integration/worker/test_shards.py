@@ -12,7 +12,7 @@ import pytest
 
 from core.queries import jobs
 from core.storage.trash import discard
-from masktune.contract.vocabulary import EventType, JobState
+from masktune.contract.vocabulary import JobState
 from tests.conftest import postgres_database
 from tests.integration.worker.many_files import add_prediction, add_training_of_a_head, make_files
 from tests.integration.worker.service import Service, kill, open_service
@@ -84,10 +84,6 @@ def _table(service: Service, job_id: str) -> bytes:
     return service.artifacts.file(f"jobs/{job_id}/predictions", "predictions.parquet").read_bytes()
 
 
-def _logs(service: Service, job_id: str) -> list[str]:
-    return [str(e.data["message"]) for e in service.events(job_id) if e.type == EventType.LOG]
-
-
 def _check_equal_to_an_unhelped_job(service: Service, job_id: str) -> None:
     """Of a worker that no other helps, since it alone is left."""
     for worker in service.workers[1:]:
@@ -96,7 +92,7 @@ def _check_equal_to_an_unhelped_job(service: Service, job_id: str) -> None:
             worker.wait()
     alone = add_prediction(service)
     service.await_state(alone, JobState.SUCCEEDED)
-    assert _logs(service, alone) == []
+    assert service.log_lines(alone) == []
     assert _table(service, job_id) == _table(service, alone)
 
 
@@ -107,7 +103,7 @@ def test_an_idle_worker_computes_what_the_job_has_not(service: Service) -> None:
     os.kill(child, signal.SIGCONT)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1
-    helped, ended = _logs(service, job_id)
+    helped, ended = service.log_lines(job_id)
     assert helped.startswith("worker ")
     assert f":{helper.pid} " in helped
     assert "by other workers" in ended
@@ -169,7 +165,7 @@ def test_workers_compute_the_features_of_a_training_together(service: Service, w
     _await_shards(service, job_id, TRAINING_SHARDS)
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
-    assert any("early stages" in line and "by other workers" in line for line in _logs(service, job_id))
+    assert any("early stages" in line and "by other workers" in line for line in service.log_lines(job_id))
     for worker in service.workers[1:]:
         worker.terminate()
         worker.wait()
