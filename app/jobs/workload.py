@@ -12,15 +12,15 @@ from core.queries import registry
 from core.tables import DatasetRow, ModelRow
 from masktune.contract.job_params import EVERY_SPLIT
 from masktune.contract.vocabulary import CONTROLS, Arm, JobKind, Stage, stages_of
+from models.data.splits import explained_split
 from models.selective import LEAST_HELD_OUT, MOST_VECTORS
 
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
 
 HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 4_096, 2_048, 1_024, 2
-"""The most training images that are held out (`models.mitigation.held_out`). Of a report: the most images of
-the first split with a map, and of any other, the most with masks, and forward passes for masks
-(`worker.report.saliency`)."""
+"""The most training images that are held out (`models.mitigation.held_out`). Of a report: the most images
+with a map, the most with masks, and forward passes for masks (`worker.report.saliency`)."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +170,9 @@ def _calibrate(job: Workload) -> Work:
 def _evaluate(job: Workload) -> Work:
     """Logits, then maps and masks of the models that are explained. Those of val are kept by `_calibrate`."""
     splits = job.params.get("splits") or ("val", "test")
-    mapped = "test" if "test" in splits else splits[0]
-    with_masks = {split: min(job.images(split), MASK_LIMIT) for split in splits}
-    with_maps = with_masks | {mapped: min(job.images(mapped), MAP_LIMIT)}
-    maps = sum(with_maps.values()) * (1 if job.is_frozen else job.explained_models)
-    masks = _MASK_PASSES * sum(with_masks.values()) * job.explained_models
+    explained = job.images(explained_split(splits))
+    maps = min(explained, MAP_LIMIT) * (1 if job.is_frozen else job.explained_models)
+    masks = _MASK_PASSES * min(explained, MASK_LIMIT) * job.explained_models
     logits = _passes(job, *(split for split in splits if split != "val"))
     return Work("forward", logits + maps + masks)
 

@@ -23,6 +23,7 @@ accuracy there comes from the background alone. They are never made, and evaluat
 ALL_SPLITS = SPLITS + WITHOUT_OBJECT
 """All splits, in the order of their codes in a store."""
 NO_SPLIT = ""
+_REPORTED = ("test", "val", "calibration", "train", *WITHOUT_OBJECT)
 SPLIT_NAMES = (*ALL_SPLITS, NO_SPLIT)
 """The splits by their codes in a store; the last code is that of samples in no split."""
 
@@ -49,6 +50,12 @@ def only_test(splits: Iterable[str | None]) -> bool:
     """Whether a data set with these splits holds test images alone, on which nothing is trained: from such a
     set, no split is cut."""
     return set(splits) == {"test"}
+
+
+def explained_split(evaluated: Iterable[str]) -> str:
+    """The one of these splits on which a report shows where models look: the first of test, val, calibration
+    and train; one whose images lost their object only if there is no other."""
+    return min(evaluated, key=_REPORTED.index)
 
 
 def canonical_split(name: str) -> str | None:

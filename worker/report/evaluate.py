@@ -22,14 +22,14 @@ from masktune.contract.report.report import MaskSummary, ReportDataset, ReportMo
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, Stage
-from models.data.splits import SPLITS
+from models.data.splits import SPLITS, explained_split
 from models.data.store import Store
 from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
 from worker.protocol import DatasetSpec
 from worker.report.columns import column_shortcuts, with_data_steps
-from worker.report.gallery import GALLERY_SPLIT, make_gallery
+from worker.report.gallery import make_gallery
 from worker.report.groups import make_groups
 from worker.report.inferred import JobGroups, make_inferred
 from worker.report.judged_job import JudgedModels, judged_sections
@@ -37,7 +37,7 @@ from worker.report.metadata_slices import make_metadata_slices
 from worker.report.metrics import Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
-from worker.report.saliency import COSTED, POOL, costs_of_masks, explain_pool, make_saliency
+from worker.report.saliency import costs_of_masks, explain_pool, make_saliency
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
 from worker.results import EvaluateResult, JobVerdict, MaskResult, ModelSpec
 from worker.stages.context import StageContext, compared_models
@@ -51,7 +51,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
     if judged_models is not None:
         context = judged_models.context
     models, splits = compared_models(context).all, _splits(context)
-    cache = LogitsCache(context, passes=(len(models) + 2) * len(splits))  # answers, maps, masks
+    cache = LogitsCache(context, passes=len(models) * len(splits) + 2)  # answers, maps, masks
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
     own, inferred = context, JobGroups.of(context, logits)
@@ -182,25 +182,16 @@ def _saliency_sections(
     masks = context.spec.stage_result(MaskResult)
     models = compared_models(context).all
     explained = {arm: model for arm, model in models.items() if arm not in CONTROLS}
-    pool_split = GALLERY_SPLIT if GALLERY_SPLIT in splits else splits[0]
-    pools = {
-        split: explain_pool(
-            context, explained, cache, split=split, most=POOL if split == pool_split else COSTED, after=after
-        )
-        for split in splits
-    }
-    pool = pools[pool_split]
-    costs = {split: costs_of_masks(context, of_split, cache) for split, of_split in pools.items()}
+    split = explained_split(splits)
+    pool = explain_pool(context, explained, cache, split=split, after=after)
+    costs = costs_of_masks(context, pool, cache)
     return {
         "masks": masks and MaskSummary.model_validate(masks.summary),
         "sigmas": masks and masks.sigmas and SigmasChoice.model_validate(masks.sigmas),
         "saliency": make_saliency(context, pool, folder=folder),
         "gallery": make_gallery(context, pool, folder=folder),
-        "masking_cost": {
-            split: {arm: MaskingCost.model_validate(cost) for arm, cost in by_arm.items()}
-            for split, by_arm in costs.items()
-        },
-        "shortcut_reliance": _shortcut_reliance(check, pool.before, figures, costs),
+        "masking_cost": {split: {arm: MaskingCost.model_validate(cost) for arm, cost in costs.items()}},
+        "shortcut_reliance": _shortcut_reliance(check, pool.before, figures, costs[pool.before], split),
     }
 
 
@@ -214,19 +205,19 @@ def _shortcut_reliance(
     check: PropertyCheck | None,
     arm: Arm,
     figures: Figures,
-    costs: Mapping[str, Mapping[Arm, masking_cost.MaskingCost]],
+    cost: masking_cost.MaskingCost,
+    split: str,
 ) -> ShortcutReliance | None:
-    """The signs that the model of `arm` relies on a shortcut, without splits whose images lost their object:
-    a model that is right there has used the background.
+    """The signs on the split that the model of `arm` relies on a shortcut; `cost` is of its masks there. None
+    for a split whose images lost their object: a model that is right there has used the background.
     """
     metrics = figures.metrics_without_copies(SPLITS)
-    if not metrics:
+    if split not in metrics:
         return None
-    split = next(split for split in ("test", "val", *metrics) if split in metrics)
     signs: list[Sign | None] = [of_groups(metrics[split][arm], split=split)]
     if {"val", "test"} <= metrics.keys():
         signs.append(of_shift(metrics["val"][arm], metrics["test"][arm]))
-    signs += [of_mask(costs[split][arm], split=split) for split in metrics]
+    signs.append(of_mask(cost, split=split))
     if check is not None:
         signs.append(of_property(check.model_dump()))
     validation = metrics["val"][arm] if "val" in metrics else None

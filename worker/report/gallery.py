@@ -21,7 +21,6 @@ from worker.report.saliency import SaliencyPool, mask_of, masking_of, save_pictu
 from worker.stages.context import StageContext
 from worker.stages.forward import loader_for
 
-GALLERY_SPLIT = "test"
 ITEMS = 4
 """Images per rule."""
 MISTAKEN: GalleryRule = "mistaken"

@@ -39,7 +39,7 @@ from worker.stages.forward import LogitsCache, loader_for
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
 COSTED = 1024
-"""Most images of a split that are masked: each costs two forward passes more, for each model."""
+"""Most images that are masked: each costs two forward passes more, for each model."""
 MAX_CLASSES = 20
 """Most classes with mean maps, those with the most images: enough to look through."""
 _PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
@@ -89,14 +89,13 @@ def explain_pool(
     cache: LogitsCache,
     *,
     split: str,
-    most: int,
     after: Arm | None,
 ) -> SaliencyPool:
-    """Run these models over at most so many images: one pass for all that share a backbone, or two if the job
+    """Run these models over images of the split: one pass for all that share a backbone, or two if the job
     crops. Raises Stopped.
     """
     of_split = context.store.rows(split)
-    rows = evenly(of_split, most)
+    rows = evenly(of_split, POOL)
     backbones = defaultdict[str, dict[Arm, Network]](dict)
     for arm, model in models.items():
         network = cache.network(model)

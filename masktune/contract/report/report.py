@@ -116,7 +116,9 @@ class Report(Section):
     column_shortcuts: list[ColumnShortcut] = Field(
         [], description="Columns of metadata that predict the class in the training images, strongest first."
     )
-    masking_cost: dict[str, dict[Arm, MaskingCost]] = Field({}, description="By split and arm.")
+    masking_cost: dict[str, dict[Arm, MaskingCost]] = Field(
+        {}, description="By split and arm, of the split whose images have maps."
+    )
     metadata_slices: MetadataSlices | None = Field(
         None,
         description="The models by metadata, to explore; null without metadata or without figures on test.",

@@ -113,7 +113,7 @@ def test_the_report_masks_what_the_finetune_masks(masking: dict[str, Any], tmp_p
     shares = trained.float().mean((1, 2)).numpy()
     assert 0 < shares.mean() < 0.5
 
-    pool = explain_pool(context, {Arm.ERM: model}, cache, split="train", most=2048, after=None)
+    pool = explain_pool(context, {Arm.ERM: model}, cache, split="train", after=None)
     explained = pool.arms[Arm.ERM]
     assert explained.masked == pytest.approx(shares)
     answered = predict_logits(network, loader_for(context, network, rows), context.run)
