@@ -71,7 +71,7 @@ class StageFeatures:
 def save_axes(folder: Path, stages: Sequence[Stage], axes: Sequence[Axes]) -> None:
     """Write `axes-N.npz` for each stage, then `stages.json`: without it, the folder holds no stages."""
     for number, one in enumerate(axes):
-        with replacing(folder / _axes_file(number)) as file:
+        with replacing(folder / axes_file(number)) as file:
             np.savez(file, weight=one.weight.numpy(), offset=one.offset.numpy())
     with replacing(folder / STAGES_FILE) as file:
         file.write(json.dumps([stage._asdict() for stage in stages]).encode())
@@ -84,10 +84,11 @@ def load_stages(folder: Path) -> tuple[Stage, ...]:
 
 def load_axes(folder: Path, count: int) -> tuple[Axes, ...]:
     """Those of so many stages that `save_axes` wrote."""
-    return tuple(Axes.load(folder / _axes_file(number)) for number in range(count))
+    return tuple(Axes.load(folder / axes_file(number)) for number in range(count))
 
 
-def _axes_file(number: int) -> str:
+def axes_file(number: int) -> str:
+    """The name of the file with those of this stage."""
     return f"axes-{number}.npz"
 
 

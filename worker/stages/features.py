@@ -30,6 +30,7 @@ from models.data.loading.shards import ShardLoader, map_shards
 from models.mitigation.stage_features import (
     Axes,
     Vectors,
+    axes_file,
     fitting_split,
     load_axes,
     load_stages,
@@ -76,18 +77,26 @@ class NetworkPass:
     """A pass of a network over a split, or over a part of it; `output` says what of it.
 
     `model` is the id of the registry's model that the network is, or `UNTRAINED` for the one that the job's
-    training starts from; None if no other process can have it.
+    training starts from; None if no other process can have it. `axes` is the key of an artifact with those of
+    early stages; without it, they are fitted to the split.
     """
 
     name = "network"
 
     def __init__(
-        self, context: StageContext, network: Network, output: Output, *, split: str, model: str | None
+        self,
+        context: StageContext,
+        network: Network,
+        output: Output,
+        *,
+        split: str,
+        model: str | None,
+        axes: str | None = None,
     ) -> None:
         self._context, self._network, self._output = context, network.to(context.run.device), output
         self._settings = evaluation_settings(network)
         rows = context.store.rows(split)
-        if output in ("pooled", "early"):
+        if output in ("pooled", "early") and axes is None:
             first, others = fitting_split(network, rows, self._settings.batch_size)
             rows = first if output == "pooled" else others
         self.shards = cut(rows)
@@ -96,13 +105,13 @@ class NetworkPass:
         # A part of the data set is in the memory of this process alone.
         whole = context.images is None
         self.arguments: Arguments | None = (
-            {"output": output, "split": split, "model": model} if whole and model else None
+            {"output": output, "split": split, "model": model, "axes": axes} if whole and model else None
         )
         weights = tensors_digest(network.model.state_dict())
         inputs = f"{network.spec} {weights} {context.store.digest} {split}"
         identity = hashlib.sha256(inputs.encode()).hexdigest()[:32]
         self.key = f"{context.workspace.key}/{output}-{identity}"
-        self.axes_key = f"{context.workspace.key}/axes-{identity}"
+        self.axes_key = axes or f"{context.workspace.key}/axes-{identity}"
 
     @cached_property
     def loader(self) -> ShardLoader:
@@ -137,8 +146,9 @@ class NetworkPass:
             return
         stages = () if self._output == "values" else early_stages(self._network)
         axes: Sequence[Axes] = ()
-        if self._output == "early":
-            axes = load_axes(self._context.artifacts.folder(self.axes_key), len(stages))
+        if self._output == "early":  # a helper needs no more than these files
+            files = (self._context.artifacts.file(self.axes_key, axes_file(n)) for n in range(len(stages)))
+            axes = tuple(map(Axes.load, files))
         with stage_passes(self._network, stages) as forward:
 
             def read(batch: Batch) -> Columns:
@@ -170,7 +180,8 @@ def sharded_pass(context: StageContext, arguments: Arguments) -> NetworkPass:
         untrained_network(context) if model == UNTRAINED else load(context, context.spec.models[model])[0]
     )
     output = cast(Output, arguments["output"])
-    return NetworkPass(context, network, output, split=arguments["split"] or "", model=model)
+    split, axes = arguments["split"] or "", arguments["axes"]
+    return NetworkPass(context, network, output, split=split, model=model, axes=axes)
 
 
 def write_columns(

@@ -3,7 +3,8 @@
 The features of a frozen backbone are computed once for all stages and jobs that use them. The artifact
 `features/{data set}/{digest}-{split}` holds `values.npy`, (N, D) float32: the last layer's inputs for the
 images of the split in stored order. `features/{data set}/{digest}-early` holds the early stages of the
-training split (`StageFeatures.load`), from which groups are inferred. The digest is of the weights
+training split (`StageFeatures.load`), from which groups are inferred, and `{digest}-early-{split}` the
+coordinates of another split along the same axes, `early-N.npy`. The digest is of the weights
 below the last layer, the input size and the data set, so an artifact is never out of date. Deleting the data
 set deletes them all.
 """
@@ -27,6 +28,7 @@ from models.data.loading.batches import StoreLoader, make_loader
 from models.evaluation.metrics import Logits
 from models.mitigation.features import Features, compute_features, head_of
 from models.mitigation.stage_features import StageFeatures
+from models.mitigation.stages import early_stages
 from models.run import Progress, Run
 from models.runtime.files import replacing
 from models.training.frozen import FeatureSource, backbone_digest
@@ -137,9 +139,16 @@ class FrozenFeatures:
         """Whether those of the split are there already."""
         return self._folder(split) is not None
 
-    def keep(self, split: str, values: NDArray[np.float32]) -> None:
-        """Keep what another pass has computed: (N, D) in stored order."""
-        self._save_values(split, values)
+    def load_early(self, split: str, stage: str, run: Run) -> NDArray[np.float16]:
+        """(N, P): the coordinates of a split, other than train, in this early stage, along the axes that
+        `load_stages` has fitted."""
+        folder = self._folder(f"{EARLY}-{split}")
+        if folder is None:
+            self._save_split(split, run)
+            folder = self._context.artifacts.folder(self._key(f"{EARLY}-{split}"))
+        number = [one.name for one in early_stages(self._network)].index(stage)
+        coordinates: NDArray[np.float16] = np.load(folder / f"early-{number}.npy", mmap_mode="r")
+        return coordinates
 
     def load_stages(self, run: Run) -> StageFeatures:
         """Those of the training split, mapped from the artifacts' files."""
@@ -164,12 +173,27 @@ class FrozenFeatures:
             return None
 
     def _save_split(self, split: str, run: Run) -> Path:
-        sharded = NetworkPass(self._context, self._network, "values", split=split, model=self._model)
+        """Once axes are there, the coordinates along them come with the same pass."""
+        artifacts, rows = self._context.artifacts, self._context.store.rows(split)
+        stages = early_stages(self._network) if artifacts.exists(self._key(EARLY)) else ()
+        sharded = NetworkPass(
+            self._context,
+            self._network,
+            "early" if stages else "values",
+            split=split,
+            model=self._model,
+            axes=self._key(EARLY) if stages else None,
+        )
         self._context.compute_shards(sharded, run.on_progress)
-        with self._context.artifacts.writing(self._key(split)) as target:
-            write_columns(target, sharded.parts(), self._context.store.rows(split), {"values"})
-        self._context.artifacts.delete(sharded.key)
-        return self._context.artifacts.folder(self._key(split))
+        if stages:
+            with artifacts.writing(self._key(f"{EARLY}-{split}")) as target:
+                names = {f"early-{number}" for number in range(len(stages))}
+                write_columns(target, sharded.parts(), rows, names)
+        if not self.has(split):
+            with artifacts.writing(self._key(split)) as target:
+                write_columns(target, sharded.parts(), rows, {"values"})
+        artifacts.delete(sharded.key)
+        return artifacts.folder(self._key(split))
 
     def _save_stages(self, run: Run) -> Path:
         with self._context.artifacts.writing(self._key(EARLY)) as target:
@@ -178,11 +202,6 @@ class FrozenFeatures:
             with self._context.artifacts.writing(self._key("train")) as last:
                 (target / VALUES).rename(last / VALUES)
         return self._context.artifacts.folder(self._key(EARLY))
-
-    def _save_values(self, split: str, values: NDArray[np.float32]) -> Path:
-        with self._context.artifacts.writing(self._key(split)) as target:
-            np.save(target / VALUES, values)
-        return self._context.artifacts.folder(self._key(split))
 
 
 def of_rows(logits: Logits, rows: NDArray[np.int64]) -> Logits:

@@ -192,16 +192,16 @@ class _Judges:
 
     def judge(self, split: str, rows: Labels, run: Run) -> tuple[Labels, Floats]:
         """The pattern of each image of the split, and how doubtful its label is, (N,)."""
-        loader = loader_for(self.context, self.network, rows, run)
-        values = self.known.load(split, run) if self.known is not None and self.known.has(split) else None
-        if values is not None or (self.known is None and self.label is None):
-            patterns = shown_patterns(self.network, self.pattern, loader, run)
+        if self.known is not None:
+            patterns = self.pattern.patterns(self.known.load_early(split, self.pattern.stage, run))
+            values = self.known.load(split, run)
         else:
+            loader = loader_for(self.context, self.network, rows, run)
+            if self.label is None:
+                return shown_patterns(self.network, self.pattern, loader, run), np.zeros(len(rows))
             patterns, features = judged_features(self.network, self.pattern, loader, run)
             values = features.values
-            if self.known is not None:
-                self.known.keep(split, values)
-        if self.label is None or values is None:
+        if self.label is None:
             return patterns, np.zeros(len(rows))
         return patterns, self.label.doubt(values, self.context.store.labels[rows], patterns)
 
