@@ -10,7 +10,7 @@ import pytest
 
 from masktune.contract.vocabulary import Stage
 from models.mitigation import stage_features
-from models.mitigation.stage_features import StageFeatures
+from models.mitigation.stage_features import StageFeatures, pooled_stages
 from models.run import Run, ignore_progress
 from tests.integration.worker.report.test_saliency import bench
 from worker.child.passes import rebuilt_pass
@@ -20,6 +20,7 @@ from worker.shard_tasks import PassSpec
 from worker.stages import features
 from worker.stages.context import StageContext
 from worker.stages.features import NetworkPass, Output, save_training_split
+from worker.stages.forward import FrozenFeatures, loader_for
 from worker.stages.training import load
 
 
@@ -88,6 +89,24 @@ def test_the_training_split_is_joined_in_ascending_order(
     work = Path(context.artifacts.root, context.workspace.key)
     assert not list(work.glob("pooled-*")), "the shards go when they are joined"
     assert list(work.glob("axes-*"))
+
+
+@pytest.mark.parametrize("values_first", [False, True])
+def test_another_split_has_coordinates_along_the_axes_of_train(values_first: bool, tmp_path: Path) -> None:
+    context, model = bench(tmp_path, {}, val=10)
+    network, _ = load(context, model)
+    frozen, rows = FrozenFeatures(context, network, model=model.id), context.store.rows("val")
+    if values_first:
+        frozen.load("val", Run())
+    train = frozen.load_stages(Run())
+    for stage, axes in zip(train.stages, train.axes, strict=True):
+        loader = loader_for(context, network, rows, Run())
+        (expected,) = pooled_stages(network, [stage.name], loader, Run(), axes.coordinates)
+        assert np.array_equal(frozen.load_early("val", stage.name, Run()), expected)
+    plain = NetworkPass(context, network, "values", split="val", model=None)
+    context.compute_shards(plain, ignore_progress)
+    values = np.concatenate([columns["values"] for _, columns in plain.parts()])
+    assert np.array_equal(frozen.load("val", Run()), values)
 
 
 def test_what_a_job_sees_of_a_part_of_the_data_set_is_not_offered(

@@ -36,17 +36,16 @@ CLASSES = ("a", "b")
 IMAGES = 24
 
 
-def bench(folder: Path, masking: dict[str, Any]) -> tuple[StageContext, ModelSpec]:
-    """A job with an untrained model, on wide images of noise that all stand in `train`."""
+def bench(folder: Path, masking: dict[str, Any], *, val: int = 0) -> tuple[StageContext, ModelSpec]:
+    """A job with an untrained model, on wide images of noise, so many in `val` and all others in `train`."""
     settings = Settings(data_dir=folder / "var")
     artifacts = Artifacts(settings.storage, cache=folder / "cache")
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (IMAGES, 28, 40, 3), np.uint8)
     labels = np.arange(IMAGES, dtype=np.int64) % 2
+    splits = ["val"] * val + ["train"] * (IMAGES - val)
     with artifacts.writing("datasets/ds") as store:
-        write_arrays(
-            store / "new", Arrays(images, labels, ["train"] * IMAGES), DatasetInfo("x", "builtin", CLASSES)
-        )
+        write_arrays(store / "new", Arrays(images, labels, splits), DatasetInfo("x", "builtin", CLASSES))
         for file in (store / "new").iterdir():
             file.rename(store / file.name)
         (store / "new").rmdir()
