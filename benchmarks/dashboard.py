@@ -141,20 +141,20 @@ def visit_pages(binary: str, folder: Path, world: World, visits: int) -> dict[st
     """Medians per page and action; the first visit loads the toolkit and is left out."""
     from playwright.sync_api import sync_playwright
 
-    seen: defaultdict[str, list[Visit]] = defaultdict(list)
+    visits: defaultdict[str, list[Visit]] = defaultdict(list)
     with served(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(120_000)
         for _ in range(visits + 1):
             for name, (path, selector) in PAGES.items():
-                seen[name].append(_open(page, url, path.format(**world._asdict()), selector))
+                visits[name].append(_open(page, url, path.format(**world._asdict()), selector))
             for name, act in ACTS.items():
                 cpu = cpu_seconds(url)
                 content = act(page, url, world)
-                seen[name].append(Visit(None, content, cpu_seconds(url) - cpu))
+                visits[name].append(Visit(None, content, cpu_seconds(url) - cpu))
         browser.close()
-    return {name: _median(one[1:]) for name, one in seen.items()}
+    return {name: _median(one[1:]) for name, one in visits.items()}
 
 
 def _open(page: Page, url: str, path: str, selector: str) -> Visit:
@@ -174,9 +174,9 @@ def _median(visits: list[Visit]) -> Visit:
 
 def cpu_seconds(url: str) -> float:
     """Processor time that the service has taken: the API and the dashboard, without the worker."""
-    found = _CPU.search(httpx.get(f"{url}/metrics").content)
-    assert found is not None
-    return float(found[1])
+    cpu_line = _CPU.search(httpx.get(f"{url}/metrics").content)
+    assert cpu_line is not None
+    return float(cpu_line[1])
 
 
 def _turn_samples(page: Page, url: str, world: World) -> float:

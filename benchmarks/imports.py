@@ -90,8 +90,8 @@ def main() -> int:
             ]
     one, two = (row["images per CPU second"] for row in workers)
     aims["two_workers_over_one"] = Aim(round(two / one, 2), at_least=TWO_OVER_ONE)
-    for shown in filter(None, (rows, [on_s3], workers)):
-        print(table(shown))
+    for part in filter(None, (rows, [on_s3], workers)):
+        print(table(part))
     run = Run(resolve_device("cpu"))
     return finish("imports", run, rows=rows, aims=aims, images=arguments.images, on_s3=on_s3, workers=workers)
 

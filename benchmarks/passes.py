@@ -217,8 +217,8 @@ def _job(database: Database, job_id: str) -> JobRow:
 def _doubles(database: Database, job_id: str) -> int:
     """The shards that the job's own process had computed when they were there already."""
     with database.read() as session:
-        told = events.page(session, job_id, after=0, limit=10_000)
-    lines = [str(e.data["message"]) for e in told if e.type == EventType.LOG]
+        rows = events.page(session, job_id, after=0, limit=10_000)
+    lines = [str(e.data["message"]) for e in rows if e.type == EventType.LOG]
     return sum(int(line.split(" of them by both")[0].split()[-1]) for line in lines if "by both" in line)
 
 

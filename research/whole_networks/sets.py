@@ -96,12 +96,12 @@ def open_experiment(
 
 def _biased_mnist(assignment: BiasAssignment, mnist: Path | None, seed: int) -> Arrays:
     """16,000 images of the paper's set, drawn at random; in test the square is on the wrong class."""
-    made = make_builtin("biased-mnist", BuiltinOptions(root=mnist, seed=seed, assignment=assignment))
-    assert made.splits is not None
-    splits, rng = np.array(made.splits), np.random.default_rng([seed, 6])
+    arrays = make_builtin("biased-mnist", BuiltinOptions(root=mnist, seed=seed, assignment=assignment))
+    assert arrays.splits is not None
+    splits, rng = np.array(arrays.splits), np.random.default_rng([seed, 6])
     rows = [rng.permutation(np.flatnonzero(splits == name))[:count] for name, count in _IMAGES.items()]
     chosen = np.sort(np.concatenate(rows))
-    return Arrays(made.images[chosen], made.labels[chosen], splits[chosen].tolist(), made.labels[chosen])
+    return Arrays(arrays.images[chosen], arrays.labels[chosen], splits[chosen].tolist(), arrays.labels[chosen])
 
 
 def _digits_on_colours(mnist: Path | None, seed: int) -> Arrays:
@@ -114,10 +114,10 @@ def _digits_on_colours(mnist: Path | None, seed: int) -> Arrays:
 
 
 def _digits_on_photographs(_: Path | None, seed: int) -> Arrays:
-    made = make_builtin(BUILTIN)
-    assert made.splits is not None
-    tested = np.array(made.splits) == "test"
-    return Arrays(made.images, made.labels, _splits(made.labels, tested, seed), made.groups)
+    arrays = make_builtin(BUILTIN)
+    assert arrays.splits is not None
+    tested = np.array(arrays.splits) == "test"
+    return Arrays(arrays.images, arrays.labels, _splits(arrays.labels, tested, seed), arrays.groups)
 
 
 def _date_stamp(_: Path | None, seed: int) -> Arrays:

@@ -126,9 +126,9 @@ def test_the_nearest_training_images_are_shown_with_their_labels(
     visitor.loaded(".samples img")
     image = visitor.page.get_by_role("region", name="Image")
     expect(image.get_by_role("heading", name="The most similar training images")).to_be_visible()
-    shown = image.locator(".samples li")
-    expect(shown).to_have_text([f"{one.label}0.88" for one in nearest])
-    for one, thumbnail in zip(nearest, shown.all(), strict=True):
+    thumbnails = image.locator(".samples li")
+    expect(thumbnails).to_have_text([f"{one.label}0.88" for one in nearest])
+    for one, thumbnail in zip(nearest, thumbnails.all(), strict=True):
         address = f"/datasets/{dataset}/samples/{one.sample}"
         expect(thumbnail.locator("img")).to_have_attribute("src", f"/ui/files{address}/image")
         assert address in str(thumbnail.locator("a").get_attribute("href"))

@@ -66,12 +66,12 @@ def test_a_source_becomes_a_data_set_without_labels_and_a_job(front: Front) -> N
     assert dataset["source"] == {"address": SOURCE.rstrip("/")}
     assert (job["state"], job["waiting_for"], job["params"]["split"]) == ("queued", WAITING, "all")
     assert front.client.get(f"/jobs/{dataset['job']}").json()["kind"] == "import"
-    for asked, name in (
+    for request, name in (
         ({"name": "monday morning", "split": "all"}, "monday morning"),
         ({"source": "s3://bucket/scans/a\u202eb\n.png"}, "a b"),
         ({"source": "s3://bucket/scans/ .png"}, ".png"),
     ):
-        made_of = predict(front, **asked)["dataset"]
+        made_of = predict(front, **request)["dataset"]
         assert front.client.get(f"/datasets/{made_of}").json()["name"] == name
 
 
@@ -167,9 +167,9 @@ def test_a_data_set_that_is_being_imported_is_predicted_without_labels_alone(fro
     ],
 )
 def test_what_is_refused_leaves_nothing(front: Front, body: dict[str, Any], pointer: str) -> None:
-    asked = {"model": front.model(None), "source": SOURCE} | body
+    request = {"model": front.model(None), "source": SOURCE} | body
     for query in ("", "?dry_run=true"):
-        refused(front.client.post(f"/jobs/predict{query}", json=asked), 422, "invalid-input", pointer)
+        refused(front.client.post(f"/jobs/predict{query}", json=request), 422, "invalid-input", pointer)
     assert made(front) == [0, 0, 0]
 
 

@@ -83,8 +83,8 @@ def test_a_job_that_waits_for_an_import_is_before_no_other(database: Database) -
     with database.begin() as session:
         jobs.get(session, waiting).not_before = None
     with database.read() as session:
-        found = [jobs.wait(session, jobs.get(session, job), ALL_KINDS) for job in (waiting, training)]
-    assert [(each.position, each.since is None) for each in found if each] == [(1, True), (1, False)]
+        waits = [jobs.wait(session, jobs.get(session, job), ALL_KINDS) for job in (waiting, training)]
+    assert [(each.position, each.since is None) for each in waits if each] == [(1, True), (1, False)]
 
 
 @pytest.mark.parametrize("kind", [JobKind.IMPORT, JobKind.ERM])
@@ -156,10 +156,10 @@ def test_a_list_holds_one_state_one_data_set_and_one_kind(database: Database) ->
     expected = {None: [waiting, running], JobState.RUNNING: [running], JobState.QUEUED: [waiting]}
     with database.read() as session:
         for state in (None, *JobState):
-            found = jobs.listing(session, before=None, limit=9, state=state)
-            assert [job.id for job in found] == expected.get(state, [])
-            found = jobs.listing(session, before=None, limit=9, dataset_id="ds_1", state=state)
-            assert [job.id for job in found] == ([running] if state in (None, JobState.RUNNING) else [])
+            listed = jobs.listing(session, before=None, limit=9, state=state)
+            assert [job.id for job in listed] == expected.get(state, [])
+            listed = jobs.listing(session, before=None, limit=9, dataset_id="ds_1", state=state)
+            assert [job.id for job in listed] == ([running] if state in (None, JobState.RUNNING) else [])
         assert jobs.listing(session, before=None, limit=9, kind=JobKind.MASK) == []
 
 

@@ -32,9 +32,9 @@ def test_its_task_wakes_the_slots(runtime: Runtime) -> None:
 
 def test_a_shard_goes_to_a_slot_that_waits(runtime: Runtime) -> None:
     with ThreadPoolExecutor() as pool:
-        taken = pool.submit(runtime.shards.take, lambda _: True, 60)
+        task = pool.submit(runtime.shards.take, lambda _: True, 60)
         make_worker(runtime).tasks[COMPUTE_SHARD](TASK.to_json())
-        assert taken.result() == TASK
+        assert task.result() == TASK
 
 
 def test_a_shard_that_no_slot_takes_goes_back_to_the_queue(runtime: Runtime) -> None:

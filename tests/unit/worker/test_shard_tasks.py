@@ -27,9 +27,9 @@ def test_a_task_is_the_same_after_json() -> None:
 def test_a_slot_that_waits_takes_what_is_offered() -> None:
     exchange = ShardExchange()
     with ThreadPoolExecutor() as pool:
-        taken = pool.submit(exchange.take, lambda _: True, 60)
+        task = pool.submit(exchange.take, lambda _: True, 60)
         assert exchange.offer(TASK, 60, lambda: None)
-        assert taken.result() == TASK
+        assert task.result() == TASK
 
 
 def test_who_is_woken_finds_the_shard_on_offer() -> None:

@@ -63,8 +63,8 @@ def test_once_the_data_set_is_deleted_nothing_is_named(telling: World) -> None:
     assert listed(telling)[0]["nearest"]
     assert telling.client.delete(f"/datasets/{telling.dataset}").status_code == 204
     (item,) = listed(telling)
-    said = telling.client.post(f"/reviews/{item['id']}/answer", json={"outcome": "skip"})
-    assert (item["nearest"], said.status_code, said.json()["nearest"]) == ([], 200, [])
+    answer = telling.client.post(f"/reviews/{item['id']}/answer", json={"outcome": "skip"})
+    assert (item["nearest"], answer.status_code, answer.json()["nearest"]) == ([], 200, [])
     send(telling, 4, **ABSTAIN)
     assert [one["nearest"] for one in listed(telling)] == [[], []]
 

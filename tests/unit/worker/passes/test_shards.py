@@ -52,12 +52,12 @@ def _parts(store: Artifacts, sharded: Numbers) -> list[str]:
 
 
 def test_alone_it_computes_all_and_offers_them_in_the_other_order(store: Artifacts) -> None:
-    sharded, offered, told = Numbers([4, 4, 4, 2]), list[int](), list[Progress]()
-    counts = compute_missing(sharded, store, told.append, offered.extend)
+    sharded, offered, reports = Numbers([4, 4, 4, 2]), list[int](), list[Progress]()
+    counts = compute_missing(sharded, store, reports.append, offered.extend)
     assert sharded.computed == [3, 2, 1, 0]
     assert offered == [0, 1, 2, 3]
     assert (counts.here, counts.others, counts.doubles) == (4, 0, 0)
-    assert [(p.step, p.steps) for p in told if p.checkpoint] == [(2, 14), (6, 14), (10, 14), (14, 14)]
+    assert [(p.step, p.steps) for p in reports if p.checkpoint] == [(2, 14), (6, 14), (10, 14), (14, 14)]
     assert _parts(store, sharded) == ["0", "1", "2", "3"]
 
 
@@ -83,10 +83,10 @@ def test_a_pass_that_was_stopped_goes_on_with_what_is_missing(store: Artifacts) 
 
     with pytest.raises(Stopped):
         compute_missing(Numbers([4, 4, 4], stop), store, ignore_progress, lambda _: None)
-    resumed, told = Numbers([4, 4, 4]), list[Progress]()
-    compute_missing(resumed, store, told.append, lambda _: None)
+    resumed, reports = Numbers([4, 4, 4]), list[Progress]()
+    compute_missing(resumed, store, reports.append, lambda _: None)
     assert resumed.computed == [0]
-    assert told[-1].step == 12
+    assert reports[-1].step == 12
     assert (
         compute_missing(Numbers([4, 4, 4]), store, ignore_progress, lambda _: None).images_per_second is None
     )

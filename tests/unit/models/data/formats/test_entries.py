@@ -29,12 +29,12 @@ def test_they_are_the_same_one_by_one_and_in_another_process() -> None:
 
 
 def test_rows_are_taken_with_the_texts_that_occur_in_them() -> None:
-    taken = Entries.of(ENTRIES).take(np.array([2, 3, 1]))
-    assert tuple(taken) == (ENTRIES[2], ENTRIES[3], ENTRIES[1])
-    assert (taken.subjects.values, taken.subjects.codes.tolist()) == (("p0", "p1"), [0, 1, -1])
-    assert taken.splits.cells() == [None, "train", "val"]
-    assert taken.path(0) == "b/🙂.png"
-    assert tuple(taken.take(np.array([2]))) == (ENTRIES[1],)
+    part = Entries.of(ENTRIES).take(np.array([2, 3, 1]))
+    assert tuple(part) == (ENTRIES[2], ENTRIES[3], ENTRIES[1])
+    assert (part.subjects.values, part.subjects.codes.tolist()) == (("p0", "p1"), [0, 1, -1])
+    assert part.splits.cells() == [None, "train", "val"]
+    assert part.path(0) == "b/🙂.png"
+    assert tuple(part.take(np.array([2]))) == (ENTRIES[1],)
 
 
 def test_an_entry_takes_tens_of_bytes() -> None:

@@ -22,10 +22,10 @@ SIZE, BATCH = 16, 4
 
 @pytest.fixture(params=["pixels", "decoded"])
 def store(request: pytest.FixtureRequest, make_store: StoreFactory) -> Store:
-    made = make_store(train=21)
+    store = make_store(train=21)
     if request.param == "decoded":
-        Path(made.directory, PIXELS_FILE).unlink()
-    return Store.open(made.directory)
+        Path(store.directory, PIXELS_FILE).unlink()
+    return Store.open(store.directory)
 
 
 def _shards(store: Store) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
