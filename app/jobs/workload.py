@@ -18,7 +18,7 @@ from models.selective import LEAST_HELD_OUT, MOST_VECTORS
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
 
-HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 4_096, 2_048, 1_024, 2
+HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 4_096, 2_048, 512, 2
 """The most training images that are held out (`models.mitigation.held_out`). Of a report: the most images
 with a map, the most with masks, and forward passes for masks (`worker.report.saliency`)."""
 

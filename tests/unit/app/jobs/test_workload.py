@@ -109,7 +109,7 @@ def test_an_evaluation_and_a_prediction_see_the_splits_that_were_asked_for() -> 
     evaluated = replace(
         MASKTUNE, kind=JobKind.EVALUATE, params={"splits": ["train"]}, arms=(), reads_model=True
     )
-    assert work_of(evaluated)[Stage.EVALUATE] == Work("forward", 1000 + 1000 + 2 * 1000)
+    assert work_of(evaluated)[Stage.EVALUATE] == Work("forward", 1000 + 1000 + 2 * 512)
     assert work_of(replace(evaluated, kind=JobKind.PREDICT, params={"split": "test"})) == {
         Stage.PREDICT: Work("forward", 300)
     }
