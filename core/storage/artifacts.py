@@ -163,15 +163,11 @@ class Artifacts:
         return sizes
 
     def names(self, key: str) -> set[str]:
-        """The last parts of the keys below this one; in an object store, also of those not yet whole."""
-        try:
-            return {
-                name
-                for path in self.fs.ls(self._path(key), detail=False)
-                if not (name := PurePosixPath(path).name).startswith(".")
-            }
-        except FileNotFoundError:
-            return set()
+        """The last parts of the keys of the artifacts below this one."""
+        if self.local:
+            return {path.name for path in Path(self._path(key)).glob("[!.]*")}
+        files = map(PurePosixPath, self.fs.find(self._path(key)))
+        return {file.parent.name for file in files if file.name == MARKER}
 
     def delete(self, key: str) -> None:
         """Remove the artifact, if it exists."""

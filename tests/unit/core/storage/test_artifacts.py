@@ -115,6 +115,15 @@ def test_of_doubles_put_at_once_one_is_there(store: Artifacts, tmp_path: Path) -
         assert [p.name for p in Path(store.root, "jobs/j/work/shards").iterdir()] == ["000001"]
 
 
+def test_names_are_those_of_whole_artifacts(store: Artifacts, tmp_path: Path) -> None:
+    assert store.names("jobs/j/work/shards") == set()
+    _put_if_absent(store, tmp_path / "first", "1")
+    half = "000002/part" if not store.local else ".000002.half/part"
+    store.fs.makedirs(f"{store.root}/jobs/j/work/shards/{half}".rpartition("/")[0])
+    store.fs.pipe_file(f"{store.root}/jobs/j/work/shards/{half}", b"1")
+    assert store.names("jobs/j/work/shards") == {"000001"}
+
+
 def test_an_interrupted_put_is_ended_by_the_next(store: Artifacts, tmp_path: Path) -> None:
     if not store.local:
         store.fs.pipe_file(f"{store.root}/jobs/j/work/shards/000001/part", b"1")
