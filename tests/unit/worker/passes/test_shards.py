@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,32 @@ def test_a_shard_that_is_put_while_it_is_computed_is_a_double(store: Artifacts) 
     counts = compute_missing(sharded, store, ignore_progress, lambda _: None)
     assert (counts.here, counts.others, counts.doubles) == (3, 1, 1)
     assert "1 by other workers, 1 of them by both" in counts.in_words()
+
+
+class SlowStore(Artifacts):
+    """One that takes a while to list what is there; `questions` are the keys that it was asked for."""
+
+    listings, questions = 0, tuple[str, ...]()
+
+    def names(self, key: str) -> set[str]:
+        self.listings += 1
+        time.sleep(0.2)
+        return super().names(key)
+
+    def exists(self, key: str) -> bool:
+        self.questions += (key,)
+        return super().exists(key)
+
+
+def test_it_lists_what_is_there_seldom_and_asks_for_no_shard_that_it_has_listed(tmp_path: Path) -> None:
+    store = SlowStore(f"memory://{tmp_path.name}", cache=tmp_path / "cache")
+    sharded = Numbers([4] * 40, lambda number: number == 39 and [_put(store, sharded, n) for n in range(30)])
+    told = list[Progress]()
+    counts = compute_missing(sharded, store, told.append, lambda _: None)
+    assert (counts.here, counts.others) == (10, 30)
+    assert [p.step for p in told] == list(range(31 * 4, 41 * 4, 4))
+    assert store.listings == 2
+    assert store.questions.count(shard_key(sharded.key, 0)) == 1  # when it was put
 
 
 def test_a_pass_that_was_stopped_goes_on_with_what_is_missing(store: Artifacts) -> None:
