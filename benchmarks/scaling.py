@@ -2,8 +2,9 @@
 
 Measured on a real PostgreSQL: the cost of one whole job for the database and the disk, and the time of each
 query over a long queue and a long history. Measured in separate processes: the cost per image of an import.
-Simulated: how many workers a day's jobs need, and the load of these on the database. docs/SCALING.md draws
-the conclusions.
+Measured on Redis, in a folder and on S3 (moto): what a shard costs beside its computation. Simulated: how
+many workers a day's jobs need, and the load of these on the database; passes over ten million images by many
+workers. docs/SCALING.md draws the conclusions.
 """
 
 from __future__ import annotations
@@ -21,14 +22,32 @@ import numpy as np
 
 from benchmarks._common import Aim, finish, make_run, table
 from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, thinning, timings
+from benchmarks._scaling_shards import (
+    BrokerCost,
+    PassCost,
+    StatementCost,
+    StoreCost,
+    broker_cost,
+    opening_ms,
+    simulate_pass,
+    statement_cost,
+    store_costs,
+)
 from benchmarks.imports import ImportCost, measure_alone
 from core.session import Database
 from core.settings import Settings
+from models.data.importing.shards import SHARD_ENTRIES
 
 SERVER = "postgresql+psycopg://root@127.0.0.1:5432/test"
 DAY = 86_400.0
 DAYS = (10, 1_000, 100_000)
 WAIT_SECONDS = 600.0
+MILLIONS = 10_000_000
+WORKERS = (1, 10, 100)
+FEATURE_BYTES = 5120
+"""Of an image, of an EfficientNet-Lite0: 1,280 float32."""
+CHILD_SECONDS = 20.0
+"""Until a helper's process has torch and the network."""
 
 Rows = list[dict[str, Any]]
 
@@ -42,6 +61,15 @@ def main() -> int:
     parser.add_argument("--images", type=int, nargs="+", default=[5_000, 20_000], help="Small ones.")
     parser.add_argument("--photographs", type=int, default=500, help="JPEGs of 448 × 448.")
     parser.add_argument("--job-minutes", type=float, nargs="+", default=[2.0, 20.0])
+    parser.add_argument(
+        "--images-per-second", type=float, nargs="+", default=[40.0, 2_000.0], help="A worker's."
+    )
+    parser.add_argument("--request-ms", type=float, default=30.0, help="Of a request to S3.")
+    parser.add_argument(
+        "--link-mb", type=float, default=125.0, help="MB a second between a host and the store."
+    )
+    parser.add_argument("--messages", type=int, default=2_000)
+    parser.add_argument("--there", type=int, default=2_000, help="Shards in the store that is measured.")
     arguments = parser.parse_args()
     run = make_run("cpu", 0, "scaling")
     with tempfile.TemporaryDirectory(prefix="masktune-scaling-") as name:
@@ -52,14 +80,24 @@ def main() -> int:
                 f"Whole masktune jobs (digits, {arguments.epochs} and {4 * arguments.epochs} epochs)",
                 [cost._asdict() for cost in costs],
             )
+            statements = statement_cost(url, folder / "var", costs[0].id, shards=100)
             queries = _queries(url, costs[0].id, arguments.queued, arguments.ended)
         images = [measure_alone(folder, images=n, side=28, kind="PNG") for n in sorted(arguments.images)]
+        opening = opening_ms(folder / f"{images[-1].images}-28.zip", images[-1].images, folder / "opened")
         images.append(measure_alone(folder, images=arguments.photographs, side=448, kind="JPEG"))
+        broker = broker_cost(folder, arguments.messages)
+        stores = store_costs(
+            folder, there=arguments.there, shards=40, shard_bytes=SHARD_ENTRIES * FEATURE_BYTES
+        )
     _say("Imports", [one._asdict() for one in images])
-    per_image = _growth(images)
+    beside = [broker._asdict() | statements._asdict() | {"opening_ms_per_image": opening}]
+    _say("A shard beside its computation: Redis, PostgreSQL; a helper of an import before its first", beside)
+    _say("Its requests to the store", [one._asdict() for one in stores])
     longest = queries[-1]
     days = _days(costs, longest, arguments.job_minutes)
     _say(f"Workers so that 95 in 100 jobs wait at most {WAIT_SECONDS / 60:.0f} min (simulated)", days)
+    passes = _passes(arguments, images[-1], opening, broker, statements, stores)
+    _say(f"{MILLIONS:,} images in shards (simulated)", passes)
     # A quiet machine takes a tenth of these. Without their indexes the first three took 0.2 to 1.2 s.
     aims = {
         "claim_ms": Aim(longest["claim the best"], at_most=50.0),
@@ -68,7 +106,10 @@ def main() -> int:
         "metrics_ms": Aim(
             longest["count by state (/metrics)"] + longest["oldest that waits (/metrics)"], at_most=500.0
         ),
-        "import_memory_bytes_per_image": Aim(per_image, at_most=2_000.0),
+        "import_memory_gb_at_ten_million": Aim(_growth(images, "peak_mib") * MILLIONS / 1e9, at_most=2.0),
+        "store_memory_gb_at_ten_million": Aim(_growth(images, "open_mib") * MILLIONS / 1e9, at_most=2.0),
+        # Beside so many that are there, the job lists them at most for a fiftieth of its time.
+        "job_over_helper_requests": Aim(stores[-1].job / stores[-1].put, at_most=1.25),
     }
     return finish(
         "scaling",
@@ -78,6 +119,9 @@ def main() -> int:
         jobs=[cost._asdict() for cost in costs],
         imports=[one._asdict() for one in images],
         simulated=days,
+        beside=beside,
+        stores=[one._asdict() for one in stores],
+        passes=passes,
     )
 
 
@@ -102,11 +146,71 @@ def _queries(url: str, job: str, queued: list[int], ended: list[int]) -> Rows:
     return rows
 
 
-def _growth(images: list[ImportCost]) -> float:
-    """Bytes of memory that each additional small image costs its import."""
+def _growth(images: list[ImportCost], field: str) -> float:
+    """Bytes of memory that each additional small image costs: its import (`peak_mib`), or a job that has its
+    data set open (`open_mib`)."""
     small = [one for one in images if one.side == images[0].side]
     first, last = small[0], small[-1]
-    return (last.peak_mib - first.peak_mib) * 2**20 / (last.images - first.images)
+    gained: float = getattr(last, field) - getattr(first, field)
+    return gained * 2**20 / (last.images - first.images)
+
+
+def _passes(
+    arguments: argparse.Namespace,
+    photographs: ImportCost,
+    opening: float,
+    broker: BrokerCost,
+    statements: StatementCost,
+    stores: list[StoreCost],
+) -> Rows:
+    """Imports of photographs, and features of them at the given rates, by the job and its helpers. On S3 a
+    request and a byte cost what the arguments say, and a helper copies the data set first."""
+    rows: Rows = []
+    image_bytes = photographs.store_bytes / photographs.images
+    copying = CHILD_SECONDS + MILLIONS * image_bytes / (1e6 * arguments.link_mb)
+    kinds = [("import", 1e3 / photographs.cpu_ms_per_image, image_bytes, 1e-3 * opening * MILLIONS)]
+    kinds += [("features", rate, FEATURE_BYTES, copying) for rate in arguments.images_per_second]
+    for store in stores:
+        for name, rate, width, start in kinds:
+            remote = store.store == "S3"
+            request = 1e-3 * arguments.request_ms if remote else 0.0
+            sent = SHARD_ENTRIES * width / (1e6 * arguments.link_mb)
+            join = (store.join_import if name == "import" else store.join) * request + sent
+            cost = PassCost(
+                shards=-(-MILLIONS // SHARD_ENTRIES),
+                compute=SHARD_ENTRIES / rate,
+                put=store.put * request + sent,
+                publish=1e-3 * broker.publish_ms,
+                exists=request,
+                start=start if remote or name == "import" else CHILD_SECONDS,
+                listing=store.list * 1e-3 * MILLIONS / SHARD_ENTRIES * request,
+            )
+            alone = 0.0
+            for workers in WORKERS:
+                shared = simulate_pass(cost, workers)
+                whole = cost.start + shared.seconds + join * cost.shards
+                alone = alone or whole
+                pace = cost.shards / shared.seconds
+                rows.append(
+                    {
+                        "pass": name,
+                        "images/s": rate,
+                        "store": store.store,
+                        "workers": workers,
+                        "start h": cost.start / 3600,
+                        "shards h": shared.seconds / 3600,
+                        "join h": join * cost.shards / 3600,
+                        "speed-up": alone / whole,
+                        "helped": shared.helped,
+                        "twice": shared.twice,
+                        "publish s": cost.publish * cost.shards,
+                        "Redis MB": broker.bytes * cost.shards / 1e6,
+                        "commands/s": pace * broker.commands + workers * broker.commands,
+                        "statements/s": pace * statements.statements,
+                        "requests/s": pace * store.put,
+                    }
+                )
+    return rows
 
 
 def _days(costs: list[JobCost], query: dict[str, Any], minutes: list[float]) -> Rows:
