@@ -35,7 +35,7 @@ from tests.support.servers import Redis, wait_for_port
 from tests.support.waits import wait_until
 from worker.passes.helper import PassHelper
 from worker.passes.shards import (
-    LOOKING,
+    LISTING_SHARE,
     SHARD_IMAGES,
     Arguments,
     OnProgress,
@@ -316,7 +316,7 @@ def simulate_pass(cost: PassCost, workers: int, *, seed: int = 0) -> SharedPass:
                 done[number], helped[number] = now, worker > 0
         if not worker and now >= look_at:
             listed_at, now = now, now + cost.listing
-            look_at = now + cost.listing / LOOKING
+            look_at = now + cost.listing / LISTING_SHARE
         ended = ended if worker else now
         heapq.heappush(free, (now, worker))
     return SharedPass(ended, int(helped.sum()), twice)

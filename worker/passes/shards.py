@@ -20,7 +20,7 @@ SHARD_IMAGES = 512
 """A multiple of the batches of every pass, so that no batch is cut."""
 _WORTH_OFFERING = 3
 """Shards: of fewer, another worker would compute none before the job has."""
-LOOKING = 0.02
+LISTING_SHARE = 0.02
 """The most of its time in which a job lists what others have put: of 20,000 shards, seconds on S3."""
 
 Arguments = dict[str, str | None]
@@ -96,14 +96,14 @@ def compute_missing(
         offer(missing)
     left = new = _images(sharded, missing)
     here = doubles = computed = 0
-    unseen, look_at = set(missing), 0.0
+    not_listed, look_at = set(missing), 0.0
 
     def look() -> None:
         """List what is there, unless that was a short while ago."""
-        nonlocal unseen, look_at
+        nonlocal not_listed, look_at
         if (began := time.monotonic()) >= look_at:
-            unseen = set(_missing(sharded, artifacts))
-            look_at = began + (time.monotonic() - began) / LOOKING
+            not_listed = set(_missing(sharded, artifacts))
+            look_at = began + (time.monotonic() - began) / LISTING_SHARE
 
     def report(progress: Progress) -> None:
         """Count the images that are done, beside those of the shards that are there."""
@@ -113,17 +113,17 @@ def compute_missing(
 
     def absent() -> Iterator[int]:
         for number in reversed(missing):
-            if number in unseen and artifacts.exists(shard_key(sharded.key, number)):
+            if number in not_listed and artifacts.exists(shard_key(sharded.key, number)):
                 look()
-            elif number in unseen:
+            elif number in not_listed:
                 yield number
 
     for number, write in sharded.compute(absent(), report):
         doubles += not put_shard(artifacts, sharded, number, write)
         here, computed = here + 1, computed + sharded.sizes[number]
-        unseen.discard(number)
+        not_listed.discard(number)
         look()
-        left = _images(sharded, unseen)
+        left = _images(sharded, not_listed)
         pace = computed / (time.monotonic() - started)
         on_progress(Progress(0, 1, images - left, images, pace, checkpoint=True))
     rate = round(new / (time.monotonic() - started), 1) if new else None
