@@ -39,8 +39,9 @@ from worker.stages.forward import LogitsCache, loader_for
 POOL = 2048
 """Most images of the split that are looked at, evenly spaced: a pass over a huge split is not worth it."""
 COSTED = 512
-"""Most images that are masked: each costs two forward passes more, for each model. On 200, a mask that changes
-10 points more answers than the rule asks for is seen in 85 % of draws (`research.shortcut_reliance`)."""
+"""Most images that are masked: each costs two forward passes more, for each model. On 200, a mask that
+changes 10 points more answers than the rule asks for is seen in 85 % of draws
+(`research.shortcut_reliance`)."""
 MAX_CLASSES = 20
 """Most classes with mean maps, those with the most images: enough to look through."""
 _PICTURED, _AVERAGED = 8, 64  # classes with a picture; images in the mean image of a class
