@@ -55,8 +55,12 @@ def map_loader(
     store: Store, config: Hyperparameters, run: Run, *, rows: NDArray[np.int64] | None = None
 ) -> StoreLoader:
     """`rows`, by default the training split, as saliency maps see them: in stored order, unaugmented."""
-    settings = LoaderSettings(config.image_size, _forward_batch(config), crop=config.masking.crop)
-    return make_loader(store, store.rows("train") if rows is None else rows, settings, run)
+    return make_loader(store, store.rows("train") if rows is None else rows, map_settings(config), run)
+
+
+def map_settings(config: Hyperparameters) -> LoaderSettings:
+    """How these images are batched."""
+    return LoaderSettings(config.image_size, _forward_batch(config), crop=config.masking.crop)
 
 
 def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:

@@ -72,6 +72,20 @@ def map_shards(
 
     `numbers` is read as far ahead as images are decoded and batches run side by side. Raises Stopped.
     """
+
+    def process(batches: Iterator[Batch]) -> Iterator[T]:
+        return side_by_side(batches, run.device, function, largest=loader.largest_batch)
+
+    return process_shards(loader, numbers, run, process)
+
+
+def process_shards(
+    loader: ShardLoader,
+    numbers: Iterable[int],
+    run: Run,
+    process: Callable[[Iterator[Batch]], Iterator[T]],
+) -> Iterator[tuple[int, list[T]]]:
+    """The same of what `process` makes of the batches, as `with_progress`."""
     begun = deque[tuple[int, int]]()  # number and batches of each
 
     def positions() -> Iterator[Tensor]:
@@ -79,9 +93,6 @@ def map_shards(
             parts = loader.positions(number)
             begun.append((number, len(parts)))
             yield from parts
-
-    def process(batches: Iterator[Batch]) -> Iterator[T]:
-        return side_by_side(batches, run.device, function, largest=loader.largest_batch)
 
     outputs = list[T]()
     for output in counting(loader.batches(positions()), len(loader), run, process):
