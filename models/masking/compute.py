@@ -18,7 +18,7 @@ from torch import Tensor
 
 from masktune.contract.hyperparameters import Hyperparameters, MaskingConfig
 from models.backbones.network import Network
-from models.data.loading.batched_eval import evaluating, map_batches, with_progress
+from models.data.loading.batched_eval import evaluating, map_batches, side_by_side, with_progress
 from models.data.loading.batches import Batch, Loader
 from models.data.loading.loaders import map_loader
 from models.data.store import Store
@@ -93,26 +93,33 @@ def compute_mask_set(
     """
     start = time.perf_counter()
     with evaluating(network):
-        batches = mask_batches(network, loader, config, run)
-        size, first = next(batches, (None, None))
-        if size is None or first is None:
+        batches = with_progress(loader, run, lambda each: mask_batches(network, each, config, run.device))
+        first = next(batches, None)
+        if first is None:
             raise ValueError("there is no image to mask")
-        header = _header(config, seed_of_set(run.seed, iteration), size, first, images=loader.images)
-        write_mask_set(folder, header, chain([first], (batch for _, batch in batches)))
-    seconds = time.perf_counter() - start
-    mask_set = MaskSet.open(folder)
+        header = header_of(config, seed_of_set(run.seed, iteration), first, images=loader.images)
+        write_mask_set(folder, header, (masks for _, masks in chain([first], batches)))
+    seconds, mask_set = time.perf_counter() - start, MaskSet.open(folder)
+    return summarize(mask_set, seconds=seconds, images_per_second=len(mask_set) / seconds)
+
+
+def summarize(mask_set: MaskSet, *, seconds: float, images_per_second: float | None) -> MaskSetSummary:
     return MaskSetSummary(
         images=len(mask_set),
         masked_share=mask_set.masked_share,
         nothing_masked=mask_set.nothing_masked,
         non_finite=mask_set.non_finite,
         seconds=seconds,
-        images_per_second=len(mask_set) / seconds,
+        images_per_second=images_per_second,
     )
 
 
-def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, images: int) -> MaskSetHeader:
-    height, width = first.maps.shape[1:]
+def header_of(
+    config: MaskingConfig, seed: int, first: tuple[Size, MaskBatch], *, images: int
+) -> MaskSetHeader:
+    """Of a set of so many images, whose `first` batch is this one of `mask_batches`."""
+    size, masks = first
+    height, width = masks.maps.shape[1:]
     return MaskSetHeader(
         method=config.method,
         target=config.target,
@@ -127,16 +134,21 @@ def _header(config: MaskingConfig, seed: int, size: Size, first: MaskBatch, *, i
 
 
 def mask_batches(
-    network: Network, loader: Loader, config: MaskingConfig, run: Run
+    network: Network,
+    batches: Iterator[Batch],
+    config: MaskingConfig,
+    device: torch.device,
+    *,
+    largest: int | None = None,
 ) -> Iterator[tuple[Size, MaskBatch]]:
-    """The image size and the masks of each batch, on the CPU, in stored order."""
+    """The image size and the masks of each batch, on the CPU, in order; `largest` as in `side_by_side`."""
 
     def start_batch(batch: Batch) -> Callable[[], tuple[Size, MaskBatch]]:
         return partial(_finish_batch, batch, _start_maps(network, batch, config), config)
 
-    if run.device.type == "cpu":
-        return map_batches(loader, run, lambda batch: start_batch(batch)())
-    return with_progress(loader, run, lambda batches: _prefetch(map(start_batch, batches)))
+    if device.type == "cpu":
+        return side_by_side(batches, device, lambda batch: start_batch(batch)(), largest=largest)
+    return _prefetch(map(start_batch, batches))
 
 
 def _prefetch(works: Iterator[Callable[[], T]]) -> Iterator[T]:

@@ -95,17 +95,22 @@ def write_mask_set(folder: Path, header: MaskSetHeader, batches: Iterable[MaskBa
     sweep_siblings(folder)
     partial = hidden_sibling(folder)
     try:
-        with (partial / _RECORDS).open("wb") as file:
-            written = _write_records(file, header, batches)
-        if written != header.images:
-            raise MaskSetError(f"{written} masks were given, {header.images} announced")
-        (partial / _HEADER).write_text(json.dumps(dataclasses.asdict(header), indent=1))
+        fill_mask_set(partial, header, batches)
         for path in (*partial.iterdir(), partial):  # so that a power cut leaves a whole set or none
             sync(path)
         partial.rename(folder)
         sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def fill_mask_set(folder: Path, header: MaskSetHeader, batches: Iterable[MaskBatch]) -> None:
+    """Stream `batches` into the empty `folder`, for whoever publishes it. Raises MaskSetError likewise."""
+    with (folder / _RECORDS).open("wb") as file:
+        written = _write_records(file, header, batches)
+    if written != header.images:
+        raise MaskSetError(f"{written} masks were given, {header.images} announced")
+    (folder / _HEADER).write_text(json.dumps(dataclasses.asdict(header), indent=1))
 
 
 def _write_records(file: BinaryIO, header: MaskSetHeader, batches: Iterable[MaskBatch]) -> int:

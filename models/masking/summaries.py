@@ -11,7 +11,8 @@ class MaskSetSummary:
     """A summary of the masking stage. `masked_share` is masked pixels over all pixels, 0..1.
 
     `nothing_masked` counts the images without a masked pixel, `non_finite` those among them whose map is
-    not finite: flat and non-finite maps mask nothing.
+    not finite: flat and non-finite maps mask nothing. The rate is of what took these `seconds`; None if all
+    masks were there already.
     """
 
     images: int
@@ -19,7 +20,7 @@ class MaskSetSummary:
     nothing_masked: int
     non_finite: int
     seconds: float
-    images_per_second: float
+    images_per_second: float | None
 
 
 Reason = Literal["plateau", "limit", "unspecific", "too_few_images"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -27,10 +28,16 @@ from models.data.loading.augment import RECIPES
 from models.data.loading.batches import make_loader
 from models.data.loading.loader_settings import LoaderSettings
 from models.data.loading.loaders import evaluation_loader
+from models.data.loading.shards import ShardLoader, process_shards
 from models.evaluation.metrics import predict_logits
 from models.export import card_of, load_model, save_model
 from models.inputs import new_network
-from models.masking.compute import compute_mask_set, load_or_compute_masks, predict_with_maps
+from models.masking.compute import (
+    compute_mask_set,
+    load_or_compute_masks,
+    mask_batches,
+    predict_with_maps,
+)
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
 from models.masktune import finetune_on_masks, fit_erm, masktune
 from models.mitigation.features import compute_features
@@ -192,6 +199,11 @@ def test_masks_are_waited_for_beside_the_backbone(
     waits = _waits_of(
         card, lambda: compute_mask_set(network, loader, CONFIG.masking, Run(CUDA), folder=tmp_path / "second")
     )
+    assert waits
+    assert all(wait.thread.startswith("masks") for wait in waits)
+    shards = ShardLoader(store, [store.rows("train")], LoaderSettings(16, 8), Run(CUDA))
+    masks = partial(mask_batches, network, config=CONFIG.masking, device=CUDA)
+    waits = _waits_of(card, lambda: dict(process_shards(shards, [0], Run(CUDA), masks)))
     assert waits
     assert all(wait.thread.startswith("masks") for wait in waits)
 
