@@ -22,6 +22,7 @@ _MODULES = {
     "import": "worker.stages.import_",
     "predictions": "worker.stages.predict",
     "network": "worker.stages.features",
+    "masks": "worker.stages.mask",
 }
 """Where the pass of each name is rebuilt, by the function `sharded_pass`."""
 

@@ -17,7 +17,7 @@ from core.storage.artifacts import Artifacts
 from models.run import Progress
 
 SHARD_IMAGES = 512
-"""A multiple of the batches of every pass, so that no batch is cut."""
+"""A multiple of the batches of an evaluation. Of other batches, a shard has as many as fit, or one."""
 _WORTH_OFFERING = 3
 """Shards: of fewer, another worker would compute none before the job has."""
 LISTING_SHARE = 0.02

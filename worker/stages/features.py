@@ -68,9 +68,17 @@ def evaluation_settings(network: Network, crop: Crop = "none") -> LoaderSettings
     return LoaderSettings(size, _SMALL_BATCH if size <= _SMALL else _LARGE_BATCH, crop=crop)
 
 
-def cut(rows: Labels) -> list[Labels]:
-    """The shards of these rows. A last one of a single row is added to the one before it, as in batches."""
-    return [part.numpy() for part in plan(torch.from_numpy(rows), SHARD_IMAGES, smallest=2)]
+def cut(rows: Labels, *, batch_size: int = 1) -> list[Labels]:
+    """The shards of these rows, of whole batches of this size. A last one of a single row is added to the one
+    before it, as in batches."""
+    images = max(1, SHARD_IMAGES // batch_size) * batch_size
+    return [part.numpy() for part in plan(torch.from_numpy(rows), images, smallest=2)]
+
+
+def identity_of(network: Network, *inputs: object) -> str:
+    """A digest of the network and of what else decides the bytes of a pass."""
+    text = " ".join(map(str, (network.spec, tensors_digest(network.model.state_dict()), *inputs)))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class NetworkPass:
@@ -107,9 +115,7 @@ class NetworkPass:
         self.arguments: Arguments | None = (
             {"output": output, "split": split, "model": model, "axes": axes} if whole and model else None
         )
-        weights = tensors_digest(network.model.state_dict())
-        inputs = f"{network.spec} {weights} {context.store.digest} {split}"
-        identity = hashlib.sha256(inputs.encode()).hexdigest()[:32]
+        identity = identity_of(network, context.store.digest, split)
         self.key = f"{context.workspace.key}/{output}-{identity}"
         self.axes_key = axes or f"{context.workspace.key}/axes-{identity}"
 

@@ -15,7 +15,7 @@ from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones.build import build_network
 from models.data.importing.datasets import import_dataset
 from models.export import card_of, save_model
-from tests.integration.worker.real_jobs import CLASSES, QUICK, add_job
+from tests.integration.worker.real_jobs import CLASSES, QUICK, add_job, hyperparameters
 from tests.integration.worker.service import Service
 from tests.support.rows import model_row
 
@@ -43,6 +43,12 @@ def add_training_of_a_head(service: Service) -> str:
     """Queue the training of a last layer on the features and early stages of the same network."""
     head = RetrainConfig.from_json({"head": QUICK, "seed": 1, "control": False})
     return _add(service, JobKind.RETRAIN_HEAD, head.to_json())
+
+
+def add_masktune(service: Service) -> str:
+    """Queue a training of the same network, its masks, and the finetuning on them."""
+    quick = {"epochs": 1, "finetune": {"epochs": 1}, "control": False}
+    return service.add(params=hyperparameters(image_size=64, batch_size=256, **quick))
 
 
 def _add(service: Service, kind: JobKind, params: dict[str, Any]) -> str:

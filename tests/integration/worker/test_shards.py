@@ -14,7 +14,12 @@ from core.queries import jobs
 from core.storage.trash import discard
 from masktune.contract.vocabulary import JobState
 from tests.conftest import postgres_database
-from tests.integration.worker.many_files import add_prediction, add_training_of_a_head, make_files
+from tests.integration.worker.many_files import (
+    add_masktune,
+    add_prediction,
+    add_training_of_a_head,
+    make_files,
+)
 from tests.integration.worker.service import Service, kill, open_service
 from tests.machine import needs
 from tests.support.servers import Redis
@@ -47,26 +52,26 @@ def service(tmp_path: Path, store: Path, redis: Redis) -> Iterator[Service]:
         opened.close()
 
 
-def _shards(service: Service, job_id: str) -> list[str]:
-    """Those of predictions, or of early stages."""
+def _shards(service: Service, job_id: str, kind: str) -> list[str]:
+    """Those of predictions, of early stages, or of a pass whose key begins with this `kind`."""
     work = Path(service.artifacts.root) / f"jobs/{job_id}/work"
-    return sorted(path.name for path in work.glob("*-*/[0-9]*"))
+    return sorted(path.name for path in work.glob(f"{kind}-*/[0-9]*"))
 
 
-def _await_shards(service: Service, job_id: str, count: int) -> None:
+def _await_shards(service: Service, job_id: str, count: int, *, kind: str = "*") -> None:
     wait_until(
-        lambda: len(_shards(service, job_id)) >= count,
-        lambda: f"{count} shards, there are {_shards(service, job_id)}: {service.log()}",
+        lambda: len(_shards(service, job_id, kind)) >= count,
+        lambda: f"{count} shards, there are {_shards(service, job_id, kind)}: {service.log()}",
     )
 
 
 def _held_after_its_first_shard(
-    service: Service, add: Callable[[Service], str] = add_prediction
+    service: Service, add: Callable[[Service], str] = add_prediction, *, kind: str = "*"
 ) -> tuple[str, int]:
     """A job whose own child is stopped after the first shard that it makes, the last of all; and its pid."""
     service.start_worker()
     job_id = add(service)
-    _await_shards(service, job_id, 1)
+    _await_shards(service, job_id, 1, kind=kind)
     (child,) = service.children()
     os.kill(child, signal.SIGSTOP)
     return job_id, child
@@ -172,6 +177,25 @@ def test_workers_compute_the_features_of_a_training_together(service: Service, w
     alone = service.await_state(add_training_of_a_head(service), JobState.SUCCEEDED)
     weights = [job.done["retrain_head"]["weights"] for job in (together, alone)]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_workers_compute_the_masks_of_a_training_together(service: Service) -> None:
+    job_id, child = _held_after_its_first_shard(service, add_masktune, kind="masks")
+    service.start_worker()
+    _await_shards(service, job_id, TRAINING_SHARDS, kind="masks")
+    os.kill(child, signal.SIGCONT)
+    together = service.await_state(job_id, JobState.SUCCEEDED)
+    assert any(line.startswith("masks: ") and "by other" in line for line in service.log_lines(job_id))
+    for worker in service.workers[1:]:
+        worker.terminate()
+        worker.wait()
+    alone = service.await_state(add_masktune(service), JobState.SUCCEEDED)
+    masks = [service.artifacts.folder(job.done["mask"]["artifact"]) for job in (together, alone)]
+    for name in ("masks.npy", "mask_set.json"):
+        assert (masks[0] / name).read_bytes() == (masks[1] / name).read_bytes()
+    assert together.done["finetune"]["weights"] == alone.done["finetune"]["weights"]
 
 
 def test_a_job_that_is_cancelled_and_deleted_meanwhile_leaves_nothing(service: Service) -> None:

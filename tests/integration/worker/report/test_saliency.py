@@ -36,14 +36,16 @@ CLASSES = ("a", "b")
 IMAGES = 24
 
 
-def bench(folder: Path, masking: dict[str, Any], *, val: int = 0) -> tuple[StageContext, ModelSpec]:
+def bench(
+    folder: Path, masking: dict[str, Any], *, count: int = IMAGES, val: int = 0, **params: Any
+) -> tuple[StageContext, ModelSpec]:
     """A job with an untrained model, on wide images of noise, so many in `val` and all others in `train`."""
     settings = Settings(data_dir=folder / "var")
     artifacts = Artifacts(settings.storage, cache=folder / "cache")
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (IMAGES, 28, 40, 3), np.uint8)
-    labels = np.arange(IMAGES, dtype=np.int64) % 2
-    splits = ["val"] * val + ["train"] * (IMAGES - val)
+    images = rng.integers(0, 256, (count, 28, 40, 3), np.uint8)
+    labels = np.arange(count, dtype=np.int64) % 2
+    splits = ["val"] * val + ["train"] * (count - val)
     with artifacts.writing("datasets/ds") as store:
         write_arrays(store / "new", Arrays(images, labels, splits), DatasetInfo("x", "builtin", CLASSES))
         for file in (store / "new").iterdir():
@@ -67,7 +69,7 @@ def bench(folder: Path, masking: dict[str, Any], *, val: int = 0) -> tuple[Stage
         kind=JobKind.MASKTUNE,
         attempt=1,
         stages=(Stage.EVALUATE,),
-        params=Hyperparameters.from_json({"image_size": 28, "masking": masking}),
+        params=Hyperparameters.from_json({"image_size": 28, "masking": masking} | params),
         dataset=DatasetSpec("ds_d", "x", {}, "datasets/ds", CLASSES),
         models={"mdl_m": model},
     )
