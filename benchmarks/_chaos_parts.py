@@ -66,7 +66,7 @@ class Stack:
         threads: int,
         lease: float,
     ) -> Stack:
-        """Start everything: on PostgreSQL and Redis if `servers`, else on SQLite without a broker.
+        """On PostgreSQL and Redis, which are started, if `servers`, else on SQLite without a broker.
 
         With `hosts`, as if every part were on a host of its own: the workers' clocks are an hour ahead and an
         hour behind in turn, artifacts are in S3, and a proxy is in front of the API.
@@ -102,7 +102,7 @@ class Stack:
         variables = environment(**settings) | {MARK: mark, "OMP_NUM_THREADS": "1"}
         port = free_port()
         masktune = [sys.executable, "-m", "masktune.cli"]
-        stack = cls(
+        return cls(
             folder=folder,
             settings=settings,
             environment=variables,
@@ -118,15 +118,13 @@ class Stack:
             store=store,
             proxy=Caddy(folder, marked_only, api=port) if hosts else None,
         )
-        stack.start()
-        return stack
 
-    def start(self) -> None:
-        """Start every part that is not running."""
+    def start(self, *, workers: int | None = None) -> None:
+        """Start every part that is not running; of the workers, the first so many."""
         if self.redis is not None:
             self.redis.start()
         self.api.start()
-        for worker in self.workers:
+        for worker in self.workers[:workers]:
             worker.signal(signal.SIGCONT)
             worker.start()
         wait_for_port(self.api_port, "the API")

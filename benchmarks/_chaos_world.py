@@ -6,13 +6,14 @@ import hashlib
 import io
 import itertools
 import os
+import re
 import sys
 import threading
 import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 from safetensors.numpy import load_file
@@ -26,24 +27,35 @@ from core.queries import events, jobs, trash
 from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from core.tables import DatasetRow, JobRow, ModelRow, TrashRow
+from core.tables import DatasetRow, EventRow, JobRow, ModelRow, TrashRow
 from masktune import Client, ClientError, Retry, Unreachable
-from masktune.contract.vocabulary import DatasetState, EventType, JobState
+from masktune.contract.jobs import Job
+from masktune.contract.vocabulary import DatasetState, EventType, JobState, Stage
 from worker.protocol import SPARE
 
-SEEDS = 3
-"""Number of distinct jobs; every posted job repeats one of them."""
+PREDICTION = 2
+"""Each posted job repeats one of so many trainings, by its seed, or this: a prediction of all images."""
 FIELDS: dict[str, Any] = {
     "backbone": "small_cnn",
     "epochs": 2,
-    "batch_size": 8,
+    "batch_size": 32,
     "masking": {"sigmas": 1.0},
     "finetune": {"epochs": 1},
 }
-IMAGES = 160
+PREDICTOR: dict[str, Any] = {"backbone": "small_cnn", "image_size": 96, "epochs": 1}
+"""Of the model that predicts and explains, so slowly that helpers, which start in seconds, come in time."""
 KINDS = ("uploads", "datasets", "exports", "models", "backbones", "calibrations", "pattern_judges")
 """Folders of the artifacts that rows name; the jobs' own artifacts are in another folder."""
 _PATIENT = Retry(attempts=400, longest=1.0)
+_SHARDS = re.compile(r"(\d+) by other workers(?:, (\d+) of them by both)?")
+"""What the log of a job says that was helped."""
+
+
+class Outcome(NamedTuple):
+    """What a job has made: how many models, and the digests of their weights and of its table."""
+
+    models: int
+    digests: dict[str, str]
 
 
 class World:
@@ -59,9 +71,10 @@ class World:
         self.client = Client(stack.url, retry=_PATIENT)
         self.archive = stack.folder / "digits.zip"
         _write_digits(self.archive, side=side)
-        self.dataset = ""
+        self.dataset = self.predictor = ""
+        """Ids of the data set of all jobs, and of the model that predicts it."""
         self.posted: dict[str, int] = {}
-        """Job id → seed."""
+        """Job id → its seed, or `PREDICTION`."""
         self.uploaded: list[str] = []
         """Data sets that no job trains on."""
         self.followed: dict[str, list[int]] = {}
@@ -79,14 +92,20 @@ class World:
 
     # --- requests to the API --------------------------------------------------------------------
 
+    def start(self, variant: int, key: str | None = None) -> Job:
+        """Start a training with this seed or, if it is `PREDICTION`, that: the last of its burst to run."""
+        if variant == PREDICTION:
+            return self.client.jobs.predict(self.predictor, explain=True, priority=-1, idempotency_key=key)
+        return self.client.jobs.start(
+            "masktune", dataset=self.dataset, seed=variant, idempotency_key=key, **FIELDS
+        )
+
     def post(self, number: int) -> str:
         """Retry with an idempotency key until a job is accepted: the API may be down, or die meanwhile."""
-        seed = number % SEEDS
+        variant = number % (PREDICTION + 1)
         self.stack.api.start()
-        job = self.client.jobs.start(
-            "masktune", dataset=self.dataset, seed=seed, idempotency_key=f"chaos-{number}", **FIELDS
-        )
-        self.posted[job.id] = seed
+        job = self.start(variant, f"chaos-{number}")
+        self.posted[job.id] = variant
         return job.id
 
     def upload(self) -> None:
@@ -171,10 +190,6 @@ class World:
         with self.database.read() as session:
             return trash.due(session, older_than=0)
 
-    def models(self, job_id: str) -> int:
-        with self.database.read() as session:
-            return session.query(ModelRow).filter(ModelRow.job_id == job_id).count()
-
     def successes(self, job_id: str) -> int:
         with self.database.read() as session:
             page = events.page(session, job_id, after=0, limit=100_000)
@@ -185,16 +200,35 @@ class World:
             page = events.page(session, job_id, after=0, limit=100_000)
         return [event.seq for event in page] == list(range(1, len(page) + 1))
 
+    def shards(self) -> dict[str, int]:
+        """How many shards helpers computed for jobs, how many were computed twice, and how often the process
+        of a helper was killed, by the logs of jobs and workers.
+        """
+        with self.database.read() as session:
+            told = session.scalars(select(EventRow.data).where(EventRow.type == EventType.LOG)).all()
+        counts = [match for data in told if (match := _SHARDS.search(data["message"]))]
+        logs = "".join(log.read_text() for log in self.stack.folder.glob("worker-*.log"))
+        return {
+            "shards_helped": sum(int(count[1]) for count in counts),
+            "shards_twice": sum(int(count[2] or 0) for count in counts) + logs.count("was there already"),
+            "helpers_killed": logs.count("the process that computes shards ended"),
+        }
+
     # --- files ----------------------------------------------------------------------------------
 
-    def weights(self, row: JobRow) -> dict[str, str]:
-        """Arm → digest of the weights that a user would download."""
+    def outcome(self, row: JobRow) -> Outcome:
+        """Of the files that a user would download."""
         with self.database.read() as session:
             models = session.query(ModelRow).filter(ModelRow.job_id == row.id).all()
-        return {model.arm.value: _digest(self.artifacts, model) for model in models}
+        digests = {model.arm.value: _digest(self.artifacts, model) for model in models}
+        if table := row.done.get(Stage.PREDICT):
+            file = self.artifacts.file(table["artifact"], table["file"])
+            digests["table"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        return Outcome(len(models), digests)
 
     def files_left(self) -> list[str]:
-        """Keys of the store that neither a row nor the trash names, and half-written files.
+        """Keys of the store that neither a row nor the trash names, half-written files, and work folders: no
+        job that has succeeded has one.
 
         Nothing finishes an upload or an exported graph of a killed API, which is removed after a day: that
         day is over here. Left out is what a killed attempt left under a name that its job had before it was
@@ -204,7 +238,8 @@ class World:
         named, thrown_away, graphs = self._named()
         known = named | thrown_away | graphs
         left = [key for key in self._stored() if key not in known and _whole(key) not in thrown_away]
-        return [*left, *self._partial()]
+        work = self.artifacts.fs.glob(f"{self.artifacts.root}/jobs/*/work")
+        return [*left, *self._partial(), *work]
 
     def _tidy_a_day_later(self) -> None:
         root = Path(self.artifacts.root)
@@ -291,10 +326,10 @@ def _digest(artifacts: Artifacts, model: ModelRow) -> str:
 
 
 def _write_digits(archive: Path, *, side: int) -> None:
-    """Real digits, low against high, with a red square on nearly all of the low ones."""
+    """1,797 real digits, low against high, with a red square on nearly all of the low ones."""
     pixels, labels = load_digits(return_X_y=True)
     with zipfile.ZipFile(archive, "w") as target:
-        for index, (digit, label) in enumerate(zip(pixels[:IMAGES], labels[:IMAGES], strict=True)):
+        for index, (digit, label) in enumerate(zip(pixels, labels, strict=True)):
             grey = Image.fromarray((digit.reshape(8, 8) * 15).astype("uint8"))
             picture = grey.resize((side, side)).convert("RGB")
             high = int(label >= 5)
