@@ -1,9 +1,9 @@
-"""Tables
+"""The tables of version 0.1.0. This file is never edited: a change of the tables is a new file.
 
-Until the first release, a change of the tables is an edit of this file, and raises the letter at the end of
-`revision`: what sorts before the first revision is of an earlier checkout, and is refused (`core.schema`).
+What sorts before this revision is of a checkout before the first release, and is refused (`core.schema`), so
+the next ones are v0002, v0003 …
 
-Revision: r0001d
+Revision: v0001
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from alembic import op
 
 from core.session import db_now
 
-revision = "r0001d"
+revision = "v0001"
 down_revision = None
 
 Json = sa.JSON(none_as_null=True)

@@ -22,11 +22,12 @@ from core.session import Database
 from core.tables import Table
 from tests.integration.core.backups import rows
 from tests.integration.core.databases import database_without_tables
+from tests.stored.migration import DIALECTS, FIRST, FOLDER, statements
 
 ROOT = Path(__file__).parents[3]
-HEAD = "r0001d"
-NEWER = "r9999"
-EARLIER = ("0001", "0016", "r0001")
+HEAD = "v0001"
+NEWER = "v9999"
+EARLIER = ("0001", "0016", "r0001", "r0001d")
 """Revisions of checkouts before the first release."""
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -223,6 +224,12 @@ def test_a_migration_makes_a_database_current_with_one_line_in_the_log_and_none_
 def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_first_migration_is_that_of_the_first_release(dialect: str) -> None:
+    """Databases have its tables: a change of them is another migration."""
+    assert statements(FIRST, dialect) == (FOLDER / f"{FIRST}-{dialect}.sql").read_text()
 
 
 def test_replicas_that_start_together_migrate_once(empty: str) -> None:
