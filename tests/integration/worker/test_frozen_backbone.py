@@ -71,11 +71,15 @@ def test_the_report_says_that_only_the_last_layer_was_trained_and_tells_no_pace_
 def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> None:
     store = Store.open(bench.folder(f"datasets/{bench.dataset_id}"))
     names = features(bench)
-    parts = sorted(name.partition("-")[2] for name in names)
-    assert parts == ["calibration", "early", "test", "train", "val"]
-    for name in (one for one in names if not one.endswith("-early")):
-        values = np.load(bench.folder(f"features/{bench.dataset_id}/{name}") / "values.npy")
-        assert values.shape == (store.counts[name.partition("-")[2]], 1280)
+    by_part = {name.partition("-")[2]: bench.folder(f"features/{bench.dataset_id}/{name}") for name in names}
+    splits, others = ("calibration", "test", "train", "val"), ("calibration", "test", "val")
+    assert sorted(by_part) == sorted([*splits, "early", *(f"early-{split}" for split in others)])
+    for split in splits:
+        values = np.load(by_part[split] / "values.npy")
+        assert values.shape == (store.counts[split], 1280)
+    for split in others:
+        coordinates = np.load(by_part[f"early-{split}"] / "early-0.npy")
+        assert len(coordinates) == store.counts[split]
 
 
 def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
