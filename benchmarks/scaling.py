@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--queued", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
     parser.add_argument("--ended", type=int, nargs="+", default=[10_000, 1_000_000])
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--images", type=int, nargs="+", default=[5_000, 20_000], help="Small ones.")
+    parser.add_argument("--images", type=int, nargs="+", default=[20_000, 60_000], help="Small ones.")
     parser.add_argument("--photographs", type=int, default=500, help="JPEGs of 448 × 448.")
     parser.add_argument("--job-minutes", type=float, nargs="+", default=[2.0, 20.0])
     parser.add_argument(
