@@ -141,20 +141,20 @@ def visit_pages(binary: str, folder: Path, world: World, visits: int) -> dict[st
     """Medians per page and action; the first visit loads the toolkit and is left out."""
     from playwright.sync_api import sync_playwright
 
-    visits: defaultdict[str, list[Visit]] = defaultdict(list)
+    by_page: defaultdict[str, list[Visit]] = defaultdict(list)
     with served(folder) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=binary, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.set_default_timeout(120_000)
         for _ in range(visits + 1):
             for name, (path, selector) in PAGES.items():
-                visits[name].append(_open(page, url, path.format(**world._asdict()), selector))
+                by_page[name].append(_open(page, url, path.format(**world._asdict()), selector))
             for name, act in ACTS.items():
                 cpu = cpu_seconds(url)
                 content = act(page, url, world)
-                visits[name].append(Visit(None, content, cpu_seconds(url) - cpu))
+                by_page[name].append(Visit(None, content, cpu_seconds(url) - cpu))
         browser.close()
-    return {name: _median(one[1:]) for name, one in visits.items()}
+    return {name: _median(one[1:]) for name, one in by_page.items()}
 
 
 def _open(page: Page, url: str, path: str, selector: str) -> Visit:
