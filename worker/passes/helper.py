@@ -11,14 +11,11 @@ import shutil
 import time
 from dataclasses import replace
 
-from sqlalchemy import select
-
 from core import logs
 from core.errors import MasktuneError
 from core.queries import jobs, leases
 from core.queries.leases import Lease, LeaseLost
-from core.storage.trash import discard
-from core.tables import DatasetRow, JobRow
+from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from worker.child_process import ChildProcess
 from worker.passes.shards import shard_key
@@ -26,6 +23,7 @@ from worker.protocol import Message, PassOpened, ShardFinished, deadline_line, p
 from worker.runtime import Runtime
 from worker.shard_tasks import ShardTask
 from worker.supervisor.db_errors import Transient, transient_errors
+from worker.supervisor.late_artifacts import discard_late
 from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.spec_builder import build_spec
 from worker.workspace import helper_folder
@@ -106,7 +104,7 @@ class PassHelper:
         assert self._row is not None
         with self._runtime.tracing.shard(self._row, task.sharded.title, task.number):
             self._await(child, task)
-        self._remove_if_gone(task.job_id)
+        discard_late(self._runtime, task.job_id)
         self._kept_until = time.monotonic() + _KEPT_SECONDS
 
     def _started(self, task: ShardTask) -> ChildProcess:
@@ -173,17 +171,7 @@ class PassHelper:
         """End the child in the middle of a shard, and remove what it may have put too late."""
         if self._child is not None:
             self.close()
-            self._remove_if_gone(job_id)
-
-    def _remove_if_gone(self, job_id: str) -> None:
-        """Delete what was put after the job, its data set or its work folder had been deleted."""
-        query = select(JobRow.state, DatasetRow.id).outerjoin(DatasetRow, DatasetRow.id == JobRow.dataset_id)
-        with self._runtime.database.read() as session:
-            row = session.execute(query.where(JobRow.id == job_id)).one_or_none()
-        if row is None or row.state is JobState.SUCCEEDED or row.id is None:
-            key = f"jobs/{job_id}" if row is None else f"jobs/{job_id}/work"
-            with self._runtime.database.begin() as session:
-                discard(session, self._runtime.database, self._runtime.artifacts, [key])
+            discard_late(self._runtime, job_id)
 
 
 def _pass_of(task: ShardTask) -> ShardTask:

@@ -32,6 +32,7 @@ from worker.shard_tasks import ShardTask
 from worker.supervisor import recorder as records
 from worker.supervisor.db_errors import Transient, transient_errors
 from worker.supervisor.exit_reasons import AttemptFailure, crashed, not_started, silent, supervision_problem
+from worker.supervisor.late_artifacts import discard_late
 from worker.supervisor.recorder import PendingMessages
 from worker.supervisor.spare_child import SpareChild
 from worker.supervisor.spec_builder import build_spec
@@ -222,6 +223,7 @@ class Supervisor:
     def _conclude(self, reason: StopReason, returncode: int | None) -> None:
         if reason is StopReason.LOST:
             logger.warning("job %s: the lease is lost; its next holder goes on", self._lease.job_id)
+            self._discard_late()
         elif reason is StopReason.CANCELLED:
             self._end(JobState.CANCELLED)
         elif self._done:
@@ -238,6 +240,14 @@ class Supervisor:
         else:
             logger.warning("job %s: its process ended with %s", self._lease.job_id, returncode)
             self._retry(crashed(returncode))
+
+    def _discard_late(self) -> None:
+        """The next holder may have ended the job before this one's process put its last shard."""
+        try:
+            with transient_errors():
+                discard_late(self._runtime, self._lease.job_id)
+        except Transient as error:
+            logger.warning("job %s: late shards may be left (%s)", self._lease.job_id, error)
 
     def _finish(self, session: Session) -> None:
         """End the job and delete its work folder, which is no longer needed."""
