@@ -13,10 +13,9 @@ from models.data.loading.loaders import map_loader
 from models.masking.compute import RANDOM, compute_mask_set
 from models.run import Progress, Stopped, ignore_progress
 from models.saliency import METHODS
+from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
-from worker.child.passes import rebuilt_pass
 from worker.passes.shards import put_shard, shard_key
-from worker.shard_tasks import PassSpec
 from worker.stages.context import StageContext
 from worker.stages.mask import MaskPass, mask
 from worker.stages.training import given_model, load
@@ -38,20 +37,9 @@ def _pass(context: StageContext) -> MaskPass:
 
 
 def _rebuilt(context: StageContext, own: MaskPass) -> MaskPass:
-    assert own.arguments is not None
-    spec = PassSpec(
-        stage=context.stage,
-        pass_name=own.name,
-        arguments=own.arguments,
-        key=own.key,
-        title=own.title,
-        kind="cpu",
-        threads=1,
-    )
-    rebuilt = rebuilt_pass(context, spec)
-    assert isinstance(rebuilt, MaskPass)
-    assert (rebuilt.key, rebuilt.sizes) == (own.key, own.sizes)
-    return rebuilt
+    other = rebuilt(context, own)
+    assert isinstance(other, MaskPass)
+    return other
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masktune.contract.vocabulary import Stage
 from models.mitigation import stage_features
 from models.mitigation.stage_features import StageFeatures, pooled_stages
 from models.run import Run, ignore_progress
+from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
-from worker.child.passes import rebuilt_pass
 from worker.passes.shards import ShardedPass
 from worker.results import ModelSpec
-from worker.shard_tasks import PassSpec
 from worker.stages import features
 from worker.stages.context import StageContext
 from worker.stages.features import NetworkPass, Output, save_training_split
@@ -52,18 +50,7 @@ def test_a_rebuilt_pass_is_the_same(
     network, _ = load(context, model)
     save_training_split(context, network, Run(), tmp_path, model=model.id)  # leaves the axes for helpers
     own = NetworkPass(context, network, output, split="train", model=model.id)
-    assert own.arguments is not None
-    spec = PassSpec(
-        stage=Stage.EVALUATE,
-        pass_name=own.name,
-        arguments=own.arguments,
-        key=own.key,
-        title=own.title,
-        kind="cpu",
-        threads=1,
-    )
-    other = rebuilt_pass(context, spec)
-    assert (other.key, other.sizes) == (own.key, own.sizes)
+    other = rebuilt(context, own)
     numbers = range(len(own.sizes))
     assert len(numbers) >= 2
     forwards = _files(own, numbers, tmp_path / "own")

@@ -1,0 +1,25 @@
+"""A pass as another worker's process makes it from its description."""
+
+from __future__ import annotations
+
+from worker.child.passes import rebuilt_pass
+from worker.passes.shards import ShardedPass
+from worker.shard_tasks import PassSpec
+from worker.stages.context import StageContext
+
+
+def rebuilt(context: StageContext, own: ShardedPass) -> ShardedPass:
+    """The same pass, rebuilt; its key and the sizes of its shards are those of the job's `own`."""
+    assert own.arguments is not None
+    spec = PassSpec(
+        stage=context.stage,
+        pass_name=own.name,
+        arguments=own.arguments,
+        key=own.key,
+        title=own.title,
+        kind="cpu",
+        threads=1,
+    )
+    other = rebuilt_pass(context, spec)
+    assert (other.key, other.sizes) == (own.key, own.sizes)
+    return other
