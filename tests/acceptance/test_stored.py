@@ -28,11 +28,11 @@ def test_data_of_a_released_version_are_read(archive: Path, processes: Processes
     with Client(address(serve)) as client:
         _is_current(tmp_path / "data" / "masktune.db")
         _is_listed(client)
-        for stored in json.loads((tmp_path / "predictions.json").read_text()):
-            (prediction,) = client.predict.sample(**stored["query"]).predictions
+        for record in json.loads((tmp_path / "predictions.json").read_text()):
+            (prediction,) = client.predict.sample(**record["query"]).predictions
             probabilities = {candidate.label: candidate.probability for candidate in prediction.candidates}
-            assert probabilities == pytest.approx(stored["probabilities"], abs=1e-5)
-            assert prediction.decision == stored["decision"]
+            assert probabilities == pytest.approx(record["probabilities"], abs=1e-5)
+            assert prediction.decision == record["decision"]
         best, dataset = client.models.get("best"), next(client.datasets.list())
         client.jobs.wait(client.jobs.start("evaluate", model=best.id, dataset=dataset.id).id)
 

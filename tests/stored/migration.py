@@ -18,10 +18,8 @@ DIALECTS = ("sqlite", "postgresql")
 
 def statements(revision: str, dialect: str) -> str:
     """The statements as they are sent to such a database, one or more lines each."""
-    written = StringIO()
-    context = MigrationContext.configure(
-        dialect_name=dialect, opts={"as_sql": True, "output_buffer": written}
-    )
+    output = StringIO()
+    context = MigrationContext.configure(dialect_name=dialect, opts={"as_sql": True, "output_buffer": output})
     with Operations.context(context):
         ScriptDirectory(migrations.__path__[0]).get_revision(revision).module.upgrade()
-    return "".join(f"{line.rstrip()}\n" for line in written.getvalue().splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in output.getvalue().splitlines())

@@ -156,10 +156,10 @@ def test_a_list_holds_one_state_one_data_set_and_one_kind(database: Database) ->
     expected = {None: [waiting, running], JobState.RUNNING: [running], JobState.QUEUED: [waiting]}
     with database.read() as session:
         for state in (None, *JobState):
-            listed = jobs.listing(session, before=None, limit=9, state=state)
-            assert [job.id for job in listed] == expected.get(state, [])
-            listed = jobs.listing(session, before=None, limit=9, dataset_id="ds_1", state=state)
-            assert [job.id for job in listed] == ([running] if state in (None, JobState.RUNNING) else [])
+            page = jobs.listing(session, before=None, limit=9, state=state)
+            assert [job.id for job in page] == expected.get(state, [])
+            page = jobs.listing(session, before=None, limit=9, dataset_id="ds_1", state=state)
+            assert [job.id for job in page] == ([running] if state in (None, JobState.RUNNING) else [])
         assert jobs.listing(session, before=None, limit=9, kind=JobKind.MASK) == []
 
 

@@ -95,10 +95,10 @@ class SlowStore(Artifacts):
 def test_it_lists_what_is_there_seldom_and_asks_for_no_shard_that_it_has_listed(tmp_path: Path) -> None:
     store = SlowStore(f"memory://{tmp_path.name}", cache=tmp_path / "cache")
     sharded = Numbers([4] * 40, lambda number: number == 39 and [_put(store, sharded, n) for n in range(30)])
-    told = list[Progress]()
-    counts = compute_missing(sharded, store, told.append, lambda _: None)
+    reports = list[Progress]()
+    counts = compute_missing(sharded, store, reports.append, lambda _: None)
     assert (counts.here, counts.others) == (10, 30)
-    assert [p.step for p in told] == list(range(31 * 4, 41 * 4, 4))
+    assert [p.step for p in reports] == list(range(31 * 4, 41 * 4, 4))
     assert store.listings == 2
     assert store.questions.count(shard_key(sharded.key, 0)) == 1  # when it was put
 
