@@ -23,9 +23,9 @@ accuracy there comes from the background alone. They are never made, and evaluat
 ALL_SPLITS = SPLITS + WITHOUT_OBJECT
 """All splits, in the order of their codes in a store."""
 NO_SPLIT = ""
-_REPORTED = ("test", "val", "calibration", "train", *WITHOUT_OBJECT)
 SPLIT_NAMES = (*ALL_SPLITS, NO_SPLIT)
 """The splits by their codes in a store; the last code is that of samples in no split."""
+_REPORTED = ("test", "val", "calibration", "train", *WITHOUT_OBJECT)
 
 _ALIASES: Mapping[str, str] = {
     "train": "train",

@@ -185,13 +185,13 @@ class FrozenFeatures:
             axes=self._key(EARLY) if stages else None,
         )
         self._context.compute_shards(sharded, run.on_progress)
-        if stages:
-            with artifacts.writing(self._key(f"{EARLY}-{split}")) as target:
-                names = {f"early-{number}" for number in range(len(stages))}
-                write_columns(target, sharded.parts(), rows, names)
-        if not self.has(split):
-            with artifacts.writing(self._key(split)) as target:
-                write_columns(target, sharded.parts(), rows, {"values"})
+        early = {f"early-{number}" for number in range(len(stages))}
+        columns = early if self.has(split) else early | {"values"}
+        part = f"{EARLY}-{split}" if early else split
+        with artifacts.writing(self._key(part)) as target:
+            write_columns(target, sharded.parts(), rows, columns)
+            if early and "values" in columns:
+                self._move_values(target, split)
         artifacts.delete(sharded.key)
         return artifacts.folder(self._key(split))
 
@@ -199,9 +199,13 @@ class FrozenFeatures:
         with self._context.artifacts.writing(self._key(EARLY)) as target:
             save_training_split(self._context, self._network, run, target, model=self._model)
             (target / LOGITS).unlink()
-            with self._context.artifacts.writing(self._key("train")) as last:
-                (target / VALUES).rename(last / VALUES)
+            self._move_values(target, "train")
         return self._context.artifacts.folder(self._key(EARLY))
+
+    def _move_values(self, folder: Path, split: str) -> None:
+        """From the `folder` of early stages to the split's own."""
+        with self._context.artifacts.writing(self._key(split)) as target:
+            (folder / VALUES).rename(target / VALUES)
 
 
 def of_rows(logits: Logits, rows: NDArray[np.int64]) -> Logits:
