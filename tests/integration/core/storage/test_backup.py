@@ -197,7 +197,7 @@ def test_half_a_backup_and_one_of_a_newer_version_are_refused(
 ) -> None:
     url, about = make_database("sqlite"), backup / "backup.json"
     words = json.loads(about.read_text())
-    about.write_text(json.dumps(words | {"revision": "r9999"}))
+    about.write_text(json.dumps(words | {"revision": "v9999"}))
     with pytest.raises(NotRestorable, match="newer version"):
         restore(backup, url, other_artifacts)
     about.unlink()
