@@ -1,5 +1,5 @@
-"""The slots of a worker: each claims the best queued job and runs it; when there is none, it helps jobs of
-other workers with their passes over images, or waits.
+"""The slots of a worker: each claims the best queued job and runs it; when there is none, it helps other
+workers' jobs with their passes over images, or waits.
 
 The database is the truth about the queue. A message of the broker ends the wait at once; should it be lost,
 the slot looks at the table when the wait is over.
@@ -90,8 +90,8 @@ def _serve(runtime: Runtime, slot: Slot, wait: float) -> None:
 
 
 def work(runtime: Runtime, slot: Slot = Slot("slot 0"), helper: PassHelper | None = None) -> None:
-    """Run queued jobs on this thread, best first, and while there are none, shards that other workers offer;
-    until none is left or the worker is stopping."""
+    """Run queued jobs on this thread, best first, or else shards that other workers offer, until none is left
+    or the worker is stopping."""
     helper = helper or PassHelper(runtime, slot.number, SpareChild(runtime, enabled=False))
     with closing(helper):
         while not runtime.stopping.is_set():
@@ -109,7 +109,7 @@ def work(runtime: Runtime, slot: Slot = Slot("slot 0"), helper: PassHelper | Non
 
 
 def _accepts(slot: Slot, helper: PassHelper, task: ShardTask) -> bool:
-    """Whether the slot runs such jobs as the shard is of, on a host like theirs."""
+    """Whether the slot runs jobs like the shard's, on a host like theirs."""
     kinds = IMPORTS if task.sharded.stage is Stage.IMPORT else ALL_KINDS - IMPORTS
     return not kinds.isdisjoint(slot.kinds) and helper.accepts(task)
 

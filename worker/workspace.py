@@ -15,10 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from core.settings import Settings
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from models.runtime.files import replacing
 
 STATE = "state.json"
+
+
+def usual_threads(settings: Settings) -> int:
+    """How many threads the first attempt at a job takes on this host."""
+    return settings.threads or len(os.sched_getaffinity(0)) // settings.worker_slots or 1
 
 
 class Workspace:

@@ -20,7 +20,7 @@ from models.runtime.process import keep_freed_memory, prepare_process, prepare_w
 from worker.child.pipes import ParentWatch, Reporter
 from worker.child_process import MARK
 from worker.protocol import SPARE, STOPPED, Spec
-from worker.workspace import Workspace
+from worker.workspace import Workspace, usual_threads
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,8 @@ def main() -> int:
     faulthandler.register(signal.SIGUSR1)  # dumps all threads, even if all are stuck in native code
     parent = ParentWatch(0)
     settings = Settings()
-    usual_threads = settings.threads or len(os.sched_getaffinity(0)) // settings.worker_slots or 1
     if SPARE in sys.argv:
-        load_ahead(usual_threads)
+        load_ahead(usual_threads(settings))
     try:
         spec = Spec.from_line(parent.first_line())
     except EOFError:  # the worker ended before it had a job for this process
@@ -44,7 +43,7 @@ def main() -> int:
     logs.setup(settings.log_level, settings.log_format, job_id=spec.job_id, request_id=spec.request_id)
     artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache", alive=reporter.alive)
     artifacts.outlast()
-    workspace, threads = _workspace(spec, artifacts, settings, usual_threads)
+    workspace, threads = _workspace(spec, artifacts, settings)
 
     prepare = prepare_without_torch if spec.kind is JobKind.IMPORT else prepare_process
     with loading():
@@ -70,17 +69,14 @@ def main() -> int:
     return serve_pass(job, spec.sharded, parent.shards)
 
 
-def _workspace(
-    spec: Spec, artifacts: Artifacts, settings: Settings, usual_threads: int
-) -> tuple[Workspace, int]:
-    """The job's work folder, and the number of threads. One that only helps the job leaves the folder alone,
-    and takes as many threads as the job."""
+def _workspace(spec: Spec, artifacts: Artifacts, settings: Settings) -> tuple[Workspace, int]:
+    """The job's work folder, and its number of threads. One that only helps leaves the folder alone."""
     if spec.sharded is not None:
         mark = os.environ[MARK]
         workspace = Workspace.of_helper(artifacts, spec.job_id, scratch=settings.scratch, mark=mark)
         return workspace, spec.sharded.threads
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
-    return workspace, workspace.threads(usual_threads)
+    return workspace, workspace.threads(usual_threads(settings))
 
 
 def load_ahead(threads: int) -> None:

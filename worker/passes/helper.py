@@ -1,7 +1,7 @@
 """A slot without a job computes shards of a pass that another worker's job makes, in a child of its own.
 
-The child writes nothing but shards, which the job finds when it comes to them. It lives while the database
-says that the attempt at the job runs; then, or if its worker is gone, it ends as a job's own child does.
+The child writes nothing but shards, which the job finds when it comes to them. It ends with the attempt at
+the job, as the database has it, and with its worker.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from worker.workspace import helper_folder
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.2
-"""The longest sleep of the loop, and so the longest time until it notices that the worker must stop."""
+"""The longest sleep of the loop, until it notices that the worker must stop."""
 _KEPT_SECONDS = 5.0
 """How long a child is kept without a shard. The next takes the broker milliseconds, a new child seconds."""
 _WAIT_SECONDS = 1.0
-"""How long at most the slot waits for the next shard before it looks for a queued job."""
+"""The longest wait for the next shard before the slot looks for a queued job."""
 
 
 class _GivenUp(Exception):
@@ -43,8 +43,7 @@ class _GivenUp(Exception):
 
 
 class PassHelper:
-    """Computes shards on the thread of its slot, `slot` of the host's GPUs; one pass at a time. The slot's
-    `spare` child makes room for this one's."""
+    """Computes shards on the thread of its slot, `slot` of the host's GPUs; one pass at a time."""
 
     def __init__(self, runtime: Runtime, slot: int, spare: SpareChild) -> None:
         self._runtime, self._settings, self._slot = runtime, runtime.settings, slot
@@ -65,8 +64,8 @@ class PassHelper:
         return max(0.0, min(left, _WAIT_SECONDS))
 
     def accepts(self, task: ShardTask) -> bool:
-        """Whether shards of the pass would be those of its job here: on a host of another kind sums round
-        otherwise. Which kind this one is, the first child tells."""
+        """Whether shards of the pass would be its job's: on a host of another kind sums round otherwise.
+        Which kind this one is, the first child tells."""
         return self._kind in (None, task.sharded.kind) and _pass_of(task) != self._failed
 
     def compute(self, task: ShardTask) -> None:
@@ -113,10 +112,10 @@ class PassHelper:
             leases.held(session, _lease(task))
             self._row = jobs.get(session, task.job_id)
             spec = build_spec(session, self._row, slot=self._slot)
-        self.spare.end()
-        child = self._runtime.start_child()
+        spec = replace(spec, sharded=task.sharded)
+        child = self.spare.take(spec) or self._runtime.start_child()
         self._child, self._helped = child, _pass_of(task)
-        child.send(replace(spec, sharded=task.sharded).to_line())
+        child.send(spec.to_line())
         return child
 
     def _hold(self, child: ChildProcess, task: ShardTask) -> None:

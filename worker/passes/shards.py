@@ -19,7 +19,7 @@ from models.run import Progress
 SHARD_IMAGES = 512
 """A multiple of the batches of an evaluation. Of other batches, a shard has as many as fit, or one."""
 _WORTH_OFFERING = 3
-"""Shards: of fewer, another worker would compute none before the job has."""
+"""Shards: of fewer, another worker would compute none."""
 LISTING_SHARE = 0.02
 """The most of its time in which a job lists what others have put: of 20,000 shards, seconds on S3."""
 

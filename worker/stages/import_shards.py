@@ -1,5 +1,4 @@
-"""An import's pass over its images: the shards are artifacts in the job's work folder, from which another
-attempt goes on, and of which other workers compute some. Does not import torch."""
+"""An import's pass over its images, as one in shards of its job's. Does not import torch."""
 
 from __future__ import annotations
 

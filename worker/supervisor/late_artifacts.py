@@ -11,8 +11,7 @@ from worker.runtime import Runtime
 
 
 def discard_late(runtime: Runtime, job_id: str) -> None:
-    """Delete what was put after the job, its data set or its work folder had been deleted. Call it when the
-    process that may have put it is gone."""
+    """Delete what a process that is gone put after the job, its data set or its work folder was deleted."""
     query = select(JobRow.state, DatasetRow.id).outerjoin(DatasetRow, DatasetRow.id == JobRow.dataset_id)
     with runtime.database.read() as session:
         row = session.execute(query.where(JobRow.id == job_id)).one_or_none()

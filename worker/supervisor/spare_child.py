@@ -9,6 +9,7 @@ from masktune.contract.vocabulary import JobKind
 from worker.child_process import ChildProcess
 from worker.protocol import SPARE, Spec
 from worker.runtime import Runtime
+from worker.workspace import usual_threads
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,14 @@ class SpareChild:
             logger.warning("no spare child could be started (%s)", error)
 
     def take(self, spec: Spec) -> ChildProcess | None:
-        """Hand it over to run this job. None, and it is gone, if it cannot: it has ended, or has loaded what
-        an import does without, or the job may have begun with another number of threads, which it goes on
-        with, and which must be set before torch is loaded."""
+        """Hand it over to run this job, or to help it. None, and it is gone, if it cannot: it has ended, or
+        the job is an import, or has, or may have, other threads than are set before torch is loaded."""
         child, self._child, self._start_tried = self._child, None, False
         if child is None:
             return None
-        if child.returncode is None and spec.begins and spec.kind is not JobKind.IMPORT:
+        helped = spec.sharded
+        suits = helped.threads == usual_threads(self._runtime.settings) if helped else spec.begins
+        if child.returncode is None and suits and spec.kind is not JobKind.IMPORT:
             return child
         if child.returncode is not None:
             logger.warning("the spare child ended with %d while it waited", child.returncode)

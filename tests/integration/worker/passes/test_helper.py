@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from core.queries.leases import Lease
 from masktune.contract.vocabulary import EventType, JobState, Stage
 from tests.integration.worker.conftest import AddJob, EventsOf, JobOf, Script
 from tests.integration.worker.supervisor.test_supervisor import processes_of_children
+from tests.integration.worker.test_spare_children import started_ahead
 from tests.support.waits import wait_until
 from worker.passes.helper import PassHelper
 from worker.runtime import Runtime
 from worker.shard_tasks import PassSpec, ShardTask
 from worker.slots import running_slots, work
 from worker.supervisor.spare_child import SpareChild
+from worker.workspace import usual_threads
 
 KIND = "cpu"
 OPENED = ("say", {"type": "pass_opened", "kind": KIND})
@@ -169,6 +172,22 @@ def test_a_shard_that_is_put_after_the_end_of_its_job_goes(
     patient.close()
     folder = Path(runtime.artifacts.root, "jobs", task.job_id, "work")
     assert folder.exists() == left
+
+
+@pytest.mark.parametrize(("more", "taken"), [(0, True), (1, False)])
+def test_a_spare_child_computes_shards_unless_its_threads_differ(
+    more: int, taken: bool, runtime: Runtime, add_task: AddTask
+) -> None:
+    task = add_task([OPENED, finished(0), ("sleep", 600)])
+    threads = usual_threads(runtime.settings) + more
+    task = replace(task, sharded=replace(task.sharded, threads=threads))
+    spare = SpareChild(runtime, enabled=True)
+    spare.start()
+    with closing(PassHelper(runtime, 0, spare)) as helper:
+        helper.compute(task)
+        (child,) = runtime.children
+        assert started_ahead(child.pid) == taken
+    assert processes_of_children() == []
 
 
 def test_a_late_message_of_an_ended_job_starts_nothing(
