@@ -120,9 +120,9 @@ def assign_splits(
     names = np.array([name or "train" for name in splits], dtype=object)
     present = tuple(name for name in ALL_SPLITS if name in splits)
     grouped = groups is not None and bool((groups >= 0).any())
-    strata = np.asarray(labels, dtype=np.int64)
+    strata = labels
     if groups is not None and grouped:
-        strata = strata * (int(groups.max()) + 2) + groups + 1
+        strata = labels.astype(np.int64) * (int(groups.max()) + 2) + groups + 1
     units = np.arange(count) if twins is None else np.asarray(twins)
     whole_subjects = subjects is not None and bool((subjects >= 0).any())
     if subjects is not None and whole_subjects:
@@ -178,7 +178,7 @@ def _plan(present: Sequence[str]) -> dict[str, dict[str, float]]:
 
 def _cut_in_turn(
     rows: NDArray[np.int64],
-    strata: NDArray[np.int64],
+    strata: NDArray[np.integer[Any]],
     units: NDArray[Any],
     *,
     fractions: Mapping[str, float],
@@ -195,7 +195,7 @@ def _cut_in_turn(
 
 def _cut(
     rows: NDArray[np.int64],
-    strata: NDArray[np.int64],
+    strata: NDArray[np.integer[Any]],
     units: NDArray[Any],
     *,
     share: float,
@@ -220,7 +220,7 @@ def _cut(
 
 def divide(
     units: NDArray[np.int64],
-    strata: NDArray[np.int64],
+    strata: NDArray[np.integer[Any]],
     shares: Sequence[float],
     *,
     required: NDArray[np.integer[Any]] | None = None,

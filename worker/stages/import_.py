@@ -97,8 +97,8 @@ def _summary(
     """The report without its lists of files, plus three entries for a usable data set.
 
     `sizes`, in pixels, is the basis for defaults. `metadata_columns` says what they hold. `shortcuts` names
-    simple image properties that predict the class: what a network may learn instead of the object, found
-    before one is trained; where all images are test images, it is left out.
+    simple image properties that predict the class, which a network may learn instead of the object; it is
+    left out where all images are test images.
     """
     facts = report.summary() | {
         "format": report.format,

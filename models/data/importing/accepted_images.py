@@ -95,26 +95,6 @@ class AcceptedImages:
             return ColumnReading(_PATIENT, "ignored", "is one and the same in all files")
         return ColumnReading(_PATIENT, "subject")
 
-    @cached_property
-    def labels(self) -> NDArray[np.int64]:
-        """(N,)"""
-        return self.entries.labels.astype(np.int64)
-
-    @cached_property
-    def groups(self) -> NDArray[np.int64]:
-        """(N,), -1 for none."""
-        return self.entries.groups.astype(np.int64)
-
-    @cached_property
-    def subjects(self) -> NDArray[np.int64]:
-        """(N,), numbers in `subject_names`, -1 for none."""
-        return self.entries.subjects.codes.astype(np.int64)
-
-    @property
-    def subject_names(self) -> tuple[str, ...]:
-        """In the order of their first images."""
-        return self.entries.subjects.values
-
     @property
     def metadata(self) -> dict[str, list[str]]:
         """The cells of each column of metadata, in row order."""
@@ -123,7 +103,7 @@ class AcceptedImages:
         return listed | dict(self._devices.metadata)
 
     @cached_property
-    def twins(self) -> NDArray[np.int64]:
+    def twins(self) -> NDArray[np.int32]:
         """(N,), equal where the pixels are equal: numbers from 0 in the order of their first images."""
         hashes = np.ascontiguousarray(self.facts["pixel_hash"]).view(np.uint64).reshape(len(self), -1)
         order = np.lexsort(hashes.T)  # a hash table of millions takes three times the memory
@@ -131,8 +111,8 @@ class AcceptedImages:
         for part in hashes.T:
             ordered = part[order]
             differs[1:] |= ordered[1:] != ordered[:-1]
-        firsts, numbers = order[differs], np.empty(len(self), np.int64)
-        by_order = np.empty(len(firsts), np.int64)
+        firsts, numbers = order[differs], np.empty(len(self), np.int32)
+        by_order = np.empty(len(firsts), np.int32)
         by_order[np.argsort(firsts)] = np.arange(len(firsts))
         numbers[order] = by_order[np.cumsum(differs) - 1]
         return numbers

@@ -1,8 +1,8 @@
 """Import an archive, a folder or a builtin data set into a packed store; a report names what was left out.
 
 The archive and its lists are read in a process of their own, within a budget. Then every image is checked and
-packed, in shards (see `shards`); when the splits are known, these stream into the store. Between them, unless
-the owner chose it, the window of 16-bit grey images is measured on some of those in `train`.
+packed, in shards, which stream into the store when the splits are known. In between, the window of 16-bit
+grey images is measured on some in `train`, unless the owner chose it.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def import_dataset(
 
     `source` is a folder or an archive file, here or elsewhere, or `builtin:NAME`. The report lists everything
     wrong with the data, first the files that were `rejected` before. If its state is `invalid`, `target`
-    holds only `report.json`; if it is `ready`, `target` is a packed store that includes `report.json`. An
-    older `target` is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing
+    holds only `report.json`; if it is `ready`, `target` is a packed store with `report.json`. An older
+    `target` is replaced. Raises `ImportStopped`, and OSError when the disk fails; both leave nothing
     behind but the shards that `compute_shards` keeps: by default, none. Whoever keeps `target` waits until
     its bytes are on disk.
     """
@@ -234,15 +234,16 @@ def _import(
 def _completed(
     report: ImportReport, accepted: AcceptedImages, seed: int
 ) -> tuple[ImportReport, Sequence[str]]:
-    """The report on the images as a whole, and the split of each."""
+    """The report on all images, and the split of each."""
     if not accepted.manifest.labelled:
         return inspection.complete_unlabelled(report, accepted), [NO_SPLIT] * len(accepted)
+    entries = accepted.entries
     assignment = assign_splits(
-        accepted.entries.splits.cells(),
-        accepted.labels,
-        groups=accepted.groups,
+        entries.splits.cells(),
+        entries.labels,
+        groups=entries.groups,
         twins=accepted.twins,
-        subjects=accepted.subjects,
+        subjects=entries.subjects.codes,
         seed=seed,
     )
     return inspection.complete(report, accepted, assignment), assignment.splits

@@ -45,7 +45,7 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
     if not accepted.manifest.labelled:
         return ()
     classes = accepted.manifest.classes
-    present = [classes[label] for label in np.unique(accepted.labels)]
+    present = [classes[label] for label in np.unique(accepted.entries.labels)]
     splits = accepted.entries.splits.values
     if len(present) < 2 and not only_test(splits):
         return (
@@ -67,11 +67,11 @@ def first_problems(accepted: AcceptedImages) -> tuple[Problem, ...]:
 
 def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignment) -> ImportReport:
     """The report with counts, duplicates, notes and the final state."""
-    manifest = accepted.manifest
+    manifest, entries = accepted.manifest, accepted.entries
     splits = np.array([ALL_SPLITS.index(name) for name in assignment.splits])
     # (split, class) → images
     table = np.zeros((len(ALL_SPLITS), len(manifest.classes)), dtype=np.int64)
-    np.add.at(table, (splits, accepted.labels), 1)
+    np.add.at(table, (splits, entries.labels), 1)
     cut = [split for split, how in assignment.record.made.items() if how.donor == "train"]
     record = replace(assignment.record, hold_out=manifest.hold_out)
     problems: tuple[Problem, ...] = ()
@@ -86,9 +86,9 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
         *_ignored_notes(manifest),
         *_duplicate_notes(duplicates),
         *subject_notes(
-            accepted.subjects,
-            accepted.subject_names,
-            labels=accepted.labels,
+            entries.subjects.codes,
+            entries.subjects.values,
+            labels=entries.labels,
             splits=splits,
             record=record,
             word=word,
@@ -98,7 +98,7 @@ def complete(report: ImportReport, accepted: AcceptedImages, assignment: Assignm
         report,
         state="invalid" if problems else "ready",
         count=len(accepted),
-        subjects=len(accepted.subject_names),
+        subjects=len(entries.subjects.values),
         splits=_counts(accepted, splits),
         split_record=asdict(record),
         problems=problems,
@@ -118,7 +118,7 @@ def complete_unlabelled(report: ImportReport, accepted: AcceptedImages) -> Impor
         report,
         state="ready",
         count=len(accepted),
-        subjects=len(accepted.subject_names),
+        subjects=len(accepted.entries.subjects.values),
         columns=accepted.columns,
         duplicates=duplicates,
         notes=(*_ignored_notes(accepted.manifest), *([copies] if duplicates else [])),
@@ -174,19 +174,21 @@ def _late_problems(
 
 
 def _counts(accepted: AcceptedImages, splits: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
+    entries = accepted.entries
+    subjects = entries.subjects.codes
     return {
         split: {
             "count": int((splits == code).sum()),
-            "classes": _tally(accepted.labels[splits == code], accepted.manifest.classes),
-            "groups": _tally(accepted.groups[splits == code], accepted.manifest.group_names),
-            "subjects": len(np.unique(accepted.subjects[(splits == code) & (accepted.subjects >= 0)])),
+            "classes": _tally(entries.labels[splits == code], accepted.manifest.classes),
+            "groups": _tally(entries.groups[splits == code], accepted.manifest.group_names),
+            "subjects": len(np.unique(subjects[(splits == code) & (subjects >= 0)])),
         }
         for code, split in enumerate(ALL_SPLITS)
         if split in SPLITS or (splits == code).any()
     }
 
 
-def _tally(codes: NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
+def _tally(codes: NDArray[np.int32], names: Sequence[str]) -> dict[str, int]:
     """{name: how often its number occurs in `codes`}; zeros are left out, -1 is ignored."""
     counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
     return {name: count for name, count in zip(names, counts, strict=True) if count}

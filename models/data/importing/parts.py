@@ -21,17 +21,17 @@ REJECTED, HEADERS = "rejected", "headers"
 
 FACTS = np.dtype(
     [
-        ("number", "i8"),
+        ("number", "i4"),
         ("width", "i4"),
         ("height", "i4"),
         ("type", "S8"),
         ("grey_16", "?"),
-        ("sha256", "V32"),
-        ("pixel_hash", "V32"),
+        ("sha256", "V8"),
+        ("pixel_hash", "V16"),
     ]
 )
 """What is known of an image, in little memory: there may be millions. `number` is that of its entry, the rest
-as in `CheckedImage`."""
+as in `CheckedImage`, of digests as much as tells images apart."""
 
 IMAGES = pa.schema([("sha256", pa.binary(32)), ("image", pa.large_binary())])
 """The files as a store keeps them, and their digests."""
@@ -41,8 +41,7 @@ ShardFolder = Callable[[int], Path]
 
 
 class Parts:
-    """All shards of an import, in order. `facts` (N,) and `headers`, by row, are of the images that were not
-    rejected."""
+    """All shards of an import, in order. `facts` (N,) and `headers`, by row, are of the accepted images."""
 
     def __init__(self, folder_of: ShardFolder, sizes: Sequence[int]) -> None:
         self._folder_of = folder_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,10 @@ _UNEVEN = 2  # times a split is larger or smaller than aimed at, from which on t
 
 
 def subject_notes(
-    subjects: NDArray[np.int64],
+    subjects: NDArray[np.integer[Any]],
     names: Sequence[str],
     *,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.integer[Any]],
     splits: NDArray[np.int64],
     record: SplitRecord,
     word: str = SUBJECT,
@@ -57,7 +58,7 @@ def subject_notes(
 
 
 def _uneven(
-    subjects: NDArray[np.int64], names: Sequence[str], record: SplitRecord, word: str
+    subjects: NDArray[np.integer[Any]], names: Sequence[str], record: SplitRecord, word: str
 ) -> Iterator[Note]:
     aims = {split: cut.fraction * cut.donor_size for split, cut in record.made.items()}
     sizes = ", ".join(
