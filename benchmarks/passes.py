@@ -6,8 +6,9 @@
 An `erm` job with the frozen, packaged EfficientNet-Lite0 passes over so many JPEGs of 448 px for features and
 early stages: with one worker, then with two, each on a core of its own, beside a redis-server that is started
 here. `features_s` counts from the start of the stage until the features are stored, `cpu_s` is that of the
-workers and all their processes to the end of the job, `twice` the shards that two of them computed. Exits
-with 1 if two workers are less than 1.8 times as fast, or if any byte differs.
+workers and all their processes to the end of the job, `twice` the shards that two of them computed. `apart`
+are two such jobs at once, of a worker each: what the cores leave to gain. Exits with 1 if two workers are
+less than 1.8 times as fast, or if any byte differs.
 
 `--whole-job` compares this checkout with another, in turn: whole jobs with one worker and no broker. Exits
 with 1 if this one has less than 0.98 of the other's speed, or if any byte of the features differs.
@@ -22,8 +23,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,9 +92,14 @@ def _workers(folder: Path, store: Path, arguments: argparse.Namespace) -> int:
             _measure(folder / f"workers-{count}", store, arguments, workers=count, broker=redis.url)
             for count in (1, 2)
         )
+    with ThreadPoolExecutor() as pool:
+        apart = partial(_measure, store=store, arguments=arguments, workers=1)
+        first, other = pool.map(lambda core: apart(folder / f"apart-{core}", first_core=core), (0, 1))
     ratio = one.features_s / two.features_s
     aims = {"two_over_one": Aim(round(ratio, 3), at_least=FASTER), "equal": _equal(one, two)}
-    return _finish({"one worker": one, "two workers": two}, aims, arguments)
+    measured = {"one worker": one, "two workers": two, "apart": first, "apart, the other": other}
+    machine = 2 * one.features_s / max(first.features_s, other.features_s)
+    return _finish(measured, aims, arguments, apart_over_one=round(machine, 3))
 
 
 def _whole_jobs(folder: Path, store: Path, arguments: argparse.Namespace) -> int:
@@ -115,14 +123,16 @@ def _equal(one: Measured, other: Measured) -> Aim:
     return Aim(float(one.digests == other.digests and bool(one.digests)), at_least=1.0)
 
 
-def _finish(measured: Mapping[str, Measured], aims: dict[str, Aim], arguments: argparse.Namespace) -> int:
+def _finish(
+    measured: Mapping[str, Measured], aims: dict[str, Aim], arguments: argparse.Namespace, **more: float
+) -> int:
     rows = [
         {"run": name, **{k: v for k, v in one._asdict().items() if k != "digests"}}
         for name, one in measured.items()
     ]
     print(table(rows))
     run = Run(resolve_device("cpu"))
-    return finish("passes", run, rows=rows, aims=aims, images=arguments.images)
+    return finish("passes", run, rows=rows, aims=aims, images=arguments.images, **more)
 
 
 def _measure(
@@ -131,6 +141,7 @@ def _measure(
     arguments: argparse.Namespace,
     *,
     workers: int,
+    first_core: int = 0,
     broker: str = "",
     checkout: Path = ROOT,
 ) -> Measured:
@@ -142,7 +153,8 @@ def _measure(
     dataset_id, job_id = _add(database, folder, store, arguments.image_size)
     features = folder / "artifacts" / "features" / dataset_id
     started, stored = time.monotonic(), 0.0
-    with _running(folder, environment(**own), workers, checkout) as usage:
+    cores = range(first_core, first_core + workers)
+    with _running(folder, environment(**own), cores, checkout) as usage:
         while not (job := _job(database, job_id)).state.ended:
             if not stored and list(features.glob("*-train")):
                 stored = time.monotonic()
@@ -185,15 +197,17 @@ def _add(database: Database, folder: Path, store: Path, image_size: int) -> tupl
 
 
 @contextmanager
-def _running(folder: Path, variables: Mapping[str, str], count: int, checkout: Path) -> Iterator[list[float]]:
-    """So many workers of this checkout, each on a core of its own, while the block runs; then their CPU
-    seconds, with those of the processes that they have waited for."""
+def _running(
+    folder: Path, variables: Mapping[str, str], numbers: Sequence[int], checkout: Path
+) -> Iterator[list[float]]:
+    """A worker of this checkout on each of these cores while the block runs; then their CPU seconds, with
+    those of the processes that they have waited for."""
     cores, usage = sorted(os.sched_getaffinity(0)), list[float]()
-    if len(cores) < count:
-        raise SystemExit(f"NOT RUN: this needs {count} cores")
+    if len(cores) <= max(numbers):
+        raise SystemExit(f"NOT RUN: this needs {max(numbers) + 1} cores")
     processes = []
     with (folder / "worker.log").open("ab") as log:
-        for number in range(count):
+        for number in numbers:
             command = ["taskset", "-c", str(cores[number]), sys.executable, "-m", "worker"]
             path = {"PYTHONPATH": str(checkout)}
             processes.append(
