@@ -42,7 +42,7 @@ FIELDS: dict[str, Any] = {
     "masking": {"sigmas": 1.0},
     "finetune": {"epochs": 1},
 }
-PREDICTOR: dict[str, Any] = {"backbone": "small_cnn", "image_size": 96, "epochs": 1}
+PREDICTOR: dict[str, Any] = {"backbone": "small_cnn", "image_size": 160, "epochs": 1}
 """Of the model that predicts and explains, so slowly that helpers, which start in seconds, come in time."""
 KINDS = ("uploads", "datasets", "exports", "models", "backbones", "calibrations", "pattern_judges")
 """Folders of the artifacts that rows name; the jobs' own artifacts are in another folder."""

@@ -192,7 +192,7 @@ class Chaos:
 
     def _undisturbed(self, job: Job) -> Job:
         """The job, once it has ended."""
-        ended = self.world.client.jobs.wait(job.id, timeout=300)
+        ended = self.world.client.jobs.wait(job.id, timeout=900)
         if ended.attempt != 1:
             raise RuntimeError(f"the undisturbed job {job.id} needed {ended.attempt} attempts")
         return ended
