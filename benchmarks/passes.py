@@ -24,9 +24,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,9 +91,12 @@ def _workers(folder: Path, store: Path, arguments: argparse.Namespace) -> int:
             _measure(folder / f"workers-{count}", store, arguments, workers=count, broker=redis.url)
             for count in (1, 2)
         )
-    with ThreadPoolExecutor() as pool:
-        apart = partial(_measure, store=store, arguments=arguments, workers=1)
-        first, other = pool.map(lambda core: apart(folder / f"apart-{core}", first_core=core), (0, 1))
+    with ProcessPoolExecutor() as pool:  # Alembic takes no second thread
+        apart = [
+            pool.submit(_measure, folder / f"apart-{core}", store, arguments, workers=1, first_core=core)
+            for core in (0, 1)
+        ]
+        first, other = (job.result() for job in apart)
     ratio = one.features_s / two.features_s
     aims = {"two_over_one": Aim(round(ratio, 3), at_least=FASTER), "equal": _equal(one, two)}
     measured = {"one worker": one, "two workers": two, "apart": first, "apart, the other": other}
