@@ -37,7 +37,7 @@ class SpareChild:
 
     def take(self, spec: Spec) -> ChildProcess | None:
         """Hand it over to run this job, or to help it. None, and it is gone, if it cannot: it has ended, or
-        the job is an import, or has, or may have, other threads than are set before torch is loaded."""
+        the job is an import, or may have other threads, whose number is set before torch is loaded."""
         child, self._child, self._start_tried = self._child, None, False
         if child is None:
             return None
