@@ -210,7 +210,7 @@ class World:
         logs = "".join(log.read_text() for log in self.stack.folder.glob("worker-*.log"))
         return {
             "shards_helped": sum(int(count[1]) for count in counts),
-            "shards_twice": sum(int(count[2] or 0) for count in counts) + logs.count("was there already"),
+            "shards_twice": sum(int(count[2] or 0) for count in counts) + logs.count("was computed twice"),
             "helpers_killed": logs.count("the process that computes shards ended"),
         }
 

@@ -40,7 +40,7 @@ from worker.passes.shards import (
     Arguments,
     OnProgress,
     compute_missing,
-    put_shard,
+    compute_shard,
     shard_key,
 )
 from worker.runtime import Runtime
@@ -58,7 +58,7 @@ sys.stdin.readline()
 print(json.dumps({{"type": "pass_opened", "kind": "{_KIND}"}}), flush=True)
 for order in map(json.loads, sys.stdin):
     if "shard" in order:
-        print(json.dumps({{"type": "shard_finished", "number": order["shard"], "put": True}}), flush=True)
+        print(json.dumps({{"type": "shard_finished", "number": order["shard"], "double": False}}), flush=True)
 """
 """A helper's child that computes nothing."""
 
@@ -160,9 +160,9 @@ class StoreCost(NamedTuple):
 
     store: str
     put_ms: float
-    """By a helper: it looks whether the shard is there, and puts it."""
+    """By a helper: it looks whether the shard is there, claims and puts it."""
     job_ms: float
-    """By the job, which also lists what is there."""
+    """By the job, which claims and puts it, and lists what is there."""
     list_ms: float
     """Of a listing, for each thousand."""
     join_ms: float
@@ -178,7 +178,7 @@ class _Pass:
     """Computes nothing, and no more than `most` shards."""
 
     name = title = "nothing"
-    arguments: Arguments | None = None
+    arguments: Arguments | None = {}  # noqa: RUF012  # nobody changes it
 
     def __init__(self, there: int, most: int, part: bytes) -> None:
         self.key, self.most, self.part = "jobs/job_1/work/pass", most, part
@@ -227,7 +227,7 @@ def _store_cost(name: str, artifacts: Artifacts, requests: Counter[str], sharded
 
     def put(number: int) -> None:
         artifacts.exists(shard_key(sharded.key, number))
-        put_shard(artifacts, sharded, number, sharded.write)
+        compute_shard(sharded, artifacts, number, attempt=2)
 
     def read(number: int) -> None:
         artifacts.file(shard_key(sharded.key, number), _PART).read_bytes()
@@ -240,7 +240,12 @@ def _store_cost(name: str, artifacts: Artifacts, requests: Counter[str], sharded
         numbers = range(first, first + sharded.most)
         return spent(lambda: deque(map(run, numbers), maxlen=0), sharded.most)
 
-    job = spent(lambda: compute_missing(sharded, artifacts, ignore_progress, print), sharded.most)
+    def compute() -> None:
+        compute_missing(
+            sharded, artifacts, ignore_progress, lambda _: True, attempt=1, should_stop=lambda: False
+        )
+
+    job = spent(compute, sharded.most)
     listed = spent(lambda: artifacts.names(sharded.key), len(sharded.sizes) / 1000)
     costs = (of_each(put, len(sharded.sizes)), job, listed, of_each(read, there))
     _, join_import = of_each(read_import, len(sharded.sizes))
@@ -268,14 +273,14 @@ def opening_ms(archive: Path, images: int, scratch: Path) -> float:
 
 class PassCost(NamedTuple):
     """A pass over many shards, in seconds. Of each shard: `compute`, `put` by whoever computes it, `publish`
-    of its message, and `exists`, the question whether it is there. `start` precedes a helper's first shard;
+    of its message, and `claim` that it is begun. `start` precedes a helper's first shard;
     `listing` is of all."""
 
     shards: int
     compute: float
     put: float
     publish: float
-    exists: float
+    claim: float
     start: float
     listing: float
 
@@ -286,37 +291,24 @@ class SharedPass(NamedTuple):
     seconds: float
     helped: int
     """Shards that helpers put."""
-    twice: int
 
 
 def simulate_pass(cost: PassCost, workers: int, *, seed: int = 0) -> SharedPass:
-    """The job, worker 0, computes what is not there from the last shard down, helpers from the first up."""
+    """The job, worker 0, begins with the last shard and helpers with the first, until all are there."""
     rng = np.random.default_rng(seed)
-    done, helped = np.full(cost.shards, np.inf), np.zeros(cost.shards, bool)
+    done, helped = np.zeros(cost.shards), 0
     free = [(0.0, 0), *((cost.start, number) for number in range(1, workers))]
-    first, last, twice = 0, cost.shards - 1, 0
-    listed_at = look_at = ended = 0.0
-    while last >= 0:
+    first, last, look_at = 0, cost.shards - 1, 0.0
+    while first <= last:
         now, worker = heapq.heappop(free)
-        if worker and first > last:
-            continue
         number = first if worker else last
         first, last = (first + 1, last) if worker else (first, last - 1)
         if worker:
-            now = max(now, number * cost.publish)
-        elif done[number] <= listed_at:  # the job does not ask for it
-            heapq.heappush(free, (now, worker))
-            continue
-        there = done[number] <= now
-        now += cost.exists
-        if not there:
-            now += cost.put + cost.compute * rng.lognormal(0.0, SPREAD)
-            twice += bool(np.isfinite(done[number]))
-            if now < done[number]:
-                done[number], helped[number] = now, worker > 0
+            now, helped = max(now, number * cost.publish), helped + 1
+        now += cost.claim + cost.put + cost.compute * rng.lognormal(0.0, SPREAD)
+        done[number] = now
         if not worker and now >= look_at:
-            listed_at, now = now, now + cost.listing
+            now += cost.listing
             look_at = now + cost.listing / LISTING_SHARE
-        ended = ended if worker else now
         heapq.heappush(free, (now, worker))
-    return SharedPass(ended, int(helped.sum()), twice)
+    return SharedPass(float(done.max()) + cost.listing, helped)

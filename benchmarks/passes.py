@@ -168,7 +168,7 @@ def _measure(
         ended = time.monotonic()
     if job.state is not JobState.SUCCEEDED:
         raise RuntimeError(f"the job ended {job.state}: {job.error}; see {folder}/worker.log")
-    twice = (folder / "worker.log").read_text().count("was there already") + _doubles(database, job_id)
+    twice = (folder / "worker.log").read_text().count("was computed twice") + _doubles(database, job_id)
     return Measured(
         round(stored - started, 1), round(ended - started, 1), round(sum(usage), 1), twice, _digests(features)
     )

@@ -181,7 +181,7 @@ def _passes(
                 compute=SHARD_ENTRIES / rate,
                 put=store.put * request + sent,
                 publish=1e-3 * broker.publish_ms,
-                exists=request,
+                claim=2 * request,
                 start=start if remote or name == "import" else CHILD_SECONDS,
                 listing=store.list * 1e-3 * MILLIONS / SHARD_ENTRIES * request,
             )
@@ -202,7 +202,6 @@ def _passes(
                         "join h": join * cost.shards / 3600,
                         "speed-up": alone / whole,
                         "helped": shared.helped,
-                        "twice": shared.twice,
                         "publish s": cost.publish * cost.shards,
                         "Redis MB": broker.bytes * cost.shards / 1e6,
                         "commands/s": pace * broker.commands + workers * broker.commands,

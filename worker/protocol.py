@@ -1,7 +1,7 @@
 """What supervisor and child say to each other, one JSON object a line.
 
 To the child's stdin: first its `Spec`, then the lease's deadline (`deadline_line`) at each renewal and, to a
-helper of a job of another worker, numbers of shards (`shard_line`). From its stdout: a `Message` each.
+helper of a job of another worker, shards (`shard_line`). From its stdout: a `Message` each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from masktune.contract.job_params import AnyParams, params_of, params_to_json
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import Arm, JobKind, Stage
 from worker.results import AnyResult, Json, ModelSpec, StageResult, result_from_json, result_to_json
-from worker.shard_tasks import PassSpec
+from worker.shard_tasks import PassSpec, ShardTask
 
 # --- exit codes of the child, beside 0 and those of a crash ----------------------------------------
 
@@ -124,11 +124,11 @@ class PassOpened:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFinished:
-    """It has computed a shard; if that was not `put`, it was there already."""
+    """It is done with a shard; `double`: another process had put the same meanwhile."""
 
     type: Literal["shard_finished"] = "shard_finished"
     number: int
-    put: bool
+    double: bool
 
 
 Record = StageStarted | ProgressReport | StageFinished | LogLine | PassBegan
@@ -166,8 +166,9 @@ def deadline_line(until: float) -> bytes:
     return json.dumps({"until": until}).encode()
 
 
-def shard_line(number: int) -> bytes:
-    return json.dumps({"shard": number}).encode()
+def shard_line(task: ShardTask) -> bytes:
+    """A shard to compute, of the job's spec."""
+    return json.dumps({"shard": task.to_json()}).encode()
 
 
 @dataclass(frozen=True)
@@ -248,8 +249,8 @@ class Spec:
     """Key of the mask set that the job was given."""
     models: dict[str, ModelSpec] = field(default_factory=dict)
     judged_job: JudgedJobSpec | None = None
-    sharded: PassSpec | None = None
-    """The pass of which the child computes shards, in place of the stages."""
+    shard_threads: int | None = None
+    """Those of a child that computes shards in place of the stages."""
 
     @property
     def begins(self) -> bool:

@@ -1,4 +1,4 @@
-"""Computes shards of a pass that a job of another worker makes, in a child that its helper has started."""
+"""Computes shards of passes that a job of another worker makes, in a child that its helper has started."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from importlib import import_module
 from queue import SimpleQueue
 
 from core.loading import loading
-from models.run import ignore_progress
 from worker.child.failures import explain
 from worker.child.runner import Job, kind_of
-from worker.passes.shards import Arguments, ShardedPass, put_shard
+from worker.passes.shards import Arguments, ShardedPass, compute_shard
 from worker.protocol import PassOpened, ShardFinished
-from worker.shard_tasks import PassSpec
+from worker.shard_tasks import PassSpec, ShardTask
 from worker.stages.context import StageContext
 
 logger = logging.getLogger(__name__)
@@ -34,23 +33,26 @@ def rebuilt_pass(context: StageContext, spec: PassSpec) -> ShardedPass:
     return rebuild(context, spec.arguments)
 
 
-def serve_pass(job: Job, spec: PassSpec, numbers: SimpleQueue[int]) -> int:
-    """Compute each shard whose number comes, until this process is ended; return the exit code of a failure.
+def serve_shards(job: Job, tasks: SimpleQueue[ShardTask]) -> int:
+    """Compute each shard that comes, until this process is ended; return the exit code of a failure.
 
     Its progress is not the job's, whose own child counts the shards.
     """
-    job.reporter.send(PassOpened(kind=kind_of(job.device, spec.stage)))
-    context = job.context(spec.stage)
+    spec, sharded = None, None
     try:
-        with loading():
-            sharded = rebuilt_pass(context, spec)
-        if sharded.key != spec.key:  # which has a digest of what the pass reads
-            logger.warning("%s: another pass is made of its description here", spec.title)
-            return 1
         while True:
-            for number, write in sharded.compute([numbers.get()], ignore_progress):
-                put = put_shard(job.artifacts, sharded, number, write)
-                job.reporter.send(ShardFinished(number=number, put=put))
+            task = tasks.get()
+            if spec != task.sharded:
+                spec, sharded = task.sharded, None  # before the next is in memory
+                job.reporter.send(PassOpened(kind=kind_of(job.device, spec.stage)))
+                with loading():
+                    sharded = rebuilt_pass(job.context(spec.stage), spec)
+                if sharded.key != spec.key:  # which has a digest of what the pass reads
+                    logger.warning("%s: another pass is made of its description here", spec.title)
+                    return 1
+            assert sharded is not None
+            double = compute_shard(sharded, job.artifacts, task.number, attempt=job.spec.attempt)
+            job.reporter.send(ShardFinished(number=task.number, double=double))
     except Exception as error:
         if explain(error) is None:
             raise

@@ -1,7 +1,7 @@
 """A child's pipes to its supervisor: JSON lines on stdout, which nothing else can print to, and what it
 reads on stdin.
 
-On stdin come the spec, then the lease's deadlines and the numbers of shards. On its end-of-file, which means
+On stdin come the spec, then the lease's deadlines and shards. On its end-of-file, which means
 that the supervisor is gone, or when the deadline passes, the child ends itself with its whole process group.
 So no child works beyond its lease, whether its supervisor was killed or merely stopped.
 """
@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import Self
 
 from worker.protocol import ABANDONED, Alive, LogLine, Message
+from worker.shard_tasks import ShardTask
 
 _ALIVE_SECONDS = 1.0
 """Seconds between two signs of life from a loop that calls `alive` at every step: few enough writes."""
@@ -78,8 +79,8 @@ class ParentWatch:
         self._descriptor = descriptor
         self._rest = b""
         self._until = float("inf")
-        self.shards = SimpleQueue[int]()
-        """The numbers of the shards that were received."""
+        self.shards = SimpleQueue[ShardTask]()
+        """Those that were received."""
 
     def first_line(self) -> bytes:
         """Wait for the first line. Raises EOFError if stdin ends before it."""
@@ -113,7 +114,7 @@ class ParentWatch:
         *lines, self._rest = self._rest.split(b"\n")
         for message in map(json.loads, lines):
             if "shard" in message:
-                self.shards.put(message["shard"])
+                self.shards.put(ShardTask.from_json(message["shard"]))
             else:
                 self._until = float(message["until"])
         return self._until

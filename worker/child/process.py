@@ -51,7 +51,8 @@ def main() -> int:
         from worker.child.runner import Job
     loaded()
 
-    stop = threading.Event() if spec.sharded else stop_on_sigterm()
+    helps = spec.shard_threads is not None
+    stop = threading.Event() if helps else stop_on_sigterm()
     job = Job(
         spec=spec,
         settings=settings,
@@ -62,19 +63,19 @@ def main() -> int:
         should_stop=stop.is_set,
     )
     reporter.alive()
-    if spec.sharded is None:
+    if not helps:
         return job.run()
-    from worker.child.passes import serve_pass
+    from worker.child.passes import serve_shards
 
-    return serve_pass(job, spec.sharded, parent.shards)
+    return serve_shards(job, parent.shards)
 
 
 def _workspace(spec: Spec, artifacts: Artifacts, settings: Settings) -> tuple[Workspace, int]:
     """The job's work folder, and its number of threads. One that only helps leaves the folder alone."""
-    if spec.sharded is not None:
+    if spec.shard_threads is not None:
         mark = os.environ[MARK]
         workspace = Workspace.of_helper(artifacts, spec.job_id, scratch=settings.scratch, mark=mark)
-        return workspace, spec.sharded.threads
+        return workspace, spec.shard_threads
     workspace = Workspace.started(artifacts, spec.job_id, scratch=settings.scratch)
     return workspace, workspace.threads(usual_threads(settings))
 

@@ -167,10 +167,10 @@ class Job:
             offer=partial(self._offer, stage),
         )
 
-    def _offer(self, stage: Stage, sharded: ShardedPass, numbers: Sequence[int]) -> None:
-        """Have the supervisor offer shards to other workers, if there is a broker that carries them."""
+    def _offer(self, stage: Stage, sharded: ShardedPass, numbers: Sequence[int]) -> bool:
+        """Have the supervisor offer shards to other workers; False if no broker carries them."""
         if not self.settings.broker_url or sharded.arguments is None:
-            return
+            return False
         spec = PassSpec(
             stage=stage,
             pass_name=sharded.name,
@@ -181,6 +181,7 @@ class Job:
             threads=self.threads,
         )
         self.reporter.send(PassBegan(sharded=spec, numbers=tuple(numbers)))
+        return True
 
     def _stop_or_alive(self) -> bool:
         """`should_stop` for the loops of a stage, which call it at each step; each call is a sign of life."""

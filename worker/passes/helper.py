@@ -1,4 +1,4 @@
-"""A slot without a job computes shards of a pass that another worker's job makes, in a child of its own.
+"""A slot without a job computes shards of passes that another worker's job makes, in a child of its own.
 
 The child writes nothing but shards, which the job finds when it comes to them. It ends with the attempt at
 the job, as the database has it, and with its worker.
@@ -43,7 +43,7 @@ class _GivenUp(Exception):
 
 
 class PassHelper:
-    """Computes shards on the thread of its slot, `slot` of the host's GPUs; one pass at a time."""
+    """Computes shards on the thread of its slot, `slot` of the host's GPUs; for one job at a time."""
 
     def __init__(self, runtime: Runtime, slot: int, spare: SpareChild) -> None:
         self._runtime, self._settings, self._slot = runtime, runtime.settings, slot
@@ -51,7 +51,7 @@ class PassHelper:
         self._child: ChildProcess | None = None
         self._row: JobRow | None = None
         self._kind: str | None = None
-        self._helped: ShardTask | None = None
+        self._helped: tuple[object, ...] = ()
         self._announced: ShardTask | None = None
         self._failed: ShardTask | None = None
         self._kept_until = 0.0
@@ -88,18 +88,18 @@ class PassHelper:
     def close(self) -> None:
         """End the child, and with it what it holds of the device."""
         if self._child is not None:
-            child, self._child, self._helped = self._child, None, None
+            child, self._child = self._child, None
             self._runtime.end_child(child)
             shutil.rmtree(helper_folder(self._settings.scratch, child.mark), ignore_errors=True)
 
     def _compute(self, task: ShardTask) -> None:
-        if _pass_of(task) != self._helped:
+        if _stage_of(task) != self._helped:
             self.close()
         if self._runtime.artifacts.exists(shard_key(task.sharded.key, task.number)):
             return
         child = self._child or self._started(task)
         self._hold(child, task)
-        child.send(shard_line(task.number))
+        child.send(shard_line(task))
         assert self._row is not None
         with self._runtime.tracing.shard(self._row, task.sharded.title, task.number):
             self._await(child, task)
@@ -107,14 +107,14 @@ class PassHelper:
         self._kept_until = time.monotonic() + _KEPT_SECONDS
 
     def _started(self, task: ShardTask) -> ChildProcess:
-        """A new child for the pass. Raises LeaseLost, MasktuneError, OSError."""
+        """A new child for the stage. Raises LeaseLost, MasktuneError, OSError."""
         with self._runtime.database.read() as session:
             leases.held(session, _lease(task))
             self._row = jobs.get(session, task.job_id)
             spec = build_spec(session, self._row, slot=self._slot)
-        spec = replace(spec, sharded=task.sharded)
+        spec = replace(spec, shard_threads=task.sharded.threads)
         child = self.spare.take(spec) or self._runtime.start_child()
-        self._child, self._helped = child, _pass_of(task)
+        self._child, self._helped = child, _stage_of(task)
         child.send(spec.to_line())
         return child
 
@@ -161,8 +161,8 @@ class PassHelper:
                         leases.log(session, _lease(task), line)
                     self._announced = _pass_of(task)
             case ShardFinished():
-                if not message.put:
-                    logger.info("shard %d of %s was there already", task.number, task.sharded.title)
+                if message.double:
+                    logger.info("shard %d of %s was computed twice", task.number, task.sharded.title)
                 return message.number == task.number
         return False
 
@@ -176,6 +176,11 @@ class PassHelper:
 def _pass_of(task: ShardTask) -> ShardTask:
     """Equal for all shards of a pass of one attempt."""
     return replace(task, number=0)
+
+
+def _stage_of(task: ShardTask) -> tuple[object, ...]:
+    """Equal for all passes that one child can make: those of a stage of one attempt."""
+    return task.job_id, task.token, task.sharded.stage, task.sharded.threads
 
 
 def _lease(task: ShardTask) -> Lease:

@@ -39,7 +39,7 @@ class StageContext:
     on_progress: Callable[[Progress], None]
     should_stop: Callable[[], bool]
     log: Callable[[str], None]
-    offer: Callable[[ShardedPass, Sequence[int]], None] = lambda *_: None
+    offer: Callable[[ShardedPass, Sequence[int]], bool] = lambda *_: False
     images: Store | None = None
     """What the stage sees of the data set, where that is not the whole."""
 
@@ -132,7 +132,14 @@ class StageContext:
 
     def compute_shards(self, sharded: ShardedPass, on_progress: OnProgress) -> ShardCounts:
         """Compute the missing shards of a pass, with other workers if there are any. Raises as the pass."""
-        counts = compute_missing(sharded, self.artifacts, on_progress, partial(self.offer, sharded))
+        counts = compute_missing(
+            sharded,
+            self.artifacts,
+            on_progress,
+            partial(self.offer, sharded),
+            attempt=self.spec.attempt,
+            should_stop=self.should_stop,
+        )
         if counts.others:
             self.log(f"{sharded.title}: {counts.in_words()}")
         return counts

@@ -41,8 +41,8 @@ class SpareChild:
         child, self._child, self._start_tried = self._child, None, False
         if child is None:
             return None
-        helped = spec.sharded
-        suits = helped.threads == usual_threads(self._runtime.settings) if helped else spec.begins
+        usual = usual_threads(self._runtime.settings)
+        suits = spec.begins if spec.shard_threads is None else spec.shard_threads == usual
         if child.returncode is None and suits and spec.kind is not JobKind.IMPORT:
             return child
         if child.returncode is not None:

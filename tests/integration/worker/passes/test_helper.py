@@ -26,11 +26,12 @@ from worker.workspace import usual_threads
 
 KIND = "cpu"
 OPENED = ("say", {"type": "pass_opened", "kind": KIND})
+SLEEP = ("sleep", 600)
 AddTask = Callable[..., ShardTask]
 
 
-def finished(number: int, *, put: bool = True) -> tuple[str, object]:
-    return "say", {"type": "shard_finished", "number": number, "put": put}
+def finished(number: int, *, double: bool = False) -> tuple[str, object]:
+    return "say", {"type": "shard_finished", "number": number, "double": double}
 
 
 @pytest.fixture
@@ -68,23 +69,28 @@ def _messages(events_of: EventsOf, job_id: str) -> list[str]:
     return [str(e.data["message"]) for e in events_of(job_id) if e.type == EventType.LOG]
 
 
-def test_one_child_computes_the_shards_of_a_pass_and_the_job_says_so_once(
+def test_one_child_computes_the_shards_of_a_stage_and_the_job_says_so_once_a_pass(
     runtime: Runtime, helper: PassHelper, add_task: AddTask, events_of: EventsOf
 ) -> None:
-    task = add_task([OPENED, finished(0), ("await", "next"), finished(1, put=False), ("sleep", 600)])
+    first, second = (("await", name) for name in ("next", "another"))
+    task = add_task([OPENED, finished(0), first, finished(1, double=True), second, OPENED, finished(0), SLEEP])
     helper.compute(task)
     (child,) = processes_of_children()
     (runtime.settings.data_dir / "next").touch()
     helper.compute(replace(task, number=1))
     assert processes_of_children() == [child]
     assert helper.patience > 0
-    assert _messages(events_of, task.job_id) == [f"worker {runtime.name} helps with features of train"]
+    (runtime.settings.data_dir / "another").touch()
+    helper.compute(replace(task, sharded=replace(task.sharded, key="k", title="features of val")))
+    assert processes_of_children() == [child]
+    helps = f"worker {runtime.name} helps with features of"
+    assert _messages(events_of, task.job_id) == [f"{helps} train", f"{helps} val"]
 
 
 def test_a_host_of_another_kind_leaves_the_pass_alone_and_remembers(
     helper: PassHelper, add_task: AddTask, events_of: EventsOf
 ) -> None:
-    task = add_task([("say", {"type": "pass_opened", "kind": "another"}), ("sleep", 600)])
+    task = add_task([("say", {"type": "pass_opened", "kind": "another"}), SLEEP])
     assert helper.accepts(task)
     helper.compute(task)
     assert not helper.accepts(task)
@@ -103,7 +109,7 @@ def test_a_child_that_ends_costs_the_job_nothing(
 
 
 def test_what_is_there_is_not_computed(runtime: Runtime, helper: PassHelper, add_task: AddTask) -> None:
-    task = add_task([("sleep", 600)])
+    task = add_task([SLEEP])
     with runtime.artifacts.writing(f"{task.sharded.key}/000000") as folder:
         (folder / "part").touch()
     helper.compute(task)
@@ -139,7 +145,7 @@ def test_a_job_that_no_longer_runs_ends_the_child(
     add_task: AddTask,
     events_of: EventsOf,
 ) -> None:
-    task = add_task([OPENED, ("sleep", 600)])
+    task = add_task([OPENED, SLEEP])
     with ThreadPoolExecutor() as pool:
         computing = pool.submit(helper.compute, task)
         wait_until(lambda: len(_messages(events_of, task.job_id)) == 1)
@@ -158,7 +164,7 @@ def test_a_shard_that_is_put_after_the_end_of_its_job_goes(
     events_of: EventsOf,
 ) -> None:
     """Of a job that can be resumed, it stays."""
-    task = add_task([OPENED, ("await", "put"), finished(0), ("sleep", 600)])
+    task = add_task([OPENED, ("await", "put"), finished(0), SLEEP])
     slow = replace(runtime, settings=runtime.settings.model_copy(update={"control_seconds": 600.0}))
     patient = PassHelper(slow, 0, SpareChild(slow, enabled=False))
     with ThreadPoolExecutor() as pool:
@@ -178,7 +184,7 @@ def test_a_shard_that_is_put_after_the_end_of_its_job_goes(
 def test_a_spare_child_computes_shards_unless_its_threads_differ(
     more: int, taken: bool, runtime: Runtime, add_task: AddTask
 ) -> None:
-    task = add_task([OPENED, finished(0), ("sleep", 600)])
+    task = add_task([OPENED, finished(0), SLEEP])
     threads = usual_threads(runtime.settings) + more
     task = replace(task, sharded=replace(task.sharded, threads=threads))
     spare = SpareChild(runtime, enabled=True)
@@ -193,7 +199,7 @@ def test_a_spare_child_computes_shards_unless_its_threads_differ(
 def test_a_late_message_of_an_ended_job_starts_nothing(
     runtime: Runtime, helper: PassHelper, add_task: AddTask
 ) -> None:
-    task = add_task([("sleep", 600)])
+    task = add_task([SLEEP])
     _succeed(runtime, task)
     helper.compute(task)
     assert processes_of_children() == []
@@ -202,7 +208,7 @@ def test_a_late_message_of_an_ended_job_starts_nothing(
 def test_a_stopping_worker_ends_the_child_at_once(
     runtime: Runtime, helper: PassHelper, add_task: AddTask, events_of: EventsOf
 ) -> None:
-    task = add_task([OPENED, ("sleep", 600)])
+    task = add_task([OPENED, SLEEP])
     with ThreadPoolExecutor() as pool:
         computing = pool.submit(helper.compute, task)
         wait_until(lambda: len(_messages(events_of, task.job_id)) == 1)
@@ -217,7 +223,7 @@ FAILED = ("say", {"type": "failed", "error": {"detail": "enough"}, "retry": Fals
 def test_a_queued_job_goes_before_shards_and_gets_the_device(
     runtime: Runtime, add_task: AddTask, add_job: AddJob, job_of: JobOf
 ) -> None:
-    task = add_task([OPENED, finished(0), finished(1), ("sleep", 600)])
+    task = add_task([OPENED, finished(0), finished(1), SLEEP])
 
     def offer(number: int, seconds: float) -> bool:
         return runtime.shards.offer(replace(task, number=number), seconds, runtime.wakeup.call)

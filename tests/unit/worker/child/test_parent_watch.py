@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
+from tests.unit.worker.test_shard_tasks import TASK
 from worker.child.pipes import ParentWatch
 from worker.protocol import deadline_line, shard_line
 
@@ -28,11 +30,12 @@ def test_a_pipe_that_ends_without_a_line_is_an_end_of_file() -> None:
     os.close(reading)
 
 
-def test_numbers_of_shards_come_between_deadlines() -> None:
+def test_shards_come_between_deadlines() -> None:
     reading, writing = os.pipe()
     os.write(writing, b"spec\n")
     parent = ParentWatch(reading)
     parent.first_line()
-    os.write(writing, deadline_line(1e12) + b"\n" + shard_line(7) + b"\n" + shard_line(3) + b"\n")
+    tasks = [TASK, replace(TASK, number=3)]
+    os.write(writing, b"\n".join([deadline_line(1e12), *map(shard_line, tasks), b""]))
     parent.watch()
-    assert [parent.shards.get(timeout=60) for _ in range(2)] == [7, 3]
+    assert [parent.shards.get(timeout=60) for _ in tasks] == tasks
