@@ -3,8 +3,8 @@
 The shards are cut by the data alone. Each is computed by one function and is an artifact of its own in the
 job's work folder, put if absent; it is the same, byte for byte, whoever computes it. So a killed job goes on
 with those that are missing, and other workers may compute some meanwhile: they begin with the first, the job
-with the last. Whoever begins one claims it, and the others leave it out; what was claimed and does not come,
-because its process was killed, the job computes at last.
+with the last. Whoever begins one claims it, and the others leave it out. What was claimed and does not come,
+the job computes at last.
 """
 
 from __future__ import annotations

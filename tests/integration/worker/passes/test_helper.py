@@ -72,8 +72,8 @@ def _messages(events_of: EventsOf, job_id: str) -> list[str]:
 def test_one_child_computes_the_shards_of_a_stage_and_the_job_says_so_once_a_pass(
     runtime: Runtime, helper: PassHelper, add_task: AddTask, events_of: EventsOf
 ) -> None:
-    first, second = (("await", name) for name in ("next", "another"))
-    task = add_task([OPENED, finished(0), first, finished(1, double=True), second, OPENED, finished(0), SLEEP])
+    first = [OPENED, finished(0), ("await", "next"), finished(1, double=True)]
+    task = add_task([*first, ("await", "another"), OPENED, finished(0), SLEEP])
     helper.compute(task)
     (child,) = processes_of_children()
     (runtime.settings.data_dir / "next").touch()

@@ -55,15 +55,15 @@ def _put(store: Artifacts, sharded: Numbers, number: int) -> bool:
     return put_shard(store, sharded, number, partial(_write, number))
 
 
-def _claim(store: Artifacts, sharded: Numbers, number: int) -> None:
-    """Begin a shard as a helper does whose process is then killed."""
+def _begin(store: Artifacts, sharded: Numbers, numbers: Sequence[int]) -> None:
+    """Begin these shards as helpers do whose processes are then killed."""
 
     def end(_: int) -> None:
         raise KeyboardInterrupt
 
-    helpers = Numbers(sharded.sizes, end)
-    with pytest.raises(KeyboardInterrupt):
-        compute_shard(helpers, store, number, attempt=1)
+    for number in numbers:
+        with pytest.raises(KeyboardInterrupt):
+            compute_shard(Numbers(sharded.sizes, end), store, number, attempt=1)
 
 
 def _compute_missing(
@@ -83,7 +83,12 @@ def _parts(store: Artifacts, sharded: Numbers) -> list[str]:
 
 def test_alone_it_computes_all_and_offers_them_in_the_other_order(store: Artifacts) -> None:
     sharded, offered, reports = Numbers([4, 4, 4, 2]), list[int](), list[Progress]()
-    counts = _compute_missing(sharded, store, reports.append, lambda numbers: not offered.extend(numbers))
+
+    def offer(numbers: Sequence[int]) -> bool:
+        offered.extend(numbers)
+        return True
+
+    counts = _compute_missing(sharded, store, reports.append, offer)
     assert sharded.computed == [3, 2, 1, 0]
     assert offered == [0, 1, 2, 3]
     assert (counts.here, counts.others, counts.doubles) == (4, 0, 0)
@@ -111,7 +116,8 @@ def test_what_others_have_begun_is_left_to_them_and_awaited(store: Artifacts) ->
         """Asked when the job has nothing else to do."""
         return not _put(store, sharded, 0)
 
-    sharded = Numbers([4, 4, 4], lambda number: number == 2 and _claim(store, sharded, 0))
+    sharded = Numbers([4, 4, 4])
+    _begin(store, sharded, [0])
     counts = _compute_missing(sharded, store, should_stop=ends_meanwhile)
     assert sharded.computed == [2, 1]
     assert (counts.here, counts.others, counts.doubles) == (2, 1, 0)
@@ -119,9 +125,8 @@ def test_what_others_have_begun_is_left_to_them_and_awaited(store: Artifacts) ->
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_what_others_have_begun_and_left_is_computed_at_last(stopped: bool, store: Artifacts) -> None:
-    sharded = Numbers(
-        [4, 4, 4, 4], lambda number: number == 3 and [_claim(store, sharded, n) for n in (1, 2)]
-    )
+    sharded = Numbers([4, 4, 4, 4])
+    _begin(store, sharded, [1, 2])
     counts = _compute_missing(sharded, store, should_stop=lambda: stopped)
     assert sharded.computed == [3, 0, 2, 1]
     assert (counts.here, counts.others, counts.doubles) == (4, 0, 0)
@@ -129,7 +134,7 @@ def test_what_others_have_begun_and_left_is_computed_at_last(stopped: bool, stor
 
 def test_nobody_begins_what_another_has_begun_in_the_same_attempt(store: Artifacts) -> None:
     first, second = Numbers([4, 4]), Numbers([4, 4])
-    _claim(store, first, 1)
+    _begin(store, first, [1])
     doubles = [compute_shard(second, store, number, attempt=1) for number in (0, 1)]
     assert (doubles, second.computed) == ([False, False], [0])
     assert not compute_shard(second, store, 1, attempt=2)
