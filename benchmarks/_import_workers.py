@@ -37,7 +37,7 @@ def measure_workers(address: str, folder: Path, count: int, *, images: int) -> d
         stack.callback(redis.kill)
         settings = Settings(
             data_dir=folder,
-            storage_url=f"{address.rpartition('/')[0]}/artifacts-{count}",
+            storage_url=f"{address.rpartition('/')[0]}/{folder.name}",
             broker_url=redis.url,
             allowed_sources=address.rpartition("/")[0],
             threads=1,

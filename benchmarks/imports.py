@@ -6,8 +6,8 @@ The same archive is imported alone, then while a training on it runs. `peak MiB`
 processes of a job had in memory together, with shared libraries and mapped files. Ends with one JSON line;
 exits with 1 if the import beside the training takes more than four times as long as alone. Then the stage of
 an import job reads the archive by range from an object store, whose own work is not counted; and so do one
-worker and two, which share the shards: with two, an image may not cost much more CPU time. `--only-s3` leaves
-out the training.
+worker and two, which share the shards: with two, an image may not cost much more CPU time. Then two workers
+import it apart, at once: what the cores leave to gain. `--only-s3` leaves out the training.
 
 `measure_alone` imports in a process of its own, for `benchmarks.scaling`: `--into FOLDER ARCHIVE`.
 """
@@ -27,8 +27,10 @@ import time
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,12 +90,27 @@ def main() -> int:
                 measure_workers(address, folder / f"workers-{count}", count, images=arguments.images)
                 for count in (1, 2)
             ]
-    one, two = (row["images per CPU second"] for row in workers)
+            with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+                apart = [
+                    pool.submit(measure_workers, address, folder / f"apart-{n}", 1, images=arguments.images)
+                    for n in (0, 1)
+                ]
+                workers += [job.result() | {"process": "1 beside another"} for job in apart]
+    one, two, *of_apart = (row["images per CPU second"] for row in workers)
     aims["two_workers_over_one"] = Aim(round(two / one, 2), at_least=TWO_OVER_ONE)
     for part in filter(None, (rows, [on_s3], workers)):
         print(table(part))
     run = Run(resolve_device("cpu"))
-    return finish("imports", run, rows=rows, aims=aims, images=arguments.images, on_s3=on_s3, workers=workers)
+    return finish(
+        "imports",
+        run,
+        rows=rows,
+        aims=aims,
+        images=arguments.images,
+        on_s3=on_s3,
+        workers=workers,
+        apart_over_one=round(sum(of_apart) / 2 / one, 3),
+    )
 
 
 def measure(client: Client, archive: Path, data: Path, backbone: str) -> list[dict[str, Any]]:

@@ -130,8 +130,8 @@ class Artifacts:
         return True
 
     def claim(self, key: str) -> bool:
-        """Make an artifact without files under the key; False if there is one. In an object store, two who
-        ask in the same moment may both get it."""
+        """Make an artifact without files under the key; False if there is one. In an object store, two that
+        ask at once may both get it."""
         if self.exists(key):
             return False
         if not self.local:

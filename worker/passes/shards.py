@@ -157,7 +157,7 @@ def compute_missing(
 
 
 def _claim(sharded: ShardedPass, artifacts: Artifacts, number: int, attempt: int) -> bool:
-    """Whether the shard is this process's to compute: nobody else has begun it in this attempt of its job."""
+    """Whether this process may compute the shard: no other has begun it in this attempt of its job."""
     return artifacts.claim(shard_key(f"{sharded.key}-begun-{attempt}", number))
 
 
