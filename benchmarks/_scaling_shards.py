@@ -227,7 +227,7 @@ def _store_cost(name: str, artifacts: Artifacts, requests: Counter[str], sharded
 
     def put(number: int) -> None:
         artifacts.exists(shard_key(sharded.key, number))
-        compute_shard(sharded, artifacts, number, attempt=2)
+        compute_shard(sharded, artifacts, number, attempt="helper")
 
     def read(number: int) -> None:
         artifacts.file(shard_key(sharded.key, number), _PART).read_bytes()
@@ -242,7 +242,7 @@ def _store_cost(name: str, artifacts: Artifacts, requests: Counter[str], sharded
 
     def compute() -> None:
         compute_missing(
-            sharded, artifacts, ignore_progress, lambda _: True, attempt=1, should_stop=lambda: False
+            sharded, artifacts, ignore_progress, lambda _: True, attempt="job", should_stop=lambda: False
         )
 
     job = spent(compute, sharded.most)

@@ -253,6 +253,11 @@ class Spec:
     """Those of a child that computes shards in place of the stages."""
 
     @property
+    def attempt_name(self) -> str:
+        """Of no other attempt at the job: resuming counts them anew."""
+        return f"{self.resumed}-{self.attempt}"
+
+    @property
     def begins(self) -> bool:
         """Whether no attempt at the job has been made before."""
         return self.attempt == 1 and not self.resumed

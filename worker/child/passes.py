@@ -51,7 +51,7 @@ def serve_shards(job: Job, tasks: SimpleQueue[ShardTask]) -> int:
                     logger.warning("%s: another pass is made of its description here", spec.title)
                     return 1
             assert sharded is not None
-            double = compute_shard(sharded, job.artifacts, task.number, attempt=job.spec.attempt)
+            double = compute_shard(sharded, job.artifacts, task.number, attempt=job.spec.attempt_name)
             job.reporter.send(ShardFinished(number=task.number, double=double))
     except Exception as error:
         if explain(error) is None:

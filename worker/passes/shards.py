@@ -84,7 +84,7 @@ def put_shard(
         return artifacts.put_if_absent(folder, shard_key(sharded.key, number))
 
 
-def compute_shard(sharded: ShardedPass, artifacts: Artifacts, number: int, *, attempt: int) -> bool:
+def compute_shard(sharded: ShardedPass, artifacts: Artifacts, number: int, *, attempt: str) -> bool:
     """Compute a shard and put it, unless another process has begun it in this attempt of its job; returns
     whether one has put it meanwhile all the same. Raises as the pass."""
     double = False
@@ -100,7 +100,7 @@ def compute_missing(
     on_progress: OnProgress,
     offer: Callable[[Sequence[int]], bool],
     *,
-    attempt: int,
+    attempt: str,
     should_stop: Callable[[], bool],
 ) -> ShardCounts:
     """Compute the shards that are not there, from the last to the first, until all are. Raises as the pass.
@@ -156,7 +156,7 @@ def compute_missing(
     return ShardCounts(here, max(0, len(missing) - (here - doubles)), doubles, rate)
 
 
-def _claim(sharded: ShardedPass, artifacts: Artifacts, number: int, attempt: int) -> bool:
+def _claim(sharded: ShardedPass, artifacts: Artifacts, number: int, attempt: str) -> bool:
     """Whether this process may compute the shard: no other has begun it in this attempt of its job."""
     return artifacts.claim(shard_key(f"{sharded.key}-begun-{attempt}", number))
 

@@ -137,7 +137,7 @@ class StageContext:
             self.artifacts,
             on_progress,
             partial(self.offer, sharded),
-            attempt=self.spec.attempt,
+            attempt=self.spec.attempt_name,
             should_stop=self.should_stop,
         )
         if counts.others:

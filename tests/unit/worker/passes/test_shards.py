@@ -63,7 +63,7 @@ def _begin(store: Artifacts, sharded: Numbers, numbers: Sequence[int]) -> None:
 
     for number in numbers:
         with pytest.raises(KeyboardInterrupt):
-            compute_shard(Numbers(sharded.sizes, end), store, number, attempt=1)
+            compute_shard(Numbers(sharded.sizes, end), store, number, attempt="0-1")
 
 
 def _compute_missing(
@@ -73,7 +73,7 @@ def _compute_missing(
     offer: Callable[[Sequence[int]], bool] = lambda _: True,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ShardCounts:
-    return compute_missing(sharded, store, on_progress, offer, attempt=1, should_stop=should_stop)
+    return compute_missing(sharded, store, on_progress, offer, attempt="0-1", should_stop=should_stop)
 
 
 def _parts(store: Artifacts, sharded: Numbers) -> list[str]:
@@ -135,15 +135,15 @@ def test_what_others_have_begun_and_left_is_computed_at_last(stopped: bool, stor
 def test_nobody_begins_what_another_has_begun_in_the_same_attempt(store: Artifacts) -> None:
     first, second = Numbers([4, 4]), Numbers([4, 4])
     _begin(store, first, [1])
-    doubles = [compute_shard(second, store, number, attempt=1) for number in (0, 1)]
+    doubles = [compute_shard(second, store, number, attempt="0-1") for number in (0, 1)]
     assert (doubles, second.computed) == ([False, False], [0])
-    assert not compute_shard(second, store, 1, attempt=2)
+    assert not compute_shard(second, store, 1, attempt="0-2")
     assert _parts(store, second) == ["0", "1"]
 
 
 def test_a_helper_says_that_the_job_did_not_wait_for_its_shard(store: Artifacts) -> None:
     sharded = Numbers([4, 4], lambda number: _put(store, sharded, number))
-    assert compute_shard(sharded, store, 0, attempt=1)
+    assert compute_shard(sharded, store, 0, attempt="0-1")
 
 
 class SlowStore(Artifacts):
