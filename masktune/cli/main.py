@@ -19,7 +19,7 @@ from masktune.cli.output import USAGE, fail
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
 `masktune demo` shows it in two minutes; `masktune serve` runs the service on this machine.
-Behind their names, client commands take --url and --key (MASKTUNE_URL, MASKTUNE_KEY).
+Client commands take --url and --key (MASKTUNE_URL, MASKTUNE_KEY) behind their names.
 """
 # One source line per paragraph: line breaks here would appear in the terminal, whatever its width.
 EPILOG = (

@@ -1,9 +1,9 @@
 """A child's pipes to its supervisor: JSON lines on stdout, which nothing else can print to, and what it
 reads on stdin.
 
-On stdin come the spec, then the lease's deadlines and shards. On its end-of-file, which means
-that the supervisor is gone, or when the deadline passes, the child ends itself with its whole process group.
-So no child works beyond its lease, whether its supervisor was killed or merely stopped.
+On stdin come the spec, then the lease's deadlines and shards. On its end-of-file, which means that the
+supervisor is gone, or when the deadline passes, the child ends itself with its whole process group. So no
+child works beyond its lease, whether its supervisor was killed or merely stopped.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def service(tmp_path: Path, store: Path, redis: Redis) -> Iterator[Service]:
 def _shards(service: Service, job_id: str, kind: str) -> list[str]:
     """Those of predictions, of early stages, or of a pass whose key begins with this `kind`."""
     work = Path(service.artifacts.root) / f"jobs/{job_id}/work"
-    return sorted(path.name for path in work.glob(f"{kind}-*/[0-9]*"))
+    return sorted(path.name for path in work.glob(f"{kind}-*/[0-9]*") if "begun" not in path.parent.name)
 
 
 def _await_shards(service: Service, job_id: str, count: int, *, kind: str = "*") -> None:
@@ -75,6 +76,19 @@ def _held_after_its_first_shard(
     (child,) = service.children()
     os.kill(child, signal.SIGSTOP)
     return job_id, child
+
+
+def _helped_but_for_its_own(
+    service: Service, job_id: str, count: int, *, kind: str = "*", helpers: int = 1
+) -> subprocess.Popen[bytes]:
+    """The last of so many `helpers` that have computed all of `count` shards but those that the stopped child
+    has begun."""
+    work = Path(service.artifacts.root) / f"jobs/{job_id}/work"
+    begun = {path.name for path in work.glob(f"{kind}-*begun*/[0-9]*")}
+    held = begun.difference(_shards(service, job_id, kind))
+    started = [service.start_worker() for _ in range(helpers)]
+    _await_shards(service, job_id, count - len(held), kind=kind)
+    return started[-1]
 
 
 def _helper_of(service: Service, child: int) -> int:
@@ -103,8 +117,7 @@ def _check_equal_to_an_unhelped_job(service: Service, job_id: str) -> None:
 
 def test_an_idle_worker_computes_what_the_job_has_not(service: Service) -> None:
     job_id, child = _held_after_its_first_shard(service)
-    helper = service.start_worker()
-    _await_shards(service, job_id, SHARDS)
+    helper = _helped_but_for_its_own(service, job_id, SHARDS)
     os.kill(child, signal.SIGCONT)
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert job.attempt == 1
@@ -165,9 +178,7 @@ def test_the_broker_is_killed_and_forgets_the_shards(service: Service, redis: Re
 def test_workers_compute_the_features_of_a_training_together(service: Service, workers: int) -> None:
     """Of early stages too, whose axes are fitted once all shards of the first images are there."""
     job_id, child = _held_after_its_first_shard(service, add_training_of_a_head)
-    for _ in range(workers - 1):
-        service.start_worker()
-    _await_shards(service, job_id, TRAINING_SHARDS)
+    _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, helpers=workers - 1)
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
     assert any("early stages" in line and "by other workers" in line for line in service.log_lines(job_id))
@@ -183,8 +194,7 @@ def test_workers_compute_the_features_of_a_training_together(service: Service, w
 @pytest.mark.slow
 def test_workers_compute_the_masks_of_a_training_together(service: Service) -> None:
     job_id, child = _held_after_its_first_shard(service, add_masktune, kind="masks")
-    service.start_worker()
-    _await_shards(service, job_id, TRAINING_SHARDS, kind="masks")
+    _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, kind="masks")
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
     assert any(line.startswith("masks: ") and "by other" in line for line in service.log_lines(job_id))
