@@ -272,15 +272,13 @@ def opening_ms(archive: Path, images: int, scratch: Path) -> float:
 
 
 class PassCost(NamedTuple):
-    """A pass over many shards, in seconds. Of each shard: `compute`, `put` by whoever computes it, `publish`
-    of its message, and `claim` that it is begun. `start` precedes a helper's first shard;
-    `listing` is of all."""
+    """A pass over many shards, in seconds. Of each shard: `compute`, `put` by whoever computes it, with its
+    claim, and `publish` of its message. `start` precedes a helper's first shard; `listing` is of all."""
 
     shards: int
     compute: float
     put: float
     publish: float
-    claim: float
     start: float
     listing: float
 
@@ -305,7 +303,7 @@ def simulate_pass(cost: PassCost, workers: int, *, seed: int = 0) -> SharedPass:
         first, last = (first + 1, last) if worker else (first, last - 1)
         if worker:
             now, helped = max(now, number * cost.publish), helped + 1
-        now += cost.claim + cost.put + cost.compute * rng.lognormal(0.0, SPREAD)
+        now += cost.put + cost.compute * rng.lognormal(0.0, SPREAD)
         done[number] = now
         if not worker and now >= look_at:
             now += cost.listing

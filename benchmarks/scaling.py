@@ -181,7 +181,6 @@ def _passes(
                 compute=SHARD_ENTRIES / rate,
                 put=store.put * request + sent,
                 publish=1e-3 * broker.publish_ms,
-                claim=2 * request,
                 start=start if remote or name == "import" else CHILD_SECONDS,
                 listing=store.list * 1e-3 * MILLIONS / SHARD_ENTRIES * request,
             )
