@@ -58,7 +58,8 @@ sys.stdin.readline()
 print(json.dumps({{"type": "pass_opened", "kind": "{_KIND}"}}), flush=True)
 for order in map(json.loads, sys.stdin):
     if "shard" in order:
-        print(json.dumps({{"type": "shard_finished", "number": order["shard"], "double": False}}), flush=True)
+        number = order["shard"]["number"]
+        print(json.dumps({{"type": "shard_finished", "number": number, "double": False}}), flush=True)
 """
 """A helper's child that computes nothing."""
 
