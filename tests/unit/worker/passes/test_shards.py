@@ -170,6 +170,7 @@ def test_it_lists_what_is_there_seldom_and_asks_for_no_shard_that_it_has_listed(
     assert [p.step for p in reports] == list(range(31 * 4, 41 * 4, 4))
     assert store.listings == 2
     assert store.questions.count(shard_key(sharded.key, 0)) == 1  # when it was put
+    assert sum("-begun-" in key for key in store.questions) == 10  # claims of those that it computes
 
 
 def test_a_pass_that_was_stopped_goes_on_with_what_is_missing(store: Artifacts) -> None:
