@@ -26,6 +26,7 @@ from core import schema
 from core.session import Database
 from core.storage.artifacts import Artifacts
 from tests import machine
+from tests.costs import Costs, pytest_addoption
 from tests.machine import lacks, needs
 from tests.support.servers import Postgres, answers, free_port, wait_for_port
 
@@ -37,7 +38,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 gc.disable()  # until collection is done, which creates a million long-lived objects
 
-__all__ = ["free_port", "postgres_database", "redis_server", "sqlite_database"]
+__all__ = ["free_port", "postgres_database", "pytest_addoption", "redis_server", "sqlite_database"]
 
 POSTGRES = "postgresql+psycopg://root@127.0.0.1:5432"
 REDIS_PORT = 6379
@@ -58,6 +59,7 @@ class _ByService(LoadFileScheduling):  # type: ignore[misc]  # xdist is untyped
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(machine)
+    config.pluginmanager.register(Costs(config))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,0 +1,126 @@
+"""What a run of tests costs in processor seconds, its own and its children's, and in which files.
+
+    1,690 processor seconds, 0.10 for the reference loop; the costliest files:
+      154 tests/integration/worker/test_import_shards.py
+
+The reference loop is the same work everywhere, so that figures of two processors can be compared. `--budget=540` fails a
+run that costs more than so many seconds would be on the processor where budgets were set.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REFERENCE = 0.10
+"""Seconds of `reference_loop` where the budgets of `.ci/run` were measured."""
+FILES = 10
+ROOT = Path(__file__).parents[1]
+
+
+def processor_seconds() -> float:
+    """User and system seconds of this process, of its ended children, and of the descendants that still run."""
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + _of_running(os.getpid())
+
+
+def _of_running(parent: int) -> float:
+    """Seconds of the running descendants, with those of the children that these have waited for."""
+    seconds = 0.0
+    for task in Path(f"/proc/{parent}/task").glob("*"):
+        with suppress(OSError):  # each may end meanwhile
+            for child in map(int, (task / "children").read_text().split()):
+                times = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:15]
+                seconds += sum(map(int, times)) / os.sysconf("SC_CLK_TCK") + _of_running(child)
+    return seconds
+
+
+def reference_loop() -> float:
+    """The processor seconds of a fixed piece of work: the least of three tries."""
+    tries = []
+    for _ in range(3):
+        start = time.process_time()
+        sum(number * number % 7 for number in range(2_000_000))
+        tries.append(time.process_time() - start)
+    return min(tries)
+
+
+def summary(seconds: float, loop: float, files: Counter[str] | None = None) -> str:
+    """The figures of a run, for people."""
+    first = f"{seconds:,.0f} processor seconds, {loop:.2f} for the reference loop"
+    if not files:
+        return first
+    lines = [f"{cost:9,.1f} {file}" for file, cost in files.most_common(FILES)]
+    return "\n".join([f"{first}; the costliest files:", *lines])
+
+
+def overrun(seconds: float, loop: float, budget: float) -> str | None:
+    """Why the run costs too much, if it does."""
+    scaled = budget * loop / REFERENCE
+    if seconds <= scaled:
+        return None
+    return f"over its budget: {budget:,.0f} processor seconds, {scaled:,.0f} on this processor"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--budget", type=float, help="fail a run that costs more processor seconds")
+
+
+class Costs:
+    """Adds up what each file costs, in each process of a run and over all of them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.files: Counter[str] = Counter()
+        self.seconds: list[float] = []
+        self.loops = [reference_loop()]
+
+    @property
+    def total(self) -> float:
+        """Of the processes that have ended and of this one."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return sum(self.seconds) + usage.ru_utime + usage.ru_stime if self.seconds else processor_seconds()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        before = processor_seconds()
+        try:
+            return (yield)
+        finally:
+            self.files[str(item.path.relative_to(ROOT))] += processor_seconds() - before
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        if costs := getattr(node, "workeroutput", {}).get("costs"):
+            self.files.update(costs["files"])
+            self.seconds.append(costs["seconds"])
+            self.loops.append(costs["loop"])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if (output := getattr(self.config, "workeroutput", None)) is not None:
+            output["costs"] = {
+                "files": dict(self.files),
+                "seconds": processor_seconds(),
+                "loop": self.loops[0],
+            }
+        elif self._overrun() and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        terminalreporter.write_line(summary(self.total, statistics.median(self.loops), self.files))
+        if over := self._overrun():
+            terminalreporter.write_line(over, red=True)
+
+    def _overrun(self) -> str | None:
+        budget = self.config.getoption("budget")
+        return None if budget is None else overrun(self.total, statistics.median(self.loops), budget)
