@@ -25,9 +25,9 @@ from xdist.scheduler import LoadFileScheduling
 from core import schema
 from core.session import Database
 from core.storage.artifacts import Artifacts
-from tests import machine
 from tests.costs import Costs, pytest_addoption
-from tests.machine import lacks, needs
+from tests.support import machine
+from tests.support.machine import lacks, needs
 from tests.support.servers import Postgres, answers, free_port, wait_for_port
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 from tests.acceptance.conftest import MARK, ROOT, Processes, address, started
 from tests.acceptance.docs_console import Reader
 from tests.conftest import free_port, postgres_database, redis_server
-from tests.machine import needs
+from tests.support.machine import needs
 
 KEY = "the-key-of-the-documentation"
 NOWHERE = "http://127.0.0.1:9"

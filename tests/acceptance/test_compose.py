@@ -19,7 +19,7 @@ from masktune import Client, NotSent
 from tests.acceptance.conftest import ROOT, torch_index
 from tests.acceptance.flow import flow
 from tests.conftest import free_port
-from tests.machine import needs
+from tests.support.machine import needs
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.acceptance.conftest import ROOT, torch_index
-from tests.machine import needs
+from tests.support.machine import needs
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]
 

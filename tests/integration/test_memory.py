@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.machine import needs
+from tests.support.machine import needs
 
 SCRIPT = """
 import os, sys

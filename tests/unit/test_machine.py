@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.machine import NEEDS
+from tests.support.machine import NEEDS
 
 ROOT = Path(__file__).parents[2]
 TESTS = """
 import pytest
-from tests.machine import lacks
+from tests.support.machine import lacks
 
 @pytest.fixture(scope="module")
 def browser():
@@ -42,7 +42,7 @@ def run(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         "pytest",
         "-q",
         "-p",
-        "tests.machine",
+        "tests.support.machine",
         "--rootdir",
         str(folder),
         str(folder),

@@ -18,7 +18,7 @@ from core.session import Database
 from core.settings import Settings
 from masktune import Client
 from masktune.contract.vocabulary import JobState
-from tests.machine import needs
+from tests.support.machine import needs
 from tests.support.servers import Caddy, Part, free_port, wait_for_port
 from tests.support.waits import wait_until
 

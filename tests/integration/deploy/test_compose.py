@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from core.settings import Settings
-from tests.machine import needs
+from tests.support.machine import needs
 
 ROOT = Path(__file__).parents[3]
 OURS = ("migrate", "api", "web", "worker", "worker-gpu")

@@ -15,8 +15,8 @@ import yaml
 
 from core.settings import Settings
 from masktune.cli.main import app as command_line
-from tests.machine import needs
 from tests.openapi import snapshot
+from tests.support.machine import needs
 
 ROOT = Path(__file__).parents[3] / "deploy" / "kubernetes"
 FOLDERS = [ROOT / "base", ROOT / "gpu", ROOT / "autoscaling", ROOT / "backend"]

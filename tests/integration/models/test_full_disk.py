@@ -13,7 +13,7 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.export import card_of, save_model
 from models.training.checkpoints import Checkpoint
-from tests.machine import lacks, needs
+from tests.support.machine import lacks, needs
 
 pytestmark = pytest.mark.faults
 

@@ -28,7 +28,7 @@ from tests.integration.golden import Golden
 from tests.integration.worker.bench import Bench, bench_with_digits, opened_bench, opened_runtime
 from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
-from tests.machine import needs
+from tests.support.machine import needs
 from tests.support.rows import dataset_row
 from tests.support.servers import Redis
 from worker.runtime import Runtime

@@ -23,7 +23,7 @@ from tests.conftest import postgres_database
 from tests.integration.worker.many_files import make_files
 from tests.integration.worker.real_jobs import add_import
 from tests.integration.worker.service import Service, kill, open_service
-from tests.machine import needs
+from tests.support.machine import needs
 from tests.support.object_store import ObjectStore
 from tests.support.servers import Redis
 from tests.support.waits import wait_until

@@ -25,7 +25,7 @@ from tests.integration.worker.service import (
     open_service,
     weights,
 )
-from tests.machine import lacks, needs
+from tests.support.machine import lacks, needs
 from tests.support.proxies import MovingProxy
 from tests.support.servers import Redis, wait_for_port
 from tests.support.waits import wait_until

@@ -22,7 +22,7 @@ from tests.integration.worker.many_files import (
     make_files,
 )
 from tests.integration.worker.service import Service, kill, open_service
-from tests.machine import needs
+from tests.support.machine import needs
 from tests.support.servers import Redis
 from tests.support.waits import wait_until
 

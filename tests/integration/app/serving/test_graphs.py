@@ -35,7 +35,7 @@ from models.mitigation.features import HeadError, linear_layer
 from models.onnx_export import export_onnx
 from models.selective import TrainingNeighbours
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
-from tests.machine import needs
+from tests.support.machine import needs
 from tests.support.waits import wait_until
 
 HEADS = {"small_cnn": 28, "timm/test_resnet": 129}

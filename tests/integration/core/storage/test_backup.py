@@ -26,7 +26,7 @@ from core.storage.backup_files import NotRestorable
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 from tests.integration.core.databases import database_without_tables
-from tests.machine import needs
+from tests.support.machine import needs
 
 ROOT = Path(__file__).parents[3]
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from app.datasets.uploads import Spool
 from app.http.problems import storage_error
-from tests.machine import needs
+from tests.support.machine import needs
 
 
 def test_a_full_disk_is_told_as_one() -> None:

@@ -22,8 +22,8 @@ from masktune.client.keys import revoke_key
 from masktune.client.models import delete_model, download_model, get_model, import_model, set_alias
 from masktune.client.predict import predict_images
 from masktune.client.wire import Flow
-from tests.machine import lacks
 from tests.support.answers import ANSWER, DATASET, MODEL
+from tests.support.machine import lacks
 from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job
 
 
