@@ -33,7 +33,7 @@ from pathlib import Path
 from masktune import Client, ProblemError
 from tests.acceptance.docs_pages import Command, blocks
 from tests.acceptance.docs_shell import Part, Shell, lasts
-from tests.conftest import free_port
+from tests.support.servers import free_port
 
 ID = re.compile(r"\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b")
 ENDED = (0, 1, 130)

@@ -12,8 +12,10 @@ from urllib.request import Request, urlopen
 
 from tests.acceptance.conftest import MARK, ROOT, Processes, address, started
 from tests.acceptance.docs_console import Reader
-from tests.conftest import free_port, postgres_database, redis_server
+from tests.support.brokers import redis_server
+from tests.support.databases import postgres_database
 from tests.support.machine import needs
+from tests.support.servers import free_port
 
 KEY = "the-key-of-the-documentation"
 NOWHERE = "http://127.0.0.1:9"

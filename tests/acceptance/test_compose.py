@@ -18,8 +18,8 @@ import pytest
 from masktune import Client, NotSent
 from tests.acceptance.conftest import ROOT, torch_index
 from tests.acceptance.flow import flow
-from tests.conftest import free_port
 from tests.support.machine import needs
+from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -12,7 +12,9 @@ import pytest
 
 from tests.acceptance.conftest import Processes, address, answers
 from tests.acceptance.flow import flow
-from tests.conftest import free_port, postgres_database, redis_server
+from tests.support.brokers import redis_server
+from tests.support.databases import postgres_database
+from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 
 pytestmark = [pytest.mark.slow]

@@ -15,10 +15,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from masktune import Client
 from tests.acceptance.conftest import Processes, address, answers, started
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
-from tests.conftest import free_port
 from tests.integration.golden import Golden
 from tests.support.browser import FLAGS, chromium
 from tests.support.machine import needs
+from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 
 OFFLINE = "http://127.0.0.1:9"

@@ -15,8 +15,8 @@ from playwright.sync_api import FilePayload, Page, expect
 from tests.acceptance.conftest import ROOT, Processes, answers
 from tests.acceptance.dashboard.conftest import OPERATOR
 from tests.acceptance.dashboard.visitor import png
-from tests.conftest import free_port
 from tests.integration.golden import Golden
+from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 
 

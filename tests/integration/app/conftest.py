@@ -41,7 +41,7 @@ from masktune.contract.vocabulary import Arm, DatasetState, JobKind, JobState, S
 from models.backbones.build import build_network
 from models.data.importing.datasets import ImportOptions, import_dataset
 from models.data.report import ImportReport
-from tests.conftest import empty_database, sqlite_database
+from tests.support.databases import empty_database, sqlite_database
 from tests.support.rows import dataset_row
 from tests.support.waits import PATIENCE
 

@@ -17,8 +17,8 @@ from core.storage.maintenance import run_maintenance
 from core.tables import DatasetRow, JobRow, TrashRow
 from masktune.contract.datasets import FormatOptions
 from masktune.contract.vocabulary import JobState
-from tests.conftest import StubbornStore
 from tests.integration.app.conftest import CLASSES, Front, StartFront, http_scope, pages, picture
+from tests.support.stubborn_store import StubbornStore
 
 
 def archive(*names: str) -> bytes:

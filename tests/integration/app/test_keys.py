@@ -18,8 +18,8 @@ from core.queries import jobs
 from core.settings import Settings
 from core.tables import IdempotencyRow, JobRow, KeyRow
 from masktune.contract.ids import new_id
-from tests.conftest import redis_server
 from tests.integration.app.conftest import DIGITS, ROOT, Front, StartFront, pages, running
+from tests.support.brokers import redis_server
 
 
 def make(front: Front, *scopes: str, name: str = "line 1", **headers: str) -> Any:

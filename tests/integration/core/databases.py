@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.session import Database
 from core.tables import Table
-from tests.conftest import empty_database, postgres_database, sqlite_database
+from tests.support.databases import empty_database, postgres_database, sqlite_database
 
 _END_OTHERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -12,7 +12,7 @@ import pytest
 from celery import Celery
 
 from core.notifications import QUEUE, SHARD_QUEUE, JobNotifier
-from tests.conftest import redis_server
+from tests.support.brokers import redis_server
 from tests.support.waits import wait_until
 
 

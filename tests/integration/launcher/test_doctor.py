@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masktune.cli.main import app
-from tests.conftest import redis_server
+from tests.support.brokers import redis_server
 
 SEEN: dict[str, object] = {"torch": "2.9.0", "cuda": None, "cards": [], "threads": 2}
 WEIGHTS = {"packaged": ["tf_efficientnet_lite0"], "cached": ["resnet18", "timm/resnet50"]}

@@ -14,7 +14,7 @@ import pytest
 from app.auth.keyring import created_keys
 from core import schema
 from core.session import Database
-from tests.conftest import postgres_database
+from tests.support.databases import postgres_database
 
 ROOT = Path(__file__).parents[3]
 

@@ -19,10 +19,10 @@ from core.storage.trash import discard
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobState
 from models.data.importing.parts import LISTS_FILE
-from tests.conftest import postgres_database
 from tests.integration.worker.many_files import make_files
 from tests.integration.worker.real_jobs import add_import
 from tests.integration.worker.service import Service, kill, open_service
+from tests.support.databases import postgres_database
 from tests.support.machine import needs
 from tests.support.object_store import ObjectStore
 from tests.support.servers import Redis

@@ -17,7 +17,6 @@ from core.notifications import QUEUE
 from core.queries import jobs
 from core.tables import JobRow
 from masktune.contract.vocabulary import JobState, Stage
-from tests.conftest import postgres_database
 from tests.integration.worker.service import (
     Reference,
     Service,
@@ -25,6 +24,7 @@ from tests.integration.worker.service import (
     open_service,
     weights,
 )
+from tests.support.databases import postgres_database
 from tests.support.machine import lacks, needs
 from tests.support.proxies import MovingProxy
 from tests.support.servers import Redis, wait_for_port

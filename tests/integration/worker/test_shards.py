@@ -14,7 +14,6 @@ import pytest
 from core.queries import jobs
 from core.storage.trash import discard
 from masktune.contract.vocabulary import JobState
-from tests.conftest import postgres_database
 from tests.integration.worker.many_files import (
     add_masktune,
     add_prediction,
@@ -22,6 +21,7 @@ from tests.integration.worker.many_files import (
     make_files,
 )
 from tests.integration.worker.service import Service, kill, open_service
+from tests.support.databases import postgres_database
 from tests.support.machine import needs
 from tests.support.servers import Redis
 from tests.support.waits import wait_until

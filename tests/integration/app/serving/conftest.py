@@ -37,8 +37,8 @@ from models.data.layout import DatasetInfo
 from models.data.packing import Row, StoreWriter
 from models.export import card_of, save_model
 from models.selective import SCORES, CalibrationTable, score
-from tests.conftest import sqlite_database
 from tests.integration.app.conftest import LOCAL
+from tests.support.databases import sqlite_database
 from tests.support.rows import dataset_row, model_row
 
 CLASSES = ["left", "right"]

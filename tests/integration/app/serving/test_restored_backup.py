@@ -13,9 +13,9 @@ from app.main import create_app
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.storage.backup import restore, save
-from tests.conftest import postgres_database
 from tests.integration.app.conftest import LOCAL
 from tests.integration.app.serving.conftest import World, picture
+from tests.support.databases import postgres_database
 
 
 def answers(client: TestClient, world: World) -> list[Any]:

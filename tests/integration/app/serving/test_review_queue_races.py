@@ -23,9 +23,9 @@ from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
 from masktune.contract.review_queue import NearestSample, NewReviewPolicy, ReviewAnswer
 from masktune.contract.vocabulary import Arm, ReviewKind, ReviewOutcome
-from tests.conftest import empty_database
 from tests.integration.app.serving.conftest import PNG, World, picture
 from tests.integration.app.serving.processes import Replica
+from tests.support.databases import empty_database
 from tests.support.rows import dataset_row
 
 SKIP = ReviewAnswer(outcome=ReviewOutcome.SKIP)

@@ -12,8 +12,8 @@ from sqlalchemy import update
 from core.queries.webhooks import LEASE_SECONDS
 from core.session import Database
 from core.tables import DeliveryRow
-from tests.conftest import sqlite_database
 from tests.integration.app.serving.processes import Replica
+from tests.support.databases import sqlite_database
 from tests.support.receiver import HANG, receiver
 from tests.support.waits import wait_until
 

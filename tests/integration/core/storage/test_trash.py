@@ -15,7 +15,7 @@ from core.storage.artifacts import Artifacts
 from core.storage.maintenance import run_maintenance
 from core.storage.trash import RETRY_SECONDS, discard
 from core.tables import TrashRow
-from tests.conftest import StubbornStore
+from tests.support.stubborn_store import StubbornStore
 
 KEYS = ("datasets/ds_1", "jobs/job_1/work")
 

@@ -20,9 +20,9 @@ from core.storage.maintenance import run_maintenance
 from core.tables import JobRow, TrashRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import EventType, JobState, Stage
-from tests.conftest import StubbornStore
 from tests.integration.worker.conftest import TESTED_BY, AddJob, EventsOf, JobOf, Working, with_settings
 from tests.support.stage_results import stage_result
+from tests.support.stubborn_store import StubbornStore
 from tests.support.waits import wait_until
 from worker.child_process import MARK
 from worker.protocol import ProgressReport
