@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from core.settings import Settings
 from masktune.cli.main import app
-from tests.acceptance.conftest import ROOT
+from tests.support.processes import ROOT
 
 DISTRIBUTION = "masktune-service"
 SETTINGS = {f"MASKTUNE_{name.upper()}" for name in Settings.model_fields}

@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from tests.acceptance.conftest import MARK, ROOT, Processes, address, started
 from tests.acceptance.docs_console import Reader
 from tests.support.brokers import redis_server
 from tests.support.databases import postgres_database
 from tests.support.machine import needs
+from tests.support.processes import MARK, ROOT, Processes, address, started
 from tests.support.servers import free_port
 
 KEY = "the-key-of-the-documentation"

@@ -16,9 +16,10 @@ import httpx
 import pytest
 
 from masktune import Client, NotSent
-from tests.acceptance.conftest import ROOT, torch_index
+from tests.acceptance.conftest import torch_index
 from tests.acceptance.flow import flow
 from tests.support.machine import needs
+from tests.support.processes import ROOT
 from tests.support.servers import free_port
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.conftest import Processes
+from tests.support.processes import Processes
 from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.docs

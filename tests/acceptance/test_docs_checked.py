@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_checks import Wrong, check
 from tests.acceptance.docs_pages import blocks, named
+from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.docs
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.conftest import ROOT, Processes, address
+from tests.support.processes import ROOT, Processes, address
 
 pytestmark = pytest.mark.docs
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.acceptance.conftest import Processes, address, answers
 from tests.acceptance.flow import flow
 from tests.support.brokers import redis_server
 from tests.support.databases import postgres_database
+from tests.support.processes import Processes, address, answers
 from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 

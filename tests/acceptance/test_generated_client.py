@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from launcher.demo.digits_zip import write_zip
-from tests.acceptance.conftest import ROOT, Processes, address
 from tests.support.environments import new_environment
+from tests.support.processes import ROOT, Processes, address
 
 pytestmark = [pytest.mark.dist, pytest.mark.slow]
 

@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from tests.acceptance.conftest import ROOT, torch_index
+from tests.acceptance.conftest import torch_index
 from tests.support.machine import needs
+from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.compose, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from masktune import Client
-from tests.acceptance.conftest import Processes, address
 from tests.integration.golden import Golden
+from tests.support.processes import Processes, address
 from tests.support.waits import PATIENCE
 
 pytestmark = [pytest.mark.slow]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.docs_console import read
 from tests.acceptance.docs_service import reading
 from tests.acceptance.test_docs import WALK
+from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.docs
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from masktune import Client
-from tests.acceptance.conftest import Processes, address, started
+from tests.support.processes import Processes, address, started
 from tests.support.waits import PATIENCE
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

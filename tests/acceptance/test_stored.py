@@ -15,8 +15,8 @@ from core import schema
 from core.session import Database
 from core.tables import Table
 from masktune import Client
-from tests.acceptance.conftest import Processes, address
 from tests.stored.migration import FOLDER
+from tests.support.processes import Processes, address
 
 pytestmark = [pytest.mark.slow]
 

@@ -17,7 +17,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from PIL import Image
 
-from tests.acceptance.conftest import Processes, address
+from tests.support.processes import Processes, address
 from tests.support.waits import PATIENCE
 
 pytestmark = pytest.mark.slow

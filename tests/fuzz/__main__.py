@@ -18,10 +18,10 @@ from pathlib import Path
 
 from core.settings import Settings
 from masktune import Client
-from tests.acceptance.conftest import ROOT, Processes, answers, started
 from tests.integration.worker.inline import run_inline
 from tests.integration.worker.real_jobs import make_folder
 from tests.openapi import SNAPSHOT
+from tests.support.processes import ROOT, Processes, answers, started
 from tests.support.servers import free_port
 from worker.runtime import Runtime
 

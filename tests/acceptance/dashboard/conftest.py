@@ -13,11 +13,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from masktune import Client
-from tests.acceptance.conftest import Processes, address, answers, started
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
 from tests.integration.golden import Golden
 from tests.support.browser import FLAGS, chromium
 from tests.support.machine import needs
+from tests.support.processes import Processes, address, answers, started
 from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 

@@ -12,10 +12,10 @@ from threading import Thread
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
-from tests.acceptance.conftest import ROOT, Processes, answers
 from tests.acceptance.dashboard.conftest import OPERATOR
 from tests.acceptance.dashboard.visitor import png
 from tests.integration.golden import Golden
+from tests.support.processes import ROOT, Processes, answers
 from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 

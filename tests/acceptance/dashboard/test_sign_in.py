@@ -18,10 +18,10 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.conftest import ROOT
 from tests.acceptance.dashboard.conftest import OPERATOR, Apart
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.machine import needs
+from tests.support.processes import ROOT
 from tests.support.servers import Caddy, wait_for_port
 
 GUIDE = ROOT / "docs/how-to/single-sign-on.md"
