@@ -99,7 +99,7 @@ def _end(made: Processes) -> None:
     for line in left:
         with suppress(ProcessLookupError):
             os.kill(int(line.split()[0]), signal.SIGKILL)
-    assert left == [], "processes were left behind"
+    assert left == [], f"processes were left behind: {left}"
 
 
 def address(serve: subprocess.Popen[str]) -> str:
