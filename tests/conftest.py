@@ -24,7 +24,7 @@ from tests.support.machine import lacks
 from tests.support.stubborn_store import StubbornStore
 
 if TYPE_CHECKING:
-    from tests.integration.golden import Golden
+    from tests.support.jobs.golden import Golden
 
 # Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -94,7 +94,7 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
     """The job that is trained once, for all processes of this run."""
-    from tests.integration.golden import golden_of  # loads torch
+    from tests.support.jobs.golden import golden_of  # loads torch
 
     return golden_of(tmp_path_factory)
 

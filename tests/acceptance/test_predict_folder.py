@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from masktune import Client
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 from tests.support.processes import Processes, address
 from tests.support.waits import PATIENCE
 

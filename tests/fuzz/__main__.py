@@ -18,9 +18,9 @@ from pathlib import Path
 
 from core.settings import Settings
 from masktune import Client
-from tests.integration.worker.inline import run_inline
-from tests.integration.worker.real_jobs import make_folder
 from tests.openapi import SNAPSHOT
+from tests.support.jobs.inline import run_inline
+from tests.support.jobs.real_jobs import make_folder
 from tests.support.processes import ROOT, Processes, answers, started
 from tests.support.servers import free_port
 from worker.runtime import Runtime

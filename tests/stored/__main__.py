@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from masktune import Client
-from tests.integration.worker.real_jobs import QUICK, make_folder
 from tests.stored.migration import DIALECTS, FIRST, FOLDER, statements
+from tests.support.jobs.real_jobs import QUICK, make_folder
 from tests.support.processes import Processes, address, started
 from tests.support.waits import PATIENCE
 

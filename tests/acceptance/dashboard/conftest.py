@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from masktune import Client
 from tests.acceptance.dashboard.visitor import WIDE, Visitor
-from tests.integration.golden import Golden
 from tests.support.browser import FLAGS, chromium
+from tests.support.jobs.golden import Golden
 from tests.support.machine import needs
 from tests.support.processes import Processes, address, answers, started
 from tests.support.servers import free_port

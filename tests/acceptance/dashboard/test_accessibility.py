@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from app.reports.service import render
 from masktune.contract.report import Report
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 from tests.support.reports import early_stage_groups, evidence, report
 
 pytestmark = [pytest.mark.slow]

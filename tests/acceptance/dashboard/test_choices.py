@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from masktune import Client
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 

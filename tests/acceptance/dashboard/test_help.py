@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 KOLKATA = r"(IST|GMT\+5:30)"
 """What browsers call its zone."""

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 

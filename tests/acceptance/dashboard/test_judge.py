@@ -12,8 +12,8 @@ from playwright.sync_api import FilePayload, expect
 from masktune import Client
 from masktune.contract.report.text.judged_job import BREAKS_PATTERN
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
 from tests.support.biased_digits import make_digits
+from tests.support.jobs.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 

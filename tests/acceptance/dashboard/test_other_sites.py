@@ -14,7 +14,7 @@ from playwright.sync_api import FilePayload, Page, expect
 
 from tests.acceptance.dashboard.conftest import OPERATOR
 from tests.acceptance.dashboard.visitor import png
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 from tests.support.processes import ROOT, Processes, answers
 from tests.support.servers import free_port
 from tests.support.waits import PATIENCE

@@ -14,7 +14,7 @@ from masktune.contract.report.text.next_steps import (
     REVIEW_KEPT,
 )
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from core.settings import Settings
 from core.tables import ReviewItemRow
 from masktune import Client, NearestSample, ReviewItem
 from tests.acceptance.dashboard.visitor import Visitor
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 pytestmark = [pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from core.queries import jobs, reviews
 from core.settings import Settings
 from masktune.contract.vocabulary import JobKind
 from tests.integration.app.conftest import Front, pages, running
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 EVALUATED = ["val", "calibration", "test"]
 

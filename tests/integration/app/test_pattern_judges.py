@@ -13,7 +13,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.storage.backup import restore, save
 from tests.integration.app.conftest import Front, running
-from tests.integration.golden import Golden
+from tests.support.jobs.golden import Golden
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import import_dataset
 from tests.integration.core.databases import database_on
-from tests.integration.golden import Golden
-from tests.integration.worker.bench import Bench, bench_with_digits, opened_bench, opened_runtime
-from tests.integration.worker.real_jobs import make_folder
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from tests.support.databases import postgres_database
+from tests.support.jobs.bench import Bench, bench_with_digits, opened_bench, opened_runtime
+from tests.support.jobs.golden import Golden
+from tests.support.jobs.real_jobs import make_folder
 from tests.support.machine import needs
 from tests.support.rows import dataset_row
 from tests.support.servers import Redis

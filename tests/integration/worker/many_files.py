@@ -15,8 +15,8 @@ from masktune.contract.vocabulary import Arm, JobKind
 from models.backbones.build import build_network
 from models.data.importing.datasets import import_dataset
 from models.export import card_of, save_model
-from tests.integration.worker.real_jobs import CLASSES, QUICK, add_job, hyperparameters
 from tests.integration.worker.service import Service
+from tests.support.jobs.real_jobs import CLASSES, QUICK, add_job, hyperparameters
 from tests.support.rows import model_row
 
 

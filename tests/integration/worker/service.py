@@ -22,7 +22,7 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from core.tables import EventRow, JobRow
 from masktune.contract.vocabulary import STAGES, EventType, JobKind, JobState, Stage
-from tests.integration.worker.real_jobs import add_dataset, add_import, add_job
+from tests.support.jobs.real_jobs import add_dataset, add_import, add_job
 from tests.support.servers import Redis
 from tests.support.waits import wait_until
 from worker.child_process import MARK

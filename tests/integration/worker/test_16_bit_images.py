@@ -14,8 +14,8 @@ from masktune.contract.vocabulary import DatasetState, JobKind
 from models.data.images.decoding import stored_square, to_unit
 from models.data.store import Store
 from models.export import load_model
-from tests.integration.worker.bench import Bench, opened_runtime
-from tests.integration.worker.real_jobs import CLASSES, hyperparameters
+from tests.support.jobs.bench import Bench, opened_runtime
+from tests.support.jobs.real_jobs import CLASSES, hyperparameters
 
 
 def _scans(root: Path, factor: int) -> Path:

@@ -27,9 +27,9 @@ from models.evaluation.metrics import Logits, predict_logits
 from models.export import card_of, load_model, save_model
 from models.run import Run
 from models.selective import CalibrationTable, fit_temperature, log_softmax, score
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import CLASSES, add_dataset
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import CLASSES, add_dataset
 from tests.support.rows import model_row
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from core.queries import jobs
 from masktune.contract.vocabulary import JobState
-from tests.integration.worker.real_jobs import hyperparameters
 from tests.integration.worker.service import (
     IN_ORDER,
     Backend,
@@ -19,6 +18,7 @@ from tests.integration.worker.service import (
     kill,
     weights,
 )
+from tests.support.jobs.real_jobs import hyperparameters
 from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

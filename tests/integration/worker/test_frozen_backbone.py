@@ -19,8 +19,8 @@ from masktune.contract.hyperparameters import RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.data.store import Store
 from models.training.frozen import backbone_digest
-from tests.integration.worker.bench import Bench, bench_with_digits
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.bench import Bench, bench_with_digits
+from tests.support.jobs.real_jobs import QUICK, hyperparameters
 
 
 @pytest.fixture(scope="module")

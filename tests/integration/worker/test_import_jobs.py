@@ -10,8 +10,8 @@ import pytest
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobState
 from models.data.store import Store
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import CLASSES
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import CLASSES
 
 
 def upload(bench: Bench, folder: Path) -> dict[str, str]:

@@ -13,8 +13,8 @@ from PIL import Image
 from masktune.contract.vocabulary import JobState
 from models.data.importing.datasets import import_dataset
 from models.data.importing.shards import SHARD_ENTRIES
-from tests.integration.worker.real_jobs import CLASSES
 from tests.integration.worker.service import Service, kill, open_service
+from tests.support.jobs.real_jobs import CLASSES
 from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

@@ -20,9 +20,9 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobState
 from models.data.importing.parts import LISTS_FILE
 from tests.integration.worker.many_files import make_files
-from tests.integration.worker.real_jobs import add_import
 from tests.integration.worker.service import Service, kill, open_service
 from tests.support.databases import postgres_database
+from tests.support.jobs.real_jobs import add_import
 from tests.support.machine import needs
 from tests.support.object_store import ObjectStore
 from tests.support.servers import Redis

@@ -18,8 +18,8 @@ from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from models.data.store import Store
 from models.mitigation.held_out import HeldOutAnswers
 from models.mitigation.pattern_judge import PatternJudge
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from worker.stages.infer_groups import HELD_OUT, InferredGroups
 from worker.stages.patterns import JUDGE
 

@@ -14,7 +14,7 @@ from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.recommendation import AddTestImages
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from models.data.store import Store
-from tests.integration.worker.bench import Bench
+from tests.support.jobs.bench import Bench
 
 ALL = slice(800, 1100)
 """Digits that trained nothing."""

@@ -17,8 +17,8 @@ from masktune.contract.report.text.inferred import lacking_sentence
 from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.store import Store
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from worker.stages.infer_groups import InferredGroups
 from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions

@@ -20,8 +20,8 @@ from masktune.contract.report.text.names import split_note
 from masktune.contract.vocabulary import Arm, JobKind, JobState
 from models.export import WEIGHTS_FILE
 from models.mitigation.finder import MAX_CLASSES
-from tests.integration.worker.bench import Bench, bench_with_digits
-from tests.integration.worker.real_jobs import CLASSES, QUICK, hyperparameters
+from tests.support.jobs.bench import Bench, bench_with_digits
+from tests.support.jobs.real_jobs import CLASSES, QUICK, hyperparameters
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 1, "batch_size": 16, "seed": 3}
 

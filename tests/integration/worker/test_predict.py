@@ -17,9 +17,9 @@ from core.tables import JobRow
 from masktune.contract.vocabulary import JobKind
 from models.data.layout import DatasetInfo
 from models.data.store import Store
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import CLASSES, add_dataset
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import CLASSES, add_dataset
 
 BROKEN = {"0-4/cut.png": "truncated", "5-9/words.png": "not_an_image"}
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from core.tables import JobRow
 from masktune.contract.vocabulary import STAGES, JobKind
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import CLASSES, hyperparameters
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import CLASSES, hyperparameters
 
 
 def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: JobRow) -> None:

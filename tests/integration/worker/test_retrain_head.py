@@ -18,8 +18,8 @@ from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.bench import Bench, opened_bench
+from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.training_features import FEATURES
 

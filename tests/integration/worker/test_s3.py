@@ -24,9 +24,9 @@ from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.store import Store
-from tests.integration.worker.bench import Bench, bench_with_digits
-from tests.integration.worker.real_jobs import CLASSES, add_dataset, hyperparameters
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.jobs.bench import Bench, bench_with_digits
+from tests.support.jobs.real_jobs import CLASSES, add_dataset, hyperparameters
 from tests.support.object_store import Fault, ObjectStore
 
 

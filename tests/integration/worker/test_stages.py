@@ -16,9 +16,9 @@ from models.data.store import Store
 from models.export import load_model, read_card
 from models.masking.store import MaskSet
 from models.training.checkpoints import CheckpointFolder, weights_digest
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import CLASSES, hyperparameters
 from tests.integration.worker.service import weights
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import CLASSES, hyperparameters
 from worker.slots import work
 
 

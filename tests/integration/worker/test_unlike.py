@@ -23,10 +23,10 @@ from models.mitigation.features import compute_features
 from models.run import Run, resolve_device
 from models.selective import NEIGHBOURS_FILE, TrainingNeighbours
 from models.types import Floats32, Labels
-from tests.integration.worker.bench import Bench
-from tests.integration.worker.real_jobs import CLASSES, add_dataset
 from tests.integration.worker.test_frozen_backbone import photographs
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.jobs.bench import Bench
+from tests.support.jobs.real_jobs import CLASSES, add_dataset
 
 SIZES = {"train": 60, "val": 120, "calibration": 80, "test": 40}
 STRANGE = 10

@@ -15,8 +15,8 @@ from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.vocabulary import JobKind, stages_of
 from models.backbones.add_weights import add_weights
-from tests.integration.worker.bench import Bench, bench_with_digits
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.bench import Bench, bench_with_digits
+from tests.support.jobs.real_jobs import QUICK, hyperparameters
 
 NAME = "vit_tiny_patch16_dinov3_qkvb"
 PARAMS = MitigateConfig.from_json(

@@ -15,9 +15,9 @@ from models.data.importing.builtin import BuiltinOptions, make_builtin
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.integration.app.conftest import LOCAL
-from tests.integration.worker.bench import opened_bench
-from tests.integration.worker.real_jobs import hyperparameters
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.jobs.bench import opened_bench
+from tests.support.jobs.real_jobs import hyperparameters
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 
 from core.queries import jobs
 from masktune.contract.vocabulary import JobKind, JobState
-from tests.integration.worker.bench import Bench, bench_with_digits
-from tests.integration.worker.real_jobs import hyperparameters
+from tests.support.jobs.bench import Bench, bench_with_digits
+from tests.support.jobs.real_jobs import hyperparameters
 from worker.slots import work
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]

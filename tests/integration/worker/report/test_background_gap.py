@@ -12,8 +12,8 @@ from PIL import Image
 from masktune.contract.vocabulary import JobKind
 from models.data.importing.datasets import import_dataset
 from models.data.store import Store
-from tests.integration.worker.bench import Bench, opened_bench
-from tests.integration.worker.real_jobs import hyperparameters, make_folder
+from tests.support.jobs.bench import Bench, opened_bench
+from tests.support.jobs.real_jobs import hyperparameters, make_folder
 
 VARIANTS = ("original", "mixed_same", "mixed_rand", "only_bg_t")
 

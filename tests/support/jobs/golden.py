@@ -15,9 +15,9 @@ from sqlalchemy import update
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.vocabulary import JobKind
-from tests.integration.worker.bench import Bench, opened_runtime
-from tests.integration.worker.real_jobs import QUICK, hyperparameters
 from tests.support.biased_digits import make_digits
+from tests.support.jobs.bench import Bench, opened_runtime
+from tests.support.jobs.real_jobs import QUICK, hyperparameters
 
 NAME = "digits, there already"
 

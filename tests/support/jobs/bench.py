@@ -25,8 +25,8 @@ from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.importing.datasets import import_dataset
 from models.export import ModelCard, card_of, load_model, save_model
-from tests.integration.worker.inline import run_inline
-from tests.integration.worker.real_jobs import add_dataset, add_import, add_job, make_folder
+from tests.support.jobs.inline import run_inline
+from tests.support.jobs.real_jobs import add_dataset, add_import, add_job, make_folder
 from tests.support.rows import model_row
 from worker.runtime import Runtime
 
