@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from tests.acceptance.docs_console import Reader
 from tests.support.brokers import redis_server
 from tests.support.databases import postgres_database
+from tests.support.docs.console import Reader
 from tests.support.machine import needs
 from tests.support.processes import MARK, ROOT, Processes, address, started
 from tests.support.servers import free_port

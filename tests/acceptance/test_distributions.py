@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.acceptance.docs_pages import blocks
 from tests.acceptance.docs_service import NOTEBOOK
+from tests.support.docs.pages import blocks
 from tests.support.environments import Environment, new_environment
 from tests.support.processes import ROOT, Processes, address, started
 from web.text.manual import DOCS

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from masktune import Client
-from tests.acceptance.docs_console import Reader, read
-from tests.acceptance.docs_pages import blocks
 from tests.acceptance.docs_service import reading
+from tests.support.docs.console import Reader, read
+from tests.support.docs.pages import blocks
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.docs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.acceptance.docs_checks import Wrong, check
-from tests.acceptance.docs_pages import blocks, named
+from tests.support.docs.pages import blocks, named
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.docs

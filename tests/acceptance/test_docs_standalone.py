@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.docs_console import read
 from tests.acceptance.docs_service import reading
 from tests.acceptance.test_docs import APART, RUN
+from tests.support.docs.console import read
 
 pytestmark = pytest.mark.docs
 

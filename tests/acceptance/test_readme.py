@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.docs_console import read
 from tests.acceptance.docs_service import reading
 from tests.acceptance.test_docs import WALK
+from tests.support.docs.console import read
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.docs

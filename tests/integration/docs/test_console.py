@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.docs_console import Reader, read, rewrite
-from tests.acceptance.docs_pages import Command, blocks
+from tests.support.docs.console import Reader, read, rewrite
+from tests.support.docs.pages import Command, blocks
 
 pytestmark = pytest.mark.docs
 

@@ -31,9 +31,9 @@ from core.queries import registry
 from masktune.contract.ids import new_id
 from models.backbones.build import build_network
 from models.selective import NEIGHBOURS_FILE, TrainingNeighbours
-from tests.acceptance.docs_pages import blocks
 from tests.integration.app.serving.conftest import CLASSES, SAMPLES, World, picture
 from tests.integration.app.serving.test_unlike import add_model
+from tests.support.docs.pages import blocks
 from tests.support.processes import ROOT
 
 Members = dict[str, bytes]

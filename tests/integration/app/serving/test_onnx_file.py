@@ -16,8 +16,8 @@ from PIL import Image
 from app.inference.engines import graph_store as graphs
 from core.tables import ModelRow
 from models.data.images.decoding import square_array
-from tests.acceptance.docs_pages import blocks
 from tests.integration.app.serving.conftest import CLASSES, TEMPERATURE, World
+from tests.support.docs.pages import blocks
 from tests.support.processes import ROOT
 
 SIZES = [(1, 500), (500, 1), (8, 500), (37, 41), (28, 28), (333, 90), (4200, 9)]

@@ -2,7 +2,7 @@
 
 A page's ```console blocks hold commands that begin with `$ ` (continued by `> `) and their output. Its
 ```python blocks are programs. Both are run, unless the line above says why not; such a command is checked by
-`docs_checks` instead:
+`tests.acceptance.docs_checks` instead:
 
     <!-- not run: needs a Docker engine -->
 
@@ -16,14 +16,11 @@ decimal point, shares, dates and secrets may differ. With `<!-- figures vary -->
 numbers may differ too, and with `<!-- answers vary -->` everything after the first word of a line. Ids may
 differ as well: in the commands after it, an id on the page stands for the id that the service returned, and
 `ds_…` for the most recently printed id of its kind.
-
-    python -m tests.acceptance.docs_console PAGE…     runs the pages in this order and updates their output
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -31,8 +28,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from masktune import Client, ProblemError
-from tests.acceptance.docs_pages import Command, blocks
-from tests.acceptance.docs_shell import Part, Shell, lasts
+from tests.support.docs.pages import Command, blocks
+from tests.support.docs.shell import Part, Shell, lasts
 from tests.support.servers import free_port
 
 ID = re.compile(r"\b(?:ds|job|mdl|key|cal)_[0-9a-z]{10,}\b")
@@ -265,15 +262,3 @@ def rewrite(page: Path, reader: Reader) -> None:
         lines[first:last] = printed
     text = "\n".join(lines) + "\n"
     page.write_text(ID.sub(lambda found: reader.ids.get(found[0], found[0]), text), encoding="utf-8")
-
-
-def main() -> None:
-    from tests.acceptance.docs_service import reading
-
-    with tempfile.TemporaryDirectory() as folder, reading(Path(folder)) as reader:
-        for page in sys.argv[1:]:
-            rewrite(Path(page), reader)
-
-
-if __name__ == "__main__":
-    main()

@@ -39,7 +39,7 @@ class Block:
     commands: list[Command]
     not_run: str | None = None
     varies: str | None = None
-    """`figures` or `answers`; see `docs_console`."""
+    """`figures` or `answers`; see `console`."""
     lasts: bool = False
     cancelled: bool = False
 
