@@ -1,4 +1,4 @@
-"""Equalities that the objectives must satisfy, on toy data: `research.rivals.check` runs them."""
+"""Equalities that the objectives must satisfy, on toy data: `research.check` runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Equalities that the methods' formulas must satisfy, on toy data: `python -m research.rivals.check`."""
+"""Equalities that the methods' formulas must satisfy, on toy data: `python -m research.check`."""
 
 from __future__ import annotations
 
