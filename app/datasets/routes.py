@@ -35,9 +35,10 @@ from core.errors import InvalidInput, NotReported, UnsupportedMedia
 from core.queries import datasets as queries
 from core.queries.rows import newest_first
 from core.tables import DatasetRow
-from masktune.contract.base import DatasetEdit, Page, Split
+from masktune.contract.base import DatasetEdit, Page
 from masktune.contract.datasets import Dataset, DatasetUpload, FullReport, SourceRequest
 from masktune.contract.samples import Sample
+from masktune.contract.vocabulary import Split
 from models.data.download import download
 
 router = APIRouter(prefix="/datasets", tags=["datasets"], route_class=CallerFirst)

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -109,9 +109,6 @@ Storable = _Storable()
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 Options = Annotated[dict[str, Any], Storable]
 """A JSON object that every supported database can store."""
-
-Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
-"""Splits of a data set; the last three are the Background Challenge's images without an object."""
 
 BARRED = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 """Line breaks, controls, and characters that turn the text around them around, as a pattern has them."""

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from masktune.contract.base import Address, DatasetRef, JobRef, Metadata, ModelRef, Name, Split, Strict, Word
+from masktune.contract.base import Address, DatasetRef, JobRef, Metadata, ModelRef, Name, Strict, Word
 from masktune.contract.hyperparameters import (
     Hyperparameters,
     MaskingConfig,
@@ -19,6 +19,7 @@ from masktune.contract.hyperparameters.parameters import declared
 from masktune.contract.job_params import RowOrder
 from masktune.contract.parameter_fields import accepts
 from masktune.contract.predictions import CERTIFIED_POLICIES, policy_fields
+from masktune.contract.vocabulary import Split
 
 _TRAINED_ON = Field(None, description="Default: the one the model was trained on.")
 _MODEL = Field(description="Id or alias.")

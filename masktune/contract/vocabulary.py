@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class JobKind(StrEnum):
@@ -176,6 +176,10 @@ class DatasetFormat(StrEnum):
     BACKGROUNDS_CHALLENGE = "backgrounds_challenge"
     UNLABELLED = "unlabelled"
     """Images in any folders, without labels: they can be predicted, and nothing is trained on them."""
+
+
+Split = Literal["train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t"]
+"""Splits of a data set; the last three are the Background Challenge's images without an object."""
 
 
 class Arm(StrEnum):

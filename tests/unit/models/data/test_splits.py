@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.data.splits import SPLITS, assign_splits, canonical_split
+from masktune.contract.vocabulary import Split
+from models.data.splits import ALL_SPLITS, SPLITS, assign_splits, canonical_split
+
+
+def test_the_splits_are_those_of_the_contract() -> None:
+    assert get_args(Split) == ALL_SPLITS
 
 
 def test_without_splits_everything_is_cut_from_the_data_set() -> None:
