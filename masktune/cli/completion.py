@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import typer
 
 import masktune
-from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
+from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig, ScoreName
 from masktune.contract.hyperparameters.parameters import dotted
+from masktune.contract.vocabulary import Arm, DatasetFormat, JobKind, JobState, Split, WeightsPlace
 
 V = TypeVar("V")
 Offer = tuple[str, str]
@@ -20,25 +21,18 @@ MOST = 50
 """Entries offered of each kind, newest first; nobody picks from a longer list."""
 PATIENCE = 2.0  # seconds; pressing Tab must not wait for an unreachable service
 
-KINDS = ("mitigate", "masktune", "erm", "mask", "finetune", "retrain_head", "evaluate", "predict")
-FORMATS = (
-    "auto",
-    "image_folder",
-    "csv",
-    "waterbirds",
-    "celeba",
-    "coco",
-    "cvat",
-    "label_studio",
-    "hugging_face",
-    "backgrounds_challenge",
-    "unlabelled",
+# The whole methods first. An import begins with its data set.
+KINDS = tuple(
+    kind.value
+    for kind in sorted(JobKind, key=lambda kind: kind not in (JobKind.MITIGATE, JobKind.MASKTUNE))
+    if kind is not JobKind.IMPORT
 )
-STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")
-SPLITS = ("train", "val", "calibration", "test", "no_fg", "only_bg_b", "only_bg_t")
-ARMS = ("erm", "masktune", "retrained", "masktune_control", "retrained_control", "imported")
-PLACES = ("packaged", "cached", "hub", "none")
-SCORES = ("max_softmax", "product", "minimum")
+FORMATS = tuple(format.value for format in DatasetFormat)
+STATES = tuple(state.value for state in JobState)
+SPLITS: tuple[str, ...] = get_args(Split)
+ARMS = tuple(arm.value for arm in Arm if arm is not Arm.BASELINE)  # of which no model is
+PLACES = tuple(place.value for place in WeightsPlace)
+SCORES: tuple[str, ...] = get_args(ScoreName)
 
 
 def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str, V]]:

@@ -194,7 +194,8 @@ def risk_coverage(
     score: Annotated[
         str | None,
         typer.Option(
-            help="max_softmax, product or minimum.", autocompletion=completion.words(*completion.SCORES)
+            help=f"{', '.join(completion.SCORES[:-1])} or {completion.SCORES[-1]}.",
+            autocompletion=completion.words(*completion.SCORES),
         ),
     ] = None,
     minority_share: Annotated[
