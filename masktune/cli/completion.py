@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar, get_args
 
 import typer
@@ -37,17 +37,12 @@ SCORES: tuple[str, ...] = get_args(ScoreName)
 
 def in_order(names: Mapping[str, V], order: Sequence[str]) -> Iterable[tuple[str, V]]:
     """Entries in the given order, then all others."""
-    known = {name: place for place, name in enumerate(order)}
-    return sorted(names.items(), key=lambda one: known.get(one[0], len(known)))
+    return sorted(names.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order))
 
 
 def words(*offers_of: str) -> Callable[[str], list[str]]:
     """Complete from a fixed list of words, without asking the service."""
-
-    def complete(incomplete: str) -> list[str]:
-        return [word for word in offers_of if word.startswith(incomplete)]
-
-    return complete
+    return lambda incomplete: [word for word in offers_of if word.startswith(incomplete)]
 
 
 def fields(incomplete: str) -> list[Offer]:
@@ -69,10 +64,13 @@ def _from_service(
         from rich.markup import escape
 
         url, key, ca_file = (ctx.params.get(name) for name in ("url", "key", "ca_file"))
-        retry = masktune.Retry(attempts=1)
         try:
             with masktune.Client(
-                url or masktune.DEFAULT_URL, key=key, ca_file=ca_file, timeout=PATIENCE, retry=retry
+                url or masktune.DEFAULT_URL,
+                key=key,
+                ca_file=ca_file,
+                timeout=PATIENCE,
+                retry=masktune.Retry(attempts=1),
             ) as client:
                 offers = islice(offers_of(client), MOST)
                 # Typer interprets rich markup in descriptions, and names may look like markup.
@@ -87,18 +85,18 @@ def _aliases(client: masktune.Client) -> Iterable[Offer]:
     return ((a.name, a.model) for a in client.models.aliases())
 
 
-def _models(client: masktune.Client) -> Iterable[Offer]:
-    yield from _aliases(client)
-    yield from ((m.id, m.name or f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST))
-
-
 datasets = _from_service(lambda client: ((d.id, d.name) for d in client.datasets.list(limit=MOST)))
 """Ids of data sets, described by their names."""
 jobs = _from_service(
     lambda client: ((j.id, j.name or f"{j.kind}, {j.state}") for j in client.jobs.list(limit=MOST))
 )
 """Ids of jobs, described by name, or kind and state."""
-models = _from_service(_models)
+models = _from_service(
+    lambda client: chain(
+        _aliases(client),
+        ((m.id, m.name or f"{m.arm}, {m.backbone}") for m in client.models.list(limit=MOST)),
+    )
+)
 """Aliases first, then ids of models."""
 aliases = _from_service(_aliases)
 """Aliases, described by the models they point at."""
