@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import assert_never
 
 import torch
 from onnxscript import ir
@@ -188,11 +189,17 @@ class _Answers(nn.Module):
         label = logits.argmax()
         logs = log_softmax(logits, temperature)
         score, optional = logs[label], list[Tensor]()
-        if self.erm is not None:
+        if self.erm is not None and self.score != "max_softmax":
             erm_logits = self.erm(images)[0]
             one = torch.ones_like(temperature)
             own, erm = log_softmax(logits, one)[label], log_softmax(erm_logits, one)[label]
-            score = own + erm if self.score == "product" else torch.minimum(own, erm)
+            match self.score:
+                case "product":
+                    score = own + erm
+                case "minimum":
+                    score = torch.minimum(own, erm)
+                case _:
+                    assert_never(self.score)
             optional += [erm_logits.argmax() == label]
         threshold = thresholds[label]
         reason = torch.where(score >= threshold, -1, (threshold == torch.inf).long())  # NaN is below any
