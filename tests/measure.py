@@ -57,7 +57,8 @@ class Name(NamedTuple):
 
 @dataclass(frozen=True)
 class Measure:
-    """Counts over all packages; `line_length` is the mean of the lines that are not blank, in characters."""
+    """Counts over all packages; a docstring is documentation, and no statement. `line_length` is the mean of
+    the lines that are not blank, in characters."""
 
     statements: int
     documentation: int
@@ -76,7 +77,7 @@ class Measure:
 
 
 class Limit(NamedTuple):
-    """What `--check` holds: lowered with the figure, raised where a feature is worth its size."""
+    """What `--check` holds: lowered with each deletion, and raised in no commit but as planned."""
 
     bound: float
     at_least: bool = False
@@ -86,13 +87,13 @@ class Limit(NamedTuple):
 
 
 LIMITS = {
-    "statements": Limit(41_940),
+    "statements": Limit(37_674),
     "lines of docstrings and comments": Limit(5_400, at_least=True),
     "mean length of a line": Limit(48.7),
     "names that are participles or metaphors": Limit(7),
     "names result, value, data, item, obj": Limit(60),
 }
-"""The last commit with the old layout (336e5c2) has 28,371 statements, 683 and 262 such names."""
+"""The last commit with the old layout (336e5c2) has 683 and 262 such names."""
 
 
 def measure(root: Path) -> Measure:
@@ -102,20 +103,24 @@ def measure(root: Path) -> Measure:
     for file in sorted(file for package in PACKAGES for file in (root / package).rglob("*.py")):
         text = file.read_text(encoding="utf-8")
         nodes = list(ast.walk(ast.parse(text)))
-        statements += sum(isinstance(node, ast.stmt) for node in nodes)
-        documentation += sum(map(_docstring_lines, nodes)) + _comments(text)
+        docstrings = list(filter(None, map(_docstring, nodes)))
+        statements += sum(isinstance(node, ast.stmt) for node in nodes) - len(docstrings)
+        documentation += sum(map(_lines, docstrings)) + _comments(text)
         written = [line for line in text.splitlines() if line.strip()]
         lines, characters = lines + len(written), characters + sum(map(len, written))
         names += _names(nodes, file.relative_to(root))
     return Measure(statements, documentation, round(characters / max(lines, 1), 2), tuple(names))
 
 
-def _docstring_lines(node: ast.AST) -> int:
+def _docstring(node: ast.AST) -> ast.stmt | None:
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
     if not isinstance(node, documented) or ast.get_docstring(node, clean=False) is None:
-        return 0
-    text = node.body[0]
-    return (text.end_lineno or text.lineno) - text.lineno + 1
+        return None
+    return node.body[0]
+
+
+def _lines(statement: ast.stmt) -> int:
+    return (statement.end_lineno or statement.lineno) - statement.lineno + 1
 
 
 def _comments(text: str) -> int:
