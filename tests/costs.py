@@ -3,8 +3,8 @@
     1,690 processor seconds, 0.10 for the reference loop; the costliest files:
       154 tests/integration/worker/test_import_shards.py
 
-The reference loop is the same work everywhere, so that figures of two processors can be compared. `--budget=540` fails a
-run that costs more than so many seconds would be on the processor where budgets were set.
+The reference loop is the same work everywhere, so that figures of two processors can be compared. `--budget=540`
+fails a run that costs more than so many seconds would be on the processor where budgets were set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def processor_seconds() -> float:
-    """User and system seconds of this process, of its ended children, and of the descendants that still run."""
+    """User and system seconds of this process, its ended children, and the descendants that still run."""
     usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in usages) + _of_running(os.getpid())
 
