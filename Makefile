@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-docs test-faults test-library test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi serve docs pictures clean
+.PHONY: help install install-dev demo test test-browser test-docs test-faults test-library test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ unexport PYTHONDONTWRITEBYTECODE
 test: install-dev ## unit, integration and the main flows; at the end, what could not be tested here
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) --durations=20 $(ARGS)
 
+test-browser: install-dev ## the dashboard in chromium
+	@$(BIN)/python -m pytest -m browser $(SIDE_BY_SIDE) --durations=5 $(ARGS)
+
 test-docs: install-dev ## every command of the documentation, the README, the demo and the examples
 	@$(BIN)/python -m pytest -m docs $(SIDE_BY_SIDE) --durations=5 $(ARGS)
 
@@ -77,7 +80,7 @@ fuzz: install-dev ## schemathesis against a service of its own; ARGS="--seed=2 -
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 # Apart, for counting branches costs the tests half as much again.
-coverage: install-dev ## the tests of the four verbs above, with coverage: at least 90 %
+coverage: install-dev ## the tests of the five verbs above, with coverage: at least 90 %
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m pytest -m "not compose and not dist" $(SIDE_BY_SIDE) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
@@ -135,7 +138,7 @@ openapi: install-dev ## tests/openapi.json anew, after a change of the API that 
 PICTURES := dataset job-live report model try
 
 pictures: install-dev ## the pictures in docs/images, taken anew in chromium: the dashboard, the demo's report, a data set, patterns
-	@MASKTUNE_SCREENSHOTS=build/screenshots $(BIN)/python -m pytest -q tests/acceptance/dashboard/test_flow.py
+	@MASKTUNE_SCREENSHOTS=build/screenshots $(BIN)/python -m pytest -q -m browser tests/acceptance/dashboard/test_flow.py
 	@for page in $(PICTURES); do cp build/screenshots/$$page.png docs/images/dashboard-$$page.png; done
 	@$(BIN)/masktune demo --output build/demo
 	@$(BIN)/python -m docs.report_pictures build/demo/report.html docs/images

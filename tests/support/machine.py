@@ -130,12 +130,8 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in one line per cause what was not tested, and the command that would change it."""
     counts = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", ()))
     for reason, count in counts.most_common():
         terminalreporter.write_line(f"not tested: {count} test{'s' * (count > 1)} {reason}", yellow=True)
-    everything = config.args_source is config.ArgsSource.TESTPATHS
-    if everything and config.option.markexpr == "not compose and not dist" and not os.environ.get("CI"):
-        terminalreporter.write_line("not tested: the image and `docker compose up` — make test-compose")
-        terminalreporter.write_line("not tested: the wheels in empty environments — make test-dist")

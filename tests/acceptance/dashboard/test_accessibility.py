@@ -11,7 +11,7 @@ from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
 from tests.support.reports import early_stage_groups, evidence, report
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 PAGES = (
     ("home", "/ui/"),

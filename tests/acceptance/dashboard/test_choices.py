@@ -17,7 +17,7 @@ from masktune import Client
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LONG = "ein_sehr_langer_Name_ohne_ein_einziges_Leerzeichen_und_ohne_Bindestrich"
 LONGEST = (LONG + LONG)[:100]

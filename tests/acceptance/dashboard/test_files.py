@@ -33,7 +33,7 @@ def drop(page: Page, selector: str, path: Path) -> None:
         session.send("Input.dispatchDragEvent", {"type": kind, "data": dragged} | at)
 
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(

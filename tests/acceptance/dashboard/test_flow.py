@@ -15,7 +15,7 @@ from masktune import Client
 from tests.acceptance.dashboard.conftest import served
 from tests.acceptance.dashboard.visitor import Visitor, png
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
+
+pytestmark = pytest.mark.browser
 
 KOLKATA = r"(IST|GMT\+5:30)"
 """What browsers call its zone."""

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_samples_that_lack_a_pattern_are_found_and_marked_as_inferred(

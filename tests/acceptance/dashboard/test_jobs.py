@@ -16,7 +16,7 @@ from masktune.contract.vocabulary import EventType
 from tests.acceptance.dashboard.visitor import Visitor
 from web.pages.job import TAIL
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_a_job_waits_in_the_queue_and_is_cancelled_and_resumed(visitor: Visitor, dataset: str) -> None:

@@ -15,7 +15,7 @@ from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.biased_digits import make_digits
 from tests.support.jobs.golden import Golden
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def zipped(folder: Path) -> bytes:

@@ -19,6 +19,8 @@ from tests.support.processes import ROOT, Processes, answers
 from tests.support.servers import free_port
 from tests.support.waits import PATIENCE
 
+pytestmark = pytest.mark.browser
+
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *arguments: object) -> None:

@@ -16,7 +16,7 @@ from masktune.contract.report.text.next_steps import (
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor, golden: Golden) -> None:

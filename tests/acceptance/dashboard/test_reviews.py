@@ -19,7 +19,7 @@ from masktune import Client, NearestSample, ReviewItem
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 IMAGES = 4
 

@@ -24,6 +24,8 @@ from tests.support.machine import needs
 from tests.support.processes import ROOT
 from tests.support.servers import Caddy, wait_for_port
 
+pytestmark = pytest.mark.browser
+
 GUIDE = ROOT / "docs/how-to/single-sign-on.md"
 CLAIM = {"Remote-User": "root", "Remote-Groups": "operators"}
 ASKS_FOR_A_KEY = "This service requires a key"

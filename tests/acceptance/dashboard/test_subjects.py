@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from masktune import Client
 from tests.acceptance.dashboard.visitor import Visitor
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 @pytest.fixture

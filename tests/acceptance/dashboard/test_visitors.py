@@ -11,6 +11,8 @@ from playwright.sync_api import Page, WebSocket, expect
 from tests.acceptance.dashboard.conftest import OPERATOR, Apart
 from tests.acceptance.dashboard.visitor import Visitor
 
+pytestmark = pytest.mark.browser
+
 ASKS_FOR_A_KEY = "This service requires a key"
 
 

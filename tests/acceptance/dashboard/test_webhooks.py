@@ -11,7 +11,7 @@ from masktune.contract.vocabulary import WebhookEvent
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.receiver import receiver
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_a_webhook_is_created_tested_and_its_message_sent_again(visitor: Visitor) -> None:
