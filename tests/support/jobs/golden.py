@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from masktune.contract.vocabulary import JobKind
 from tests.support.biased_digits import make_digits
 from tests.support.jobs.bench import Bench, opened_runtime
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.once import once
 
 NAME = "digits, there already"
 
@@ -39,15 +37,8 @@ class Golden:
 
 
 def golden_of(factory: pytest.TempPathFactory) -> Golden:
-    """The job of this test run: the first of its processes trains it, the others wait."""
-    root = factory.getbasetemp()
-    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
-    told = root / "golden.json"
-    with (root / "golden.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not told.exists():
-            told.write_text(json.dumps(asdict(_trained(root / "golden"))))
-        return Golden(**json.loads(told.read_text()))
+    """The job of this test run."""
+    return Golden(**once(factory, "golden", lambda folder: asdict(_trained(folder))))
 
 
 def _trained(folder: Path) -> Golden:
