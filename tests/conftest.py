@@ -17,7 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from core.session import Database
 from core.storage.artifacts import Artifacts
-from tests.costs import Costs, pytest_addoption
+from tests.costs import Costs
 from tests.support import machine
 from tests.support.databases import empty_database
 from tests.support.machine import lacks
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 gc.disable()  # until collection is done, which creates a million long-lived objects
-
-__all__ = ["pytest_addoption"]
 
 _SHARED = "tests/acceptance/dashboard/"
 """The files of this folder share a service and a browser, so one process runs all but `_ALONE`."""

@@ -3,8 +3,9 @@
     1,690 processor seconds, 0.025 for the reference loop; the costliest files:
       154 tests/integration/worker/test_import_shards.py
 
-The reference loop is the same work everywhere, so that figures of two processors can be compared.
-`--budget=540` fails a run that costs more than so many seconds of the processor where budgets were set.
+The reference loop is the same work everywhere, so that figures of two processors can be compared. With
+`BUDGET=540` in its environment a run fails if it costs more than so many seconds of the
+processor where budgets were set.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import pytest
 
 REFERENCE = 0.025
-"""Seconds of `reference_loop` where the budgets of `.ci/run` were measured."""
+"""Seconds of `reference_loop` where the budgets of `.ci/run` were set."""
 FILES = 10
 ROOT = Path(__file__).parents[1]
 
@@ -60,20 +61,15 @@ def summary(seconds: float, loop: float, files: Mapping[str, float] | None = Non
     if not files:
         return first
     costliest = sorted(files, key=files.__getitem__, reverse=True)[:FILES]
-    lines = [f"{files[file]:9,.1f} {file}" for file in costliest]
-    return "\n".join([f"{first}; the costliest files:", *lines])
+    return "\n".join(
+        [f"{first}; the costliest files:", *(f"{files[file]:9,.1f} {file}" for file in costliest)]
+    )
 
 
-def overrun(seconds: float, loop: float, budget: float) -> str | None:
-    """Why the run costs too much, if it does."""
-    scaled = budget * loop / REFERENCE
-    if seconds <= scaled:
-        return None
-    return f"over its budget: {budget:,.0f} processor seconds, {scaled:,.0f} on this processor"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--budget", type=float, help="fail a run that costs more processor seconds")
+def overrun(seconds: float, loop: float) -> str | None:
+    """Why the run costs too much, if it has a budget and does."""
+    budget = float(os.environ.get("BUDGET", "inf")) * loop / REFERENCE
+    return f"over its budget of {budget:,.0f} processor seconds" if seconds > budget else None
 
 
 class Costs:
@@ -82,14 +78,15 @@ class Costs:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.files: dict[str, float] = defaultdict(float)
-        self.seconds: list[float] = []
+        self.processes: list[float] = []
         self.loops = [reference_loop()]
 
     @property
-    def total(self) -> float:
-        """Of the processes that have ended and of this one."""
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return sum(self.seconds) + usage.ru_utime + usage.ru_stime if self.seconds else processor_seconds()
+    def figures(self) -> tuple[float, float]:
+        """The seconds of this process and of those that ran tests for it, and of the reference loop."""
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        seconds = sum(self.processes, own.ru_utime + own.ru_stime) if self.processes else processor_seconds()
+        return seconds, statistics.median(self.loops)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -104,7 +101,7 @@ class Costs:
         if costs := getattr(node, "workeroutput", {}).get("costs"):
             for file, seconds in costs["files"].items():
                 self.files[file] += seconds
-            self.seconds.append(costs["seconds"])
+            self.processes.append(costs["seconds"])
             self.loops.append(costs["loop"])
 
     @pytest.hookimpl(trylast=True)
@@ -115,14 +112,10 @@ class Costs:
                 "seconds": processor_seconds(),
                 "loop": self.loops[0],
             }
-        elif self._overrun() and session.exitstatus == pytest.ExitCode.OK:
+        elif overrun(*self.figures) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        terminalreporter.write_line(summary(self.total, statistics.median(self.loops), self.files))
-        if over := self._overrun():
+        terminalreporter.write_line(summary(*self.figures, self.files))
+        if over := overrun(*self.figures):
             terminalreporter.write_line(over, red=True)
-
-    def _overrun(self) -> str | None:
-        budget = self.config.getoption("budget")
-        return None if budget is None else overrun(self.total, statistics.median(self.loops), budget)

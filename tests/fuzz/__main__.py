@@ -18,6 +18,7 @@ from pathlib import Path
 
 from core.settings import Settings
 from masktune import Client
+from tests.costs import overrun, processor_seconds, reference_loop, summary
 from tests.openapi import SNAPSHOT
 from tests.support.jobs.inline import run_inline
 from tests.support.jobs.real_jobs import make_folder
@@ -85,4 +86,9 @@ def fuzz(url: str, environment: Mapping[str, str], folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    figures = processor_seconds(), reference_loop()
+    print(summary(*figures))
+    if over := overrun(*figures):
+        sys.exit(over)
+    sys.exit(code)
