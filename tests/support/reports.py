@@ -20,7 +20,7 @@ from masktune.contract.report.probabilities import Certificate, Certificates, Re
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
 from masktune.contract.report.shortcut import MaskingCost, PropertyCheck, ShortcutReliance
 from masktune.contract.report.sigmas import BalancedAccuracy, DeletionPoint, SigmasChoice
-from masktune.contract.vocabulary import Arm, JobKind, Stage
+from masktune.contract.vocabulary import CONTROL_OF, Arm, JobKind, Stage
 from models.evaluation.metrics import Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
@@ -40,6 +40,21 @@ Json = dict[str, Any]
 CLASSES = ("0-4", "5-9")
 GROUPS = ("0-4 without", "0-4 with square", "5-9 without", "5-9 with square")
 TRAIN_WEIGHTS = {0: 500, 1: 5, 2: 5, 3: 500}
+GALLERY_ITEM: Json = {
+    "sample": 7,
+    "path": "0-4/<script>alert(1)</script>.png",
+    "label": "0-4",
+    "group": GROUPS[0],
+    "rule": "most_changed",
+    "shift": 0.9,
+    "masked_share": 0.03,
+    "image": "7-image.png",
+    "arms": {
+        arm: {"label": label, "probability": 0.98, "correct": correct}
+        | {"heatmap": "h.png", "mask": "m.png", "mask_outline": "o.png"}
+        for arm, label, correct in (("erm", "5-9", False), ("masktune", "0-4", True))
+    },
+}
 RIGHT: dict[Arm, tuple[float, ...]] = {
     Arm.ERM: (0.2, 0.99, 0.99, 0.25),
     Arm.MASKTUNE_CONTROL: (0.25, 0.99, 0.98, 0.3),
@@ -80,6 +95,7 @@ def _report(right: tuple[tuple[Arm, tuple[float, ...]], ...], n: int, groups: bo
         for arm in said
     }
     compared = group if groups else None
+    verdicts = _verdicts(said, labels, compared)
     written = Report(
         version=VERSION,
         job="job_06d4k3w8s0q6v7yx3n5m9a1b2c",
@@ -97,7 +113,8 @@ def _report(right: tuple[tuple[Arm, tuple[float, ...]], ...], n: int, groups: bo
         metrics={"val": figures, "test": figures},
         reliability={"val": reliability, "test": reliability},
         differences={"val": [], "test": _differences(said, labels, compared)},
-        verdict=_verdict(said, labels, compared),
+        verdict=verdicts.get(Arm.RETRAINED, verdicts.get(Arm.MASKTUNE)),
+        verdicts=verdicts if len(verdicts) > 1 else {},
         disagreement={"test": Disagreement(n=n, disagree=40, share=40 / n, low=0.07, high=0.13)},
         masks=MaskSummary(
             images=1010, masked_share=0.038, nothing_masked=3, seconds=0.2, images_per_second=5050.0
@@ -295,10 +312,10 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
 
 
 def _compared(
-    said: Mapping[Arm, Labels], rival: Arm, labels: Labels, group: Labels | None
+    said: Mapping[Arm, Labels], arm: Arm, rival: Arm, labels: Labels, group: Labels | None
 ) -> tuple[Difference, ...]:
     return compare(
-        said[Arm.MASKTUNE] == labels,
+        said[arm] == labels,
         said[rival] == labels,
         classes=labels,
         groups=group,
@@ -310,31 +327,36 @@ def _compared(
 def _differences(
     said: Mapping[Arm, Labels], labels: Labels, group: Labels | None
 ) -> list[accuracy.ArmDifference]:
-    if "masktune" not in said:
-        return []
     return [
-        accuracy.ArmDifference(a="masktune", b=arm, **_named(difference))
-        for arm in said
-        if arm != "masktune"
-        for difference in _compared(said, arm, labels, group)
+        accuracy.ArmDifference(a=arm, b=plain, **_named(difference))
+        for arm in CONTROL_OF
+        if arm in said
+        for plain in said
+        if plain not in CONTROL_OF
+        for difference in _compared(said, arm, plain, labels, group)
     ]
 
 
-def _verdict(said: Mapping[Arm, Labels], labels: Labels, group: Labels | None) -> accuracy.Verdict | None:
-    rivals: tuple[Arm, ...] = (Arm.MASKTUNE_CONTROL, Arm.ERM, Arm.IMPORTED)
-    rival = next((arm for arm in rivals if arm in said), None)
-    if "masktune" not in said or rival is None:
-        return None
-    decision = verdict(_compared(said, rival, labels, group))
-    return accuracy.Verdict(
-        verdict=decision.verdict,
-        reason=decision.reason,
-        split="test",
-        a="masktune",
-        b=rival,
-        deciding_difference=accuracy.Difference(**_named(decision.deciding)),
-        accuracy_difference=accuracy.Difference(**_named(decision.average)),
-    )
+def _verdicts(
+    said: Mapping[Arm, Labels], labels: Labels, group: Labels | None
+) -> dict[Arm, accuracy.Verdict]:
+    """On each model that was made against a shortcut, against its control or else the model before."""
+    verdicts = {}
+    for arm in (arm for arm in CONTROL_OF if arm in said):
+        rival = next((one for one in (CONTROL_OF[arm], Arm.ERM, Arm.IMPORTED) if one in said), None)
+        if rival is None:
+            continue
+        decision = verdict(_compared(said, arm, rival, labels, group))
+        verdicts[arm] = accuracy.Verdict(
+            verdict=decision.verdict,
+            reason=decision.reason,
+            split="test",
+            a=arm,
+            b=rival,
+            deciding_difference=accuracy.Difference(**_named(decision.deciding)),
+            accuracy_difference=accuracy.Difference(**_named(decision.average)),
+        )
+    return verdicts
 
 
 def _named(difference: Difference) -> dict[str, Any]:

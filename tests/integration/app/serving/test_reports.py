@@ -10,15 +10,14 @@ from core.tables import JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import JobKind, JobState
 from tests.integration.app.serving.conftest import World, picture
-from tests.integration.app.test_report_page import ITEM
-from tests.support.reports import report
+from tests.support.reports import GALLERY_ITEM, report
 
 
 @pytest.fixture(scope="module")
 def reported(world: World) -> World:
     """The world, whose job has a report with a picture in it and a figure that is no number."""
     key, value = f"jobs/{world.job}/report", report()
-    value["gallery"]["items"] = [ITEM]
+    value["gallery"]["items"] = [GALLERY_ITEM]
     value["masks"]["seconds"] = float("nan")
     with world.services.artifacts.writing(key) as folder:
         (folder / "report.json").write_text(json.dumps(value))
