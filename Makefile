@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-browser test-docs test-faults test-library test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi serve docs pictures clean
+.PHONY: help install install-dev demo test test-browser test-docs test-faults test-library test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi golden serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -134,6 +134,9 @@ dist: | $(BIN)/python ## both distributions as wheels: dist/masktune-….whl, di
 
 openapi: install-dev ## tests/openapi.json anew, after a change of the API that is meant
 	@$(BIN)/python -m tests.openapi
+
+golden: install-dev ## tests/golden_texts/texts anew, after a change of a sentence that is meant
+	@$(BIN)/python -m tests.golden_texts
 
 PICTURES := dataset job-live report model try
 
