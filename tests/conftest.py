@@ -17,11 +17,14 @@ from xdist.scheduler import LoadFileScheduling
 
 from core.session import Database
 from core.storage.artifacts import Artifacts
+from tests import training_marker
 from tests.costs import Costs
 from tests.support import machine
 from tests.support.databases import empty_database
 from tests.support.machine import lacks
+from tests.support.seeds import seed
 from tests.support.stubborn_store import StubbornStore
+from tests.training_marker import TrainingMarker
 
 if TYPE_CHECKING:
     from tests.support.jobs.golden import Golden
@@ -44,9 +47,14 @@ class _ByService(LoadFileScheduling):  # type: ignore[misc]  # xdist is untyped
         return _SHARED if file.startswith(_SHARED) and file != _ALONE else file
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    training_marker.add_options(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(machine)
     config.pluginmanager.register(Costs(config))
+    config.pluginmanager.register(TrainingMarker(config))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,10 +77,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Use the same random numbers in every run, so that a random failure can be reproduced."""
-    random.seed(0)
+    random.seed(seed(0))
     if torch := sys.modules.get("torch"):
         # manual_seed would format the stack for each kind of device that is absent: a millisecond per test.
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(seed(0))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -27,6 +27,8 @@ from models.training.checkpoints import CheckpointFolder
 from models.training.counting import count
 from tests.unit.models.conftest import StoreFactory
 
+pytestmark = pytest.mark.trains
+
 CONFIG = Hyperparameters(
     image_size=16,
     batch_size=8,

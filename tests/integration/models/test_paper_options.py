@@ -44,6 +44,7 @@ def tuned(store: Store, folder: Path, **masking: Any) -> str:
     return result.arms["masktune"].fit.digest
 
 
+@pytest.mark.trains
 def test_no_two_options_train_the_same_model(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=16, val=2, test=2)
     digests = [tuned(store, tmp_path / "plain")]

@@ -91,6 +91,7 @@ def test_it_is_a_device_of_its_own(card: Pretended) -> None:
     assert moved.cpu().tolist() == [2, 2, 2]
 
 
+@pytest.mark.trains
 def test_the_whole_of_it_is_what_a_cpu_makes(
     card: Pretended, make_store: StoreFactory, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def _waits_of(card: Pretended, work: Callable[[], object]) -> list[Wait]:
     return card.waits[before:]
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("optimizer", "augmentation"),
     [
@@ -142,6 +144,7 @@ def test_no_step_of_training_waits(
     assert _waits_of(card, lambda: train(2)) == _waits_of(card, lambda: train(20))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("fill", "method"), [*((fill, "xgradcam") for fill in get_args(Fill)), ("black", "random")]
 )
@@ -225,6 +228,7 @@ def test_every_map_is_that_of_a_cpu(card: Pretended, backbone: str, method: str)
         assert torch.equal(column, of_card.cpu())
 
 
+@pytest.mark.trains
 def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
     card: Pretended, make_store: StoreFactory, tmp_path: Path
 ) -> None:

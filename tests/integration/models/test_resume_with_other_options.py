@@ -24,6 +24,8 @@ from models.training.checkpoints import CheckpointError, CheckpointFolder, diges
 from tests.support.arrays import Arrays, write_arrays
 from tests.unit.models.conftest import StoreFactory
 
+pytestmark = pytest.mark.trains
+
 CONFIG = Hyperparameters(
     image_size=16, batch_size=8, epochs=1, control=False, masking=MaskingConfig(sigmas=1.0, iterations=2)
 )

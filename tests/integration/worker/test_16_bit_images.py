@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import torch
 from PIL import Image
 
@@ -16,6 +17,8 @@ from models.data.store import Store
 from models.export import load_model
 from tests.support.jobs.bench import Bench, opened_runtime
 from tests.support.jobs.real_jobs import CLASSES, hyperparameters
+
+pytestmark = pytest.mark.trains
 
 
 def _scans(root: Path, factor: int) -> Path:

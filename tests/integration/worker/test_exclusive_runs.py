@@ -21,7 +21,7 @@ from tests.integration.worker.service import (
 from tests.support.jobs.real_jobs import hyperparameters
 from tests.support.waits import wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = [pytest.mark.trains, pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("backend", ["servers"], indirect=True)

@@ -22,6 +22,8 @@ from models.training.frozen import backbone_digest
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:

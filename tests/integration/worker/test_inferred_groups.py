@@ -23,6 +23,8 @@ from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from worker.stages.infer_groups import HELD_OUT, InferredGroups
 from worker.stages.patterns import JUDGE
 
+pytestmark = pytest.mark.trains
+
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 12, "batch_size": 32, "seed": 1}
 
 

@@ -41,6 +41,7 @@ def whole(digits: Bench) -> JobRow:
     return digits.succeed(digits.run(JobKind.MITIGATE, params=config()))[0]
 
 
+@pytest.mark.trains
 def test_every_arm_is_trained_calibrated_and_compared(digits: Bench, whole: JobRow) -> None:
     assert tuple(whole.done) == stages_of(JobKind.MITIGATE, config())
     assert whole.models.keys() == ARMS
@@ -95,6 +96,7 @@ def test_nobody_labelled_the_groups_of_any_split(golden_bench: Bench, golden_job
     assert lacking_sentence(report) in verdict(report).sentence
 
 
+@pytest.mark.trains
 def test_a_person_may_close_the_gate(golden_bench: Bench, golden_job: JobRow) -> None:
     params = config(masktune=False, head=QUICK | {"gate": "closed"})
     job = golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params))[0]
@@ -112,6 +114,7 @@ def test_a_person_may_close_the_gate(golden_bench: Bench, golden_job: JobRow) ->
     assert report.groups.control_penalty == report.groups.penalty
 
 
+@pytest.mark.trains
 def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, golden_job: JobRow) -> None:
     """Also where two stages agree by themselves; nobody is asked again."""
     listed = golden_bench.report(golden_job).recommendation
@@ -146,6 +149,7 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, 
     assert before.rows[before.assigned != after.assigned].tolist() == [wrong]
 
 
+@pytest.mark.trains
 def test_its_models_are_those_of_the_single_jobs(digits: Bench, whole: JobRow) -> None:
     masktune = digits.succeed(digits.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
     erm = {"model": masktune.models["erm"]}
@@ -154,6 +158,7 @@ def test_its_models_are_those_of_the_single_jobs(digits: Bench, whole: JobRow) -
     assert weights(whole) == weights(masktune) | weights(retrained)
 
 
+@pytest.mark.trains
 def test_a_further_seed_gives_the_models_of_its_own_job(digits: Bench, whole: JobRow) -> None:
     """Also when it is stopped within that seed's first training."""
     job_id = digits.run(JobKind.MITIGATE, params=config(seed=2, seeds=2))

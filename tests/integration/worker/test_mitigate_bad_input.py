@@ -23,6 +23,8 @@ from models.mitigation.finder import MAX_CLASSES
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import CLASSES, QUICK, hyperparameters
 
+pytestmark = pytest.mark.trains
+
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 1, "batch_size": 16, "seed": 3}
 
 

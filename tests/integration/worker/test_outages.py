@@ -113,6 +113,7 @@ OUTAGES: list[tuple[Callable[[Path], AbstractContextManager[None]], str]] = [
 ]
 
 
+@pytest.mark.trains
 def test_a_disk_that_takes_no_more_fails_the_job_with_words_and_resume_goes_on(
     disk: Path, tmp_path: Path, reference: Reference
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_disk_that_takes_no_more_fails_the_job_with_words_and_resume_goes_on(
         check_equal(service.await_state(job_id, JobState.SUCCEEDED), reference)
 
 
+@pytest.mark.trains
 def test_a_broker_that_fails_over_to_its_replica_is_connected_to_again(
     tmp_path: Path, reference: Reference
 ) -> None:

@@ -91,6 +91,7 @@ def test_a_split_has_no_rows_for_broken_files(digits: Bench, mixed: Store) -> No
     assert (job.done["predict"]["rows"], job.done["predict"]["unreadable"]) == (mixed.counts["train"], 0)
 
 
+@pytest.mark.trains
 def test_why_a_row_has_no_answer(digits: Bench, masktune: JobRow) -> None:
     asked = ({"coverage": 0.5}, {"max_risk": 0.001, "risk_confidence": 0.99})
     ids = [

@@ -12,6 +12,7 @@ from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, hyperparameters
 
 
+@pytest.mark.trains
 def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: JobRow) -> None:
     folder, report = digits.folder(masktune.done["evaluate"]["artifact"]), digits.report_json(masktune)
     assert set(report["metrics"]["test"]) == {"erm", "masktune", "masktune_control"}
@@ -47,6 +48,7 @@ def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: Job
         assert all(Image.open(folder / name).size == (224, 224) for name in names)
 
 
+@pytest.mark.trains
 def test_every_part_of_a_report_has_its_figures_with_n_and_interval(digits: Bench, masktune: JobRow) -> None:
     report, page = digits.report_json(masktune), digits.page(masktune)
     assert "3. Can I trust the new model?" in page
@@ -90,6 +92,7 @@ def test_the_same_job_writes_the_same_figures(digits: Bench) -> None:
     assert first == second
 
 
+@pytest.mark.trains
 def test_a_painted_square_is_found_in_the_data_before_anything_is_trained_and_in_the_model(
     digits: Bench,
 ) -> None:
@@ -115,6 +118,7 @@ def test_a_painted_square_is_found_in_the_data_before_anything_is_trained_and_in
     assert ordinary
 
 
+@pytest.mark.trains
 def test_no_model_is_asked_twice_for_a_split(digits: Bench, masktune: JobRow, asked: list[int]) -> None:
     splits = digits.report_json(masktune)["dataset"]["splits"]
     assert sorted(asked) == sorted(splits[name] for name in ("calibration", "val", "test") for _ in range(3))
@@ -146,6 +150,7 @@ def test_nothing_to_look_at_and_few_samples_break_nothing(digits: Bench) -> None
     assert "3. Can I trust the model?" in page
 
 
+@pytest.mark.trains
 def test_a_leak_and_a_column_that_tells_the_class_are_told_where_the_report_judges(
     digits: Bench,
 ) -> None:

@@ -23,6 +23,8 @@ from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.training_features import FEATURES
 
+pytestmark = pytest.mark.trains
+
 
 def config(**changes: Any) -> dict[str, Any]:
     return RetrainConfig.from_json({"head": QUICK, "seed": 3} | changes).to_json()

@@ -84,6 +84,7 @@ def test_artifacts_appear_whole_are_replaced_and_go(bucket: str, tmp_path: Path)
         Artifacts(f"{bucket}/a", cache=tmp_path / "last").folder("models/mdl_1")
 
 
+@pytest.mark.trains
 def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench, bucket: str) -> None:
     fs, _ = fsspec.core.url_to_fs(bucket)
     source = f"{bucket}/sources/digits"
@@ -311,6 +312,7 @@ def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
     artifacts.fs.clear_multipart_uploads(bucket_name)
 
 
+@pytest.mark.trains
 def test_a_job_whose_store_fails_says_so_and_resume_goes_on(
     server: ObjectStore, bench: Bench, bucket: str
 ) -> None:

@@ -102,6 +102,7 @@ def test_these_get_a_new_process(
         assert not started_ahead(only_child(runtime).pid)
 
 
+@pytest.mark.trains
 @pytest.mark.faults
 @pytest.mark.slow
 def test_a_job_ends_with_the_same_weights_in_a_process_that_was_started_ahead(

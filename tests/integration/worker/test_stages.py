@@ -7,6 +7,7 @@ import io
 import json
 
 import pyarrow.parquet as pq
+import pytest
 from sqlalchemy import select
 
 from core.queries import registry
@@ -20,6 +21,8 @@ from tests.integration.worker.service import weights
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, hyperparameters
 from worker.slots import work
+
+pytestmark = pytest.mark.trains
 
 
 def test_masktune_runs_every_stage_and_registers_its_models(digits: Bench, masktune: JobRow) -> None:

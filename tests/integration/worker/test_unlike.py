@@ -175,6 +175,7 @@ def test_a_network_that_does_not_end_in_a_linear_layer_calls_nothing_unlike(
     digits.succeed(digits.run(JobKind.PREDICT, dataset_id=dataset, inputs={"model": model}, params=params))
 
 
+@pytest.mark.trains
 def test_a_frozen_backbone_is_compared_by_its_stored_features(digits: Bench, dataset: str) -> None:
     params = photographs(epochs=1)
     (job,) = digits.succeed(digits.run(JobKind.ERM, dataset_id=dataset, params=params))

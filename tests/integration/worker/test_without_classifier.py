@@ -18,6 +18,8 @@ from models.backbones.add_weights import add_weights
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
 
+pytestmark = pytest.mark.trains
+
 NAME = "vit_tiny_patch16_dinov3_qkvb"
 PARAMS = MitigateConfig.from_json(
     hyperparameters(backbone=NAME, pretrained=True, freeze_backbone=True, image_size=64)

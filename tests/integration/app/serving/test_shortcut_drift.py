@@ -19,6 +19,8 @@ from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import opened_bench
 from tests.support.jobs.real_jobs import hyperparameters
 
+pytestmark = pytest.mark.trains
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, str, Store]]:

@@ -36,6 +36,7 @@ def _points(count: int = 80, width: int = 5, classes: int = 3) -> tuple[np.ndarr
     return (centres[labels] + rng.normal(size=(count, width))).astype(np.float32), labels.astype(np.int64)
 
 
+@pytest.mark.trains
 def test_the_optimum_is_scikit_learns() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -60,6 +61,7 @@ def test_the_optimum_is_scikit_learns() -> None:
             assert np.allclose(probabilities, theirs.predict_proba(values), atol=2e-3)
 
 
+@pytest.mark.trains
 def test_some_rows_at_a_time_find_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     values, labels = map(torch.from_numpy, _points())
     weights = torch.ones(80, 4)
@@ -70,6 +72,7 @@ def test_some_rows_at_a_time_find_the_same_optimum(monkeypatch: pytest.MonkeyPat
     )
 
 
+@pytest.mark.trains
 def test_some_heads_at_a_time_find_the_same_optima(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each on samples of its own, so that none can stand for another."""
     values, labels = map(torch.from_numpy, _points())
@@ -82,6 +85,7 @@ def test_some_heads_at_a_time_find_the_same_optima(monkeypatch: pytest.MonkeyPat
     assert torch.equal(some[:2], alone)
 
 
+@pytest.mark.trains
 def test_a_head_on_raw_features_says_what_it_said_on_standardised_ones() -> None:
     values, labels = _points()
     raw = values * np.array([100, 1, 0.01, 3, 0], np.float32) + 7  # the last one is constant
@@ -93,6 +97,7 @@ def test_a_head_on_raw_features_says_what_it_said_on_standardised_ones() -> None
     assert np.allclose(standardised.head(weights[0]).logits(raw), ours.numpy(), atol=1e-3)
 
 
+@pytest.mark.trains
 def test_what_is_held_out_has_no_say() -> None:
     """Labels of held-out samples may be anything: their logits do not move."""
     values, labels = _points()
@@ -191,6 +196,7 @@ def test_a_fold_never_cuts_a_cluster(samples: list[tuple[int, int]], count: int,
     assert all(len(np.unique(fold_of[clusters == cluster])) == 1 for cluster in clusters)
 
 
+@pytest.mark.trains
 def test_a_head_that_was_fitted_to_nothing_says_nothing() -> None:
     """As where all pictures of a tiny set are in one fold: its neighbours do not suffer."""
     values, labels = map(torch.from_numpy, _points())
@@ -242,6 +248,7 @@ def test_a_sample_weighs_in_each_group_as_much_as_it_belongs_there(samples: list
         assert np.allclose(weights[:, group], members[:, group] / (sides * members[:, group].sum()))
 
 
+@pytest.mark.trains
 def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
     make_store: StoreFactory, tmp_path: Path
 ) -> None:

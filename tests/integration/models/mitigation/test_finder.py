@@ -18,6 +18,8 @@ from models.mitigation.minority import Minority, Reason
 from models.mitigation.stage_features import StageFeatures, principal_coordinates
 from models.mitigation.stages import Stage
 
+pytestmark = pytest.mark.trains
+
 CONFIG = HeadConfig(judge_penalties=(0.1,))
 STAGES = tuple(Stage(name, 8, side) for name, side in (("shallow", 16), ("middle", 8), ("deep", 4)))
 

@@ -19,6 +19,8 @@ from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.stage_features import compute_stage_features
 
+pytestmark = pytest.mark.trains
+
 CONFIG = Hyperparameters(epochs=3)
 RUN = Run()
 

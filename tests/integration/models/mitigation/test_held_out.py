@@ -14,6 +14,8 @@ from models.run import Progress, Run
 from models.types import Bools, Labels
 from tests.integration.models.mitigation.test_finder import STAGES, biased
 
+pytestmark = pytest.mark.trains
+
 CONFIG = HeadConfig(judge_penalties=(0.1,), penalties=(1.0, 0.01), folds=2, repeats=1)
 CLASSES = ("class 0", "class 1")
 LABELS, PLACES = biased(majority=150, minority=25)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from masktune.contract.hyperparameters import HeadConfig
@@ -14,6 +15,8 @@ from models.mitigation.groups import class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
 from tests.unit.models.mitigation.test_groups import CLASSES, CONFIG, judged_wrong, places, shortcut_features
 from tests.unit.models.mitigation.test_retrain import wide
+
+pytestmark = pytest.mark.trains
 
 
 def _worst(head: RetrainedHead, test: Features, groups: np.ndarray) -> float:

@@ -11,6 +11,8 @@ from models.mitigation.minority import Minority
 from models.types import Bools
 from tests.integration.models.mitigation.test_finder import biased, infer, stage_features
 
+pytestmark = pytest.mark.trains
+
 MAJORITY, MINORITY = 300, 30
 CONFIG = HeadConfig(penalties=(1.0, 0.1), judge_penalties=(1.0, 0.1), repeats=1)
 

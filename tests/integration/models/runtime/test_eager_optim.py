@@ -13,6 +13,8 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
 from models.runtime.eager_optim import eager
 
+pytestmark = pytest.mark.trains
+
 KINDS: list[tuple[type[Optimizer], dict[str, Any]]] = [
     (SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "nesterov": True, "fused": True}),
     (SGD, {"lr": 0.1, "fused": False}),

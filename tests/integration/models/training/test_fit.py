@@ -23,6 +23,8 @@ from models.training.counting import StepCounts, count
 from models.training.fit import Diverged, FitConfig, FitData, FitResult, fit
 from tests.unit.models.conftest import StoreFactory
 
+pytestmark = pytest.mark.trains
+
 CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=3, augmentation="flip")
 PLAN = FitConfig(3, CONFIG.optimizer)
 RUN = Run()

@@ -42,6 +42,7 @@ class _Images:
         self.count += len(args[0])
 
 
+@pytest.mark.trains
 def test_frozen_erm_runs_the_backbone_once_per_image(make_store: StoreFactory, tmp_path: Path) -> None:
     network, store = _network(), make_store()
     images = _Images(network)
@@ -49,6 +50,7 @@ def test_frozen_erm_runs_the_backbone_once_per_image(make_store: StoreFactory, t
     assert images.count == len(store.rows("train")) + len(store.rows("val"))
 
 
+@pytest.mark.trains
 def test_only_the_last_layer_changes(make_store: StoreFactory, tmp_path: Path) -> None:
     """Batch norm's running statistics included: they are not parameters, and would move in train mode."""
     network = _network()
@@ -65,6 +67,7 @@ def test_only_the_last_layer_changes(make_store: StoreFactory, tmp_path: Path) -
     )
 
 
+@pytest.mark.trains
 def test_a_resumed_frozen_training_ends_with_the_same_bits(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store()
     straight = fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "straight")
@@ -89,6 +92,7 @@ def test_batches_of_features_come_in_the_order_of_batches_of_images(make_store: 
             torch.testing.assert_close(network.classifier(of_features.images), expected)
 
 
+@pytest.mark.trains
 def test_masktune_sees_masked_features_and_its_control_none(make_store: StoreFactory, tmp_path: Path) -> None:
     network, store = _network(), make_store()
     images, below = _Images(network), backbone_digest(network)

@@ -45,6 +45,7 @@ def part(folder: Path, target: Path, first: int, last: int, *, shade: int = 0) -
             picture.save(goal)
 
 
+@pytest.mark.trains
 def test_the_verdict_is_about_images_with_an_object_and_the_gap_is_reported(challenge: Bench) -> None:
     job = challenge.succeed(
         challenge.run(JobKind.MASKTUNE, params=hyperparameters(epochs=1, finetune={"epochs": 1}))

@@ -44,6 +44,7 @@ def judged_wrong(groups: Groups) -> np.ndarray:
     return np.array([name.endswith("judged wrong") for name in groups.names])[groups.assigned]
 
 
+@pytest.mark.trains
 def test_cross_mistakes_find_most_of_the_minority() -> None:
     features = shortcut_features()
     groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
@@ -62,6 +63,7 @@ def test_cross_mistakes_find_most_of_the_minority() -> None:
     assert groups.details["flagged"][-1] == wrong.sum()
 
 
+@pytest.mark.trains
 def test_memberships_are_the_doubt_where_a_class_was_divided() -> None:
     features = shortcut_features()
     groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
@@ -91,6 +93,7 @@ def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
     return Features(rows, labels[rows], values[rows].astype(np.float32), logits), wrong[rows], 900 - rows
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("copies", [1, 2, 3])
 def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: int) -> None:
     features, wrong, pictures = mislabelled(copies)
@@ -103,6 +106,7 @@ def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: in
         assert not judged_wrong(unaware)[wrong].any()
 
 
+@pytest.mark.trains
 def test_without_mistakes_the_groups_are_the_classes() -> None:
     features = shortcut_features(minority=0)
     groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
@@ -110,6 +114,7 @@ def test_without_mistakes_the_groups_are_the_classes() -> None:
     assert groups.assigned.tolist() == features.labels.tolist()
 
 
+@pytest.mark.trains
 def test_three_classes() -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 60)
@@ -120,6 +125,7 @@ def test_three_classes() -> None:
     assert [class_of[g] for g in groups.assigned] == [("a", "b", "c")[label] for label in labels]
 
 
+@pytest.mark.trains
 def test_a_last_class_whose_every_sample_is_a_mistake_and_that_none_is_taken_for() -> None:
     labels = np.repeat([0, 1, 2], [20, 20, 4])
     shown = np.repeat([0, 1, 0, 1, 0, 1], [18, 2, 2, 18, 2, 2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.build import build_network
@@ -11,6 +12,8 @@ from models.mitigation.groups import class_groups, cross_mistakes, single_group
 from models.mitigation.logistic import Standardised
 from models.mitigation.retrain import cross_fits, cross_validated_head, describe_groups, retrain_head
 from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features
+
+pytestmark = pytest.mark.trains
 
 WIDTH = 256  # what SmallCNN's last layer sees
 

@@ -39,6 +39,7 @@ def _stepped(layer: nn.Linear, config: OptimizerConfig) -> torch.optim.Optimizer
     return optimizer
 
 
+@pytest.mark.trains
 def test_a_loaded_state_is_a_copy() -> None:
     layer = nn.Linear(3, 2)
     state = _stepped(layer, OptimizerConfig()).state_dict()
@@ -49,6 +50,7 @@ def test_a_loaded_state_is_a_copy() -> None:
     assert torch.equal(state["state"][0]["momentum_buffer"], before)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize(
     ("saved", "layer", "loading"),
     [
@@ -66,6 +68,7 @@ def test_states_of_other_optimizers_and_networks_are_refused(
         load_optimizer(make_optimizer(layer, OptimizerConfig(loading)), state)
 
 
+@pytest.mark.trains
 def test_a_loaded_state_keeps_its_buffers_and_not_its_hyperparameters() -> None:
     layer = nn.Linear(3, 2)
     before = OptimizerConfig(momentum=0.9, weight_decay=1e-4)
@@ -83,6 +86,7 @@ def test_a_loaded_state_keeps_its_buffers_and_not_its_hyperparameters() -> None:
     assert same.state_dict()["param_groups"] == state["param_groups"]
 
 
+@pytest.mark.trains
 def test_momentum_may_be_put_on_a_state_that_had_none() -> None:
     layer = nn.Linear(3, 2)
     optimizer = make_optimizer(layer, OptimizerConfig(momentum=0.9))
