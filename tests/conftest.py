@@ -22,7 +22,7 @@ from tests.costs import Costs
 from tests.support import machine
 from tests.support.databases import empty_database
 from tests.support.machine import lacks
-from tests.support.seeds import seed
+from tests.support.seeds import shifted
 from tests.support.stubborn_store import StubbornStore
 from tests.training_marker import TrainingMarker
 
@@ -77,10 +77,10 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Use the same random numbers in every run, so that a random failure can be reproduced."""
-    random.seed(seed(0))
+    random.seed(shifted(0))
     if torch := sys.modules.get("torch"):
         # manual_seed would format the stack for each kind of device that is absent: a millisecond per test.
-        torch.default_generator.manual_seed(seed(0))
+        torch.default_generator.manual_seed(shifted(0))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

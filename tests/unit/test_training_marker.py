@@ -19,7 +19,7 @@ def pytest_configure(config):
 """
 TESTS = """
 import pytest
-from tests.support.seeds import seed
+from tests.support.seeds import shifted
 from torch.optim.optimizer import step
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_without():
     pass
 
 def test_of_seeds():
-    assert (seed(1), seed(2)) == (2001, 2002)
+    assert (shifted(1), shifted(2)) == (2001, 2002)
 """
 OPTIMIZER = """
 hooks = []

@@ -25,6 +25,7 @@ from models.masktune import continue_as_control, finetune_on_masks, fit_erm, mas
 from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder
 from models.training.counting import count
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
 pytestmark = pytest.mark.trains
@@ -37,7 +38,7 @@ CONFIG = Hyperparameters(
     schedule=ScheduleConfig("multistep", (1,), gamma=0.1),
     masking=MaskingConfig(sigmas=1.0),
 )
-RUN = Run()
+RUN = Run(seed=shifted(0))
 
 
 class _NoMasks:
@@ -67,7 +68,7 @@ def test_what_would_fail_after_erm_is_told_before_it(
     tmp_path: Path,
 ) -> None:
     store, config = make_store(**splits), replace(CONFIG, masking=MaskingConfig(**masking))
-    network = build_network("small_cnn", classes=2, image_size=16, seed=0)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     with pytest.raises(LearningError) as told:
         masktune(network, store, config, RUN, folder=tmp_path / "run")
     assert told.value.reason == reason

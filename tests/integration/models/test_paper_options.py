@@ -16,10 +16,11 @@ from models.masking.compute import RANDOM, load_or_compute_masks
 from models.masktune import masktune
 from models.run import Run
 from models.saliency import METHODS
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(
-    image_size=16, batch_size=8, epochs=1, masking=MaskingConfig(sigmas=1.0), control=False
+    seed=shifted(0), image_size=16, batch_size=8, epochs=1, masking=MaskingConfig(sigmas=1.0), control=False
 )
 OPTIONS: list[dict[str, Any]] = [
     {"method": "gradcam++"},
@@ -39,7 +40,7 @@ OPTIONS: list[dict[str, Any]] = [
 def tuned(store: Store, folder: Path, **masking: Any) -> str:
     """The digest of the MaskTune model's weights."""
     config = replace(CONFIG, masking=replace(CONFIG.masking, **masking))
-    result = masktune(new_network(store, config), store, config, Run(), folder=folder)
+    result = masktune(new_network(store, config), store, config, Run(seed=shifted(0)), folder=folder)
     assert len(result.masks) == config.masking.iterations
     return result.arms["masktune"].fit.digest
 

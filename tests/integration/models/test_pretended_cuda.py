@@ -49,10 +49,13 @@ from models.shortcuts.masking_cost import predict_under_masks
 from models.training import counting
 from tests.support import pretend_cuda
 from tests.support.pretend_cuda import CUDA, Pretended, Wait, pretended_card
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
 HEADS = HeadConfig(rounds=1, judge_penalties=(10.0,), penalties=(10.0,), folds=2, repeats=1)
-CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=2, masking=MaskingConfig(sigmas=1.0))
+CONFIG = Hyperparameters(
+    seed=shifted(0), image_size=16, batch_size=8, epochs=2, masking=MaskingConfig(sigmas=1.0)
+)
 
 
 @pytest.fixture
@@ -100,7 +103,7 @@ def test_the_whole_of_it_is_what_a_cpu_makes(
     on, networks = {}, {}
     for name in ("cpu", "cuda"):
         networks[name] = new_network(store, config)
-        run = Run(torch.device(name))
+        run = Run(torch.device(name), seed=shifted(0))
         on[name] = masktune(networks[name], store, config, run, folder=tmp_path / name)
     assert {p.device for p in networks["cuda"].parameters()} == {CUDA}
     for arm, found in on["cuda"].arms.items():
@@ -138,7 +141,13 @@ def test_no_step_of_training_waits(
 
     def train(steps: int) -> None:
         store = make_store(train=8 * steps, val=8 * steps)
-        fit_erm(new_network(store, config), store, config, Run(CUDA), folder=tmp_path / str(steps))
+        fit_erm(
+            new_network(store, config),
+            store,
+            config,
+            Run(CUDA, seed=shifted(0)),
+            folder=tmp_path / str(steps),
+        )
 
     train(1)  # what is made once
     assert _waits_of(card, lambda: train(2)) == _waits_of(card, lambda: train(20))
@@ -155,7 +164,7 @@ def test_no_step_of_a_finetune_on_masks_waits(
     config = replace(CONFIG, masking=masking, finetune=FinetuneConfig(learning_rate=0.01))
 
     def tune(images: int) -> list[Wait]:
-        store, run, folder = make_store(train=images), Run(CUDA), tmp_path / str(images)
+        store, run, folder = make_store(train=images), Run(CUDA, seed=shifted(0)), tmp_path / str(images)
         network = new_network(store, config).to(CUDA)
         masks = load_or_compute_masks(network, store, config, run, folder=folder / "masks")
         return _waits_of(
@@ -219,7 +228,7 @@ def test_masks_are_waited_for_beside_the_backbone(
     ],
 )
 def test_every_map_is_that_of_a_cpu(card: Pretended, backbone: str, method: str) -> None:
-    network = build_network(backbone, classes=3, image_size=16)
+    network = build_network(backbone, classes=3, image_size=16, seed=shifted(0))
     images, labels = torch.rand(2, 3, 16, 16), torch.tensor([0, 2])
     here = saliency(network, images, method=method, target=labels)
     there = saliency(network.to(CUDA), images.to(CUDA), method=method, target=labels)
@@ -238,13 +247,13 @@ def test_what_the_report_and_the_heads_look_at_is_that_of_a_cpu(
     save_model(network, card_of(network, store.classes, "erm"), tmp_path / "model")
     seen = {}
     for device in (torch.device("cpu"), CUDA):
-        run = Run(device)
+        run = Run(device, seed=shifted(0))
         served, _ = load_model(tmp_path / "model", device)
         assert {p.device for p in served.parameters()} == {device}
         loader = evaluation_loader(store, store.rows("train"), config, run)
         features = compute_features(served, loader, run)
-        groups = cross_mistakes(features, HEADS, classes=store.classes, seed=0, device=device)
-        head = retrain_head(served, features, groups, HEADS, seed=0, device=device)
+        groups = cross_mistakes(features, HEADS, classes=store.classes, seed=shifted(0), device=device)
+        head = retrain_head(served, features, groups, HEADS, seed=shifted(0), device=device)
         plain = predict_with_maps([served], loader, config.masking, run)
         masked = predict_under_masks([served], loader, plain, config.masking, run)
         seen[device] = [

@@ -22,14 +22,20 @@ from models.masktune import masktune
 from models.run import Run
 from models.training.checkpoints import CheckpointError, CheckpointFolder, digest_of
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
 pytestmark = pytest.mark.trains
 
 CONFIG = Hyperparameters(
-    image_size=16, batch_size=8, epochs=1, control=False, masking=MaskingConfig(sigmas=1.0, iterations=2)
+    seed=shifted(0),
+    image_size=16,
+    batch_size=8,
+    epochs=1,
+    control=False,
+    masking=MaskingConfig(sigmas=1.0, iterations=2),
 )
-RUN = Run()
+RUN = Run(seed=shifted(0))
 
 
 def _masktune(store: Store, folder: Path, config: Hyperparameters = CONFIG, run: Run = RUN) -> str:
@@ -42,7 +48,7 @@ def _masktune(store: Store, folder: Path, config: Hyperparameters = CONFIG, run:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
     """A store, and the folder of a training on it."""
     folder = tmp_path_factory.mktemp("trained")
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(shifted(0)).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
     arrays = Arrays(pixels, np.arange(20) % 2, ["train"] * 16 + ["val", "val", "test", "test"])
     store = write_arrays(folder / "store", arrays, DatasetInfo("noise", "builtin", ("a", "b")))
     _masktune(store, folder / "m")
@@ -110,7 +116,7 @@ def test_random_masks_of_another_seed_are_refused(make_store: StoreFactory, tmp_
     network = new_network(store, config)
     load_or_compute_masks(network, store, config, RUN, folder=tmp_path / "m")
     with pytest.raises(MaskSetError, match="different seed"):
-        load_or_compute_masks(network, store, config, replace(RUN, seed=1), folder=tmp_path / "m")
+        load_or_compute_masks(network, store, config, replace(RUN, seed=shifted(1)), folder=tmp_path / "m")
 
 
 @pytest.mark.parametrize("other", ["{}", digest_of("{}"), None])

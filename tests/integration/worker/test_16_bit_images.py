@@ -17,13 +17,14 @@ from models.data.store import Store
 from models.export import load_model
 from tests.support.jobs.bench import Bench, opened_runtime
 from tests.support.jobs.real_jobs import CLASSES, hyperparameters
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
 
 def _scans(root: Path, factor: int) -> Path:
     """16-bit images of fewer levels than 16 bits hold."""
-    rng = np.random.default_rng(factor)
+    rng = np.random.default_rng(shifted(factor))
     for number in range(60):
         folder = root / CLASSES[number % 2]
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ from models.data.store import Store
 from models.training.frozen import backbone_digest
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
@@ -86,11 +87,11 @@ def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> No
 
 def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
     before = features(bench)
-    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=6, epochs=1)))[0]
+    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=shifted(6), epochs=1)))[0]
     assert "Only the last layer" in bench.report_json(erm)["training_note"]
     inputs = {"model": erm.models["erm"]}
     bench.succeed(bench.run(JobKind.EVALUATE, params={"splits": ["test"]}, inputs=inputs))
-    head = RetrainConfig.from_json({"head": QUICK, "seed": 1, "control": False}).to_json()
+    head = RetrainConfig.from_json({"head": QUICK, "seed": shifted(1), "control": False}).to_json()
     bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs=inputs))
     assert features(bench) == before
 
@@ -98,8 +99,8 @@ def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> Non
 def test_all_jobs_share_one_stored_backbone(bench: Bench, masktune: JobRow) -> None:
     """A job stores its backbone before it is known that others have it; this copy goes when the job ends."""
     model = {"model": masktune.models["erm"]}
-    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=7, epochs=1)))[0]
-    head = RetrainConfig.from_json({"head": QUICK, "seed": 3}).to_json()
+    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=shifted(7), epochs=1)))[0]
+    head = RetrainConfig.from_json({"head": QUICK, "seed": shifted(3)}).to_json()
     retrained = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs=model))[0]
     database = bench.runtime.database
     with database.begin() as session:

@@ -20,12 +20,13 @@ from models.mitigation.held_out import HeldOutAnswers
 from models.mitigation.pattern_judge import PatternJudge
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.seeds import shifted
 from worker.stages.infer_groups import HELD_OUT, InferredGroups
 from worker.stages.patterns import JUDGE
 
 pytestmark = pytest.mark.trains
 
-TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 12, "batch_size": 32, "seed": 1}
+TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 12, "batch_size": 32, "seed": shifted(1)}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def _predicted(bench: Bench, job: JobRow, arm: Arm, **options: Any) -> tuple[lis
 def frozen(golden_bench: Bench) -> JobRow:
     """The same digits, twelve of whose test images lack the square, and a last layer alone."""
     packaged = {"backbone": "timm/tf_efficientnet_lite0", "pretrained": True, "freeze_backbone": True}
-    training = hyperparameters(**TRAINING | packaged | {"image_size": 64, "seed": 3})
+    training = hyperparameters(**TRAINING | packaged | {"image_size": 64, "seed": shifted(3)})
     params = MitigateConfig.from_json(training | {"head": QUICK, "masktune": False}).to_json()
     return golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params))[0]
 

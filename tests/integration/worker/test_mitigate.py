@@ -19,11 +19,12 @@ from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.store import Store
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.seeds import shifted
 from worker.stages.infer_groups import InferredGroups
 from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions
 
-TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": 3}
+TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": shifted(3)}
 ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}
 
 
@@ -153,7 +154,7 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, 
 def test_its_models_are_those_of_the_single_jobs(digits: Bench, whole: JobRow) -> None:
     masktune = digits.succeed(digits.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
     erm = {"model": masktune.models["erm"]}
-    params = RetrainConfig.from_json({"head": QUICK, "seed": 3}).to_json()
+    params = RetrainConfig.from_json({"head": QUICK, "seed": shifted(3)}).to_json()
     retrained = digits.succeed(digits.run(JobKind.RETRAIN_HEAD, params=params, inputs=erm))[0]
     assert weights(whole) == weights(masktune) | weights(retrained)
 
@@ -161,14 +162,17 @@ def test_its_models_are_those_of_the_single_jobs(digits: Bench, whole: JobRow) -
 @pytest.mark.trains
 def test_a_further_seed_gives_the_models_of_its_own_job(digits: Bench, whole: JobRow) -> None:
     """Also when it is stopped within that seed's first training."""
-    job_id = digits.run(JobKind.MITIGATE, params=config(seed=2, seeds=2))
-    checkpoints = Path(f"{digits.runtime.artifacts.root}/jobs/{job_id}/work/repeat-3-erm")
+    first, second = shifted(2), shifted(3)
+    job_id = digits.run(JobKind.MITIGATE, params=config(seed=first, seeds=2))
+    checkpoints = Path(f"{digits.runtime.artifacts.root}/jobs/{job_id}/work/repeat-{second}-erm")
     digits.stop(job_id, lambda: any(checkpoints.glob("*")))
     job = digits.succeed(job_id)[0]
     assert list(job.done) == [stage.value for stage in STAGES[JobKind.MITIGATE]]
     report = digits.report(job)
-    assert {tuple(one.seed for one in verdict.seeds) for verdict in report.verdicts.values()} == {(2, 3)}
-    of_seed = SeedPredictions.load(digits.folder(job.done["repeat"]["artifact"]) / "3.npz")
+    assert {tuple(one.seed for one in verdict.seeds) for verdict in report.verdicts.values()} == {
+        (shifted(2), shifted(2) + 1)
+    }
+    of_seed = SeedPredictions.load(digits.folder(job.done["repeat"]["artifact"]) / f"{second}.npz")
     store, metrics = Store.open(digits.folder(f"datasets/{digits.dataset_id}")), digits.report(whole).metrics
     for split, by_arm in of_seed.predictions.items():
         labels = store.labels[store.rows(split)]

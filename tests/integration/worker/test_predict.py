@@ -20,6 +20,7 @@ from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset
+from tests.support.seeds import shifted
 
 BROKEN = {"0-4/cut.png": "truncated", "5-9/words.png": "not_an_image"}
 
@@ -41,7 +42,7 @@ def mixed(digits: Bench) -> Store:
 @pytest.fixture(scope="module")
 def many(digits: Bench, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A data set of 1,025 images, of which the last would be a shard of its own; some without a label."""
-    images = np.random.default_rng(0).integers(0, 256, (1025, 28, 28, 3), dtype=np.uint8)
+    images = np.random.default_rng(shifted(0)).integers(0, 256, (1025, 28, 28, 3), dtype=np.uint8)
     labels = np.arange(1025) % 3 - 1
     arrays = Arrays(images, labels, ["test"] * 1025)
     folder = tmp_path_factory.mktemp("many") / "store"

@@ -20,6 +20,7 @@ from models.mitigation.stage_features import STAGES_FILE
 from models.training.checkpoints import weights_digest
 from tests.support.jobs.bench import Bench, opened_bench
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.seeds import shifted
 from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.training_features import FEATURES
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.trains
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    return RetrainConfig.from_json({"head": QUICK, "seed": 3} | changes).to_json()
+    return RetrainConfig.from_json({"head": QUICK, "seed": shifted(3)} | changes).to_json()
 
 
 def small() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import CLASSES, add_dataset, hyperparameters
 from tests.support.object_store import Fault, ObjectStore
+from tests.support.seeds import shifted
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +343,7 @@ def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Ben
 
 
 def test_shards_in_s3_are_gone_on_with_on_another_host(bench: Bench, tmp_path: Path) -> None:
-    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28, 3), dtype=np.uint8)
+    images = np.random.default_rng(shifted(0)).integers(0, 256, (600, 28, 28, 3), dtype=np.uint8)
     arrays = Arrays(images, np.arange(600) % 2, ["test"] * 600)
     write_arrays(tmp_path / "store", arrays, DatasetInfo("many", "csv", CLASSES))
     artifacts = bench.runtime.artifacts

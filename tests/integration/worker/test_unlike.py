@@ -27,6 +27,7 @@ from tests.integration.worker.test_frozen_backbone import photographs
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset
+from tests.support.seeds import shifted
 
 SIZES = {"train": 60, "val": 120, "calibration": 80, "test": 40}
 STRANGE = 10
@@ -35,7 +36,7 @@ STRANGE = 10
 
 def add_pictures(bench: Bench, folder: Path, *, subjects: Sequence[str | None] = ()) -> str:
     """A data set of dim grey pictures, the strange ones of bright stripes; its id."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(shifted(0))
     splits = [split for split, size in SIZES.items() for _ in range(size)]
     labels = np.arange(len(splits)) % 2
     images = rng.integers(60, 100, (len(splits), 28, 28, 1), dtype=np.uint8).repeat(3, axis=3)
@@ -72,7 +73,7 @@ def _store(digits: Bench, dataset: str) -> Store:
 
 
 def _features(network: Network, store: Store, rows: Labels) -> Floats32:
-    run = Run(resolve_device("cpu"), seed=0)
+    run = Run(resolve_device("cpu"), seed=shifted(0))
     return compute_features(
         network, make_loader(store, rows, LoaderSettings(network.spec.image_size, 64), run), run
     ).values

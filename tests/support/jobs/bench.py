@@ -28,6 +28,8 @@ from models.export import ModelCard, card_of, load_model, save_model
 from tests.support.jobs.inline import run_inline
 from tests.support.jobs.real_jobs import add_dataset, add_import, add_job, make_folder
 from tests.support.rows import model_row
+from tests.support.seeds import shifted
+from tests.support.threads import THREADS
 from worker.runtime import Runtime
 
 
@@ -65,7 +67,7 @@ class Bench:
         """Add an untrained model with these classes, as if it had been imported."""
         model_id = new_id("mdl")
         size = 28 if backbone == "small_cnn" else 64
-        network = build_network(backbone, classes=len(classes), image_size=size, seed=3)
+        network = build_network(backbone, classes=len(classes), image_size=size, seed=shifted(3))
         with self.runtime.artifacts.writing(f"models/{model_id}") as folder:
             save_model(network, card_of(network, classes, "imported"), folder)
         with self.runtime.database.begin() as session:
@@ -117,7 +119,7 @@ def opened_runtime(folder: Path, **changes: Any) -> Iterator[Runtime]:
     """A worker on SQLite in `folder`; `changes` override the settings."""
     usual: dict[str, Any] = {
         "data_dir": folder,
-        "threads": 1,
+        "threads": THREADS,
         "device": "cpu",
         "retry_backoff_seconds": 0.0,
         "allowed_sources": f"file://{folder}/images",

@@ -16,6 +16,7 @@ from tests.support.biased_digits import make_digits
 from tests.support.jobs.bench import Bench, opened_runtime
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from tests.support.once import once
+from tests.support.seeds import shifted
 
 NAME = "digits, there already"
 
@@ -43,7 +44,7 @@ def golden_of(factory: pytest.TempPathFactory) -> Golden:
 
 def _trained(folder: Path) -> Golden:
     images = make_digits(folder / "images", aligned=9)
-    data, training = folder / "data", hyperparameters(image_size=16, epochs=2, batch_size=32, seed=3)
+    data, training = folder / "data", hyperparameters(image_size=16, epochs=2, batch_size=32, seed=shifted(3))
     params = MitigateConfig.from_json(training | {"head": QUICK, "masktune": False}).to_json()
     with opened_runtime(data, allowed_sources=f"file://{images}") as runtime:
         bench = Bench(runtime, "", images)

@@ -16,6 +16,7 @@ from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind
 from tests.support.rows import dataset_row
+from tests.support.seeds import shifted
 
 CLASSES = ("0-4", "5-9")
 QUICK = {"penalties": [10.0, 0.1], "judge_penalties": [0.1], "folds": 2, "repeats": 1}
@@ -40,7 +41,13 @@ def make_folder(root: Path, images: int = 220) -> Path:
 
 def hyperparameters(**changes: Any) -> dict[str, Any]:
     """Hyperparameters of a training that takes seconds."""
-    small = {"epochs": 3, "batch_size": 8, "seed": 5, "masking": {"sigmas": 1.0}, "finetune": {"epochs": 2}}
+    small = {
+        "epochs": 3,
+        "batch_size": 8,
+        "seed": shifted(5),
+        "masking": {"sigmas": 1.0},
+        "finetune": {"epochs": 2},
+    }
     return Hyperparameters.from_json(small | changes).to_json()
 
 
@@ -62,7 +69,7 @@ def add_dataset(database: Database, artifacts: Artifacts, store: Path) -> str:
 def add_import(database: Database, source: dict[str, str], **params: Any) -> tuple[str, str]:
     """Queue the import of a data set from this source; return the ids of the data set and of the job."""
     dataset_id, job_id = new_id("ds"), new_id("job")
-    asked = {"format": "auto", "options": {}, "seed": 0} | params
+    asked = {"format": "auto", "options": {}, "seed": shifted(0)} | params
     with database.begin() as session:
         datasets.add(
             session,

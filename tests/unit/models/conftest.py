@@ -12,14 +12,16 @@ import torch
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.seeds import shifted
+from tests.support.threads import THREADS
 
 StoreFactory = Callable[..., Store]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """Use one thread: tiny tensors gain nothing from more, which on a busy machine mostly wait."""
-    torch.set_num_threads(1)
+def _threads() -> None:
+    """One, unless `make test-processors` asks for more: on a busy machine, more mostly wait."""
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def make_store(tmp_path: Path) -> StoreFactory:
 
     def make(*, train: int = 24, val: int = 8, test: int = 8, side: int = 16) -> Store:
         splits = ["train"] * train + ["val"] * val + ["test"] * test
-        rng = np.random.default_rng(7)
+        rng = np.random.default_rng(shifted(7))
         labels = np.arange(len(splits)) % 2
         images = rng.integers(0, 128, (len(splits), side, side, 3)) + 100 * labels[:, None, None, None]
         groups = (labels + np.arange(len(splits)) // 2 % 2 * 2).astype(np.int64)

@@ -18,6 +18,7 @@ from tests.integration.app.conftest import LOCAL
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import opened_bench
 from tests.support.jobs.real_jobs import hyperparameters
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.trains
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, str, Store]]:
     """Settings of a service with a mask-tuned model of biased digits, its id, and the digits."""
     folder = tmp_path_factory.mktemp("digits")
-    made = make_builtin("biased-digits", BuiltinOptions(seed=0))
+    made = make_builtin("biased-digits", BuiltinOptions(seed=shifted(0)))
     assert made.splits is not None
     info = DatasetInfo("digits", "builtin", made.classes, made.group_names)
     write_arrays(folder / "store", Arrays(made.images, made.labels, list(made.splits), made.groups), info)

@@ -24,13 +24,14 @@ from models.mitigation.logistic import (
     held_out_logits,
 )
 from models.run import Run
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
-RUN = Run()
+RUN = Run(seed=shifted(0))
 
 
 def _points(count: int = 80, width: int = 5, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(shifted(0))
     labels = np.arange(count) % classes
     centres = rng.normal(size=(classes, width))
     return (centres[labels] + rng.normal(size=(count, width))).astype(np.float32), labels.astype(np.int64)
@@ -102,7 +103,7 @@ def test_what_is_held_out_has_no_say() -> None:
     """Labels of held-out samples may be anything: their logits do not move."""
     values, labels = _points()
     standardised = Standardised.of(values)
-    fold = folds(labels, count=4, rng=np.random.default_rng(1))
+    fold = folds(labels, count=4, rng=np.random.default_rng(shifted(1)))
     held = fold[:, None] == np.arange(4)
 
     def first(changed: np.ndarray) -> np.ndarray:
@@ -253,7 +254,7 @@ def test_features_are_what_the_last_layer_sees_and_install_puts_a_head_there(
     make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store = make_store()
-    network = build_network("small_cnn", classes=2, image_size=16)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     loader = make_loader(store, store.rows("train"), LoaderSettings(16, 8), RUN)
     features = compute_features(network, loader, RUN)
     layer = network.classifier

@@ -17,6 +17,7 @@ from models.mitigation.finder import MAX_CLASSES, infer_minority, jaccard
 from models.mitigation.minority import Minority, Reason
 from models.mitigation.stage_features import StageFeatures, principal_coordinates
 from models.mitigation.stages import Stage
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
@@ -36,9 +37,9 @@ def stage_features(
 ) -> StageFeatures:
     """Half of the features follow the class, half the place, by the strengths (class, place) over noise 1.
     `true` classes are those of images of which some have a wrong label."""
-    rng, classes = np.random.default_rng(seed), int(labels.max()) + 1
+    rng, classes = np.random.default_rng(shifted(seed)), int(labels.max()) + 1
     centres = rng.normal(size=(2, classes, 8))
-    rng = rng if noise_seed is None else np.random.default_rng(noise_seed)
+    rng = rng if noise_seed is None else np.random.default_rng(shifted(noise_seed))
     parts = labels if true is None else true, places
 
     def draw(strengths: tuple[float, float]) -> NDArray[np.float32]:
@@ -74,7 +75,9 @@ def infer(
     config: HeadConfig = CONFIG,
 ) -> Minority:
     classes = [f"class {number}" for number in range(features.last.classes)]
-    return infer_minority(features, config, classes=classes, seed=0, pictures=pictures, clusters=clusters)
+    return infer_minority(
+        features, config, classes=classes, seed=shifted(0), pictures=pictures, clusters=clusters
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 5])
@@ -94,7 +97,7 @@ def test_early_stages_that_agree_name_the_minority(classes: int) -> None:
 def test_a_deepest_stage_that_disagrees_leaves_the_word_to_the_pair_before_it() -> None:
     labels, places = biased()
     features = stage_features(labels, places)
-    noise = np.random.default_rng(1).normal(size=features.early[2].shape).astype(np.float16)
+    noise = np.random.default_rng(shifted(1)).normal(size=features.early[2].shape).astype(np.float16)
     minority = infer(replace(features, early=(*features.early[:2], noise)))
     assert (minority.reason, minority.stage) == ("stages_agree", "middle")
     assert len(minority.agreements) == 2
@@ -111,7 +114,7 @@ def test_stages_that_agree_but_get_too_many_wrong_are_not_said_to_disagree() -> 
 
 def test_without_a_shortcut_the_gate_stays_closed() -> None:
     labels, _ = biased()
-    places = np.random.default_rng(0).permutation(labels)
+    places = np.random.default_rng(shifted(0)).permutation(labels)
     minority = infer(stage_features(labels, places, early=(0.3, 3.0)))
     assert not minority.is_open
     assert minority.groups.counts == {"class 0": 165, "class 1": 165}
@@ -222,7 +225,7 @@ def test_another_seed_names_nearly_the_same_minority() -> None:
     features = stage_features(labels, places)
     first, second = (
         infer_minority(features, CONFIG, classes=("a", "b"), seed=seed).groups.assigned % 2 == 1
-        for seed in (0, 1)
+        for seed in (shifted(0), shifted(1))
     )
     assert jaccard(first, second) > 0.8
 
@@ -241,7 +244,7 @@ def test_what_a_person_said_of_single_images_holds_for_them_and_their_copies(
         pictures = np.arange(len(labels))
         pictures[11] = pictures[10]  # of the same class
         return infer_minority(
-            features, config, classes=("a", "b"), seed=0, pictures=pictures, answers=answers
+            features, config, classes=("a", "b"), seed=shifted(0), pictures=pictures, answers=answers
         )
 
     judged = minority({})

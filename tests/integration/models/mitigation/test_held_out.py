@@ -13,6 +13,7 @@ from models.mitigation.held_out import HeldOutAnswers, TrainingImages, answer_he
 from models.run import Progress, Run
 from models.types import Bools, Labels
 from tests.integration.models.mitigation.test_finder import STAGES, biased
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
@@ -24,7 +25,7 @@ HELD = np.arange(len(LABELS)) % 5 == 0
 
 def training_images(labels: Labels = LABELS, places: Labels = PLACES) -> TrainingImages:
     """Early features follow the place; the last ones follow the class, and the place more."""
-    rng, count = np.random.default_rng(0), len(labels)
+    rng, count = np.random.default_rng(shifted(0)), len(labels)
     centres = rng.normal(size=(2, 2, 8))
 
     def draw(of_class: float, of_place: float) -> np.ndarray:
@@ -37,14 +38,14 @@ def training_images(labels: Labels = LABELS, places: Labels = PLACES) -> Trainin
 
 
 def without(images: TrainingImages, held: Bools = HELD) -> HeldOutAnswers:
-    answers = answer_without(images, held, CONFIG, Run(), classes=CLASSES)
+    answers = answer_without(images, held, CONFIG, Run(seed=shifted(0)), classes=CLASSES)
     assert answers is not None
     return answers
 
 
 def test_every_image_is_answered_and_the_balanced_head_is_better_where_the_pattern_lacks() -> None:
     reports: list[Progress] = []
-    run = Run(on_progress=reports.append)
+    run = Run(seed=shifted(0), on_progress=reports.append)
     answers = answer_held_out(training_images(), CONFIG, run, classes=CLASSES)
     assert answers is not None
     labels, places = LABELS[answers.rows], PLACES[answers.rows]
@@ -57,7 +58,7 @@ def test_every_image_is_answered_and_the_balanced_head_is_better_where_the_patte
     )
     assert retrained > max(erm, control) + 0.1
     assert [report.step for report in reports if not report.epoch] == [0, 1, 2, 3, 4]
-    again = answer_held_out(training_images(), CONFIG, Run(), classes=CLASSES)
+    again = answer_held_out(training_images(), CONFIG, Run(seed=shifted(0)), classes=CLASSES)
     assert again is not None
     for column, once_more in zip(answers, again, strict=True):
         np.testing.assert_array_equal(column, once_more)
@@ -87,12 +88,14 @@ def test_nothing_is_fitted_to_held_out_images() -> None:
 
 def test_where_the_other_folds_name_no_groups_there_are_no_answers() -> None:
     closed = replace(CONFIG, gate="closed")
-    assert answer_held_out(training_images(), closed, Run(), classes=CLASSES) is None
+    assert answer_held_out(training_images(), closed, Run(seed=shifted(0)), classes=CLASSES) is None
 
 
 @pytest.mark.parametrize("of_one_subject", [0, 1])
 def test_a_class_of_one_subject_is_held_out_whole_and_has_no_answers(of_one_subject: int) -> None:
     images = training_images()
     clusters = np.where(of_one_subject == LABELS, 0, np.arange(len(LABELS)) + 1)
-    answers = answer_held_out(replace(images, clusters=clusters), CONFIG, Run(), classes=CLASSES)
+    answers = answer_held_out(
+        replace(images, clusters=clusters), CONFIG, Run(seed=shifted(0)), classes=CLASSES
+    )
     assert answers is None or of_one_subject not in LABELS[answers.rows]

@@ -13,6 +13,7 @@ from models.backbones.build import build_network
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups, cross_mistakes, label_groups
 from models.mitigation.retrain import RetrainedHead, retrain_head
+from tests.support.seeds import shifted
 from tests.unit.models.mitigation.test_groups import CLASSES, CONFIG, judged_wrong, places, shortcut_features
 from tests.unit.models.mitigation.test_retrain import wide
 
@@ -25,17 +26,17 @@ def _worst(head: RetrainedHead, test: Features, groups: np.ndarray) -> float:
 
 
 def test_balanced_heads_win_the_minority_back() -> None:
-    network = build_network("small_cnn", classes=2, image_size=16)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     train, test = wide(shortcut_features()), wide(shortcut_features(majority=100, minority=100, seed=5))
     at_test = test.labels * 2 + places(100, 100)
     config = HeadConfig(penalties=(10.0, 1.0, 0.1))
     worst = {}
     for name, groups in {
         "control": class_groups(train.labels, CLASSES),
-        "inferred": cross_mistakes(train, config, classes=CLASSES, seed=0),
+        "inferred": cross_mistakes(train, config, classes=CLASSES, seed=shifted(0)),
         "labels": label_groups(train.labels, places(), classes=CLASSES, names=("land", "water")),
     }.items():
-        found = retrain_head(network, train, groups, config, seed=0)
+        found = retrain_head(network, train, groups, config, seed=shifted(0))
         worst[name] = _worst(found, test, at_test)
         weight = network.classifier.weight.detach()
         assert torch.equal(weight, torch.from_numpy(found.head.weight))
@@ -45,19 +46,19 @@ def test_balanced_heads_win_the_minority_back() -> None:
 
 def test_memberships_correct_less_than_a_cut_where_there_is_nothing_to_correct() -> None:
     """No shortcut: the mistakes are the hardest samples of either class, and no group of the test."""
-    network = build_network("small_cnn", classes=2, image_size=16)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     train, test = (
         wide(shortcut_features(majority=n, minority=n, seed=seed)) for n, seed in ((80, 3), (150, 6))
     )
     config = HeadConfig(penalties=(10.0, 1.0, 0.1))
-    inferred = cross_mistakes(train, config, classes=CLASSES, seed=0)
+    inferred = cross_mistakes(train, config, classes=CLASSES, seed=shifted(0))
     right = {}
     for name, groups in {
         "control": class_groups(train.labels, CLASSES),
         "cut": replace(inferred, doubt=None),
         "doubt": inferred,
     }.items():
-        head = retrain_head(network, train, groups, config, seed=0).head
+        head = retrain_head(network, train, groups, config, seed=shifted(0)).head
         right[name] = float((head.logits(test.values).argmax(1) == test.labels).mean())
     assert right["cut"] < right["control"]
     assert right["doubt"] > right["cut"]
@@ -70,7 +71,7 @@ def test_sharpening_finds_no_fewer_minority_samples() -> None:
         int(
             (
                 judged_wrong(
-                    cross_mistakes(features, replace(CONFIG, rounds=rounds), classes=CLASSES, seed=0)
+                    cross_mistakes(features, replace(CONFIG, rounds=rounds), classes=CLASSES, seed=shifted(0))
                 )
                 & minority
             ).sum()

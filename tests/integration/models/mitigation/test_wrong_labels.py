@@ -10,6 +10,7 @@ from masktune.contract.hyperparameters import HeadConfig
 from models.mitigation.minority import Minority
 from models.types import Bools
 from tests.integration.models.mitigation.test_finder import biased, infer, stage_features
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
@@ -21,7 +22,7 @@ def mislabelled(share: float, *, seed: int = 0) -> tuple[Minority, NDArray[np.in
     """What the finder says of two classes of which this share has the other's label; their labels, which of
     them are wrong, and which images truly lack the pattern of their class."""
     true, places = biased(majority=MAJORITY, minority=MINORITY)
-    wrong = np.random.default_rng(seed).random(len(true)) < share
+    wrong = np.random.default_rng(shifted(seed)).random(len(true)) < share
     labels = np.where(wrong, 1 - true, true)
     features = stage_features(labels, places, true=true, last=(3.0, 2.0), seed=seed)
     return infer(features, config=CONFIG), labels, wrong, true != places
@@ -51,7 +52,7 @@ def test_without_wrong_labels_the_minority_keeps_its_weight() -> None:
 
 def test_wrong_labels_alone_are_no_minority() -> None:
     true, places = biased(majority=MAJORITY, minority=0)
-    wrong = np.random.default_rng(1).random(len(true)) < 0.08
+    wrong = np.random.default_rng(shifted(1)).random(len(true)) < 0.08
     features = stage_features(np.where(wrong, 1 - true, true), places, true=true, last=(3.0, 2.0))
     minority = infer(features, config=CONFIG)
     assert minority.reason == "wrong_labels"
@@ -64,7 +65,7 @@ def test_wrong_labels_alone_are_no_minority() -> None:
 def test_the_judge_carries_over_to_other_images() -> None:
     minority, _, _, _ = mislabelled(0.05)
     true, places = biased(majority=MAJORITY, minority=MAJORITY)  # a balanced split has many that lack it
-    wrong = np.random.default_rng(7).random(len(true)) < 0.05
+    wrong = np.random.default_rng(shifted(7)).random(len(true)) < 0.05
     labels = np.where(wrong, 1 - true, true)
     others = stage_features(labels, places, true=true, last=(3.0, 2.0), noise_seed=9)
     assert minority.label_judge is not None

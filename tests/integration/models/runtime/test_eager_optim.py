@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, SGD, Adam, AdamW, Optimizer
 
 from models.runtime.eager_optim import eager
+from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
 
@@ -26,7 +27,7 @@ KINDS: list[tuple[type[Optimizer], dict[str, Any]]] = [
 
 def trained(kind: type[Optimizer], options: dict[str, Any]) -> tuple[list[Tensor], dict[str, Any]]:
     """Parameters and state after three steps, of which the last follows a saved and loaded state."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(shifted(0))
     layer = nn.Linear(4, 3)
     for parameter in layer.parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator)

@@ -21,13 +21,14 @@ from models.run import Progress, Run, Stopped
 from models.training.checkpoints import CheckpointError, CheckpointFolder, weights_digest
 from models.training.counting import StepCounts, count
 from models.training.fit import Diverged, FitConfig, FitData, FitResult, fit
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
 pytestmark = pytest.mark.trains
 
-CONFIG = Hyperparameters(image_size=16, batch_size=8, epochs=3, augmentation="flip")
+CONFIG = Hyperparameters(seed=shifted(0), image_size=16, batch_size=8, epochs=3, augmentation="flip")
 PLAN = FitConfig(3, CONFIG.optimizer)
-RUN = Run()
+RUN = Run(seed=shifted(0))
 
 
 def _fit(
@@ -39,7 +40,7 @@ def _fit(
     backbone: str = "small_cnn",
     val: bool = True,
 ) -> tuple[Network, FitResult]:
-    network = build_network(backbone, classes=2, image_size=16)
+    network = build_network(backbone, classes=2, image_size=16, seed=shifted(0))
     data = FitData(train_loader(store, CONFIG, run), val_loader(store, CONFIG, run) if val else None)
     return network, fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder))
 
@@ -96,21 +97,21 @@ def test_dropout_is_drawn_from_the_epoch_and_torchs_generator_is_left_alone(
     plan = replace(PLAN, epochs=2)
 
     def with_dropout(folder: Path, run: Run = RUN) -> str:
-        network = build_network("small_cnn", classes=2, image_size=16)
+        network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
         network.model.set_submodule(
             "pool2", torch.nn.Sequential(torch.nn.MaxPool2d(2), torch.nn.Dropout(0.5))
         )
         data = FitData(train_loader(store, CONFIG, run))
         return fit(network, data, config=plan, run=run, checkpoints=CheckpointFolder(folder)).digest
 
-    torch.manual_seed(1)
+    torch.manual_seed(shifted(1))
     before = torch.get_rng_state()
     straight = with_dropout(tmp_path / "a")
-    torch.manual_seed(2)
+    torch.manual_seed(shifted(2))
     with pytest.raises(Stopped):
         with_dropout(tmp_path / "b", replace(RUN, should_stop=StopAfter(3)))
     assert with_dropout(tmp_path / "b") == straight
-    torch.manual_seed(1)
+    torch.manual_seed(shifted(1))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -151,7 +152,7 @@ def test_the_last_of_a_chain_of_trainings_names_no_more_than_its_own_start(
     make_store: StoreFactory, tmp_path: Path
 ) -> None:
     store, plan, start = make_store(), replace(PLAN, epochs=1, select="last"), None
-    network = build_network("small_cnn", classes=2, image_size=16)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     identities = []
     for link in range(4):
         data, folder = FitData(train_loader(store, CONFIG, RUN)), CheckpointFolder(tmp_path / str(link))
@@ -224,7 +225,7 @@ class _Fixed:
 def test_the_loop_is_plain_sgd(tmp_path: Path) -> None:
     images, labels = torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 0, 1])
     batch = Batch(images, labels, torch.arange(4))
-    ours, theirs = (build_network("small_cnn", classes=2, image_size=16) for _ in range(2))
+    ours, theirs = (build_network("small_cnn", classes=2, image_size=16, seed=shifted(0)) for _ in range(2))
     plan = FitConfig(2, OptimizerConfig(learning_rate=0.05, momentum=0.0, weight_decay=0.0))
     folder = CheckpointFolder(tmp_path / "c")
     fit(ours, FitData(_Fixed(batch, 1)), config=plan, run=RUN, checkpoints=folder)

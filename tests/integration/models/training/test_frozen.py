@@ -19,16 +19,23 @@ from models.run import Run, Stopped
 from models.training.checkpoints import CheckpointFolder, weights_digest
 from models.training.frozen import FeatureLoader, backbone_digest
 from tests.integration.models.training.test_fit import StopAfter
+from tests.support.seeds import shifted
 from tests.unit.models.conftest import StoreFactory
 
 CONFIG = Hyperparameters(
-    backbone="resnet32", pretrained="mdl_1", freeze_backbone=True, image_size=16, batch_size=8, epochs=3
+    seed=shifted(0),
+    backbone="resnet32",
+    pretrained="mdl_1",
+    freeze_backbone=True,
+    image_size=16,
+    batch_size=8,
+    epochs=3,
 )
-RUN = Run()
+RUN = Run(seed=shifted(0))
 
 
 def _network() -> Network:
-    return build_network("resnet32", classes=2, image_size=16)
+    return build_network("resnet32", classes=2, image_size=16, seed=shifted(0))
 
 
 class _Images:
@@ -72,7 +79,9 @@ def test_a_resumed_frozen_training_ends_with_the_same_bits(make_store: StoreFact
     store = make_store()
     straight = fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "straight")
     with pytest.raises(Stopped):
-        fit_erm(_network(), store, CONFIG, Run(should_stop=StopAfter(9)), folder=tmp_path / "cut")
+        fit_erm(
+            _network(), store, CONFIG, Run(seed=shifted(0), should_stop=StopAfter(9)), folder=tmp_path / "cut"
+        )
     assert CheckpointFolder(tmp_path / "cut").epochs()  # it was cut between two epochs
     assert fit_erm(_network(), store, CONFIG, RUN, folder=tmp_path / "cut").digest == straight.digest
 

@@ -15,6 +15,7 @@ from models.mitigation.groups import (
     cross_mistakes,
     label_groups,
 )
+from tests.support.seeds import shifted
 
 CLASSES = ("cat", "dog")
 CONFIG = HeadConfig()
@@ -25,7 +26,7 @@ def shortcut_features(*, majority: int = 150, minority: int = 10, width: int = 1
 
     `rows` are 1000 + the index; groups are (label, place) in the order (0,0) (0,1) (1,0) (1,1).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(shifted(seed))
     labels = np.repeat([0, 0, 1, 1], [majority, minority, minority, majority])
     places = np.repeat([0, 1, 0, 1], [majority, minority, minority, majority])
     half = width // 2
@@ -47,7 +48,7 @@ def judged_wrong(groups: Groups) -> np.ndarray:
 @pytest.mark.trains
 def test_cross_mistakes_find_most_of_the_minority() -> None:
     features = shortcut_features()
-    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=shifted(0))
     minority = features.labels != places()
     wrong = judged_wrong(groups)
     assert groups.inferred
@@ -66,7 +67,7 @@ def test_cross_mistakes_find_most_of_the_minority() -> None:
 @pytest.mark.trains
 def test_memberships_are_the_doubt_where_a_class_was_divided() -> None:
     features = shortcut_features()
-    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=shifted(0))
     members = groups.memberships(features.labels)
     assert groups.doubt is not None
     assert np.allclose(members.sum(1), 1)
@@ -83,7 +84,7 @@ def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
     """More features than samples, so that a head knows by heart what it was fitted to; three images of each
     class have the other label, and stand there `copies` times. Also who they are, and the pictures.
     """
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(shifted(0))
     true = np.repeat([0, 1], 40)
     values = rng.normal(size=(80, 400)) + (2 * true - 1)[:, None] * np.where(np.arange(400) < 80, 0.7, 0)
     wrong = np.isin(np.arange(80), [0, 1, 2, 77, 78, 79])
@@ -98,29 +99,29 @@ def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
 def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: int) -> None:
     features, wrong, pictures = mislabelled(copies)
     config = HeadConfig(judge_penalties=(0.01,), rounds=0)
-    groups = cross_mistakes(features, config, classes=CLASSES, seed=0, clusters=pictures)
+    groups = cross_mistakes(features, config, classes=CLASSES, seed=shifted(0), clusters=pictures)
     assert judged_wrong(groups)[wrong].all()
     assert not judged_wrong(groups)[~wrong].any()
     if copies > 1:  # a head that has seen the copy knows the wrong label
-        unaware = cross_mistakes(features, config, classes=CLASSES, seed=0)
+        unaware = cross_mistakes(features, config, classes=CLASSES, seed=shifted(0))
         assert not judged_wrong(unaware)[wrong].any()
 
 
 @pytest.mark.trains
 def test_without_mistakes_the_groups_are_the_classes() -> None:
     features = shortcut_features(minority=0)
-    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=0)
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=shifted(0))
     assert groups.names == CLASSES
     assert groups.assigned.tolist() == features.labels.tolist()
 
 
 @pytest.mark.trains
 def test_three_classes() -> None:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(shifted(0))
     labels = np.repeat([0, 1, 2], 60)
     values = (rng.normal(size=(180, 6)) + np.eye(3).repeat(2, 1)[labels] * 1.5).astype(np.float32)
     features = Features(np.arange(180), labels, values, values[:, :3])
-    groups = cross_mistakes(features, CONFIG, classes=("a", "b", "c"), seed=0)
+    groups = cross_mistakes(features, CONFIG, classes=("a", "b", "c"), seed=shifted(0))
     class_of = [name[0] for name in groups.names]
     assert [class_of[g] for g in groups.assigned] == [("a", "b", "c")[label] for label in labels]
 
@@ -129,10 +130,10 @@ def test_three_classes() -> None:
 def test_a_last_class_whose_every_sample_is_a_mistake_and_that_none_is_taken_for() -> None:
     labels = np.repeat([0, 1, 2], [20, 20, 4])
     shown = np.repeat([0, 1, 0, 1, 0, 1], [18, 2, 2, 18, 2, 2])
-    values = 4 * np.eye(2)[shown] + 0.3 * np.random.default_rng(0).normal(size=(44, 2))
+    values = 4 * np.eye(2)[shown] + 0.3 * np.random.default_rng(shifted(0)).normal(size=(44, 2))
     features = Features(np.arange(44), labels, values.astype(np.float32), np.zeros((44, 3), np.float32))
     config = HeadConfig(judge_penalties=(0.01,), rounds=1)
-    groups = cross_mistakes(features, config, classes=("a", "b", "c"), seed=0)
+    groups = cross_mistakes(features, config, classes=("a", "b", "c"), seed=shifted(0))
     assert groups.details["flagged"][0] == 8
     assert set(groups.names) >= {"a · judged wrong", "b · judged wrong"}
 

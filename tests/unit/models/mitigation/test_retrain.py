@@ -11,6 +11,7 @@ from models.mitigation.features import Features
 from models.mitigation.groups import class_groups, cross_mistakes, single_group
 from models.mitigation.logistic import Standardised
 from models.mitigation.retrain import cross_fits, cross_validated_head, describe_groups, retrain_head
+from tests.support.seeds import shifted
 from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features
 
 pytestmark = pytest.mark.trains
@@ -20,7 +21,7 @@ WIDTH = 256  # what SmallCNN's last layer sees
 
 def wide(features: Features) -> Features:
     """The same samples, the other features of small_cnn being noise."""
-    rng = np.random.default_rng(9)
+    rng = np.random.default_rng(shifted(9))
     noise = rng.normal(size=(len(features.rows), WIDTH - features.values.shape[1])).astype(np.float32)
     return Features(
         features.rows, features.labels, np.concatenate([features.values, 0.1 * noise], 1), features.logits
@@ -28,28 +29,28 @@ def wide(features: Features) -> Features:
 
 
 def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
-    network = build_network("small_cnn", classes=2, image_size=16)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     train = wide(shortcut_features())
     groups = class_groups(train.labels, CLASSES)
     config = HeadConfig(penalties=(1000.0, 1.0, 0.01))
-    found = retrain_head(network, train, groups, config, seed=0)
+    found = retrain_head(network, train, groups, config, seed=shifted(0))
     best = min(found.candidates, key=lambda c: c.loss)
     assert found.penalty == max(c.penalty for c in found.candidates if c.loss <= best.loss + c.error)
     assert {c.penalty for c in found.candidates} == {1000.0, 1.0, 0.01}
     assert [c for c in found.candidates if c.error == 0] == [best]
-    again = retrain_head(network, train, groups, config, seed=0)
+    again = retrain_head(network, train, groups, config, seed=shifted(0))
     assert np.array_equal(again.head.weight, found.head.weight)
 
 
 def test_a_head_over_a_single_group_goes_by_the_commoner_class() -> None:
     """Where no feature tells the classes apart, but nine in ten samples are of one."""
-    rng, labels = np.random.default_rng(0), (np.arange(300) % 10 == 0).astype(np.int64)
+    rng, labels = np.random.default_rng(shifted(0)), (np.arange(300) % 10 == 0).astype(np.int64)
     train = Features(
         np.arange(300), labels, rng.normal(size=(300, 8)).astype(np.float32), np.zeros((300, 2), np.float32)
     )
     config = HeadConfig(penalties=(1.0,))
     plain, balanced = (
-        cross_validated_head(train, groups, config, seed=0).held_out
+        cross_validated_head(train, groups, config, seed=shifted(0)).held_out
         for groups in (single_group(labels), class_groups(labels, CLASSES))
     )
     assert (plain == 0).all()
@@ -59,34 +60,34 @@ def test_a_head_over_a_single_group_goes_by_the_commoner_class() -> None:
 def test_losses_are_told_apart_by_their_difference_on_the_same_samples() -> None:
     """A fifth of the labels are wrong, which costs all heads alike. One feature is class and noise, another
     is that noise alone: to subtract it takes large weights."""
-    rng, labels = np.random.default_rng(0), np.arange(600) % 2
+    rng, labels = np.random.default_rng(shifted(0)), np.arange(600) % 2
     true_labels, noise = np.where(rng.random(600) < 0.2, 1 - labels, labels), rng.normal(size=600)
     values = np.zeros((600, WIDTH), np.float32)
     values[:, 0], values[:, 1] = 4 * true_labels + 3 * noise, noise
     train = Features(np.arange(600), labels, values, np.zeros((600, 2), np.float32))
     groups, config = class_groups(labels, CLASSES), HeadConfig(penalties=(0.1, 0.01))
-    network = build_network("small_cnn", classes=2, image_size=16)
-    found = retrain_head(network, train, groups, config, seed=0)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
+    found = retrain_head(network, train, groups, config, seed=shifted(0))
     strong, weak = found.candidates
-    best = cross_fits(Standardised.of(values), train, groups, config, seed=0)[weak.penalty]
+    best = cross_fits(Standardised.of(values), train, groups, config, seed=shifted(0))[weak.penalty]
     assert strong.error < strong.loss - weak.loss < np.linalg.norm(best.influence)
     assert found.penalty == weak.penalty
 
 
 def test_copies_are_held_out_together_and_are_no_more_evidence_than_one() -> None:
     """Features are more than samples, labels are noise: whoever has seen the copy knows it by heart."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(shifted(0))
     labels, values = np.arange(60) % 2, rng.normal(size=(60, WIDTH)).astype(np.float32)
     rows = np.repeat(np.arange(60), 2)
     once = Features(np.arange(60), labels, values, np.zeros((60, 2), np.float32))
     twice = Features(np.arange(120), labels[rows], values[rows], np.zeros((120, 2), np.float32))
-    network = build_network("small_cnn", classes=2, image_size=16)
+    network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     config = HeadConfig(penalties=(0.1, 0.01), folds=2, repeats=1)
 
     def held_out(features: Features, pictures: np.ndarray | None = None) -> tuple[float, float]:
         """How often it is right, and the standard error of the difference of its two losses."""
         groups = class_groups(features.labels, CLASSES)
-        new_head = retrain_head(network, features, groups, config, seed=0, clusters=pictures)
+        new_head = retrain_head(network, features, groups, config, seed=shifted(0), clusters=pictures)
         return float((new_head.held_out == features.labels).mean()), max(c.error for c in new_head.candidates)
 
     aware, unaware = held_out(twice, rows), held_out(twice)
@@ -112,7 +113,7 @@ def test_intervals_of_groups_count_subjects() -> None:
 
 def test_a_report_of_groups_counts_every_model_and_shows_the_surest_first() -> None:
     train = shortcut_features()
-    groups = cross_mistakes(train, HeadConfig(), classes=CLASSES, seed=0)
+    groups = cross_mistakes(train, HeadConfig(), classes=CLASSES, seed=shifted(0))
     said = {"erm": train.predictions, "oracle": train.labels}
     reports = describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said)
     assert [r.name for r in reports] == list(groups.names)
