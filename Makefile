@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: help install install-dev demo test test-browser test-docs test-faults test-library test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi golden serve docs pictures clean
+.PHONY: help install install-dev demo test test-browser test-docs test-faults test-library test-processors test-compose test-dist fuzz unit lint advisories audit lock types imports coverage dist openapi golden serve docs pictures clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -68,6 +68,9 @@ test-faults: install-dev ## kills, outages, restarts, signals, a rolling update
 
 test-library: install-dev ## saliency maps beside the grad-cam package's, and every network of timm and torchvision
 	@$(BIN)/python -m pytest -m library $(SIDE_BY_SIDE) --durations=5 $(ARGS)
+
+test-processors: install-dev ## the tests that train, as older processors compute and with other seeds; ARGS=--docs: the documentation too
+	@$(BIN)/python -m tests.processors $(ARGS)
 
 # One after the other: they build the same image, and one of them runs all parts of the service.
 test-compose: install-dev ## the image, and the service in containers: needs a Docker engine
