@@ -80,6 +80,7 @@ class Costs:
         self.files: dict[str, float] = defaultdict(float)
         self.processes: list[float] = []
         self.loops = [reference_loop()]
+        self.counted: float | None = None
 
     @property
     def figures(self) -> tuple[float, float]:
@@ -89,12 +90,17 @@ class Costs:
         return seconds, statistics.median(self.loops)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        before = processor_seconds()
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        before = self.counted or processor_seconds()
         try:
             return (yield)
         finally:
-            self.files[str(item.path.relative_to(ROOT))] += processor_seconds() - before
+            self.counted = before
+            if nextitem is None or nextitem.path != item.path:  # to count takes as long as a small test
+                self.counted = processor_seconds()
+                self.files[str(item.path.relative_to(ROOT))] += self.counted - before
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
