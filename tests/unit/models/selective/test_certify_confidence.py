@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom
 
 from models.selective import (
     CalibrationTable,
@@ -23,6 +22,7 @@ from models.selective import (
 )
 from models.selective.certify import allowed_errors, certified_step, walks
 from models.statistics import upper_bound
+from tests.support.tails import at_most
 
 
 def split(n: int, *, wrong: int = 0, unusable: int = 0) -> CalibrationTable:
@@ -144,7 +144,7 @@ def test_a_split_of_one_right_answer_certifies_little_and_one_of_two_wrong_ones_
 
 
 RISK, CONFIDENCE = 0.02, 0.99
-EARLY = next(k for k in range(3, 10_000) if binom.cdf(2, k, RISK) <= (1 - CONFIDENCE) / 4)
+EARLY = next(k for k in range(3, 10_000) if at_most(2, k, RISK) <= (1 - CONFIDENCE) / 4)
 """The fewest answered at which two errors pass at a quarter of the error."""
 
 
@@ -159,7 +159,7 @@ def test_the_starts_spend_no_more_than_the_whole_error(n: int, risk: float, conf
     assert sum(walk.level for walk in found) <= (1 - confidence) * (1 + 1e-9)
     for walk in found:
         assert walk.start <= n
-        assert binom.cdf(0, walk.start, risk) <= walk.level * (1 + 1e-9), "a start that no split passes"
+        assert at_most(0, walk.start, risk) <= walk.level * (1 + 1e-9), "a start that no split passes"
 
 
 def test_what_is_allowed_is_kept_and_cannot_be_changed() -> None:
@@ -179,7 +179,7 @@ def test_the_last_threshold_that_passes_is_taken_whichever_start_reaches_it() ->
     step = certified_step(table, RISK, CONFIDENCE)
     assert step is not None
     assert early.start < EARLY + 6 < late.start < table.answered[step] == 3000
-    assert binom.cdf(6, EARLY + 6, RISK) > early.level
+    assert at_most(6, EARLY + 6, RISK) > early.level
 
 
 def test_no_number_of_samples_is_promised_where_the_model_errs_too_often() -> None:
