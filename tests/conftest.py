@@ -11,23 +11,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-from core.session import Database
-from core.storage.artifacts import Artifacts
 from tests import training_marker
 from tests.costs import Costs
 from tests.support import machine
-from tests.support.databases import empty_database
 from tests.support.machine import lacks
 from tests.support.seeds import shifted
-from tests.support.stubborn_store import StubbornStore
 from tests.training_marker import TrainingMarker
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the process that hands out tests needs none of these
+    from core.session import Database
+    from core.storage.artifacts import Artifacts
     from tests.support.jobs.golden import Golden
+    from tests.support.stubborn_store import StubbornStore
 
 # Set before torch is imported: there are as many parallel test files as cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -86,12 +84,16 @@ def _seeded() -> None:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty, migrated database, on each of the two engines."""
+    from tests.support.databases import empty_database
+
     with empty_database(request.param, tmp_path) as url:
         yield url
 
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
+    from core.session import Database
+
     opened = Database(database_url)
     yield opened
     opened.close()
@@ -108,12 +110,18 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:
     """An artifact store on the local disk."""
+    from core.storage.artifacts import Artifacts
+
     return Artifacts(f"file://{tmp_path}/artifacts", cache=tmp_path / "cache")
 
 
 @pytest.fixture
 def stubborn() -> Iterator[type[StubbornStore]]:
     """Register `StubbornStore` for `stubborn://…` URLs."""
+    import fsspec
+
+    from tests.support.stubborn_store import StubbornStore
+
     fsspec.register_implementation("stubborn", StubbornStore, clobber=True)
     yield StubbornStore
     StubbornStore.stuck, StubbornStore.refused = False, 0
