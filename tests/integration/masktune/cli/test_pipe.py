@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from tests.unit.masktune.cli.conftest import Service, service
+from tests.unit.masktune.cli.conftest import Service, server, service
 from tests.unit.masktune.client.conftest import job
 
-__all__ = ["service"]
+__all__ = ["server", "service"]
 
 
 @pytest.mark.parametrize(
