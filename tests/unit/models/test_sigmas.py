@@ -87,24 +87,24 @@ def store(folder: Path, *, val: int) -> Store:
     """Images of which class 1 has a white corner, and nothing else to tell it by."""
     rng = np.random.default_rng(0)
     labels = np.arange(8 + val) % 2
-    images = rng.integers(0, 60, (8 + val, 28, 28, 3), np.uint8)
-    images[labels == 1, :5, :5] = 255
+    images = rng.integers(0, 60, (8 + val, 16, 16, 3), np.uint8)
+    images[labels == 1, :4, :4] = 255
     arrays = Arrays(images, labels, ["train"] * 8 + ["val"] * val)
     return write_arrays(folder / "ds", arrays, DatasetInfo("corners", "image_folder", ("a", "b")))
 
 
-CONFIG = Hyperparameters(image_size=28, masking=MaskingConfig(sigmas="auto"))
+CONFIG = Hyperparameters(image_size=16, masking=MaskingConfig(sigmas="auto"))
 
 
 def test_with_too_few_images_nothing_is_measured(tmp_path: Path) -> None:
-    network = build_network("small_cnn", classes=2, image_size=28)
+    network = build_network("small_cnn", classes=2, image_size=16)
     config, choice = fix_sigmas(network, store(tmp_path, val=FEWEST_IMAGES - 1), CONFIG, Run())
     assert config.masking.sigmas == 2.0
     assert choice == SigmasChoice(2.0, "too_few_images", FEWEST_IMAGES - 1)
 
 
 def test_the_same_model_gives_the_same_choice_and_keeps_its_mode(tmp_path: Path) -> None:
-    data, network = store(tmp_path, val=FEWEST_IMAGES), build_network("small_cnn", classes=2, image_size=28)
+    data, network = store(tmp_path, val=FEWEST_IMAGES), build_network("small_cnn", classes=2, image_size=16)
     network.train()
     config, choice = fix_sigmas(network, data, CONFIG, Run())
     assert network.training
@@ -117,7 +117,7 @@ def test_the_same_model_gives_the_same_choice_and_keeps_its_mode(tmp_path: Path)
 
 @pytest.mark.parametrize("masking", [MaskingConfig(sigmas=1.0), MaskingConfig(sigmas="auto", share=0.1)])
 def test_a_number_or_a_share_leaves_nothing_to_choose(tmp_path: Path, masking: MaskingConfig) -> None:
-    network = build_network("small_cnn", classes=2, image_size=28)
+    network = build_network("small_cnn", classes=2, image_size=16)
     config = replace(CONFIG, masking=masking)
     fixed, choice = fix_sigmas(network, store(tmp_path, val=2), config, Run())
     assert choice is None

@@ -8,11 +8,11 @@ import pytest
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.build import build_network
 from models.mitigation.features import Features
-from models.mitigation.groups import class_groups, cross_mistakes, single_group
+from models.mitigation.groups import class_groups, single_group
 from models.mitigation.logistic import Standardised
 from models.mitigation.retrain import cross_fits, cross_validated_head, describe_groups, retrain_head
 from tests.support.seeds import shifted
-from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features
+from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features, shortcut_groups
 
 pytestmark = pytest.mark.trains
 
@@ -32,7 +32,7 @@ def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
     network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     train = wide(shortcut_features())
     groups = class_groups(train.labels, CLASSES)
-    config = HeadConfig(penalties=(1000.0, 1.0, 0.01))
+    config = HeadConfig(penalties=(1000.0, 1.0, 0.01), folds=2, repeats=1)
     found = retrain_head(network, train, groups, config, seed=shifted(0))
     best = min(found.candidates, key=lambda c: c.loss)
     assert found.penalty == max(c.penalty for c in found.candidates if c.loss <= best.loss + c.error)
@@ -48,7 +48,7 @@ def test_a_head_over_a_single_group_goes_by_the_commoner_class() -> None:
     train = Features(
         np.arange(300), labels, rng.normal(size=(300, 8)).astype(np.float32), np.zeros((300, 2), np.float32)
     )
-    config = HeadConfig(penalties=(1.0,))
+    config = HeadConfig(penalties=(1.0,), folds=2)
     plain, balanced = (
         cross_validated_head(train, groups, config, seed=shifted(0)).held_out
         for groups in (single_group(labels), class_groups(labels, CLASSES))
@@ -65,7 +65,7 @@ def test_losses_are_told_apart_by_their_difference_on_the_same_samples() -> None
     values = np.zeros((600, WIDTH), np.float32)
     values[:, 0], values[:, 1] = 4 * true_labels + 3 * noise, noise
     train = Features(np.arange(600), labels, values, np.zeros((600, 2), np.float32))
-    groups, config = class_groups(labels, CLASSES), HeadConfig(penalties=(0.1, 0.01))
+    groups, config = class_groups(labels, CLASSES), HeadConfig(penalties=(0.1, 0.01), folds=2, repeats=1)
     network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
     found = retrain_head(network, train, groups, config, seed=shifted(0))
     strong, weak = found.candidates
@@ -112,8 +112,7 @@ def test_intervals_of_groups_count_subjects() -> None:
 
 
 def test_a_report_of_groups_counts_every_model_and_shows_the_surest_first() -> None:
-    train = shortcut_features()
-    groups = cross_mistakes(train, HeadConfig(), classes=CLASSES, seed=shifted(0))
+    train, groups = shortcut_features(), shortcut_groups()
     said = {"erm": train.predictions, "oracle": train.labels}
     reports = describe_groups(groups, rows=train.rows, labels=train.labels, predictions=said)
     assert [r.name for r in reports] == list(groups.names)
