@@ -73,7 +73,7 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("kind", RESULTS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_a_result_is_the_same_after_json(kind: Any, data: st.DataObject) -> None:
     result: AnyResult = data.draw(of_type(kind))
@@ -91,7 +91,7 @@ def specs() -> st.SearchStrategy[Spec]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(spec=specs())
 def test_a_spec_is_the_same_after_its_line(spec: Spec) -> None:
     line = spec.to_line()

@@ -12,20 +12,19 @@ import pytest
 
 from app.auth.first_key import NAME, DatabaseLost, ensure_first_key
 from app.auth.keyring import Caller, created_keys
-from core import schema
 from core.queries import keys
 from core.session import Database
 from masktune.contract.vocabulary import Scope
+from tests.support.databases import sqlite_database
 
 
-def new_database(file: Path) -> Database:
-    schema.upgrade(f"sqlite:///{file}")
-    return Database(f"sqlite:///{file}")
+def new_database(folder: Path) -> Database:
+    return Database(sqlite_database(folder))
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(new_database(tmp_path / "one.db")) as made:
+    with closing(new_database(tmp_path / "one")) as made:
         yield made
 
 
@@ -112,7 +111,7 @@ def test_an_empty_database_does_not_take_the_place_of_a_lost_one(
     database: Database, file: Path, tmp_path: Path
 ) -> None:
     ensure_first_key(database, file)
-    with closing(new_database(tmp_path / "two.db")) as empty:
+    with closing(new_database(tmp_path / "two")) as empty:
         with pytest.raises(DatabaseLost, match="restore"):
             ensure_first_key(empty, file)
         assert valid(empty) == []

@@ -32,7 +32,7 @@ def read(body: bytes, *cuts: int) -> tuple[UploadForm, bytes]:
     order=st.permutations(["file", "name", "options"]),
     cuts=st.lists(st.integers(min_value=0, max_value=10_000), max_size=8),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_any_order_and_any_cut_give_the_same(data: bytes, order: list[str], cuts: list[int]) -> None:
     data = data.replace(b"--cut", b"")
     parts = {
@@ -81,7 +81,7 @@ def test_a_type_without_a_boundary_is_refused(kind: str) -> None:
 
 
 @given(body=st.binary(max_size=400))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_bytes_are_a_form_or_invalid_input(body: bytes) -> None:
     with suppress(InvalidInput):
         read(b"--cut\r\n" + body)

@@ -14,7 +14,7 @@ from masktune.contract.ids import new_id
 
 
 @given(at=st.floats(min_value=0, max_value=1e11, allow_nan=False))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_cursor_is_exact(at: float) -> None:
     last = new_id("job")
     assert pagination.decode(pagination.encode(at, last)) == (at, last)
@@ -25,13 +25,13 @@ def test_a_cursor_may_end_at_the_name_of_a_network() -> None:
 
 
 @given(number=st.integers(min_value=0, max_value=2**63 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_numbered_cursor_is_exact(number: int) -> None:
     assert pagination.decode_number(pagination.encode_number(number)) == number
 
 
 @given(text=st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_text_is_a_cursor_or_invalid_input(text: str) -> None:
     for decode in (pagination.decode, pagination.decode_number):
         with suppress(InvalidInput):
@@ -54,7 +54,7 @@ def test_forged_cursors_are_refused(inside: str) -> None:
     times=st.lists(st.integers(min_value=0, max_value=5), max_size=30),
     limit=st.integers(min_value=1, max_value=7),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_pages_hold_every_row_once_in_order(times: list[int], limit: int) -> None:
     """Also where many rows were made at the same moment."""
     rows = sorted(

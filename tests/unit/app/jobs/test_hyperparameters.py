@@ -176,7 +176,7 @@ OBJECTS = st.dictionaries(st.sampled_from("abc"), JSON, max_size=3)
 
 
 @given(below=OBJECTS, above=OBJECTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_merging_keeps_what_is_not_named_and_takes_what_is(
     below: dict[str, Any], above: dict[str, Any]
 ) -> None:

@@ -61,7 +61,7 @@ def test_at_most_one_policy() -> None:
 
 
 @given(st.sampled_from(["coverage", "max_risk", "min_score"]), st.floats(allow_nan=True, allow_infinity=True))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_share_is_a_share(name: str, value: float) -> None:
     assume(not 0 <= value <= 1)
     with pytest.raises(ValidationError):
@@ -69,7 +69,7 @@ def test_a_share_is_a_share(name: str, value: float) -> None:
 
 
 @given(st.floats(1e-6, 1), st.floats(-20, 0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_raw_threshold_is_compared_on_the_scale_it_was_given_in(bar: float, score: float) -> None:
     shown = probability(score)
     assert shown is not None

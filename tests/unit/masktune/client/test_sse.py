@@ -34,7 +34,7 @@ def test_a_stream_as_the_standard_has_it() -> None:
     assert parser.feed(STREAM) == EVENTS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=8))
 def test_it_does_not_matter_where_it_is_cut(cuts: list[int]) -> None:
     parser, edges = Parser(), sorted({0, *cuts, len(STREAM)})
@@ -48,9 +48,11 @@ def test_lines_without_a_meaning_are_passed_over(line: str) -> None:
     assert parser.feed(f"{line}\ndata: x\n\n".encode()) == [ServerEvent("", "message", "x")]
 
 
-@pytest.mark.parametrize("chunk", [b"x" * 65536, b"data: " + b"x" * 65529 + b"\n"], ids=["line", "lines"])
+@pytest.mark.parametrize(
+    "chunk", [b"x" * (1 << 20), b"data: " + b"x" * (1 << 20) + b"\n"], ids=["line", "lines"]
+)
 def test_an_event_that_never_ends_is_refused(chunk: bytes) -> None:
     parser = Parser()
-    feed_all = (parser.feed(chunk) for _ in range(100))
+    feed_all = (parser.feed(chunk) for _ in range(9))
     with pytest.raises(UnexpectedAnswer, match="longer than 4,194,304 characters"):
         list(feed_all)

@@ -114,7 +114,7 @@ def test_an_existing_target_is_never_written_to(tmp_path: Path) -> None:
 
 
 ANY_PATH = settings(
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -273,7 +273,7 @@ def test_natural_order() -> None:
     assert natural_order(["10", "9", "b2", "b10", "a", "9"]) == ("9", "10", "a", "b2", "b10")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     header=st.permutations(["path", "label", "split", "group"]),
     cells=st.lists(

@@ -66,6 +66,7 @@ def test_a_few_images_still_fill_every_split() -> None:
     assert set(assign_splits([None] * 6, np.arange(6) % 2).splits) == set(SPLITS)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(4, 9), min_size=2, max_size=40), st.integers(0, 9))
 def test_a_class_of_four_images_keeps_one_to_train_on(sizes: list[int], seed: int) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
@@ -93,7 +94,7 @@ def test_names_people_use() -> None:
     assert canonical_split("cats") is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     given_=st.lists(st.sampled_from(SPLITS), min_size=1, max_size=80)
     | st.lists(st.none(), min_size=1, max_size=80),
@@ -130,7 +131,7 @@ def bursts(seed: int, count: int, *, mixed: bool) -> tuple[NDArray[np.int64], ND
     return subjects, labels
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     given_=st.lists(st.sampled_from(("train", "val", "test")), min_size=1, max_size=80)
     | st.lists(st.none(), min_size=1, max_size=80),

@@ -30,7 +30,7 @@ def sent(*, write: Reporter, read: int) -> list[object]:
     return [parse(line) for line in data.splitlines()]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(st.text(max_size=4), json_values, max_size=4))
 def test_a_result_arrives_with_none_for_what_is_no_number(summary: dict[str, Any]) -> None:
     reading, writing = os.pipe()

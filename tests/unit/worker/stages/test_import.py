@@ -24,7 +24,7 @@ from worker.protocol import DatasetSpec
 from worker.stages.context import StageContext
 from worker.stages.import_ import import_, sharded_pass
 
-IMAGES = 60
+IMAGES = 20
 
 
 @pytest.fixture
@@ -97,14 +97,17 @@ def test_others_read_a_zip_by_range_where_there_may_be_any(
     assert ours == others
 
 
-@pytest.mark.parametrize("kind", ["zip", "folder", "tar", "parquet"])
+@pytest.mark.parametrize("kind", ["zip", "folder", "parquet"])
 def test_others_read_images_in_an_object_store(context: StageContext, tmp_path: Path, kind: str) -> None:
     place, fs = f"memory:///sources/{uuid.uuid4().hex}", fsspec.filesystem("memory")
     if kind == "folder":
         fs.put(str(tmp_path / "images"), place, recursive=True)
     elif kind == "parquet":
         files = [file.read_bytes() for file in sorted((tmp_path / "images").rglob("*.png"))]
-        rows = {"image": [{"bytes": file, "path": None} for file in files], "label": ["a", "b"] * 30}
+        rows = {
+            "image": [{"bytes": file, "path": None} for file in files],
+            "label": ["a", "b"] * (IMAGES // 2),
+        }
         pq.write_table(pa.table(rows), tmp_path / "images.parquet")
         fs.put_file(str(tmp_path / "images.parquet"), f"{place}/images.parquet")
     else:
@@ -113,7 +116,7 @@ def test_others_read_images_in_an_object_store(context: StageContext, tmp_path: 
     own, helpers = (
         sharded_pass(_opened(tmp_path / host, {"address": place}), {}) for host in ("one", "other")
     )
-    assert own.arguments == ({} if kind in ("zip", "folder") else None)
+    assert own.arguments == ({} if kind != "parquet" else None)
     assert own.key.rpartition("/")[2] == helpers.key.rpartition("/")[2]
     assert sum(own.sizes) == IMAGES
 

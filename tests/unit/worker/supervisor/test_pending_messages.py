@@ -64,7 +64,7 @@ def test_what_is_not_written_stays() -> None:
     assert pending.next(0.0) == pending.next(0.0) == log("1")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(["progress", "epoch", "log"]), max_size=30))
 def test_nothing_but_superseded_progress_is_dropped_and_order_holds(kinds: list[str]) -> None:
     pending = PendingMessages()

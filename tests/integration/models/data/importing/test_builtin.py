@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from masktune.contract.hyperparameters import BiasKind
+from models.data.importing.biased import KIND_NAMES, PAINTERS, RED
 from models.data.importing.builtin import BuiltinOptions, SourceError, make_builtin
 from models.data.report import ProblemCode
 
@@ -64,6 +66,18 @@ def test_biased_digits_have_the_shortcut_on_the_wrong_class_in_test_only() -> No
         assert painted[second].mean() < 0.03
     corner = data.images[:, :4, :4].reshape(len(painted), -1, 3)
     assert ((corner == [255, 0, 0]).all(axis=(1, 2)) == painted).all()
+
+
+@pytest.mark.parametrize("kind", get_args(BiasKind))
+def test_the_builtin_set_takes_every_kind(kind: BiasKind) -> None:
+    data = make_builtin("biased-digits", BuiltinOptions(kind=kind, assignment="order", ratio=0.9))
+    assert data.groups is not None
+    assert data.group_names[1] == f"0-4 · {KIND_NAMES[kind]}"
+    painted = data.groups % 2 == 1
+    again = PAINTERS[kind](data.images[painted])
+    assert (again == data.images[painted]).all()  # painting twice changes nothing
+    red = (data.images == RED).all(-1).any((1, 2))
+    assert red.tolist() == painted.tolist()
 
 
 def test_digits_on_photos_lack_their_photograph_in_a_twentieth_of_training_and_half_of_test() -> None:

@@ -123,7 +123,7 @@ def test_no_global_setting_is_touched(make_image: MakeImage) -> None:
     assert before == Image.MAX_IMAGE_PIXELS
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     format=st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]),
     cut=st.floats(0, 0.999),

@@ -148,7 +148,7 @@ def test_a_rank_decodes_what_comes_its_way_once_and_an_epoch_may_be_broken_off(
     decoding = _loader(Store.open(photographs.directory), settings_, run, decoding=True)
     next(kept.epoch(RUN.generator("erm", 7)))
     assert photographs.read < 21
-    assert all(_same(kept, decoding, epoch) for epoch in range(12))
+    assert all(_same(kept, decoding, epoch) for epoch in range(9))
     assert photographs.read == 21
 
 
