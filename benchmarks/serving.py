@@ -36,6 +36,7 @@ import torch
 from app.inference.engines.onnx import OnnxEngine
 from benchmarks._common import Aim, device_name, load_average, table, usable_cores
 from benchmarks._load import LoadResult, Plan, load
+from benchmarks._needs import need_checkout, need_packages
 from benchmarks._serving_measures import (
     CLIENTS,
     EXPLAINED,
@@ -77,6 +78,9 @@ def main() -> int:
     parser.add_argument("--old", type=Path, help="another checkout of masktune, measured beside this one")
     parser.add_argument("--only", choices=("explaining",), help="what a map adds to a prediction, by itself")
     arguments = parser.parse_args()
+    need_checkout(arguments.old, "--old")
+    if arguments.only is None:
+        need_packages("litserve")
     small, large, bench = digits(), photographs(), Bench(arguments.seconds)
     if arguments.only == "explaining":
         with_maps = only_explaining(bench, large, arguments.rounds)
@@ -270,9 +274,9 @@ def _aims(bench: Bench, alike: dict[str, float], explaining: float, job: float) 
         return median(over(a, b) for a, b in zip(ours, own, strict=True))
 
     cpu = zip(bench.cpu["masktune", "small_cnn", 8], bench.cpu[_OLD, "small_cnn", 8], strict=False)
-    of_old = [over(ours, theirs) for ours, theirs in cpu]
-    beside = {"small_cnn, CPU of an answer over that of the old one": Aim(median(of_old), at_most=0.7)}
-    return (beside if of_old else {}) | {
+    of_old = [over(ours, theirs) for ours, theirs in cpu]  # empty without `--old`
+    name = "small_cnn, CPU of an answer over that of the old one"
+    return ({name: Aim(median(of_old), at_most=0.7)} if of_old else {}) | {
         "small_cnn, one process over the naive handler": Aim(alike["masktune over naive"], at_least=1),
         "small_cnn, 32 clients, over LitServe": Aim(over_rival("litserve"), at_least=2),
         "small_cnn, 32 clients, over the naive handler": Aim(over_rival("naive"), at_least=2),
