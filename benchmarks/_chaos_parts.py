@@ -9,12 +9,15 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 
 from benchmarks._common import environment
-from tests.support.object_store import ObjectStore
 from tests.support.servers import Caddy, Part, Postgres, Redis, clock_off_by, free_port, wait_for_port
+
+if TYPE_CHECKING:
+    from tests.support.object_store import ObjectStore
 
 MARK = "MASKTUNE_CHAOS"
 """Environment variable of every process that is started, inherited by the processes that it starts."""
@@ -93,8 +96,11 @@ class Stack:
             settings |= {"BROKER_URL": redis.url, "DATABASE_URL": postgres.url}
             redis.start()
             wait_for_port(redis.port, "Redis")
-        store = ObjectStore() if hosts else None
-        if store is not None:
+        store = None
+        if hosts:
+            from tests.support.object_store import ObjectStore  # needs moto
+
+            store = ObjectStore()
             os.environ.update(store.environment)
             settings["STORAGE_URL"] = f"{BUCKET}/artifacts"
             fsspec.core.url_to_fs(BUCKET)[0].mkdir(BUCKET)

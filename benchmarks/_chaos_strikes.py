@@ -15,7 +15,6 @@ from functools import partial
 from benchmarks._chaos_world import World
 from masktune import ClientError
 from masktune.contract.vocabulary import JobState
-from tests.support.object_store import Fault
 from tests.support.servers import Part
 
 Strike = Callable[[], bool]
@@ -140,6 +139,8 @@ class Strikes:
         store, chance = self._stack.store, random.Random(self._rng.random())
         if store is None:
             return False
+        from tests.support.object_store import Fault  # needs moto
+
         store.fail(lambda *_: chance.choice([Fault.INTERNAL_ERROR, Fault.CUT, None, None, None, None]))
         self._after(self._rng.uniform(1, 10), store.recover)
         return True

@@ -211,6 +211,8 @@ class Aim:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows with the same keys as aligned columns, floats with four decimals."""
+    if not rows:
+        return "(none)"
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return "\n".join(

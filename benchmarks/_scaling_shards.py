@@ -30,7 +30,6 @@ from masktune.contract.vocabulary import JobKind, Stage
 from models.data.importing.datasets import ImportOptions, open_pass
 from models.data.importing.remote import RemoteZip
 from models.run import ignore_progress
-from tests.support.object_store import ObjectStore
 from tests.support.servers import Redis, wait_for_port
 from tests.support.waits import wait_until
 from worker.passes.helper import PassHelper
@@ -197,6 +196,8 @@ class _Pass:
 
 def store_costs(folder: Path, *, there: int, shards: int, shard_bytes: int) -> list[StoreCost]:
     """In a folder and in a server of S3's protocol; so many shards are `there`, and more are computed."""
+    from tests.support.object_store import ObjectStore  # needs moto
+
     requests = Counter[str]()
     server = ObjectStore()
     server.fail(lambda method, _: requests.update([method]))  # it fails none

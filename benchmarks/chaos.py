@@ -50,6 +50,7 @@ from benchmarks._chaos_parts import Stack, marked
 from benchmarks._chaos_strikes import Strikes
 from benchmarks._chaos_world import PREDICTION, PREDICTOR, Outcome, World
 from benchmarks._common import Aim, leave_on_sigterm, load_average, table, work_folder
+from benchmarks._needs import need_packages, need_programs, refuse
 from masktune.contract.jobs import Job
 from masktune.contract.vocabulary import DatasetState, JobState
 
@@ -62,6 +63,14 @@ class Backend(NamedTuple):
     threads: int = 1
     side: int = 28
     """The side of an image in pixels."""
+
+    def need(self) -> None:
+        """End here, and not hours later, if the machine lacks something."""
+        programs = ("redis-server", "initdb", "pg_ctl") if self.servers else ()
+        programs += ("caddy", "faketime") if self.hosts else ()
+        need_programs(*programs, instead="name other backends with --backend")
+        if self.hosts:
+            need_packages("moto", "s3fs")
 
 
 BACKENDS = {
@@ -87,6 +96,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the strikes")
     parser.add_argument("--work", type=Path, help="keep everything, logs too, in this new folder")
     arguments = parser.parse_args()
+    for name in arguments.backend:
+        BACKENDS[name].need()
+    if arguments.work is not None and arguments.work.exists():
+        refuse(f"{arguments.work} is there already: name a new folder with --work")
     leave_on_sigterm()
     rows = []
     with work_folder(arguments.work) as folder:

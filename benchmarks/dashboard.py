@@ -33,6 +33,7 @@ from benchmarks._common import Aim, finish, served, table, work_folder
 from benchmarks._dashboard_rows import FULL, Size
 from benchmarks._dashboard_world import World, make_world
 from benchmarks._list_queries import Cost, copy_rows, list_aims, measure_lists
+from benchmarks._needs import need_packages, need_server, refuse
 from benchmarks._scaling_database import own_database
 from benchmarks.scaling import SERVER
 from core.session import Database
@@ -90,7 +91,9 @@ def main() -> int:
     arguments = parser.parse_args()
     binary = chromium()
     if binary is None:
-        raise SystemExit("NOT RUN: this needs chromium")
+        refuse("this needs chromium")
+    need_packages("playwright")
+    need_server(arguments.server)
     sizes = {"empty": Size(), "full": FULL}
     with work_folder(arguments.folder) as parent:
         folder = parent.absolute()

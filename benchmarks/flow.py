@@ -42,6 +42,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks._common import Aim, environment, running_service, table
+from benchmarks._needs import need_checkout
 
 ROOT = Path(__file__).parents[1]
 RECORDER = Path(__file__).parent / "flow_recorder"
@@ -198,6 +199,8 @@ def main() -> int:
     parser.add_argument("--old", type=Path, help="another tree, measured beside it")
     parser.add_argument("--list", choices=FLOWS, help="print this flow's functions")
     options = parser.parse_args()
+    need_checkout(options.checkout, "--checkout")
+    need_checkout(options.old, "--old")
     checkout = options.checkout.resolve()
     flows = measured(checkout)
     if options.list:

@@ -25,6 +25,7 @@ import torch
 
 from app.inference.engines.torch import TorchEngine
 from benchmarks._common import Aim, finish, packed, table, work_folder
+from benchmarks._needs import need_device
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.job_params import PredictParams
@@ -69,6 +70,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
+    run = Run(need_device(arguments.device))
     prepare_process(arguments.threads)
     rows, aims = [], {}
     for name in arguments.networks:
@@ -77,7 +79,7 @@ def main() -> int:
         rows.append(row | {"ratio": ratio})
         aims[f"{name}: the stage's rate over the engine's"] = Aim(ratio, at_least=LEAST)
     print(table(rows))
-    return finish("folder", Run(resolve_device(arguments.device)), rows=rows, aims=aims)
+    return finish("folder", run, rows=rows, aims=aims)
 
 
 def measure(name: str, folder: Path, arguments: argparse.Namespace) -> tuple[dict[str, object], float]:

@@ -58,6 +58,7 @@ from benchmarks._gpu_setup import (
     share,
     train,
 )
+from benchmarks._needs import need_device
 from benchmarks.masking import timed
 from benchmarks.training import write_photographs
 from masktune.contract.hyperparameters import MaskingConfig, OptimizerConfig
@@ -71,7 +72,7 @@ from models.masking.rule import apply_masks
 from models.masking.store import MaskSet
 from models.mitigation.features import compute_features
 from models.mitigation.stage_features import shuffled
-from models.run import Run, resolve_device
+from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.fit import FitConfig, FitData
 from models.types import Labels
@@ -200,10 +201,7 @@ PARTS = {
 
 def main() -> int:
     arguments = _arguments()
-    device = resolve_device(arguments.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("PyTorch sees no GPU here; to try the command itself: --device cpu --quick", file=sys.stderr)
-        return 2
+    device = need_device(arguments.device, instead="to try the command itself: --device cpu --quick")
     if device.type == "cuda":
         device = torch.device("cuda", device.index or 0)  # some of torch's functions want the number
     sizes = QUICK if arguments.quick else FULL

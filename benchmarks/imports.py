@@ -40,6 +40,7 @@ from PIL import Image
 
 from benchmarks._common import Aim, finish, served, table
 from benchmarks._import_workers import measure_workers
+from benchmarks._needs import need_packages, need_programs
 from core.settings import Settings
 from masktune import Client, Dataset
 from masktune.contract.ids import new_id
@@ -48,7 +49,6 @@ from models.data.importing.datasets import import_dataset
 from models.data.store import Store
 from models.run import Run, resolve_device
 from tests.support.import_context import import_context
-from tests.support.object_store import ObjectStore
 from worker.child_process import MARK
 from worker.protocol import DatasetSpec
 from worker.stages.import_ import import_
@@ -74,6 +74,8 @@ def main() -> int:
     if arguments.into:
         import_alone(arguments.archive, arguments.into)
         return 0
+    need_packages("moto", "s3fs")
+    need_programs("redis-server")
     rows, aims = list[dict[str, Any]](), dict[str, Aim]()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -145,6 +147,8 @@ def timed_import(client: Client, archive: Path) -> tuple[Dataset, float]:
 @contextmanager
 def in_object_store(archive: Path) -> Iterator[str]:
     """The address of the archive in a server of S3's protocol (moto, in this process)."""
+    from tests.support.object_store import ObjectStore  # needs moto
+
     store = ObjectStore()
     os.environ |= store.environment
     try:

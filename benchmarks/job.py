@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks._common import Aim, finish, served, table, work_folder
+from benchmarks._needs import need_device, need_path
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune import Client, Job
@@ -34,7 +35,7 @@ from models.evaluation.metrics import predict_logits
 from models.inputs import new_network
 from models.masking.compute import load_or_compute_masks
 from models.masktune import continue_as_control, finetune_on_masks, fit_erm
-from models.run import Run, resolve_device
+from models.run import Run
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
 
@@ -45,8 +46,9 @@ T = TypeVar("T")
 
 def main() -> int:
     arguments = _arguments()
+    need_path(arguments.mnist, "--mnist")
     prepare_process(arguments.threads)
-    run = Run(resolve_device(arguments.device))
+    run = Run(need_device(arguments.device))
     bare: list[dict[str, float]] = []
     served: list[dict[str, float]] = []
     with work_folder(None) as folder, _service(folder, arguments) as client:

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks._common import Aim, finish, served, table, work_folder
+from benchmarks._needs import need_device, need_path
 from benchmarks.imports import mark_of
 from masktune import Client, JobNotSucceeded
 from masktune.contract.jobs.events import StateData
 from masktune.contract.vocabulary import JobState
-from models.run import Run, resolve_device
+from models.run import Run
 
 MOST_SECONDS = 1.0
 _REST_SECONDS = 1.0
@@ -44,6 +45,8 @@ class Side(NamedTuple):
 
 def main() -> int:
     arguments = _arguments()
+    need_path(arguments.plants, "--plants")
+    run = Run(need_device(arguments.device))
     with work_folder(None) as folder, ExitStack() as stack:
         sides = [_started(stack, folder, arguments, name) for name in ("new process", "spare child")]
         starts: dict[tuple[str, str], list[float]] = {}
@@ -62,7 +65,6 @@ def main() -> int:
     medians = {kind: statistics.median(starts[kind, "spare child"]) for kind in sides[-1].datasets}
     aims = {f"seconds_to_{kind}": Aim(median, at_most=MOST_SECONDS) for kind, median in medians.items()}
     memory = {"spare MiB": round(spare), "own MiB": round(own)}
-    run = Run(resolve_device(arguments.device))
     return finish("job_start", run, rows=rows, aims=aims, runs=arguments.runs, memory=memory)
 
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks._common import device_name, load_average
+from benchmarks._needs import need_device
 from masktune.contract.hyperparameters import MaskingConfig
 from models.backbones.build import build_network
 from models.backbones.network import Network
@@ -245,9 +246,9 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--quick", action="store_true", help="one short run of each: a smoke test")
     arguments = parser.parse_args()
+    device = need_device(arguments.device)
     prepare_process(arguments.threads)
     torch.backends.cudnn.allow_tf32 = False  # as in the stage, whose fp32 is full float32
-    device = torch.device(arguments.device)
     cases = CUDA_CASES if device.type == "cuda" else CASES
     if arguments.quick:
         cases = {name: case._replace(images=2 * case.batch) for name, case in cases.items()}

@@ -27,11 +27,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks._common import ROOT, Aim, environment, finish, table, work_folder
+from benchmarks._common import ROOT, Aim, environment, finish, table, usable_cores, work_folder
+from benchmarks._needs import need_checkout, need_programs, refuse
 from benchmarks.training import CLASSES, write_photographs
 from core import schema
 from core.queries import datasets, events, jobs
@@ -47,6 +49,7 @@ from tests.support.servers import Redis
 
 FASTER, AS_FAST = 1.8, 0.98
 _HELD_OUT = 64
+_WORKERS = 2
 _LOOK_SECONDS = 0.2
 
 
@@ -72,14 +75,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--work", type=Path)
     arguments = parser.parse_args()
+    need_checkout(arguments.whole_job, "--whole-job")
+    need_programs("taskset", *([] if arguments.whole_job else ["redis-server"]))
+    if not arguments.whole_job and usable_cores() < _WORKERS:
+        refuse(f"this needs {_WORKERS} cores")
     with work_folder(arguments.work) as folder:
-        store = folder.resolve() / "store"
+        store = folder.resolve() / f"store-{arguments.images}"
         if not store.exists():
             labels = np.arange(arguments.images + _HELD_OUT, dtype=np.int64) % len(CLASSES)
             write_photographs(store, labels, held_out=_HELD_OUT)
-        if arguments.whole_job:
-            return _whole_jobs(folder.resolve(), store, arguments)
-        return _workers(folder.resolve(), store, arguments)
+        # A new one for each call, whose logs stay there: an earlier call's would have the results already.
+        runs = Path(mkdtemp(prefix="run-", dir=folder.resolve()))
+        return (_whole_jobs if arguments.whole_job else _workers)(runs, store, arguments)
 
 
 def _workers(folder: Path, store: Path, arguments: argparse.Namespace) -> int:
@@ -89,12 +96,12 @@ def _workers(folder: Path, store: Path, arguments: argparse.Namespace) -> int:
         stack.callback(redis.kill)
         one, two = (
             _measure(folder / f"workers-{count}", store, arguments, workers=count, broker=redis.url)
-            for count in (1, 2)
+            for count in (1, _WORKERS)
         )
     with ProcessPoolExecutor() as pool:  # Alembic takes no second thread
         apart = [
             pool.submit(_measure, folder / f"apart-{core}", store, arguments, workers=1, first_core=core)
-            for core in (0, 1)
+            for core in range(_WORKERS)
         ]
         first, other = (job.result() for job in apart)
     ratio = one.features_s / two.features_s
@@ -207,8 +214,6 @@ def _running(
     """A worker of this checkout on each of these cores while the block runs; then their CPU seconds, with
     those of the processes that they have waited for."""
     cores, usage = sorted(os.sched_getaffinity(0)), list[float]()
-    if len(cores) <= max(numbers):
-        raise SystemExit(f"NOT RUN: this needs {max(numbers) + 1} cores")
     processes = []
     with (folder / "worker.log").open("ab") as log:
         for number in numbers:

@@ -38,6 +38,7 @@ import torch
 from PIL import Image
 
 from benchmarks._common import Aim, environment, finish, leave_on_sigterm, running_service, table, work_folder
+from benchmarks._needs import need_checkout, need_path
 from masktune import Client, Job
 from models.run import Run
 
@@ -62,9 +63,8 @@ class Mitigation(NamedTuple):
 
 def main() -> int:
     arguments = _arguments()
-    if not arguments.plants.is_file():
-        print(f"{arguments.plants} is not there: name an archive with --plants", file=sys.stderr)
-        return 2
+    need_path(arguments.plants, "--plants")
+    need_checkout(arguments.old, "--old")
     leave_on_sigterm()
     with work_folder(None) as folder:
         before = two_jobs(folder / "old", arguments, arguments.old) if arguments.old else None

@@ -33,6 +33,8 @@ from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedShuffleSp
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from benchmarks._needs import need_path
+
 if TYPE_CHECKING:
     from timm.models.efficientnet import EfficientNet
 
@@ -60,6 +62,7 @@ class Photographs(NamedTuple):
 
 def main() -> None:
     arguments = _arguments()
+    need_path(arguments.archive, "the archive")
     started = time.perf_counter()
     torch.set_num_threads(arguments.threads)
     rng, seconds, cpu_seconds = np.random.default_rng(arguments.seed), dict[str, float](), dict[str, float]()
@@ -91,6 +94,10 @@ def main() -> None:
         heads[arm] = fit_balanced_head(scaled[train], labels[train], of_arm, rng).predict(scaled)
     timed("heads")
     accuracies = {arm: metrics(predictions, photographs) for arm, predictions in heads.items()}
+    print(f"{'':18}" + "".join(f"{split:>8}   worst" for split in ("val", "test")))
+    for arm, of_arm in accuracies.items():
+        figures = (figure for of_split in of_arm.values() for figure in of_split.values())
+        print(f"{arm:18}" + "".join(f"{figure:8.4f}" for figure in figures))
     flagged = int(minority.sum())
     whole = {"benchmark": "photographs_plain", "flagged": flagged, "accuracies": accuracies}
     print(json.dumps(whole | {"seconds": seconds, "cpu_seconds": cpu_seconds}))

@@ -4,8 +4,8 @@
 
 Each stream is a sequence of answers that are wrong with a fixed probability; the monitor is looked at after
 every one. Beside it stand what a look after every answer makes of the exact binomial test, and MAPIE's
-`RiskMonitoring` with the promised risk as its threshold (Podkopaev and Ramdas 2022), on a tenth of the
-streams.
+`RiskMonitoring` with the promised risk as its threshold (Podkopaev and Ramdas 2022), if it is installed, on a
+tenth of the streams.
 Ends with one JSON line; exits with 1 if a target is missed: false alarms in more streams than δ explains, or
 a doubled risk that is noticed in fewer than nine streams of ten, less three standard errors, within the
 number of answers that the monitor names.
@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from mapie.exchangeability_testing import RiskMonitoring
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
 from benchmarks._common import Aim, finish, table
+from benchmarks._needs import is_installed
 from models.run import Run
 from models.selective.risk_monitor import RiskMonitor
 from models.statistics import clopper_pearson
@@ -41,8 +41,9 @@ def main() -> int:
     detectors: dict[str, tuple[Detector, int]] = {
         "monitor": (_monitor, arguments.streams),
         "binomial, every look": (_repeated_test, arguments.streams),
-        "MAPIE": (_mapie, arguments.streams // 10),
     }
+    if is_installed("mapie"):
+        detectors["MAPIE"] = _mapie, arguments.streams // 10
     rows: list[dict[str, Any]] = []
     aims: dict[str, Aim] = {}
     for max_risk, confidence in PROMISES:
@@ -99,6 +100,8 @@ def _repeated_test(monitor: RiskMonitor, stream: Stream) -> int | None:
 
 
 def _mapie(monitor: RiskMonitor, stream: Stream) -> int | None:
+    from mapie.exchangeability_testing import RiskMonitoring
+
     # Half of its level is for a threshold that it estimates; here that is given.
     theirs = RiskMonitoring("accuracy", test_level=2 * monitor.delta, threshold=monitor.max_risk, warn=False)
     theirs.update(np.ones(len(stream), int), (~stream).astype(int))

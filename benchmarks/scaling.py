@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks._common import Aim, finish, make_run, table
+from benchmarks._needs import need_packages, need_programs, need_server
 from benchmarks._scaling_database import JobCost, lengthen, own_database, run_jobs, thinning, timings
 from benchmarks._scaling_shards import (
     BrokerCost,
@@ -71,6 +72,9 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=2_000)
     parser.add_argument("--there", type=int, default=2_000, help="Shards in the store that is measured.")
     arguments = parser.parse_args()
+    need_packages("moto", "s3fs")
+    need_programs("redis-server")
+    need_server(arguments.server)
     run = make_run("cpu", 0, "scaling")
     with tempfile.TemporaryDirectory(prefix="masktune-scaling-") as name:
         folder = Path(name)

@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 
 from benchmarks import _selective_classes as classes
 from benchmarks import _selective_subjects as subjects
+from benchmarks._needs import need_path
 from benchmarks._selective_subjects import PolicyTarget
 from models.selective import CalibrationTable
 from models.selective.certify import allowed_errors, certified_step
@@ -302,6 +303,9 @@ def image_targets(rows: list[dict[str, Any]]) -> dict[str, dict[str, object]]:
 
 def main() -> int:
     arguments = _arguments()
+    named = {flag: getattr(arguments, flag) for flag in ("mnist", "plants", "cifar10", "svhn")}
+    for flag, path in named.items():
+        need_path(path, f"--{flag}")
     draws = 100 if arguments.quick else arguments.draws
     start = time.perf_counter()
     rows = [] if arguments.no_simulation else simulated(draws, arguments.seed)
@@ -312,8 +316,7 @@ def main() -> int:
     class_draws = 30 if arguments.quick else CLASS_DRAWS
     promises, sets = by_class(class_draws, arguments.seed)
     aims |= {} if arguments.quick else classes.targets(promises, sets)
-    named = (arguments.mnist, arguments.plants, arguments.cifar10, arguments.svhn)
-    images = on_images(arguments) if any(named) else {}
+    images = on_images(arguments) if any(named.values()) else {}
     aims |= image_targets(images.get("policies", []))
     ok = all(bool(aim["ok"]) for aim in aims.values())
     line = {

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks._common import Aim, add_machine, finish, table, work_folder
+from benchmarks._needs import need_device, refuse
 from masktune.contract.hyperparameters import Augmentation, Hyperparameters, Precision
 from models.backbones.build import build_network
 from models.backbones.network import Network
@@ -42,7 +43,7 @@ from models.data.packing import Row, StoreWriter
 from models.data.store import Store
 from models.masking.rule import apply_masks, heights, thresholds
 from models.masking.store import MaskBatch, MaskSet, MaskSetHeader, write_mask_set
-from models.run import Progress, Run, resolve_device
+from models.run import Progress, Run
 from models.runtime.process import prepare_process
 from models.training.checkpoints import CheckpointFolder
 from models.training.counting import autocast
@@ -103,9 +104,11 @@ class Setup:
 
 def main() -> int:
     arguments = _arguments()
-    prepare_process(arguments.threads)
-    run = Run(resolve_device(arguments.device))
+    run = Run(need_device(arguments.device))
     cases = CUDA_CASES if run.device.type == "cuda" else CASES
+    if others := set(arguments.networks or ()) - set(cases):
+        refuse(f"{run.device.type} has no case of {', '.join(sorted(others))}, but of {', '.join(cases)}")
+    prepare_process(arguments.threads)
     if arguments.quick:
         cases = {name: case._replace(images=2 * case.batch) for name, case in cases.items()}
     elif arguments.images:
