@@ -1,15 +1,21 @@
 """What `mitigate` finds without group labels, beside the same head with them, and sets without a shortcut.
 
     python -m benchmarks.finder [--plants ZIP …] [--mnist FOLDER] [--seeds 0 1 2] [--threads 2]
+    python -m benchmarks.finder --only small-networks [--small-networks 16]    # minutes, and no other data
 
 A service mitigates `builtin:digits-on-photos` and each archive of photographs (Waterbirds' layout), with
 the default fields and each seed. A second job, `retrain_head` with groups=labels, reads the true groups of
 the training images: the ceiling. Then the test and validation images of each archive, which are balanced
 over the groups and so have no shortcut, become a training set of their own: its classes must stay
-undivided. Last, the builtin sets and a fifth of Biased MNIST without their groups: the worst group of ERM and
+undivided. Then the builtin sets and a fifth of Biased MNIST without their groups: the worst group of ERM and
 of what was made against the shortcut by the groups that the job infers, and by the true ones, which stand in
-the files' names alone. Prints the worst group on the test split, means over the seeds; ends with one JSON
-line; exits with 1 if a target is missed. Data that are not there are named and left out.
+the files' names alone. Prints the worst group on the test split, means over the seeds. Data that are not
+there are named and left out.
+
+Last, small networks that are trained from scratch on 800 digits of 16 px, with so many seeds at each level of
+instructions that the processor has: in how many their early stages agree, and of these, the precision and
+recall of the images that are named as lacking the pattern. Ends with one JSON line; exits with 1 if a target
+is missed.
 """
 
 from __future__ import annotations
@@ -29,6 +35,7 @@ import torch
 from PIL import Image
 
 from benchmarks._common import Aim, finish, leave_on_sigterm, served, table, work_folder
+from benchmarks._finder_levels import measure_levels
 from masktune import Client
 from masktune.contract.report.report import Report
 from masktune.contract.report.text import verdict_title
@@ -56,6 +63,15 @@ PLANTS = [
 def main() -> int:
     arguments = _arguments()
     leave_on_sigterm()
+    with work_folder(None) as folder:
+        rows, aims = ([], {}) if arguments.only else _by_jobs(folder, arguments)
+        small, of_small = measure_levels(folder, arguments.small_networks)
+    print(table(small))
+    return finish("finder", Run(torch.device("cpu")), rows=rows, aims=aims | of_small, small_networks=small)
+
+
+def _by_jobs(folder: Path, arguments: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, Aim]]:
+    """What jobs of a service find, printed as tables."""
     archives = [archive for archive in arguments.plants if archive.is_file()]
     for archive in set(arguments.plants) - set(archives):
         print(f"{archive} is not there, and left out: name archives with --plants", file=sys.stderr)
@@ -64,7 +80,7 @@ def main() -> int:
         print(f"{arguments.mnist} is not there: no Biased MNIST; name it with --mnist", file=sys.stderr)
     rows, divided, withheld = [], [], []
     settings = {"THREADS": str(arguments.threads), "DEVICE": "cpu"}
-    with work_folder(None) as folder, served(folder, **settings) as url, Client(url) as client:
+    with served(folder, **settings) as url, Client(url) as client:
         for source in (BUILTIN, *archives):
             rows.append(_measure(client, source, arguments.seeds))
         for archive in archives:
@@ -78,9 +94,14 @@ def main() -> int:
             write_without_groups(source, archive, BuiltinOptions(root=arguments.mnist))
             dataset = _upload(client, archive)
             withheld += [_withheld(client, folder, dataset, kind, source, seed) for seed in arguments.seeds]
-    print(table(rows))
-    print(table(withheld))
+    print(table(rows), table(withheld), sep="\n")
     print(f"sets without a shortcut whose classes were divided: {sum(divided)} of {len(divided)}")
+    return rows, _aims(rows, withheld, divided)
+
+
+def _aims(
+    rows: Sequence[dict[str, Any]], withheld: Sequence[dict[str, Any]], divided: Sequence[bool]
+) -> dict[str, Aim]:
     aims = {
         f"{row['set']}: below true groups": Aim(
             row["true groups"] - row["inferred"], at_most=MAY_MISS.get(row["set"], MAY_MISS_OF_ARCHIVES)
@@ -94,7 +115,7 @@ def main() -> int:
             )
     if divided:
         aims["divided without a shortcut"] = Aim(float(np.mean(divided)), at_most=0.0)
-    return finish("finder", Run(torch.device("cpu")), rows=rows, aims=aims)
+    return aims
 
 
 def _measure(client: Client, source: str | Path, seeds: Sequence[int]) -> dict[str, Any]:
@@ -207,6 +228,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--mnist", type=Path, default=MNIST)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--small-networks", type=int, default=16, help="at each level of instructions")
+    parser.add_argument("--only", choices=("small-networks",), help="without the jobs of a service")
     return parser.parse_args()
 
 
