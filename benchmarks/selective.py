@@ -343,7 +343,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=2000)
     parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
     parser.add_argument("--seed", type=int, default=0, help="of the simulation")
-    parser.add_argument("--no-simulation", action="store_true", help="real images only")
+    parser.add_argument("--no-simulation", action="store_true", help="without the simulated splits")
     parser.add_argument("--mnist", type=Path, help="the folder of the four idx files")
     parser.add_argument("--plants", type=Path, help="the zip file")
     parser.add_argument("--cifar10", type=Path, help="the folder that torchvision reads CIFAR-10 from")
