@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +15,53 @@ from masktune.contract.vocabulary import Arm
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-ENOUGH = FIELDS | {"epochs": 6}
-"""After these epochs plain training has learned the square, as after the demo's fifteen."""
 QUICK = FIELDS | {"epochs": 1, "finetune": {"epochs": 1}}
 
 
-def flow(url: str, scratch: Path, *, key: str | None = None, learns: bool = False) -> None:
+def flow(url: str, scratch: Path, *, key: str | None = None) -> None:
     """Upload, train, report, predict with and without the reject option, explain; assert at each step.
 
-    `learns`: train for as long as the models need to show that masking helps.
+    `tests/acceptance/test_demo.py` trains for as long as the models need to show that masking helps.
     """
     with Client(url, key=key) as client:
         dataset = _upload(client, scratch)
-        job = _train(client, dataset, ENOUGH if learns else QUICK)
+        job = _train(client, dataset)
         _report(client, job)
-        if learns:
-            _helped(client, job)
         _predict(client, dataset, job)
         _registry(client, dataset, job, scratch)
 
 
+def _every_fifth(whole: Path, archive: Path) -> Counter[str]:
+    """Write an archive of some of the images of the demo's; return how many there are of each split."""
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(archive, "w") as target:
+        head, *rows = source.read("labels.csv").decode().splitlines()
+        target.writestr("labels.csv", "\n".join([head, *rows[::5]]))
+        paths = [row.partition(",")[0] for row in rows[::5]]
+        for path in paths:
+            target.writestr(path, source.read(path))
+    return Counter(path.partition("/")[0] for path in paths)
+
+
 def _upload(client: Client, scratch: Path) -> Dataset:
     archive = scratch / "digits.zip"
-    counts = write_zip(archive)
+    write_zip(scratch / "whole.zip")
+    counts = _every_fifth(scratch / "whole.zip", archive)
     sent: list[int] = []
     dataset = client.datasets.upload(archive, name="digits", on_sent=lambda now, _: sent.append(now))
     assert sent[-1] == archive.stat().st_size
     dataset = client.datasets.wait(dataset.id)
     assert dataset.classes == list(CLASSES)
-    assert dataset.splits["test"] == counts.test
-    assert sum(dataset.splits.values()) == counts.train + counts.test
+    assert dataset.splits["test"] == counts["test"]
+    assert sum(dataset.splits.values()) == counts.total()
     assert set(dataset.splits) == {"train", "val", "calibration", "test"}
-    assert sum(group.n for group in dataset.groups) == counts.train + counts.test
+    assert sum(group.n for group in dataset.groups) == counts.total()
     return dataset
 
 
-def _train(client: Client, dataset: Dataset, fields: dict[str, Any]) -> Job:
+def _train(client: Client, dataset: Dataset) -> Job:
     key = "the-only-one"
-    job = client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **fields)
-    assert client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **fields).id == job.id
+    job = client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **QUICK)
+    assert client.jobs.start("masktune", dataset=dataset.id, idempotency_key=key, **QUICK).id == job.id
     events = list(client.jobs.events(job.id))
     assert [event.id for event in events] == list(range(1, len(events) + 1))
     states = [event.data.state for event in events if isinstance(event, StateEvent)]
@@ -70,17 +80,6 @@ def _report(client: Client, job: Job) -> None:
     assert report.verdict is not None
     assert report.metrics["test"][Arm.MASKTUNE].accuracy == job.metrics[Arm.MASKTUNE]["test"].accuracy
     assert "</html>" in client.jobs.report_html(job.id)
-
-
-def _helped(client: Client, job: Job) -> None:
-    """In test, the square is on the wrong class, so a model that learned the square is wrong there."""
-    by_arm = client.jobs.report(job.id).metrics["test"]
-    assert by_arm[Arm.ERM].accuracy < 0.5
-    assert by_arm[Arm.MASKTUNE_CONTROL].accuracy < 0.5
-    assert by_arm[Arm.MASKTUNE].accuracy > 0.9
-    verdict = client.jobs.report(job.id).verdict
-    assert verdict is not None
-    assert verdict.verdict == "helped"
 
 
 def _predict(client: Client, dataset: Dataset, job: Job) -> None:

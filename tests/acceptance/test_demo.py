@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
     output, _ = demo.communicate()
     assert demo.returncode == 0, output
     assert processes.left() == []
+    words = " ".join(output.split())  # paragraphs are wrapped, and columns aligned
+    rates = re.search(r"on the wrong class: ERM (\S+) %, Control (\S+) %, MaskTune (\S+) %\.", words)
+    assert rates is not None
+    erm, control, masktune = map(float, rates.groups())
+    assert max(erm, control) < 50, "a model that learned the square is wrong there"
+    assert masktune > 90
     for said in (
         "1,797 real handwritten digits",
         "100% succeeded",
@@ -42,7 +49,7 @@ def test_the_demo_ends_by_itself_and_leaves_nothing_running(processes: Processes
         "target coverage, threshold",
         "The service has stopped.",
     ):
-        assert said in " ".join(output.split())  # paragraphs are wrapped, and columns aligned
+        assert said in words
     for arm in ("erm", "masktune"):
         with Image.open(tmp_path / "out" / f"looks-{arm}.png") as picture:
             assert picture.format == "PNG"

@@ -16,16 +16,13 @@ from core.session import Database
 from core.tables import Table
 from masktune import Client
 from tests.stored.migration import FOLDER
-from tests.support.processes import Processes, address
-
-pytestmark = [pytest.mark.slow]
+from tests.support.jobs.inline_service import inline_service
 
 
 @pytest.mark.parametrize("archive", sorted(FOLDER.glob("*.tar.xz")), ids=lambda archive: archive.name)
-def test_data_of_a_released_version_are_read(archive: Path, processes: Processes, tmp_path: Path) -> None:
+def test_data_of_a_released_version_are_read(archive: Path, tmp_path: Path) -> None:
     shutil.unpack_archive(archive, tmp_path, filter="data")
-    serve = processes.masktune("serve", "--port", "0", "--data-dir", str(tmp_path / "data"))
-    with Client(address(serve)) as client:
+    with inline_service(tmp_path / "data") as url, Client(url) as client:
         _is_current(tmp_path / "data" / "masktune.db")
         _is_listed(client)
         for record in json.loads((tmp_path / "predictions.json").read_text()):
