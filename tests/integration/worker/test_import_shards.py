@@ -28,6 +28,8 @@ from tests.support.object_store import ObjectStore
 from tests.support.servers import Redis
 from tests.support.waits import wait_until
 
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
 SHARDS = 5
 BROKEN = 5
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from masktune.contract.vocabulary import Stage
+from models.data.loading import loaders
 from models.data.loading.loaders import map_loader
 from models.masking.compute import RANDOM, compute_mask_set
 from models.run import Progress, Stopped, ignore_progress
@@ -16,16 +17,23 @@ from models.saliency import METHODS
 from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
 from worker.passes.shards import put_shard, shard_key
+from worker.stages import features
 from worker.stages.context import StageContext
 from worker.stages.mask import MaskPass, mask
 from worker.stages.training import given_model, load
 
-IMAGES = 1025
-"""The last is alone behind two shards of 512, and behind batches of 256."""
+IMAGES = 17
+"""The last is alone behind two shards of 8, and behind batches of 4."""
 
 
-def _job(folder: Path, masking: dict[str, Any], **params: Any) -> StageContext:
-    context, model = bench(folder, masking, count=IMAGES, **params)
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "SHARD_IMAGES", 8)
+    monkeypatch.setattr(loaders, "_SMALL_BATCH", 4)
+
+
+def _job(folder: Path, masking: dict[str, Any], *, batch_size: int = 4, **params: Any) -> StageContext:
+    context, model = bench(folder, masking, count=IMAGES, batch_size=batch_size, **params)
     spec = replace(context.spec, model=model.id)
     return replace(context, stage=Stage.MASK, spec=spec)
 
@@ -49,12 +57,12 @@ def _files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("masking", "params", "sizes"),
     [
-        *(({"method": method, "sigmas": 1.0}, {}, [512, 513]) for method in (*METHODS, RANDOM)),
-        ({"sigmas": 0.5, "target": "label", "crop": "square"}, {}, [512, 513]),
-        ({"share": 0.2, "crop": "centre"}, {"seed": 7}, [512, 513]),
-        ({"sigmas": 1.0}, {"batch_size": 300}, [300, 300, 300, 125]),
-        ({"sigmas": 1.0}, {"batch_size": 512}, [512, 513]),
-        ({"sigmas": 1.0}, {"batch_size": 600}, [600, 425]),
+        *(({"method": method, "sigmas": 1.0}, {}, [8, 9]) for method in (*METHODS, RANDOM)),
+        ({"sigmas": 0.5, "target": "label", "crop": "square"}, {}, [8, 9]),
+        ({"share": 0.2, "crop": "centre"}, {"seed": 7}, [8, 9]),
+        ({"sigmas": 1.0}, {"batch_size": 5}, [5, 5, 5, 2]),
+        ({"sigmas": 1.0}, {"batch_size": 8}, [8, 9]),
+        ({"sigmas": 1.0}, {"batch_size": 10}, [10, 7]),
     ],
     ids=str,
 )
@@ -111,4 +119,4 @@ def test_a_stopped_stage_goes_on_from_its_shards(tmp_path: Path) -> None:
         mask(replace(context, should_stop=lambda: context.artifacts.exists(key)))
     assert not context.artifacts.exists(context.key(Stage.MASK))
     assert mask(replace(context, on_progress=reports.append)).summary.images == IMAGES
-    assert reports[0].step >= 513
+    assert reports[0].step >= 9

@@ -26,6 +26,8 @@ from tests.support.machine import needs
 from tests.support.servers import Redis
 from tests.support.waits import wait_until
 
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+
 SHARDS, TRAINING_SHARDS = 8, 5
 
 
@@ -129,8 +131,6 @@ def test_an_idle_worker_computes_what_the_job_has_not(service: Service) -> None:
     wait_until(lambda: not list(Path(service.artifacts.root, "jobs").glob("*/work")), service.log)
 
 
-@pytest.mark.faults
-@pytest.mark.slow
 def test_a_helper_is_killed_with_its_worker_and_another_goes_on(service: Service) -> None:
     job_id, child = _held_after_its_first_shard(service)
     first = service.start_worker()
@@ -145,8 +145,6 @@ def test_a_helper_is_killed_with_its_worker_and_another_goes_on(service: Service
     _check_equal_to_an_unhelped_job(service, job_id)
 
 
-@pytest.mark.faults
-@pytest.mark.slow
 def test_the_job_s_own_worker_is_killed_and_its_helper_takes_the_job(service: Service) -> None:
     job_id, child = _held_after_its_first_shard(service)
     service.start_worker()
@@ -160,8 +158,6 @@ def test_the_job_s_own_worker_is_killed_and_its_helper_takes_the_job(service: Se
     _check_equal_to_an_unhelped_job(service, job_id)
 
 
-@pytest.mark.faults
-@pytest.mark.slow
 def test_the_broker_is_killed_and_forgets_the_shards(service: Service, redis: Redis) -> None:
     job_id, child = _held_after_its_first_shard(service)
     redis.kill()
@@ -172,8 +168,6 @@ def test_the_broker_is_killed_and_forgets_the_shards(service: Service, redis: Re
     _check_equal_to_an_unhelped_job(service, job_id)
 
 
-@pytest.mark.faults
-@pytest.mark.slow
 @pytest.mark.parametrize("workers", [2, 4])
 def test_workers_compute_the_features_of_a_training_together(service: Service, workers: int) -> None:
     """Of early stages too, whose axes are fitted once all shards of the first images are there."""
@@ -190,8 +184,6 @@ def test_workers_compute_the_features_of_a_training_together(service: Service, w
     assert weights[0] == weights[1]
 
 
-@pytest.mark.faults
-@pytest.mark.slow
 def test_workers_compute_the_masks_of_a_training_together(service: Service) -> None:
     job_id, child = _held_after_its_first_shard(service, add_masktune, kind="masks")
     _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, kind="masks")
