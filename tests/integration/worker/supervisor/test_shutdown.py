@@ -18,6 +18,7 @@ from core.session import Database
 from core.settings import Settings
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.conftest import REPO, SCRIPTED, AddJob, JobOf
+from tests.integration.worker.supervisor.test_supervisor import WATCH
 from tests.support.proxies import PausingProxy
 from tests.support.waits import wait_until
 from worker.child_process import MARK
@@ -83,7 +84,7 @@ def test_a_worker_ends_on_sigterm_with_all_that_it_started(
     job_of: JobOf,
 ) -> None:
     begun = ("say", {"type": "stage_started", "stage": "erm"})
-    job_id = add_job([("ignore_sigterm", None), ("spawn_stray", None), begun, ("sleep", 600)])
+    job_id = add_job([WATCH, ("ignore_sigterm", None), ("spawn_stray", None), begun, ("sleep", 600)])
     wait_until(lambda: job_of(job_id).stage is not None)
     assert len(started_by(settings)) == 2
     if hangs:

@@ -58,6 +58,7 @@ def progress(fraction: float, *, advanced: bool = False) -> tuple[str, dict[str,
 
 
 DONE = ("say", {"type": "done"})
+WATCH = ("watch", None)
 TRAINED = [
     started("erm"),
     progress(0.5, advanced=True),
@@ -87,7 +88,7 @@ def processes_of_children() -> list[int]:
 def test_a_job_that_succeeds_records_its_events(
     runtime: Runtime, add_job: AddJob, job_of: JobOf, events_of: EventsOf
 ) -> None:
-    job_id = add_job(TRAINED)
+    job_id = add_job([WATCH, *TRAINED])
     work(runtime)
     job = job_of(job_id)
     assert job.state is JobState.SUCCEEDED
@@ -221,7 +222,7 @@ def test_a_job_that_is_cancelled_and_then_crashes_ends_cancelled(
 def test_a_lost_lease_ends_the_child_and_writes_nothing(
     add_job: AddJob, job_of: JobOf, database: Database, working: Working, runtime: Runtime
 ) -> None:
-    job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=[("sleep", 0.2), *TRAINED])
+    job_id = add_job([WATCH, started("erm"), ("sleep", 600)], attempt_2=[("sleep", 0.2), *TRAINED])
     thread = working()
     wait_until(lambda: job_of(job_id).stage is not None)
     with database.begin() as session:  # what the sweep and another worker's claim do
@@ -291,7 +292,7 @@ def test_a_child_goes_on_while_the_database_is_away(
 def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
     database_url: str, runtime: Runtime, add_job: AddJob, job_of: JobOf, working: Working
 ) -> None:
-    job_id = add_job([started("erm"), ("sleep", 600)], attempt_2=TRAINED)
+    job_id = add_job([WATCH, started("erm"), ("sleep", 600)], attempt_2=TRAINED)
     thread = working(with_settings(runtime, lease_seconds=1.0))
     wait_until(lambda: job_of(job_id).stage is not None)
     with away(database_url):

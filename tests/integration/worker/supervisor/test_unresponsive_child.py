@@ -16,7 +16,13 @@ from core.queries import jobs
 from core.session import Database
 from masktune.contract.vocabulary import EventType, JobState
 from tests.integration.worker.conftest import AddJob, EventsOf, JobOf, Working, with_settings
-from tests.integration.worker.supervisor.test_supervisor import DONE, TRAINED, processes_of_children, started
+from tests.integration.worker.supervisor.test_supervisor import (
+    DONE,
+    TRAINED,
+    WATCH,
+    processes_of_children,
+    started,
+)
 from tests.support.waits import wait_until
 from worker.runtime import Runtime
 from worker.slots import work
@@ -121,7 +127,7 @@ def test_a_child_outlives_no_lease_though_its_worker_stops_before_the_first_rene
     runtime: Runtime, add_job: AddJob
 ) -> None:
     """Nobody would have told it how long the lease lasts, and two would work at the job."""
-    add_job([("ignore_sigterm", None), ("sleep", 600)])
+    add_job([WATCH, ("ignore_sigterm", None), ("sleep", 600)])
     done = threading.Event()
     thread = threading.Thread(target=work, args=(runtime,))
     with stopped_at_first(runtime.database, "SET lease_until", done) as stopped:
