@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,8 +40,24 @@ def write_arrays(
         for index, image in enumerate(arrays.images):
             label, group = int(arrays.labels[index]), int(groups[index])
             path = f"{arrays.splits[index]}/{index:06d}.png"
-            writer.add(Row(path, label, arrays.splits[index], group, width, height, encode_png(image)))
+            writer.add(
+                Row(
+                    path,
+                    label,
+                    arrays.splits[index],
+                    group,
+                    width,
+                    height,
+                    _png(image.shape, image.tobytes()),
+                )
+            )
             writer.pixels.add(image)
         write_columns(writer.folder, subjects or [None] * len(arrays.labels), metadata or {})
         writer.finish(info)
     return Store.open(directory)
+
+
+@lru_cache(maxsize=1 << 12)
+def _png(shape: tuple[int, ...], pixels: bytes) -> bytes:
+    """To encode an image takes longer than to store it, and many tests store the same ones."""
+    return encode_png(np.frombuffer(pixels, np.uint8).reshape(shape))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.costs import REFERENCE, overrun, processor_seconds, summary
 
-BUSY = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+BUSY = "import time\nwhile time.process_time() < 0.1: pass\nprint(flush=True)\ninput()"
 
 
 @pytest.mark.parametrize("budget", ["inf", "100"])
@@ -27,9 +27,9 @@ def test_children_count_while_they_run_and_when_they_have_ended() -> None:
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        assert processor_seconds() - before > 0.25
+        assert processor_seconds() - before > 0.08
         child.communicate(b"\n")
-    assert processor_seconds() - before > 0.25
+    assert processor_seconds() - before > 0.08
 
 
 def test_the_costliest_files_come_first() -> None:

@@ -35,10 +35,10 @@ SCHEMA = pa.schema(
 )
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of several row groups."""
-    file = tmp_path / "predictions.parquet"
+    file = tmp_path_factory.mktemp("table") / "predictions.parquet"
     pq.write_table(pa.Table.from_pylist(ROWS, schema=SCHEMA), file, row_group_size=7)
     return file
 

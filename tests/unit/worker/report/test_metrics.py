@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,18 +25,29 @@ from worker.stages.seeds import SeedPredictions
 SHORTCUT, RIGHT = (0, 0, 1, 1), (0, 1, 0, 1)  # what the control and the retrained head answer, by group
 
 
-def make_context(folder: Path, splits: Mapping[str, tuple[int, ...]], *, labelled: bool = True) -> Any:
-    """A data set of four groups, of these sizes in each split, without copies; groups 0 and 3 have the
-    shortcut of their class. Unless the groups are `labelled`, nobody knows them."""
+@pytest.fixture(scope="module")
+def make_context(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """`make_context(splits, labelled=)`: a data set of four groups, of these sizes in each split, without
+    copies; groups 0 and 3 have the shortcut of their class. Unless the groups are `labelled`, nobody knows
+    them."""
+    make = cache(lambda splits, labelled: _store(tmp_path_factory.mktemp("store"), splits, labelled=labelled))
+
+    def make_context(splits: Mapping[str, tuple[int, ...]], *, labelled: bool = True) -> Any:
+        store = make(tuple(splits.items()), labelled)
+        return SimpleNamespace(run=Run(), store=store, spec=SimpleNamespace(kind=JobKind.MITIGATE))
+
+    return make_context
+
+
+def _store(folder: Path, of_splits: tuple[tuple[str, tuple[int, ...]], ...], *, labelled: bool) -> Store:
+    splits = dict(of_splits)
     group = np.concatenate([np.repeat(np.arange(4), sizes) for sizes in splits.values()])
     of_image = [split for split, sizes in splits.items() for _ in range(sum(sizes))]
     images = np.zeros((len(group), 16, 16, 3), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = np.divmod(np.arange(len(group)), 256)
     info = DatasetInfo("d", "csv", ("a", "b"), tuple("pqrs") if labelled else ())
     known = group if labelled else np.full_like(group, -1)
-    write_arrays(folder, Arrays(images, group % 2, of_image, known), info)
-    spec = SimpleNamespace(kind=JobKind.MITIGATE)
-    return SimpleNamespace(run=Run(), store=Store.open(folder), spec=spec)
+    return write_arrays(folder, Arrays(images, group % 2, of_image, known), info)
 
 
 def answering(store: Store, split: str, answers: tuple[int, ...]) -> Logits:
@@ -49,9 +61,9 @@ def answering(store: Store, split: str, answers: tuple[int, ...]) -> Logits:
     ("sizes", "decides"), [((40, 3, 3, 40), False), ((40, 0, 0, 40), False), ((40, 12, 12, 40), True)]
 )
 def test_groups_of_val_decide_only_if_all_of_them_are_large_enough(
-    tmp_path: Path, sizes: tuple[int, ...], decides: bool
+    make_context: Callable[..., Any], sizes: tuple[int, ...], decides: bool
 ) -> None:
-    context = make_context(tmp_path, {"train": (5, 5, 5, 5), "val": sizes})
+    context = make_context({"train": (5, 5, 5, 5), "val": sizes})
     shortcut, right = (answering(context.store, "val", answers) for answers in (SHORTCUT, RIGHT))
     answered = {Arm.ERM: shortcut, Arm.RETRAINED_CONTROL: shortcut, Arm.RETRAINED: right}
     verdicts = Figures(context, {"val": answered}).val_verdicts
@@ -61,8 +73,10 @@ def test_groups_of_val_decide_only_if_all_of_them_are_large_enough(
 
 
 @pytest.mark.parametrize("guesses", [False, True])
-def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(tmp_path: Path, guesses: bool) -> None:
-    context = make_context(tmp_path, {"train": (5, 5, 5, 5), "val": (40, 20, 20, 40), "test": (30,) * 4})
+def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(
+    make_context: Callable[..., Any], guesses: bool
+) -> None:
+    context = make_context({"train": (5, 5, 5, 5), "val": (40, 20, 20, 40), "test": (30,) * 4})
     answers = {Arm.ERM: SHORTCUT, Arm.MASKTUNE_CONTROL: SHORTCUT, Arm.MASKTUNE: RIGHT}
 
     def by_split(of_arm: Mapping[Arm, tuple[int, ...]]) -> dict[str, dict[Arm, Logits]]:
@@ -97,9 +111,9 @@ GROUPS = {"train": (5,) * 4, "val": (40, 20, 20, 40), "test": (40,) * 4}
     ],
 )
 def test_a_given_model_is_plain_unless_it_was_made_against_a_shortcut(
-    tmp_path: Path, given: Arm, plain: tuple[Arm, ...]
+    make_context: Callable[..., Any], given: Arm, plain: tuple[Arm, ...]
 ) -> None:
-    context, source = make_context(tmp_path, GROUPS), SimpleNamespace(arm=given)
+    context, source = make_context(GROUPS), SimpleNamespace(arm=given)
     context.spec = SimpleNamespace(kind=JobKind.RETRAIN_HEAD, model="mdl_1", models={"mdl_1": source})
     before = arm_before(context.spec.models["mdl_1"])
     answers = {before: SHORTCUT, Arm.RETRAINED_CONTROL: SHORTCUT, Arm.RETRAINED: SHORTCUT}
@@ -116,12 +130,12 @@ def test_a_given_model_is_plain_unless_it_was_made_against_a_shortcut(
     ],
 )
 def test_without_groups_of_classes_of_ten_to_one_their_mean_accuracy_decides(
-    tmp_path: Path, erm: tuple[float, float], control: tuple[float, float], best: Arm
+    make_context: Callable[..., Any], erm: tuple[float, float], control: tuple[float, float], best: Arm
 ) -> None:
     """ERM is right more often in all of these, for nine of ten images are of the first class."""
     sizes = {"train": (10, 10), "val": (400, 40), "test": (400, 40)}
     splits = {split: (*of_classes, 0, 0) for split, of_classes in sizes.items()}
-    context = make_context(tmp_path, splits, labelled=False)
+    context = make_context(splits, labelled=False)
     of_arm = {Arm.ERM: erm, Arm.RETRAINED_CONTROL: control, Arm.RETRAINED: control}
     logits = {
         split: {arm: right_in(context.store, split, shares) for arm, shares in of_arm.items()}
