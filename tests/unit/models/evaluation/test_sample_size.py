@@ -37,6 +37,6 @@ def test_so_many_samples_decide_with_the_stated_chance() -> None:
     growth = growth_to_decide(measured.estimate, measured.low, measured.high)
     decided = [
         paired_difference(*outcomes(math.ceil(100 * growth)), generator=rng, resamples=1000).low > 0
-        for _ in range(300)
+        for _ in range(150)
     ]
     assert abs(np.mean(decided) - POWER) < 0.08

@@ -16,9 +16,9 @@ from models.selective import (
     NeighboursError,
     TrainingNeighbours,
     TrainingSamples,
-    certify,
     count_split,
 )
+from models.selective.certify import certified_step
 from models.types import Floats32
 
 
@@ -177,8 +177,9 @@ def test_a_certificate_for_inputs_that_are_alike_is_broken_as_rarely_as_promised
         decided = np.where(distances > furthest, -np.inf, scores)
         counted = rng.integers(size, size=400)
         table = CalibrationTable.build(decided[counted], ~wrong[counted])
-        threshold = certify(table, max_risk=max_risk, confidence=confidence).threshold
-        if threshold is not None:
+        step = certified_step(table, max_risk, confidence)
+        if step is not None:
+            threshold = table.thresholds[step]
             thresholds += 1
             broken += wrong[decided >= threshold].mean() > max_risk
             broken_without += wrong[scores >= threshold].mean() > max_risk
