@@ -11,7 +11,7 @@ from tests.integration.app.test_jobs import refused
 
 
 def networks(front: Front, **query: Any) -> list[dict[str, Any]]:
-    return pages(front.client, "/backbones", limit=100, **query)
+    return pages(front.client, "/backbones", limit=1000, **query)
 
 
 def test_the_pages_hold_every_name_once_and_the_nearest_weights_first(shared_front: Front) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ from core.storage.backup import save
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish
 from tests.integration.core.databases import database_on
+from tests.support.databases import sqlite_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -33,13 +35,19 @@ def make_database(tmp_path: Path) -> Iterator[MakeDatabase]:
         yield make
 
 
-@pytest.fixture
-def backup(make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path) -> Path:
-    """The folder of a backup."""
-    url = make_database("sqlite")
+@pytest.fixture(scope="session")
+def _saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    url, artifacts = sqlite_database(folder), Artifacts(f"file://{folder}/artifacts", cache=folder / "cache")
     furnish(url, artifacts)
-    save(url, artifacts, tmp_path / "backup")
-    return tmp_path / "backup"
+    save(url, artifacts, folder / "backup")
+    return folder / "backup"
+
+
+@pytest.fixture
+def backup(_saved: Path, tmp_path: Path) -> Path:
+    """The folder of a backup, which the test may change."""
+    return Path(shutil.copytree(_saved, tmp_path / "backup"))
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +20,8 @@ from core.tables import Table
 from tests.integration.core.backups import rows
 from tests.integration.core.databases import database_without_tables
 from tests.stored.migration import DIALECTS, FIRST, FOLDER, statements
+from tests.support.forks import in_forks
 
-ROOT = Path(__file__).parents[3]
 HEAD = "v0001"
 NEWER = "v9999"
 EARLIER = ("0001", "0016", "r0001", "r0001d")
@@ -43,12 +40,6 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield url
 
 
-def tables(connection: sa.Connection) -> list[sa.Table]:
-    found = sa.MetaData()
-    found.reflect(connection)
-    return [table for table in found.sorted_tables if table.name != "alembic_version"]
-
-
 def something(column: sa.Column[Any]) -> Any:
     """A value that the column takes."""
     kind = column.type
@@ -56,6 +47,8 @@ def something(column: sa.Column[Any]) -> Any:
         return {"a": [1, "×"]}
     if isinstance(kind, sa.LargeBinary):
         return b"\0bytes"
+    if isinstance(kind, sa.Enum):
+        return kind.enums[0]
     if isinstance(kind, sa.String):
         return f"{column.name}×"[: kind.length]
     if isinstance(kind, (sa.Double, sa.Float)):
@@ -70,7 +63,7 @@ def fill(url: str) -> Rows:
     """One row in every table; what they hold."""
     database = Database(url)
     with database.engine.begin() as connection:
-        for table in tables(connection):
+        for table in Table.metadata.sorted_tables:
             values = {column.name: something(column) for column in table.columns}
             for key in table.foreign_keys:
                 values[key.parent.name] = something(key.column)
@@ -152,22 +145,13 @@ def test_no_service_starts_on_the_database_of_an_earlier_checkout(tmp_path: Path
     url = f"sqlite:///{tmp_path}/masktune.db"
     schema.upgrade(url)
     mark(url, "0016")
-    environment = os.environ | {
-        "MASKTUNE_DATA_DIR": str(tmp_path),
-        "MASKTUNE_PORT": "0",
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-m", "masktune.cli", "serve"]
-    pipe = subprocess.PIPE
-    ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, stderr=pipe, text=True, check=False, timeout=60
-    )
-    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+    (ended,) = in_forks(1, "serve", DATA_DIR=str(tmp_path), PORT="0")
+    assert (ended.code, ended.printed.splitlines()[-1]) == (
         1,
         "masktune: an earlier checkout made the database (revision 0016), and this version cannot read it; "
         "start with an empty database and an empty data folder",
     )
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in ended.printed
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
 import shutil
 import socket
 import subprocess
 from collections import namedtuple
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,7 +73,14 @@ def test_another_system_than_linux_is_told_by_doctor_serve_and_worker(
 
 
 def test_what_torch_really_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+    """Its programs run in this process, which has torch already."""
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        with redirect_stdout(io.StringIO()) as printed:
+            exec(command[-1], {})
+        return SimpleNamespace(stdout=printed.getvalue())
+
+    monkeypatch.setattr(subprocess, "run", run)
     found = examine(tmp_path)
     assert found["PyTorch"]["level"] == "ok"
     assert "threads" in found["PyTorch"]["detail"]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from masktune.cli.main import app
-
-ROOT = Path(__file__).parents[3]
+from tests.support.databases import sqlite_database
+from tests.support.forks import in_forks
 
 
 def masktune(*arguments: str, **settings: str) -> tuple[int, str]:
@@ -41,15 +39,9 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
 def test_a_part_alone_that_cannot_listen_ends_with_1(command: str, tmp_path: Path) -> None:
     """Not with uvicorn's 3, which says of a command of ours that it reached no service."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = subprocess.run(
-            [sys.executable, "-m", "masktune.cli", command, "--port", str(taken.getsockname()[1])],
-            env={"PYTHONPATH": str(ROOT), "MASKTUNE_DATA_DIR": str(tmp_path), "PATH": ""},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, "address already in use" in done.stderr) == (1, True), done.stderr
+        port = str(taken.getsockname()[1])
+        (done,) = in_forks(1, command, "--port", port, DATA_DIR=str(tmp_path))
+    assert (done.code, "address already in use" in done.printed) == (1, True), done
 
 
 def test_a_dashboard_is_told_at_once_where_no_service_can_be() -> None:
@@ -89,6 +81,17 @@ NO_PORT = "postgresql+psycopg://u:s3cret@db:abc/x"
 NO_DRIVER = "postgresql+psycopg2://u:s3cret@db/x"
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with an artifact, and a backup of it."""
+    folder = tmp_path_factory.mktemp("served")
+    sqlite_database(folder)
+    (folder / "artifacts" / "models").mkdir(parents=True)
+    (folder / "artifacts" / "models" / "weights").write_text("weights")
+    assert masktune("backup", str(folder / "saved"), DATA_DIR=str(folder)) == (0, "")
+    return folder
+
+
 @pytest.mark.parametrize("command", ["worker --check", "backup", "restore"])
 @pytest.mark.parametrize(
     ("settings", "said"),
@@ -100,22 +103,19 @@ NO_DRIVER = "postgresql+psycopg2://u:s3cret@db/x"
     ids=["port", "driver", "credentials"],
 )
 def test_a_part_that_cannot_be_used_is_one_line(
-    command: str, settings: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str,
+    settings: dict[str, str],
+    said: str,
+    served: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in NO_CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
-    words = command.split()
-    if command != "worker --check":
-        assert masktune("migrate", DATA_DIR=str(tmp_path)) == (0, "")
-        saved = tmp_path / "saved"
-        (tmp_path / "artifacts" / "models").mkdir(parents=True)
-        (tmp_path / "artifacts" / "models" / "weights").write_text("weights")
-        if command == "restore":
-            assert masktune("backup", str(saved), DATA_DIR=str(tmp_path)) == (0, "")
-        words.append(str(saved))
-    code, told = masktune(*words, DATA_DIR=str(tmp_path), **settings)
+    words = {"backup": [str(tmp_path / "new")], "restore": [str(served / "saved")]}.get(command, [])
+    code, told = masktune(*command.split(), *words, DATA_DIR=str(served), **settings)
     assert (code, told.count("\n")) == (1, 1), told
     assert told.startswith("masktune: ")
     assert said in told

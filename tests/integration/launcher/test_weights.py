@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,19 @@ from models.backbones.build import build_network
 ADD = ["weights", "add", "--backbone", "squeezenet1_1"]
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of SqueezeNet that are not the published ones."""
+    path = tmp_path_factory.mktemp("saved") / "fetched.pth"
+    torch.save(dict(build_network("squeezenet1_1", classes=1000, image_size=64).model.state_dict()), path)
+    return path
+
+
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Weights of SqueezeNet that are not the published ones; torch hub's cache is empty."""
+def file(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy; torch hub's cache is empty."""
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
-    state = build_network("squeezenet1_1", classes=1000, image_size=64).model.state_dict()
-    torch.save(dict(state), tmp_path / "fetched.pth")
-    return tmp_path / "fetched.pth"
+    return Path(shutil.copy(saved, tmp_path))
 
 
 def test_it_prints_where_the_weights_are_and_what_they_are(file: Path, tmp_path: Path) -> None:

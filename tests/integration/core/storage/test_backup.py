@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +13,9 @@ from typing import Any
 import fsspec
 import pytest
 import sqlalchemy as sa
+from click.testing import Result
 from fsspec.implementations.memory import MemoryFileSystem
+from typer.testing import CliRunner
 
 from core import schema
 from core.queries import leases
@@ -23,12 +23,11 @@ from core.session import Database
 from core.storage.artifacts import Artifacts
 from core.storage.backup import restore, save
 from core.storage.backup_files import NotRestorable
+from masktune.cli.main import app
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 from tests.integration.core.databases import database_without_tables
 from tests.support.machine import needs
-
-ROOT = Path(__file__).parents[3]
 
 
 def nulls(url: str) -> int:
@@ -83,12 +82,12 @@ def test_a_backup_is_one_moment_of_a_service_that_goes_on(
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            for number in range(3):
+            for number in range(2):
                 save(url, None, tmp_path / f"backup-{number}")
         finally:
             done.set()
             writer.join()
-    for number in range(3):
+    for number in range(2):
         copy = make_database("sqlite")
         restore(tmp_path / f"backup-{number}", copy, artifacts)
         found = rows(copy)
@@ -249,26 +248,21 @@ def test_the_backup_and_restore_commands(
     first, second = make_database("sqlite"), f"sqlite:///{tmp_path}/restored.db"
     furnish(first, artifacts)
 
-    def masktune(database: str, storage: str, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {
+    def masktune(database: str, storage: str, command: str) -> Result:
+        environment = {
             "MASKTUNE_DATABASE_URL": database,
             "MASKTUNE_STORAGE_URL": storage,
             "MASKTUNE_DATA_DIR": str(tmp_path),
-            "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-m", "masktune.cli", *words]
-        return subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+        return CliRunner().invoke(app, [command, str(tmp_path / "backup")], env=environment)
 
-    folder = str(tmp_path / "backup")
-    saved = masktune(first, f"file://{tmp_path}/artifacts", "backup", folder)
-    assert (saved.returncode, saved.stdout.startswith("saved: ")) == (0, True), saved.stderr
-    restored = masktune(second, f"file://{tmp_path}/elsewhere", "restore", folder)
-    assert (restored.returncode, restored.stdout.startswith("restored: ")) == (0, True), restored.stderr
+    saved = masktune(first, f"file://{tmp_path}/artifacts", "backup")
+    assert (saved.exit_code, saved.stdout.startswith("saved: ")) == (0, True), saved.stderr
+    restored = masktune(second, f"file://{tmp_path}/elsewhere", "restore")
+    assert (restored.exit_code, restored.stdout.startswith("restored: ")) == (0, True), restored.stderr
     assert rows(second) == rows(first)
-    again = masktune(second, f"file://{tmp_path}/elsewhere", "restore", folder)
-    assert again.returncode == 1
+    again = masktune(second, f"file://{tmp_path}/elsewhere", "restore")
+    assert again.exit_code == 1
     assert again.stderr.startswith("masktune: the restore failed: the database is not empty")
 
 
