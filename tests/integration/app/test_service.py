@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,7 +19,6 @@ from core.tables import JobRow
 from tests.integration.app.conftest import Front, Listen, StartFront, running
 from tests.support.waits import wait_until
 
-ROOT = Path(__file__).parents[3]
 LAST = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 
@@ -162,21 +159,6 @@ def test_no_key_no_address_but_loopback(tmp_path: Path) -> None:
         running(Settings(data_dir=tmp_path, host="0.0.0.0")),
     ):
         pass
-
-
-def test_the_front_starts_without_torch(tmp_path: Path) -> None:
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom fastapi.testclient import TestClient\n"
-        "from app.main import create_app\nfrom core.settings import Settings\n"
-        "with TestClient(create_app(Settings(data_dir=Path(sys.argv[1]))), 'http://localhost') as client:\n"
-        "    assert client.get('/jobs').status_code == 200\n"
-        "    assert client.get('/openapi.json').status_code == 200\n"
-        "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, check=False, text=True
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_page_of_the_api_needs_no_other_host(shared_front: Front) -> None:
