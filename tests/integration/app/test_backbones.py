@@ -10,12 +10,12 @@ from tests.integration.app.conftest import Front, pages
 from tests.integration.app.test_jobs import refused
 
 
-def networks(front: Front, **query: Any) -> list[dict[str, Any]]:
-    return pages(front.client, "/backbones", limit=1000, **query)
+def networks(front: Front, *, limit: int = 3000, **query: Any) -> list[dict[str, Any]]:
+    return pages(front.client, "/backbones", limit=limit, **query)
 
 
 def test_the_pages_hold_every_name_once_and_the_nearest_weights_first(shared_front: Front) -> None:
-    found = networks(shared_front)
+    found = networks(shared_front, limit=1000)
     assert shared_front.client.get("/backbones?limit=3000").json() == {"data": found, "next_cursor": None}
     assert sorted(network["name"] for network in found) == sorted(available_backbones())
     ranks = [(list(WeightsPlace).index(network["weights"]), network["name"]) for network in found]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.app.conftest import Listen
 
-CROWD = 120
+CROWD = 90
 """Threads (40) and connections (40) together are fewer."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,15 +12,15 @@ from sqlalchemy.orm import Session
 from app.jobs import service
 from app.jobs.queue import JobQueue
 from core.queries import datasets, jobs
+from core.settings import Settings
 from core.sweep import close_imports, sweep
 from core.tables import DatasetRow, IdempotencyRow, JobRow
 from masktune.contract.vocabulary import DatasetState, JobState
-from tests.integration.app.conftest import Front, StartFront
+from tests.integration.app.conftest import Front, StartFront, migrated, running
 from tests.integration.app.test_datasets import upload
 from tests.integration.app.test_jobs import refused, start
 from tests.integration.core.locks import while_it_waits
 
-both_databases = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 SOURCE = "s3://bucket/scans/monday.v2/"
 WAITING = "its data set, which is being imported"
 
@@ -27,6 +28,15 @@ WAITING = "its data set, which is being imported"
 @pytest.fixture
 def front(database_url: str, start: StartFront) -> Front:
     return start(database_url=database_url, allowed_sources="s3://bucket/scans/")
+
+
+@pytest.fixture(scope="module")
+def shared_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """The module's, which may read the same."""
+    folder = tmp_path_factory.mktemp("shared")
+    migrated(folder)
+    with running(Settings(data_dir=folder, allowed_sources="s3://bucket/scans/")) as front:
+        yield front
 
 
 def made(front: Front) -> list[int]:
@@ -75,7 +85,6 @@ def test_a_source_becomes_a_data_set_without_labels_and_a_job(front: Front) -> N
         assert front.client.get(f"/datasets/{made_of}").json()["name"] == name
 
 
-@both_databases
 def test_the_job_is_claimed_once_the_import_is_ready(front: Front) -> None:
     job = predict(front, priority=9)
     lease = front.claim()
@@ -88,7 +97,6 @@ def test_the_job_is_claimed_once_the_import_is_ready(front: Front) -> None:
     assert front.claim().job_id == job["id"]
 
 
-@both_databases
 def test_a_data_set_that_is_invalid_fails_the_job_and_says_why(front: Front) -> None:
     job = predict(front)
     finish(front, job["dataset"], ready=False, problems=[{"code": "empty", "detail": "there is no image"}])
@@ -99,7 +107,6 @@ def test_a_data_set_that_is_invalid_fails_the_job_and_says_why(front: Front) -> 
     assert events["data"][-1]["data"]["state"] == "failed"
 
 
-@both_databases
 def test_an_import_that_fails_or_is_cancelled_fails_the_job(front: Front) -> None:
     cancelled, failed = predict(front), predict(front)
     assert front.client.post(f"/jobs/{import_of(front, cancelled)}/cancel").status_code == 202
@@ -112,7 +119,6 @@ def test_an_import_that_fails_or_is_cancelled_fails_the_job(front: Front) -> Non
         assert (ended["state"], ended["error"]["detail"].partition(": ")[2]) == ("failed", why)
 
 
-@both_databases
 def test_a_job_that_is_resumed_while_the_import_is_tried_again_waits_for_it(front: Front) -> None:
     job = predict(front)
     importing = import_of(front, job)
@@ -166,19 +172,22 @@ def test_a_data_set_that_is_being_imported_is_predicted_without_labels_alone(fro
         ({"source": None}, "/dataset"),
     ],
 )
-def test_what_is_refused_leaves_nothing(front: Front, body: dict[str, Any], pointer: str) -> None:
+def test_what_is_refused_leaves_nothing(shared_front: Front, body: dict[str, Any], pointer: str) -> None:
+    front, before = shared_front, made(shared_front)
     request = {"model": front.model(None), "source": SOURCE} | body
     for query in ("", "?dry_run=true"):
         refused(front.client.post(f"/jobs/predict{query}", json=request), 422, "invalid-input", pointer)
-    assert made(front) == [0, 0, 0]
+    assert made(front) == before
 
 
-def test_a_model_that_is_not_there_leaves_nothing(front: Front) -> None:
-    refused(start(front, "predict", model="gone", source=SOURCE), 404, "not-found", None)
-    assert made(front) == [0, 0, 0]
+def test_a_model_that_is_not_there_leaves_nothing(shared_front: Front) -> None:
+    before = made(shared_front)
+    refused(start(shared_front, "predict", model="gone", source=SOURCE), 404, "not-found", None)
+    assert made(shared_front) == before
 
 
-def test_a_dry_run_makes_nothing_and_knows_no_cost_yet(front: Front) -> None:
+def test_a_dry_run_makes_nothing_and_knows_no_cost_yet(shared_front: Front) -> None:
+    front = shared_front
     model, coming = front.model(None), upload(front, format="unlabelled").json()["id"]
     before = made(front)
     for where in ({"source": SOURCE}, {"dataset": coming, "split": "all"}):

@@ -21,6 +21,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.formats import FormatName
 from models.data.importing.datasets import ImportOptions, import_dataset
+from models.data.report import ImportReport
 from tests.integration.app.conftest import Front, StartFront, picture, weights
 from tests.integration.app.test_datasets import upload
 from tests.integration.app.test_jobs import refused, start
@@ -28,17 +29,24 @@ from tests.integration.app.test_judged_jobs import trained
 from tests.support.rows import dataset_row
 
 
-def unlabelled(services: Services, folder: Path) -> str:
-    """Add a ready data set of three images without labels, as its import would have made it."""
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ImportReport]:
+    """The store of three images without labels, to be copied, and the report of its import."""
+    folder = tmp_path_factory.mktemp("imported")
+    (folder / "source" / "day").mkdir(parents=True)
     for number in range(3):
-        (folder / "source" / "day").mkdir(parents=True, exist_ok=True)
         (folder / "source" / "day" / f"{number}.png").write_bytes(picture(number))
     options = ImportOptions(format=FormatName.UNLABELLED, threads=1)
-    report = import_dataset(folder / "source", folder / "store", options)
+    return folder / "store", import_dataset(folder / "source", folder / "store", options)
+
+
+def unlabelled(services: Services, imported: tuple[Path, ImportReport]) -> str:
+    """Add a ready data set of them, as its import would have made it."""
+    store, report = imported
     dataset_id = new_id("ds")
     key = f"datasets/{dataset_id}"
     with services.artifacts.writing(key) as target:
-        shutil.copytree(folder / "store", target, dirs_exist_ok=True)
+        shutil.copytree(store, target, dirs_exist_ok=True)
     facts = report.summary() | {"format": report.format, "splits": {}, "metadata_columns": []}
     source = {"upload": f"uploads/{dataset_id}"}
     row = dataset_row(id=dataset_id, state=DatasetState.IMPORTING, source=source, labelled=False)
@@ -49,8 +57,8 @@ def unlabelled(services: Services, folder: Path) -> str:
 
 
 @pytest.fixture
-def lunch(front: Front, tmp_path: Path) -> str:
-    return unlabelled(front.services, tmp_path / "lunch")
+def lunch(front: Front, imported: tuple[Path, ImportReport]) -> str:
+    return unlabelled(front.services, imported)
 
 
 def predicted(front: Front, dataset: str) -> str:
@@ -160,7 +168,6 @@ def test_whatever_needs_labels_refuses_it_and_says_what_to_do(front: Front, lunc
     refused(answer, 422, "invalid-input", "/dataset")
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_the_last_predict_job_takes_the_images_along(front: Front, lunch: str) -> None:
     jobs = [predicted(front, lunch) for _ in range(2)]
     assert front.client.get("/dependents", params={"of": jobs[0]}).json()["datasets"] == []
@@ -185,9 +192,10 @@ def test_the_images_stay_where_they_are_to_be_kept_or_have_labels(front: Front, 
     assert exists(front, labelled)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
-def test_the_sweep_deletes_images_without_labels_by_their_age(front: Front, tmp_path: Path) -> None:
-    old, new, busy = (unlabelled(front.services, tmp_path / name) for name in ("old", "new", "busy"))
+def test_the_sweep_deletes_images_without_labels_by_their_age(
+    front: Front, imported: tuple[Path, ImportReport]
+) -> None:
+    old, new, busy = (unlabelled(front.services, imported) for _ in range(3))
     labelled = front.dataset()
     front.job(JobKind.PREDICT, dataset_id=busy)
     with front.services.database.begin() as session:

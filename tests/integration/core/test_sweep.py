@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
 from core.queries import datasets, jobs
 from core.session import Database
 from core.sweep import close_imports
-from core.tables import JobRow
+from core.tables import DatasetRow, JobRow
 from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind
 from tests.integration.core.locks import while_it_waits
+from tests.integration.core.queue import MINUTE
 from tests.support.rows import dataset_row
 
 
@@ -43,6 +45,28 @@ def test_the_data_sets_of_one_job_are_closed_or_of_all(database: Database) -> No
     with database.begin() as session:
         close_imports(session)
     assert _state(database, second) is DatasetState.INVALID
+
+
+def test_old_images_without_labels_go_unless_a_job_needs_them_and_one_takes_its_own_along(
+    database: Database,
+) -> None:
+    old, busy, new, kept = (
+        dataset_row(labelled=name == "labelled", created_at=0.0 if name != "new" else None)
+        for name in ("old", "busy", "new", "labelled")
+    )
+    with database.begin() as session:
+        session.add_all([old, busy, new, kept])
+        session.flush()
+        one, waiting = (
+            jobs.add(session, JobRow(id=new_id("job"), kind=JobKind.PREDICT, params={}, dataset_id=row.id))
+            for row in (old, busy)
+        )
+        jobs.cancel(session, one.id)
+        assert datasets.predicted_by(session, one, lock=True) is old
+        assert datasets.predicted_by(session, waiting) is None
+        assert datasets.delete_unlabelled(session, older_than=MINUTE) >= {f"datasets/{old.id}"}
+    with database.read() as session:
+        assert set(session.scalars(select(DatasetRow.id))) == {busy.id, new.id, kept.id}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
