@@ -53,7 +53,7 @@ def export_onnx(network: Network, path: Path, card: ModelCard | None = None) -> 
         exported,
         {"images": torch.rand(2, 3, side, side)},
         outputs=exported.outputs,
-        free={"images": ("batch",)},
+        free={"images": {"batch": 1}},
         what=network.spec.name,
     )
     program.model.metadata_props.update({} if card is None else onnx_metadata(card))
@@ -65,14 +65,18 @@ def trace(
     inputs: Mapping[str, Tensor],
     *,
     outputs: Sequence[str],
-    free: Mapping[str, Sequence[str]],
+    free: Mapping[str, Mapping[str, int]],
     what: str,
 ) -> torch.onnx.ONNXProgram:
     """Trace a module on the CPU with these inputs, by name. The first dimensions of an input that `free`
-    names may have any size. Raises `ModelError`, which says that `what` cannot be exported.
+    names may have any size from the least on; with one that is too small for the module, torch traces it
+    twice. Raises `ModelError`, which says that `what` cannot be exported.
     """
     sizes = {
-        name: {axis: torch.export.Dim(size, min=1) for axis, size in enumerate(free.get(name, ()))}
+        name: {
+            axis: torch.export.Dim(size, min=least)
+            for axis, (size, least) in enumerate(free.get(name, {}).items())
+        }
         for name in inputs
     }
     try:
@@ -157,7 +161,7 @@ def export_answers(
         _Answers(network, erm, card, score),
         inputs,
         outputs=(*_OUTPUTS, *optional),
-        free={"image": ("height", "width"), "vectors": ("training_images",)},
+        free={"image": {"height": 1, "width": 1}, "vectors": {"training_images": NEIGHBOURS}},
         what=network.spec.name,
     )
     for output in program.model.graph.outputs:
