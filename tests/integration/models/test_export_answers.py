@@ -16,8 +16,7 @@ from app.inference.engines.graph_store import constants
 from app.inference.engines.torch import TorchEngine
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import AbstainReason, Decision
-from models.backbones.build import build_network
-from models.data.grey import GreyWindow, to_8_bit
+from models.data.grey import LEVELS, to_8_bit
 from models.data.images.decoding import square_array
 from models.export import ModelError, card_of
 from models.onnx_export import (
@@ -32,6 +31,7 @@ from models.onnx_export import (
 )
 from models.selective import NEIGHBOURS, TrainingNeighbours, score
 from models.selective.scores import log_softmax as service_log_softmax
+from tests.support.graphs import SIDE, WINDOW, exported, network_of
 
 SIZES = [
     (1, 1),
@@ -47,17 +47,11 @@ SIZES = [
     (4200, 9),
 ]
 """Heights and widths: of one line, far from square, the network's own, its double and its half."""
-CLASSES = ("Käfer", "ant", "bee")
-SIDE = 28
 
 
-class _Square(torch.nn.Module):
-    def __init__(self, window: GreyWindow | None) -> None:
-        super().__init__()
-        self.window = window
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return square(image, SIDE, self.window)
+class _Squares(torch.nn.Module):
+    def forward(self, colour: torch.Tensor, grey: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return square(colour, SIDE, None), square(grey, SIDE, WINDOW)
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:
@@ -79,31 +73,34 @@ def _hard_images(height: int, width: int) -> list[NDArray[np.uint8]]:
     return [noise, 255 * (noise // 128), lines]
 
 
-@pytest.fixture(scope="module", params=[None, GreyWindow(20, 4020)], ids=["colour", "grey"])
-def squares(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[onnxruntime.InferenceSession, GreyWindow | None]:
-    window: GreyWindow | None = request.param
-    image = (
-        torch.zeros((5, 7, 3), dtype=torch.uint8) if window is None else torch.zeros(5, 7).to(torch.uint16)
-    )
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
+    images = {
+        "colour": torch.zeros((5, 7, 3), dtype=torch.uint8),
+        "grey": torch.zeros((6, 8), dtype=torch.uint16),
+    }
+    free = {"colour": {"height": 1, "width": 1}, "grey": {"grey_height": 1, "grey_width": 1}}
     path = tmp_path_factory.mktemp("square") / "square.onnx"
-    free = {"image": ("height", "width")}
-    save_graph(trace(_Square(window), {"image": image}, outputs=("square",), free=free, what="it"), path)
-    return _session(path), window
+    save_graph(
+        trace(_Squares(), images, outputs=("colour_square", "grey_square"), free=free, what="it"), path
+    )
+    return _session(path)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_resized_image_equals_the_services_to_the_level(
-    squares: tuple[onnxruntime.InferenceSession, GreyWindow | None], size: tuple[int, int]
+    squares: onnxruntime.InferenceSession, size: tuple[int, int]
 ) -> None:
-    session, window = squares
     for pixels in _hard_images(*size):
         levels = pixels[..., 0].astype(np.uint16) * 17
-        eight_bit = np.asarray(Image.fromarray(to_8_bit(levels, window)).convert("RGB"))
-        (output,) = session.run(None, {"image": pixels if window is None else levels})
-        picture = Image.fromarray(pixels if window is None else eight_bit)
-        np.testing.assert_array_equal(output, square_array(picture, SIDE))
+        colour_square, grey_square = squares.run(None, {"colour": pixels, "grey": levels})
+        np.testing.assert_array_equal(colour_square, square_array(Image.fromarray(pixels), SIDE))
+        np.testing.assert_array_equal(grey_square, _grey_square(levels))
+
+
+def _grey_square(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """As the service makes it of a 16-bit image."""
+    return square_array(Image.fromarray(to_8_bit(levels, WINDOW)).convert("RGB"), SIDE)
 
 
 @pytest.mark.parametrize("logits", [[0.0, 0.0], [40.0, 0.0], [-3.0, 900.0], [1e-8, 0.0], [2.0, 2.5]])
@@ -115,18 +112,23 @@ def test_log_probabilities_keep_what_rounds_away_beside_one(logits: list[float])
     )
 
 
-@pytest.mark.parametrize(("name", "with_erm"), [("max_softmax", False), ("product", True), ("minimum", True)])
+@pytest.mark.parametrize(
+    ("name", "seeds", "classes"),
+    [("max_softmax", (9,), ("Käfer", "ant", "bee")), ("product", (1, 0), ("left", "right"))],
+)
 def test_it_answers_or_abstains_by_the_services_score(
-    name: ScoreName, with_erm: bool, tmp_path: Path
+    name: ScoreName,
+    seeds: tuple[int, ...],
+    classes: tuple[str, ...],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    networks = [build_network("small_cnn", classes=3, image_size=SIDE, seed=seed).eval() for seed in (1, 2)]
-    card = card_of(networks[0], CLASSES, "erm")
-    export_answers(networks[: 1 + with_erm], tmp_path / "a.onnx", card, name)
+    graph = exported(tmp_path_factory, *seeds, score=name, classes=classes)
+    networks = [network_of(seed, classes) for seed in seeds]
     image = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
     batch = torch.from_numpy(square_array(Image.fromarray(image), SIDE))[None].float() / 255
     with torch.inference_mode():
-        own, erm = (network(batch).numpy() for network in networks)
-    scored = score(name, own, erm, temperature=2.0)
+        own, *erm = (network(batch).numpy() for network in networks)
+    scored = score(name, own, *erm, temperature=2.0)
     log_score, answered = float(scored.scores[0]), int(scored.labels[0])
     for threshold, decision, why in (
         (log_score - 1e-4, "answer", ""),
@@ -134,25 +136,25 @@ def test_it_answers_or_abstains_by_the_services_score(
         (-np.inf, "answer", ""),
         (np.inf, "abstain", "no_certified_threshold"),
     ):
-        thresholds = [np.inf] * 3  # of the other labels, which do not count
+        thresholds = [np.inf] * len(classes)  # of the other labels, which do not count
         thresholds[answered] = threshold
-        session = _answering(tmp_path / "a.onnx", constants(2.0, thresholds))
+        session = _answering(graph, constants(2.0, thresholds))
         decided, label, probability, shares, reason, *agreement = session.run(None, {"image": image})
         assert (decided, reason) == (decision, why)
-        assert label == (CLASSES[answered] if decision == "answer" else "")
+        assert label == (classes[answered] if decision == "answer" else "")
         assert probability == pytest.approx(np.exp(log_score), abs=1e-6)
         np.testing.assert_allclose(shares, np.exp(scored.log_probabilities[0]), atol=1e-6)
-        assert agreement == ([own.argmax() == erm.argmax()] if with_erm else [])
+        assert agreement == [own.argmax() == one.argmax() for one in erm]
 
 
 @pytest.mark.parametrize("images", [NEIGHBOURS, 300])
-def test_an_image_unlike_the_training_images_abstains_whatever_its_score(images: int, tmp_path: Path) -> None:
-    network = build_network("small_cnn", classes=3, image_size=SIDE, seed=1).eval()
-    export_answers(
-        [network], tmp_path / "a.onnx", card_of(network, CLASSES, "erm"), "max_softmax", tells_unlike=True
-    )
-    image = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
-    square_image = square_array(Image.fromarray(image), SIDE)[None]
+def test_an_image_unlike_the_training_images_abstains_whatever_its_score(
+    images: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    graph = exported(tmp_path_factory, 1, score="max_softmax", tells_unlike=True, window=WINDOW)
+    network = network_of(1)
+    image = np.random.default_rng(0).integers(0, LEVELS, (33, 45), np.uint16)
+    square_image = _grey_square(image)[None]
     raw = TorchEngine(network, None, torch.device("cpu")).run(square_image, None, features=True)
     assert raw.features is not None
     held_out = np.abs(np.random.default_rng(1).normal(size=(99, raw.features.shape[1]))).astype(np.float32)
@@ -167,7 +169,7 @@ def test_an_image_unlike_the_training_images_abstains_whatever_its_score(images:
         (np.inf, -np.inf, "answer", ""),
     ):
         neighbours = replace(fitted, threshold=unlike_threshold)
-        session = _answering(tmp_path / "a.onnx", constants(2.0, [threshold] * 3, neighbours))
+        session = _answering(graph, constants(2.0, [threshold] * 2, neighbours))
         names = ["decision", "abstain_reason", "distance"]
         decision, reason, output = session.run(names, {"image": image})
         assert (decision, reason, output) == (decided, why, pytest.approx(distance, abs=1e-6))
@@ -198,7 +200,7 @@ def test_a_network_that_cannot_be_traced_is_named_and_leaves_nothing(tmp_path: P
     images = torch.ones(2, 3)
     with pytest.raises(ModelError, match=r"stubborn cannot be exported to ONNX: .*data-dependent"):
         trace(_Stubborn(), {"images": images}, outputs=("logits",), free={}, what="stubborn")
-    network = build_network("small_cnn", classes=3, image_size=SIDE)
+    network = network_of(1)
     with pytest.raises(ModelError, match="product needs an ERM model"):
-        export_answers([network], tmp_path / "a.onnx", card_of(network, CLASSES, "erm"), "product")
+        export_answers([network], tmp_path / "a.onnx", card_of(network, ("left", "right"), "erm"), "product")
     assert list(tmp_path.iterdir()) == []

@@ -12,29 +12,27 @@ import torch
 
 from app.inference.engines.export_process import prove
 from models.backbones.build import build_network
-from models.data.grey import GreyWindow
-from models.export import card_of
 from models.mitigation.features import inputs_of, linear_layer
 from models.onnx_export import export_onnx
+from tests.support.graphs import WINDOW, exported, pooling_network
 
 
+@pytest.mark.library
 @pytest.mark.parametrize(
-    ("name", "side"),
+    "name",
     [
-        ("small_cnn", 28),
-        pytest.param("resnet18", 64, marks=pytest.mark.library),
-        pytest.param("timm/vit_tiny_patch16_224", 64, marks=pytest.mark.library),
-        pytest.param("timm/vit_tiny_patch16_dinov3_qkvb", 64, marks=pytest.mark.library),  # rotary embeddings
-        pytest.param("timm/vit_base_patch32_siglip_256", 64, marks=pytest.mark.library),  # pools by attention
+        "resnet18",
+        "timm/vit_tiny_patch16_224",
+        "timm/vit_tiny_patch16_dinov3_qkvb",  # rotary embeddings
+        "timm/vit_base_patch32_siglip_256",  # pools by attention
     ],
 )
-def test_onnx_runtime_agrees(name: str, side: int, tmp_path: Path) -> None:
-    network = build_network(name, classes=3, image_size=side)
+def test_onnx_runtime_agrees(name: str, tmp_path: Path) -> None:
+    network = build_network(name, classes=3, image_size=64)
     export_onnx(network, tmp_path / "model.onnx")
-    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     for batch in (1, 2, 7):
-        images = torch.rand(batch, 3, side, side)
+        images = torch.rand(batch, 3, 64, 64)
         with torch.no_grad(), inputs_of(linear_layer(network)) as received:
             activation = network.features(images)
             logits = network.head(activation)
@@ -42,22 +40,21 @@ def test_onnx_runtime_agrees(name: str, side: int, tmp_path: Path) -> None:
         np.testing.assert_allclose(found_logits, logits.numpy(), atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found_activation, activation.numpy(), atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(found_features, received.inputs[0].numpy(), atol=1e-4, rtol=1e-4)
-    assert session.get_modelmeta().custom_metadata_map == {}
 
 
 def test_a_network_without_a_linear_last_layer_has_no_features(tmp_path: Path) -> None:
-    network = build_network("torchvision/squeezenet1_1", classes=2, image_size=64)
+    network = pooling_network(linear=False, seed=0)
     export_onnx(network, tmp_path / "model.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == ["logits", "activation"]
+    assert session.get_modelmeta().custom_metadata_map == {}
     prove(network, tmp_path / "model.onnx")
 
 
-def test_the_metadata_say_how_an_image_becomes_the_input(tmp_path: Path) -> None:
-    network = build_network("small_cnn", classes=2, image_size=28)
-    card = card_of(network, ("Käfer", "ant"), "erm", grey_window=GreyWindow(20, 4020))
-    export_onnx(network, tmp_path / "model.onnx", card)
-    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+def test_the_metadata_say_how_an_image_becomes_the_input(tmp_path_factory: pytest.TempPathFactory) -> None:
+    graph = exported(tmp_path_factory, 2, classes=("Käfer", "ant"), window=WINDOW)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     texts = session.get_modelmeta().custom_metadata_map
     facts = {name.removeprefix("masktune."): json.loads(text) for name, text in texts.items()}
     assert facts["version"] == 1

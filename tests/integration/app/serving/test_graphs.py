@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import threading
 import weakref
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from app.inference import Explain, Inference, Pair, Part, Upload
 from app.inference.engines import graph_store as graphs
-from app.inference.engines.export_process import export, prove, prove_answers
+from app.inference.engines.export_process import EXITS, export, main, prove, prove_answers
 from app.inference.engines.onnx import TOLERANCE, OnnxEngine, difference
 from app.inference.engines.torch import TorchEngine
 from app.inference.types import Scores
@@ -29,17 +30,19 @@ from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from models.backbones.build import build_network
 from models.backbones.network import Network
-from models.data.grey import GreyWindow
-from models.export import ModelError, card_of, load_model, save_model
+from models.export import ModelError, card_of, save_backbone, save_model
 from models.mitigation.features import HeadError, linear_layer
 from models.onnx_export import export_onnx
+from models.runtime.bounded import FORK
 from models.selective import TrainingNeighbours
 from tests.integration.app.serving.conftest import forward, forward_by, inference_of, picture
+from tests.support.graphs import WINDOW, exported, network_of, pooling_network, store
 from tests.support.machine import needs
 from tests.support.waits import wait_until
 
-HEADS = {"small_cnn": 28, "timm/test_resnet": 129}
-"""One head with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
+HEADS = ("hidden", "linear")
+"""One with a hidden layer, whose gradient is taken, and one that is a pooling and a linear layer."""
+IMAGES = 3
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,18 @@ class Both:
 
 @pytest.fixture(scope="module", params=HEADS)
 def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
-    folder, side = tmp_path_factory.mktemp("graphs"), HEADS[request.param]
-    networks = [build_network(request.param, classes=3, image_size=side, seed=seed) for seed in (1, 2)]
-    graphs = [folder / f"{n}.onnx" for n in range(2 if request.param == "small_cnn" else 1)]
-    for network, file in zip(networks, graphs, strict=False):  # an export takes seconds
-        export_onnx(network, file)
-    served = TorchEngine(networks[0], networks[len(graphs) - 1], torch.device("cpu"))
-    images = np.random.default_rng(0).integers(0, 256, (9, 3, side, side), dtype=np.uint8)
-    engine = OnnxEngine(served, graphs[0], graphs[-1], threads=1)
-    return Both(served, engine, images, networks, graphs[0])
+    if request.param == "hidden":
+        networks = [network_of(seed) for seed in (1, 2)]
+        others = exported(tmp_path_factory, 2, classes=("Käfer", "ant"), window=WINDOW)
+        files = [exported(tmp_path_factory, 1), others]
+    else:
+        networks = [pooling_network(linear=True, seed=seed) for seed in (1, 2)]
+        files = [tmp_path_factory.mktemp("graphs") / graphs.FILE]
+        export_onnx(networks[0], files[0])
+    served = TorchEngine(networks[0], networks[len(files) - 1], torch.device("cpu"))
+    shape = (IMAGES, 3, *2 * [networks[0].spec.image_size])
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return Both(served, OnnxEngine(served, files[0], files[-1], threads=1), images, networks, files[0])
 
 
 def _close(found: Scores, expected: Scores) -> None:
@@ -81,7 +87,7 @@ def _close(found: Scores, expected: Scores) -> None:
 
 @pytest.mark.parametrize(
     "explain",
-    [None, Explain("xgradcam"), Explain("gradcam", target=2), Explain("layercam"), Explain("fullgrad")],
+    [None, Explain("xgradcam"), Explain("gradcam", target=1), Explain("layercam"), Explain("fullgrad")],
     ids=lambda explain: explain and explain.method,
 )
 def test_it_says_what_torch_says(both: Both, explain: Explain | None) -> None:
@@ -99,7 +105,7 @@ def test_both_engines_hand_out_the_last_layer_s_inputs(both: Both, explain: Expl
         assert scores.features is not None
         with torch.inference_mode():
             np.testing.assert_allclose(layer(torch.from_numpy(scores.features)), scores.logits, atol=1e-4)
-    _close(both.onnx.run(both.images[3:4], explain, features=True), in_torch.rows(3, 4))
+    _close(both.onnx.run(both.images[1:2], explain, features=True), in_torch.rows(1, 2))
 
 
 def test_features_are_handed_out_only_when_asked_for(both: Both) -> None:
@@ -143,11 +149,15 @@ def test_which_differences_pass_verification(change: list[float], passes: bool) 
     assert not difference(Scores(close[:, ::-1], None), Scores(close, None)).passes  # another label
 
 
-def _saved(artifacts: Artifacts, name: str, *, seed: int = 0) -> Part:
-    network = build_network("small_cnn", classes=2, image_size=28, seed=seed)
-    part = Part(name, f"models/{name}")
+def _saved(artifacts: Artifacts, name: str, *, seed: int = 0, backbone: str | None = None) -> Part:
+    """The network, with its backbone apart if that has an artifact."""
+    network, part = network_of(seed), Part(name, f"models/{name}", backbone)
     with artifacts.writing(part.artifact) as folder:
-        save_model(network, card_of(network, ("a", "b"), "erm"), folder)
+        card = card_of(network, ("left", "right"), "erm")
+        save_model(network, card, folder, with_backbone=backbone is None)
+    if backbone is not None:
+        with artifacts.writing(backbone) as folder:
+            save_backbone(network, folder)
     return part
 
 
@@ -157,12 +167,12 @@ def test_a_graph_of_other_weights_is_not_proven(both: Both) -> None:
         prove(both.networks[1], both.graph)
 
 
-def test_a_graph_of_answers_is_proven_on_images_of_odd_sizes(tmp_path: Path) -> None:
-    networks = [build_network("small_cnn", classes=2, image_size=28, seed=seed) for seed in (1, 2)]
-    card = card_of(networks[0], ("a", "b"), "erm", grey_window=GreyWindow(4, 4091))
-    save_model(networks[0], card, tmp_path / "model")
-    graph = tmp_path / "answers.onnx"
-    export(str(graph), [[str(tmp_path / "model")]], "max_softmax", tells_unlike=True)
+def test_a_graph_of_answers_is_proven_on_images_of_odd_sizes(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    networks = [network_of(seed) for seed in (1, 2)]
+    graph = exported(tmp_path_factory, 1, score="max_softmax", tells_unlike=True, window=WINDOW)
+    card = card_of(networks[0], ("left", "right"), "erm", grey_window=WINDOW)
     engine, others = (TorchEngine(network, None, torch.device("cpu")) for network in networks)
     neighbours = TrainingNeighbours(np.eye(256, dtype=np.float32), 0.5)
     prove_answers(engine, card, graph, "max_softmax", neighbours=neighbours)
@@ -189,22 +199,14 @@ def _ask(inference: Inference, pair: Pair) -> Scores:
     return asyncio.run(forward(inference, pair, [Upload(picture(3))])).scores
 
 
-def _store_graph(artifacts: Artifacts, part: Part, content: bytes | None = None) -> None:
-    """Store the part's graph as if it was exported, or other `content`."""
-    with artifacts.writing(graphs.key(part.id)) as folder:
-        if content is None:
-            export_onnx(load_model(artifacts.folder(part.artifact))[0], folder / graphs.FILE)
-        else:
-            (folder / graphs.FILE).write_bytes(content)
-
-
 @pytest.mark.slow
 def test_a_pair_is_served_by_torch_until_the_export_of_what_its_alias_lacked(
-    inference: Inference, artifacts: Artifacts
+    inference: Inference, artifacts: Artifacts, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    model, erm = _saved(artifacts, "mdl_a", seed=1), _saved(artifacts, "mdl_e", seed=2)
+    model = _saved(artifacts, "mdl_a", seed=1)
+    erm = _saved(artifacts, "mdl_e", seed=2, backbone="backbones/mdl_e")
     pair = Pair(model, erm)
-    _store_graph(artifacts, model)
+    store(artifacts, graphs.key(model.id), exported(tmp_path_factory, 1).read_bytes())
     load_ahead(inference, pair)
     in_torch = _ask(inference, pair)
     downloaded = asyncio.run(inference.exports.file(graphs.Graph((erm,))))  # which waits for the same export
@@ -221,7 +223,7 @@ def test_a_damaged_graph_leaves_the_model_to_torch(
     inference: Inference, artifacts: Artifacts, caplog: pytest.LogCaptureFixture
 ) -> None:
     pair = Pair(_saved(artifacts, "mdl_a"), None)
-    _store_graph(artifacts, pair.model, b"damaged")
+    store(artifacts, graphs.key(pair.model.id), b"damaged")
     _ask(inference, pair)
     assert inference.loaded == {"torch": 1}
     assert "graphs of model mdl_a cannot be loaded" in caplog.text
@@ -293,29 +295,31 @@ def test_only_what_the_network_is_to_blame_for_is_a_conflict(end: str, kind: typ
     assert type(raised.value) is kind
 
 
-def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_an_export_to_a_full_disk_is_told_and_leaves_nothing(artifacts: Artifacts, tmp_path: Path) -> None:
+    """In a forked process: a new one would import for seconds."""
     needs("/dev/full")
-    folder, target = tmp_path / "model", tmp_path / "exports"
-    network = build_network("small_cnn", classes=2, image_size=28).eval()
-    save_model(network, card_of(network, ("cat", "dog"), "erm"), folder)
+    part, target = _saved(artifacts, "mdl_a"), tmp_path / "exports"
     target.mkdir()
     (target / f".{graphs.FILE}.partial").symlink_to("/dev/full")
-    job = {
-        "file": str(target / graphs.FILE),
-        "networks": [[str(folder)]],
-        "score": None,
-        "tells_unlike": False,
-    }
-    with pytest.raises(StorageFull, match="not enough space"):
-        graphs.run_export(
-            ["-m", "app.inference.engines.export_process", json.dumps(job)],
-            threading.Event(),
-        )
+    facts = {"score": None, "tells_unlike": False, "networks": [[str(artifacts.folder(part.artifact))]]}
+    job = json.dumps(facts | {"file": str(target / graphs.FILE)})
+    ends = os.pipe()
+
+    def exporting() -> None:
+        os.dup2(ends[0], 0)  # it ends when its standard input does
+        main(job)
+
+    process = FORK.Process(target=exporting)
+    process.start()
+    process.join()
+    for end in ends:
+        os.close(end)
+    assert process.exitcode == os.EX_CANTCREAT == EXITS[StorageFull]
     assert list(target.iterdir()) == []
 
 
 def test_scores_that_are_not_finite_are_an_error_and_no_abstention(inference: Inference) -> None:
-    network = build_network("small_cnn", classes=2, image_size=28).eval()
+    network = network_of(0)
     with torch.no_grad():
         for weights in network.parameters():
             weights.fill_(3e38)

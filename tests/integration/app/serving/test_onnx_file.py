@@ -18,6 +18,7 @@ from core.tables import ModelRow
 from models.data.images.decoding import square_array
 from tests.integration.app.serving.conftest import CLASSES, TEMPERATURE, World
 from tests.support.docs.pages import blocks
+from tests.support.graphs import exported, store
 from tests.support.processes import ROOT
 
 SIZES = [(1, 500), (500, 1), (8, 500), (37, 41), (28, 28), (333, 90), (4200, 9)]
@@ -51,10 +52,13 @@ def _rotated() -> Image.Exif:
     return exif
 
 
-@pytest.mark.slow
 def test_the_pages_program_answers_as_the_service_does(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    store(world.services.artifacts, graphs.key(world.model), exported(tmp_path_factory, 1).read_bytes())
     address = f"/models/{world.model}/download"
     graph = world.client.get(address, params={"format": "onnx"}).content
     program = _program(tmp_path, graph, monkeypatch)
@@ -103,9 +107,8 @@ def _facts(world: World, model: str) -> tuple[str, dict[str, Any]]:
 
 def test_what_the_file_says_follows_the_calibration(fresh_world: World) -> None:
     world, uncalibrated = fresh_world, fresh_world.uncalibrated()
-    for model in (world.model, uncalibrated):  # an export takes seconds
-        with world.services.artifacts.writing(graphs.key(model)) as folder:
-            (folder / graphs.FILE).touch()
+    for model in (world.model, uncalibrated):
+        store(world.services.artifacts, graphs.key(model), b"")
     etag, facts = _facts(world, world.model)
     assert facts["model"] == world.model
     assert facts["temperature"] == TEMPERATURE

@@ -18,11 +18,11 @@ from app.inference.types import Upload
 from core.queries import registry
 from models.data.images.limits import ImageLimits
 from models.export import load_model
-from models.onnx_export import export_onnx
 from models.selective import NEIGHBOURS_FILE, CalibrationTable, TrainingNeighbours, TrainingSamples
 from models.types import Floats32
 from tests.integration.app.serving.conftest import SAMPLES, World, furnished, picture
 from tests.integration.app.serving.test_by_class import rewrite_tables, tables
+from tests.support.graphs import exported, store
 
 POLICIES: list[dict[str, Any]] = [
     {"coverage": 0.9},
@@ -72,11 +72,8 @@ def served(
     with furnished(tmp_path_factory.mktemp("data"), engine=engine) as world:
         model, unlike = add_model(world)
         if engine == "auto":
-            artifacts = world.services.artifacts
-            with artifacts.writing(graph_store.key(model)) as folder:
-                export_onnx(
-                    load_model(artifacts.folder(f"models/{world.model}"))[0], folder / graph_store.FILE
-                )
+            graph = exported(tmp_path_factory, 1).read_bytes()
+            store(world.services.artifacts, graph_store.key(model), graph)
         yield world, model, unlike
         assert world.services.inference.loaded[request.param]
 
@@ -150,8 +147,7 @@ def test_thresholds_in_an_onnx_file_are_of_scores_alone(fresh_world: World) -> N
     artifacts = fresh_world.services.artifacts
     by_model = []
     for id in (model, fresh_world.model):
-        with artifacts.writing(graph_store.key(id)) as folder:
-            (folder / graph_store.FILE).write_bytes(b"")
+        store(artifacts, graph_store.key(id), b"")
         content = fresh_world.client.get(f"/models/{id}/download", params={"format": "onnx"}).content
         (thresholds,) = (
             json.loads(entry.value)
