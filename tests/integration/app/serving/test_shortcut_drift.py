@@ -27,12 +27,14 @@ pytestmark = pytest.mark.trains
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings, str, Store]]:
     """Settings of a service with a mask-tuned model of biased digits, its id, and the digits."""
     folder = tmp_path_factory.mktemp("digits")
-    made = make_builtin("biased-digits", BuiltinOptions(seed=shifted(0)))
+    made = make_builtin("biased-digits", BuiltinOptions(seed=shifted(0), size=16))
     assert made.splits is not None
+    assert made.groups is not None
     info = DatasetInfo("digits", "builtin", made.classes, made.group_names)
-    write_arrays(folder / "store", Arrays(made.images, made.labels, list(made.splits), made.groups), info)
+    half = Arrays(made.images[::2], made.labels[::2], list(made.splits[::2]), made.groups[::2])
+    write_arrays(folder / "store", half, info)
     # In so few epochs ERM knows the square and little else.
-    params = hyperparameters(epochs=4, batch_size=16, control=False, masking={"sigmas": 2.0})
+    params = hyperparameters(image_size=16, epochs=4, batch_size=16, control=False, masking={"sigmas": 2.0})
     with opened_bench(folder, folder / "store") as bench:
         (job,) = bench.succeed(bench.run(JobKind.MASKTUNE, params=params))
         yield bench.runtime.settings, job.models["masktune"], Store.open(folder / "store")
