@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -25,16 +26,14 @@ from models.data.importing.datasets import import_dataset
 from tests.integration.core.databases import database_on
 from tests.integration.worker.service import Backend, Reference, open_service, weights
 from tests.support.databases import postgres_database
-from tests.support.jobs.bench import Bench, bench_with_digits, opened_bench, opened_runtime
-from tests.support.jobs.golden import Golden
+from tests.support.jobs.bench import Bench, opened_bench, opened_runtime
+from tests.support.jobs.golden import Golden, Masktune, masktune_of
 from tests.support.jobs.real_jobs import make_folder
 from tests.support.machine import needs
 from tests.support.rows import dataset_row
 from tests.support.servers import Redis
 from worker.runtime import Runtime
 from worker.slots import work
-from worker.stages import forward
-from worker.stages.features import NetworkPass
 
 SCRIPTED = (sys.executable, str(Path(__file__).parent / "scripted_child.py"))
 REPO = str(Path(__file__).parents[3])
@@ -165,30 +164,23 @@ def ended(job: JobRow) -> bool:
 
 
 @pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Masktune:
+    return masktune_of(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def digits(trained_once: Masktune, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A bench for tests that look at what jobs make of these images."""
-    with bench_with_digits(tmp_path_factory.mktemp("digits")) as bench:
-        yield bench
+    folder = tmp_path_factory.mktemp("digits") / "bench"
+    shutil.copytree(trained_once.folder, folder)
+    with opened_runtime(folder) as runtime:
+        yield Bench(runtime, trained_once.dataset, folder / "images" / "digits")
 
 
 @pytest.fixture(scope="session")
-def asked() -> list[int]:
-    """How many images a network was given each time that the job `masktune` asked one for logits."""
-    return []
-
-
-@pytest.fixture(scope="session")
-def masktune(digits: Bench, asked: list[int]) -> JobRow:
-    """The main job, once for all tests that look at what it made."""
-
-    class Counted(NetworkPass):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            asked.append(sum(self.sizes))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "NetworkPass", Counted)
-        return digits.succeed(digits.run(JobKind.MASKTUNE))[0]
+def masktune(digits: Bench, trained_once: Masktune) -> JobRow:
+    """The job that most tests look at."""
+    return digits.job(trained_once.job)
 
 
 @pytest.fixture(scope="session")
@@ -203,8 +195,7 @@ def golden_bench(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="session")
 def golden_job(golden_bench: Bench, golden: Golden) -> JobRow:
     """It recommends the retrained head."""
-    with golden_bench.runtime.database.read() as session:
-        return jobs.get(session, golden.job)
+    return golden_bench.job(golden.job)
 
 
 @pytest.fixture(scope="session")

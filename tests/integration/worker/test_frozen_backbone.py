@@ -20,7 +20,7 @@ from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.data.store import Store
 from models.training.frozen import backbone_digest
 from tests.support.jobs.bench import Bench, bench_with_digits
-from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.real_jobs import CLASSES, QUICK, hyperparameters
 from tests.support.seeds import shifted
 
 pytestmark = pytest.mark.trains
@@ -33,14 +33,21 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="module")
-def masktune(bench: Bench) -> JobRow:
-    return bench.succeed(bench.run(JobKind.MASKTUNE, params=photographs()))[0]
+def params(bench: Bench) -> dict[str, Any]:
+    return frozen(bench)
 
 
-def photographs(**changes: Any) -> dict[str, Any]:
-    """The defaults for photographs, at a size that is done in seconds."""
-    packaged = {"backbone": "timm/tf_efficientnet_lite0", "pretrained": True, "freeze_backbone": True}
-    return hyperparameters(**packaged | {"image_size": 64} | changes)
+@pytest.fixture(scope="module")
+def masktune(bench: Bench, params: dict[str, Any]) -> JobRow:
+    return bench.succeed(bench.run(JobKind.MASKTUNE, params=params))[0]
+
+
+def frozen(bench: Bench) -> dict[str, Any]:
+    """The weights of a model below a last layer that alone is trained; they are large enough to be stored
+    apart."""
+    model = bench.untrained(CLASSES, backbone="resnet32", size=16)
+    one = {"backbone": "resnet32", "image_size": 16, "pretrained": model, "freeze_backbone": True}
+    return hyperparameters(**one, epochs=1, finetune={"epochs": 1})
 
 
 def features(bench: Bench) -> dict[str, float]:
@@ -79,29 +86,24 @@ def test_every_split_has_its_features_once(bench: Bench, masktune: JobRow) -> No
     assert sorted(by_part) == sorted([*splits, "early", *(f"early-{split}" for split in others)])
     for split in splits:
         values = np.load(by_part[split] / "values.npy")
-        assert values.shape == (store.counts[split], 1280)
+        assert values.shape == (store.counts[split], 64)
     for split in others:
         coordinates = np.load(by_part[f"early-{split}"] / "early-0.npy")
         assert len(coordinates) == store.counts[split]
 
 
-def test_later_jobs_use_the_same_features(bench: Bench, masktune: JobRow) -> None:
+def test_later_jobs_use_the_same_features_and_backbone(
+    bench: Bench, masktune: JobRow, params: dict[str, Any]
+) -> None:
+    """A job stores its backbone before it is known that others have it; this copy goes when the job ends."""
     before = features(bench)
-    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=shifted(6), epochs=1)))[0]
+    erm = bench.succeed(bench.run(JobKind.ERM, params=params | {"seed": shifted(6)}))[0]
     assert "Only the last layer" in bench.report_json(erm)["training_note"]
     inputs = {"model": erm.models["erm"]}
     bench.succeed(bench.run(JobKind.EVALUATE, params={"splits": ["test"]}, inputs=inputs))
-    head = RetrainConfig.from_json({"head": QUICK, "seed": shifted(1), "control": False}).to_json()
-    bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs=inputs))
+    closed = RetrainConfig.from_json({"head": QUICK | {"gate": "closed"}, "seed": shifted(3)}).to_json()
+    retrained = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=closed, inputs=inputs))[0]
     assert features(bench) == before
-
-
-def test_all_jobs_share_one_stored_backbone(bench: Bench, masktune: JobRow) -> None:
-    """A job stores its backbone before it is known that others have it; this copy goes when the job ends."""
-    model = {"model": masktune.models["erm"]}
-    erm = bench.succeed(bench.run(JobKind.ERM, params=photographs(seed=shifted(7), epochs=1)))[0]
-    head = RetrainConfig.from_json({"head": QUICK, "seed": shifted(3)}).to_json()
-    retrained = bench.succeed(bench.run(JobKind.RETRAIN_HEAD, params=head, inputs=model))[0]
     database = bench.runtime.database
     with database.begin() as session:
         (stored,) = session.scalars(select(BackboneRow.artifact))
@@ -126,9 +128,9 @@ def empty_trash(bench: Bench) -> None:
 
 
 def test_a_job_that_is_resumed_when_its_own_copy_is_gone_ends_with_the_same_weights(
-    bench: Bench, masktune: JobRow
+    bench: Bench, masktune: JobRow, params: dict[str, Any]
 ) -> None:
-    job_id = bench.run(JobKind.MASKTUNE, params=photographs())
+    job_id = bench.run(JobKind.MASKTUNE, params=params)
     database, artifacts = bench.runtime.database, bench.runtime.artifacts
     stopped = bench.stop(job_id, lambda: artifacts.exists(f"jobs/{job_id}/mask"))
     own = f"backbones/{stopped.models['erm']}"

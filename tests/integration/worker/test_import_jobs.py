@@ -29,7 +29,7 @@ def test_an_upload_becomes_a_packed_store(digits: Bench) -> None:
     assert list(store.classes) == dataset.classes == list(CLASSES)
     assert {s: facts["count"] for s, facts in dataset.summary["splits"].items()} == store.counts
     assert dataset.summary["format"] == "image_folder"
-    assert dataset.summary["sizes"] == {"longer_side_median": 28, "longer_side_max": 28}
+    assert dataset.summary["sizes"] == {"longer_side_median": 16, "longer_side_max": 16}
     assert (digits.folder(str(dataset.artifact)) / "report.json").is_file()
     assert (dataset.occupies, job.occupies) == (digits.runtime.artifacts.size(str(dataset.artifact)), 0)
 

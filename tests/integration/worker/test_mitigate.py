@@ -18,6 +18,7 @@ from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
 from models.data.store import Store
 from tests.support.jobs.bench import Bench
+from tests.support.jobs.golden import MASKTUNE
 from tests.support.jobs.real_jobs import QUICK, hyperparameters
 from tests.support.seeds import shifted
 from worker.stages.infer_groups import InferredGroups
@@ -25,6 +26,9 @@ from worker.stages.retrain_head import MEMBERS, Members
 from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": shifted(3)}
+"""Of the golden job."""
+OPEN = QUICK | {"rounds": 0, "gate": "open"}
+"""Divides the classes without many fits."""
 ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}
 
 
@@ -37,14 +41,19 @@ def weights(job: JobRow) -> dict[str, str]:
     return {result["model"]["arm"]: result["weights"] for result in job.done.values() if "weights" in result}
 
 
+def all_arms(**changes: Any) -> dict[str, Any]:
+    """Trained as the run's `masktune` job."""
+    return MitigateConfig.from_json(hyperparameters(**MASKTUNE) | {"head": OPEN} | changes).to_json()
+
+
 @pytest.fixture(scope="module")
 def whole(digits: Bench) -> JobRow:
-    return digits.succeed(digits.run(JobKind.MITIGATE, params=config()))[0]
+    return digits.succeed(digits.run(JobKind.MITIGATE, params=all_arms()))[0]
 
 
 @pytest.mark.trains
 def test_every_arm_is_trained_calibrated_and_compared(digits: Bench, whole: JobRow) -> None:
-    assert tuple(whole.done) == stages_of(JobKind.MITIGATE, config())
+    assert tuple(whole.done) == stages_of(JobKind.MITIGATE, all_arms())
     assert whole.models.keys() == ARMS
     report = digits.report(whole)
     assert report.models.keys() == report.certificates.keys() == ARMS
@@ -54,7 +63,7 @@ def test_every_arm_is_trained_calibrated_and_compared(digits: Bench, whole: JobR
     }
     assert report.groups is not None
     assert report.groups.held_out.keys() == {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL}
-    assert [cost.stage for cost in report.cost] == list(stages_of(JobKind.MITIGATE, config()))
+    assert [cost.stage for cost in report.cost] == list(stages_of(JobKind.MITIGATE, all_arms()))
 
 
 def test_the_report_recommends_one_model_and_lists_the_images_behind_it(
@@ -151,28 +160,27 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, 
 
 
 @pytest.mark.trains
-def test_its_models_are_those_of_the_single_jobs(digits: Bench, whole: JobRow) -> None:
-    masktune = digits.succeed(digits.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
+def test_its_models_are_those_of_the_single_jobs(digits: Bench, masktune: JobRow, whole: JobRow) -> None:
     erm = {"model": masktune.models["erm"]}
-    params = RetrainConfig.from_json({"head": QUICK, "seed": shifted(3)}).to_json()
+    params = RetrainConfig.from_json({"head": OPEN, "seed": shifted(5)}).to_json()
     retrained = digits.succeed(digits.run(JobKind.RETRAIN_HEAD, params=params, inputs=erm))[0]
     assert weights(whole) == weights(masktune) | weights(retrained)
+    assert len(set(weights(whole).values())) == len(ARMS)
 
 
 @pytest.mark.trains
 def test_a_further_seed_gives_the_models_of_its_own_job(digits: Bench, whole: JobRow) -> None:
     """Also when it is stopped within that seed's first training."""
-    first, second = shifted(2), shifted(3)
-    job_id = digits.run(JobKind.MITIGATE, params=config(seed=first, seeds=2))
-    checkpoints = Path(f"{digits.runtime.artifacts.root}/jobs/{job_id}/work/repeat-{second}-erm")
+    job_id = digits.run(JobKind.MITIGATE, params=all_arms(seed=shifted(4), seeds=2))
+    checkpoints = Path(f"{digits.runtime.artifacts.root}/jobs/{job_id}/work/repeat-{shifted(5)}-erm")
     digits.stop(job_id, lambda: any(checkpoints.glob("*")))
     job = digits.succeed(job_id)[0]
     assert list(job.done) == [stage.value for stage in STAGES[JobKind.MITIGATE]]
     report = digits.report(job)
     assert {tuple(one.seed for one in verdict.seeds) for verdict in report.verdicts.values()} == {
-        (shifted(2), shifted(2) + 1)
+        (shifted(4), shifted(5))
     }
-    of_seed = SeedPredictions.load(digits.folder(job.done["repeat"]["artifact"]) / f"{second}.npz")
+    of_seed = SeedPredictions.load(digits.folder(job.done["repeat"]["artifact"]) / f"{shifted(5)}.npz")
     store, metrics = Store.open(digits.folder(f"datasets/{digits.dataset_id}")), digits.report(whole).metrics
     for split, by_arm in of_seed.predictions.items():
         labels = store.labels[store.rows(split)]

@@ -25,8 +25,8 @@ from models.data.importing.datasets import import_dataset
 from models.data.layout import DatasetInfo
 from models.data.store import Store
 from tests.support.arrays import Arrays, write_arrays
-from tests.support.jobs.bench import Bench, bench_with_digits
-from tests.support.jobs.real_jobs import CLASSES, add_dataset, hyperparameters
+from tests.support.jobs.bench import Bench, opened_bench
+from tests.support.jobs.real_jobs import CLASSES, add_dataset, hyperparameters, make_grouped
 from tests.support.object_store import Fault, ObjectStore
 from tests.support.seeds import shifted
 
@@ -58,8 +58,11 @@ def bucket(server: ObjectStore) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def bench(bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    settings = {"storage_url": f"{bucket}/artifacts", "allowed_sources": f"{bucket}/sources"}
-    with bench_with_digits(tmp_path_factory.mktemp("s3"), images=40, **settings) as opened:
+    places = {"storage_url": f"{bucket}/artifacts", "allowed_sources": f"{bucket}/sources"}
+    folder = tmp_path_factory.mktemp("s3")
+    images, store = make_grouped(folder / "images", 24), folder / "store"
+    import_dataset(images, store)
+    with opened_bench(folder, store, images / "digits", max_image_bytes=100_000, **places) as opened:
         yield opened
 
 
@@ -89,11 +92,10 @@ def test_artifacts_appear_whole_are_replaced_and_go(bucket: str, tmp_path: Path)
 def test_a_job_reads_its_images_from_s3_and_leaves_its_model_there(bench: Bench, bucket: str) -> None:
     fs, _ = fsspec.core.url_to_fs(bucket)
     source = f"{bucket}/sources/digits"
-    for file in bench.images.rglob("*.png"):
-        fs.put_file(str(file), f"{source}/{file.relative_to(bench.images).as_posix()}")
+    fs.put(str(bench.images.parent), source, recursive=True)
     imported, dataset = bench.imported({"address": source})
     assert (imported.state, dataset.state) == (JobState.SUCCEEDED, DatasetState.READY)
-    params = hyperparameters(epochs=1, backbone="resnet32")
+    params = hyperparameters(epochs=1, backbone="resnet32", image_size=16)
     (job,) = bench.succeed(bench.run(JobKind.ERM, dataset_id=dataset.id, params=params))
     for kind in ("models", "backbones"):
         assert fs.exists(f"{bucket}/artifacts/{kind}/{job.models['erm']}/.complete")
@@ -116,8 +118,9 @@ def _zipped(images: Path, target: Path, *, compression: int, extra: dict[str, by
     return target
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-@pytest.mark.parametrize("uploaded", [False, True])
+@pytest.mark.parametrize(
+    ("compression", "uploaded"), [(zipfile.ZIP_STORED, False), (zipfile.ZIP_DEFLATED, True)]
+)
 def test_the_images_of_a_zip_are_read_by_range(
     bench: Bench, bucket: str, server: ObjectStore, tmp_path: Path, compression: int, uploaded: bool
 ) -> None:
@@ -178,7 +181,7 @@ def test_an_archive_within_a_zip_in_a_bucket_is_refused(
 def test_a_zip_in_a_bucket_is_held_against_the_limits(bench: Bench, bucket: str, tmp_path: Path) -> None:
     fs, _ = fsspec.core.url_to_fs(bucket)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("a/1.png", bytes(300 << 20))
+        archive.writestr("a/1.png", bytes(65 << 20))
     fs.put_file(str(tmp_path / "bomb.zip"), f"{bucket}/sources/bomb.zip")
     _, dataset = bench.imported({"address": f"{bucket}/sources/bomb.zip"})
     assert [problem["code"] for problem in dataset.summary["problems"]] == ["wrong_ratio"]
@@ -317,7 +320,7 @@ def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
 def test_a_job_whose_store_fails_says_so_and_resume_goes_on(
     server: ObjectStore, bench: Bench, bucket: str
 ) -> None:
-    job_id = bench.run(JobKind.ERM, params=hyperparameters(epochs=1))
+    job_id = bench.run(JobKind.ERM, params=hyperparameters(epochs=1, image_size=16))
     with server.failing(lambda method, _: Fault.INTERNAL_ERROR if method == "PUT" else None):
         (job,) = bench.done(job_id)
     assert job.state is JobState.FAILED

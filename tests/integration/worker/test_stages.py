@@ -16,11 +16,13 @@ from masktune.contract.vocabulary import STAGES, Arm, JobKind, JobState, Stage
 from models.data.store import Store
 from models.export import load_model, read_card
 from models.masking.store import MaskSet
-from models.training.checkpoints import CheckpointFolder, weights_digest
+from models.training.checkpoints import weights_digest
 from tests.integration.worker.service import weights
 from tests.support.jobs.bench import Bench
+from tests.support.jobs.golden import MASKTUNE
 from tests.support.jobs.real_jobs import CLASSES, hyperparameters
-from worker.slots import work
+
+PARAMS = hyperparameters(**MASKTUNE)
 
 pytestmark = pytest.mark.trains
 
@@ -39,7 +41,7 @@ def test_masktune_runs_every_stage_and_registers_its_models(digits: Bench, maskt
         network, card = load_model(digits.folder(row.artifact))
         stage = {Arm.ERM: "erm", Arm.MASKTUNE: "finetune", Arm.MASKTUNE_CONTROL: "control"}[row.arm]
         assert weights_digest(network.model) == masktune.done[stage]["weights"]
-        assert (card.arm, card.classes, card.image_size) == (row.arm, CLASSES, 28)
+        assert (card.arm, card.classes, card.image_size) == (row.arm, CLASSES, 16)
         assert row.occupies == digits.runtime.artifacts.size(row.artifact) > 0
         assert set(row.metrics) == {"val", "test"}
         assert 0 <= row.metrics["test"]["accuracy"] <= 1
@@ -55,10 +57,10 @@ def test_the_masks_cover_the_training_split(digits: Bench, masktune: JobRow) -> 
 
 
 def test_the_stages_alone_make_the_models_of_the_whole(digits: Bench, masktune: JobRow) -> None:
-    erm = digits.succeed(digits.run(JobKind.ERM))[0]
+    erm = digits.succeed(digits.run(JobKind.ERM, params=PARAMS))[0]
     model = {"model": erm.models["erm"]}
-    mask = digits.succeed(digits.run(JobKind.MASK, inputs=model))[0]
-    finetune = digits.succeed(digits.run(JobKind.FINETUNE, inputs={"mask_set": mask.id}))[0]
+    mask = digits.succeed(digits.run(JobKind.MASK, params=PARAMS, inputs=model))[0]
+    finetune = digits.succeed(digits.run(JobKind.FINETUNE, params=PARAMS, inputs={"mask_set": mask.id}))[0]
     made = [job.done[s]["weights"] for job, s in ((erm, "erm"), (finetune, "finetune"))]
     assert made == [weights(masktune)[Stage.ERM], weights(masktune)[Stage.FINETUNE]]
     assert finetune.metrics["masktune"] == masktune.metrics["masktune"]
@@ -134,8 +136,8 @@ def test_an_imported_model_is_evaluated_masked_and_tuned(digits: Bench) -> None:
     model_id = digits.untrained(CLASSES)
     given = {"model": model_id}
     evaluate = digits.run(JobKind.EVALUATE, inputs=given, params={"splits": ["test"]})
-    mask = digits.run(JobKind.MASK, inputs=given)
-    finetune = digits.run(JobKind.FINETUNE, inputs={"mask_set": mask})
+    mask = digits.run(JobKind.MASK, inputs=given, params=PARAMS)
+    finetune = digits.run(JobKind.FINETUNE, inputs={"mask_set": mask}, params=PARAMS)
     evaluated, _, tuned = digits.succeed(evaluate, mask, finetune)
     assert set(evaluated.metrics["imported"]) == {"test"}
     assert set(tuned.metrics) == {"imported", "masktune"}
@@ -146,17 +148,8 @@ def test_an_imported_model_is_evaluated_masked_and_tuned(digits: Bench) -> None:
         assert registry.get(session, tuned.models["masktune"]).erm_id == model_id
 
 
-def test_two_ranks_train_one_model(digits: Bench) -> None:
-    job_id = digits.run(JobKind.ERM, params=hyperparameters(gpus=2, epochs=2))
-    work(digits.runtime)  # with a real child: torchrun starts the ranks from it
-    job = digits.succeed(job_id)[0]
-    newest = CheckpointFolder(digits.folder(job.done["erm"]["artifact"])).newest()
-    assert newest is not None
-    assert [epoch.images for epoch in newest.history] == [132, 132]
-
-
 def test_iterations_mask_again(digits: Bench, masktune: JobRow) -> None:
-    twice = hyperparameters(masking={"sigmas": "auto", "iterations": 2}, control=False)
+    twice = hyperparameters(**MASKTUNE | {"masking": {"sigmas": "auto", "iterations": 2}, "control": False})
     job = digits.succeed(digits.run(JobKind.MASKTUNE, params=twice))[0]
     assert Stage.CONTROL not in job.done
     assert job.done["erm"]["weights"] == weights(masktune)[Stage.ERM]

@@ -23,7 +23,7 @@ from models.mitigation.features import compute_features
 from models.run import Run, resolve_device
 from models.selective import NEIGHBOURS_FILE, TrainingNeighbours
 from models.types import Floats32, Labels
-from tests.integration.worker.test_frozen_backbone import photographs
+from tests.integration.worker.test_frozen_backbone import frozen
 from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset
@@ -164,7 +164,7 @@ def test_too_few_images_of_their_own_in_val_call_nothing_unlike(digits: Bench, t
 def test_a_network_that_does_not_end_in_a_linear_layer_calls_nothing_unlike(
     digits: Bench, dataset: str
 ) -> None:
-    model = digits.untrained(CLASSES, backbone="torchvision/squeezenet1_1")
+    model = digits.untrained(CLASSES, backbone="torchvision/squeezenet1_1", size=64)
     (job,) = digits.succeed(
         digits.run(JobKind.EVALUATE, dataset_id=dataset, inputs={"model": model}, params={})
     )
@@ -178,8 +178,7 @@ def test_a_network_that_does_not_end_in_a_linear_layer_calls_nothing_unlike(
 
 @pytest.mark.trains
 def test_a_frozen_backbone_is_compared_by_its_stored_features(digits: Bench, dataset: str) -> None:
-    params = photographs(epochs=1)
-    (job,) = digits.succeed(digits.run(JobKind.ERM, dataset_id=dataset, params=params))
+    (job,) = digits.succeed(digits.run(JobKind.ERM, dataset_id=dataset, params=frozen(digits)))
     (model,) = job.done["calibrate"]["calibrations"]
     neighbours = TrainingNeighbours.load(digits.folder(_calibration(job)["artifact"]) / NEIGHBOURS_FILE)
     store, (network, _) = _store(digits, dataset), digits.load(model)

@@ -48,8 +48,11 @@ class Bench:
         """Run all queued jobs; return these jobs afterwards."""
         while run_inline(self.runtime):
             pass
+        return [self.job(id) for id in job_ids]
+
+    def job(self, job_id: str) -> JobRow:
         with self.runtime.database.read() as session:
-            return [jobs.get(session, id) for id in job_ids]
+            return jobs.get(session, job_id)
 
     def succeed(self, *job_ids: str) -> list[JobRow]:
         rows = self.done(*job_ids)
@@ -63,10 +66,9 @@ class Bench:
         with self.runtime.database.read() as session:
             return job, datasets.get(session, dataset_id)
 
-    def untrained(self, classes: tuple[str, ...], *, backbone: str = "small_cnn") -> str:
+    def untrained(self, classes: tuple[str, ...], *, backbone: str = "small_cnn", size: int = 28) -> str:
         """Add an untrained model with these classes, as if it had been imported."""
         model_id = new_id("mdl")
-        size = 28 if backbone == "small_cnn" else 64
         network = build_network(backbone, classes=len(classes), image_size=size, seed=shifted(3))
         with self.runtime.artifacts.writing(f"models/{model_id}") as folder:
             save_model(network, card_of(network, classes, "imported"), folder)
@@ -80,8 +82,7 @@ class Bench:
     def stop(self, job_id: str, when: Callable[[], bool]) -> JobRow:
         """Run the one queued job until `when` is true; return the job, which is queued again."""
         assert run_inline(self.runtime, when)
-        with self.runtime.database.read() as session:
-            row = jobs.get(session, job_id)
+        row = self.job(job_id)
         assert row.state is JobState.QUEUED
         return row
 

@@ -1,10 +1,11 @@
-"""One job that a test run trains once: tests that look at what a job made copy its data folder."""
+"""Jobs that a test run trains once: tests that look at what a job made copy its data folder."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -12,13 +13,18 @@ from sqlalchemy import update
 from core.tables import DatasetRow
 from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.vocabulary import JobKind
+from models.data.importing.datasets import import_dataset
 from tests.support.biased_digits import make_digits
-from tests.support.jobs.bench import Bench, opened_runtime
-from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.bench import Bench, opened_bench, opened_runtime
+from tests.support.jobs.real_jobs import QUICK, hyperparameters, make_grouped
 from tests.support.once import once
 from tests.support.seeds import shifted
+from worker.stages import forward
+from worker.stages.features import NetworkPass
 
 NAME = "digits, there already"
+MASKTUNE: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 64, "finetune": {"epochs": 1}}
+"""What the `masktune` job of a run is trained with."""
 
 
 @dataclass(frozen=True)
@@ -53,3 +59,36 @@ def _trained(folder: Path) -> Golden:
         with runtime.database.begin() as session:
             session.execute(update(DatasetRow).values(name=NAME))
     return Golden(str(data), dataset.id, job.id, job.models)
+
+
+@dataclass(frozen=True)
+class Masktune:
+    """A `masktune` job on digits with labelled groups, one of which is rare in each class."""
+
+    folder: str
+    """Of a bench: its data, and below `images/digits` its images, without a table."""
+    dataset: str
+    job: str
+    asked: list[int]
+    """How many images a network was given each time that the job asked one for logits."""
+
+
+def masktune_of(factory: pytest.TempPathFactory) -> Masktune:
+    """The `masktune` job of this test run."""
+    return Masktune(**once(factory, "masktune", lambda folder: asdict(_masked(folder))))
+
+
+def _masked(folder: Path) -> Masktune:
+    report = import_dataset(make_grouped(folder / "images"), folder / "store")
+    assert (report.state, set(report.group_names)) == ("ready", {"plain", "square"})
+    asked: list[int] = []
+
+    class Counted(NetworkPass):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            asked.append(sum(self.sizes))
+
+    with pytest.MonkeyPatch.context() as patch, opened_bench(folder, folder / "store") as bench:
+        patch.setattr(forward, "NetworkPass", Counted)
+        (job,) = bench.succeed(bench.run(JobKind.MASKTUNE, params=hyperparameters(**MASKTUNE)))
+        return Masktune(str(folder), bench.dataset_id, job.id, asked)

@@ -39,6 +39,28 @@ def make_folder(root: Path, images: int = 220) -> Path:
     return root
 
 
+def make_grouped(root: Path, images: int = 500) -> Path:
+    """Real digits in `digits`, low against high, a white square on nine of ten low ones and one of ten high
+    ones; and beside them a table with this group and a scanner."""
+    from sklearn.datasets import load_digits
+
+    pixels, digits = load_digits(return_X_y=True)
+    lines = ["path,label,group,meta:scanner"]
+    for index, (grey, digit) in enumerate(zip(pixels[:images], digits[:images], strict=True)):
+        picture = (grey.reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
+        high = int(digit >= 5)
+        square = high == (index // 7 % 10 == 0)
+        if square:
+            picture[:4, :4] = 255
+        file = root / "digits" / CLASSES[high] / f"{index:04d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(file)
+        group = ("plain", "square")[square]
+        lines.append(f"{file.relative_to(root)},{CLASSES[high]},{group},X{index % 2}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
 def hyperparameters(**changes: Any) -> dict[str, Any]:
     """Hyperparameters of a training that takes seconds."""
     small = {

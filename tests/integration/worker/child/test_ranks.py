@@ -1,4 +1,4 @@
-"""A training on two ranks of which one fails: the job ends, and says what that one said."""
+"""A training on two ranks, which torchrun starts from a real child; and a job of which one rank fails."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from core.queries import jobs
 from masktune.contract.vocabulary import JobKind, JobState
+from models.training.checkpoints import CheckpointFolder
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import hyperparameters
 from worker.slots import work
@@ -38,14 +38,22 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield opened
 
 
+def test_two_ranks_train_one_model(bench: Bench) -> None:
+    job_id = bench.run(JobKind.ERM, params=hyperparameters(gpus=2, epochs=2))
+    work(bench.runtime)
+    job = bench.succeed(job_id)[0]
+    newest = CheckpointFolder(bench.folder(job.done["erm"]["artifact"])).newest()
+    assert newest is not None
+    assert [epoch.images for epoch in newest.history] == [132, 132]
+
+
 def _failed(bench: Bench, error: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What a job ends with whose second rank raises `error` in its first step."""
     (folder / "sitecustomize.py").write_text(SECOND_RANK_FAILS.format(error=error))
     monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
     job_id = bench.run(JobKind.ERM, params=hyperparameters(gpus=2, epochs=2))
     work(bench.runtime)
-    with bench.runtime.database.read() as session:
-        job = jobs.get(session, job_id)
+    job = bench.job(job_id)
     assert job.state is JobState.FAILED
     assert job.error is not None
     return job.error
