@@ -58,7 +58,7 @@ def names() -> Sequence[str]:
 
 
 def knows(name: str) -> bool:
-    return name in timm.list_models() or timm.is_model_pretrained(name)
+    return timm.is_model_pretrained(name) or name in timm.list_models()  # sorts all names: 50 ms
 
 
 def published_weights(name: str) -> PublishedWeights:
@@ -80,11 +80,11 @@ def check_weights(name: str, tensors: Mapping[str, Tensor]) -> None:
     last normalisation, which begins as the identity, need not.
     """
     try:
-        first, second = (_load(name, tensors, seed) for seed in (0, 1))
+        first, second = (_load(name, tensors, seed).state_dict() for seed in (0, 1))
     except LOAD_ERRORS as error:
         raise misfit(name, error) from error
-    for key, tensor in first.state_dict().items():
-        if not torch.equal(tensor, second.state_dict()[key]):
+    for key, tensor in first.items():
+        if not torch.equal(tensor, second[key]):
             raise misfit(name, ValueError(f"{key} is missing, or has numbers that are not finite"))
 
 
