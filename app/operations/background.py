@@ -51,10 +51,12 @@ async def repeated(work: Callable[[], None], seconds: float) -> AsyncIterator[No
 async def sweep_periodically(database: Database, settings: Settings) -> None:
     """Sweep every `sweep_seconds`, and run the maintenance beside it.
 
-    In the front too, so that lost jobs are found as long as any process of the service runs.
+    In the front too, so that lost jobs are found as long as any process of the service runs. Not as it starts:
+    only a worker can take them up, and each sweeps at its own start.
     """
     maintenance = Maintenance(database, settings)
     while True:
+        await asyncio.sleep(settings.sweep_seconds)
         try:
             await asyncio.to_thread(sweep, database, settings)
             maintenance.start()
@@ -62,7 +64,6 @@ async def sweep_periodically(database: Database, settings: Settings) -> None:
             logger.warning("the sweep failed and will be tried again: %s", error)
         except Exception:  # any error: a front that stopped sweeping would silently lose jobs
             logger.exception("the sweep failed; it tries again")
-        await asyncio.sleep(settings.sweep_seconds)
 
 
 async def warm_up(forward: Callable[[], None]) -> None:
