@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -58,9 +58,16 @@ def database_without_tables() -> Iterator[str]:
 @contextmanager
 def _alone(url: str) -> Iterator[Session]:
     """A transaction without others, which a test that failed may have left."""
-    with closing(Database(url)) as database, database.begin() as session:
+    with _opened(url).begin() as session:
         session.execute(_END_OTHERS)
         yield session
+
+
+@cache
+def _opened(url: str) -> Database:
+    database = Database(url)
+    atexit.register(database.close)
+    return database
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import null, select, update
+from sqlalchemy import insert, null, select, update
 from sqlalchemy.orm import Session
 
 from core.queries import datasets, jobs, leases, webhooks
@@ -137,10 +137,15 @@ def test_to_disable_one_gives_up_what_waits_and_a_replay_sends_it_after_all(data
 def test_of_too_many_messages_the_oldest_are_given_up(database: Database) -> None:
     webhook_id = webhook(database)
     with database.begin() as session:
-        for number in range(webhooks.MOST_WAITING + 2):
-            at = db_now() - 10_000 + number
-            row = {"type": "job.failed", "data": {}, "created_at": at, "next_attempt_at": db_now() + 60}
-            session.add(DeliveryRow(id=f"msg_{number:04}", webhook_id=webhook_id, **row))
+        now = session.execute(select(db_now())).scalar_one()
+        row = {"webhook_id": webhook_id, "type": "job.failed", "data": {}, "next_attempt_at": now + 60}
+        session.execute(
+            insert(DeliveryRow),
+            [
+                row | {"id": f"msg_{number:04}", "created_at": now - 10_000 + number}
+                for number in range(webhooks.MOST_WAITING + 2)
+            ],
+        )
     with database.begin() as session:
         assert webhooks.claim(session, webhook_id) is None
         given_up = select(DeliveryRow.id).where(DeliveryRow.given_up_at.is_not(None))
