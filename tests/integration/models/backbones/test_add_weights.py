@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from models.backbones.add_weights import add_weights
-from models.backbones.build import build_network, list_backbones
+from models.backbones.build import build_network, find_library
 from models.backbones.errors import BackboneError, WeightsUnavailable
+from models.backbones.weights import PublishedWeights
 
 TIMM, TORCHVISION = "timm/test_resnet", "squeezenet1_1"
 CONFIG = {
@@ -53,9 +54,9 @@ def write(state: dict[str, Any], file: Path) -> Path:
     return file
 
 
-def place_of(name: str) -> str:
-    (place,) = [network.weights for network in list_backbones() if network.name == name]
-    return place
+def published(name: str) -> PublishedWeights:
+    library, plain = find_library(name)
+    return library.published_weights(plain)
 
 
 def refused(name: str, path: Path, match: str, cache: Path) -> None:
@@ -85,7 +86,7 @@ def test_a_job_starts_from_added_weights(
     started = network.model.state_dict()
     assert all(torch.equal(started[key], tensor) for key, tensor in states[name].items())
     assert build_network(name, classes=2, image_size=64, pretrained=True).classifier.weight.shape[0] == 2
-    assert place_of(name.removeprefix("timm/")) == "cached"
+    assert published(name).place == "cached"
     if weights_file.suffix == added.file.suffix:
         assert added.file.read_bytes() == weights_file.read_bytes()
 
@@ -225,8 +226,6 @@ def test_the_licence_is_the_stated_one_else_the_files_else_the_librarys(
     file, metadata = tmp_path / "model.safetensors", {"license": in_the_file} if in_the_file else None
     safetensors.torch.save_file(states[TIMM], file, metadata)
     assert add_weights(TIMM, file, license_text=license_text).license == expected
-    (listed,) = [network for network in list_backbones() if network.name == "test_resnet"]
-    assert (listed.weights, listed.license) == ("cached", expected)
+    assert (published(TIMM).place, published(TIMM).license) == ("cached", expected)
     add_weights(TIMM, write(states[TIMM], tmp_path / "again.safetensors"))  # which states none
-    (listed,) = [network for network in list_backbones() if network.name == "test_resnet"]
-    assert listed.license == "apache-2.0"
+    assert published(TIMM).license == "apache-2.0"
