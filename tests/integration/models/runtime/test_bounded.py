@@ -12,7 +12,7 @@ import pytest
 
 from models.data.report import ImportRefused, ProblemCode
 from models.runtime.bounded import ProcessBudget, call_within
-from tests.support.misbehaviour import crash, hang, swell
+from tests.support.misbehaviour import crash, swell
 
 BUDGET = ProcessBudget(cpu_seconds=1, memory=64 << 20)
 
@@ -26,12 +26,8 @@ def test_a_call_has_a_process_of_its_own_and_returns_what_the_function_returns()
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(
-    ("function", "error"), [(hang, BrokenProcessPool), (swell, MemoryError), (crash, BrokenProcessPool)]
-)
-def test_a_call_that_hangs_swells_or_crashes_raises(
-    function: Callable[[], None], error: type[Exception]
-) -> None:
+@pytest.mark.parametrize(("function", "error"), [(swell, MemoryError), (crash, BrokenProcessPool)])
+def test_a_call_that_swells_or_crashes_raises(function: Callable[[], None], error: type[Exception]) -> None:
     with pytest.raises(error):
         call_within(BUDGET, function)
 
@@ -46,7 +42,7 @@ def test_each_step_has_the_cpu_time_of_one() -> None:
     def take_two_steps() -> tuple[int, int]:
         BUDGET.start_step()
         first, _ = resource.getrlimit(resource.RLIMIT_CPU)
-        while time.process_time() < 0.6:
+        while time.process_time() < 0.51:
             pass
         BUDGET.start_step()
         second, _ = resource.getrlimit(resource.RLIMIT_CPU)
