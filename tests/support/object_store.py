@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from enum import Enum, auto
 from typing import Any
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import create_backend_app
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 _INTERNAL_ERROR = b"<Error><Code>InternalError</Code><Message>Please try again.</Message></Error>"
@@ -34,7 +34,7 @@ class ObjectStore:
         self.port = 0
         self.faults = 0
         """Number of requests that failed on purpose."""
-        self._app = DomainDispatcherApplication(create_backend_app)
+        self._app = create_backend_app("s3")
         self._fault: Callable[[str, str], Fault | None] = _none
         self.start()
 

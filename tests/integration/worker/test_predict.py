@@ -21,8 +21,15 @@ from tests.support.arrays import Arrays, write_arrays
 from tests.support.jobs.bench import Bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset
 from tests.support.seeds import shifted
+from worker.stages import features
 
+MANY = 17
 BROKEN = {"0-4/cut.png": "truncated", "5-9/words.png": "not_an_image"}
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "SHARD_IMAGES", 8)
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +48,10 @@ def mixed(digits: Bench) -> Store:
 
 @pytest.fixture(scope="module")
 def many(digits: Bench, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data set of 1,025 images, of which the last would be a shard of its own; some without a label."""
-    images = np.random.default_rng(shifted(0)).integers(0, 256, (1025, 28, 28, 3), dtype=np.uint8)
-    labels = np.arange(1025) % 3 - 1
-    arrays = Arrays(images, labels, ["test"] * 1025)
+    """A data set whose last image would be a shard of its own; some images are without a label."""
+    images = np.random.default_rng(shifted(0)).integers(0, 256, (MANY, 28, 28, 3), dtype=np.uint8)
+    labels = np.arange(MANY) % 3 - 1
+    arrays = Arrays(images, labels, ["test"] * MANY)
     folder = tmp_path_factory.mktemp("many") / "store"
     write_arrays(folder, arrays, DatasetInfo("many", "csv", CLASSES))
     return add_dataset(digits.runtime.database, digits.runtime.artifacts, folder)
@@ -116,7 +123,7 @@ def test_a_stopped_job_goes_on_with_its_missing_shards(digits: Bench, many: str)
     inputs, params = {"model": digits.untrained(CLASSES)}, {"split": "all"}
     (whole,) = digits.succeed(digits.run(JobKind.PREDICT, dataset_id=many, inputs=inputs, params=params))
     rows = pq.read_table(digits.folder(whole.done["predict"]["artifact"]) / "predictions.parquet")
-    assert rows["row"].to_pylist() == list(range(1025))
+    assert rows["row"].to_pylist() == list(range(MANY))
     assert rows["label"].to_pylist()[:3] == [None, *CLASSES], "no label is none"
     assert [path.parent.name for path in _shards(digits, whole.id)] == ["000000", "000001"]
 
@@ -156,6 +163,6 @@ def test_least_sure_first(digits: Bench, many: str) -> None:
     rows = pq.read_table(folder / "predictions.parquet")
     scores = rows["score"].to_pylist()
     assert scores == sorted(scores)
-    assert sorted(rows["row"].to_pylist()) == list(range(1025))
-    assert len((folder / "predictions.csv").read_text().splitlines()) == 1026
+    assert sorted(rows["row"].to_pylist()) == list(range(MANY))
+    assert len((folder / "predictions.csv").read_text().splitlines()) == MANY + 1
     assert json.loads((folder / "selection.json").read_text())["selection"] is None

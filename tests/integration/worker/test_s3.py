@@ -29,6 +29,7 @@ from tests.support.jobs.bench import Bench, opened_bench
 from tests.support.jobs.real_jobs import CLASSES, add_dataset, hyperparameters, make_grouped
 from tests.support.object_store import Fault, ObjectStore
 from tests.support.seeds import shifted
+from worker.stages import features
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +245,7 @@ def patient(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Art
     return artifacts
 
 
+@pytest.mark.faults
 def test_a_store_that_is_away_is_waited_for_by_who_wants_to(
     bucket: str, server: ObjectStore, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -266,6 +268,7 @@ def first(times: int, fault: Fault, query: str = "") -> Callable[[str, str], Fau
     return lambda method, address: next(left, None) if query in address else None
 
 
+@pytest.mark.faults
 def test_a_store_that_fails_for_a_while_is_waited_for_by_who_wants_to(
     server: ObjectStore, patient: Artifacts
 ) -> None:
@@ -284,6 +287,7 @@ def large_artifact(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return Artifacts(f"{bucket}/large", cache=tmp_path / "cache"), folder
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", Fault)
 def test_an_upload_that_breaks_in_the_middle_is_repeated(
     server: ObjectStore, large_artifact: tuple[Artifacts, Path], fault: Fault
@@ -296,6 +300,7 @@ def test_an_upload_that_breaks_in_the_middle_is_repeated(
     artifacts.delete("models/mdl_1")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("query", ["partNumber=2", "uploadId="], ids=["a part", "all but the start"])
 def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
     server: ObjectStore, large_artifact: tuple[Artifacts, Path], bucket: str, query: str
@@ -317,6 +322,7 @@ def test_an_upload_that_cannot_be_ended_leaves_nothing_to_be_seen(
 
 
 @pytest.mark.trains
+@pytest.mark.faults
 def test_a_job_whose_store_fails_says_so_and_resume_goes_on(
     server: ObjectStore, bench: Bench, bucket: str
 ) -> None:
@@ -345,9 +351,12 @@ def test_names_in_a_bucket_cannot_leave_the_folder_they_are_copied_to(bench: Ben
     assert not list(bench.runtime.settings.data_dir.rglob("escaped.png"))
 
 
-def test_shards_in_s3_are_gone_on_with_on_another_host(bench: Bench, tmp_path: Path) -> None:
-    images = np.random.default_rng(shifted(0)).integers(0, 256, (600, 28, 28, 3), dtype=np.uint8)
-    arrays = Arrays(images, np.arange(600) % 2, ["test"] * 600)
+def test_shards_in_s3_are_gone_on_with_on_another_host(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "SHARD_IMAGES", 4)
+    images = np.random.default_rng(shifted(0)).integers(0, 256, (8, 28, 28, 3), dtype=np.uint8)
+    arrays = Arrays(images, np.arange(8) % 2, ["test"] * 8)
     write_arrays(tmp_path / "store", arrays, DatasetInfo("many", "csv", CLASSES))
     artifacts = bench.runtime.artifacts
     dataset = add_dataset(bench.runtime.database, artifacts, tmp_path / "store")
