@@ -1,18 +1,19 @@
-"""ONNX graphs of networks of known weights, each exported and proven once in a run of the tests."""
+"""ONNX graphs of networks of known weights, each exported once in a run of the tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from app.inference.engines import graph_store
 from app.inference.engines.export_process import export
+from app.inference.engines.graph_store import FILE, Exports, Graph
+from app.inference.types import Part
 from core.storage.artifacts import Artifacts
-from masktune.contract.hyperparameters import ScoreName
 from models.backbones.build import build_network
 from models.backbones.network import (
     IMAGENET_MEAN,
@@ -24,55 +25,83 @@ from models.backbones.network import (
     Split,
 )
 from models.data.grey import GreyWindow
-from models.export import card_of, save_model
+from models.export import card_of, save_backbone, save_model
+from models.onnx_export import export_onnx
 from tests.support.once import once
 
 SIDE = 28
+CLASSES = ("left", "right")
 WINDOW = GreyWindow(20, 4020)
-"""Of the networks for 16-bit grey images."""
+GREY_CLASSES = ("Käfer", "ant")
+"""Those and the window of a network for 16-bit grey images."""
 
 
-def network_of(seed: int, classes: Sequence[str] = ("left", "right")) -> Network:
+def network_of(seed: int) -> Network:
     """A small network, without training."""
-    return build_network("small_cnn", classes=len(classes), image_size=SIDE, seed=seed).eval()
+    return build_network("small_cnn", classes=len(CLASSES), image_size=SIDE, seed=seed)
 
 
-def pooling_network(*, linear: bool, seed: int) -> Network:
+def pooling_network(*, linear: bool) -> Network:
     """A network that normalises, with a head that pools and has one layer, linear or convolutional."""
-    last = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)]
-    if not linear:
-        last = [nn.Conv2d(8, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), *last)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        last = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)]
+        if not linear:
+            last = [nn.Conv2d(8, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        model = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.ReLU(), *last)
     split = Split(Chain("0", "1"), Chain("2", "3", "4"))
     built = Built(model, split, IMAGENET_MEAN, IMAGENET_STD)
-    return Network(built, BackboneSpec("pooling", 2, 33, IMAGENET_MEAN, IMAGENET_STD)).eval()
+    return Network(built, BackboneSpec("pooling", 2, SIDE, IMAGENET_MEAN, IMAGENET_STD)).eval()
 
 
-def exported(
-    factory: pytest.TempPathFactory,
-    *seeds: int,
-    score: ScoreName | None = None,
-    tells_unlike: bool = False,
-    classes: Sequence[str] = ("left", "right"),
-    window: GreyWindow | None = None,
-) -> Path:
-    """The graph of the first of these networks or, with a score, of the answers of both."""
-    name = f"graph-{seeds}-{score}-{tells_unlike}-{'-'.join(classes)}-{window}"
+def saved(artifacts: Artifacts, name: str, *, seed: int, backbone: str | None = None) -> Part:
+    """The network of this seed, with its backbone apart if that has an artifact."""
+    network, part = network_of(seed), Part(name, f"models/{name}", backbone)
+    with artifacts.writing(part.artifact) as folder:
+        save_model(network, card_of(network, CLASSES, "erm"), folder, with_backbone=backbone is None)
+    if backbone is not None:
+        with artifacts.writing(backbone) as folder:
+            save_backbone(network, folder)
+    return part
+
+
+def downloaded(factory: pytest.TempPathFactory) -> Path:
+    """The graph of `product` answers of the network of seed 1, with that of seed 0 as ERM, which tells unlike
+    images: as a service exports it for a download, in a process of its own."""
 
     def make(folder: Path) -> str:
-        networks = []
-        for seed in seeds:
-            network, path = network_of(seed, classes), folder / str(seed)
-            save_model(network, card_of(network, tuple(classes), "erm", grey_window=window), path)
-            networks.append([str(path)])
-        export(str(folder / graph_store.FILE), networks, score, tells_unlike=tells_unlike)
-        return str(folder / graph_store.FILE)
+        artifacts = Artifacts(f"file://{folder}/artifacts", cache=folder / "cache")
+        model = saved(artifacts, "mdl_a", seed=1, backbone="backbones/mdl_a")
+        graph = Graph((model, saved(artifacts, "mdl_e", seed=0)), "product", tells_unlike=True)
+        with closing(Exports(artifacts)) as exports:
+            return str(asyncio.run(exports.file(graph)))
 
-    return Path(once(factory, name, make))
+    return Path(once(factory, "downloaded-graph", make))
+
+
+def exported(factory: pytest.TempPathFactory) -> Path:
+    """The graph from images to logits of the network of seed 1."""
+
+    def make(folder: Path) -> str:
+        export_onnx(network_of(1), folder / FILE, card_of(network_of(1), CLASSES, "erm"))
+        return str(folder / FILE)
+
+    return Path(once(factory, "exported-graph", make))
+
+
+def grey_answers(factory: pytest.TempPathFactory) -> Path:
+    """The graph of `max_softmax` answers to 16-bit images of the network of seed 1, telling unlike ones."""
+
+    def make(folder: Path) -> str:
+        network = network_of(1)
+        save_model(network, card_of(network, GREY_CLASSES, "erm", grey_window=WINDOW), folder / "model")
+        export(str(folder / FILE), [[str(folder / "model")]], "max_softmax", tells_unlike=True)
+        return str(folder / FILE)
+
+    return Path(once(factory, "grey-graph", make))
 
 
 def store(artifacts: Artifacts, key: str, content: bytes) -> None:
     """Store a graph as if it was exported."""
     with artifacts.writing(key) as folder:
-        (folder / graph_store.FILE).write_bytes(content)
+        (folder / FILE).write_bytes(content)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -16,22 +19,30 @@ from app.inference.engines.graph_store import constants
 from app.inference.engines.torch import TorchEngine
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.vocabulary import AbstainReason, Decision
-from models.data.grey import LEVELS, to_8_bit
+from models.backbones.network import Network
+from models.data.grey import GreyWindow, to_8_bit
 from models.data.images.decoding import square_array
 from models.export import ModelError, card_of
 from models.onnx_export import (
     DECISIONS,
     REASONS,
+    _Answers,
     export_answers,
     log_softmax,
     neighbour_distance,
-    save_graph,
-    square,
     trace,
 )
-from models.selective import NEIGHBOURS, TrainingNeighbours, score
+from models.selective import NEIGHBOURS, Scored, TrainingNeighbours, score
 from models.selective.scores import log_softmax as service_log_softmax
-from tests.support.graphs import SIDE, WINDOW, exported, network_of
+from tests.support.graphs import (
+    CLASSES,
+    GREY_CLASSES,
+    SIDE,
+    WINDOW,
+    downloaded,
+    grey_answers,
+    network_of,
+)
 
 SIZES = [
     (1, 1),
@@ -47,21 +58,54 @@ SIZES = [
     (4200, 9),
 ]
 """Heights and widths: of one line, far from square, the network's own, its double and its half."""
+TEMPERATURE = 2.0
+WIDTH = 256
+"""Of the last layer's inputs."""
 
 
-class _Squares(torch.nn.Module):
-    def forward(self, colour: torch.Tensor, grey: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return square(colour, SIDE, None), square(grey, SIDE, WINDOW)
+@dataclass(frozen=True)
+class Answers:
+    """A graph of answers that tells unlike images, and what it was made of."""
+
+    score: ScoreName
+    graph: Path
+    networks: Sequence[Network]
+    classes: Sequence[str]
+    window: GreyWindow | None = None
+
+    def image(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8 | np.uint16]:
+        """As the graph takes it; for grey images, of the first channel."""
+        return pixels if self.window is None else pixels[..., 0].astype(np.uint16) * 17
+
+    def square(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """(3, S, S), as the service makes it of this image."""
+        if self.window is not None:
+            pixels = to_8_bit(self.image(pixels).astype(np.uint16), self.window)
+        return square_array(Image.fromarray(pixels).convert("RGB"), SIDE)
+
+    def decided(
+        self, pixels: NDArray[np.uint8], thresholds: Sequence[float], neighbours: TrainingNeighbours
+    ) -> dict[str, Any]:
+        """The graph's outputs for this image."""
+        content = self.graph.read_bytes() + constants(TEMPERATURE, thresholds, neighbours)
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        names = [one.name for one in session.get_outputs()]
+        return dict(zip(names, session.run(names, {"image": self.image(pixels)}), strict=True))
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+@pytest.fixture(scope="module", params=["colour", "grey"])
+def answers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    if request.param == "colour":
+        networks = (network_of(1), network_of(0))
+        return Answers("product", downloaded(tmp_path_factory), networks, CLASSES)
+    graph = grey_answers(tmp_path_factory)
+    return Answers("max_softmax", graph, [network_of(1)], GREY_CLASSES, WINDOW)
 
 
-def _answering(path: Path, missing: bytes) -> onnxruntime.InferenceSession:
-    """The graph of answers with its constants."""
-    content = path.read_bytes() + missing
-    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+def _vectors(images: int) -> TrainingNeighbours:
+    """Of so many training images."""
+    values = np.abs(np.random.default_rng(1).normal(size=(99, WIDTH))).astype(np.float32)
+    return TrainingNeighbours.fit(np.resize(values, (images, WIDTH)), values)
 
 
 def _hard_images(height: int, width: int) -> list[NDArray[np.uint8]]:
@@ -74,33 +118,30 @@ def _hard_images(height: int, width: int) -> list[NDArray[np.uint8]]:
 
 
 @pytest.fixture(scope="module")
-def squares(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
-    images = {
-        "colour": torch.zeros((5, 7, 3), dtype=torch.uint8),
-        "grey": torch.zeros((6, 8), dtype=torch.uint16),
-    }
-    free = {"colour": {"height": 1, "width": 1}, "grey": {"grey_height": 1, "grey_width": 1}}
-    path = tmp_path_factory.mktemp("square") / "square.onnx"
-    save_graph(
-        trace(_Squares(), images, outputs=("colour_square", "grey_square"), free=free, what="it"), path
-    )
-    return _session(path)
+def first_convolution(answers: Answers) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """What the network in the graph sees of an image."""
+    missing = constants(TEMPERATURE, [0.0, 0.0], _vectors(NEIGHBOURS))
+    model = onnx.load_from_string(answers.graph.read_bytes() + missing)
+    (name, *_) = (node.input[0] for node in model.graph.node if node.op_type == "Conv")
+    model.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    def seen(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        (batch,) = session.run([name], {"image": answers.image(pixels)})
+        return np.asarray(batch[0], np.float32)
+
+    return seen
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_resized_image_equals_the_services_to_the_level(
-    squares: onnxruntime.InferenceSession, size: tuple[int, int]
+    answers: Answers,
+    first_convolution: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    size: tuple[int, int],
 ) -> None:
     for pixels in _hard_images(*size):
-        levels = pixels[..., 0].astype(np.uint16) * 17
-        colour_square, grey_square = squares.run(None, {"colour": pixels, "grey": levels})
-        np.testing.assert_array_equal(colour_square, square_array(Image.fromarray(pixels), SIDE))
-        np.testing.assert_array_equal(grey_square, _grey_square(levels))
-
-
-def _grey_square(levels: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """As the service makes it of a 16-bit image."""
-    return square_array(Image.fromarray(to_8_bit(levels, WINDOW)).convert("RGB"), SIDE)
+        expected = answers.square(pixels).astype(np.float32) / np.float32(255)
+        np.testing.assert_array_equal(first_convolution(pixels), expected)
 
 
 @pytest.mark.parametrize("logits", [[0.0, 0.0], [40.0, 0.0], [-3.0, 900.0], [1e-8, 0.0], [2.0, 2.5]])
@@ -112,23 +153,17 @@ def test_log_probabilities_keep_what_rounds_away_beside_one(logits: list[float])
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "seeds", "classes"),
-    [("max_softmax", (9,), ("Käfer", "ant", "bee")), ("product", (1, 0), ("left", "right"))],
-)
-def test_it_answers_or_abstains_by_the_services_score(
-    name: ScoreName,
-    seeds: tuple[int, ...],
-    classes: tuple[str, ...],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    graph = exported(tmp_path_factory, *seeds, score=name, classes=classes)
-    networks = [network_of(seed, classes) for seed in seeds]
-    image = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
-    batch = torch.from_numpy(square_array(Image.fromarray(image), SIDE))[None].float() / 255
+def _scored(answers: Answers, pixels: NDArray[np.uint8]) -> tuple[list[int], Scored]:
+    """The label of each network, and the service's score."""
+    batch = torch.from_numpy(answers.square(pixels))[None].float() / 255
     with torch.inference_mode():
-        own, *erm = (network(batch).numpy() for network in networks)
-    scored = score(name, own, *erm, temperature=2.0)
+        logits = [network(batch).numpy() for network in answers.networks]
+    return [int(one.argmax()) for one in logits], score(answers.score, *logits, temperature=TEMPERATURE)
+
+
+def test_it_answers_or_abstains_by_the_services_score(answers: Answers) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
+    labels, scored = _scored(answers, pixels)
     log_score, answered = float(scored.scores[0]), int(scored.labels[0])
     for threshold, decision, why in (
         (log_score - 1e-4, "answer", ""),
@@ -136,29 +171,39 @@ def test_it_answers_or_abstains_by_the_services_score(
         (-np.inf, "answer", ""),
         (np.inf, "abstain", "no_certified_threshold"),
     ):
-        thresholds = [np.inf] * len(classes)  # of the other labels, which do not count
+        thresholds = [np.inf, np.inf]  # that of the other label does not count
         thresholds[answered] = threshold
-        session = _answering(graph, constants(2.0, thresholds))
-        decided, label, probability, shares, reason, *agreement = session.run(None, {"image": image})
-        assert (decided, reason) == (decision, why)
-        assert label == (classes[answered] if decision == "answer" else "")
-        assert probability == pytest.approx(np.exp(log_score), abs=1e-6)
-        np.testing.assert_allclose(shares, np.exp(scored.log_probabilities[0]), atol=1e-6)
-        assert agreement == [own.argmax() == one.argmax() for one in erm]
+        neighbours = replace(_vectors(NEIGHBOURS), threshold=np.inf)
+        one = answers.decided(pixels, thresholds, neighbours)
+        assert (one["decision"], one["abstain_reason"]) == (decision, why)
+        assert one["label"] == (answers.classes[answered] if decision == "answer" else "")
+        assert one["score"] == pytest.approx(np.exp(log_score), abs=1e-6)
+        np.testing.assert_allclose(one["probabilities"], np.exp(scored.log_probabilities[0]), atol=1e-6)
+        assert one.get("agreement") == (None if len(labels) == 1 else labels[0] == labels[1])
+
+
+def test_the_lower_of_two_scores_is_the_services() -> None:
+    """Before it is traced: the export proves that the graph of each model scores alike."""
+    networks, pixels = (network_of(1), network_of(0)), np.full((SIDE, SIDE, 3), 200, np.uint8)
+    answers = Answers("minimum", Path(), networks, CLASSES)
+    labels, scored = _scored(answers, pixels)
+    card, number = card_of(networks[0], CLASSES, "erm"), torch.tensor(TEMPERATURE).double()
+    with torch.inference_mode():
+        inputs = (torch.from_numpy(pixels), number, number.expand(2))
+        _, _, probability, _, _, agreement = _Answers(*networks, card, "minimum")(*inputs)
+    assert probability == pytest.approx(np.exp(scored.scores[0]), abs=1e-6)
+    assert agreement == (labels[0] == labels[1])
 
 
 @pytest.mark.parametrize("images", [NEIGHBOURS, 300])
 def test_an_image_unlike_the_training_images_abstains_whatever_its_score(
-    images: int, tmp_path_factory: pytest.TempPathFactory
+    answers: Answers, images: int
 ) -> None:
-    graph = exported(tmp_path_factory, 1, score="max_softmax", tells_unlike=True, window=WINDOW)
-    network = network_of(1)
-    image = np.random.default_rng(0).integers(0, LEVELS, (33, 45), np.uint16)
-    square_image = _grey_square(image)[None]
-    raw = TorchEngine(network, None, torch.device("cpu")).run(square_image, None, features=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
+    engine = TorchEngine(answers.networks[0], None, torch.device("cpu"))
+    raw = engine.run(answers.square(pixels)[None], None, features=True)
     assert raw.features is not None
-    held_out = np.abs(np.random.default_rng(1).normal(size=(99, raw.features.shape[1]))).astype(np.float32)
-    fitted = TrainingNeighbours.fit(np.resize(held_out, (images, held_out.shape[1])), held_out)
+    fitted = _vectors(images)
     (distance,) = fitted.distances(raw.features).tolist()
     for unlike_threshold, threshold, decided, why in (
         (distance + 1e-4, -np.inf, "answer", ""),
@@ -169,11 +214,10 @@ def test_an_image_unlike_the_training_images_abstains_whatever_its_score(
         (np.inf, -np.inf, "answer", ""),
     ):
         neighbours = replace(fitted, threshold=unlike_threshold)
-        session = _answering(graph, constants(2.0, [threshold] * 2, neighbours))
-        names = ["decision", "abstain_reason", "distance"]
-        decision, reason, output = session.run(names, {"image": image})
-        assert (decision, reason, output) == (decided, why, pytest.approx(distance, abs=1e-6))
-        assert (session.run(["label"], {"image": image}) == [""]) == (decided == "abstain")
+        one = answers.decided(pixels, [threshold] * 2, neighbours)
+        assert (one["decision"], one["abstain_reason"]) == (decided, why)
+        assert one["distance"] == pytest.approx(distance, abs=1e-6)
+        assert (one["label"] == "") == (decided == "abstain")
 
 
 def test_the_distance_is_the_services_also_of_zeros_and_of_what_is_not_finite() -> None:
@@ -202,5 +246,5 @@ def test_a_network_that_cannot_be_traced_is_named_and_leaves_nothing(tmp_path: P
         trace(_Stubborn(), {"images": images}, outputs=("logits",), free={}, what="stubborn")
     network = network_of(1)
     with pytest.raises(ModelError, match="product needs an ERM model"):
-        export_answers([network], tmp_path / "a.onnx", card_of(network, ("left", "right"), "erm"), "product")
+        export_answers([network], tmp_path / "a.onnx", card_of(network, CLASSES, "erm"), "product")
     assert list(tmp_path.iterdir()) == []

@@ -12,9 +12,17 @@ import torch
 
 from app.inference.engines.export_process import prove
 from models.backbones.build import build_network
+from models.export import card_of
 from models.mitigation.features import inputs_of, linear_layer
-from models.onnx_export import export_onnx
-from tests.support.graphs import WINDOW, exported, pooling_network
+from models.onnx_export import export_onnx, onnx_metadata
+from tests.support.graphs import (
+    CLASSES,
+    GREY_CLASSES,
+    WINDOW,
+    exported,
+    network_of,
+    pooling_network,
+)
 
 
 @pytest.mark.library
@@ -43,7 +51,7 @@ def test_onnx_runtime_agrees(name: str, tmp_path: Path) -> None:
 
 
 def test_a_network_without_a_linear_last_layer_has_no_features(tmp_path: Path) -> None:
-    network = pooling_network(linear=False, seed=0)
+    network = pooling_network(linear=False)
     export_onnx(network, tmp_path / "model.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
@@ -53,12 +61,14 @@ def test_a_network_without_a_linear_last_layer_has_no_features(tmp_path: Path) -
 
 
 def test_the_metadata_say_how_an_image_becomes_the_input(tmp_path_factory: pytest.TempPathFactory) -> None:
-    graph = exported(tmp_path_factory, 2, classes=("Käfer", "ant"), window=WINDOW)
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    network = network_of(1)
+    session = onnxruntime.InferenceSession(exported(tmp_path_factory), providers=["CPUExecutionProvider"])
     texts = session.get_modelmeta().custom_metadata_map
+    assert texts == onnx_metadata(card_of(network, CLASSES, "erm"))
+    texts = onnx_metadata(card_of(network, GREY_CLASSES, "erm", grey_window=WINDOW))
     facts = {name.removeprefix("masktune."): json.loads(text) for name, text in texts.items()}
     assert facts["version"] == 1
-    assert facts["classes"] == ["Käfer", "ant"]
+    assert facts["classes"] == [*GREY_CLASSES]
     assert (facts["input"]["layout"], facts["input"]["range"]) == ("NCHW", [0, 1])
     assert (facts["resize"]["size"], facts["resize"]["antialias"]) == ([28, 28], True)
     assert facts["normalisation"] == {"mean": [0, 0, 0], "std": [1, 1, 1], "inside_the_graph": True}

@@ -58,7 +58,7 @@ def test_the_pages_program_answers_as_the_service_does(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store(world.services.artifacts, graphs.key(world.model), exported(tmp_path_factory, 1).read_bytes())
+    store(world.services.artifacts, graphs.key(world.model), exported(tmp_path_factory).read_bytes())
     address = f"/models/{world.model}/download"
     graph = world.client.get(address, params={"format": "onnx"}).content
     program = _program(tmp_path, graph, monkeypatch)

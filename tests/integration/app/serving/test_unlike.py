@@ -72,7 +72,7 @@ def served(
     with furnished(tmp_path_factory.mktemp("data"), engine=engine) as world:
         model, unlike = add_model(world)
         if engine == "auto":
-            graph = exported(tmp_path_factory, 1).read_bytes()
+            graph = exported(tmp_path_factory).read_bytes()
             store(world.services.artifacts, graph_store.key(model), graph)
         yield world, model, unlike
         assert world.services.inference.loaded[request.param]
