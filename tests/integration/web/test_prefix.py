@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+
+from tests.integration.web.conftest import Browse
 
 CASES = [
     ("", "", ""),
@@ -23,25 +23,25 @@ CASES = [
 
 
 @pytest.mark.parametrize(("root", "header", "prefix"), CASES)
-def test_links_and_assets_have_the_prefix(dashboard: FastAPI, root: str, header: str, prefix: str) -> None:
+def test_links_and_assets_have_the_prefix(browse: Browse, root: str, header: str, prefix: str) -> None:
     headers = {"X-Forwarded-Prefix": header} if header else {}
-    with TestClient(dashboard, "http://localhost", root_path=root, headers=headers) as browser:
-        page = browser.get(f"{root}/ui/jobs")
-        assert page.status_code == 200
-        named = set(re.findall(r"""["'](/[^"' ]+)["']""", page.text))  # links, scripts, where the socket is
-        assert len(named) > 8
-        assert all(re.fullmatch(rf"{prefix}/ui(/.*)?", address) for address in named), named
-        for kind in (rf"{prefix}/ui/static/", rf"{prefix}/ui/_nicegui/.*\.css"):
-            asset = next(address for address in sorted(named) if re.match(kind, address))
-            # The proxy takes its prefix away, the server puts its own before what comes.
-            assert browser.get(root + asset.removeprefix(prefix)).status_code == 200, asset
+    browser = browse(root_path=root, headers=headers)
+    page = browser.get(f"{root}/ui/jobs")
+    assert page.status_code == 200
+    named = set(re.findall(r"""["'](/[^"' ]+)["']""", page.text))  # links, scripts, where the socket is
+    assert len(named) > 8
+    assert all(re.fullmatch(rf"{prefix}/ui(/.*)?", address) for address in named), named
+    for kind in (rf"{prefix}/ui/static/", rf"{prefix}/ui/_nicegui/.*\.css"):
+        asset = next(address for address in sorted(named) if re.match(kind, address))
+        # The proxy takes its prefix away, the server puts its own before what comes.
+        assert browser.get(root + asset.removeprefix(prefix)).status_code == 200, asset
 
 
 @pytest.mark.parametrize(("root", "header", "prefix"), CASES)
-def test_the_key_form_keeps_the_prefix(dashboard: FastAPI, root: str, header: str, prefix: str) -> None:
+def test_the_key_form_keeps_the_prefix(browse: Browse, root: str, header: str, prefix: str) -> None:
     headers = {"X-Forwarded-Prefix": header} if header else {}
-    with TestClient(dashboard, "http://localhost", root_path=root, headers=headers) as browser:
-        wanted = {"key": "a", "next": f"{prefix}/ui/models"}
-        kept = browser.post(f"{root}/ui/key", data=wanted, follow_redirects=False)
-        assert kept.headers["location"] == f"{prefix}/ui/models"
-        assert f"Path={prefix}/ui;" in kept.headers["set-cookie"]
+    browser = browse(root_path=root, headers=headers)
+    wanted = {"key": "a", "next": f"{prefix}/ui/models"}
+    kept = browser.post(f"{root}/ui/key", data=wanted, follow_redirects=False)
+    assert kept.headers["location"] == f"{prefix}/ui/models"
+    assert f"Path={prefix}/ui;" in kept.headers["set-cookie"]

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from masktune import Limits
 from masktune.contract.report.text.judged_job import BREAKS_PATTERN
 from masktune.contract.report.text.next_steps import REVIEW_ANSWERS, REVIEW_HINT
-from tests.integration.web.conftest import NO_API
+from tests.integration.web.conftest import NO_API, Browse
 from tests.support import answers
 from tests.support.answers import CREATED, DATASET
 from tests.support.reports import report
@@ -95,32 +93,30 @@ def api() -> Iterator[StubApi]:
     ],
 )
 def test_pages_offer_only_what_the_key_may_do(
-    dashboard: FastAPI, api: StubApi, path: str, scope: str, offered: list[str]
+    browse: Browse, api: StubApi, path: str, scope: str, offered: list[str]
 ) -> None:
-    with TestClient(dashboard, "http://localhost") as browser:
-        connect(api.url)
-        try:
-            for scopes, there in (([scope, "read"], True), (["admin"], True), (["read"], False)):
-                api.answers["/keys/self"] = 200, {"scopes": scopes}
-                page = browser.get(path, headers={"Accept": "text/html"})
-                assert page.status_code == 200
-                assert [text in page.text for text in offered] == [there] * len(offered), scopes
-        finally:
-            connect(NO_API)
+    connect(api.url)
+    try:
+        for scopes, there in (([scope, "read"], True), (["admin"], True), (["read"], False)):
+            api.answers["/keys/self"] = 200, {"scopes": scopes}
+            page = browse().get(path, headers={"Accept": "text/html"})
+            assert page.status_code == 200
+            assert [text in page.text for text in offered] == [there] * len(offered), scopes
+    finally:
+        connect(NO_API)
 
 
 @pytest.mark.parametrize("status", [403, 404])
 def test_nearest_images_that_the_key_may_not_read_or_that_are_gone_are_left_out(
-    dashboard: FastAPI, api: StubApi, status: int
+    browse: Browse, api: StubApi, status: int
 ) -> None:
     api.answers["/datasets/ds_1/samples/4"] = status, {"status": status}
     api.answers["/keys/self"] = 200, {"scopes": ["review"]}
-    with TestClient(dashboard, "http://localhost") as browser:
-        connect(api.url)
-        try:
-            page = browser.get("/ui/reviews", headers={"Accept": "text/html"}).text
-        finally:
-            connect(NO_API)
+    connect(api.url)
+    try:
+        page = browse().get("/ui/reviews", headers={"Accept": "text/html"}).text
+    finally:
+        connect(NO_API)
     assert "/files/reviews/rev_1/image" in page
     assert NEAREST_IMAGE not in page
     assert "similar training images" not in page
