@@ -11,8 +11,11 @@ import pytest
 
 from app.datasets.stores import MOST_WAITING
 from core.storage.artifacts import Artifacts
+from models.data.report import ImportReport
 from tests.integration.app.serving.conftest import PNG, World, furnished, picture
-from tests.integration.app.test_unlabelled import unlabelled
+from tests.integration.app.test_unlabelled import imported, unlabelled
+
+__all__ = ["imported"]
 
 
 class Held(Artifacts):
@@ -80,8 +83,10 @@ def test_who_may_only_predict_sees_no_stored_sample(tmp_path: Path) -> None:
             assert world.post(picture(1), path).status_code == 200
 
 
-def test_every_model_predicts_a_sample_without_a_label(world: World, tmp_path: Path) -> None:
-    lunch = unlabelled(world.services, tmp_path)
+def test_every_model_predicts_a_sample_without_a_label(
+    world: World, imported: tuple[Path, ImportReport]
+) -> None:
+    lunch = unlabelled(world.services, imported)
     image = world.client.get(f"/datasets/{lunch}/samples/1/image").content
     for model in (world.model, world.uncalibrated()):
         stored = world.ask(model=model, dataset=lunch, sample=1)["predictions"]

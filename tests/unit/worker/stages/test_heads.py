@@ -21,9 +21,12 @@ from models.mitigation.stage_features import Axes, StageFeatures
 from models.mitigation.stages import Stage
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
+from tests.support.seeds import shifted
 from worker.stages.context import StageContext
 from worker.stages.forward import LogitsCache, Passes
 from worker.stages.retrain_head import balanced_groups, fit_head
+
+pytestmark = pytest.mark.trains
 
 SUBJECTS, WIDTH = 60, 256  # what SmallCNN's last layer sees
 ROWS = np.arange(2 * SUBJECTS)
@@ -33,7 +36,7 @@ LABELS = ROWS // 2 % 2
 def context(folder: Path, groups: str, *, pairs: str = "subjects") -> StageContext:
     """Sixty `subjects` of two different images each, as many `copies` of sixty images, or `none` of both."""
     subjects = pairs == "subjects"
-    images = np.random.default_rng(0).integers(0, 256, (len(ROWS), 4, 4, 3)).astype(np.uint8)
+    images = np.random.default_rng(shifted(0)).integers(0, 256, (len(ROWS), 4, 4, 3)).astype(np.uint8)
     if pairs == "copies":
         images[1::2] = images[::2]
     write_arrays(
@@ -46,14 +49,18 @@ def context(folder: Path, groups: str, *, pairs: str = "subjects") -> StageConte
     retraining = SimpleNamespace(head=config, groups=groups)
     store = Store.open(folder / "store")
     context = SimpleNamespace(
-        store=store, run=Run(), retraining=retraining, answers={}, spec=SimpleNamespace(done={})
+        store=store,
+        run=Run(seed=shifted(0)),
+        retraining=retraining,
+        answers={},
+        spec=SimpleNamespace(done={}),
     )
     return cast(StageContext, context)
 
 
 def features() -> Features:
     """Noise, which no class follows, but the same for both images of a subject."""
-    noise = np.random.default_rng(1).normal(size=(SUBJECTS, WIDTH)).astype(np.float32)
+    noise = np.random.default_rng(shifted(1)).normal(size=(SUBJECTS, WIDTH)).astype(np.float32)
     return Features(ROWS, LABELS, noise[ROWS // 2], np.zeros((len(ROWS), 2), np.float32))
 
 
