@@ -35,5 +35,5 @@ def test_children_count_while_they_run_and_when_they_have_ended() -> None:
 def test_the_costliest_files_come_first() -> None:
     files = {f"test_{number}.py": float(number) for number in range(12)}
     first, *lines = summary(66.0, REFERENCE, files).splitlines()
-    assert first == f"66 processor seconds, {REFERENCE:.3f} for the reference loop; the costliest files:"
+    assert first == f"66 processor seconds, {REFERENCE:.4f} for the reference loop; the costliest files:"
     assert [line.split() for line in lines] == [[f"{n}.0", f"test_{n}.py"] for n in range(11, 1, -1)]
