@@ -51,8 +51,8 @@ async def repeated(work: Callable[[], None], seconds: float) -> AsyncIterator[No
 async def sweep_periodically(database: Database, settings: Settings) -> None:
     """Sweep every `sweep_seconds`, and run the maintenance beside it.
 
-    In the front too, so that lost jobs are found as long as any process of the service runs. Not as it starts:
-    only a worker can take them up, and each sweeps at its own start.
+    In the front too, so that lost jobs are found as long as any process of the service runs. Not as it
+    starts: only a worker can take them up, and each sweeps at its own start.
     """
     maintenance = Maintenance(database, settings)
     while True:
