@@ -75,11 +75,11 @@ RESOURCES = (
     storage_routes,
     problems,
 )
+# Prepared once a process, however many applications it creates.
 API = APIRouter(
     generate_unique_id_function=lambda route: route.name,
     responses=problems.problems(422),  # replaces FastAPI's own validation error in the document
 )
-"""All routes, prepared once a process, however many applications it creates."""
 for module in RESOURCES:
     API.include_router(module.router)
 
@@ -164,8 +164,9 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.admission, app.state.metrics = admission, counters
-    routers = [module.router for module in RESOURCES]
-    problems.install(app, routers, store_errors=driver_errors(settings.storage))
+    problems.install(
+        app, [module.router for module in RESOURCES], store_errors=driver_errors(settings.storage)
+    )
     openapi_routes.install(app, settings.root_path)
     traces.instrument(app)
     app.middleware_stack = Edge(

@@ -186,8 +186,8 @@ class _Answers(nn.Module):
         vectors: Tensor | None = None,
         unlike_threshold: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        levels = square(image, self.card.image_size, self.card.grey_window)
-        images = (levels.float() / 255).unsqueeze(0)  # (1, 3, S, S)
+        # (1, 3, S, S)
+        images = square(image, self.card.image_size, self.card.grey_window).float()[None] / 255
         with inputs_of(self.network.classifier) as received:
             logits = self.network(images)[0]  # (K,)
         label = logits.argmax()
@@ -195,8 +195,7 @@ class _Answers(nn.Module):
         score, optional = logs[label], list[Tensor]()
         if self.erm is not None and self.score != "max_softmax":
             erm_logits = self.erm(images)[0]
-            one = torch.ones_like(temperature)
-            own, erm = log_softmax(logits, one)[label], log_softmax(erm_logits, one)[label]
+            own, erm = (log_softmax(of, torch.ones_like(temperature))[label] for of in (logits, erm_logits))
             match self.score:
                 case "product":
                     score = own + erm

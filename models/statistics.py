@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import NormalDist
 from typing import NamedTuple, Self
 
@@ -240,7 +239,6 @@ def upper_bound(successes: ArrayLike, trials: ArrayLike, *, confidence: ArrayLik
     return np.where(inner, bound, 1.0)
 
 
-@lru_cache(maxsize=1024)  # drift is looked for in many windows, each of which asks for the same two extremes
 def fisher(first: Share, second: Share) -> float:
     """p-value of Fisher's exact test of two shares, as twice the smaller tail; 1 if either has no samples.
 

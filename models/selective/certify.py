@@ -64,8 +64,7 @@ def walks(n: int, risk: float, confidence: float) -> list[Walk]:
 
 def _rank(n: int, risk: float, level: float, *, errors: int) -> int | None:
     """The fewest answered, at most n, at which `errors` pass; None if there is no such number."""
-    fewest = _fewest(risk, level, errors)
-    return fewest if fewest <= n else None
+    return fewest if (fewest := _fewest(risk, level, errors)) <= n else None
 
 
 @lru_cache(maxsize=1024)  # planning asks for hundreds of n
@@ -73,8 +72,9 @@ def _fewest(risk: float, level: float, errors: int) -> int:
     """The fewest answered at which `errors` pass; one more than the largest split if there is none."""
     from scipy.special import bdtr
 
-    numbers = range(_LARGEST_SPLIT + 1)
-    return bisect_left(numbers, True, key=lambda k: bool(k > errors and bdtr(errors, k, risk) <= level))
+    return bisect_left(
+        range(_LARGEST_SPLIT + 1), True, key=lambda k: bool(k > errors and bdtr(errors, k, risk) <= level)
+    )
 
 
 def certified_step(table: CalibrationTable, risk: float, confidence: float) -> int | None:
