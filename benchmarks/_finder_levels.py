@@ -137,8 +137,14 @@ def _measure(store: Store, seed: int, scratch: Path) -> Shares:
 
     features = compute_stage_features(network, loader(shuffled(store.rows("train"))), run)
     rows, patterns = features.last.rows, np.full(len(store), -1)
-    copies = {"pictures": store.pictures(rows), "clusters": store.clusters(rows)}
-    minority = infer_minority(features, HeadConfig(), classes=store.classes, seed=seed, **copies)
+    minority = infer_minority(
+        features,
+        HeadConfig(),
+        classes=store.classes,
+        seed=seed,
+        pictures=store.pictures(rows),
+        clusters=store.clusters(rows),
+    )
     if minority.patterns is None:
         return None
     patterns[rows] = minority.patterns

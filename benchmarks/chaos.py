@@ -66,9 +66,9 @@ class Backend(NamedTuple):
 
     def need(self) -> None:
         """End here, and not hours later, if the machine lacks something."""
-        programs = ("redis-server", "initdb", "pg_ctl") if self.servers else ()
-        programs += ("caddy", "faketime") if self.hosts else ()
-        need_programs(*programs, instead="name other backends with --backend")
+        servers = ("redis-server", "initdb", "pg_ctl") if self.servers else ()
+        hosts = ("caddy", "faketime") if self.hosts else ()
+        need_programs(*servers, *hosts, instead="name other backends with --backend")
         if self.hosts:
             need_packages("moto", "s3fs")
 

@@ -95,8 +95,8 @@ def main() -> None:
     timed("heads")
     accuracies = {arm: metrics(predictions, photographs) for arm, predictions in heads.items()}
     print(f"{'':18}" + "".join(f"{split:>8}   worst" for split in ("val", "test")))
-    for arm, of_arm in accuracies.items():
-        figures = (figure for of_split in of_arm.values() for figure in of_split.values())
+    for arm, by_split in accuracies.items():
+        figures = (figure for of_split in by_split.values() for figure in of_split.values())
         print(f"{arm:18}" + "".join(f"{figure:8.4f}" for figure in figures))
     flagged = int(minority.sum())
     whole = {"benchmark": "photographs_plain", "flagged": flagged, "accuracies": accuracies}

@@ -13,9 +13,8 @@ from typing import Any
 import fsspec
 import pytest
 import sqlalchemy as sa
-from click.testing import Result
 from fsspec.implementations.memory import MemoryFileSystem
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from core import schema
 from core.queries import leases
