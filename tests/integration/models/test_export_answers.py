@@ -65,12 +65,12 @@ WIDTH = 256
 
 @dataclass(frozen=True)
 class Answers:
-    """A graph of answers that tells unlike images, and what it was made of."""
+    """A graph of answers, and what it was made of; that to colour images tells unlike ones."""
 
     score: ScoreName
     graph: Path
     networks: Sequence[Network]
-    classes: Sequence[str]
+    classes: Sequence[str] = CLASSES
     window: GreyWindow | None = None
 
     def image(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8 | np.uint16]:
@@ -83,21 +83,32 @@ class Answers:
             pixels = to_8_bit(self.image(pixels).astype(np.uint16), self.window)
         return square_array(Image.fromarray(pixels).convert("RGB"), SIDE)
 
-    def decided(
-        self, pixels: NDArray[np.uint8], thresholds: Sequence[float], neighbours: TrainingNeighbours
-    ) -> dict[str, Any]:
-        """The graph's outputs for this image."""
-        content = self.graph.read_bytes() + constants(TEMPERATURE, thresholds, neighbours)
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    def whole(
+        self, thresholds: Sequence[float] = (0.0, 0.0), neighbours: TrainingNeighbours | None = None
+    ) -> bytes:
+        """The graph with its constants; no image is unlike unless `neighbours` say so."""
+        if neighbours is None and self.window is None:
+            neighbours = replace(_vectors(NEIGHBOURS), threshold=np.inf)
+        return self.graph.read_bytes() + constants(TEMPERATURE, thresholds, neighbours)
+
+    def decided(self, pixels: NDArray[np.uint8], whole: bytes) -> dict[str, Any]:
+        """The outputs of the whole graph for this image."""
+        session = onnxruntime.InferenceSession(whole, providers=["CPUExecutionProvider"])
         names = [one.name for one in session.get_outputs()]
         return dict(zip(names, session.run(names, {"image": self.image(pixels)}), strict=True))
 
 
+@pytest.fixture(scope="module")
+def colour(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    return Answers("product", downloaded(tmp_path_factory), (network_of(1), network_of(0)))
+
+
 @pytest.fixture(scope="module", params=["colour", "grey"])
-def answers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Answers:
+def answers(
+    request: pytest.FixtureRequest, colour: Answers, tmp_path_factory: pytest.TempPathFactory
+) -> Answers:
     if request.param == "colour":
-        networks = (network_of(1), network_of(0))
-        return Answers("product", downloaded(tmp_path_factory), networks, CLASSES)
+        return colour
     graph = grey_answers(tmp_path_factory)
     return Answers("max_softmax", graph, [network_of(1)], GREY_CLASSES, WINDOW)
 
@@ -120,8 +131,7 @@ def _hard_images(height: int, width: int) -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def first_convolution(answers: Answers) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     """What the network in the graph sees of an image."""
-    missing = constants(TEMPERATURE, [0.0, 0.0], _vectors(NEIGHBOURS))
-    model = onnx.load_from_string(answers.graph.read_bytes() + missing)
+    model = onnx.load_from_string(answers.whole())
     (name, *_) = (node.input[0] for node in model.graph.node if node.op_type == "Conv")
     model.graph.output.append(onnx.ValueInfoProto(name=name))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -173,8 +183,7 @@ def test_it_answers_or_abstains_by_the_services_score(answers: Answers) -> None:
     ):
         thresholds = [np.inf, np.inf]  # that of the other label does not count
         thresholds[answered] = threshold
-        neighbours = replace(_vectors(NEIGHBOURS), threshold=np.inf)
-        one = answers.decided(pixels, thresholds, neighbours)
+        one = answers.decided(pixels, answers.whole(thresholds))
         assert (one["decision"], one["abstain_reason"]) == (decision, why)
         assert one["label"] == (answers.classes[answered] if decision == "answer" else "")
         assert one["score"] == pytest.approx(np.exp(log_score), abs=1e-6)
@@ -185,8 +194,7 @@ def test_it_answers_or_abstains_by_the_services_score(answers: Answers) -> None:
 def test_the_lower_of_two_scores_is_the_services() -> None:
     """Before it is traced: the export proves that the graph of each model scores alike."""
     networks, pixels = (network_of(1), network_of(0)), np.full((SIDE, SIDE, 3), 200, np.uint8)
-    answers = Answers("minimum", Path(), networks, CLASSES)
-    labels, scored = _scored(answers, pixels)
+    labels, scored = _scored(Answers("minimum", Path(), networks), pixels)
     card, number = card_of(networks[0], CLASSES, "erm"), torch.tensor(TEMPERATURE).double()
     with torch.inference_mode():
         inputs = (torch.from_numpy(pixels), number, number.expand(2))
@@ -197,11 +205,11 @@ def test_the_lower_of_two_scores_is_the_services() -> None:
 
 @pytest.mark.parametrize("images", [NEIGHBOURS, 300])
 def test_an_image_unlike_the_training_images_abstains_whatever_its_score(
-    answers: Answers, images: int
+    colour: Answers, images: int
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (33, 45, 3), np.uint8)
-    engine = TorchEngine(answers.networks[0], None, torch.device("cpu"))
-    raw = engine.run(answers.square(pixels)[None], None, features=True)
+    engine = TorchEngine(colour.networks[0], None, torch.device("cpu"))
+    raw = engine.run(colour.square(pixels)[None], None, features=True)
     assert raw.features is not None
     fitted = _vectors(images)
     (distance,) = fitted.distances(raw.features).tolist()
@@ -214,7 +222,7 @@ def test_an_image_unlike_the_training_images_abstains_whatever_its_score(
         (np.inf, -np.inf, "answer", ""),
     ):
         neighbours = replace(fitted, threshold=unlike_threshold)
-        one = answers.decided(pixels, [threshold] * 2, neighbours)
+        one = colour.decided(pixels, colour.whole([threshold] * 2, neighbours))
         assert (one["decision"], one["abstain_reason"]) == (decided, why)
         assert one["distance"] == pytest.approx(distance, abs=1e-6)
         assert (one["label"] == "") == (decided == "abstain")
