@@ -77,6 +77,7 @@ def test_not_one_mask_pixel_differs(name: str, size: int, images: int) -> None:
     assert_no_mask_pixel_differs("xgradcam", network(name, size), photographs(images, size))
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("method", FAST)
 @pytest.mark.parametrize(
     ("name", "size", "steps", "batch", "images"),
