@@ -33,7 +33,7 @@ from models.mitigation.stage_features import shuffled
 from models.run import Run
 from models.runtime.process import prepare_process
 from models.types import Labels
-from tests.support.biased_digits import make_digits
+from tests.support.biased_digits import make_digits, with_square
 from tests.support.stage_features import compute_stage_features
 
 TRAINING = {"backbone": "small_cnn", "image_size": 16, "epochs": 12, "batch_size": 32}
@@ -73,7 +73,7 @@ Shares = dict[str, float] | None
 def measure_levels(folder: Path, seeds: int) -> tuple[list[dict[str, Any]], dict[str, Aim]]:
     """A row for each level, and one for all: in how many networks early stages agree, and what these name."""
     store = folder / "small-digits"
-    import_dataset(make_digits(folder / "digits", aligned=9), store)
+    import_dataset(make_digits(folder / "digits", aligned=9, pattern=with_square), store)
     by_level = {level: list(_at_level(level, store, seeds)) for level in _levels()}
     rows = [_row(level, networks) for level, networks in by_level.items()]
     aims = {

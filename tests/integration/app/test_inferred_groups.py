@@ -20,7 +20,7 @@ EVALUATED = ["val", "calibration", "test"]
 
 @pytest.fixture(scope="module")
 def trained(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A front beside the golden job, whose files say in their names which images lack the square."""
+    """A front beside the golden job, whose files say in their names which images lack the pattern."""
     folder = tmp_path_factory.mktemp("trained") / "data"
     golden.copy(folder)
     with running(Settings(data_dir=folder)) as front:
@@ -97,7 +97,7 @@ def test_the_reject_option_is_estimated_for_another_mix(trained: Front, golden: 
         assert answer["table"]["groups_inferred"]
         assert answer["mix"]["n_lacking"] + answer["mix"]["n_rest"] == answer["n"]
     few, many = (answer["mix"]["points"][-1]["risk"] for answer in answers)
-    assert few < answers[0]["points"][-1]["risk"] < many  # a plain model errs where the square is missing
+    assert few < answers[0]["points"][-1]["risk"] < many  # a plain model errs where the pattern is missing
 
 
 def test_a_persons_answers_bound_how_many_guesses_are_right(trained: Front, golden: Golden) -> None:

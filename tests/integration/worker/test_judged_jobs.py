@@ -14,6 +14,7 @@ from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.recommendation import AddTestImages
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from models.data.store import Store
+from tests.support.biased_digits import on_light, picture_of
 from tests.support.jobs.bench import Bench
 
 ALL = slice(800, 1100)
@@ -26,13 +27,11 @@ def make_new_digits(
     *,
     classes: tuple[str, ...] = ("low", "high"),
 ) -> Path:
-    """Digits with a square on high ones, against the pattern of the training images."""
+    """Digits on a light ground where they are high, against the pattern of the training images."""
     pixels, values = load_digits(return_X_y=True)
     for index in range(*digits.indices(len(pixels))):
-        picture = (pixels[index].reshape(8, 8) * 15).astype("uint8").repeat(2, 0).repeat(2, 1)
         label = "high" if values[index] >= 5 else "low"
-        if label == "high":
-            picture[:4, :4] = 255
+        picture = on_light(picture_of(pixels[index]), label == "high")
         if label in classes:
             folder = root / label
             folder.mkdir(parents=True, exist_ok=True)
@@ -123,12 +122,14 @@ def test_labelled_groups_decide(golden_bench: Bench, golden_job: JobRow) -> None
     report = golden_bench.report(judged(golden_bench, golden_job, images, split=None)[0])
     assert report.verdict is not None
     assert report.verdict.deciding_difference.statistic == "worst_group_accuracy"
-    assert section(report).undecided == "few_images"
-    assert set(section(report).more) <= {"low against the pattern", "high against the pattern"}
+    assert {of.name for of in report.metrics["test"][Arm.ERM].groups} == {
+        "low against the pattern",
+        "high against the pattern",
+    }
 
 
 def test_few_images_say_how_many_more_would_decide(golden_bench: Bench, golden_job: JobRow) -> None:
-    images = make_new_digits(golden_bench.images / "images" / "few", slice(800, 830))
+    images = make_new_digits(golden_bench.images / "images" / "few", slice(800, 805))  # too few for any difference
     report = golden_bench.report(judged(golden_bench, golden_job, images, breaks_pattern=True)[0])
     assert (section(report).outcome, section(report).undecided) == ("undecided", "few_images")
     assert section(report).more.keys() == {"low", "high"}

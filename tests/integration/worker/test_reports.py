@@ -64,7 +64,7 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(digits: Benc
         for mean in means:
             assert np.sum(mean["map"]) == pytest.approx(1)
     moved = report["saliency"]["shift"]["all"]
-    assert 0 < moved["low"] <= moved["mean"] <= moved["high"] <= 1
+    assert 0 <= moved["low"] <= moved["mean"] <= moved["high"] <= 1
     assert moved["n"] + moved["undefined"] == n
     for split, by_arm in report["risk_coverage"].items():
         for arm, curve in by_arm.items():

@@ -29,7 +29,7 @@ MASKTUNE: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 64, "fi
 
 @dataclass(frozen=True)
 class Golden:
-    """A `mitigate` job without masks on digits whose square goes with the class in nine of ten images."""
+    """A `mitigate` job without masks on digits whose light ground goes with the class in nine of ten images."""
 
     folder: str
     """The data folder of a service, with the database and the artifacts of the import and the job."""

@@ -26,14 +26,16 @@ def _threads() -> None:
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> StoreFactory:
-    """`make_store(train=, val=, test=, side=)`: two classes that differ in brightness, with added noise."""
+    """`make_store(train=, val=, test=, side=, wrong=)`: two classes that differ in brightness, with added noise.
+    The first `wrong` images have the other label."""
 
-    def make(*, train: int = 24, val: int = 8, test: int = 8, side: int = 16) -> Store:
+    def make(*, train: int = 24, val: int = 8, test: int = 8, side: int = 16, wrong: int = 0) -> Store:
         splits = ["train"] * train + ["val"] * val + ["test"] * test
         rng = np.random.default_rng(shifted(7))
         labels = np.arange(len(splits)) % 2
         images = rng.integers(0, 128, (len(splits), side, side, 3)) + 100 * labels[:, None, None, None]
         groups = (labels + np.arange(len(splits)) // 2 % 2 * 2).astype(np.int64)
+        labels[:wrong] = 1 - labels[:wrong]
         folder = tmp_path / f"store-{train}-{val}-{test}-{side}"
         info = DatasetInfo("tiny", "builtin", ("dark", "bright"), ("a", "b", "c", "d"))
         return write_arrays(

@@ -67,7 +67,7 @@ def test_the_judge_carries_over_to_other_images() -> None:
     true, places = biased(majority=MAJORITY, minority=MAJORITY)  # a balanced split has many that lack it
     wrong = np.random.default_rng(shifted(7)).random(len(true)) < 0.05
     labels = np.where(wrong, 1 - true, true)
-    others = stage_features(labels, places, true=true, last=(3.0, 2.0), noise_seed=9)
+    others = stage_features(labels, places, true=true, last=(3.0, 2.0), seed=9)
     assert minority.label_judge is not None
     doubt = minority.label_judge.doubt(others.last.values, labels, places)
     assert (doubt > 0.5)[wrong & (labels != places)].mean() > 0.9
