@@ -26,22 +26,13 @@ from worker.stages.patterns import JUDGE
 
 pytestmark = pytest.mark.trains
 
-TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 12, "batch_size": 32, "seed": shifted(1)}
+TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": shifted(1)}
 
 
 @pytest.fixture(scope="module")
 def masktune(golden_bench: Bench) -> JobRow:
-    """The same digits, their whole network trained here, then past its masks.
-
-    Which network's early stages agree is chance, and another processor rounds to other networks: the first of
-    a few.
-    """
-    for seed, epochs in ((1, 12), (0, 8), (4, 8), (6, 12)):
-        params = hyperparameters(**TRAINING | {"seed": seed, "epochs": epochs})
-        (job,) = golden_bench.succeed(golden_bench.run(JobKind.MASKTUNE, params=params))
-        if _inferred(golden_bench, job).facts["reason"] == "stages_agree":
-            break
-    return job
+    """The same digits, their whole network trained here, then past its masks."""
+    return golden_bench.succeed(golden_bench.run(JobKind.MASKTUNE, params=hyperparameters(**TRAINING)))[0]
 
 
 def _inferred(bench: Bench, job: JobRow) -> InferredGroups:
@@ -138,7 +129,7 @@ def test_its_report_measures_by_them(golden_bench: Bench, masktune: JobRow) -> N
     names = {group.name for group in report.metrics["test"][Arm.MASKTUNE].groups}
     assert {"low · own pattern", "high · own pattern"} < names
     test = report.inferred_groups.splits["test"]
-    assert test.lacking.n + test.rest.n == test.n
+    assert 0 < test.lacking.n < test.rest.n <= test.n - test.lacking.n  # without those whose label looks wrong
     assert [point.share for point in test.mix[Arm.ERM]][:2] == [0.05, 0.1]
 
 
