@@ -84,7 +84,8 @@ def infer_minority(
     agreements, agreeing, fault = judges.compare_stages(deepest)
     if agreeing is not None:
         minority = judges.by_stage("stages_agree", agreeing, agreements)
-        return minority if minority.is_open else replace(minority, groups=undivided)
+        details = minority.groups.details  # of the judges, whose penalty the pattern judge takes
+        return minority if minority.is_open else replace(minority, groups=replace(undivided, details=details))
     early, last = judges.early(deepest), judges.last()
     if judges.size_fault(last.flags) is None and _class_is_low_level(early, last):
         return judges.by_last_features("class_is_low_level", agreements)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from masktune.contract.hyperparameters import HeadConfig
 from models.mitigation.minority import Minority
+from models.mitigation.pattern_judge import fit_pattern_judge
 from models.types import Bools
 from tests.integration.models.mitigation.test_finder import biased, infer, stage_features
 from tests.support.seeds import shifted
@@ -24,7 +25,7 @@ def mislabelled(share: float, *, seed: int = 0) -> tuple[Minority, NDArray[np.in
     true, places = biased(majority=MAJORITY, minority=MINORITY)
     wrong = np.random.default_rng(shifted(seed)).random(len(true)) < share
     labels = np.where(wrong, 1 - true, true)
-    features = stage_features(labels, places, true=true, last=(3.0, 2.0), seed=seed)
+    features = stage_features(labels, places, true=true, last=(3.0, 0.5), seed=seed)
     return infer(features, config=CONFIG), labels, wrong, true != places
 
 
@@ -53,13 +54,14 @@ def test_without_wrong_labels_the_minority_keeps_its_weight() -> None:
 def test_wrong_labels_alone_are_no_minority() -> None:
     true, places = biased(majority=MAJORITY, minority=0)
     wrong = np.random.default_rng(shifted(1)).random(len(true)) < 0.08
-    features = stage_features(np.where(wrong, 1 - true, true), places, true=true, last=(3.0, 2.0))
+    features = stage_features(np.where(wrong, 1 - true, true), places, true=true, last=(3.0, 0.5))
     minority = infer(features, config=CONFIG)
     assert minority.reason == "wrong_labels"
     assert not minority.is_open
     assert minority.groups.names == ("class 0", "class 1")
     assert minority.label_doubt is not None
     assert (minority.label_doubt > 0.5)[wrong].mean() > 0.9
+    assert fit_pattern_judge(features, minority).stage == minority.stage  # for the images of other splits
 
 
 def test_the_judge_carries_over_to_other_images() -> None:
@@ -67,7 +69,7 @@ def test_the_judge_carries_over_to_other_images() -> None:
     true, places = biased(majority=MAJORITY, minority=MAJORITY)  # a balanced split has many that lack it
     wrong = np.random.default_rng(shifted(7)).random(len(true)) < 0.05
     labels = np.where(wrong, 1 - true, true)
-    others = stage_features(labels, places, true=true, last=(3.0, 2.0), seed=9)
+    others = stage_features(labels, places, true=true, last=(3.0, 0.5), seed=9)
     assert minority.label_judge is not None
     doubt = minority.label_judge.doubt(others.last.values, labels, places)
     assert (doubt > 0.5)[wrong & (labels != places)].mean() > 0.9
