@@ -18,9 +18,9 @@ from models.selective import LEAST_HELD_OUT, MOST_VECTORS
 Operation = Literal["training", "forward", "fit"]
 """What is done with each image: a step of training, a forward pass, or fits of the last layer on features."""
 
-HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 4_096, 2_048, 512, 2
-"""The most training images that are held out (`models.mitigation.held_out`). Of a report: the most images
-with a map, the most with masks, and forward passes for masks (`worker.report.saliency`)."""
+MAP_LIMIT, MASK_LIMIT, _MASK_PASSES = 2_048, 512, 2
+"""Of a report: the most images with a map, the most with masks, and forward passes for masks
+(`worker.report.saliency`)."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +121,9 @@ def _erm(job: Workload) -> Work:
 
 
 def _infer_groups(job: Workload) -> Work:
-    """Features and early stages of every split; a frozen ERM training has computed those of train. Where
-    training images may be held out, as if they were: whether test has too few is not known before."""
+    """Features and early stages of every split; a frozen ERM training has computed those of train."""
     known = job.is_frozen and Stage.ERM in stages_of(job.kind, job.params)
-    may_hold_out = job.is_frozen and job.params.get("groups") == "early_stages"
-    images = job.images(*(() if known else ("train",)), "val", "calibration", "test")
-    return Work("forward", images + may_hold_out * min(job.images("train"), HELD_OUT_LIMIT))
+    return Work("forward", job.images(*(() if known else ("train",)), "val", "calibration", "test"))
 
 
 def _forward_train(job: Workload) -> Work:

@@ -13,7 +13,7 @@ from masktune.contract.report.accuracy import ArmMetrics
 from masktune.contract.report.base import StatisticName
 from masktune.contract.report.text import Step, answers, judged_job_notes, next_steps, other_verdicts, verdict
 from masktune.contract.report.text.formats import sample_count
-from masktune.contract.report.text.inferred import held_out_sentence, inferred_notes
+from masktune.contract.report.text.inferred import inferred_notes
 from masktune.contract.report.text.metadata import metadata_sentences
 from masktune.contract.report.text.names import (
     ARM_DESCRIPTIONS,
@@ -62,7 +62,6 @@ def conclusions(report: Report) -> list[str]:
         *([decision.figures] if decision.figures else []),
         *(f"{other.title}. {other.sentence}" for other in other_verdicts(report)),
         *inferred_notes(report),
-        *([sentence] if (sentence := held_out_sentence(report)) else []),
         *([report.training_note] if report.training_note else []),
     ]
 

@@ -22,7 +22,7 @@ from models.data.loading.batches import Batch, StoreLoader
 from models.errors import LearningError
 from models.run import Run
 from models.runtime.files import replacing
-from models.types import Bools, Labels
+from models.types import Labels
 
 
 class HeadError(LearningError, ValueError):
@@ -50,10 +50,6 @@ class Features:
     @property
     def classes(self) -> int:
         return int(self.logits.shape[1])
-
-    def take(self, mask: Bools) -> Self:
-        """Those of the samples where `mask` (N,) is true."""
-        return type(self)(self.rows[mask], self.labels[mask], self.values[mask], self.logits[mask])
 
     def save(self, path: Path) -> None:
         """Write one .npz file, atomically."""

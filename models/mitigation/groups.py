@@ -25,7 +25,7 @@ from models.mitigation.logistic import (
 from models.mitigation.mistakes import MIN_FLAGGED, find_mistakes
 from models.types import Bools, Floats, Labels
 
-Source = GroupSource | Literal["classes", "none"]
+Source = GroupSource | Literal["classes"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Groups:
     `doubt` (N,) in 0..1 is the estimated probability that a sample is in its class's minority. With `doubt`,
     a class has one group, or two with the minority's second, and `assigned` is `doubt` thresholded.
     `weights` (N,) in 0..1 say how much a sample counts in its group: the probability that its label is right.
-    `inferred` is False for groups that come from labels. `details` are plain JSON values. Classes are
-    balanced before groups are, unless a group holds several classes, with `balances_classes` False.
+    `inferred` is False for groups that come from labels. `details` are plain JSON values.
     """
 
     source: Source
@@ -46,11 +45,6 @@ class Groups:
     doubt: Floats | None = None
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     weights: Floats | None = None
-    balances_classes: bool = True
-
-    def strata(self, labels: Labels) -> Labels:
-        """What is balanced before the groups are (N,): the classes, or nothing."""
-        return labels if self.balances_classes else np.zeros_like(labels)
 
     def memberships(self, labels: Labels) -> Floats:
         """Weights (N, groups) in 0..1, rows summing to 1 or to the sample's weight: one-hot, or by `doubt` in
@@ -81,11 +75,6 @@ class Groups:
 def class_groups(labels: Labels, classes: Sequence[str]) -> Groups:
     """Make each class one group: for the control, which is balanced over classes alone."""
     return Groups("classes", False, labels, tuple(classes))
-
-
-def single_group(labels: Labels) -> Groups:
-    """Make all samples one group, in which each weighs alike: what plain training does."""
-    return Groups("none", False, np.zeros_like(labels), ("all",), balances_classes=False)
 
 
 def label_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:

@@ -27,7 +27,7 @@ from models.mitigation.features import (
 )
 from models.mitigation.logistic import Check, Standardised, balanced_weights, fit_heads, never
 from models.mitigation.minority import Minority
-from models.mitigation.stage_features import Axes, StageFeatures, pool_stage, pooled_stages
+from models.mitigation.stage_features import Axes, StageFeatures, pool_stage, pooled_stage
 from models.mitigation.stages import outputs_of
 from models.runtime.files import replacing
 from models.types import Labels
@@ -103,8 +103,7 @@ def shown_patterns(network: Network, judge: PatternJudge, loader: StoreLoader, r
 
     The network runs only as far as the judge's stage. Raises Stopped.
     """
-    (coordinates,) = pooled_stages(network, [judge.stage], loader, run, judge.axes.coordinates)
-    return judge.patterns(coordinates)
+    return judge.patterns(pooled_stage(network, judge.stage, loader, run, judge.axes.coordinates))
 
 
 @contextmanager

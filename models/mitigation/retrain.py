@@ -73,25 +73,7 @@ def retrain_head(
     device: torch.device | None = None,
     check: Check = never,
 ) -> RetrainedHead:
-    """Put the `cross_validated_head` in `network`; the rest is unchanged."""
-    head = cross_validated_head(
-        features, groups, config, seed=seed, clusters=clusters, device=device, check=check
-    )
-    install_head(network, head.head)
-    return head
-
-
-def cross_validated_head(
-    features: Features,
-    groups: Groups,
-    config: HeadConfig,
-    *,
-    seed: int,
-    clusters: Labels | None = None,
-    device: torch.device | None = None,
-    check: Check = never,
-) -> RetrainedHead:
-    """Fit a multinomial logistic head balanced over `groups`.
+    """Fit a multinomial logistic head balanced over `groups` and put it in `network`; the rest is unchanged.
 
     A sample whose group is inferred is weighted in each group by its membership there.
     Choosing the penalty needs no further group labels: each candidate is cross-fitted on `features` alone
@@ -113,6 +95,7 @@ def cross_validated_head(
     )
     penalty = max(c.penalty for c in candidates if c.loss <= best.loss + c.error)
     head = fit_balanced(standardised, features, groups, penalty=penalty, check=check)
+    install_head(network, head)
     held_out = np.asarray(scored[penalty].logits.argmax(1), np.int64)
     return RetrainedHead(head, penalty, candidates, held_out, groups)
 
@@ -126,7 +109,7 @@ def fit_balanced(
     check: Check = never,
 ) -> Head:
     """The head of that penalty, fitted to all samples."""
-    weights = group_weights(groups.strata(features.labels), groups.memberships(features.labels)).sum(1)
+    weights = group_weights(features.labels, groups.memberships(features.labels)).sum(1)
     device = standardised.values.device
     fitted = fit_heads(
         standardised.values,
@@ -166,9 +149,9 @@ def cross_fits(
     """Each penalty of `config` with its held-out logits and their loss, balanced over `groups`."""
     clusters = first_samples(clusters, len(features.labels))
     held = _held(groups, config, seed, clusters)
-    strata, members = groups.strata(features.labels), groups.memberships(features.labels)
-    weights = group_weights(strata, members)
-    columns = np.stack([group_weights(strata, members, ~mine).sum(1) for mine in held.T], 1)
+    members = groups.memberships(features.labels)
+    weights = group_weights(features.labels, members)
+    columns = np.stack([group_weights(features.labels, members, ~mine).sum(1) for mine in held.T], 1)
     fits = {}
     for penalty in config.penalties:
         logits = held_out_logits(

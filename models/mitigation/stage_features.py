@@ -136,31 +136,24 @@ def fitting_rows(network: Network, rows: Labels) -> Labels:
     return shuffled(rows)[: _fitting_images(width)]
 
 
-def pooled_stages(
-    network: Network,
-    names: Sequence[str],
-    loader: StoreLoader,
-    run: Run,
-    read: Callable[[Tensor], Tensor] = lambda pooled: pooled,
-) -> list[NDArray[Any]]:
-    """What `read` makes of the pooled features (B, D) of each stage, from shallow to deep: (N, …) in
-    ascending order of rows.
+def pooled_stage(
+    network: Network, name: str, loader: StoreLoader, run: Run, read: Callable[[Tensor], Tensor]
+) -> NDArray[Any]:
+    """What `read` makes of the pooled features (B, D) of a stage: (N, …) in ascending order of rows.
 
-    The network runs only as far as the last of these stages. Raises Stopped.
+    The network runs only as far as this stage. Raises Stopped.
     """
-    *shallow, deepest = names
 
     def forward(batch: Batch) -> tuple[Tensor, ...]:
         with torch.inference_mode():
             try:
                 network(batch.images)
             except _StageOutput as reached:
-                return batch.rows, *(read(pooled) for _, pooled in outputs.take()), read(reached.pooled)
-        raise AssertionError(f"{deepest} is not computed for an image")
+                return batch.rows, read(reached.pooled)
+        raise AssertionError(f"{name} is not computed for an image")
 
-    before, last = outputs_of(network, shallow, pool_stage), outputs_of(network, [deepest], _stop_with)
-    with evaluating(network), before as outputs, last:
-        return columns_by_row(map_batches(loader, run, forward), loader.rows)[1:]
+    with evaluating(network), outputs_of(network, [name], _stop_with):
+        return columns_by_row(map_batches(loader, run, forward), loader.rows)[1]
 
 
 class _StageOutput(Exception):

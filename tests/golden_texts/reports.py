@@ -160,7 +160,6 @@ def inferred_groups() -> Json:
         examples=[{"sample": 3, "path": "<b>3</b>.png", "image": "3.png"}],
         labels_look_wrong={"train": 35, "val": 0, "test": 6},
         precision={"answers": 25, "lacking": 24, "low": 0.8, "at_bound": {ERM: 0.6, RETRAINED: 0.85}},
-        held_out={"n": 100, "lacking": part(0), "rest": part(0)},
     )
     steps = step("check_labels", samples=[3, 1], n=41), step("review_images", samples=[4, 2])
     groups = early_stage_groups("opened", review=review("open", 46)).model_dump()
@@ -170,24 +169,21 @@ def inferred_groups() -> Json:
 
 
 def closed_gate() -> Json:
-    """A person saw no pattern that the images lack, so nothing was balanced; held-out images tell of it."""
+    """A person saw no pattern that the images lack, so nothing was balanced."""
     value = undivided(plain_report(groups=False, erm=0.9, retrained_control=0.9, retrained=0.9))
     value["verdict"] |= {"verdict": "not_testable", "reason": "few_lacking"}
-    held_out = {"n": 148, "lacking": part(48, erm=32, retrained=43), "rest": part(100, erm=99, retrained=95)}
     groups = early_stage_groups("closed", divided=False, review=review("closed", 4)).model_dump()
     value |= {"kind": "retrain_head", "groups": groups, "review": review("closed", 4)}
     better, looked_at = difference(HEAD_CONTROL, ERM, 0.02, 0.06), step("review_images", samples=[4, 2])
     chosen = recommendation(HEAD_CONTROL, "no_minority", looked_at, differences=[better])
-    return value | chosen | inferred_section("closed", held_out=held_out)
+    return value | chosen | inferred_section("closed")
 
 
 def too_few_mistakes() -> Json:
     """No class was divided with the first seed, one was with another; the data set's own groups decide."""
     value = undivided(plain_report(erm=RELIES, retrained_control=RELIES, retrained=RELIES))
     value["dataset"]["split_subjects"] = {"train": 90}
-    held_out = {"n": 1, "lacking": part(1, erm=0, retrained=1), "rest": part(0)}
     section = inferred_section("stages_agree", comparison={ERM: {"inferred": 0.4, "labelled": 0.5}})
-    section["inferred_groups"]["held_out"] = held_out
     groups = early_stage_groups("stages_agree", divided=False).model_dump() | {"source": "cross_mistakes"}
     groups |= {"details": {}, "divided_by_seed": {7: False, 8: True}}
     value |= {"kind": "retrain_head", "groups": groups, "review": review("open", 46)}

@@ -24,14 +24,14 @@ def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
     """Those of a job's stages, in passes where it trains, else all alike.
 
     `repeat` takes what the stages before it take, for each further seed; the features of a frozen backbone
-    are there by then, and no images are held out.
+    are there by then.
     """
     if not isinstance(params, Hyperparameters):
         return dict.fromkeys(stages, 1.0)
     costs: dict[Stage, float] = {}
     for stage in stages:
         if stage is Stage.REPEAT and isinstance(params, MitigateConfig):
-            once = costs | ({Stage.ERM: 0.3, Stage.INFER_GROUPS: 0.7} if params.freeze_backbone else {})
+            once = costs | ({Stage.ERM: 0.3} if params.freeze_backbone else {})
             costs[stage] = len(params.further_seeds) * sum(once.values())
         else:
             costs[stage] = _PASSES[stage](params)
@@ -40,9 +40,7 @@ def _costs(params: AnyParams, stages: Sequence[Stage]) -> dict[Stage, float]:
 
 _PASSES: Mapping[Stage, Callable[[Hyperparameters], float]] = {
     Stage.ERM: lambda params: 1.3 if params.freeze_backbone else 3.0 * params.epochs,
-    Stage.INFER_GROUPS: lambda params: (
-        1.5 if not params.freeze_backbone else 1.7 if isinstance(params, MitigateConfig) else 0.7
-    ),  # of a mitigation: with a pass, and fits, for training images that are held out
+    Stage.INFER_GROUPS: lambda params: 0.7 if params.freeze_backbone else 1.5,
     Stage.RETRAIN_HEAD: lambda _: 0.2,
     Stage.HEAD_CONTROL: lambda _: 0.1,
     Stage.MASK: lambda _: 1.0,

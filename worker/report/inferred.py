@@ -23,7 +23,6 @@ from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store, evenly
 from models.evaluation.metrics import Logits, Names, metrics
-from models.mitigation.held_out import HeldOutAnswers
 from models.mitigation.pattern_groups import PatternGroups
 from models.statistics import ModelAccuracy, design_effect, mean_share
 from models.types import Bools, Labels
@@ -31,10 +30,8 @@ from worker.report.arms import clusters_of
 from worker.report.groups import make_examples
 from worker.stages.context import StageContext
 from worker.stages.infer_groups import InferredGroups as StageGroups
-from worker.stages.infer_groups import too_few_lacking
 
 TEST = "test"
-_HELD_OUT_ARMS = (Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL)
 _EXAMPLES = 8
 _LISTED = 200
 _SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))  # 5 … 95 %
@@ -97,7 +94,6 @@ def make_inferred(
     facts = of_stage.facts
     lacking = np.append(np.array(groups.lacking, bool), False)[groups.assigned]
     in_group = groups.assigned >= 0
-    held_out = of_stage.held_out if inferred.decide and too_few_lacking(store, groups) else None
     wrong = np.flatnonzero(of_stage.wrong)
     surest = wrong[np.argsort(-of_stage.label_doubt[wrong], kind="stable")][:_LISTED]
     return InferredGroups.model_validate(
@@ -116,7 +112,6 @@ def make_inferred(
             "labels_look_wrong": {
                 split: n for split in SPLITS if (n := int(of_stage.wrong[store.rows(split)].sum()))
             },
-            "held_out": None if held_out is None else held_out_accuracies(held_out, store),
         }
     )
 
@@ -135,18 +130,6 @@ def _split(store: Store, by_arm: ByArm, *, in_group: Bools, lacking: Bools, mixe
             for arm, of_arm in right.items()
         }
     return InferredSplit(n=len(rows), lacking=of_lacking, rest=rest, mix=mix)
-
-
-def held_out_accuracies(answers: HeldOutAnswers, store: Store) -> InferredSplit:
-    """As of another split: images whose label looks wrong, and that no head answers as labelled, do not
-    count."""
-    labels = store.labels[answers.rows]
-    right = {arm: np.asarray(getattr(answers, arm) == labels) for arm in _HELD_OUT_ARMS}
-    counted = (answers.label_doubt <= 0.5) | np.any(list(right.values()), axis=0)
-    right = {arm: of_arm[counted] for arm, of_arm in right.items()}
-    rows, lacking = answers.rows[counted], (answers.patterns != labels)[counted]
-    of_lacking, rest = (_part(store, rows, right, mine) for mine in (lacking, ~lacking))
-    return InferredSplit(n=len(labels), lacking=of_lacking, rest=rest)
 
 
 def _part(store: Store, rows: Labels, right: Mapping[Arm, Bools], mine: Bools) -> PartAccuracies:

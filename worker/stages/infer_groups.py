@@ -5,9 +5,7 @@ The artifact `jobs/{id}/infer_groups` holds
   where that is not known) and `label_doubt` (probability that its label is wrong);
 - `training.npz`, arrays over the training split in stored order: the groups that a head can be balanced over
   (`models.mitigation.groups.Groups`); `doubt` and `weights` are empty where there are none;
-- `inferred.json`: the `InferredFile`;
-- `held_out.npz`, of training images (`models.mitigation.held_out.HeldOutAnswers`), if the job balances a head
-  over these groups on a frozen backbone, and test has too few images that lack a pattern.
+- `inferred.json`: the `InferredFile`.
 
 The network is that of the job's ERM model, or of the model whose head is retrained. If an early stage named
 the patterns, their judge is stored with that model (`worker.stages.patterns`).
@@ -26,27 +24,24 @@ from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.network import Network
 from models.data.splits import SPLITS
 from models.data.store import Store
-from models.evaluation.verdict import decisive_groups
 from models.mitigation.features import HeadError
 from models.mitigation.finder import MAX_CLASSES, infer_minority
 from models.mitigation.groups import Groups
-from models.mitigation.held_out import HeldOutAnswers, TrainingImages, answer_held_out
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import PatternGroups, pattern_groups
 from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge, judged_features, shown_patterns
-from models.mitigation.stage_features import StageFeatures, fitting_rows, pooled_stages
+from models.mitigation.stage_features import StageFeatures
 from models.mitigation.wrong_labels import LabelJudge
 from models.run import Run
 from models.types import Bools, Floats, Labels
 from worker.results import GroupsResult, Json
 from worker.stages.context import StageContext
-from worker.stages.forward import FrozenFeatures, LogitsCache, Passes, loader_for
+from worker.stages.forward import FrozenFeatures, LogitsCache, loader_for
 from worker.stages.patterns import save_judge
 from worker.stages.training import given_model, load
 from worker.stages.training_features import training_features
 
 SAMPLES, TRAINING, FACTS = "samples.npz", "training.npz", "inferred.json"
-HELD_OUT = "held_out.npz"
 _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
 
 
@@ -86,9 +81,7 @@ def _inferred(context: StageContext) -> GroupsResult:
     model = given_model(context)
     network, card = load(context, model)
     frozen = bool(card.hyperparameters.get("freeze_backbone"))
-    balances_inferred = context.needs_groups and context.retraining.groups == "early_stages"
-    may_hold_out = frozen and balances_inferred and not context.store.has_groups
-    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS) + 2 * may_hold_out)
+    cache = LogitsCache(context, passes=1 + len(_JUDGED_SPLITS))
     folder = context.workspace.path / "features"
     features = training_features(
         context, network, cache, frozen=frozen, early=True, folder=folder, model=model.id
@@ -107,17 +100,11 @@ def _inferred(context: StageContext) -> GroupsResult:
             if len(rows := context.store.rows(split)):
                 with cache.passes.next() as run:
                     patterns[rows], doubt[rows] = judges.judge(split, rows, run)
-    inferred, held_out = InferredGroups(_facts(context, model.id, minority), patterns, doubt), None
-    groups = inferred.groups(context.store, left_out=inferred.wrong)
-    if may_hold_out and inferred.decide_on(context.store) and too_few_lacking(context.store, groups):
-        held_out = _held_out(context, network, features, cache.passes)
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
         np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
-        (target / FACTS).write_text(json.dumps(inferred.facts, ensure_ascii=False))
+        (target / FACTS).write_text(json.dumps(_facts(context, model.id, minority), ensure_ascii=False))
         _save_training_groups(minority.groups, target)
-        if held_out is not None:
-            held_out.save(target / HELD_OUT)
     stored = {} if judge is None else {model.id: save_judge(context, judge)}
     return GroupsResult(artifact=artifact, judges=stored)
 
@@ -143,24 +130,6 @@ def _save_training_groups(groups: Groups, target: Path) -> None:
         doubt=np.empty(0) if groups.doubt is None else groups.doubt,
         weights=np.empty(0) if groups.weights is None else groups.weights,
     )
-
-
-def _held_out(
-    context: StageContext, network: Network, features: StageFeatures, passes: Passes
-) -> HeldOutAnswers | None:
-    """Of training images, as many as `fitting_rows` has. Pooled features are computed anew: stored, those of
-    EfficientNet-Lite0 would take 24 kB an image, of ResNet-50 240 kB."""
-    store, rows = context.store, fitting_rows(network, features.last.rows)
-    with passes.next() as run:
-        loader = loader_for(context, network.to(run.device), rows, run)
-        pooled = pooled_stages(network, [stage.name for stage in features.stages], loader, run)
-    last = features.last.take(np.isin(features.last.rows, rows))
-    pictures, clusters = store.pictures(last.rows), store.clusters(last.rows)
-    images = TrainingImages(last, features.stages, pooled, pictures, clusters)
-    with passes.next() as run:
-        return answer_held_out(
-            images, context.retraining.head, run, classes=store.classes, answers=context.answers
-        )
 
 
 def infer_training_groups(context: StageContext, features: StageFeatures, config: HeadConfig) -> Minority:
@@ -210,12 +179,11 @@ class _Judges:
 
 
 class InferredGroups(NamedTuple):
-    """What the job's stage has published; arrays over all samples of the data set, but for `held_out`."""
+    """What the job's stage has published; arrays over all samples of the data set."""
 
     facts: InferredFile
     patterns: Labels
     label_doubt: Floats
-    held_out: HeldOutAnswers | None = None
 
     @classmethod
     def read(cls, context: StageContext) -> Self | None:
@@ -225,14 +193,9 @@ class InferredGroups(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        held_out = folder / HELD_OUT
         with np.load(folder / SAMPLES, allow_pickle=False) as arrays:
-            return cls(
-                json.loads((folder / FACTS).read_text()),
-                arrays["patterns"],
-                arrays["label_doubt"],
-                HeldOutAnswers.load(held_out) if held_out.is_file() else None,
-            )
+            facts = json.loads((folder / FACTS).read_text())
+            return cls(facts, arrays["patterns"], arrays["label_doubt"])
 
     @property
     def decide(self) -> bool:
@@ -260,14 +223,6 @@ class InferredGroups(NamedTuple):
         counted = np.zeros(len(store), bool)
         counted[store.rows("test")] = True
         return pattern_groups(store.labels, patterns, store.classes, counted=counted)
-
-
-def too_few_lacking(store: Store, groups: PatternGroups) -> bool:
-    """Whether too few distinct images of the test split lack the pattern of their class for a verdict."""
-    rows = store.rows("test")[store.firsts(store.rows("test"))]
-    clusters = store.clusters(rows) if store.has_subjects else None
-    lacking = np.flatnonzero(groups.lacking).tolist()
-    return not len(decisive_groups(groups.assigned[rows], clusters, lacking))
 
 
 def _published_folder(context: StageContext) -> Path | None:

@@ -79,13 +79,6 @@ class InferredGroups(Section):
     )
     labels_look_wrong: dict[str, int] = Field({}, description="How many there are, by split.")
     precision: GuessPrecision | None = None
-    held_out: InferredSplit | None = Field(
-        None,
-        description="How heads do on training images, at most 4,096, where test has too few that lack the "
-        "pattern of their class. For each of five folds, everything above the frozen backbone was fitted "
-        "without its images: axes, judges, heads and their penalties. `erm` is such a head too, not "
-        "balanced. No verdict rests on them.",
-    )
 
     @property
     def test(self) -> InferredSplit | None:

@@ -9,19 +9,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from core.queries import jobs, registry
+from core.queries import registry
 from core.tables import JobRow
 from masktune.cli.report import conclusions
-from masktune.contract.hyperparameters import MitigateConfig
-from masktune.contract.report.text.inferred import held_out_sentence
-from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
+from masktune.contract.report.text.verdict import verdict
+from masktune.contract.vocabulary import Arm, JobKind, Stage
 from models.data.store import Store
-from models.mitigation.held_out import HeldOutAnswers
 from models.mitigation.pattern_judge import PatternJudge
 from tests.support.jobs.bench import Bench
-from tests.support.jobs.real_jobs import QUICK, hyperparameters
+from tests.support.jobs.real_jobs import hyperparameters
 from tests.support.seeds import shifted
-from worker.stages.infer_groups import HELD_OUT, InferredGroups
+from worker.stages.infer_groups import InferredGroups
 from worker.stages.patterns import JUDGE
 
 pytestmark = pytest.mark.trains
@@ -49,15 +47,6 @@ def _predicted(bench: Bench, job: JobRow, arm: Arm, **options: Any) -> tuple[lis
     patterns = _inferred(bench, job).patterns[table["row"].to_numpy()]
     assert len(set(patterns)) == len(classes)
     return table["pattern"].to_pylist(), [classes[pattern] for pattern in patterns]
-
-
-@pytest.fixture(scope="module")
-def frozen(golden_bench: Bench) -> JobRow:
-    """The same digits, twelve of whose test images lack the square, and a last layer alone."""
-    packaged = {"backbone": "timm/tf_efficientnet_lite0", "pretrained": True, "freeze_backbone": True}
-    training = hyperparameters(**TRAINING | packaged | {"image_size": 64, "seed": shifted(3)})
-    params = MitigateConfig.from_json(training | {"head": QUICK, "masktune": False}).to_json()
-    return golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params))[0]
 
 
 def test_a_network_trained_here_sees_the_pattern_of_any_image(golden_bench: Bench, masktune: JobRow) -> None:
@@ -133,49 +122,13 @@ def test_its_report_measures_by_them(golden_bench: Bench, masktune: JobRow) -> N
     assert [point.share for point in test.mix[Arm.ERM]][:2] == [0.05, 0.1]
 
 
-def test_where_test_has_too_few_the_report_asks_about_held_out_training_images(
-    golden_bench: Bench, frozen: JobRow
-) -> None:
-    report = golden_bench.report(frozen)
-    assert report.inferred_groups is not None
-    held_out, test = report.inferred_groups.held_out, report.inferred_groups.splits["test"]
-    assert held_out is not None
-    assert report.verdict is not None
-    assert (report.verdict.reason, held_out.n) == ("few_lacking", report.dataset.splits["train"])
-    assert held_out.lacking.n > 3 * test.lacking.n
-    accuracies = held_out.lacking.accuracies
-    assert accuracies[Arm.RETRAINED].accuracy > accuracies[Arm.ERM].accuracy
-    sentence = held_out_sentence(report)
-    assert sentence.startswith(f"Held out of training: on the {held_out.lacking.n} training images that lack")
-    assert sentence in conclusions(report)
-    assert sentence in golden_bench.page(frozen)
-
-
-def test_a_job_that_trains_the_network_whole_holds_nothing_out(
+def test_where_too_few_test_images_lack_the_pattern_the_report_says_so(
     golden_bench: Bench, golden_job: JobRow
 ) -> None:
     report = golden_bench.report(golden_job)
     assert report.verdict is not None
     assert report.verdict.reason == "few_lacking"
-    assert report.inferred_groups is not None
-    assert report.inferred_groups.held_out is None
-    assert "Held out of training" not in golden_bench.page(golden_job)
-
-
-def test_nothing_but_its_own_sentence_rests_on_held_out_answers(golden_bench: Bench, frozen: JobRow) -> None:
-    """Evaluated anew after all heads were said to be right, and the patterns to be others."""
-    before = golden_bench.report_json(frozen)
-    file = golden_bench.folder(frozen.done[Stage.INFER_GROUPS]["artifact"]) / HELD_OUT
-    answers = HeldOutAnswers.load(file)
-    labels = Store.open(golden_bench.folder(f"datasets/{golden_bench.dataset_id}")).labels[answers.rows]
-    patterns = 1 - answers.patterns
-    answers._replace(patterns=patterns, erm=labels, retrained=labels, retrained_control=labels).save(file)
-    with golden_bench.runtime.database.begin() as session:
-        row = jobs.get(session, frozen.id)
-        row.state, row.done = JobState.QUEUED, {s: one for s, one in row.done.items() if s != Stage.EVALUATE}
-    after = golden_bench.report_json(golden_bench.succeed(frozen.id)[0])
-    sections = [report["inferred_groups"].pop("held_out") for report in (before, after)]
-    assert [part["lacking"]["accuracies"]["erm"]["accuracy"] < 1 for part in sections] == [True, False]
-    for report in (before, after):
-        del report["created_at"], report["cost"]
-    assert after == before
+    sentence = verdict(report).sentence
+    assert "of no class do 10 images here lack the pattern" in sentence
+    assert any(sentence in conclusion for conclusion in conclusions(report))
+    assert sentence in golden_bench.page(golden_job)

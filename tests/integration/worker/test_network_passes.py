@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.mitigation import stage_features
-from models.mitigation.stage_features import StageFeatures, pooled_stages
+from models.mitigation.stage_features import StageFeatures, pooled_stage
 from models.run import Run, ignore_progress
 from tests.integration.worker.rebuilt_passes import rebuilt
 from tests.integration.worker.report.test_saliency import bench
@@ -88,7 +88,7 @@ def test_another_split_has_coordinates_along_the_axes_of_train(values_first: boo
     train = frozen.load_stages(Run())
     for stage, axes in zip(train.stages, train.axes, strict=True):
         loader = loader_for(context, network, rows, Run())
-        (expected,) = pooled_stages(network, [stage.name], loader, Run(), axes.coordinates)
+        expected = pooled_stage(network, stage.name, loader, Run(), axes.coordinates)
         assert np.array_equal(frozen.load_early("val", stage.name, Run()), expected)
     plain = NetworkPass(context, network, "values", split="val", model=None)
     context.compute_shards(plain, ignore_progress)

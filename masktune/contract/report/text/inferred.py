@@ -17,7 +17,6 @@ from masktune.contract.vocabulary import Arm
 
 INFERRED_TITLE = "Images that lack what the others of their class share"
 INFERRED_TAG = "inferred: nobody labelled them"
-_NO_SUBJECTS = " If several images show the same thing, the figures are too high, unless subjects are named."
 MIX_TITLE = "If such images were more, or fewer"
 
 
@@ -30,26 +29,13 @@ def lacking_sentence(report: Report) -> str:
         return ""
     before, after = arm_before(report), arm_after(report)
     arms = [arm for arm in dict.fromkeys((before, after)) if arm in test.lacking.accuracies]
-    return f"On the {_on_parts(arms, test, 'image')}" if arms else ""
+    return f"On the {_on_parts(arms, test)}" if arms else ""
 
 
-def held_out_sentence(report: Report) -> str:
-    """How heads do on training images that none of their parts was fitted to; "" where nobody asked."""
-    held_out = report.inferred_groups.held_out if report.inferred_groups is not None else None
-    if held_out is None or not held_out.lacking.n:
-        return ""
-    accuracies = _on_parts([Arm.ERM, Arm.RETRAINED], held_out, "training image")
-    alike = "" if report.dataset.split_subjects else _NO_SUBJECTS
-    return (
-        f"Held out of training: on the {accuracies} Every part was fitted anew without the images that it "
-        f"was asked about.{alike} This is no verdict."
-    )
-
-
-def _on_parts(arms: list[Arm], parts: InferredSplit, image: str) -> str:
+def _on_parts(arms: list[Arm], parts: InferredSplit) -> str:
     """“48 images that lack …, plain training is right on 67 of 100, MaskTune on 89; on the rest on …”."""
     n = parts.lacking.n
-    images = f"{n:,} {image}s that lack" if n > 1 else f"one {image} that lacks"
+    images = f"{n:,} images that lack" if n > 1 else "one image that lacks"
     shares = _shares(arms, [parts.lacking.accuracies[arm].accuracy for arm in arms])
     sentence = f"{images} what the others of their class share, {shares}"
     if not parts.rest.n:

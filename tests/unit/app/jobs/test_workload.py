@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.jobs.workload import HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT, Work, Workload, work_of
+from app.jobs.workload import MAP_LIMIT, MASK_LIMIT, Work, Workload, work_of
 from masktune.contract.hyperparameters import (
     FinetuneConfig,
-    GroupSource,
     Hyperparameters,
     MaskingConfig,
     MitigateConfig,
@@ -92,19 +91,6 @@ def test_a_retrained_head_and_its_control_are_fits_on_the_features_of_one_pass()
     assert work[Stage.HEAD_CONTROL] == Work("fit", 1000)
 
 
-@pytest.mark.parametrize(
-    ("groups", "train", "held_out"),
-    [("early_stages", 1000, 1000), ("early_stages", 5000, HELD_OUT_LIMIT), ("cross_mistakes", 1000, 0)],
-)
-def test_a_frozen_backbone_may_see_training_images_again_that_are_held_out(
-    groups: GroupSource, train: int, held_out: int
-) -> None:
-    params = MitigateConfig(groups=groups, freeze_backbone=True, pretrained=True).to_json()
-    splits = SPLITS | {"train": train}
-    job = replace(MASKTUNE, kind=JobKind.MITIGATE, params=params, splits=splits, is_frozen=True)
-    assert work_of(job)[Stage.INFER_GROUPS] == Work("forward", 600 + held_out)
-
-
 def test_an_evaluation_and_a_prediction_see_the_splits_that_were_asked_for() -> None:
     evaluated = replace(
         MASKTUNE, kind=JobKind.EVALUATE, params={"splits": ["train"]}, arms=(), reads_model=True
@@ -125,7 +111,6 @@ def test_every_stage_of_a_kind_has_work(kind: JobKind, is_frozen: bool) -> None:
 
 
 def test_the_most_images_of_a_report_are_those_of_the_worker() -> None:
-    from models.mitigation.stage_features import FITTING_IMAGES  # imports torch
-    from worker.report.saliency import COSTED, POOL
+    from worker.report.saliency import COSTED, POOL  # imports torch
 
-    assert (HELD_OUT_LIMIT, MAP_LIMIT, MASK_LIMIT) == (FITTING_IMAGES, POOL, COSTED)
+    assert (MAP_LIMIT, MASK_LIMIT) == (POOL, COSTED)

@@ -8,9 +8,9 @@ import pytest
 from masktune.contract.hyperparameters import HeadConfig
 from models.backbones.build import build_network
 from models.mitigation.features import Features
-from models.mitigation.groups import class_groups, single_group
+from models.mitigation.groups import class_groups
 from models.mitigation.logistic import Standardised
-from models.mitigation.retrain import cross_fits, cross_validated_head, describe_groups, retrain_head
+from models.mitigation.retrain import cross_fits, describe_groups, retrain_head
 from tests.support.seeds import shifted
 from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features, shortcut_groups
 
@@ -40,21 +40,6 @@ def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
     assert [c for c in found.candidates if c.error == 0] == [best]
     again = retrain_head(network, train, groups, config, seed=shifted(0))
     assert np.array_equal(again.head.weight, found.head.weight)
-
-
-def test_a_head_over_a_single_group_goes_by_the_commoner_class() -> None:
-    """Where no feature tells the classes apart, but nine in ten samples are of one."""
-    rng, labels = np.random.default_rng(shifted(0)), (np.arange(300) % 10 == 0).astype(np.int64)
-    train = Features(
-        np.arange(300), labels, rng.normal(size=(300, 8)).astype(np.float32), np.zeros((300, 2), np.float32)
-    )
-    config = HeadConfig(penalties=(1.0,), folds=2)
-    plain, balanced = (
-        cross_validated_head(train, groups, config, seed=shifted(0)).held_out
-        for groups in (single_group(labels), class_groups(labels, CLASSES))
-    )
-    assert (plain == 0).all()
-    assert 0.2 < (balanced == 0).mean() < 0.8
 
 
 def test_losses_are_told_apart_by_their_difference_on_the_same_samples() -> None:

@@ -17,7 +17,7 @@ from models.mitigation.stage_features import (
     STAGES_FILE,
     StageFeatures,
     fitting_rows,
-    pooled_stages,
+    pooled_stage,
     principal_coordinates,
     shuffled,
 )
@@ -108,16 +108,14 @@ def test_equal_images_have_no_direction_in_which_they_differ() -> None:
     assert _coordinates([[torch.ones(6, 4)]]).shape == (6, 0)
 
 
-def test_a_pass_as_far_as_the_last_early_stage_gives_what_the_axes_are_fitted_to(
+def test_a_pass_as_far_as_an_early_stage_gives_what_the_axes_are_fitted_to(
     make_store: StoreFactory,
 ) -> None:
     network = build_network("small_cnn", classes=2, image_size=28)
-    names = [stage.name for stage in early_stages(network)]
-    pooled = pooled_stages(network, names, _loader(make_store), RUN)
-    loader = _loader(make_store, mixed=False)
-    features = compute_stage_features(network, loader, RUN)
-    for values, axes, coordinates in zip(pooled, features.axes, features.early, strict=True):
-        np.testing.assert_array_equal(axes.coordinates(torch.from_numpy(values)).numpy(), coordinates)
+    features = compute_stage_features(network, _loader(make_store, mixed=False), RUN)
+    for stage, axes, coordinates in zip(features.stages, features.axes, features.early, strict=True):
+        found = pooled_stage(network, stage.name, _loader(make_store), RUN, axes.coordinates)
+        np.testing.assert_array_equal(found, coordinates)
 
 
 def test_axes_are_fitted_to_no_more_rows_than_fit_into_memory(
@@ -126,7 +124,7 @@ def test_axes_are_fitted_to_no_more_rows_than_fit_into_memory(
     network = build_network("small_cnn", classes=2, image_size=28)
     rows = fitting_rows(network, np.arange(9000))
     assert rows.tolist() == shuffled(np.arange(9000))[:4096].tolist()
-    names = [stage.name for stage in early_stages(network)]
-    width = sum(values.shape[1] for values in pooled_stages(network, names, _loader(make_store), RUN))
+    loader, names = _loader(make_store), [stage.name for stage in early_stages(network)]
+    width = sum(pooled_stage(network, name, loader, RUN, torch.clone).shape[1] for name in names)
     monkeypatch.setattr(module, "_FITTING_BYTES", 1000 * 4 * width)
     assert len(fitting_rows(network, np.arange(9000))) == 1000

@@ -26,7 +26,6 @@ from masktune.contract.report.text.formats import (
 )
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.inferred import (
-    held_out_sentence,
     inferred_notes,
     lacking_sentence,
     mix_sentence,
@@ -44,7 +43,7 @@ from masktune.contract.report.text.next_steps import recommendation_reason
 from masktune.contract.vocabulary import Arm
 from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT
 from tests.golden_texts.reports import NAMES, golden_report
-from tests.golden_texts.sections import inferred_section
+from tests.golden_texts.sections import inferred_section, part
 from tests.support.reports import evidence, report
 
 # --- figures -------------------------------------------------------------------------------------
@@ -110,14 +109,21 @@ def typed(**sections: Any) -> Report:
 
 def test_nothing_is_said_of_what_was_not_measured() -> None:
     plain = typed()
-    sentences = (recommendation_reason, held_out_sentence, lacking_sentence, mix_sentence, notes.coarse_maps)
-    assert [sentence_of(plain) for sentence_of in sentences] == [""] * 5
+    sentences = (recommendation_reason, lacking_sentence, mix_sentence, notes.coarse_maps)
+    assert [sentence_of(plain) for sentence_of in sentences] == [""] * 4
     lists = next_steps(plain), inferred_notes(plain), metadata_sentences(plain), answers(typed(metrics={}))
     assert not any(lists)
     absent = notes.masks(None), notes.many_empty_masks(None), notes.sigmas_choice(None)
     assert not any((*absent, notes.disagreement(None, Arm.ERM)))
     for decide in (True, False):  # the inferred groups, of which the test split has no figures
         assert verdict(typed(**inferred_section("opened", decide=decide))) == verdict(plain)
+
+
+def test_one_image_that_lacks_the_pattern_is_told_of_in_the_singular() -> None:
+    test = {"n": 1, "lacking": part(1, erm=0, masktune=1, masktune_control=0), "rest": part(0)}
+    lacking = lacking_sentence(typed(**inferred_section("opened", decide=True, splits={"test": test})))
+    assert lacking.startswith("On the one image that lacks what the others of their class share, ")
+    assert lacking.endswith(" on 100.")
 
 
 def test_a_verdict_on_subjects_that_the_models_know_is_not_green() -> None:
