@@ -65,7 +65,6 @@ __all__ = [
     "MetricsEvent",
     "MixedCurve",
     "Model",
-    "NearestSample",
     "NewKey",
     "NewWebhook",
     "NotSent",
@@ -207,7 +206,7 @@ if TYPE_CHECKING:
         ShareOf,
     )
     from masktune.contract.report import Report
-    from masktune.contract.review_queue import NearestSample, ReviewImport, ReviewItem, ReviewPolicy
+    from masktune.contract.review_queue import ReviewImport, ReviewItem, ReviewPolicy
     from masktune.contract.reviews import Review, ReviewedImage
     from masktune.contract.samples import InferredPattern, Sample
     from masktune.contract.webhooks import Delivery, NewWebhook, Webhook

@@ -132,8 +132,7 @@ class Calibration:
     `imported_from`: as in `masktune.contract.models.CalibrationRef`.
 
     Samples that are unlike the training images count as not answered, but in `unlike_answered`, the tables by
-    score of a model that can tell which these are. `dataset` is the data set of the samples, None for a
-    calibration that was made elsewhere.
+    score of a model that can tell which these are.
     """
 
     id: str
@@ -150,7 +149,6 @@ class Calibration:
     true_log_probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
     imported_from: str | None = None
     unlike_answered: Mapping[str, CalibrationTable] = field(default_factory=dict)
-    dataset: str | None = None
 
     @cached_property
     def of_scores_alone(self) -> Calibration:

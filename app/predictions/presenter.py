@@ -21,15 +21,12 @@ from masktune.contract.predictions import (
     SaliencyMap,
     UnlikeTraining,
 )
-from masktune.contract.review_queue import NearestSample
 from masktune.contract.vocabulary import Decision
 from models.runtime import images as pictures
 from models.selective import Scored
 
 EXPLAIN_METHOD = "xgradcam"
 """The method of the masks; with a linear head it costs next to nothing."""
-NEAREST = 4
-"""Training images that a person who reviews an image is shown."""
 
 
 def answer(plan: Plan, forward: ForwardResult, scored: Scored, top_k: int) -> Answer:
@@ -75,20 +72,6 @@ def _unlike(plan: Plan, scores: Scores) -> Sequence[UnlikeTraining | None]:
             unlike=distance > neighbours.threshold,
         )
         for distance in distances
-    ]
-
-
-def nearest(plan: Plan, scores: Scores, number: int) -> list[NearestSample]:
-    """The training images nearest to the image of this number; none if they, or their data set, are not
-    known."""
-    dataset = None if plan.calibration is None else plan.calibration.dataset
-    if plan.neighbours is None or scores.features is None or dataset is None:
-        return []
-    return [
-        NearestSample(
-            dataset=dataset, sample=one.row, label=plan.model.classes[one.label], similarity=one.similarity
-        )
-        for one in plan.neighbours.nearest(scores.features[number], NEAREST)
     ]
 
 

@@ -21,7 +21,7 @@ from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images
 from app.predictions.disconnect import cancel_on_disconnect
 from app.predictions.plans import Plan
-from app.predictions.presenter import EXPLAIN_METHOD, answer, nearest
+from app.predictions.presenter import EXPLAIN_METHOD, answer
 from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
 from app.review_queue import queueing
@@ -142,7 +142,7 @@ def _decide(
         count_inputs(plan, scored, prediction)
     drawn = list[DrawnImage]()
     if count_inputs is not None and plan.model.review_policy is not None:  # no stored sample joins a queue
-        drawn = queueing.draw(plan.model, prediction, partial(nearest, plan, raw))
+        drawn = queueing.draw(plan.model, prediction)
     return prediction.model_dump_json(), drawn
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from random import SystemRandom
 from typing import Any, NamedTuple
 
@@ -13,14 +12,12 @@ from sqlalchemy.orm import Session
 from app.inference import Upload
 from app.registry import promise
 from app.selective import calibrations
-from core.errors import NotFound
-from core.queries import datasets, review_queue
+from core.queries import review_queue
 from core.queries.review_queue import MonitoredPromise
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
 from masktune.contract.predictions import Answer, Selection
-from masktune.contract.review_queue import NearestSample
 from masktune.contract.vocabulary import Decision, ReviewKind, SelectionStatus
 from models.data.images.checks import stored_file
 from models.data.images.limits import STORED
@@ -38,24 +35,16 @@ class ReceivedImages(NamedTuple):
 
 class DrawnImage(NamedTuple):
     """An image of a request, by its number, and what was said of it, as JSON. `of` is the promise under which
-    it was answered; None if it was not answered. `nearest` looks for the nearest training images, which are
-    of one data set."""
+    it was answered; None if it was not answered."""
 
     number: int
     of: MonitoredPromise | None
     prediction: dict[str, Any]
-    nearest: Callable[[], Sequence[NearestSample]]
 
 
-def draw(
-    model: ModelRow,
-    answer: Answer,
-    nearest: Callable[[int], Sequence[NearestSample]],
-    random: Callable[[], float] = _random,
-) -> list[DrawnImage]:
+def draw(model: ModelRow, answer: Answer, random: Callable[[], float] = _random) -> list[DrawnImage]:
     """The images that join the queue: all abstained ones, whatever the policy of the request, and a random
-    sample of those answered under exactly the promise that is monitored. `nearest` finds the training images
-    nearest to the image of a number: once it is stored, and for no other."""
+    sample of those answered under exactly the promise that is monitored."""
     policy, of = model.review_policy, promise.monitored(model)
     if policy is None or not policy["enabled"]:
         return []
@@ -66,7 +55,6 @@ def draw(
             number,
             None if prediction.decision is Decision.ABSTAIN else of,
             prediction.model_dump(mode="json", exclude={"saliency"}) | threshold,
-            partial(nearest, number),
         )
         for number, prediction in enumerate(answer.predictions)
         if prediction.decision is Decision.ABSTAIN or (audited and random() < policy["audit_share"])
@@ -91,7 +79,6 @@ def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], receiv
         monitored = promise.monitored(model)
         for one, row, content in zip(drawn, rows, contents, strict=True):
             if one.of in (None, monitored) and not _is_copy(session, row, one.of):
-                _name_nearest(session, row, one.nearest())
                 review_queue.add(session, row, content)
 
 
@@ -124,19 +111,6 @@ def _row(model_id: str, drawn: DrawnImage, received: ReceivedImages) -> ReviewIt
         label=drawn.prediction["label"],
         prediction=drawn.prediction,
     )
-
-
-def _name_nearest(session: Session, row: ReviewItemRow, nearest: Sequence[NearestSample]) -> None:
-    """Write the nearest images into the row and keep their data set until the transaction ends, unless it is
-    gone."""
-    if not nearest:
-        return
-    try:
-        datasets.keep(session, nearest[0].dataset)
-    except NotFound:
-        return
-    row.nearest = [one.model_dump(mode="json") for one in nearest]
-    row.nearest_dataset_id = nearest[0].dataset
 
 
 def _is_copy(session: Session, row: ReviewItemRow, of: MonitoredPromise | None) -> bool:

@@ -47,7 +47,6 @@ def describe(row: ReviewItemRow) -> ReviewItem:
         subject=row.subject,
         bytes=row.bytes,
         prediction=ReviewedPrediction.model_validate(row.prediction),
-        nearest=[] if row.nearest_dataset_id is None else row.nearest,
         outcome=row.outcome,
         label=row.true_label,
         answered_by=public_id(row.answered_by),

@@ -100,8 +100,7 @@ def _read(
         raw = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:  # the model is being deleted
         raise ArtifactMissing(f"{key}/{FILE}") from error
-    dataset = raw.get("dataset") if imported_from is None else None
-    return replace(from_tables(raw, id), created_at=created_at, imported_from=imported_from, dataset=dataset)
+    return replace(from_tables(raw, id), created_at=created_at, imported_from=imported_from)
 
 
 def from_tables(raw: Mapping[str, Any], id: str) -> Calibration:

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.session import db_now
-from core.tables.base import Json, Table
+from core.tables.base import Table
 from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
 
 _WAITS = text("outcome IS NULL AND bytes IS NOT NULL")
@@ -43,10 +43,6 @@ class ReviewItemRow(Table):
     """The model's answer; None if it abstained."""
     prediction: Mapped[dict[str, Any]]
     """`masktune.contract.predictions.Prediction` without its map, and the `threshold`."""
-    nearest: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list)
-    """`masktune.contract.review_queue.NearestSample`, nearest first."""
-    nearest_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
-    """The data set of those in `nearest`; None without any, and once it is deleted."""
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     """Of the image; None once it is deleted."""
     outcome: Mapped[ReviewOutcome | None]
@@ -66,7 +62,6 @@ class ReviewItemRow(Table):
         Index("review_items_order", "model_id", "kind", "seq", unique=True),
         Index("review_items_newest", "created_at", "id"),
         Index("review_items_copies", "model_id", "kind", "sha256"),
-        Index("review_items_nearest", "nearest_dataset_id"),
         Index("review_items_model", "model_id", "created_at", "id"),
         Index("review_items_answered", "answered_by", "answered_at", "id"),
         Index("review_items_waiting", "created_at", "seq", **_WAITING),

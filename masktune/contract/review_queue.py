@@ -69,15 +69,6 @@ class ReviewedPrediction(Prediction):
     threshold: float | None = Field(None, description="Images with at least this score were answered.")
 
 
-class NearestSample(Shape):
-    """A training image that the model sees much like an image of a review queue."""
-
-    dataset: str = Field(description="The data set that the model was calibrated on.")
-    sample: int = Field(description="Its number there.")
-    label: str = Field(description="The name of its class.")
-    similarity: float = Field(description="The cosine between the inputs of the last layer, −1..1.")
-
-
 class ReviewItem(Shape):
     """An image of a review queue: what the model said of it, and what a person said."""
 
@@ -89,11 +80,6 @@ class ReviewItem(Shape):
     subject: str | None = Field(None, description="As the request named it; null once the image is deleted.")
     bytes: int | None = Field(None, description="Of the image; null once it is deleted.")
     prediction: ReviewedPrediction
-    nearest: list[NearestSample] = Field(
-        [],
-        description="The training images that are nearest, of those that `unlike_training` compares with; "
-        "empty without these, for an imported model, and once their data set is deleted.",
-    )
     outcome: Annotated[ReviewOutcome | str, Open(ReviewOutcome)] | None = Field(
         None, description="Null until somebody answers."
     )

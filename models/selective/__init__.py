@@ -46,10 +46,8 @@ from models.selective.training_neighbours import (
     MOST_VECTORS,
     NEIGHBOURS,
     NEIGHBOURS_FILE,
-    NearestSample,
     NeighboursError,
     TrainingNeighbours,
-    TrainingSamples,
 )
 from models.selective.windows import (
     ALPHA,
@@ -83,7 +81,6 @@ __all__ = [
     "GroupVerdict",
     "Look",
     "MixPoint",
-    "NearestSample",
     "NeighboursError",
     "OperatingPoint",
     "Planning",
@@ -96,7 +93,6 @@ __all__ = [
     "Share",
     "SplitTables",
     "TrainingNeighbours",
-    "TrainingSamples",
     "Windows",
     "answer_all",
     "best_certifiable_risk",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from safetensors import SafetensorError
@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save
 
 from models.errors import LearningError
 from models.runtime.files import replacing
-from models.types import Bools, Floats32, Labels
+from models.types import Bools, Floats32
 
 NEIGHBOURS_FILE = "neighbours.safetensors"
 """Its name in the artifact of a calibration."""
@@ -37,29 +37,13 @@ class NeighboursError(LearningError, ValueError):
     reason = "calibration_unusable"
 
 
-class TrainingSamples(NamedTuple):
-    """What the vectors are of: `rows` (M,) of the data set's store, and their classes `labels` (M,)."""
-
-    rows: Labels
-    labels: Labels
-
-
-class NearestSample(NamedTuple):
-    """A training image near an input: its row and class, and the cosine between both, −1..1."""
-
-    row: int
-    label: int
-    similarity: float
-
-
 @dataclass(frozen=True, eq=False)
 class TrainingNeighbours:
     """`vectors` (M, D) are training images, each of length 1; an input further than `threshold` is unlike
-    them. Without `samples`, it is not known which images they are."""
+    them."""
 
     vectors: Floats32
     threshold: float
-    samples: TrainingSamples | None = None
 
     @classmethod
     def fit(cls, training: Floats32, held_out: Floats32) -> Self:
@@ -90,21 +74,11 @@ class TrainingNeighbours:
         """(N,), true for each input that is unlike the training images."""
         return np.asarray(self.distances(values) > self.threshold)
 
-    def nearest(self, values: Floats32, count: int) -> list[NearestSample]:
-        """The `count` training images nearest to an input (D,), nearest first; none if it is not finite, or
-        without `samples`."""
-        if self.samples is None or not np.isfinite(values).all():
-            return []
-        cosines = (self.vectors @ _unit(values[None])[0]).clip(-1, 1)  # (M,)
-        order = np.argsort(-cosines, kind="stable")[:count]
-        columns = (self.samples.rows[order], self.samples.labels[order], cosines[order])
-        return [NearestSample(*one) for one in zip(*(column.tolist() for column in columns), strict=True)]
-
     def save(self, file: Path) -> None:
         """Write one safetensors file, atomically; 2 bytes for each number of a vector."""
         arrays = {"vectors": self.vectors.astype(np.float16), "threshold": np.array(self.threshold)}
         with replacing(file) as out:
-            out.write(save(arrays | ({} if self.samples is None else self.samples._asdict())))
+            out.write(save(arrays))
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -112,18 +86,13 @@ class TrainingNeighbours:
         try:
             arrays = load_file(file)
             vectors, threshold = arrays["vectors"].astype(np.float32), float(arrays["threshold"])
-            samples = TrainingSamples(arrays["rows"], arrays["labels"]) if "rows" in arrays else None
         except FileNotFoundError:
             raise
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise NeighboursError(f"{file.name} holds no training neighbours: {error}") from error
         if vectors.ndim != 2 or len(vectors) < NEIGHBOURS or not np.isfinite(vectors).all():
             raise NeighboursError(f"{file.name} holds no training neighbours: its vectors are damaged")
-        if samples is not None and any(
-            column.dtype != np.int64 or column.shape != vectors.shape[:1] for column in samples
-        ):
-            raise NeighboursError(f"{file.name} holds no training neighbours: its rows are damaged")
-        return cls(vectors, threshold, samples)
+        return cls(vectors, threshold)
 
 
 def _unit(values: Floats32) -> Floats32:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 
 from nicegui import events, ui
 
-from masktune import AsyncClient, ClientError, ImageSaliency, Model, ProblemError, ReviewItem, Sample
+from masktune import AsyncClient, ClientError, ImageSaliency, Model, ProblemError, ReviewItem
 from web.paging import first
 from web.shell import button, confirm, html, notify_on_error, page, promise_notice
 from web.text import labels
@@ -100,10 +99,9 @@ class CurrentReview:
     async def _draw(self, review: ReviewItem) -> None:
         model = self._models.get(review.model) or await self._connection.models.get(review.model)
         self._models[model.id] = model
-        maps, samples = await asyncio.gather(self._maps(review, model), self._samples(review))
+        maps = await self._maps(review, model)
         with self._card:
-            nearest = list(zip(review.nearest, samples, strict=False))
-            html("reviews_image", review=review, model=model, maps=maps, nearest=nearest)
+            html("reviews_image", review=review, model=model, maps=maps)
         with self._choices:
             for number, label in enumerate(model.classes[:KEYED], start=1):
                 button(f"{label} ({number})", partial(self.say, "label", label))
@@ -121,14 +119,6 @@ class CurrentReview:
         except ClientError:
             return []
         return [(labels.arm(model.arm), answer.images[0])]
-
-    async def _samples(self, review: ReviewItem) -> list[Sample]:
-        """The nearest training images; none if the visitor may not read the data set, or it is gone."""
-        sample_of = self._connection.datasets.sample
-        try:
-            return await asyncio.gather(*(sample_of(one.dataset, one.sample) for one in review.nearest))
-        except ClientError:
-            return []
 
     @notify_on_error
     async def say(self, outcome: str, label: str | None = None) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ from models.selective import (
     NEIGHBOURS,
     NEIGHBOURS_FILE,
     TrainingNeighbours,
-    TrainingSamples,
 )
 from models.types import Bools, Labels
 from worker.results import ModelSpec
@@ -55,8 +53,7 @@ def fit_neighbours(
     training = cache.features(model, "train", rows.train)
     val = cache.features(model, "val", keep=True)  # the report reads its logits too
     held_out = val.values[np.isin(val.rows, rows.val)]
-    neighbours = TrainingNeighbours.fit(training.values, held_out)
-    return replace(neighbours, samples=TrainingSamples(training.rows, training.labels)), logits_in(val)
+    return TrainingNeighbours.fit(training.values, held_out), logits_in(val)
 
 
 @contextmanager

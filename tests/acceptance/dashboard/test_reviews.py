@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from core.session import Database
-from core.settings import Settings
-from core.tables import ReviewItemRow
-from masktune import Client, NearestSample, ReviewItem
+from masktune import Client, ReviewItem
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
 
@@ -97,40 +92,3 @@ def test_the_keys_can_be_switched_off_and_the_buttons_remain(
     assert [one.state for one in client.reviews.list(state="waiting")] == ["waiting"]
     visitor.page.keyboard.press("Enter")
     expect(visitor.page.get_by_text("No image waits for an answer.")).to_be_visible()
-
-
-def test_the_nearest_training_images_are_shown_with_their_labels(
-    visitor: Visitor, golden: Golden, client: Client, folder: Path
-) -> None:
-    """The golden job has too few images in `val` to know them: they are written as a prediction would."""
-    model, dataset = golden.models["retrained"], golden.dataset
-    samples = [
-        next(iter(client.datasets.samples(dataset, split="train", label=label)))
-        for label in client.models.get(model).classes
-    ]
-    nearest = [
-        NearestSample(dataset=dataset, sample=one.id, label=str(one.label), similarity=0.875)
-        for one in samples
-    ]
-    client.reviews.set_policy(model, enabled=True)
-    client.predict.images(model, [_picture(2000)], min_score=1.0)
-    (review,) = client.reviews.list(state="waiting")
-    with (
-        closing(Database(Settings(data_dir=folder / "var").database)) as database,
-        database.begin() as session,
-    ):
-        row = session.get_one(ReviewItemRow, review.id)
-        row.nearest = [one.model_dump(mode="json") for one in nearest]
-        row.nearest_dataset_id = dataset
-    visitor.goto(f"/ui/reviews?model={model}")
-    visitor.loaded(".samples img")
-    image = visitor.page.get_by_role("region", name="Image")
-    expect(image.get_by_role("heading", name="The most similar training images")).to_be_visible()
-    thumbnails = image.locator(".samples li")
-    expect(thumbnails).to_have_text([f"{one.label}0.88" for one in nearest])
-    for one, thumbnail in zip(nearest, thumbnails.all(), strict=True):
-        address = f"/datasets/{dataset}/samples/{one.sample}"
-        expect(thumbnail.locator("img")).to_have_attribute("src", f"/ui/files{address}/image")
-        assert address in str(thumbnail.locator("a").get_attribute("href"))
-    visitor.looked_at("reviews-with-nearest")
-    client.reviews.answer(review.id, "skip")

@@ -22,7 +22,7 @@ from tests.integration.core.databases import database_without_tables
 from tests.stored.migration import DIALECTS, FIRST, FOLDER, statements
 from tests.support.forks import in_forks
 
-HEAD = "v0001"
+HEAD = "v0002"
 NEWER = "v9999"
 EARLIER = ("0001", "0016", "r0001", "r0001d")
 """Revisions of checkouts before the first release."""
@@ -61,14 +61,15 @@ def something(column: sa.Column[Any]) -> Any:
 
 def fill(url: str) -> Rows:
     """One row in every table; what they hold."""
-    database = Database(url)
-    with database.engine.begin() as connection:
-        for table in Table.metadata.sorted_tables:
-            values = {column.name: something(column) for column in table.columns}
+    existing = sa.MetaData()
+    with closing(Database(url)) as database, database.engine.begin() as connection:
+        existing.reflect(connection, only=lambda name, _: name in Table.metadata.tables)
+        for table in existing.sorted_tables:
+            ours = Table.metadata.tables[table.name].columns
+            values = {column.name: something(ours.get(column.name, column)) for column in table.columns}
             for key in table.foreign_keys:
                 values[key.parent.name] = something(key.column)
             connection.execute(table.insert().values(values))
-    database.close()
     return read(url)
 
 
@@ -88,6 +89,16 @@ def mark(url: str, revision: str) -> None:
     """Say that the tables are of this revision."""
     with closing(Database(url)) as database, database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = :n"), {"n": revision})
+
+
+def test_the_rows_of_the_first_release_are_kept(empty: str) -> None:
+    schema.recreate(empty, FIRST)
+    before = fill(empty)
+    schema.upgrade(empty)
+    assert all(before.values())
+    assert read(empty) == before
+    with closing(Database(empty)) as database, database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
 
 
 def test_tables_are_recreated_beside_those_of_others(empty: str) -> None:

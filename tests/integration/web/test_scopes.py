@@ -33,13 +33,8 @@ SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "heigh
 REPORT = report()
 SAMPLES = f"/datasets/{REPORT['dataset']['id']}/samples"
 PREDICTED = {"prediction": {"decision": "answer", "label": "a"}}
-NEAREST = {"nearest": [{"dataset": "ds_1", "sample": 4, "label": "a", "similarity": 0.5}]}
-NEAREST_IMAGE = "/files/datasets/ds_1/samples/4/image"
 REVIEW = (
-    {"id": "rev_1", "model": "mdl_1", "kind": "audit", "state": "waiting", "sha256": ""}
-    | PREDICTED
-    | CREATED
-    | NEAREST
+    {"id": "rev_1", "model": "mdl_1", "kind": "audit", "state": "waiting", "sha256": ""} | PREDICTED | CREATED
 )
 ANSWERS: dict[str, tuple[int, Any]] = {
     "/limits": (200, dict.fromkeys(Limits.model_fields, 10**9)),
@@ -73,7 +68,7 @@ def api() -> Iterator[StubApi]:
         ("/ui/datasets/ds_1", "train", ["Train past shortcuts", "Other jobs", "Rename"]),
         ("/ui/datasets/ds_1", "admin", ["Delete"]),
         ("/ui/datasets/ds_1/samples/4", "predict", ['"looks"']),
-        ("/ui/reviews", "review", ["Skip (s)", "/files/reviews/rev_1/image", NEAREST_IMAGE]),
+        ("/ui/reviews", "review", ["Skip (s)", "/files/reviews/rev_1/image"]),
         ("/ui/jobs", "review", ["/ui/reviews"]),
         ("/ui/jobs", "train", ["New job"]),
         ("/ui/jobs/job_1", "train", ['"label":"Resume"', "Rename"]),
@@ -104,19 +99,3 @@ def test_pages_offer_only_what_the_key_may_do(
             assert [text in page.text for text in offered] == [there] * len(offered), scopes
     finally:
         connect(NO_API)
-
-
-@pytest.mark.parametrize("status", [403, 404])
-def test_nearest_images_that_the_key_may_not_read_or_that_are_gone_are_left_out(
-    browse: Browse, api: StubApi, status: int
-) -> None:
-    api.answers["/datasets/ds_1/samples/4"] = status, {"status": status}
-    api.answers["/keys/self"] = 200, {"scopes": ["review"]}
-    connect(api.url)
-    try:
-        page = browse().get("/ui/reviews", headers={"Accept": "text/html"}).text
-    finally:
-        connect(NO_API)
-    assert "/files/reviews/rev_1/image" in page
-    assert NEAREST_IMAGE not in page
-    assert "similar training images" not in page

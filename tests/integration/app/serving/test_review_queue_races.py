@@ -17,16 +17,15 @@ from app.registry import promise
 from app.review_queue import answer_table, queueing
 from app.review_queue import service as reviews
 from core.errors import Conflict
-from core.queries import datasets, registry, review_queue
+from core.queries import registry, review_queue
 from core.session import Database
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
-from masktune.contract.review_queue import NearestSample, NewReviewPolicy, ReviewAnswer
+from masktune.contract.review_queue import NewReviewPolicy, ReviewAnswer
 from masktune.contract.vocabulary import Arm, ReviewKind, ReviewOutcome
 from tests.integration.app.serving.conftest import PNG, World, picture
 from tests.integration.app.serving.processes import Replica
 from tests.support.databases import empty_database
-from tests.support.rows import dataset_row
 
 SKIP = ReviewAnswer(outcome=ReviewOutcome.SKIP)
 IMAGES = 30
@@ -54,7 +53,7 @@ def _draw(database: Database, model: str, number: int) -> None:
     """As a replica does for an image that it answered under the promise."""
     with database.read() as session:
         of = promise.monitored(registry.get(session, model))
-    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"}, list)
+    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"})
     received = queueing.ReceivedImages([Upload(picture(number))], None)
     queueing.store(database, model, [drawn], received)
 
@@ -128,36 +127,6 @@ def test_of_two_answers_at_once_one_is_taken(database: Database) -> None:
         assert _together(2, person) == 1
 
 
-def _store_with_nearest(database: Database, model: str, number: int, dataset: str) -> list[NearestSample]:
-    """Store an abstained image; what its review names."""
-    nearest = [NearestSample(dataset=dataset, sample=3, label="a", similarity=0.5)]
-    drawn = queueing.DrawnImage(0, None, {"decision": "abstain", "label": None}, lambda: nearest)
-    queueing.store(database, model, [drawn], queueing.ReceivedImages([Upload(picture(number))], None))
-    return _nearest(database, model)[number]
-
-
-def _nearest(database: Database, model: str) -> list[list[NearestSample]]:
-    with database.read() as session:
-        rows = review_queue.every(session, review_queue.where(model, None, None))
-        return [reviews.describe(row).nearest for row in rows]
-
-
-def test_a_data_set_takes_the_names_of_its_nearest_images_with_it_also_while_reviews_are_stored(
-    database: Database,
-) -> None:
-    model, dataset = _model(database), new_id("ds")
-    with database.begin() as session:
-        datasets.add(session, dataset_row(id=dataset))
-    (named,) = _store_with_nearest(database, model, 0, dataset)
-    assert (named.dataset, named.sample) == (dataset, 3)
-    with ThreadPoolExecutor(1) as pool:
-        with database.begin() as session:
-            datasets.delete(session, dataset)
-            storing = pool.submit(_store_with_nearest, database, model, 1, dataset)  # waits for the deletion
-        assert storing.result() == []
-    assert _nearest(database, model) == [[], []]
-
-
 @pytest.mark.parametrize("change", [{"enabled": False}, {"max_risk": 0.06}, None])
 def test_what_was_drawn_under_a_policy_before_is_not_stored(
     database: Database, change: dict[str, Any] | None
@@ -171,7 +140,7 @@ def test_what_was_drawn_under_a_policy_before_is_not_stored(
     else:
         fields: dict[str, Any] = {"enabled": True, "max_risk": 0.05} | change
         reviews.set_policy(database, model, NewReviewPolicy(**fields))
-    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"}, list)
+    drawn = queueing.DrawnImage(0, of, {"decision": "answer", "label": "a"})
     queueing.store(database, model, [drawn], queueing.ReceivedImages([Upload(picture(0))], None))
     with database.read() as session:
         assert list(review_queue.every(session, [])) == []

@@ -18,7 +18,7 @@ from app.inference.types import Upload
 from core.queries import registry
 from models.data.images.limits import ImageLimits
 from models.export import load_model
-from models.selective import NEIGHBOURS_FILE, CalibrationTable, TrainingNeighbours, TrainingSamples
+from models.selective import NEIGHBOURS_FILE, CalibrationTable, TrainingNeighbours
 from models.types import Floats32
 from tests.integration.app.serving.conftest import SAMPLES, World, furnished, picture
 from tests.integration.app.serving.test_by_class import rewrite_tables, tables
@@ -47,14 +47,13 @@ def add_model(world: World) -> tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]:
     """A model with the weights of `world.model` that can tell; which samples are unlike its "training
     images", the first ten."""
     whole = tables(world)["scores"]
-    id = rewrite_tables(world, unlike_answered=whole, dataset=world.dataset)
+    id = rewrite_tables(world, unlike_answered=whole)
     values = features(world, id)
     unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     neighbours = TrainingNeighbours(unit[:10].astype(np.float16).astype(np.float32), 0.0)
     distances = neighbours.distances(values)
     middle = float(np.sort(distances)[LIKE - 1 : LIKE + 1].mean())
-    samples = TrainingSamples(np.arange(10), np.arange(10) % 2)
-    neighbours = TrainingNeighbours(neighbours.vectors, middle, samples)
+    neighbours = TrainingNeighbours(neighbours.vectors, middle)
     neighbours.save(world.services.artifacts.folder(f"calibrations/{id}") / NEIGHBOURS_FILE)
     with world.services.database.begin() as session:
         row = registry.get(session, id)
