@@ -87,7 +87,6 @@ __all__ = [
     "RetrainHeadJob",
     "Retry",
     "Review",
-    "ReviewImport",
     "ReviewItem",
     "ReviewPolicy",
     "ReviewedImage",
@@ -206,7 +205,7 @@ if TYPE_CHECKING:
         ShareOf,
     )
     from masktune.contract.report import Report
-    from masktune.contract.review_queue import ReviewImport, ReviewItem, ReviewPolicy
+    from masktune.contract.review_queue import ReviewItem, ReviewPolicy
     from masktune.contract.reviews import Review, ReviewedImage
     from masktune.contract.samples import InferredPattern, Sample
     from masktune.contract.webhooks import Delivery, NewWebhook, Webhook

@@ -7,7 +7,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
-from starlette.concurrency import run_in_threadpool
 
 from app.auth.deps import ADMIN, READER, REVIEWER, REVIEWING_TRAINER, CallerDep, CallerFirst
 from app.datasets.samples import media_type
@@ -17,13 +16,12 @@ from app.http.etag import conditional, represent
 from app.http.file_response import attachment
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, Responses, body_of, sends
+from app.http.responses import NOT_MODIFIED, Responses, sends
 from app.jobs.queue import CreationDep
 from app.registry.service import LoadedModel
-from app.review_queue import answer_table, training_set
 from app.review_queue import service as reviews
+from app.review_queue import training_set
 from app.review_queue.service import ReviewKey
-from core.errors import UnsupportedMedia
 from core.queries import registry, review_queue
 from core.queries.rows import newest_first
 from core.tables import ReviewItemRow
@@ -33,7 +31,6 @@ from masktune.contract.review_queue import (
     NewReviewPolicy,
     ReviewAnswer,
     ReviewDatasetRequest,
-    ReviewImport,
     ReviewItem,
     ReviewPolicy,
     ReviewState,
@@ -132,30 +129,9 @@ def claim_review(session: Writing, caller: CallerDep, model: OfModel = None, kin
 def export_reviews(
     database: DatabaseDep, model: OfModel = None, kind: OfKind = None, state: InState = None
 ) -> Response:
-    """Fill in `outcome` and `label`, and send the table to `POST /reviews.csv`."""
     with database.read() as session:
-        content = answer_table.write(review_queue.every(session, _conditions(session, model, kind, state)))
+        content = reviews.table(review_queue.every(session, _conditions(session, model, kind, state)))
     return Response(content, media_type=CSV, headers={"Content-Disposition": attachment("reviews.csv")})
-
-
-@router.post(
-    "/reviews.csv",
-    dependencies=[REVIEWER],
-    response_model=ReviewImport,
-    summary="Answer by a table",
-    responses=problems(413, 415, 422),
-    openapi_extra=body_of(
-        "A table with the columns `id`, `outcome` and `label`; others are ignored.",
-        **{CSV: {"schema": {"type": "string"}}},
-    ),
-)
-async def import_reviews(request: Request, database: DatabaseDep, caller: CallerDep) -> Response:
-    """Rows without an outcome are left out, and those whose answer is there already change nothing. If a row
-    is at fault, none is taken, and every fault is named by its line."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CSV:
-        raise UnsupportedMedia(f"send the table as {CSV}")
-    rows = await run_in_threadpool(answer_table.read, await request.body())
-    return represent(await run_in_threadpool(answer_table.take_all, database, rows, caller))
 
 
 @router.get(

@@ -5,8 +5,10 @@ Whatever changes an answer locks the row of the model first, and judges its prom
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Path
@@ -56,6 +58,19 @@ def describe(row: ReviewItemRow) -> ReviewItem:
     )
 
 
+def table(rows: Iterable[ReviewItemRow]) -> bytes:
+    """The images as a table (RFC 4180). Labels are written as they are."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer)
+    columns = ("id", "outcome", "label", "model", "kind", "state", "predicted", "score", "sha256")
+    writer.writerow(columns)
+    for review in map(describe, rows):
+        predicted = (review.prediction.label, review.prediction.score)
+        cells = (review.model, review.kind, review.state, *predicted, review.sha256)
+        writer.writerow([review.id, review.outcome, review.label, *cells])
+    return buffer.getvalue().encode()
+
+
 def policy(row: ModelRow) -> ReviewPolicy:
     """The review policy of the model: off, unless somebody has named one."""
     return ReviewPolicy.model_validate(row.review_policy or {"enabled": False})
@@ -75,10 +90,14 @@ def set_policy(database: Database, model_id: str, new: NewReviewPolicy) -> Revie
 def take_answer(session: Session, review_id: str, answer: ReviewAnswer, caller: Caller) -> ReviewItem:
     """Take the answer, the first to this image. Raises `NotFound`, `Conflict`, `InvalidInput`."""
     model, row = _locked(session, review_id)
-    check(answer, model.classes)
-    if reason := unanswerable(row):
-        raise Conflict(reason)
-    write_answer(row, answer, caller)
+    _check(answer, model.classes)
+    if row.outcome is not None:
+        raise Conflict(f"review {row.id} was answered already")
+    if row.bytes is None:
+        raise Conflict(f"the image of review {row.id} was deleted, so nobody can say what it shows")
+    row.outcome, row.true_label = answer.outcome, answer.label
+    row.answered_by, row.answered_by_name, row.answered_at = caller.id, caller.name, db_now()
+    row.claimed_by = row.claimed_until = None
     session.flush()
     promise.judge(session, model)
     session.refresh(row)
@@ -131,39 +150,20 @@ def expire(database: Database) -> None:
         logger.exception("images of review queues could not be deleted yet")
 
 
-# --- shared with tables of answers ----------------------------------------------------------------------
-
-
-def check(answer: ReviewAnswer, classes: list[str], pointer: Callable[[str], str] = "/{}".format) -> None:
+def _check(answer: ReviewAnswer, classes: list[str]) -> None:
     """Raise `InvalidInput` unless the label is one of the classes, exactly where the outcome is `label`."""
     if answer.outcome is not ReviewOutcome.LABEL:
         if answer.label is not None:
             raise InvalidInput.field(
-                pointer("label"), "not-used", f"{answer.outcome.value} has no label; leave it out"
+                "/label", "not-used", f"{answer.outcome.value} has no label; leave it out"
             )
     elif answer.label is None:
-        raise InvalidInput.field(pointer("label"), "missing", "name the class that the image shows")
+        raise InvalidInput.field("/label", "missing", "name the class that the image shows")
     elif answer.label not in classes:
         some = ", ".join(classes[:10])
         raise InvalidInput.field(
-            pointer("label"), "unknown-class", f"the model has no class {answer.label!r}; it has: {some}"
+            "/label", "unknown-class", f"the model has no class {answer.label!r}; it has: {some}"
         )
-
-
-def unanswerable(row: ReviewItemRow) -> str | None:
-    """Why the image takes no answer; None if it does."""
-    if row.outcome is not None:
-        return f"review {row.id} was answered already"
-    if row.bytes is None:
-        return f"the image of review {row.id} was deleted, so nobody can say what it shows"
-    return None
-
-
-def write_answer(row: ReviewItemRow, answer: ReviewAnswer, caller: Caller) -> None:
-    """Write the answer into the row."""
-    row.outcome, row.true_label = answer.outcome, answer.label
-    row.answered_by, row.answered_by_name, row.answered_at = caller.id, caller.name, db_now()
-    row.claimed_by = row.claimed_until = None
 
 
 def _state(row: ReviewItemRow) -> ReviewState:

@@ -6,7 +6,7 @@ its kind itself: no caller can have one where it means the other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound
 from core.queries.rows import delete_where
 from core.session import ago, db_now
-from core.tables import ModelRow, ReviewImageRow, ReviewItemRow
+from core.tables import ReviewImageRow, ReviewItemRow
 from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
 
 LEASE_SECONDS = 600.0
@@ -81,20 +81,6 @@ def model_of(session: Session, item_id: str) -> str:
 def models(session: Session) -> list[str]:
     """Ids of the models with images in their queues."""
     return list(session.scalars(select(Item.model_id).where(_STORED).distinct()))
-
-
-def by_id(session: Session, item_ids: Collection[str]) -> dict[str, ReviewItemRow]:
-    """The items with these ids, by id. The models that they belong to are locked, in order."""
-    ids_in_order = sorted(item_ids)
-    chunks = [ids_in_order[start : start + AT_A_TIME] for start in range(0, len(ids_in_order), AT_A_TIME)]
-    owners = {
-        id
-        for ids in chunks
-        for id in session.scalars(select(Item.model_id).where(Item.id.in_(ids)).distinct())
-    }
-    for model_id in sorted(owners):
-        session.get(ModelRow, model_id, with_for_update=True)
-    return {row.id: row for ids in chunks for row in session.scalars(select(Item).where(Item.id.in_(ids)))}
 
 
 def image(session: Session, item_id: str) -> bytes:

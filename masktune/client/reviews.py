@@ -10,7 +10,7 @@ from masktune.client.downloads import download
 from masktune.client.resource import D, Listing, Operation, Resource
 from masktune.client.wire import EmittingFlow, Flow, Request
 from masktune.contract.datasets import Dataset
-from masktune.contract.review_queue import ReviewImport, ReviewItem, ReviewPolicy
+from masktune.contract.review_queue import ReviewItem, ReviewPolicy
 
 
 def get_policy(model: str) -> Flow[ReviewPolicy]:
@@ -71,19 +71,6 @@ def export(target: Path | str, *, model: str | None = None, state: str | None = 
     return download(get("/reviews.csv", model=model, state=state), Path(target))
 
 
-def import_answers(table: Path | str) -> Flow[ReviewImport]:
-    """Answer by a table, such as `export` writes, with `outcome` and `label` filled in. All rows are taken,
-    or none: the problem names the lines at fault."""
-    request = Request(
-        method="POST",
-        path="/reviews.csv",
-        content=Path(table).read_bytes(),
-        headers={"Content-Type": "text/csv"},
-        repeatable=True,
-    )
-    return call(request, ReviewImport)
-
-
 def make_dataset(model: str, name: str, *, idempotency_key: str | None = None) -> Flow[Dataset]:
     """Make a data set of the model's and its abstained images that have a label, which join `train`."""
     path = f"/models/{segment(model)}/reviews/dataset"
@@ -103,5 +90,4 @@ class Reviews(Resource[D]):
     delete = Operation(delete_review)
     delete_all = Operation(delete_all)
     export = Operation(export)
-    import_answers = Operation(import_answers)
     make_dataset = Operation(make_dataset)

@@ -98,10 +98,3 @@ class ReviewDatasetRequest(Strict):
     """The data set to make."""
 
     name: Name = Field(description="What to call the data set.")
-
-
-class ReviewImport(Shape):
-    """What a table of answers has changed."""
-
-    answered: int = Field(description="Answers that were added.")
-    unchanged: int = Field(description="Rows whose answer was there already.")

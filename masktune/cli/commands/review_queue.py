@@ -97,21 +97,6 @@ def export(
     session.say(f"wrote {file}")
 
 
-@app.command("import")
-@with_session
-def import_(
-    session: Session,
-    file: Annotated[
-        Path, typer.Argument(help="A table with id, outcome and label.", dir_okay=False, show_default=False)
-    ],
-) -> None:
-    """Answer by a CSV table, such as `export` writes, with outcome and label filled in."""
-    session.show(
-        session.client.reviews.import_answers(file),
-        lambda done: f"{done.answered} answers are taken, {done.unchanged} were there already",
-    )
-
-
 @app.command()
 @with_session
 def dataset(

@@ -62,7 +62,6 @@ NEEDS: dict[frozenset[str], set[str]] = {
     frozenset({"review"}): {
         "GET /reviews",
         "GET /reviews.csv",
-        "POST /reviews.csv",
         "POST /reviews/next",
         "GET /reviews/{review_id}",
         "GET /reviews/{review_id}/image",

@@ -1,4 +1,4 @@
-"""Review queues: for how long images are kept, tables of answers, and a data set of abstained images."""
+"""Review queues: for how long images are kept, their table, and a data set of abstained images."""
 
 from __future__ import annotations
 
@@ -53,50 +53,16 @@ def test_answered_images_go_first_and_waiting_ones_of_the_audit_sample_last(fres
         assert still == {other["id"] for other in order[gone:]}
 
 
-def test_a_table_of_answers_is_taken_as_a_whole_and_changes_nothing_twice(fresh_world: World) -> None:
+def test_a_table_has_the_images_and_what_people_said(fresh_world: World) -> None:
     world = fresh_world
     switch_on(world)
     send(world, *range(6), **PROMISE)
+    said = say(world, listed(world)[0]).json()
     header, *rows = world.client.get("/reviews.csv").text.splitlines()
-    assert header.startswith("id,outcome,label,model,kind,state,")
-    assert len(rows) == len(listed(world))
-    cells = [row.split(",") for row in rows]
-    cells[0][1:3] = ["label", "left"]
-    cells[1][1:3] = ["skip", ""]
-    table = "\n".join([header, *(",".join(row) for row in cells)])
-
-    def post(body: str, kind: str = "text/csv") -> Any:
-        return world.client.post("/reviews.csv", content=body.encode(), headers={"Content-Type": kind})
-
-    assert post(table).json() == {"answered": 2, "unchanged": 0}
-    assert post(table).json() == {"answered": 0, "unchanged": 2}
-    answered = listed(world, state="answered")
-    assert sorted(one["outcome"] for one in answered) == ["label", "skip"]
-    assert post(table, "application/json").status_code == 415
-    assert post("name\nx").json()["errors"][0]["code"] == "missing"
-    assert post('id,outcome,label\n"x').json()["errors"][0]["code"] == "not-a-table"
-
-    ids = [row[0] for row in cells]
-    faulty = "\n".join(
-        (
-            "id,outcome,label",
-            f"{ids[2]},label,right",  # is right, and yet not taken
-            f"{ids[3]},label,cat",
-            f"{ids[4]},maybe,",
-            "rev_nothing,skip,",
-            f"{ids[0]},label,right",  # has another answer
-            f"{ids[5]},,",
-        )
-    )
-    refused = post(faulty)
-    assert refused.status_code == 422
-    assert [(one["pointer"], one["code"]) for one in refused.json()["errors"]] == [
-        ("/3/label", "unknown-class"),
-        ("/4/outcome", "enum"),
-        ("/5/id", "not-found"),
-        ("/6/outcome", "not-answerable"),
-    ]
-    assert len(listed(world, state="answered")) == 2
+    assert header == "id,outcome,label,model,kind,state,predicted,score,sha256"
+    assert [row.partition(",")[0] for row in rows] == [one["id"] for one in listed(world)]
+    (answered,) = (row for row in rows if row.startswith(said["id"]))
+    assert answered.split(",")[1:6] == ["label", said["label"], world.model, said["kind"], "answered"]
 
 
 def test_abstained_images_with_a_label_alone_join_train_of_a_new_data_set(fresh_world: World) -> None:

@@ -14,7 +14,7 @@ import pytest
 from app.auth.keyring import Caller
 from app.inference import Upload
 from app.registry import promise
-from app.review_queue import answer_table, queueing
+from app.review_queue import queueing
 from app.review_queue import service as reviews
 from core.errors import Conflict
 from core.queries import registry, review_queue
@@ -28,6 +28,8 @@ from tests.integration.app.serving.processes import Replica
 from tests.support.databases import empty_database
 
 SKIP = ReviewAnswer(outcome=ReviewOutcome.SKIP)
+NONE = ReviewAnswer(outcome=ReviewOutcome.NONE_OF_THE_CLASSES)
+LABEL = ReviewAnswer(outcome=ReviewOutcome.LABEL, label="a")
 IMAGES = 30
 
 
@@ -153,9 +155,9 @@ def test_what_is_kept_asked_and_taken_is_the_same_on_both_databases(database: Da
     with database.begin() as session:
         drawn = list(review_queue.every(session, review_queue.where(model, ReviewKind.AUDIT, "waiting")))
         reviews.take_answer(session, drawn[2].id, SKIP, caller)
-    table = f"id,outcome,label\n{drawn[0].id},label,a\n{drawn[1].id},none_of_the_classes,\n".encode()
-    taken = answer_table.take_all(database, answer_table.read(table), caller)
-    assert (taken.answered, taken.unchanged) == (2, 0)
+        reviews.take_answer(session, drawn[0].id, LABEL, caller)
+    with database.begin() as session:
+        reviews.take_answer(session, drawn[1].id, NONE, caller)
     keep_bytes = sum(len(picture(number)) for number in (1, 2, 3))  # too few for all
     policy = NewReviewPolicy(enabled=True, max_risk=0.05, keep_bytes=keep_bytes)
     reviews.set_policy(database, model, policy)
@@ -169,7 +171,7 @@ def test_what_is_kept_asked_and_taken_is_the_same_on_both_databases(database: Da
     assert known is not None
     assert (known["answers"], known["errors"]) == (3, 2)
     with database.begin() as session:
-        reviews.undo(session, drawn[1].id, caller)  # the last row of the table
+        reviews.undo(session, drawn[1].id, caller)  # the last answer
         reviews.delete(session, drawn[3].id)
     with database.read() as session:
         states = [reviews.describe(one).state for one in review_queue.every(session, [])]

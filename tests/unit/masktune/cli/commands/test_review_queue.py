@@ -1,4 +1,4 @@
-"""`masktune reviews …`: the policy with the promise, the list, tables of answers, a data set."""
+"""`masktune reviews …`: the policy with the promise, the list, its table, a data set."""
 
 from __future__ import annotations
 
@@ -66,17 +66,11 @@ def test_the_list_says_who_answered_what(service: Service) -> None:
     assert all(word in run.stdout for word in ("rev_1", "audit", "cat", "0.900", "dog", "Ada"))
 
 
-def test_a_table_goes_out_and_in(service: Service, tmp_path: Path) -> None:
+def test_a_table_is_written(service: Service, tmp_path: Path) -> None:
     service.answers["GET /reviews.csv"] = (200, "id,outcome,label")
-    service.answers["POST /reviews.csv"] = (200, {"answered": 2, "unchanged": 1})
     table = tmp_path / "reviews.csv"
     assert service.masktune("reviews", "export", str(table)).exit_code == 0
-    assert table.exists()
-    run = service.masktune("reviews", "import", str(table))
-    assert run.stdout.strip() == "2 answers are taken, 1 were there already"
-    assert service.asked[-1] == ("POST /reviews.csv", table.read_bytes())
-    assert service.headers[-1]["Content-Type"] == "text/csv"
-    assert service.masktune("reviews", "import", str(tmp_path / "none.csv")).exit_code == 1
+    assert json.loads(table.read_text()) == "id,outcome,label"
 
 
 def test_a_data_set_is_made(service: Service) -> None:
