@@ -27,7 +27,6 @@ from masktune.contract.report.text import (
     sets_statement,
     uncertified,
 )
-from masktune.contract.report.text.certificates import origin
 from web.text import labels, manual
 from web.transport.connection import (
     THEME_COOKIE,
@@ -73,7 +72,7 @@ _templates.globals |= {
     "drift_warning": drift_warning,
     "promise_statement": promise_statement,
 }
-_templates.globals |= {"origin": origin, "uncertified": uncertified, "upload_files": upload_files}
+_templates.globals |= {"uncertified": uncertified, "upload_files": upload_files}
 _templates.globals |= {"promise_name": promise_name, "set_text": set_text, "sets_statement": sets_statement}
 
 

@@ -53,7 +53,8 @@ class PatternJudgeSpec:
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model of the registry, or one that a stage has made; `image_size` in pixels. `backbone_artifact` has
-    its backbone if that is shared, with weights of this digest (`tensors_digest`)."""
+    its backbone if that is shared, with weights of this digest (`tensors_digest`). No policy rests on a
+    calibration that `calibration_is_imported`, with the model from another service, as version 0.1.0 did."""
 
     id: str
     arm: Arm
@@ -66,6 +67,7 @@ class ModelSpec:
     backbone_artifact: str | None = None
     backbone_digest: str | None = None
     calibration: Calibration | None = None
+    calibration_is_imported: bool = False
     pattern_judge: PatternJudgeSpec | None = None
 
 

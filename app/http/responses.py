@@ -57,8 +57,7 @@ def query_of(model: type[BaseModel]) -> dict[str, Any]:
     return {"parameters": parameters}
 
 
-def shape_of(*models: type[BaseModel]) -> dict[str, Any]:
-    """Return a media type's content, of one of these shapes; `app.operations.openapi_routes` puts them into
+def shape_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a media type's content, of this shape; `app.operations.openapi_routes` puts them into
     the document."""
-    schemas = [{"$ref": f"#/components/schemas/{model.__name__}"} for model in models]
-    return {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}

@@ -129,7 +129,6 @@ class Calibration:
 
     `predicted` are the tables by the predicted class. `true_log_probabilities`, of all classes in order, are
     those of the true class of its samples, the finite ones, descending. Old calibrations have neither.
-    `imported_from`: as in `masktune.contract.models.CalibrationRef`.
 
     Samples that are unlike the training images count as not answered, but in `unlike_answered`, the tables by
     score of a model that can tell which these are.
@@ -147,7 +146,6 @@ class Calibration:
     lacking: frozenset[str] = frozenset()
     predicted: Mapping[str, Mapping[str, CalibrationTable]] = field(default_factory=dict)
     true_log_probabilities: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    imported_from: str | None = None
     unlike_answered: Mapping[str, CalibrationTable] = field(default_factory=dict)
 
     @cached_property

@@ -50,6 +50,7 @@ from masktune.contract.job_requests import (
     RetrainHeadRequest,
 )
 from masktune.contract.predictions import policy_fields
+from masktune.contract.report.text.certificates import uncalibrated
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
 
@@ -176,12 +177,9 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
     check_method(request.method, "/method")
     sets = () if request.set_coverage is None else ("set_coverage",)
     for name in (*policy_fields(request), *sets):
-        if model.calibration is None:
-            raise InvalidInput.field(
-                f"/{name}",
-                "not-calibrated",
-                f"model {model.id} has no calibration; evaluate it on a data set to make one",
-            )
+        if model.own_calibration is None:
+            detail = uncalibrated(model.id, imported=model.calibration is not None)
+            raise InvalidInput.field(f"/{name}", "not-calibrated", detail)
     if request.score not in (None, "max_softmax") and model.erm_id is None:
         raise InvalidInput.field(
             "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"

@@ -15,7 +15,7 @@ from app.http.problems import problems
 from app.http.responses import KEY_SCHEMES
 from masktune.contract.base import whole
 from masktune.contract.datasets import DatasetUpload, SourceRequest
-from masktune.contract.models import BundleUpload, ModelUpload
+from masktune.contract.models import ModelUpload
 from masktune.contract.predictions import ImageUpload
 
 DESCRIPTION = """\
@@ -45,7 +45,7 @@ _ANY = (403, 503)
 _CONNECTION = (400, 408, 431)
 """`app.server` sends these before any route runs, and hangs up. A connection that carries no HTTP at all gets
 a line of text from uvicorn."""
-_FORMS = (BundleUpload, DatasetUpload, ImageUpload, ModelUpload, SourceRequest)
+_FORMS = (DatasetUpload, ImageUpload, ModelUpload, SourceRequest)
 """Bodies that routes read themselves: FastAPI does not know them."""
 _REFERENCE = "#/components/schemas/{model}"
 _HEADERS = {
@@ -89,7 +89,7 @@ def _complete(app: FastAPI, root_path: str) -> dict[str, Any]:
     )
     _, forms = models_json_schema([(form, "validation") for form in _FORMS], ref_template=_REFERENCE)
     components = document["components"]
-    for form in (BundleUpload, DatasetUpload, ImageUpload, ModelUpload):
+    for form in (DatasetUpload, ImageUpload, ModelUpload):
         fields = forms["$defs"][form.__name__]["properties"]
         fields.update({name: _without_null(schema) for name, schema in fields.items()})
     components["schemas"] = forms["$defs"] | components["schemas"]

@@ -31,8 +31,7 @@ class Plan:
 
     @property
     def temperature(self) -> float:
-        """That of the model's probabilities; 1 without a calibration."""
-        return 1.0 if self.calibration is None else self.calibration.temperature
+        return calibrations.temperature(self.model, self.calibration)
 
 
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:

@@ -1,4 +1,4 @@
-"""A model as a zip that needs no service: a graph that answers, a card, and what an import needs."""
+"""A model as a zip that needs no service: a graph that answers, a card, and the weights."""
 
 from __future__ import annotations
 
@@ -36,24 +36,12 @@ from masktune.contract.predictions import DownloadQuery
 from masktune.contract.report.text.card import Card, card_parts
 from masktune.contract.vocabulary import Stage
 from models.data.archives.stored_zip import Entry, stored_zip
-from models.selective import NEIGHBOURS_FILE
 
 ZIP = "application/zip"
-CARD, CARD_TEXT, SUMS, CALIBRATION = "card.json", "card.md", "SHA256SUMS", "calibration.json"
+CARD, CARD_TEXT, SUMS = "card.json", "card.md", "SHA256SUMS"
 GRAPH, WEIGHTS, ERM_WEIGHTS = "model.onnx", "model.safetensors", "erm.safetensors"
 
 Pieces = Sequence[bytes | Span]
-
-
-def member_names(card: Card) -> set[str]:
-    """The files of the bundle with this card."""
-    calibration = card.model.calibration
-    has = {
-        ERM_WEIGHTS: card.erm is not None,
-        CALIBRATION: calibration is not None,
-        NEIGHBOURS_FILE: calibration is not None and calibration.unlike_threshold is not None,
-    }
-    return {CARD, CARD_TEXT, GRAPH, WEIGHTS, SUMS} | {name for name in has if has[name]}
 
 
 @dataclass(frozen=True)
@@ -80,7 +68,8 @@ class Bundles:
         neighbours = await run_in_threadpool(calibrations.neighbours, model, self.artifacts)
         graph = Graph([part_of(row) for row in needed], score, tells_unlike=neighbours is not None)
         path = await self.inference.exports.file(graph)
-        values = await run_in_threadpool(policy_values, card, choice, neighbours)
+        temperature = calibrations.temperature(model, choice.calibration)
+        values = await run_in_threadpool(policy_values, card, choice.policy, neighbours, temperature)
         entries = await run_in_threadpool(self._entries, card, networks, [_whole(path), values])
         headers["Content-Disposition"] = f'attachment; filename="{model.id}.zip"'
         return StreamingResponse(stored_zip(entries), headers=headers, media_type=ZIP)
@@ -119,11 +108,6 @@ class Bundles:
             GRAPH: graph,
         }
         members |= zip((WEIGHTS, ERM_WEIGHTS), map(self._weights, networks), strict=False)
-        if (calibration := networks[0].calibration) is not None:
-            files = self.artifacts.folder(calibration["artifact"])
-            members[CALIBRATION] = [_whole(files / calibrations.FILE)]
-            if NEIGHBOURS_FILE in member_names(card):
-                members[NEIGHBOURS_FILE] = [_whole(files / NEIGHBOURS_FILE)]
         sums = "".join(f"{_sha256(pieces)}  {name}\n" for name, pieces in members.items())
         members[SUMS] = [sums.encode()]
         return [Entry.of(name, partial(chunks, pieces)) for name, pieces in members.items()]

@@ -13,11 +13,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.inference import Calibration
 from app.inference.engines.graph_store import constants
 from app.registry.service import calibration_ref
 from app.selective import calibrations
-from app.selective.policy import Choice, PolicyRequest, apply_policy
+from app.selective.policy import AppliedPolicy, PolicyRequest, apply_policy
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.report.text.card import Card
@@ -57,22 +56,22 @@ def calibration_metadata(model: ModelRow, artifacts: Artifacts) -> bytes:
     facts = {
         "model": model.id,
         "score": {"name": score_name, "of": "softmax(logits / temperature)", "scale": "natural logarithm"},
-        "temperature": _temperature(calibration),
+        "temperature": calibrations.temperature(model, calibration),
         "thresholds": thresholds,
         "calibration": None if reference is None else reference.model_dump(mode="json"),
     }
     return bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
 
 
-def policy_values(card: Card, choice: Choice, neighbours: TrainingNeighbours | None) -> bytes:
+def policy_values(
+    card: Card, policy: AppliedPolicy, neighbours: TrainingNeighbours | None, temperature: float
+) -> bytes:
     """Return what belongs at the end of a graph of answers: its constants, with `neighbours` if it tells
     unlike images, and what they rest on."""
     from onnx import ModelProto
 
-    temperature, by_class = _temperature(choice.calibration), choice.policy.class_thresholds
-    thresholds = [
-        choice.policy.threshold if by_class is None else by_class[label] for label in card.model.classes
-    ]
+    by_class = policy.class_thresholds
+    thresholds = [policy.threshold if by_class is None else by_class[label] for label in card.model.classes]
     if neighbours is not None and card.selection.policy == "none":  # then all are answered, as by the service
         neighbours = replace(neighbours, threshold=math.inf)
     facts = {
@@ -85,10 +84,6 @@ def policy_values(card: Card, choice: Choice, neighbours: TrainingNeighbours | N
     metadata = bytes(ModelProto(metadata_props=_entries(facts)).SerializeToString())
     numbers = [math.inf if one is None else one for one in thresholds]
     return constants(temperature, numbers, neighbours) + metadata
-
-
-def _temperature(calibration: Calibration | None) -> float:
-    return 1.0 if calibration is None else calibration.temperature
 
 
 def _entries(facts: Mapping[str, object]) -> list[StringStringEntryProto]:

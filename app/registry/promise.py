@@ -23,10 +23,10 @@ from models.selective.risk_monitor import RiskMonitor
 
 def monitored(row: ModelRow) -> MonitoredPromise | None:
     """The promise that the model's audit sample monitors now, if any."""
-    policy = row.review_policy or {}
-    if policy.get("max_risk") is None or row.calibration is None:
+    policy, calibration = row.review_policy or {}, row.own_calibration
+    if policy.get("max_risk") is None or calibration is None:
         return None
-    return MonitoredPromise(row.id, row.calibration["id"], policy["max_risk"], policy["risk_confidence"])
+    return MonitoredPromise(row.id, calibration["id"], policy["max_risk"], policy["risk_confidence"])
 
 
 def state(row: ModelRow) -> Promise | None:

@@ -24,7 +24,7 @@ from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.inference import InferenceDep
 from app.inference.engines.graph_store import Graph
 from app.operations.metrics import MetricsDep
-from app.registry import bundle_import, drift, risk_coverage, risk_coverage_plot
+from app.registry import drift, risk_coverage, risk_coverage_plot
 from app.registry import service as models
 from app.registry import uploads as model_import
 from app.registry.bundle import ZIP, BundlesDep
@@ -35,7 +35,7 @@ from app.selective.usage import UsageDep
 from core.errors import InvalidInput, UnsupportedMedia
 from core.queries import registry
 from masktune.contract.base import DatasetRef, Edit, JobRef, Page
-from masktune.contract.models import BundleUpload, Model, ModelUpload
+from masktune.contract.models import Model, ModelUpload
 from masktune.contract.predictions import DownloadQuery
 from masktune.contract.reject_option import Drift, RiskCoverage, RiskCoverageQuery
 from masktune.contract.vocabulary import Arm
@@ -81,11 +81,11 @@ def list_models(
     dependencies=[TRAINER],
     status_code=201,
     response_model=Model,
-    summary="Import a model from a safetensors file or from a bundle",
+    summary="Import a model from a safetensors file",
     responses=problems(404, 409, 413, 415, 422, 507),
     openapi_extra=body_of(
         "The file with its fields.",
-        **{MULTIPART: shape_of(ModelUpload, BundleUpload) | {"encoding": {"classes": {"contentType": JSON}}}},
+        **{MULTIPART: shape_of(ModelUpload) | {"encoding": {"classes": {"contentType": JSON}}}},
     ),
 )
 async def import_model(
@@ -98,12 +98,8 @@ async def import_model(
 ) -> Response:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != MULTIPART:
-        raise UnsupportedMedia(
-            "send multipart/form-data with the safetensors file or bundle as `file`, and the fields"
-        )
+        raise UnsupportedMedia("send multipart/form-data with the safetensors file as `file`, and the fields")
     async with uploads.receive_upload(request, settings.scratch, metrics=metrics) as upload:
-        if bundle_import.is_zip(upload):
-            return await run_in_threadpool(bundle_import.create, once, upload, artifacts, settings, root_path)
         return await run_in_threadpool(model_import.create, once, upload, artifacts, root_path)
 
 

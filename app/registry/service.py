@@ -56,9 +56,9 @@ def describe(row: ModelRow) -> Model:
 
 
 def calibration_ref(row: ModelRow) -> CalibrationRef | None:
-    if row.calibration is None:
+    if (known := row.own_calibration) is None:
         return None
-    return CalibrationRef.model_validate({k: v for k, v in row.calibration.items() if k != "artifact"})
+    return CalibrationRef.model_validate({k: v for k, v in known.items() if k != "artifact"})
 
 
 def pattern_judge_ref(row: ModelRow) -> PatternJudgeRef | None:
@@ -69,10 +69,10 @@ def pattern_judge_ref(row: ModelRow) -> PatternJudgeRef | None:
 
 def drift_state(row: ModelRow) -> DriftState | None:
     """What is known of the model's inputs under its calibration; None without a calibration."""
-    if row.calibration is None:
+    if (calibration := row.own_calibration) is None:
         return None
     known = row.drift or {}
-    if known.get("calibration") != row.calibration["id"]:
+    if known.get("calibration") != calibration["id"]:
         return DriftState(status="too_few")
     return DriftState(
         status=known["status"],

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -23,7 +21,7 @@ from core.session import Database
 from core.storage.artifacts import Artifacts
 from core.tables import ModelRow
 from masktune.contract.ids import new_id
-from masktune.contract.models import BundleImport, ModelImport
+from masktune.contract.models import ModelImport
 from masktune.contract.vocabulary import Arm
 from models.backbones.errors import UnknownBackbone, UnsupportedBackbone
 
@@ -32,47 +30,21 @@ MAX_HEADER_BYTES = 1 << 20
 memory. A tensor takes about 100 bytes, and large networks have some thousands."""
 
 _STRANGERS = {
+    b"PK\x03\x04": "a zip archive, as torch.save writes",
     b"\x80": "a pickle",
     b"\x1f\x8b": "a gzip file",
 }
 
 
-class Weights(NamedTuple):
-    """A safetensors file (its name must end in `.safetensors`), and what it does not say."""
-
-    file: Path
-    backbone: str
-    classes: list[str]
-    image_size: int
-
-
 def create(once: Once, upload: Upload, artifacts: Artifacts, root_path: str) -> Response:
     """Turn the file into an artifact and a row: both or none. `InvalidInput` says what does not fit."""
     request = parse_fields(upload.fields)
-    check_file(upload.path)
-    check_dataset(once.database, request.dataset, request.classes)
+    _check_file(upload.path)
+    if request.dataset is not None:
+        _check_dataset(once.database, request.dataset, request.classes)
     digest = fingerprint(request, upload.sha256)
     if (answer := once.stored_response(digest)) is not None:
         return answer  # saves building the network and storing its file a second time
-    file = upload.path.rename(upload.path.with_name("weights.safetensors"))
-    weights = Weights(file, request.backbone, request.classes, request.image_size)
-    with stored_network(once, artifacts, weights) as add:
-        return once.run(digest, lambda session: created(add(session, **fields_of(request)), root_path))
-
-
-def created(row: ModelRow, root_path: str) -> Response:
-    return represent(describe(row), status=201, headers={"Location": f"{root_path}/models/{row.id}"})
-
-
-def fields_of(request: BundleImport) -> dict[str, Any]:
-    """What the form says of the model's row."""
-    return {"dataset_id": request.dataset, "name": request.name, "user_metadata": request.metadata}
-
-
-@contextmanager
-def stored_network(once: Once, artifacts: Artifacts, weights: Weights) -> Iterator[Callable[..., ModelRow]]:
-    """Store a network while the block runs. Yields a function of a session and further fields, which adds its
-    row; what no row names after the block is deleted. Raises `InvalidInput`."""
     model_id = new_id("mdl")
     key, own_backbone = f"models/{model_id}", f"backbones/{model_id}"
     with (
@@ -80,28 +52,31 @@ def stored_network(once: Once, artifacts: Artifacts, weights: Weights) -> Iterat
         staged_artifact(once.database, artifacts, own_backbone) as confirm_backbone,
     ):
         # Before the transaction: building a network takes seconds, and SQLite has one writer at a time.
-        backbone_digest = _take_in(weights, artifacts, key, own_backbone)
+        backbone_digest = _take_in(upload, request, artifacts, key, own_backbone)
 
-        def add(session: Session, **fields: Any) -> ModelRow:
+        def make(session: Session) -> Response:
             confirm(session)
             backbone = backbone_digest and registry.share_backbone(session, backbone_digest, own_backbone)
             if backbone == own_backbone:
                 confirm_backbone(session)
             row = ModelRow(
                 id=model_id,
+                dataset_id=request.dataset,
                 arm=Arm.IMPORTED,
-                backbone=weights.backbone,
-                classes=weights.classes,
-                image_size=weights.image_size,
+                backbone=request.backbone,
+                classes=request.classes,
+                image_size=request.image_size,
                 artifact=key,
                 backbone_artifact=backbone,
                 occupies=artifacts.size(key),
+                name=request.name,
+                user_metadata=request.metadata,
                 created_by=once.caller,
-                **fields,
             )
-            return registry.add(session, row)
+            headers = {"Location": f"{root_path}/models/{model_id}"}
+            return represent(describe(registry.add(session, row)), status=201, headers=headers)
 
-        yield add
+        return once.run(digest, make)
 
 
 def parse_fields(fields: Mapping[str, str]) -> ModelImport:
@@ -109,54 +84,52 @@ def parse_fields(fields: Mapping[str, str]) -> ModelImport:
     request = parse_form(
         ModelImport, fields, {"classes": json.loads, "metadata": json.loads, "image_size": int}
     )
-    require_distinct(request.classes)
+    if len(set(request.classes)) < len(request.classes):
+        raise InvalidInput.field("/classes", "repeated", "class names must be unique")
     return request
 
 
-def require_distinct(classes: list[str]) -> None:
-    if len(set(classes)) < len(classes):
-        raise InvalidInput.field("/classes", "repeated", "class names must be unique")
-
-
-def check_file(path: Path) -> None:
+def _check_file(path: Path) -> None:
     """Refuse files that are not safetensors, by their first bytes, and headers that are too large."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(9)
     for magic, what in _STRANGERS.items():
         if head.startswith(magic) and not (len(head) == 9 and head[8:] == b"{"):
-            raise fault(
+            raise _fault(
                 "not-safetensors",
                 f"the file is {what}, and pickles are never read. Convert it where it was made: "
                 "safetensors.torch.save_file(model.state_dict(), 'model.safetensors')",
             )
     length = int.from_bytes(head[:8], "little")
     if len(head) < 9 or head[8:] != b"{" or length > size - 8:
-        raise fault("not-safetensors", "the file is not a complete safetensors file")
+        raise _fault("not-safetensors", "the file is not a complete safetensors file")
     if length > MAX_HEADER_BYTES:
-        raise fault("header-too-large", f"the header may have at most {MAX_HEADER_BYTES} bytes")
+        raise _fault("header-too-large", f"the header may have at most {MAX_HEADER_BYTES} bytes")
 
 
-def _take_in(weights: Weights, artifacts: Artifacts, key: str, backbone_key: str) -> str | None:
+def _take_in(
+    upload: Upload, request: ModelImport, artifacts: Artifacts, key: str, backbone_key: str
+) -> str | None:
     """Store the model, and apart from it its backbone if that can be shared; return the backbone's digest."""
     from app.inference.files import Unusable, take_in  # imports torch
 
-    place = weights.file.with_suffix("")  # goes with the upload's folder
-    folder, backbone_folder = (place.with_name(f"{place.name}-{part}") for part in ("model", "backbone"))
+    file = upload.path.rename(upload.path.with_name("weights.safetensors"))
+    folder, backbone_folder = (file.with_name(name) for name in ("model", "backbone"))  # go with the upload's
     try:
         digest = take_in(
-            weights.file,
+            file,
             folder,
             backbone_folder,
-            backbone=weights.backbone,
-            classes=tuple(weights.classes),
-            image_size=weights.image_size,
+            backbone=request.backbone,
+            classes=tuple(request.classes),
+            image_size=request.image_size,
         )
         if digest is not None:
             artifacts.put(backbone_folder, backbone_key)
         artifacts.put(folder, key)
     except Unusable as error:
-        raise fault("does-not-fit", str(error)) from error
+        raise _fault("does-not-fit", str(error)) from error
     except UnknownBackbone as error:
         raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
     except UnsupportedBackbone as error:
@@ -164,10 +137,8 @@ def _take_in(weights: Weights, artifacts: Artifacts, key: str, backbone_key: str
     return digest
 
 
-def check_dataset(database: Database, dataset_id: str | None, classes: list[str]) -> None:
-    """Raise `NotFound`, or `WrongDataset` unless the data set, if one is named, has these classes."""
-    if dataset_id is None:
-        return
+def _check_dataset(database: Database, dataset_id: str, classes: list[str]) -> None:
+    """Raise `NotFound`, or `WrongDataset` unless the data set has these classes."""
     with database.read() as session:
         dataset = datasets.require_labelled(datasets.get(session, dataset_id))
     if list(dataset.classes) != classes:
@@ -177,6 +148,6 @@ def check_dataset(database: Database, dataset_id: str | None, classes: list[str]
         )
 
 
-def fault(code: str, detail: str) -> InvalidInput:
+def _fault(code: str, detail: str) -> InvalidInput:
     """A fault of the uploaded file."""
     return InvalidInput.field("/file", code, detail)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +12,7 @@ from core.errors import Conflict, InvalidInput, Unavailable
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
+from masktune.contract.report.text.certificates import uncalibrated
 from models.selective import (
     NEIGHBOURS_FILE,
     CalibrationTable,
@@ -27,19 +27,24 @@ DEFAULT_SCORE: ScoreName = "max_softmax"
 
 
 def find(model: ModelRow, artifacts: Artifacts) -> Calibration | None:
-    """Return the model's calibration, or None if it was never calibrated."""
-    if model.calibration is None:
-        return None
-    row = model.calibration
-    return _read(artifacts, row["artifact"], row["id"], row.get("created_at"), row.get("imported_from"))
+    """Return the model's calibration, or None if it was never calibrated here."""
+    row = model.own_calibration
+    return None if row is None else _read(artifacts, row["artifact"], row["id"], row.get("created_at"))
 
 
 def get(model: ModelRow, artifacts: Artifacts) -> Calibration:
     """Like `find`, but raise `Conflict`, which says how to get one, if there is none."""
     calibration = find(model, artifacts)
     if calibration is None:
-        raise Conflict(f"model {model.id} has no calibration; evaluate it on a data set to make one")
+        raise Conflict(uncalibrated(model.id, imported=model.calibration is not None))
     return calibration
+
+
+def temperature(model: ModelRow, calibration: Calibration | None) -> float:
+    """Return that of the model's probabilities, with this calibration, if any; 1 without one."""
+    if calibration is not None:
+        return calibration.temperature
+    return (model.calibration or {}).get("temperature") or 1.0
 
 
 def classes(calibration: Calibration) -> tuple[str, ...]:
@@ -93,24 +98,16 @@ def score_name(requested: ScoreName | None, model: ModelRow) -> ScoreName:
 
 
 @lru_cache(maxsize=256)
-def _read(
-    artifacts: Artifacts, key: str, id: str, created_at: float | None, imported_from: str | None
-) -> Calibration:
+def _read(artifacts: Artifacts, key: str, id: str, created_at: float | None) -> Calibration:
     try:
         raw = json.loads((artifacts.folder(key) / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError as error:  # the model is being deleted
         raise ArtifactMissing(f"{key}/{FILE}") from error
-    return replace(from_tables(raw, id), created_at=created_at, imported_from=imported_from)
-
-
-def from_tables(raw: Mapping[str, Any], id: str) -> Calibration:
-    """Return the calibration of a file of tables (`worker.stages.calibrate`). Raises KeyError, TypeError,
-    ValueError or AttributeError for anything else."""
     tables = _tables(raw["scores"])
     agreement, temperature = raw.get("agreement"), raw.get("temperature")
     return Calibration(
         id,
-        None,
+        created_at,
         tables,
         groups=_parts(raw.get("groups", {})),
         classes=_parts(raw.get("classes", {})),

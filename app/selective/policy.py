@@ -215,5 +215,4 @@ def _use(selection: Selection, calibration: Calibration) -> predictions.Calibrat
         method=selection.method + ("" if calibration.n_subjects is None else ONE_PER_SUBJECT),
         temperature=calibration.temperature,
         created_at=calibration.created_at,
-        imported_from=calibration.imported_from,
     )

@@ -185,9 +185,10 @@ def release_backbone(session: Session, artifact: str) -> bool:
 
 def count_drifted(session: Session) -> int:
     """How many models have drift that was found and neither acknowledged nor ended by a new calibration."""
-    drift = ModelRow.drift
-    current = drift["calibration"].as_string() == ModelRow.calibration["id"].as_string()
-    query = select(func.count()).where(drift["status"].as_string() == "drifted", current)
+    drift, calibration = ModelRow.drift, ModelRow.calibration
+    current = drift["calibration"].as_string() == calibration["id"].as_string()
+    own = calibration["imported_from"].as_string().is_(None)  # as `ModelRow.own_calibration`
+    query = select(func.count()).where(drift["status"].as_string() == "drifted", current, own)
     return session.execute(query.select_from(ModelRow)).scalar_one()
 
 

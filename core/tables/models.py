@@ -64,6 +64,13 @@ class ModelRow(Table):
     """Id of the caller that imported it or started its job; None if no request did."""
     created_at: Mapped[float] = mapped_column(server_default=db_now())
 
+    @property
+    def own_calibration(self) -> dict[str, Any] | None:
+        """The calibration; None of one that version 0.1.0 imported with the model from another service, whose
+        temperature alone is still used."""
+        known = self.calibration
+        return None if known is None or known.get("imported_from") else known
+
     __table_args__ = (
         Index("models_newest", "created_at", "id"),
         Index("models_arm", "arm", "created_at", "id"),

@@ -94,38 +94,15 @@ def import_model(
 
     Raises `TooLarge`, before anything is sent, for a file above the service's limit.
     """
+    path = Path(path)
     form = {"backbone": backbone, "classes": json.dumps(classes), "image_size": str(image_size)}
-    return _import(Path(path), form | _notes(dataset, name, metadata), on_sent, idempotency_key)
-
-
-def import_bundle(
-    path: Path | str,
-    *,
-    dataset: str | None = None,
-    name: str | None = None,
-    metadata: Mapping[str, str] | None = None,
-    on_sent: OnSent | None = None,
-    idempotency_key: str | None = None,
-) -> Flow[Model]:
-    """Import a bundle: its model, with its ERM model and its calibration.
-
-    Raises `TooLarge`, before anything is sent, for a file above the service's limit.
-    """
-    return _import(Path(path), _notes(dataset, name, metadata), on_sent, idempotency_key)
-
-
-def _notes(dataset: str | None, name: str | None, metadata: Mapping[str, str] | None) -> dict[str, str]:
-    fields = {"dataset": dataset, "name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
-    return {field: text for field, text in fields.items() if text is not None}
-
-
-def _import(path: Path, form: dict[str, str], on_sent: OnSent | None, key: str | None) -> Flow[Model]:
+    notes = {"dataset": dataset, "name": name, "metadata": json.dumps(dict(metadata)) if metadata else None}
     request = Request(
         method="POST",
         path="/models",
-        form=form,
+        form=form | {field: text for field, text in notes.items() if text is not None},
         files=(FilePart("file", as_utf8(path.name), partial(CountedFile, path, on_sent)),),
-        headers=idempotent(key),
+        headers=idempotent(idempotency_key),
         repeatable=True,
         answer_seconds=STORED_SECONDS,
     )
@@ -230,7 +207,6 @@ class Models(Resource[D]):
     delete = Operation(delete_model)
     download = Operation(download_model)
     import_ = Operation(import_model)
-    import_bundle = Operation(import_bundle)
     risk_coverage = Operation(risk_coverage)
     risk_coverage_picture = Operation(risk_coverage_picture)
     drift = Operation(drift)

@@ -45,25 +45,14 @@ class RollbackTarget(Strict):
     )
 
 
-class BundleImport(Strict):
-    """The fields that accompany a bundle, which says the rest itself."""
+class ModelImport(Strict):
+    """The fields that accompany a safetensors file."""
 
     dataset: DatasetRef | None = Field(
         None, description="The data set that the model belongs to; it must have the same classes."
     )
     name: Name | None = Field(None, description="What to call the model.")
     metadata: Metadata = Field(default_factory=dict, description="Notes of your own, a JSON object.")
-
-
-class BundleUpload(BundleImport):
-    """The form of the import of a bundle."""
-
-    file: File = Field(description="A bundle, as `GET /models/{id}/download?format=bundle` sends it.")
-
-
-class ModelImport(BundleImport):
-    """The fields that accompany a safetensors file."""
-
     backbone: Word = Field(
         description="`small_cnn`, `resnet32`, or a torchvision or timm classifier by name."
     )
@@ -149,11 +138,6 @@ class CalibrationRef(Shape):
     )
     created_at: Time | None = None
     job: str | None = Field(None, description="The job that counted the split; null if it is not known.")
-    imported_from: str | None = Field(
-        None,
-        description="Id of the model that it was made for, in the service that the bundle comes from: a "
-        "certificate is about inputs like those of the calibration split there. Null: it was made here.",
-    )
 
 
 class PatternJudgeRef(Shape):

@@ -272,7 +272,6 @@ class Calibration(Shape):
         description="Temperature of the model's probabilities, fitted on the validation split; 1: unchanged.",
     )
     created_at: Time | None = None
-    imported_from: str | None = Field(None, description="As in `GET /models/{id}`.")
 
 
 class ClassPromise(Shape):

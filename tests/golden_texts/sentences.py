@@ -184,7 +184,11 @@ def _certificates_of_answers() -> Rows:
     for always in ([], ["b"]):
         sets = PredictionSets(coverage=0.9, samples_at_least=9, always=always)
         yield f"label sets with {len(always)} always", certificates.sets_statement(sets)
-    yield "imported", certificates.origin("mdl_9")
+    for imported in (False, True):
+        yield (
+            "imported" if imported else "never calibrated",
+            certificates.uncalibrated("mdl_9", imported=imported),
+        )
 
 
 def _thresholds_of_a_curve() -> Rows:

@@ -10,7 +10,6 @@ from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage, Sample
 from masktune.contract.report.text import drift_warning, formats
-from masktune.contract.report.text.certificates import origin
 from web.aliases import AliasPanel
 from web.charts import svg
 from web.paging import first
@@ -71,8 +70,6 @@ async def show(model_id: str) -> None:
     html("model_figures", m=model, judge=judge)
     promise_notice(model)
     if model.calibration:
-        if imported := origin(model.calibration.imported_from):
-            html("notice", tone="unsure", text=imported)
         try:
             curve = await connection.models.risk_coverage(model.id, points=CURVE_POINTS)
         except ProblemError as error:

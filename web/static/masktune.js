@@ -176,8 +176,6 @@ document.addEventListener("change", async (event) => {
 function take(drop, file) {
   if (drop.classList.contains("busy")) return;
   if (!drop.hasAttribute("data-held")) return send(drop, file);
-  const isBundle = /\.zip$/i.test(file.name); // which says itself what is asked of weights
-  for (const field of fieldsOf(drop)) field.disabled = isBundle && "weights" in field.dataset;
   drop.held = file;
   show(drop, `${file.name}, ${bytes(file.size)}`);
 }

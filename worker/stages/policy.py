@@ -14,6 +14,7 @@ from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import PredictParams
 from masktune.contract.predictions import ClassPromise, policy_fields
 from masktune.contract.report.text import not_certifiable, uncertified_promises
+from masktune.contract.report.text.certificates import uncalibrated
 from masktune.contract.vocabulary import AbstainReason
 from models.selective import (
     DEFAULT_CONFIDENCE,
@@ -72,11 +73,9 @@ def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName)
 
 
 def _tables(context: StageContext, model: ModelSpec) -> Tables:
-    if model.calibration is None:
-        raise JobError(
-            "not_calibrated",
-            f"model {model.id} has no calibration; evaluate it on a data set to make one",
-        )
+    if model.calibration is None or model.calibration_is_imported:
+        detail = uncalibrated(model.id, imported=model.calibration_is_imported)
+        raise JobError("not_calibrated", detail)
     return read_tables(context, model.calibration)
 
 

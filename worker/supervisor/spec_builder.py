@@ -101,6 +101,7 @@ def _models(session: Session, names: list[str]) -> dict[str, ModelSpec]:
                 backbone_artifact=row.backbone_artifact,
                 backbone_digest=below.digest if below else None,
                 calibration=_CALIBRATION.validate_python(row.calibration),
+                calibration_is_imported=row.calibration is not row.own_calibration,
                 pattern_judge=_PATTERN_JUDGE.validate_python(row.pattern_judge),
             )
             waiting += [row.erm_id] if row.erm_id else []

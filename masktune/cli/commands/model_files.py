@@ -1,4 +1,4 @@
-"""`masktune models add`, `import`, `download`: models as files."""
+"""`masktune models add`, `download`: models as files."""
 
 from __future__ import annotations
 
@@ -61,25 +61,6 @@ def add(
             name=name,
             metadata=metadata_of(metadata),
             on_sent=on_sent,
-        )
-    session.show(network, tables.model_table)
-
-
-@with_session
-def import_(
-    session: Session,
-    file: Annotated[
-        Path,
-        typer.Argument(exists=True, dir_okay=False, help="A bundle that was downloaded.", show_default=False),
-    ],
-    dataset: Dataset = None,
-    name: Annotated[str | None, typer.Option(help="What to call the model.")] = None,
-    metadata: Metadata = None,
-) -> None:
-    """Import a bundle: its model, with its ERM model and its calibration."""
-    with transfer_bar(session.console, f"uploading {file.name}") as on_sent:
-        network = session.client.models.import_bundle(
-            file, dataset=dataset, name=name, metadata=metadata_of(metadata), on_sent=on_sent
         )
     session.show(network, tables.model_table)
 

@@ -117,7 +117,6 @@ def edit(session: Session, model: Name, name: NewName = None, metadata: NewMetad
 
 
 app.command()(model_files.add)
-app.command("import")(model_files.import_)
 
 
 @app.command()

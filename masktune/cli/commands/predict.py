@@ -25,7 +25,6 @@ from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables.models import promises, warning
 from masktune.contract.report.text import drift_warning, set_text, sets_statement, uncertified
-from masktune.contract.report.text.certificates import origin
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import ABSTAIN_NAMES, SELECTION_NAMES
 
@@ -238,13 +237,11 @@ def table(answer: Answer, names: list[str]) -> Group:
         may_be = [] if one.labels is None else [set_text(one.labels)]
         listing.add_row(name, decision(one), figure(one.score), likely, *may_be)
     doubt = drift_warning(answer.selection.drift)
-    calibration = answer.selection.calibration
-    imported = origin(calibration.imported_from) if calibration else ""
     return Group(
         *([warning(doubt)] if doubt else []),
         listing,
         *([promises(promised)] if promised else []),
-        *filter(None, (basis(answer), imported, "" if sets is None else sets_statement(sets))),
+        *filter(None, (basis(answer), "" if sets is None else sets_statement(sets))),
     )
 
 

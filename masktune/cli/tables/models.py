@@ -14,7 +14,6 @@ from masktune.contract.report.text import (
     promise_statement,
     uncertified_table,
 )
-from masktune.contract.report.text.certificates import origin
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import SELECTION_NAMES
 
@@ -164,8 +163,6 @@ def model_table(model: masktune.Model) -> Table:
     judge, erm = model.pattern_judge, model.erm
     of_erm = f"that of {erm}, if it has one" if erm else "–"
     grid.add_row("judge of patterns", f"fitted by {judge.job}" if judge else of_erm)
-    if counts is not None and counts.imported_from is not None:
-        grid.add_row("", origin(counts.imported_from))
     grid.add_row("drift", drift_name(model.drift))
     if model.promise is not None:
         grid.add_row("promise", promise_statement(model.promise))

@@ -52,7 +52,7 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     pickled = tmp_path / "model.pt"
     with zipfile.ZipFile(pickled, "w") as saved:
         saved.writestr("model/data.pkl", b"")
-    page.get_by_label("Model weights or bundle").set_input_files(pickled)
+    page.get_by_label("Model weights").set_input_files(pickled)
     visitor.button("Import the model").click()
     expect(page.get_by_text("Enter the name of the network.")).to_be_visible()
     expect(page.locator(".field-wrong")).to_have_count(2)
@@ -61,15 +61,17 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     visitor.fill("Image size in pixels", "16")
     visitor.fill("Classes, one per line, in the order of the outputs", "0-4\n5-9")
     visitor.button("Import the model").click()
-    expect(says).to_contain_text("what torch.save writes is never read")
+    expect(says).to_contain_text(
+        "the file is a zip archive, as torch.save writes, and pickles are never read"
+    )
     expect(page.locator(".field-wrong")).to_have_count(0)
 
     # --- weights of another network, then the right one
-    page.get_by_label("Model weights or bundle").set_input_files(weights)
+    page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "resnet18")
     visitor.button("Import the model").click()
     expect(page.locator("#model-drop.failed .drop-status")).to_contain_text("resnet18")
-    page.get_by_label("Model weights or bundle").set_input_files(weights)
+    page.get_by_label("Model weights").set_input_files(weights)
     visitor.fill("Network", "small_cnn")
     visitor.fill("Classes, one per line, in the order of the outputs", "")
     page.get_by_label("Data set it belongs to").select_option(label="digits, there already (2 classes)")
@@ -77,36 +79,6 @@ def test_a_model_is_imported_and_a_wrong_file_says_what_is_wrong(
     visitor.button("Import the model").click()
     page.wait_for_url("**/ui/models/mdl_*")
     expect(visitor.heading("Imported")).to_be_visible()
-
-
-def test_a_bundle_is_imported_and_says_itself_what_is_asked_of_weights(
-    visitor: Visitor, model: str, tmp_path: Path
-) -> None:
-    page, empty = visitor.page, tmp_path / "empty.zip"
-    with Client(visitor.url) as client:
-        bundle = client.models.download(model, tmp_path / "bundle.zip", format="bundle")
-        weights = client.models.download(model, tmp_path / "weights.safetensors")
-        backbone = client.models.get(model).backbone
-    with zipfile.ZipFile(empty, "w") as zipped:
-        zipped.writestr("readme.txt", b"")
-    visitor.goto("/ui/models")
-    page.get_by_text("Import a model").click()
-    bring = page.get_by_label("Model weights or bundle")
-    visitor.fill("Network", "resnet18")  # which is not sent with a bundle
-    bring.set_input_files(empty)
-    expect(page.get_by_label("Network")).to_be_disabled()
-    visitor.looked_at("import-bundle")
-    visitor.button("Import the model").click()
-    expect(page.locator("#model-drop.failed .drop-status")).to_contain_text("so it is no bundle")
-    bring.set_input_files(weights)
-    expect(page.get_by_label("Network")).to_be_enabled()
-    bring.set_input_files(bundle)
-    expect(page.get_by_label("Image size in pixels")).to_be_disabled()
-    visitor.button("Import the model").click()
-    page.wait_for_url("**/ui/models/mdl_*")
-    expect(visitor.heading("Imported")).to_be_visible()
-    with Client(visitor.url) as client:
-        assert client.models.get(page.url.rpartition("/")[2]).backbone == backbone
 
 
 def test_an_invalid_archive_is_explained(visitor: Visitor) -> None:

@@ -284,6 +284,32 @@ def test_a_batch_says_that_an_old_calibration_is_to_be_made_anew(
     assert "evaluate it on a data set to calibrate it anew" in job.error["detail"]
 
 
+def test_a_batch_by_a_calibration_that_was_imported_with_the_model_has_no_policy(digits: Bench) -> None:
+    """Version 0.1.0 did so. The temperature of the probabilities stays."""
+    model = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=4), None)
+    digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+
+    def probabilities() -> list[list[dict[str, Any]]]:
+        params = {"split": "test", "output": "parquet"}
+        (job,) = digits.succeed(digits.run(JobKind.PREDICT, inputs={"model": model}, params=params))
+        table = pq.read_table(digits.folder(job.done["predict"]["artifact"]) / "predictions.parquet")
+        return [row["candidates"] for row in table.to_pylist()]
+
+    before = probabilities()
+    with digits.runtime.database.begin() as session:
+        row = registry.get(session, model)
+        assert row.calibration is not None
+        row.calibration = row.calibration | {"imported_from": new_id("mdl")}
+    assert probabilities() == before
+    params = {"split": "test", "coverage": 0.9}
+    (job,) = digits.done(digits.run(JobKind.PREDICT, inputs={"model": model}, params=params))
+    assert job.error is not None
+    assert job.error["reason"] == "not_calibrated"
+    assert "imported with a calibration of another service's images" in job.error["detail"]
+    digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
+    digits.succeed(digits.run(JobKind.PREDICT, inputs={"model": model}, params=params))
+
+
 @pytest.mark.parametrize("policy", [{}, {"min_score": 0.5}])
 def test_a_score_that_is_not_finite_abstains(digits: Bench, policy: dict[str, float]) -> None:
     network = build_network("small_cnn", classes=2, image_size=28, seed=3)

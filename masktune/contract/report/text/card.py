@@ -20,7 +20,6 @@ from masktune.contract.report.text.certificates import (
     NO_PROMISE,
     certified,
     certified_promises,
-    origin,
     uncertified,
 )
 from masktune.contract.report.text.notes import independence
@@ -202,5 +201,4 @@ def _policy(selection: Selection) -> list[str]:
         *(certified_promises(selection.promises, confidence) or [text]),
         f"On {counts}, it answers {calibration.n_answered:,}, {calibration.n_errors:,} of them wrongly "
         f"({calibration.id}).",
-        origin(calibration.imported_from),
     ]

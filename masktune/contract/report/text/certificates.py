@@ -24,14 +24,15 @@ def certified(max_risk: float, confidence: float, n_subjects: int | None) -> str
     )
 
 
-def origin(imported_from: str | None) -> str:
-    """Where an imported calibration was made; empty for one that was made here."""
-    if imported_from is None:
-        return ""
-    return (
-        f"The calibration was imported: it was made elsewhere, for model {imported_from}, so certificates "
-        "and coverages are about inputs like those of the calibration split there."
+def uncalibrated(model: str, *, imported: bool) -> str:
+    """Why nothing can rest on the model's calibration, and what to do: a clause without a capital and a full
+    stop. Version 0.1.0 `imported` calibrations with models."""
+    reason = (
+        "was imported with a calibration of another service's images, which promises nothing here"
+        if imported
+        else "has no calibration"
     )
+    return f"model {model} {reason}; evaluate it on a data set to make one"
 
 
 def samples_needed(count: int | None) -> str:

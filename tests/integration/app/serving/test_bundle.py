@@ -1,4 +1,4 @@
-"""A model leaves as a bundle, answers alike where there is no service, and comes back as it left."""
+"""A model leaves as a bundle, and answers alike where there is no service."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ import onnxruntime
 import pytest
 from onnx.numpy_helper import to_array
 from PIL import Image
-from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as save_arrays
 
 from app.inference.engines import graph_store as graphs
 from core.queries import registry
@@ -43,8 +40,6 @@ MEMBERS = {
     "model.onnx",
     "model.safetensors",
     "erm.safetensors",
-    "calibration.json",
-    NEIGHBOURS_FILE,
     "SHA256SUMS",
 }
 IMAGES = 48
@@ -75,30 +70,11 @@ def _members(bundle: bytes) -> Members:
         return {name: opened.read(name) for name in opened.namelist()}
 
 
-def _zipped(members: Members) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
-        for name, content in members.items():
-            target.writestr(name, content)
-    return buffer.getvalue()
-
-
 def _summed(members: Members) -> Members:
     """The members, with the sums of what they are now."""
     rest = {name: content for name, content in members.items() if name != "SHA256SUMS"}
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in rest.items())
     return rest | {"SHA256SUMS": sums.encode()}
-
-
-def _stored_models(world: World) -> tuple[set[str], set[str]]:
-    """The models of the store and of the table. Those that have no files share another's."""
-    stored = {path.name for path in Path(world.services.artifacts.folder("models")).iterdir()}
-    return stored, {row["id"] for row in world.client.get("/models").json()["data"]}
-
-
-def _import(world: World, members: Members, **fields: str) -> Any:
-    files = {"file": ("model.zip", _zipped(members))}
-    return world.client.post("/models", data=fields, files=files)
 
 
 @pytest.fixture(scope="module")
@@ -207,11 +183,11 @@ def test_decisions_elsewhere_equal_the_services(world: World, graph: bytes, tmp_
     assert min(reasons["below_threshold"], reasons["unlike_training"]) > IMAGES // 8
 
 
-def test_of_an_uncalibrated_model_the_bundle_has_no_calibration_and_the_temperature_1(world: World) -> None:
+def test_of_an_uncalibrated_model_the_bundle_has_the_temperature_1(world: World) -> None:
     model = world.uncalibrated()
     store(world.services.artifacts, graphs.key(model, "max_softmax"), b"")
     members = _members(_download(world, model, min_score=0.7).content)
-    assert members.keys() == MEMBERS - {"erm.safetensors", "calibration.json", NEIGHBOURS_FILE}
+    assert members.keys() == MEMBERS - {"erm.safetensors"}
     graph = onnx.load_from_string(members["model.onnx"]).graph
     values = {one.name: to_array(one) for one in graph.initializer}
     assert values["temperature"] == 1
@@ -288,43 +264,9 @@ def test_one_policy_for_a_bundle_alone(world: World) -> None:
         assert (refusal.status_code, fault["pointer"], fault["code"]) == (422, pointer, code)
 
 
-def test_an_imported_model_answers_alike_and_says_where_it_was_calibrated(
-    world: World, model: str, members: Members, tmp_path: Path
-) -> None:
-    paths = _odd_images(tmp_path)
-    answer = _import(world, members, name="again", dataset=world.dataset)
-    assert answer.status_code == 201, answer.text
-    imported = answer.json()
-    assert answer.headers["location"] == f"/models/{imported['id']}"
-    assert (imported["name"], imported["arm"], imported["dataset"]) == ("again", "imported", world.dataset)
-    policies: list[dict[str, Any]] = [POLICY, {"coverage": 0.7}, {"score": "minimum", "min_score": 0.3}, {}]
-    for policy in policies:
-        files = [("file", (path.name, path.read_bytes())) for path in paths]
-        before, after = (
-            world.client.post("/predict", params={"model": id} | policy, files=files).json()
-            for id in (model, imported["id"])
-        )
-        assert "predictions" in before, before
-        assert after["predictions"] == before["predictions"]
-        assert after["selection"]["calibration"].pop("imported_from") == model
-        assert before["selection"]["calibration"].pop("imported_from") is None
-        del after["selection"]["drift"], before["selection"]["drift"]
-        assert after["selection"] == before["selection"]
-    original = world.client.get(f"/models/{model}").json()["calibration"]
-    assert imported["calibration"] == original | {"imported_from": model}
-    key, artifacts = graphs.key(imported["id"], "product", tells_unlike=True), world.services.artifacts
-    store(artifacts, key, b"")
-    card = _members(_download(world, imported["id"], **POLICY).content)["card.md"].decode()
-    assert f"it was made elsewhere, for model {model}" in card
-    assert "What it was trained on is not known here" in card
-    assert world.client.delete(f"/models/{imported['id']}").status_code == 204
-    assert not artifacts.exists(key)
-    assert world.client.delete(f"/models/{imported['erm']}").status_code == 204
-
-
-def test_what_tells_unlike_inputs_comes_along_and_is_in_the_graph(fresh_world: World, graph: bytes) -> None:
+def test_what_tells_unlike_inputs_is_in_the_graph(fresh_world: World, graph: bytes) -> None:
     world, policy = fresh_world, {"score": "product", "coverage": 0.9}
-    model, unlike = _telling_model(world, graph)
+    model, _ = _telling_model(world, graph)
     artifacts, key = world.services.artifacts, graphs.key(model, "product", tells_unlike=True)
     review_policy = {"enabled": True, "max_risk": 0.05}
     assert world.client.put(f"/models/{model}/review-policy", json=review_policy).status_code == 200
@@ -338,21 +280,6 @@ def test_what_tells_unlike_inputs_comes_along_and_is_in_the_graph(fresh_world: W
     for query in (policy, by_class, {"score": "product"}):
         members = _members(_download(world, model, **query).content)
         _answers_as_the_service(world, model, query, members["model.onnx"])
-    imported = _import(world, bundle)
-    assert imported.status_code == 201, imported.text
-    for number in (int(unlike.argmax()), int(unlike.argmin())):
-        before, after = (
-            world.ask(model=id, dataset=world.dataset, sample=number, **policy)["predictions"]
-            for id in (model, imported.json()["id"])
-        )
-        assert after == before
-        assert before[0]["unlike_training"]["unlike"] is bool(unlike[number])
-    for wrong in ({"vectors": np.ones((10, 3))}, {"threshold": np.array(1.5)}, {"vectors": np.ones(3)}):
-        changed = save_arrays(load_arrays(bundle["neighbours.safetensors"]) | wrong)
-        refusal = _import(world, _summed(bundle | {"neighbours.safetensors": changed}))
-        (fault,) = refusal.json()["errors"]
-        assert (refusal.status_code, fault["code"]) == (422, "unreadable-member")
-        assert "neighbours.safetensors" in fault["detail"]
     assert world.client.delete(f"/models/{model}").status_code == 204
     assert not artifacts.exists(key)
 
@@ -370,102 +297,3 @@ def _answers_as_the_service(world: World, model: str, query: Mapping[str, Any], 
         assert answer == [one["decision"], one["label"] or "", one["abstain_reason"] or ""]
         reasons.add(one["abstain_reason"])
     assert ("unlike_training" in reasons) == (len(query) > 1)  # with a policy
-
-
-def _card(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:
-    card = json.loads(members["card.json"])
-    change(card)
-    return _summed(members | {"card.json": json.dumps(card).encode()})
-
-
-def _tables(members: Members, change: Callable[[dict[str, Any]], object]) -> Members:
-    tables = json.loads(members["calibration.json"])
-    change(tables)
-    return _summed(members | {"calibration.json": json.dumps(tables).encode()})
-
-
-def _without(members: Members, name: str) -> Members:
-    return {one: content for one, content in members.items() if one != name}
-
-
-def _changed(members: Members, name: str) -> Members:
-    content = bytearray(members[name])
-    content[-1] ^= 1
-    return members | {name: bytes(content)}
-
-
-REFUSALS: dict[str, tuple[Callable[[Members], Members], str, str]] = {
-    **{
-        f"changed {name}": (partial(_changed, name=name), "changed-member", name)
-        for name in sorted(MEMBERS - {"SHA256SUMS"})
-    },
-    "changed sum": (
-        lambda m: m | {"SHA256SUMS": bytes(64) + m["SHA256SUMS"][64:]},
-        "changed-member",
-        "card.md",
-    ),
-    "missing graph": (lambda m: _without(m, "model.onnx"), "missing-member", "model.onnx"),
-    "missing card": (lambda m: _summed(_without(m, "card.json")), "missing-member", "card.json"),
-    "missing ERM": (lambda m: _summed(_without(m, "erm.safetensors")), "missing-member", "erm.safetensors"),
-    "unknown member": (lambda m: m | {"notes.txt": b"hello"}, "unknown-member", "notes.txt"),
-    "unknown, with its sum": (lambda m: _summed(m | {"run.py": b"1"}), "unknown-member", "run.py"),
-    "no sums": (lambda m: _without(m, "SHA256SUMS"), "not-safetensors", "SHA256SUMS"),
-    "no card": (lambda m: _summed(m | {"card.json": b"{}"}), "unreadable-member", "card.json"),
-    "other classes of ERM": (
-        lambda m: _card(m, lambda card: card["erm"].update(classes=["up", "down"])),
-        "classes-differ",
-        "ERM",
-    ),
-    "larger images": (
-        lambda m: _card(m, lambda c: [c[one].update(image_size=40) for one in ("model", "erm")]),
-        "does-not-fit",
-        "model.safetensors",
-    ),
-    "a false count": (
-        lambda m: _tables(m, lambda tables: tables["scores"]["product"]["wrong"].reverse()),
-        "unreadable-member",
-        "calibration.json",
-    ),
-    "a score too many": (
-        lambda m: _tables(m, lambda t: t["scores"].update(entropy=t["scores"]["product"])),
-        "unreadable-member",
-        "calibration.json",
-    ),
-    "no temperature": (
-        lambda m: _tables(m, lambda tables: tables["temperature"].update(value=0.0)),
-        "unreadable-member",
-        "calibration.json",
-    ),
-    "no number": (
-        lambda m: _tables(m, lambda tables: tables["agreement"].update(disagree="many")),
-        "unreadable-member",
-        "calibration.json",
-    ),
-    "a bomb": (lambda m: {"zeros": bytes(80 << 20)}, "wrong-ratio", "bomb"),
-    "too many members": (lambda m: m | {f"{n}": b"" for n in range(64)}, "too-many-entries", "64"),
-    "a name that climbs": (lambda m: m | {"../model.onnx": b"1"}, "climbing-name", "model.onnx"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSALS)
-def test_what_is_not_as_it_left_is_refused_by_name_and_leaves_nothing(
-    world: World, members: Members, case: str
-) -> None:
-    change, code, named = REFUSALS[case]
-    before = _stored_models(world)
-    refusal = _import(world, change(members))
-    (fault,) = refusal.json()["errors"]
-    assert (refusal.status_code, fault["pointer"], fault["code"]) == (422, "/file", code), fault
-    assert named in fault["detail"]
-    assert _stored_models(world) == before
-
-
-def test_a_bundle_for_another_data_set_and_fields_of_weights_are_refused(
-    world: World, members: Members
-) -> None:
-    renamed = _card(members, lambda c: [c[one].update(classes=["up", "down"]) for one in ("model", "erm")])
-    wrong = _import(world, renamed, dataset=world.dataset)
-    assert (wrong.status_code, wrong.json()["code"]) == (422, "model-of-another-dataset")
-    assert _import(world, members, dataset=new_id("ds")).status_code == 404
-    refusal = _import(world, members, classes='["left", "right"]')
-    assert refusal.json()["errors"][0]["pointer"] == "/classes"

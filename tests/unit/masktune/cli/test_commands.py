@@ -597,7 +597,7 @@ def test_a_model_is_downloaded(service: Service, tmp_path: Path) -> None:
     assert service.asked[0][0].endswith("?format=onnx")
 
 
-def test_a_bundle_is_downloaded_with_its_policy_and_imported(
+def test_a_bundle_is_downloaded_with_its_policy(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -607,13 +607,6 @@ def test_a_bundle_is_downloaded_with_its_policy_and_imported(
     assert "the bundle is in best.zip" in done.stdout
     query = "?format=bundle&max_risk=0.05&risk_confidence=0.9&score=product"
     assert service.asked[0][0].endswith(query)
-    calibration = {"id": "cal_1", "n": 9, "imported_from": "mdl_elsewhere"}
-    service.answers["POST /models"] = (201, MODEL | {"calibration": calibration})
-    done = service.masktune("models", "import", "best.zip", "--name", "again")
-    assert done.exit_code == 0, done.output
-    assert "made elsewhere, for model mdl_elsewhere" in " ".join(done.stdout.split())
-    sent = service.asked[1][1]
-    assert (b"a zip" in sent, b"again" in sent, b"classes" in sent) == (True, True, False)
 
 
 def test_a_model_of_ones_own_is_added(service: Service, tmp_path: Path) -> None:
