@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -57,10 +58,9 @@ def upgrade(url: str) -> None:
             refuse_earlier("the database", before)
         if _is_newer(before):
             logger.warning("the database is of a newer version; it is used as it is")
-            return
-        command.upgrade(_config(connection), "head")
-        if (after := _applied(connection)) != before:
-            logger.info("the database was migrated from revision %s to %s", before or "none", after)
+        elif before != (head := _scripts().get_current_head()):
+            command.upgrade(_config(connection), "head")
+            logger.info("the database was migrated from revision %s to %s", before or "none", head)
 
     _migrate(url, change)
 
@@ -152,6 +152,7 @@ def _is_earlier(revision: str) -> bool:
     return revision < first
 
 
+@cache
 def _scripts() -> ScriptDirectory:
     return ScriptDirectory.from_config(_config())
 
