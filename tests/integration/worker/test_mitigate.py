@@ -27,8 +27,8 @@ from worker.stages.seeds import SeedPredictions
 
 TRAINING: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 32, "seed": shifted(3)}
 """Of the golden job."""
-OPEN = QUICK | {"rounds": 0, "gate": "open"}
-"""Divides the classes without many fits."""
+OPEN = QUICK | {"rounds": 0, "gate": "open", "judge_penalties": [10.0], "penalties": [10.0]}
+"""Divides the classes with few fits, which a large penalty makes short."""
 ARMS = {Arm.ERM, Arm.RETRAINED, Arm.RETRAINED_CONTROL, Arm.MASKTUNE, Arm.MASKTUNE_CONTROL}
 
 

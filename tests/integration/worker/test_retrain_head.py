@@ -25,7 +25,8 @@ from worker.stages.training_features import FEATURES
 pytestmark = pytest.mark.trains
 
 PARAMS = hyperparameters(**MASKTUNE)
-HEAD = QUICK | {"gate": "closed"}
+FEW_FITS = QUICK | {"rounds": 0, "judge_penalties": [10.0]}
+HEAD = FEW_FITS | {"gate": "closed"}
 """Of jobs that go by labels or mistakes, whatever early stages would say."""
 
 
@@ -36,7 +37,7 @@ def config(**changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def given(digits: Bench, masktune: JobRow) -> JobRow:
     """The only one of these jobs that infers groups."""
-    model, labels = {"model": masktune.models["erm"]}, config(groups="labels", head=QUICK)
+    model, labels = {"model": masktune.models["erm"]}, config(groups="labels", head=FEW_FITS)
     return digits.succeed(digits.run(JobKind.RETRAIN_HEAD, params=labels, inputs=model))[0]
 
 
