@@ -178,6 +178,7 @@ def test_what_is_kept_asked_and_taken_is_the_same_on_both_databases(database: Da
     assert states == ["answered", "waiting", "answered", "deleted"]
 
 
+@pytest.mark.faults
 def test_a_kill_loses_no_image_whose_answer_was_sent(fresh_world: World, tmp_path: Path) -> None:
     fresh_world.client.put(f"/models/{fresh_world.model}/review-policy", json={"enabled": True})
     replica = Replica(tmp_path)
