@@ -50,7 +50,7 @@ from masktune.contract.job_requests import (
     RetrainHeadRequest,
 )
 from masktune.contract.predictions import policy_fields
-from masktune.contract.report.text.certificates import uncalibrated
+from masktune.contract.report.text import needs_erm, uncalibrated
 from masktune.contract.reviews import Review
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind, JobState, Stage
 
@@ -181,9 +181,7 @@ def _predict(session: Session, request: PredictRequest) -> Plan:
             detail = uncalibrated(model.id, imported=model.calibration is not None)
             raise InvalidInput.field(f"/{name}", "not-calibrated", detail)
     if request.score not in (None, "max_softmax") and model.erm_id is None:
-        raise InvalidInput.field(
-            "/score", "needs-erm", f"{request.score} needs an ERM model, and model {model.id} has none"
-        )
+        raise InvalidInput.field("/score", "needs-erm", needs_erm(request.score, model.id))
     fields = request.model_dump(include=set(PredictParams.model_fields)) | {"split": split}
     return Plan(dataset_id, PredictParams.model_validate(fields), model=model.id)
 

@@ -28,13 +28,10 @@ from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
     GroupSelection,
-    Selection,
     by_group,
-    certify,
     coverage_ratio,
     reweighted,
     risk_coverage,
-    threshold_for_coverage,
 )
 
 DEFAULT_COVERAGE = 0.9
@@ -138,9 +135,11 @@ def _mix(calibration: Calibration, name: ScoreName, share: float, thresholds: Se
 
 
 def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) -> GroupTable:
-    table = calibration.tables[name]
     confidence = query.risk_confidence or DEFAULT_CONFIDENCE
-    chosen = _chosen(table, query, confidence)
+    request = PolicyRequest("coverage", query.coverage or DEFAULT_COVERAGE)
+    if query.max_risk is not None:
+        request = PolicyRequest("max_risk", query.max_risk, confidence)
+    chosen = select(request, calibration, name)
     bar = chosen.threshold
 
     def parts(tables: Mapping[str, CalibrationTable]) -> list[GroupSelection]:
@@ -163,12 +162,6 @@ def _table(calibration: Calibration, name: ScoreName, query: RiskCoverageQuery) 
         classes=[_row(group, classes[group.name]) for group in by_class],
         class_coverage_ratio=coverage_ratio(by_class),
     )
-
-
-def _chosen(table: CalibrationTable, query: RiskCoverageQuery, confidence: float) -> Selection:
-    if query.max_risk is not None:
-        return certify(table, max_risk=query.max_risk, confidence=confidence)
-    return threshold_for_coverage(table, query.coverage or DEFAULT_COVERAGE)
 
 
 def _row(group: GroupSelection, table: CalibrationTable) -> GroupRow:

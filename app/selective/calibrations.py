@@ -12,7 +12,7 @@ from core.errors import Conflict, InvalidInput, Unavailable
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import ModelRow
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.report.text.certificates import uncalibrated
+from masktune.contract.report.text import needs_erm, uncalibrated
 from models.selective import (
     NEIGHBOURS_FILE,
     CalibrationTable,
@@ -47,20 +47,8 @@ def temperature(model: ModelRow, calibration: Calibration | None) -> float:
     return (model.calibration or {}).get("temperature") or 1.0
 
 
-def classes(calibration: Calibration) -> tuple[str, ...]:
-    """All classes of the calibration's model, in order. Raises `Conflict` for a calibration that was made
-    without the counts which promises by class and prediction sets rest on."""
-    if not calibration.true_log_probabilities:
-        raise Conflict(
-            f"calibration {calibration.id} was made before promises by class and prediction sets were; "
-            "evaluate the model on a data set to calibrate it anew"
-        )
-    return tuple(calibration.true_log_probabilities)
-
-
 def prediction_sets(calibration: Calibration, coverage: float) -> PredictionSets:
-    """Return the sets of this coverage. Raises `Conflict` as `classes` does."""
-    classes(calibration)
+    """Return the sets of this coverage."""
     counts = {name: table.n for name, table in calibration.classes[DEFAULT_SCORE].items()}
     return PredictionSets.build(calibration.true_log_probabilities, counts, coverage)
 
@@ -89,11 +77,7 @@ def score_name(requested: ScoreName | None, model: ModelRow) -> ScoreName:
             f"model {model.id} is calibrated for {', '.join(known)}; use one of them",
         )
     if requested != DEFAULT_SCORE and model.erm_id is None:
-        raise InvalidInput.field(
-            "?score",
-            "needs-erm",
-            f"{requested} needs an ERM model, and model {model.id} has none; use {DEFAULT_SCORE}",
-        )
+        raise InvalidInput.field("?score", "needs-erm", needs_erm(requested, model.id))
     return requested
 
 

@@ -24,7 +24,7 @@ from masktune.contract.reject_option import RiskCoverageQuery
 from masktune.contract.report.text import uncertified
 from masktune.contract.vocabulary import AbstainReason, Decision, SelectionStatus
 from models import selective
-from models.selective import DEFAULT_CONFIDENCE, ONE_PER_SUBJECT, Selection
+from models.selective import DEFAULT_CONFIDENCE, Selection
 
 
 @dataclass(frozen=True)
@@ -176,30 +176,24 @@ def _uncalibrated(request: PolicyRequest, score_name: ScoreName) -> AppliedPolic
 
 
 def select(request: PolicyRequest, calibration: Calibration, score_name: ScoreName) -> Selection:
-    """Apply a policy to a calibration. Raises `Conflict` by class, if the calibration lacks the counts."""
-    if request.policy == "none":
-        return selective.answer_all(calibration.of_scores_alone.tables[score_name])
-    table, number = calibration.tables[score_name], request.number
-    if request.policy == "by_class":
-        return selective.certify_classes(
-            calibrations.classes(calibration),
-            calibration.predicted[score_name],
-            calibration.classes[score_name],
-            max_risk=number,
-            max_missed=request.max_missed,
-            confidence=request.confidence,
-        )
-    assert number is not None
-    if request.policy == "coverage":
-        return selective.threshold_for_coverage(table, number)
-    if request.policy == "max_risk":
-        return selective.certify(table, max_risk=number, confidence=request.confidence)
-    return selective.threshold_for_score(table, math.log(number))
+    """Apply a policy to a calibration."""
+    if request.policy == "none":  # which answers what is unlike the training images, too
+        calibration = calibration.of_scores_alone
+    return selective.select(
+        request.policy,
+        request.number,
+        calibration.tables[score_name],
+        predicted=calibration.predicted.get(score_name, {}),
+        true=calibration.classes.get(score_name, {}),
+        classes=tuple(calibration.true_log_probabilities),
+        of_subjects=calibration.n_subjects is not None,
+        max_missed=request.max_missed,
+        confidence=request.confidence,
+    )
 
 
 def _use(selection: Selection, calibration: Calibration) -> predictions.Calibration:
     point = selection.point
-    certified = selection.status == "certified" and selection.requested is not None
     return predictions.Calibration(
         id=calibration.id,
         n=point.n,
@@ -209,10 +203,9 @@ def _use(selection: Selection, calibration: Calibration) -> predictions.Calibrat
         coverage=point.coverage,
         coverage_interval=(point.coverage_interval.low, point.coverage_interval.high),
         risk=point.risk,
-        # The threshold was searched for, so only the certificate holds for it, and no bound computed later.
-        risk_upper=selection.requested if certified and selection.requested else point.risk_upper,
+        risk_upper=selection.risk_upper,
         risk_confidence=point.confidence,
-        method=selection.method + ("" if calibration.n_subjects is None else ONE_PER_SUBJECT),
+        method=selection.method,
         temperature=calibration.temperature,
         created_at=calibration.created_at,
     )

@@ -7,9 +7,9 @@ what a certificate promises and what it does not.
 
 from models.selective.by_class import certify_classes
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
+from models.selective.choice import select
 from models.selective.curve import CurvePoint, MixPoint, RiskCoverage, reweighted, risk_coverage
 from models.selective.policies import (
-    ONE_PER_SUBJECT,
     ClassPromise,
     GroupSelection,
     GroupVerdict,
@@ -69,7 +69,6 @@ __all__ = [
     "MOST_VECTORS",
     "NEIGHBOURS",
     "NEIGHBOURS_FILE",
-    "ONE_PER_SUBJECT",
     "REFERENCES",
     "SCORES",
     "WINDOW",
@@ -113,6 +112,7 @@ __all__ = [
     "samples_at_least",
     "samples_needed",
     "score",
+    "select",
     "threshold_for_coverage",
     "threshold_for_score",
 ]

@@ -95,6 +95,13 @@ class Selection:
     def threshold(self) -> float | None:
         return self.point.threshold
 
+    @property
+    def risk_upper(self) -> float:
+        """The bound on the selective risk that holds for the threshold, at the point's confidence: after a
+        certified search for it only the certified risk, and no bound computed later."""
+        certified = self.requested if self.status == "certified" else None
+        return self.point.risk_upper if certified is None else certified
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values. A threshold of −inf becomes null; `status` distinguishes it from None."""
         record = dataclasses.asdict(self)

@@ -41,7 +41,6 @@ from worker.results import CalibrateResult, ModelSpec
 from worker.stages.calibrate import SPLIT, SampleCounts, Tables, read_tables, sample_counts
 from worker.stages.context import StageContext
 from worker.stages.forward import of_rows
-from worker.stages.policy import risk_upper
 
 SCORE: ScoreName = "max_softmax"
 """The model's own probability of its answer, at its temperature: the only score that every arm has."""
@@ -156,7 +155,7 @@ def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
         coverage_high=point.coverage_interval.high,
         answered=point.answered,
         errors=point.errors,
-        risk_upper=risk_upper(alone),
+        risk_upper=alone.risk_upper,
         samples_needed=alone.planning and alone.planning.samples_needed,
         simultaneous=SimultaneousCertificate(
             status="certified" if simultaneous.status == "certified" else "not_certifiable",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -13,21 +11,16 @@ from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
 from masktune.contract.job_params import PredictParams
 from masktune.contract.predictions import ClassPromise, policy_fields
-from masktune.contract.report.text import not_certifiable, uncertified_promises
-from masktune.contract.report.text.certificates import uncalibrated
+from masktune.contract.report.text import not_certifiable, uncalibrated, uncertified_promises
 from masktune.contract.vocabulary import AbstainReason
 from models.selective import (
     DEFAULT_CONFIDENCE,
-    ONE_PER_SUBJECT,
     CalibrationTable,
     PredictionSets,
     Scored,
     Selection,
-    certify,
-    certify_classes,
     decide,
-    threshold_for_coverage,
-    threshold_for_score,
+    select,
 )
 from models.types import Bools
 from worker.results import Json, ModelSpec
@@ -38,32 +31,34 @@ from worker.stages.context import StageContext
 def score_name(context: StageContext, model: ModelSpec) -> ScoreName:
     """The requested score, else the one that the model was calibrated for."""
     calibrated = DEFAULT_SCORE if model.calibration is None else model.calibration.score_name
-    name = context.job_params(PredictParams).score or calibrated
-    if name != DEFAULT_SCORE and model.erm_id is None:
-        raise JobError("score_needs_erm", f"{name} needs an ERM model, and model {model.id} has none")
-    return name
+    return context.job_params(PredictParams).score or calibrated
 
 
 def apply_policy(context: StageContext, model: ModelSpec, score_name: ScoreName) -> Selection | None:
     """The threshold that the policy selects, or None without a policy.
 
-    Raises JobError if the policy cannot be applied, or if nothing can be certified and `on_uncertified` is
-    "error".
+    Raises JobError if nothing can be certified and `on_uncertified` is "error".
     """
     params = context.job_params(PredictParams)
     fields = policy_fields(params)
     if not fields:
         return None
-    confidence = params.risk_confidence or DEFAULT_CONFIDENCE
-    if "by_class" in fields.values():
-        tables = _tables_by_class(context, model)
-        selection = _by_class(tables, model.classes, params, score_name)
-    else:
-        (name,), tables = fields, _tables(context, model)
-        table = CalibrationTable.from_json(tables["scores"][score_name])
-        selection = _POLICIES[name](table, getattr(params, name), confidence)
-    if tables["n_subjects"] is not None:
-        selection = replace(selection, method=selection.method + ONE_PER_SUBJECT)
+    (policy,), tables = {*fields.values()}, _tables(context, model)
+    predicted, true = (
+        {label: CalibrationTable.from_json(table) for label, table in by_class[score_name].items()}
+        for by_class in (tables["predicted"], tables["classes"])
+    )
+    selection = select(
+        policy,
+        params.max_class_risk if policy == "by_class" else getattr(params, policy),
+        CalibrationTable.from_json(tables["scores"][score_name]),
+        predicted=predicted,
+        true=true,
+        classes=model.classes,
+        of_subjects=tables["n_subjects"] is not None,
+        max_missed=params.max_missed,
+        confidence=params.risk_confidence or DEFAULT_CONFIDENCE,
+    )
     if params.on_uncertified == "error" and (detail := _uncertified(selection)):
         raise JobError(
             "not_certifiable",
@@ -77,35 +72,6 @@ def _tables(context: StageContext, model: ModelSpec) -> Tables:
         detail = uncalibrated(model.id, imported=model.calibration_is_imported)
         raise JobError("not_calibrated", detail)
     return read_tables(context, model.calibration)
-
-
-def _tables_by_class(context: StageContext, model: ModelSpec) -> Tables:
-    """Those of a calibration that promises by class and prediction sets can be made from."""
-    tables = _tables(context, model)
-    if not tables.get("true_log_probabilities"):
-        raise JobError(
-            "not_calibrated",
-            f"the calibration of model {model.id} was made before promises by class and prediction sets "
-            "were; evaluate it on a data set to calibrate it anew",
-        )
-    return tables
-
-
-def _by_class(
-    tables: Tables, classes: tuple[str, ...], params: PredictParams, score_name: ScoreName
-) -> Selection:
-    predicted, true = (
-        {label: CalibrationTable.from_json(table) for label, table in by_class[score_name].items()}
-        for by_class in (tables["predicted"], tables["classes"])
-    )
-    return certify_classes(
-        classes,
-        predicted,
-        true,
-        max_risk=params.max_class_risk,
-        max_missed=params.max_missed,
-        confidence=params.risk_confidence or DEFAULT_CONFIDENCE,
-    )
 
 
 def _uncertified(selection: Selection) -> str:
@@ -147,23 +113,13 @@ def abstain_reasons(
 
 
 def prediction_sets(context: StageContext, model: ModelSpec) -> PredictionSets | None:
-    """The sets that the job requests. Raises JobError if the model has no calibration to make them from."""
+    """The sets that the job requests."""
     coverage = context.job_params(PredictParams).set_coverage
     if coverage is None:
         return None
-    tables = _tables_by_class(context, model)
+    tables = _tables(context, model)
     counts = {label: cast(int, table["n"]) for label, table in tables["classes"][DEFAULT_SCORE].items()}
     return PredictionSets.build(tables["true_log_probabilities"], counts, coverage)
-
-
-def risk_upper(selection: Selection) -> float:
-    """The bound on the selective risk that holds for the threshold, at the point's confidence.
-
-    For a threshold found by a certified search, only the certified risk holds, not the point's own bound.
-    """
-    if selection.status == "certified" and selection.requested is not None:
-        return selection.requested
-    return selection.point.risk_upper
 
 
 def describe(context: StageContext, selection: Selection) -> Json:
@@ -179,14 +135,6 @@ def describe(context: StageContext, selection: Selection) -> Json:
     threshold = described["point"]["threshold"]
     described["point"] |= {
         "threshold": None if threshold is None else math.exp(threshold),
-        "risk_upper": risk_upper(selection),
+        "risk_upper": selection.risk_upper,
     }
     return described
-
-
-_POLICIES: dict[str, Callable[[CalibrationTable, float, float], Selection]] = {
-    "coverage": lambda table, share, _: threshold_for_coverage(table, share),
-    "max_risk": lambda table, risk, confidence: certify(table, max_risk=risk, confidence=confidence),
-    # The parameter is a probability; internally, scores are log-probabilities.
-    "min_score": lambda table, probability, _: threshold_for_score(table, math.log(probability)),
-}

@@ -260,30 +260,6 @@ def test_a_batch_that_cannot_promise_it_for_every_class_fails_if_it_is_told_to(
     assert f"“{CLASSES[0]}” answered as another class (" in job.error["detail"]
 
 
-@pytest.mark.parametrize("wish", [{"max_class_risk": 0.1}, {"set_coverage": 0.9}])
-def test_a_batch_says_that_an_old_calibration_is_to_be_made_anew(
-    digits: Bench, model: str, wish: dict[str, float]
-) -> None:
-    digits.succeed(digits.run(JobKind.EVALUATE, inputs={"model": model}, params={}))
-    with digits.runtime.database.read() as session:
-        calibration = registry.get(session, model).calibration
-    assert calibration is not None
-    file = digits.folder(calibration["artifact"]) / "tables.json"
-    written = file.read_text()
-    raw = json.loads(written)
-    del raw["predicted"], raw["true_log_probabilities"]
-    file.write_text(json.dumps(raw))
-    try:
-        (job,) = digits.done(
-            digits.run(JobKind.PREDICT, inputs={"model": model}, params={"split": "test"} | wish)
-        )
-    finally:
-        file.write_text(written)
-    assert job.error is not None
-    assert job.error["reason"] == "not_calibrated"
-    assert "evaluate it on a data set to calibrate it anew" in job.error["detail"]
-
-
 def test_a_batch_by_a_calibration_that_was_imported_with_the_model_has_no_policy(digits: Bench) -> None:
     """Version 0.1.0 did so. The temperature of the probabilities stays."""
     model = _imported(digits, build_network("small_cnn", classes=2, image_size=28, seed=4), None)

@@ -6,10 +6,12 @@ percentages, differences of shares as percentage points.
 
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.certificates import (
+    needs_erm,
     not_certifiable,
     promise_name,
     set_text,
     sets_statement,
+    uncalibrated,
     uncertified,
     uncertified_promises,
     uncertified_table,
@@ -31,6 +33,7 @@ __all__ = [
     "drift_statement",
     "drift_warning",
     "judged_job_notes",
+    "needs_erm",
     "next_steps",
     "not_certifiable",
     "other_verdicts",
@@ -40,6 +43,7 @@ __all__ = [
     "promise_statement",
     "set_text",
     "sets_statement",
+    "uncalibrated",
     "uncertified",
     "uncertified_promises",
     "uncertified_table",

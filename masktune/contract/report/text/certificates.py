@@ -42,6 +42,11 @@ def samples_needed(count: int | None) -> str:
     return f"about {count:,} calibration samples would do"
 
 
+def needs_erm(score: str, model: str) -> str:
+    """That a model without an ERM model has no such score."""
+    return f"{score} needs an ERM model, and model {model} has none; use max_softmax"
+
+
 def not_certifiable(
     max_risk: float, confidence: float, *, n: int, needed: int | None, best: float | None
 ) -> str:

@@ -105,18 +105,6 @@ def test_a_class_without_calibration_images_abstains_and_says_what_it_takes(fres
     assert refusal.json()["selection"]["promises"] == selection["promises"]
 
 
-def test_an_old_calibration_is_to_be_made_anew(fresh_world: World) -> None:
-    model = rewrite_tables(fresh_world, predicted={}, true_log_probabilities={})
-    for query in ({"max_class_risk": 0.3}, {"set_coverage": 0.9}):
-        refusal = fresh_world.client.get("/predict", params=fresh_world.query(model=model, **query))
-        assert refusal.status_code == 409
-        assert "evaluate the model on a data set to calibrate it anew" in refusal.json()["detail"]
-    curve = f"/models/{model}/risk-coverage"
-    assert fresh_world.client.get(curve).json()["promises"] is None
-    assert fresh_world.client.get(curve, params={"max_missed": 0.3}).status_code == 409
-    assert fresh_world.ask(model=model, max_risk=0.05, risk_confidence=0.95)["selection"]["promises"] == []
-
-
 def test_an_uncalibrated_model_has_neither(fresh_world: World) -> None:
     model = fresh_world.uncalibrated()
     for query in ({"max_missed": 0.3}, {"set_coverage": 0.9}, {"set_coverage": 0.9, "min_score": 0.5}):
