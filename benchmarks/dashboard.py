@@ -27,7 +27,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import httpx
+import httpx2
 
 from benchmarks._common import Aim, finish, served, table, work_folder
 from benchmarks._dashboard_rows import FULL, Size
@@ -177,7 +177,7 @@ def _median(visits: list[Visit]) -> Visit:
 
 def cpu_seconds(url: str) -> float:
     """Processor time that the service has taken: the API and the dashboard, without the worker."""
-    cpu_line = _CPU.search(httpx.get(f"{url}/metrics").content)
+    cpu_line = _CPU.search(httpx2.get(f"{url}/metrics").content)
     assert cpu_line is not None
     return float(cpu_line[1])
 

@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 from PIL import Image
 
@@ -72,7 +72,7 @@ def _run_jobs(client: Client, dataset: str) -> list[str]:
 
 
 def _download_bytes(url: str, model: str) -> int:
-    with httpx.stream("GET", f"{url}/models/{model}/download") as response:
+    with httpx2.stream("GET", f"{url}/models/{model}/download") as response:
         return int(response.headers["content-length"])
 
 

@@ -37,7 +37,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import numpy as np
 from PIL import Image
 
@@ -127,7 +127,7 @@ def archive() -> bytes:
     return buffer.getvalue()
 
 
-def run_flows(http: httpx.Client, recorder: Recorder) -> dict[str, list[Call]]:
+def run_flows(http: httpx2.Client, recorder: Recorder) -> dict[str, list[Call]]:
     """The functions of each flow, in the order of their first calls."""
     with recorder.window(UPLOAD, OTHERS):
         with recorder.window(UPLOAD, API):
@@ -153,7 +153,7 @@ def run_flows(http: httpx.Client, recorder: Recorder) -> dict[str, list[Call]]:
     }
 
 
-def _prediction(recorder: Recorder, window: int, ask: Callable[[], httpx.Response]) -> list[Call]:
+def _prediction(recorder: Recorder, window: int, ask: Callable[[], httpx2.Response]) -> list[Call]:
     """What all repetitions of a prediction call, in the order of the last, after one that is not recorded."""
     _sent(ask())
     for repeat in range(REPEATS):
@@ -164,14 +164,14 @@ def _prediction(recorder: Recorder, window: int, ask: Callable[[], httpx.Respons
     return [call for call in repetitions[-1] if call in common]
 
 
-def _sent(response: httpx.Response) -> dict[str, Any]:
+def _sent(response: httpx2.Response) -> dict[str, Any]:
     if response.is_error:
         raise RuntimeError(f"{response.request.url} answered {response.status_code}: {response.text}")
     answer: dict[str, Any] = response.json()
     return answer
 
 
-def _wait(http: httpx.Client, path: str, unfinished: set[str], success: str) -> dict[str, Any]:
+def _wait(http: httpx2.Client, path: str, unfinished: set[str], success: str) -> dict[str, Any]:
     end = time.monotonic() + _SECONDS
     while time.monotonic() < end:
         resource = _sent(http.get(path))
@@ -187,7 +187,7 @@ def measured(checkout: Path) -> dict[str, list[Call]]:
     """The functions of each flow in this checkout."""
     with tempfile.TemporaryDirectory() as scratch:
         recorder = Recorder(Path(scratch))
-        with served(checkout, Path(scratch)) as address, httpx.Client(base_url=address, timeout=60) as http:
+        with served(checkout, Path(scratch)) as address, httpx2.Client(base_url=address, timeout=60) as http:
             return run_flows(http, recorder)
 
 

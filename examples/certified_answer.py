@@ -13,7 +13,6 @@ service and its key.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from masktune import Answer, Client, Job, Report
@@ -24,7 +23,7 @@ MAX_RISK, CONFIDENCE = 0.05, 0.95
 
 def main() -> None:
     asked = _arguments()
-    with Client(asked.url, key=os.environ.get("MASKTUNE_KEY")) as client:
+    with Client(asked.url) as client:
         dataset = client.datasets.wait(
             client.datasets.upload(asked.folder / "digits", name="painted digits").id
         )
@@ -103,7 +102,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--url", default=os.environ.get("MASKTUNE_URL", "http://127.0.0.1:8000"))
+    parser.add_argument("--url", help="where the service is")
     parser.add_argument("--folder", type=Path, default=Path("squares"), help="where the images are")
     return parser.parse_args()
 

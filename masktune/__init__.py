@@ -1,6 +1,6 @@
 """The typed Python client of the service: HTTP only, blocking or async.
 
-with Client("http://127.0.0.1:8000") as client:
+with Client() as client:
     dataset = client.datasets.upload("birds.zip")
     client.datasets.wait(dataset.id)
     job = client.jobs.start("masktune", dataset=dataset.id)
@@ -115,7 +115,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from masktune.client.client import DEFAULT_URL, AsyncClient, Client
+    from masktune.client.client import AsyncClient, Client
     from masktune.client.datasets import SampleFilters
     from masktune.client.errors import (
         AmbiguousName,
@@ -209,10 +209,12 @@ if TYPE_CHECKING:
     from masktune.contract.reviews import Review, ReviewedImage
     from masktune.contract.samples import InferredPattern, Sample
     from masktune.contract.webhooks import Delivery, NewWebhook, Webhook
+    from masktune.environment import DEFAULT_URL
 else:
     _MODULES = (
         "masktune.client.client",
         "masktune.client.datasets",
+        "masktune.environment",
         "masktune.client.errors",
         "masktune.client.models",
         "masktune.client.predict",

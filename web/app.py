@@ -80,7 +80,7 @@ def create_dashboard(url: str) -> FastAPI:
         yield
         await connections.aclose()
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # httpx logs every request, and so does the API
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs every request, and so does the API
     outer = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     outer.add_api_route("/", _home, include_in_schema=False)
     outer.add_api_route("/livez", _alive, include_in_schema=False)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import httpx
+import httpx2
 
 from app.http.deps import opened
 from core.addresses import entries, is_network
@@ -34,12 +34,12 @@ class Destinations:
     allowed: str
     resolve: Callable[[str], Sequence[str]] = resolve
 
-    def check(self, text: str) -> tuple[httpx.URL, httpx.URL]:
+    def check(self, text: str) -> tuple[httpx2.URL, httpx2.URL]:
         """Return the address, and the same with the host's own address, to connect to. Raises `InvalidInput`,
         whose text names no address that the host has."""
         try:
-            url = httpx.URL(text)
-        except httpx.InvalidURL as error:
+            url = httpx2.URL(text)
+        except httpx2.InvalidURL as error:
             raise _refused("invalid-address", f"this is no address: {error}") from error
         name, port = url.raw_host.decode(), 443 if url.port is None else url.port
         if url.scheme not in ("https", "http") or not name or port not in range(1, 65_536) or url.userinfo:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-import httpx
+import httpx2
 from prometheus_client import Counter
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -49,7 +49,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 def prepare(
     destinations: Destinations, webhook: WebhookRow, row: DeliveryRow
-) -> tuple[httpx.AsyncClient, httpx.Request]:
+) -> tuple[httpx2.AsyncClient, httpx2.Request]:
     """The message as it is sent now, and a client for it alone: its connection is checked for this name, and
     the next message may be for another name at the same address.
 
@@ -71,9 +71,9 @@ def prepare(
         "webhook-signature": " ".join(sign(secret, row.id, now, body) for secret in secrets),
     }
     extensions = {"sni_hostname": url.raw_host.decode()}  # whose certificate is expected
-    verify = httpx.create_ssl_context()  # with the authorities of SSL_CERT_FILE, if it is set
+    verify = httpx2.create_ssl_context()  # with the authorities of SSL_CERT_FILE, if it is set
     # The sender has a timeout, for the whole of an attempt.
-    http = httpx.AsyncClient(verify=verify, trust_env=False, timeout=None)  # noqa: S113  # nosec B113
+    http = httpx2.AsyncClient(verify=verify, trust_env=False, timeout=None)
     request = http.build_request("POST", connect_to, content=body, headers=headers, extensions=extensions)
     return http, request
 
@@ -93,7 +93,7 @@ class Sender:
 
     async def run(self) -> None:
         """Send until cancelled. Attempts that are cut short are made again, when their lease has ended."""
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs addresses, which may hold secrets
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs addresses, which may hold secrets
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
@@ -153,7 +153,7 @@ class Sender:
         return await asyncio.to_thread(run)
 
 
-def _wait(attempts: int, response: httpx.Response | None) -> float | None:
+def _wait(attempts: int, response: httpx2.Response | None) -> float | None:
     """Seconds before the next attempt, with jitter, at least those that a busy receiver asks for; None after
     the last attempt."""
     status = None if response is None else response.status_code

@@ -38,7 +38,7 @@ def demo(
         with prompt_signals(), tempfile.TemporaryDirectory(prefix="masktune-demo-") as folder:
             heading(terminal, "1. The service")
             terminal.print("Starting it here: an API and a worker. No server to install, no account.")
-            with running_service(Path(folder), output / "service.log") as url, Client(url) as client:
+            with running_service(Path(folder), output / "service.log") as url, Client(url, key="") as client:
                 terminal.print(f"It answers at {url} after {time.monotonic() - started:.1f} s.")
                 steps = Steps(client, terminal, output)
                 if photographs:

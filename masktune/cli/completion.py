@@ -66,11 +66,7 @@ def _from_service(
         url, key, ca_file = (ctx.params.get(name) for name in ("url", "key", "ca_file"))
         try:
             with masktune.Client(
-                url or masktune.DEFAULT_URL,
-                key=key,
-                ca_file=ca_file,
-                timeout=PATIENCE,
-                retry=masktune.Retry(attempts=1),
+                url, key, ca_file=ca_file, timeout=PATIENCE, retry=masktune.Retry(attempts=1)
             ) as client:
                 offers = islice(offers_of(client), MOST)
                 # Typer interprets rich markup in descriptions, and names may look like markup.

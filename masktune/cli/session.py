@@ -18,6 +18,7 @@ import typer
 
 import masktune
 from masktune.cli.output import INTERRUPTED, REFUSED, UNREACHABLE, USAGE, console, fail, fail_with, new_table
+from masktune.environment import CA_FILE, DEFAULT_URL, KEY, URL
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from masktune.cli.terminal import Terminal
 
 P = ParamSpec("P")
-DEFAULT_URL = "http://127.0.0.1:8000"
 CHECK_SECONDS = 0.25
 """Seconds after which a signal that did not end a waiting call ends it."""
 
@@ -111,7 +111,7 @@ def with_session(command: Callable[Concatenate[Session, P], None]) -> Callable[P
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         url, key, ca_file, as_json = (cast(str | None, kwargs.pop(option.name)) for option in _OPTIONS)
         try:
-            with prompt_signals(), masktune.Client(str(url), key=key, ca_file=ca_file) as client:
+            with prompt_signals(), masktune.Client(url, key, ca_file=ca_file) as client:
                 command(Session(client, console(), bool(as_json)), *args, **kwargs)
         except masktune.Unreachable as error:
             fail(f"{error}; is the service running at {url}? Start it with `masktune serve`", UNREACHABLE)
@@ -156,19 +156,15 @@ def _option(name: str, default: object, annotation: object) -> inspect.Parameter
 
 
 _PANEL = "Connection and output"
-_URL = Annotated[
-    str, typer.Option(envvar="MASKTUNE_URL", help="Address of the service.", rich_help_panel=_PANEL)
-]
+_URL = Annotated[str, typer.Option(envvar=URL, help="Address of the service.", rich_help_panel=_PANEL)]
 _KEY = Annotated[
     str | None,
-    typer.Option(
-        envvar="MASKTUNE_KEY", help="A key for the service.", rich_help_panel=_PANEL, show_default=False
-    ),
+    typer.Option(envvar=KEY, help="A key for the service.", rich_help_panel=_PANEL, show_default=False),
 ]
 _CA_FILE = Annotated[
     str | None,
     typer.Option(
-        envvar="MASKTUNE_CA_FILE",
+        envvar=CA_FILE,
         help="File with the certificate (PEM) of the authority of an https address.",
         rich_help_panel=_PANEL,
         show_default=False,

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from masktune.client.errors import ClientError, NotSent, ProblemError, UnexpectedAnswer, Unreachable
@@ -53,9 +53,9 @@ def call(request: Request, shape: type[T]) -> Flow[T]:
     return parse((yield from fetch(request)), shape)
 
 
-def fetch(request: Request) -> Flow[httpx.Response]:
+def fetch(request: Request) -> Flow[httpx2.Response]:
     """Send the request, with retries where they are safe and can help, and return the 2xx answer."""
-    response: httpx.Response = yield from _attempts(request, Once)
+    response: httpx2.Response = yield from _attempts(request, Once)
     return response
 
 
@@ -80,7 +80,7 @@ def pages(request: Request, shape: type[S]) -> EmittingFlow[S]:
         cursor = page.next_cursor
 
 
-def parse(response: httpx.Response, shape: type[T]) -> T:
+def parse(response: httpx2.Response, shape: type[T]) -> T:
     """Parse the JSON body into `shape`. Unknown fields are kept; missing ones raise `UnexpectedAnswer`."""
     try:
         return TypeAdapter(shape).validate_json(response.content)
@@ -91,7 +91,7 @@ def parse(response: httpx.Response, shape: type[T]) -> T:
         ) from error
 
 
-def _unlike(response: httpx.Response, error: ValidationError) -> str:
+def _unlike(response: httpx2.Response, error: ValidationError) -> str:
     """Describe in one line what is wrong with the body."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     if faults[0]["type"] == "json_invalid":
@@ -216,8 +216,8 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
     for attempt in itertools.count(1):
         last = attempt >= retry.attempts
         try:
-            answer: httpx.Response | Body = yield effect(request)
-        except httpx.TransportError as error:
+            answer: httpx2.Response | Body = yield effect(request)
+        except httpx2.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise NotSent(
                     f"{request.method} {request.path} was not sent: the service's certificate is not of a "
@@ -235,7 +235,7 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
                 return answer
             if response.status_code < 400:
                 raise _redirected(request, response)
-            problem = ProblemError.of(response)
+            problem = _problem(response)
             if last or not request.repeatable or not is_transient(problem):
                 raise problem
             retry_after = _retry_after(retry, response)
@@ -244,14 +244,25 @@ def _attempts(request: Request, effect: type[Once] | type[Open]) -> Flow[Any]:
     raise AssertionError("the loop above ends by itself")
 
 
-def _sendable_again(request: Request, error: httpx.TransportError) -> bool:
-    if isinstance(error, httpx.ConnectError):  # nothing was sent
+def _problem(response: httpx2.Response) -> ProblemError:
+    """The error for any response with a status of 400 and above, including one from a proxy."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):  # not JSON, or nested too deeply
+        body = None
+    if not isinstance(body, dict):
+        body = {"title": response.reason_phrase or "The request failed"}
+    return ProblemError(body, status=response.status_code)
+
+
+def _sendable_again(request: Request, error: httpx2.TransportError) -> bool:
+    if isinstance(error, httpx2.ConnectError):  # nothing was sent
         return True
-    given_up = isinstance(error, httpx.ReadTimeout) and request.answer_seconds is not None
+    given_up = isinstance(error, httpx2.ReadTimeout) and request.answer_seconds is not None
     return request.repeatable and not given_up
 
 
-def _redirected(request: Request, response: httpx.Response) -> UnexpectedAnswer:
+def _redirected(request: Request, response: httpx2.Response) -> UnexpectedAnswer:
     """The error for a redirect; where the target keeps the request's path, it suggests the new base URL."""
     what, target = f"{request.method} {request.path}", response.next_request
     if target is None:
@@ -269,7 +280,7 @@ def _backoff(retry: Retry, attempt: int) -> float:
     return random.uniform(0, min(retry.longest, retry.first * 2 ** (attempt - 1)))  # noqa: S311  # nosec B311
 
 
-def _retry_after(retry: Retry, response: httpx.Response) -> float | None:
+def _retry_after(retry: Retry, response: httpx2.Response) -> float | None:
     """Seconds to wait according to `Retry-After` (RFC 9110: seconds, or a date)."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isdecimal():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
 from masktune.client.calls import call, get
 from masktune.client.datasets import Datasets
@@ -24,10 +23,10 @@ from masktune.client.webhooks import Webhooks
 from masktune.client.wire import Flow, Retry
 from masktune.contract.deletion import Dependents
 from masktune.contract.operations import Ready, Storage
+from masktune.environment import CA_FILE, DEFAULT_URL, KEY, URL, setting
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-# The read timeout covers a cold model, which its first request loads. Streams send keep-alives more often.
-TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=60)
+TIMEOUT = 60.0
+"""Seconds: it covers a cold model, which its first request loads. Streams send keep-alives more often."""
 
 
 def readiness() -> Flow[Ready]:
@@ -60,6 +59,13 @@ class _Resources(Resource[D]):
         self.audit: Audit[D] = Audit(driver)
         self.webhooks: Webhooks[D] = Webhooks(driver)
 
+    @classmethod
+    def over(cls, driver: D) -> Self:
+        """The client of this driver, whose connections it may share with others."""
+        client = cls.__new__(cls)
+        _Resources.__init__(client, driver)
+        return client
+
     ready = Operation(readiness)
     limits = Operation(service_limits)
     dependents = Operation(get_dependents)
@@ -69,25 +75,25 @@ class _Resources(Resource[D]):
 class Client(_Resources[SyncDriver]):
     """A blocking client. Use it in a `with` block, or call `close`.
 
-    `key` is sent as a bearer token. A key that cannot be sent in a header, or an invalid `url`, raises
-    `NotSent`. `ca_file`: see `authorities`. `transport` replaces the network, e.g. in tests.
+    Without `url` or `key` it takes those of MASKTUNE_URL and MASKTUNE_KEY, as the command does; `key=""` is
+    none. The key is sent as a bearer token. One that cannot be sent in a header, or an invalid `url`, raises
+    `NotSent`. `ca_file`: see `authorities`. `timeout`: seconds without a byte sent or received, of which a
+    connection gets at most 5.
     """
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
-        *,
+        url: str | None = None,
         key: str | None = None,
+        *,
         ca_file: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
+        timeout: float = TIMEOUT,
         retry: Retry = Retry(),  # noqa: B008  # frozen
-        transport: httpx.BaseTransport | None = None,
     ) -> None:
-        http = httpx.Client(
-            base_url=_address(url),
-            headers=_headers(key),
-            timeout=timeout,
-            transport=transport,
+        http = httpx2.Client(
+            base_url=_address(setting(url, URL, DEFAULT_URL)),
+            headers=headers(setting(key, KEY)),
+            timeout=timeouts(timeout),
             verify=authorities(ca_file),
         )
         super().__init__(SyncDriver(http, retry))
@@ -109,19 +115,17 @@ class AsyncClient(_Resources[AsyncDriver]):
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
-        *,
+        url: str | None = None,
         key: str | None = None,
+        *,
         ca_file: str | None = None,
-        timeout: httpx.Timeout | float = TIMEOUT,
+        timeout: float = TIMEOUT,
         retry: Retry = Retry(),  # noqa: B008  # frozen
-        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        http = httpx.AsyncClient(
-            base_url=_address(url),
-            headers=_headers(key),
-            timeout=timeout,
-            transport=transport,
+        http = httpx2.AsyncClient(
+            base_url=_address(setting(url, URL, DEFAULT_URL)),
+            headers=headers(setting(key, KEY)),
+            timeout=timeouts(timeout),
             verify=authorities(ca_file),
         )
         super().__init__(AsyncDriver(http, retry))
@@ -139,24 +143,24 @@ class AsyncClient(_Resources[AsyncDriver]):
 
 
 def authorities(ca_file: str | None = None) -> ssl.SSLContext | bool:
-    """The certificate authorities that may vouch for an https address, for httpx's `verify`.
+    """The certificate authorities that may vouch for an https address.
 
     Those in `ca_file` (PEM; default: the file that MASKTUNE_CA_FILE names) and no others; without a file,
-    httpx's own. Raises `NotSent` if the file cannot be read or holds no certificate.
+    True: the system's. Raises `NotSent` if the file cannot be read or holds no certificate.
     """
-    file = ca_file or os.environ.get("MASKTUNE_CA_FILE")
+    file = setting(ca_file, CA_FILE)
     if not file:
         return True
     try:
         return ssl.create_default_context(cafile=file)
     except OSError as error:
-        raise NotSent(f"MASKTUNE_CA_FILE: {file} holds no certificate: {error.strerror}") from error
+        raise NotSent(f"{CA_FILE}: {file} holds no certificate: {error.strerror}") from error
 
 
-def _address(url: str) -> httpx.URL:
+def _address(url: str) -> httpx2.URL:
     try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as error:
+        address = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
         raise NotSent(f"{url} is not an address: {error}") from error
     if address.scheme not in ("http", "https"):
         raise NotSent(f"{url} is not an address: it must begin with http:// or https://")
@@ -165,8 +169,14 @@ def _address(url: str) -> httpx.URL:
     return address
 
 
-def _headers(key: str | None) -> dict[str, str]:
+def timeouts(seconds: float = TIMEOUT) -> httpx2.Timeout:
+    """How long a request may go without a byte, and how long it may take to connect."""
+    return httpx2.Timeout(seconds, connect=min(seconds, 5.0))
+
+
+def headers(key: str | None) -> dict[str, str]:
+    """The headers of each request. Raises `NotSent` for a key that none can hold."""
     if key and not (key.isascii() and key.isprintable() and key == key.rstrip()):
         raise NotSent("the key cannot be sent: it must be printable ASCII without a space at the end")
-    headers = {"Accept": "application/json", "User-Agent": "masktune-client"}
-    return headers | ({"Authorization": f"Bearer {key}"} if key else {})
+    bearer = {"Authorization": f"Bearer {key}"} if key else {}
+    return {"Accept": "application/json", "User-Agent": "masktune-client"} | bearer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from masktune.client.calls import open_body
 from masktune.client.errors import Unreachable
@@ -21,7 +21,7 @@ def download(request: Request, target: Path, on_received: OnSent | None = None) 
             body = yield from open_body(request)
             try:
                 yield from _receive(body, unfinished, on_received)
-            except httpx.TransportError as error:
+            except httpx2.TransportError as error:
                 if attempt == retry.attempts:
                     raise Unreachable(f"the connection broke {attempt} times during the download") from error
                 yield Close(body)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
-import httpx
+import httpx2
 
 from masktune.client.errors import NotSent, UnexpectedAnswer
 from masktune.client.wire import (
@@ -34,9 +34,9 @@ Resume: TypeAlias = Callable[[], Effect | Emit[T]]
 
 
 class SyncDriver:
-    """Performs effects with an `httpx.Client`."""
+    """Performs effects with an `httpx2.Client`."""
 
-    def __init__(self, http: httpx.Client, retry: Retry) -> None:
+    def __init__(self, http: httpx2.Client, retry: Retry) -> None:
         self.http = http
         self._retry = retry
 
@@ -60,9 +60,9 @@ class SyncDriver:
                     continue
                 try:
                     resume = partial(flow.send, self._perform(effect, opened))
-                except httpx.TransportError as error:
+                except httpx2.TransportError as error:
                     resume = partial(flow.throw, error)
-                except httpx.DecodingError as error:
+                except httpx2.DecodingError as error:
                     resume = partial(flow.throw, _undecodable(error))
 
     def _perform(self, effect: Effect, opened: ExitStack) -> Any:
@@ -89,9 +89,9 @@ class SyncDriver:
 
 
 class AsyncDriver:
-    """Performs effects with an `httpx.AsyncClient`. Files are read between awaits, 64 KiB at a time."""
+    """Performs effects with an `httpx2.AsyncClient`. Files are read between awaits, 64 KiB at a time."""
 
-    def __init__(self, http: httpx.AsyncClient, retry: Retry) -> None:
+    def __init__(self, http: httpx2.AsyncClient, retry: Retry) -> None:
         self.http = http
         self._retry = retry
 
@@ -116,9 +116,9 @@ class AsyncDriver:
                     continue
                 try:
                     resume = partial(flow.send, await self._perform(effect, opened))
-                except httpx.TransportError as error:
+                except httpx2.TransportError as error:
                     resume = partial(flow.throw, error)
-                except httpx.DecodingError as error:
+                except httpx2.DecodingError as error:
                     resume = partial(flow.throw, _undecodable(error))
 
     async def _perform(self, effect: Effect, opened: AsyncExitStack) -> Any:
@@ -149,7 +149,7 @@ def _emitting(flow: Flow[T]) -> EmittingFlow[T]:
     yield Emit((yield from flow))
 
 
-def _undecodable(error: httpx.DecodingError) -> UnexpectedAnswer:
+def _undecodable(error: httpx2.DecodingError) -> UnexpectedAnswer:
     """The error for an answer that is labelled as compressed but is not, or that was damaged in transit."""
     request = error.request
     unexpected = UnexpectedAnswer(
@@ -159,8 +159,8 @@ def _undecodable(error: httpx.DecodingError) -> UnexpectedAnswer:
     return unexpected
 
 
-def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: ExitStack) -> httpx.Request:
-    """Build the httpx request. Its files stay open until `files` closes.
+def _build(http: httpx2.Client | httpx2.AsyncClient, request: Request, files: ExitStack) -> httpx2.Request:
+    """Build the httpx2 request. Its files stay open until `files` closes.
 
     Raises `NotSent` for values that cannot be encoded: NaN in JSON, half of a surrogate pair.
     """
@@ -177,7 +177,7 @@ def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: Exit
             json=request.json,
             content=request.content,
             data=dict(request.form) or None,
-            files=cast(Any, parts) or None,  # typed as IO[bytes], but httpx uses only read and seek
+            files=cast(Any, parts) or None,  # typed as IO[bytes], but httpx2 uses only read and seek
             headers=dict(request.headers),
             timeout=_timeout(http.timeout, request.answer_seconds),
         )
@@ -185,8 +185,8 @@ def _build(http: httpx.Client | httpx.AsyncClient, request: Request, files: Exit
         raise NotSent(f"{request.method} {request.path} cannot be sent: {error}") from error
 
 
-def _timeout(own: httpx.Timeout, answer_seconds: float | None) -> httpx.Timeout:
+def _timeout(own: httpx2.Timeout, answer_seconds: float | None) -> httpx2.Timeout:
     if answer_seconds is None or own.read is None:
         return own
     read = max(own.read, answer_seconds)
-    return httpx.Timeout(connect=own.connect, read=read, write=own.write, pool=own.pool)
+    return httpx2.Timeout(connect=own.connect, read=read, write=own.write, pool=own.pool)

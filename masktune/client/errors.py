@@ -17,8 +17,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-
 from masktune.contract.datasets import Dataset
 from masktune.contract.jobs import Job
 
@@ -52,17 +50,6 @@ class ProblemError(ClientError):
     def code(self) -> str:
         """The kind: `not-found`, `invalid-input` …; of an older service, the last part of its `type`."""
         return str(self.body.get("code") or self.type.rstrip("/").rpartition("/")[2])
-
-    @classmethod
-    def of(cls, response: httpx.Response) -> ProblemError:
-        """Build the error from any response with a status of 400 and above, including one from a proxy."""
-        try:
-            body = response.json()
-        except (ValueError, RecursionError):  # not JSON, or nested too deeply
-            body = None
-        if not isinstance(body, dict):
-            body = {"title": response.reason_phrase or "The request failed"}
-        return cls(body, status=response.status_code)
 
 
 class NotSent(ClientError):

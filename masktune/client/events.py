@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-import httpx
+import httpx2
 
 from masktune.client.calls import PATIENCE, backoff_seconds, call, get, is_transient, open_body, segment
 from masktune.client.errors import ClientError, ProblemError, UnexpectedAnswer, Unreachable
@@ -47,7 +47,7 @@ def follow_batches(
                     yield from tell(new)
             yield Close(body)
             over = state in ENDED or (yield from _over(job_id, silent=last == before))
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             broken = error
         except ClientError as error:
             if last == 0 or not is_transient(error):  # never reached; only a restarting service is waited for

@@ -1,7 +1,6 @@
 """A parser for server-sent events (WHATWG HTML, section 9.2.6): bytes in, complete events out.
 
-httpx-sse 0.4 would not do: it reads a response itself, in one way for each driver, gives an empty event
-for each heartbeat, and has no limit.
+That of httpx2 would not do: it reads a response itself, in one way for each driver.
 """
 
 from __future__ import annotations

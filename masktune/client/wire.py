@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-import httpx
+import httpx2
 
 T = TypeVar("T")
 Query: TypeAlias = Mapping[str, str | int | float | bool | None]
@@ -58,7 +58,7 @@ class Request:
 class Body:
     """An answer whose body has not been read yet."""
 
-    response: httpx.Response
+    response: httpx2.Response
     chunks: Iterator[bytes] | AsyncIterator[bytes]
 
 
@@ -78,7 +78,7 @@ class Retry:
 
 @dataclass(frozen=True)
 class Once:
-    """Send the request once. Returns an `httpx.Response` that has been read."""
+    """Send the request once. Returns an `httpx2.Response` that has been read."""
 
     request: Request
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from masktune import Client, NotSent
@@ -106,8 +106,8 @@ class Stack:
         plain = socket.create_connection(("localhost", self.port), timeout=60)
         return ssl.create_default_context(cafile=self.ca_file).wrap_socket(plain, server_hostname="localhost")
 
-    def http(self) -> httpx.Client:
-        return httpx.Client(
+    def http(self) -> httpx2.Client:
+        return httpx2.Client(
             base_url=self.url, verify=ssl.create_default_context(cafile=self.ca_file), timeout=60
         )
 

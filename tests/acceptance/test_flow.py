@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
+import httpx2
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from PIL import Image
@@ -142,7 +142,7 @@ def test_a_request_is_followed_to_every_process_of_its_job_by_its_id_and_its_tra
 ) -> None:
     trace = secrets.token_bytes(16)
     with Client(embedded.url) as client:
-        made = httpx.post(
+        made = httpx2.post(
             f"{embedded.url}/datasets",
             files={"file": ("set.zip", one_class())},
             data={"name": "set"},

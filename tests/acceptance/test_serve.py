@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
+import httpx2
 import pytest
 
 from masktune import Client
@@ -47,7 +47,7 @@ def test_a_card_that_is_not_there_is_told(processes: Processes, tmp_path: Path) 
     processes.wait_until(lambda: "masktune: GPU: " in log.read_text())
     told = next(line for line in log.read_text().splitlines() if line.startswith("masktune: GPU: "))
     assert "MASKTUNE_DEVICE is cuda:63" in told
-    parts = httpx.get(f"{url}/readyz", timeout=60).json()["parts"]
+    parts = httpx2.get(f"{url}/readyz", timeout=60).json()["parts"]
     (forward,) = (part for part in parts if part["name"] == "forward_pass")
     assert (forward["ok"], "MASKTUNE_DEVICE is cuda:63" in forward["detail"]) == (False, True)
     serve.send_signal(signal.SIGINT)
@@ -105,7 +105,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Together]:
 def test_several_processes_share_an_address_and_are_measured_as_one(together: Together) -> None:
     processes, parent, url = together
     for _ in range(40):  # each on a connection of its own
-        assert httpx.get(f"{url}/livez").status_code == 200
+        assert httpx2.get(f"{url}/livez").status_code == 200
     assert _counted(url) >= 40  # those of the greeting beside
 
     first, _ = (int(line.split()[0]) for line in processes.left() if "--tied" in line)
@@ -113,7 +113,7 @@ def test_several_processes_share_an_address_and_are_measured_as_one(together: To
     assert parent.stdout is not None
     assert "ended (signal 9); restarting it in 0.5 s" in parent.stdout.readline()
     for _ in range(40):  # none is refused: some wait for the process that starts
-        assert httpx.get(f"{url}/livez", timeout=60).status_code == 200
+        assert httpx2.get(f"{url}/livez", timeout=60).status_code == 200
     assert _counted(url) >= 80  # what the killed one counted is kept
 
 
@@ -121,7 +121,7 @@ def _counted(url: str) -> float:
     """Answers to /livez by all processes, as any one of them tells."""
     found = re.search(
         r'^masktune_requests_total\{method="GET",route="/livez",status="200"\} (\S+)$',
-        httpx.get(f"{url}/metrics").text,
+        httpx2.get(f"{url}/metrics").text,
         re.MULTILINE,
     )
     assert found is not None

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from tests.support.waits import PATIENCE, wait_until
 
@@ -112,6 +112,6 @@ def address(serve: subprocess.Popen[str]) -> str:
 
 
 def answers(url: str, path: str = "/readyz") -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{url}{path}", trust_env=False, timeout=30).status_code == 200
+    with suppress(httpx2.TransportError):
+        return httpx2.get(f"{url}{path}", trust_env=False, timeout=30).status_code == 200
     return False

@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from functools import lru_cache
 
-import httpx
+import httpx2
 from nicegui import Client, background_tasks, ui
 from starlette.requests import Request
 
 from masktune import AsyncClient, ClientError, OwnKey, ProblemError, Retry
-from masktune.client.client import authorities
+from masktune.client.client import authorities, headers, timeouts
+from masktune.client.drivers import AsyncDriver
 from masktune.contract.report.text import verdict_title
 from web.paging import first
 
@@ -42,8 +43,8 @@ class Connections:
         self.url = url
         # An explicit transport ignores the proxies of the environment. Connections are unlimited because each
         # page that follows a job holds one open.
-        limits = httpx.Limits(max_connections=None)
-        self._transport = httpx.AsyncHTTPTransport(verify=authorities(), limits=limits)
+        limits = httpx2.Limits(max_connections=None)
+        self._transport = httpx2.AsyncHTTPTransport(verify=authorities(), limits=limits)
         # Those that drop out of the cache are not closed: all clients share the transport.
         self._client = lru_cache(maxsize=64)(self._make)
         self._is_open, self._checked_at = True, float("-inf")
@@ -65,9 +66,11 @@ class Connections:
         return self._is_open
 
     def _make(self, key: str | None, identity: Identity) -> AsyncClient:
-        client = AsyncClient(self.url, key=key, transport=self._transport, retry=_RETRY)
-        client.driver.http.headers.update(list(identity))
-        return client
+        http = httpx2.AsyncClient(
+            base_url=self.url, headers=headers(key), timeout=timeouts(), transport=self._transport
+        )
+        http.headers.update(list(identity))
+        return AsyncClient.over(AsyncDriver(http, _RETRY))
 
     async def aclose(self) -> None:
         await self._transport.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import httpx
+import httpx2
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
@@ -53,11 +53,11 @@ async def upload(request: Request, kind: Literal["datasets", "models"]) -> Respo
             f"/{kind}",
             content=body,
             headers={name: request.headers[name] for name in _PASSED if name in request.headers},
-            timeout=httpx.Timeout(TIMEOUT.write, read=STORED_SECONDS),
+            timeout=httpx2.Timeout(TIMEOUT, read=STORED_SECONDS),
         )
         async for _ in body:  # a browser reads the answer to a refused file only once it has sent all of it
             pass
-    except httpx.TransportError as error:
+    except httpx2.TransportError as error:
         return refusal(Unreachable(str(error)))
     except ClientDisconnect:
         return Response(status_code=400)  # which nobody reads

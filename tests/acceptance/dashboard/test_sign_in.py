@@ -14,7 +14,7 @@ from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -94,7 +94,7 @@ def proxy(parts: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> It
 
 def status(url: str, path: str = "/datasets", session: str = "", **headers: str) -> int:
     cookie = {"Cookie": f"session={session}"} if session else {}
-    return httpx.get(f"{url}{path}", headers=cookie | headers, trust_env=False, timeout=30).status_code
+    return httpx2.get(f"{url}{path}", headers=cookie | headers, trust_env=False, timeout=30).status_code
 
 
 def test_people_are_whom_the_provider_names(proxy: str) -> None:
@@ -138,9 +138,9 @@ def test_the_dashboard_passes_the_person_on(tab: Page, proxy: str, apart: Apart)
 
 def test_the_dashboard_passes_on_no_name_that_its_own_proxy_did_not_send(apart: Apart) -> None:
     """The API would believe the dashboard."""
-    elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
-    with httpx.Client(transport=elsewhere, headers=CLAIM, timeout=60) as stranger:
+    elsewhere = httpx2.HTTPTransport(local_address="127.0.0.2")
+    with httpx2.Client(transport=elsewhere, headers=CLAIM, timeout=60) as stranger:
         assert ASKS_FOR_A_KEY in stranger.get(f"http://127.0.0.1:{apart.web}/ui/").text
         assert stranger.get(f"http://127.0.0.1:{apart.api}/audit").status_code == 401
-    with httpx.Client(headers=CLAIM, timeout=60, trust_env=False) as believed:
+    with httpx2.Client(headers=CLAIM, timeout=60, trust_env=False) as believed:
         assert ASKS_FOR_A_KEY not in believed.get(f"http://127.0.0.1:{apart.web}/ui/").text

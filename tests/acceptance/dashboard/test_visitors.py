@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import httpx
+import httpx2
 import pytest
 from playwright.sync_api import Page, WebSocket, expect
 
@@ -95,9 +95,9 @@ def test_a_form_of_another_site_cannot_act_as_the_person(apart: Apart, service: 
         f"http://127.0.0.1:{apart.api}/datasets",
         f"http://127.0.0.1:{apart.api}/aliases/best/rollback",
     ):
-        assert httpx.post(url, data=form, headers=headers, trust_env=False).status_code == 403, url
+        assert httpx2.post(url, data=form, headers=headers, trust_env=False).status_code == 403, url
 
 
 def test_the_dashboard_has_the_name_by_which_a_proxy_calls_it(apart: Apart) -> None:
     named = {"Host": "masktune.example"}
-    assert httpx.get(f"http://127.0.0.1:{apart.web}/ui/", headers=named, trust_env=False).status_code == 200
+    assert httpx2.get(f"http://127.0.0.1:{apart.web}/ui/", headers=named, trust_env=False).status_code == 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import product
 
-import httpx
+import httpx2
 import pytest
 
 from core.tables import DeliveryRow, ReviewItemRow, WebhookRow
@@ -78,8 +78,8 @@ def test_an_unauthenticated_caller_learns_nothing_of_what_exists(ids: Ids) -> No
 
     async def ask_all() -> None:
         """On the application's own thread: the way there takes longer than a request."""
-        transport = httpx.ASGITransport(front.app)
-        async with httpx.AsyncClient(transport=transport, base_url=LOCAL) as client:
+        transport = httpx2.ASGITransport(front.app)
+        async with httpx2.AsyncClient(transport=transport, base_url=LOCAL) as client:
             for method, path in SECURED:
                 allowed = set()
                 for address in addresses(path, known):

@@ -6,7 +6,7 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -216,10 +216,10 @@ async def test_silence_is_filled_with_heartbeats_and_stopping_ends_the_stream(fr
 def test_a_revoked_key_ends_its_stream_at_the_next_event(listen: Listen) -> None:
     server = listen(api_keys="admin:root", events_poll_seconds=0.02)
     job, origin = server.job(), "http://{}:{}".format(*server.address)
-    with httpx.Client(base_url=origin, headers={"X-API-Key": "root"}, timeout=30) as admin:
+    with httpx2.Client(base_url=origin, headers={"X-API-Key": "root"}, timeout=30) as admin:
         created_key = admin.post("/keys", json={"name": "line 1", "scopes": ["read"]})
         own = STREAM | {"X-API-Key": created_key.json()["secret"]}
-        with httpx.stream("GET", f"{origin}/jobs/{job}/events", headers=own, timeout=30) as stream:
+        with httpx2.stream("GET", f"{origin}/jobs/{job}/events", headers=own, timeout=30) as stream:
             pieces = stream.iter_text()
             while not parse(next(pieces)):
                 pass

@@ -30,7 +30,7 @@ from urllib.error import HTTPError
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
-import httpx
+import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI
@@ -1071,7 +1071,7 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
     server = listen()
     url = "http://{}:{}".format(*server.address)
     graph = f"{url}/models/{server.model(None)}/download?format=onnx"
-    client = httpx.Client(timeout=120, limits=httpx.Limits(max_connections=None))
+    client = httpx2.Client(timeout=120, limits=httpx2.Limits(max_connections=None))
     exports, finish = server.services.inference.exports, threading.Event()
     exports._thread.submit(finish.wait, 60)  # an export that goes on
     with client, ThreadPoolExecutor(60) as threads:
@@ -1080,7 +1080,7 @@ def test_those_who_wait_for_an_export_hold_up_nobody(listen: Listen) -> None:
         refused = [one.result() for one in asked if one.done()]
         assert {(one.status_code, one.json()["type"]) for one in refused} == {(503, "/problems/overloaded")}
         assert all(int(one.headers["Retry-After"]) > 0 for one in refused)
-        assert httpx.get(f"{url}/models", timeout=60).status_code == 200
+        assert httpx2.get(f"{url}/models", timeout=60).status_code == 200
         server.server.handle_exit(signal.SIGTERM, None)
         wait_until(exports._stop.is_set)
         finish.set()

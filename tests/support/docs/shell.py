@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from tests.support.waits import PATIENCE
 
@@ -100,8 +100,8 @@ class Part:
         if found is not None and found["part"] in _SAY:
             return _SAY[found["part"]] in self.log.read_text(encoding="utf-8")
         try:
-            return httpx.get(f"http://{self.address}/livez", trust_env=False).status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"http://{self.address}/livez", trust_env=False).status_code == 200
+        except httpx2.TransportError:
             return False
 
     def interrupt(self) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
+import httpx2
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -100,10 +100,10 @@ class World:
             registry.add(session, row)
         return row.id
 
-    def http(self) -> httpx.AsyncClient:
+    def http(self) -> httpx2.AsyncClient:
         """A client for the front's own event loop (`in_the_loop`)."""
-        transport = httpx.ASGITransport(self.app)
-        return httpx.AsyncClient(transport=transport, base_url=LOCAL, timeout=60)
+        transport = httpx2.ASGITransport(self.app)
+        return httpx2.AsyncClient(transport=transport, base_url=LOCAL, timeout=60)
 
     def in_the_loop(self, run: Callable[[], Awaitable[None]]) -> None:
         """Run this in the event loop of the front."""

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from tests.support.servers import free_port
 from tests.support.waits import wait_until
@@ -56,8 +56,8 @@ class Replica:
         wait_until(self._is_ready)
 
     def _is_ready(self) -> bool:
-        with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/readyz", timeout=5).is_success
+        with suppress(httpx2.TransportError):
+            return httpx2.get(f"{self.url}/readyz", timeout=5).is_success
         return False
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from app.inference import Engine, Pair
@@ -28,14 +28,14 @@ def cramped(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-async def _post(http: httpx.AsyncClient, model: str, number: int) -> httpx.Response:
+async def _post(http: httpx2.AsyncClient, model: str, number: int) -> httpx2.Response:
     return await http.post("/predict", params={"model": model}, content=picture(number), headers=PNG)
 
 
 class Load:
     """Clients that ask for one name without a pause, and what they were told."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx2.AsyncClient) -> None:
         self._http = http
         self.statuses: set[int] = set()
         self.told: list[tuple[int, dict[str, Any]]] = []
@@ -152,7 +152,7 @@ def slow(tmp_path: Path) -> Iterator[World]:
 class Told(Counter[tuple[str, int]]):
     """How often (name, status) was an answer; clients that do not wait for one before they ask again."""
 
-    async def ask(self, http: httpx.AsyncClient, name: str, rate: float) -> None:
+    async def ask(self, http: httpx2.AsyncClient, name: str, rate: float) -> None:
         async def one(number: int) -> None:
             answer = await _post(http, name, number % PICTURES)
             self[name, answer.status_code] += 1

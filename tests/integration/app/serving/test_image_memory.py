@@ -8,7 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.integration.app.serving.conftest import PNG, World, furnished, picture
@@ -84,7 +84,7 @@ def test_images_beyond_the_memory_for_them_are_a_503_until_others_are_answered(n
     async def run() -> None:
         async with world.http() as http:
 
-            async def ask(path: str = "/predict") -> httpx.Response:
+            async def ask(path: str = "/predict") -> httpx2.Response:
                 params = {"model": world.model}
                 return await http.post(path, params=params, content=image, headers=PNG)
 

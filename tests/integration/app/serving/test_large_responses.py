@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-import httpx
+import httpx2
 
 from core.queries import registry
 from masktune.contract.ids import new_id
@@ -36,7 +36,7 @@ def test_the_loop_writes_small_answers_alone(fresh_world: World) -> None:
     async def run() -> None:
         async with world.http() as http:
 
-            async def ask(images: int) -> httpx.Response:
+            async def ask(images: int) -> httpx2.Response:
                 files = [("file", (f"{n}.png", picture(n))) for n in range(images)]
                 return await http.post("/predict", params={"model": model, "top_k": MANY}, files=files)
 

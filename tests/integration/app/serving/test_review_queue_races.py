@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from app.auth.keyring import Caller
@@ -188,14 +188,14 @@ def test_a_kill_loses_no_image_whose_answer_was_sent(fresh_world: World, tmp_pat
         kill = threading.Timer(0.5, replica.close)
         try:
             while True:
-                answer = httpx.post(
+                answer = httpx2.post(
                     f"{replica.url}/predict", params=query, content=picture(sent), headers=PNG, timeout=30
                 )
                 assert answer.json()["predictions"][0]["decision"] == "abstain"
                 sent += 1
                 if sent == 1:  # the model is loaded
                     kill.start()
-        except httpx.TransportError:  # it is dead
+        except httpx2.TransportError:  # it is dead
             kill.join()
     finally:
         replica.close()

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from tests.integration.app.serving.conftest import furnished, picture
@@ -29,7 +29,7 @@ class Balancer:
         self._turns = itertools.cycle([(first, second), (second, first)])
         self.sent_on = 0
 
-    def ask(self, http: httpx.Client, model: str, number: int) -> int:
+    def ask(self, http: httpx2.Client, model: str, number: int) -> int:
         """The status of the answer; 0 where neither gave one."""
         status = 0
         for attempt, replica in enumerate(next(self._turns)):
@@ -42,7 +42,7 @@ class Balancer:
                     headers={"Content-Type": "image/png"},
                     timeout=60,
                 )
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 continue
             status = answer.status_code
             if status != 503:
@@ -64,7 +64,7 @@ def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
 
         def load(first: int) -> Counter[int]:
             told: Counter[int] = Counter()
-            with httpx.Client() as http:
+            with httpx2.Client() as http:
                 for number in itertools.count(first):
                     if stop.is_set():
                         return told

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import make_url
 
@@ -25,11 +25,11 @@ def test_sigterm_under_load_loses_no_answer(tmp_path: Path) -> None:
         pass
     pictures = [picture(n, side=400) for n in range(6)]
     files = [("file", (f"{n}.png", pictures[n % 6])) for n in range(IMAGES)]
-    with closing(Replica(tmp_path)) as api, ThreadPoolExecutor(CLIENTS) as threads, httpx.Client() as eye:
+    with closing(Replica(tmp_path)) as api, ThreadPoolExecutor(CLIENTS) as threads, httpx2.Client() as eye:
         api.await_ready()
 
         def ask(_: int) -> int:
-            answer = httpx.post(f"{api.url}/predict", params={"model": world.model}, files=files, timeout=60)
+            answer = httpx2.post(f"{api.url}/predict", params={"model": world.model}, files=files, timeout=60)
             assert len(answer.json()["predictions"]) == IMAGES
             return answer.status_code
 
@@ -57,9 +57,9 @@ def test_it_ends_on_sigterm_while_its_database_answers_nothing(tmp_path: Path, d
         with closing(Replica(tmp_path, DATABASE_URL=url, **seconds)) as api:
             api.await_ready()
             proxy.pause()
-            asked = threads.submit(httpx.get, f"{api.url}/jobs", timeout=60)
+            asked = threads.submit(httpx2.get, f"{api.url}/jobs", timeout=60)
             with pytest.raises(TimeoutError):
                 asked.result(1)  # it waits for the database
             api.terminate()
             assert api.wait() == 1
-            assert isinstance(asked.exception(60), httpx.HTTPError) or asked.result().status_code == 503
+            assert isinstance(asked.exception(60), httpx2.HTTPError) or asked.result().status_code == 503

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from app.datasets.stores import MOST_WAITING
@@ -41,7 +41,7 @@ def test_a_data_set_that_is_slow_to_come_holds_up_no_prediction(fresh_world: Wor
     async def run() -> None:
         async with world.http() as http:
 
-            async def ask(model: str) -> httpx.Response:
+            async def ask(model: str) -> httpx2.Response:
                 return await http.post("/predict", params={"model": model}, content=picture(1), headers=PNG)
 
             assert (await ask(world.model)).status_code == 200  # both networks are loaded

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from sqlalchemy import update
 
@@ -29,9 +29,9 @@ def test_a_message_outlives_the_process_that_was_sending_it(tmp_path: Path) -> N
         api = stack.enter_context(closing(Replica(tmp_path, WEBHOOK_ALLOWED_HOSTS="127.0.0.1")))
         api.await_ready()
         body = {"url": hook.url, "events": ["job.cancelled"]}
-        webhook = httpx.post(f"{api.url}/webhooks", json=body).json()["id"]
-        dataset = httpx.post(f"{api.url}/datasets", json={"name": "d", "source": "builtin:digits"}).json()
-        assert httpx.post(f"{api.url}/jobs/{dataset['job']}/cancel").status_code == 202
+        webhook = httpx2.post(f"{api.url}/webhooks", json=body).json()["id"]
+        dataset = httpx2.post(f"{api.url}/datasets", json={"name": "d", "source": "builtin:digits"}).json()
+        assert httpx2.post(f"{api.url}/jobs/{dataset['job']}/cancel").status_code == 202
         wait_until(lambda: len(hook.messages) == 1)  # it is taken, and not answered
         api.close()  # kill -9
         with closing(Database(url)) as database, database.begin() as session:
@@ -41,7 +41,7 @@ def test_a_message_outlives_the_process_that_was_sending_it(tmp_path: Path) -> N
         api.await_ready()
 
         def delivered() -> bool:
-            (row,) = httpx.get(f"{api.url}/webhooks/{webhook}/deliveries").json()["data"]
+            (row,) = httpx2.get(f"{api.url}/webhooks/{webhook}/deliveries").json()["data"]
             return row["delivered_at"] is not None
 
         wait_until(delivered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
+import httpx2
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
@@ -32,10 +32,10 @@ class App:
 async def test_those_beyond_the_bound_are_refused_and_places_come_back() -> None:
     inner = App()
     admission = Admission(2, 1)
-    transport = httpx.ASGITransport(
+    transport = httpx2.ASGITransport(
         api_edge(inner, admission=admission), raise_app_exceptions=False, root_path="/behind"
     )
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as http:
         assert (await http.post("/saliency?fail")).status_code == 500  # its place comes back too
         inside = [asyncio.create_task(http.post(path)) for path in ("/predict", "/behind/predict")]
         while admission.in_flight < 2:

@@ -7,18 +7,36 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
-import httpx
+import httpx2
 import pytest
 
 from masktune import AsyncClient, Client, Retry
+from masktune.client.client import TIMEOUT, headers, timeouts
+from masktune.client.drivers import AsyncDriver, SyncDriver
 from masktune.client.wire import EmittingFlow, Flow, Sleep
 
 CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
 
 E = TypeVar("E")
 T = TypeVar("T")
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = Callable[[httpx2.Request], httpx2.Response]
 FAST = Retry(attempts=4, first=0.0, longest=0.0)
+
+
+def blocking(handler: Handler, url: str = "http://test", timeout: float = TIMEOUT) -> Client:
+    """The blocking client of a service that this handler is."""
+    transport = httpx2.MockTransport(handler)
+    http = httpx2.Client(base_url=url, headers=headers("k"), timeout=timeouts(timeout), transport=transport)
+    return Client.over(SyncDriver(http, FAST))
+
+
+def awaiting(handler: Handler) -> AsyncClient:
+    """The same for asyncio."""
+    transport = httpx2.MockTransport(handler)
+    http = httpx2.AsyncClient(
+        base_url="http://test", headers=headers("k"), timeout=timeouts(), transport=transport
+    )
+    return AsyncClient.over(AsyncDriver(http, FAST))
 
 
 class Runner(Protocol):
@@ -48,27 +66,25 @@ def hasty(flow: Generator[E, Any, T]) -> Generator[E, Any, T]:
 
 class _Blocking:
     def run(self, handler: Handler, flow: Flow[T]) -> T:
-        with Client("http://test", key="k", retry=FAST, transport=httpx.MockTransport(handler)) as client:
+        with blocking(handler) as client:
             return client.driver.run(hasty(flow))
 
     def all(self, handler: Handler, flow: EmittingFlow[T]) -> list[T]:
-        with Client("http://test", key="k", retry=FAST, transport=httpx.MockTransport(handler)) as client:
+        with blocking(handler) as client:
             return list(client.driver.iterate(hasty(flow)))
 
 
 class _Awaiting:
     def run(self, handler: Handler, flow: Flow[T]) -> T:
         async def go() -> T:
-            transport = httpx.MockTransport(handler)
-            async with AsyncClient("http://test", key="k", retry=FAST, transport=transport) as client:
+            async with awaiting(handler) as client:
                 return await client.driver.run(hasty(flow))
 
         return asyncio.run(go())
 
     def all(self, handler: Handler, flow: EmittingFlow[T]) -> list[T]:
         async def go() -> list[T]:
-            transport = httpx.MockTransport(handler)
-            async with AsyncClient("http://test", key="k", retry=FAST, transport=transport) as client:
+            async with awaiting(handler) as client:
                 return [item async for item in client.driver.iterate(hasty(flow))]
 
         return asyncio.run(go())
@@ -84,11 +100,11 @@ def runner(request: pytest.FixtureRequest) -> Runner:
 class Script:
     """A handler that returns these answers in order and records the requests."""
 
-    answers: list[httpx.Response | Exception]
-    asked: list[httpx.Request] = field(default_factory=list)
+    answers: list[httpx2.Response | Exception]
+    asked: list[httpx2.Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
         self.bodies.append(request.read())
         answer = self.answers.pop(0)
@@ -97,7 +113,7 @@ class Script:
         return answer
 
 
-class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
+class Chunks(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     """A body that arrives in these pieces; a piece that is an exception breaks the connection."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
@@ -132,6 +148,6 @@ def job(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def problem(code: str, status: int, **fields: Any) -> httpx.Response:
+def problem(code: str, status: int, **fields: Any) -> httpx2.Response:
     body = {"type": f"/problems/{code}", "title": code, "status": status, "detail": "do this"} | fields
-    return httpx.Response(status, json=body, headers={"Content-Type": "application/problem+json"})
+    return httpx2.Response(status, json=body, headers={"Content-Type": "application/problem+json"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import pytest
 
 from masktune import FieldError, Job, ProblemError, Retry, UnexpectedAnswer, Unreachable
@@ -15,7 +15,7 @@ from tests.unit.masktune.client.conftest import Runner, Script, job, problem
 
 
 def test_an_answer_becomes_its_shape(runner: Runner) -> None:
-    script = Script([httpx.Response(200, json=job(news="kept"))])
+    script = Script([httpx2.Response(200, json=job(news="kept"))])
     seen = runner.run(script, call(get("/jobs/job_1"), Job))
     assert (seen.id, seen.state, seen.ended, seen.progress.fraction) == ("job_1", "running", False, 0.5)
     assert seen.model_dump()["news"] == "kept"
@@ -38,13 +38,13 @@ def test_a_problem_is_raised_with_all_it_says(runner: Runner) -> None:
 )
 def test_the_page_of_a_proxy_is_a_problem_too(runner: Runner, body: bytes) -> None:
     with pytest.raises(ProblemError) as caught:
-        runner.run(Script([httpx.Response(403, content=body)]), fetch(get("/jobs")))
+        runner.run(Script([httpx2.Response(403, content=body)]), fetch(get("/jobs")))
     assert (caught.value.status, caught.value.title, caught.value.errors) == (403, "Forbidden", ())
 
 
 @pytest.mark.parametrize("status", ["error", "503", None, True, 4.5, 1001, -1])
 def test_a_status_that_is_none_gives_way_to_that_of_http(runner: Runner, status: object) -> None:
-    script = Script([httpx.Response(400, json={"status": status, "title": 7, "errors": "none"})])
+    script = Script([httpx2.Response(400, json={"status": status, "title": 7, "errors": "none"})])
     with pytest.raises(ProblemError) as caught:
         runner.run(script, fetch(get("/jobs")))
     assert (caught.value.status, caught.value.title, caught.value.detail) == (400, "7", "7")
@@ -66,19 +66,19 @@ def test_a_status_that_is_none_gives_way_to_that_of_http(runner: Runner, status:
     ],
 )
 def test_a_redirect_is_no_answer(runner: Runner, location: str | None, said: str) -> None:
-    moved = httpx.Response(302, headers={"Location": location} if location else {}, html="<h1>Moved</h1>")
+    moved = httpx2.Response(302, headers={"Location": location} if location else {}, html="<h1>Moved</h1>")
     script = Script([moved])
     with pytest.raises(UnexpectedAnswer, match=re.escape(said)):
         runner.run(script, fetch(get("/jobs", limit=2)))
     assert len(script.asked) == 1
 
 
-PASSING: dict[str, Callable[[], httpx.Response | Exception]] = {
-    "broken": lambda: httpx.ReadError("gone"),
-    "refused": lambda: httpx.ConnectError("refused"),
-    "502": lambda: httpx.Response(502),
+PASSING: dict[str, Callable[[], httpx2.Response | Exception]] = {
+    "broken": lambda: httpx2.ReadError("gone"),
+    "refused": lambda: httpx2.ConnectError("refused"),
+    "502": lambda: httpx2.Response(502),
     "503": lambda: problem("overloaded", 503),
-    "504": lambda: httpx.Response(504),
+    "504": lambda: httpx2.Response(504),
     "429": lambda: problem("too-many-requests", 429),
     "in flight": lambda: problem("request-in-flight", 409),
     "in flight behind a prefix": lambda: problem(
@@ -89,7 +89,7 @@ PASSING: dict[str, Callable[[], httpx.Response | Exception]] = {
 
 @pytest.mark.parametrize("failure", PASSING)
 def test_what_may_pass_is_tried_again_under_the_same_key(runner: Runner, failure: str) -> None:
-    script = Script([PASSING[failure](), httpx.Response(202, json=job())])
+    script = Script([PASSING[failure](), httpx2.Response(202, json=job())])
     assert runner.run(script, call(create("/jobs/erm", json={"dataset": "ds_1"}), Job)).id == "job_1"
     first, second = (request.headers["Idempotency-Key"] for request in script.asked)
     assert first == second
@@ -105,7 +105,7 @@ def test_what_is_not_repeatable_is_sent_once(runner: Runner, failure: str) -> No
 
 
 def test_a_refused_connection_is_tried_again_whatever_was_asked(runner: Runner) -> None:
-    script = Script([httpx.ConnectError("refused"), httpx.Response(200)])
+    script = Script([httpx2.ConnectError("refused"), httpx2.Response(200)])
     runner.run(script, fetch(Request(method="POST", path="/jobs/job_1/cancel")))
     assert len(script.asked) == 2
 
@@ -119,10 +119,10 @@ def test_other_problems_are_not_tried_again(runner: Runner) -> None:
 
 
 def test_tries_are_bounded(runner: Runner) -> None:
-    script = Script([httpx.ConnectError("refused")] * 4)
+    script = Script([httpx2.ConnectError("refused")] * 4)
     with pytest.raises(Unreachable, match=r"no answer to GET /jobs \(refused\)"):
         runner.run(script, fetch(get("/jobs")))
-    script = Script([httpx.Response(503)] * 4)
+    script = Script([httpx2.Response(503)] * 4)
     with pytest.raises(ProblemError):
         runner.run(script, fetch(get("/jobs")))
 
@@ -136,7 +136,7 @@ def _wait(retry: Retry, attempt_of: int, **headers: str) -> float:
     seconds = 0.0
     for _ in range(attempt_of):
         assert isinstance(step, Once)
-        slept = flow.send(httpx.Response(503, headers=headers))
+        slept = flow.send(httpx2.Response(503, headers=headers))
         assert isinstance(slept, Sleep)
         seconds = slept.seconds
         step = next(flow)
@@ -162,8 +162,8 @@ def test_retry_after_counts_as_seconds_or_date_up_to_a_bound() -> None:
 def test_pages_are_followed_to_the_end(runner: Runner) -> None:
     script = Script(
         [
-            httpx.Response(200, json={"data": [job(id="a"), job(id="b")], "next_cursor": "x"}),
-            httpx.Response(200, json={"data": [job(id="c")], "next_cursor": None}),
+            httpx2.Response(200, json={"data": [job(id="a"), job(id="b")], "next_cursor": "x"}),
+            httpx2.Response(200, json={"data": [job(id="c")], "next_cursor": None}),
         ]
     )
     found = runner.all(script, pages(get("/jobs", kind="erm", state=None, limit=2), Job))
@@ -186,7 +186,7 @@ def test_waiting_asks_less_and_less_often_and_gives_up() -> None:
         if isinstance(step, Sleep):
             pauses.append(step.seconds)
             now += step.seconds
-        reply = {Now: now, Policy: Retry(), Once: httpx.Response(200, json=job())}.get(type(step))
+        reply = {Now: now, Policy: Retry(), Once: httpx2.Response(200, json=job())}.get(type(step))
     assert seen.state == "running"
     assert pauses[:3] == pytest.approx([0.1, 0.13, 0.169])
     assert now == pytest.approx(10.0, abs=0.02)

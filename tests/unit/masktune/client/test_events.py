@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import random
 
-import httpx
+import httpx2
 import pytest
 
-from masktune import Client, ProblemError, StateEvent, UnexpectedAnswer, Unreachable
+from masktune import ProblemError, StateEvent, UnexpectedAnswer, Unreachable
 from masktune.client.calls import PATIENCE
 from masktune.client.events import follow
 from masktune.client.jobs import watch
-from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job
+from tests.unit.masktune.client.conftest import Chunks, Runner, Script, blocking, job
 
-BROKEN = httpx.RemoteProtocolError("peer closed connection")
+BROKEN = httpx2.RemoteProtocolError("peer closed connection")
 
 
 def event(number: int, **data: object) -> bytes:
@@ -23,15 +23,15 @@ def event(number: int, **data: object) -> bytes:
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(body)}\n\n".encode()
 
 
-def stream(*pieces: bytes | Exception) -> httpx.Response:
-    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Chunks(*pieces))
+def stream(*pieces: bytes | Exception) -> httpx2.Response:
+    return httpx2.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Chunks(*pieces))
 
 
 def test_it_resumes_behind_the_last_event_it_has(runner: Runner) -> None:
     script = Script(
         [
             stream(event(1, state="running") + event(2, fraction=0.1), BROKEN),
-            httpx.Response(503),
+            httpx2.Response(503),
             # What a proxy replays is not told twice; half an event is told whole later.
             stream(event(2, fraction=0.1), event(3, fraction=0.2), event(4, fraction=0.3)[:20]),
             stream(event(4, fraction=0.3), event(5, state="succeeded")),
@@ -52,14 +52,14 @@ def test_a_stream_goes_on_after_a_failure_that_was_resumed(runner: Runner) -> No
 
 
 def test_an_ended_job_without_news_ends_the_stream(runner: Runner) -> None:
-    for nothing in (stream(), httpx.Response(204)):
-        script = Script([nothing, httpx.Response(200, json=job(state="failed"))])
+    for nothing in (stream(), httpx2.Response(204)):
+        script = Script([nothing, httpx2.Response(200, json=job(state="failed"))])
         assert runner.all(script, follow("job_1", after=7)) == []
         assert script.asked[0].headers["Last-Event-ID"] == "7"
 
 
 def test_a_running_job_without_news_is_asked_again(runner: Runner) -> None:
-    script = Script([stream(), httpx.Response(200, json=job()), stream(event(8, state="cancelled"))])
+    script = Script([stream(), httpx2.Response(200, json=job()), stream(event(8, state="cancelled"))])
     assert [seen.id for seen in runner.all(script, follow("job_1", after=7))] == [8]
 
 
@@ -89,11 +89,11 @@ def test_no_event_is_lost_or_doubled_wherever_the_connection_breaks(runner: Runn
     rng, last = random.Random(seed), 40
     whole = [event(n, fraction=n / last) for n in range(1, last)] + [event(last, state="succeeded")]
 
-    def service(request: httpx.Request) -> httpx.Response:
+    def service(request: httpx2.Request) -> httpx2.Response:
         behind = int(request.headers.get("Last-Event-ID", 0))
         rest = b"".join(whole[behind:])
         if not rest:
-            return httpx.Response(204)
+            return httpx2.Response(204)
         # At least one event gets through, for a stream that only breaks is given up.
         cut = rng.randint(len(whole[behind]), len(rest))
         pieces = [rest[at : min(at + 37, cut)] for at in range(0, cut, 37)]
@@ -105,8 +105,7 @@ def test_no_event_is_lost_or_doubled_wherever_the_connection_breaks(runner: Runn
 
 def test_leaving_early_closes_the_connection() -> None:
     body = Chunks(event(1, state="running"), event(2, fraction=0.1))
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, stream=body))
-    with Client("http://test", retry=FAST, transport=transport) as client:
+    with blocking(lambda request: httpx2.Response(200, stream=body)) as client:
         for _ in client.jobs.events("job_1"):
             break
         assert body.closed
@@ -116,17 +115,17 @@ def test_watching_tells_of_each_change_and_of_the_end(runner: Runner) -> None:
     now, later, end = job(), job(progress={"fraction": 0.9}), job(state="succeeded")
     script = Script(
         [
-            httpx.Response(200, json=now),
+            httpx2.Response(200, json=now),
             stream(
                 event(1, state="running"),
                 event(2, fraction=0.8),  # too soon after the last look for another
                 event(3, fraction=0.9) + event(4, state="running"),
                 event(5, state="succeeded"),
             ),
-            httpx.Response(200, json=now),
-            httpx.Response(200, json=later),
-            httpx.Response(200, json=end),
-            httpx.Response(200, json=end),
+            httpx2.Response(200, json=now),
+            httpx2.Response(200, json=later),
+            httpx2.Response(200, json=end),
+            httpx2.Response(200, json=end),
         ]
     )
     seen = runner.all(script, watch("job_1"))
@@ -142,9 +141,9 @@ def test_a_service_that_restarts_is_waited_for(runner: Runner, status: int | Non
     """Its connection is refused, or a proxy answers for it."""
     error = Unreachable if status is None else ProblemError
 
-    def away(number: int) -> list[httpx.Response | Exception]:
-        refused = httpx.ConnectError("refused")
-        return [refused if status is None else httpx.Response(status) for _ in range(number)]
+    def away(number: int) -> list[httpx2.Response | Exception]:
+        refused = httpx2.ConnectError("refused")
+        return [refused if status is None else httpx2.Response(status) for _ in range(number)]
 
     script = Script(
         [stream(event(1, state="running"), BROKEN), *away(9), stream(event(2, state="succeeded"))]
@@ -155,13 +154,13 @@ def test_a_service_that_restarts_is_waited_for(runner: Runner, status: int | Non
 
 
 def test_a_job_that_is_gone_is_not_waited_for(runner: Runner) -> None:
-    script = Script([stream(event(1, state="running"), BROKEN), httpx.Response(404)])
+    script = Script([stream(event(1, state="running"), BROKEN), httpx2.Response(404)])
     with pytest.raises(ProblemError):
         runner.all(script, follow("job_1"))
 
 
 def test_watching_an_ended_job_tells_of_it_once(runner: Runner) -> None:
-    assert len(runner.all(Script([httpx.Response(200, json=job(state="failed"))]), watch("job_1"))) == 1
+    assert len(runner.all(Script([httpx2.Response(200, json=job(state="failed"))]), watch("job_1"))) == 1
 
 
 def test_watching_a_queued_job_tells_what_it_waits_for_whenever_the_service_shows_life(
@@ -173,12 +172,12 @@ def test_watching_a_queued_job_tells_what_it_waits_for_whenever_the_service_show
     heartbeat = b": still here\n\n"
     script = Script(
         [
-            httpx.Response(200, json=first),
+            httpx2.Response(200, json=first),
             stream(event(1, state="queued"), heartbeat, event(2, state="succeeded")),
-            httpx.Response(200, json=first),
-            httpx.Response(200, json=second),
-            httpx.Response(200, json=job(state="succeeded")),
-            httpx.Response(200, json=job(state="succeeded")),
+            httpx2.Response(200, json=first),
+            httpx2.Response(200, json=second),
+            httpx2.Response(200, json=job(state="succeeded")),
+            httpx2.Response(200, json=job(state="succeeded")),
         ]
     )
     told = [change.waiting_for for change in runner.all(script, watch("job_1"))]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from masktune import AsyncClient, Client, Job, NotSent, ProblemError, UnexpectedAnswer
@@ -24,11 +24,11 @@ from masktune.client.predict import predict_images
 from masktune.client.wire import Flow
 from tests.support.answers import ANSWER, DATASET, MODEL
 from tests.support.machine import lacks
-from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job
+from tests.unit.masktune.client.conftest import Chunks, Runner, Script, blocking, job
 
 
-def _unreadable(status: int) -> httpx.Response:
-    return httpx.Response(status, headers={"Content-Encoding": "gzip"}, stream=Chunks(b"not gzip"))
+def _unreadable(status: int) -> httpx2.Response:
+    return httpx2.Response(status, headers={"Content-Encoding": "gzip"}, stream=Chunks(b"not gzip"))
 
 
 @pytest.mark.parametrize("status", [200, 403])
@@ -51,7 +51,7 @@ def test_events_that_cannot_be_decoded_are_unexpected(runner: Runner) -> None:
 
 
 def test_a_page_in_place_of_json_is_named_in_a_line(runner: Runner) -> None:
-    script = Script([httpx.Response(200, html="<html>a page</html>")])
+    script = Script([httpx2.Response(200, html="<html>a page</html>")])
     with pytest.raises(UnexpectedAnswer) as caught:
         runner.run(script, call(get("/jobs/job_1"), Job))
     assert str(caught.value) == (
@@ -61,7 +61,7 @@ def test_a_page_in_place_of_json_is_named_in_a_line(runner: Runner) -> None:
 
 
 def test_fields_that_are_missing_are_named_in_a_line(runner: Runner) -> None:
-    script = Script([httpx.Response(200, json={"id": "x", "state": "odd"})])
+    script = Script([httpx2.Response(200, json={"id": "x", "state": "odd"})])
     with pytest.raises(UnexpectedAnswer) as caught:
         runner.run(script, call(get("/jobs/job_1"), Job))
     assert re.fullmatch(r"[^\n]*: kind: Field required; state: Input should be [^\n]*", str(caught.value))
@@ -69,15 +69,14 @@ def test_fields_that_are_missing_are_named_in_a_line(runner: Runner) -> None:
 
 @pytest.mark.parametrize("text", ["²", "inf", "-1", "Wed, 21 Oct 99999 07:28:00 GMT"])
 def test_a_retry_after_that_is_none_is_passed_over(text: str) -> None:
-    away = httpx.Response(503, headers=[(b"Retry-After", text.encode())])
-    transport = httpx.MockTransport(Script([away, httpx.Response(200, json=job())]))
-    with Client("http://test", retry=FAST, transport=transport) as client:
+    away = httpx2.Response(503, headers=[(b"Retry-After", text.encode())])
+    with blocking(Script([away, httpx2.Response(200, json=job())])) as client:
         assert client.jobs.get("job_1").id == "job_1"
 
 
 def test_a_list_that_leads_back_to_itself_ends(runner: Runner) -> None:
     page = {"data": [job()], "next_cursor": "again"}
-    script = Script([httpx.Response(200, json=page) for _ in range(3)])
+    script = Script([httpx2.Response(200, json=page) for _ in range(3)])
     with pytest.raises(UnexpectedAnswer, match="returned the cursor that it was sent"):
         runner.all(script, pages(get("/jobs"), Job))
     assert len(script.asked) == 2
@@ -95,11 +94,10 @@ BY_ID: list[tuple[Callable[[str], Flow[Any]], str]] = [
 ]
 
 
-def _asked_by(flow: Flow[Any]) -> httpx.URL:
+def _asked_by(flow: Flow[Any]) -> httpx2.URL:
     """The address of the request that the flow sends."""
-    script = Script([httpx.Response(404)])
-    transport = httpx.MockTransport(script)
-    with Client("http://test", transport=transport) as client, pytest.raises(ProblemError):
+    script = Script([httpx2.Response(404)])
+    with blocking(script) as client, pytest.raises(ProblemError):
         client.driver.run(flow)
     (asked,) = script.asked
     return asked.url
@@ -153,7 +151,7 @@ def test_a_file_without_the_certificate_of_an_authority_is_told_at_once(
 
 
 def test_a_certificate_of_an_unknown_authority_is_told_at_once(runner: Runner) -> None:
-    script = Script([httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")])
+    script = Script([httpx2.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")])
     with pytest.raises(NotSent, match="MASKTUNE_CA_FILE"):
         runner.run(script, fetch(get("/jobs")))
     assert len(script.asked) == 1
@@ -173,7 +171,7 @@ def test_a_name_that_is_no_utf_8_is_read_as_latin_1(runner: Runner, tmp_path: Pa
     (tmp_path / "beetles/a").mkdir(parents=True)
     _named(tmp_path / "beetles/a", b"K\xe4fer.jpg")
     _named(tmp_path / "beetles/a", "Käfer 2.jpg".encode())
-    script = Script([httpx.Response(202, json=DATASET)])
+    script = Script([httpx2.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(tmp_path / "beetles"))
     body = script.bodies[0]
     with zipfile.ZipFile(io.BytesIO(body[body.index(b"PK") :])) as archive:
@@ -188,6 +186,6 @@ def test_files_are_sent_under_a_name_that_can_be(runner: Runner, tmp_path: Path)
         (predict_images("best", [file]), ANSWER),
     ]
     for flow, said in flows:
-        script = Script([httpx.Response(200, json=said)])
+        script = Script([httpx2.Response(200, json=said)])
         runner.run(script, flow)
         assert 'filename="Käfer.zip"'.encode() in script.bodies[0]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from masktune import (
@@ -47,7 +47,7 @@ from tests.support.answers import (
     WEBHOOK,
 )
 from tests.support.reports import report
-from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, job, problem
+from tests.unit.masktune.client.conftest import FAST, Chunks, Runner, Script, awaiting, blocking, job, problem
 
 PLAN = {
     "kind": "erm",
@@ -157,8 +157,8 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     ],
 )
 def test_a_source_has_the_name_that_its_upload_would_have(source: str, name: str) -> None:
-    script = Script([httpx.Response(202, json=DATASET)])
-    with Client("http://test", transport=httpx.MockTransport(script)) as client:
+    script = Script([httpx2.Response(202, json=DATASET)])
+    with blocking(script) as client:
         client.datasets.from_source(source)
     assert json.loads(script.asked[0].content)["name"] == name
 
@@ -166,8 +166,8 @@ def test_a_source_has_the_name_that_its_upload_would_have(source: str, name: str
 def test_every_operation_asks_for_its_resource() -> None:
     # A flow can be driven once: here by hand, for both clients share it.
     for flow, expected, body in CASES:
-        script = Script([httpx.Response(204 if body is None else 200, json=body)])
-        with Client("http://test/api", retry=FAST, transport=httpx.MockTransport(script)) as client:
+        script = Script([httpx2.Response(204 if body is None else 200, json=body)])
+        with blocking(script, "http://test/api") as client:
             result = client.driver.run(flow)
         url = script.asked[0].url
         assert f"{script.asked[0].method} {url.raw_path.decode().removeprefix('/api')}" == expected
@@ -200,8 +200,8 @@ def test_the_two_clients_have_the_same_methods() -> None:
 def test_the_async_client_awaits_and_iterates() -> None:
     async def go() -> tuple[str, list[str]]:
         page = {"data": [job(id="a"), job(id="b")], "next_cursor": None}
-        script = Script([httpx.Response(200, json=job()), httpx.Response(200, json=page)])
-        async with AsyncClient("http://test", transport=httpx.MockTransport(script)) as client:
+        script = Script([httpx2.Response(200, json=job()), httpx2.Response(200, json=page)])
+        async with awaiting(script) as client:
             return (await client.jobs.get("job_1")).id, [one.id async for one in client.jobs.list()]
 
     assert asyncio.run(go()) == ("job_1", ["a", "b"])
@@ -242,12 +242,12 @@ def test_the_async_client_awaits_and_iterates() -> None:
     ],
 )
 def test_lists_give_their_shapes(runner: Runner, make: Callable[[], Any], listed: dict[str, Any]) -> None:
-    (found,) = runner.all(Script([httpx.Response(200, json={"data": [listed]})]), make())
+    (found,) = runner.all(Script([httpx2.Response(200, json={"data": [listed]})]), make())
     assert found.model_dump(exclude_unset=True, mode="json") == listed
 
 
 def test_filters_of_the_audit_log_are_sent(runner: Runner) -> None:
-    script = Script([httpx.Response(200, json={"data": [], "next_cursor": None})])
+    script = Script([httpx2.Response(200, json={"data": [], "next_cursor": None})])
     after = datetime(2025, 11, 3, 10, 30, tzinfo=timezone(timedelta(hours=1)))
     assert runner.all(script, keys.list_audit(actor="key_1", object="best", created_after=after)) == []
     assert dict(script.asked[0].url.params) == {
@@ -260,7 +260,7 @@ def test_filters_of_the_audit_log_are_sent(runner: Runner) -> None:
 @pytest.mark.parametrize("list_", [datasets.list_datasets, jobs.list_jobs, models.list_models])
 def test_filters_of_a_list_are_sent_with_each_page(runner: Runner, list_: Callable[..., Any]) -> None:
     pages: list[dict[str, Any]] = [{"data": [], "next_cursor": "c"}, {"data": [], "next_cursor": None}]
-    script = Script([httpx.Response(200, json=page) for page in pages])
+    script = Script([httpx2.Response(200, json=page) for page in pages])
     after = datetime(2025, 11, 3, 10, 30, tzinfo=timezone(timedelta(hours=1)))
     metadata = {"site": "Bern", "a&b": "1 = 1"}
     runner.all(script, list_(name="night", created_by="key_1", metadata=metadata, created_after=after))
@@ -277,13 +277,13 @@ def test_filters_of_a_list_are_sent_with_each_page(runner: Runner, list_: Callab
 def test_a_job_that_fails_says_why(runner: Runner) -> None:
     ended = job(state="failed", error={"detail": "the disk is full"})
     with pytest.raises(JobNotSucceeded, match="job_1 failed: the disk is full") as caught:
-        runner.run(Script([httpx.Response(200, json=ended)]), jobs.wait("job_1"))
+        runner.run(Script([httpx2.Response(200, json=ended)]), jobs.wait("job_1"))
     assert caught.value.job.state == "failed"
 
 
-def _away() -> list[httpx.Response | Exception]:
+def _away() -> list[httpx2.Response | Exception]:
     """A restart that lasts for more tries than a single request has, behind a proxy or without one."""
-    return [*[httpx.ConnectError("refused")] * 9, *(httpx.Response(502) for _ in range(9))]
+    return [*[httpx2.ConnectError("refused")] * 9, *(httpx2.Response(502) for _ in range(9))]
 
 
 @pytest.mark.parametrize(
@@ -297,13 +297,13 @@ def _away() -> list[httpx.Response | Exception]:
 def test_waiting_outlasts_a_restart(
     runner: Runner, wait: Callable[[], Flow[Any]], now: dict[str, Any], later: dict[str, Any]
 ) -> None:
-    running, ended = httpx.Response(200, json=now), httpx.Response(200, json=later)
+    running, ended = httpx2.Response(200, json=now), httpx2.Response(200, json=later)
     assert runner.run(Script([running, *_away(), ended]), wait()).state == later["state"]
     with pytest.raises(Unreachable):
         runner.run(Script(_away()), wait())
     with pytest.raises(ProblemError):
-        runner.run(Script([running, httpx.Response(404)]), wait())
-    gone = Script([running, *[httpx.ConnectError("refused")] * FAST.attempts * PATIENCE])
+        runner.run(Script([running, httpx2.Response(404)]), wait())
+    gone = Script([running, *[httpx2.ConnectError("refused")] * FAST.attempts * PATIENCE])
     with pytest.raises(Unreachable):
         runner.run(gone, wait())
     assert gone.answers == []
@@ -311,8 +311,8 @@ def test_waiting_outlasts_a_restart(
 
 def test_waiting_ends_when_the_time_is_up(runner: Runner) -> None:
     with pytest.raises(WaitedTooLong):
-        runner.run(Script([httpx.Response(200, json=job())]), jobs.wait("job_1", timeout=0))
-    importing = httpx.Response(200, json=DATASET | {"state": "importing"})
+        runner.run(Script([httpx2.Response(200, json=job())]), jobs.wait("job_1", timeout=0))
+    importing = httpx2.Response(200, json=DATASET | {"state": "importing"})
     with pytest.raises(WaitedTooLong):
         runner.run(Script([importing]), datasets.wait_for_dataset("ds_1", timeout=0))
 
@@ -321,7 +321,7 @@ def test_a_data_set_that_is_invalid_says_what_is_wrong_with_it(runner: Runner) -
     fact = {"code": "one_class", "detail": "there is one class only: add images of a second"}
     invalid = DATASET | {"state": "invalid", "report": {"problems": [fact]}}
     with pytest.raises(DatasetInvalid) as caught:
-        runner.run(Script([httpx.Response(200, json=invalid)]), datasets.wait_for_dataset("ds_1"))
+        runner.run(Script([httpx2.Response(200, json=invalid)]), datasets.wait_for_dataset("ds_1"))
     assert str(caught.value) == f"data set ds_1 is invalid: {fact['detail']}"
     report = caught.value.dataset.report
     assert report is not None
@@ -354,28 +354,28 @@ def test_bytes_come_as_they_are(runner: Runner, tmp_path: Path) -> None:
         jobs.report_picture("job_1", "7-image.png"),
         predict.picture_image("m", tmp_path / "a.png"),
     ):
-        script = Script([httpx.Response(200, content=b"\x89PNG")])
+        script = Script([httpx2.Response(200, content=b"\x89PNG")])
         assert runner.run(script, flow) == b"\x89PNG"
     assert b"from a file" in script.bodies[0]
-    script = Script([httpx.Response(200, content=b"\x89PNG")])
+    script = Script([httpx2.Response(200, content=b"\x89PNG")])
     runner.run(script, datasets.sample_image("ds_1", 3, as_png=True, side=256))
     assert script.asked[0].url.query == b"as=png&side=256"
 
 
 def test_a_report_is_a_page_too(runner: Runner) -> None:
-    script = Script([httpx.Response(200, text="<h1>")])
+    script = Script([httpx2.Response(200, text="<h1>")])
     assert runner.run(script, jobs.report_html("job_1")) == "<h1>"
     assert script.asked[0].headers["Accept"] == "text/html"
 
 
 def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) -> None:
     target, told = tmp_path / "model.onnx", list[tuple[int, int]]()
-    good = httpx.Response(200, headers={"Content-Length": "6"}, stream=Chunks(b"abc", b"def"))
+    good = httpx2.Response(200, headers={"Content-Length": "6"}, stream=Chunks(b"abc", b"def"))
 
     def download() -> Flow[Path]:
         return models.download_model("m", target, format="onnx", on_received=lambda *seen: told.append(seen))
 
-    cut = httpx.Response(200, stream=Chunks(b"abc", httpx.ReadError("gone")))
+    cut = httpx2.Response(200, stream=Chunks(b"abc", httpx2.ReadError("gone")))
     script = Script([cut, good])
     assert runner.run(script, download()) == target
     assert target.read_bytes() == b"abcdef"
@@ -384,10 +384,12 @@ def test_a_download_appears_whole_or_not_at_all(runner: Runner, tmp_path: Path) 
     target.unlink()
     with pytest.raises(ProblemError):
         runner.run(Script([problem("not-found", 404)]), download())
-    moved = httpx.Response(301, headers={"Location": "https://test/models/m/download"}, html="<h1>Moved</h1>")
+    moved = httpx2.Response(
+        301, headers={"Location": "https://test/models/m/download"}, html="<h1>Moved</h1>"
+    )
     with pytest.raises(UnexpectedAnswer, match="redirects to https://test: use that"):
         runner.run(Script([moved]), download())
-    broken = Script([httpx.Response(200, stream=Chunks(httpx.ReadError("gone"))) for _ in range(4)])
+    broken = Script([httpx2.Response(200, stream=Chunks(httpx2.ReadError("gone"))) for _ in range(4)])
     with pytest.raises(Unreachable, match="broke 4 times"):
         runner.run(broken, download())
     assert list(tmp_path.iterdir()) == []

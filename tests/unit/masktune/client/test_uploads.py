@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
-from masktune import Client, NotSent, ProblemError, TooLarge, Unreachable
+from masktune import NotSent, ProblemError, TooLarge, Unreachable
 from masktune.client.datasets import upload_dataset
 from masktune.client.models import import_model
 from masktune.client.uploads import ASKED_ABOVE, STORED_SECONDS, CountedFile, ZippedFolder
@@ -20,13 +20,13 @@ from masktune.contract import upload_files
 from models.data.formats.manifest import LIST_SUFFIXES
 from models.data.images.image_types import TYPES
 from tests.support import answers
-from tests.unit.masktune.client.conftest import Runner, Script
+from tests.unit.masktune.client.conftest import Runner, Script, blocking
 
 LIMITS = answers.LIMITS | {"max_upload_bytes": ASKED_ABOVE + 5}
 DATASET = answers.DATASET | {"state": "importing"}
 
 
-def multipart(request: httpx.Request, body: bytes) -> dict[str, bytes]:
+def multipart(request: httpx2.Request, body: bytes) -> dict[str, bytes]:
     """The fields of a form, by name."""
     boundary = request.headers["Content-Type"].partition("boundary=")[2].encode()
     fields = {}
@@ -105,7 +105,7 @@ def test_images_without_labels_may_lie_side_by_side_or_be_listed_in_a_table(
 ) -> None:
     (tmp_path / "birds").mkdir()
     (tmp_path / name).write_bytes(content)
-    script = Script([httpx.Response(202, json=DATASET)])
+    script = Script([httpx2.Response(202, json=DATASET)])
     flow = upload_dataset(tmp_path / name.partition("/")[0], format="unlabelled")
     assert runner.run(script, flow).id == "ds_1"
 
@@ -127,7 +127,7 @@ def test_a_file_counts_what_is_read(tmp_path: Path) -> None:
 def test_an_archive_is_sent_as_it_is_again_after_a_break(runner: Runner, tmp_path: Path) -> None:
     archive = tmp_path / "birds.tar.gz"
     archive.write_bytes(b"\x1f\x8b" + bytes(range(256)) * 1000)
-    script = Script([httpx.ReadError("gone"), httpx.Response(202, json=DATASET)])
+    script = Script([httpx2.ReadError("gone"), httpx2.Response(202, json=DATASET)])
     flow = upload_dataset(archive, format="waterbirds", options={"target": "y"}, seed=3)
     assert runner.run(script, flow).state == "importing"
     for request, body in zip(script.asked, script.bodies, strict=True):
@@ -152,7 +152,7 @@ def test_what_is_stored_before_it_is_answered_is_waited_for_and_sent_once(
     runner: Runner, tmp_path: Path
 ) -> None:
     for send in _sends(tmp_path):
-        script = Script([httpx.ReadTimeout("")])
+        script = Script([httpx2.ReadTimeout("")])
         with pytest.raises(Unreachable, match="ReadTimeout"):
             runner.run(script, send)
         (request,) = script.asked
@@ -166,22 +166,22 @@ def test_what_is_stored_before_it_is_answered_is_waited_for_and_sent_once(
 
 def test_what_never_left_is_sent_again(runner: Runner, tmp_path: Path) -> None:
     for send in _sends(tmp_path):
-        script = Script([httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.Response(400)])
+        script = Script([httpx2.ConnectError("refused"), httpx2.ConnectTimeout(""), httpx2.Response(400)])
         with pytest.raises(ProblemError):
             runner.run(script, send)
         assert len(script.asked) == 3
 
 
-@pytest.mark.parametrize(("own", "used"), [(None, None), (7200.0, 7200.0), (1.0, STORED_SECONDS)])
-def test_the_longer_of_two_waits_counts(tmp_path: Path, own: float | None, used: float | None) -> None:
-    script = Script([httpx.Response(202, json=DATASET)])
-    with Client("http://test", timeout=httpx.Timeout(own), transport=httpx.MockTransport(script)) as client:
+@pytest.mark.parametrize(("own", "used"), [(7200.0, 7200.0), (1.0, STORED_SECONDS)])
+def test_the_longer_of_two_waits_counts(tmp_path: Path, own: float, used: float) -> None:
+    script = Script([httpx2.Response(202, json=DATASET)])
+    with blocking(script, timeout=own) as client:
         client.datasets.upload(_archive(tmp_path, 5))
     assert script.asked[0].extensions["timeout"]["read"] == used
 
 
 def test_a_folder_is_sent_chunk_by_chunk(runner: Runner, folder: Path) -> None:
-    script = Script([httpx.Response(503), httpx.Response(202, json=DATASET)])
+    script = Script([httpx2.Response(503), httpx2.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(folder))
     first, second = (
         multipart(request, body) for request, body in zip(script.asked, script.bodies, strict=True)
@@ -217,7 +217,7 @@ def test_what_is_too_large_is_not_sent(
         import_model(path, backbone="small_cnn", classes=["a", "b"], image_size=28),
     ]
     for send in sends:
-        script = Script([httpx.Response(200, json=LIMITS)])
+        script = Script([httpx2.Response(200, json=LIMITS)])
         with pytest.raises(TooLarge, match=f"{path.name} is 1.0 MB, .* nothing was sent") as caught:
             runner.run(script, send)
         assert (caught.value.size, caught.value.limit) == (ASKED_ABOVE + 6, ASKED_ABOVE + 5)
@@ -225,12 +225,12 @@ def test_what_is_too_large_is_not_sent(
 
 
 def test_what_just_fits_is_sent(runner: Runner, tmp_path: Path) -> None:
-    script = Script([httpx.Response(200, json=LIMITS), httpx.Response(202, json=DATASET)])
+    script = Script([httpx2.Response(200, json=LIMITS), httpx2.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE + 5)))
     assert len(script.bodies[1]) > ASKED_ABOVE
 
 
 def test_a_small_file_asks_for_no_limits(runner: Runner, tmp_path: Path) -> None:
-    script = Script([httpx.Response(202, json=DATASET)])
+    script = Script([httpx2.Response(202, json=DATASET)])
     runner.run(script, upload_dataset(_archive(tmp_path, ASKED_ABOVE)))
     assert len(script.asked) == 1

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
+import httpx2
 from nicegui import Client as Page
 from nicegui import ui
 from starlette.requests import Request
 
-from masktune import AsyncClient, Model
+from masktune import AsyncClient, Model, Retry
+from masktune.client.drivers import AsyncDriver
 from web.pages.try_it import Trial, TrialImage
 
 CREATED = {"created_at": "2025-11-03T09:30:00.000Z"}
@@ -20,17 +21,18 @@ def test_a_late_answer_does_not_replace_a_newer_one() -> None:
     async def run() -> str:
         go = {sample: asyncio.Event() for sample in ("1", "2")}
 
-        async def predict(request: httpx.Request) -> httpx.Response:
+        async def predict(request: httpx2.Request) -> httpx2.Response:
             if request.url.path != "/predict":
-                return httpx.Response(404)  # there is no saliency map
+                return httpx2.Response(404)  # there is no saliency map
             sample = request.url.params["sample"]
             await go[sample].wait()
             prediction = {"decision": "answer", "label": f"the class of {sample}"}
             given = {"model": "mdl_1", "predictions": [prediction], "selection": {"status": "none"}}
-            return httpx.Response(200, json=given)
+            return httpx2.Response(200, json=given)
 
         request = Request({"type": "http", "path": "/try", "headers": [], "query_string": b""})
-        async with AsyncClient("http://test", transport=httpx.MockTransport(predict)) as client:
+        http = httpx2.AsyncClient(base_url="http://test", transport=httpx2.MockTransport(predict))
+        async with AsyncClient.over(AsyncDriver(http, Retry())) as client:
             with Page(ui.page(""), request=request):
                 trial = Trial(client, {"mdl_1": "a model"})
                 trial.build("mdl_1", "none", None, 10)
