@@ -60,7 +60,6 @@ PAGES = {
     "try it": ("/ui/try", "button.pick img"),
     "reviews": ("/ui/reviews", "[aria-label=Image] .card, [aria-label=Image] .empty"),
     "storage": ("/ui/storage", "table tbody tr"),
-    "webhooks": ("/ui/webhooks", "button:has-text('Send a test')"),
     "new job": ("/ui/new", "h2:has-text('Estimated time')"),
 }
 """Page → its path, and a selector of its main content: the page has loaded once this is visible."""

@@ -36,7 +36,6 @@ from web.pages import (  # noqa: F401
     sample,
     storage,
     try_it,
-    webhooks,
 )
 from web.shell import STATIC, error_page
 from web.text.manual import DOCS

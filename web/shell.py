@@ -49,7 +49,6 @@ SECTIONS = (
     ("/try", "Try it"),
     ("/reviews", "Reviews"),
     ("/storage", "Storage"),
-    ("/webhooks", "Webhooks"),
 )
 
 THEMES = {"light": False, "dark": True}

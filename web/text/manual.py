@@ -29,7 +29,6 @@ HELP = {
     "/models/{model_id}": "ABSTENTION.md",
     "/reviews": "how-to/reviews.md",
     "/storage": "DASHBOARD.md",
-    "/webhooks": "how-to/webhooks.md",
     "/try": "ABSTENTION.md#what-a-certificate-means",
 }
 """For each page of the dashboard the page of the documentation, and its section."""

@@ -29,7 +29,6 @@ PAGES = (
     ("try", "/ui/try?model={model}"),
     ("reviews", "/ui/reviews?model={model}"),
     ("storage", "/ui/storage"),
-    ("webhooks", "/ui/webhooks"),
     ("help", "/ui/help/DASHBOARD.md"),
     ("no-page", "/ui/nowhere"),
     ("report-of-the-api", "/jobs/{job}/report"),

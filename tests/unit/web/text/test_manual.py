@@ -25,7 +25,7 @@ def test_each_page_of_the_dashboard_has_its_page_of_the_documentation() -> None:
     paths = {str(getattr(route, "path", "")) for route in pages_app.routes}
     assert HELP.keys() <= paths
     assert {
-        path for path in paths if re.match("/(compare|datasets|jobs|models|new|storage|try|webhooks)", path)
+        path for path in paths if re.match("/(compare|datasets|jobs|models|new|storage|try)", path)
     } <= HELP.keys()
     assert [target for target in HELP.values() if not is_there(target)] == []
 
