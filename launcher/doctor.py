@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from launcher.startup import fault, report_failure
+from launcher.startup import fault, writable
 from masktune.cli.output import REFUSED, USAGE, console, fail
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def _shared_memory(settings: Settings) -> Iterator[Finding]:
 def _disk(settings: Settings) -> Iterator[Finding]:
     folder = settings.data_dir.absolute()
     try:
-        free = shutil.disk_usage(_writable(folder)).free
+        free = shutil.disk_usage(writable(folder)).free
     except OSError as error:
         advice = "set MASKTUNE_DATA_DIR to a folder that this user may write to"
         yield Finding("data folder", "wrong", f"{folder}: {error.strerror or error}", advice)
@@ -175,13 +174,6 @@ def _disk(settings: Settings) -> Iterator[Finding]:
         yield Finding("data folder", "wrong" if free < GiB // 4 else "warning", detail, advice)
     else:
         yield Finding("data folder", "ok", detail)
-
-
-def _writable(folder: Path) -> Path:
-    """The folder, or the one above it in which it can be made. Makes nothing. Raises OSError."""
-    place = next(place for place in (folder, *folder.parents) if place.exists())
-    with tempfile.TemporaryFile(dir=place):  # it has no name
-        return place
 
 
 def _port(settings: Settings) -> Iterator[Finding]:
@@ -198,69 +190,6 @@ def _port(settings: Settings) -> Iterator[Finding]:
         yield Finding(name, "warning", f"{settings.host}: {error.strerror or error}", advice)
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
-    from sqlalchemy import make_url
-
-    from core.session import Database
-
-    def ping() -> None:
-        url = make_url(settings.database)
-        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
-            _writable(Path(url.database).parent)
-        else:
-            with closing(Database(settings.database)) as database:
-                database.ping()
-
-    kind = "SQLite in the data folder" if not settings.database_url else settings.database.split(":")[0]
-    yield _part("database", kind, ping, "check MASKTUNE_DATABASE_URL, and that the server is running")
-
-
-def _broker(settings: Settings) -> Iterator[Finding]:
-    from core.notifications import JobNotifier
-
-    def ping() -> None:
-        with closing(JobNotifier(settings.broker_url)) as notifier:
-            notifier.ping()
-
-    kind = settings.broker_url.split(":")[0] or "none: workers look at the database"
-    yield _part("broker", kind, ping, "check MASKTUNE_BROKER_URL, and that the server is running")
-
-
-def _storage(settings: Settings) -> Iterator[Finding]:
-    from core.storage.artifacts import Artifacts
-
-    def check() -> None:
-        artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
-        if artifacts.local and not artifacts.fs.exists(artifacts.root):
-            _writable(Path(artifacts.root))
-        else:
-            artifacts.check()
-
-    kind = "the data folder" if not settings.storage_url else settings.storage
-    finding = _part(
-        "storage", kind, check, "check MASKTUNE_STORAGE_URL, and the credentials in the environment"
-    )
-    if finding.level == "ok" and settings.broker_url and settings.storage.startswith("file:"):
-        advice = (
-            "mount the same folder on every host of a worker, or set MASKTUNE_STORAGE_URL to an object store"
-        )
-        finding = Finding(
-            "storage", "warning", f"{kind}: workers on other hosts must see this folder", advice
-        )
-    yield finding
-
-
-def _part(name: str, kind: str, check: Callable[[], None], advice: str) -> Finding:
-    """Run the check of one part of the service; an exception makes the finding "wrong"."""
-    errors: list[str] = []
-    with report_failure(errors.append):
-        check()
-    return Finding(name, "wrong", f"{kind}: {errors[0]}", advice) if errors else Finding(name, "ok", kind)
-
-
-PARTS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (_database, _broker, _storage)
-"""Checks of the services that all parts share."""
-
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _system,
     check_torch,
@@ -268,18 +197,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _shared_memory,
     _disk,
     _port,
-    *PARTS,
 )
-
-
-def check_parts(settings: Settings) -> None:
-    """Exit with 1 if the database, the broker or the artifact store does not answer; print warnings."""
-    for check in PARTS:
-        for finding in check(settings):
-            if finding.level == "wrong":
-                fail(f"a worker cannot run here: {finding.name}: {finding.detail}", REFUSED)
-            if finding.level == "warning":
-                print(f"{finding.name}: {finding.detail}: {finding.advice}")
 
 
 def warn_without_card(settings: Settings) -> None:

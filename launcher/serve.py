@@ -113,7 +113,7 @@ def worker(
     startup.require_linux()
     settings = read_settings()
     if check:
-        return doctor.check_parts(settings)
+        return startup.check_parts(settings)
     if tied:
         startup.end_with_parent()
     else:

@@ -6,8 +6,10 @@ import os
 import platform
 import signal
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +135,65 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     on_parent_exit(end)
+
+
+def check_parts(settings: Settings) -> None:
+    """Exit with 1 if the database, the broker or the artifact store does not answer. Makes nothing."""
+    store = f"storage: {settings.storage_url or 'the data folder'}"
+    scheme = settings.database.split(":")[0]
+    for part, check in (
+        (f"database: {scheme if settings.database_url else 'SQLite in the data folder'}", _ping_database),
+        (f"broker: {settings.broker_url.split(':')[0]}", _ping_broker),
+        (store, _check_store),
+    ):
+        with report_failure(partial(_refuse, part)):
+            check(settings)
+    if settings.broker_url and settings.storage.startswith("file:"):
+        print(
+            f"{store}: workers on other hosts must see this folder: mount the same folder on every host of a "
+            "worker, or set MASKTUNE_STORAGE_URL to an object store"
+        )
+
+
+def _refuse(part: str, why: str) -> None:
+    fail(f"a worker cannot run here: {part}: {why}", REFUSED)
+
+
+def _ping_database(settings: Settings) -> None:
+    from sqlalchemy import make_url
+
+    from core.session import Database
+
+    url = make_url(settings.database)
+    if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+        writable(Path(url.database).parent)
+        return
+    with closing(Database(settings.database)) as database:
+        database.ping()
+
+
+def _ping_broker(settings: Settings) -> None:
+    from core.notifications import JobNotifier
+
+    with closing(JobNotifier(settings.broker_url)) as notifier:
+        notifier.ping()
+
+
+def _check_store(settings: Settings) -> None:
+    from core.storage.artifacts import Artifacts
+
+    artifacts = Artifacts(settings.storage, cache=settings.scratch / "cache")
+    if artifacts.local and not artifacts.fs.exists(artifacts.root):
+        writable(Path(artifacts.root))
+    else:
+        artifacts.check()
+
+
+def writable(folder: Path) -> Path:
+    """The folder, or the one above it in which it can be made. Makes nothing. Raises OSError."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    with tempfile.TemporaryFile(dir=place):  # it has no name
+        return place
 
 
 def require_linux() -> None:

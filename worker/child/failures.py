@@ -62,8 +62,8 @@ def _explanation(error: Exception) -> MasktuneError | None:
         case _ if (fault := store_fault(error)) is not None:
             return JobError(
                 "object_store",
-                f"the object store fails or refuses ({fault}); see to it (masktune doctor tries it), then "
-                "resume the job: it continues from its last checkpoint",
+                f"the object store fails or refuses ({fault}); see to it (masktune worker --check tries it), "
+                "then resume the job: it continues from its last checkpoint",
                 retry=True,
             )
     return None

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from masktune.cli.main import app
+from tests.support.brokers import redis_server
 from tests.support.databases import sqlite_database
 from tests.support.forks import in_forks
 
@@ -70,6 +71,14 @@ def test_a_worker_can_be_asked_for_without_one(tmp_path: Path) -> None:
     away = masktune("worker", "--check", DATA_DIR=str(tmp_path), BROKER_URL="redis://127.0.0.1:9/0")
     assert (away[0], away[1].count("\n")) == (1, 1)
     assert away[1].startswith("masktune: a worker cannot run here: broker: redis: Error 111 ")
+
+
+def test_a_store_in_a_folder_beside_a_broker_must_be_shared(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as (broker, _):
+        environment = {"MASKTUNE_DATA_DIR": str(tmp_path), "MASKTUNE_BROKER_URL": broker}
+        result = CliRunner().invoke(app, ["worker", "--check"], env=environment)
+    assert result.exit_code == 0
+    assert "workers on other hosts must see this folder" in result.stdout
 
 
 NO_CREDENTIALS = {
