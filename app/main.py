@@ -29,7 +29,6 @@ from app.jobs.event_feed import EventFeed
 from app.operations import openapi_routes, service_routes, storage_routes
 from app.operations.background import in_background, repeated, sweep_periodically, warm_up
 from app.operations.health import FORWARD_PATIENCE_SECONDS, Check, ForwardCheck, Probes, check_database
-from app.operations.limits import limit_of
 from app.operations.metrics import GAUGES_SECONDS, Metrics, forget_the_dead
 from app.predictions import routes as predict
 from app.predictions.saliency import SaliencyService
@@ -42,7 +41,7 @@ from app.review_queue import routes as review_queue
 from app.review_queue.service import EXPIRE_SECONDS, expire
 from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
 from app.server.cross_origin import CrossOrigin
-from app.server.edge import Edge
+from app.server.edge import Edge, limit_of
 from app.server.guard import Guard
 from app.server.proxies import Proxies
 from app.webhooks import routes as webhooks

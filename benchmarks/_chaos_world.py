@@ -306,7 +306,7 @@ class World:
     def _job_processes(self) -> dict[int, str]:
         children = self.stack.children().items()
         spares = [pid for pid, command in children if command.endswith(SPARE)][: len(self.stack.workers)]
-        exports = [pid for pid, command in children if "app.inference.files" in command]
+        exports = [pid for pid, command in children if "app.inference.engines.export_process" in command]
         return {pid: command for pid, command in children if pid not in (*spares, *exports)}
 
 

@@ -12,12 +12,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from masktune.contract.hyperparameters import Hyperparameters
 from models.backbones.network import Network
 from models.data.loading.loader_settings import MaskSource
+from models.data.loading.loaders import evaluation_loader
 from models.data.store import Store
-from models.evaluation.metrics import Metrics
-from models.evaluation.splits import evaluate_splits
+from models.evaluation.metrics import Metrics, Names, metrics, predict_logits
 from models.inputs import check_ready, continued_config, erm_config, fit_data, split_features
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet, union
@@ -71,7 +73,7 @@ def masktune(
     masks: Sequence[MaskSet] = ()
     sigmas: SigmasChoice | None = None
     for step in steps(*inputs, folder=folder.joinpath, features=features):
-        results[step.arm] = ArmResult(step.fit, evaluate_splits(*inputs))
+        results[step.arm] = ArmResult(step.fit, _evaluate_splits(*inputs))
         masks, sigmas = step.masks or masks, step.sigmas or sigmas
     return MaskTuneResult(results, masks, sigmas)
 
@@ -201,3 +203,24 @@ def continue_as_control(
     plan = continued_config(config, start, epochs=config.masking.iterations * config.finetune.epochs)
     batches = fit_data(network, store, config, run, features=features)
     return fit(network, batches, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
+
+
+def _evaluate_splits(
+    network: Network, store: Store, config: Hyperparameters, run: Run, splits: Sequence[str] = ("val", "test")
+) -> dict[str, Metrics]:
+    """Metrics of a network by split name, including those of groups if the data set has any."""
+    groups = store.groups if store.has_groups else None
+    names = Names(store.classes, store.group_names)
+    train_groups = np.bincount(store.groups[store.rows("train")] + 1, minlength=1)[1:]
+    by_split = {}
+    for split in splits:
+        logits = predict_logits(network, evaluation_loader(store, store.rows(split), config, run), run)
+        by_split[split] = metrics(
+            logits.labels,
+            logits.predictions,
+            groups=None if groups is None else groups[logits.rows],
+            train_group_weights=dict(enumerate(train_groups.tolist())),
+            clusters=store.clusters(logits.rows) if store.has_subjects else None,
+            names=names,
+        )
+    return by_split

@@ -23,7 +23,7 @@ from core.tables import ModelRow
 from masktune.contract.ids import new_id
 from masktune.contract.models import ModelImport
 from masktune.contract.vocabulary import Arm
-from models.backbones.errors import UnknownBackbone, UnsupportedBackbone
+from models.backbones.errors import BackboneError, UnknownBackbone, UnsupportedBackbone
 
 MAX_HEADER_BYTES = 1 << 20
 """Limit of the JSON header before the weights, checked before it is parsed: it takes up to 20 times as much
@@ -112,28 +112,35 @@ def _take_in(
     upload: Upload, request: ModelImport, artifacts: Artifacts, key: str, backbone_key: str
 ) -> str | None:
     """Store the model, and apart from it its backbone if that can be shared; return the backbone's digest."""
-    from app.inference.files import Unusable, take_in  # imports torch
+    from models.export import (  # imports torch
+        ModelError,
+        import_safetensors,
+        save_backbone,
+        save_model,
+        shareable_digest,
+    )
 
     file = upload.path.rename(upload.path.with_name("weights.safetensors"))
-    folder, backbone_folder = (file.with_name(name) for name in ("model", "backbone"))  # go with the upload's
     try:
-        digest = take_in(
+        network, card = import_safetensors(
             file,
-            folder,
-            backbone_folder,
             backbone=request.backbone,
             classes=tuple(request.classes),
             image_size=request.image_size,
         )
-        if digest is not None:
-            artifacts.put(backbone_folder, backbone_key)
-        artifacts.put(folder, key)
-    except Unusable as error:
-        raise _fault("does-not-fit", str(error)) from error
     except UnknownBackbone as error:
         raise InvalidInput.field("/backbone", "unknown-backbone", str(error)) from error
     except UnsupportedBackbone as error:
         raise InvalidInput.field("/backbone", "unsupported-backbone", str(error)) from error
+    except (BackboneError, ModelError) as error:
+        raise _fault("does-not-fit", str(error)) from error
+    folder, backbone_folder = (file.with_name(name) for name in ("model", "backbone"))  # go with the upload's
+    digest = shareable_digest(network)
+    save_model(network, card, folder, with_backbone=digest is None)
+    if digest is not None:
+        save_backbone(network, backbone_folder)
+        artifacts.put(backbone_folder, backbone_key)
+    artifacts.put(folder, key)
     return digest
 
 

@@ -11,13 +11,16 @@ from app.auth.keyring import Caller
 from app.http.caller_ids import public_id
 from app.http.etag import require_match
 from app.jobs.reviews import describe
-from app.reports.precision import guess_precision
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, jobs, reviews
 from core.tables import JobRow, ReviewRow
 from masktune.contract.report import Report
+from masktune.contract.report.groups import EarlyStageDetails
+from masktune.contract.report.inferred import GuessPrecision, InferredSplit
 from masktune.contract.report.review import ReportReview
-from masktune.contract.reviews import NewReview, Review
+from masktune.contract.reviews import NewReview, Review, ReviewedImage
+from masktune.contract.vocabulary import Arm
+from models.statistics import clopper_pearson
 
 
 def show(session: Session, job: JobRow) -> Review:
@@ -85,3 +88,38 @@ def put(
         raise PreconditionFailed(changed)
     row = reviews.put(session, job, answers, by=public_id(caller.id), by_name=caller.name)
     return describe(row), before is not None
+
+
+def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> GuessPrecision | None:
+    """How many of the images that seem to lack the pattern do lack it, by what a person said of some.
+
+    Only of those that were drawn at random: the surest ones would flatter. None if there are none, or if the
+    figures do not rest on inferred groups.
+    """
+    inferred, groups = report.inferred_groups, report.groups
+    if inferred is None or not inferred.decide or groups is None:
+        return None
+    if not isinstance(groups.details, EarlyStageDetails):
+        return None
+    samples = groups.details.random_candidates
+    lack = [one.lacks_pattern for one in answers if one.sample in samples]
+    if not lack:
+        return None
+    low, _ = clopper_pearson(sum(lack), len(lack), confidence=0.95)  # either end at 97.5 %
+    at_bound = {} if inferred.test is None else _accuracy_at(float(low), inferred.test)
+    return GuessPrecision(answers=len(lack), lacking=sum(lack), low=float(low), at_bound=at_bound)
+
+
+def _accuracy_at(precision: float, split: InferredSplit) -> dict[Arm, float]:
+    """Each model's accuracy on images that truly lack the pattern, if only this share of the inferred ones
+    does and the others are answered like the rest; empty where that says nothing.
+
+    The accuracy on the inferred ones is then the mean of the two, weighted by the precision.
+    """
+    if not (precision and split.lacking.n and split.rest.n):
+        return {}
+    accuracies = {}
+    for arm, of in split.lacking.accuracies.items():
+        others = (1 - precision) * split.rest.accuracies[arm].accuracy
+        accuracies[arm] = min(1.0, max(0.0, (of.accuracy - others) / precision))
+    return accuracies

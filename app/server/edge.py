@@ -30,15 +30,43 @@ from masktune.contract.problems import PROBLEM_KINDS, ErrorCode
 if TYPE_CHECKING:  # torch's neighbours: the dashboard alone, which has neither, starts without them
     from app.inference import Admission
     from app.operations.metrics import Metrics
+    from core.settings import Settings
 
 LimitOf = Callable[[Scope], int]
 """Returns the limit, in bytes, for the body of this request."""
 
+FRAMING = 1 << 20
+"""Allowance for the boundaries and small fields around the files of a multipart body."""
 _PREDICTED = frozenset({"/predict", "/saliency", "/ui/upload/image"})
 """Paths that need a place. The last is the dashboard's, for an image to predict."""
 _POLICY_VIOLATION = 1008
 """Close code of a web socket (RFC 6455, 7.4.1)."""
 _OVERLOADED = PROBLEM_KINDS[ErrorCode.OVERLOADED].status
+
+
+def limit_of(settings: Settings) -> LimitOf:
+    """Return a function from ASGI scope to limit in bytes. Uploads and images have their own limits.
+
+    JSON has the small limit on every route. A form may hold as many images as fit in memory together; any
+    other image body is one image.
+    """
+    upload = settings.max_upload_bytes + FRAMING
+    images_of_form = settings.max_image_bytes * settings.max_images_per_request
+    form = min(images_of_form, max(settings.predict_image_bytes, settings.max_image_bytes)) + FRAMING
+    uploads, images = ("/datasets", "/models"), ("/predict", "/saliency")
+    forms = dict.fromkeys(uploads, upload) | dict.fromkeys(images, form)
+    others = dict.fromkeys(uploads, upload) | dict.fromkeys(images, settings.max_image_bytes)
+
+    def limit(scope: Scope) -> int:
+        if scope["method"] != "POST":
+            return settings.max_body_bytes
+        kind = header(scope, b"content-type").decode("latin-1").partition(";")[0].strip().lower()
+        if kind in ("", "application/json") or kind.endswith("+json"):
+            return settings.max_body_bytes
+        large = forms if kind == "multipart/form-data" else others
+        return large.get(scope["path"].removeprefix(scope.get("root_path", "")), settings.max_body_bytes)
+
+    return limit
 
 
 class Edge:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from importlib.metadata import entry_points, version
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from masktune.cli.commands import datasets, jobs, keys, models, review_queue, webhooks
 from masktune.cli.commands.fix import evaluate, fix
 from masktune.cli.commands.predict import predict
 from masktune.cli.commands.reviews import review
-from masktune.cli.concise_errors import ConciseErrorGroup
-from masktune.cli.output import USAGE, fail
+from masktune.cli.output import INTERRUPTED, REFUSED, USAGE, fail
 
 HELP = """Train image classifiers past the shortcuts they found, and serve them with a reject option.
 
@@ -26,6 +28,38 @@ EPILOG = (
     "Exit codes: 0 success; 1 refused or failed; 2 invalid command line; "
     "3 the service cannot be reached; 4 the job or import did not succeed; 130 interrupted."
 )
+
+
+class ConciseErrorGroup(TyperGroup):
+    """Reports a usage error, and where to find help, in one line instead of typer's five-line box."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        is_program = options.pop("standalone_mode", True)
+        options["standalone_mode"] = False
+        if not is_program:
+            return super().main(*args, **options)
+        try:
+            code = super().main(*args, **options)
+            sys.stdout.flush()  # flushed here because the interpreter would print an error
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(REFUSED)
+        except typer.Abort:
+            sys.exit(INTERRUPTED)
+        except TyperException as error:
+            _exit_with_usage(error)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _exit_with_usage(error: TyperException) -> NoReturn:
+    """Print the error and exit. Without a message, no command was given and the help was already printed."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    if message and type(error).__name__ != "NoArgsIsHelpError":
+        where = f"; see {context.command_path} --help" if context is not None else ""
+        print(f"masktune: {message[:1].lower()}{message[1:]}{where}", file=sys.stderr)
+    sys.exit(USAGE)
+
 
 app = typer.Typer(
     name="masktune",

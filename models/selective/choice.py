@@ -31,9 +31,12 @@ def select(
     max_missed: float | None = None,
     confidence: float = DEFAULT_CONFIDENCE,
 ) -> Selection:
-    """Apply the policy to the table of a calibration, by class to those by the `predicted` and the `true` one
-    of the `classes`. `number` is what it requests: a share of inputs, a risk, a score as a probability; by
-    class, the risk of each, if that is requested. `of_subjects`: one image of each subject counts."""
+    """Apply the policy to the table of a calibration, or, by class, to those of each.
+
+    `predicted` and `true` have the tables by the predicted and by the true one of the `classes`. `number` is
+    what the policy requests: a share of inputs, a risk, a score as a probability; by class, the risk of each,
+    if that is requested. `of_subjects`: one image of each subject counts.
+    """
     if policy == "none":
         selection = answer_all(table)
     elif policy == "by_class":

@@ -20,8 +20,8 @@ from masktune.contract.vocabulary import DatasetFormat
 from models.data.archives.guards import ArchiveError, plain, safe_name
 from models.data.archives.zips import ZIP_MAGIC
 from models.data.download import add_images, write_folder
+from models.data.formats.lists.manifests import read_paths
 from models.data.formats.manifest import is_image_name, not_an_image_name
-from models.data.formats.path_table import read_paths
 from models.data.images.limits import ImageLimits
 from models.data.importing.bounded_reading import read_within, reading_budget
 from models.data.importing.datasets import BUILTIN_PREFIX

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from models.data.formats.lists.headings import (
     METADATA,
@@ -10,13 +11,17 @@ from models.data.formats.lists.headings import (
     columns_of,
     how_to_keep,
     is_prefixed,
+    position_of,
     reason_to_leave_out,
 )
 from models.data.formats.lists.list_reader import Conventions, ListOfImages, ListReader, Row
+from models.data.formats.lists.rows import scalar_table, separated_text
 from models.data.formats.lists.side_files import CLASSES_FILE, listed_classes, listed_window
 from models.data.formats.manifest import Entry, FormatError, FormatOptions, Listing, Manifest, natural_order
 from models.data.report import FileCode, ProblemCode, Rejection
 from models.data.splits import ALL_SPLITS, SPLITS, WITHOUT_OBJECT, canonical_split
+
+_PARQUET = b"PAR1"
 
 
 def read_lists(
@@ -168,3 +173,18 @@ def _split(text: str) -> str | None:
 def _split_folder(path: str) -> str | None:
     """The split that the top folder of a path is, or None."""
     return canonical_split(path.partition("/")[0]) if "/" in path else None
+
+
+def read_paths(file: Path, column: str | None = None) -> list[str]:
+    """The cells of the column `path`, or of another one, of a table in CSV or parquet whose images lie
+    elsewhere, in order. Raises `FormatError`."""
+    with file.open("rb") as opened:
+        is_parquet = opened.read(len(_PARQUET)) == _PARQUET
+    table = scalar_table(file) if is_parquet else separated_text(file)
+    place = position_of(table.header, column or "path")
+    if place is None:
+        named = f"is called {column!r}" if column else "names the files: rename that to path"
+        raise FormatError(
+            ProblemCode.BAD_LIST, f"the table has {columns_of(table.header)}, none of which {named}"
+        )
+    return [line.cells[place] or "" for line in table.lines()]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.reports.precision import guess_precision
+from app.reports.reviews import guess_precision
 from masktune.contract.report import Report
 from masktune.contract.report.inferred import GuessPrecision
 from masktune.contract.reviews import ReviewedImage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.operations.limits import FRAMING, limit_of
+from app.server.edge import FRAMING, limit_of
 from core.settings import Settings
 
 
