@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from masktune.cli.main import app
 from masktune.contract.ids import new_id
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 from tests.integration.core.databases import database_without_tables
+from tests.stored.migration import FIRST, FOLDER
 from tests.support.machine import needs
 
 
@@ -58,6 +60,23 @@ def test_what_is_restored_is_what_was_saved_and_its_job_can_be_claimed(
         row = leases.claim(session, worker="w", lease_seconds=60)
         assert row is not None
         assert (row.id, row.params) == (job, {"×": [1.5, None]})
+
+
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+def test_a_backup_of_the_first_release_is_restored(
+    target: str, make_database: MakeDatabase, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    shutil.unpack_archive(FOLDER / "0.1.0.tar.xz", tmp_path / "stored", filter="data")
+    first, second = f"sqlite:///{tmp_path}/stored/data/masktune.db", make_database(target)
+    before = rows(first)
+    assert save(first, None, tmp_path / "backup", review_images=True).revision == FIRST
+    restore(tmp_path / "backup", second, artifacts)
+    with closing(Database(second)) as database:
+        assert schema.is_current(database)
+    after = rows(second)
+    assert before["review_items"]
+    assert before.pop("alembic_version") != after.pop("alembic_version")
+    assert after == before
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
