@@ -15,20 +15,27 @@ from core.session import db_now
 from core.storage import trash
 from core.sweep import DAY
 from core.tables import BackboneRow, JobRow, ModelRow, TrashRow
-from masktune.contract.hyperparameters import RetrainConfig
+from masktune.contract.hyperparameters import HeadConfig, RetrainConfig
 from masktune.contract.vocabulary import STAGES, JobKind, Stage
 from models.data.store import Store
 from models.training.frozen import backbone_digest
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import CLASSES, QUICK, hyperparameters
 from tests.support.seeds import shifted
+from worker.stages import infer_groups
 
 pytestmark = pytest.mark.trains
 
 
+FEW_FITS = HeadConfig(rounds=0, judge_penalties=(10.0,))
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench_with_digits(tmp_path_factory.mktemp("frozen"), images=80) as opened:
+    """Its jobs that need no groups infer them with fewer fits than the defaults have."""
+    folder = tmp_path_factory.mktemp("frozen")
+    with pytest.MonkeyPatch.context() as patch, bench_with_digits(folder, images=80) as opened:
+        patch.setattr(infer_groups, "HeadConfig", lambda: FEW_FITS)
         yield opened
 
 
