@@ -35,8 +35,8 @@ def picture_of(grey: NDArray[np.float64]) -> Picture:
 
 
 def make_digits(root: Path, *, aligned: int, pattern: Pattern = on_light) -> Path:
-    """Low digits against high ones, without groups; the pattern on `aligned` of ten low ones and the rest of the
-    high ones."""
+    """Low digits against high ones, without groups; the pattern on `aligned` of ten low ones and the rest of
+    the high ones."""
     pixels, digits = load_digits(return_X_y=True)
     for index, (grey, digit) in enumerate(zip(pixels[:800], digits[:800], strict=True)):
         high = int(digit >= 5)

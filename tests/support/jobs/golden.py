@@ -29,7 +29,8 @@ MASKTUNE: dict[str, Any] = {"image_size": 16, "epochs": 2, "batch_size": 64, "fi
 
 @dataclass(frozen=True)
 class Golden:
-    """A `mitigate` job without masks on digits whose light ground goes with the class in nine of ten images."""
+    """A `mitigate` job without masks on digits whose ground, light or dark, goes with the class in nine of
+    ten."""
 
     folder: str
     """The data folder of a service, with the database and the artifacts of the import and the job."""
