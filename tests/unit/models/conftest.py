@@ -26,8 +26,8 @@ def _threads() -> None:
 
 @pytest.fixture
 def make_store(tmp_path: Path) -> StoreFactory:
-    """`make_store(train=, val=, test=, side=, wrong=)`: two classes that differ in brightness, with added noise.
-    The first `wrong` images have the other label."""
+    """`make_store(train=, val=, test=, side=, wrong=)`: two classes that differ in brightness, with added
+    noise. The first `wrong` images have the other label."""
 
     def make(*, train: int = 24, val: int = 8, test: int = 8, side: int = 16, wrong: int = 0) -> Store:
         splits = ["train"] * train + ["val"] * val + ["test"] * test
