@@ -8,8 +8,8 @@ from datetime import datetime
 
 from masktune import Event, LogEvent, ProgressEvent, StageEvent, StateEvent
 from masktune.contract.jobs import ProgressData, StateData
+from masktune.contract.report.charts import Chart, Line
 from masktune.contract.vocabulary import STAGE_NAMES
-from web.charts import Chart, Line
 
 LOG_LINES = 400
 """Most lines kept; older ones are in the job's events."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from app.predictions.presenter import data_uri
-from app.reports import figures, plots
+from app.reports import figures
 from core.errors import NotFound
 from core.storage.artifacts import Artifacts
 from core.storage.reports import report_folder
 from core.tables import JobRow
-from masktune.contract.report import Report
+from masktune.contract.report import Report, charts, curves
 from masktune.contract.report.text import (
     answers,
     formats,
@@ -79,6 +79,8 @@ def _template() -> Template:
         "EVIDENCE": EVIDENCE,
         "SHORTCUT_QUESTION": SHORTCUT_QUESTION,
         "answers": answers,
+        "charts": charts,
+        "curves": curves,
         "figures": figures,
         "formats": formats,
         "glossary": glossary,
@@ -91,7 +93,6 @@ def _template() -> Template:
         "next_steps": next_steps,
         "other_verdicts": other_verdicts,
         "notes": notes,
-        "plots": plots,
         "shortcut_meaning": shortcut_meaning,
         "stages": STAGE_NAMES,
         "trust_question": trust_question,

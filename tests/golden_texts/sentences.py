@@ -12,6 +12,7 @@ from masktune.contract.jobs import JobVerdict
 from masktune.contract.predictions import ClassPromise, PredictionSets
 from masktune.contract.reject_option import DriftLook
 from masktune.contract.report import Report, accuracy, groups, judged_job
+from masktune.contract.report.curves import reject_chart
 from masktune.contract.report.recommendation import RecommendationReason
 from masktune.contract.report.text import (
     answers,
@@ -39,7 +40,7 @@ from tests.golden_texts.sections import (
 from tests.support.answers import CURVE, MODEL, PROMISES
 from tests.support.reports import early_stage_groups, evidence, report
 from web.text import labels
-from web.text.selection import curve_chart, statement
+from web.text.selection import statement
 
 Rows = Iterator[tuple[str, str]]
 AT = datetime(2026, 11, 3, 10, 15, tzinfo=UTC)
@@ -198,7 +199,7 @@ def _thresholds_of_a_curve() -> Rows:
         curve = RiskCoverage.model_validate(CURVE | {"table": CURVE["table"] | fields})
         point = curve.points[0] if count else None
         yield f"{curve.table.status}, {count} points", statement(curve.table, point, curve)
-        yield "its chart", curve_chart(curve, point).title
+        yield "its chart", reject_chart(curve, point).title
 
 
 def _words_of_the_dashboard() -> Rows:

@@ -12,9 +12,9 @@ from nicegui import background_tasks, ui
 
 from masktune import AsyncClient, ClientError, Event, Job, OwnKey
 from masktune.client.calls import get, pages
+from masktune.contract.report.charts import legend, svg
 from masktune.contract.report.text import formats
 from masktune.contract.vocabulary import STAGE_NAMES, JobKind, stages_of
-from web.charts import svg
 from web.forms.kinds import FORMS
 from web.job_timeline import JobTimeline
 from web.shell import ask_and_delete, button, confirm, html, notify_on_error, page, rename, render, set_title
@@ -80,7 +80,9 @@ class JobView:
             connection_error=self.connection_error,
             description=labels.job_description(job.kind, job.params.model_dump()),
         )
-        self.curves.content = render("charts", charts=[svg(chart) for chart in timeline.charts])
+        self.curves.content = render(
+            "charts", charts=[svg(chart) + legend(chart) for chart in timeline.charts]
+        )
         self.log.content = render("job_log", lines=timeline.log)
         # Only when they change: the question of a pressed button would go with the button.
         if self.buttons != (buttons := list(self._buttons())):

@@ -9,9 +9,10 @@ from urllib.parse import urlencode
 from nicegui import ui
 
 from masktune import AsyncClient, ClientError, Model, OwnKey, ProblemError, RiskCoverage, Sample
+from masktune.contract.report.charts import svg
+from masktune.contract.report.curves import reject_chart
 from masktune.contract.report.text import drift_warning, formats
 from web.aliases import AliasPanel
-from web.charts import svg
 from web.paging import first
 from web.shell import (
     ask_and_delete,
@@ -30,7 +31,6 @@ from web.text.selection import (
     CURVE_POINTS,
     ScoredSample,
     abstentions,
-    curve_chart,
     point_at,
     point_of,
     statement,
@@ -153,7 +153,7 @@ class RejectOption:
         if self.policy.value == "coverage":
             point = point_at(self.curve.points, share)
             self.caption.text = f"Answer {formats.percent(share, 0)} of the inputs"
-            self.chart.content = svg(curve_chart(self.curve, point))
+            self.chart.content = svg(reject_chart(self.curve, point))
         else:
             self.caption.text = f"At most {formats.percent(share)} of the answers may be wrong"
         self.debounce.activate()
@@ -178,7 +178,7 @@ class RejectOption:
         table = curve.table
         self.threshold = table.threshold
         point = point_of(curve.points, table.threshold)
-        self.chart.content = svg(curve_chart(curve, point))
+        self.chart.content = svg(reject_chart(curve, point))
         self.facts.content = render(
             "reject_facts",
             table=table,

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from masktune import EvaluateJob, Job
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
+from masktune.contract.report.charts import legend, svg
+from masktune.contract.report.curves import mix_chart
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
 from masktune.contract.report.text import (
     answers,
@@ -21,7 +23,6 @@ from masktune.contract.report.text.answers import EVIDENCE, shortcut_meaning
 from masktune.contract.report.text.formats import sample_count
 from masktune.contract.report.text.metadata import metadata_note, metadata_sentences, value_name
 from masktune.contract.report.text.names import (
-    ARM_NAMES,
     in_order,
     says_nothing_of_quality,
     split_note,
@@ -29,7 +30,6 @@ from masktune.contract.report.text.names import (
     statistics_in_order,
 )
 from masktune.contract.vocabulary import Arm
-from web.charts import Chart, Line, svg
 from web.next_steps import show_steps
 from web.paging import first
 from web.shell import html, page, set_title
@@ -106,26 +106,14 @@ def _inferred(report: Report) -> None:
     """Images that lack the pattern of their class, and what rests on that guess."""
     pictures = link(f"/files/jobs/{report.job}/report/pictures/")
     test = report.inferred_groups.test if report.inferred_groups else None
-    mix = {} if test is None else test.mix
-    curves = [
-        Line(ARM_NAMES[arm], [(point.share, point.accuracy) for point in mix[arm]]) for arm in in_order(mix)
-    ]
-    chart = Chart(
-        inferred.MIX_TITLE,
-        "images that lack the pattern",
-        "accuracy",
-        curves,
-        percent_x=True,
-        percent_y=True,
-        y_top=1.0,
-    )
+    chart = mix_chart({} if test is None else test.mix)
     html(
         "report_inferred",
         report=report,
         inferred_text=inferred,
         notes=inferred.inferred_notes(report),
         mix=inferred.mix_sentence(report),
-        chart=svg(chart),
+        chart=svg(chart) + legend(chart),
         picture=lambda name: pictures + name,
     )
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from masktune import CurvePoint, GroupTable, RiskCoverage
 from masktune.contract.report.text import formats, uncertified_table
 from masktune.contract.report.text.certificates import NO_PROMISE, certified
-from web.charts import Chart, Line
 
 CURVE_POINTS = 400
 
@@ -35,31 +34,6 @@ def point_of(points: Sequence[CurvePoint], threshold: float | None) -> CurvePoin
         return None
     above = [p for p in points if p.threshold >= threshold - 1e-12]
     return above[-1] if above else points[0] if points else None
-
-
-def curve_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
-    """Chart of risk over coverage, with the band that holds for all points simultaneously."""
-    line = Line("selective risk", [(p.coverage, p.risk) for p in curve.points])
-    band = [(p.coverage, p.band_low, p.band_high) for p in curve.points]
-    # The band is wide where few inputs are answered; showing all of it would flatten the curve.
-    top = max(
-        [p.risk for p in curve.points] + [p.band_high for p in curve.points if p.coverage > 0.3] + [0.01]
-    )
-    position = ""
-    if point is not None:
-        position = f"; here {formats.percent(point.coverage)} answered, {formats.percent(point.risk)} wrong"
-    samples = formats.calibration_samples(curve.n, curve.n_subjects)
-    return Chart(
-        f"Selective risk over coverage on {samples}{position}",
-        "coverage: share of inputs answered",
-        "risk: share of answers that are wrong",
-        [line],
-        band=band,
-        mark=None if point is None else (point.coverage, point.risk),
-        percent_x=True,
-        percent_y=True,
-        y_top=top,
-    )
 
 
 def statement(table: GroupTable, point: CurvePoint | None, curve: RiskCoverage) -> str:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.reports import plots as figures
 from app.reports.figures import on_one_scale
 from app.reports.service import render
 from masktune.contract.report import Report
 from masktune.contract.report.text.formats import duration
-from masktune.contract.vocabulary import Arm
 from tests.golden_texts.reports import golden_report
 from tests.golden_texts.visible_text import visible_text
-from tests.support.reports import GALLERY_ITEM, evidence, report
+from tests.support.reports import GALLERY_ITEM, report
 
 
 def _html(of_report: Report) -> str:
@@ -59,30 +56,6 @@ def test_what_users_named_is_text_and_never_markup() -> None:
     assert "<script" not in html
     assert "<img src=x" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;.png" in html
-
-
-def test_the_figures_are_drawn_in_the_colours_of_the_page() -> None:
-    curves = Report.model_validate(evidence(report())).risk_coverage["test"]
-    svg = str(figures.risk_coverage(curves, name="one"))
-    root = ElementTree.fromstring(svg)
-    assert root.get("role") == "img"
-    for colour in ("erm", "control", "masktune"):
-        assert f"var(--{colour})" in svg
-    assert not re.search(r"#[0-9a-f]{6}|font-family|<style|metadata", svg)
-    # The line of an arm goes through as many points as its curve has.
-    lines = [e.get("d", "") for e in root.iter("path") if "stroke: var(--masktune)" in e.get("style", "")]
-    assert max(line.count("L") + line.count("M") for line in lines) == len(curves[Arm.MASKTUNE].points)
-    assert svg == str(figures.risk_coverage(curves, name="one"))
-
-
-def test_a_reliability_diagram_has_a_dot_and_an_interval_for_each_bin() -> None:
-    measured = Report.model_validate(report()).reliability["test"][Arm.ERM]
-    assert measured is not None
-    root = ElementTree.fromstring(str(figures.reliability(Arm.ERM, measured, name="r")))
-    drawn = [e for e in root.iter() if "var(--erm)" in e.get("style", "") and e.tag in ("path", "use")]
-    intervals = [e for e in drawn if e.tag == "path" and "stroke-width" not in e.get("style", "fill: none")]
-    assert len([e for e in drawn if e.tag == "use"]) == len(measured.bins)
-    assert len(intervals) >= len(measured.bins)
 
 
 @given(st.floats(0, 1e6))

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from web.charts import MOST_POINTS, Chart, Line, svg, thin, ticks
+from masktune.contract.report.charts import MOST_POINTS, Chart, Line, legend, svg, thin, ticks
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_counts_have_whole_ticks() -> None:
 
 
 def _drawn(chart: Chart) -> ET.Element:
-    return ET.fromstring(svg(chart).partition("</svg>")[0] + "</svg>")
+    return ET.fromstring(svg(chart))
 
 
 def _chart(*lines: Line, title: str = "a chart") -> Chart:
@@ -35,7 +35,7 @@ def _chart(*lines: Line, title: str = "a chart") -> Chart:
 
 
 def test_the_highest_value_is_at_the_top_and_zero_at_the_bottom() -> None:
-    path = _drawn(_chart(Line("loss", [(1, 0.0), (2, 4.0)]))).find("path[@class='line s0']")
+    path = _drawn(_chart(Line("loss", [(1, 0.0), (2, 4.0)]))).find("path[@class='curve s0']")
     assert path is not None
     assert path.get("d") == "M46.0 214.0L468.0 28.0"
 
@@ -55,18 +55,19 @@ def test_a_chart_without_figures_is_empty() -> None:
 
 
 def test_names_are_text_and_never_markup() -> None:
-    drawn = svg(_chart(Line("<b>", [(1, 1.0)]), Line("x", [(1, 1.0)]), title='"><script>'))
+    chart = _chart(Line("<b>", [(1, 1.0)]), Line("x", [(1, 1.0)]), title='"><script>')
+    drawn = svg(chart) + legend(chart)
     assert "<script>" not in drawn
     assert "<b>" not in drawn
 
 
 def test_the_band_is_closed_and_the_mark_is_drawn() -> None:
     chart = Chart(
-        "risk", "coverage", "risk", [Line("risk", [(0, 0.0), (1, 0.1)])],
-        band=[(0, 0.0, 0.2), (1, 0.05, 0.3)], mark=(0.5, 0.05),
+        "risk", "coverage", "risk",
+        [Line("risk", [(0, 0.0), (1, 0.1)], band=[(0, 0.0, 0.2), (1, 0.05, 0.3)])], mark=(0.5, 0.05),
     )  # fmt: skip
     drawn = _drawn(chart)
-    band = drawn.find("path[@class='band']")
+    band = drawn.find("path[@class='band s0']")
     assert band is not None
     assert str(band.get("d")).endswith("Z")
     assert drawn.find("circle") is not None

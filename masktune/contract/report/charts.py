@@ -1,4 +1,8 @@
-"""Line charts as SVG text: they follow the page's colours, need no script and carry a text description."""
+"""Charts as SVG text: they follow the page's colours, need no script and carry a text description.
+
+The page colours what these classes name: `axis` and `part` are thin lines, a `curve` is as its `tone`, and a
+`band` is filled with it.
+"""
 
 from __future__ import annotations
 
@@ -9,65 +13,103 @@ from html import escape
 
 WIDTH, HEIGHT = 480, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 28, 36
+TICK_WIDTH = 80
+"""Least distance of two ticks of x, or their labels would touch."""
 MOST_POINTS = 400
 """Most points drawn per line; more would not be visible."""
 
 
 @dataclass(frozen=True)
+class Dot:
+    """A measured point, with its interval of y if it has one. `radius` is in units of the drawing."""
+
+    x: float
+    y: float
+    radius: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
 class Line:
-    """Points in ascending order of x. A y of None breaks the line."""
+    """Points in ascending order of x. A y of None breaks the line. `band` has an interval of y at each x."""
 
     name: str
-    points: Sequence[tuple[float, float | None]]
+    points: Sequence[tuple[float, float | None]] = ()
+    band: Sequence[tuple[float, float, float]] = ()
+    dots: Sequence[Dot] = ()
+    tone: str = ""
+    """The class of its colour; by default by its place: `s0`, `s1` …"""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A line chart. `mark`: an x to highlight, together with the first line's y at that point."""
+    """A chart of lines. `mark`: an x to highlight, together with the first line's y at that point."""
 
     title: str
     x_label: str
     y_label: str
     lines: Sequence[Line]
-    band: Sequence[tuple[float, float, float]] = ()
     mark: tuple[float, float] | None = None
     parts: Sequence[float] = ()
     """x positions at which the meaning of x changes, drawn as thin vertical lines."""
     percent_x: bool = False
+    """x is a share: the axis goes from 0 to 1."""
     whole_x: bool = False
     """x is a count, so ticks are whole numbers."""
     percent_y: bool = False
     y_top: float | None = None
+    width: int = WIDTH
+    height: int = HEIGHT
+
+    @property
+    def right(self) -> int:
+        return self.width - RIGHT
+
+    @property
+    def bottom(self) -> int:
+        return self.height - BOTTOM
+
+    @property
+    def tones(self) -> list[tuple[str, Line]]:
+        return [(line.tone or f"s{place}", line) for place, line in enumerate(self.lines)]
 
 
 def svg(chart: Chart) -> str:
     """Render the chart as an `<svg>` element; empty if there is nothing to draw."""
     xs = [x for line in chart.lines for x, y in line.points if y is not None]
     ys = [y for line in chart.lines for _, y in line.points if y is not None]
-    ys += [high for *_, high in chart.band]
+    ys += [high for line in chart.lines for *_, high in line.band]
     if not xs:
         return ""
-    scale = _Scale(min(xs), max(xs), chart.y_top or max(ys))
-    body = [*_axes(chart, scale)]
+    x_low, x_high = (0.0, 1.0) if chart.percent_x else (min(xs), max(xs))
+    scale = _Scale(chart, x_low, x_high, chart.y_top or max(ys))
+    body = [*_axes(chart, scale), *(_upright("part", scale.x(x), TOP, chart.bottom) for x in chart.parts)]
     body += [
-        f'<line class="part" x1="{scale.x(x)}" x2="{scale.x(x)}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        for x in chart.parts
+        f'<path class="band {tone}" d="{_band(line.band, scale)}"/>'
+        for tone, line in chart.tones
+        if line.band
     ]
-    if chart.band:
-        body.append(f'<path class="band" d="{_band(chart.band, scale)}"/>')
-    body += [f'<path class="line s{i}" d="{_path(line, scale)}"/>' for i, line in enumerate(chart.lines)]
+    for tone, line in chart.tones:
+        body += [f'<path class="curve {tone}" d="{_path(line, scale)}"/>'] if line.points else []
+        body += [_dot(dot, tone, scale) for dot in line.dots]
     if chart.mark is not None:
         x, y = scale.x(chart.mark[0]), scale.y(chart.mark[1])
-        body.append(f'<line class="mark" x1="{x}" x2="{x}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        body.append(f'<circle class="dot" cx="{x}" cy="{y}" r="6"/>')
+        body += [_upright("mark", x, TOP, chart.bottom), f'<circle class="dot" cx="{x}" cy="{y}" r="6"/>']
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">'
-        f"{''.join(body)}</svg>{_legend(chart)}"
+        f'<svg class="chart" viewBox="0 0 {chart.width} {chart.height}" role="img" '
+        f'aria-label="{escape(chart.title)}">{"".join(body)}</svg>'
     )
+
+
+def legend(chart: Chart) -> str:
+    """The names of the lines as an HTML list; empty for a single line."""
+    items = "".join(f'<li class="{tone}">{escape(line.name)}</li>' for tone, line in chart.tones)
+    return f'<ul class="legend">{items}</ul>' if len(chart.lines) > 1 else ""
 
 
 @dataclass(frozen=True)
 class _Scale:
+    chart: Chart
     x_low: float
     x_high: float
     y_high: float
@@ -75,11 +117,11 @@ class _Scale:
     def x(self, coordinate: float) -> float:
         span = self.x_high - self.x_low
         share = (coordinate - self.x_low) / span if span else 0.5
-        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + share * (self.chart.right - LEFT), 1)
 
     def y(self, coordinate: float) -> float:
         share = min(1.0, coordinate / self.y_high) if self.y_high else 0.0
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+        return round(self.chart.bottom - share * (self.chart.bottom - TOP), 1)
 
 
 def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[float]:
@@ -104,7 +146,7 @@ def thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, floa
 
 
 def _axes(chart: Chart, scale: _Scale) -> list[str]:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+    bottom, right = chart.bottom, chart.right
     elements = []
     for y in ticks(0, scale.y_high):
         at = scale.y(y)
@@ -112,15 +154,14 @@ def _axes(chart: Chart, scale: _Scale) -> list[str]:
         elements.append(
             f'<text x="{LEFT - 6}" y="{at + 4}" text-anchor="end">{_tick(y, chart.percent_y)}</text>'
         )
-    for x in ticks(scale.x_low, scale.x_high, 6, whole=chart.whole_x):
+    for x in ticks(scale.x_low, scale.x_high, chart.width // TICK_WIDTH, whole=chart.whole_x):
         at = scale.x(x)
         anchor = "end" if at > right - 14 else "middle"
         elements.append(
             f'<text x="{at}" y="{bottom + 16}" text-anchor="{anchor}">{_tick(x, chart.percent_x)}</text>'
         )
-    elements.append(
-        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(chart.x_label)}</text>'
-    )
+    middle, name = (LEFT + right) / 2, escape(chart.x_label)
+    elements.append(f'<text x="{middle}" y="{chart.height - 3}" text-anchor="middle">{name}</text>')
     elements.append(f'<text x="4" y="14">{escape(chart.y_label)}</text>')
     return elements
 
@@ -149,8 +190,14 @@ def _band(band: Sequence[tuple[float, float, float]], scale: _Scale) -> str:
     return f"M{'L'.join(there + back)}Z"
 
 
-def _legend(chart: Chart) -> str:
-    if len(chart.lines) < 2:
-        return ""
-    items = "".join(f'<li class="s{i}">{escape(line.name)}</li>' for i, line in enumerate(chart.lines))
-    return f'<ul class="legend">{items}</ul>'
+def _dot(dot: Dot, tone: str, scale: _Scale) -> str:
+    x = scale.x(dot.x)
+    circle = f'<circle class="point {tone}" cx="{x}" cy="{scale.y(dot.y)}" r="{dot.radius:.1f}"/>'
+    if dot.interval is None:
+        return circle
+    low, high = map(scale.y, dot.interval)
+    return _upright(f"interval {tone}", x, high, low) + circle
+
+
+def _upright(kind: str, x: float, top: float, bottom: float) -> str:
+    return f'<line class="{kind}" x1="{x}" x2="{x}" y1="{top}" y2="{bottom}"/>'
