@@ -17,14 +17,13 @@ from app.http.etag import JSON, IfMatch, conditional, etag_of, matches, represen
 from app.http.file_response import Span, WholeFile, send_pieces
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.multipart import MULTIPART
-from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
 from app.inference import InferenceDep
 from app.inference.engines.graph_store import Graph
 from app.operations.metrics import MetricsDep
-from app.registry import drift, risk_coverage, risk_coverage_plot
+from app.registry import drift, risk_coverage
 from app.registry import service as models
 from app.registry import uploads as model_import
 from app.registry.bundle import ZIP, BundlesDep
@@ -42,7 +41,6 @@ from masktune.contract.vocabulary import Arm
 
 router = APIRouter(prefix="/models", tags=["models"], route_class=CallerFirst)
 
-PNG = "image/png"
 BINARY = "application/octet-stream"
 
 
@@ -190,9 +188,7 @@ async def download_model(
     dependencies=[READER],
     response_model=RiskCoverage,
     summary="Get the risk–coverage curve: how the risk falls as fewer inputs are answered",
-    responses=sends(PNG, description="The curve; with `Accept: image/png` as a picture.")
-    | NOT_MODIFIED
-    | problems(404, 409, 422),
+    responses=NOT_MODIFIED | problems(404, 409, 422),
 )
 def get_risk_coverage(
     request: Request,
@@ -200,12 +196,7 @@ def get_risk_coverage(
     artifacts: ArtifactsDep,
     query: Annotated[RiskCoverageQuery, Query()],
 ) -> Response:
-    curve = risk_coverage.curve(row, artifacts, query)
-    if preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
-        return conditional(
-            request, risk_coverage_plot.draw(curve), media_type=PNG, headers={"Vary": "Accept"}
-        )
-    return conditional(request, curve, headers={"Vary": "Accept"})
+    return conditional(request, risk_coverage.curve(row, artifacts, query))
 
 
 @router.get(

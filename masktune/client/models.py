@@ -29,6 +29,8 @@ from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, as_utf8
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
 from masktune.contract.reject_option import Drift, RiskCoverage
+from masktune.contract.report.charts import picture
+from masktune.contract.report.curves import reject_chart
 
 EXPORT_SECONDS = 1800.0
 """How long to wait for a graph: others may be exported first."""
@@ -137,12 +139,9 @@ def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[Ri
     return call(get(f"/models/{segment(model)}/risk-coverage", **options), RiskCoverage)
 
 
-def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[bytes]:
-    """Get a plot of the same curve as PNG bytes."""
-    request = replace(
-        get(f"/models/{segment(model)}/risk-coverage", **options), headers={"Accept": "image/png"}
-    )
-    return (yield from fetch(request)).content
+def risk_coverage_picture(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[str]:
+    """Draw the same curve as the text of an SVG file."""
+    return picture(reject_chart((yield from risk_coverage(model, **options)), None))
 
 
 def drift(model: str, *, days: int | None = None) -> Flow[Drift]:

@@ -202,7 +202,7 @@ def risk_coverage(
     ] = None,
     points: Annotated[int, typer.Option(min=2, max=1000, help="Points on the curve.")] = 10,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="Also draw the curve to this PNG file.")
+        Path | None, typer.Option(dir_okay=False, help="Also draw the curve to this SVG file.")
     ] = None,
 ) -> None:
     """Show how the risk falls as fewer inputs are answered, with a row for each group and class."""
@@ -217,7 +217,7 @@ def risk_coverage(
         "minority_share": minority_share,
     }
     if plot is not None:  # with the service's default number of points: a plot has more room than a table
-        plot.write_bytes(models.risk_coverage_picture(model, **options))
+        plot.write_text(models.risk_coverage_picture(model, **options), encoding="utf-8")
     options["points"] = points
     session.show(models.risk_coverage(model, **options), tables.curve)
     if plot is not None:

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 WIDTH, HEIGHT = 480, 250
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 28, 36
 TICK_WIDTH = 80
 """Least distance of two ticks of x, or their labels would touch."""
+LINE_HEIGHT = 20
 MOST_POINTS = 400
 """Most points drawn per line; more would not be visible."""
+
+_ON_WHITE = (
+    "<style>.masktune{font:12px sans-serif}.masktune text{fill:#1d2530}"
+    ".masktune .axis{stroke:#d8dde4}.masktune .curve{fill:none;stroke:currentColor;stroke-width:2}"
+    ".masktune .band{fill:currentColor;opacity:.14}"
+    ".masktune .s0{color:#c2410c}.masktune .s1{color:#2563a8}.masktune .name{fill:currentColor}</style>"
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,22 @@ def legend(chart: Chart) -> str:
     """The names of the lines as an HTML list; empty for a single line."""
     items = "".join(f'<li class="{tone}">{escape(line.name)}</li>' for tone, line in chart.tones)
     return f'<ul class="legend">{items}</ul>' if len(chart.lines) > 1 else ""
+
+
+def picture(chart: Chart) -> str:
+    """Render the chart as a file of its own: on white, with its title and the names of its lines."""
+    chart = replace(chart, width=640, height=360)
+    height = chart.height + LINE_HEIGHT * (len(chart.lines) + 1)
+    names = "".join(
+        f'<text class="name {tone}" x="{LEFT}" y="{y}">— {escape(line.name)}</text>'
+        for y, (tone, line) in zip(range(height - 8, 0, -LINE_HEIGHT), reversed(chart.tones), strict=False)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="masktune" viewBox="0 0 {chart.width} {height}">'
+        f'{_ON_WHITE}<rect width="100%" height="100%" fill="#fff"/>'
+        f'<text x="4" y="16">{escape(chart.title)}</text>{names}'
+        f'<svg y="{LINE_HEIGHT}" width="{chart.width}" height="{chart.height}">{svg(chart)}</svg></svg>'
+    )
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,8 @@ def reject_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
     """Selective risk over coverage of one model, with the band that holds for all points simultaneously, and
     the estimate for another mix if the curve has one."""
     band = [(p.coverage, p.band_low, p.band_high) for p in curve.points]
-    lines = [Line("selective risk", [(p.coverage, p.risk) for p in curve.points], band)]
+    name = f"selective risk, with the {whole_percent(curve.confidence)} bounds of all points at once"
+    lines = [Line(name, [(p.coverage, p.risk) for p in curve.points], band)]
     if curve.mix is not None:
         name = f"estimate if {whole_percent(curve.mix.minority_share)} lacked the pattern of their class"
         lines.append(Line(name, [(p.coverage, p.risk) for p in curve.mix.points if p.risk is not None]))

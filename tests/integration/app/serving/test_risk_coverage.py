@@ -1,12 +1,10 @@
-"""`/models/{id}/risk-coverage`: the curve, its picture, its table, and the estimate for another mix."""
+"""`/models/{id}/risk-coverage`: the curve, its table, and the estimate for another mix."""
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
-from PIL import Image
 
 from app.selective.calibrations import FILE
 from tests.integration.app.serving.conftest import GROUPS, World
@@ -47,12 +45,6 @@ def test_the_table_at_a_certificate(world: World) -> None:
     assert world.client.get(address, params={"max_risk": 1}).status_code == 422
 
 
-def test_risk_coverage_as_a_picture(world: World) -> None:
-    png = world.client.get(f"/models/{world.model}/risk-coverage", headers={"Accept": "image/png"})
-    assert png.headers["content-type"] == "image/png"
-    assert Image.open(io.BytesIO(png.content)).size == (1152, 720)
-
-
 def inferred_groups(world: World, lacking: str) -> None:
     """Let the groups of the model's calibration be inferred ones, of which this one lacks the pattern."""
     artifact = world.client.get(f"/models/{world.model}").json()["calibration"]["id"]
@@ -79,12 +71,6 @@ def test_the_curve_for_another_mix_is_an_estimate_beside_the_one_measured(fresh_
         assert point["risk"] == pytest.approx(measured["risk"])
     lacking = fresh_world.client.get(address, params={"minority_share": 1, "coverage": 1}).json()
     assert lacking["mix"]["points"][-1]["risk"] == lacking["table"]["groups"][1]["risk"]
-    png = {"Accept": "image/png"}
-    pictures = [
-        fresh_world.client.get(address, params=query, headers=png).content
-        for query in ({}, {"minority_share": 0.3})
-    ]
-    assert pictures[0] != pictures[1]
 
 
 def test_another_mix_needs_inferred_groups_and_has_no_certificate(world: World) -> None:

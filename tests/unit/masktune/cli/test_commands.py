@@ -621,13 +621,10 @@ def test_a_model_of_ones_own_is_added(service: Service, tmp_path: Path) -> None:
 
 
 def test_the_curve_is_drawn(service: Service, tmp_path: Path) -> None:
-    def curve(request: dict[str, str]) -> object:
-        return b"\x89PNG" if request["Accept"] == "image/png" else CURVE
-
-    service.by_headers["GET /models/best/risk-coverage"] = curve
-    result = service.masktune("models", "risk-coverage", "best", "--plot", str(tmp_path / "curve.png"))
+    service.answers["GET /models/best/risk-coverage"] = (200, CURVE)
+    result = service.masktune("models", "risk-coverage", "best", "--plot", str(tmp_path / "curve.svg"))
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "curve.png").read_bytes() == b"\x89PNG"
+    assert (tmp_path / "curve.svg").read_text(encoding="utf-8").startswith("<svg xmlns=")
     assert ["points" in asked for asked, _ in service.asked] == [False, True]
 
 

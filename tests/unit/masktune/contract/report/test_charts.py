@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from masktune.contract.report.charts import MOST_POINTS, Chart, Line, legend, svg, thin, ticks
+from masktune.contract.report.charts import MOST_POINTS, Chart, Line, legend, picture, svg, thin, ticks
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,12 @@ def test_the_band_is_closed_and_the_mark_is_drawn() -> None:
     assert band is not None
     assert str(band.get("d")).endswith("Z")
     assert drawn.find("circle") is not None
+
+
+def test_a_file_of_its_own_has_the_title_and_the_names() -> None:
+    drawn = picture(_chart(Line("<b>", [(1, 1.0)]), Line("x", [(1, 1.0)]), title="a & b"))
+    texts = [element.text for element in ET.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a & b", "— <b>", "— x"} <= set(texts)
 
 
 def test_long_lines_are_thinned_and_keep_their_ends() -> None:
