@@ -40,7 +40,6 @@ def masktune_helped() -> Json:
     reliability[MASKTUNE] |= {"ece": 0.01, "ece_by_chance": 0.02, "overconfidence": 0.03}
     reliability[CONTROL] = None
     value["gallery"]["items"] = [GALLERY_ITEM]
-    del value["risk_coverage"]["calibration"]  # each plot takes a tenth of a second
     return value | {
         **recommendation(MASKTUNE, "masktune_helped", step("review_images", samples=[4, 2])),
         "training_note": "The backbone was frozen.",
