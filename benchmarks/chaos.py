@@ -29,7 +29,7 @@ workers' clocks are two hours apart, artifacts are in S3 (moto), and Caddy is in
 
 Not covered: a full or read-only disk, a database that hangs and a Redis that fails over
 (tests/integration/worker covers them), a network that loses or delays packets, a host that is lost with its
-disk, clocks that jump, jobs over several GPUs, imports of models.
+disk, clocks that jump, imports of models.
 
 Needs Linux (/proc), for `servers` the programs redis-server, initdb and pg_ctl, and for `hosts` also caddy
 and faketime. Everything it starts ends with it.

@@ -24,13 +24,13 @@ from models.training.fit import FitConfig, FitData
 from models.training.frozen import FeatureLoader, FeatureSource
 
 
-def check_ready(store: Store, masking: MaskingConfig, run: Run) -> None:
+def check_ready(store: Store, masking: MaskingConfig) -> None:
     """Check what would end `masktune` long after it began. Raises UnknownMethod, SplitTooSmall."""
     if masking.method not in (*METHODS, RANDOM):
         known = ", ".join((*METHODS, RANDOM))
         raise UnknownMethod(f"there is no masking method {masking.method!r}; use one of {known}")
-    for split, ranks in {"train": 1, "val": run.world_size, "test": 1}.items():
-        check_split(store, split, ranks=ranks)
+    for split in ("train", "val", "test"):
+        check_split(store, split)
 
 
 def new_network(store: Store, config: Hyperparameters) -> Network:

@@ -66,7 +66,7 @@ def masktune(
     `network` ends with the weights of the arm trained last. Raises CheckpointError or MaskSetError if
     `folder` holds the results of other options.
     """
-    check_ready(store, config.masking, run)
+    check_ready(store, config.masking)
     inputs = network, store, config, run
     features = cache(partial(split_features, *inputs)) if config.freeze_backbone else None  # split → (N, D)
     results: dict[Arm, ArmResult] = {}

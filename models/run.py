@@ -43,14 +43,12 @@ def ignore_progress(_: Progress) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """Where a stage runs, and whom it reports to. `rank` of `world_size` is for DDP."""
+    """Where a stage runs, and whom it reports to."""
 
     device: torch.device = field(default_factory=lambda: resolve_device("cpu"))
     seed: int = 0
     on_progress: Callable[[Progress], None] = ignore_progress
     should_stop: Callable[[], bool] = lambda: False
-    rank: int = 0
-    world_size: int = 1
 
     def generator(self, stage: str, epoch: int = 0) -> torch.Generator:
         """A CPU generator that depends on (seed, stage, epoch) alone."""

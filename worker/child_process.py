@@ -1,7 +1,7 @@
 """A job's process and all its descendants, identified by a mark in their environment and ended together.
 
-The mark is inherited by the ranks that torchrun puts into sessions of their own and by data loaders whose
-parent has died, so no process escapes by changing its session, its process group or its parent.
+The mark is inherited by whatever a library starts in a session of its own and by data loaders whose parent
+has died, so no process escapes by changing its session, its process group or its parent.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class ChildProcess:
     def dump_stacks(self) -> None:
         """Have the child and every process it started dump the stack of each thread to the log, before `end`.
 
-        SIGUSR1 ends a process that has not registered it with `faulthandler`, as child, ranks and loaders do.
+        SIGUSR1 ends a process that has not registered it with `faulthandler`, as child and loaders do.
         """
         with suppress(OSError):  # /proc cannot be searched now
             for pid in marked(self.mark):

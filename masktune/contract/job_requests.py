@@ -74,7 +74,7 @@ class MaskRequest(_Preset):
 
 @accepts(
     Hyperparameters,
-    *("seed", "batch_size", "precision", "finetune", "masking", "augmentation", "gpus"),
+    *("seed", "batch_size", "precision", "finetune", "masking", "augmentation"),
     masking="`fill`, and with 2 or 3 `iterations` how the later mask sets are made and whether masks "
     "`accumulate`. With one iteration, `method`, `target`, `sigmas`, `share` and `crop` are those of "
     "`mask_set`; other values are refused.",

@@ -26,7 +26,6 @@ from models.masking.rule import count_masked, heights, masks_of, seed_of_set, th
 from models.masking.store import MaskBatch, MaskSet, MaskSetError, MaskSetHeader, write_mask_set
 from models.masking.summaries import MaskSetSummary
 from models.run import Run
-from models.runtime.distributed import wait_for_all
 from models.runtime.ordered import in_order
 from models.saliency import (
     DEFAULT_METHOD,
@@ -52,10 +51,9 @@ def load_or_compute_masks(
 
     A new folder appears only when complete. Raises MaskSetError if the set was made with other options.
     """
-    if run.rank == 0 and not folder.exists():
+    if not folder.exists():
         loader = map_loader(store, config, run)
         compute_mask_set(network, loader, config.masking, run, folder=folder, iteration=iteration)
-    wait_for_all(run)
     mask_set = MaskSet.open(folder)
     _check_options(mask_set.header, store, config, run, iteration=iteration)
     return mask_set
@@ -88,8 +86,7 @@ def compute_mask_set(
     """Stream the masks of all images in `loader` into the new `folder`, which appears only when complete.
 
     With method `random`, the counts are xgradcam's and the places are random, different for each
-    `iteration`. With DDP, call it on rank 0 only, with a loader of all images. Raises UnknownMethod, Stopped,
-    FileExistsError.
+    `iteration`. Raises UnknownMethod, Stopped, FileExistsError.
     """
     start = time.perf_counter()
     with evaluating(network):

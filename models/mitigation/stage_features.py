@@ -124,7 +124,7 @@ def fitting_split(network: Network, rows: Labels, batch_size: int) -> tuple[Labe
     if not early_stages(network):
         return order, order[:0]
     count = len(fitting_rows(network, rows))
-    ends = accumulate(map(len, plan(torch.from_numpy(order), batch_size, smallest=2)))
+    ends = accumulate(map(len, plan(torch.from_numpy(order), batch_size)))
     end = next(end for end in ends if end >= count)
     return order[:end], order[end:]
 

@@ -14,7 +14,6 @@ from masktune.contract.hyperparameters import Precision
 from models.data.loading.batched_eval import side_by_side
 from models.data.loading.batches import Batch, Loader
 from models.run import Run
-from models.runtime.distributed import total
 
 _FOLDED = 32
 """Number of steps whose counts are summed at once."""
@@ -79,9 +78,7 @@ class Count(NamedTuple):
 
 
 def count(network: nn.Module, loader: Loader, run: Run, precision: Precision = "auto") -> Count:
-    """Evaluate `network`, which turns batches into logits, in eval mode. The sum is over all ranks, each of
-    which has its own samples.
-    """
+    """Evaluate `network`, which turns batches into logits, in eval mode."""
     network.eval()
     sums = torch.zeros(5, dtype=torch.float64, device=run.device)  # a Count's counts, accuracies, batches
 
@@ -97,5 +94,5 @@ def count(network: nn.Module, loader: Loader, run: Run, precision: Precision = "
 
     for part in side_by_side(loader.epoch(None), run.device, answer):
         sums += part
-    correct, images, numbers, accuracies, batches = total(sums, run).tolist()
+    correct, images, numbers, accuracies, batches = sums.tolist()
     return Count(round(correct), round(images), round(numbers), accuracies / batches)

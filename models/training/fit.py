@@ -20,7 +20,6 @@ from models.backbones.weights import load_strictly
 from models.data.loading.batches import Loader
 from models.errors import LearningError
 from models.run import Progress, Run, ThrottledProgress
-from models.runtime.distributed import share_buffers, total, wait_for_all, wrap_ddp
 from models.training.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -107,7 +106,7 @@ def fit(
     if origin is not None:
         load_weights(network, origin)
         load_optimizer(optimizer, dict(origin.optimizer))
-    loop = _Loop(trained, wrap_ddp(trained, run), optimizer, config, run)
+    loop = _Loop(trained, optimizer, config, run)
     for epoch in range(0 if newest is None else newest.epoch, config.epochs):
         rate = learning_rate(
             config.optimizer.learning_rate, config.schedule, epoch=epoch, epochs=config.epochs
@@ -115,10 +114,8 @@ def fit(
         record = loop.epoch(data, epoch, rate)
         weights = _weights(network, trained)
         newest = _checkpoint(weights, optimizer, record, identity=identity, before=newest)
-        if run.rank == 0:
-            checkpoints.save(newest)
-        wait_for_all(run)
-    last = checkpoints.last()  # as rank 0 wrote it: without val, the buffers of other ranks differ
+        checkpoints.save(newest)
+    last = checkpoints.last()
     best = last.best if config.select == "best" else None
     selected = last if best in (None, last.epoch) else checkpoints.load(best)
     load_weights(network, selected)
@@ -143,10 +140,7 @@ def load_weights(network: Network, checkpoint: Checkpoint) -> None:
 
 @dataclass(frozen=True)
 class _Loop:
-    """`model` is the module `trained`, wrapped in DDP if there are several ranks."""
-
     trained: nn.Module
-    model: nn.Module
     optimizer: Optimizer
     config: FitConfig
     run: Run
@@ -160,7 +154,6 @@ class _Loop:
             raise Diverged(f"the loss of epoch {epoch + 1} is {loss}: use a learning_rate below {rate:g}")
         val = None
         if data.val is not None:
-            share_buffers(self.trained, self.run)
             val = count(self.trained, data.val, self.run, self.config.precision)
             if not val.numbers:  # the loss was computed before the last update
                 raise Diverged(
@@ -183,25 +176,24 @@ class _Loop:
         return record
 
     def _train(self, loader: Loader, epoch: int) -> tuple[float, int, int]:
-        """(mean loss, correct, images) over all ranks. Results are read from the device only at the end."""
-        run, optimizer, model = self.run, self.optimizer, self.model
+        """(mean loss, correct, images). Results are read from the device only at the end."""
+        run, optimizer = self.run, self.optimizer
         generator = run.generator(self.config.stage, self.config.first_epoch + epoch)
-        seed = generator.initial_seed() + run.rank
         progress = ThrottledProgress(run, len(loader), epoch=epoch, epochs=self.config.epochs)
         counts = StepCounts(run.device)
         self.trained.train()
-        with _seeded(run.device, seed):  # dropout draws from torch's global generator
+        with _seeded(run.device, generator.initial_seed()):  # dropout draws from torch's global generator
             for step, batch in enumerate(loader.epoch(generator), 1):
                 run.check()
                 with autocast(run.device, self.config.precision):
-                    logits = model(batch.images)  # (B, K)
+                    logits = self.trained(batch.images)  # (B, K)
                     loss = F.cross_entropy(logits.float(), batch.labels)
                 optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss * batch.share)
+                torch.autograd.backward(loss)
                 optimizer.step()
                 counts.add(loss.detach(), logits.detach().argmax(1), batch.labels)
-                progress.tick(step, len(batch.labels) * run.world_size)
-        summed, right, images = total(counts.sums(), run).tolist()
+                progress.tick(step, len(batch.labels))
+        summed, right, images = counts.sums().tolist()
         return summed / images, round(right), round(images)
 
     def _report(self, record: EpochRecord, steps: int) -> None:
@@ -233,7 +225,6 @@ def _identity(
             "network": asdict(network.spec),
             "config": asdict(config),
             "seed": run.seed,
-            "ranks": run.world_size,
             "images": data.train.images,
             "steps": len(data.train),
             "start": None if start is None else digest_of(start.identity),

@@ -47,7 +47,7 @@ class FeatureLoader:
             yield Batch(self._values[on_device], self._labels[on_device], self._rows[positions])
 
     def _parts(self, order: Tensor) -> list[Tensor]:
-        return plan(order, self._batch_size, smallest=2)
+        return plan(order, self._batch_size)
 
 
 def backbone_weights(network: Network) -> dict[str, Tensor]:

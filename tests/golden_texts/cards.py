@@ -13,7 +13,7 @@ from tests.golden_texts.reports import golden_report
 from tests.support.answers import PROMISES
 
 AT = datetime(2026, 11, 3, 10, 15, tzinfo=UTC)
-PARAMS = {"epochs": 3, "optimizer": {"name": "sgd"}, "pretrained": True, "seed": None, "gpus": 1}
+PARAMS = {"epochs": 3, "optimizer": {"name": "sgd"}, "pretrained": True, "seed": None}
 DATASET: dict[str, Any] = {"id": "ds_1", "name": "squares <b>", "job": "job_import", "state": "ready"}
 DATASET |= {"format": "csv", "created_at": AT, "report": {"classes": {"train": {"0-4": 1200, "5-9": 3}}}}
 COUNTS = Calibration(id="cal_1", n=400, n_answered=390, n_errors=2, coverage=0.9, risk_confidence=0.95)

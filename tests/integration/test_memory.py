@@ -23,12 +23,6 @@ sys.argv = sys.argv[1:]
 STARTS = {
     "api": ("from masktune.cli.main import main; main()", ["masktune", "api", "--tied"]),
     "job": ("from worker.child.process import main; main()", ["child"]),
-    "rank": (
-        "from pathlib import Path; from masktune.contract.vocabulary import Stage; "
-        "from worker.child.rank import main; "
-        "main(Path('.'), Stage.ERM)",
-        ["rank"],
-    ),
 }
 
 

@@ -5,9 +5,7 @@ torch is imported only once a stage needs it; an import job never does.
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,14 +20,12 @@ from core.errors import JobError
 from core.loading import loading
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
-from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.vocabulary import JobKind, Stage
 from models.data.report import ImportStopped
 from models.run import Progress, Stopped, device_name, resolve_device
 from worker.child.failures import explain
 from worker.child.pipes import Reporter
 from worker.child.progress import JobProgress
-from worker.child.ranks import TRAININGS, Ranks, check_devices
 from worker.passes.shards import ShardedPass
 from worker.protocol import STOPPED, Done, PassBegan, Spec, StageFinished, StageStarted
 from worker.results import AnyResult, CalibrateResult, ImportResult, trained_models
@@ -109,9 +105,7 @@ class Job:
             function = stage_function(stage)  # imports are not counted in the stage's time
         self.reporter.send(StageStarted(stage=stage))
         started = time.monotonic()
-        params = self.spec.params
-        ranks = params.gpus if isinstance(params, Hyperparameters) and stage in TRAININGS else 1
-        stage_result = function(self.context(stage)) if ranks == 1 else self._run_on_ranks(stage, ranks)
+        stage_result = function(self.context(stage))
         if stage_result.seconds is None:
             stage_result = replace(stage_result, seconds=round(time.monotonic() - started, 3))
         stage_result = replace(stage_result, device=device_name(self.device))
@@ -125,21 +119,6 @@ class Job:
         if isinstance(stage_result, ImportResult) and not stage_result.ready:
             reasons = "; ".join(stage_result.problems)
             raise JobError("dataset_invalid", f"the data set cannot be used: {reasons or 'see its report'}")
-
-    def _run_on_ranks(self, stage: Stage, count: int) -> AnyResult:
-        """Run the stage on several devices. The data set is fetched once for all ranks, and the GPU memory
-        that earlier stages left cached in this process is released.
-        """
-        import torch
-
-        check_devices(count, self.device, self.settings)
-        if self.spec.dataset is not None and self.spec.dataset.artifact is not None:
-            self.artifacts.folder(self.spec.dataset.artifact)
-        gc.collect()
-        torch.cuda.empty_cache()
-        folder = self.workspace.path / f"ranks-{stage}"
-        # Not `_stop_or_alive`: the ranks send their own signs of life, and ours would hide that they hang.
-        return Ranks(count, folder, self.reporter.descriptor, self.should_stop).run(self.spec, stage)
 
     def context(self, stage: Stage) -> StageContext:
         """The stage's context: it reports progress to the supervisor and saves new epochs to the store."""
@@ -233,12 +212,10 @@ def kind_of(device: str, stage: Stage) -> str:
 
 
 def device_of_slot(name: str, slot: int) -> str:
-    """The device of a worker slot: slots share the host's GPUs round-robin; a rank uses its local rank's."""
+    """The device of a worker slot: slots share the host's GPUs round-robin."""
     import torch
 
     device = resolve_device(name)
-    if device.type == "cuda" and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-    elif device.type == "cuda" and name in ("auto", "cuda"):
+    if device.type == "cuda" and name in ("auto", "cuda"):
         device = torch.device("cuda", slot % torch.cuda.device_count())
     return str(device)

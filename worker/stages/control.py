@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Stage
 from models.masktune import steps
-from models.runtime.distributed import process_group
 from worker.results import TrainingResult
 from worker.stages.context import StageContext
 from worker.stages.forward import frozen_source
@@ -17,16 +16,8 @@ def control(context: StageContext) -> TrainingResult:
     network, card = load(context, model)
     start, config = last_checkpoint(context, model), config_for(context, card)
     source = frozen_source(context, network, model=model.id)
-    with process_group(context.run) as run:
-        inputs = network, context.store, config, run
-        folder = context.workspace.path.joinpath
-        step = next(steps(*inputs, folder=folder, features=source, first="control", start=start))
-        return publish(
-            context,
-            network,
-            step.fit,
-            rank=run.rank,
-            stage=Stage.CONTROL,
-            checkpoints=folder(Stage.CONTROL),
-            erm_id=model.id,
-        )
+    inputs = network, context.store, config, context.run
+    folder = context.workspace.path.joinpath
+    step = next(steps(*inputs, folder=folder, features=source, first="control", start=start))
+    checkpoints = folder(Stage.CONTROL)
+    return publish(context, network, step.fit, stage=Stage.CONTROL, checkpoints=checkpoints, erm_id=model.id)

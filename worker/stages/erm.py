@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from masktune.contract.vocabulary import Stage
 from models.masktune import steps
-from models.runtime.distributed import process_group
 from worker.results import TrainingResult
 from worker.stages.context import StageContext
 from worker.stages.forward import frozen_source
@@ -15,8 +14,5 @@ def erm(context: StageContext) -> TrainingResult:
     """Train, and publish the epoch with the best plain accuracy on val as the job's ERM model."""
     network, folder = untrained_network(context), context.workspace.path.joinpath
     source = frozen_source(context, network)
-    with process_group(context.run) as run:
-        step = next(steps(network, context.store, context.params, run, folder=folder, features=source))
-        return publish(
-            context, network, step.fit, rank=run.rank, stage=Stage.ERM, checkpoints=folder(Stage.ERM)
-        )
+    step = next(steps(network, context.store, context.params, context.run, folder=folder, features=source))
+    return publish(context, network, step.fit, stage=Stage.ERM, checkpoints=folder(Stage.ERM))

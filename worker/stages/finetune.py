@@ -11,7 +11,6 @@ from masktune.contract.vocabulary import Arm, Stage
 from models.masking.compute import load_or_compute_masks
 from models.masking.store import MaskSet
 from models.masktune import steps
-from models.runtime.distributed import process_group
 from worker.results import MaskResult, TrainingResult
 from worker.stages.context import StageContext
 from worker.stages.forward import frozen_source
@@ -31,32 +30,20 @@ def finetune(context: StageContext) -> TrainingResult:
     def folder(part: str) -> Path:
         return context.workspace.path / (Stage.FINETUNE if part == last else part)
 
-    with process_group(context.run) as run:
+    inputs = network, store, config, context.run
 
-        def masks(iteration: int) -> MaskSet:
-            if iteration == 0:  # those of the given mask set, else those of the job's mask stage
-                mask_stage = context.spec.stage_result(MaskResult)
-                artifact = context.spec.mask_set if mask_stage is None else mask_stage.artifact
-                assert artifact is not None
-                return MaskSet.open(context.artifacts.folder(artifact))
-            mask_set = load_or_compute_masks(
-                network, store, config, run, folder=folder(f"masks-{iteration + 1}"), iteration=iteration
-            )
-            if run.rank == 0:
-                context.workspace.save()
-            return mask_set
+    def masks(iteration: int) -> MaskSet:
+        if iteration == 0:  # those of the given mask set, else those of the job's mask stage
+            mask_stage = context.spec.stage_result(MaskResult)
+            artifact = context.spec.mask_set if mask_stage is None else mask_stage.artifact
+            assert artifact is not None
+            return MaskSet.open(context.artifacts.folder(artifact))
+        mask_set = load_or_compute_masks(
+            *inputs, folder=folder(f"masks-{iteration + 1}"), iteration=iteration
+        )
+        context.workspace.save()
+        return mask_set
 
-        inputs = network, store, config, run
-        step = next(
-            steps(*inputs, folder=folder, features=source, first="masktune", start=start, masks=masks)
-        )
-        erm_id = model.id if model.arm is not Arm.MASKTUNE else model.erm_id
-        return publish(
-            context,
-            network,
-            step.fit,
-            rank=run.rank,
-            stage=Stage.FINETUNE,
-            checkpoints=folder(last),
-            erm_id=erm_id,
-        )
+    step = next(steps(*inputs, folder=folder, features=source, first="masktune", start=start, masks=masks))
+    erm_id = model.id if model.arm is not Arm.MASKTUNE else model.erm_id
+    return publish(context, network, step.fit, stage=Stage.FINETUNE, checkpoints=folder(last), erm_id=erm_id)

@@ -89,17 +89,15 @@ def publish(
     network: Network,
     fitted: FitResult,
     *,
-    rank: int,
     stage: Literal[Stage.ERM, Stage.FINETUNE, Stage.CONTROL],
     checkpoints: Path,
     erm_id: str | None = None,
 ) -> TrainingResult:
-    """Publish the model and the checkpoints it came from, which rank 0 writes; return the stage's result."""
+    """Publish the model and the checkpoints it came from; return the stage's result."""
     artifact, arm, params = context.key(stage), _ARM_OF[stage], context.params.to_json()
-    model = publish_model(context, network, arm=arm, erm_id=erm_id, params=params, rank=rank)
-    if rank == 0:
-        with context.artifacts.writing(artifact) as folder:
-            copy_files(checkpoints, folder)
+    model = publish_model(context, network, arm=arm, erm_id=erm_id, params=params)
+    with context.artifacts.writing(artifact) as folder:
+        copy_files(checkpoints, folder)
     seconds = sum(record.seconds for record in fitted.history)
     images = sum(record.images for record in fitted.history)
     whole = not context.params.freeze_backbone  # else it would leave out the features, which take the time
@@ -121,9 +119,8 @@ def publish_model(
     arm: Arm,
     erm_id: str | None,
     params: Mapping[str, object],
-    rank: int = 0,
 ) -> ModelSpec:
-    """The model under the id that the job reserved for this arm; rank 0 writes it.
+    """The model under the id that the job reserved for this arm.
 
     The backbone is written too, unless a model that the job reads, and so protects, has the same.
     """
@@ -141,12 +138,11 @@ def publish_model(
         model.backbone_digest: model.backbone_artifact for model in context.spec.models.values()
     }
     backbone_key = None if digest is None else known_backbones.get(digest, own_backbone)
-    if rank == 0:
-        if backbone_key == own_backbone:
-            with context.artifacts.writing(own_backbone) as folder:
-                save_backbone(network, folder)
-        with context.artifacts.writing(key) as folder:
-            save_model(network, card, folder, with_backbone=backbone_key is None)
+    if backbone_key == own_backbone:
+        with context.artifacts.writing(own_backbone) as folder:
+            save_backbone(network, folder)
+    with context.artifacts.writing(key) as folder:
+        save_model(network, card, folder, with_backbone=backbone_key is None)
     return ModelSpec(
         id=model_id,
         arm=arm,

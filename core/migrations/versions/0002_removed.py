@@ -1,4 +1,4 @@
-"""Columns that version 0.1.0 wrote and that nothing reads any longer.
+"""What version 0.1.0 wrote and nothing reads any longer: columns, and the field `gpus` of trainings.
 
 Revision: v0002
 """
@@ -8,9 +8,21 @@ from alembic import op
 revision = "v0002"
 down_revision = "v0001"
 
+_WITHOUT_GPUS = {
+    "sqlite": "json_remove({0}, '$.gpus')",
+    # Not by JSONB, which forgets the order of keys.
+    "postgresql": (
+        "COALESCE((SELECT json_object_agg(key, value) FROM json_each({0}) WHERE key <> 'gpus'), '{{}}')"
+    ),
+}
+
 
 def upgrade() -> None:
     op.drop_index("review_items_nearest", "review_items")
     with op.batch_alter_table("review_items") as review_items:
         review_items.drop_column("nearest_dataset_id")
         review_items.drop_column("nearest")
+    without = _WITHOUT_GPUS[op.get_context().dialect.name]
+    for column in ("params", "request"):
+        of_trainings = "WHERE kind IN ('erm', 'mask', 'finetune', 'masktune', 'mitigate')"
+        op.execute(f"UPDATE jobs SET {column} = {without.format(column)} {of_trainings}")  # noqa: S608

@@ -92,11 +92,6 @@ class MitigateConfig(Hyperparameters):
     def check(self) -> None:
         super().check()
         self.require(self.seed < 2**63 - self.seeds, "seed", "must leave room for `seeds` below 2^63")
-        self.require(
-            self.seeds == 1 or self.gpus == 1,
-            "gpus",
-            "must be 1 with several `seeds`, which are trained one after another on one device",
-        )
 
     @property
     def further_seeds(self) -> range:

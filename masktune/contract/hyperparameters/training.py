@@ -107,7 +107,6 @@ class Hyperparameters(Parameters):
     control: Annotated[bool, Doc("Also continue ERM for the same budget without masks, for comparison.")] = (
         True
     )
-    gpus: Annotated[int, Bounds(ge=1, le=1024), Doc("GPUs of the worker to train on.")] = 1
     as_released: Annotated[
         bool,
         Doc(
@@ -138,18 +137,7 @@ class Hyperparameters(Parameters):
             "set freeze_backbone to false to train the whole network",
         )
         self.require(
-            not self.freeze_backbone or self.gpus == 1,
-            "gpus",
-            "must be 1 for a frozen backbone, whose features are computed once; set freeze_backbone to false "
-            "to train the whole network",
-        )
-        self.require(
             not self.freeze_backbone or self.max_train_samples is None,
             "max_train_samples",
             "must be null for a frozen backbone, whose features are computed once for each image",
-        )
-        self.require(
-            self.batch_size >= 2 * self.gpus,
-            "batch_size",
-            "must be at least twice `gpus`: batch norm cannot normalise a single image",
         )

@@ -1,7 +1,7 @@
 """Augmentation of whole batches on the device: a pure function of the images and of uniform numbers.
 
 Each image has its own row of numbers in [0, 1), drawn by the caller from the epoch's generator, so its
-augmentation is the same on any device and with any number of workers or ranks. Whatever depends only on
+augmentation is the same on any device and with any number of workers. Whatever depends only on
 the numbers is planned for many batches at once: in every step of a small network, launching operations on
 so few numbers would cost more than the operations themselves.
 """

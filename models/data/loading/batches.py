@@ -31,14 +31,12 @@ _AT_ONCE = 16  # batches whose labels and augmentation plans are prepared togeth
 class Batch(NamedTuple):
     """`images` (B, 3, H, W) float32 in 0..1, masked and augmented; `labels` (B,) int64, both on the device.
 
-    `rows` (B,) int64 are row numbers of the store, on the CPU. `share` is this rank's fraction of the global
-    batch times the number of ranks.
+    `rows` (B,) int64 are row numbers of the store, on the CPU.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
-    share: float = 1.0
 
 
 class Loader(Protocol):
@@ -46,7 +44,7 @@ class Loader(Protocol):
 
     @property
     def images(self) -> int:
-        """Samples per epoch, over all ranks."""
+        """Samples per epoch."""
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -63,11 +61,7 @@ class PixelSource(Protocol):
 
 
 def make_loader(store: Store, rows: NDArray[np.int64], settings: LoaderSettings, run: Run) -> StoreLoader:
-    """A loader over the samples `rows` of `store`.
-
-    With several ranks, a shuffled epoch gives each rank its part of every batch; an epoch in stored
-    order gives each rank the whole batch.
-    """
+    """A loader over the samples `rows` of `store`."""
     pixels = store.pixels
     fits = len(rows) * 3 * settings.image_size**2 <= RESIDENT_BYTES
     if pixels is not None and fits:
@@ -105,31 +99,22 @@ class StoreLoader:
         return len(self._plan(torch.arange(self.images)))
 
     def _plan(self, order: Tensor) -> list[Tensor]:
-        """Leave no rank with a single image, which batch norm cannot normalise."""
-        return plan(order, self._settings.batch_size, smallest=2 * self._run.world_size)
+        return plan(order, self._settings.batch_size)
 
     def epoch(self, generator: torch.Generator | None) -> Iterator[Batch]:
         if generator is None:
-            whole = self._plan(torch.arange(self.images))
-            yield from self._batches(whole, [1.0] * len(whole), draws=None)
+            yield from self._batches(self._plan(torch.arange(self.images)), draws=None)
             return
         numbers = RECIPES[self._settings.augmentation].numbers
         order = torch.randperm(self.images, generator=generator)
         draws = torch.rand(self.images, numbers, generator=generator)
-        whole = self._plan(order)
-        mine = [positions[self._run.rank :: self._run.world_size] for positions in whole]
-        shares = [len(m) * self._run.world_size / len(w) for m, w in zip(mine, whole, strict=True)]
-        yield from self._batches(mine, shares, draws=draws)
+        yield from self._batches(self._plan(order), draws=draws)
 
-    def _batches(
-        self, parts: Sequence[Tensor], shares: Sequence[float], *, draws: Tensor | None
-    ) -> Iterator[Batch]:
+    def _batches(self, parts: Sequence[Tensor], *, draws: Tensor | None) -> Iterator[Batch]:
         """Yield one batch for each of `parts`, which hold positions among the rows."""
         facts = self._facts(parts, draws)
-        for squares, (rows, labels, plans), share in zip(
-            self._source.squares(parts), facts, shares, strict=True
-        ):
-            yield self._batch(squares, rows, labels, plans, share)
+        for squares, (rows, labels, plans) in zip(self._source.squares(parts), facts, strict=True):
+            yield self._batch(squares, rows, labels, plans)
 
     def _facts(
         self, parts: Sequence[Tensor], draws: Tensor | None
@@ -148,9 +133,7 @@ class StoreLoader:
             of_parts = zip(*(torch.split(column, sizes) for column in plans), strict=True)
             yield from zip(rows, labels, of_parts, strict=True)
 
-    def _batch(
-        self, squares: Tensor, rows: Tensor, labels: Tensor, plans: Plans | None, share: float
-    ) -> Batch:
+    def _batch(self, squares: Tensor, rows: Tensor, labels: Tensor, plans: Plans | None) -> Batch:
         device, settings = self._run.device, self._settings
         images = to_unit(squares)  # (B, 3, S, S)
         if settings.masking is not None:
@@ -158,7 +141,7 @@ class StoreLoader:
             images = settings.masking.fill(images, masks)
         if plans is not None:
             images = augment(settings.augmentation, images, plans)
-        return Batch(images, labels, rows, share)
+        return Batch(images, labels, rows)
 
 
 def _groups(parts: Sequence[Tensor], count: int) -> Iterator[Sequence[Tensor]]:
@@ -167,10 +150,11 @@ def _groups(parts: Sequence[Tensor], count: int) -> Iterator[Sequence[Tensor]]:
     return (parts[i : i + count] for i in range(0, len(parts), count))
 
 
-def plan(order: Tensor, batch_size: int, *, smallest: int) -> list[Tensor]:
-    """Cut `order` into batches; a last batch of fewer than `smallest` is merged into the one before it."""
+def plan(order: Tensor, batch_size: int) -> list[Tensor]:
+    """Cut `order` into batches; a last batch of one image, which batch norm cannot normalise, is merged into
+    the one before it."""
     batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    if len(batches) > 1 and len(batches[-1]) < smallest:
+    if len(batches) > 1 and len(batches[-1]) == 1:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
     return batches
@@ -197,10 +181,7 @@ class ResidentPixels:
 
 
 class CachedPixels:
-    """Squares that are decoded on first use and then stay on the device.
-
-    With several ranks, a rank sees different rows in each epoch and decodes only those it has not seen.
-    """
+    """Squares that are decoded on first use and then stay on the device."""
 
     def __init__(
         self, decoded: PixelSource, count: int, settings: LoaderSettings, device: torch.device

@@ -17,20 +17,15 @@ _SMALL_BATCH = 256
 
 
 class SplitTooSmall(LearningError, ValueError):
-    """A split has no image, or fewer images than ranks that share it."""
+    """A split has no image."""
 
     reason = "split_too_small"
 
 
-def check_split(store: Store, split: str, *, ranks: int = 1) -> None:
-    """Require at least one image for each of `ranks`. Raises the same SplitTooSmall on every rank."""
-    images = len(store.rows(split))
-    if images == 0:
+def check_split(store: Store, split: str) -> None:
+    """Require at least one image. Raises SplitTooSmall."""
+    if len(store.rows(split)) == 0:
         raise SplitTooSmall(f"the data set has no image in the split {split}: add some")
-    if images < ranks:
-        raise SplitTooSmall(
-            f"{ranks} GPUs share the split {split}, which has only {images}: add images, or use fewer GPUs"
-        )
 
 
 def train_loader(
@@ -64,9 +59,9 @@ def map_settings(config: Hyperparameters) -> LoaderSettings:
 
 
 def val_loader(store: Store, config: Hyperparameters, run: Run) -> StoreLoader:
-    """This rank's part of the validation split. Raises SplitTooSmall if some rank would get no image."""
-    check_split(store, "val", ranks=run.world_size)
-    rows = store.rows("val")[run.rank :: run.world_size]
+    """The validation split. Raises SplitTooSmall if it has no image."""
+    check_split(store, "val")
+    rows = store.rows("val")
     # The released code averages over batches, so their size may change which epoch is best.
     batch_size = config.batch_size if config.as_released else _forward_batch(config)
     return make_loader(store, rows, LoaderSettings(config.image_size, batch_size, several_epochs=True), run)
@@ -85,6 +80,5 @@ def evaluation_loader(
 
 
 def _forward_batch(config: Hyperparameters) -> int:
-    """One GPU's share of a training batch; small images use at least `_SMALL_BATCH`."""
-    mine = max(2, config.batch_size // config.gpus)
-    return max(mine, _SMALL_BATCH) if config.image_size <= _SMALL else mine
+    """As in training; small images use at least `_SMALL_BATCH`."""
+    return max(config.batch_size, _SMALL_BATCH if config.image_size <= _SMALL else 0)

@@ -46,7 +46,7 @@ class ShardLoader:
     def positions(self, number: int) -> list[Tensor]:
         """The positions of each batch of a shard, (B,) int64, among the rows of all."""
         order = torch.arange(self._starts[number], self._starts[number + 1])
-        return plan(order, self._settings.batch_size, smallest=2)
+        return plan(order, self._settings.batch_size)
 
     def batches(self, parts: Iterable[Tensor]) -> Iterator[Batch]:
         """The batches of these positions, which are read as far ahead as images are decoded."""

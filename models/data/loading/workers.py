@@ -62,7 +62,7 @@ class DecodedPixels:
         self._device = device = run.device
         self._plan = _Plan()
         batches = max(1, len(rows) // settings.batch_size)  # a small last batch may be merged
-        workers = fitting_workers(settings, device, batches=batches, ranks=run.world_size)
+        workers = fitting_workers(settings, device, batches=batches)
         self._loader: DataLoader[Tensor] = DataLoader(
             _Squares(store, rows, settings.image_size, settings.crop),
             batch_sampler=self._plan,
@@ -85,26 +85,23 @@ def fitting_workers(
     device: torch.device,
     *,
     batches: int,
-    ranks: int = 1,
     shared_memory: int | None = None,
 ) -> int:
     """The number of workers: as requested, or as suits the machine, but no more than there are batches or
     than shared memory has room for; none for a single batch.
 
-    `shared_memory` is in bytes; None measures what is free. `ranks` processes of this host share it and the
-    cores. A GPU needs more than four workers to stay busy. If the network runs on the same few cores, every
-    decoding process slows it down: on two cores, ResNet-50 predicts 37 images/s with two processes, 39 with
-    one and 47 with none.
+    `shared_memory` is in bytes; None measures what is free. A GPU needs more than four workers to stay
+    busy. If the network runs on the same few cores, every decoding process slows it down: on two cores,
+    ResNet-50 predicts 37 images/s with two processes, 39 with one and 47 with none.
     """
     cores = len(os.sched_getaffinity(0))
     workers = settings.workers
     if workers is None:
-        mine = max(1, cores // ranks)
-        workers = min(4, mine // 4) if device.type == "cpu" else min(16, mine)
+        workers = min(4, cores // 4) if device.type == "cpu" else min(16, cores)
     if batches == 1:  # starting a process takes longer than decoding a batch
         return 0
     workers = min(workers, batches)
-    free = (_free_shared_memory() if shared_memory is None else shared_memory) // ranks
+    free = _free_shared_memory() if shared_memory is None else shared_memory
     each = (_PREFETCH + 1) * settings.batch_size * 3 * settings.image_size**2
     fitting = min(workers, free // each)
     if fitting < workers:

@@ -61,7 +61,7 @@ FAULTY: list[tuple[dict[str, Any], str]] = [
     ({"epochs": 0}, "/epochs"),
     ({"epochs": "3"}, "/epochs"),
     ({"epochs": 3.5}, "/epochs"),
-    ({"gpus": 0}, "/gpus"),
+    ({"gpus": 1}, "/gpus"),  # of 0.1.0
     ({"seed": 2**63}, "/seed"),
     ({"optimizer": {"nme": "sgd"}}, "/optimizer/nme"),
     ({"optimizer": {"nesterov": True, "momentum": 0}}, "/optimizer/nesterov"),

@@ -47,11 +47,16 @@ def furnish(url: str, artifacts: Artifacts) -> str:
 
 
 def rows(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Those of each table: in the columns that the service has, and all columns of what others have."""
+    """Those of each table by their keys: in the columns that the service has, and all columns of what others
+    have."""
     ours = Table.metadata.tables
     with closing(Database(url)) as database, database.engine.connect() as connection:
         return {
             name: [dict(row) for row in connection.execute(selected).mappings()]
             for name in sa.inspect(connection).get_table_names()
-            for selected in [ours[name].select() if name in ours else sa.text(f"SELECT * FROM {name}")]
+            for selected in [
+                ours[name].select().order_by(*ours[name].primary_key)
+                if name in ours
+                else sa.text(f"SELECT * FROM {name}")
+            ]
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,6 +100,20 @@ def test_the_rows_of_the_first_release_are_kept(empty: str) -> None:
     assert read(empty) == before
     with closing(Database(empty)) as database, database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_a_training_of_the_first_release_is_without_its_gpus(empty: str) -> None:
+    schema.recreate(empty, FIRST)
+    fill(empty)
+    stored = "UPDATE jobs SET kind = :kind, params = :params, request = :request"
+    params = {"epochs": 1, "gpus": 4, "batch_size": 0.1, "name": "×"}
+    values = {"kind": "mitigate", "params": json.dumps(params), "request": "{}"}
+    with closing(Database(empty)) as database, database.engine.begin() as connection:
+        connection.execute(sa.text(stored), values)
+    schema.upgrade(empty)
+    (job,) = read(empty)["jobs"]
+    assert list(job["params"].items()) == [("epochs", 1), ("batch_size", 0.1), ("name", "×")]
+    assert job["request"] == {}
 
 
 def test_tables_are_recreated_beside_those_of_others(empty: str) -> None:

@@ -75,17 +75,6 @@ def test_what_would_fail_after_erm_is_told_before_it(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("rank", [0, 2])
-def test_every_rank_needs_an_image_to_validate_on(
-    rank: int, make_store: StoreFactory, tmp_path: Path
-) -> None:
-    store, run = make_store(val=2), Run(rank=rank, world_size=3)
-    with pytest.raises(LearningError, match="3") as told:
-        val_loader(store, CONFIG, run)
-    assert told.value.reason == "split_too_small"
-    assert len(val_loader(make_store(val=3), CONFIG, run)) == 1
-
-
 def test_each_iteration_draws_its_random_places_anew(make_store: StoreFactory, tmp_path: Path) -> None:
     store = make_store(train=16, val=2, test=2)
     masking = MaskingConfig(method="random", share=0.3, iterations=3)

@@ -23,7 +23,7 @@ def say(message: dict[str, object]) -> None:
 
 
 def spawn_stray(_: object) -> None:
-    """Spawn a descendant that leaves the session and ignores SIGTERM, like a rank of torchrun."""
+    """Spawn a descendant that leaves the session and ignores SIGTERM."""
     import subprocess
 
     subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True, stdout=subprocess.DEVNULL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,8 @@ from tests.integration.worker.service import (
     Backend,
     Reference,
     check_ended_once,
-    kill,
     weights,
 )
-from tests.support.jobs.real_jobs import hyperparameters
 from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.trains, pytest.mark.faults, pytest.mark.slow]
@@ -89,25 +86,3 @@ def test_cancel_frees_the_device_in_every_stage_and_resume_goes_on(
     job = service.await_state(job_id, JobState.SUCCEEDED)
     assert weights(job) == reference.weights
     assert job.metrics == reference.metrics
-
-
-@pytest.mark.parametrize("backend", ["embedded"], indirect=True)
-def test_ranks_end_with_their_child(backend: Backend) -> None:
-    service, _ = backend
-    service.start_worker()
-    job_id = service.add(params=hyperparameters(gpus=2, epochs=400))
-    wait_until(lambda: bool(service.job(job_id).progress), service.log)  # the ranks are at work
-    processes = service.children()
-    assert len(processes) >= 4  # the child, torchrun, and two ranks
-    child = min(processes, key=_started)
-    kill(child)
-    wait_until(lambda: not set(processes) & set(service.children()), service.describe_children)
-    with service.database.begin() as session:
-        jobs.cancel(session, job_id)
-    service.await_state(job_id, JobState.CANCELLED)
-    assert service.children() == []
-
-
-def _started(pid: int) -> int:
-    """When the process started, in ticks since boot (field 22 of proc(5) stat)."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])

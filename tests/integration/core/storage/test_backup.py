@@ -25,6 +25,7 @@ from core.storage.backup import restore, save
 from core.storage.backup_files import NotRestorable
 from masktune.cli.main import app
 from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import JobKind
 from tests.integration.core.backups import MakeDatabase, furnish, rows
 from tests.integration.core.databases import database_without_tables
 from tests.stored.migration import FIRST, FOLDER
@@ -75,6 +76,7 @@ def test_a_backup_of_the_first_release_is_restored(
         assert schema.is_current(database)
     after = rows(second)
     assert before["review_items"]
+    assert [job["params"].pop("gpus") for job in before["jobs"] if job["kind"] is JobKind.MITIGATE] == [1]
     assert before.pop("alembic_version") != after.pop("alembic_version")
     assert after == before
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from masktune.contract.hyperparameters import Hyperparameters, OptimizerConfig, OptimizerName, ScheduleConfig
-from masktune.contract.hyperparameters.parameters import ConfigError
 from models.backbones.build import build_network
 from models.backbones.network import Network
 from models.data.loading.batches import Batch
@@ -238,10 +237,3 @@ def test_the_loop_is_plain_sgd(tmp_path: Path) -> None:
                 parameter.sub_(gradient, alpha=0.05)
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_a_batch_that_leaves_a_card_one_image_is_refused() -> None:
-    with pytest.raises(ConfigError, match="twice `gpus`") as refused:
-        Hyperparameters(batch_size=15, gpus=8)
-    assert refused.value.pointer == "/batch_size"
-    assert Hyperparameters(batch_size=16, gpus=8).gpus == 8

@@ -119,7 +119,6 @@ def test_masktune_sees_masked_features_and_its_control_none(make_store: StoreFac
     ("changes", "pointer"),
     [
         ({"augmentation": "flip"}, "/augmentation"),
-        ({"gpus": 2}, "/gpus"),
         ({"pretrained": False}, "/freeze_backbone"),
     ],
 )

@@ -117,7 +117,7 @@ def _same(one: StoreLoader, other: StoreLoader, epoch: int) -> bool:
     generators = RUN.generator("erm", epoch), RUN.generator("erm", epoch)
     batches = [list(loader.epoch(g)) for loader, g in zip((one, other), generators, strict=True)]
     return all(
-        torch.equal(a.images, b.images) and a.images.stride() == b.images.stride() and a.share == b.share
+        torch.equal(a.images, b.images) and a.images.stride() == b.images.stride()
         for a, b in zip(*batches, strict=True)
     )
 
@@ -139,13 +139,10 @@ def test_a_training_decodes_small_squares_once(photographs: _Counting) -> None:
     assert photographs.read == 25
 
 
-def test_a_rank_decodes_what_comes_its_way_once_and_an_epoch_may_be_broken_off(
-    photographs: _Counting,
-) -> None:
-    run = Run(seed=3, rank=1, world_size=2)
+def test_an_image_is_decoded_once_though_an_epoch_is_broken_off(photographs: _Counting) -> None:
     settings_ = LoaderSettings(16, 8, "flip", workers=0, several_epochs=True)
-    kept = _loader(photographs, settings_, run)
-    decoding = _loader(Store.open(photographs.directory), settings_, run, decoding=True)
+    kept = _loader(photographs, settings_)
+    decoding = _loader(Store.open(photographs.directory), settings_, decoding=True)
     next(kept.epoch(RUN.generator("erm", 7)))
     assert photographs.read < 21
     assert all(_same(kept, decoding, epoch) for epoch in range(9))
@@ -172,20 +169,6 @@ def test_epochs_differ_and_repeat_themselves(store: Store) -> None:
     assert sorted(first.tolist()) == list(range(21))
     assert torch.equal(first, _all(list(loader.epoch(RUN.generator("erm", 0))))[2])
     assert not torch.equal(first, _all(list(loader.epoch(RUN.generator("erm", 1))))[2])
-
-
-def test_ranks_share_each_batch(store: Store) -> None:
-    settings_ = LoaderSettings(12, 8, "flip_affine")
-    whole = list(_loader(store, settings_).epoch(RUN.generator("erm")))
-    parts = [
-        list(_loader(store, settings_, Run(seed=3, rank=rank, world_size=2)).epoch(RUN.generator("erm")))
-        for rank in range(2)
-    ]
-    for batch, left, right in zip(whole, *parts, strict=True):
-        assert torch.equal(left.images, batch.images[0::2])
-        assert torch.equal(right.images, batch.images[1::2])
-        assert left.share + right.share == pytest.approx(2)
-        assert left.share == pytest.approx(2 * len(left.rows) / len(batch.rows))
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "pad_crop", "flip_affine", "crop_flip_jitter"])
@@ -252,12 +235,12 @@ def test_masks_are_laid_on_the_image_before_it_is_augmented(store: Store) -> Non
     assert sides == {0, 6}
 
 
-@given(st.integers(1, 60), st.integers(2, 16), st.integers(1, 3))
+@given(st.integers(1, 60), st.integers(2, 16))
 @settings(max_examples=40, deadline=None)
-def test_a_plan_loses_nothing_and_leaves_no_rank_with_one_image(n: int, size: int, ranks: int) -> None:
-    batches = plan(torch.arange(n), size, smallest=2 * ranks)
+def test_a_plan_loses_nothing_and_leaves_no_batch_of_one_image(n: int, size: int) -> None:
+    batches = plan(torch.arange(n), size)
     assert torch.equal(torch.cat(batches), torch.arange(n))
-    assert len(batches) == 1 or all(len(b) >= min(size, 2 * ranks) for b in batches)
+    assert len(batches) == 1 or all(len(b) >= 2 for b in batches)
 
 
 def test_small_shared_memory_takes_fewer_workers_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -267,7 +250,6 @@ def test_small_shared_memory_takes_fewer_workers_and_says_so(caplog: pytest.LogC
     assert fitting_workers(settings_, cpu, batches=9, shared_memory=100 * batch) == 4
     assert not caplog.records
     assert fitting_workers(settings_, cpu, batches=9, shared_memory=7 * batch) == 2
-    assert fitting_workers(settings_, cpu, batches=9, ranks=2, shared_memory=14 * batch) == 2
     assert fitting_workers(settings_, cpu, batches=9, shared_memory=1 << 10) == 0
     assert "--shm-size" in caplog.text
 
