@@ -2,6 +2,10 @@
 
 A sheet is read row by row, and only rows that are there are read: a file of 25 kB may number one of them
 1,048,576. No part is read twice, however many sheets there are.
+
+Not by openpyxl: a list of 200,000 images took it 77 s of its budget of 86, and 42 s this reader; it hides
+whether a cell without a value has a formula; and it opens neither "Strict Open XML" nor a file whose styles
+have an empty fill or whose date of creation is none.
 """
 
 from __future__ import annotations
