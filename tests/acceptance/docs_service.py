@@ -35,6 +35,11 @@ class Image:
         assert data.startswith(b"\\x89PNG")
 
 
+class SVG:
+    def __init__(self, data: str) -> None:
+        assert data.startswith("<svg")
+
+
 def display(shown: Any) -> None:
     print(type(shown).__name__)
 """
