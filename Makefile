@@ -51,6 +51,9 @@ SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $
 # nothing, so that a process without work takes tests from the middle of a file.
 ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=worksteal
 
+# Tests of faults start workers and children of their own, and end leases by leaving them no time: a file a core.
+FAULTS := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder
+
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -64,7 +67,7 @@ test-docs: install-dev ## every command of the documentation, the README, the de
 	@$(BIN)/python -m pytest -m docs $(SIDE_BY_SIDE) --durations=5 $(ARGS)
 
 test-faults: install-dev ## kills, outages, restarts, signals, a rolling update
-	@$(BIN)/python -m pytest -m faults $(SIDE_BY_SIDE) --durations=5 $(ARGS)
+	@$(BIN)/python -m pytest -m faults $(FAULTS) --durations=5 $(ARGS)
 
 test-library: install-dev ## saliency maps beside the grad-cam package's, and every network of timm and torchvision
 	@$(BIN)/python -m pytest -m library $(SIDE_BY_SIDE) --durations=5 $(ARGS)

@@ -24,7 +24,7 @@ from masktune.contract.ids import new_id
 from masktune.contract.vocabulary import DatasetState, JobKind, JobState
 from models.data.importing.datasets import import_dataset
 from tests.integration.core.databases import database_on
-from tests.integration.worker.service import Backend, Reference, open_service, weights
+from tests.integration.worker.service import LEASE_SECONDS, Backend, Reference, open_service, weights
 from tests.support.databases import postgres_database
 from tests.support.jobs.bench import Bench, opened_bench, opened_runtime
 from tests.support.jobs.golden import Golden, Masktune, masktune_of
@@ -59,7 +59,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     return Settings(
         data_dir=tmp_path,
         database_url=database_url,
-        lease_seconds=3.0,
+        lease_seconds=LEASE_SECONDS,
         heartbeat_seconds=0.3,
         control_seconds=0.1,
         sweep_seconds=0.2,

@@ -252,6 +252,10 @@ class Reference(NamedTuple):
     metrics: dict[str, object]
 
 
+LEASE_SECONDS = 8.0
+"""Short, for others wait for its end; but no worker of a busy machine stands still for so long."""
+
+
 def open_service(folder: Path, store: Path, **changes: Any) -> Service:
     """A service with short leases on a packed data set; `changes` override the settings."""
     folder.mkdir(exist_ok=True)
@@ -259,7 +263,7 @@ def open_service(folder: Path, store: Path, **changes: Any) -> Service:
         "data_dir": folder,
         "threads": 1,
         "device": "cpu",
-        "lease_seconds": 3.0,
+        "lease_seconds": LEASE_SECONDS,
         "heartbeat_seconds": 0.3,
         "control_seconds": 0.1,
         "sweep_seconds": 0.2,
