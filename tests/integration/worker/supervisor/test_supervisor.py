@@ -299,7 +299,12 @@ def test_a_database_that_is_away_beyond_the_lease_ends_the_child(
         wait_until(lambda: processes_of_children() == [])
     thread.join(60)
     assert job_of(job_id).state is JobState.RUNNING  # nobody could write otherwise
-    sweep_once(runtime)
+
+    def is_queued() -> bool:
+        sweep_once(runtime)
+        return job_of(job_id).state is JobState.QUEUED
+
+    wait_until(is_queued)  # the child ends before the lease does
     work(runtime)
     job = job_of(job_id)
     assert (job.state, job.attempt) == (JobState.SUCCEEDED, 2)
