@@ -25,4 +25,4 @@ def upgrade() -> None:
     without = _WITHOUT_GPUS[op.get_context().dialect.name]
     for column in ("params", "request"):
         of_trainings = "WHERE kind IN ('erm', 'mask', 'finetune', 'masktune', 'mitigate')"
-        op.execute(f"UPDATE jobs SET {column} = {without.format(column)} {of_trainings}")  # noqa: S608
+        op.execute(f"UPDATE jobs SET {column} = {without.format(column)} {of_trainings}")  # noqa: S608  # nosec B608
