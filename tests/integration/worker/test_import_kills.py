@@ -67,7 +67,9 @@ def _shards(service: Service, job_id: str) -> list[int]:
 def _interrupted(service: Service, job_id: str, how: str) -> None:
     """Kill the child, kill the worker or stop it, and start another."""
     if how == "child":
+        attempt = service.job(job_id).attempt
         kill(service.children()[0])
+        wait_until(lambda: service.job(job_id).attempt > attempt, service.log)  # one fault after the other
         return
     holder = service.worker_of(job_id)
     kill(holder.pid) if how == "worker" else holder.terminate()
