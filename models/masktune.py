@@ -205,15 +205,13 @@ def continue_as_control(
     return fit(network, batches, config=plan, run=run, checkpoints=CheckpointFolder(folder), start=start)
 
 
-def _evaluate_splits(
-    network: Network, store: Store, config: Hyperparameters, run: Run, splits: Sequence[str] = ("val", "test")
-) -> dict[str, Metrics]:
-    """Metrics of a network by split name, including those of groups if the data set has any."""
+def _evaluate_splits(network: Network, store: Store, config: Hyperparameters, run: Run) -> dict[str, Metrics]:
+    """Metrics of a network on val and test, including those of groups if the data set has any."""
     groups = store.groups if store.has_groups else None
     names = Names(store.classes, store.group_names)
     train_groups = np.bincount(store.groups[store.rows("train")] + 1, minlength=1)[1:]
     by_split = {}
-    for split in splits:
+    for split in ("val", "test"):
         logits = predict_logits(network, evaluation_loader(store, store.rows(split), config, run), run)
         by_split[split] = metrics(
             logits.labels,

@@ -128,7 +128,7 @@ class Calibration:
     pattern of their class.
 
     `predicted` are the tables by the predicted class. `true_log_probabilities`, of all classes in order, are
-    those of the true class of its samples, the finite ones, descending. Old calibrations have neither.
+    those of the true class of its samples, the finite ones, descending.
 
     Samples that are unlike the training images count as not answered, but in `unlike_answered`, the tables by
     score of a model that can tell which these are.

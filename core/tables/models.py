@@ -68,8 +68,8 @@ class ModelRow(Table):
     def own_calibration(self) -> dict[str, Any] | None:
         """The calibration; None of one that version 0.1.0 imported with the model from another service, whose
         temperature alone is still used."""
-        known = self.calibration
-        return None if known is None or known.get("imported_from") else known
+        calibration = self.calibration
+        return None if calibration is None or calibration.get("imported_from") else calibration
 
     __table_args__ = (
         Index("models_newest", "created_at", "id"),

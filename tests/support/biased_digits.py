@@ -16,16 +16,17 @@ Pattern = Callable[[Picture, bool], Picture]
 """Gives a picture the pattern, or leaves it without."""
 
 
-def on_light(picture: Picture, shown: bool) -> Picture:
+def on_light(picture: Picture, has_pattern: bool) -> Picture:
     """A light ground or a dark one: whichever network is trained, each of its stages tells them apart."""
-    return picture // 4 + np.uint8(190 * shown)
+    return picture // 4 + np.uint8(190 * has_pattern)
 
 
-def with_square(picture: Picture, shown: bool) -> Picture:
+def with_square(picture: Picture, has_pattern: bool) -> Picture:
     """A white square in a corner, or none: an early stage of a small network may miss it."""
-    marked = picture.copy()
-    marked[:4, :4] = 255 if shown else marked[:4, :4]
-    return marked
+    picture = picture.copy()
+    if has_pattern:
+        picture[:4, :4] = 255
+    return picture
 
 
 def picture_of(grey: NDArray[np.float64]) -> Picture:

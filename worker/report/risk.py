@@ -90,8 +90,8 @@ def risk_sections(
 def _tables(context: StageContext, model: ModelSpec) -> Tables | None:
     """The model's tables from this job, else from its own calibration; only if made on the same data set."""
     calibrated = context.spec.stage_result(CalibrateResult)
-    stored = None if model.calibration_is_imported else model.calibration
-    calibration = (calibrated and calibrated.calibrations.get(model.id)) or stored
+    own = None if model.calibration_is_imported else model.calibration
+    calibration = (calibrated and calibrated.calibrations.get(model.id)) or own
     if calibration is None:
         return None
     try:

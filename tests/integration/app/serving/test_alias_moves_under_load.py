@@ -167,13 +167,13 @@ def test_a_model_that_is_loaded_at_its_first_request_keeps_no_other_from_answers
     async def run() -> None:
         async with world.http() as http:
             champion, erm = Load(http), Load(http)
-            asked = [asyncio.create_task(champion.ask("champion", n % PICTURES)) for n in range(requests)]
-            while sum(not one.done() for one in asked) > PLACES // 2:  # so many may wait for a load
+            tasks = [asyncio.create_task(champion.ask("champion", n % PICTURES)) for n in range(requests)]
+            while sum(not task.done() for task in tasks) > PLACES // 2:  # so many may wait for a load
                 await asyncio.sleep(0.01)
             for number in range(PICTURES):
                 await erm.ask(world.erm, number)
             slow.may_load.set()
-            await asyncio.gather(*asked)
+            await asyncio.gather(*tasks)
         assert erm.statuses == {200}
         assert champion.statuses == ({200, 503} if requests > PLACES else {200})
         assert champion.answers(world.control) == len(champion.told)
