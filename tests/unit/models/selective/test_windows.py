@@ -85,7 +85,7 @@ def _inputs_until_drift(
 
 @pytest.mark.parametrize("size", [100, 1000])
 def test_all_looks_together_keep_the_level(size: int) -> None:
-    rng, alarms, draws, alpha = np.random.default_rng(0), 0, 150, 0.2
+    rng, alarms, draws, alpha = np.random.default_rng(0), 0, 50, 0.2
     for _ in range(draws):
         windows, calibration = Windows(), _served(rng, (0.5, 0.95), size)
         for _ in range(16):
