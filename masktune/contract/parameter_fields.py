@@ -1,4 +1,9 @@
-"""Derives the fields of requests and answers from declared parameters: their bounds and descriptions."""
+"""Derives the fields of requests and answers from declared parameters: their bounds and descriptions.
+
+`pydantic.TypeAdapter` over the same dataclasses would not do: it writes none of their 30 bounds and none of
+their descriptions into the schema, reports what the dataclass itself refuses without the field's place,
+ignores an unknown field, and refuses null, by which a request leaves a parameter at its default.
+"""
 
 from __future__ import annotations
 
