@@ -96,9 +96,8 @@ def judge(found: Found, images: Photographs) -> Judged:
     doubt = np.zeros(len(labels))
     if label_judge is not None:
         doubt = label_judge.doubt(images.last, labels, patterns)
-    left_out = (doubt > 0.5) & ~np.any(list(right.values()), axis=0)
     classes = [str(label) for label in range(len(found.judge.head.bias))]
-    groups = pattern_groups(labels, np.where(left_out, -1, patterns), classes)
+    groups = pattern_groups(labels, patterns, classes)
     return Judged(labels, right, groups.assigned, doubt)
 
 

@@ -24,7 +24,7 @@ from models.mitigation.minority import Agreement, Minority, Reason
 from models.mitigation.mistakes import Mistakes, find_mistakes
 from models.mitigation.pattern_groups import divided_by_pattern
 from models.mitigation.stage_features import StageFeatures
-from models.mitigation.wrong_labels import judge_labels
+from models.mitigation.wrong_labels import are_wrong, judge_labels
 from models.types import Bools, Labels
 
 MAX_CLASSES = 100
@@ -187,8 +187,9 @@ class _Judges:
         return len(np.unique(self.pictures[flags]))
 
     def by_stage(self, reason: Reason, stage: int, agreements: Sequence[Agreement]) -> Minority:
-        """What the judges of an early stage get wrong, but for labels that late judges contradict too. If too
-        few are left, there is no minority: the reason is then `wrong_labels`."""
+        """What the judges of an early stage get wrong. If labels are wrong (`are_wrong`), those that late
+        judges contradict too weigh less; if too few are left, there is no minority: the reason is then
+        `wrong_labels`."""
         mistakes, last = self.corrected(self.early(stage)), self.features.last
         patterns = np.where(mistakes.flags, mistakes.other, last.labels)
         details = {"flagged": list(mistakes.history), "judge_penalty": mistakes.penalty}
@@ -206,9 +207,10 @@ class _Judges:
             device=self.device,
             check=self.check,
         )
-        right = doubt <= 0.5
+        weights = 1 - doubt if are_wrong(doubt, last.labels) else np.ones(len(doubt))
+        right = weights > 0.5
         to_look_at = self.to_look_at(mistakes, right)
-        groups = divide(weights=1 - doubt)
+        groups = divide(weights=weights)
         name = self.features.stages[stage].name
         lacking = mistakes.flags & right
         if reason != "opened" and self.size_fault(lacking) == "too_few_mistakes":
@@ -250,7 +252,7 @@ class _Judges:
         self, mistakes: Mistakes, right: Bools | None = None
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Rows of flagged images, each once, the most doubtful first, and those of them that were drawn at
-        random from all: half, or all if they are few. Without those whose label is not `right` (N,)."""
+        random from all: half, or all if they are few. Only those whose label counts as `right` (N,)."""
         flags = mistakes.flags if right is None else mistakes.flags & right
         order = np.argsort(-mistakes.doubt, kind="stable")
         firsts = order[np.sort(np.unique(self.pictures[order], return_index=True)[1])]

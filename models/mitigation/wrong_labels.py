@@ -32,6 +32,7 @@ _LEAST_EXPLAINED = 0.5
 """Of the variance of right or wrong that the doubts must explain; one doubt for all explains none."""
 _LEAST_WRONG, _LEAST_WRONG_OF_ALL = 10, 0.01
 """Labels, and their share of all samples, that must look wrong: a few are hard images, labelled rightly."""
+_LEAST_CLASSES = 2
 
 
 class LabelJudge(NamedTuple):
@@ -89,13 +90,28 @@ def judge_labels(
         if np.abs(shares - before).max() < _SETTLED:
             break
     doubt[_alike(odds, doubt, labels, contradicted)] = 1.0
-    if (doubt > 0.5).sum() < max(_LEAST_WRONG, _LEAST_WRONG_OF_ALL * len(labels)):
+    if (doubt > 0.5).sum() < _least_wrong(labels):
         return np.zeros(len(labels)), None
     weighted = replace(groups, weights=1 - doubt)
     head = fit_balanced(standardised, features, weighted, penalty=penalty, check=check)
     wrong, others = np.bincount(labels, doubt, len(shares)), _others(labels, patterns, len(shares))
     sharp, rates = np.float32(fit.sharpness), wrong / np.maximum(others, 1)
     return doubt, LabelJudge(Head(head.weight * sharp, head.bias * sharp), rates)
+
+
+def are_wrong(doubt: Floats, labels: Labels) -> bool:
+    """Whether the doubted labels are wrong, so that they may weigh less: each of two classes has enough.
+
+    Labelling errs in both directions. Where the doubted images are of one class, they are as often its rare
+    group, which late judges can hardly tell from the other class and which needs its weight most: of solar
+    cells that the finder doubted, none had a wrong label (docs/what-can-be-found.md). That errors from one
+    class to another alone are missed is the price.
+    """
+    return bool((np.bincount(labels[doubt > 0.5]) >= _least_wrong(labels)).sum() >= _LEAST_CLASSES)
+
+
+def _least_wrong(labels: Labels) -> float:
+    return max(_LEAST_WRONG, _LEAST_WRONG_OF_ALL * len(labels))
 
 
 def _log_odds(logits: NDArray[np.float32], labels: Labels, patterns: Labels) -> Floats:

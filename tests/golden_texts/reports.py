@@ -158,6 +158,7 @@ def inferred_groups() -> Json:
         splits={"test": test | {"mix": {RETRAINED: points}}},
         examples=[{"sample": 3, "path": "<b>3</b>.png", "image": "3.png"}],
         labels_look_wrong={"train": 35, "val": 0, "test": 6},
+        worst_groups_without_wrong_labels={ERM: 0.7, RETRAINED: 0.9},
         precision={"answers": 25, "lacking": 24, "low": 0.8, "at_bound": {ERM: 0.6, RETRAINED: 0.85}},
     )
     steps = step("check_labels", samples=[3, 1], n=41), step("review_images", samples=[4, 2])
@@ -182,7 +183,12 @@ def too_few_mistakes() -> Json:
     """No class was divided with the first seed, one was with another; the data set's own groups decide."""
     value = undivided(plain_report(erm=RELIES, retrained_control=RELIES, retrained=RELIES))
     value["dataset"]["split_subjects"] = {"train": 90}
-    section = inferred_section("stages_agree", comparison={ERM: {"inferred": 0.4, "labelled": 0.5}})
+    section = inferred_section(
+        "stages_agree",
+        comparison={ERM: {"inferred": 0.4, "labelled": 0.5}},
+        labels_look_wrong={"train": 12},
+        wrong_labels_weigh_less=False,
+    )
     groups = early_stage_groups("stages_agree", divided=False).model_dump() | {"source": "cross_mistakes"}
     groups |= {"details": {}, "divided_by_seed": {7: False, 8: True}}
     value |= {"kind": "retrain_head", "groups": groups, "review": review("open", 46)}

@@ -54,7 +54,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
     cache = LogitsCache(context, passes=len(models) * len(splits) + 2)  # answers, maps, masks
     logits = {split: {arm: cache.logits(m, split) for arm, m in models.items()} for split in splits}
     further = further_seeds(context)
-    own, inferred = context, JobGroups.of(context, logits)
+    own, inferred = context, JobGroups.of(context)
     context = inferred.context
     figures = Figures(
         context,

@@ -24,6 +24,7 @@ from models.data.splits import SPLITS
 from models.data.store import Store, evenly
 from models.evaluation.metrics import Logits, Names, metrics
 from models.mitigation.pattern_groups import PatternGroups
+from models.mitigation.wrong_labels import are_wrong
 from models.statistics import ModelAccuracy, design_effect, mean_share
 from models.types import Bools, Labels
 from worker.report.arms import clusters_of
@@ -39,17 +40,6 @@ _SHARES = tuple(round(0.05 * step, 2) for step in range(1, 20))  # 5 … 95 %
 ByArm = Mapping[Arm, Logits]
 
 
-def groups_of_samples(of_stage: StageGroups, store: Store, logits: Mapping[str, ByArm]) -> PatternGroups:
-    """Label × pattern of every sample, without those whose label looks wrong. Of a split that was evaluated,
-    only those that no model answers as labelled are left out: else a model that is right on hard images would
-    lose these, and another win by it."""
-    left_out = of_stage.wrong.copy()
-    for by_arm in logits.values():
-        for of_arm in by_arm.values():
-            left_out[of_arm.rows[of_arm.predictions == of_arm.labels]] = False
-    return of_stage.groups(store, left_out=left_out)
-
-
 class JobGroups(NamedTuple):
     """What the job has inferred, and the `context` in which figures are made: if the inferred groups
     `decide`, they are the groups of its data set."""
@@ -60,11 +50,11 @@ class JobGroups(NamedTuple):
     decide: bool
 
     @classmethod
-    def of(cls, context: StageContext, logits: Mapping[str, ByArm]) -> Self:
+    def of(cls, context: StageContext) -> Self:
         of_stage = StageGroups.read(context)
         if of_stage is None:
             return cls(context, None, None, False)
-        groups = groups_of_samples(of_stage, context.store, logits)
+        groups = of_stage.groups(context.store)
         decide = of_stage.decide_on(context.store)
         if decide:
             context = replace(context, images=context.store.with_groups(groups.names, groups.assigned))
@@ -96,6 +86,8 @@ def make_inferred(
     in_group = groups.assigned >= 0
     wrong = np.flatnonzero(of_stage.wrong)
     surest = wrong[np.argsort(-of_stage.label_doubt[wrong], kind="stable")][:_LISTED]
+    train, by_arm = store.rows("train"), logits.get(TEST, {})
+    undoubted = np.where(of_stage.wrong, -1, groups.assigned)
     return InferredGroups.model_validate(
         {
             "decide": inferred.decide,
@@ -106,9 +98,13 @@ def make_inferred(
                 split: _split(store, by_arm, in_group=in_group, lacking=lacking, mixed=split == TEST)
                 for split, by_arm in logits.items()
             },
-            "comparison": _comparison(store, groups, logits.get(TEST, {})),
-            "examples": _examples(context, network, lacking, logits.get(TEST, {}), folder),
+            "comparison": _comparison(store, groups, by_arm),
+            "examples": _examples(context, network, lacking, by_arm, folder),
             "wrong_labels": surest.tolist(),
+            "wrong_labels_weigh_less": are_wrong(of_stage.label_doubt[train], store.labels[train]),
+            "worst_groups_without_wrong_labels": _worst_groups(store, by_arm, undoubted, groups.names)
+            if of_stage.wrong[store.rows(TEST)].any()
+            else {},
             "labels_look_wrong": {
                 split: n for split in SPLITS if (n := int(of_stage.wrong[store.rows(split)].sum()))
             },
@@ -158,23 +154,30 @@ def mix_points(right: Bools, has_pattern: Bools, clusters: Labels | None) -> lis
 
 def _comparison(store: Store, groups: PatternGroups, by_arm: ByArm) -> dict[Arm, WorstGroups]:
     """The worst group of each model by the inferred groups and by the data set's own, where it has any."""
-    compared = {}
     if not store.has_groups:
         return {}
-    for arm, of_arm in by_arm.items():
-        worst = [
-            metrics(
-                of_arm.labels,
-                of_arm.predictions,
-                groups=assigned[of_arm.rows],
-                clusters=clusters_of(store, of_arm.rows),
-                names=Names(store.classes, names),
-            ).worst_group_accuracy
-            for assigned, names in ((groups.assigned, groups.names), (store.groups, store.group_names))
-        ]
-        if None not in worst:
-            compared[arm] = WorstGroups(inferred=worst[0], labelled=worst[1])
-    return compared
+    inferred = _worst_groups(store, by_arm, groups.assigned, groups.names)
+    labelled = _worst_groups(store, by_arm, store.groups, store.group_names)
+    return {
+        arm: WorstGroups(inferred=inferred[arm], labelled=labelled[arm])
+        for arm in inferred
+        if arm in labelled
+    }
+
+
+def _worst_groups(store: Store, by_arm: ByArm, assigned: Labels, names: tuple[str, ...]) -> dict[Arm, float]:
+    """The worst group of each model by the groups `assigned` (N,) to all samples, where any is known."""
+    worst = {
+        arm: metrics(
+            of_arm.labels,
+            of_arm.predictions,
+            groups=assigned[of_arm.rows],
+            clusters=clusters_of(store, of_arm.rows),
+            names=Names(store.classes, names),
+        ).worst_group_accuracy
+        for arm, of_arm in by_arm.items()
+    }
+    return {arm: accuracy for arm, accuracy in worst.items() if accuracy is not None}
 
 
 def _examples(

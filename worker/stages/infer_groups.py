@@ -216,13 +216,11 @@ class InferredGroups(NamedTuple):
         """The same for a data set, whose own groups come first."""
         return self.decide and not store.has_groups
 
-    def groups(self, store: Store, *, left_out: Bools | None = None) -> PatternGroups:
-        """Label × pattern, without the samples that are `left_out` (N,). The test images decide how a class
-        is divided."""
-        patterns = self.patterns if left_out is None else np.where(left_out, -1, self.patterns)
+    def groups(self, store: Store) -> PatternGroups:
+        """Label × pattern. The test images decide how a class is divided."""
         counted = np.zeros(len(store), bool)
         counted[store.rows("test")] = True
-        return pattern_groups(store.labels, patterns, store.classes, counted=counted)
+        return pattern_groups(store.labels, self.patterns, store.classes, counted=counted)
 
 
 def _published_folder(context: StageContext) -> Path | None:

@@ -27,8 +27,7 @@ class MixPoint(Section):
 
 
 class InferredSplit(Section):
-    """The groups of one split of `n` images. Those whose label looks wrong, and that no model answers as
-    labelled, are in no group."""
+    """The groups of one split of `n` images."""
 
     n: int
     lacking: PartAccuracies
@@ -78,6 +77,14 @@ class InferredGroups(Section):
         [], description="Samples of all splits whose label looks wrong, surest first, at most 200."
     )
     labels_look_wrong: dict[str, int] = Field({}, description="How many there are, by split.")
+    wrong_labels_weigh_less: bool = Field(
+        True,
+        description="Whether they weigh less in training. They do not where nearly all are of one class: "
+        "hard images of a rare group look the same.",
+    )
+    worst_groups_without_wrong_labels: dict[Arm, float] = Field(
+        {}, description="Each model's worst group on test without them, where there are any."
+    )
     precision: GuessPrecision | None = None
 
     @property

@@ -117,11 +117,22 @@ def wrong_labels_sentence(report: Report) -> str:
     if groups is None or not groups.n_wrong_labels:
         return ""
     where = ", ".join(f"{n:,} of {split}" for split, n in groups.labels_look_wrong.items() if n)
-    return (
+    sentence = (
         f"{groups.n_wrong_labels:,} labels look wrong ({where}): by the pattern and by the object, the image "
-        "seems to be of another class. In training they weigh less, and where no model answers as labelled "
-        "they are in no group."
+        "seems to be of another class. "
     )
+    if groups.wrong_labels_weigh_less:
+        sentence += "In training they weigh less."
+    else:
+        sentence += (
+            "Nearly all of the training images are of one class: they are hard images of a rare group, or "
+            "their labels are wrong. Only a look at them can tell, so they keep their weight."
+        )
+    worst = [
+        f"{model_name(arm)} is right on {percent(share)}"
+        for arm, share in groups.worst_groups_without_wrong_labels.items()
+    ]
+    return sentence + (f" In the worst group of test without them, {' and '.join(worst)}." if worst else "")
 
 
 def mix_sentence(report: Report) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from masktune.contract.hyperparameters import HeadConfig
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_judge import fit_pattern_judge
+from models.mitigation.wrong_labels import are_wrong
 from models.types import Bools
 from tests.integration.models.mitigation.test_finder import biased, infer, stage_features
 from tests.support.seeds import shifted
@@ -19,11 +20,11 @@ MAJORITY, MINORITY = 300, 30
 CONFIG = HeadConfig(penalties=(1.0, 0.1), judge_penalties=(1.0, 0.1), repeats=1)
 
 
-def mislabelled(share: float, *, seed: int = 0) -> tuple[Minority, NDArray[np.int64], Bools, Bools]:
-    """What the finder says of two classes of which this share has the other's label; their labels, which of
-    them are wrong, and which images truly lack the pattern of their class."""
+def mislabelled(*shares: float, seed: int = 0) -> tuple[Minority, NDArray[np.int64], Bools, Bools]:
+    """What the finder says of two classes of which these shares have the other's label; their labels, which
+    of them are wrong, and which images truly lack the pattern of their class."""
     true, places = biased(majority=MAJORITY, minority=MINORITY)
-    wrong = np.random.default_rng(shifted(seed)).random(len(true)) < share
+    wrong = np.random.default_rng(shifted(seed)).random(len(true)) < np.array(shares)[true]
     labels = np.where(wrong, 1 - true, true)
     features = stage_features(labels, places, true=true, last=(3.0, 0.5), seed=seed)
     return infer(features, config=CONFIG), labels, wrong, true != places
@@ -31,7 +32,7 @@ def mislabelled(share: float, *, seed: int = 0) -> tuple[Minority, NDArray[np.in
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
 def test_wrong_labels_are_told_from_images_that_lack_the_pattern(share: float) -> None:
-    minority, labels, wrong, lacks = mislabelled(share)
+    minority, labels, wrong, lacks = mislabelled(share, share)
     assert minority.reason == "stages_agree"
     assert minority.label_doubt is not None
     named = minority.label_doubt > 0.5
@@ -43,8 +44,19 @@ def test_wrong_labels_are_told_from_images_that_lack_the_pattern(share: float) -
     assert not wrong[list(minority.candidates)].mean() > 0.1
 
 
+def test_doubted_labels_of_one_class_are_to_be_looked_at_and_keep_their_weight() -> None:
+    minority, labels, wrong, _ = mislabelled(0.1, 0.0)
+    assert minority.label_doubt is not None
+    named = minority.label_doubt > 0.5
+    assert wrong[named].mean() > 0.9
+    assert not are_wrong(minority.label_doubt, labels)
+    assert minority.groups.weights is not None
+    assert (minority.groups.weights == 1).all()
+    assert named[list(minority.candidates)].any()
+
+
 def test_without_wrong_labels_the_minority_keeps_its_weight() -> None:
-    minority, labels, _, _ = mislabelled(0.0)
+    minority, labels, _, _ = mislabelled(0.0, 0.0)
     assert minority.label_judge is None
     assert minority.label_doubt is not None
     assert not minority.label_doubt.any()
@@ -65,7 +77,7 @@ def test_wrong_labels_alone_are_no_minority() -> None:
 
 
 def test_the_judge_carries_over_to_other_images() -> None:
-    minority, _, _, _ = mislabelled(0.05)
+    minority, _, _, _ = mislabelled(0.05, 0.05)
     true, places = biased(majority=MAJORITY, minority=MAJORITY)  # a balanced split has many that lack it
     wrong = np.random.default_rng(shifted(7)).random(len(true)) < 0.05
     labels = np.where(wrong, 1 - true, true)
