@@ -29,7 +29,7 @@ from benchmarks import _verdict_subjects as subjects
 from benchmarks._common import finish_simulation, simulation_parser
 from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
-from models.evaluation.verdict import VerdictName, decide
+from models.evaluation.verdict import VerdictName, decide, standing
 
 RESAMPLES = 1000
 
@@ -206,7 +206,8 @@ def simulate(setting: Setting, draws: int, rng: np.random.Generator) -> dict[str
             generator=rng,
             resamples=RESAMPLES,
         )
-        counts["hurt" if difference.high < 0 else decide(difference)] += 1
+        name = decide([standing(difference)], by_groups=setting.statistic == "worst_group_accuracy")
+        counts["hurt" if difference.high < 0 else name] += 1
         low, high = plain_interval(table, setting.statistic, rng)
         counts["helped_plain"] += low > 0
         counts["hurt_plain"] += high < 0
@@ -233,7 +234,7 @@ def simulate_seeds(setting: SeededSetting, draws: int, rng: np.random.Generator)
             )
             for pair in zip(a, b, strict=True)
         ]
-        counts[decide(mean_over_seeds(differences))] += 1
+        counts[decide([standing(mean_over_seeds(differences))], by_groups=True)] += 1
         low, high = _resampled(np.array([one.estimate for one in differences]), rng)
         counts["helped_plain"] += low > 0
         counts["hurt_plain"] += high < 0

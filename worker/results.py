@@ -169,6 +169,8 @@ class JobVerdict:
     b: Arm
     beaten_by: Arm | None
     inferred: bool = False
+    against_erm: str = "absent"
+    against_control: str = "absent"
 
 
 @dataclass(frozen=True, kw_only=True)

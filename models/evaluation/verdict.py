@@ -96,26 +96,39 @@ those that have hold less than half of all samples."""
 NotTestableReason = Literal[GroupsReason, "shortcut_or_harm", "not_above_chance", "few_subjects"]
 
 
+Standing = Literal["above", "undetected", "below"]
+"""Where the 95 % interval of a difference lies: above zero, around it, or below."""
+
+
 class Verdict(NamedTuple):
     """The verdict, why it is `not_testable` if it is, the difference that decided or would have, and the
-    difference in average accuracy."""
+    difference in average accuracy. `to_plain` is that to plain training beside a control."""
 
     verdict: VerdictName
     reason: NotTestableReason | None
     deciding: Difference
     average: Difference
+    to_plain: Difference | None = None
 
 
-def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] = ()) -> Verdict:
+def verdict(
+    differences: Sequence[Difference],
+    *,
+    plain: Sequence[Difference] = (),
+    validation: Sequence[Metrics] = (),
+) -> Verdict:
     """Decide whether MaskTune helped, from `differences` to its control on samples that trained neither.
 
-    The control has the same training budget. `validation` holds the metrics of both models, of every seed, on
-    the validation split, if that was evaluated; a model that is not above chance there has learned nothing
-    that could be compared: not testable. Nor are fewer than `LEAST_SUBJECTS`. Else the rule uses the 95 %
-    interval of the difference in worst-group accuracy if groups can decide (`groups_reason`), or in balanced
-    accuracy. Above 0: helped. Below 0: hurt, and else no detectable effect, if groups decided. Without them,
-    neither can be told: a test split that has the shortcut cannot show that a model lost it, and a model that
-    lost it is right less often there, as one that was harmed is (`shortcut_or_harm`). Not testable.
+    The control has the same training budget. `plain` are the differences to plain training, which the user
+    would have had; without a control, `differences` are those. `validation` holds the metrics of the model
+    and its control, of every seed, on the validation split, if that was evaluated; a model that is not above
+    chance there has learned nothing that could be compared: not testable. Nor are fewer than
+    `LEAST_SUBJECTS`. Else the rule uses the 95 % intervals of the differences in worst-group accuracy if
+    groups can decide (`groups_reason`), or in balanced accuracy. All above 0: helped. If groups decided: hurt
+    where it is below plain training, or below its control and not above plain training; else no detectable
+    effect. Without them, neither can be told: a test split that has the shortcut cannot show that a model
+    lost it, and a model that lost it is right less often there, as one that was harmed is
+    (`shortcut_or_harm`). Not testable. *Helped* needs both intervals, so that neither is corrected.
 
     Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
     most 3.0 %, hurt without a true loss in at most 3.7 %; over 2, 3 or 5 seeds (`mean_over_seeds`), in at
@@ -129,20 +142,22 @@ def verdict(differences: Sequence[Difference], *, validation: Sequence[Metrics] 
     The verdict applies to these two models and inputs like these. Two trainings that differ only in the
     seed differ too, and enough samples will show it; an interval over several seeds covers that as well.
     """
-    named = {difference.statistic: difference for difference in differences}
+    named, to_plain = ({one.statistic: one for one in some} for some in (differences, plain))
     worst, average = named.get("worst_group_accuracy"), named.get("accuracy")
     missing = groups_reason(worst, average) if average else None
     deciding = named.get("balanced_accuracy") if missing else worst
     if deciding is None or average is None:
         raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
+    beside = deciding, average, to_plain.get(deciding.statistic)
     if not all(metrics.above_chance for metrics in validation):
-        return Verdict("not_testable", "not_above_chance", deciding, average)
+        return Verdict("not_testable", "not_above_chance", *beside)
     if few_subjects(average):
-        return Verdict("not_testable", "few_subjects", deciding, average)
-    name = decide(deciding)
+        return Verdict("not_testable", "few_subjects", *beside)
+    standings = [standing(one) for one in (deciding, beside[2]) if one is not None]
+    name = decide(standings, by_groups=missing is None)
     if name != "not_testable":
-        return Verdict(name, None, deciding, average)
-    return Verdict(name, "shortcut_or_harm" if deciding.high < 0 else missing, deciding, average)
+        return Verdict(name, None, *beside)
+    return Verdict(name, "shortcut_or_harm" if "below" in standings else missing, *beside)
 
 
 def few_subjects(difference: Difference) -> bool:
@@ -162,13 +177,21 @@ def groups_reason(worst: Difference | None, average: Difference) -> GroupsReason
     return "few_in_groups" if 2 * worst.n < average.n else None
 
 
-def decide(deciding: Difference) -> VerdictName:
-    """The verdict by the difference that decides, that in worst-group accuracy where groups can."""
-    if deciding.low > 0:
+def standing(difference: Difference) -> Standing:
+    """Where the interval lies."""
+    return "above" if difference.low > 0 else "below" if difference.high < 0 else "undetected"
+
+
+def decide(standings: Sequence[Standing], *, by_groups: bool) -> VerdictName:
+    """The verdict by where a model stands to its rival and, if that is a control, to plain training too."""
+    if all(one == "above" for one in standings):
         return "helped"
-    if deciding.statistic != "worst_group_accuracy":
+    if not by_groups:
         return "not_testable"
-    return "hurt" if deciding.high < 0 else "no_detectable_effect"
+    rival, plain = standings[0], standings[-1]
+    if plain == "below" or (rival, plain) == ("below", "undetected"):
+        return "hurt"
+    return "no_detectable_effect"
 
 
 POWER = 0.8

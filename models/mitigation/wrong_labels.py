@@ -102,12 +102,12 @@ def judge_labels(
 def are_wrong(doubt: Floats, labels: Labels) -> bool:
     """Whether the doubted labels are wrong, so that they may weigh less: each of two classes has enough.
 
-    Labelling errs in both directions. Where the doubted images are of one class, they are as often its rare
-    group, which late judges can hardly tell from the other class and which needs its weight most: of solar
-    cells that the finder doubted, none had a wrong label (docs/what-can-be-found.md). That errors from one
-    class to another alone are missed is the price.
+    Labelling errs in both directions. Doubted images of one class alone are as often its rare group, which
+    late judges can hardly tell from the other class, and which needs its weight most.
     """
-    return bool((np.bincount(labels[doubt > 0.5]) >= _least_wrong(labels)).sum() >= _LEAST_CLASSES)
+    doubted = np.bincount(labels[doubt > 0.5])
+    has_enough = doubted >= _least_wrong(labels)
+    return bool(has_enough.sum() >= _LEAST_CLASSES)
 
 
 def _least_wrong(labels: Labels) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from masktune.contract.report.text import (
 from masktune.contract.report.text.groups import groups_lead
 from masktune.contract.report.text.next_steps import recommendation_reason
 from masktune.contract.report.text.promise import promise_statement
+from models.evaluation.verdict import decide
 from tests.golden_texts.sections import (
     CONTROL,
     ERM,
@@ -71,6 +73,15 @@ def _titles_of_verdicts() -> Rows:
         for name in get_args(accuracy.VerdictName):
             tone, title = names.verdict_title(JobVerdict(verdict=name, a=MASKTUNE, b=b))
             yield f"{name}, against {b}", f"{{{tone}}} {title}"
+
+
+def _verdicts_between_plain_training_and_control() -> Rows:
+    standings = get_args(accuracy.Standing)[:3]
+    for erm, control in itertools.product(standings, standings):
+        verdict_name = decide([control, erm], by_groups=True)
+        decision = {"verdict": verdict_name, "against_erm": erm, "against_control": control}
+        yield f"{erm} plain training, {control} its control", _verdict(decision=decision)
+    yield "a control that costs", _verdict(decision={"verdict": "helped", "control_cost": 0.084})
 
 
 def _verdicts_that_are_not_testable() -> Rows:
@@ -217,7 +228,8 @@ def _words_of_the_dashboard() -> Rows:
 
 
 _SECTIONS = (
-    _names_of_models, _titles_of_verdicts, _verdicts_that_are_not_testable, _verdicts_on_what_may_be_harm,
+    _names_of_models, _titles_of_verdicts, _verdicts_between_plain_training_and_control,
+    _verdicts_that_are_not_testable, _verdicts_on_what_may_be_harm,
     _certificates_of_reports, _answers_on_training_images, _reasons_of_a_recommendation,
     _groups_of_a_last_layer, _images_that_judge_a_job, _drift, _promises_of_a_review_policy,
     _certificates_of_answers, _thresholds_of_a_curve, _words_of_the_dashboard,

@@ -87,7 +87,10 @@ def make_inferred(
     wrong = np.flatnonzero(of_stage.wrong)
     surest = wrong[np.argsort(-of_stage.label_doubt[wrong], kind="stable")][:_LISTED]
     train, by_arm = store.rows("train"), logits.get(TEST, {})
-    undoubted = np.where(of_stage.wrong, -1, groups.assigned)
+    without_wrong = {}
+    if of_stage.wrong[store.rows(TEST)].any():
+        undoubted = np.where(of_stage.wrong, -1, groups.assigned)
+        without_wrong = _worst_groups(store, by_arm, undoubted, groups.names)
     return InferredGroups.model_validate(
         {
             "decide": inferred.decide,
@@ -102,9 +105,7 @@ def make_inferred(
             "examples": _examples(context, network, lacking, by_arm, folder),
             "wrong_labels": surest.tolist(),
             "wrong_labels_weigh_less": are_wrong(of_stage.label_doubt[train], store.labels[train]),
-            "worst_groups_without_wrong_labels": _worst_groups(store, by_arm, undoubted, groups.names)
-            if of_stage.wrong[store.rows(TEST)].any()
-            else {},
+            "worst_groups_without_wrong_labels": without_wrong,
             "labels_look_wrong": {
                 split: n for split in SPLITS if (n := int(of_stage.wrong[store.rows(split)].sum()))
             },
@@ -165,7 +166,12 @@ def _comparison(store: Store, groups: PatternGroups, by_arm: ByArm) -> dict[Arm,
     }
 
 
-def _worst_groups(store: Store, by_arm: ByArm, assigned: Labels, names: tuple[str, ...]) -> dict[Arm, float]:
+def _worst_groups(
+    store: Store,
+    by_arm: ByArm,
+    assigned: Labels,
+    names: tuple[str, ...],
+) -> dict[Arm, float]:
     """The worst group of each model by the groups `assigned` (N,) to all samples, where any is known."""
     worst = {
         arm: metrics(

@@ -26,9 +26,10 @@ from masktune.contract.report.recommendation import (
     UseModel,
 )
 from masktune.contract.report.text.formats import first_names
+from masktune.contract.report.text.names import arm_before
 from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
-from models.evaluation.verdict import LEAST_GROUP, growth_to_decide
+from models.evaluation.verdict import LEAST_GROUP, decide, growth_to_decide
 from worker.protocol import JudgedJobSpec
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import TEST_IMAGES, by_groups
@@ -100,9 +101,9 @@ def judged_verdicts(figures: Figures, store: Store, *, breaks_pattern: bool) -> 
 
 
 def _decided(verdict: Verdict) -> dict[str, str | None]:
-    difference = verdict.deciding_difference
-    name = "helped" if difference.low > 0 else "hurt" if difference.high < 0 else "no_detectable_effect"
-    return {"verdict": name, "reason": None}
+    both = verdict.against_control, verdict.against_erm
+    standings = [one for one in both if one != "absent"]
+    return {"verdict": decide(standings, by_groups=True), "reason": None}
 
 
 def judge(
@@ -116,8 +117,8 @@ def judge(
 
     1. A treatment is better than what it is judged against, and what the job recommends is not better than
        it: the one of these with the largest gain.
-    2. The job recommends a treatment that is worse than what it is judged against, by groups or since all
-       images lack the pattern: the latter.
+    2. The job recommends a treatment that hurt or is worse than its control, by groups or since all images
+       lack the pattern: plain training if it is better than the treatment, else what that is judged against.
     3. The job's recommendation stands: confirmed if it is not a treatment and that of the job's report is
        worse; else undecided.
     """
@@ -134,9 +135,11 @@ def judge(
         best = max(helped, key=lambda arm: verdicts[arm].deciding_difference.estimate)
         return Judgement(best, best, "confirmed" if best is recommended else "changed")
     about = verdicts[recommended if recommended in verdicts else subject]
-    if about.verdict == "hurt" and (breaks_pattern or by_groups(about.deciding_difference)):
+    is_worse = about.verdict == "hurt" or about.against_control == "below"
+    if is_worse and (breaks_pattern or by_groups(about.deciding_difference)):
         if about.a is recommended:
-            return Judgement(about.b, about.a, "changed")
+            plain = arm_before(own) if about.against_erm == "below" else about.b
+            return Judgement(plain, about.a, "changed")
         return Judgement(recommended, subject, "confirmed")
     return Judgement(recommended, about.a, "undecided", _undecided(about))
 

@@ -13,10 +13,10 @@ from masktune.contract.report.accuracy import (
     ArmDifference,
     ArmMetrics,
 )
-from masktune.contract.vocabulary import CONTROL_OF, Arm, JobKind
+from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
-from models.evaluation.verdict import compare, verdict
+from models.evaluation.verdict import Verdict, compare, standing, verdict
 from models.types import Bools, Labels
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
@@ -231,10 +231,19 @@ class Figures:
             return {}
         return {
             arm: self._verdict(split, arm, rival).model_copy(
-                update={"beaten_by": self._beaten_by(split, arm, rival)}
+                update={
+                    "beaten_by": self._beaten_by(split, arm, rival),
+                    "control_cost": self._control_cost(split, rival),
+                }
             )
             for arm, rival in self.rivals.items()
         }
+
+    def _control_cost(self, split: str, rival: Arm) -> float | None:
+        if rival not in CONTROLS or self.before not in self.plain_arms:
+            return None
+        difference = self.deciding_difference(split, rival, self.before)
+        return -difference.estimate if difference and difference.high < 0 else None
 
     def _beaten_by(self, split: str, treatment: Arm, rival: Arm) -> Arm | None:
         """A plain model above chance, other than the rival, that groups of the split show to be better."""
@@ -256,13 +265,13 @@ class Figures:
         validation = [
             (arm, seed, of_seed) for arm in (a, b) for seed, of_seed in self._validation(arm).items()
         ]
-        by_seed = {self._run.seed: self._compared[split].get((a, b)) or self._compare(split, a, b)}
-        for of_seed in self._further:
-            by_seed[of_seed.seed] = self._compare(split, a, b, of_seed)
-        differences = by_seed[self._run.seed]
-        if self._further:
-            differences = tuple(map(mean_over_seeds, zip(*by_seed.values(), strict=True)))
-        decision = verdict(differences, validation=[of_seed for _, _, of_seed in validation])
+        by_seed, differences = self._over_seeds(split, a, b)
+        plain = self.before if b in CONTROLS and self.before in self.plain_arms else None
+        decision = verdict(
+            differences,
+            plain=self._over_seeds(split, a, plain)[1] if plain else (),
+            validation=[of_seed for _, _, of_seed in validation],
+        )
         few_lacking = self._lacking and decision.reason in ("small_groups", "no_groups")
         return section.Verdict(
             verdict=decision.verdict,
@@ -276,7 +285,9 @@ class Figures:
             inferred=bool(self._lacking) and decision.deciding.statistic == "worst_group_accuracy",
             a=a,
             b=b,
+            **self._standings(decision, b),
             deciding_difference=section.Difference(**self._named(decision.deciding)),
+            erm_difference=decision.to_plain and section.Difference(**self._named(decision.to_plain)),
             accuracy_difference=section.Difference(**self._named(decision.average)),
             seeds=[
                 section.SeedDifference(seed=seed, estimate=one.estimate)
@@ -285,6 +296,27 @@ class Figures:
                 if self._further and one.statistic == decision.deciding.statistic
             ],
         )
+
+    @staticmethod
+    def _standings(decision: Verdict, b: Arm) -> dict[str, Any]:
+        to_b, to_plain = standing(decision.deciding), decision.to_plain
+        if b not in CONTROLS:
+            return {"against_erm": to_b}
+        return {
+            "against_control": to_b,
+            "against_erm": standing(to_plain) if to_plain else "absent",
+        }
+
+    def _over_seeds(
+        self, split: str, a: Arm, b: Arm
+    ) -> tuple[dict[int, tuple[Difference, ...]], tuple[Difference, ...]]:
+        """a − b in every statistic that the split allows: by seed, and over all seeds."""
+        by_seed = {self._run.seed: self._compared[split].get((a, b)) or self._compare(split, a, b)}
+        for of_seed in self._further:
+            by_seed[of_seed.seed] = self._compare(split, a, b, of_seed)
+        if not self._further:
+            return by_seed, by_seed[self._run.seed]
+        return by_seed, tuple(map(mean_over_seeds, zip(*by_seed.values(), strict=True)))
 
     def _named(self, difference: Difference) -> dict[str, Any]:
         """The difference with the worst classes or groups named instead of numbered."""

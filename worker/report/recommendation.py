@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from masktune.contract.report.accuracy import Difference, SplitDifference, VerdictName
+from masktune.contract.report.accuracy import Difference, SplitDifference, Verdict, VerdictName
 from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups
 from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.recommendation import (
@@ -52,6 +52,7 @@ class Treatment(NamedTuple):
     `differs`: no class was divided, so that it equals its control. Not `above_chance`: its answers on the
     validation split cannot be told from guesses. `is_beaten`: groups show that a plain model is better. A
     model without the shortcut is right less often where the images have it, so nothing else counts.
+    `trails_plain`: groups of the test split detect nothing, and plain training has the higher estimate.
     """
 
     arm: Arm
@@ -64,6 +65,7 @@ class Treatment(NamedTuple):
     differs: bool = True
     above_chance: bool = True
     is_beaten: bool = False
+    trails_plain: bool = False
 
 
 class Choice(NamedTuple):
@@ -81,7 +83,8 @@ def choose(treatments: Sequence[Treatment], plain: Arm | None, *, trained_whole:
     never chosen.
 
     1. The true groups of the validation split show that a treatment helped: that with the best worst group.
-    2. A last layer was balanced over reliable groups, or a treatment helped on the test split. If both are
+    2. A last layer was balanced over reliable groups and does not trail plain training on the test split, or
+       a treatment helped there. If both are
        there: MaskTune where the network was trained whole, for it may have changed what the network sees,
        which a last layer cannot; else the last layer.
     3. The best plain model, if there is one above chance; else none.
@@ -91,7 +94,7 @@ def choose(treatments: Sequence[Treatment], plain: Arm | None, *, trained_whole:
         best = max(proven, key=lambda one: one.val_worst_group)
         return Choice(best.arm, "val_groups", best.arm)
     for one in sorted(usable, key=lambda one: (one.arm is Arm.MASKTUNE) is not trained_whole):
-        if one.is_reliable or one.verdict == "helped":
+        if (one.is_reliable and not one.trails_plain) or one.verdict == "helped":
             return Choice(one.arm, one.reason, one.arm)
     first = treatments[0]
     subject = next((one for one in treatments if one.differs), first)
@@ -165,7 +168,13 @@ def _treatment(figures: Figures, arm: Arm, groups: BalancedGroups | None, *, is_
         differs=groups is None or groups.divided,
         above_chance=figures.learned(arm),
         is_beaten=is_beaten,
+        trails_plain=test is not None and trails_plain(test),
     )
+
+
+def trails_plain(test: Verdict) -> bool:
+    to_plain = test.erm_difference or test.deciding_difference
+    return test.verdict == "no_detectable_effect" and to_plain.estimate < 0
 
 
 def make_recommendation(

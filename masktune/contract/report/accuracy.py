@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -122,8 +122,18 @@ class SeedDifference(Section):
     estimate: float
 
 
+Standing = Literal["above", "undetected", "below", "absent"]
+"""By the 95 % interval of the deciding difference to a model; `absent`: there is no such model."""
+
+_AGAINST_ERM: Any = Field("absent", description="Where a stands to plain training.")
+_AGAINST_CONTROL: Any = Field("absent", description="Where a stands to its control.")
+
+
 class Verdict(Section):
-    """Whether model a helped, against model b, by one difference that was fixed beforehand.
+    """Whether model a helped, against model b, by one statistic that was fixed beforehand.
+
+    It helped if it is above its control and above plain training, where these are there. Above plain training
+    alone, its groups or masks have done nothing; above its control alone, it makes good what that cost.
 
     With several `seeds`, the differences are means over them, `a_only` and `b_only` count all of them, and
     the intervals are for training with any seed.
@@ -152,7 +162,17 @@ class Verdict(Section):
         description="Another plain model, that groups of the split show to be better than a: then a helped "
         "against b, but is not recommended.",
     )
+    against_erm: Standing = _AGAINST_ERM
+    against_control: Standing = _AGAINST_CONTROL
     deciding_difference: Difference
+    erm_difference: Difference | None = Field(
+        None, description="That to plain training, in the same statistic, where b is a control."
+    )
+    control_cost: float | None = Field(
+        None,
+        description="How far b, a control, is below plain training in that statistic, if by more than the "
+        "95 % interval.",
+    )
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
     seeds: list[SeedDifference] = Field(
         default=[], description="Of each seed, where a job has several; else empty."
@@ -170,6 +190,8 @@ class JobVerdict(Shape):
     beaten_by: Arm | None = Field(
         None, description="Another plain model that is better than a, as in the report."
     )
+    against_erm: Standing = _AGAINST_ERM
+    against_control: Standing = _AGAINST_CONTROL
 
 
 class Disagreement(Section):

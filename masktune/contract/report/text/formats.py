@@ -16,11 +16,10 @@ def whole_percent(share: float) -> str:
     return f"{100 * share:g}\u00a0%"
 
 
-def out_of_100(a: float, b: float) -> tuple[str, str]:
-    """Two shares as counts out of 100, whole ones unless only a decimal tells them apart."""
-    digits = 0 if round(100 * a) != round(100 * b) else 1
-    a_text, b_text = (f"{100 * share:.{digits}f}" for share in (a, b))
-    return (a_text, b_text) if a_text != b_text else (f"{100 * a:.0f}", f"{100 * b:.0f}")
+def out_of_100(*shares: float) -> tuple[str, ...]:
+    """Shares as counts out of 100, whole ones unless only a decimal tells the first from another."""
+    whole, decimal = (tuple(f"{100 * share:.{digits}f}" for share in shares) for digits in (0, 1))
+    return decimal if whole[0] in whole[1:] and decimal[0] not in decimal[1:] else whole
 
 
 def more_of_100(difference: float) -> str:

@@ -132,7 +132,9 @@ def wrong_labels_sentence(report: Report) -> str:
         f"{model_name(arm)} is right on {percent(share)}"
         for arm, share in groups.worst_groups_without_wrong_labels.items()
     ]
-    return sentence + (f" In the worst group of test without them, {' and '.join(worst)}." if worst else "")
+    if worst:
+        sentence += f" In the worst group of test without them, {' and '.join(worst)}."
+    return sentence
 
 
 def mix_sentence(report: Report) -> str:

@@ -91,6 +91,19 @@ _TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
     "not_testable": ("muted", "Not testable here", "Not testable here"),
 }
 """Tone, title with a control, and without: then, as much training might have done the same."""
+_BETTER_THAN_PLAIN = "{0} is better than plain training, not by its {1}"
+_MAKES_GOOD = "{0} makes good what {2} had cost"
+_BETWEEN: dict[tuple[accuracy.Standing, accuracy.Standing], str] = {
+    ("above", "undetected"): _BETTER_THAN_PLAIN,
+    ("above", "below"): _BETTER_THAN_PLAIN,
+    ("undetected", "above"): _MAKES_GOOD,
+}
+"""Titles where plain training and the control do not say the same, by where the model stands to each."""
+_MEANS = {
+    Arm.RETRAINED: ("groups", "refitting"),
+    Arm.MASKTUNE: ("masks", "longer training"),
+}
+"""What a model has that its control has not, and what the control has that plain training has not."""
 
 
 def within_sentence(arm: Arm) -> str:
@@ -119,7 +132,22 @@ def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Ton
     by = ", by inferred groups" if decision.inferred and decision.verdict != "not_testable" else ""
     if decision.reason == "shortcut_or_harm":
         tone = "neutral"
-    return tone, (beside_control if decision.b in CONTROLS else alone).format(a, b) + by
+    title = beside_control if decision.b in CONTROLS else alone
+    if decision.verdict == "no_detectable_effect":
+        title = _BETWEEN.get((decision.against_erm, decision.against_control), title)
+        return tone, title.format(a, *_MEANS.get(decision.a, ("", ""))) + by
+    return tone, title.format(a, b) + by
+
+
+def cost_of_control(decision: accuracy.Verdict) -> str:
+    """How far the control is below plain training, if beyond chance: then a model that is above it shows
+    little; "" if not."""
+    if decision.control_cost is None:
+        return ""
+    what = capitalised(_MEANS[decision.a][1])
+    points = 100 * decision.control_cost
+    control = within_sentence(decision.b)
+    return f"{what} alone cost {points:.1f} points: to be better than {control} shows little here."
 
 
 def in_order(arms: Iterable[AnyArm]) -> list[AnyArm]:

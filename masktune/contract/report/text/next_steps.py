@@ -68,9 +68,13 @@ _REASONS: Mapping[RecommendationReason, str] = {
 
 _SHOWN_BY_TEST: Mapping[VerdictName, str] = {
     "helped": " The test images show that this helped.",
-    "no_detectable_effect": " On the test images, a gain cannot be told from chance.",
+    "no_detectable_effect": " It is not shown to be better: on the test images, a gain cannot be told from "
+    "chance.",
     "not_testable": " The test images cannot show whether this helped.",
 }
+_BETTER_THAN_PLAIN = (
+    " The test images show that it is better than plain training, but not that its groups did that."
+)
 """What to add to a reason that is a way of training, so that it and the verdict do not seem to disagree."""
 
 _BY_TEST_IMAGES = ("groups_inferred", "masktune_helped", "hurt", "no_gain")
@@ -109,7 +113,9 @@ def recommendation_reason(report: Report) -> str:
             better=model_name(better.b if better else rival),
         )
     if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
-        why += _SHOWN_BY_TEST.get(report.verdict.verdict, "")
+        name, above_plain = report.verdict.verdict, report.verdict.against_erm == "above"
+        is_between = name == "no_detectable_effect" and above_plain
+        why += _BETTER_THAN_PLAIN if is_between else _SHOWN_BY_TEST.get(name, "")
     if report.verdict is not None and report.verdict.inferred and reason in _BY_TEST_IMAGES:
         why += " Which of them lack the pattern is a guess: nobody labelled their groups."
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None

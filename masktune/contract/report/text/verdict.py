@@ -24,7 +24,9 @@ from masktune.contract.report.text.names import (
     STATISTICS,
     Tone,
     arm_after,
+    arm_before,
     capitalised,
+    cost_of_control,
     model_name,
     shared_subjects,
     verdict_title,
@@ -51,6 +53,11 @@ _MEANINGS: dict[accuracy.VerdictName, str] = {
     "helped": _NOT_CHANCE,
     "hurt": _NOT_CHANCE,
     "no_detectable_effect": "A difference this small can be chance.",
+}
+_STANDINGS: dict[accuracy.Standing, str] = {
+    "above": "That it is better than {} is unlikely to be chance.",
+    "below": "That it is worse than {} is unlikely to be chance.",
+    "undetected": "The difference to {} can be chance.",
 }
 _HIDDEN = "A difference this small can be chance, and a larger one may be hidden: "
 _NOT_TESTABLE: dict[accuracy.NotTestableReason | None, str] = {
@@ -147,6 +154,7 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
         text += f" {_meaning(decision, report.dataset.subject_word)}"
     if decision.beaten_by is not None:
         text += f" In the worst group, {model_name(decision.beaten_by)} beats {within_sentence(decision.a)}."
+    text = f"{text} {cost_of_control(decision)}".rstrip()
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text
@@ -154,7 +162,13 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
 
 def _meaning(decision: accuracy.Verdict, word: str) -> str:
     if decision.verdict != "not_testable":
-        return _MEANINGS[decision.verdict]
+        stands = {
+            "plain training": decision.against_erm,
+            "its control": decision.against_control,
+        }
+        if "absent" in stands.values() or len(set(stands.values())) == 1:
+            return _MEANINGS[decision.verdict]
+        return " ".join(_STANDINGS[one].format(rival) for rival, one in stands.items())
     counted = "images" if decision.deciding_difference.n_subjects is None else f"{word}s"
     return _NOT_TESTABLE[decision.reason].format(counted)
 
@@ -182,18 +196,28 @@ def _over_seeds(decision: accuracy.Verdict) -> str:
 
 
 def _of_two_models(report: Report, decision: accuracy.Verdict) -> str:
-    a, b = within_sentence(decision.a), within_sentence(decision.b)
-    difference, of_arm = decision.deciding_difference, report.metrics[decision.split]
-    of_a, of_b, word = of_arm[decision.a], of_arm[decision.b], report.dataset.subject_word
-    if _in_groups(decision):
-        shares = _hardest(of_a, difference.worst_a), _hardest(of_b, difference.worst_b)
-    else:
-        shares = of_a.balanced_accuracy, of_b.balanced_accuracy
-    (part_a, part_b), (all_a, all_b) = out_of_100(*shares), out_of_100(of_a.accuracy, of_b.accuracy)
+    of_arm, word = report.metrics[decision.split], report.dataset.subject_word
+    lowest = {
+        decision.a: decision.deciding_difference.worst_a,
+        decision.b: decision.deciding_difference.worst_b,
+    }
+    if decision.erm_difference is not None:
+        lowest[arm_before(report)] = decision.erm_difference.worst_b
+    shares = [
+        _hardest(of_arm[arm], group) if _in_groups(decision) else of_arm[arm].balanced_accuracy
+        for arm, group in lowest.items()
+    ]
+    names, a = [within_sentence(arm) for arm in lowest], of_arm[decision.a]
+    first, *parts = out_of_100(*shares)
+    of_all, *over_all = out_of_100(*(of_arm[arm].accuracy for arm in lowest))
+
+    def others(counts: Sequence[str]) -> str:
+        return " and ".join(f"{name} on {count}" for name, count in zip(names[1:], counts, strict=True))
+
     return (
-        f"{capitalised(a)} is right on {part_a} of 100 images {_which(decision)}, {b} on {part_b}. Over all "
-        f"{sample_count(of_a.n, of_a.n_subjects, f'{decision.split} image', word)}, it is right on {all_a} "
-        f"of 100, {b} on {all_b}."
+        f"{capitalised(names[0])} is right on {first} of 100 images {_which(decision)}, {others(parts)}. "
+        f"Over all {sample_count(a.n, a.n_subjects, f'{decision.split} image', word)}, it is right on "
+        f"{of_all} of 100, {others(over_all)}."
     )
 
 
@@ -230,6 +254,11 @@ def _figures(decision: accuracy.Verdict, word: str) -> str:
         f"{_lowest(difference, rival, word)}. Its average accuracy is "
         f"{points_apart(decision.accuracy_difference.estimate)} that of {rival}."
     )
+    if (to_erm := decision.erm_difference) is not None:
+        text += (
+            f" Its {_statistic(decision)} is {points_apart(to_erm.estimate)} that of plain training "
+            f"(95\u00a0% interval {points_interval(to_erm.low, to_erm.high)})."
+        )
     if not seeds:
         return text
     each = ", ".join(f"{points(seed.estimate)} with seed {seed.seed}" for seed in seeds)
@@ -269,12 +298,13 @@ def _rule(decision: accuracy.Verdict, word: str) -> str:
     subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE.format(word)}"
     inferred = f" {_INFERRED_RULE}" if decision.inferred else ""
     return (
-        f"One difference, chosen beforehand, decides: that in {_statistic(decision)}. If its 95\u00a0% "
-        "interval lies above zero, the verdict is helped. Else groups of the test split must decide: if the "
-        "interval lies below zero, the verdict is hurt; if it covers zero, no detectable effect, which is "
-        "not the same as no effect. Without such groups, it is not testable: a shortcut that was given up "
-        "cannot be told from harm, nor from no effect. It is not testable either if the balanced accuracy of "
-        "one of the models on the validation "
+        f"One statistic, chosen beforehand, decides: {_statistic(decision)}. If the 95\u00a0% intervals of "
+        "the model's differences to plain training and to its control, where there is one, lie above zero, "
+        "the verdict is helped. Else groups of the test split must decide: below plain training, or below "
+        "the control and not above plain training, the verdict is hurt; otherwise it is no detectable "
+        "effect, which is not the same as no effect. Without such groups, it is not testable: a shortcut "
+        "that was given up cannot be told from harm, nor from no effect. It is not testable either if the "
+        "balanced accuracy of the model or of its control on the validation "
         f"split is not above that of a guess by its 95\u00a0% interval. {control} "
         f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{inferred}{subjects}"
     )

@@ -9,7 +9,15 @@ import pytest
 
 from models.evaluation.metrics import metrics
 from models.evaluation.paired import Difference, Statistic, paired_difference
-from models.evaluation.verdict import LEAST_GROUP, Verdict, compare, decisive_groups, groups_reason, verdict
+from models.evaluation.verdict import (
+    LEAST_GROUP,
+    Verdict,
+    compare,
+    decisive_groups,
+    groups_reason,
+    standing,
+    verdict,
+)
 from models.types import Bools, Labels
 from tests.unit.models.evaluation.pairs import outcomes
 
@@ -262,6 +270,43 @@ def test_an_interval_that_ends_at_zero_shows_nothing(low: float, high: float, ex
     found = dict(compared(60, 40))
     found["worst_group_accuracy"] = found["worst_group_accuracy"]._replace(low=low, high=high)
     assert verdict(list(found.values())).verdict == expected
+
+
+INTERVALS = {"above": (0.01, 0.2), "undetected": (-0.1, 0.1), "below": (-0.2, -0.01)}
+
+
+@pytest.mark.parametrize(
+    ("plain", "control", "by_groups", "without"),
+    [
+        ("above", "above", "helped", "helped"),
+        ("above", "undetected", "no_detectable_effect", "not_testable"),
+        ("above", "below", "no_detectable_effect", "not_testable"),
+        ("undetected", "above", "no_detectable_effect", "not_testable"),
+        ("undetected", "undetected", "no_detectable_effect", "not_testable"),
+        ("undetected", "below", "hurt", "not_testable"),
+        ("below", "above", "hurt", "not_testable"),
+        ("below", "undetected", "hurt", "not_testable"),
+        ("below", "below", "hurt", "not_testable"),
+    ],
+)
+def test_plain_training_and_the_control_decide_together(
+    plain: str, control: str, by_groups: str, without: str
+) -> None:
+    for decides, expected in ((True, by_groups), (False, without)):
+        pair = [dict(compared(60, 40)), dict(compared(60, 40))]
+        for found, stands in zip(pair, (control, plain), strict=True):
+            low, high = INTERVALS[stands]
+            statistic: Statistic = "worst_group_accuracy" if decides else "balanced_accuracy"
+            found[statistic] = found[statistic]._replace(low=low, high=high)
+            if not decides:
+                del found["worst_group_accuracy"]
+        decision = verdict(list(pair[0].values()), plain=list(pair[1].values()))
+        assert decision.verdict == expected
+        assert decision.to_plain is not None
+        assert (standing(decision.deciding), standing(decision.to_plain)) == (control, plain)
+        if not decides and expected == "not_testable":
+            reason = "shortcut_or_harm" if "below" in (plain, control) else "no_groups"
+            assert decision.reason == reason
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ HELPED = verdict(Arm.RETRAINED, "helped", 0.1, 0.3)
 HURT = verdict(Arm.RETRAINED, "hurt", -0.3, -0.1)
 HURT_IN_GROUPS = verdict(Arm.RETRAINED, "hurt", -0.3, -0.1, groups=True)
 SMALL = verdict(Arm.RETRAINED, "no_detectable_effect", -0.1, 0.2, groups=True)
+BELOW_ERM = HURT_IN_GROUPS.model_copy(update={"against_erm": "below", "against_control": "undetected"})
+BELOW_CONTROL = SMALL.model_copy(update={"against_erm": "above", "against_control": "below"})
 UNKNOWN = verdict(Arm.RETRAINED, "not_testable", -0.1, 0.2, reason="no_groups")
 ONE_CLASS = verdict(Arm.RETRAINED, "not_testable", 0.1, 0.2, reason="one_class")
 FEW = verdict(Arm.RETRAINED, "not_testable", 0.1, 0.2, reason="few_subjects")
@@ -72,6 +74,8 @@ CONTROL = Arm.RETRAINED_CONTROL
         (CONTROL, HELPED, False, (Arm.RETRAINED, "changed", None)),
         (Arm.RETRAINED, HURT, True, (CONTROL, "changed", None)),
         (Arm.RETRAINED, HURT_IN_GROUPS, False, (CONTROL, "changed", None)),
+        (Arm.RETRAINED, BELOW_ERM, False, (Arm.ERM, "changed", None)),
+        (Arm.RETRAINED, BELOW_CONTROL, False, (CONTROL, "changed", None)),
         (CONTROL, HURT, True, (CONTROL, "confirmed", None)),
         (Arm.RETRAINED, HURT, False, (Arm.RETRAINED, "undecided", "no_groups")),
         (CONTROL, HURT, False, (CONTROL, "undecided", "no_groups")),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from masktune.contract.report.accuracy import SplitDifference
+from masktune.contract.report.accuracy import SplitDifference, Verdict, VerdictName
 from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm
@@ -17,6 +17,7 @@ from worker.report.recommendation import (
     best_plain,
     choose,
     images_to_review,
+    trails_plain,
     weak_features,
 )
 
@@ -32,6 +33,31 @@ def test_an_open_gate_recommends_the_retrained_head_without_any_figure() -> None
     for trained_whole in (True, False):
         choice = choose([HEAD, MASKED], Arm.ERM, trained_whole=trained_whole)
         assert choice == Choice(Arm.RETRAINED, "groups_inferred", Arm.RETRAINED)
+
+
+@pytest.mark.parametrize(("estimate", "arm"), [(-0.01, Arm.ERM), (0.01, Arm.RETRAINED)])
+def test_where_groups_detect_nothing_the_higher_estimate_is_recommended(estimate: float, arm: Arm) -> None:
+    trails = trails_plain(decided("no_detectable_effect", estimate))
+    head = HEAD._replace(verdict="no_detectable_effect", trails_plain=trails)
+    assert choose([head], Arm.ERM, trained_whole=False).arm is arm
+    assert not trails_plain(decided("not_testable", estimate))
+
+
+def decided(name: VerdictName, estimate: float) -> Verdict:
+    """The head is far above its control; `estimate` is its difference to plain training."""
+    interval: dict[str, Any] = {
+        "low": -0.2,
+        "high": 0.2,
+        "confidence": 0.95,
+        "n": 100,
+        "a_only": 1,
+        "b_only": 1,
+    }
+    interval |= {"statistic": "worst_group_accuracy", "resamples": 1, "strata": 4, "smallest": 20}
+    control = {"a": Arm.RETRAINED, "b": Arm.RETRAINED_CONTROL, "split": "test", "verdict": name}
+    to_control, to_plain = interval | {"estimate": 0.1}, interval | {"estimate": estimate}
+    differences = {"deciding_difference": to_control, "accuracy_difference": to_control}
+    return Verdict.model_validate(control | differences | {"erm_difference": to_plain})
 
 
 @pytest.mark.parametrize("plain", [Arm.ERM, Arm.RETRAINED_CONTROL, Arm.MASKTUNE_CONTROL])
