@@ -70,7 +70,9 @@ class Judged(NamedTuple):
         )
 
     def verdict(self, a: Arm, b: Arm, groups: Labels | None) -> Verdict:
-        return verdict(self.differences(a, b, groups))
+        """Beside a control, plain training counts too."""
+        plain = self.differences(a, BEFORE, groups) if (a, b) == (HEAD, CONTROL) else ()
+        return verdict(self.differences(a, b, groups), plain=plain)
 
 
 def find(training: Training, gate: Gate) -> Found:
@@ -156,14 +158,16 @@ def _as_users_have(case: Case, found: Found) -> Row:
 
 def recommended(found: Found, judged: Judged) -> Arm:
     """As `worker.report.recommendation.choose` without labelled groups: the divided head, unless inferred
-    groups show that a plain model is better; else the model before, unless the control is better."""
+    groups show that a plain model is better, or detect nothing and have it below plain training; else the
+    model before, unless the control is better."""
     groups = judged.groups if found.decides else None
     plain = CONTROL if judged.verdict(CONTROL, BEFORE, groups).deciding.low > 0 else BEFORE
     if not found.is_divided:
         return plain
     deciding = [judged.verdict(HEAD, arm, groups).deciding for arm in (BEFORE, CONTROL)]
     is_beaten = any(one.high < 0 and one.statistic == "worst_group_accuracy" for one in deciding)
-    return plain if is_beaten else HEAD
+    undetected = judged.verdict(HEAD, CONTROL, groups).verdict == "no_detectable_effect"
+    return plain if is_beaten or (undetected and deciding[0].estimate < 0) else HEAD
 
 
 def _named(split: str, doubt: Floats, wrong: Bools) -> Row:

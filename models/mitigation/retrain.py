@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from models.types import Floats, Labels
 
 _SHARPNESS = np.geomspace(0.02, 50, 60)  # inverse temperatures to try
 _EXAMPLES = 8
+_ERRORS_OF_DIVIDED, _MOST_OF_DIVIDED = 2.0, 10.0
 
 
 class Candidate(NamedTuple):
@@ -78,8 +80,9 @@ def retrain_head(
     A sample whose group is inferred is weighted in each group by its membership there.
     Choosing the penalty needs no further group labels: each candidate is cross-fitted on `features` alone
     and scored by its held-out cross-entropy, balanced like the head, at its best temperature. The largest
-    penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3): an inferred
-    minority is a few dozen samples, and if they cannot tell penalties apart, the simpler head is preferred.
+    penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3), within two if the
+    groups divide a class, but then of at most 10: a minority is a few dozen samples, which often show the
+    objects of those that the heads were fitted to, so that the held-out loss rewards remembering.
     The error is that of the difference of two losses on the same samples: these rise and fall together, so
     that the error of one alone would pass for equal what the samples do tell apart.
     Samples with equal `clusters` (N,), of one subject or copies of one image, are held out together and count
@@ -93,11 +96,29 @@ def retrain_head(
         Candidate(penalty, fit.loss, float(np.linalg.norm(fit.influence - best.influence)))
         for penalty, fit in scored.items()
     )
-    penalty = max(c.penalty for c in candidates if c.loss <= best.loss + c.error)
+    penalty = choose_penalty(candidates, is_divided=len(groups.names) > features.classes)
     head = fit_balanced(standardised, features, groups, penalty=penalty, check=check)
     install_head(network, head)
     held_out = np.asarray(scored[penalty].logits.argmax(1), np.int64)
     return RetrainedHead(head, penalty, candidates, held_out, groups)
+
+
+def choose_penalty(candidates: Sequence[Candidate], *, is_divided: bool) -> float:
+    """The penalty of a head that is balanced over groups; `is_divided`: they divide a class.
+
+    Of the rules that `research.rivals.penalty` compares,
+    this one loses least in its worst cell.
+    """
+    errors, most = 1.0, math.inf
+    if is_divided:
+        errors, most = _ERRORS_OF_DIVIDED, _MOST_OF_DIVIDED
+    least_loss = min(one.loss for one in candidates)
+    within = [one for one in candidates if one.loss <= least_loss + errors * one.error]
+    penalty = max(one.penalty for one in within)
+    if penalty <= most:
+        return penalty
+    allowed = [one.penalty for one in candidates if one.penalty <= most]
+    return max(allowed) if allowed else min(one.penalty for one in candidates)
 
 
 def fit_balanced(

@@ -1,9 +1,11 @@
 """Rules for a head's penalty, side by side: `python -m research.rivals.penalty [--data FOLDER]`.
 
-Each rule takes the largest penalty whose held-out loss is within an error of the lowest. `loss`: the standard
-error of the lowest loss itself. `difference`: that of the two losses' difference on the same images, as the
-product does. Behind it stands the smallest penalty that may be taken. The heads are balanced over the classes
-(the control), over the groups that early stages name, where they do, and over the true groups.
+Each rule takes the largest penalty whose held-out loss is within one or two errors of the lowest. `loss`: the
+standard error of the lowest loss itself. `difference`: that of the two losses' difference on the same images.
+Behind it stand the smallest and the largest penalty that may be taken. The product takes the one with two
+differences up to 10 where the groups divide a class, else the one with one difference from 0.01. The heads
+are balanced over the classes (the control), over the groups that early stages name, where they do, and over
+the true groups.
 
 The sets are those of `research.rivals`, with its arguments. Prints average / worst group on the test half,
 means over seeds or cuts, then the means over the sets of what each rule gains on the first, with the standard
@@ -33,13 +35,16 @@ from research.rivals.sets import Case, read_cases
 
 
 class Rule(NamedTuple):
-    """`paired`: the error is that of the difference; no penalty below `least` is taken."""
+    """`paired`: the error is that of the difference; no penalty below `least` is taken, and none above
+    `most`."""
 
     paired: bool
     least: float
+    errors: float = 1
+    most: float = 100
 
     def __str__(self) -> str:
-        return f"{'difference' if self.paired else 'loss'}, {self.least:g}"
+        return f"{self.errors:g} {'difference' if self.paired else 'loss'}, {self.least:g} to {self.most:g}"
 
     def choose(self, fits: Mapping[float, CrossFit]) -> float:
         allowed = {penalty: fit for penalty, fit in fits.items() if penalty >= self.least}
@@ -48,11 +53,15 @@ class Rule(NamedTuple):
         def error(fit: CrossFit) -> float:
             return float(np.linalg.norm(fit.influence - best.influence if self.paired else best.influence))
 
-        return max(penalty for penalty, fit in allowed.items() if fit.loss <= best.loss + error(fit))
+        within = (p for p, fit in allowed.items() if fit.loss <= best.loss + self.errors * error(fit))
+        return min(max(within), self.most)
 
 
-RULES = (Rule(False, 0.1), Rule(False, 0.03), Rule(True, 0.1), Rule(True, 0.03), Rule(True, 0.01))
-_PENALTIES = (*CONFIG.penalties, 0.01)
+RULES = (
+    *(Rule(False, 0.1), Rule(True, 0.03), Rule(True, 0.01)),
+    *(Rule(True, 0.03, errors, 10) for errors in (1, 1.5, 2)),
+)
+_PENALTIES = CONFIG.penalties
 Row = dict[str, Any]
 
 

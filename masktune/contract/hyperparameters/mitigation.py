@@ -34,7 +34,7 @@ class HeadConfig(Parameters):
         tuple[float, ...],
         Bounds(gt=0, lt=1e9, min_length=1, max_length=20),
         Doc("Penalties of the final head."),
-    ] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
+    ] = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
     gate: Annotated[
         Gate,
         Doc(

@@ -10,7 +10,7 @@ from models.backbones.build import build_network
 from models.mitigation.features import Features
 from models.mitigation.groups import class_groups
 from models.mitigation.logistic import Standardised
-from models.mitigation.retrain import cross_fits, describe_groups, retrain_head
+from models.mitigation.retrain import Candidate, choose_penalty, cross_fits, describe_groups, retrain_head
 from tests.support.seeds import shifted
 from tests.unit.models.mitigation.test_groups import CLASSES, shortcut_features, shortcut_groups
 
@@ -40,6 +40,24 @@ def test_the_largest_penalty_within_one_standard_error_is_taken() -> None:
     assert [c for c in found.candidates if c.error == 0] == [best]
     again = retrain_head(network, train, groups, config, seed=shifted(0))
     assert np.array_equal(again.head.weight, found.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("penalties", "plain", "divided"),
+    [
+        ((30.0, 10.0, 3.0, 1.0), 1.0, 10.0),
+        ((30.0, 8.0, 3.0, 1.0), 1.0, 8.0),
+        ((30.0, 20.0), 20.0, 20.0),
+        ((3.0, 1.0, 0.3), 0.3, 3.0),
+    ],
+)
+def test_groups_that_divide_a_class_allow_two_errors_and_a_penalty_of_ten(
+    penalties: tuple[float, ...], plain: float, divided: float
+) -> None:
+    *others, last = penalties
+    candidates = [Candidate(penalty, 0.5 + 0.15, 0.1) for penalty in others] + [Candidate(last, 0.5, 0.0)]
+    assert choose_penalty(candidates, is_divided=False) == plain
+    assert choose_penalty(candidates, is_divided=True) == divided
 
 
 def test_losses_are_told_apart_by_their_difference_on_the_same_samples() -> None:
