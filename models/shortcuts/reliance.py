@@ -8,7 +8,7 @@ group; a property that is the task itself); both together are what a shortcut lo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,7 +32,8 @@ RULE = (
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
     "relies on a shortcut. One kind: some signs. Neither: no sign, if two groups or more, each of at least "
-    f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split: without them, "
+    f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split, one that lacks "
+    "the pattern among them where they were inferred: without them, "
     "images that all have the shortcut show no failure, and the model is not testable. Nor is it if a group "
     f"is {100 * GAP:.0f} points lower, which may be chance, or if a metadata column is rated strong in "
     "predicting the class: no check says whether the model uses what that column stands for. The failures of "
@@ -68,11 +69,13 @@ def read(
     *,
     judged: Metrics | None = None,
     split: str = "test",
+    lacking: Collection[int] = (),
     column: str | None = None,
 ) -> ShortcutReliance:
     """Combine the signs by `RULE`; `validation` holds the metrics on that split, if the model has them,
-    `judged` those on the `split` where failures were sought, None for training images. `column` is the
-    sentence on a metadata column that predicts the class, rated strong.
+    `judged` those on the `split` where failures were sought, None for training images. `lacking` are its
+    groups whose images lack the pattern of their class, where they were inferred. `column` is the sentence
+    on a metadata column that predicts the class, rated strong.
 
     A model that is no better than chance on validation has learned nothing, or only what does not hold there.
     Then neither its failures nor their absence says anything about a shortcut. Nor does their absence if no
@@ -91,7 +94,7 @@ def read(
         return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
     if not signs:
         return ShortcutReliance("not_testable", RULE, (), "There was nothing to check.")
-    doubt = _lower_group(judged, split) or _hidden(judged, split) or _unchecked(column)
+    doubt = _lower_group(judged, split) or _hidden(judged, split, lacking) or _unchecked(column)
     return ShortcutReliance("not_testable" if doubt else "none_seen", RULE, tuple(signs), doubt)
 
 
@@ -117,15 +120,16 @@ def _lower_group(judged: Metrics | None, split: str) -> str | None:
     )
 
 
-def _hidden(judged: Metrics | None, split: str) -> str | None:
+def _hidden(judged: Metrics | None, split: str, lacking: Collection[int]) -> str | None:
     """Why failures would not show on the split; None if they would, by groups that could also decide a
-    verdict."""
+    verdict, one of those that are `lacking` the pattern among them."""
     if judged is None:
         return (
             "The model was judged on training images alone: it may be right on them because it has seen them."
         )
     counted = "images" if judged.n_subjects is None else "subjects"
-    large = [group.n for group in judged.groups if group.independent >= LEAST_GROUP]
+    large_groups = [group for group in judged.groups if group.independent >= LEAST_GROUP]
+    large = [group.n for group in large_groups]
     if not judged.groups:
         why = f"the {split} split has no groups that say which of its images break a pattern"
     elif len(judged.groups) == 1:
@@ -139,6 +143,8 @@ def _hidden(judged: Metrics | None, split: str) -> str | None:
             f"the groups of the {split} split that have {LEAST_GROUP} {counted} hold less than half of its "
             "images"
         )
+    elif lacking and not any(group.id in lacking for group in large_groups):
+        why = f"of no class do {LEAST_GROUP} {counted} of the {split} split lack the pattern"
     else:
         return None
     return (

@@ -139,7 +139,12 @@ def imported_model() -> Json:
     value = plain_report(imported=0.95, retrained_control=0.95, retrained=(0.6, 0.9, 0.95, 0.95))
     groups = early_stage_groups("stages_agree").model_dump() | {"held_out": {RETRAINED: True}}
     groups |= {"source": "labels", "inferred": False, "details": {}}
-    worse = recommendation(IMPORTED, "hurt", differences=[difference(RETRAINED, IMPORTED, -0.4, -0.2)])
+    train = {"0-4 with square": 4, "5-9 with square": 500}
+    worse = recommendation(
+        *(IMPORTED, "hurt"),
+        differences=[difference(RETRAINED, IMPORTED, -0.4, -0.2)],
+        weak_group={"name": "0-4 with square", "accuracy": 0.42, "train": train},
+    )
     return value | worse | {"kind": "retrain_head", "groups": groups}
 
 

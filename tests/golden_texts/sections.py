@@ -70,7 +70,8 @@ def step(name: str, **fields: Any) -> Json:
 def recommendation(arm: Arm | None, reason: RecommendationReason, *steps: Json, **more: Any) -> Json:
     """To use the recommended model is the first step."""
     chosen = {"arm": arm, "model": None if arm is None else f"mdl_{arm}"}
-    use = [] if arm is None else [step("use_control" if arm in CONTROLS else "use_model", **chosen)]
+    weak = {"weak_group": more.pop("weak_group", None)}
+    use = [] if arm is None else [step("use_control" if arm in CONTROLS else "use_model", **chosen, **weak)]
     return {"recommendation": chosen | {"reason": reason, "next": [*use, *steps]} | more}
 
 

@@ -8,7 +8,7 @@ job's seed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,11 @@ def evaluate(context: StageContext) -> EvaluateResult:
             decided = judged_sections(judged_models, figures)
         else:
             decided = _own_sections(context, check, figures, groups, models, guess)
-        saliency = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
+        saliency = _saliency_sections(
+            *(context, check, cache, figures, splits, decided["after"]),
+            lacking=inferred.lacking,
+            folder=folder,
+        )
         report = Report(
             version=VERSION,
             job=context.spec.job_id,
@@ -176,6 +180,7 @@ def _saliency_sections(
     splits: Sequence[str],
     after: Arm | None,
     *,
+    lacking: Collection[int],
     folder: Path,
 ) -> dict[str, Any]:
     """The sections that rest on where the models look: on masks, and what these cost."""
@@ -191,7 +196,9 @@ def _saliency_sections(
         "saliency": make_saliency(context, pool, folder=folder),
         "gallery": make_gallery(context, pool, folder=folder),
         "masking_cost": {split: {arm: MaskingCost.model_validate(cost) for arm, cost in costs.items()}},
-        "shortcut_reliance": _shortcut_reliance(check, pool.before, figures, costs[pool.before], split),
+        "shortcut_reliance": _shortcut_reliance(
+            check, pool.before, figures, costs[pool.before], split, lacking
+        ),
     }
 
 
@@ -207,6 +214,7 @@ def _shortcut_reliance(
     figures: Figures,
     cost: masking_cost.MaskingCost,
     split: str,
+    lacking: Collection[int],
 ) -> ShortcutReliance | None:
     """The signs on the split that the model of `arm` relies on a shortcut; `cost` is of its masks there. None
     for a split whose images lost their object: a model that is right there has used the background.
@@ -225,7 +233,14 @@ def _shortcut_reliance(
     of_split = metrics[split][arm] if split != "train" else None
     columns = None if check is None else check.metadata
     column = columns.sentence if columns is not None and columns.strength == "strong" else None
-    read_signs = read(present, validation, judged=of_split, split=split, column=column)
+    read_signs = read(
+        present,
+        validation,
+        judged=of_split,
+        split=split,
+        lacking=lacking,
+        column=column,
+    )
     return ShortcutReliance.model_validate(read_signs)
 
 

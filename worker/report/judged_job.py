@@ -22,17 +22,15 @@ from masktune.contract.report.recommendation import (
     LabelMore,
     NextStep,
     Recommendation,
-    UseControl,
-    UseModel,
 )
 from masktune.contract.report.text.formats import first_names
 from masktune.contract.report.text.names import arm_before
-from masktune.contract.vocabulary import CONTROLS, Arm
+from masktune.contract.vocabulary import Arm
 from models.data.store import Store
 from models.evaluation.verdict import LEAST_GROUP, decide, growth_to_decide
 from worker.protocol import JudgedJobSpec
 from worker.report.metrics import VERDICT_SPLIT, Figures
-from worker.report.recommendation import TEST_IMAGES, by_groups
+from worker.report.recommendation import TEST_IMAGES, by_groups, use_step
 from worker.report.subjects import KnownImages, known_images
 from worker.stages.context import StageContext
 
@@ -194,7 +192,7 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
         "verdict": judgement.subject and verdicts.get(judgement.subject),
         "training_note": own.training_note,
         "recommendation": _recommendation(
-            own, judgement, more, store=models.context.store, models=models.spec.models
+            own, judgement, more, figures, store=models.context.store, models=models.spec.models
         ),
         "judged_job": JudgedJob(
             job=models.spec.id,
@@ -220,7 +218,13 @@ def _better_plain(figures: Figures, arm: Arm) -> Arm:
 
 
 def _recommendation(
-    own: Report, judgement: Judgement, more: Mapping[str, int], *, store: Store, models: Mapping[Arm, str]
+    own: Report,
+    judgement: Judgement,
+    more: Mapping[str, int],
+    figures: Figures,
+    *,
+    store: Store,
+    models: Mapping[Arm, str],
 ) -> Recommendation | None:
     if own.recommendation is None:
         return None
@@ -229,7 +233,7 @@ def _recommendation(
         arm=arm,
         model=models[arm] if arm else None,
         reason="new_images" if arm else own.recommendation.reason,
-        next=list(_next_steps(own.recommendation, judgement, more, store=store, models=models)),
+        next=list(_next_steps(own.recommendation, judgement, more, figures, store=store, models=models)),
     )
 
 
@@ -237,6 +241,7 @@ def _next_steps(
     own: Recommendation,
     judgement: Judgement,
     more: Mapping[str, int],
+    figures: Figures,
     *,
     store: Store,
     models: Mapping[Arm, str],
@@ -245,10 +250,10 @@ def _next_steps(
     if arm is None:
         yield from (step for step in own.next if isinstance(step, LabelMore))
         return
-    if arm in CONTROLS:
-        yield UseControl(step="use_control", arm=arm, model=models[arm])
-    else:
-        yield UseModel(step="use_model", arm=arm, model=models[arm])
+    use = use_step(arm, models[arm], figures)
+    yield use
+    if use.weak_group is not None:
+        return
     if judgement.undecided is not None and (more or judgement.undecided != "few_images"):
         per_class = max(more.values(), default=TEST_IMAGES)
         subjects = LEAST_GROUP if store.has_subjects else None

@@ -97,6 +97,11 @@ class Figures:
             },
         }
 
+    @property
+    def train_counts(self) -> dict[str, int]:
+        """Training images of each group."""
+        return {self._store.group_names[group]: n for group, n in self._train_group_weights.items()}
+
     def learned(self, arm: Arm) -> bool:
         """Whether the arm's model, that of the first seed, is above chance on the validation split; true if
         that was not evaluated."""

@@ -25,6 +25,7 @@ from masktune.contract.report.recommendation import (
     ReviewImages,
     UseControl,
     UseModel,
+    WeakGroup,
 )
 from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
@@ -40,6 +41,8 @@ TRAIN_IMAGES = 60
 """Images of a class: if 5 % of them lack the pattern, that is the three which the finder needs."""
 
 
+WEAK_GAP = 0.2
+"""Of a group below the average."""
 WEAK_SHARE = 0.5
 """Of the way from chance to no mistakes: frozen features on which no plain model comes so far, on the
 validation images, are weak. `benchmarks.networks` measures it."""
@@ -224,10 +227,8 @@ def _next_steps(
     if choice.arm is None:
         yield LabelMore(step="label_more", per_class=max(TRAIN_IMAGES, 2 * smallest))
         return
-    if choice.arm in CONTROLS:
-        yield UseControl(step="use_control", arm=choice.arm, model=models[choice.arm].id)
-    else:
-        yield UseModel(step="use_model", arm=choice.arm, model=models[choice.arm].id)
+    use = use_step(choice.arm, models[choice.arm].id, figures)
+    yield use
     searched = not isinstance(groups, EarlyStageGroups) or groups.details.searched
     if smallest < TRAIN_IMAGES and searched:
         yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
@@ -237,10 +238,29 @@ def _next_steps(
     decided = by_groups(test.deciding_difference) or test.verdict == "helped"
     if (test.inferred or not decided) and (samples := images_to_review(groups)):
         yield ReviewImages(step="review_images", samples=samples)
-    if decided and (not test.inferred or test.verdict != "no_detectable_effect"):
+    if use.weak_group or (decided and (not test.inferred or test.verdict != "no_detectable_effect")):
         return
     subjects = LEAST_GROUP if store.has_subjects else None
     yield AddTestImages(step="add_test_images", per_class=TEST_IMAGES, subjects=subjects)
+
+
+def use_step(arm: Arm, model: str, figures: Figures) -> UseModel | UseControl:
+    """To use this model, and the group in which it is weak, if it is in one."""
+    weak_group = _weak_group(arm, figures)
+    if arm in CONTROLS:
+        return UseControl(step="use_control", arm=arm, model=model, weak_group=weak_group)
+    return UseModel(step="use_model", arm=arm, model=model, weak_group=weak_group)
+
+
+def _weak_group(arm: Arm, figures: Figures) -> WeakGroup | None:
+    of_arm = figures.metrics[VERDICT_SPLIT][arm] if VERDICT_SPLIT in figures.metrics else None
+    large = [one for one in of_arm.groups if one.independent >= LEAST_GROUP] if of_arm else []
+    worst = min(large, key=lambda group: group.accuracy, default=None)
+    if of_arm is None or worst is None:
+        return None
+    if worst.accuracy > of_arm.chance and of_arm.accuracy - worst.accuracy <= WEAK_GAP:
+        return None
+    return WeakGroup(name=worst.name, accuracy=worst.accuracy, train=figures.train_counts)
 
 
 def _check_labels(inferred: InferredGroups | None) -> list[NextStep]:

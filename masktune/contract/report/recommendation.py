@@ -29,12 +29,22 @@ plain models have learned nothing. `new_images`: images that were brought to jud
 decided, or left its recommendation as it is (`judged_job`)."""
 
 
+class WeakGroup(Section):
+    """A group of the test split in which the recommended model is not above chance, or more than 20 points
+    below its average. `train` counts the training images of each group, where there are any."""
+
+    name: str
+    accuracy: float
+    train: dict[str, int] = {}
+
+
 class UseModel(Section):
-    """Point the alias that programs use at this model."""
+    """Point the alias that programs use at this model, or know that even the best is weak in a group."""
 
     step: Literal["use_model"]
     arm: Arm
     model: str
+    weak_group: WeakGroup | None = None
 
 
 class UseControl(Section):
@@ -43,6 +53,7 @@ class UseControl(Section):
     step: Literal["use_control"]
     arm: Arm
     model: str
+    weak_group: WeakGroup | None = None
 
 
 class AddTestImages(Section):

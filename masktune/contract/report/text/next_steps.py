@@ -19,6 +19,7 @@ from masktune.contract.report.recommendation import (
     ReviewImages,
     UseControl,
     UseModel,
+    WeakGroup,
 )
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
@@ -155,11 +156,23 @@ def _on_data(step: DataStep, report: Report) -> Step:
 
 
 def _use(step: UseModel | UseControl, report: Report) -> Step:
-    return Step(
-        step.step,
-        f"Use {model_name(step.arm)}",
-        recommendation_reason(report),
-        f"masktune models alias production {step.model}",
+    title, sentence = f"Use {model_name(step.arm)}", recommendation_reason(report)
+    if (weak := step.weak_group) is not None:
+        title = f"{capitalised(model_name(step.arm))}: the best of these, and not good enough for {weak.name}"
+        sentence += f" {_weak_group(weak, report)}"
+    return Step(step.step, title, sentence, f"masktune models alias production {step.model}")
+
+
+def _weak_group(weak: WeakGroup, report: Report) -> str:
+    """How weak the model is in the group, and what can help."""
+    others = [n for name, n in weak.train.items() if name != weak.name]
+    counts = ""
+    if others and weak.name in weak.train:
+        counts = f": it has {weak.train[weak.name]:,}, the others have up to {max(others):,}"
+    return (
+        f"It is right on {percent(weak.accuracy)} of the test images of {weak.name}. What can help: more "
+        f"training images of that group{counts}; another network, which masktune fix {report.dataset.id} "
+        "--compare-networks measures here; or to abstain where it is unsure."
     )
 
 

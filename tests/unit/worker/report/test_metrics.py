@@ -18,7 +18,7 @@ from models.evaluation.metrics import Logits
 from models.run import Run
 from tests.support.arrays import Arrays, write_arrays
 from worker.report.metrics import Figures
-from worker.report.recommendation import choose_model
+from worker.report.recommendation import choose_model, use_step
 from worker.stages.context import arm_before
 from worker.stages.seeds import SeedPredictions
 
@@ -95,6 +95,29 @@ def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(
     assert verdict.verdict == ("not_testable" if guesses else "helped")
     assert [(one.arm, one.seed) for one in verdict.at_chance] == [(Arm.MASKTUNE, 7)] * guesses
     assert figures.learned(Arm.MASKTUNE)
+
+
+@pytest.mark.parametrize(
+    ("answers", "sizes", "weak"),
+    [
+        (SHORTCUT, (40,) * 4, 1),
+        (RIGHT, (40,) * 4, None),
+        (SHORTCUT, (40, 3, 3, 40), None),
+        ((0, 0, 0, 1), (40, 40, 40, 400), 1),
+    ],
+    ids=["at chance", "right everywhere", "too few to tell", "far below its average"],
+)
+def test_even_the_best_model_may_be_weak_in_a_group(
+    make_context: Callable[..., Any], answers: tuple[int, ...], sizes: tuple[int, ...], weak: int | None
+) -> None:
+    context = make_context({"train": (9, 2, 5, 7), "test": sizes})
+    right, of_arm = (answering(context.store, "test", one) for one in (RIGHT, answers))
+    figures = Figures(context, {"test": {Arm.ERM: of_arm, Arm.RETRAINED: right}})
+    weak_group = use_step(Arm.ERM, "mdl_1", figures).weak_group
+    names = context.store.group_names
+    assert (weak_group and weak_group.name) == (None if weak is None else names[weak])
+    assert weak_group is None or weak_group.train == dict(zip(names, (9, 2, 5, 7), strict=True))
+    assert use_step(Arm.RETRAINED, "mdl_2", figures).weak_group is None
 
 
 GROUPS = {"train": (5,) * 4, "val": (40, 20, 20, 40), "test": (40,) * 4}
