@@ -129,7 +129,7 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
         tone="neutral" if leak and tone == "good" else tone,
         title=title,
         sentence=" ".join(filter(None, (leak, lacking, empty, sentence, columns))),
-        figures=" ".join(_figures_at_chance(one, word) for one in at_chance) or _figures(decision, word),
+        figures=" ".join(_figures_at_chance(one, word) for one in at_chance) or _figures(report, decision),
         rule=_rule(decision, word),
     )
 
@@ -151,7 +151,7 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
         text = groups_warning(report.groups)
     else:
         text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
-        text += f" {_meaning(decision, report.dataset.subject_word)}"
+        text += f" {_meaning(report, decision)}"
     if decision.beaten_by is not None:
         text += f" In the worst group, {model_name(decision.beaten_by)} beats {within_sentence(decision.a)}."
     text = f"{text} {cost_of_control(decision)}".rstrip()
@@ -160,15 +160,16 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     return text
 
 
-def _meaning(decision: accuracy.Verdict, word: str) -> str:
+def _meaning(report: Report, decision: accuracy.Verdict) -> str:
     if decision.verdict != "not_testable":
         stands = {
-            "plain training": decision.against_erm,
+            _plain(report): decision.against_erm,
             "its control": decision.against_control,
         }
         if "absent" in stands.values() or len(set(stands.values())) == 1:
             return _MEANINGS[decision.verdict]
         return " ".join(_STANDINGS[one].format(rival) for rival, one in stands.items())
+    word = report.dataset.subject_word
     counted = "images" if decision.deciding_difference.n_subjects is None else f"{word}s"
     return _NOT_TESTABLE[decision.reason].format(counted)
 
@@ -243,8 +244,14 @@ def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:
     )
 
 
-def _figures(decision: accuracy.Verdict, word: str) -> str:
-    difference, seeds = decision.deciding_difference, decision.seeds
+def _plain(report: Report) -> str:
+    """What the model was made from, within a sentence."""
+    before = arm_before(report)
+    return "plain training" if before is Arm.ERM else model_name(before)
+
+
+def _figures(report: Report, decision: accuracy.Verdict) -> str:
+    difference, seeds, word = decision.deciding_difference, decision.seeds, report.dataset.subject_word
     rival = within_sentence(decision.b)
     over = f" and over {len(seeds)} seeds" if seeds else ""
     text = (
@@ -256,7 +263,7 @@ def _figures(decision: accuracy.Verdict, word: str) -> str:
     )
     if (to_erm := decision.erm_difference) is not None:
         text += (
-            f" Its {_statistic(decision)} is {points_apart(to_erm.estimate)} that of plain training "
+            f" Its {_statistic(decision)} is {points_apart(to_erm.estimate)} that of {_plain(report)} "
             f"(95\u00a0% interval {points_interval(to_erm.low, to_erm.high)})."
         )
     if not seeds:
