@@ -106,8 +106,8 @@ def retrain_head(
 def choose_penalty(candidates: Sequence[Candidate], *, is_divided: bool) -> float:
     """The penalty of a head that is balanced over groups; `is_divided`: they divide a class.
 
-    Of the rules that `research.rivals.penalty` compares,
-    this one loses least in its worst cell.
+    One error and two are each better on some photographs (`research.rivals.penalty`).
+    Unbounded, a minority of some twenty images allowed 100, at a cost of 25 points.
     """
     errors, most = 1.0, math.inf
     if is_divided:

@@ -73,7 +73,7 @@ _SHOWN_BY_TEST: Mapping[VerdictName, str] = {
     "chance.",
     "not_testable": " The test images cannot show whether this helped.",
 }
-_BETTER_THAN_PLAIN = (
+_BETTER_WITHOUT_GROUPS = (
     " The test images show that it is better than plain training, but not that its groups did that."
 )
 """What to add to a reason that is a way of training, so that it and the verdict do not seem to disagree."""
@@ -116,7 +116,7 @@ def recommendation_reason(report: Report) -> str:
     if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
         name, above_plain = report.verdict.verdict, report.verdict.against_erm == "above"
         is_between = name == "no_detectable_effect" and above_plain
-        why += _BETTER_THAN_PLAIN if is_between else _SHOWN_BY_TEST.get(name, "")
+        why += _BETTER_WITHOUT_GROUPS if is_between else _SHOWN_BY_TEST.get(name, "")
     if report.verdict is not None and report.verdict.inferred and reason in _BY_TEST_IMAGES:
         why += " Which of them lack the pattern is a guess: nobody labelled their groups."
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None
