@@ -113,27 +113,27 @@ def _cut(cells: Photographs, crystal: int, share: float, seed: int) -> tuple[Pho
 
 def _measure(case: Case) -> Row:
     training = read_training(case)
-    found, labels = find(training, "auto"), case.train.labels
-    judged = judge(found, case.test)
+    inferred, labels = find(training, "auto"), case.train.labels
+    judged = judge(inferred, case.test)
     true = label_groups(labels, case.train.places, classes=training.classes, names=training.classes)
-    heads = dict(found.heads) | {_LABELLED: retrain(training, true).head}
+    heads = dict(inferred.heads) | {_LABELLED: retrain(training, true).head}
     worst = {str(name): figures_on_test(case, head)["worst"] for name, head in heads.items()}
-    arm = recommended(found, judged)
+    arm = recommended(inferred, judged)
     return {
         "set": case.kind,
         "share": case.share,
         "seed": case.seed,
-        "reason": found.minority.reason,
+        "reason": inferred.minority.reason,
         "worst": worst | {"recommended": worst[arm]},
         "arm": arm,
-        "verdict": judged.verdict(HEAD, CONTROL, judged.groups).verdict if found.decides else None,
-        **_named(found, labels, labels != case.train.places),
+        "verdict": judged.verdict(HEAD, CONTROL, judged.groups).verdict if inferred.decides else None,
+        **_named(inferred, labels, labels != case.train.places),
     }
 
 
-def _named(found: Found, labels: Labels, lacks: Labels) -> Row:
+def _named(inferred: Found, labels: Labels, lacks: Labels) -> Row:
     """What is named by class, and whether doubted labels, all of which are right, changed a weight."""
-    minority = found.minority
+    minority = inferred.minority
     if minority.patterns is None or minority.label_doubt is None:
         return {"recall": [0.0, 0.0], "precision": 0.0, "doubted": [0, 0], "altered": False}
     named = minority.patterns != labels

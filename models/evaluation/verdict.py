@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -109,6 +109,15 @@ class Verdict(NamedTuple):
     deciding: Difference
     average: Difference
     to_plain: Difference | None = None
+
+    def standings(self, *, is_control: bool) -> dict[str, Any]:
+        """Where the model stands, as `against_control` and `against_erm`, to those that are there;
+        `is_control`: its rival is one."""
+        to_rival = standing(self.deciding)
+        if not is_control:
+            return {"against_erm": to_rival}
+        plain = {} if self.to_plain is None else {"against_erm": standing(self.to_plain)}
+        return {"against_control": to_rival, **plain}
 
 
 def verdict(

@@ -128,8 +128,7 @@ def _hidden(judged: Metrics | None, split: str, lacking: Collection[int]) -> str
             "The model was judged on training images alone: it may be right on them because it has seen them."
         )
     counted = "images" if judged.n_subjects is None else "subjects"
-    large_groups = [group for group in judged.groups if group.independent >= LEAST_GROUP]
-    large = [group.n for group in large_groups]
+    large = [group for group in judged.groups if group.independent >= LEAST_GROUP]
     if not judged.groups:
         why = f"the {split} split has no groups that say which of its images break a pattern"
     elif len(judged.groups) == 1:
@@ -138,12 +137,12 @@ def _hidden(judged: Metrics | None, split: str, lacking: Collection[int]) -> str
         )
     elif len(large) < 2:
         why = f"fewer than two groups of the {split} split have {LEAST_GROUP} {counted}"
-    elif 2 * sum(large) < judged.n:
+    elif 2 * sum(group.n for group in large) < judged.n:
         why = (
             f"the groups of the {split} split that have {LEAST_GROUP} {counted} hold less than half of its "
             "images"
         )
-    elif lacking and not any(group.id in lacking for group in large_groups):
+    elif lacking and not any(group.id in lacking for group in large):
         why = f"of no class do {LEAST_GROUP} {counted} of the {split} split lack the pattern"
     else:
         return None

@@ -24,7 +24,7 @@ from masktune.contract.vocabulary import CONTROL_OF, Arm, JobKind, Stage
 from models.evaluation.metrics import Names, metrics
 from models.evaluation.paired import Difference
 from models.evaluation.reliability import calibration_error
-from models.evaluation.verdict import compare, standing, verdict
+from models.evaluation.verdict import compare, verdict
 from models.selective import CalibrationTable, certify, risk_coverage
 from models.shortcuts.check import check_properties
 from models.shortcuts.masking_cost import MaskedPredictions, masking_cost
@@ -349,10 +349,8 @@ def _verdicts(
         before = next((one for one in (Arm.ERM, Arm.IMPORTED) if one in said and one is not rival), None)
         plain = () if before is None else _compared(said, arm, before, labels, group)
         decision = verdict(_compared(said, arm, rival, labels, group), plain=plain)
-        to_rival = standing(decision.deciding)
         verdicts[arm] = accuracy.Verdict(
-            against_erm=standing(decision.to_plain) if decision.to_plain else to_rival,
-            against_control=to_rival if rival is CONTROL_OF[arm] else "absent",
+            **decision.standings(is_control=rival is CONTROL_OF[arm]),
             erm_difference=decision.to_plain and accuracy.Difference(**_named(decision.to_plain)),
             verdict=decision.verdict,
             reason=decision.reason,

@@ -8,7 +8,7 @@ job's seed.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,12 @@ def evaluate(context: StageContext) -> EvaluateResult:
         else:
             decided = _own_sections(context, check, figures, groups, models, guess)
         saliency = _saliency_sections(
-            *(context, check, cache, figures, splits, decided["after"]),
-            lacking=inferred.lacking,
+            context,
+            check,
+            cache,
+            figures,
+            splits,
+            decided["after"],
             folder=folder,
         )
         report = Report(
@@ -180,7 +184,6 @@ def _saliency_sections(
     splits: Sequence[str],
     after: Arm | None,
     *,
-    lacking: Collection[int],
     folder: Path,
 ) -> dict[str, Any]:
     """The sections that rest on where the models look: on masks, and what these cost."""
@@ -197,7 +200,11 @@ def _saliency_sections(
         "gallery": make_gallery(context, pool, folder=folder),
         "masking_cost": {split: {arm: MaskingCost.model_validate(cost) for arm, cost in costs.items()}},
         "shortcut_reliance": _shortcut_reliance(
-            check, pool.before, figures, costs[pool.before], split, lacking
+            check,
+            pool.before,
+            figures,
+            costs[pool.before],
+            split,
         ),
     }
 
@@ -214,7 +221,6 @@ def _shortcut_reliance(
     figures: Figures,
     cost: masking_cost.MaskingCost,
     split: str,
-    lacking: Collection[int],
 ) -> ShortcutReliance | None:
     """The signs on the split that the model of `arm` relies on a shortcut; `cost` is of its masks there. None
     for a split whose images lost their object: a model that is right there has used the background.
@@ -238,7 +244,7 @@ def _shortcut_reliance(
         validation,
         judged=of_split,
         split=split,
-        lacking=lacking,
+        lacking=figures.lacking,
         column=column,
     )
     return ShortcutReliance.model_validate(read_signs)

@@ -191,9 +191,7 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
         "verdicts": verdicts,
         "verdict": judgement.subject and verdicts.get(judgement.subject),
         "training_note": own.training_note,
-        "recommendation": _recommendation(
-            own, judgement, more, figures, store=models.context.store, models=models.spec.models
-        ),
+        "recommendation": _recommendation(models, judgement, more, figures),
         "judged_job": JudgedJob(
             job=models.spec.id,
             dataset=models.spec.dataset,
@@ -218,43 +216,38 @@ def _better_plain(figures: Figures, arm: Arm) -> Arm:
 
 
 def _recommendation(
-    own: Report,
+    models: JudgedModels,
     judgement: Judgement,
     more: Mapping[str, int],
     figures: Figures,
-    *,
-    store: Store,
-    models: Mapping[Arm, str],
 ) -> Recommendation | None:
-    if own.recommendation is None:
+    own, arm = models.own.recommendation, judgement.arm
+    if own is None:
         return None
-    arm = judgement.arm
     return Recommendation(
         arm=arm,
-        model=models[arm] if arm else None,
-        reason="new_images" if arm else own.recommendation.reason,
-        next=list(_next_steps(own.recommendation, judgement, more, figures, store=store, models=models)),
+        model=models.spec.models[arm] if arm else None,
+        reason="new_images" if arm else own.reason,
+        next=list(_next_steps(models, own, judgement, more, figures)),
     )
 
 
 def _next_steps(
+    models: JudgedModels,
     own: Recommendation,
     judgement: Judgement,
     more: Mapping[str, int],
     figures: Figures,
-    *,
-    store: Store,
-    models: Mapping[Arm, str],
 ) -> Iterator[NextStep]:
     arm = judgement.arm
     if arm is None:
         yield from (step for step in own.next if isinstance(step, LabelMore))
         return
-    use = use_step(arm, models[arm], figures)
+    use = use_step(arm, models.spec.models[arm], figures)
     yield use
     if use.weak_group is not None:
         return
     if judgement.undecided is not None and (more or judgement.undecided != "few_images"):
         per_class = max(more.values(), default=TEST_IMAGES)
-        subjects = LEAST_GROUP if store.has_subjects else None
+        subjects = LEAST_GROUP if models.context.store.has_subjects else None
         yield AddTestImages(step="add_test_images", per_class=per_class, subjects=subjects)

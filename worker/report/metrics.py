@@ -16,7 +16,7 @@ from masktune.contract.report.accuracy import (
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
-from models.evaluation.verdict import Verdict, compare, standing, verdict
+from models.evaluation.verdict import compare, verdict
 from models.types import Bools, Labels
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
@@ -64,7 +64,9 @@ class Figures:
         plain = [self.before, *controls] if self.before and started_plain else controls
         self.plain_arms = tuple(plain or dict.fromkeys(self.rivals.values()))
         """Models that were made against no shortcut, the one before first; without any, the rivals."""
-        self._lacking = lacking
+        self._plain = self.before if self.before in self.plain_arms else None
+        """What the user would have had: plain training, unless the job started from a treatment."""
+        self.lacking = lacking
         self._decided: dict[tuple[str, Arm, Arm], section.Verdict] = {}
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
@@ -181,7 +183,7 @@ class Figures:
             groups=self._store.groups[distinct.rows],
             train_group_weights=self._train_group_weights,
             clusters=clusters_of(self._store, distinct.rows),
-            minority=self._lacking,
+            minority=self.lacking,
             generator=lambda statistic: seeded(self._run, split, *others, rival, statistic, *seed),
         )
 
@@ -217,7 +219,7 @@ class Figures:
     @cached_property
     def val_verdicts(self) -> dict[Arm, section.Verdict]:
         """By treatment, on the validation split, where its labelled groups decide: all that there are."""
-        if self._lacking:
+        if self.lacking:
             return {}
         return {
             arm: decided
@@ -245,9 +247,9 @@ class Figures:
         }
 
     def _control_cost(self, split: str, rival: Arm) -> float | None:
-        if rival not in CONTROLS or self.before not in self.plain_arms:
+        if rival not in CONTROLS or self._plain is None:
             return None
-        difference = self.deciding_difference(split, rival, self.before)
+        difference = self.deciding_difference(split, rival, self._plain)
         return -difference.estimate if difference and difference.high < 0 else None
 
     def _beaten_by(self, split: str, treatment: Arm, rival: Arm) -> Arm | None:
@@ -271,13 +273,13 @@ class Figures:
             (arm, seed, of_seed) for arm in (a, b) for seed, of_seed in self._validation(arm).items()
         ]
         by_seed, differences = self._over_seeds(split, a, b)
-        plain = self.before if b in CONTROLS and self.before in self.plain_arms else None
+        plain = self._plain if b in CONTROLS else None
         decision = verdict(
             differences,
             plain=self._over_seeds(split, a, plain)[1] if plain else (),
             validation=[of_seed for _, _, of_seed in validation],
         )
-        few_lacking = self._lacking and decision.reason in ("small_groups", "no_groups")
+        few_lacking = self.lacking and decision.reason in ("small_groups", "no_groups")
         return section.Verdict(
             verdict=decision.verdict,
             reason="few_lacking" if few_lacking else decision.reason,
@@ -287,10 +289,10 @@ class Figures:
                 if not of_seed.above_chance
             ],
             split=split,
-            inferred=bool(self._lacking) and decision.deciding.statistic == "worst_group_accuracy",
+            inferred=bool(self.lacking) and decision.deciding.statistic == "worst_group_accuracy",
             a=a,
             b=b,
-            **self._standings(decision, b),
+            **decision.standings(is_control=b in CONTROLS),
             deciding_difference=section.Difference(**self._named(decision.deciding)),
             erm_difference=decision.to_plain and section.Difference(**self._named(decision.to_plain)),
             accuracy_difference=section.Difference(**self._named(decision.average)),
@@ -301,16 +303,6 @@ class Figures:
                 if self._further and one.statistic == decision.deciding.statistic
             ],
         )
-
-    @staticmethod
-    def _standings(decision: Verdict, b: Arm) -> dict[str, Any]:
-        to_b, to_plain = standing(decision.deciding), decision.to_plain
-        if b not in CONTROLS:
-            return {"against_erm": to_b}
-        return {
-            "against_control": to_b,
-            "against_erm": standing(to_plain) if to_plain else "absent",
-        }
 
     def _over_seeds(
         self, split: str, a: Arm, b: Arm

@@ -87,9 +87,8 @@ def choose(treatments: Sequence[Treatment], plain: Arm | None, *, trained_whole:
 
     1. The true groups of the validation split show that a treatment helped: that with the best worst group.
     2. A last layer was balanced over reliable groups and does not trail plain training on the test split, or
-       a treatment helped there. If both are
-       there: MaskTune where the network was trained whole, for it may have changed what the network sees,
-       which a last layer cannot; else the last layer.
+       a treatment helped there. If both are there: MaskTune where the network was trained whole, for it may
+       have changed what the network sees, which a last layer cannot; else the last layer.
     3. The best plain model, if there is one above chance; else none.
     """
     usable = [one for one in treatments if one.differs and one.above_chance and not one.is_beaten]
@@ -176,6 +175,7 @@ def _treatment(figures: Figures, arm: Arm, groups: BalancedGroups | None, *, is_
 
 
 def trails_plain(test: Verdict) -> bool:
+    """Whether groups detect nothing, and plain training has the higher estimate."""
     to_plain = test.erm_difference or test.deciding_difference
     return test.verdict == "no_detectable_effect" and to_plain.estimate < 0
 
@@ -253,12 +253,12 @@ def use_step(arm: Arm, model: str, figures: Figures) -> UseModel | UseControl:
 
 
 def _weak_group(arm: Arm, figures: Figures) -> WeakGroup | None:
-    of_arm = figures.metrics[VERDICT_SPLIT][arm] if VERDICT_SPLIT in figures.metrics else None
-    large = [one for one in of_arm.groups if one.independent >= LEAST_GROUP] if of_arm else []
-    worst = min(large, key=lambda group: group.accuracy, default=None)
-    if of_arm is None or worst is None:
+    if VERDICT_SPLIT not in figures.metrics:
         return None
-    if worst.accuracy > of_arm.chance and of_arm.accuracy - worst.accuracy <= WEAK_GAP:
+    of_arm = figures.metrics[VERDICT_SPLIT][arm]
+    large = (one for one in of_arm.groups if one.independent >= LEAST_GROUP)
+    worst = min(large, key=lambda group: group.accuracy, default=None)
+    if worst is None or (worst.accuracy > of_arm.chance and of_arm.accuracy - worst.accuracy <= WEAK_GAP):
         return None
     return WeakGroup(name=worst.name, accuracy=worst.accuracy, train=figures.train_counts)
 

@@ -33,7 +33,10 @@ def test_it_holds_figures_verdict_cost_and_pictures(digits: Bench, masktune: Job
         ]
     of_job = masktune.done["evaluate"]["verdict"]
     assert of_job == {name: report["verdict"][name] for name in of_job}
-    assert of_job.keys() >= {"verdict", "reason", "a", "b", "inferred", "against_erm", "against_control"}
+    assert of_job.keys() == {
+        *("verdict", "reason", "a", "b", "beaten_by", "inferred"),
+        *("against_erm", "against_control"),
+    }
     assert [c["stage"] for c in report["cost"]] == [s.value for s in STAGES[JobKind.MASKTUNE]]
     assert report["masks"] == masktune.done["mask"]["summary"]
     items = report["gallery"]["items"]

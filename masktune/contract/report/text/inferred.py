@@ -11,6 +11,7 @@ from masktune.contract.report.text.names import (
     arm_after,
     arm_before,
     model_name,
+    plain_name,
     within_sentence,
 )
 from masktune.contract.vocabulary import Arm
@@ -46,7 +47,7 @@ def _on_parts(arms: list[Arm], parts: InferredSplit) -> str:
 
 def _shares(arms: list[Arm], accuracies: list[float]) -> str:
     """“plain training is right on 67 of 100, the retrained head on 89”."""
-    names = ["plain training" if arm is Arm.ERM else within_sentence(arm) for arm in arms]
+    names = [plain_name(arm) for arm in arms]
     shares = _of_100(accuracies)
     first = f"{names[0]} is right on {shares[0]} of 100"
     return ", ".join(

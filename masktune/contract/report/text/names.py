@@ -91,8 +91,8 @@ _TITLES: dict[accuracy.VerdictName, tuple[Tone, str, str]] = {
     "not_testable": ("muted", "Not testable here", "Not testable here"),
 }
 """Tone, title with a control, and without: then, as much training might have done the same."""
-_BETTER_THAN_PLAIN = "{0} is better than plain training, not by its {1}"
-_MAKES_GOOD = "{0} makes good what {2} had cost"
+_BETTER_THAN_PLAIN = "{0} is better than plain training, not by its {2}"
+_MAKES_GOOD = "{0} makes good what {3} had cost"
 _BETWEEN: dict[tuple[accuracy.Standing, accuracy.Standing], str] = {
     ("above", "undetected"): _BETTER_THAN_PLAIN,
     ("above", "below"): _BETTER_THAN_PLAIN,
@@ -109,6 +109,11 @@ _MEANS = {
 def within_sentence(arm: Arm) -> str:
     """The arm's name for use inside a sentence."""
     return _WITHIN_SENTENCES.get(arm, ARM_NAMES[arm])
+
+
+def plain_name(arm: Arm) -> str:
+    """The same for readers who do not know what ERM is."""
+    return ARM_DESCRIPTIONS[arm] if arm is Arm.ERM else within_sentence(arm)
 
 
 def model_name(arm: Arm) -> str:
@@ -134,9 +139,11 @@ def verdict_title(decision: accuracy.Verdict | accuracy.JobVerdict) -> tuple[Ton
         tone = "neutral"
     title = beside_control if decision.b in CONTROLS else alone
     if decision.verdict == "no_detectable_effect":
-        title = _BETWEEN.get((decision.against_erm, decision.against_control), title)
-        return tone, title.format(a, *_MEANS.get(decision.a, ("", ""))) + by
-    return tone, title.format(a, b) + by
+        title = _BETWEEN.get(
+            (decision.against_erm, decision.against_control),
+            title,
+        )
+    return tone, title.format(a, b, *_MEANS[decision.a]) + by
 
 
 def cost_of_control(decision: accuracy.Verdict) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from masktune.contract.hyperparameters import Gate
-from masktune.contract.report.accuracy import SplitDifference, VerdictName
+from masktune.contract.report.accuracy import SplitDifference, Standing, VerdictName
 from masktune.contract.report.data_steps import DataStep
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import (
@@ -73,10 +73,12 @@ _SHOWN_BY_TEST: Mapping[VerdictName, str] = {
     "chance.",
     "not_testable": " The test images cannot show whether this helped.",
 }
-_BETTER_WITHOUT_GROUPS = (
-    " The test images show that it is better than plain training, but not that its groups did that."
-)
 """What to add to a reason that is a way of training, so that it and the verdict do not seem to disagree."""
+_SHOWN_BESIDE_CONTROL: Mapping[tuple[VerdictName, Standing], str] = {
+    ("no_detectable_effect", "above"): " The test images show that it is better than plain training, "
+    "but not that its groups did that."
+}
+"""The same, by the verdict and where it stands to plain training."""
 
 _BY_TEST_IMAGES = ("groups_inferred", "masktune_helped", "hurt", "no_gain")
 """Reasons that rest on the groups of the test images, where these decide."""
@@ -114,9 +116,8 @@ def recommendation_reason(report: Report) -> str:
             better=model_name(better.b if better else rival),
         )
     if reason in ("groups_inferred", "groups_labelled") and report.verdict is not None:
-        name, above_plain = report.verdict.verdict, report.verdict.against_erm == "above"
-        is_between = name == "no_detectable_effect" and above_plain
-        why += _BETTER_WITHOUT_GROUPS if is_between else _SHOWN_BY_TEST.get(name, "")
+        decision = report.verdict.verdict, report.verdict.against_erm
+        why += _SHOWN_BESIDE_CONTROL.get(decision) or _SHOWN_BY_TEST.get(decision[0], "")
     if report.verdict is not None and report.verdict.inferred and reason in _BY_TEST_IMAGES:
         why += " Which of them lack the pattern is a guess: nobody labelled their groups."
     review = groups.details.review if isinstance(groups, EarlyStageGroups) else None

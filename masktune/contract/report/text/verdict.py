@@ -28,6 +28,7 @@ from masktune.contract.report.text.names import (
     capitalised,
     cost_of_control,
     model_name,
+    plain_name,
     shared_subjects,
     verdict_title,
     within_sentence,
@@ -163,7 +164,7 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
 def _meaning(report: Report, decision: accuracy.Verdict) -> str:
     if decision.verdict != "not_testable":
         stands = {
-            _plain(report): decision.against_erm,
+            plain_name(arm_before(report)): decision.against_erm,
             "its control": decision.against_control,
         }
         if "absent" in stands.values() or len(set(stands.values())) == 1:
@@ -244,12 +245,6 @@ def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:
     )
 
 
-def _plain(report: Report) -> str:
-    """What the model was made from, within a sentence."""
-    before = arm_before(report)
-    return "plain training" if before is Arm.ERM else model_name(before)
-
-
 def _figures(report: Report, decision: accuracy.Verdict) -> str:
     difference, seeds, word = decision.deciding_difference, decision.seeds, report.dataset.subject_word
     rival = within_sentence(decision.b)
@@ -263,7 +258,8 @@ def _figures(report: Report, decision: accuracy.Verdict) -> str:
     )
     if (to_erm := decision.erm_difference) is not None:
         text += (
-            f" Its {_statistic(decision)} is {points_apart(to_erm.estimate)} that of {_plain(report)} "
+            f" Its {_statistic(decision)} is {points_apart(to_erm.estimate)} "
+            f"that of {plain_name(arm_before(report))} "
             f"(95\u00a0% interval {points_interval(to_erm.low, to_erm.high)})."
         )
     if not seeds:

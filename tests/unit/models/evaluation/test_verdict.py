@@ -294,12 +294,12 @@ def test_plain_training_and_the_control_decide_together(
 ) -> None:
     for decides, expected in ((True, by_groups), (False, without)):
         pair = [dict(compared(60, 40)), dict(compared(60, 40))]
-        for found, stands in zip(pair, (control, plain), strict=True):
+        for differences, stands in zip(pair, (control, plain), strict=True):
             low, high = INTERVALS[stands]
             statistic: Statistic = "worst_group_accuracy" if decides else "balanced_accuracy"
-            found[statistic] = found[statistic]._replace(low=low, high=high)
+            differences[statistic] = differences[statistic]._replace(low=low, high=high)
             if not decides:
-                del found["worst_group_accuracy"]
+                del differences["worst_group_accuracy"]
         decision = verdict(list(pair[0].values()), plain=list(pair[1].values()))
         assert decision.verdict == expected
         assert decision.to_plain is not None

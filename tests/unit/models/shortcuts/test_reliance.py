@@ -214,9 +214,9 @@ def test_groups_of_ten_images_would_show_a_failure() -> None:
 def test_only_groups_that_lack_the_pattern_acquit(lacking: tuple[int, ...], evidence: str) -> None:
     """The first two groups are large, the third is not."""
     groups, sign = grouped((100, 100), (40, 40), (9, 9)), Sign("shift", "failure", False, 9, "…")
-    found = read([sign], judged(0.9), judged=groups, lacking=lacking)
-    assert found.evidence == evidence
-    assert found.reason is None or "of no class do 10 images of the test split lack" in found.reason
+    reliance = read([sign], judged(0.9), judged=groups, lacking=lacking)
+    assert reliance.evidence == evidence
+    assert reliance.reason is None or "of no class do 10 images of the test split lack" in reliance.reason
 
 
 def test_images_of_subjects_need_as_many_subjects_in_a_group() -> None:
