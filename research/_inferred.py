@@ -17,6 +17,7 @@ from models.mitigation.finder import infer_minority
 from models.mitigation.minority import Minority
 from models.mitigation.pattern_groups import pattern_groups
 from models.mitigation.pattern_judge import PatternJudge, fit_pattern_judge
+from models.mitigation.wrong_labels import are_wrong
 from models.types import Bools, Floats, Labels
 from research.rivals.cases import figures_on_test, read_training
 from research.rivals.features import Photographs
@@ -103,10 +104,11 @@ def judge(found: Found, images: Photographs) -> Judged:
     return Judged(labels, right, groups.assigned, doubt)
 
 
-def measure(case: Case, *, flips: float, gate: Gate) -> Row:
-    """The figures of a training set, the share `flips` of whose labels, and of its test half's, is wrong."""
+def measure(case: Case, *, flips: float, gate: Gate, only: int | None = None) -> Row:
+    """The figures of a training set, the share `flips` of whose labels, and of its test half's, is wrong; of
+    the class `only` alone, if one is named."""
     rng = np.random.default_rng([case.repeat, 5])
-    train, test = mislabelled(case.train, flips, rng), mislabelled(case.test, flips, rng)
+    train, test = (mislabelled(images, flips, rng, only) for images in (case.train, case.test))
     found = find(read_training(case._replace(train=train)), gate)
     judged, true = judge(found, test), true_groups(case.test)
     row: Row = {"reason": found.minority.reason, "decides": found.decides, "is_divided": found.is_divided}
@@ -122,15 +124,22 @@ def measure(case: Case, *, flips: float, gate: Gate) -> Row:
         row[f"{one.statistic} gained"] = (one.estimate, one.low, one.high)
     doubt = found.minority.label_doubt
     doubt = np.zeros(len(train.labels)) if doubt is None else doubt
+    row["altered"] = are_wrong(doubt, train.labels)
     row |= _named("train", doubt, train.labels != case.train.labels)
     row |= _named("test", judged.doubt, test.labels != case.test.labels)
     lacking = (case.train.labels != case.train.places) & (train.labels == case.train.labels)
     return row | {"minority lost": float((doubt > 0.5)[lacking].mean())}
 
 
-def mislabelled(images: Photographs, share: float, rng: np.random.Generator) -> Photographs:
-    """The same images of two classes, each with the other's label with probability `share`."""
-    return replace(images, labels=np.abs(images.labels - (rng.random(len(images.labels)) < share)))
+def mislabelled(
+    images: Photographs, share: float, rng: np.random.Generator, only: int | None = None
+) -> Photographs:
+    """The same images of two classes, each with the other's label with probability `share`; of the class
+    `only` alone, if one is named."""
+    wrong = rng.random(len(images.labels)) < share
+    if only is not None:
+        wrong &= images.labels == only
+    return replace(images, labels=np.abs(images.labels - wrong))
 
 
 def true_groups(images: Photographs) -> Labels:

@@ -49,11 +49,11 @@ def main() -> int:
         cache = FeatureCache(folder)
         for kind in arguments.sets:
             for case in read_cases(kind, arguments.data, cache, seeds=arguments.seeds, quick=arguments.quick):
-                for flips, gate in _settings(case):
+                for flips, gate, only in _settings(case):
                     row: Row = {"set": case.kind, "share": case.share, "repeat": case.repeat}
-                    row |= {"flips": flips, "gate": gate}
+                    row |= {"flips": flips, "gate": gate, "only": only}
                     if _key(row) not in known:
-                        rows.append(row | measure(case, flips=flips, gate=gate))
+                        rows.append(row | measure(case, flips=flips, gate=gate, only=only))
                         _write(rows[-1], arguments.rows)
     aims: dict[str, Aim] = {}
     for summarise in (_worst_groups, _wrong_labels, _verdicts, _recommended):
@@ -64,15 +64,16 @@ def main() -> int:
     return finish("inferred_groups", make_run("cpu", arguments.seeds[0], "groups"), rows=rows, aims=aims)
 
 
-def _settings(case: Case) -> Iterator[tuple[float, Gate]]:
-    """Shares of wrong labels, and gates."""
-    yield 0.0, "auto"
+def _settings(case: Case) -> Iterator[tuple[float, Gate, int | None]]:
+    """Shares of wrong labels, gates, and the class that alone has them."""
+    yield 0.0, "auto", None
     if case.kind in PLANTS and case.share == OWN_SHARE:
-        yield from ((flips, "auto") for flips in _FLIPS)
+        yield from ((flips, "auto", None) for flips in _FLIPS)
+        yield from ((_FLIPS[1], "auto", only) for only in (0, 1))
     if case.kind in PLANTS and case.share == NO_SHORTCUT:
-        yield _FLIPS[0], "auto"
+        yield _FLIPS[0], "auto", None
         if not case.gate_only:
-            yield from ((flips, "open") for flips in (0.0, _FLIPS[0]))
+            yield from ((flips, "open", None) for flips in (0.0, _FLIPS[0]))
 
 
 # --- the tables -----------------------------------------------------------------------------------
@@ -124,9 +125,11 @@ def _agrees(row: Row) -> bool:
 def _wrong_labels(rows: Sequence[Row]) -> Table:
     """Plants at 95 %: the worst group by true groups of true labels, and what is named."""
     cells = [row for row in rows if row["set"] in PLANTS and row["share"] == OWN_SHARE]
-    lines, losses, precisions = [], [], []
-    for mine in _by(cells, "set", "flips"):
-        line: Row = {"set": mine[0]["set"], "wrong labels": f"{mine[0]['flips']:.0%}"}
+    lines, losses, precisions, altered_by_one = [], [], [], 0
+    for mine in _by(cells, "set", "flips", "only"):
+        only = mine[0]["only"]
+        where = "" if only is None else f" of class {only}"
+        line: Row = {"set": mine[0]["set"], "wrong labels": f"{mine[0]['flips']:.0%}{where}"}
         line |= {"head": _mean(row[f"{HEAD} worst"] for row in mine)}
         for called, arm in (("control", CONTROL), ("head", HEAD)):
             line[f"{called}: error"] = _mean(_errors(mine, arm)) if mine[0]["decides"] else None
@@ -135,7 +138,11 @@ def _wrong_labels(rows: Sequence[Row]) -> Table:
             line[f"{split}: named, wrong"] = f"{both:.0f} of {named:.0f}, {wrong:.0f}"
             line[f"{split}: first"] = f"{hits:.0f} of {listed:.0f}"
         lines.append(line | {"true minority lost": _mean(row["minority lost"] for row in mine)})
-        if mine[0]["flips"]:
+        altered = sum(row["altered"] for row in mine)
+        lines[-1]["weights changed"] = f"{altered} of {len(mine)}"
+        if only is not None:
+            altered_by_one += altered
+        elif mine[0]["flips"]:
             without = [row for row in cells if row["set"] == mine[0]["set"] and not row["flips"]]
             losses.append(_mean(row[f"{HEAD} worst"] for row in without) - line["head"])
             precisions += [row["train labels"][4] / max(row["train labels"][3], 1) for row in mine]
@@ -146,6 +153,7 @@ def _wrong_labels(rows: Sequence[Row]) -> Table:
         "worst group lost by wrong labels": Aim(max(losses), at_most=0.03),
         "wrong, of the first hundred named": Aim(min(precisions), at_least=0.85),
         "true minority lost without wrong labels": Aim(lost, at_most=0.02),
+        "weights changed by wrong labels of one class": Aim(altered_by_one, at_most=0),
     }
 
 
@@ -221,7 +229,7 @@ def _mean(figures: Iterator[float] | Sequence[float]) -> float:
 
 
 def _key(row: Row) -> tuple[object, ...]:
-    return tuple(row[field] for field in ("set", "share", "repeat", "flips", "gate"))
+    return tuple(row[field] for field in ("set", "share", "repeat", "flips", "gate", "only"))
 
 
 def _read(file: Path | None) -> list[Row]:

@@ -43,6 +43,7 @@ _CRYSTALS = ("mono", "poly")
 _LABELLED = "labelled groups"
 _LEAST_LABELLED = {"mono": 0.4, "poly": 0.7}
 _AT = 0.92
+SHARES = (0.85, 0.92, 0.97)
 
 
 def main() -> int:
@@ -50,8 +51,7 @@ def main() -> int:
     prepare_process(2)
     rows: list[Row] = []
     with work_folder(arguments.cache) as folder:
-        cells = _read_cells(arguments.solar, FeatureCache(folder))
-        for case in _cases(cells, arguments.shares, arguments.seeds):
+        for case in read_solar(arguments.solar, FeatureCache(folder), arguments.shares, arguments.seeds):
             rows.append(_measure(case))
             print(rows[-1], file=sys.stderr, flush=True)
     print(table([_line(mine) for mine in _by_cell(rows)]))
@@ -83,7 +83,11 @@ def _square(file: bytes) -> Images:
     return np.asarray(square[0].permute(1, 2, 0).numpy())
 
 
-def _cases(cells: Photographs, shares: Sequence[float], seeds: Sequence[int]) -> Iterator[Case]:
+def read_solar(
+    wheel: Path, cache: FeatureCache, shares: Sequence[float], seeds: Sequence[int]
+) -> Iterator[Case]:
+    """Every cut, of either crystal: the set is called by that of most defective cells."""
+    cells = _read_cells(wheel, cache)
     for crystal, name in enumerate(_CRYSTALS):
         for share in shares:
             for seed in seeds:
@@ -192,7 +196,7 @@ def _arguments() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser("python -m research.photographs", description=__doc__.splitlines()[0])
     parser.add_argument("--solar", type=Path, required=True, help="the wheel of elpv_dataset")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.85, 0.92, 0.97])
+    parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--cache", type=Path, help="a folder for features (default: a temporary one)")
     arguments = parser.parse_args()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -33,6 +33,7 @@ class Photographs:
     `vectors` has the pooled features (N, D) of each early stage, `activations` (N, C, h, w) the last ones and
     `last` (N, C) their means over the positions. The early stages are only pooled, because each training set
     has principal directions of its own. `backbone` is the network's name.
+    Images of equal `objects` (N,) show one object; None: that is unknown.
     """
 
     backbone: str
@@ -43,16 +44,18 @@ class Photographs:
     vectors: tuple[NDArray[np.float16], ...]
     activations: NDArray[np.float16]
     last: NDArray[np.float32]
+    objects: Labels | None = None
 
     def take(self, rows: Labels) -> Self:
         vectors = tuple(stage[rows] for stage in self.vectors)
         columns = self.images[rows], self.labels[rows], self.places[rows]
-        return type(self)(self.backbone, *columns, self.stages, vectors, self.activations[rows], self.last[rows])
+        objects = None if self.objects is None else self.objects[rows]
+        of_network = self.stages, vectors, self.activations[rows], self.last[rows]
+        return type(self)(self.backbone, *columns, *of_network, objects)
 
     def swapped(self) -> Self:
         """The same images, to be told apart by their places."""
-        everything = self.vectors, self.activations, self.last
-        return type(self)(self.backbone, self.images, self.places, self.labels, self.stages, *everything)
+        return replace(self, labels=self.places, places=self.labels)
 
     def stage_features(self) -> StageFeatures:
         classes = int(self.labels.max()) + 1

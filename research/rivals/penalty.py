@@ -5,7 +5,8 @@ standard error of the lowest loss itself. `difference`: that of the two losses' 
 Behind it stand the smallest and the largest penalty that may be taken. The product takes the one with two
 differences up to 10 where the groups divide a class, else the one with one difference from 0.01. The heads
 are balanced over the classes (the control), over the groups that early stages name, where they do, and over
-the true groups.
+the true groups. Where the set says which images show one object, the penalties of divided heads are also
+chosen on folds that hold whole objects out.
 
 The sets are those of `research.rivals`, with its arguments. Prints average / worst group on the test half,
 means over seeds or cuts, then the means over the sets of what each rule gains on the first, with the standard
@@ -28,6 +29,7 @@ from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, class_groups, label_groups
 from models.mitigation.retrain import CrossFit, cross_fits, fit_balanced
 from models.runtime.process import prepare_process
+from models.types import Labels
 from research.rivals.cases import add_sets, figures_on_test, parse, read_training
 from research.rivals.protocol import CONFIG, Training
 from research.rivals.features import FeatureCache
@@ -95,8 +97,10 @@ def main() -> int:
 def _measure(case: Case) -> Iterator[Row]:
     training = read_training(case)
     config = replace(CONFIG, penalties=_PENALTIES)
-    for balanced, groups in _groups(case, training):
-        fits = cross_fits(training.standardised, training.last, groups, config, seed=training.seed)
+    for balanced, groups, clusters in _settings(case, training):
+        fits = cross_fits(
+            training.standardised, training.last, groups, config, seed=training.seed, clusters=clusters
+        )
         chosen = {rule: rule.choose(fits) for rule in RULES}
         heads = {
             penalty: fit_balanced(training.standardised, training.last, groups, penalty=penalty)
@@ -109,13 +113,18 @@ def _measure(case: Case) -> Iterator[Row]:
         print(f"{case.kind} {case.share:.0%} {case.repeat} {balanced}", file=sys.stderr, flush=True)
 
 
-def _groups(case: Case, training: Training) -> Iterator[tuple[str, Groups]]:
-    labels, classes = training.labels, training.classes
-    yield "classes", class_groups(labels, classes)
+def _settings(case: Case, training: Training) -> Iterator[tuple[str, Groups, Labels | None]]:
+    """What a head is balanced over, by name, and which images are held out together."""
+    labels, classes, objects = training.labels, training.classes, case.train.objects
+    yield "classes", class_groups(labels, classes), None
     minority = infer_minority(training.features, CONFIG, classes=classes, seed=training.seed)
+    divided = {"true groups": label_groups(labels, case.train.places, classes=classes, names=classes)}
     if len(minority.groups.names) > len(classes):
-        yield "inferred groups", minority.groups
-    yield "true groups", label_groups(labels, case.train.places, classes=classes, names=classes)
+        divided["inferred groups"] = minority.groups
+    for balanced, groups in divided.items():
+        yield balanced, groups, None
+        if objects is not None:
+            yield f"{balanced}, folds by object", groups, objects
 
 
 Means = dict[str, dict[str, tuple[float, float]]]

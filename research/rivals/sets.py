@@ -7,6 +7,7 @@ import gzip
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,6 +138,8 @@ def _plants(archive: Path, cache: FeatureCache) -> tuple[Photographs, Photograph
             np.array([int(line[key]) for line in lines]) for key in ("y", "place", "split")
         )
         whole = cache.load(archive.stem, read_images, labels, places)
+        names = [Path(line["img_filename"]).stem.rpartition("_")[0] for line in lines]
+        whole = replace(whole, objects=np.unique(names, return_inverse=True)[1])
     return whole.take(np.flatnonzero(split == 0)), whole.take(np.flatnonzero(split == 2))
 
 
