@@ -102,7 +102,7 @@ def inferred_section(reason: str, *, decide: bool = False, **more: Any) -> Json:
 def judged_sections(outcome: str, arm: Arm | None, **more: Any) -> Json:
     """Of images that were brought to judge the models of a job, which recommends this one."""
     left_out = {"images": 7, "same_image": 7, "paths": ["a/1.png", "a/2.png"]}
-    section: Json = {"job": "job_1", "dataset": "ds_1", "recommended": arm, "outcome": outcome}
+    section: Json = {"job": "job_1", "dataset": "ds_of_job_1", "recommended": arm, "outcome": outcome}
     section |= {"left_out": left_out, "breaks_pattern": False, "most": 10_000}
     return {"kind": "evaluate", "judged_job": section | more}
 

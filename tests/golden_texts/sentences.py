@@ -25,7 +25,7 @@ from masktune.contract.report.text import (
     verdict,
 )
 from masktune.contract.report.text.groups import groups_lead
-from masktune.contract.report.text.next_steps import recommendation_reason
+from masktune.contract.report.text.next_steps import next_steps, recommendation_reason
 from masktune.contract.report.text.promise import promise_statement
 from models.evaluation.verdict import decide
 from tests.golden_texts.sections import (
@@ -160,6 +160,9 @@ def _images_that_judge_a_job() -> Rows:
         judged = _report(**judged_sections(outcome, before), **recommendation(now, "new_images"))
         reason = " ".join((recommendation_reason(judged), *judged_job_notes(judged)))
         yield f"{outcome}, from {before} to {now}", reason
+    weak = {"name": "0-4 with square", "accuracy": 0.42, "train": {}}
+    advice = recommendation(MASKTUNE, "new_images", weak_group=weak)
+    yield "weak group", next_steps(_report(**judged_sections("undecided", MASKTUNE), **advice))[0].sentence
 
 
 def _drift() -> Rows:

@@ -161,16 +161,18 @@ def _undecided(verdict: Verdict) -> UndecidedReason:
 
 
 def more_images(verdict: Verdict, figures: Figures) -> dict[str, int]:
-    """How many more images of each class or group would decide: of the groups where a and b are worst, or of
-    each class in a mean over classes. Empty if some would take more than `MOST_MORE`."""
-    difference = verdict.deciding_difference
+    """How many more images of each class or group would decide: of the groups where the models whose
+    difference can be chance are worst, or of each class in a mean over classes. Empty if some would take more
+    than `MOST_MORE`."""
+    both = verdict.deciding_difference, verdict.erm_difference
+    undecided = [one for one in both if one is not None and one.low <= 0 <= one.high]
     of_arm = figures.metrics[VERDICT_SPLIT][verdict.a]
-    sizes = {one.name: one.n for one in (of_arm.groups if by_groups(difference) else of_arm.classes)}
-    if by_groups(difference):
-        worst = (difference.worst_a, difference.worst_b)
-        sizes = {name: n for name, n in sizes.items() if name in worst}
-    growth = growth_to_decide(
-        difference.estimate, difference.low, difference.high, confidence=difference.confidence
+    sizes = {one.name: one.n for one in of_arm.classes}
+    if by_groups(verdict.deciding_difference):
+        worst = {name for one in undecided for name in (one.worst_a, one.worst_b)}
+        sizes = {group.name: group.n for group in of_arm.groups if group.name in worst}
+    growth = max(
+        growth_to_decide(one.estimate, one.low, one.high, confidence=one.confidence) for one in undecided
     )
     if not sizes or growth * max(sizes.values()) > MOST_MORE:
         return {}

@@ -256,9 +256,13 @@ def _weak_group(arm: Arm, figures: Figures) -> WeakGroup | None:
     if VERDICT_SPLIT not in figures.metrics:
         return None
     of_arm = figures.metrics[VERDICT_SPLIT][arm]
-    large = (one for one in of_arm.groups if one.independent >= LEAST_GROUP)
+    large = [one for one in of_arm.groups if one.independent >= LEAST_GROUP]
     worst = min(large, key=lambda group: group.accuracy, default=None)
-    if worst is None or (worst.accuracy > of_arm.chance and of_arm.accuracy - worst.accuracy <= WEAK_GAP):
+    # A model that gave a pattern up is right less often where all images have it: that is no weakness.
+    is_tested = not figures.lacking or any(group.id in figures.lacking for group in large)
+    if worst is None or not is_tested:
+        return None
+    if worst.accuracy > of_arm.chance and of_arm.accuracy - worst.accuracy <= WEAK_GAP:
         return None
     return WeakGroup(name=worst.name, accuracy=worst.accuracy, train=figures.train_counts)
 

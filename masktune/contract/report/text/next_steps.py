@@ -170,9 +170,10 @@ def _weak_group(weak: WeakGroup, report: Report) -> str:
     counts = ""
     if others and weak.name in weak.train:
         counts = f": it has {weak.train[weak.name]:,}, the others have up to {max(others):,}"
+    dataset = report.judged_job.dataset if report.judged_job else report.dataset.id
     return (
         f"It is right on {percent(weak.accuracy)} of the test images of {weak.name}. What can help: more "
-        f"training images of that group{counts}; another network, which masktune fix {report.dataset.id} "
+        f"training images of that group{counts}; another network, which masktune fix {dataset} "
         "--compare-networks measures here; or to abstain where it is unsure."
     )
 

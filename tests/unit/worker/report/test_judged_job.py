@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -10,7 +11,8 @@ from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmDifference, NotTestableReason, Verdict
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import report
-from worker.report.judged_job import Judgement, judge
+from worker.report.judged_job import Judgement, judge, more_images
+from worker.report.metrics import Figures
 
 CONTROL_OF = {Arm.RETRAINED: Arm.RETRAINED_CONTROL, Arm.MASKTUNE: Arm.MASKTUNE_CONTROL}
 
@@ -110,3 +112,19 @@ def test_no_model_replaces_one_that_is_better_than_it(high: float, arm: Arm) -> 
 def test_a_job_without_a_treatment_is_measured_and_nothing_is_decided() -> None:
     plain = Report.model_validate(report() | {"recommendation": None, "after": None})
     assert judge(plain, {}, [], breaks_pattern=True) == Judgement(None, None, "undecided")
+
+
+def test_more_images_are_for_the_difference_that_can_be_chance() -> None:
+    """Beside the control it is decided, beside plain training it is not."""
+    sizes = [SimpleNamespace(name=name, n=90) for name in ("own", "another")]
+    of_arm = SimpleNamespace(groups=sizes, classes=[])
+    figures = cast(Figures, SimpleNamespace(metrics={"test": {Arm.RETRAINED: of_arm}}))
+    decided = difference(0.1, 0.3, statistic="worst_group_accuracy")
+    undecided = difference(-0.1, 0.2, statistic="worst_group_accuracy")
+    of_control = decided | {"worst_a": "another", "worst_b": "another"}
+    of_erm = undecided | {"worst_a": "own", "worst_b": "own"}
+    about = Verdict.model_validate(
+        SMALL.model_dump() | {"deciding_difference": of_control, "erm_difference": of_erm}
+    )
+    assert set(more_images(about, figures)) == {"own"}
+    assert more_images(about, figures)["own"] > 90

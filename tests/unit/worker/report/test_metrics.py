@@ -120,6 +120,17 @@ def test_even_the_best_model_may_be_weak_in_a_group(
     assert use_step(Arm.RETRAINED, "mdl_2", figures).weak_group is None
 
 
+@pytest.mark.parametrize(("lacking", "weak"), [((1, 2), True), ((2,), False)])
+def test_a_weakness_shows_only_beside_images_that_lack_the_pattern(
+    make_context: Callable[..., Any], lacking: tuple[int, ...], weak: bool
+) -> None:
+    """Of the inferred group 2 there are too few to show any weakness."""
+    context = make_context({"train": (9, 2, 5, 7), "test": (40, 40, 4, 40)})
+    right, of_arm = (answering(context.store, "test", one) for one in (RIGHT, (1, *RIGHT[1:])))
+    figures = Figures(context, {"test": {Arm.ERM: right, Arm.RETRAINED: of_arm}}, lacking=lacking)
+    assert bool(use_step(Arm.RETRAINED, "mdl_1", figures).weak_group) is weak
+
+
 GROUPS = {"train": (5,) * 4, "val": (40, 20, 20, 40), "test": (40,) * 4}
 
 
