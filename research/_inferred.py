@@ -53,11 +53,13 @@ class Found(NamedTuple):
 
 class Judged(NamedTuple):
     """Images as the product sees them, without places and true labels: the labels (N,) as given, whether
-    each model answers with them, the inferred groups, −1 for none, and how doubtful each label is."""
+    each model answers with them, the inferred groups, −1 for none, of which `lacking` lack the pattern, and
+    how doubtful each label is."""
 
     labels: Labels
     right: Mapping[Arm, Bools]
     groups: Labels
+    lacking: tuple[int, ...]
     doubt: Floats
 
     def differences(self, a: Arm, b: Arm, groups: Labels | None) -> tuple[Difference, ...]:
@@ -67,6 +69,7 @@ class Judged(NamedTuple):
             self.right[b],
             classes=self.labels,
             groups=groups,
+            minority=self.lacking if groups is self.groups else (),
             generator=lambda _: np.random.default_rng(0),
         )
 
@@ -93,7 +96,7 @@ def judge(found: Found, images: Photographs) -> Judged:
     labels, label_judge = images.labels, found.minority.label_judge
     right = {arm: head.logits(images.last).argmax(1) == labels for arm, head in found.heads.items()}
     if found.judge is None or found.stage is None:
-        return Judged(labels, right, np.full(len(labels), -1), np.zeros(len(labels)))
+        return Judged(labels, right, np.full(len(labels), -1), (), np.zeros(len(labels)))
     pooled = torch.from_numpy(images.vectors[found.stage].astype(np.float32))
     patterns = found.judge.patterns(found.judge.axes.coordinates(pooled).numpy())
     doubt = np.zeros(len(labels))
@@ -101,7 +104,7 @@ def judge(found: Found, images: Photographs) -> Judged:
         doubt = label_judge.doubt(images.last, labels, patterns)
     classes = [str(label) for label in range(len(found.judge.head.bias))]
     groups = pattern_groups(labels, patterns, classes)
-    return Judged(labels, right, groups.assigned, doubt)
+    return Judged(labels, right, groups.assigned, tuple(np.flatnonzero(groups.lacking).tolist()), doubt)
 
 
 def measure(case: Case, *, flips: float, gate: Gate, only: int | None = None) -> Row:
