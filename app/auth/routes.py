@@ -12,11 +12,10 @@ from app.auth.deps import ADMIN, ANY_CALLER, CallerDep, CallerFirst, KeyKey, Key
 from app.auth.idempotency import Idempotent
 from app.http import pagination
 from app.http.deps import Reading, RootPathDep, Writing
-from app.http.etag import conditional
 from app.http.filters import CreatedAfter, CreatedBefore, seconds
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED
+from app.http.responses import NOT_MODIFIED, conditional
 from core.queries import audit as audits
 from core.queries import keys as queries
 from core.queries.rows import newest_first

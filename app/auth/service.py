@@ -8,7 +8,7 @@ from starlette.responses import Response
 from app.auth.idempotency import Once, fingerprint
 from app.auth.keyring import Caller, Keyring, digest_of, new_secret
 from app.http.caller_ids import public_id
-from app.http.etag import represent
+from app.http.responses import represent
 from core.errors import Conflict
 from core.queries import keys
 from core.session import after_commit

@@ -20,14 +20,23 @@ from app.datasets.stores import Stores, StoresDep
 from app.http import pagination
 from app.http.deps import ArtifactsDep, DiscardDep, Reading, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.etag import JSON, IfMatch, conditional, etag_of, matches
 from app.http.file_response import attachment, send_file
 from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
 from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
+from app.http.responses import (
+    JSON,
+    NOT_MODIFIED,
+    IfMatch,
+    body_of,
+    conditional,
+    etag_of,
+    matches,
+    sends,
+    shape_of,
+)
 from app.http.validation import parse_json
 from app.jobs.queue import CreationDep
 from app.operations.metrics import MetricsDep

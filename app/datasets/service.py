@@ -14,7 +14,7 @@ from app.auth.idempotency import fingerprint
 from app.datasets import sources, uploads
 from app.datasets.presenter import describe
 from app.http.deps import DatabaseDep, shaped_like
-from app.http.etag import represent
+from app.http.responses import represent
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.creation import AddDataset

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.http.caller_ids import public_id
-from app.http.etag import represent, require_match
+from app.http.responses import represent, require_match
 from core.errors import InvalidInput
 from core.tables import DatasetRow, JobRow, ModelRow
 from masktune.contract.base import MOST_METADATA, Edit

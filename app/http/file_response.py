@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.http.etag import matches
+from app.http.responses import matches
 
 _CHUNK = 1 << 20  # bytes of a file that are in memory at a time
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from app.auth.idempotency import fingerprint
-from app.http.etag import represent
+from app.http.responses import represent
 from app.inference.backbones import network_size
 from app.jobs.estimate import estimate_job, measured_rates
 from app.jobs.plans import PLANNERS, Plan

@@ -11,10 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from app.auth.deps import READER, AuthorizeDep, CallerFirst
 from app.http.deps import DatabaseDep
-from app.http.etag import conditional
 from app.http.pagination import Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, sends
+from app.http.responses import NOT_MODIFIED, conditional, sends
 from app.jobs import event_stream
 from app.jobs.event_feed import EventFeedDep
 from app.jobs.service import LoadedJob

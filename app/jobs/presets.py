@@ -11,9 +11,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.auth.deps import READER, CallerFirst
-from app.http.etag import conditional
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED
+from app.http.responses import NOT_MODIFIED, conditional
 from core.errors import InvalidInput, NotFound
 from masktune.contract.hyperparameters import Hyperparameters
 from masktune.contract.jobs import Preset, Presets

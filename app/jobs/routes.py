@@ -11,11 +11,10 @@ from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
 from app.http import pagination
 from app.http.deps import DiscardDep, Reading, RootPathDep, Writing
 from app.http.edits import apply_edit
-from app.http.etag import IfMatch, conditional, represent
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED
+from app.http.responses import NOT_MODIFIED, IfMatch, conditional, represent
 from app.jobs import service as jobs
 from app.jobs.creation import start
 from app.jobs.presenter import describe

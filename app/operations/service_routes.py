@@ -5,9 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.http.deps import Reading, SettingsDep
-from app.http.etag import conditional
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, sends
+from app.http.responses import NOT_MODIFIED, conditional, sends
 from app.inference import InferenceDep
 from app.jobs.event_feed import EventFeedDep
 from app.operations.health import ProbesDep

@@ -10,9 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.auth.deps import ADMIN, READER, CallerFirst
 from app.http.deps import ArtifactsDep, Reading
-from app.http.etag import conditional
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED
+from app.http.responses import NOT_MODIFIED, conditional
 from core.queries import jobs, registry
 from masktune.contract.base import ModelRef
 from masktune.contract.deletion import Dependents

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.datasets.stores import Stores
-from app.http.etag import JSON
 from app.http.negotiation import preferred
+from app.http.responses import JSON
 from app.inference import SLOW_IMAGES, SLOW_METHODS, Explain, ForwardResult, Inference, Pair
 from app.inference.backbones import check_method
 from app.predictions import stored_images

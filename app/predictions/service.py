@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.datasets.stores import Stores
-from app.http.etag import JSON
+from app.http.responses import JSON
 from app.http.single_flight import SingleFlight
 from app.inference import Explain, ForwardResult, Inference
 from app.predictions import plans, stored_images

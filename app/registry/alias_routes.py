@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 from app.auth.deps import ADMIN, READER, CallerDep, CallerFirst
 from app.auth.idempotency import Idempotent, fingerprint
 from app.http.deps import DatabaseDep, Reading, RootPathDep, Writing
-from app.http.etag import IfMatch, conditional, represent
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, Responses
+from app.http.responses import NOT_MODIFIED, IfMatch, Responses, conditional, represent
 from app.inference import InferenceDep
 from app.registry import aliases
 from core.queries import registry

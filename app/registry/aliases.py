@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.http.caller_ids import public_id
-from app.http.etag import etag_of, matches, require_match
+from app.http.responses import etag_of, matches, require_match
 from app.inference import Inference, Pair
 from app.registry.service import drift_state, pair_of
 from core.errors import Conflict, InvalidInput, MasktuneError, PreconditionFailed

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.auth.deps import READER, CallerFirst
-from app.http.etag import conditional
 from app.http.pagination import DEFAULT_LIMIT, Cursor, decode, encode
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED
+from app.http.responses import NOT_MODIFIED, conditional
 from app.inference import backbones
 from masktune.contract.base import Page
 from masktune.contract.models import Backbone

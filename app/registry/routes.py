@@ -13,13 +13,23 @@ from app.datasets import uploads
 from app.http import pagination
 from app.http.deps import ArtifactsDep, DatabaseDep, DiscardDep, Reading, RootPathDep, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.etag import JSON, IfMatch, conditional, etag_of, matches, represent
 from app.http.file_response import Span, WholeFile, send_pieces
 from app.http.filters import METADATA_FILTER, FiltersDep
 from app.http.multipart import MULTIPART
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, body_of, sends, shape_of
+from app.http.responses import (
+    JSON,
+    NOT_MODIFIED,
+    IfMatch,
+    body_of,
+    conditional,
+    etag_of,
+    matches,
+    represent,
+    sends,
+    shape_of,
+)
 from app.inference import InferenceDep
 from app.inference.engines.graph_store import Graph
 from app.operations.metrics import MetricsDep

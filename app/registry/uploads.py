@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.auth.idempotency import Once, fingerprint
 from app.datasets.uploads import Upload
-from app.http.etag import represent
+from app.http.responses import represent
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse_form
 from app.registry.service import describe

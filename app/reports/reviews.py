@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.keyring import Caller
 from app.http.caller_ids import public_id
-from app.http.etag import require_match
+from app.http.responses import require_match
 from app.jobs.reviews import describe
 from core.errors import Conflict, FieldError, InvalidInput, NotFound, PreconditionFailed
 from core.queries import datasets, jobs, reviews

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.auth.deps import READER, TRAINER, CallerDep, CallerFirst
 from app.http.deps import ArtifactsDep, DatabaseDep, Reading, RootPathDep
-from app.http.etag import JSON, IfMatch, conditional, represent
 from app.http.file_response import send_file
 from app.http.negotiation import preferred
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, Responses, sends
+from app.http.responses import JSON, NOT_MODIFIED, IfMatch, Responses, conditional, represent, sends
 from app.jobs.service import LoadedJob
 from app.reports import reviews
 from app.reports import service as reports

@@ -12,11 +12,10 @@ from app.auth.deps import ADMIN, READER, REVIEWER, REVIEWING_TRAINER, CallerDep,
 from app.datasets.samples import media_type
 from app.http import pagination
 from app.http.deps import ArtifactsDep, DatabaseDep, Reading, Writing
-from app.http.etag import conditional, represent
 from app.http.file_response import attachment
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, Responses, sends
+from app.http.responses import NOT_MODIFIED, Responses, conditional, represent, sends
 from app.jobs.queue import CreationDep
 from app.registry.service import LoadedModel
 from app.review_queue import service as reviews

@@ -10,10 +10,9 @@ from app.auth.deps import ADMIN, CallerFirst
 from app.auth.idempotency import Idempotent
 from app.http import pagination
 from app.http.deps import DatabaseDep, Reading, RootPathDep, Writing, shaped_like
-from app.http.etag import conditional, represent
 from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED
+from app.http.responses import NOT_MODIFIED, conditional, represent
 from app.webhooks import service as webhooks
 from app.webhooks.destinations import DestinationsDep
 from core.queries import webhooks as queries

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.auth.idempotency import Once, fingerprint
 from app.http.caller_ids import public_id
-from app.http.etag import represent
+from app.http.responses import represent
 from app.webhooks.destinations import Destinations
 from core.errors import Conflict
 from core.queries import webhooks

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from app.http.etag import conditional, etag_of, matches, represent
+from app.http.responses import conditional, etag_of, matches, represent
 
 
 class Thing(BaseModel):
