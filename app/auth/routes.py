@@ -10,10 +10,9 @@ from app.auth import audit
 from app.auth import service as keys
 from app.auth.deps import ADMIN, ANY_CALLER, CallerDep, CallerFirst, KeyKey, KeyringDep
 from app.auth.idempotency import Idempotent
-from app.http import pagination
+from app.http import lists
 from app.http.deps import Reading, RootPathDep, Writing
-from app.http.filters import CreatedAfter, CreatedBefore, seconds
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.lists import DEFAULT_LIMIT, CreatedAfter, CreatedBefore, Cursor, Limit, seconds
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, conditional
 from core.queries import audit as audits
@@ -49,8 +48,8 @@ def create_key(body: KeyRequest, once: Idempotent, keyring: KeyringDep, root_pat
 def list_keys(
     request: Request, session: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
-    rows = newest_first(session, KeyRow, before=pagination.decode(cursor), limit=limit + 1)
-    return conditional(request, pagination.page(rows, limit, keys.describe))
+    rows = newest_first(session, KeyRow, before=lists.decode(cursor), limit=limit + 1)
+    return conditional(request, lists.page(rows, limit, keys.describe))
 
 
 @router.get(
@@ -109,5 +108,5 @@ def list_audit(
     """Every request that changed something has an entry for `MASKTUNE_AUDIT_DAYS`. Refused requests, dry runs
     and predictions change nothing and have none."""
     filters = audits.AuditFilters(actor, action, object, seconds(created_after), seconds(created_before))
-    rows = audits.listing(session, filters, before=pagination.decode(cursor), limit=limit + 1)
-    return conditional(request, pagination.page(rows, limit, audit.describe))
+    rows = audits.listing(session, filters, before=lists.decode(cursor), limit=limit + 1)
+    return conditional(request, lists.page(rows, limit, audit.describe))

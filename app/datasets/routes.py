@@ -17,14 +17,21 @@ from app.datasets.presenter import describe, report_file
 from app.datasets.samples import SampleFilters
 from app.datasets.service import DatasetKey, LoadedDataset
 from app.datasets.stores import Stores, StoresDep
-from app.http import pagination
+from app.http import lists
 from app.http.deps import ArtifactsDep, DiscardDep, Reading, SettingsDep, Writing
 from app.http.edits import apply_edit
 from app.http.file_response import attachment, send_file
-from app.http.filters import METADATA_FILTER, SAMPLE_METADATA_FILTER, FiltersDep, MetadataPairs
+from app.http.lists import (
+    DEFAULT_LIMIT,
+    METADATA_FILTER,
+    SAMPLE_METADATA_FILTER,
+    Cursor,
+    FiltersDep,
+    Limit,
+    MetadataPairs,
+)
 from app.http.multipart import MULTIPART
 from app.http.negotiation import preferred
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import (
     JSON,
@@ -110,12 +117,12 @@ def list_datasets(
     rows = newest_first(
         session,
         DatasetRow,
-        before=pagination.decode(cursor),
+        before=lists.decode(cursor),
         limit=limit + 1,
         where={DatasetRow.labelled: labelled},
         conditions=filters.conditions(session, DatasetRow),
     )
-    return conditional(request, pagination.page(rows, limit, describe))
+    return conditional(request, lists.page(rows, limit, describe))
 
 
 @router.get(

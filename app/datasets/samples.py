@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.datasets.inferred import InferredSamples, PatternFilters
 from app.datasets.stores import Stores
-from app.http.pagination import decode_number, encode_number
+from app.http.lists import decode_number, encode_number
 from core.errors import DatasetNotReady, InvalidInput, NotFound
 from core.tables import DatasetRow
 from masktune.contract.base import Page

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.auth.deps import READER, AuthorizeDep, CallerFirst
 from app.http.deps import DatabaseDep
-from app.http.pagination import Cursor, Limit
+from app.http.lists import Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, conditional, sends
 from app.jobs import event_stream

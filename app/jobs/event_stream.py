@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from app.http.pagination import decode_number, encode_number
+from app.http.lists import decode_number, encode_number
 from app.jobs.event_feed import EventFeed
 from app.jobs.presenter import describe_event
 from core.errors import MasktuneError

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from app.auth.deps import READER, CallerFirst
 from app.http.deps import ArtifactsDep
 from app.http.file_response import send_file
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.lists import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, conditional, sends
 from app.jobs import service as jobs

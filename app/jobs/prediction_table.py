@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.http.pagination import decode_number, encode_number
+from app.http.lists import decode_number, encode_number
 from masktune.contract.base import Page
 from masktune.contract.prediction_table import PredictionRow
 from masktune.contract.vocabulary import Decision

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerFirst
-from app.http import pagination
+from app.http import lists
 from app.http.deps import DiscardDep, Reading, RootPathDep, Writing
 from app.http.edits import apply_edit
-from app.http.filters import METADATA_FILTER, FiltersDep
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.lists import DEFAULT_LIMIT, METADATA_FILTER, Cursor, FiltersDep, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, IfMatch, conditional, represent
 from app.jobs import service as jobs
@@ -136,14 +135,14 @@ def list_jobs(
 ) -> Response:
     rows = queries.listing(
         session,
-        before=pagination.decode(cursor),
+        before=lists.decode(cursor),
         limit=limit + 1,
         kind=kind,
         state=state,
         dataset_id=dataset,
         filters=filters,
     )
-    return conditional(request, pagination.page(rows, limit, lambda row: describe(row, root_path)))
+    return conditional(request, lists.page(rows, limit, lambda row: describe(row, root_path)))
 
 
 @router.get(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from app.auth.deps import READER, CallerFirst
-from app.http.pagination import DEFAULT_LIMIT, Cursor, decode, encode
+from app.http.lists import DEFAULT_LIMIT, Cursor, decode, encode
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, conditional
 from app.inference import backbones

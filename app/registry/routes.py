@@ -10,13 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from app.auth.deps import ADMIN, EDITOR, READER, TRAINER, CallerDep, CallerFirst
 from app.auth.idempotency import Idempotent
 from app.datasets import uploads
-from app.http import pagination
+from app.http import lists
 from app.http.deps import ArtifactsDep, DatabaseDep, DiscardDep, Reading, RootPathDep, SettingsDep, Writing
 from app.http.edits import apply_edit
 from app.http.file_response import Span, WholeFile, send_pieces
-from app.http.filters import METADATA_FILTER, FiltersDep
+from app.http.lists import DEFAULT_LIMIT, METADATA_FILTER, Cursor, FiltersDep, Limit
 from app.http.multipart import MULTIPART
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import (
     JSON,
@@ -74,14 +73,14 @@ def list_models(
 ) -> Response:
     rows = registry.listing(
         session,
-        before=pagination.decode(cursor),
+        before=lists.decode(cursor),
         limit=limit + 1,
         dataset_id=dataset,
         job_id=job,
         arm=arm,
         filters=filters,
     )
-    return conditional(request, pagination.page(rows, limit, models.describe))
+    return conditional(request, lists.page(rows, limit, models.describe))
 
 
 @router.post(

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from app.auth.deps import ADMIN, READER, REVIEWER, REVIEWING_TRAINER, CallerDep, CallerFirst
 from app.datasets.samples import media_type
-from app.http import pagination
+from app.http import lists
 from app.http.deps import ArtifactsDep, DatabaseDep, Reading, Writing
 from app.http.file_response import attachment
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.lists import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, Responses, conditional, represent, sends
 from app.jobs.queue import CreationDep
@@ -98,11 +98,11 @@ def list_reviews(
     rows = newest_first(
         session,
         ReviewItemRow,
-        before=pagination.decode(cursor),
+        before=lists.decode(cursor),
         limit=limit + 1,
         conditions=_conditions(session, model, kind, state),
     )
-    return conditional(request, pagination.page(rows, limit, reviews.describe))
+    return conditional(request, lists.page(rows, limit, reviews.describe))
 
 
 @router.post(

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.auth.deps import ADMIN, CallerFirst
 from app.auth.idempotency import Idempotent
-from app.http import pagination
+from app.http import lists
 from app.http.deps import DatabaseDep, Reading, RootPathDep, Writing, shaped_like
-from app.http.pagination import DEFAULT_LIMIT, Cursor, Limit
+from app.http.lists import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, conditional, represent
 from app.webhooks import service as webhooks
@@ -59,8 +59,8 @@ def create_webhook(
 def list_webhooks(
     request: Request, session: Reading, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> Response:
-    rows = newest_first(session, WebhookRow, before=pagination.decode(cursor), limit=limit + 1)
-    return conditional(request, pagination.page(rows, limit, webhooks.describe))
+    rows = newest_first(session, WebhookRow, before=lists.decode(cursor), limit=limit + 1)
+    return conditional(request, lists.page(rows, limit, webhooks.describe))
 
 
 @router.get(
@@ -136,9 +136,9 @@ def list_deliveries(
     cursor: Cursor = None,
 ) -> Response:
     of_webhook = {DeliveryRow.webhook_id: queries.get(session, webhook_id).id}
-    before = pagination.decode(cursor)
+    before = lists.decode(cursor)
     rows = newest_first(session, DeliveryRow, before=before, limit=limit + 1, where=of_webhook)
-    return conditional(request, pagination.page(rows, limit, webhooks.describe_delivery))
+    return conditional(request, lists.page(rows, limit, webhooks.describe_delivery))
 
 
 @router.post(

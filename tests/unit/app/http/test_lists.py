@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.http import pagination
+from app.http import lists
 from core.errors import InvalidInput
 from core.tables import KeyRow
 from masktune.contract.ids import new_id
@@ -17,23 +17,23 @@ from masktune.contract.ids import new_id
 @settings(max_examples=25, deadline=None)
 def test_a_cursor_is_exact(at: float) -> None:
     last = new_id("job")
-    assert pagination.decode(pagination.encode(at, last)) == (at, last)
+    assert lists.decode(lists.encode(at, last)) == (at, last)
 
 
 def test_a_cursor_may_end_at_the_name_of_a_network() -> None:
-    assert pagination.decode(pagination.encode(2.0, "timm/resnet18")) == (2.0, "timm/resnet18")
+    assert lists.decode(lists.encode(2.0, "timm/resnet18")) == (2.0, "timm/resnet18")
 
 
 @given(number=st.integers(min_value=0, max_value=2**63 - 1))
 @settings(max_examples=25, deadline=None)
 def test_a_numbered_cursor_is_exact(number: int) -> None:
-    assert pagination.decode_number(pagination.encode_number(number)) == number
+    assert lists.decode_number(lists.encode_number(number)) == number
 
 
 @given(text=st.text(max_size=60))
 @settings(max_examples=80, deadline=None)
 def test_any_text_is_a_cursor_or_invalid_input(text: str) -> None:
-    for decode in (pagination.decode, pagination.decode_number):
+    for decode in (lists.decode, lists.decode_number):
         with suppress(InvalidInput):
             decode(text)
 
@@ -45,9 +45,9 @@ def test_any_text_is_a_cursor_or_invalid_input(text: str) -> None:
 def test_forged_cursors_are_refused(inside: str) -> None:
     cursor = base64.urlsafe_b64encode(inside.encode()).decode().rstrip("=")
     with pytest.raises(InvalidInput):
-        pagination.decode(cursor)
+        lists.decode(cursor)
     with pytest.raises(InvalidInput):
-        pagination.decode_number(cursor)
+        lists.decode_number(cursor)
 
 
 @given(
@@ -66,9 +66,9 @@ def test_pages_hold_every_row_once_in_order(times: list[int], limit: int) -> Non
     before: tuple[float, str] | None = None
     while True:
         rest = [r for r in rows if before is None or (r.created_at, r.id) < before]
-        page = pagination.page(rest[: limit + 1], limit, lambda row: row)
+        page = lists.page(rest[: limit + 1], limit, lambda row: row)
         seen += page.data
         if page.next_cursor is None:
             break
-        before = pagination.decode(page.next_cursor)
+        before = lists.decode(page.next_cursor)
     assert seen == rows
