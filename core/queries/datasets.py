@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import DatasetInUse, DatasetNotReady, InvalidInput, NotFound
+from core.errors import DatasetInUse, DatasetNotReady, InvalidInput
 from core.queries import jobs, webhooks
 from core.queries.rows import add as add
+from core.queries.rows import get_row
 from core.queries.states import enter
 from core.session import ago, db_now
 from core.tables import DatasetRow, JobRow
@@ -19,10 +20,7 @@ from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Webhoo
 
 def get(session: Session, dataset_id: str, *, lock: bool = False) -> DatasetRow:
     """The data set, or `NotFound`."""
-    row = session.get(DatasetRow, dataset_id, with_for_update=lock)
-    if row is None:
-        raise NotFound(f"there is no data set {dataset_id}; see the list of data sets")
-    return row
+    return get_row(session, DatasetRow, dataset_id, "data set", lock=lock)
 
 
 def get_ready(session: Session, dataset_id: str) -> DatasetRow:
@@ -121,9 +119,7 @@ def keep(session: Session, dataset_id: str) -> None:
 
     The lock (FOR KEY SHARE) blocks neither reads nor updates of its state.
     """
-    lock = {"read": True, "key_share": True}
-    if session.get(DatasetRow, dataset_id, with_for_update=lock) is None:
-        raise NotFound(f"there is no data set {dataset_id}; see the list of data sets")
+    get_row(session, DatasetRow, dataset_id, "data set", lock={"read": True, "key_share": True})
 
 
 def delete(session: Session, dataset_id: str) -> set[str]:

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, case, cast, func, literal, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from core.errors import Conflict, JobEnded, JobNotResumable, NotFound
-from core.queries.rows import NO_FILTERS, Filters, newest_first
+from core.errors import Conflict, JobEnded, JobNotResumable
+from core.queries.rows import NO_FILTERS, Filters, get_row, newest_first
 from core.queries.states import enter, inputs_with_new_ids
 from core.session import db_now
 from core.slots import IMPORTS
@@ -35,10 +35,7 @@ def of_kinds(kinds: Collection[JobKind]) -> ColumnElement[bool]:
 
 def get(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
     """The job, or `NotFound`."""
-    row = session.get(JobRow, job_id, with_for_update=lock)
-    if row is None:
-        raise NotFound(f"there is no job {job_id}; see the list of jobs")
-    return row
+    return get_row(session, JobRow, job_id, "job", lock=lock)
 
 
 def add(session: Session, row: JobRow) -> JobRow:

@@ -5,18 +5,15 @@ from __future__ import annotations
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from core.errors import NotFound
 from core.queries.rows import add as add
+from core.queries.rows import get_row
 from core.session import db_now
 from core.tables import KeyRow
 
 
 def get(session: Session, key_id: str) -> KeyRow:
     """The key, revoked or not, or `NotFound`."""
-    row = session.get(KeyRow, key_id)
-    if row is None:
-        raise NotFound(f"there is no key {key_id}; see the list of keys")
-    return row
+    return get_row(session, KeyRow, key_id, "key")
 
 
 def valid(session: Session) -> list[KeyRow]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import InvalidInput, ModelInUse, NotFound
 from core.queries import datasets, jobs, served
-from core.queries.rows import NO_FILTERS, Filters, insert_into, newest_first
+from core.queries.rows import NO_FILTERS, Filters, get_row, insert_into, newest_first
 from core.queries.rows import add as add
 from core.session import db_now
 from core.tables import AliasMoveRow, AliasRow, BackboneRow, JobRow, ModelRow
@@ -26,10 +26,7 @@ def get(session: Session, name: str, *, lock: bool = False) -> ModelRow:
         if alias is None:
             raise NotFound(f"there is no model or alias {name!r}; see the lists of models and of aliases")
         model_id = alias.model_id
-    row = session.get(ModelRow, model_id, with_for_update=lock)
-    if row is None:
-        raise NotFound(f"there is no model {model_id}; see the list of models")
-    return row
+    return get_row(session, ModelRow, model_id, "model", lock=lock)
 
 
 def listing(

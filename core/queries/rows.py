@@ -11,6 +11,7 @@ from sqlalchemy import column as column_of
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from core.errors import NotFound
 from core.session import ago
 from core.tables import (
     AuditRow,
@@ -111,6 +112,17 @@ def add(session: Session, row: Row) -> Row:
     session.add(row)
     session.flush()
     session.refresh(row)
+    return row
+
+
+def get_row(
+    session: Session, table: type[Row], id: str, kind: str, *, lock: bool | dict[str, Any] = False
+) -> Row:
+    """The row with this id, or `NotFound`. `kind` is what people call such a row; `lock` as SQLAlchemy's
+    `with_for_update`."""
+    row = session.get(table, id, with_for_update=lock)
+    if row is None:
+        raise NotFound(f"there is no {kind} {id}; see the list of {kind}s")
     return row
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.queries.rows import add as add
-from core.queries.rows import delete_where, expired
+from core.queries.rows import delete_where, expired, get_row
 from core.session import ago, db_now
 from core.tables import DeliveryRow, ModelRow, WebhookRow
 from core.tables.webhooks import MOST_ERROR
@@ -49,10 +49,7 @@ def send(session: Session, webhook: WebhookRow, type: str, data: Mapping[str, An
 
 def get(session: Session, webhook_id: str, *, lock: bool = False) -> WebhookRow:
     """The webhook, or `NotFound`."""
-    row = session.get(WebhookRow, webhook_id, with_for_update=lock)
-    if row is None:
-        raise NotFound(f"there is no webhook {webhook_id}; see the list of webhooks")
-    return row
+    return get_row(session, WebhookRow, webhook_id, "webhook", lock=lock)
 
 
 def count_waiting(session: Session) -> int:
