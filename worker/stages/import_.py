@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +19,17 @@ from models.data.grey import read_window
 from models.data.images.limits import ImageLimits
 from models.data.importing.builtin import BuiltinOptions
 from models.data.importing.datasets import ImportOptions, import_dataset, open_pass
+from models.data.importing.parts import ShardFolder
+from models.data.importing.shards import ImportPass
 from models.data.report import ImportReport, ImportStopped
 from models.data.store import Store
+from models.run import Progress
 from models.shortcuts.check import find_shortcuts
 from models.shortcuts.properties import MAX_IMAGES
-from worker.passes.shards import Arguments
+from worker.passes.shards import Arguments, OnProgress, shard_key
 from worker.protocol import DatasetSpec
 from worker.results import ImportResult, Json
 from worker.stages.context import StageContext
-from worker.stages.import_shards import ImportShards, ShardedImport
 from worker.stages.import_sources import DATASET, is_unlabelled, source_of
 
 _PLAIN_OPTIONS = ("target", "group", "label", "path", "subject", "new_splits", "split")
@@ -153,3 +156,48 @@ def _format(context: StageContext, dataset: DatasetSpec) -> FormatName | None:
         return FormatName.CSV
     format = context.job_params(ImportParams).format
     return None if format == DatasetFormat.AUTO else FormatName(format)
+
+
+class ShardedImport:
+    """An import's pass as one of a job's."""
+
+    name = "import"
+    title = "the check of images"
+
+    def __init__(self, context: StageContext, import_pass: ImportPass) -> None:
+        self._context, self._pass = context, import_pass
+        self.sizes: Sequence[int] = import_pass.sizes
+        self.key = f"{context.workspace.key}/shards-{import_pass.key}"
+        self.arguments: Arguments | None = {} if import_pass.remote else None
+
+    def compute(
+        self, numbers: Iterable[int], on_progress: OnProgress
+    ) -> Iterator[tuple[int, Callable[[Path], object]]]:
+        """As in `ShardedPass`."""
+        images, done = sum(self.sizes), count(1)
+
+        def on_image() -> None:
+            if self._context.should_stop():
+                raise ImportStopped
+            on_progress(Progress(0, 1, next(done), images, 0.0))
+
+        return self._pass.compute(numbers, on_image)
+
+
+class ImportShards:
+    """Has the missing ones computed. `saved`: one was put since it was last reset."""
+
+    def __init__(self, context: StageContext) -> None:
+        self._context = context
+        self.saved = False
+
+    def compute(self, import_pass: ImportPass, on_checked: Callable[[int], None]) -> ShardFolder:
+        """As `models.data.importing.datasets.ComputeShards` says."""
+        sharded = ShardedImport(self._context, import_pass)
+
+        def on_progress(progress: Progress) -> None:
+            self.saved = self.saved or progress.checkpoint
+            on_checked(progress.step)
+
+        self._context.compute_shards(sharded, on_progress)
+        return lambda number: self._context.artifacts.folder(shard_key(sharded.key, number))
