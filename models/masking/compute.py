@@ -222,12 +222,24 @@ def predict_with_maps(
         activation = activation_of(networks[0], batch.images)
         return [_columns(network, activation, batch, config) for network in networks]
 
+    return columns_of_each(networks, loader, run, answer, PredictionMaps)
+
+
+def columns_of_each(
+    networks: Sequence[Network],
+    loader: Loader,
+    run: Run,
+    answer: Callable[[Batch], Sequence[tuple[Tensor, ...]]],
+    columns: Callable[..., T],
+) -> list[T]:
+    """What `columns` makes of all images' columns, for each network, in evaluation mode: `answer` returns
+    those of a batch, a tuple for each network. Raises Stopped."""
     with ExitStack() as stack:
         for network in networks:
             stack.enter_context(evaluating(network))
         batches = list(map_batches(loader, run, answer))
     return [
-        PredictionMaps(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+        columns(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
         for parts in zip(*batches, strict=True)
     ]
 

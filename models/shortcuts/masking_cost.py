@@ -6,7 +6,6 @@ The same mask elsewhere distinguishes a mask that hides what matters from one th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -61,7 +60,7 @@ def predict_under_masks(
     """
     import torch
 
-    from models.data.loading.batched_eval import evaluating, map_batches
+    from models.masking.compute import columns_of_each
 
     def answer(batch: Batch) -> list[tuple[Tensor, ...]]:
         rows = batch.rows.numpy()
@@ -71,14 +70,7 @@ def predict_under_masks(
                 for network, maps in zip(networks, plain, strict=True)
             ]
 
-    with ExitStack() as stack:
-        for network in networks:
-            stack.enter_context(evaluating(network))
-        batches = list(map_batches(loader, run, answer))
-    return [
-        MaskedPredictions(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
-        for parts in zip(*batches, strict=True)
-    ]
+    return columns_of_each(networks, loader, run, answer, MaskedPredictions)
 
 
 def _answers(
