@@ -45,7 +45,7 @@ from app.http.responses import (
     shape_of,
 )
 from app.http.validation import parse_json
-from app.jobs.queue import CreationDep
+from app.jobs.service import CreationDep
 from app.operations.metrics import MetricsDep
 from core.errors import InvalidInput, NotReported, UnsupportedMedia
 from core.queries import datasets as queries

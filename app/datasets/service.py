@@ -18,7 +18,7 @@ from app.http.responses import represent
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
 from app.jobs.creation import AddDataset
-from app.jobs.queue import JobCreation
+from app.jobs.service import JobCreation
 from core.errors import InvalidInput, NotFound
 from core.queries import datasets
 from core.storage.artifacts import Artifacts

@@ -12,8 +12,7 @@ from app.http.responses import represent
 from app.inference.backbones import network_size
 from app.jobs.estimate import estimate_job, measured_rates
 from app.jobs.plans import PLANNERS, Plan
-from app.jobs.queue import JobCreation
-from app.jobs.service import describe
+from app.jobs.service import JobCreation, describe
 from app.jobs.workload import workload
 from core.queries import datasets, jobs, registry
 from core.tables import DatasetRow

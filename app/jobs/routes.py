@@ -17,8 +17,7 @@ from app.http.responses import NOT_MODIFIED, IfMatch, conditional, represent
 from app.jobs import service as jobs
 from app.jobs.creation import start
 from app.jobs.presenter import describe
-from app.jobs.queue import CreationDep, QueueDep
-from app.jobs.service import JobKey, LoadedJob
+from app.jobs.service import CreationDep, JobKey, LoadedJob, QueueDep
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (

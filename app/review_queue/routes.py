@@ -16,7 +16,7 @@ from app.http.file_response import attachment
 from app.http.lists import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, Responses, conditional, represent, sends
-from app.jobs.queue import CreationDep
+from app.jobs.service import CreationDep
 from app.registry.service import LoadedModel
 from app.review_queue import service as reviews
 from app.review_queue import training_set

@@ -16,7 +16,7 @@ from app.auth.idempotency import fingerprint
 from app.datasets import service as datasets
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse
-from app.jobs.queue import JobCreation
+from app.jobs.service import JobCreation
 from core.errors import Conflict
 from core.queries import datasets as dataset_rows
 from core.queries import review_queue

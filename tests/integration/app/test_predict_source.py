@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.jobs import service
-from app.jobs.queue import JobQueue
+from app.jobs.service import JobQueue
 from core.queries import datasets, jobs
 from core.settings import Settings
 from core.sweep import close_imports, sweep

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.jobs import service
-from app.jobs.queue import JobQueue
+from app.jobs.service import JobQueue
 from core.errors import DatasetInUse, ModelInUse, NotFound
 from core.queries import datasets, jobs, leases, registry
 from masktune.contract.vocabulary import JobKind, JobState, Stage
