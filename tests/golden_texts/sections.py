@@ -48,9 +48,7 @@ def undivided(value: Json) -> Json:
     """The same, where the retrained head equals its control."""
     of_test = value["metrics"]["test"]
     of_test[RETRAINED] = of_test[HEAD_CONTROL]
-    for name in ("deciding_difference", "accuracy_difference"):
-        value["verdict"][name] |= dict.fromkeys(("estimate", "low", "high"), 0.0)
-    return value | {"differences": {}}
+    return value | {"differences": {}, "verdict": None, "verdicts": {}}
 
 
 def sigmas(reason: str, **more: Any) -> Json:

@@ -56,25 +56,40 @@ def evaluate(context: StageContext) -> EvaluateResult:
     further = further_seeds(context)
     own, inferred = context, JobGroups.of(context)
     context = inferred.context
-    figures = Figures(
-        context,
-        logits,
-        further,
-        before=judged_models and judged_models.own.before,
-        lacking=inferred.lacking,
-    )
     dataset = context.spec.dataset
     assert dataset is not None
     check = None if dataset.shortcuts is None else PropertyCheck.model_validate(dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
-        groups = make_groups(own, models, cache, further, folder=folder)
+        groups = make_groups(
+            own,
+            models,
+            cache,
+            further,
+            folder=folder,
+        )
+        balanced = groups if judged_models is None else judged_models.own.groups
+        figures = Figures(
+            context,
+            logits,
+            further,
+            before=judged_models and judged_models.own.before,
+            lacking=inferred.lacking,
+            divided=balanced is None or balanced.divided,
+        )
         network = cache.network(next(iter(models.values())))
         guess = make_inferred(own, inferred, logits, network, folder=folder)
         if judged_models is not None:
             decided = judged_sections(judged_models, figures)
         else:
-            decided = _own_sections(context, check, figures, groups, models, guess)
+            decided = _own_sections(
+                context,
+                check,
+                figures,
+                groups,
+                models,
+                guess,
+            )
         saliency = _saliency_sections(
             context,
             check,

@@ -33,7 +33,8 @@ class Figures:
 
     Verdicts are over all seeds if there are `further` ones; everything else is about these models. `before`
     is the arm that the treatments were made from, where a job's own report has named it. `lacking`: where
-    nobody labelled the groups, those of images that lack the pattern of their class.
+    nobody labelled the groups, those of images that lack the pattern of their class. `divided`: whether the
+    groups that the last layer was balanced over divide any class.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Figures:
         *,
         before: Arm | None = None,
         lacking: Collection[int] = (),
+        divided: bool = True,
     ) -> None:
         self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
@@ -66,7 +68,7 @@ class Figures:
         """Models that were made against no shortcut, the one before first; without any, the rivals."""
         self._plain = self.before if self.before in self.plain_arms else None
         """What the user would have had: plain training, unless the job started from a treatment."""
-        self.lacking = lacking
+        self.lacking, self._divided = lacking, divided
         self._decided: dict[tuple[str, Arm, Arm], section.Verdict] = {}
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
@@ -211,6 +213,17 @@ class Figures:
             return None
         return section.SplitDifference(split=split, a=a, b=b, **decision.deciding_difference.model_dump())
 
+    def differs(self, treatment: Arm) -> bool:
+        """False for a last layer where no class was divided: it equals its control, and gets no verdict."""
+        return self._divided or treatment is not Arm.RETRAINED
+
+    def decision(self, treatment: Arm) -> section.Verdict | None:
+        """What the test split shows of a treatment, whether or not it gets a verdict; None if that split was
+        not evaluated."""
+        if VERDICT_SPLIT not in self._logits:
+            return None
+        return self._verdict(VERDICT_SPLIT, treatment, self.rivals[treatment])
+
     @cached_property
     def verdicts(self) -> dict[Arm, section.Verdict]:
         """By treatment, on the test split."""
@@ -244,6 +257,7 @@ class Figures:
                 }
             )
             for arm, rival in self.rivals.items()
+            if self.differs(arm)
         }
 
     def _control_cost(self, split: str, rival: Arm) -> float | None:

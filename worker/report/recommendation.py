@@ -167,7 +167,7 @@ def _treatment(figures: Figures, arm: Arm, groups: BalancedGroups | None, *, is_
         val_verdict=val.verdict if val else None,
         val_worst_group=figures.metrics["val"][arm].worst_group_accuracy or 0.0 if val else 0.0,
         is_reliable=groups is not None and groups.source in ("labels", "early_stages"),
-        differs=groups is None or groups.divided,
+        differs=figures.differs(arm),
         above_chance=figures.learned(arm),
         is_beaten=is_beaten,
         trails_plain=test is not None and trails_plain(test),
@@ -232,7 +232,7 @@ def _next_steps(
     searched = not isinstance(groups, EarlyStageGroups) or groups.details.searched
     if smallest < TRAIN_IMAGES and searched:
         yield LabelMore(step="label_more", per_class=TRAIN_IMAGES)
-    test = figures.verdicts.get(choice.subject)
+    test = figures.decision(choice.subject)
     if test is None:
         return
     decided = by_groups(test.deciding_difference) or test.verdict == "helped"

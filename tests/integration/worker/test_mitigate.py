@@ -13,6 +13,7 @@ from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
 from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import verdict
+from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.inferred import lacking_sentence
 from masktune.contract.reviews import Review, ReviewedImage
 from masktune.contract.vocabulary import STAGES, Arm, JobKind, stages_of
@@ -126,6 +127,8 @@ def test_a_person_may_close_the_gate(golden_bench: Bench, golden_job: JobRow) ->
     assert weights(job)[Arm.RETRAINED] == weights(job)[Arm.RETRAINED_CONTROL]
     assert weights(job)[Arm.RETRAINED_CONTROL] == weights(golden_job)[Arm.RETRAINED_CONTROL]  # fitted there
     assert report.groups.control_penalty == report.groups.penalty
+    assert (report.verdict, report.verdicts) == (None, {})
+    assert verdict(report).sentence == UNDIVIDED_REASONS["closed"]
 
 
 @pytest.mark.trains

@@ -18,7 +18,7 @@ from masktune.contract.report.text.formats import (
     points_interval,
     sample_count,
 )
-from masktune.contract.report.text.groups import groups_warning
+from masktune.contract.report.text.groups import UNDIVIDED, groups_warning
 from masktune.contract.report.text.inferred import lacking_sentence
 from masktune.contract.report.text.names import (
     STATISTICS,
@@ -119,7 +119,8 @@ def verdict(report: Report, arm: Arm | None = None) -> Verdict:
     decision = report.verdict if arm is None else report.verdicts.get(arm)
     columns = column_sentence(report) if arm is None else ""
     if decision is None:
-        return _NOTHING_COMPARED._replace(sentence=f"{_NOTHING_COMPARED.sentence} {columns}".rstrip())
+        why = _undivided(report) or _NOTHING_COMPARED.sentence
+        return _NOTHING_COMPARED._replace(sentence=f"{why} {columns}".rstrip())
     leak = shared_subjects(report, decision.split)
     tone, title = verdict_title(decision)
     at_chance, word = decision.at_chance, report.dataset.subject_word
@@ -140,16 +141,16 @@ def other_verdicts(report: Report) -> tuple[Verdict, ...]:
     return tuple(verdict(report, arm) for arm in report.verdicts if arm is not arm_after(report))
 
 
+def _undivided(report: Report) -> str:
+    """That the retrained head equals its control, if it does."""
+    if report.groups is not None:
+        return groups_warning(report.groups)
+    return UNDIVIDED if report.judged_job is not None and report.after is Arm.RETRAINED else ""
+
+
 def _sentence(report: Report, decision: accuracy.Verdict) -> str:
     if decision.reason == "shortcut_or_harm":
         text = _shortcut_or_harm(report, decision)
-    elif (
-        report.groups
-        and not report.groups.divided
-        and decision.b is Arm.RETRAINED_CONTROL
-        and not decision.seeds
-    ):
-        text = groups_warning(report.groups)
     else:
         text = _over_seeds(decision) if decision.seeds else _of_two_models(report, decision)
         text += f" {_meaning(report, decision)}"

@@ -97,6 +97,29 @@ def test_a_model_that_guesses_with_one_of_the_seeds_leaves_no_verdict(
     assert figures.learned(Arm.MASKTUNE)
 
 
+@pytest.mark.parametrize("divided", [True, False])
+def test_a_head_where_no_class_was_divided_gets_no_verdict_on_any_split_or_over_seeds(
+    make_context: Callable[..., Any], divided: bool
+) -> None:
+    context = make_context(GROUPS)
+    answers = {Arm.ERM: SHORTCUT, Arm.RETRAINED: RIGHT, Arm.MASKTUNE: RIGHT}
+    logits = {
+        split: {arm: answering(context.store, split, of) for arm, of in answers.items()}
+        for split in ("val", "test")
+    }
+    predictions = {
+        split: {arm: one.predictions for arm, one in by_arm.items()} for split, by_arm in logits.items()
+    }
+    judged = {Arm.RETRAINED, Arm.MASKTUNE} if divided else {Arm.MASKTUNE}
+    for further in ([], [SeedPredictions(7, True, predictions)]):
+        figures = Figures(context, logits, further, divided=divided)
+        assert figures.verdicts.keys() == figures.val_verdicts.keys() == judged
+        assert figures.sections(Arm.RETRAINED)["verdicts"].keys() == judged
+        choice = choose_model(figures, None, trained_whole=True)
+        assert choice is not None
+        assert choice.subject is (Arm.RETRAINED if divided else Arm.MASKTUNE)
+
+
 @pytest.mark.parametrize(
     ("answers", "sizes", "weak"),
     [

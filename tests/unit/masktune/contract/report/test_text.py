@@ -24,7 +24,7 @@ from masktune.contract.report.text.formats import (
     points_interval,
     sample_count,
 )
-from masktune.contract.report.text.groups import UNDIVIDED_REASONS
+from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
 from masktune.contract.report.text.inferred import (
     inferred_notes,
     lacking_sentence,
@@ -43,7 +43,7 @@ from masktune.contract.report.text.next_steps import recommendation_reason
 from masktune.contract.vocabulary import Arm
 from models.data.splits import ALL_SPLITS, WITHOUT_OBJECT
 from tests.golden_texts.reports import NAMES, golden_report
-from tests.golden_texts.sections import inferred_section, part
+from tests.golden_texts.sections import inferred_section, judged_sections, part
 from tests.support.reports import evidence, report
 
 # --- figures -------------------------------------------------------------------------------------
@@ -117,6 +117,11 @@ def test_nothing_is_said_of_what_was_not_measured() -> None:
     assert not any((*absent, notes.disagreement(None, Arm.ERM)))
     for decide in (True, False):  # the inferred groups, of which the test split has no figures
         assert verdict(typed(**inferred_section("opened", decide=decide))) == verdict(plain)
+
+
+def test_images_that_judge_a_head_where_no_class_was_divided_give_no_verdict_and_say_why() -> None:
+    sections = judged_sections("undecided", Arm.ERM) | {"after": "retrained", "verdict": None}
+    assert verdict(typed(**sections)).sentence == UNDIVIDED
 
 
 def test_one_image_that_lacks_the_pattern_is_told_of_in_the_singular() -> None:
