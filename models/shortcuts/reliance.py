@@ -17,12 +17,14 @@ from models.evaluation.verdict import LEAST_GROUP
 from models.shortcuts.masking_cost import MaskingCost
 from models.statistics import upper_ends
 
-Evidence = Literal["strong", "some", "none_seen", "not_testable"]
+Evidence = Literal["strong", "large_gap", "some", "none_seen", "not_testable"]
 Kind = Literal["failure", "cause"]
 Name = Literal["groups", "shift", "mask", "property"]
 
 GAP = 0.05
 """A smaller gap in accuracy is no sign, even if it is statistically significant."""
+WEAK_GAP = 0.2
+"""A larger one, of a group below the average: the model is weak in that group."""
 SMALL_MASK, MANY_CHANGES = 0.15, 0.1
 
 RULE = (
@@ -31,7 +33,8 @@ RULE = (
     f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
-    "relies on a shortcut. One kind: some signs. Neither: no sign, if two groups or more, each of at least "
+    "relies on a shortcut. One kind: some signs; strong ones if a group is more than "
+    f"{100 * WEAK_GAP:.0f} points lower. Neither: no sign, if two groups or more, each of at least "
     f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split, one that lacks "
     "the pattern among them where they were inferred: without them, "
     "images that all have the shortcut show no failure, and the model is not testable. Nor is it if a group "
@@ -44,13 +47,15 @@ RULE = (
 
 @dataclass(frozen=True)
 class Sign:
-    """One check: whether it is a sign, on `n` samples, and a sentence with its figures."""
+    """One check: whether it is a sign, on `n` samples, and a sentence with its figures. `gap`: how far the
+    accuracy in a group is below that on all samples, 0..1."""
 
     name: Name
     kind: Kind
     present: bool
     n: int
     sentence: str
+    gap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,9 @@ def read(
         ]
     kinds = {sign.kind for sign in signs if sign.present}
     if kinds:
-        return ShortcutReliance("strong" if len(kinds) == 2 else "some", RULE, tuple(signs))
+        is_large = any(sign.present and sign.gap > WEAK_GAP for sign in signs)
+        of_one_kind: Evidence = "large_gap" if is_large else "some"
+        return ShortcutReliance("strong" if len(kinds) == 2 else of_one_kind, RULE, tuple(signs))
     if guess is not None:
         reason = f"{guess}: it has learned nothing, or only what does not hold there."
         return ShortcutReliance("not_testable", RULE, tuple(signs), reason)
@@ -195,6 +202,7 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
         n=metrics.n,
         sentence=f"On the {split} split, its accuracy is {_share(lowest.accuracy, low, high)} in {name}, "
         f"{lowest.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
+        gap=metrics.accuracy - lowest.accuracy,
     )
 
 

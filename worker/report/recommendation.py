@@ -31,6 +31,7 @@ from masktune.contract.vocabulary import CONTROLS, Arm
 from models.data.store import Store
 from models.evaluation.verdict import LEAST_GROUP
 from models.mitigation.mistakes import MIN_FLAGGED
+from models.shortcuts.reliance import WEAK_GAP
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.results import ModelSpec
 
@@ -41,8 +42,6 @@ TRAIN_IMAGES = 60
 """Images of a class: if 5 % of them lack the pattern, that is the three which the finder needs."""
 
 
-WEAK_GAP = 0.2
-"""Of a group below the average."""
 WEAK_SHARE = 0.5
 """Of the way from chance to no mistakes: frozen features on which no plain model comes so far, on the
 validation images, are weak. `benchmarks.networks` measures it."""

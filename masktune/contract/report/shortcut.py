@@ -9,7 +9,7 @@ from pydantic import Field
 from masktune.contract.report.accuracy import Difference
 from masktune.contract.report.base import Proportion, Section
 
-Evidence = Literal["strong", "some", "none_seen", "not_testable"]
+Evidence = Literal["strong", "large_gap", "some", "none_seen", "not_testable"]
 SignName = Literal["groups", "shift", "mask", "property"]
 SignKind = Literal["failure", "cause"]
 Strength = Literal["strong", "weak", "none"]

@@ -24,6 +24,7 @@ SHORTCUT_QUESTION = "Does the model rely on a shortcut?"
 
 EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
     "strong": ("bad", "It relies on a shortcut"),
+    "large_gap": ("bad", "Strong signs of a shortcut"),
     "some": ("neutral", "Some signs of a shortcut"),
     "none_seen": ("good", "No sign of a shortcut"),
     "not_testable": ("muted", "Not testable here"),
@@ -84,10 +85,15 @@ def shortcut_answer(reliance: ShortcutReliance | None) -> str:
 
 
 def shortcut_meaning(reliance: ShortcutReliance) -> str:
-    """What each sign means, or the reason why it could not be tested."""
+    """What each sign means, or the reason why it could not be tested. A large gap is said in figures."""
     if reliance.reason:
         return reliance.reason
-    present = dict.fromkeys(_SIGNS[sign.name] for sign in reliance.signs if sign.present)
+    in_figures = "groups" if reliance.evidence == "large_gap" else None
+    present = dict.fromkeys(
+        sign.sentence if sign.name == in_figures else _SIGNS[sign.name]
+        for sign in reliance.signs
+        if sign.present
+    )
     if not present:
         return f"None of {len(reliance.signs)} checks shows one. That is no proof of absence."
     return " ".join(present)

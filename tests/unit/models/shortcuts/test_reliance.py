@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from masktune.contract.report import shortcut as section
+from masktune.contract.report.text.answers import shortcut_answer
 from models.evaluation.metrics import Metrics, Names, metrics
 from models.shortcuts.masking_cost import MaskedPredictions, MaskingCost, masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
@@ -162,6 +163,38 @@ def test_a_simple_property_is_a_sign_where_it_is_rated_strong() -> None:
         assert sign is not None
         assert (sign.present, sign.kind, sign.n) == (found, "cause", 90)
     assert of_property({"findings": []}) is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "evidence"),
+    [
+        ((1.0, 0.99, 0.43, 0.30), "large_gap"),
+        ((0.9, 0.5), "some"),  # 20 points below the average
+        ((0.9, 0.48), "large_gap"),
+        ((0.95, 0.7), "some"),
+        ((0.95, 0.95), "none_seen"),
+    ],
+)
+def test_the_evidence_of_a_worst_group_follows_the_size_of_its_gap(
+    shares: tuple[float, ...], evidence: str
+) -> None:
+    split = measured(*shares)
+    sign = of_groups(split, split="test")
+    assert sign is not None
+    reliance = read([sign], judged=split)
+    assert reliance.evidence == evidence
+    answer = shortcut_answer(section.ShortcutReliance.model_validate(reliance))
+    assert "relies on a shortcut" not in answer
+    assert (sign.sentence in answer) == (evidence == "large_gap")
+    assert read([sign, Sign("mask", "cause", True, 9, "…")], judged=split).evidence == (
+        "strong" if sign.present else "some"
+    )
+
+
+def test_a_large_gap_of_a_model_that_guesses_is_no_strong_sign() -> None:
+    sign, cause = of_groups(measured(0.9, 0.1), split="test"), Sign("mask", "cause", True, 9, "…")
+    assert sign is not None
+    assert read([sign, cause], judged(0.5)).evidence == "some"
 
 
 @pytest.mark.parametrize(
