@@ -19,7 +19,7 @@ Config = TypeVar("Config", MitigateConfig, RetrainConfig)
 
 def describe(row: ReviewRow) -> Review:
     """Convert the row to the shape of the API."""
-    answers = sorted((int(sample), lacks) for sample, lacks in row.answers.items())
+    answers = sorted((int(sample), lacks) for sample, lacks in row.answers.items() if lacks is not None)
     lacking = sum(lacks for _, lacks in answers)
     return Review(
         job=row.job_id,
@@ -29,6 +29,7 @@ def describe(row: ReviewRow) -> Review:
         gate="open" if 2 * lacking > len(answers) else "closed",
         lacking=lacking,
         answers=[ReviewedImage(sample=sample, lacks_pattern=lacks) for sample, lacks in answers],
+        label_right=sorted(int(sample) for sample, lacks in row.answers.items() if lacks is None),
     )
 
 

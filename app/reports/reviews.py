@@ -54,25 +54,39 @@ def listed_samples(report: Report) -> list[int]:
     return samples
 
 
-def check(review: NewReview, listed: Collection[int]) -> dict[int, bool]:
-    """The answers by sample. Raises `InvalidInput` for samples that are not listed, or answered twice."""
-    answers: dict[int, bool] = {}
+def check(review: NewReview, report: Report) -> dict[int, bool | None]:
+    """The answers by sample, as in `ReviewRow`. Raises `InvalidInput` for samples that the report does not
+    list, or that are answered twice."""
+    listed = frozenset(listed_samples(report))
+    doubted = report.recommendation.doubted_samples if report.recommendation else []
+    of_samples: list[tuple[str, int, bool | None]] = [
+        *(
+            (f"/answers/{place}/sample", one.sample, one.lacks_pattern)
+            for place, one in enumerate(review.answers)
+        ),
+        *((f"/label_right/{place}", sample, None) for place, sample in enumerate(review.label_right)),
+    ]
+    answers: dict[int, bool | None] = {}
     faults = []
-    for place, answer in enumerate(review.answers):
-        pointer = f"/answers/{place}/sample"
-        if answer.sample not in listed:
-            fault = f"sample {answer.sample} is none of those that the report lists; leave it out"
+    for pointer, sample, lacks in of_samples:
+        if sample not in (doubted if lacks is None else listed):
+            fault = f"sample {sample} is none of those that the report lists; leave it out"
             faults.append(FieldError(pointer, "not-listed", fault))
-        elif answer.sample in answers:
-            faults.append(FieldError(pointer, "duplicate", f"sample {answer.sample} is answered twice"))
-        answers[answer.sample] = answer.lacks_pattern
+        elif sample in answers:
+            faults.append(FieldError(pointer, "duplicate", f"sample {sample} is answered twice"))
+        answers[sample] = lacks
     if faults:
         raise InvalidInput(faults[0].detail, errors=tuple(faults))
     return answers
 
 
 def put(
-    session: Session, job_id: str, answers: dict[int, bool], caller: Caller, *, if_match: str | None
+    session: Session,
+    job_id: str,
+    answers: dict[int, bool | None],
+    caller: Caller,
+    *,
+    if_match: str | None,
 ) -> tuple[Review, bool]:
     """Keep the answers instead of earlier ones; whether there were any.
 

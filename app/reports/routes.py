@@ -90,8 +90,7 @@ def set_review(
 ) -> Response:
     """The answers replace earlier ones. The next job on the data set goes by them, unless it is told its
     `head.gate`."""
-    listed = reviews.listed_samples(read_report(row, artifacts))
-    answers = reviews.check(review, frozenset(listed))
+    answers = reviews.check(review, read_report(row, artifacts))
     with database.begin() as session:
         stored, existed = reviews.put(session, row.id, answers, caller, if_match=if_match)
     headers = {"Location": f"{root_path}/jobs/{row.id}/review"}

@@ -19,9 +19,14 @@ def newest(session: Session, dataset_id: str) -> ReviewRow | None:
 
 
 def put(
-    session: Session, job: JobRow, answers: Mapping[int, bool], *, by: str | None, by_name: str | None
+    session: Session,
+    job: JobRow,
+    answers: Mapping[int, bool | None],
+    *,
+    by: str | None,
+    by_name: str | None,
 ) -> ReviewRow:
-    """Keep the answers, by number of the sample, instead of earlier ones. The caller holds the job's lock."""
+    """Keep the answers, as in `ReviewRow`, instead of earlier ones. The caller holds the job's lock."""
     row = session.get(ReviewRow, job.id)
     if row is None:
         row = ReviewRow(job_id=job.id, dataset_id=job.dataset_id)

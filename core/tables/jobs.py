@@ -160,7 +160,7 @@ class ReviewRow(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
     answers: Mapped[dict[str, Any]]
-    """Number of the sample → whether it lacks the pattern of its class."""
+    """Number of the sample → whether it lacks the pattern of its class; null: its label is right."""
     created_by: Mapped[str | None] = mapped_column(String(64))
     """Public id of the caller who answered."""
     created_by_name: Mapped[str | None] = mapped_column(String(100))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -211,13 +211,22 @@ def review(job_id: str) -> Flow[Review]:
     return call(get(f"/jobs/{segment(job_id)}/review"), Review)
 
 
-def set_review(job_id: str, answers: Mapping[int, bool], *, if_match: str | None = None) -> Flow[Review]:
-    """Say of images that the report lists, by sample, whether they lack the pattern of their class.
+def set_review(
+    job_id: str,
+    answers: Mapping[int, bool],
+    *,
+    label_right: Collection[int] = (),
+    if_match: str | None = None,
+) -> Flow[Review]:
+    """Say of images that the report lists, by sample, whether they lack the pattern of their class; and of
+    others whose label looks wrong that it is right.
 
     Replaces earlier answers; `if_match`: only if they still have this ETag. The next job on the data set goes
     by them, unless it is told its `head.gate`.
     """
-    body = {"answers": [{"sample": sample, "lacks_pattern": lacks} for sample, lacks in answers.items()]}
+    body: dict[str, Any] = {
+        "answers": [{"sample": sample, "lacks_pattern": lacks} for sample, lacks in answers.items()]
+    } | ({"label_right": list(label_right)} if label_right else {})
     path, headers = f"/jobs/{segment(job_id)}/review", {} if if_match is None else {"If-Match": if_match}
     request = Request(method="PUT", path=path, json=body, headers=headers, repeatable=if_match is None)
     return call(request, Review)

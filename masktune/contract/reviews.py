@@ -10,6 +10,7 @@ from masktune.contract.base import Shape, Strict, Time
 
 MOST_ANSWERS = 1000
 _LACKS = "Whether it lacks the pattern that the other images of its class share."
+_LABEL_RIGHT = "Samples whose label looks wrong, and is right: the next job does not doubt it."
 
 
 class ImageAnswer(Strict):
@@ -23,6 +24,14 @@ class NewReview(Strict):
     """What a person says of the images that a report lists; not every image needs an answer."""
 
     answers: Annotated[list[ImageAnswer], Field(min_length=1, max_length=MOST_ANSWERS)]
+    label_right: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**63)]],
+        Field(
+            max_length=MOST_ANSWERS,
+            description=f"{_LABEL_RIGHT} Of those that the step `check_labels` lists and "
+            "`review_images` does not: an answer about the pattern says it too.",
+        ),
+    ] = []
 
 
 class ReviewedImage(Shape):
@@ -36,7 +45,7 @@ class Review(Shape):
     """What a person said of the images that the report of a job lists.
 
     The next job on the data set that infers groups by early stages, and is not told its `head.gate`, goes by
-    the newest review: by its gate, and by its answer for each image.
+    the newest review: by its gate, by its answer for each image, and by the labels that are right.
     """
 
     job: str = Field(description="The job whose report lists the images.")
@@ -52,3 +61,4 @@ class Review(Shape):
     )
     lacking: int = Field(description="Answers that say so.")
     answers: list[ReviewedImage] = Field(description="By sample.")
+    label_right: list[int] = Field([], description=_LABEL_RIGHT)

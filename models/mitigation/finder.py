@@ -10,7 +10,7 @@ The gates were set on one network and photographs of two classes: `research.riva
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -53,6 +53,7 @@ def infer_minority(
     pictures: Labels | None = None,
     clusters: Labels | None = None,
     answers: Mapping[int, bool] | None = None,
+    right_labels: Collection[int] = (),
     device: torch.device | None = None,
     check: Check = never,
 ) -> Minority:
@@ -65,7 +66,8 @@ def infer_minority(
     3. Otherwise there are only the classes.
 
     `answers`: of single images, by row of the data set, whether a person said that they lack the pattern.
-    Where classes are divided, that holds for them and their copies instead of what the judges say.
+    Where classes are divided, that holds for them and their copies instead of what the judges say. Labels of
+    these images, and of `right_labels`, rows of others, are never taken for wrong.
     Copies of one image, by `pictures` (N,), count once. Samples with equal `clusters` (N,), of one subject or
     copies, are judged by heads that saw none of them. Raises HeadError if the features are not finite.
     """
@@ -79,7 +81,9 @@ def infer_minority(
     count = len(features.last.labels)
     pictures = first_samples(pictures, count)
     clusters = pictures if clusters is None else first_samples(clusters, count)
-    judges = _Judges(features, config, classes, seed, pictures, clusters, answers or {}, device, check)
+    judges = _Judges(
+        features, config, classes, seed, pictures, clusters, answers or {}, right_labels, device, check
+    )
     deepest = len(features.stages) - 1
     agreements, agreeing, fault = judges.compare_stages(deepest)
     if agreeing is not None:
@@ -124,6 +128,7 @@ class _Judges:
     pictures: Labels
     clusters: Labels
     answers: Mapping[int, bool]
+    right_labels: Collection[int]
     device: torch.device | None
     check: Check
     _mistakes: dict[int, Mistakes] = field(default_factory=dict)
@@ -202,7 +207,7 @@ class _Judges:
             patterns,
             self.config,
             seed=self.seed,
-            trusted=self._answered(),
+            trusted=self._trusted(),
             clusters=self.clusters,
             device=self.device,
             check=self.check,
@@ -243,9 +248,10 @@ class _Judges:
             flags[copies], doubt[copies] = lacks, float(lacks)
         return replace(mistakes, flags=flags, doubt=doubt)
 
-    def _answered(self) -> Bools:
+    def _trusted(self) -> Bools:
         """(N,), true for images of which a person said something, and for their copies."""
-        of_answers = self.pictures[np.isin(self.features.last.rows, list(self.answers))]
+        answered = [*self.answers, *self.right_labels]
+        of_answers = self.pictures[np.isin(self.features.last.rows, answered)]
         return np.isin(self.pictures, of_answers)
 
     def to_look_at(

@@ -15,6 +15,8 @@ from masktune.contract.report import Report
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import Step, next_steps
 from masktune.contract.report.text.next_steps import (
+    LABEL_CAPTIONS,
+    LABEL_HINT,
     REVIEW_AGAIN,
     REVIEW_ANSWERS,
     REVIEW_EXCEPTION,
@@ -30,6 +32,8 @@ from web.transport.connection import api, missing_scope, own_key
 
 ORDINARY = 8
 """Other images of a class, beside those to look at."""
+DOUBTED = 50
+"""Images whose label looks wrong."""
 LISTED = 100
 """Images of a class, the first of the training split, that these are spread over."""
 
@@ -51,15 +55,17 @@ async def show(job_id: str) -> None:
     html("review_title", report=report, step=step)
     if not samples:
         return
-    classes = await _by_class(connection, report, samples)
+    doubted = report.recommendation.doubted_samples[:DOUBTED] if report.recommendation else []
+    classes = await _by_class(connection, report, [*samples, *doubted])
     key = own_key()
     answers = _Answers(connection, job, samples, gate_of(report))
     if report.review is not None:
         kept = await connection.jobs.review(job_id)
         is_open = kept.gate == "open"
         answers.exceptions |= {one.sample for one in kept.answers if one.lacks_pattern is not is_open}
+        answers.right_labels |= set(kept.label_right)
     if key.may("train"):
-        html("notice", tone="", text=REVIEW_HINT)
+        html("notice", tone="", text=f"{REVIEW_HINT} {LABEL_HINT}" if doubted else REVIEW_HINT)
     for one in classes:
         with ui.element("section").classes("card") as card:
             card.props["aria-label"] = one.label
@@ -88,7 +94,8 @@ def review_step(report: Report) -> tuple[Step | None, list[int]]:
 
 
 class _Answers:
-    """What the visitor says: one answer for all images, and the images that are `exceptions` to it.
+    """What the visitor says: one answer for all images, and the images that are `exceptions` to it; and the
+    doubted labels that are right.
 
     `went_by`: the gate of the job.
     """
@@ -97,7 +104,7 @@ class _Answers:
 
     def __init__(self, connection: AsyncClient, job: Job, samples: Sequence[int], went_by: Gate) -> None:
         self._connection, self._job, self._samples, self._went_by = connection, job, samples, went_by
-        self.exceptions: set[int] = set()
+        self.exceptions, self.right_labels = set[int](), set[int]()
 
     def draw(self, sample: Sample, dataset: str, *, may_answer: bool) -> None:
         """Show an image to look at, as a button if the visitor may answer."""
@@ -107,16 +114,22 @@ class _Answers:
         with item:
             html("review_open", dataset=dataset, sample=sample, among=self._samples)
 
+        pressed_samples, captions = (
+            (self.exceptions, (REVIEW_GUESS, REVIEW_EXCEPTION))
+            if sample.id in self._samples
+            else (self.right_labels, LABEL_CAPTIONS)
+        )
+
         def show() -> None:
-            pressed = sample.id in self.exceptions
-            caption = REVIEW_EXCEPTION if pressed else REVIEW_GUESS
+            pressed = sample.id in pressed_samples
+            caption = captions[pressed]
             picture.content = render("review_pick", dataset=dataset, sample=sample, caption=caption)
             item.classes(add="abstained" if pressed else "", remove="" if pressed else "abstained")
             if may_answer:
                 pick.props(f"type=button aria-pressed={str(pressed).lower()}")
 
         def toggle() -> None:
-            self.exceptions ^= {sample.id}
+            pressed_samples.symmetric_difference_update({sample.id})
             show()
 
         show()
@@ -127,7 +140,7 @@ class _Answers:
     async def keep(self, gate: Gate) -> None:
         """Keep the answer; start the job again if it went by the opposite."""
         answers = {one: (gate == "open") != (one in self.exceptions) for one in self._samples}
-        kept = await self._connection.jobs.set_review(self._job.id, answers)
+        kept = await self._connection.jobs.set_review(self._job.id, answers, label_right=self.right_labels)
         if kept.gate != self._went_by:
             await self.start_again()
             return

@@ -110,6 +110,11 @@ class StageContext:
         review = self.spec.review
         return {} if review is None else {one.sample: one.lacks_pattern for one in review.answers}
 
+    @property
+    def right_labels(self) -> list[int]:
+        """Rows of images whose label is right, as a person said."""
+        return [] if self.spec.review is None else self.spec.review.label_right
+
     @cached_property
     def store(self) -> Store:
         """The packed data set that the job reads. A model that is only run sees 16-bit images through its own

@@ -100,6 +100,7 @@ def _inferred(context: StageContext) -> GroupsResult:
             if len(rows := context.store.rows(split)):
                 with cache.passes.next() as run:
                     patterns[rows], doubt[rows] = judges.judge(split, rows, run)
+    doubt[context.right_labels] = 0.0  # also of other splits
     artifact = context.key(context.stage)
     with context.artifacts.writing(artifact) as target:
         np.savez_compressed(target / SAMPLES, patterns=patterns, label_doubt=doubt)
@@ -143,6 +144,7 @@ def infer_training_groups(context: StageContext, features: StageFeatures, config
         pictures=context.store.pictures(rows),
         clusters=context.store.clusters(rows),
         answers=context.answers,
+        right_labels=context.right_labels,
         device=context.run.device,
         check=context.run.check,
     )

@@ -28,13 +28,17 @@ def review(
         list[int] | None,
         typer.Option("--except", metavar="SAMPLE", help="An image of which the opposite is true."),
     ] = None,
+    right: Annotated[
+        list[int] | None,
+        typer.Option("--label-right", metavar="SAMPLE", help="Its label looks wrong, and is right."),
+    ] = None,
 ) -> None:
     """Say of the images that a report lists whether they lack the pattern of their class.
 
     The answer is kept, and the next job on the data set goes by it. Without an answer, show what was said.
     """
     jobs = session.client.jobs
-    if (yes and no) or (exceptions and not (yes or no)):
+    if (yes and no) or ((exceptions or right) and not (yes or no)):
         fail("answer by --yes or --no; --except names the images of which the opposite is true", USAGE)
     if not (yes or no):
         review = jobs.review(job_id)
@@ -45,7 +49,11 @@ def review(
             fail(f"the report of job {job_id} lists no images to look at", REFUSED)
         if unlisted := sorted(set(exceptions or ()) - set(listed)):
             fail(f"the report lists no sample {unlisted[0]}; it lists {', '.join(map(str, listed))}", USAGE)
-        review = jobs.set_review(job_id, {sample: yes != (sample in (exceptions or ())) for sample in listed})
+        review = jobs.set_review(
+            job_id,
+            {sample: yes != (sample in (exceptions or ())) for sample in listed},
+            label_right=sorted(set(right or ()) - set(listed)),
+        )
     session.show(review, table)
 
 
@@ -56,6 +64,7 @@ def table(review: Review) -> Table:
     is_open = review.gate == "open"
     exceptions = [str(one.sample) for one in review.answers if one.lacks_pattern is not is_open]
     grid.add_row("except", ", ".join(exceptions) or "–")
+    grid.add_row("label is right", ", ".join(map(str, review.label_right)) or "–")
     grid.add_row("the next job", "infers groups from them" if is_open else "infers no groups")
     grid.add_row("by", review.created_by_name or review.created_by or "–")
     grid.add_row("answered", age(review.updated_at))

@@ -131,3 +131,14 @@ class Recommendation(Section):
     def samples_to_review(self) -> list[int]:
         """Those of the step `review_images`; empty without it."""
         return next((step.samples for step in self.next if isinstance(step, ReviewImages)), [])
+
+    @property
+    def doubted_samples(self) -> list[int]:
+        """Those of the step `check_labels` that are not to be reviewed; empty without it."""
+        return [
+            sample
+            for step in self.next
+            if isinstance(step, CheckLabels)
+            for sample in step.samples
+            if sample not in self.samples_to_review
+        ]

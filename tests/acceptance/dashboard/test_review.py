@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
 from masktune import Client
 from masktune.contract.report.text.next_steps import (
+    LABEL_CAPTIONS,
+    LABEL_HINT,
     REVIEW_AGAIN,
     REVIEW_ANSWERS,
     REVIEW_EXCEPTION,
@@ -65,6 +71,35 @@ def test_what_a_person_says_of_the_images_starts_the_job_again(visitor: Visitor,
         }
         assert (again.dataset, again.kind) == (dataset, "mitigate")
         assert again.inputs.review == client.jobs.review(job.id)
+
+
+def test_a_press_says_that_a_doubted_label_is_right(visitor: Visitor, folder: Path, golden: Golden) -> None:
+    page = visitor.page
+    (file,) = (folder / "var").rglob(f"{golden.job}/report/report.json")
+    original = file.read_text()
+    with Client(visitor.url) as client, contextlib.ExitStack() as at_end:
+        listed = client.jobs.report(golden.job).recommendation
+        assert listed is not None
+        samples = client.datasets.samples(golden.dataset, split="test")
+        doubted = next(one.id for one in samples if one.id not in listed.samples_to_review)
+        report = json.loads(original)
+        report["recommendation"]["next"] += [{"step": "check_labels", "samples": [doubted], "n": 1}]
+        at_end.callback(file.write_text, original)
+        file.write_text(json.dumps(report))
+        visitor.goto(f"/ui/jobs/{golden.job}/review")
+        expect(page.get_by_text(LABEL_HINT)).to_be_visible()
+        before, after = LABEL_CAPTIONS
+        doubt = page.locator("button.pick").filter(has_text=before)
+        expect(doubt).to_have_count(1)
+        doubt.click()
+        expect(page.locator("button.pick[aria-pressed=true]").filter(has_text=after)).to_have_count(1)
+        visitor.button(REVIEW_ANSWERS["open"]).click()
+        expect(page.get_by_text(REVIEW_KEPT)).to_be_visible()
+        kept = client.jobs.review(golden.job)
+        assert (kept.gate, kept.label_right) == ("open", [doubted])
+        assert doubted not in {one.sample for one in kept.answers}
+        visitor.goto(f"/ui/jobs/{golden.job}/review")
+        expect(page.get_by_text(after)).to_have_count(1)
 
 
 def test_an_image_of_a_report_opens_with_what_its_models_say(visitor: Visitor, golden: Golden) -> None:

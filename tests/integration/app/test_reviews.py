@@ -13,6 +13,7 @@ from tests.integration.app.conftest import ROOT, Front
 from tests.support.reports import report
 
 LISTED = [4, 2, 8]
+DOUBTED = [9, 2, 7]
 
 
 @pytest.fixture
@@ -26,7 +27,8 @@ def reported(front: Front, dataset: str, *, samples: list[int] = LISTED) -> str:
     job = front.job(JobKind.MITIGATE, dataset_id=dataset)
     lease = front.claim()
     assert lease.job_id == job
-    steps = [{"step": "review_images", "samples": samples}] if samples else []
+    steps: list[dict[str, Any]] = [{"step": "review_images", "samples": samples}] if samples else []
+    steps += [{"step": "check_labels", "samples": DOUBTED, "n": len(DOUBTED)}]
     section = {"arm": "masktune", "model": "mdl_2", "reason": "masktune_helped", "next": steps}
     document = report() | {"job": job, "kind": "mitigate", "recommendation": section}
     with front.services.artifacts.writing(f"jobs/{job}/report") as folder:
@@ -64,6 +66,31 @@ def test_answers_are_kept_with_who_gave_them_and_replaced(guarded: Front) -> Non
     assert guarded.client.get(path).json() == second.json()
     (last, *_) = guarded.client.get("/audit", params={"action": "set_review"}).json()["data"]
     assert (last["actor"], last["object"]) == ("operator", job)
+
+
+def test_that_a_doubted_label_is_right_is_kept_beside_the_answers_for_the_next_job(guarded: Front) -> None:
+    dataset = guarded.dataset()
+    path = f"/jobs/{reported(guarded, dataset)}/review"
+    body = body_of(4, 2) | {"label_right": [9, 7]}
+    kept = guarded.client.put(path, json=body).json()
+    assert kept == guarded.client.get(path).json()
+    assert kept["label_right"] == [7, 9]
+    assert (kept["gate"], kept["lacking"], len(kept["answers"])) == ("open", 2, 3)  # as without it
+    started = guarded.client.post("/jobs/mitigate", json={"dataset": dataset}).json()
+    assert started["inputs"]["review"] == kept
+    assert guarded.client.put(path, json=body_of(4)).json()["label_right"] == []
+
+
+@pytest.mark.parametrize(
+    ("label_right", "code"), [([9, 4], "not-listed"), ([9, 2], "not-listed"), ([9, 9], "duplicate")]
+)
+def test_only_a_doubted_label_that_has_no_other_answer_is_said_to_be_right(
+    shared_front: Front, label_right: list[int], code: str
+) -> None:
+    path = f"/jobs/{reported(shared_front, shared_front.dataset())}/review"
+    refused = shared_front.client.put(path, json=body_of(4) | {"label_right": label_right})
+    (error,) = refused.json()["errors"]
+    assert (refused.status_code, error["pointer"], error["code"]) == (422, "/label_right/1", code)
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,17 @@ from masktune.contract.report.groups import EarlyStageGroups
 from masktune.contract.report.text import next_steps
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
 from masktune.contract.report.text.names import split_note
-from masktune.contract.vocabulary import Arm, JobKind, JobState
+from masktune.contract.reviews import Review
+from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
+from models.data.store import Store
 from models.export import WEIGHTS_FILE
 from models.mitigation.finder import MAX_CLASSES
+from models.types import Floats
+from tests.support.biased_digits import make_digits
 from tests.support.jobs.bench import Bench, bench_with_digits
 from tests.support.jobs.real_jobs import CLASSES, QUICK, hyperparameters
 from tests.support.seeds import shifted
+from worker.stages.infer_groups import InferredGroups
 
 pytestmark = pytest.mark.trains
 
@@ -53,6 +58,40 @@ def mitigated(bench: Bench, images: Path) -> tuple[DatasetRow, JobRow, Report]:
     params = MitigateConfig.from_json(hyperparameters(**TRAINING) | {"head": QUICK, "masktune": False})
     job = bench.succeed(bench.run(JobKind.MITIGATE, dataset_id=dataset.id, params=params.to_json()))[0]
     return dataset, job, bench.report(job)
+
+
+def test_the_next_job_doubts_no_label_that_a_person_said_is_right(bench: Bench) -> None:
+    images = make_digits(bench.images.parent / "mislabelled", aligned=9)
+    wrong = sorted(images.rglob("*.png"))[::8]
+    for path in wrong:
+        path.rename(images / ("high" if path.parent.name == "low" else "low") / path.name)
+    _, dataset = bench.imported({"address": f"file://{images}"})
+    params = hyperparameters(**TRAINING | {"epochs": 2, "batch_size": 32}) | {
+        "head": QUICK | {"gate": "open"},
+        "masktune": False,
+    }
+
+    def doubt(label_right: list[int]) -> Floats:
+        """How probably each label is wrong, by a job that goes by this review."""
+        fields = {"job": "job_1", "updated_at": "2026-01-02T03:04:05Z", "gate": "open", "lacking": 0}
+        review = Review.model_validate(fields | {"answers": [], "label_right": label_right})
+        job_id = bench.run(
+            JobKind.MITIGATE,
+            dataset_id=dataset.id,
+            params=MitigateConfig.from_json(params).to_json(),
+            inputs={"review": review.model_dump(mode="json")},
+        )
+        job = bench.succeed(job_id)[0]
+        return InferredGroups.load(bench.folder(job.done[Stage.INFER_GROUPS]["artifact"])).label_doubt
+
+    store = Store.open(bench.folder(f"datasets/{dataset.id}"))
+    before = doubt([])
+    doubted = [rows[before[rows] > 0] for rows in (store.rows("train"), store.rows("test"))]
+    right = np.concatenate([rows[:9] for rows in doubted]).tolist()
+    assert right
+    after = doubt(right)
+    assert not after[right].any()
+    assert after.any()  # of the others
 
 
 def test_five_images_a_class_leave_the_classes_whole_and_more_are_asked_for(bench: Bench) -> None:

@@ -93,6 +93,9 @@ REVIEW_ANSWERS: Mapping[Gate, str] = {
 REVIEW_HINT = "Press an image of which your answer is not true, then answer for the others."
 REVIEW_EXCEPTION = "exception: your answer is not true of it"
 """What an image is that was pressed."""
+LABEL_HINT = "If a label looks wrong, and is right, press the image."
+LABEL_CAPTIONS = ("guess: its label is wrong", "your answer: its label is right")
+"""What an image whose label looks wrong is before and after it is pressed."""
 REVIEW_KEPT = "Your answer is kept: the next job on this data set goes by it."
 REVIEW_AGAIN = "Start this job again"
 
@@ -254,7 +257,13 @@ def _check_labels(step: CheckLabels, report: Report) -> Step:
     return Step(
         step.step,
         f"Check {step.n:,} labels",
-        f"{wrong_labels_sentence(report)} Look at them, correct the wrong ones and import the images again.",
+        f"{wrong_labels_sentence(report)} Look at them, correct the wrong ones and import the images again."
+        + (
+            " Where a label is right, say so beside the images to look at: the next job on this data set "
+            "does not doubt it."
+            if report.recommendation is not None and report.recommendation.samples_to_review
+            else ""
+        ),
         f"masktune datasets samples {report.dataset.id} --inferred-by {report.job} --label-looks-wrong",
     )
 

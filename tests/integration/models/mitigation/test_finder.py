@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import get_args
 
@@ -72,10 +73,17 @@ def infer(
     pictures: NDArray[np.int64] | None = None,
     clusters: NDArray[np.int64] | None = None,
     config: HeadConfig = CONFIG,
+    right_labels: Collection[int] = (),
 ) -> Minority:
     classes = [f"class {number}" for number in range(features.last.classes)]
     return infer_minority(
-        features, config, classes=classes, seed=shifted(0), pictures=pictures, clusters=clusters
+        features,
+        config,
+        classes=classes,
+        seed=shifted(0),
+        pictures=pictures,
+        clusters=clusters,
+        right_labels=right_labels,
     )
 
 

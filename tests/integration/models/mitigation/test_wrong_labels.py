@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,14 +22,16 @@ MAJORITY, MINORITY = 300, 30
 CONFIG = HeadConfig(penalties=(1.0, 0.1), judge_penalties=(1.0, 0.1), repeats=1)
 
 
-def mislabelled(*shares: float, seed: int = 0) -> tuple[Minority, NDArray[np.int64], Bools, Bools]:
+def mislabelled(
+    *shares: float, seed: int = 0, right_labels: Collection[int] = ()
+) -> tuple[Minority, NDArray[np.int64], Bools, Bools]:
     """What the finder says of two classes of which these shares have the other's label; their labels, which
     of them are wrong, and which images truly lack the pattern of their class."""
     true, places = biased(majority=MAJORITY, minority=MINORITY)
     wrong = np.random.default_rng(shifted(seed)).random(len(true)) < np.array(shares)[true]
     labels = np.where(wrong, 1 - true, true)
     features = stage_features(labels, places, true=true, last=(3.0, 0.5), seed=seed)
-    return infer(features, config=CONFIG), labels, wrong, true != places
+    return infer(features, config=CONFIG, right_labels=right_labels), labels, wrong, true != places
 
 
 @pytest.mark.parametrize("share", [0.05, 0.1])
@@ -53,6 +57,19 @@ def test_doubted_labels_of_one_class_are_to_be_looked_at_and_keep_their_weight()
     assert minority.groups.weights is not None
     assert (minority.groups.weights == 1).all()
     assert named[list(minority.candidates)].any()
+
+
+def test_a_label_that_a_person_said_is_right_is_never_taken_for_wrong() -> None:
+    doubtful, labels, _, _ = mislabelled(0.1, 0.1)
+    assert doubtful.label_doubt is not None
+    assert are_wrong(doubtful.label_doubt, labels)
+    right = np.flatnonzero(doubtful.label_doubt > 0.5)[::4]
+    minority, _, _, _ = mislabelled(0.1, 0.1, right_labels=right.tolist())
+    assert minority.label_doubt is not None
+    assert (minority.label_doubt[right] == 0).all()
+    assert minority.groups.weights is not None
+    assert (minority.groups.weights[right] == 1).all()
+    assert (minority.label_doubt > 0.5).any()  # of the others
 
 
 def test_without_wrong_labels_the_minority_keeps_its_weight() -> None:

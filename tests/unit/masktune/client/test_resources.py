@@ -97,6 +97,7 @@ CASES: list[tuple[Flow[Any], str, object]] = [
     (jobs.report("job_1"), "GET /jobs/job_1/report", report()),
     (jobs.review("job_1"), "GET /jobs/job_1/review", REVIEW),
     (jobs.set_review("job_1", {4: True}, if_match='"1"'), "PUT /jobs/job_1/review", REVIEW),
+    (jobs.set_review("job_1", {4: True}, label_right=[9]), "PUT /jobs/job_1/review", REVIEW),
     (models.get_model("best"), "GET /models/best", MODEL),
     (get_dependents("job_1"), "GET /dependents?of=job_1", {"of": "job_1", "aliases": ["best"]}),
     (get_storage(), "GET /storage", STORAGE),

@@ -53,6 +53,7 @@ def context(folder: Path, groups: str, *, pairs: str = "subjects") -> StageConte
         run=Run(seed=shifted(0)),
         retraining=retraining,
         answers={},
+        right_labels=[],
         spec=SimpleNamespace(done={}),
     )
     return cast(StageContext, context)

@@ -20,6 +20,7 @@ REVIEW: dict[str, Any] = {
     "gate": "open",
     "lacking": 2,
     "answers": ANSWERS,
+    "label_right": [31],
 }
 
 
@@ -53,13 +54,25 @@ def test_every_listed_image_is_answered(reviewing: Service, options: list[str], 
         assert text in done.stdout
 
 
+def test_a_doubted_label_that_is_right_is_named_beside_the_answers(reviewing: Service) -> None:
+    named = ["--label-right", "31", "--label-right", "9", "--label-right", "4"]
+    done = reviewing.masktune("jobs", "review", "job_1", "--no", *named)
+    assert done.exit_code == 0, done.output
+    body = json.loads(reviewing.asked[-1][1])
+    assert body["label_right"] == [9, 31]  # 4 has an answer about its pattern
+    assert {one["sample"] for one in body["answers"]} == {4, 2, 8}
+    assert "label is right" in done.stdout
+
+
 def test_without_an_answer_the_review_is_shown(reviewing: Service) -> None:
     done = reviewing.masktune("jobs", "review", "job_1", "--json")
     assert [asked for asked, _ in reviewing.asked] == [f"GET {PATH}"]
     assert json.loads(done.stdout)["answers"] == ANSWERS
 
 
-@pytest.mark.parametrize("options", [["--yes", "--no"], ["--except", "2"], ["--yes", "--except", "3"]])
+@pytest.mark.parametrize(
+    "options", [["--yes", "--no"], ["--except", "2"], ["--label-right", "9"], ["--yes", "--except", "3"]]
+)
 def test_what_cannot_be_meant_is_sent_nowhere(reviewing: Service, options: list[str]) -> None:
     done = reviewing.masktune("jobs", "review", "job_1", *options)
     assert done.exit_code == 2
