@@ -192,8 +192,9 @@ def _upload(client: Client, archive: Path) -> str:
 
 
 def _mitigated(client: Client, dataset: str, seed: int) -> tuple[Report, str, bool]:
-    """The report of a default job, the id of its ERM model, and whether a class was divided."""
-    job = client.jobs.wait(client.jobs.start("mitigate", dataset=dataset, seed=seed).id)
+    """The report of a job that infers groups, the id of its ERM model, and whether a class was divided."""
+    queued = client.jobs.start("mitigate", dataset=dataset, seed=seed, groups="early_stages")
+    job = client.jobs.wait(queued.id)
     if job.state != "succeeded":
         raise RuntimeError(f"the job has {job.state}: {job.error}")
     report = client.jobs.report(job.id)

@@ -38,9 +38,9 @@ def apply_newest(
 ) -> tuple[Config, Review | None]:
     """Set the gate by the newest review of the data set, and return the review.
 
-    Nothing changes if there is none, if the request names a gate, or if early stages infer no groups.
+    Nothing changes if there is none, if the request names a gate, or if it rules out groups of early stages.
     """
-    if params.groups != "early_stages" or sets_gate(request):
+    if params.groups not in ("auto", "early_stages") or sets_gate(request):
         return params, None
     row = reviews.newest(session, dataset_id)
     if row is None:

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from masktune.contract.hyperparameters import GroupSource, HeadConfig
+from masktune.contract.hyperparameters import HeadConfig
+from models.data.group_sizes import distinct_sizes
 from models.mitigation.features import Features, HeadError
 from models.mitigation.logistic import (
     Check,
@@ -25,7 +26,7 @@ from models.mitigation.logistic import (
 from models.mitigation.mistakes import MIN_FLAGGED, find_mistakes
 from models.types import Bools, Floats, Labels
 
-Source = GroupSource | Literal["classes"]
+Source = Literal["labels", "early_stages", "cross_mistakes", "classes"]
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,18 @@ def class_groups(labels: Labels, classes: Sequence[str]) -> Groups:
     return Groups("classes", False, labels, tuple(classes))
 
 
-def label_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], names: Sequence[str]) -> Groups:
-    """Cross class with true group. Raises HeadError if a sample has no group (−1)."""
+def label_groups(
+    labels: Labels,
+    groups: Labels,
+    *,
+    classes: Sequence[str],
+    names: Sequence[str],
+    clusters: Labels | None = None,
+) -> Groups:
+    """Cross class with true group. Raises HeadError if a sample has no group (−1).
+
+    `details` say how many distinct samples the smallest has: those with equal `clusters` (N,) count once.
+    """
     if (groups < 0).any():
         raise HeadError(f"{int((groups < 0).sum())} training samples have no group: infer groups instead")
     pairs, assigned = np.unique(np.stack([labels, groups], 1), axis=0, return_inverse=True)
@@ -88,7 +99,8 @@ def label_groups(labels: Labels, groups: Labels, *, classes: Sequence[str], name
     )
     if len(set(called)) < len(called):  # a group name can start with the names of two classes
         called = tuple(f"{classes[label]} · {names[group]}" for label, group in pairs.tolist())
-    return Groups("labels", False, assigned.reshape(-1), called)
+    sizes = distinct_sizes(labels, groups, first_samples(clusters, len(labels)))
+    return Groups("labels", False, assigned.reshape(-1), called, details={"smallest": int(sizes.min())})
 
 
 def cross_mistakes(

@@ -140,6 +140,10 @@ def _reasons_of_a_recommendation() -> Rows:
 def _groups_of_a_last_layer() -> Rows:
     section = early_stage_groups("stages_agree").model_dump() | {"source": "cross_mistakes", "details": {}}
     yield "cross_mistakes, divided", groups_lead(groups.MistakeGroups.model_validate(section))
+    for smallest in (None, 9, 10):
+        labelled = section | {"source": "labels", "details": {"smallest": smallest}, "inferred": False}
+        lead = groups_lead(groups.LabelledGroups.model_validate(labelled))
+        yield f"labels, {smallest} in the smallest", lead
     for reason in get_args(groups.GroupReason):
         section = early_stage_groups(reason, divided=False).model_dump()
         undivided = _report(groups=section, **recommendation(ERM, "no_minority"))

@@ -16,7 +16,8 @@ from web.shell import html
 from web.text import labels
 
 GROUPS = {
-    "": "groups inferred from early stages of the network",
+    "": "automatic: the groups of the data set if they divide a class, else inferred",
+    "early_stages": "groups inferred from early stages of the network",
     "labels": "the groups of the data set",
     "cross_mistakes": "groups inferred from mistakes on the last features",
 }

@@ -6,7 +6,7 @@ from nicegui import ui
 
 from masktune import Dataset, Job
 from web.forms.fields import Fields, collapsible
-from web.forms.from_model import Evaluate, Mask, Predict, RetrainHead, masking
+from web.forms.from_model import GROUPS, Evaluate, Mask, Predict, RetrainHead, masking
 from web.shell import html
 from web.text import labels
 
@@ -22,11 +22,6 @@ TRAINED: dict[bool | str, str] = {
 }
 FILLS = {"": "automatic", "black": "black", "mean": "mean colour", "blur": "blur"}
 AUGMENTATIONS = {"": "automatic", "none": "none", "crop_flip": "crop and flip"}
-MITIGATION_GROUPS = {
-    "": "automatic: groups that early stages infer",
-    "cross_mistakes": "inferred: mistakes of held-out heads",
-    "labels": "the groups of the data set",
-}
 MASKED: dict[bool | str, str] = {
     "": "automatic: where the whole network is trained",
     True: "yes",
@@ -80,7 +75,7 @@ class Mitigate(Masktune):
     def build(self) -> None:
         super().build()
         with collapsible("What is tried"):
-            self.choose("/groups", "Last layer balanced over", MITIGATION_GROUPS)
+            self.choose("/groups", "Last layer balanced over", GROUPS)
             self.choose("/masktune", "MaskTune", MASKED)
             self.hyperparameter("/seeds", "Seeds, with one verdict over all", hint="1")
 

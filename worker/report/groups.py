@@ -61,7 +61,7 @@ def make_groups(
         clusters=clusters_of(context.store, members.rows),
     )
     divided = len(reports) > len(context.store.classes)
-    review = context.spec.review
+    review = context.spec.review if head["groups"] == "early_stages" else None
     went_by = {} if review is None else {"review": ReportReview.of(review).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(

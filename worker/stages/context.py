@@ -13,6 +13,7 @@ from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.job_params import AnyParams, EvaluateParams, PredictParams
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, JobKind, Stage
+from models.data.group_sizes import groups_divide
 from models.data.store import Store
 from models.run import Progress, Run, resolve_device
 from worker.passes.shards import OnProgress, ShardCounts, ShardedPass, compute_missing
@@ -98,11 +99,14 @@ class StageContext:
             return False
         return self.needs_groups or not self.store.has_groups
 
-    @property
+    @cached_property
     def retraining(self) -> RetrainConfig:
-        """How a job retrains a head that does."""
+        """How a job retrains a head that does, with the source of groups that `auto` stands for."""
         params = self.spec.params
-        return params.retraining if isinstance(params, MitigateConfig) else self.job_params(RetrainConfig)
+        config = params.retraining if isinstance(params, MitigateConfig) else self.job_params(RetrainConfig)
+        if config.groups != "auto":
+            return config
+        return replace(config, groups="labels" if groups_divide(self.store) else "early_stages")
 
     @property
     def answers(self) -> dict[int, bool]:

@@ -73,9 +73,14 @@ def balanced_groups(context: StageContext, features: StageFeatures) -> Groups:
 
 
 def _labels(context: StageContext, features: StageFeatures) -> Groups:
-    store = context.store
-    groups = store.groups[features.last.rows]
-    return label_groups(features.last.labels, groups, classes=store.classes, names=store.group_names)
+    store, rows = context.store, features.last.rows
+    return label_groups(
+        features.last.labels,
+        store.groups[rows],
+        classes=store.classes,
+        names=store.group_names,
+        clusters=store.clusters(rows),
+    )
 
 
 def _early_stages(context: StageContext, features: StageFeatures) -> Groups:

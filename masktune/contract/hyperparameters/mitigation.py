@@ -54,11 +54,13 @@ class RetrainConfig(Parameters):
     groups: Annotated[
         GroupSource,
         Doc(
-            "labels: those of the data set. early_stages (default): by what heads on early stages of the "
+            "auto: labels if they divide a class and each class × group that occurs in training has at "
+            "least five distinct images there, copies and images of one subject counted once; else "
+            "early_stages. labels: those of the data set. early_stages: by what heads on early stages of the "
             "network get wrong, if two stages agree; the classes alone if not. cross_mistakes: by what heads "
-            "fitted on other samples get wrong. All except `labels` are inferred, and marked so."
+            "fitted on other samples get wrong. The last two are inferred, and marked so."
         ),
-    ] = "early_stages"
+    ] = "auto"
     head: HeadConfig = field(default_factory=HeadConfig)
     seed: Seed = 0
     control: Annotated[bool, Doc("Also fit the same layer without groups, for comparison.")] = True
@@ -71,7 +73,7 @@ class MitigateConfig(Hyperparameters):
     groups: Annotated[
         GroupSource,
         Doc("What the last layer is balanced over, as in POST /jobs/retrain_head."),
-    ] = "early_stages"
+    ] = "auto"
     head: HeadConfig = field(default_factory=HeadConfig)
     masktune: Annotated[
         bool,

@@ -68,6 +68,16 @@ class NoDetails(Section):
     """Nothing more to know of how the groups were made."""
 
 
+class LabelDetails(Section):
+    """On how few images the balance rests."""
+
+    smallest: int | None = Field(
+        None,
+        description="Distinct training images of the smallest class × group; copies, and images of one "
+        "subject, count once. null in older reports.",
+    )
+
+
 class MistakeDetails(Section):
     """The heads that judged the samples: their penalty, its held-out losses, and how many samples each round
     flagged."""
@@ -118,7 +128,7 @@ class LabelledGroups(_BalancedGroups):
     """The data set's own groups."""
 
     source: Literal["labels"]
-    details: NoDetails
+    details: LabelDetails
 
 
 class EarlyStageGroups(_BalancedGroups):

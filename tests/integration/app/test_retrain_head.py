@@ -25,7 +25,7 @@ def test_it_is_resolved_in_full(front: Front) -> None:
     assert (body["kind"], body["dataset"]) == ("retrain_head", dataset)
     assert body["inputs"] == {"model": model, "mask_set": None, "review": None}
     params = body["params"]
-    assert (params["groups"], params["seed"]) == ("early_stages", 4)
+    assert (params["groups"], params["seed"]) == ("auto", 4)
     assert (params["head"]["rounds"], params["head"]["folds"], params["control"]) == (1, 5, True)
     assert set(inputs_of(front, body)["model_ids"]) == {"retrained", "retrained_control"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.tables import JobRow
 from masktune.contract.hyperparameters import MitigateConfig, RetrainConfig
-from masktune.contract.report.groups import EarlyStageGroups
+from masktune.contract.report.groups import EarlyStageGroups, LabelledGroups
 from masktune.contract.report.recommendation import ReviewImages
 from masktune.contract.report.text import verdict
 from masktune.contract.report.text.groups import UNDIVIDED_REASONS
@@ -43,8 +43,9 @@ def weights(job: JobRow) -> dict[str, str]:
 
 
 def all_arms(**changes: Any) -> dict[str, Any]:
-    """Trained as the run's `masktune` job."""
-    return MitigateConfig.from_json(hyperparameters(**MASKTUNE) | {"head": OPEN} | changes).to_json()
+    """Trained as the run's `masktune` job, without the groups of its data set."""
+    fields = hyperparameters(**MASKTUNE) | {"head": OPEN, "groups": "early_stages"}
+    return MitigateConfig.from_json(fields | changes).to_json()
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,35 @@ def test_nobody_labelled_the_groups_of_any_split(golden_bench: Bench, golden_job
 
 
 @pytest.mark.trains
+def test_labelled_groups_that_divide_a_class_are_balanced_over_by_default(
+    digits: Bench, golden_bench: Bench, golden_job: JobRow
+) -> None:
+    """Whatever a person said of a guess; where there are none, early stages infer them."""
+    assert config()["groups"] == golden_job.params["groups"] == "auto"
+    assert isinstance(golden_bench.report(golden_job).groups, EarlyStageGroups)
+    review = Review(
+        job="job_1",
+        updated_at="2026-01-02T03:04:05Z",
+        gate="closed",
+        lacking=0,
+        answers=[ReviewedImage(sample=0, lacks_pattern=False)],
+    )
+    params = config(masktune=False, control=False, epochs=1, head=QUICK | {"gate": "closed"}, seeds=2)
+    inputs = {"review": review.model_dump(mode="json")}
+    job = digits.succeed(digits.run(JobKind.MITIGATE, params=params, inputs=inputs))[0]
+    groups = digits.report(job).groups
+    assert isinstance(groups, LabelledGroups)
+    store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
+    sizes = [len(store.rows("train", label, group)) for label in (0, 1) for group in (0, 1)]
+    assert [part.n for part in groups.slices] == sizes
+    assert groups.divided_by_seed == dict.fromkeys((shifted(3), shifted(4)), True)
+    assert groups.details.smallest == min(sizes) >= 5
+    assert "review" not in digits.report_json(job)["groups"]["details"]
+    _, card = digits.load(job.models["retrained"])
+    assert card.hyperparameters["retrain_head"]["groups"] == "labels"
+
+
+@pytest.mark.trains
 def test_a_person_may_close_the_gate(golden_bench: Bench, golden_job: JobRow) -> None:
     params = config(masktune=False, head=QUICK | {"gate": "closed"})
     job = golden_bench.succeed(golden_bench.run(JobKind.MITIGATE, params=params))[0]
@@ -169,7 +199,8 @@ def test_a_job_goes_by_what_a_person_said_of_single_images(golden_bench: Bench, 
 @pytest.mark.trains
 def test_its_models_are_those_of_the_single_jobs(digits: Bench, masktune: JobRow, whole: JobRow) -> None:
     erm = {"model": masktune.models["erm"]}
-    params = RetrainConfig.from_json({"head": OPEN, "seed": shifted(5)}).to_json()
+    fields = {"head": OPEN, "groups": "early_stages", "seed": shifted(5)}
+    params = RetrainConfig.from_json(fields).to_json()
     retrained = digits.succeed(digits.run(JobKind.RETRAIN_HEAD, params=params, inputs=erm))[0]
     assert weights(whole) == weights(masktune) | weights(retrained)
     assert len(set(weights(whole).values())) == len(ARMS)

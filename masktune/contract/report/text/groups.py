@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from masktune.contract.report.groups import BalancedGroups, EarlyStageGroups, GroupSlice, StageAgreement
+from masktune.contract.report.groups import (
+    BalancedGroups,
+    EarlyStageGroups,
+    GroupSlice,
+    LabelledGroups,
+    StageAgreement,
+)
 from masktune.contract.report.review import ReportReview
 from masktune.contract.report.text.formats import moment, percent, whole_percent
 from masktune.contract.report.text.names import ARM_NAMES
@@ -55,6 +61,9 @@ _ADVICE = {
     "trained for fewer epochs.",
 }
 
+_FEW_IMAGES = 10
+"""Of a labelled group: on fewer, a balance rests on single images."""
+
 
 def groups_title(groups: BalancedGroups) -> str:
     return "Inferred groups" if groups.inferred else "Balanced groups"
@@ -70,6 +79,13 @@ def groups_lead(groups: BalancedGroups) -> str:
             source = _LAST_FEATURES
         elif groups.details.reason == "opened":
             source = f"{source} Two stages did not agree on them, but a person who looked at them did."
+    elif isinstance(groups, LabelledGroups) and groups.divided:
+        smallest = groups.details.smallest
+        if smallest is not None and smallest < _FEW_IMAGES:
+            source += (
+                f" The smallest of them has only {smallest} distinct images in training, on which the "
+                "balance rests; copies, and images of one subject, count once."
+            )
     if isinstance(groups, EarlyStageGroups) and groups.details.review is not None:
         source = f"{source} {review_sentence(groups.details.review)}"
     return f"{source} The last layer was balanced over them; the backbone was kept."

@@ -151,6 +151,7 @@ def test_given_groups_are_class_and_group() -> None:
     assert groups.names == ("cat · land", "cat · water", "dog · land", "dog · water")
     assert groups.assigned.tolist() == [0, 1, 2, 2, 3]
     assert not groups.inferred
+    assert groups.details == {"smallest": 1}
     named = label_groups(
         labels, given + 2 * labels, classes=CLASSES, names=("cat · x", "cat · y", "dog · x", "dog · y")
     )
@@ -159,6 +160,14 @@ def test_given_groups_are_class_and_group() -> None:
         label_groups(labels, np.array([0, 1, -1, 0, 0]), classes=CLASSES, names=("land", "water"))
     alike = label_groups(np.array([0, 1]), np.array([0, 0]), classes=("a", "ab"), names=("abroad",))
     assert alike.names == ("a · abroad", "ab · abroad")
+    pairs = label_groups(
+        np.zeros(5, np.int64),
+        np.array([0, 0, 0, 1, 1]),
+        classes=CLASSES,
+        names=("land", "water"),
+        clusters=np.array([0, 1, 2, 3, 3]),
+    )
+    assert pairs.details == {"smallest": 1}  # of two images of one subject
 
 
 def test_classes_as_groups_are_the_control() -> None:
