@@ -174,14 +174,33 @@ class JobVerdict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A model's figures on test images, as in `masktune.contract.models.Evaluation`;
+    `created_at` in seconds since 1970."""
+
+    dataset: str
+    dataset_name: str
+    n: int
+    groups: Literal["labelled", "inferred"] | None
+    smallest_group: int | None
+    accuracy: float
+    worst_group_accuracy: float | None
+    low: float | None
+    high: float | None
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateResult(StageResult):
-    """Of the report `artifact`: the ids of the models by arm, and their figures by arm and split."""
+    """Of the report `artifact`: the ids of the models by arm, their figures by arm and split.
+    `evaluations` stay with the models, by arm; none without test images."""
 
     stage: Literal[Stage.EVALUATE] = Stage.EVALUATE
     artifact: str
     compared: dict[Arm, str]
     metrics: dict[Arm, Json]
     verdict: JobVerdict | None
+    evaluations: dict[Arm, Evaluation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

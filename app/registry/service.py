@@ -24,10 +24,12 @@ from masktune.contract.ids import is_id
 from masktune.contract.models import (
     CalibrationRef,
     DriftState,
+    Evaluation,
     Model,
     ModelMetrics,
     PatternJudgeRef,
     SplitMetrics,
+    in_order_of_evidence,
 )
 from masktune.contract.vocabulary import RESUMABLE
 
@@ -49,6 +51,9 @@ def describe(row: ModelRow) -> Model:
         pattern_judge=pattern_judge_ref(row),
         drift=drift_state(row),
         promise=promise.state(row),
+        evaluations=in_order_of_evidence(
+            map(Evaluation.model_validate, row.evaluations.values()),
+        ),
         metrics=ModelMetrics(val=_split(row.metrics.get("val")), test=_split(row.metrics.get("test"))),
         created_at=row.created_at,
         **user_fields(row),

@@ -220,8 +220,9 @@ def resume(session: Session, job_id: str) -> JobRow:
 def delete(session: Session, job_id: str) -> None:
     """Remove a job that has ended, with its events and its review, or raise `Conflict`.
 
-    Its models and its data set stay, and name no job any longer. The caller removes the artifacts after the
-    commit.
+    Its models and its data set stay, and name no job any longer; so do the evaluations that a
+    training left with models, while those of an `evaluate` job go. The caller removes the artifacts
+    after the commit.
     """
     row = get(session, job_id, lock=True)
     if not row.state.ended:
@@ -230,12 +231,25 @@ def delete(session: Session, job_id: str) -> None:
     if DatasetState.IMPORTING in session.scalars(dataset_states).all():  # the next sweep closes it
         raise Conflict(f"the import by job {job_id} is still being closed; try again in a moment")
     # Locked before the look at other jobs: nobody starts one on these models meanwhile.
-    session.scalars(
-        select(ModelRow.id).where(ModelRow.job_id == job_id).order_by(ModelRow.id).with_for_update()
+    evaluated = row.done.get(Stage.EVALUATE, {}).get("compared", {}).values()
+    its_models = or_(ModelRow.job_id == job_id, ModelRow.id.in_(evaluated))
+    models = session.scalars(
+        select(ModelRow).where(its_models).order_by(ModelRow.id).with_for_update(),
     ).all()
     if users := session.scalars(select(JobRow.id).where(reading_job(job_id), JobRow.state.in_(ACTIVE))).all():
         raise Conflict(f"job {job_id} is used by {', '.join(users)}; cancel them or wait for them to end")
     session.execute(update(DatasetRow).where(DatasetRow.job_id == job_id).values(job_id=None))
     session.execute(update(ModelRow).where(ModelRow.job_id == job_id).values(job_id=None))
+    for model in models:
+        _forget_job(model, row)
     session.delete(row)
     session.flush()
+
+
+def _forget_job(model: ModelRow, job: JobRow) -> None:
+    """Take the job, or its name, from the evaluations of a locked model."""
+    evaluations = dict(model.evaluations)
+    of_job = evaluations.pop(job.id, None)
+    if of_job is not None and job.kind is not JobKind.EVALUATE:
+        evaluations[job.id] = of_job | {"job": None}
+    model.evaluations = evaluations

@@ -57,6 +57,10 @@ class ModelRow(Table):
     """`masktune.contract.models.Promise` without its numbers, and what it is `of`. Written only when it
     changes, under the lock of this row."""
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Figures by split, on the model's own data set."""
+    evaluations: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    """By the id of the job that made it: `worker.results.Evaluation`, and `job`, which is null
+    once that was deleted. Written only under the lock of this row."""
     occupies: Mapped[int | None] = mapped_column(BigInteger)  # bytes of its own files in the store
     name: Mapped[str | None] = mapped_column(String(100))
     user_metadata: Mapped[dict[str, Any]] = user_metadata()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -100,6 +101,50 @@ class ModelMetrics(Shape):
 
     val: SplitMetrics | None = None
     test: SplitMetrics | None = None
+
+
+class Evaluation(Shape):
+    """What the model reached on the test images of a data set, as shares in 0..1."""
+
+    dataset: str = Field(description="Id of the data set; it may have been deleted since.")
+    dataset_name: str = Field(description="What it was called when the model was evaluated.")
+    n: int = Field(description="Images that were evaluated.")
+    groups: Literal["labelled", "inferred"] | None = Field(
+        description="Whose groups they are. Null: there are none, or they are too small to decide."
+    )
+    smallest_group: int | None = Field(
+        description="Images of the smallest group that decides, copies once; its subjects where "
+        "there are any. Null: no groups decide."
+    )
+    accuracy: float = Field(description="Plain mean over the images.")
+    worst_group_accuracy: float | None = Field(description="Lowest of the groups; null without groups.")
+    low: float | None = Field(
+        description="Lower end of the 95 % interval: of `worst_group_accuracy` if groups decide, "
+        "else of `accuracy`."
+    )
+    high: float | None = Field(description="Upper end of that interval.")
+    created_at: Time
+    job: str | None = Field(
+        None,
+        description="The job that evaluated it; null once it was deleted.",
+    )
+
+
+_EVIDENCE = ("labelled", "inferred", None)
+"""Whose groups an evaluation rests on, those that say the most first."""
+
+
+def in_order_of_evidence(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The one that rests on the most first: on labelled groups, then inferred ones, then none;
+    of these, that with the largest smallest group; then the newest."""
+    return sorted(
+        evaluations,
+        key=lambda one: (
+            _EVIDENCE.index(one.groups),
+            -(one.smallest_group or 0),
+            -one.created_at.timestamp(),
+        ),
+    )
 
 
 class CalibrationRef(Shape):
@@ -210,6 +255,13 @@ class Model(Resource):
         None, description="Null unless the model's review policy names a `max_risk`, and it is calibrated."
     )
     metrics: ModelMetrics = ModelMetrics()
+    evaluations: list[Evaluation] = Field(
+        [],
+        description="Of each job that evaluated it on test images. The one that rests on the most is "
+        "first: on labelled groups, then inferred ones, then none; of these, that with the largest "
+        "smallest group; then the newest. An evaluation goes when its `evaluate` job is deleted; that "
+        "of a training stays.",
+    )
     created_at: Time
 
 

@@ -89,6 +89,20 @@ def decisive_groups(groups: Labels, clusters: Labels | None, minority: Collectio
     return large
 
 
+def smallest_decisive(
+    groups: Labels,
+    clusters: Labels | None,
+    minority: Collection[int] = (),
+) -> int | None:
+    """The size of the smallest of the `decisive_groups`, in subjects where there are any.
+    None if these hold less than half of all samples, or there are none."""
+    inside = np.isin(groups, decisive_groups(groups, clusters, minority))
+    if not inside.any() or 2 * inside.sum() < len(groups):
+        return None
+    of_inside = None if clusters is None else clusters[inside]
+    return int(stratum_sizes(groups[inside], of_inside).min())
+
+
 VerdictName = Literal["helped", "no_detectable_effect", "hurt", "not_testable"]
 GroupsReason = Literal["no_groups", "one_group", "small_groups", "few_in_groups"]
 """Why the groups of a split cannot decide: it has none, or one; fewer than two have `LEAST_GROUP` samples;

@@ -31,7 +31,14 @@ def test_data_of_a_released_version_are_read(archive: Path, tmp_path: Path) -> N
             assert probabilities == pytest.approx(record["probabilities"], abs=1e-5)
             assert prediction.decision == record["decision"]
         best, dataset = client.models.get("best"), next(client.datasets.list())
-        client.jobs.wait(client.jobs.start("evaluate", model=best.id, dataset=dataset.id).id)
+        assert best.evaluations == []
+        job = client.jobs.wait(client.jobs.start("evaluate", model=best.id, dataset=dataset.id).id)
+        (evaluation,) = client.models.get("best").evaluations
+        assert (evaluation.job, evaluation.dataset, evaluation.n) == (
+            job.id,
+            dataset.id,
+            dataset.splits["test"],
+        )
 
 
 def _is_current(file: Path) -> None:

@@ -67,6 +67,19 @@ MODEL: dict[str, Any] = {
     "calibration": {"id": "cal_1", "n": 216},
     "metrics": {"test": {"accuracy": 0.93, "worst_group_accuracy": 0.9}},
 }
+EVALUATION: dict[str, Any] = {
+    "dataset": "ds_1",
+    "dataset_name": "birds",
+    "n": 1200,
+    "groups": "labelled",
+    "smallest_group": 60,
+    "accuracy": 0.92,
+    "worst_group_accuracy": 0.61,
+    "low": 0.48,
+    "high": 0.73,
+    "created_at": AT,
+    "job": "job_1",
+}
 JUDGE = {"job": "job_1", "module": "block2", "created_at": AT}
 BROKEN = {
     "status": "broken",

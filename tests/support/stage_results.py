@@ -27,6 +27,18 @@ PATTERN_JUDGE: dict[str, Any] = {
     "module": "block2",
     "created_at": 0.0,
 }
+EVALUATION: dict[str, Any] = {
+    "dataset": "ds_1",
+    "dataset_name": "pictures",
+    "n": 40,
+    "groups": "labelled",
+    "smallest_group": 10,
+    "accuracy": 0.9,
+    "worst_group_accuracy": 0.5,
+    "low": 0.2,
+    "high": 0.8,
+    "created_at": 1.0,
+}
 MODEL: dict[str, Any] = {
     "id": new_id("mdl"),
     "arm": "erm",

@@ -34,12 +34,12 @@ from worker.report.groups import make_groups
 from worker.report.inferred import JobGroups, make_inferred
 from worker.report.judged_job import JudgedModels, judged_sections
 from worker.report.metadata_slices import make_metadata_slices
-from worker.report.metrics import Figures
+from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import choose_model, make_recommendation
 from worker.report.risk import risk_sections
 from worker.report.saliency import costs_of_masks, explain_pool, make_saliency
 from worker.report.subjects import shared_subjects, split_subjects, word_for_subject
-from worker.results import EvaluateResult, JobVerdict, MaskResult, ModelSpec
+from worker.results import EvaluateResult, Evaluation, JobVerdict, MaskResult, ModelSpec
 from worker.stages.context import StageContext, compared_models
 from worker.stages.forward import LogitsCache
 from worker.stages.seeds import further_seeds
@@ -126,6 +126,9 @@ def evaluate(context: StageContext) -> EvaluateResult:
         compared={arm: model.id for arm, model in models.items()},
         metrics={arm: figures.plain(arm) for arm in models},
         verdict=_verdict(report),
+        evaluations={
+            arm: _evaluation(report, figures, arm) for arm in models if VERDICT_SPLIT in report.metrics
+        },
         images_per_second=report.cost[-1].images_per_second,
     )
 
@@ -140,6 +143,27 @@ def _dataset(dataset: DatasetSpec, store: Store) -> ReportDataset:
         split_subjects=split_subjects(store),
         shared_subjects=shared_subjects(store),
         subject_word=word_for_subject(store),
+    )
+
+
+def _evaluation(report: Report, figures: Figures, arm: Arm) -> Evaluation:
+    """What stays with the arm's model: its figures on the test images."""
+    of_arm = report.metrics[VERDICT_SPLIT][arm]
+    smallest = figures.smallest_group(arm)
+    _, low, high = of_arm.statistic(
+        "accuracy" if smallest is None else "worst_group_accuracy",
+    )
+    return Evaluation(
+        dataset=report.dataset.id,
+        dataset_name=report.dataset.name,
+        n=of_arm.n,
+        groups=None if smallest is None else "inferred" if figures.lacking else "labelled",
+        smallest_group=smallest,
+        accuracy=of_arm.accuracy,
+        worst_group_accuracy=of_arm.worst_group_accuracy,
+        low=low,
+        high=high,
+        created_at=report.created_at,
     )
 
 

@@ -16,7 +16,7 @@ from masktune.contract.report.accuracy import (
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
-from models.evaluation.verdict import compare, verdict
+from models.evaluation.verdict import compare, smallest_decisive, verdict
 from models.types import Bools, Labels
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
@@ -132,6 +132,16 @@ class Figures:
             for split, by_arm in self._logits.items()
             if split in splits
         }
+
+    def smallest_group(self, arm: Arm) -> int | None:
+        """Distinct images, or subjects, in the smallest group of the test split that decides;
+        None if none does."""
+        rows = without_copies(self._store, self._logits[VERDICT_SPLIT][arm]).rows
+        return smallest_decisive(
+            self._store.groups[rows],
+            clusters_of(self._store, rows),
+            self.lacking,
+        )
 
     def _validation(self, arm: Arm) -> dict[int, Metrics]:
         """The same on the validation split, by seed; empty if it was not evaluated."""

@@ -241,6 +241,9 @@ def _evaluated(session: Session, lease: Lease, job: JobRow, stage_result: Evalua
         model = _lock(session, stage_result.compared[arm])
         if model is not None and _belongs_to(model, job):  # splits that were not evaluated keep their figures
             model.metrics = model.metrics | stage_result.metrics[arm]
+        if model is not None and arm in stage_result.evaluations:
+            of_job = asdict(stage_result.evaluations[arm]) | {"job": job.id}
+            model.evaluations = model.evaluations | {job.id: of_job}
     session.flush()
     leases.set_metrics(session, lease, {str(arm): splits for arm, splits in stage_result.metrics.items()})
 

@@ -1,8 +1,10 @@
-"""What version 0.1.0 wrote and nothing reads any longer: columns, and the field `gpus` of trainings.
+"""The evaluations of models are added. What version 0.1.0 wrote and nothing reads any longer goes:
+columns, and the field `gpus` of trainings.
 
 Revision: v0002
 """
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "v0002"
@@ -18,6 +20,13 @@ _WITHOUT_GPUS = {
 
 
 def upgrade() -> None:
+    evaluations = sa.Column(
+        "evaluations",
+        sa.JSON(none_as_null=True),
+        nullable=False,
+        server_default="{}",  # also for what version 0.1.0 writes during a rolling update
+    )
+    op.add_column("models", evaluations)
     op.drop_index("review_items_nearest", "review_items")
     with op.batch_alter_table("review_items") as review_items:
         review_items.drop_column("nearest_dataset_id")

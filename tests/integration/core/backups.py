@@ -47,15 +47,19 @@ def furnish(url: str, artifacts: Artifacts) -> str:
 
 
 def rows(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Those of each table by their keys: in the columns that the service has, and all columns of what others
-    have."""
+    """Those of each table by their keys: in the columns that the service has, as far as they are there, and
+    all columns of what others have."""
     ours = Table.metadata.tables
     with closing(Database(url)) as database, database.engine.connect() as connection:
+        there = sa.inspect(connection)
+        columns = {name: {one["name"] for one in there.get_columns(name)} for name in there.get_table_names()}
         return {
             name: [dict(row) for row in connection.execute(selected).mappings()]
-            for name in sa.inspect(connection).get_table_names()
+            for name in columns
             for selected in [
-                ours[name].select().order_by(*ours[name].primary_key)
+                sa.select(*(one for one in ours[name].columns if one.name in columns[name])).order_by(
+                    *ours[name].primary_key
+                )
                 if name in ours
                 else sa.text(f"SELECT * FROM {name}")
             ]

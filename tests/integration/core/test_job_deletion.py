@@ -11,11 +11,12 @@ from core.errors import Conflict, NotFound
 from core.queries import datasets, events, jobs, registry, reviews
 from core.session import Database
 from core.tables import JobRow, ReviewRow
-from masktune.contract.vocabulary import DatasetState, JobKind, JobState
+from masktune.contract.ids import new_id
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
 from tests.integration.core import queue
 from tests.integration.core.locks import while_it_waits
 from tests.support.rows import dataset_row, model_row
-from tests.support.stage_results import PATTERN_JUDGE
+from tests.support.stage_results import EVALUATION, PATTERN_JUDGE
 
 
 def ended(database: Database, *, kind: JobKind = JobKind.ERM, **fields: Any) -> str:
@@ -42,6 +43,28 @@ def test_its_models_and_data_set_stay_and_name_no_job(database: Database) -> Non
         assert registry.get(session, model.id).job_id is datasets.get(session, dataset.id).job_id is None
         assert registry.training_job(session, registry.get(session, model.id)) is None
         assert registry.get(session, model.id).pattern_judge == judge
+
+
+@pytest.mark.parametrize("kind", [JobKind.ERM, JobKind.EVALUATE])
+def test_the_evaluations_of_a_training_stay_and_those_of_an_evaluate_job_go(
+    database: Database, kind: JobKind
+) -> None:
+    job_id, other = ended(database, kind=kind), {"job_0": EVALUATION | {"job": "job_0"}}
+    evaluations = other | {job_id: EVALUATION | {"job": job_id}}
+    with database.begin() as session:
+        own = registry.add(session, model_row(job_id=job_id, evaluations=evaluations)).id
+        judged = registry.add(session, model_row(job_id="job_0", evaluations=evaluations)).id
+        without = registry.add(session, model_row(job_id="job_0")).id
+        compared = {"erm": judged, "masktune": own, "baseline": without, "imported": new_id("mdl")}
+        session.get_one(JobRow, job_id).done = {Stage.EVALUATE: {"compared": compared}}
+    with database.begin() as session:
+        jobs.delete(session, job_id)
+    nameless = {} if kind is JobKind.EVALUATE else {job_id: EVALUATION | {"job": None}}
+    with database.read() as session:
+        for model in (own, judged):
+            assert registry.get(session, model).evaluations == other | nameless
+        assert registry.get(session, without).evaluations == {}
+        assert [registry.get(session, model).job_id for model in (own, judged)] == [None, "job_0"]
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING])

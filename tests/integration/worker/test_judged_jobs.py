@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from core.queries import registry
 from core.tables import DatasetRow, JobRow
 from masktune.contract.report import Report
 from masktune.contract.report.judged_job import JudgedJob
@@ -103,6 +105,41 @@ def test_every_arm_is_judged_in_one_report(
     assert report.verdicts.keys() == own.verdicts.keys()
     assert report.certificates == {}
     assert section(report).left_out.images == 0
+
+
+def test_what_was_measured_stays_with_each_model(
+    golden_bench: Bench, golden_job: JobRow, confirming: tuple[JobRow, DatasetRow, Report]
+) -> None:
+    done, dataset, report = confirming
+    own, kept = golden_bench.report(golden_job), dict[Arm, dict[str, Any]]()
+    with golden_bench.runtime.database.read() as session:
+        for arm, model in own.models.items():
+            kept[arm] = registry.get(session, model.id).evaluations
+    for arm, of_model in kept.items():
+        assert {golden_job.id, done.id} <= of_model.keys()
+        judged, trained = of_model[done.id], of_model[golden_job.id]
+        figures = report.metrics["test"][arm]
+        assert judged == {
+            "dataset": dataset.id,
+            "dataset_name": dataset.name,
+            "n": 300,
+            "groups": None,
+            "smallest_group": None,
+            "accuracy": figures.accuracy,
+            "worst_group_accuracy": None,
+            "low": figures.low,
+            "high": figures.high,
+            "created_at": report.created_at,
+            "job": done.id,
+        }
+        figures = own.metrics["test"][arm]
+        decide = own.verdict is not None and own.verdict.inferred
+        assert trained["groups"] == ("inferred" if decide else None)
+        assert (trained["low"], trained["high"]) == (
+            (figures.worst_group_accuracy_low, figures.worst_group_accuracy_high)
+            if decide
+            else (figures.low, figures.high)
+        )
 
 
 def test_images_that_break_the_pattern_confirm_a_model_without_it(

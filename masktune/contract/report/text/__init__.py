@@ -17,6 +17,7 @@ from masktune.contract.report.text.certificates import (
     uncertified_table,
 )
 from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
+from masktune.contract.report.text.evaluations import evaluation_statement
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
 from masktune.contract.report.text.names import verdict_title
@@ -32,6 +33,7 @@ __all__ = [
     "drift_name",
     "drift_statement",
     "drift_warning",
+    "evaluation_statement",
     "judged_job_notes",
     "needs_erm",
     "next_steps",

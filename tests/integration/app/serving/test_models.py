@@ -23,6 +23,7 @@ from models.backbones.build import build_network
 from tests.integration.app.conftest import StartFront, pages, weights
 from tests.integration.app.serving.conftest import CLASSES, World
 from tests.support.graphs import store
+from tests.support.stage_results import EVALUATION
 
 
 def test_a_model_tells_all_of_the_contract(world: World) -> None:
@@ -43,6 +44,24 @@ def test_a_model_tells_all_of_the_contract(world: World) -> None:
     assert body["created_at"].endswith("Z")
     again = world.client.get(f"/models/{world.model}", headers={"If-None-Match": answer.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_its_evaluations_are_told_the_one_that_rests_on_the_most_first(fresh_world: World) -> None:
+    world = fresh_world
+    assert world.client.get(f"/models/{world.control}").json()["evaluations"] == []
+    stored = {
+        "job_1": EVALUATION | {"job": None, "groups": None, "smallest_group": None, "created_at": 9.0},
+        "job_2": EVALUATION | {"job": "job_2"},
+    }
+    with world.services.database.begin() as session:
+        registry.get(session, world.model, lock=True).evaluations = stored
+    told = world.client.get(f"/models/{world.model}").json()["evaluations"]
+    assert told == [
+        EVALUATION | {"job": "job_2", "created_at": "1970-01-01T00:00:01.000Z"},
+        stored["job_1"] | {"created_at": "1970-01-01T00:00:09.000Z"},
+    ]
+    listed = world.client.get("/models", params={"arm": "masktune"}).json()["data"]
+    assert [model["evaluations"] for model in listed] == [told]
 
 
 def test_listing_filters_and_pages(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What a job finds out about a model of another data set stays with the job."""
+"""What a job finds out about a model of another data set stays with the job, apart from its evaluation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from masktune.contract.vocabulary import JobKind
 from tests.integration.core import queue
 from tests.integration.worker.conftest import AddJob, JobOf
 from tests.support.rows import model_row
-from tests.support.stage_results import CALIBRATION, MODEL, PATTERN_JUDGE, stage_result
+from tests.support.stage_results import CALIBRATION, EVALUATION, MODEL, PATTERN_JUDGE, stage_result
 from worker.protocol import StageFinished
 from worker.supervisor import recorder as records
 
@@ -68,6 +68,32 @@ def test_figures_are_replaced_by_those_of_the_models_own_data_set(
     _record(database, lease, "evaluate", compared={"erm": model_id}, metrics=measured)
     assert _row(database, model_id).metrics == (measured["erm"] if replaced else FIGURES)
     assert job_of(lease.job_id).metrics == measured, "the job tells what it found in any case"
+
+
+def test_an_evaluation_stays_with_the_model_whatever_data_set_it_is_on(
+    database: Database, add_job: AddJob
+) -> None:
+    earlier = {"job_0": EVALUATION | {"job": "job_0"}}
+    lease, _ = _lease(database, add_job)
+    model_id = _model(database, dataset_id="ds_other", evaluations=earlier)
+    for accuracy in (0.7, 0.8):  # the stage is recorded once more after a kill
+        _record(
+            database,
+            lease,
+            "evaluate",
+            compared={"erm": model_id, "masktune": new_id("mdl")},
+            metrics={"erm": FIGURES, "masktune": FIGURES},
+            evaluations={arm: EVALUATION | {"accuracy": accuracy} for arm in ("erm", "masktune")},
+        )
+    added = {lease.job_id: EVALUATION | {"accuracy": 0.8, "job": lease.job_id}}
+    assert _row(database, model_id).evaluations == earlier | added
+
+
+def test_a_result_of_version_0_1_0_has_no_evaluation(database: Database, add_job: AddJob) -> None:
+    lease, dataset_id = _lease(database, add_job)
+    model_id = _model(database, dataset_id=dataset_id)
+    _record(database, lease, "evaluate", compared={"erm": model_id}, metrics={"erm": FIGURES})
+    assert _row(database, model_id).evaluations == {}
 
 
 class StoredWith(NamedTuple):

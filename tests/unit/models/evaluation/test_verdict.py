@@ -15,6 +15,7 @@ from models.evaluation.verdict import (
     compare,
     decisive_groups,
     groups_reason,
+    smallest_decisive,
     standing,
     verdict,
 )
@@ -240,6 +241,16 @@ def test_which_groups_are_large_enough_to_decide(
     groups = np.append(np.repeat(np.arange(len(sizes)), sizes), -1)
     assert decisive_groups(groups, None, minority).tolist() == expected
     assert decisive_groups(groups, np.zeros_like(groups), minority).tolist() == []  # of one subject
+
+
+def test_the_smallest_group_is_that_of_those_that_decide() -> None:
+    groups = np.repeat([0, 1, 2], [60, 20, LEAST_GROUP - 1])
+    assert smallest_decisive(groups, None) == 20
+    assert smallest_decisive(groups, None, [2]) is None
+    assert smallest_decisive(groups, np.arange(len(groups)) // 2) == 10  # subjects of two images
+    assert smallest_decisive(np.append(groups, np.full(71, -1)), None) == 20
+    assert smallest_decisive(np.append(groups, np.full(72, -1)), None) is None
+    assert smallest_decisive(np.full(9, -1), None) is None
 
 
 @pytest.mark.parametrize(("ungrouped", "decides"), [(50, True), (51, False)])
