@@ -10,7 +10,7 @@ from masktune import Calibration, CalibrationRef, Dataset, Model, Selection
 from masktune.contract.report.text.card import Card, card_parts
 from masktune.contract.vocabulary import Arm, SelectionStatus
 from tests.golden_texts.reports import golden_report
-from tests.support.answers import PROMISES
+from tests.support.answers import EVALUATION, PROMISES
 
 AT = datetime(2026, 11, 3, 10, 15, tzinfo=UTC)
 PARAMS = {"epochs": 3, "optimizer": {"name": "sgd"}, "pretrained": True, "seed": None}
@@ -46,3 +46,6 @@ def cards() -> Iterator[tuple[str, str]]:
     yield "a model that the report has not", text(_card("none", Arm.RETRAINED), {})
     unknown = _card("none", Arm.IMPORTED, job=None, calibration=None)
     yield "an imported model", text(unknown, {}, is_known=False, is_judged=False)
+    evaluations = [EVALUATION, EVALUATION | {"dataset_name": "<b>", "groups": None, "job": None}]
+    evaluated = _card("none", Arm.IMPORTED, job=None, calibration=None, evaluations=evaluations)
+    yield "an imported model that was evaluated", text(evaluated, {}, is_known=False, is_judged=False)

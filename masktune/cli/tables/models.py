@@ -10,6 +10,7 @@ from masktune.cli.characters import escape_controls
 from masktune.cli.output import age, figure, new_table, table_of
 from masktune.contract.report.text import (
     drift_name,
+    evaluation_statement,
     promise_name,
     promise_statement,
     uncertified_table,
@@ -172,6 +173,8 @@ def model_table(model: masktune.Model) -> Table:
             split,
             f"accuracy {figure(figures.accuracy)}, worst group {figure(figures.worst_group_accuracy)}",
         )
+    for evaluation in model.evaluations:
+        grid.add_row("evaluation", evaluation_statement(evaluation))
     return grid
 
 
@@ -184,3 +187,8 @@ def history(alias: masktune.AliasWithHistory) -> Table:
 
 def split_metrics(model: masktune.Model, split: str) -> masktune.SplitMetrics:
     return getattr(model.metrics, split) or masktune.SplitMetrics()
+
+
+def first_figures(model: masktune.Model) -> masktune.Evaluation | masktune.SplitMetrics:
+    """Of the evaluation that rests on the most; else of the test split of its own data set."""
+    return model.evaluations[0] if model.evaluations else split_metrics(model, "test")

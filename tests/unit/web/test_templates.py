@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
-from masktune import Dataset, Drift
+from masktune import Dataset, Drift, Model
 from tests.golden_texts.visible_text import visible_text
-from tests.support.answers import DATASET
+from tests.support.answers import DATASET, EVALUATION, MODEL
 from web.shell import render
 from web.text import labels
 
@@ -29,3 +29,34 @@ def test_many_classes_are_counted_but_not_listed(number: int, are_listed: bool) 
     )
     assert "All | 90 | 30" in lines
     assert (f"{labels.number(number)} classes, not listed." in lines) is not are_listed
+
+
+def test_a_model_shows_every_evaluation_and_first_the_figures_of_the_first() -> None:
+    on_birds = EVALUATION | {"groups": "inferred", "job": None}
+    without_groups = EVALUATION | {
+        "dataset_name": "cats <b>",
+        "n": 7,
+        "groups": None,
+        "smallest_group": None,
+        "worst_group_accuracy": None,
+    }
+    model = Model.model_validate(MODEL | {"evaluations": [on_birds, without_groups]})
+    page = render("model_figures", m=model, judge=None, link=str)
+    facts, table = (visible_text(part) for part in page.split("<h2>Evaluations</h2>"))
+    for line in ("Worst inferred group", "1,200 test images of birds", "interval 48.0 – 73.0"):
+        assert line in facts
+    assert "Test accuracy" not in facts
+    assert "cats &lt;b&gt;" in page
+    birds, cats = (line for line in table.splitlines() if "birds" in line or "cats" in line)
+    for cell in ("1,200", "inferred60 in the smallest", "61.0", "92.0", "deleted"):
+        assert cell in birds.replace(" 60 in", "60 in")
+    for cell in ("none that decide", "–", "92.0", "report"):
+        assert cell in cats
+    assert "/jobs/job_1/report" in page
+    listed = render("models", models=[model], aliases_of={}, names={}, is_filtered=False, link=str)
+    assert "on birds" in visible_text(listed)
+    without = visible_text(
+        render("model_figures", m=model.model_copy(update={"evaluations": []}), judge=None, link=str)
+    )
+    assert "Evaluations" not in without
+    assert "Test accuracy" in without

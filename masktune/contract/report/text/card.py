@@ -11,7 +11,7 @@ from pydantic import Field
 
 from masktune.contract.base import Shape
 from masktune.contract.datasets import Dataset
-from masktune.contract.models import Model
+from masktune.contract.models import Evaluation, Model
 from masktune.contract.predictions import Selection
 from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
@@ -22,6 +22,7 @@ from masktune.contract.report.text.certificates import (
     certified_promises,
     uncertified,
 )
+from masktune.contract.report.text.evaluations import evaluation_statement
 from masktune.contract.report.text.notes import independence
 from masktune.contract.report.text.verdict import verdict
 from masktune.contract.vocabulary import Arm
@@ -109,6 +110,7 @@ def card_parts(
         _part("Trained on", *((job, [unknown]) if dataset is None else (dataset[0].job, _data(*dataset)))),
         _part("How", job, _training(card, params, licence)),
         _part("Verdict", job, [] if report is None else _judged(card, report)),
+        _evaluated(card.model.evaluations),
     ]
     limits = [NO_PROMISE] if card.selection.status in ("certified", "partly_certified") else []
     if calibration is not None:
@@ -126,6 +128,14 @@ def card_parts(
 
 def _part(title: str, job: str | None, texts: Iterable[str]) -> CardPart:
     return CardPart(title=title, sentences=[CardSentence(text=text, job=job) for text in texts if text])
+
+
+def _evaluated(evaluations: Iterable[Evaluation]) -> CardPart:
+    sentences = [
+        CardSentence(text=f"{names.capitalised(evaluation_statement(one))}.", job=one.job)
+        for one in evaluations
+    ]
+    return CardPart(title="Evaluations", sentences=sentences)
 
 
 def _data(dataset: Dataset, digest: str) -> list[str]:
