@@ -110,7 +110,8 @@ class Evaluation(Shape):
     dataset_name: str = Field(description="What it was called when the model was evaluated.")
     n: int = Field(description="Images that were evaluated.")
     groups: Literal["labelled", "inferred"] | None = Field(
-        description="Whose groups they are. Null: there are none, or they are too small to decide."
+        description="Whose groups they are. Null: there are none, or they are too small to decide. "
+        "Where all images were said to break the pattern, the classes are labelled groups."
     )
     smallest_group: int | None = Field(
         description="Images of the smallest group that decides, copies once; its subjects where "

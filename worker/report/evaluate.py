@@ -16,6 +16,7 @@ from typing import Any
 from core.storage.reports import REPORT
 from masktune.contract.job_params import EvaluateParams
 from masktune.contract.report import VERSION, Report
+from masktune.contract.report.base import StatisticName
 from masktune.contract.report.groups import BalancedGroups
 from masktune.contract.report.inferred import InferredGroups
 from masktune.contract.report.report import MaskSummary, ReportDataset, ReportModel, StageCost
@@ -148,11 +149,17 @@ def _dataset(dataset: DatasetSpec, store: Store) -> ReportDataset:
 
 def _evaluation(report: Report, figures: Figures, arm: Arm) -> Evaluation:
     """What stays with the arm's model: its figures on the test images."""
-    of_arm = report.metrics[VERDICT_SPLIT][arm]
+    of_arm, judged = report.metrics[VERDICT_SPLIT][arm], report.judged_job
+    statistic: StatisticName = "worst_group_accuracy"
     smallest = figures.smallest_group(arm)
-    _, low, high = of_arm.statistic(
-        "accuracy" if smallest is None else "worst_group_accuracy",
-    )
+    if smallest is None and judged is not None and judged.breaks_pattern:
+        # All images lack the pattern: those of a class are a group, and a person has said so.
+        statistic = "worst_class_accuracy"
+        smallest = figures.smallest_group(arm, of_classes=True)
+    worst, low, high = of_arm.statistic(statistic)
+    if smallest is None:
+        worst = of_arm.worst_group_accuracy
+        _, low, high = of_arm.statistic("accuracy")
     return Evaluation(
         dataset=report.dataset.id,
         dataset_name=report.dataset.name,
@@ -160,7 +167,7 @@ def _evaluation(report: Report, figures: Figures, arm: Arm) -> Evaluation:
         groups=None if smallest is None else "inferred" if figures.lacking else "labelled",
         smallest_group=smallest,
         accuracy=of_arm.accuracy,
-        worst_group_accuracy=of_arm.worst_group_accuracy,
+        worst_group_accuracy=worst,
         low=low,
         high=high,
         created_at=report.created_at,

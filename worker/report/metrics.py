@@ -133,14 +133,14 @@ class Figures:
             if split in splits
         }
 
-    def smallest_group(self, arm: Arm) -> int | None:
+    def smallest_group(self, arm: Arm, *, of_classes: bool = False) -> int | None:
         """Distinct images, or subjects, in the smallest group of the test split that decides;
-        None if none does."""
+        None if none does. `of_classes`: the classes are the groups."""
         rows = without_copies(self._store, self._logits[VERDICT_SPLIT][arm]).rows
         return smallest_decisive(
-            self._store.groups[rows],
+            (self._store.labels if of_classes else self._store.groups)[rows],
             clusters_of(self._store, rows),
-            self.lacking,
+            () if of_classes else self.lacking,
         )
 
     def _validation(self, arm: Arm) -> dict[int, Metrics]:
