@@ -33,8 +33,8 @@ RULE = (
     f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
     f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
     "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: it "
-    "relies on a shortcut. One kind: some signs; strong ones if a group is more than "
-    f"{100 * WEAK_GAP:.0f} points lower. Neither: no sign, if two groups or more, each of at least "
+    f"relies on a shortcut. One kind: some signs; strong ones if a group of at least {LEAST_GROUP} is more "
+    f"than {100 * WEAK_GAP:.0f} points lower. Neither: no sign, if two groups or more, each of at least "
     f"{LEAST_GROUP} images, or subjects where there are any, hold at least half of the split, one that lacks "
     "the pattern among them where they were inferred: without them, "
     "images that all have the shortcut show no failure, and the model is not testable. Nor is it if a group "
@@ -48,7 +48,7 @@ RULE = (
 @dataclass(frozen=True)
 class Sign:
     """One check: whether it is a sign, on `n` samples, and a sentence with its figures. `gap`: how far the
-    accuracy in a group is below that on all samples, 0..1."""
+    accuracy in a group is below that on all samples, 0..1; 0 if the group is too small to say."""
 
     name: Name
     kind: Kind
@@ -202,7 +202,7 @@ def of_groups(metrics: Metrics, *, split: str) -> Sign | None:
         n=metrics.n,
         sentence=f"On the {split} split, its accuracy is {_share(lowest.accuracy, low, high)} in {name}, "
         f"{lowest.name}, and {_share(metrics.accuracy, metrics.low, metrics.high)} on all samples.",
-        gap=metrics.accuracy - lowest.accuracy,
+        gap=metrics.accuracy - lowest.accuracy if lowest.independent >= LEAST_GROUP else 0.0,
     )
 
 

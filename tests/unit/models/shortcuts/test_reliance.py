@@ -191,6 +191,14 @@ def test_the_evidence_of_a_worst_group_follows_the_size_of_its_gap(
     )
 
 
+def test_a_large_gap_in_a_group_that_is_too_small_is_no_strong_sign() -> None:
+    split = grouped((2_000, 2_000), (0, 3))
+    sign = of_groups(split, split="test")
+    assert sign is not None
+    assert sign.present
+    assert read([sign], judged=split).evidence == "some"
+
+
 def test_a_large_gap_of_a_model_that_guesses_is_no_strong_sign() -> None:
     sign, cause = of_groups(measured(0.9, 0.1), split="test"), Sign("mask", "cause", True, 9, "…")
     assert sign is not None
