@@ -20,7 +20,6 @@ from app.datasets.stores import Stores, StoresDep
 from app.http import lists
 from app.http.deps import ArtifactsDep, DiscardDep, Reading, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.file_response import attachment, send_file
 from app.http.lists import (
     DEFAULT_LIMIT,
     METADATA_FILTER,
@@ -37,10 +36,12 @@ from app.http.responses import (
     JSON,
     NOT_MODIFIED,
     IfMatch,
+    attachment,
     body_of,
     conditional,
     etag_of,
     matches,
+    send_file,
     sends,
     shape_of,
 )

@@ -9,10 +9,9 @@ from starlette.responses import Response
 
 from app.auth.deps import READER, CallerFirst
 from app.http.deps import ArtifactsDep
-from app.http.file_response import send_file
 from app.http.lists import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, conditional, sends
+from app.http.responses import NOT_MODIFIED, conditional, send_file, sends
 from app.jobs import service as jobs
 from app.jobs.prediction_table import TABLE, RowFilters, read_page
 from app.jobs.service import LoadedJob

@@ -18,8 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from app.datasets import presenter as datasets
 from app.datasets.stores import Stores, StoresDep
 from app.http.deps import ArtifactsDep, DatabaseDep
-from app.http.file_response import Span, chunks
-from app.http.responses import etag_of, matches
+from app.http.responses import Span, chunks, etag_of, matches
 from app.inference import Inference, InferenceDep, backbones
 from app.inference.engines.graph_store import Graph
 from app.registry.onnx_metadata import policy_values

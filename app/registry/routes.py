@@ -13,7 +13,6 @@ from app.datasets import uploads
 from app.http import lists
 from app.http.deps import ArtifactsDep, DatabaseDep, DiscardDep, Reading, RootPathDep, SettingsDep, Writing
 from app.http.edits import apply_edit
-from app.http.file_response import Span, WholeFile, send_pieces
 from app.http.lists import DEFAULT_LIMIT, METADATA_FILTER, Cursor, FiltersDep, Limit
 from app.http.multipart import MULTIPART
 from app.http.problems import problems
@@ -21,11 +20,14 @@ from app.http.responses import (
     JSON,
     NOT_MODIFIED,
     IfMatch,
+    Span,
+    WholeFile,
     body_of,
     conditional,
     etag_of,
     matches,
     represent,
+    send_pieces,
     sends,
     shape_of,
 )

@@ -8,10 +8,18 @@ from fastapi import APIRouter, Path, Request, Response
 
 from app.auth.deps import READER, TRAINER, CallerDep, CallerFirst
 from app.http.deps import ArtifactsDep, DatabaseDep, Reading, RootPathDep
-from app.http.file_response import send_file
 from app.http.negotiation import preferred
 from app.http.problems import problems
-from app.http.responses import JSON, NOT_MODIFIED, IfMatch, Responses, conditional, represent, sends
+from app.http.responses import (
+    JSON,
+    NOT_MODIFIED,
+    IfMatch,
+    Responses,
+    conditional,
+    represent,
+    send_file,
+    sends,
+)
 from app.jobs.service import LoadedJob
 from app.reports import reviews
 from app.reports import service as reports

@@ -12,10 +12,9 @@ from app.auth.deps import ADMIN, READER, REVIEWER, REVIEWING_TRAINER, CallerDep,
 from app.datasets.samples import media_type
 from app.http import lists
 from app.http.deps import ArtifactsDep, DatabaseDep, Reading, Writing
-from app.http.file_response import attachment
 from app.http.lists import DEFAULT_LIMIT, Cursor, Limit
 from app.http.problems import problems
-from app.http.responses import NOT_MODIFIED, Responses, conditional, represent, sends
+from app.http.responses import NOT_MODIFIED, Responses, attachment, conditional, represent, sends
 from app.jobs.service import CreationDep
 from app.registry.service import LoadedModel
 from app.review_queue import service as reviews

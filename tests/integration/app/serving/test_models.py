@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from safetensors import safe_open
 from safetensors.torch import load, save, save_file
 
-from app.http.file_response import send_pieces
+from app.http.responses import send_pieces
 from app.inference.engines import graph_store as graphs
 from app.registry.weights_file import as_one_file
 from core.queries import registry
