@@ -10,7 +10,6 @@ import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, filters_of, metadata_of, parse_assignments
 from masktune.cli.importing import (
     GreyWindow,
     GroupColumn,
@@ -23,7 +22,20 @@ from masktune.cli.importing import (
     start_import,
     wait_for_import,
 )
-from masktune.cli.options import ListedMetadata, ListedName, Metadata, Most, NewMetadata, NewName, Output, Yes
+from masktune.cli.options import (
+    ListedMetadata,
+    ListedName,
+    Metadata,
+    Most,
+    NewMetadata,
+    NewName,
+    Output,
+    Yes,
+    changes_of,
+    filters_of,
+    metadata_of,
+    parse_assignments,
+)
 from masktune.cli.output import age
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session

@@ -7,11 +7,10 @@ from typing import Annotated
 import typer
 
 from masktune.cli import completion, importing
-from masktune.cli.assignments import parse_fields
 from masktune.cli.commands.jobs import Id
 from masktune.cli.importing import format_options, ready_dataset
 from masktune.cli.network_comparison import check_fields, choose_network
-from masktune.cli.options import Fields
+from masktune.cli.options import Fields, parse_fields
 from masktune.cli.progress import follow_to_conclusion
 from masktune.cli.session import Session, with_session
 

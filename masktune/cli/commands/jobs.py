@@ -11,7 +11,6 @@ import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, filters_of, metadata_of, parse_fields
 from masktune.cli.options import (
     Fields,
     ListedMetadata,
@@ -21,6 +20,10 @@ from masktune.cli.options import (
     NewMetadata,
     NewName,
     Yes,
+    changes_of,
+    filters_of,
+    metadata_of,
+    parse_fields,
 )
 from masktune.cli.output import REFUSED, USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint

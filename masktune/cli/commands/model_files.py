@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from masktune.cli import completion
-from masktune.cli.assignments import metadata_of
 from masktune.cli.options import (
     Coverage,
     MaxClassRisk,
@@ -21,6 +20,7 @@ from masktune.cli.options import (
     Output,
     RiskConfidence,
     Score,
+    metadata_of,
 )
 from masktune.cli.progress import transfer_bar
 from masktune.cli.session import Session, with_session

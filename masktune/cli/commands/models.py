@@ -9,9 +9,17 @@ import typer
 
 import masktune
 from masktune.cli import completion, options
-from masktune.cli.assignments import changes_of, filters_of
 from masktune.cli.commands import model_files
-from masktune.cli.options import ListedMetadata, ListedName, Most, NewMetadata, NewName, Yes
+from masktune.cli.options import (
+    ListedMetadata,
+    ListedName,
+    Most,
+    NewMetadata,
+    NewName,
+    Yes,
+    changes_of,
+    filters_of,
+)
 from masktune.cli.options import Model as Name
 from masktune.cli.output import age, figure
 from masktune.cli.session import Session, with_session
