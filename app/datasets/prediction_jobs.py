@@ -8,9 +8,8 @@ from starlette.responses import Response
 from app.auth.deps import CallerFirst
 from app.datasets import service as datasets
 from app.http.deps import SettingsDep
-from app.jobs.creation import start
 from app.jobs.routes import STARTING, DryRun
-from app.jobs.service import CreationDep
+from app.jobs.service import CreationDep, start
 from masktune.contract.job_requests import PredictRequest
 from masktune.contract.jobs import PredictJob
 from masktune.contract.vocabulary import JobKind

@@ -17,8 +17,7 @@ from app.http.deps import DatabaseDep, shaped_like
 from app.http.responses import represent
 from app.http.staged_artifact import staged_artifact
 from app.http.validation import parse, parse_form
-from app.jobs.creation import AddDataset
-from app.jobs.service import JobCreation
+from app.jobs.service import AddDataset, JobCreation
 from core.errors import InvalidInput, NotFound
 from core.queries import datasets
 from core.storage.artifacts import Artifacts

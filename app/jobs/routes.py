@@ -15,9 +15,8 @@ from app.http.lists import DEFAULT_LIMIT, METADATA_FILTER, Cursor, FiltersDep, L
 from app.http.problems import problems
 from app.http.responses import NOT_MODIFIED, IfMatch, conditional, represent
 from app.jobs import service as jobs
-from app.jobs.creation import start
 from app.jobs.presenter import describe
-from app.jobs.service import CreationDep, JobKey, LoadedJob, QueueDep
+from app.jobs.service import CreationDep, JobKey, LoadedJob, QueueDep, start
 from core.queries import jobs as queries
 from masktune.contract.base import Edit
 from masktune.contract.job_requests import (

@@ -11,8 +11,7 @@ from starlette.responses import Response
 
 from app.auth.idempotency import Once, Plan
 from app.http.validation import parse
-from app.jobs.creation import start
-from app.jobs.service import JobCreation, JobQueue
+from app.jobs.service import JobCreation, JobQueue, start
 from core.errors import NotFound
 from core.queries import registry
 from masktune.contract.job_requests import ErmRequest, EvaluateRequest
