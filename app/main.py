@@ -23,7 +23,7 @@ from app.datasets.stores import Stores
 from app.http import problems as problems
 from app.http.single_flight import CACHE_SECONDS, SingleFlight
 from app.inference import Admission, Inference, check_forward
-from app.jobs import event_routes, prediction_routes, presets
+from app.jobs import output_routes, presets
 from app.jobs import routes as jobs
 from app.jobs.event_feed import EventFeed
 from app.operations import openapi_routes, service_routes, storage_routes
@@ -60,8 +60,7 @@ RESOURCES = (
     datasets,
     jobs,
     prediction_jobs,
-    event_routes,
-    prediction_routes,
+    output_routes,
     reports,
     models,
     review_queue,
