@@ -1,12 +1,14 @@
-"""Widgets that several pages share."""
+"""Widgets that several pages share: lists page by page, filtered or not, and fields."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from nicegui import events, ui
+from nicegui.elements.mixins.value_element import ValueElement
 
 from web.paging import Pager
 from web.shell import button, notify_on_error
@@ -88,3 +90,90 @@ class Slider(ui.element):
     def _moved(self, event: events.GenericEventArguments) -> None:
         self.position = float(event.args)
         self._on_move()
+
+
+SINCE = {"": "any time"} | {str(days): f"in the last {days} days" for days in (2, 7, 30, 365)}
+
+
+class FilteredList(Generic[T]):
+    """A list under its fields, drawn anew when one of them changes.
+
+    `entries` is the client's operation: the fields are named after its filters. `fixed` are further ones.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        entries: Callable[..., AsyncIterator[T]],
+        draw_page: Callable[[list[T]], object],
+        *,
+        per_page: int,
+        **fixed: str,
+    ) -> None:
+        self.path, self.entries, self.draw_page, self.per_page = path, entries, draw_page, per_page
+        self.fixed = fixed
+        self.form = ui.element("div").classes("form").style("margin-bottom: 16px")
+        self.fields: dict[str, ValueElement[Any]] = {}
+        self.changes = 0
+        """Counts the changes of filters, so that only the last one is drawn."""
+
+    def choose(self, name: str, label: str, options: Mapping[str, str], chosen: str) -> None:
+        """Add a choice; "" filters nothing."""
+        with self.form:
+            self.fields[name] = select_field(
+                label,
+                options,
+                chosen if chosen in options else "",
+                on_change=self.filter,
+                search=len(options) > 13,  # longer than a glance takes in
+            )
+
+    def write(self, name: str, label: str, text: str, *, placeholder: str = "") -> ui.input:
+        """Add a field for a text; an empty one filters nothing."""
+        with self.form:
+            field = ui.input(label, value=text, on_change=self.filter)
+        self.fields[name] = field.props(f'outlined dense debounce=400 aria-label="{label}"')
+        if placeholder:
+            field.props(f'stack-label maxlength=200 placeholder="{placeholder}"')
+        return field
+
+    async def build(self, q: str, since: str) -> None:
+        """Add the fields of what is listed with its age, then the list."""
+        self.choose("since", "Created", SINCE, since)
+        self.write("q", "Search", q, placeholder="in name, id and notes")
+        await self.show()
+
+    async def show(self) -> None:
+        """Draw the list under its fields."""
+        self.holder = ui.element("div")
+        await self.draw(await self.newest())
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What filters the list, as the page's address has it."""
+        return self.fixed | {name: str(one.value) for name, one in self.fields.items() if one.value}
+
+    async def newest(self) -> Pager[T]:
+        """The list from its newest entry, with its first page read."""
+        filters: dict[str, Any] = self.choices
+        if days := filters.pop("since", None):
+            filters["created_after"] = datetime.now(UTC) - timedelta(days=int(days))
+        pager = Pager(self.entries(limit=self.per_page + 1, **filters), self.per_page)
+        await pager.page()
+        return pager
+
+    async def draw(self, pager: Pager[T]) -> None:
+        self.pager = pager
+        self.holder.clear()
+        with self.holder:
+            await show_pages(pager, self.draw_page)
+
+    @notify_on_error
+    async def filter(self, *_: object) -> None:
+        """Draw the list as the fields now filter it."""
+        self.changes += 1
+        change = self.changes
+        set_query(self.path, **self.choices)
+        pager = await self.newest()
+        if change == self.changes:  # no field has changed while the service answered
+            await self.draw(pager)

@@ -13,10 +13,10 @@ from masktune.client.calls import metadata_query
 from web.forms.kinds import MAIN_KIND
 from web.next_steps import read_again
 from web.paging import first
-from web.search import FilteredList
 from web.shell import ask_and_delete, button, html, notify_on_error, page, rename, set_title
 from web.text import labels
 from web.transport.connection import api, own_key
+from web.widgets import FilteredList
 
 SAMPLES = 36
 """Samples per page."""

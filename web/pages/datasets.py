@@ -6,9 +6,9 @@ from nicegui import ui
 
 from masktune import Dataset
 from web.forms import upload
-from web.search import FilteredList
 from web.shell import button, html, notify_on_error, page
 from web.transport.connection import api, own_key
+from web.widgets import FilteredList
 
 PER_PAGE = 20
 BUILTIN = "builtin:digits-on-photos"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from nicegui import ui
 
 from masktune import ClientError, Job
-from web.search import FilteredList
 from web.shell import button, html, page
 from web.text import labels
 from web.transport.connection import api, dataset_names, own_key
+from web.widgets import FilteredList
 
 PER_PAGE = 25
 STATES = ("queued", "running", "cancelling", "succeeded", "failed", "cancelled")

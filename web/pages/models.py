@@ -5,9 +5,9 @@ from __future__ import annotations
 from masktune import Model
 from masktune.contract.report.text import names
 from web.paging import first
-from web.search import FilteredList
 from web.shell import html, page
 from web.transport.connection import api, own_key
+from web.widgets import FilteredList
 
 PER_PAGE = 25
 BACKBONES = ("small_cnn", "resnet32", "resnet18", "resnet50", "convnext_tiny", "vit_b_16")

@@ -7,10 +7,10 @@ from functools import partial
 from nicegui import ui
 
 from masktune import PredictionRow, PredictJob
-from web.search import FilteredList
 from web.shell import button, html, page, set_title
 from web.text import labels
 from web.transport.connection import api, dataset_name
+from web.widgets import FilteredList
 
 PER_PAGE = 36
 
