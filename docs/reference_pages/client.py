@@ -14,7 +14,7 @@ from docs.reference_pages.markdown import code, sections, table
 from masktune import AsyncClient, Client
 from masktune.client.client import readiness
 from masktune.client.resource import Listing, Operation, Resource
-from masktune.client.uploads import service_limits
+from masktune.client.transfers import service_limits
 
 
 def client() -> str:

@@ -18,7 +18,7 @@ from masktune.client.models import Models
 from masktune.client.predict import Predict, Saliency
 from masktune.client.resource import D, Operation, Resource
 from masktune.client.reviews import Reviews
-from masktune.client.uploads import service_limits
+from masktune.client.transfers import service_limits
 from masktune.client.webhooks import Webhooks
 from masktune.client.wire import Flow, Retry
 from masktune.contract.deletion import Dependents

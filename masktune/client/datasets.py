@@ -24,10 +24,9 @@ from masktune.client.calls import (
     until,
     update,
 )
-from masktune.client.downloads import download
 from masktune.client.errors import DatasetInvalid, WaitedTooLong
 from masktune.client.resource import D, Listing, Operation, Resource
-from masktune.client.uploads import (
+from masktune.client.transfers import (
     STORED_SECONDS,
     CountedFile,
     OnSent,
@@ -35,6 +34,7 @@ from masktune.client.uploads import (
     as_utf8,
     check_dataset_files,
     check_upload,
+    download,
 )
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.base import MOST_NAME

@@ -20,11 +20,11 @@ from masktune.client.calls import (
     until,
     update,
 )
-from masktune.client.downloads import download
 from masktune.client.errors import JobNotSucceeded, WaitedTooLong
 from masktune.client.events import follow, follow_batches
 from masktune.client.names import by_name
 from masktune.client.resource import D, Listing, Operation, Resource
+from masktune.client.transfers import download
 from masktune.client.wire import Emit, EmittingFlow, Flow, Now, Request
 from masktune.contract.jobs import Comparison, Event, Job, JobPlan, Preset, side_by_side
 from masktune.contract.prediction_table import PredictionRow

@@ -22,10 +22,9 @@ from masktune.client.calls import (
     segment,
     update,
 )
-from masktune.client.downloads import download
 from masktune.client.predict import PolicyOptions
 from masktune.client.resource import D, Listing, Operation, Resource
-from masktune.client.uploads import STORED_SECONDS, CountedFile, OnSent, as_utf8, check_upload
+from masktune.client.transfers import STORED_SECONDS, CountedFile, OnSent, as_utf8, check_upload, download
 from masktune.client.wire import EmittingFlow, FilePart, Flow, Request
 from masktune.contract.models import Alias, AliasWithHistory, Backbone, Model
 from masktune.contract.reject_option import Drift, RiskCoverage

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 from masktune.client.calls import call, fetch, get
 from masktune.client.resource import D, Operation, Resource
-from masktune.client.uploads import CountedFile, as_utf8
+from masktune.client.transfers import CountedFile, as_utf8
 from masktune.client.wire import FilePart, Flow, Request
 from masktune.contract.predictions import Answer, SaliencyAnswer
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from masktune.client.calls import call, create, fetch, get, pages, parse, segment
-from masktune.client.downloads import download
 from masktune.client.resource import D, Listing, Operation, Resource
+from masktune.client.transfers import download
 from masktune.client.wire import EmittingFlow, Flow, Request
 from masktune.contract.datasets import Dataset
 from masktune.contract.review_queue import ReviewItem, ReviewPolicy

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from masktune import ClientError, Unreachable
 from masktune.client.client import TIMEOUT
-from masktune.client.uploads import STORED_SECONDS
+from masktune.client.transfers import STORED_SECONDS
 from masktune.contract.report.text.formats import byte_size
 from web.transport.connection import api_for, missing_scope
 from web.transport.dropped_images import LARGEST_IMAGE, SECONDS, ImageTooLarge, TooManyImages, dropped_images

@@ -14,7 +14,7 @@ import pytest
 from masktune import NotSent, ProblemError, TooLarge, Unreachable
 from masktune.client.datasets import upload_dataset
 from masktune.client.models import import_model
-from masktune.client.uploads import ASKED_ABOVE, STORED_SECONDS, CountedFile, ZippedFolder
+from masktune.client.transfers import ASKED_ABOVE, STORED_SECONDS, CountedFile, ZippedFolder
 from masktune.client.wire import Flow
 from masktune.contract import upload_files
 from models.data.formats.manifest import LIST_SUFFIXES
