@@ -24,8 +24,9 @@ def run(steps: Steps) -> None:
         "class, and refits the last layer so that these count as much as the others. MaskTune, asked for",
         "here, masks what the model looks at and trains the last layer further. Each has a control.",
     )
-    start = steps.client.jobs.start
-    job = steps.training(start("mitigate", dataset=dataset.id, masktune=True, groups="early_stages"))
+    job = steps.training(
+        steps.client.jobs.start("mitigate", dataset=dataset.id, masktune=True, groups="early_stages")
+    )
 
     steps.heading("4. What changed")
     report = steps.report(job)

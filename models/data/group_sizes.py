@@ -16,7 +16,7 @@ def distinct_sizes(
 ) -> NDArray[np.int64]:
     """The number of distinct samples of each class × group that occurs, (G,). Samples with equal `clusters`
     (N,), of one subject or copies of one image, count once."""
-    distinct = np.unique(np.stack([labels, groups, clusters], 1), axis=0)
+    distinct = np.unique(np.stack([labels, groups, clusters], 1), axis=0)  # (D, 3)
     return np.unique(distinct[:, :2], axis=0, return_counts=True)[1]
 
 
@@ -26,5 +26,4 @@ def groups_divide(store: Store) -> bool:
     rows = store.rows("train")
     labels, groups = store.labels[rows], store.groups[rows]
     sizes = distinct_sizes(labels, groups, store.clusters(rows))
-    divided = len(sizes) > len(np.unique(labels))
-    return bool(divided and groups.min() >= 0 and sizes.min() >= LEAST_IN_GROUP)
+    return bool(groups.min() >= 0 and len(sizes) > len(np.unique(labels)) and sizes.min() >= LEAST_IN_GROUP)

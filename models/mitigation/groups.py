@@ -99,8 +99,13 @@ def label_groups(
     )
     if len(set(called)) < len(called):  # a group name can start with the names of two classes
         called = tuple(f"{classes[label]} · {names[group]}" for label, group in pairs.tolist())
-    sizes = distinct_sizes(labels, groups, first_samples(clusters, len(labels)))
-    return Groups("labels", False, assigned.reshape(-1), called, details={"smallest": int(sizes.min())})
+    return Groups(
+        "labels",
+        False,
+        assigned.reshape(-1),
+        called,
+        details={"smallest": int(distinct_sizes(labels, groups, first_samples(clusters, len(labels))).min())},
+    )
 
 
 def cross_mistakes(

@@ -104,9 +104,9 @@ class StageContext:
         """How a job retrains a head that does, with the source of groups that `auto` stands for."""
         params = self.spec.params
         config = params.retraining if isinstance(params, MitigateConfig) else self.job_params(RetrainConfig)
-        if config.groups != "auto":
-            return config
-        return replace(config, groups="labels" if groups_divide(self.store) else "early_stages")
+        if config.groups == "auto":
+            config = replace(config, groups="labels" if groups_divide(self.store) else "early_stages")
+        return config
 
     @property
     def answers(self) -> dict[int, bool]:
