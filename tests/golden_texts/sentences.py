@@ -24,7 +24,7 @@ from masktune.contract.report.text import (
     notes,
     verdict,
 )
-from masktune.contract.report.text.groups import groups_lead
+from masktune.contract.report.text.groups import groups_agreements, groups_lead
 from masktune.contract.report.text.next_steps import next_steps, recommendation_reason
 from masktune.contract.report.text.promise import promise_statement
 from models.evaluation.verdict import decide
@@ -140,6 +140,15 @@ def _reasons_of_a_recommendation() -> Rows:
 def _groups_of_a_last_layer() -> Rows:
     section = early_stage_groups("stages_agree").model_dump() | {"source": "cross_mistakes", "details": {}}
     yield "cross_mistakes, divided", groups_lead(groups.MistakeGroups.model_validate(section))
+    shares = [
+        {"n": n, "correct": correct, "accuracy": correct / n if n else 0.0, "low": 0.0, "high": 1.0}
+        for correct, n in ((12, 16), (12, 20), (0, 0))
+    ]
+    compared: dict[str, Any] = {
+        "label_precision": {"a": shares[0], "b": shares[2]},
+        "label_recall": {"a": shares[1], "b": shares[1]},
+    }
+    yield "beside labels", " ".join(groups_agreements(early_stage_groups("opened", **compared)))
     for smallest in (None, 9, 10):
         labelled = section | {"source": "labels", "details": {"smallest": smallest}, "inferred": False}
         lead = groups_lead(groups.LabelledGroups.model_validate(labelled))

@@ -16,6 +16,7 @@ from models.backbones.network import Network
 from models.mitigation.groups import Groups
 from models.mitigation.retrain import GroupReport, describe_groups
 from models.runtime.images import legible, png
+from models.statistics import ModelAccuracy
 from models.types import Labels
 from worker.report.arms import clusters_of
 from worker.report.gallery import squares_of
@@ -61,7 +62,7 @@ def make_groups(
         clusters=clusters_of(context.store, members.rows),
     )
     divided = len(reports) > len(context.store.classes)
-    review = context.spec.review if head["groups"] == "early_stages" else None
+    review = context.spec.review if groups.source == "early_stages" else None
     went_by = {} if review is None else {"review": ReportReview.of(review).model_dump()}
     by_seed = {context.seed: divided} | {of_seed.seed: of_seed.divided for of_seed in further}
     return _SECTION.validate_python(
@@ -72,13 +73,41 @@ def make_groups(
             "divided_by_seed": by_seed if further else {},
             "split": "train",
             "n": len(members.rows),
-            "details": head["details"] | went_by,
+            "details": head["details"]
+            | went_by
+            | (
+                beside_labels(context, groups, members.rows)
+                if groups.source == "early_stages" and context.store.has_groups
+                else {}
+            ),
             "penalty": head["penalty"],
             "control_penalty": control and control["penalty"],
             "held_out": {arm: arm is not before for arm in predictions},
             "slices": _slices(context, members, reports, cache.network(models[Arm.RETRAINED]), folder),
         }
     )
+
+
+def beside_labels(
+    context: StageContext,
+    groups: Groups,
+    rows: Labels,
+) -> dict[str, dict[str, ModelAccuracy]]:
+    """Precision and recall, by class, of a guess on these training samples (N,).
+
+    The largest labelled group of a class has its pattern, as has its first inferred one; others lack it.
+    """
+    labels, labelled = context.store.labels[rows], context.store.groups[rows]
+    precision, recall = dict[str, ModelAccuracy](), dict[str, ModelAccuracy]()
+    for label, name in enumerate(context.store.classes):
+        known = (labels == label) & (labelled >= 0) & groups.counted
+        named = known & (groups.assigned != groups.assigned[labels == label].min(initial=len(rows)))
+        lacking = known & (labelled != np.bincount(labelled[known], minlength=1).argmax())
+        precision[name], recall[name] = (
+            ModelAccuracy.of("", right[among], clusters_of(context.store, rows[among]))
+            for right, among in ((lacking, named), (named, lacking))
+        )
+    return {"label_precision": precision, "label_recall": recall}
 
 
 def _slices(

@@ -116,6 +116,16 @@ class EarlyStageDetails(Section):
         default=[],
         description="Those of them that were drawn at random from all samples that seem to lack it.",
     )
+    label_precision: dict[str, Proportion] = Field(
+        default={},
+        description="By class, where the data set has groups of its own: of the training images in groups "
+        "that lack the pattern, how many are outside the largest labelled group of the class.",
+    )
+    label_recall: dict[str, Proportion] = Field(
+        default={},
+        description="By class: of the training images outside that group, how many were taken to lack the "
+        "pattern.",
+    )
     review: ReportReview | None = Field(None, description="The review that decided the gate, if one did.")
 
     @property

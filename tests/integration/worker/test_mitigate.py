@@ -69,6 +69,21 @@ def test_every_arm_is_trained_calibrated_and_compared(digits: Bench, whole: JobR
 
 
 @pytest.mark.trains
+def test_a_guess_is_compared_with_labelled_groups(digits: Bench, whole: JobRow) -> None:
+    groups = digits.report(whole).groups
+    assert isinstance(groups, EarlyStageGroups)
+    store = Store.open(digits.folder(f"datasets/{digits.dataset_id}"))
+    members = Members.load(digits.folder(whole.done["retrain_head"]["artifact"]) / MEMBERS)
+    counted = members.weights > 0.5 if len(members.weights) else np.ones(len(members.rows), bool)
+    for label, name in enumerate(store.classes):
+        labelled = store.groups[members.rows[counted & (members.labels == label)]]
+        assert groups.details.label_recall[name].n == np.bincount(labelled).min()
+    part = "wrong" if groups.details.reason == "class_is_low_level" else "another pattern"
+    named = sum(one.n for one in groups.slices if one.name.endswith(part))
+    assert sum(one.n for one in groups.details.label_precision.values()) == named
+
+
+@pytest.mark.trains
 def test_the_report_recommends_one_model_and_lists_the_images_behind_it(
     golden_bench: Bench, golden_job: JobRow
 ) -> None:

@@ -61,8 +61,8 @@ _ADVICE = {
     "trained for fewer epochs.",
 }
 
-_FEW_IMAGES = 10
-"""Of a labelled group: on fewer, a balance rests on single images."""
+_ENOUGH = 10
+"""Images of a labelled group: on fewer, a balance rests on single ones."""
 
 
 def groups_title(groups: BalancedGroups) -> str:
@@ -79,26 +79,37 @@ def groups_lead(groups: BalancedGroups) -> str:
             source = _LAST_FEATURES
         elif groups.details.reason == "opened":
             source = f"{source} Two stages did not agree on them, but a person who looked at them did."
-    elif isinstance(groups, LabelledGroups) and groups.divided:
-        smallest = groups.details.smallest
-        if smallest is not None and smallest < _FEW_IMAGES:
-            source += (
-                f" The smallest of them has only {smallest} distinct images in training, on which the "
-                "balance rests; copies, and images of one subject, count once."
-            )
+    elif (
+        isinstance(groups, LabelledGroups)
+        and groups.divided
+        and (groups.details.smallest or _ENOUGH) < _ENOUGH
+    ):
+        source += (
+            f" The smallest of them has only {groups.details.smallest} distinct images in training, on which "
+            "the balance rests; copies, and images of one subject, count once."
+        )
     if isinstance(groups, EarlyStageGroups) and groups.details.review is not None:
         source = f"{source} {review_sentence(groups.details.review)}"
     return f"{source} The last layer was balanced over them; the backbone was kept."
 
 
 def groups_agreements(groups: BalancedGroups) -> list[str]:
-    """How far early stages of the network agreed about the images that lack the pattern, a pair each."""
+    """How far early stages of the network agreed about the images that lack the pattern, a pair each, and how
+    the guess compares with labelled groups, a class each."""
     if not isinstance(groups, EarlyStageGroups):
         return []
     sentences = [_agreement(agreement) for agreement in groups.details.agreements]
     if groups.details.stage:
         sentences.append(f"The groups are those of {groups.details.stage}.")
-    return sentences
+    return sentences + [
+        "Compared with the data set's own groups, which the balance did not use: of the "
+        f"{precision.n:,} images of “{name}” that seem to lack its pattern, "
+        f"{precision.correct:,} are outside the largest group of this class (precision "
+        f"{percent(precision.accuracy)}); of the {recall.n:,} outside it, {recall.correct:,} seem "
+        f"to lack the pattern (recall {percent(recall.accuracy)})."
+        for name, precision in groups.details.label_precision.items()
+        if precision.n and (recall := groups.details.label_recall[name]).n
+    ]
 
 
 def _agreement(pair: StageAgreement) -> str:
