@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from app.http.edits import user_fields
 from core.tables import EventRow, JobRow
-from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Progress
+from masktune.contract.jobs import Event, Job, JobInputs, JobVerdict, Judgement, Progress
+from masktune.contract.models import Evaluation
 from masktune.contract.prediction_table import PredictionCounts
 from masktune.contract.vocabulary import STAGES, JobKind, JobState, Stage
 from masktune.contract.waiting import Wait, waiting_for
@@ -60,6 +63,30 @@ def _counts(row: JobRow) -> dict[str, PredictionCounts]:
 def _verdict(row: JobRow) -> JobVerdict | None:
     verdict = row.done.get(Stage.EVALUATE, {}).get("verdict")
     return None if verdict is None else JobVerdict.model_validate(verdict)
+
+
+def judgements(rows: Iterable[JobRow]) -> list[Judgement]:
+    """What the reports of these jobs say, the newest first."""
+    described = [
+        Judgement(
+            job=row.id,
+            verdict=_verdict(row),
+            evaluation=_evaluation(row),
+            ended_at=row.ended_at,
+        )
+        for row in rows
+    ]
+    return sorted(described, key=lambda one: one.ended_at, reverse=True)
+
+
+def _evaluation(row: JobRow) -> Evaluation | None:
+    """Of the model that the verdict of the job's report is about."""
+    stage = row.done[Stage.EVALUATE]
+    arm = (stage.get("verdict") or {}).get("a")
+    evaluation = stage.get("evaluations", {}).get(arm)
+    if evaluation is None:
+        return None
+    return Evaluation.model_validate(evaluation | {"job": row.id})
 
 
 def describe_event(row: EventRow) -> Event:

@@ -33,7 +33,8 @@ from masktune.contract.ids import new_id
 from masktune.contract.job_params import params_to_json
 from masktune.contract.job_requests import JobRequest
 from masktune.contract.jobs import Job, JobEstimate, JobInputs, JobPlan
-from masktune.contract.vocabulary import DatasetState, JobKind, Stage
+from masktune.contract.jobs.judgements import current
+from masktune.contract.vocabulary import DatasetState, JobKind, JobState, Stage
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,13 @@ CreationDep = Annotated[JobCreation, Depends(_creation)]
 
 
 def describe(session: Session, row: JobRow, root_path: str, queue: JobQueue) -> Job:
-    """Describe the job's current state, and what it waits for."""
+    """Describe the job's current state, what it waits for, and what is known of its models now."""
     kinds = kinds_queued_with(row.kind, queue.import_slots)
-    return presenter.describe(row, root_path, jobs.wait(session, row, kinds))
+    job = presenter.describe(row, root_path, jobs.wait(session, row, kinds))
+    if row.state is not JobState.SUCCEEDED or Stage.EVALUATE not in row.done:
+        return job
+    judgements = presenter.judgements([row, *jobs.judging(session, row.id)])
+    return job.model_copy(update={"judgements": judgements, "current": current(judgements)})
 
 
 def resume(session: Session, queue: JobQueue, job_id: str) -> JobRow:

@@ -135,6 +135,13 @@ def reading_job(job_id: str) -> ColumnElement[bool]:
     )
 
 
+def judging(session: Session, job_id: str) -> list[JobRow]:
+    """The `evaluate` jobs that have judged the models of this one."""
+    of_job = JobRow.params["job"].as_string() == job_id
+    done = (JobRow.kind == JobKind.EVALUATE, JobRow.state == JobState.SUCCEEDED, of_job)
+    return list(session.scalars(select(JobRow).where(*done)))
+
+
 def keep_inputs(session: Session, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Block the deletion of the jobs that a job with these `inputs` and `params` reads until the transaction
     ends, or raise `NotFound`."""

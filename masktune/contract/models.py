@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -103,13 +104,16 @@ class ModelMetrics(Shape):
     test: SplitMetrics | None = None
 
 
+GroupsSource = Literal["labelled", "inferred"]
+
+
 class Evaluation(Shape):
     """What the model reached on the test images of a data set, as shares in 0..1."""
 
     dataset: str = Field(description="Id of the data set; it may have been deleted since.")
     dataset_name: str = Field(description="What it was called when the model was evaluated.")
     n: int = Field(description="Images that were evaluated.")
-    groups: Literal["labelled", "inferred"] | None = Field(
+    groups: GroupsSource | None = Field(
         description="Whose groups they are. Null: there are none, or they are too small to decide. "
         "Where all images were said to break the pattern, the classes are labelled groups."
     )
@@ -135,16 +139,19 @@ _EVIDENCE = ("labelled", "inferred", None)
 """Whose groups an evaluation rests on, those that say the most first."""
 
 
+def evidence_rank(
+    groups: GroupsSource | None, smallest_group: int | None, at: datetime
+) -> tuple[int, int, float]:
+    """Lowest for what rests on the most: on labelled groups, then inferred ones, then none; of these,
+    that with the largest smallest group; then the newest."""
+    return _EVIDENCE.index(groups), -(smallest_group or 0), -at.timestamp()
+
+
 def in_order_of_evidence(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """The one that rests on the most first: on labelled groups, then inferred ones, then none;
-    of these, that with the largest smallest group; then the newest."""
+    """The one that rests on the most first (`evidence_rank`)."""
     return sorted(
         evaluations,
-        key=lambda one: (
-            _EVIDENCE.index(one.groups),
-            -(one.smallest_group or 0),
-            -one.created_at.timestamp(),
-        ),
+        key=lambda one: evidence_rank(one.groups, one.smallest_group, one.created_at),
     )
 
 

@@ -22,6 +22,7 @@ from tests.golden_texts.drawings import drawings
 from tests.golden_texts.reports import NAMES, golden_report
 from tests.golden_texts.sentences import sentences
 from tests.golden_texts.visible_text import visible_text
+from tests.support.answers import JOB
 from tests.support.stub_api import stub_api
 from web.pages import report as report_page
 from web.shell import render
@@ -57,6 +58,7 @@ def on_dashboard(report: Report) -> str:
 
     with stub_api() as api:
         api.answers[f"/jobs/{report.job}/report"] = 200, report.model_dump(mode="json")
+        api.answers[f"/jobs/{report.job}"] = 200, JOB | {"id": report.job}
         connect(api.url)
         return "\n".join(filter(None, asyncio.run(parts())))
 

@@ -80,6 +80,7 @@ EVALUATION: dict[str, Any] = {
     "created_at": AT,
     "job": "job_1",
 }
+JUDGEMENT = {"job": "job_3", "verdict": JOB["verdict"], "evaluation": EVALUATION, "ended_at": AT}
 JUDGE = {"job": "job_1", "module": "block2", "created_at": AT}
 BROKEN = {
     "status": "broken",

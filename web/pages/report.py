@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from masktune import EvaluateJob, Job
 from masktune.contract.report import Report
 from masktune.contract.report.accuracy import ArmMetrics, SliceAccuracy
 from masktune.contract.report.charts import legend, svg
@@ -13,6 +12,7 @@ from masktune.contract.report.curves import mix_chart
 from masktune.contract.report.saliency import GalleryAnswer, GalleryItem
 from masktune.contract.report.text import (
     answers,
+    evaluation_statement,
     inferred,
     judged_job_notes,
     notes,
@@ -31,20 +31,17 @@ from masktune.contract.report.text.names import (
 )
 from masktune.contract.vocabulary import Arm
 from web.next_steps import show_steps
-from web.paging import first
 from web.shell import html, page, set_title
 from web.text import labels
 from web.transport.connection import api, link, own_key
 
 MOST_GROUPS = 60
 """Most rows of a table: those in which a model is worst. The API's report has all of them."""
-LISTED = 100
-"""The newest evaluations, among which those of the report's models are."""
 
 
 @page("/jobs/{job_id}/report", "Report", "/jobs")
 async def show(job_id: str) -> None:
-    report = await api().jobs.report(job_id)
+    report, job = await api().jobs.report(job_id), await api().jobs.get(job_id)
     splits = splits_in_order(report)
     decision = verdict(report)
     set_title(f"{decision.title} · {labels.shorten(report.dataset.name)} · Report")
@@ -54,9 +51,13 @@ async def show(job_id: str) -> None:
         report=report,
         arms=models,
         notes=judged_job_notes(report),
-        judgements=await _judgements(job_id),
+        job=job,
+        statement=evaluation_statement,
     )
-    show_steps(api(), report, own_key())
+    current = report
+    if job.current is not None and job.current.job != job_id:
+        current = await api().jobs.report(job.current.job)
+    show_steps(api(), current, own_key())
     if report.inferred_groups is not None:
         _inferred(report)
     html(
@@ -116,16 +117,6 @@ def _inferred(report: Report) -> None:
         chart=svg(chart) + legend(chart),
         picture=lambda name: pictures + name,
     )
-
-
-async def _judgements(job_id: str) -> list[tuple[Job, str, str]]:
-    """The newest jobs that judged this one's models on other images, with colour and title of the verdict."""
-    judging = await first(api().jobs.list(kind="evaluate", state="succeeded", limit=LISTED), LISTED)
-    return [
-        (job, *(labels.verdict(job.verdict) if job.verdict else ("", "the report")))
-        for job in judging
-        if isinstance(job, EvaluateJob) and job.params.job == job_id
-    ]
 
 
 def _split(report: Report, split: str) -> None:

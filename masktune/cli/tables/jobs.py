@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from masktune import ComparedModel, Comparison, Job, JobPlan, SplitMetrics
-    from masktune.contract.jobs import JobInputs
+    from masktune.contract.jobs import JobInputs, Judgement
 
 
 def table(job: Job) -> Table:
@@ -36,6 +36,9 @@ def table(job: Job) -> Table:
         grid.add_row(f"model {arm}", model or "–")
     for arm, splits in completion.in_order(job.metrics, completion.ARMS):
         grid.add_row(f"accuracy {arm}", _accuracies(splits))
+    for one in job.judgements:
+        name = "current verdict" if one == job.current else "other verdict"
+        grid.add_row(name, _judgement(one))
     if job.error:
         grid.add_row("error", job.error.detail or job.error.title)
     return grid
@@ -108,6 +111,16 @@ def _accuracies(splits: dict[str, SplitMetrics]) -> str:
     by_split = {split: figures.accuracy for split, figures in splits.items()}
     ordered = completion.in_order(by_split, completion.SPLITS)
     return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in ordered)
+
+
+def _judgement(one: Judgement) -> str:
+    from masktune.contract.report.text import evaluation_statement, verdict_title
+
+    title = "" if one.verdict is None else f"{verdict_title(one.verdict)[1]}. "
+    images = ""
+    if one.evaluation is not None:
+        images = f"It rests on {evaluation_statement(one.evaluation)}. "
+    return f"{title}{images}What to do next: masktune jobs report {one.job}"
 
 
 def verdict(job: Job) -> str:

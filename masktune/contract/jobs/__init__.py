@@ -25,6 +25,7 @@ from masktune.contract.jobs.job import (
     RetrainHeadJob,
     TrainingJob,
 )
+from masktune.contract.jobs.judgements import Judgement
 from masktune.contract.jobs.plans import JobEstimate, JobPlan, Preset, Presets, StageEstimate
 from masktune.contract.report.accuracy import JobVerdict
 
@@ -42,6 +43,7 @@ __all__ = [
     "JobPage",
     "JobPlan",
     "JobVerdict",
+    "Judgement",
     "LogEvent",
     "MetricsEvent",
     "MitigateJob",

@@ -17,6 +17,7 @@ from masktune.contract.base import (
 )
 from masktune.contract.hyperparameters import Hyperparameters, MitigateConfig, RetrainConfig
 from masktune.contract.job_params import EvaluateParams, ImportParams, JobParams, PredictParams
+from masktune.contract.jobs.judgements import Judgement
 from masktune.contract.models import SplitMetrics
 from masktune.contract.parameter_fields import holds
 from masktune.contract.prediction_table import PredictionCounts
@@ -80,6 +81,16 @@ class Job(Resource):
     models: dict[str, str] = Field({}, description="Arm → id of the model.")
     metrics: JobMetrics = {}
     verdict: JobVerdict | None = Field(None, description="What the job's report decides, if it compares.")
+    current: Judgement | None = Field(
+        None,
+        description="What is known of its models now: of the job's own report and those of `evaluate` jobs "
+        "on its models, that which rests on the most, in the order of `evaluations` of a model. Null in "
+        "lists of jobs.",
+    )
+    judgements: list[Judgement] = Field(
+        [],
+        description="All of them, the newest first; empty in lists of jobs.",
+    )
     error: Problem | None = Field(None, description="Why the job failed, and what to do about it.")
     events: int = Field(0, description="Number of the newest event.")
     created_at: Time

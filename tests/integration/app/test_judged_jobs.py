@@ -10,6 +10,8 @@ from masktune.contract.jobs import JobPlan
 from masktune.contract.vocabulary import Arm, JobKind, JobState, Stage
 from tests.integration.app.conftest import Front
 from tests.integration.app.test_jobs import inputs_of, refused, start
+from tests.support.answers import JOB
+from tests.support.stage_results import EVALUATION
 
 
 def only_test(front: Front, classes: list[str]) -> str:
@@ -46,6 +48,51 @@ def test_all_models_of_the_job_are_read(front: Front) -> None:
     assert (inputs["judged"], inputs["trained_on"]) == (models, [dataset])
     for path in (f"/models/{models['erm']}", f"/datasets/{dataset}", f"/datasets/{brought}"):
         assert front.client.delete(path).status_code == 409, path
+
+
+def judged(front: Front, job: str, models: dict[str, str], groups: str | None) -> str:
+    """Add a job that has judged these models on images with such groups."""
+    brought = only_test(front, ["left", "right"])
+    judging: str = start(front, "evaluate", job=job, dataset=brought).json()["id"]
+    size = None if groups is None else 40
+    evaluation = EVALUATION | {"groups": groups, "smallest_group": size, "dataset_name": groups or "none"}
+    lease = front.claim()
+    assert lease.job_id == judging
+    front.finish_stage(
+        lease,
+        Stage.EVALUATE,
+        compared=models,
+        metrics={},
+        artifact=f"jobs/{judging}/report",
+        verdict=JOB["verdict"] | {"reason": None, "beaten_by": None, "a": "retrained", "b": "erm"},
+        evaluations={"retrained": evaluation},
+    )
+    front.end(lease)
+    return judging
+
+
+def test_the_current_verdict_is_of_the_judgement_that_rests_on_the_most(front: Front) -> None:
+    job, models = trained(front, front.dataset())
+    own = front.client.get(f"/jobs/{job}").json()
+    assert (own["current"], [one["job"] for one in own["judgements"]]) == (None, [job])
+    by_groups = judged(front, job, models, "labelled")
+    without = judged(front, job, models, None)
+
+    def state() -> tuple[str, set[str], str]:
+        body = front.client.get(f"/jobs/{job}").json()
+        current = body["current"]
+        return (
+            current["job"],
+            {one["job"] for one in body["judgements"]},
+            current["evaluation"]["dataset_name"],
+        )
+
+    assert state() == (by_groups, {job, by_groups, without}, "labelled")
+    assert front.client.get(f"/jobs/{job}").json()["verdict"] is None, "the job's own stays as it was"
+    assert front.client.delete(f"/jobs/{by_groups}").status_code == 204
+    assert state() == (without, {job, without}, "none")
+    listed = front.client.get("/jobs").json()["data"]
+    assert {(one["current"], len(one["judgements"])) for one in listed} == {(None, 0)}
 
 
 def test_data_sets_that_trained_what_the_models_were_made_from_are_read_too(front: Front) -> None:

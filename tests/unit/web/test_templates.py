@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
-from masktune import Dataset, Drift, Model
+from masktune import Dataset, Drift, Job, Model
+from masktune.contract.report.text import evaluation_statement
+from tests.golden_texts.reports import golden_report
 from tests.golden_texts.visible_text import visible_text
-from tests.support.answers import DATASET, EVALUATION, MODEL
+from tests.support.answers import DATASET, EVALUATION, JOB, JUDGEMENT, MODEL
 from web.shell import render
 from web.text import labels
 
@@ -60,3 +62,21 @@ def test_a_model_shows_every_evaluation_and_first_the_figures_of_the_first() -> 
     )
     assert "Evaluations" not in without
     assert "Test accuracy" in without
+
+
+def test_a_report_names_the_images_of_each_judgement_and_which_one_counts() -> None:
+    own = JUDGEMENT | {"job": "job_1"}
+    without_verdict = JUDGEMENT | {"job": "job_4", "verdict": None, "evaluation": None}
+    judgements = [JUDGEMENT, own, without_verdict]
+
+    def head(current: dict[str, Any]) -> str:
+        job = Job.model_validate(JOB | {"judgements": judgements, "current": current})
+        report = golden_report("masktune_helped")
+        fields = {"arms": [], "notes": (), "statement": evaluation_statement}
+        return render("report_head", report=report, job=job, link=str, **fields)
+
+    page = head(JUDGEMENT)
+    assert "1,200 test images of birds" in page
+    assert [f"/jobs/{job}/report" in page for job in ("job_3", "job_4")] == [True, True]
+    assert "That on birds rests on more than this report" in page
+    assert "rests on more" not in head(own)

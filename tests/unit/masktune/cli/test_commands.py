@@ -35,6 +35,7 @@ from tests.support.answers import (
     FULL_REPORT,
     JOB,
     JUDGE,
+    JUDGEMENT,
     KEY,
     MIX,
     MODEL,
@@ -76,6 +77,12 @@ from tests.unit.masktune.cli.conftest import Service
         ("datasets delete ds_1 --yes", "DELETE /datasets/ds_1", {}, ["data set ds_1 is deleted"]),
         ("jobs delete job_1 --yes", "DELETE /jobs/job_1", {}, ["job job_1 is deleted"]),
         ("jobs list --state failed", "GET /jobs", {"data": [JOB]}, ["job_1", "100%", "MaskTune helped"]),
+        (
+            "jobs show job_1",
+            "GET /jobs/job_1",
+            JOB | {"current": JUDGEMENT, "judgements": [JUDGEMENT, JUDGEMENT | {"job": "job_1"}]},
+            ["current verdict", "60 in the smallest group", "jobs report job_3", "other verdict"],
+        ),
         ("jobs show job_1", "GET /jobs/job_1", JOB, ["model masktune", "mdl_2", "test 0.250"]),
         (
             "jobs show job_1",
