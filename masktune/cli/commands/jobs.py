@@ -28,7 +28,7 @@ from masktune.cli.options import (
 from masktune.cli.output import REFUSED, USAGE, age, fail
 from masktune.cli.progress import follow_to_end, require_success, watch_hint
 from masktune.cli.session import Session, plain, with_session
-from masktune.cli.tables.jobs import comparison, plan_table, table, verdict
+from masktune.cli.tables.jobs import comparison, judgement_text, plan_table, table, verdict
 from masktune.contract.report.text.formats import byte_size
 
 app = typer.Typer(no_args_is_help=True, help="Start jobs, follow them, and read their reports.")
@@ -298,6 +298,9 @@ def report(
         from masktune.cli.report import render
 
         session.show(jobs.report(job_id), render)
+        job = jobs.get(job_id)
+        if job.current is not None and job.current.job != job.id:
+            session.say(f"Other images say more than this report. {judgement_text(job.current)}")
 
 
 @app.command()

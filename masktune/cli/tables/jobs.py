@@ -38,7 +38,7 @@ def table(job: Job) -> Table:
         grid.add_row(f"accuracy {arm}", _accuracies(splits))
     for one in job.judgements:
         name = "current verdict" if one == job.current else "other verdict"
-        grid.add_row(name, _judgement(one))
+        grid.add_row(name, judgement_text(one))
     if job.error:
         grid.add_row("error", job.error.detail or job.error.title)
     return grid
@@ -113,7 +113,8 @@ def _accuracies(splits: dict[str, SplitMetrics]) -> str:
     return ", ".join(f"{split} {figure(accuracy)}" for split, accuracy in ordered)
 
 
-def _judgement(one: Judgement) -> str:
+def judgement_text(one: Judgement) -> str:
+    """The verdict, the images that it rests on, and the command that says what to do next."""
     from masktune.contract.report.text import evaluation_statement, verdict_title
 
     title = "" if one.verdict is None else f"{verdict_title(one.verdict)[1]}. "

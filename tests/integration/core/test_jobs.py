@@ -15,7 +15,7 @@ from core.errors import JobNotResumable, NotFound
 from core.queries import events, jobs, leases, states, trash
 from core.queries.leases import Lease, LeaseLost
 from core.session import Database
-from core.tables import TrashRow
+from core.tables import JobRow, TrashRow
 from masktune.contract.ids import calibration_id, pattern_judge_id
 from masktune.contract.vocabulary import EventType, JobKind, JobState, Stage
 from tests.integration.core import queue
@@ -313,3 +313,16 @@ def test_a_reader_does_not_wait_for_a_writer(database: Database) -> None:
         events.add(writer, job_id, EventType.LOG, {})
         with database.read() as reader:
             assert jobs.get(reader, job_id).event_seq == 1
+
+
+def test_jobs_that_have_judged_a_job(database: Database) -> None:
+    job_id = queue.add(database)
+    judging = queue.add(database, kind=JobKind.EVALUATE, params={"job": job_id})
+    queue.add(database, kind=JobKind.EVALUATE, params={"job": job_id})  # has not ended
+    other = queue.add(database, kind=JobKind.EVALUATE, params={"job": "job_other"})
+    without = queue.add(database, kind=JobKind.EVALUATE, params={"splits": ["test"]})
+    with database.begin() as session:
+        for ended in (judging, other, without):
+            session.get_one(JobRow, ended).state = JobState.SUCCEEDED
+    with database.read() as session:
+        assert [row.id for row in jobs.judging(session, job_id)] == [judging]

@@ -419,6 +419,11 @@ SPELT = r"photos[/x] [old] :dog: \x1b[2J\x9b5m\u202e"
             {"data": [SAMPLE | {"id": 1, "path": ODD}]},
         ),
         ("jobs show job_1", "GET /jobs/job_1", FAILED | {"error": {"detail": ODD}}),
+        (
+            "models show best",
+            "GET /models/best",
+            MODEL | {"evaluations": [EVALUATION | {"dataset_name": ODD}]},
+        ),
         ("keys create line", "POST /keys", KEY | {"secret": ODD}),
         ("models show best", "GET /models/best", MODEL | {"classes": [ODD]}),
         ("models drift best", "GET /models/best/drift", DRIFT | {"statement": ODD}),
@@ -596,6 +601,16 @@ def test_a_report_is_shown_with_its_figures_and_conclusions(service: Service) ->
     assert "This report has not looked for one." in shown
     service.answers["GET /jobs/job_1/report"] = (200, REPORT | {"verdict": None})
     assert "No comparison. " in service.masktune("jobs", "report", "job_1").stdout
+
+
+def test_a_report_says_that_other_images_say_more(service: Service) -> None:
+    service.answers["GET /jobs/job_1/report"] = (200, REPORT)
+    service.answers["GET /jobs/job_1"] = (200, JOB | {"current": JUDGEMENT})
+    shown = " ".join(service.masktune("jobs", "report", "job_1").stdout.split())
+    assert "Other images say more than this report. MaskTune helped" in shown
+    assert "images of birds, 3 Nov 2025, 09:30 UTC. What to do next: masktune jobs report job_3" in shown
+    service.answers["GET /jobs/job_1"] = (200, JOB | {"current": JUDGEMENT | {"job": "job_1"}})
+    assert "Other images" not in service.masktune("jobs", "report", "job_1").stdout
 
 
 def test_a_report_is_saved(service: Service, tmp_path: Path) -> None:
