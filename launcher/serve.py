@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launcher import doctor, startup
-from launcher.listeners import answers, listen, listen_together, url_of
 from launcher.process_manager import Process, ProcessFailed, ProcessManager
 from launcher.startup import read_settings
 from launcher.web import Dashboard, beside
@@ -29,6 +28,15 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from core.settings import Settings
+
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
 
 PYTHON = (sys.executable, "-m", "masktune.cli")
 
@@ -255,3 +263,58 @@ async def _greet(settings: Settings, listener: socket.socket, up: asyncio.Event)
 
 def _say(line: str) -> None:
     print(line, flush=True)
+
+
+@contextmanager
+def listen_together(settings: Settings) -> Iterator[list[socket.socket]]:
+    """One listening socket per process; the kernel distributes new connections among them.
+
+    They are bound here so that they outlive a crashed process: its connections wait for the restart.
+    """
+    # Fails if another service has the address, which SO_REUSEPORT alone would not.
+    with listen(settings) as first:
+        host, port = first.getsockname()[:2]
+        family = first.family
+    with ExitStack() as opened:
+        yield [
+            opened.enter_context(
+                socket.create_server((host, port), family=family, backlog=2048, reuse_port=True)
+            )
+            for _ in range(settings.api_processes)
+        ]
+
+
+@contextmanager
+def listen(settings: Settings) -> Iterator[socket.socket]:
+    """A socket bound before the API starts: port 0 is resolved at once, and API restarts drop no client."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        fail(f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}", 1)
+    with listener:
+        yield listener
+
+
+def _reachable(host: str) -> str:
+    """The host to connect to: a loopback address if the socket listens on all interfaces."""
+    everywhere = "0.0.0.0"  # noqa: S104  # nosec B104
+    return {everywhere: "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def url_of(host: str, port: int) -> str:
+    """The address under which this machine reaches what listens on `host`."""
+    host = _reachable(host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def answers(host: str, port: int) -> bool:
+    """Whether the API answers. The socket already listens, so the request waits until the API has started."""
+    try:
+        reader, writer = await asyncio.open_connection(_reachable(host), port)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        status = await reader.readline()
+        writer.close()
+    except OSError:
+        return False
+    return b" 200 " in status

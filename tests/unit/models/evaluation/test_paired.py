@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.evaluation.clustered_pairs import ClusteredPairs
-from models.evaluation.paired import Difference, Statistic, mean_over_seeds, paired_difference, paired_table
+from models.evaluation.paired import (
+    ClusteredPairs,
+    Difference,
+    Statistic,
+    mean_over_seeds,
+    paired_difference,
+    paired_table,
+)
 from models.types import Bools, Floats, Labels
 from tests.unit.models.evaluation.pairs import outcomes
 

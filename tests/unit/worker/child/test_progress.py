@@ -10,7 +10,7 @@ from masktune.contract.hyperparameters import MitigateConfig
 from masktune.contract.job_params import PredictParams
 from masktune.contract.vocabulary import STAGES, JobKind, Stage, stages_of
 from models.run import Progress
-from worker.child.progress import JobProgress
+from worker.child.runner import JobProgress
 
 PARAMS = MitigateConfig(epochs=3, seeds=2)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.data.formats import FormatOptions
-from models.data.importing.subject_notes import subject_notes
+from models.data.importing.inspection import subject_notes
 from models.data.report import NoteCode, ProblemCode
 from models.data.splits import ALL_SPLITS, Cut, SplitRecord
 from models.data.store import Store
