@@ -193,7 +193,8 @@ class Evaluation:
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResult(StageResult):
     """Of the report `artifact`: the ids of the models by arm, their figures by arm and split.
-    `evaluations` stay with the models, by arm; none without test images."""
+    `evaluations` stay with the models, by arm; none without test images. `next` is what to do, as the report
+    says it."""
 
     stage: Literal[Stage.EVALUATE] = Stage.EVALUATE
     artifact: str
@@ -201,6 +202,7 @@ class EvaluateResult(StageResult):
     metrics: dict[Arm, Json]
     verdict: JobVerdict | None
     evaluations: dict[Arm, Evaluation] = field(default_factory=dict)
+    next: list[Json] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,7 @@ def judgements(rows: Iterable[JobRow]) -> list[Judgement]:
             job=row.id,
             verdict=_verdict(row),
             evaluation=_evaluation(row),
+            next=row.done[Stage.EVALUATE].get("next", []),
             ended_at=row.ended_at,
         )
         for row in rows

@@ -130,6 +130,9 @@ def evaluate(context: StageContext) -> EvaluateResult:
         evaluations={
             arm: _evaluation(report, figures, arm) for arm in models if VERDICT_SPLIT in report.metrics
         },
+        next=[step.model_dump(mode="json") for step in report.recommendation.next]
+        if report.recommendation
+        else [],
         images_per_second=report.cost[-1].images_per_second,
     )
 

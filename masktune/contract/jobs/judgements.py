@@ -9,19 +9,25 @@ from pydantic import Field
 from masktune.contract.base import Shape, Time
 from masktune.contract.models import Evaluation, GroupsSource, evidence_rank
 from masktune.contract.report.accuracy import JobVerdict
+from masktune.contract.report.recommendation import NextStep
 
 
 class Judgement(Shape):
     """What a report says of the models of a job, and the images that it rests on."""
 
     job: str = Field(
-        description="The job whose report says so, and what to do next: the job itself, or an "
-        "`evaluate` job that judged its models."
+        description="The job whose report says so: the job itself, or an `evaluate` job that judged its "
+        "models."
     )
     verdict: JobVerdict | None = Field(description="Null if the report compares nothing.")
     evaluation: Evaluation | None = Field(
         description="Of the model that the verdict is about. Null without one, and for a job of "
         "version 0.1.0."
+    )
+    next: list[NextStep] = Field(
+        [],
+        description="What to do, the most important first. Empty for a job of version 0.1.0: its report says "
+        "it.",
     )
     ended_at: Time
 

@@ -66,6 +66,7 @@ def judged(front: Front, job: str, models: dict[str, str], groups: str | None) -
         artifact=f"jobs/{judging}/report",
         verdict=JOB["verdict"] | {"reason": None, "beaten_by": None, "a": "retrained", "b": "erm"},
         evaluations={"retrained": evaluation},
+        next=[{"step": "use_model", "arm": "retrained", "model": models["retrained"]}],
     )
     front.end(lease)
     return judging
@@ -81,6 +82,8 @@ def test_the_current_verdict_is_of_the_judgement_that_rests_on_the_most(front: F
     def state() -> tuple[str, set[str], str]:
         body = front.client.get(f"/jobs/{job}").json()
         current = body["current"]
+        (step,) = current["next"]
+        assert (step["step"], step["model"]) == ("use_model", models["retrained"])
         return (
             current["job"],
             {one["job"] for one in body["judgements"]},

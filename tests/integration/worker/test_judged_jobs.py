@@ -103,6 +103,10 @@ def test_every_arm_is_judged_in_one_report(
     assert {arm: of.n for arm, of in report.metrics["test"].items()} == dict.fromkeys(own.models, 300)
     assert report.metrics.keys() == {"test"}
     assert report.verdicts.keys() == own.verdicts.keys()
+    assert report.recommendation is not None
+    steps = [step.model_dump(mode="json") for step in report.recommendation.next]
+    assert steps
+    assert done.done[Stage.EVALUATE]["next"] == steps
     assert report.certificates == {}
     assert section(report).left_out.images == 0
 
