@@ -36,7 +36,7 @@ def table(job: Job) -> Table:
         grid.add_row(f"model {arm}", model or "–")
     for arm, splits in completion.in_order(job.metrics, completion.ARMS):
         grid.add_row(f"accuracy {arm}", _accuracies(splits))
-    for one in job.judgements:
+    for one in job.judgements if len(job.judgements) > 1 else ():
         name = "current verdict" if one == job.current else "other verdict"
         grid.add_row(name, judgement_text(one))
     if job.error:
