@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -166,6 +166,12 @@ def _as_users_have(case: Case, found: Found) -> Row:
             right = judged.right[arm]
             of_arm.append(worst_group(right, judged.groups) - worst_group(right, true_groups(images)))
     return {f"{arm} as users have": of_arm for arm, of_arm in errors.items()}
+
+
+def rows_by(rows: Sequence[Row], *fields: str) -> list[list[Row]]:
+    """Rows that are equal in these fields together, in the order of the first of each."""
+    keys = dict.fromkeys(tuple(row[field] for field in fields) for row in rows)
+    return [[row for row in rows if tuple(row[field] for field in fields) == key] for key in keys]
 
 
 def recommended(found: Found, judged: Judged) -> Arm:

@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks._common import Aim, finish, make_run, table, work_folder
 from models.runtime.process import prepare_process
 from models.statistics import clopper_pearson
-from research._inferred import BEFORE, CONTROL, HEAD, Gate, Row, measure
+from research._inferred import BEFORE, CONTROL, HEAD, Gate, Row, measure, rows_by
 from research.rivals.cases import add_sets, parse
 from research.rivals.features import FeatureCache
 from research.rivals.sets import COLOURED_DIGITS, NO_SHORTCUT, OWN_SHARE, PLANTS, Case, read_cases
@@ -83,7 +83,7 @@ def _worst_groups(rows: Sequence[Row]) -> Table:
     """Plants with a shortcut and right labels."""
     cells = [row for row in rows if row["set"] in PLANTS and row["share"] != NO_SHORTCUT and not row["flips"]]
     lines = []
-    for mine in _by(cells, "set", "share"):
+    for mine in rows_by(cells, "set", "share"):
         decided = [row for row in mine if row["decides"]]
         line = _name(mine) | {"inferred": f"{len(decided)} of {len(mine)}"}
         for called, arm in (("control", CONTROL), ("head", HEAD)):
@@ -126,7 +126,7 @@ def _wrong_labels(rows: Sequence[Row]) -> Table:
     """Plants at 95 %: the worst group by true groups of true labels, and what is named."""
     cells = [row for row in rows if row["set"] in PLANTS and row["share"] == OWN_SHARE]
     lines, losses, precisions, altered_by_one = [], [], [], 0
-    for mine in _by(cells, "set", "flips", "only"):
+    for mine in rows_by(cells, "set", "flips", "only"):
         only = mine[0]["only"]
         where = "" if only is None else f" of class {only}"
         line: Row = {"set": mine[0]["set"], "wrong labels": f"{mine[0]['flips']:.0%}{where}"}
@@ -165,7 +165,7 @@ def _verdicts(rows: Sequence[Row]) -> Table:
         if (row["set"] in PLANTS and row["share"] == NO_SHORTCUT) or row["set"].endswith("swapped")
     ]
     lines = []
-    for mine in (*_by(cells, "gate", "flips"), *_by(cells, "gate")):
+    for mine in (*rows_by(cells, "gate", "flips"), *rows_by(cells, "gate")):
         told = sum(row["verdict"] in _TELLS for row in mine)
         flips = dict.fromkeys(f"{row['flips']:.0%}" for row in mine)
         line: Row = {"gate": mine[0]["gate"], "wrong labels": " or ".join(flips), "sets": len(mine)}
@@ -182,7 +182,7 @@ def _recommended(rows: Sequence[Row]) -> Table:
     cells = [row for row in rows if not row["flips"] and row["gate"] == "auto"]
     grouped = [row for row in cells if row["set"] != COLOURED_DIGITS]
     lines = []
-    for mine in _by(cells, "set", "share"):
+    for mine in rows_by(cells, "set", "share"):
         line = _name(mine) | {"heads": f"{sum(row['recommended'] == HEAD for row in mine)} of {len(mine)}"}
         for called, arms in (
             ("ERM", [BEFORE] * len(mine)),
@@ -210,11 +210,6 @@ def _recommended(rows: Sequence[Row]) -> Table:
 def _below(rows: Sequence[Row], statistic: str) -> int:
     """How many intervals of recommended − ERM lie wholly below zero."""
     return sum(row[f"{statistic} gained"][2] < 0 for row in rows)
-
-
-def _by(rows: Sequence[Row], *fields: str) -> list[list[Row]]:
-    keys = dict.fromkeys(tuple(row[field] for field in fields) for row in rows)
-    return [[row for row in rows if tuple(row[field] for field in fields) == key] for key in keys]
 
 
 def _name(rows: Sequence[Row]) -> Row:

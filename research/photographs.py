@@ -32,7 +32,7 @@ from models.mitigation.wrong_labels import are_wrong
 from models.runtime.process import prepare_process
 from models.types import Labels
 from research._data import require
-from research._inferred import BEFORE, CONTROL, HEAD, Found, Row, find, judge, recommended
+from research._inferred import BEFORE, CONTROL, HEAD, Found, Row, find, judge, recommended, rows_by
 from research.rivals.cases import figures_on_test, read_training
 from research.rivals.features import FeatureCache, Images, Photographs
 from research.rivals.protocol import retrain
@@ -54,7 +54,7 @@ def main() -> int:
         for case in read_solar(arguments.solar, FeatureCache(folder), arguments.shares, arguments.seeds):
             rows.append(_measure(case))
             print(rows[-1], file=sys.stderr, flush=True)
-    print(table([_line(mine) for mine in _by_cell(rows)]))
+    print(table([_line(mine) for mine in rows_by(rows, "set", "share")]))
     return finish(
         "photographs", make_run("cpu", arguments.seeds[0], "photographs"), rows=rows, aims=_aims(rows)
     )
@@ -149,11 +149,6 @@ def _named(inferred: Found, labels: Labels, lacks: Labels) -> Row:
     }
 
 
-def _by_cell(rows: Sequence[Row]) -> list[list[Row]]:
-    keys = dict.fromkeys((row["set"], row["share"]) for row in rows)
-    return [[row for row in rows if (row["set"], row["share"]) == key] for key in keys]
-
-
 def _worst(rows: Sequence[Row], name: str) -> float:
     return float(np.mean([row["worst"][name] for row in rows]))
 
@@ -171,7 +166,7 @@ def _line(rows: Sequence[Row]) -> Row:
 
 
 def _aims(rows: Sequence[Row]) -> dict[str, Aim]:
-    cells = _by_cell(rows)
+    cells = rows_by(rows, "set", "share")
     gains = {
         name: [_worst(mine, name) - _worst(mine, BEFORE) for mine in cells] for name in (HEAD, "recommended")
     }

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks._common import finish, make_run, table, work_folder
 from models.runtime.process import prepare_process
 from models.types import Labels
-from research._inferred import BEFORE, CONTROL, HEAD, Row, find, judge, worst_group
+from research._inferred import BEFORE, CONTROL, HEAD, Row, find, judge, rows_by, worst_group
 from research.photographs import SHARES, read_solar
 from research.rivals.cases import add_sets, figures_on_test, parse, read_training
 from research.rivals.features import FeatureCache
@@ -44,7 +44,8 @@ def main() -> int:
         for case in _cases(arguments, FeatureCache(folder)):
             rows.append(_measure(case))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    cells = _by_cell([row for row in rows if row["is_divided"]])
+    divided = [row for row in rows if row["is_divided"]]
+    cells = rows_by(divided, "set", "share", "verdict")
     print(table([_line(mine) for mine in cells]), end="\n\n")
     for verdict in ("not_testable", "no_detectable_effect"):
         mine = [cell for cell in cells if cell[0]["verdict"] == verdict]
@@ -61,14 +62,13 @@ def _cases(arguments: argparse.Namespace, cache: FeatureCache) -> Iterator[Case]
 
 
 def _measure(case: Case) -> Row:
-    """A folder: whether its verdict counts here, and the true worst group of both models and by each rule."""
+    """A folder: its verdict, whether a class was divided, and the true worst group by each rule."""
     rows, test = _split(case.train.labels, case.repeat)
     models = find(read_training(case._replace(train=case.train.take(rows))), "auto")
     row: Row = {"set": case.kind, "share": case.share, "repeat": case.repeat}
     judged = judge(models, case.train.take(test))
     verdict = judged.verdict(HEAD, CONTROL, judged.groups).verdict if models.decides else "not_testable"
-    row |= {"reason": models.minority.reason, "verdict": verdict}
-    row["is_divided"] = models.is_divided
+    row |= {"reason": models.minority.reason, "verdict": verdict, "is_divided": models.is_divided}
     true = {arm: figures_on_test(case, models.heads[arm])["worst"] for arm in (BEFORE, HEAD)}
     inferred = {
         arm: worst_group(judged.right[arm], judged.groups) if (judged.groups >= 0).any() else 0.0
@@ -90,12 +90,6 @@ def _split(labels: Labels, seed: int) -> tuple[Labels, Labels]:
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
 
 
-def _by_cell(rows: Sequence[Row]) -> list[list[Row]]:
-    fields = ("set", "share", "verdict")
-    keys = dict.fromkeys(tuple(row[field] for field in fields) for row in rows)
-    return [[row for row in rows if tuple(row[field] for field in fields) == key] for key in keys]
-
-
 def _line(rows: Sequence[Row]) -> Row:
     line: Row = {"set": rows[0]["set"], "at": f"{rows[0]['share']:.0%}"}
     line |= {"verdict": rows[0]["verdict"], "folders": len(rows)}
@@ -103,10 +97,10 @@ def _line(rows: Sequence[Row]) -> Row:
 
 
 def _summary(rule: str, cells: Sequence[Sequence[Row]]) -> Row:
-    lost = [max(_mean(mine, one) for one in ("head", "plain")) - _mean(mine, rule) for mine in cells]
-    gained = [_mean(mine, rule) - _mean(mine, "plain") for mine in cells]
     if not cells:
         return {"rule": rule, "cells": 0}
+    lost = [max(_mean(mine, one) for one in ("head", "plain")) - _mean(mine, rule) for mine in cells]
+    gained = [_mean(mine, rule) - _mean(mine, "plain") for mine in cells]
     return {
         "rule": rule,
         "cells": len(cells),

@@ -62,13 +62,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
     check = None if dataset.shortcuts is None else PropertyCheck.model_validate(dataset.shortcuts)
     artifact = context.key("report")
     with context.artifacts.writing(artifact) as folder:
-        groups = make_groups(
-            own,
-            models,
-            cache,
-            further,
-            folder=folder,
-        )
+        groups = make_groups(own, models, cache, further, folder=folder)
         balanced = groups if judged_models is None else judged_models.own.groups
         figures = Figures(
             context,
@@ -83,23 +77,8 @@ def evaluate(context: StageContext) -> EvaluateResult:
         if judged_models is not None:
             decided = judged_sections(judged_models, figures)
         else:
-            decided = _own_sections(
-                context,
-                check,
-                figures,
-                groups,
-                models,
-                guess,
-            )
-        saliency = _saliency_sections(
-            context,
-            check,
-            cache,
-            figures,
-            splits,
-            decided["after"],
-            folder=folder,
-        )
+            decided = _own_sections(context, check, figures, groups, models, guess)
+        saliency = _saliency_sections(context, check, cache, figures, splits, decided["after"], folder=folder)
         report = Report(
             version=VERSION,
             job=context.spec.job_id,

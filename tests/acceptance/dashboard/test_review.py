@@ -95,9 +95,9 @@ def test_a_press_says_that_a_doubted_label_is_right(visitor: Visitor, folder: Pa
         expect(page.locator("button.pick[aria-pressed=true]").filter(has_text=after)).to_have_count(1)
         visitor.button(REVIEW_ANSWERS["open"]).click()
         expect(page.get_by_text(REVIEW_KEPT)).to_be_visible()
-        kept = client.jobs.review(golden.job)
-        assert (kept.gate, kept.label_right) == ("open", [doubted])
-        assert doubted not in {one.sample for one in kept.answers}
+        review = client.jobs.review(golden.job)
+        assert (review.gate, review.label_right) == ("open", [doubted])
+        assert doubted not in {one.sample for one in review.answers}
         visitor.goto(f"/ui/jobs/{golden.job}/review")
         expect(page.get_by_text(after)).to_have_count(1)
 

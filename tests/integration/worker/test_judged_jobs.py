@@ -115,11 +115,11 @@ def test_what_was_measured_stays_with_each_model(
     golden_bench: Bench, golden_job: JobRow, confirming: tuple[JobRow, DatasetRow, Report]
 ) -> None:
     done, dataset, report = confirming
-    own, kept = golden_bench.report(golden_job), dict[Arm, dict[str, Any]]()
+    own, by_arm = golden_bench.report(golden_job), dict[Arm, dict[str, Any]]()
     with golden_bench.runtime.database.read() as session:
         for arm, model in own.models.items():
-            kept[arm] = registry.get(session, model.id).evaluations
-    for arm, of_model in kept.items():
+            by_arm[arm] = registry.get(session, model.id).evaluations
+    for arm, of_model in by_arm.items():
         assert {golden_job.id, done.id} <= of_model.keys()
         judged, trained = of_model[done.id], of_model[golden_job.id]
         figures = report.metrics["test"][arm]

@@ -55,13 +55,13 @@ def test_its_evaluations_are_told_the_one_that_rests_on_the_most_first(fresh_wor
     }
     with world.services.database.begin() as session:
         registry.get(session, world.model, lock=True).evaluations = stored
-    told = world.client.get(f"/models/{world.model}").json()["evaluations"]
-    assert told == [
+    evaluations = world.client.get(f"/models/{world.model}").json()["evaluations"]
+    assert evaluations == [
         EVALUATION | {"job": "job_2", "created_at": "1970-01-01T00:00:01.000Z"},
         stored["job_1"] | {"created_at": "1970-01-01T00:00:09.000Z"},
     ]
     listed = world.client.get("/models", params={"arm": "masktune"}).json()["data"]
-    assert [model["evaluations"] for model in listed] == [told]
+    assert [model["evaluations"] for model in listed] == [evaluations]
 
 
 def test_listing_filters_and_pages(world: World) -> None:

@@ -606,9 +606,9 @@ def test_a_report_is_shown_with_its_figures_and_conclusions(service: Service) ->
 def test_a_report_says_that_other_images_say_more(service: Service) -> None:
     service.answers["GET /jobs/job_1/report"] = (200, REPORT)
     service.answers["GET /jobs/job_1"] = (200, JOB | {"current": JUDGEMENT})
-    shown = " ".join(service.masktune("jobs", "report", "job_1").stdout.split())
-    assert "Other images say more than this report. MaskTune helped" in shown
-    assert "images of birds, 3 Nov 2025, 09:30 UTC. What to do next: masktune jobs report job_3" in shown
+    output = " ".join(service.masktune("jobs", "report", "job_1").stdout.split())
+    assert "Other images say more than this report. MaskTune helped" in output
+    assert "images of birds, 3 Nov 2025, 09:30 UTC. What to do next: masktune jobs report job_3" in output
     service.answers["GET /jobs/job_1"] = (200, JOB | {"current": JUDGEMENT | {"job": "job_1"}})
     assert "Other images" not in service.masktune("jobs", "report", "job_1").stdout
 

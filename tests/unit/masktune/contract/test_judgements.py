@@ -37,9 +37,9 @@ def judgement(job: str, evaluation: dict[str, Any] | None, **verdict: Any) -> Ju
 def test_the_current_one_rests_on_the_most(own: dict[str, Any], other: dict[str, Any], counts: str) -> None:
     judgements = [judgement("own", own), judgement("other", other)]
     for order in (judgements, judgements[::-1]):
-        found = current(order)
-        assert found is not None
-        assert found.job == counts
+        latest = current(order)
+        assert latest is not None
+        assert latest.job == counts
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_the_current_one_rests_on_the_most(own: dict[str, Any], other: dict[str,
 def test_of_a_job_of_version_0_1_0_the_verdict_says_what_it_rests_on(
     verdict: dict[str, Any], other: dict[str, Any], counts: str
 ) -> None:
-    found = current([judgement("own", None, **verdict), judgement("other", other)])
-    assert found is not None
-    assert found.job == counts
+    latest = current([judgement("own", None, **verdict), judgement("other", other)])
+    assert latest is not None
+    assert latest.job == counts
 
 
 def test_without_a_verdict_there_is_none() -> None:
