@@ -1,6 +1,6 @@
 """How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
-    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects]
+    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed]
 
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
@@ -11,7 +11,8 @@ verdict by them; an interval below 0 counts as *hurt* also without groups, where
 A plain bootstrap of the same statistic, or of the seeds, is shown beside it. Guessing settings: a model whose
 answers ignore the images is taken for one that has learned something if its accuracy on validation is above
 chance. Settings of subjects: images come in subjects, on whose images models err alike
-(benchmarks._verdict_subjects).
+(benchmarks._verdict_subjects). Guessed groups: the judge of patterns errs, alone or with the control
+(benchmarks._verdict_guessed).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _verdict_guessed as guessed
 from benchmarks import _verdict_subjects as subjects
 from benchmarks._common import finish_simulation, simulation_parser
 from models.evaluation.metrics import metrics
@@ -331,21 +333,27 @@ def on_images(draws: int, seed: int) -> tuple[list[dict[str, Any]], float]:
 def main() -> int:
     assert __doc__ is not None
     parser = simulation_parser(__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("images", "subjects"), help="one part; both without it")
+    parser.add_argument("--only", choices=("images", "subjects", "guessed"), help="one part; all without it")
     parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
     arguments = parser.parse_args()
     draws = 10 if arguments.quick else arguments.draws
     start = time.perf_counter()
-    figures, worst = ([], 0.0) if arguments.only == "subjects" else on_images(draws, arguments.seed)
-    of_subjects: list[dict[str, Any]] = []
-    if arguments.only != "images":
-        of_subjects = subjects.measure(min(draws, subjects.DRAWS), arguments.seed)
+    figures: list[dict[str, Any]] = []
+    worst = 0.0
+    further: dict[str, dict[str, Any]] = {}
+    if arguments.only in (None, "images"):
+        figures, worst = on_images(draws, arguments.seed)
+    for name, part in {"subjects": subjects, "guessed": guessed}.items():
+        if arguments.only in (None, name):
+            of_part = part.measure(min(draws, part.DRAWS), arguments.seed)
+            figures += of_part
+            further |= part.targets(of_part, min(draws, part.DRAWS))
     return finish_simulation(
         "verdict",
         worst=worst,
         draws=draws,
-        figures=figures + of_subjects,
-        targets=None if arguments.quick else subjects.targets(of_subjects, min(draws, subjects.DRAWS)),
+        figures=figures,
+        targets=None if arguments.quick else further,
         seconds=time.perf_counter() - start,
     )
 
