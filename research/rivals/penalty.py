@@ -6,7 +6,8 @@ Behind it stand the smallest and the largest penalty that may be taken. The prod
 differences up to 10 where the groups divide a class, else the one with one difference from 0.01. The heads
 are balanced over the classes (the control), over the groups that early stages name, where they do, and over
 the true groups. Where the set says which images show one object, the penalties of divided heads are also
-chosen on folds that hold whole objects out.
+chosen on folds that hold whole objects out. `drawn to ERM`: a divided head that its penalty draws towards
+ERM's weights in place of zero, as in AFR (Qiu et al. 2023).
 
 The sets are those of `research.rivals`, with its arguments. Prints average / worst group on the test half,
 means over seeds or cuts, then the means over the sets of what each rule gains on the first, with the standard
@@ -19,14 +20,17 @@ import argparse
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import torch
 
 from benchmarks._common import finish, make_run, table, work_folder
+from models.mitigation.features import Features, Head
 from models.mitigation.finder import infer_minority
 from models.mitigation.groups import Groups, class_groups, label_groups
+from models.mitigation.logistic import Standardised, fit_heads
 from models.mitigation.retrain import CrossFit, cross_fits, fit_balanced
 from models.runtime.process import prepare_process
 from models.types import Labels
@@ -64,6 +68,7 @@ RULES = (
     *(Rule(True, 0.03, errors, 10) for errors in (1, 1.5, 2)),
 )
 _PENALTIES = CONFIG.penalties
+_HARDLY_PENALISED = 10.0  # times as large as the features
 Row = dict[str, Any]
 
 
@@ -97,13 +102,12 @@ def main() -> int:
 def _measure(case: Case) -> Iterator[Row]:
     training = read_training(case)
     config = replace(CONFIG, penalties=_PENALTIES)
-    for balanced, groups, clusters in _settings(case, training):
-        fits = cross_fits(
-            training.standardised, training.last, groups, config, seed=training.seed, clusters=clusters
-        )
+    for balanced, groups, features, clusters in _settings(case, training):
+        standardised = features.standardised
+        fits = cross_fits(standardised, features.of, groups, config, seed=training.seed, clusters=clusters)
         chosen = {rule: rule.choose(fits) for rule in RULES}
         heads = {
-            penalty: fit_balanced(training.standardised, training.last, groups, penalty=penalty)
+            penalty: features.head(fit_balanced(standardised, features.of, groups, penalty=penalty))
             for penalty in set(chosen.values())
         }
         for rule, penalty in chosen.items():
@@ -113,18 +117,63 @@ def _measure(case: Case) -> Iterator[Row]:
         print(f"{case.kind} {case.share:.0%} {case.repeat} {balanced}", file=sys.stderr, flush=True)
 
 
-def _settings(case: Case, training: Training) -> Iterator[tuple[str, Groups, Labels | None]]:
-    """What a head is balanced over, by name, and which images are held out together."""
+@dataclass(frozen=True)
+class _Inputs:
+    """What a head is fitted to, and how the fitted one becomes one of the network's features."""
+
+    of: Features
+    standardised: Standardised
+
+    def head(self, fitted: Head) -> Head:
+        return fitted
+
+
+@dataclass(frozen=True)
+class _DrawnInputs(_Inputs):
+    """Behind the features stand ERM's logits, hardly penalised: what the penalty shrinks is the difference to
+    ERM's weights, up to a factor for each class. In training they are those of heads that were fitted without
+    the sample, or the held-out loss would trust them too much."""
+
+    erm: Head
+
+    @classmethod
+    def read(cls, training: Training) -> Self:
+        last, standardised = training.last, training.standardised
+        labels = torch.from_numpy(training.labels)
+        plain = fit_heads(
+            standardised.values,
+            labels,
+            torch.ones(len(labels), 1),
+            penalty=training.control.penalty,
+            classes=last.classes,
+        )
+        erm = standardised.head(plain[0])
+        values = np.concatenate([last.values, training.held_out], 1).astype(np.float32)
+        both = Standardised.of(values)
+        scale = torch.ones(values.shape[1])
+        scale[-last.classes :] = _HARDLY_PENALISED
+        drawn = Standardised(both.values * scale, both.mean, both.std / scale)
+        return cls(replace(last, values=values), drawn, erm)
+
+    def head(self, fitted: Head) -> Head:
+        own, of_erm = np.split(fitted.weight, [self.erm.weight.shape[1]], axis=1)
+        return Head(own + of_erm @ self.erm.weight, fitted.bias + of_erm @ self.erm.bias)
+
+
+def _settings(case: Case, training: Training) -> Iterator[tuple[str, Groups, _Inputs, Labels | None]]:
+    """What a head is balanced over, by name, its inputs, and which images are held out together."""
     labels, classes, objects = training.labels, training.classes, case.train.objects
-    yield "classes", class_groups(labels, classes), None
+    inputs = _Inputs(training.last, training.standardised)
+    yield "classes", class_groups(labels, classes), inputs, None
     minority = infer_minority(training.features, CONFIG, classes=classes, seed=training.seed)
     divided = {"true groups": label_groups(labels, case.train.places, classes=classes, names=classes)}
     if len(minority.groups.names) > len(classes):
         divided["inferred groups"] = minority.groups
     for balanced, groups in divided.items():
-        yield balanced, groups, None
+        yield balanced, groups, inputs, None
         if objects is not None:
-            yield f"{balanced}, folds by object", groups, objects
+            yield f"{balanced}, folds by object", groups, inputs, objects
+        yield f"{balanced}, drawn to ERM", groups, _DrawnInputs.read(training), None
 
 
 Means = dict[str, dict[str, tuple[float, float]]]
