@@ -39,7 +39,7 @@ from app.registry import service as model_rows
 from app.reports import routes as reports
 from app.review_queue import routes as review_queue
 from app.review_queue.service import EXPIRE_SECONDS, expire
-from app.selective.usage import FLUSH_SECONDS, SubjectsOfTheDay, UsageBuffer, UsageCounters, flush
+from app.selective.usage import FLUSH_SECONDS, CountedSubjects, UsageBuffer, UsageCounters, flush
 from app.server.cross_origin import CrossOrigin
 from app.server.edge import Edge, limit_of
 from app.server.guard import Guard
@@ -209,7 +209,7 @@ def _open(
         artifacts,
         stores,
         inference,
-        UsageCounters(counters, usage, SubjectsOfTheDay()),
+        UsageCounters(counters, usage, CountedSubjects()),
         threads,
         SingleFlight(threads, keep=CACHE_SECONDS, written=lambda: database.commits),
     )

@@ -10,7 +10,8 @@ the calibration split (naive), with SGR (Geifman and El-Yaniv 2017), and with th
 
 Subjects: a data set of digits, each with twelve copies that are one subject. The certificate on one image per
 subject is compared with the one that counts every image, and with a test for means of subjects
-(benchmarks._selective_subjects).
+(benchmarks._selective_subjects). Drift is looked for where nothing changes but subjects return
+(benchmarks._selective_drift).
 
 By class: promises for the answers and the inputs of each class, jointly, beside thresholds read off the
 split, and prediction sets with a threshold for each class, beside one for all
@@ -39,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _selective_classes as classes
+from benchmarks import _selective_drift as drift
 from benchmarks import _selective_subjects as subjects
 from benchmarks._needs import need_path
 from benchmarks._selective_subjects import PolicyTarget
@@ -241,6 +243,15 @@ def on_subjects(draws: int, seed: int) -> list[dict[str, Any]]:
     return figures
 
 
+def on_returning_subjects(runs: int, seed: int) -> list[dict[str, Any]]:
+    """The false alarms of drift where subjects return."""
+    from benchmarks._common import table  # imports torch
+
+    figures = drift.rows(runs, seed)
+    print(table(figures), flush=True)
+    return figures
+
+
 def by_class(draws: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The figures of promises by class, and of prediction sets."""
     from benchmarks._common import table  # imports torch
@@ -313,6 +324,9 @@ def main() -> int:
     subject_draws = 30 if arguments.quick else SUBJECT_DRAWS
     of_subjects = on_subjects(subject_draws, arguments.seed)
     aims |= {} if arguments.quick else subjects.targets(of_subjects, subject_draws)
+    drift_runs = 5 if arguments.quick else drift.RUNS
+    of_drift = on_returning_subjects(drift_runs, arguments.seed)
+    aims |= {} if arguments.quick else drift.targets(of_drift, drift_runs)
     class_draws = 30 if arguments.quick else CLASS_DRAWS
     promises, sets = by_class(class_draws, arguments.seed)
     aims |= {} if arguments.quick else classes.targets(promises, sets)
@@ -323,6 +337,7 @@ def main() -> int:
         "benchmark": "selective",
         "figures": rows,
         "subjects": of_subjects,
+        "returning_subjects": of_drift,
         "by_class": promises,
         "sets": sets,
         "images": images,

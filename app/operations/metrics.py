@@ -72,8 +72,8 @@ class Metrics:
         )
         self.pairs = Counter(
             "masktune_pair_predictions",
-            "Images that both a model and its ERM half predicted, by whether their labels agree; one a day "
-            "of each subject that requests name.",
+            "Images that both a model and its ERM half predicted, by whether their labels agree; one of "
+            "each subject that requests name, since the calibration.",
             ("model", "agree"),
             registry=self.registry,
         )

@@ -158,6 +158,7 @@ def _count(
     calibration, watched = plan.calibration, calibrations.score_name(None, plan.model)
     references = () if calibration is None else calibration.references[watched]
     scores = scored[watched].scores.tolist()
-    independent = counters.independent(plan.model.id, subject, len(scores))
+    calibration_id = "" if calibration is None else calibration.id
+    independent = counters.independent(calibration_id or plan.model.id, subject, len(scores))
     counts = count(prediction.predictions, scores, references, independent)
-    counters.add(plan.model.id, "" if calibration is None else calibration.id, counts)
+    counters.add(plan.model.id, calibration_id, counts)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
@@ -74,31 +73,32 @@ class UsageBuffer:
                 raise
 
 
-class SubjectsOfTheDay:
-    """Which subjects this process has counted today (UTC), for each model. Thread-safe.
+class CountedSubjects:
+    """Which subjects this process has counted, for each calibration. Thread-safe.
 
     Kept in memory alone, as hashes under a key of the process, so no name can be read or looked up. Once
-    `MOST` are known, no other subject counts until the day ends: the counts stay independent and lose power.
+    `MOST` of a calibration are known, no other one counts: the counts stay independent and lose power. Of
+    more than `CALIBRATIONS`, the one that was met first is forgotten.
     """
 
-    MOST = 100_000
+    MOST, CALIBRATIONS = 100_000, 20
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock, self._key = clock, secrets.token_bytes(32)
-        self._day, self._hashes = 0, set[bytes]()
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._hashes: dict[str, set[bytes]] = {}
         self._lock = Lock()
 
-    def is_first(self, model_id: str, subject: str) -> bool:
-        """Whether this is the day's first input of the subject; from now on, it is not."""
-        name = f"{model_id} {subject}".encode(errors="surrogatepass")
+    def is_first(self, calibration_id: str, subject: str) -> bool:
+        """Whether this is the calibration's first input of the subject; from now on, it is not."""
+        name = subject.encode(errors="surrogatepass")
         subject_hash = hashlib.blake2b(name, digest_size=16, key=self._key).digest()
         with self._lock:
-            day = int(self._clock() // 86_400)
-            if day != self._day:
-                self._day, self._hashes = day, set()
-            if subject_hash in self._hashes or len(self._hashes) >= self.MOST:
+            hashes = self._hashes.setdefault(calibration_id, set())
+            if len(self._hashes) > self.CALIBRATIONS:
+                del self._hashes[next(iter(self._hashes))]
+            if subject_hash in hashes or len(hashes) >= self.MOST:
                 return False
-            self._hashes.add(subject_hash)
+            hashes.add(subject_hash)
             return True
 
 
@@ -107,14 +107,14 @@ class UsageCounters(NamedTuple):
 
     metrics: Metrics
     buffer: UsageBuffer
-    subjects: SubjectsOfTheDay
+    subjects: CountedSubjects
 
-    def independent(self, model_id: str, subject: str | None, images: int) -> Sequence[int]:
-        """Which of a request's images drift may count: one at random of a subject that has not been counted
-        today, none of another, and all of a request that names none."""
+    def independent(self, calibration_id: str, subject: str | None, images: int) -> Sequence[int]:
+        """Which of a request's images drift may count: one at random of a subject that this process has not
+        counted since the calibration, none of another, and all of a request that names none."""
         if subject is None:
             return range(images)
-        return [secrets.randbelow(images)] if self.subjects.is_first(model_id, subject) else []
+        return [secrets.randbelow(images)] if self.subjects.is_first(calibration_id, subject) else []
 
     def add(self, model_id: str, calibration_id: str, counts: Mapping[UsageKind, int]) -> None:
         self.metrics.served(model_id, counts)

@@ -60,7 +60,7 @@ def predict_images(
 ) -> Flow[Answer]:
     """Predict images, in one forward pass if they fit into one batch.
 
-    `subject` is what all of them show (a patient, an animal, a burst): for drift, one input a day.
+    `subject` is what all of them show (a patient, an animal, a burst): for drift, one input.
     """
     return call(_post("/predict", images, {"model": model, "subject": subject, **options}), Answer)
 

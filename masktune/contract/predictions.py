@@ -122,8 +122,8 @@ class UploadedPredictQuery(PredictQuery):
         max_length=200,
         pattern=NO_NUL,
         description="What all images of this request show: a patient, an animal, a burst. For drift, a "
-        "subject counts as one input a day. It is not logged, and stored only with an image that joins a "
-        "review queue.",
+        "subject counts as one input. It is not logged, and stored only with an image that joins a review "
+        "queue.",
     )
 
 

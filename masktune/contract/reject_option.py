@@ -208,8 +208,8 @@ class Served(Shape):
     inputs: int
     independent: int | None = Field(
         None,
-        description="Inputs that the tests count: one a day of each subject that requests name, for each "
-        "process of the service, and every input without a subject.",
+        description="Inputs that the tests count: one of each subject that requests name, for each "
+        "calibration and process of the service, and every input without a subject.",
     )
     answered: int
     abstained: dict[AbstainReasonName, int] = {}

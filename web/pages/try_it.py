@@ -103,7 +103,7 @@ class Trial:
                         self.subject = ui.input("Subject of the image that you drop, if known")
                         self.subject.classes("whole").props(
                             'outlined dense maxlength=200 hint="a patient, an animal, a slide: for drift, '
-                            'all images of it count as one a day"'
+                            'all images of it count as one"'
                         )
                     self.percentage.set_visibility(policy != "none")
                     certified = CERTIFIED_POLICIES.__contains__

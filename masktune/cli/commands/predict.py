@@ -67,7 +67,7 @@ SetCoverage = Annotated[
 Subject = Annotated[
     str | None,
     typer.Option(
-        help="What all files show (a patient, an animal …): for drift, one input a day.", show_default=False
+        help="What all files show (a patient, an animal …): for drift, one input.", show_default=False
     ),
 ]
 Output = Annotated[

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app.operations.metrics import MOST_MODELS, Metrics
-from app.selective.usage import ABOVE, SubjectsOfTheDay, UsageBuffer, UsageCounters, count
+from app.selective.usage import ABOVE, CountedSubjects, UsageBuffer, UsageCounters, count
 from core.queries import served
 from core.schema import upgrade
 from core.session import Database
@@ -79,25 +79,25 @@ def test_an_unlike_input_is_counted_as_such_and_never_as_sure() -> None:
     assert [counts[what] for what in ABOVE] == [1, 1, 1]
 
 
-def test_one_image_of_a_subject_counts_a_day_and_every_image_without_one() -> None:
-    now = [0.0]
-    counters = UsageCounters(Metrics(), UsageBuffer(), SubjectsOfTheDay(lambda: now[0]))
-    assert list(counters.independent("mdl_1", None, 3)) == [0, 1, 2]
-    (counted,) = counters.independent("mdl_1", "patient 7", 3)
+def test_one_image_of_a_subject_counts_for_a_calibration_and_every_image_without_one() -> None:
+    counters = UsageCounters(Metrics(), UsageBuffer(), CountedSubjects())
+    assert list(counters.independent("cal_1", None, 3)) == [0, 1, 2]
+    (counted,) = counters.independent("cal_1", "patient 7", 3)
     assert 0 <= counted < 3
-    assert list(counters.independent("mdl_1", "patient 7", 3)) == []
-    assert len(counters.independent("mdl_2", "patient 7", 3)) == 1
-    assert len(counters.independent("mdl_1", "patient 8", 3)) == 1
-    now[0] = 86_400.0
-    assert len(counters.independent("mdl_1", "patient 7", 1)) == 1
+    assert list(counters.independent("cal_1", "patient 7", 3)) == []
+    assert len(counters.independent("cal_2", "patient 7", 3)) == 1
+    assert len(counters.independent("cal_1", "patient 8", 3)) == 1
 
 
-def test_a_full_memory_counts_no_further_subject(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SubjectsOfTheDay, "MOST", 2)
-    subjects = SubjectsOfTheDay()
-    assert [subjects.is_first("mdl_1", name) for name in ("a", "b", "c", "c", "a")] == [True, True] + [
-        False
-    ] * 3
+def test_a_full_memory_counts_no_further_subject_and_forgets_the_first_calibration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CountedSubjects, "MOST", 2)
+    monkeypatch.setattr(CountedSubjects, "CALIBRATIONS", 2)
+    subjects = CountedSubjects()
+    names = ("a", "b", "c", "c", "a")
+    assert [subjects.is_first("cal_1", name) for name in names] == [True, True] + [False] * 3
+    assert [subjects.is_first(f"cal_{number}", "a") for number in (2, 3, 3, 1)] == [True, True, False, True]
 
 
 def test_every_reason_and_every_reference_has_its_word() -> None:
