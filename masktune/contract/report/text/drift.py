@@ -16,6 +16,7 @@ DRIFT_NAMES = {
 """The status in a few words; `drift_name` adds whether drift was acknowledged."""
 _DOUBT = "its certificates and coverages should no longer be trusted."
 _STEP = "Look at the inputs, label some, and calibrate on them; or acknowledge the drift."
+_UNNAMED = "Images of one patient or burst that no request names as its subject make false alarms likelier."
 
 
 _TESTED = {"disagreement": "how often the two models disagree"}
@@ -48,7 +49,7 @@ def drift_statement(
         )
         return (
             f"The inputs of this model differ from its calibration split{where}{_found(state)}: {_DOUBT} "
-            f"{_STEP} Until then this stays, whatever inputs follow."
+            f"{_STEP} Until then this stays, whatever inputs follow. {_UNNAMED}"
         )
     if state.status == "no_sign_of_drift" and look is not None:
         return (
