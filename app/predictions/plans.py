@@ -26,12 +26,9 @@ class Plan:
     pair: Pair
     policy: AppliedPolicy
     calibration: Calibration | None
+    temperature: float = 1.0
     sets: PredictionSets | None = None
     neighbours: TrainingNeighbours | None = None
-
-    @property
-    def temperature(self) -> float:
-        return calibrations.temperature(self.model, self.calibration)
 
 
 def plan(session: Session, inference: Inference, artifacts: Artifacts, query: PredictQuery) -> Plan:
@@ -46,9 +43,11 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
         model = models.find(session, inference, query.model)
         choice = choose(query, model, artifacts, calibrated=calibrated)
         neighbours = calibrations.neighbours(model, artifacts)
+    temperature = calibrations.temperature(model, choice.calibration)
     sets = None
     if query.set_coverage is not None and choice.calibration is not None:
         sets = calibrations.prediction_sets(choice.calibration, query.set_coverage)
+    pair = models.pair_of(session, model)
     more = {
         "drift": models.drift_state(model),
         "promise": promise.state(model),
@@ -57,4 +56,4 @@ def plan(session: Session, inference: Inference, artifacts: Artifacts, query: Pr
     policy = replace(choice.policy, selection=choice.policy.selection.model_copy(update=more))
     if query.on_uncertified == "error":
         require_certified(policy)
-    return Plan(model, models.pair_of(session, model), policy, choice.calibration, sets, neighbours)
+    return Plan(model, pair, policy, choice.calibration, temperature, sets, neighbours)

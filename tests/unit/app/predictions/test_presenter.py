@@ -38,7 +38,7 @@ def told(
     calibration = Calibration("cal_1", 1.7e9, tables, {}, temperature=temperature)
     model = ModelRow(id="mdl_1", classes=CLASSES)
     applied = apply_policy(request, calibration, name)
-    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration, None, neighbours)
+    plan = Plan(model, Pair(Part("mdl_1", "models/mdl_1"), None), applied, calibration, neighbours=neighbours)
     features = None if neighbours is None else FEATURES
     seen = ForwardResult(np.zeros((5, 3, 8, 8), np.uint8), Scores(LOGITS, erm, features=features))
     found = answer(plan, seen, score(name, LOGITS, erm, temperature=temperature), top_k)
