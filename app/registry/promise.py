@@ -16,7 +16,7 @@ from core.queries import review_queue, webhooks
 from core.queries.review_queue import MonitoredPromise
 from core.session import db_now
 from core.tables import ModelRow
-from masktune.contract.models import Promise
+from masktune.contract.models import Promise, PromiseStatus
 from masktune.contract.vocabulary import WebhookEvent
 from models.selective.risk_monitor import RiskMonitor
 
@@ -34,21 +34,14 @@ def state(row: ModelRow) -> Promise | None:
     of = monitored(row)
     if of is None:
         return None
-    known = _known(row, of)
-    return Promise(
-        status=known["status"],
-        answers=known["answers"],
-        errors=known["errors"],
-        noticed_at=known["noticed_at"],
-        max_risk=of.max_risk,
-        risk_confidence=of.risk_confidence,
-        answers_to_notice=(row.review_policy or {})["answers_to_notice"],
-    )
+    known = {"answers_to_notice": (row.review_policy or {})["answers_to_notice"]} | _known(row, of)
+    known |= {"max_risk": of.max_risk, "risk_confidence": of.risk_confidence}
+    return Promise(**{name: known[name] for name in Promise.model_fields if name in known})
 
 
 def answers_to_notice(max_risk: float | None, risk_confidence: float) -> int | None:
     """How many answers show that twice the risk is exceeded; None if nothing is monitored, or it takes too
-    many. Takes up to seconds."""
+    many."""
     return None if max_risk is None else _monitor(max_risk, risk_confidence).answers_to_notice()
 
 
@@ -58,18 +51,35 @@ def judge(session: Session, row: ModelRow) -> None:
     if of is None:
         row.promise = None
         return
-    judgement = _monitor(of.max_risk, of.risk_confidence).judge(review_queue.audit_losses(session, of))
     known = _known(row, of)
-    noticed_at = known["noticed_at"] if judgement.status == "broken" else None
-    if judgement.status == "broken" and noticed_at is None:
-        noticed_at = session.execute(select(db_now())).scalar_one()
-        webhooks.publish_of_model(session, WebhookEvent.MODEL_PROMISE_BROKEN, row, status="broken")
-    row.promise = known | {
-        "status": judgement.status,
-        "answers": judgement.answers,
-        "errors": judgement.errors,
-        "noticed_at": noticed_at,
+    monitor, outcomes = _monitor(of.max_risk, of.risk_confidence), review_queue.audit_outcomes(session, of)
+    errors, noticed = [outcome != "right" for outcome in outcomes], known.get("noticed_answer")
+    judgement = monitor.judge(errors, noticed)
+    status: PromiseStatus = judgement.status
+    if status == "broken":
+        by_answers = monitor.judge([outcome == "wrong" for outcome in outcomes], noticed)
+        if by_answers.status != "broken":
+            status = "unanswered"
+        else:
+            judgement = judgement._replace(noticed_at=by_answers.noticed_at)
+    to_notice = monitor.answers_to_notice(len(outcomes))
+    judged = known | {
+        "status": status,
+        "answers": len(outcomes),
+        "errors": sum(errors),
+        "skipped": outcomes.count("skipped"),
+        "deleted": outcomes.count("deleted"),
+        "recent_errors": None if to_notice is None else sum(errors[-to_notice:]),
+        "answers_to_notice": to_notice,
+        "noticed_answer": judgement.noticed_at,
     }
+    if judged == known:
+        return
+    now = session.execute(select(db_now())).scalar_one()
+    noticed_at = (known["noticed_at"] or now) if status == "broken" else None
+    if noticed_at == now:
+        webhooks.publish_of_model(session, WebhookEvent.MODEL_PROMISE_BROKEN, row, status="broken")
+    row.promise = judged | {"judged_at": now, "noticed_at": noticed_at}
 
 
 def _known(row: ModelRow, of: MonitoredPromise) -> dict[str, Any]:

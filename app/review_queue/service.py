@@ -30,7 +30,7 @@ from masktune.contract.review_queue import (
     ReviewPolicy,
     ReviewState,
 )
-from masktune.contract.vocabulary import ReviewOutcome
+from masktune.contract.vocabulary import ReviewKind, ReviewOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ EXPIRE_SECONDS = 60.0
 
 def describe(row: ReviewItemRow) -> ReviewItem:
     """Convert the row to the shape of the API."""
+    is_open_audit = row.kind is ReviewKind.AUDIT and _state(row) == "waiting"
     return ReviewItem(
         id=row.id,
         model=row.model_id,
@@ -48,7 +49,7 @@ def describe(row: ReviewItemRow) -> ReviewItem:
         sha256=row.sha256,
         subject=row.subject,
         bytes=row.bytes,
-        prediction=ReviewedPrediction.model_validate(row.prediction),
+        prediction=None if is_open_audit else ReviewedPrediction.model_validate(row.prediction),
         outcome=row.outcome,
         label=row.true_label,
         answered_by=public_id(row.answered_by),
@@ -65,7 +66,8 @@ def table(rows: Iterable[ReviewItemRow]) -> bytes:
     columns = ("id", "outcome", "label", "model", "kind", "state", "predicted", "score", "sha256")
     writer.writerow(columns)
     for review in map(describe, rows):
-        predicted = (review.prediction.label, review.prediction.score)
+        prediction = review.prediction
+        predicted = (None, None) if prediction is None else (prediction.label, prediction.score)
         cells = (review.model, review.kind, review.state, *predicted, review.sha256)
         writer.writerow([review.id, review.outcome, review.label, *cells])
     return buffer.getvalue().encode()
@@ -78,7 +80,6 @@ def policy(row: ModelRow) -> ReviewPolicy:
 
 def set_policy(database: Database, model_id: str, new: NewReviewPolicy) -> ReviewPolicy:
     """Set the policy, and judge the promise that it names from the answers that there are."""
-    # May take seconds, and so comes before the lock.
     to_notice = promise.answers_to_notice(new.max_risk, new.risk_confidence)
     with database.begin() as session:
         row = registry.get(session, model_id, lock=True)

@@ -7,7 +7,7 @@ its kind itself: no caller can have one where it means the other.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -31,6 +31,11 @@ _CONDITIONS = {
     "answered": Item.outcome.is_not(None),
     "deleted": _UNANSWERED & ~_STORED,
 }
+
+
+AuditOutcome = Literal["right", "wrong", "skipped", "deleted"]
+"""Whether the model was right by a person's answer, or the person skipped the image, or it was deleted
+before anybody answered."""
 
 
 class MonitoredPromise(NamedTuple):
@@ -181,19 +186,20 @@ def last_answered(session: Session, caller: str) -> str | None:
 # --- what answers are for -------------------------------------------------------------------------------
 
 
-def audit_losses(session: Session, of: MonitoredPromise) -> list[bool]:
-    """Whether the model was wrong on each image of the audit sample, in the order drawn, up to the first that
-    waits for an answer. A skip is wrong, and so is an image that was deleted before anybody answered: nobody
-    can hide an error by either."""
+def audit_outcomes(session: Session, of: MonitoredPromise) -> list[AuditOutcome]:
+    """Of each image of the audit sample, in the order drawn, up to the first that waits for an answer."""
     columns = (Item.outcome, Item.label, Item.true_label, Item.bytes)
-    losses = []
+    outcomes: list[AuditOutcome] = []
     for outcome, label, true_label, size in session.execute(
         select(*columns).where(of.condition).order_by(Item.seq)
     ):
         if outcome is None and size is not None:
             break
-        losses.append(outcome is not ReviewOutcome.LABEL or label != true_label)
-    return losses
+        if outcome is ReviewOutcome.SKIP or outcome is None:
+            outcomes.append("deleted" if outcome is None else "skipped")
+        else:
+            outcomes.append("right" if label == true_label else "wrong")
+    return outcomes
 
 
 def training_examples(session: Session, model_id: str) -> Iterator[TrainingExample]:

@@ -25,10 +25,10 @@ from masktune.contract.base import (
 )
 
 DriftStatus = Literal["drifted", "no_sign_of_drift", "too_few"]
-PromiseStatus = Literal["holds", "not_enough", "broken"]
+PromiseStatus = Literal["holds", "not_enough", "broken", "unanswered"]
 ANSWERS_TO_NOTICE = (
-    "Answers after which, in nine cases of ten, a risk of twice `max_risk` is noticed. Null: more than "
-    "20,000, or there is no `max_risk`."
+    "Answers after which, in nine cases of ten, a risk that rose to twice `max_risk` is noticed{}. Null: "
+    "more than 20,000, or there is no `max_risk`."
 )
 ALIAS_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
@@ -225,21 +225,29 @@ class DriftState(Shape):
 class Promise(Shape):
     """Whether `max_risk` is kept for what the model is sent, by the answers to its audit sample alone.
 
-    Images count in the order in which they were drawn, up to the first that waits for an answer. Wrong is an
-    answer of the model that is not the person's, who may also have skipped the image, and an image that was
-    deleted before anybody answered.
+    Images count in the order in which they were drawn, up to the first that waits for an answer. An image
+    that a person skipped, or that was deleted before anybody answered, counts as wrong: it could hide an
+    error.
     """
 
     status: PromiseStatus = Field(
-        description="`holds`: the risk is below `max_risk` with confidence. `broken`: it is above. Both may "
-        "be read at any time: the chance of ever being wrongly told `broken` is 1 − `risk_confidence`."
+        description="`holds`: the risk is below `max_risk` with confidence, if it did not change meanwhile. "
+        "`broken`: it is above. `unanswered`: it would be broken if the images that were skipped or deleted "
+        "unanswered were wrong, and is not by the others. Each may be read at any time: the chance of ever "
+        "being wrongly told `broken` is 1 − `risk_confidence`."
     )
     answers: int = Field(description="Images that count.")
-    errors: int = Field(description="Of these, wrong ones.")
+    errors: int = Field(description="Of these, those that count as wrong.")
+    skipped: int = Field(0, description="Of the errors, images that a person skipped.")
+    deleted: int = Field(0, description="Of the errors, images that were deleted unanswered.")
+    recent_errors: int | None = Field(None, description="Errors among the last `answers_to_notice` images.")
+    judged_at: Time | None = Field(None, description="When the images that count last changed.")
     noticed_at: Time | None = Field(None, description="When it was noticed that the promise is broken.")
     max_risk: float
     risk_confidence: float
-    answers_to_notice: int | None = Field(None, description=ANSWERS_TO_NOTICE)
+    answers_to_notice: int | None = Field(
+        None, description=ANSWERS_TO_NOTICE.format(" after the `answers` so far")
+    )
 
 
 class Model(Resource):

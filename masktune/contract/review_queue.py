@@ -53,7 +53,9 @@ class NewReviewPolicy(Strict, _Policy):
 class ReviewPolicy(Shape, _Policy):
     """Which images of a model are put into its review queue, and for how long."""
 
-    answers_to_notice: int | None = Field(None, description=ANSWERS_TO_NOTICE)
+    answers_to_notice: int | None = Field(
+        None, description=ANSWERS_TO_NOTICE.format(", if it had from the first answer on")
+    )
 
 
 class ReviewAnswer(Strict):
@@ -70,7 +72,11 @@ class ReviewedPrediction(Prediction):
 
 
 class ReviewItem(Shape):
-    """An image of a review queue: what the model said of it, and what a person said."""
+    """An image of a review queue: what the model said of it, and what a person said.
+
+    The `prediction` of an image of the audit sample is null until the image is answered or deleted: whoever
+    sees the model's answer first finds fewer of its errors.
+    """
 
     id: str
     model: str
@@ -79,7 +85,7 @@ class ReviewItem(Shape):
     sha256: str = Field(description="Of the image, as it was sent.")
     subject: str | None = Field(None, description="As the request named it; null once the image is deleted.")
     bytes: int | None = Field(None, description="Of the image; null once it is deleted.")
-    prediction: ReviewedPrediction
+    prediction: ReviewedPrediction | None = None
     outcome: Annotated[ReviewOutcome | str, Open(ReviewOutcome)] | None = Field(
         None, description="Null until somebody answers."
     )

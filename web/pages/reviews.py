@@ -112,7 +112,10 @@ class CurrentReview:
             button("Skip (s)", partial(self.say, "skip"), "second")
 
     async def _maps(self, review: ReviewItem, model: Model) -> list[tuple[str, ImageSaliency]]:
-        """The model's map of the image; none if the visitor may not predict, or the image is gone."""
+        """The model's map of the image; none while its answer is hidden, if the visitor may not predict, or
+        the image is gone."""
+        if review.prediction is None:
+            return []
         try:
             content = await self._connection.reviews.image(review.id)
             answer = await self._connection.saliency.images(review.model, [content])
@@ -127,8 +130,10 @@ class CurrentReview:
         if review is None:
             return
         try:
-            await self._connection.reviews.answer(review.id, outcome, label)
+            answered = await self._connection.reviews.answer(review.id, outcome, label)
             self._last = review.id
+            if review.prediction is None and answered.prediction is not None:
+                ui.notify(f"The model answered “{answered.prediction.label}”.")
         except ClientError as error:
             if not (isinstance(error, ProblemError) and error.status == 409):
                 self._review = review

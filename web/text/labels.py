@@ -50,6 +50,7 @@ TONES = {
     "ready": "good",
     "holds": "good",
     "broken": "bad",
+    "unanswered": "unsure",
     "succeeded": "good",
     "importing": "busy",
     "running": "busy",

@@ -17,7 +17,7 @@ from masktune.contract.report.text.formats import byte_size, percent
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from masktune import Promise, ReviewPolicy
+    from masktune import Promise, ReviewItem, ReviewPolicy
 
 app = typer.Typer(no_args_is_help=True, help="Review the images on which models abstain, and some answers.")
 
@@ -74,8 +74,7 @@ def list_(session: Session, model: OfModel = None, state: State = None, most: Mo
             one.model,
             one.kind,
             one.state,
-            one.prediction.label or "–",
-            figure(one.prediction.score),
+            *_predicted(one),
             one.label or one.outcome or "–",
             one.answered_by_name or one.answered_by or "–",
             age(one.created_at),
@@ -109,6 +108,12 @@ def dataset(
         session.client.reviews.make_dataset(model, name),
         lambda dataset: f"data set {dataset.id} is importing",
     )
+
+
+def _predicted(item: ReviewItem) -> tuple[str, str]:
+    """The model's label and score, which an image of the audit sample has once it is answered."""
+    prediction = item.prediction
+    return ("–", "–") if prediction is None else (prediction.label or "–", figure(prediction.score))
 
 
 def _table(policy: ReviewPolicy, promise: Promise | None) -> Table:

@@ -10,7 +10,7 @@ from core.queries import webhooks
 from core.tables import WebhookRow
 from masktune.contract.ids import new_id
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
-from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
+from tests.integration.app.serving.reviews import PROMISE, likeliest, listed, promise, say, send, switch_on
 
 
 def test_nothing_is_kept_unless_a_policy_says_so(fresh_world: World) -> None:
@@ -34,12 +34,14 @@ def test_abstained_images_and_those_of_the_promise_are_kept_as_they_were_sent(fr
     assert len(abstained) == decided.count("abstain")
     (audited,) = [one for one in items if one["kind"] == "audit"]  # one of a subject
     number = decided.index("answer")
+    assert audited["prediction"] is None  # until somebody has answered
+    image = world.client.get(f"/reviews/{audited['id']}/image")
+    assert (image.content, image.headers["content-type"]) == (picture(number), "image/png")
+    assert (audited["subject"], audited["state"], audited["outcome"]) == ("anna", "waiting", None)
+    audited = say(world, audited).json()
     assert audited["prediction"]["label"] == sent["predictions"][number]["label"]
     assert audited["prediction"]["candidates"] == sent["predictions"][number]["candidates"]
     assert audited["prediction"]["threshold"] == sent["selection"]["threshold"]
-    assert (audited["subject"], audited["state"], audited["outcome"]) == ("anna", "waiting", None)
-    image = world.client.get(f"/reviews/{audited['id']}/image")
-    assert (image.content, image.headers["content-type"]) == (picture(number), "image/png")
     assert all(one["prediction"]["label"] is None for one in abstained)
 
 
@@ -158,6 +160,10 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
             "status": "not_enough",
             "answers": 0,
             "errors": 0,
+            "skipped": 0,
+            "deleted": 0,
+            "recent_errors": 0,
+            "judged_at": promise(world)["judged_at"],
             "noticed_at": None,
             "answers_to_notice": promise(world)["answers_to_notice"],
         }
@@ -173,11 +179,15 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
     say(world, first)
     assert (promise(world)["answers"], promise(world)["errors"]) == (2, 1)
     say(world, fourth, "skip")
-    wrong = next(name for name in ("left", "right") if name != third["prediction"]["label"])
+    wrong = next(name for name in ("left", "right") if name != likeliest(world, third))
     say(world, third, label=wrong)
     assert (promise(world)["answers"], promise(world)["errors"]) == (4, 3)
-    while promise(world)["status"] != "broken":
+    while promise(world)["status"] != "unanswered":
         say(world, world.client.post("/reviews/next").json(), "skip")
+    assert promise(world)["skipped"] == promise(world)["errors"] - 2
+    assert world.client.get(f"/webhooks/{webhook.id}/deliveries").json()["data"] == []
+    while promise(world)["status"] != "broken":
+        say(world, world.client.post("/reviews/next").json(), "none_of_the_classes")
     noticed = promise(world)["noticed_at"]
     (message,) = world.client.get(f"/webhooks/{webhook.id}/deliveries").json()["data"]
     assert (message["type"], message["data"]["id"]) == ("model.promise_broken", world.model)
@@ -201,7 +211,8 @@ def test_a_deleted_image_of_the_audit_sample_still_counts_and_as_wrong_without_a
     for one in (right, unanswered, listed(world, kind="abstained")[0]):
         assert world.client.delete(f"/reviews/{one['id']}").status_code == 204
         assert world.client.get(f"/reviews/{one['id']}/image").status_code == 404
-    assert (promise(world)["answers"], promise(world)["errors"]) == (2, 1)
+    known = promise(world)
+    assert (known["answers"], known["errors"], known["deleted"]) == (2, 1, 1)
     states = {one["id"]: one["state"] for one in listed(world, kind="audit")}
     assert (states[right["id"]], states[unanswered["id"]]) == ("answered", "deleted")
     assert say(world, unanswered).status_code == 409
@@ -216,5 +227,5 @@ def test_a_queue_goes_with_its_model(fresh_world: World) -> None:
     item = listed(world)[0]
     assert world.client.delete(f"/models/{world.model}").status_code == 204
     assert listed(world) == []
-    assert "or its model was" in say(world, item).json()["detail"]
+    assert "or its model was" in say(world, item, label="left").json()["detail"]
     assert world.client.get("/reviews", params={"model": world.model}).status_code == 404
