@@ -101,7 +101,7 @@ def group(of: GroupSlice) -> Row:
 
 
 def metadata_slices(section: MetadataSlices, column: str) -> list[Row]:
-    """A row for each slice of the column; a model that is surely less accurate there is marked."""
+    """A row for each slice of the column; a model that is shown to be less accurate there is marked."""
     return [
         Row(
             value_name(part),

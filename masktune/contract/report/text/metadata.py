@@ -19,7 +19,7 @@ def _slice_name(part: MetadataSlice) -> str:
 
 
 def metadata_sentences(report: Report) -> list[str]:
-    """On which slice the model before and the one after are worst; it is named only where that is sure."""
+    """On which slice the model before and the one after are worst; it is named only where that is shown."""
     section = report.metadata_slices
     if section is None or not section.slices:
         return []
@@ -32,13 +32,13 @@ def _worst(section: MetadataSlices, arm: Arm) -> str:
     lower = [part for part in section.slices if part.accuracies[arm].is_lower]
     if not lower:
         return (
-            f"{looked_at}, there is none on which {model} is surely less accurate than on the other images "
-            f"of the {section.split} split."
+            f"{looked_at}, there is none on which {model} is shown to be less accurate than on the other "
+            f"images of the {section.split} split."
         )
     worst = min(lower, key=lambda part: part.accuracies[arm].accuracy)
     own = worst.accuracies[arm]
     rest = own.rest
-    more = f" It is surely lower on {len(lower) - 1} more." if len(lower) > 1 else ""
+    more = f" It is shown to be lower on {len(lower) - 1} more." if len(lower) > 1 else ""
     return (
         f"{looked_at}, {model} is least accurate on images {_slice_name(worst)}: it is right on "
         f"{percent(own.accuracy)} of them ({percent_interval(own.low, own.high)}), and on "

@@ -253,10 +253,13 @@ def reliability(measured: Reliability) -> str:
     chance = f"{100 * measured.ece_by_chance:.1f}"
     if measured.ece <= measured.ece_by_chance:
         return (
-            f"{text}With so few samples, even perfect probabilities would seem off by up to {chance} points, "
-            "so no fault is shown."
+            f"{text}With so few samples, even perfect probabilities would, in 19 of 20 cases, seem off by "
+            f"up to {chance} points, so no fault is shown."
         )
-    return f"{text}With as many samples, perfect probabilities would seem off by at most {chance} points."
+    return (
+        f"{text}With as many samples, perfect probabilities would, in 19 of 20 cases, seem off by at most "
+        f"{chance} points."
+    )
 
 
 def reliability_at_temperature(measured: Reliability | None, temperature: Temperature | None) -> str:
