@@ -188,6 +188,8 @@ def _row(population: Population, size: str, method: str, promises: list[Promises
 
 SURENESS = (6.0, 3.0, 2.0, 1.0)
 """Of the true class, by class: log p is log(U) / sureness."""
+SET_SIZES = (9, 20, 100, 300)
+"""Calibration samples of one class."""
 
 
 def set_rows(draws: int, seed: int) -> Iterator[dict[str, object]]:
@@ -217,6 +219,28 @@ def set_rows(draws: int, seed: int) -> Iterator[dict[str, object]]:
                 }
 
 
+def calibration_rows(draws: int, seed: int) -> Iterator[dict[str, object]]:
+    """Per number of samples of a class, how many calibrations cover less of it than the nominal share, and
+    less than the lowest coverage that answers name."""
+    rng = np.random.default_rng(seed)
+    for n in SET_SIZES:
+        covered, named = np.zeros(draws), math.nan
+        for draw in range(draws):
+            logs = np.sort(np.log(rng.random(n)))[::-1].tolist()
+            sets = PredictionSets.build({"a": logs}, {"a": n}, SET_COVERAGE)
+            assert sets.lowest is not None
+            covered[draw], named = 1 - math.exp(sets.thresholds["a"]), sets.lowest.coverage
+        below = float((covered < named).mean())
+        yield {
+            "samples of a class": n,
+            "covered": float(covered.mean()),
+            f"below {SET_COVERAGE:.0%}": float((covered < SET_COVERAGE).mean()),
+            "may be as low as": named,
+            "lower": below,
+            "error": math.sqrt(below * (1 - below) / draws),
+        }
+
+
 def targets(figures: list[dict[str, object]], sets: list[dict[str, object]]) -> dict[str, dict[str, object]]:
     """No promise may be broken more often than agreed; every class must be covered, but for chance."""
     aims: dict[str, dict[str, object]] = {}
@@ -234,4 +258,14 @@ def targets(figures: list[dict[str, object]], sets: list[dict[str, object]]) -> 
                 "at_least": SET_COVERAGE,
                 "ok": low >= SET_COVERAGE,
             }
+    return aims
+
+
+def calibration_targets(figures: list[dict[str, object]]) -> dict[str, dict[str, object]]:
+    """The lowest coverage that is named may be missed in one of 20 calibrations, but for chance."""
+    aims: dict[str, dict[str, object]] = {}
+    for row in figures:
+        low = float(str(row["lower"])) - 3 * float(str(row["error"]))
+        name = f"sets/{row['samples of a class']} samples/below the lowest"
+        aims[name] = {"value": row["lower"], "at_most": 0.05, "ok": low <= 0.05}
     return aims

@@ -14,8 +14,8 @@ subject is compared with the one that counts every image, and with a test for me
 (benchmarks._selective_drift).
 
 By class: promises for the answers and the inputs of each class, jointly, beside thresholds read off the
-split, and prediction sets with a threshold for each class, beside one for all
-(benchmarks._selective_classes).
+split; prediction sets with a threshold for each class, beside one for all; and how few inputs of a class
+the sets of a single calibration hold (benchmarks._selective_classes).
 
 Real images: ERM and MaskTune are trained, and every score is evaluated under every policy
 (benchmarks._selective_images): Biased MNIST with random assignment and the plants for 3 epochs of ERM,
@@ -54,6 +54,7 @@ _CELLS = 100_000  # of the numerical integral over coverage
 POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))
 SIZES = (500, 2000, 5000)
 SUBJECT_DRAWS = CLASS_DRAWS = 300
+_SET_DRAWS = 10  # calibrations of one class to one draw of four
 
 
 @dataclass(frozen=True)
@@ -252,13 +253,17 @@ def on_returning_subjects(runs: int, seed: int) -> list[dict[str, Any]]:
     return figures
 
 
-def by_class(draws: int, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The figures of promises by class, and of prediction sets."""
+def by_class(draws: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """The figures of promises by class, of prediction sets, and of these by calibration."""
     from benchmarks._common import table  # imports torch
 
-    promises, sets = list(classes.rows(draws, seed)), list(classes.set_rows(draws, seed))
-    print(table(promises), table(sets), sep="\n", flush=True)
-    return promises, sets
+    figures = {
+        "by_class": list(classes.rows(draws, seed)),
+        "sets": list(classes.set_rows(draws, seed)),
+        "sets_by_calibration": list(classes.calibration_rows(_SET_DRAWS * draws, seed)),
+    }
+    print(*map(table, figures.values()), sep="\n", flush=True)
+    return figures
 
 
 def on_images(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
@@ -328,8 +333,10 @@ def main() -> int:
     of_drift = on_returning_subjects(drift_runs, arguments.seed)
     aims |= {} if arguments.quick else drift.targets(of_drift, drift_runs)
     class_draws = 30 if arguments.quick else CLASS_DRAWS
-    promises, sets = by_class(class_draws, arguments.seed)
-    aims |= {} if arguments.quick else classes.targets(promises, sets)
+    of_classes = by_class(class_draws, arguments.seed)
+    if not arguments.quick:
+        aims |= classes.targets(of_classes["by_class"], of_classes["sets"])
+        aims |= classes.calibration_targets(of_classes["sets_by_calibration"])
     images = on_images(arguments) if any(named.values()) else {}
     aims |= image_targets(images.get("policies", []))
     ok = all(bool(aim["ok"]) for aim in aims.values())
@@ -338,8 +345,7 @@ def main() -> int:
         "figures": rows,
         "subjects": of_subjects,
         "returning_subjects": of_drift,
-        "by_class": promises,
-        "sets": sets,
+        **of_classes,
         "images": images,
         "targets": aims,
         "draws": draws,

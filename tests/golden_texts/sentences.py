@@ -211,8 +211,9 @@ def _certificates_of_answers() -> Rows:
     promises = [ClassPromise.model_validate(promise) for promise in PROMISES]
     for count in (4, 1, 0):
         yield f"{count} classes", " ".join(certificates.certified_promises(promises[:count], 0.95))
-    for always in ([], ["b"]):
-        sets = PredictionSets(coverage=0.9, samples_at_least=9, always=always)
+    for always, lowest in (([], None), (["b"], {"label": "a", "n": 20, "coverage": 0.784})):
+        figures = {"coverage": 0.9, "samples_at_least": 9, "always": always, "lowest": lowest}
+        sets = PredictionSets.model_validate(figures)
         yield f"label sets with {len(always)} always", certificates.sets_statement(sets)
     for imported in (False, True):
         yield (

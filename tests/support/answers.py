@@ -174,7 +174,10 @@ ANSWER_BY_CLASS: dict[str, Any] = ANSWER | {
     ],
     "selection": ANSWER["selection"]
     | {"policy": "by_class", "status": "partly_certified", "threshold": None, "promises": PROMISES}
-    | {"sets": {"coverage": 0.9, "samples_at_least": 9, "always": ["b"]}},
+    | {
+        "sets": {"coverage": 0.9, "samples_at_least": 9, "always": ["b"]}
+        | {"lowest": {"label": "a", "n": 20, "coverage": 0.784}}
+    },
 }
 """With promises by class, of which two are not certified, and with label sets."""
 CURVE: dict[str, Any] = {

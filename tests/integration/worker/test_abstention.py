@@ -241,6 +241,7 @@ def test_a_batch_keeps_promises_by_class_and_has_label_sets(digits: Bench, evalu
         assert row["predicted"] == (likeliest if answers else None)
     always = facts["sets"]["always"]
     assert (facts["sets"]["coverage"], facts["sets"]["samples_at_least"]) == (0.9, 9)
+    assert set(facts["sets"]) == {"coverage", "samples_at_least", "lowest", "always"}
     assert all(set(always) <= set(row["labels"]) <= set(CLASSES) for row in rows)
     covered = [row["label"] in row["labels"] for row in rows]
     assert np.mean(covered) > 0.7

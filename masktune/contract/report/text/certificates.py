@@ -141,14 +141,20 @@ def set_text(labels: Sequence[str]) -> str:
 
 
 def sets_statement(sets: PredictionSets) -> str:
-    """What the sets of an answer promise, and which classes are in all of them: a clause."""
-    promised = (
-        f"“may be” names the true class of at least {whole_percent(sets.coverage)} of the inputs of each "
-        "class, if they are like those of the calibration split"
-    )
-    if not sets.always:
-        return promised
-    return (
-        f"{promised}; it always names {first_names(sets.always)}: fewer than {sets.samples_at_least} "
-        "calibration samples each"
-    )
+    """What the sets of an answer promise, and do not: a clause."""
+    parts = [
+        f"“may be” names, on average over calibrations, the true class of at least "
+        f"{whole_percent(sets.coverage)} of the inputs of each class, if they are like those of the "
+        "calibration split"
+    ]
+    if sets.always:
+        parts.append(
+            f"it always names {first_names(sets.always)}: fewer than {sets.samples_at_least} calibration "
+            "samples each"
+        )
+    if (lowest := sets.lowest) is not None:
+        parts.append(
+            f"for “{lowest.label}”, with {lowest.n:,} calibration samples, that share may be as low as "
+            f"{percent(lowest.coverage)} (lower in one of 20 calibrations)"
+        )
+    return "; ".join([*parts, "an input of no trained class gets a set all the same"])

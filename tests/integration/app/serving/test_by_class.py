@@ -93,6 +93,8 @@ def test_a_class_without_calibration_images_abstains_and_says_what_it_takes(fres
         if row["label"] == missing:
             assert (row["status"], row["threshold"], row["n"]) == ("too_few", None, 0)
             assert row["needed"] > 0
+    lowest = selection["sets"].pop("lowest")
+    assert (lowest["label"], lowest["coverage"] < 0.5) == (other, True)
     assert selection["sets"] == {"coverage": 0.5, "samples_at_least": 1, "always": [missing]}
     reasons = set()
     for (prediction,) in (answer["predictions"] for answer in answers):

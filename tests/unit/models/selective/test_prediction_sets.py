@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from models.selective import PredictionSets, log_softmax
 
@@ -31,11 +32,32 @@ def test_the_threshold_is_the_finite_sample_quantile_of_its_class(n: int, covera
 
 def test_a_class_with_too_few_samples_is_in_every_set_and_named() -> None:
     sets = build({"rare": [-0.1] * 8, "common": [-0.1] * 9, "none": []}, 0.9)
-    assert sets.to_json() == {"coverage": 0.9, "samples_at_least": 9, "always": ["rare", "none"]}
+    lowest = {"label": "common", "n": 9, "coverage": pytest.approx(0.05 ** (1 / 9))}
+    figures = {"coverage": 0.9, "samples_at_least": 9, "lowest": lowest, "always": ["rare", "none"]}
+    assert sets.to_json() == figures
     assert sets.labels(np.log([[0.001, 0.998, 0.001], [0.3, 0.1, 0.6]])) == [
         ["common", "rare", "none"],
         ["none", "rare"],
     ]
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=5), st.sampled_from([0.5, 0.9, 0.99]))
+@settings(max_examples=50, deadline=None)
+def test_the_lowest_coverage_is_the_beta_quantile_of_the_worst_class(n: list[int], coverage: float) -> None:
+    sets = build({str(k): [-0.1] * size for k, size in enumerate(n)}, coverage)
+    ranks = {k: math.ceil(round((size + 1) * coverage, 6)) for k, size in enumerate(n)}
+    quantiles = {k: beta.ppf(0.05, ranks[k], n[k] + 1 - ranks[k]) for k in ranks if ranks[k] <= n[k]}
+    if not quantiles:
+        assert sets.lowest is None
+        return
+    assert sets.lowest is not None
+    assert sets.lowest.coverage == pytest.approx(min(quantiles.values()))
+    assert sets.lowest.n == n[int(sets.lowest.label)]
+    assert quantiles[int(sets.lowest.label)] == pytest.approx(min(quantiles.values()))
+
+
+def test_without_a_class_none_is_lowest() -> None:
+    assert build({"a": []}, 0.9).to_json()["lowest"] is None
 
 
 def test_the_likeliest_class_is_in_every_set() -> None:

@@ -88,6 +88,8 @@ def test_label_sets_are_a_column_and_a_sentence() -> None:
     assert "a or b" in text
     assert "none of the classes" in text
     assert "at least 90\u00a0% of the inputs of each class" in text
+    assert "for “a”, with 20 calibration samples, that share may be as low as 78.4\u00a0%" in text
+    assert "an input of no trained class gets a set all the same" in text
 
 
 def test_without_a_bound_none_is_told() -> None:
