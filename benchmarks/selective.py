@@ -8,6 +8,9 @@ Simulated: each population defines a risk at every coverage; each draw is a cali
 passed to `models.selective`. The certificate is compared with the threshold that just meets the target on
 the calibration split (naive), with SGR (Geifman and El-Yaniv 2017), and with the best possible (oracle).
 
+Choice: one of the four models of a report, or a risk, is chosen by its certificate
+(benchmarks._selective_choice).
+
 Subjects: a data set of digits, each with twelve copies that are one subject. The certificate on one image per
 subject is compared with the one that counts every image, and with a test for means of subjects
 (benchmarks._selective_subjects). Drift is looked for where nothing changes but subjects return
@@ -31,76 +34,26 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from benchmarks import _selective_choice as choice
 from benchmarks import _selective_classes as classes
 from benchmarks import _selective_drift as drift
 from benchmarks import _selective_subjects as subjects
 from benchmarks._needs import need_path
+from benchmarks._selective_populations import Population, bump, flat, power
 from benchmarks._selective_subjects import PolicyTarget
 from models.selective import CalibrationTable
 from models.selective.certify import allowed_errors, certified_step
-
-Floats = NDArray[np.float64]
-_CELLS = 100_000  # of the numerical integral over coverage
-
 
 POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))
 SIZES = (500, 2000, 5000)
 SUBJECT_DRAWS = CLASS_DRAWS = 300
 _SET_DRAWS = 10  # calibrations of one class to one draw of four
-
-
-@dataclass(frozen=True)
-class Population:
-    """`error(u)`: how often the input at rank u in 0..1 (0: the most confident) is answered wrongly."""
-
-    name: str
-    error: Callable[[Floats], Floats]
-    levels: int | None = None  # scores are rounded down to this many
-    risk: Floats = field(init=False)  # selective risk at coverage 1/_CELLS … 1
-
-    def __post_init__(self) -> None:
-        rank = (np.arange(_CELLS) + 0.5) / _CELLS
-        object.__setattr__(self, "risk", np.cumsum(self.error(rank)) / np.arange(1, _CELLS + 1))
-
-    def draw(self, n: int, rng: np.random.Generator) -> CalibrationTable:
-        rank = rng.random(n)
-        wrong = rng.random(n) < self.error(rank)
-        return CalibrationTable.build(-self.rounded(rank), ~wrong)
-
-    def rounded(self, rank: Floats) -> Floats:
-        return rank if self.levels is None else np.ceil(rank * self.levels) / self.levels
-
-    def true_risk(self, coverage: float) -> float:
-        return float(self.risk[min(max(round(coverage * _CELLS), 1), _CELLS) - 1])
-
-    def oracle(self, max_risk: float) -> float:
-        fits = np.flatnonzero(self.risk <= max_risk)
-        coverage = (fits[-1] + 1) / _CELLS if len(fits) else 0.0
-        return coverage if self.levels is None else math.floor(coverage * self.levels + 1e-9) / self.levels
-
-
-def power(exponent: float, *, oracle: float, risk: float, floor: float = 0.0) -> Callable[[Floats], Floats]:
-    """Errors that rise from `floor` with a power of the rank; the risk at coverage `oracle` is `risk`."""
-    factor = (risk - floor) * (exponent + 1) / oracle**exponent
-    return lambda u: np.minimum(floor + factor * u**exponent, 1.0)
-
-
-def flat(risk: float) -> Callable[[Floats], Floats]:
-    return lambda u: np.full_like(u, risk)
-
-
-def bump(u: Floats) -> Floats:
-    """Confident errors: many at the top, few in the middle, many at the end."""
-    return np.where(u < 0.1, 0.06, np.minimum(0.004 + 0.8 * u**9, 1.0))
-
 
 # Of the prototype's population, only its oracle (85.8 % at 2 %) and three coverages are known. This power
 # comes closest to all of them, so the figures below check the procedure, and SGR's check the
@@ -253,6 +206,18 @@ def on_returning_subjects(runs: int, seed: int) -> list[dict[str, Any]]:
     return figures
 
 
+def of_choice(draws: int, seed: int) -> dict[str, list[dict[str, Any]]]:
+    """The figures where a model, or a risk, is chosen by its certificate."""
+    from benchmarks._common import table  # imports torch
+
+    figures = {
+        "choice_of_model": list(choice.model_rows(draws, seed)),
+        "choice_of_risk": list(choice.risk_rows(draws // 4, seed)),
+    }
+    print(*map(table, figures.values()), sep="\n", flush=True)
+    return figures
+
+
 def by_class(draws: int, seed: int) -> dict[str, list[dict[str, Any]]]:
     """The figures of promises by class, of prediction sets, and of these by calibration."""
     from benchmarks._common import table  # imports torch
@@ -326,6 +291,8 @@ def main() -> int:
     start = time.perf_counter()
     rows = [] if arguments.no_simulation else simulated(draws, arguments.seed)
     aims = targets(rows) if rows and not arguments.quick else {}
+    chosen = of_choice(draws, arguments.seed)
+    aims |= {} if arguments.quick else choice.targets(*chosen.values())
     subject_draws = 30 if arguments.quick else SUBJECT_DRAWS
     of_subjects = on_subjects(subject_draws, arguments.seed)
     aims |= {} if arguments.quick else subjects.targets(of_subjects, subject_draws)
@@ -346,6 +313,7 @@ def main() -> int:
         "subjects": of_subjects,
         "returning_subjects": of_drift,
         **of_classes,
+        **chosen,
         "images": images,
         "targets": aims,
         "draws": draws,

@@ -355,7 +355,8 @@ class Selection(Shape):
     calibration: Calibration | None = None
     best_certifiable_risk: float | None = Field(
         None,
-        description="If not certifiable: the lowest risk that this calibration certifies, for planning only.",
+        description="If not certifiable: the lowest risk that this calibration would have certified, for "
+        "planning only.",
     )
     samples_at_least: int | None = Field(
         None,

@@ -117,7 +117,7 @@ class GroupTable(Shape):
     status: SelectionStatusName
     threshold: float | None = Field(None, description="On the scale of `score`; null if there is none.")
     best_certifiable_risk: float | None = Field(
-        None, description="If not certifiable: the lowest risk that is certified, for planning only."
+        None, description="If not certifiable: the lowest risk that would have been, for planning only."
     )
     samples_needed: int | None = Field(
         None, description="If not certifiable: calibration samples that would likely do; null: none would."

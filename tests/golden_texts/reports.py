@@ -62,6 +62,8 @@ def worse_than_erm() -> Json:
     value["dataset"]["shared_subjects"] = {"test": {"train": 12, "val": 1}}
     value["verdict"]["beaten_by"] = ERM
     value["verdict"]["deciding_difference"]["left_out"] = 2
+    for certificates in value["certificates"].values():
+        del certificates["models"]  # as in a report of version 0.1.0
     value["certificates"][ERM] |= {"copies_left_out": 3, "same_subject_left_out": 90}
     value["models"][ERM]["image_size"] = 96
     first, second = value["saliency"]["mean_maps"][ERM]

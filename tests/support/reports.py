@@ -195,7 +195,7 @@ def _evidence(arms: tuple[Arm, ...], n: int) -> Json:
         "risk_coverage": {
             split: {arm: _curve(table) for arm, table in tables.items()} for split in ("calibration", "test")
         },
-        "certificates": {arm: _certificates(table) for arm, table in tables.items()},
+        "certificates": {arm: _certificates(table, models=len(arms)) for arm, table in tables.items()},
     }
     plain: Json = TypeAdapter(dict[str, Any]).dump_python(parts, mode="json")
     return plain
@@ -275,18 +275,19 @@ def _curve(table: CalibrationTable) -> RiskCurve:
     return RiskCurve.model_validate(dataclasses.asdict(curve) | {"score_name": "max_softmax"})
 
 
-def _certificates(table: CalibrationTable) -> Certificates:
+def _certificates(table: CalibrationTable, *, models: int) -> Certificates:
     return Certificates(
         n=table.n,
         confidence=0.99,
+        models=models,
         score_name="max_softmax",
         best_certifiable_risk=0.15,
-        targets=[_certificate(table, max_risk) for max_risk in (0.01, 0.2)],
+        targets=[_certificate(table, max_risk, 0.01 / models) for max_risk in (0.01, 0.2)],
     )
 
 
-def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
-    selections = [certify(table, max_risk=max_risk, confidence=c) for c in (0.99, 0.995)]
+def _certificate(table: CalibrationTable, max_risk: float, level: float) -> Certificate:
+    selections = [certify(table, max_risk=max_risk, confidence=1 - one) for one in (level, level / 2)]
     (alone, both), statuses = [one.point for one in selections], [one.status for one in selections]
     needed = [one.planning and one.planning.samples_needed for one in selections]
     return Certificate.model_validate(

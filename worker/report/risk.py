@@ -46,9 +46,7 @@ SCORE: ScoreName = "max_softmax"
 """The model's own probability of its answer, at its temperature: the only score that every arm has."""
 POINTS = 50
 TARGETS = (0.01, 0.02, 0.05, 0.1)
-"""Risks fixed in advance, before any result was seen. Each certificate holds by itself, not all at once."""
-SIMULTANEOUS = 1 - (1 - DEFAULT_CONFIDENCE) / len(TARGETS)
-"""The confidence per certificate at which all hold at once at the default confidence (Bonferroni)."""
+"""Risks fixed in advance, before any result was seen."""
 
 
 def risk_sections(
@@ -74,7 +72,9 @@ def risk_sections(
         curves = {SPLIT: of_calibration} | curves
     return {
         "risk_coverage": curves,
-        "certificates": {arm: _certified(table, counts[arm]) for arm, table in calibrated.items()},
+        "certificates": {
+            arm: _certified(table, counts[arm], models=len(calibrated)) for arm, table in calibrated.items()
+        },
         "temperature": {arm: Temperature.model_validate(fitted) for arm, fitted in temperatures.items()},
         "reliability_at_temperature": {
             split: {
@@ -131,20 +131,22 @@ def _curve(table: CalibrationTable, counts: SampleCounts) -> RiskCurve:
     )
 
 
-def _certified(table: CalibrationTable, counts: SampleCounts) -> Certificates:
+def _certified(table: CalibrationTable, counts: SampleCounts, *, models: int) -> Certificates:
     return Certificates(
         n=table.n,
         **counts._asdict(),
         confidence=DEFAULT_CONFIDENCE,
+        models=models,
         score_name=SCORE,
         best_certifiable_risk=best_certifiable_risk(table, DEFAULT_CONFIDENCE),
-        targets=[_certificate(table, max_risk) for max_risk in TARGETS],
+        targets=[_certificate(table, max_risk, (1 - DEFAULT_CONFIDENCE) / models) for max_risk in TARGETS],
     )
 
 
-def _certificate(table: CalibrationTable, max_risk: float) -> Certificate:
+def _certificate(table: CalibrationTable, max_risk: float, level: float) -> Certificate:
+    """At this level alone, and for all risks at once (Bonferroni)."""
     alone, simultaneous = (
-        certify(table, max_risk=max_risk, confidence=c) for c in (DEFAULT_CONFIDENCE, SIMULTANEOUS)
+        certify(table, max_risk=max_risk, confidence=1 - one) for one in (level, level / len(TARGETS))
     )
     point = alone.point
     return Certificate(

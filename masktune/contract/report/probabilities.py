@@ -92,7 +92,8 @@ class RiskCurve(Section):
 
 
 class SimultaneousCertificate(Section):
-    """What holds together with the other risks of the report, so that one may be chosen after looking."""
+    """What holds together with the other risks and `models` of the report, so that a risk, too, may be chosen
+    after looking."""
 
     status: CertificateStatus
     coverage: float
@@ -118,8 +119,9 @@ class Certificate(Section):
 
 
 class Certificates(Section):
-    """Certificates of one model, each at `confidence`, from `n` independent images of its calibration split:
-    of each of `n_subjects` subjects one, drawn at random. Null: the split has no subjects.
+    """Certificates of one model from `n` independent images of its calibration split: of each of `n_subjects`
+    subjects one, drawn at random. Null: the split has no subjects. Those of one risk hold at `confidence` for
+    all `models` of the report at once (Bonferroni), so that a model may be chosen after looking.
     """
 
     n: int
@@ -127,6 +129,10 @@ class Certificates(Section):
     copies_left_out: int | None = None
     same_subject_left_out: int | None = None
     confidence: float
+    models: int = Field(1, description="1 as well in reports of version 0.1.0, whose models hold one by one.")
     score_name: str
-    best_certifiable_risk: float | None = Field(description="For planning: it carries no promise.")
+    best_certifiable_risk: float | None = Field(
+        description="The lowest risk that would have been certified at `confidence`, for this model alone. "
+        "For planning: it carries no promise."
+    )
     targets: list[Certificate]

@@ -78,6 +78,7 @@ def test_every_part_of_a_report_has_its_figures_with_n_and_interval(digits: Benc
                 wrong = curve["n"] - report["metrics"][split][arm]["correct"]
                 assert (last["coverage"], last["errors"]) == (1, wrong)
     assert set(report["certificates"]) == {"erm", "masktune", "masktune_control"}
+    assert {certificates["models"] for certificates in report["certificates"].values()} == {3}
     shown = report["reliability_at_temperature"]["test"]["masktune"]
     assert shown["n"] == n
     assert f"at temperature {report['temperature']['masktune']['value']:.2f}" in page

@@ -130,6 +130,7 @@ def _trust(report: Report, after: ArmMetrics, split: str) -> str:
     for target in certificates.targets if certificates else ():
         # The figures decide which certificate is named, so it must hold jointly with the others.
         if certificates and target.simultaneous and target.simultaneous.status == "certified":
+            models = f"and {certificates.models} models " if certificates.models > 1 else ""
             condition = (
                 "Even if it answers every image"
                 if target.simultaneous.coverage == 1
@@ -139,8 +140,8 @@ def _trust(report: Report, after: ArmMetrics, split: str) -> str:
             return (
                 f"{text}{condition}, at most {whole_percent(target.max_risk)} of its answers are wrong. "
                 f"This is certified with {whole_percent(certificates.confidence)} confidence, whichever of "
-                f"the {len(certificates.targets)} risks of this report is picked, but only for {scope} like "
-                "those of its calibration split."
+                f"the {len(certificates.targets)} risks {models}of this report is picked, but only for "
+                f"{scope} like those of its calibration split."
             )
     text += "It can abstain where it is unsure, but this report cannot promise how often it is wrong then"
     if certificates and (loosest := certificates.targets[-1]).simultaneous:

@@ -50,9 +50,11 @@ def needs_erm(score: str, model: str) -> str:
 def not_certifiable(
     max_risk: float, confidence: float, *, n: int, needed: int | None, best: float | None
 ) -> str:
-    """That no threshold is certified on `n` samples, how many would do, and the lowest risk that these
-    certify, `best`: a clause without a capital and a full stop."""
-    lowest = f"the lowest risk that these certify is {percent(best)}" if best else "these certify no risk"
+    """That no threshold is certified on `n` samples, how many would do, and the lowest risk that these would
+    have certified, `best`: a clause without a capital and a full stop."""
+    lowest = "these certify no risk"
+    if best:
+        lowest = f"the lowest risk that these would have certified is {percent(best)}"
     return (
         f"with these {n:,} calibration samples, no threshold can be certified for a risk of "
         f"{whole_percent(max_risk)} at {whole_percent(confidence)} confidence: {samples_needed(needed)}; "
