@@ -19,6 +19,7 @@ from research.rivals.feature_space import (
     principal_directions,
 )
 from research.rivals.groups import extrapolated_weights
+from research.rivals.layers import clusters_by_silhouette, gram_matrix, readout_weights
 from research.rivals.protocol import standard_weights
 from research.rivals.views import spectral_clusters
 from research.whole_networks.check import check_objectives
@@ -36,6 +37,7 @@ def main() -> int:
     check_clusters(rng)
     check_directions(rng)
     check_centres()
+    check_layers(rng)
     check_objectives(rng)
     print("all equalities hold")
     return 0
@@ -112,6 +114,19 @@ def check_centres() -> None:
     centres = neutral_centres(values, labels, outliers, 2)
     assert centres[0].tolist() == [4, 1]
     assert centres[1].tolist() == [8, -1]  # a single outlier has no say
+
+
+def check_layers(rng: np.random.Generator) -> None:
+    """Only a mistake weighs more, by its margin; a Gram matrix does not know the places; clusters are named."""
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.5, 0.5 - 1e-9]])
+    weights = readout_weights(np.log(probabilities), np.array([0, 1, 1]), 2.0)
+    assert np.allclose(weights, [1, np.exp(2 * 0.8), 1])
+    grid = torch.from_numpy(rng.normal(size=(2, 3, 4, 4))).float()
+    moved = grid.flatten(2)[:, :, torch.from_numpy(rng.permutation(16))].view_as(grid)
+    assert torch.allclose(gram_matrix(grid), gram_matrix(moved), atol=1e-5)
+    assert torch.allclose(gram_matrix(grid)[:, 0], grid[:, 0].square().mean((1, 2)), atol=1e-5)
+    points = np.concatenate([rng.normal(5 * place, 0.1, (20, 6)) for place in range(3)]).astype(np.float32)
+    assert len(np.unique(clusters_by_silhouette(points, 0))) == 3
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -99,8 +99,8 @@ def frozen_network(backbone: str, pixels: int, classes: int, seed: int = 0) -> N
 def last_features(network: Network, images: Images) -> NDArray[np.float32]:
     """The inputs (N, C) of the last layer."""
     with inputs_of(network.classifier) as received, torch.inference_mode():
-        for first in range(0, len(images), _BATCH):
-            network(_tensor(images[first : first + _BATCH]))
+        for batch in image_batches(images):
+            network(batch)
     return torch.cat(received.inputs).numpy()
 
 
@@ -112,8 +112,8 @@ def _save_features(network: Network, images: Images, path: Path) -> None:
         outputs_of(network, names, pool_stage) as outputs,
         torch.inference_mode(),
     ):
-        for first in range(0, len(images), _BATCH):
-            activation = network.features(_tensor(images[first : first + _BATCH]))
+        for batch in image_batches(images):
+            activation = network.features(batch)
             network.head(activation)
             activations.append(activation.half())
             vectors.append([pooled.half() for _, pooled in outputs.take()])
@@ -123,5 +123,7 @@ def _save_features(network: Network, images: Images, path: Path) -> None:
         np.savez(file, *(column.numpy() for column in columns))
 
 
-def _tensor(images: Images) -> torch.Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+def image_batches(images: Images) -> Iterator[torch.Tensor]:
+    """Batches (B, 3, S, S) in 0..1, in order."""
+    for first in range(0, len(images), _BATCH):
+        yield torch.from_numpy(images[first : first + _BATCH]).permute(0, 3, 1, 2).float() / 255

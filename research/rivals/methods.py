@@ -8,6 +8,7 @@ from research.rivals.cells import fg_ccdb, ula
 from research.rivals.classes import class_scaling, control, erm
 from research.rivals.feature_space import leia, nsf
 from research.rivals.groups import cross_mistakes, early_stages, gerne_strength, ppa_aggregation
+from research.rivals.layers import early_readouts, gram_clusters
 from research.rivals.mistakes import afr, jtt, self_disagreement
 from research.rivals.protocol import Method
 from research.rivals.twins import xrm
@@ -49,6 +50,8 @@ RIVALS = {
     "fg_ccdb": Rival(fg_ccdb, Published(0.906, 0.892, "none")),
     "leia": Rival(leia, Published(0.907, None, "not read: which of its three settings")),
     "nsf": Rival(nsf, Published(0.911, 0.843, "classes of validation, to fit")),
+    "early_readouts": Rival(early_readouts, _NOT_READ),
+    "gram_clusters": Rival(gram_clusters, _NOT_READ),
     "gerne_strength": Rival(gerne_strength, _NOT_READ),
     "ppa_aggregation": Rival(ppa_aggregation, _NOT_READ),
     "dac": Rival(dac, Published(0.923, 0.819, "groups of validation"), has_views=True),

@@ -100,14 +100,22 @@ class Fit(NamedTuple):
 Method = Callable[[Training], Fit]
 
 
-def cross_fit(training: Training, *, penalty: float) -> Floats:
-    """Log-probabilities (N, K) by class-balanced heads fitted without the sample."""
+def cross_fit(
+    training: Training,
+    *,
+    penalty: float,
+    standardised: Standardised | None = None,
+    weights: Floats | None = None,
+) -> Floats:
+    """Log-probabilities (N, K) by class-balanced heads fitted without the sample, to the last features unless
+    to others; `weights` (N,) multiply those of the samples."""
     labels, rng = training.labels, training.rng(1)
     parts = [folds(labels, count=CONFIG.folds, rng=rng) for _ in range(CONFIG.repeats)]
     held = np.concatenate([part[:, None] == np.arange(CONFIG.folds) for part in parts], axis=1)
-    columns = np.repeat(balanced_weights(labels, labels)[:, None], held.shape[1], 1)
+    sample_weights = balanced_weights(labels, labels) * (1 if weights is None else weights)
+    columns = np.repeat(sample_weights[:, None], held.shape[1], 1)
     logits = held_out_logits(
-        training.standardised,
+        training.standardised if standardised is None else standardised,
         labels,
         columns,
         held=held,
