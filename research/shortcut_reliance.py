@@ -134,6 +134,8 @@ def power_settings() -> list[Setting]:
         settings.append(Setting("4 groups of 100", effect, grouped((100,) * 4, 0.95, effect)))
         settings.append(Setting("validation 300, test 1,000", effect, shifted(300, 1000, 0.95, effect)))
         settings.append(Setting("mask on 200", effect, masked(200, 0.05, MANY_CHANGES + effect)))
+    # A property that is the task, and a group that is merely harder: no check tells these from a shortcut.
+    settings.append(Setting("both signs innocent, 4 groups of 300", 0.16, grouped((300,) * 4, 0.94, 0.16)))
     return settings
 
 

@@ -111,7 +111,7 @@ def test_a_painted_square_is_found_in_the_data_before_anything_is_trained_and_in
     found = {sign["name"] for sign in report["shortcut_reliance"]["signs"] if sign["present"]}
     assert {"shift", "property"} <= found
     assert report["properties"]["findings"][0]["property"] == "top-left corner"
-    assert "It relies on a shortcut" in page
+    assert "Signs of a shortcut: a failure and a possible cause" in page
     assert "top-left corner" in page
     assert report["saliency"]["after"] is None
     assert report["saliency"]["shift"] is None

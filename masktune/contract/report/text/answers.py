@@ -20,13 +20,13 @@ from masktune.contract.report.text.names import (
 )
 from masktune.contract.vocabulary import Arm
 
-SHORTCUT_QUESTION = "Does the model rely on a shortcut?"
+SHORTCUT_QUESTION = "Is there a shortcut?"
 
 EVIDENCE: dict[Evidence, tuple[Tone, str]] = {
-    "strong": ("bad", "It relies on a shortcut"),
+    "strong": ("bad", "Signs of a shortcut: a failure and a possible cause"),
     "large_gap": ("bad", "Strong signs of a shortcut"),
     "some": ("neutral", "Some signs of a shortcut"),
-    "none_seen": ("good", "No sign of a shortcut"),
+    "none_seen": ("muted", "No sign of a shortcut"),
     "not_testable": ("muted", "Not testable here"),
 }
 """Tone and title of each degree of evidence."""
@@ -35,9 +35,10 @@ _SIGNS: dict[SignName, str] = {
     "groups": "It is right much less often in one group than over all.",
     "shift": "It is right much less often on the test images than on the validation images.",
     "mask": "Hiding the small part of an image where it looks changes many of its answers.",
-    "property": "One simple property of the images gives their class away.",
 }
-"""What each sign means, without its figures."""
+"""What a sign means, without its figures; a property is said with them."""
+_MISSED = "That is no proof: of four groups of 100 images, one that is 20 points worse shows in 77\u00a0%."
+"""Measured by `research.shortcut_reliance`."""
 
 _CONTROLS: dict[Arm, str] = {
     Arm.MASKTUNE_CONTROL: "the same training without masks",
@@ -88,14 +89,11 @@ def shortcut_meaning(reliance: ShortcutReliance) -> str:
     """What each sign means, or the reason why it could not be tested. A large gap is said in figures."""
     if reliance.reason:
         return reliance.reason
-    in_figures = "groups" if reliance.evidence == "large_gap" else None
-    present = dict.fromkeys(
-        sign.sentence if sign.name == in_figures else _SIGNS[sign.name]
-        for sign in reliance.signs
-        if sign.present
-    )
+    is_large = reliance.evidence == "large_gap"
+    meanings = {name: text for name, text in _SIGNS.items() if not (is_large and name == "groups")}
+    present = dict.fromkeys(meanings.get(sign.name, sign.sentence) for sign in reliance.signs if sign.present)
     if not present:
-        return f"None of {len(reliance.signs)} checks shows one. That is no proof of absence."
+        return f"None of {len(reliance.signs)} checks shows one. {_MISSED}"
     return " ".join(present)
 
 

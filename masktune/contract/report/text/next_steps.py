@@ -190,7 +190,7 @@ def _add_test_images(step: AddTestImages, report: Report) -> Step:
     return Step(
         step.step,
         "Bring test images that break the pattern",
-        "The test images cannot show whether a model relies on a pattern: too few of them, or none, are "
+        "The test images cannot show whether a model goes by a pattern: too few of them, or none, are "
         f"known to break it. Bring about {step.per_class} images of each class without what usually goes "
         f"with it, such as water birds on land{subjects}, or label their groups. They judge the models of "
         "this job, and train nothing.",
