@@ -1,6 +1,6 @@
 """How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
-    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed]
+    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed|mix]
 
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
@@ -12,7 +12,8 @@ A plain bootstrap of the same statistic, or of the seeds, is shown beside it. Gu
 answers ignore the images is taken for one that has learned something if its accuracy on validation is above
 chance. Settings of subjects: images come in subjects, on whose images models err alike
 (benchmarks._verdict_subjects). Guessed groups: the judge of patterns errs, alone or with the control
-(benchmarks._verdict_guessed).
+(benchmarks._verdict_guessed). Another mix: accuracies if more images lacked a pattern that has no effect
+(benchmarks._verdict_mix).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import _verdict_guessed as guessed
+from benchmarks import _verdict_mix as mix
 from benchmarks import _verdict_subjects as subjects
 from benchmarks._common import finish_simulation, simulation_parser
 from models.evaluation.metrics import metrics
@@ -333,7 +335,9 @@ def on_images(draws: int, seed: int) -> tuple[list[dict[str, Any]], float]:
 def main() -> int:
     assert __doc__ is not None
     parser = simulation_parser(__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=("images", "subjects", "guessed"), help="one part; all without it")
+    parser.add_argument(
+        "--only", choices=("images", "subjects", "guessed", "mix"), help="one part; all without it"
+    )
     parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
     arguments = parser.parse_args()
     draws = 10 if arguments.quick else arguments.draws
@@ -343,7 +347,7 @@ def main() -> int:
     further: dict[str, dict[str, Any]] = {}
     if arguments.only in (None, "images"):
         figures, worst = on_images(draws, arguments.seed)
-    for name, part in {"subjects": subjects, "guessed": guessed}.items():
+    for name, part in {"subjects": subjects, "guessed": guessed, "mix": mix}.items():
         if arguments.only in (None, name):
             of_part = part.measure(min(draws, part.DRAWS), arguments.seed)
             figures += of_part

@@ -27,6 +27,7 @@ from masktune.contract.vocabulary import SelectionStatus
 from models.selective import (
     DEFAULT_CONFIDENCE,
     CalibrationTable,
+    ClassTables,
     GroupSelection,
     by_group,
     coverage_ratio,
@@ -46,9 +47,9 @@ SUBJECTS = (
     "drawn at random: bounds and certificates are about a random image of a new subject."
 )
 MIX = (
-    "An estimate for another mix of the images: {share:g} % lack the pattern of their class. It goes by "
-    "groups that nobody labelled: {n_lacking} calibration samples lack it, and {n_rest} do not. It is not a "
-    "certificate, and no bound holds for it."
+    "An estimate for another mix of the images: {share:g} % of each class lack its pattern. It goes by "
+    "groups that nobody labelled, of the classes that have both: {n_lacking} calibration samples lack it, "
+    "and {n_rest} do not. It is not a certificate, and no bound holds for it."
 )
 
 
@@ -112,16 +113,25 @@ def _statement(confidence: float, n_subjects: int | None) -> str:
 
 
 def _mix(calibration: Calibration, name: ScoreName, share: float, thresholds: Sequence[float]) -> MixedCurve:
-    tables = calibration.groups.get(name, {}).items()
-    lacking = [table for group, table in tables if group in calibration.lacking]
-    rest = [table for group, table in tables if group not in calibration.lacking]
-    if not (lacking and rest):
+    tables = calibration.groups.get(name, {})
+    # Inferred groups are called after their class, "cat · own pattern": `models.mitigation.pattern_groups`.
+    by_class = {
+        group.rpartition(" · ")[0]: ClassTables([], [table])
+        for group, table in tables.items()
+        if group not in calibration.lacking
+    }
+    for group in tables.keys() & calibration.lacking:
+        called = [of_class for of_class in by_class if group.startswith(f"{of_class} · ")]
+        if called:
+            by_class[max(called, key=len)].lacking.append(tables[group])
+    both = [parts for parts in by_class.values() if parts.lacking]
+    if not both:
         raise Conflict(
             f"calibration {calibration.id} does not tell images that lack the pattern of their class from "
             "others: inferred groups do, which a job makes on a data set without groups of its own"
         )
-    n_lacking, n_rest = (sum(table.n for table in part) for part in (lacking, rest))
-    mixed = reweighted(lacking, rest, thresholds, share=share)
+    n_lacking, n_rest = (sum(table.n for part in kind for table in part) for kind in zip(*both, strict=True))
+    mixed = reweighted(both, thresholds, share=share)
     return MixedCurve(
         minority_share=share,
         n_lacking=n_lacking,

@@ -129,8 +129,8 @@ class RiskCoverageOptions(TypedDict, total=False):
     risk_confidence: float | None
     """Confidence level of the certificates and the bounds, in [0.5, 1)."""
     minority_share: float | None
-    """Adds an estimate of the curve if this share of the images, in [0, 1], lacked the pattern of their
-    class. Not with `max_risk`."""
+    """Adds an estimate of the curve if this share, in [0, 1], of each class lacked its
+    pattern. Not with `max_risk`."""
 
 
 def risk_coverage(model: str, **options: Unpack[RiskCoverageOptions]) -> Flow[RiskCoverage]:

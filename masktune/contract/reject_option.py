@@ -38,7 +38,7 @@ class RiskCoverageQuery(Query):
         None,
         ge=0,
         le=1,
-        description="Adds `mix`: the curve if this share of the images lacked the pattern of their class, by "
+        description="Adds `mix`: the curve if this share of each class lacked its pattern, by "
         "the groups that the job inferred. Not with `max_risk`: nothing is certified for another mix.",
     )
 
@@ -70,8 +70,8 @@ class MixedPoint(Shape):
 
 
 class MixedCurve(Shape):
-    """The curve if `minority_share` of the images lacked the pattern of their class. An estimate by groups
-    that nobody labelled; no bound holds for it."""
+    """The curve if `minority_share` of each class lacked its pattern, of the classes that have samples of
+    both kinds. An estimate by groups that nobody labelled; no bound holds for it."""
 
     minority_share: float
     n_lacking: int = Field(description="Calibration samples that lack the pattern, as the job inferred.")

@@ -8,7 +8,7 @@ what a certificate promises and what it does not.
 from models.selective.by_class import certify_classes
 from models.selective.certify import best_certifiable_risk, samples_at_least, samples_needed
 from models.selective.choice import select
-from models.selective.curve import CurvePoint, MixPoint, RiskCoverage, reweighted, risk_coverage
+from models.selective.curve import ClassTables, CurvePoint, MixPoint, RiskCoverage, reweighted, risk_coverage
 from models.selective.policies import (
     ClassPromise,
     GroupSelection,
@@ -74,6 +74,7 @@ __all__ = [
     "WINDOW",
     "CalibrationTable",
     "ClassPromise",
+    "ClassTables",
     "Comparison",
     "CurvePoint",
     "GroupSelection",

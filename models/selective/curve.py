@@ -78,29 +78,39 @@ class MixPoint(NamedTuple):
     risk: float | None
 
 
+class ClassTables(NamedTuple):
+    """The tables of one class: of its images that lack its pattern, and of the rest."""
+
+    lacking: list[CalibrationTable]
+    rest: list[CalibrationTable]
+
+    @property
+    def n(self) -> int:
+        return sum(table.n for part in self for table in part)
+
+
 def reweighted(
-    lacking: Sequence[CalibrationTable],
-    rest: Sequence[CalibrationTable],
-    thresholds: Iterable[float],
-    *,
-    share: float,
+    classes: Sequence[ClassTables], thresholds: Iterable[float], *, share: float
 ) -> list[MixPoint]:
-    """The curve at these thresholds, if `share` (0..1) of the images were like those of the tables `lacking`
-    and the others like those of `rest`. An estimate: only on the mix that was measured do bounds hold."""
+    """The curve at these thresholds, if `share` (0..1) of each of the `classes` lacked its pattern; each has
+    its share of all samples. An estimate: only on the mix that was measured do bounds hold."""
+    n = sum(of_class.n for of_class in classes)
     points = []
     for threshold in thresholds:
-        (answered, wrong), (others, others_wrong) = _shares(lacking, threshold), _shares(rest, threshold)
-        coverage = share * answered + (1 - share) * others
-        errors = share * wrong + (1 - share) * others_wrong
+        parts = [
+            of_class.n / n * part_share * _shares(part, threshold)
+            for of_class in classes
+            for part, part_share in zip(of_class, (share, 1 - share), strict=True)
+        ]
+        coverage, errors = np.sum(parts, 0).tolist()
         points.append(MixPoint(coverage, errors / coverage if coverage else None))
     return points
 
 
-def _shares(tables: Sequence[CalibrationTable], threshold: float) -> tuple[float, float]:
-    """The shares of all samples of these tables that are answered, and that are answered wrongly."""
-    counts = [table.at(threshold) for table in tables]
-    n = sum(table.n for table in tables)
-    return sum(answered for answered, _ in counts) / n, sum(wrong for _, wrong in counts) / n
+def _shares(tables: Sequence[CalibrationTable], threshold: float) -> Floats:
+    """The shares (2,) of all samples of these tables that are answered, and that are answered wrongly."""
+    counts = np.sum([table.at(threshold) for table in tables], 0)
+    return np.asarray(counts / sum(table.n for table in tables))
 
 
 def areas(table: CalibrationTable) -> tuple[float | None, float | None]:

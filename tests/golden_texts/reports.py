@@ -158,6 +158,7 @@ def inferred_groups() -> Json:
         decision["inferred"] = True
     test = {"n": N, "lacking": part(98, erm=66, masktune=70, retrained=87)}
     test["rest"] = part(N - 98, erm=428, masktune=420, retrained=410)
+    test["rest_alike"] = {ERM: 0.97, MASKTUNE: 0.96, RETRAINED: 0.95}
     points = [{"share": share, "accuracy": 1 - share / 5, "low": 0.5, "high": 1.0} for share in (0.05, 0.5)]
     section = inferred_section(
         "opened",

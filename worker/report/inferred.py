@@ -25,8 +25,8 @@ from models.data.store import Store, evenly
 from models.evaluation.metrics import Logits, Names, metrics
 from models.mitigation.pattern_groups import PatternGroups
 from models.mitigation.wrong_labels import are_wrong
-from models.statistics import ModelAccuracy, design_effect, mean_share
-from models.types import Bools, Labels
+from models.statistics import ModelAccuracy, design_effect, few_clusters, mean_share
+from models.types import Bools, Floats, Labels
 from worker.report.arms import clusters_of
 from worker.report.groups import make_examples
 from worker.stages.context import StageContext
@@ -120,13 +120,19 @@ def _split(store: Store, by_arm: ByArm, *, in_group: Bools, lacking: Bools, mixe
         arm: np.asarray(of_arm.predictions == of_arm.labels)[in_group[rows]] for arm, of_arm in by_arm.items()
     }
     of_lacking, rest = (_part(store, counted, right, mine) for mine in (lacking[counted], ~lacking[counted]))
+    labels, lacks = store.labels[counted], lacking[counted]
+    alike = {arm: rest_alike(of_arm, labels, lacks) for arm, of_arm in right.items()}
     mix = {}
-    if mixed and of_lacking.n and rest.n:
-        mix = {
-            arm: mix_points(of_arm, ~lacking[counted], clusters_of(store, counted))
-            for arm, of_arm in right.items()
-        }
-    return InferredSplit(n=len(rows), lacking=of_lacking, rest=rest, mix=mix)
+    if mixed:
+        clusters = clusters_of(store, counted)
+        mix = {arm: mix_points(of_arm, labels, lacks, clusters) for arm, of_arm in right.items()}
+    return InferredSplit(
+        n=len(rows),
+        lacking=of_lacking,
+        rest=rest,
+        rest_alike={arm: share for arm, share in alike.items() if share is not None},
+        mix={arm: points for arm, points in mix.items() if points},
+    )
 
 
 def _part(store: Store, rows: Labels, right: Mapping[Arm, Bools], mine: Bools) -> PartAccuracies:
@@ -139,18 +145,63 @@ def _part(store: Store, rows: Labels, right: Mapping[Arm, Bools], mine: Bools) -
     return PartAccuracies(n=int(mine.sum()), accuracies=accuracies)
 
 
-def mix_points(right: Bools, has_pattern: Bools, clusters: Labels | None) -> list[MixPoint]:
-    """The accuracy for each of `_SHARES`, of answers that are `right` (N,) on images that have the pattern of
-    their class or lack it; equal `clusters` (N,) are not independent."""
-    parts = [(int(right[part].sum()), int(part.sum())) for part in (~has_pattern, has_pattern)]
+class _Cells(NamedTuple):
+    """The `right` answers and all images, `n`, both (K, 2), of the classes that have images without their
+    pattern, in the first column, and with it. `stratum` (N,) is an image's cell, −1 in other classes."""
+
+    right: Floats
+    n: Labels
+    stratum: Labels
+
+    @classmethod
+    def of(cls, right: Bools, labels: Labels, lacks: Bools) -> Self:
+        cell = 2 * labels + ~lacks
+        sizes = np.bincount(cell, minlength=2 * (int(labels.max(initial=0)) + 1))
+        counts = np.bincount(cell, right, len(sizes))
+        both = np.asarray(sizes.reshape(-1, 2).all(1))
+        stratum = np.where(both[labels], cell, -1)
+        return cls(counts.reshape(-1, 2)[both].astype(np.float64), sizes.reshape(-1, 2)[both], stratum)
+
+
+def rest_alike(right: Bools, labels: Labels, lacks: Bools) -> float | None:
+    """The share of answers that are `right` (N,) on images that have the pattern of their class, each of the
+    classes `labels` (N,) as often as among the images that lack it, by `lacks` (N,): else a class that is
+    harder, and lacks it more often, would pass for harm by the pattern. None if no class has images of both
+    kinds; the others do not count."""
+    cells = _Cells.of(right, labels, lacks)
+    (without, of_rest), (_, rights) = cells.n.T, cells.right.T
+    return float(without @ (rights / of_rest) / without.sum()) if len(without) else None
+
+
+def mix_points(right: Bools, labels: Labels, lacks: Bools, clusters: Labels | None) -> list[MixPoint]:
+    """The accuracy for each of `_SHARES`, of answers that are `right` (N,), if that share of each class
+    lacked its pattern, as images with `lacks` (N,) do: the mean over the classes `labels` (N,) at their
+    shares of these images. A class without images of both kinds does not count. Equal `clusters` (N,) are not
+    independent."""
+    cells = _Cells.of(right, labels, lacks)
+    counted = cells.stratum >= 0
+    if not counted.any():
+        return []
+    strata, of_clusters = cells.stratum[counted], None if clusters is None else clusters[counted]
+    shares = np.stack([cells.right.ravel(), cells.n.ravel()], 1)
     points = []
     for share in _SHARES:
-        weights = np.array([share, 1 - share])
-        accuracy = float(sum(w * k / n for w, (k, n) in zip(weights, parts, strict=True)))
-        effect = design_effect(right, clusters, strata=has_pattern.astype(np.int64), weights=weights)
-        low, high = mean_share(parts, weights.tolist(), effect=effect)
+        weights = np.outer(cells.n.sum(1) / counted.sum(), [share, 1 - share]).ravel()
+        effect = design_effect(right[counted], of_clusters, strata=strata, weights=weights)
+        effect *= _few_samples(cells.n.ravel(), weights)
+        low, high = mean_share(shares.tolist(), weights.tolist(), effect=effect)
+        accuracy = float(weights @ (shares[:, 0] / shares[:, 1]))
         points.append(MixPoint(share=share, accuracy=accuracy, low=low, high=high))
     return points
+
+
+def _few_samples(n: Labels, weights: Floats) -> float:
+    """Factor on the variance of a mean of shares of `n` (S,) samples each, as small ones do not show theirs
+    well: Student's t over the normal quantile, squared, at Satterthwaite's degrees of freedom (Biometrics
+    Bulletin 1946), and what one more sample in each, as `mean_share` takes, hides."""
+    parts = weights**2 / n
+    freedom = parts.sum() ** 2 / (parts**2 / np.maximum(n - 1, 1)).sum()
+    return float(few_clusters(freedom) * (parts * (n + 1) / n).sum() / parts.sum())
 
 
 def _comparison(store: Store, groups: PatternGroups, by_arm: ByArm) -> dict[Arm, WorstGroups]:

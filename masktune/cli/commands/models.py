@@ -286,7 +286,7 @@ def risk_coverage(
         ),
     ] = None,
     minority_share: Annotated[
-        float | None, typer.Option(help="Also estimate it if this share of images lacked the pattern.")
+        float | None, typer.Option(help="Also estimate it if this share of each class lacked its pattern.")
     ] = None,
     points: Annotated[int, typer.Option(min=2, max=1000, help="Points on the curve.")] = 10,
     plot: Annotated[

@@ -94,7 +94,7 @@ def reject_chart(curve: RiskCoverage, point: CurvePoint | None) -> Chart:
     name = f"selective risk, with the {whole_percent(curve.confidence)} bounds of all points at once"
     lines = [Line(name, [(p.coverage, p.risk) for p in curve.points], band)]
     if curve.mix is not None:
-        name = f"estimate if {whole_percent(curve.mix.minority_share)} lacked the pattern of their class"
+        name = f"estimate if {whole_percent(curve.mix.minority_share)} of each class lacked its pattern"
         lines.append(Line(name, [(p.coverage, p.risk) for p in curve.mix.points if p.risk is not None]))
     # The band is wide where few inputs are answered; showing all of it would flatten the curve.
     settled = [high for x, _, high in band if x > 0.3]

@@ -17,8 +17,8 @@ class PartAccuracies(Section):
 
 
 class MixPoint(Section):
-    """What the accuracy would be if `share` of all images lacked the pattern of their class, with its 95 %
-    interval."""
+    """What the accuracy would be if `share` of each class lacked its pattern, with its 95 % interval: the
+    mean over the classes that have images of both kinds, at their shares of the split."""
 
     share: float
     accuracy: float
@@ -32,6 +32,11 @@ class InferredSplit(Section):
     n: int
     lacking: PartAccuracies
     rest: PartAccuracies
+    rest_alike: dict[Arm, float] = Field(
+        {},
+        description="Each model's accuracy on the rest, with each class as often as among the images that "
+        "lack the pattern; classes without a rest do not count. Older reports have none.",
+    )
     mix: dict[Arm, list[MixPoint]] = Field(
         {}, description="Each model's accuracy on another mix of the two: an estimate, never certified."
     )

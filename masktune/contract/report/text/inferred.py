@@ -34,15 +34,16 @@ def lacking_sentence(report: Report) -> str:
 
 
 def _on_parts(arms: list[Arm], parts: InferredSplit) -> str:
-    """“48 images that lack …, plain training is right on 67 of 100, MaskTune on 89; on the rest on …”."""
+    """“48 images that lack …, plain training is right on 67 of 100, MaskTune on 89; on the rest, …”."""
     n = parts.lacking.n
     images = f"{n:,} images that lack" if n > 1 else "one image that lacks"
     shares = _shares(arms, [parts.lacking.accuracies[arm].accuracy for arm in arms])
     sentence = f"{images} what the others of their class share, {shares}"
     if not parts.rest.n:
         return f"{sentence}."
-    rest = _of_100([parts.rest.accuracies[arm].accuracy for arm in arms])
-    return f"{sentence}; on the rest on {' and '.join(rest)}."
+    rest = _of_100([parts.rest_alike.get(arm, parts.rest.accuracies[arm].accuracy) for arm in arms])
+    alike = ", with each class as often," if parts.rest_alike else ""
+    return f"{sentence}; on the rest{alike} on {' and '.join(rest)}."
 
 
 def _shares(arms: list[Arm], accuracies: list[float]) -> str:
@@ -147,7 +148,8 @@ def mix_sentence(report: Report) -> str:
         return ""
     half = min(points, key=lambda point: abs(point.share - 0.5))
     return (
-        f"The accuracy of each model if another share of all images lacked the pattern. At "
+        "The accuracy of each model if another share of each class lacked its pattern, of the classes that "
+        "have images of both kinds. At "
         f"{percent(half.share)}, {within_sentence(after)} would be right on {percent(half.accuracy)} "
         f"({percent(half.low)} to {percent(half.high)}). An estimate from these test images, no certificate."
     )

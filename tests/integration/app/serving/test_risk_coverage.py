@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.selective.calibrations import FILE
-from tests.integration.app.serving.conftest import GROUPS, World
+from tests.integration.app.serving.conftest import World
 
 
 def test_risk_coverage_has_areas_and_bounds_and_says_which_of_them_hold(world: World) -> None:
@@ -45,17 +45,20 @@ def test_the_table_at_a_certificate(world: World) -> None:
     assert world.client.get(address, params={"max_risk": 1}).status_code == 422
 
 
-def inferred_groups(world: World, lacking: str) -> None:
-    """Let the groups of the model's calibration be inferred ones, of which this one lacks the pattern."""
+def inferred_groups(world: World) -> None:
+    """Let the groups of the model's calibration be inferred ones of one class."""
     artifact = world.client.get(f"/models/{world.model}").json()["calibration"]["id"]
     key = f"calibrations/{artifact}"
     facts = json.loads((world.services.artifacts.folder(key) / FILE).read_text())
+    names = "left · own pattern", "left · another pattern"
+    groups = {score: dict(zip(names, of.values(), strict=True)) for score, of in facts["groups"].items()}
+    facts |= {"groups": groups, "groups_inferred": True, "lacking": [names[1]]}
     with world.services.artifacts.writing(key) as folder:
-        (folder / FILE).write_text(json.dumps(facts | {"groups_inferred": True, "lacking": [lacking]}))
+        (folder / FILE).write_text(json.dumps(facts))
 
 
 def test_the_curve_for_another_mix_is_an_estimate_beside_the_one_measured(fresh_world: World) -> None:
-    inferred_groups(fresh_world, GROUPS[1])
+    inferred_groups(fresh_world)
     address = f"/models/{fresh_world.model}/risk-coverage"
     plain = fresh_world.client.get(address).json()
     assert (plain["mix"], plain["table"]["groups_inferred"]) == (None, True)
@@ -63,7 +66,7 @@ def test_the_curve_for_another_mix_is_an_estimate_beside_the_one_measured(fresh_
     mix = mixed.pop("mix")
     assert mixed | {"mix": None} == plain
     assert (mix["minority_share"], mix["n_lacking"], mix["n_rest"]) == (0.5, 20, 20)
-    assert "50 % lack the pattern" in mix["statement"]
+    assert "50 % of each class lack its pattern" in mix["statement"]
     assert "not a certificate" in mix["statement"]
     for point, measured in zip(mix["points"], plain["points"], strict=True):  # half of the samples lack it
         assert point["threshold"] == measured["threshold"]

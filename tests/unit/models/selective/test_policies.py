@@ -13,6 +13,7 @@ from scipy.special import betainc
 from models.selective import (
     SCORES,
     CalibrationTable,
+    ClassTables,
     Selection,
     SplitTables,
     answer_all,
@@ -208,7 +209,8 @@ def halves(n: int = 400) -> tuple[CalibrationTable, CalibrationTable, Calibratio
 def test_the_mix_that_was_measured_gives_the_curve_that_was_measured() -> None:
     lacking, rest, everything = halves()
     curve = risk_coverage(everything, points=50)
-    mixed = reweighted([lacking], [rest], [p.threshold for p in curve.points], share=0.25)
+    parts = ClassTables([lacking], [rest])
+    mixed = reweighted([parts], [p.threshold for p in curve.points], share=0.25)
     assert np.allclose([p.coverage for p in mixed], [p.coverage for p in curve.points])
     assert np.allclose([p.risk or 0.0 for p in mixed], [p.risk for p in curve.points])
 
@@ -217,12 +219,26 @@ def test_either_end_of_the_mix_is_one_part_alone_however_many_tables_it_has() ->
     lacking, rest, everything = halves()
     thresholds = [p.threshold for p in risk_coverage(lacking).points]
     alone = pytest.approx([p.risk for p in risk_coverage(lacking).points])
-    assert [p.risk for p in reweighted([lacking], [rest, everything], thresholds, share=1.0)] == alone
-    twice = reweighted([rest], [lacking, lacking], thresholds, share=0.0)
+    parts = ClassTables([lacking], [rest, everything])
+    assert [p.risk for p in reweighted([parts], thresholds, share=1.0)] == alone
+    twice = reweighted([ClassTables([rest], [lacking, lacking])], thresholds, share=0.0)
     assert [p.risk for p in twice] == alone
 
 
 def test_a_threshold_that_answers_nothing_has_no_risk() -> None:
     lacking, rest, _ = halves()
-    (point,) = reweighted([lacking], [rest], [1.0], share=0.5)
+    (point,) = reweighted([ClassTables([lacking], [rest])], [1.0], share=0.5)
     assert (point.coverage, point.risk) == (0.0, None)
+
+
+def test_another_mix_of_patterns_is_no_other_mix_of_classes() -> None:
+    """Each class is as often wrong with its pattern as without; the harder one hardly ever lacks it."""
+
+    def parts(n_lacking: int, n_rest: int, wrong_in: int) -> ClassTables:
+        return ClassTables(
+            *([CalibrationTable.build(np.zeros(n), np.arange(n) % wrong_in > 0)] for n in (n_lacking, n_rest))
+        )
+
+    classes = [parts(80, 320, 10), parts(10, 390, 2)]
+    risks = [reweighted(classes, [0.0], share=share)[0].risk for share in (0.0, 0.5, 1.0)]
+    assert risks == pytest.approx([0.3] * 3)
