@@ -1,6 +1,6 @@
 """How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
-    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed|mix]
+    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed|mix|claims]
 
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
@@ -13,7 +13,7 @@ answers ignore the images is taken for one that has learned something if its acc
 chance. Settings of subjects: images come in subjects, on whose images models err alike
 (benchmarks._verdict_subjects). Guessed groups: the judge of patterns errs, alone or with the control
 (benchmarks._verdict_guessed). Another mix: accuracies if more images lacked a pattern that has no effect
-(benchmarks._verdict_mix).
+(benchmarks._verdict_mix). What is said around a verdict: benchmarks._verdict_claims.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import _verdict_claims as claims
 from benchmarks import _verdict_guessed as guessed
 from benchmarks import _verdict_mix as mix
 from benchmarks import _verdict_subjects as subjects
@@ -35,6 +36,7 @@ from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
 from models.evaluation.verdict import VerdictName, decide, standing
 
+PARTS = {"subjects": subjects, "guessed": guessed, "mix": mix, "claims": claims}
 RESAMPLES = 1000
 
 
@@ -335,9 +337,7 @@ def on_images(draws: int, seed: int) -> tuple[list[dict[str, Any]], float]:
 def main() -> int:
     assert __doc__ is not None
     parser = simulation_parser(__doc__.splitlines()[0])
-    parser.add_argument(
-        "--only", choices=("images", "subjects", "guessed", "mix"), help="one part; all without it"
-    )
+    parser.add_argument("--only", choices=("images", *PARTS), help="one part; all without it")
     parser.add_argument("--quick", action="store_true", help="few draws: a smoke test, not a proof")
     arguments = parser.parse_args()
     draws = 10 if arguments.quick else arguments.draws
@@ -347,7 +347,7 @@ def main() -> int:
     further: dict[str, dict[str, Any]] = {}
     if arguments.only in (None, "images"):
         figures, worst = on_images(draws, arguments.seed)
-    for name, part in {"subjects": subjects, "guessed": guessed, "mix": mix}.items():
+    for name, part in PARTS.items():
         if arguments.only in (None, name):
             of_part = part.measure(min(draws, part.DRAWS), arguments.seed)
             figures += of_part

@@ -24,6 +24,7 @@ from masktune.contract.report.recommendation import (
     CompareNetworks,
     NextStep,
     ReviewImages,
+    TrainMoreSeeds,
     UseControl,
     UseModel,
 )
@@ -77,6 +78,9 @@ def _step_button(connection: AsyncClient, step: NextStep, report: Report, key: O
         case CompareNetworks():
             fields = {"kind": "erm", "dataset": report.dataset.id, **SMALL_NETWORK_TRIAL}
             button("Train a small network", partial(ui.navigate.to, f"/new?{urlencode(fields)}"), kind)
+        case TrainMoreSeeds():
+            form = f"/new?dataset={report.dataset.id}&seeds={step.seeds}"
+            button("Train with more seeds", partial(ui.navigate.to, form), kind)
         case BalanceOverColumn():
             form = f"/new?dataset={report.dataset.id}&groups=labels"
             button(_LABELS[BalanceOverColumn], partial(ui.navigate.to, form), kind)

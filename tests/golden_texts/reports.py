@@ -41,7 +41,12 @@ def masktune_helped() -> Json:
     reliability[CONTROL] = None
     value["gallery"]["items"] = [GALLERY_ITEM]
     return value | {
-        **recommendation(MASKTUNE, "masktune_helped", step("review_images", samples=[4, 2])),
+        **recommendation(
+            MASKTUNE,
+            "masktune_helped",
+            step("review_images", samples=[4, 2]),
+            step("train_more_seeds", seeds=3),
+        ),
         "training_note": "The backbone was frozen.",
         "temperature": {arm: {"value": 1.5, "split": "val", "n": 150} for arm in (ERM, CONTROL)},
         "reliability_at_temperature": {"test": {ERM: reliability[MASKTUNE], CONTROL: None}},

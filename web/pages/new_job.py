@@ -34,6 +34,7 @@ async def show(
     groups: str = "",
     preset: str = "",
     max_train_samples: int | None = None,
+    seeds: int | None = None,
     like: str = "",
 ) -> None:
     """`like`: id of the job whose fields the form starts with."""
@@ -44,7 +45,7 @@ async def show(
         html("notice", tone="unsure", text=missing_scope(key, "train"))
         return
     inputs: dict[str, Any] = {"/dataset": dataset, "/model": model, "/mask_set": mask_set, "/groups": groups}
-    inputs |= {"/preset": preset, "/max_train_samples": max_train_samples}
+    inputs |= {"/preset": preset, "/max_train_samples": max_train_samples, "/seeds": seeds}
     earlier = await connection.jobs.get(like) if like else None
     if earlier is not None:
         inputs, kind = values_of(earlier), earlier.kind

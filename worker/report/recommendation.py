@@ -23,6 +23,7 @@ from masktune.contract.report.recommendation import (
     Recommendation,
     RecommendationReason,
     ReviewImages,
+    TrainMoreSeeds,
     UseControl,
     UseModel,
     WeakGroup,
@@ -42,6 +43,8 @@ TRAIN_IMAGES = 60
 """Images of a class: if 5 % of them lack the pattern, that is the three which the finder needs."""
 
 
+SEEDS = 3
+"""With two, seeds 2 points apart hide a gain of 10 in three draws of four (benchmarks/verdict.py)."""
 WEAK_SHARE = 0.5
 """Of the way from chance to no mistakes: frozen features on which no plain model comes so far, on the
 validation images, are weak. `benchmarks.networks` measures it."""
@@ -202,6 +205,7 @@ def make_recommendation(
             *weak_features(plain, 1 / len(store.classes)),
             *others,
             *_check_labels(inferred),
+            *more_seeds(figures.decision(choice.subject), frozen=frozen),
         ],
     )
 
@@ -213,6 +217,15 @@ def weak_features(balanced_accuracies: Sequence[float], chance: float) -> list[C
     if best >= chance + WEAK_SHARE * (1 - chance):
         return []
     return [CompareNetworks(step="compare_networks", balanced_accuracy=best, chance=chance)]
+
+
+def more_seeds(test: Verdict | None, *, frozen: bool) -> list[TrainMoreSeeds]:
+    """The step to take where one training of a whole network decided."""
+    if frozen or test is None or test.a is not Arm.MASKTUNE or test.seeds:
+        return []
+    if test.verdict not in ("helped", "hurt"):
+        return []
+    return [TrainMoreSeeds(step="train_more_seeds", seeds=SEEDS)]
 
 
 def _next_steps(

@@ -100,6 +100,14 @@ class CompareNetworks(Section):
     chance: float
 
 
+class TrainMoreSeeds(Section):
+    """Train MaskTune and its control with this many seeds: the whole network was trained once, and the
+    verdict does not cover how far another training differs."""
+
+    step: Literal["train_more_seeds"]
+    seeds: int
+
+
 NextStep = Annotated[
     UseModel
     | UseControl
@@ -108,6 +116,7 @@ NextStep = Annotated[
     | ReviewImages
     | CheckLabels
     | CompareNetworks
+    | TrainMoreSeeds
     | DataStep,
     Field(discriminator="step"),
 ]

@@ -27,6 +27,7 @@ STEPS = [
     {"step": "add_test_images", "per_class": 100},
     {"step": "label_more", "per_class": 60},
     {"step": "compare_networks", "balanced_accuracy": 0.6, "chance": 0.5},
+    {"step": "train_more_seeds", "seeds": 3},
 ]
 RECOMMENDED = {"arm": "masktune", "model": "mdl_1", "reason": "masktune_helped", "next": STEPS}
 SAMPLE = {"split": "train", "path": "a/4.png", "label": "a", "width": 28, "height": 28, "sha256": ""}
@@ -77,7 +78,7 @@ def api() -> Iterator[StubApi]:
         (
             "/ui/jobs/job_2/report",
             "train",
-            ["Judge on other images", "Upload images", "Train a small network"],
+            ["Judge on other images", "Upload images", "Train a small network", "Train with more seeds"],
         ),
         ("/ui/jobs/job_2/judge", "train", ["judge-drop", BREAKS_PATTERN]),
         ("/ui/jobs/job_2/review", "train", [*REVIEW_ANSWERS.values(), REVIEW_HINT]),

@@ -17,6 +17,7 @@ from masktune.contract.report.recommendation import (
     Recommendation,
     RecommendationReason,
     ReviewImages,
+    TrainMoreSeeds,
     UseControl,
     UseModel,
     WeakGroup,
@@ -231,6 +232,16 @@ def _compare_networks(step: CompareNetworks, report: Report) -> Step:
     )
 
 
+def _train_more_seeds(step: TrainMoreSeeds, report: Report) -> Step:
+    return Step(
+        step.step,
+        f"Train with {step.seeds} seeds",
+        "The verdict is about one training of each model, and another training of a whole network may "
+        f"differ. A verdict over {step.seeds} seeds allows for that.",
+        f"masktune fix {report.dataset.id} --set masktune=true --set seeds={step.seeds}",
+    )
+
+
 def _review_images(step: ReviewImages, report: Report) -> Step:
     title = f"Look at {len(step.samples)} images"
     if report.review is None:
@@ -286,6 +297,7 @@ _STEPS: Mapping[type, Callable[[Any, Report], Step]] = {
     AddTestImages: _add_test_images,
     LabelMore: _label_more,
     CompareNetworks: _compare_networks,
+    TrainMoreSeeds: _train_more_seeds,
     ReviewImages: _review_images,
     CheckLabels: _check_labels,
 }

@@ -49,30 +49,34 @@ class Verdict(NamedTuple):
     rule: str
 
 
-_NOT_CHANCE = "A difference this large is unlikely to be chance."
+_NOT_CHANCE = "A difference this large is unlikely to be chance in the test images."
 _MEANINGS: dict[accuracy.VerdictName, str] = {
     "helped": _NOT_CHANCE,
     "hurt": _NOT_CHANCE,
-    "no_detectable_effect": "A difference this small can be chance.",
+    "no_detectable_effect": "These images cannot tell: {interval} points.",
 }
 _STANDINGS: dict[accuracy.Standing, str] = {
-    "above": "That it is better than {} is unlikely to be chance.",
-    "below": "That it is worse than {} is unlikely to be chance.",
-    "undetected": "The difference to {} can be chance.",
+    "above": "That it is better than {rival} is unlikely to be chance in the test images.",
+    "below": "That it is worse than {rival} is unlikely to be chance in the test images.",
+    "undetected": "Whether it is better than {rival}, these images cannot tell: {interval} points.",
 }
-_HIDDEN = "A difference this small can be chance, and a larger one may be hidden: "
+_HIDDEN = "These images cannot tell: {interval} points, and a larger difference may be hidden: "
 _NOT_TESTABLE: dict[accuracy.NotTestableReason | None, str] = {
     "no_groups": f"{_HIDDEN}no groups say which of these images break a pattern.",
     "one_group": f"{_HIDDEN}those of these images that have a group are all in the same one, so nothing says "
     "which of them break a pattern.",
-    "small_groups": f"{_HIDDEN}fewer than two groups have 10 {{}} here, which is too few to compare groups.",
-    "few_in_groups": f"{_HIDDEN}the groups that have 10 {{}} here hold less than half of these images.",
-    "few_lacking": f"{_HIDDEN}of no class do 10 {{}} here lack the pattern.",
-    "few_subjects": "They are of too few {0} to tell whether a difference is chance: {0} differ, "
+    "small_groups": f"{_HIDDEN}fewer than two groups have 10 {{counted}} here, which is "
+    "too few to compare groups.",
+    "few_in_groups": f"{_HIDDEN}the groups that have 10 {{counted}} here hold less than half of these "
+    "images.",
+    "few_lacking": f"{_HIDDEN}of no class do 10 {{counted}} here lack the pattern.",
+    "few_subjects": "They are of too few {counted} to tell whether a difference is chance: {counted} differ, "
     "and fewer than 10 do not show by how much.",
     "one_class": "They are all of one class, and a model that always answers that class is right on them.",
 }
-"""By reason, to be filled with what counts in a group: images or subjects."""
+"""By reason, to be filled with what counts in a group, images or subjects, and the interval."""
+_ONE_TRAINING = " Another training may differ."
+"""Said of a whole network; docs/REPORT.md has how far trainings of a last layer differ."""
 _LIKE_TRAINING = (
     "images like the training images",
     "That is what giving up a shortcut looks like, and these images cannot tell it from harm.",
@@ -163,17 +167,26 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
 
 
 def _meaning(report: Report, decision: accuracy.Verdict) -> str:
-    if decision.verdict != "not_testable":
-        stands = {
-            plain_name(arm_before(report)): decision.against_erm,
-            "its control": decision.against_control,
-        }
-        if "absent" in stands.values() or len(set(stands.values())) == 1:
-            return _MEANINGS[decision.verdict]
-        return " ".join(_STANDINGS[one].format(rival) for rival, one in stands.items())
-    word = report.dataset.subject_word
-    counted = "images" if decision.deciding_difference.n_subjects is None else f"{word}s"
-    return _NOT_TESTABLE[decision.reason].format(counted)
+    deciding, to_erm = decision.deciding_difference, decision.erm_difference
+    interval = points_interval(deciding.low, deciding.high)
+    if decision.verdict == "not_testable":
+        if to_erm is not None and decision.against_control != "undetected":
+            interval = points_interval(to_erm.low, to_erm.high)
+        counted = "images" if deciding.n_subjects is None else f"{report.dataset.subject_word}s"
+        return _NOT_TESTABLE[decision.reason].format(counted=counted, interval=interval)
+    rivals = (
+        (plain_name(arm_before(report)), decision.against_erm, to_erm or deciding),
+        ("its control", decision.against_control, deciding),
+    )
+    if len({standing for _, standing, _ in rivals} - {"absent"}) == 1:
+        text = _MEANINGS[decision.verdict].format(interval=interval)
+    else:
+        text = " ".join(
+            _STANDINGS[standing].format(rival=rival, interval=points_interval(one.low, one.high))
+            for rival, standing, one in rivals
+        )
+    is_network = decision.a is Arm.MASKTUNE and report.training_note is None
+    return text + (_ONE_TRAINING if is_network and not decision.seeds else "")
 
 
 def _shortcut_or_harm(report: Report, decision: accuracy.Verdict) -> str:

@@ -12,11 +12,13 @@ from masktune.contract.report.review import ReportReview
 from masktune.contract.vocabulary import Arm
 from tests.support.reports import early_stage_groups
 from worker.report.recommendation import (
+    SEEDS,
     Choice,
     Treatment,
     best_plain,
     choose,
     images_to_review,
+    more_seeds,
     trails_plain,
     weak_features,
 )
@@ -41,6 +43,15 @@ def test_where_groups_detect_nothing_the_higher_estimate_is_recommended(estimate
     head = HEAD._replace(verdict="no_detectable_effect", trails_plain=trails)
     assert choose([head], Arm.ERM, trained_whole=False).arm is arm
     assert not trails_plain(decided("not_testable", estimate))
+
+
+def test_where_one_training_of_a_whole_network_decided_more_seeds_are_advised() -> None:
+    of_masktune = decided("helped", 0.1).model_copy(update={"a": Arm.MASKTUNE})
+    assert [step.seeds for step in more_seeds(of_masktune, frozen=False)] == [SEEDS]
+    assert more_seeds(of_masktune, frozen=True) == []
+    assert more_seeds(decided("helped", 0.1), frozen=False) == []  # of a last layer
+    assert more_seeds(of_masktune.model_copy(update={"verdict": "not_testable"}), frozen=False) == []
+    assert more_seeds(None, frozen=False) == []
 
 
 def decided(name: VerdictName, estimate: float) -> Verdict:

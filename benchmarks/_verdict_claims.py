@@ -1,0 +1,89 @@
+"""What is said around a verdict: that another training may differ.
+
+A row each: the rate at which a verdict is wrong, by the rule as it is and as it was or would be without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from benchmarks._common import TARGET, table
+from models.evaluation.paired import Difference, mean_over_seeds, paired_difference
+from models.types import Bools
+
+RESAMPLES = 1000
+DRAWS = 400
+
+SPREAD = 0.1
+"""Standard deviation of a group's accuracy between trainings, in probits: 3.5 points at 0.7."""
+ACCURACIES = 0.95, 0.8, 0.7, 0.95
+"""By group, of both models: the mean over all trainings."""
+SEEDS = 3
+SHARED_ERRORS = 0.7
+"""Correlation of two models' errors on one image, in probits."""
+
+
+def measure(draws: int, seed: int) -> list[dict[str, Any]]:
+    """Every claim, printed: a row each."""
+    rng = np.random.default_rng(seed)
+    rows = [trainings(n, min(draws, DRAWS), rng) for n in (300, 642)]
+    print(table(rows))
+    return rows
+
+
+def targets(rows: Sequence[dict[str, Any]], _: int) -> dict[str, dict[str, Any]]:
+    """That each rule keeps its level, within three standard errors."""
+    return {
+        row["claim"]: {"value": row["rate"], "at_most": row["at_most"], "ok": row["rate"] <= row["at_most"]}
+        for row in rows
+    }
+
+
+def trainings(n: int, draws: int, rng: np.random.Generator) -> dict[str, Any]:
+    """How often two equally good procedures differ by the verdict, with `n` images in the worst group: from
+    one training of each, and over `SEEDS`."""
+    sizes = 1000, 1000, n, n
+    decided = np.zeros(2)
+    for _ in range(draws):
+        differences = _of_seeds(sizes, rng)
+        decided += [_is_decided(differences[0]), _is_decided(mean_over_seeds(differences))]
+    without, rate = (decided / draws).tolist()
+    return _row(f"equal procedures, {n} images, {SEEDS} seeds", draws, rate, without)
+
+
+def _of_seeds(sizes: tuple[int, ...], rng: np.random.Generator) -> list[Difference]:
+    """The difference in the worst group with each seed, on the same images."""
+    strata = np.repeat(np.arange(len(sizes)), sizes)
+    image = rng.standard_normal(len(strata))  # (N,) how hard it is
+    return [
+        paired_difference(
+            _outcomes(image, strata, rng),
+            _outcomes(image, strata, rng),
+            strata=strata,
+            statistic="worst_group_accuracy",
+            generator=rng,
+            resamples=RESAMPLES,
+        )
+        for _ in range(SEEDS)
+    ]
+
+
+def _outcomes(image: NDArray[np.float64], strata: NDArray[np.int64], rng: np.random.Generator) -> Bools:
+    levels = ndtri(ACCURACIES) + SPREAD * rng.standard_normal(len(ACCURACIES))
+    own = rng.standard_normal(len(strata))
+    errors = SHARED_ERRORS**0.5 * image + (1 - SHARED_ERRORS) ** 0.5 * own
+    return np.asarray(errors < levels[strata])
+
+
+def _is_decided(difference: Difference) -> bool:
+    return difference.low > 0 or difference.high < 0
+
+
+def _row(claim: str, draws: int, rate: float, without: float, level: float = TARGET) -> dict[str, Any]:
+    allowed = level + 3 * (level * (1 - level) / draws) ** 0.5
+    return {"claim": claim, "draws": draws, "rate": rate, "at_most": allowed, "without_rule": without}
