@@ -52,7 +52,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 def of_type(hint: Any) -> st.SearchStrategy[Any]:
     """Any value of this type that JSON can hold."""
     arguments = get_args(hint)
-    if hint is JsonValue:
+    if hint in (JsonValue, Any):
         return json_values
     if hint is float:
         return st.floats(allow_nan=False, allow_infinity=False)
@@ -64,6 +64,8 @@ def of_type(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(arguments)
     if get_origin(hint) is tuple:
         return st.lists(of_type(arguments[0]), max_size=2).map(tuple)
+    if get_origin(hint) is list:
+        return st.lists(of_type(arguments[0]), max_size=2)
     if get_origin(hint) is dict:
         return st.dictionaries(*map(of_type, arguments), max_size=2)
     if is_dataclass(hint) and isinstance(hint, type):
