@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from masktune.contract.report.base import Proportion
+
+_HUNDRED = 100
+"""Images: of fewer, a count says more than a share."""
+
 
 def percent(share: float | None, digits: int = 1) -> str:
     """A share, "76.2 %" with a non-breaking space; a dash if there is none."""
@@ -17,9 +22,24 @@ def whole_percent(share: float) -> str:
 
 
 def out_of_100(*shares: float) -> tuple[str, ...]:
-    """Shares as counts out of 100, whole ones unless only a decimal tells the first from another."""
-    whole, decimal = (tuple(f"{100 * share:.{digits}f}" for share in shares) for digits in (0, 1))
+    """Shares as counts out of 100, which is all: whole, unless only a decimal tells one from the first."""
+    whole, decimal = (tuple(_count(share, digits) for share in shares) for digits in (0, 1))
     return decimal if whole[0] in whole[1:] and decimal[0] not in decimal[1:] else whole
+
+
+def _count(share: float, digits: int) -> str:
+    all_right = share > 1 - 1e-9  # a weighted mean of ones may miss one by a rounding
+    return f"{100 if all_right else min(100 * share, 100 - 10**-digits):.{digits}f}"
+
+
+def right_counts(first: Proportion, *others: Proportion) -> list[str]:
+    """How many answers are right: “95 of 100”, and of the others “90”; where one has fewer than 100 images,
+    “3 of 4” and “2”, or “2 of 5”."""
+    if min(one.n for one in (first, *others)) >= _HUNDRED:
+        of_first, *of_others = out_of_100(*(one.accuracy for one in (first, *others)))
+        return [f"{of_first} of 100", *of_others]
+    counts = (f"{one.correct:,}" + ("" if one.n == first.n else f" of {one.n:,}") for one in others)
+    return [f"{first.correct:,} of {first.n:,}", *counts]
 
 
 def more_of_100(difference: float) -> str:

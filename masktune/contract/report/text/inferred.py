@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from masktune.contract.report.inferred import InferredGroups, InferredSplit
 from masktune.contract.report.report import Report
-from masktune.contract.report.text.formats import out_of_100, percent
+from masktune.contract.report.text.formats import out_of_100, percent, right_counts
 from masktune.contract.report.text.names import (
     arm_after,
     arm_before,
@@ -19,14 +19,16 @@ from masktune.contract.vocabulary import Arm
 INFERRED_TITLE = "Images that lack what the others of their class share"
 INFERRED_TAG = "inferred: nobody labelled them"
 MIX_TITLE = "If such images were more, or fewer"
+_FEWEST = 10
+"""Images: on fewer, a share of right answers says nothing."""
 
 
 def lacking_sentence(report: Report) -> str:
     """How the models before and after do on the test images that lack the pattern, and on the rest; "" where
-    no figures rest on inferred groups."""
+    no figures rest on inferred groups, or on fewer than 10 images."""
     groups = report.inferred_groups
     test = groups.test if groups is not None and groups.decide else None
-    if test is None or not test.lacking.n:
+    if test is None or test.lacking.n < _FEWEST:
         return ""
     before, after = arm_before(report), arm_after(report)
     arms = [arm for arm in dict.fromkeys((before, after)) if arm in test.lacking.accuracies]
@@ -34,31 +36,19 @@ def lacking_sentence(report: Report) -> str:
 
 
 def _on_parts(arms: list[Arm], parts: InferredSplit) -> str:
-    """“48 images that lack …, plain training is right on 67 of 100, MaskTune on 89; on the rest, …”."""
-    n = parts.lacking.n
-    images = f"{n:,} images that lack" if n > 1 else "one image that lacks"
-    shares = _shares(arms, [parts.lacking.accuracies[arm].accuracy for arm in arms])
-    sentence = f"{images} what the others of their class share, {shares}"
+    """“48 images that lack …, plain training is right on 32 of 48, MaskTune on 43; on the rest, …”."""
+    first, *others = map(plain_name, arms)
+    of_first, *counts = right_counts(*(parts.lacking.accuracies[arm] for arm in arms))
+    shares = [f"{first} is right on {of_first}"]
+    shares += [f"{name} on {count}" for name, count in zip(others, counts, strict=True)]
+    sentence = (
+        f"{parts.lacking.n:,} images that lack what the others of their class share, {', '.join(shares)}"
+    )
     if not parts.rest.n:
         return f"{sentence}."
-    rest = _of_100([parts.rest_alike.get(arm, parts.rest.accuracies[arm].accuracy) for arm in arms])
+    rest = [parts.rest_alike.get(arm, parts.rest.accuracies[arm].accuracy) for arm in arms]
     alike = ", with each class as often," if parts.rest_alike else ""
-    return f"{sentence}; on the rest{alike} on {' and '.join(rest)}."
-
-
-def _shares(arms: list[Arm], accuracies: list[float]) -> str:
-    """“plain training is right on 67 of 100, the retrained head on 89”."""
-    names = [plain_name(arm) for arm in arms]
-    shares = _of_100(accuracies)
-    first = f"{names[0]} is right on {shares[0]} of 100"
-    return ", ".join(
-        [first, *(f"{name} on {share}" for name, share in zip(names[1:], shares[1:], strict=True))]
-    )
-
-
-def _of_100(shares: list[float]) -> list[str]:
-    """One share, or two, as counts out of 100."""
-    return list(out_of_100(shares[0], shares[-1]))[: len(shares)]
+    return f"{sentence}; on the rest{alike} on {' and '.join(out_of_100(*rest))} of 100."
 
 
 def inferred_notes(report: Report) -> list[str]:

@@ -16,6 +16,7 @@ from masktune.contract.report.text.formats import (
     points,
     points_apart,
     points_interval,
+    right_counts,
     sample_count,
 )
 from masktune.contract.report.text.groups import UNDIVIDED, groups_warning
@@ -219,21 +220,24 @@ def _of_two_models(report: Report, decision: accuracy.Verdict) -> str:
     }
     if decision.erm_difference is not None:
         lowest[arm_before(report)] = decision.erm_difference.worst_b
-    shares = [
-        _hardest(of_arm[arm], group) if _in_groups(decision) else of_arm[arm].balanced_accuracy
-        for arm, group in lowest.items()
-    ]
     names, a = [within_sentence(arm) for arm in lowest], of_arm[decision.a]
-    first, *parts = out_of_100(*shares)
-    of_all, *over_all = out_of_100(*(of_arm[arm].accuracy for arm in lowest))
+    hardest = [one for arm, group in lowest.items() if (one := _hardest(of_arm[arm], group)) is not None]
+    which = _which(decision)
+    if _in_groups(decision) and len(hardest) == len(lowest):
+        first, *parts = right_counts(*hardest)
+        which += f" ({hardest[0].n:,} images)" if first.endswith("of 100") else ""
+    else:
+        first, *parts = out_of_100(*(of_arm[arm].balanced_accuracy for arm in lowest))
+        first += " of 100"
+    of_all, *over_all = right_counts(*(of_arm[arm] for arm in lowest))
 
     def others(counts: Sequence[str]) -> str:
         return " and ".join(f"{name} on {count}" for name, count in zip(names[1:], counts, strict=True))
 
     return (
-        f"{capitalised(names[0])} is right on {first} of 100 images {_which(decision)}, {others(parts)}. "
+        f"{capitalised(names[0])} is right on {first} images {which}, {others(parts)}. "
         f"Over all {sample_count(a.n, a.n_subjects, f'{decision.split} image', word)}, it is right on "
-        f"{of_all} of 100, {others(over_all)}."
+        f"{of_all}, {others(over_all)}."
     )
 
 
@@ -245,10 +249,9 @@ def _which(decision: accuracy.Verdict) -> str:
     return "of its hardest group" if _in_groups(decision) else "of a class on average"
 
 
-def _hardest(of_arm: accuracy.ArmMetrics, group: str | None) -> float:
-    """Accuracy in the group that decided."""
-    of_groups = (one.accuracy for one in of_arm.groups if one.name == group)
-    return next(of_groups, of_arm.worst_group_accuracy or 0.0)
+def _hardest(of_arm: accuracy.ArmMetrics, name: str | None) -> accuracy.SliceAccuracy | None:
+    """The group that decided."""
+    return next((group for group in of_arm.groups if group.name == name), None)
 
 
 def _guesses(models: Sequence[accuracy.ModelAtChance]) -> str:

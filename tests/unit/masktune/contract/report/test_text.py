@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 
 from masktune.contract.report import Report
-from masktune.contract.report.base import StatisticName
+from masktune.contract.report.base import Proportion, StatisticName
 from masktune.contract.report.groups import GroupReason
 from masktune.contract.report.shortcut import Evidence, SignName
 from masktune.contract.report.text import next_steps, notes, percent, points, verdict, whole_percent
@@ -22,6 +22,7 @@ from masktune.contract.report.text.formats import (
     out_of_100,
     points_apart,
     points_interval,
+    right_counts,
     sample_count,
 )
 from masktune.contract.report.text.groups import UNDIVIDED, UNDIVIDED_REASONS
@@ -70,6 +71,22 @@ def test_counts_have_a_decimal_only_where_it_tells_them_apart(
     a: float, b: float, counts: tuple[str, str]
 ) -> None:
     assert out_of_100(a, b) == counts
+
+
+def test_a_hundred_of_a_hundred_is_all() -> None:
+    assert out_of_100(0.9951, 0.5) == ("99", "50")
+    assert out_of_100(0.9996, 0.985) == ("99", "98")
+    assert out_of_100(0.9996, 0.99) == ("99.9", "99.0")
+    assert out_of_100(1.0 - 1e-12, 0.9951) == ("100", "99")
+
+
+def test_fewer_than_a_hundred_images_are_counted() -> None:
+    of_4, of_5, of_400 = (
+        Proportion(n=n, correct=k, accuracy=k / n, low=0, high=1) for n, k in ((4, 3), (5, 2), (400, 300))
+    )
+    assert right_counts(of_4, of_4, of_5) == ["3 of 4", "3", "2 of 5"]
+    assert right_counts(of_400, of_400) == ["75 of 100", "75"]
+    assert right_counts(of_400, of_4) == ["300 of 400", "3 of 4"]
 
 
 def test_samples_are_counted_with_their_subjects_and_the_first_names_are_listed() -> None:
@@ -124,11 +141,11 @@ def test_images_that_judge_a_head_where_no_class_was_divided_give_no_verdict_and
     assert verdict(typed(**sections)).sentence == UNDIVIDED
 
 
-def test_one_image_that_lacks_the_pattern_is_told_of_in_the_singular() -> None:
-    test = {"n": 1, "lacking": part(1, erm=0, masktune=1, masktune_control=0), "rest": part(0)}
+@pytest.mark.parametrize("n", [1, 9, 10])
+def test_on_fewer_than_ten_images_that_lack_the_pattern_nothing_is_said(n: int) -> None:
+    test = {"n": n, "lacking": part(n, erm=0, masktune=1, masktune_control=0), "rest": part(0)}
     lacking = lacking_sentence(typed(**inferred_section("opened", decide=True, splits={"test": test})))
-    assert lacking.startswith("On the one image that lacks what the others of their class share, ")
-    assert lacking.endswith(" on 100.")
+    assert bool(lacking) == (n == 10)
 
 
 def test_a_verdict_on_subjects_that_the_models_know_is_not_green() -> None:
