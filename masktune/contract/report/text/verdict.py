@@ -113,6 +113,10 @@ _INFERRED_RULE = (
     "The groups were inferred: the interval is for the groups as inferred, and does not cover that they may "
     "be wrong."
 )
+_OTHER_PATTERNS = (
+    "It is for the pattern that was found: giving up one can mean leaning on another, which these groups "
+    "cannot show."
+)
 _SUBJECTS_RULE = (
     "Images of one {0} are not independent, so the interval takes {0}s as independent, not images. "
     "With fewer than 10 {0}s the verdict is not testable, and a group of fewer decides nothing."
@@ -161,10 +165,27 @@ def _sentence(report: Report, decision: accuracy.Verdict) -> str:
         text += f" {_meaning(report, decision)}"
     if decision.beaten_by is not None:
         text += f" In the worst group, {model_name(decision.beaten_by)} beats {within_sentence(decision.a)}."
-    text = f"{text} {cost_of_control(decision)}".rstrip()
+    text = " ".join(filter(None, (text, cost_of_control(decision), _as_guessed(report, decision))))
     if decision.b not in CONTROLS:
         text += " No control was trained: equally long training alone might have done as much."
     return text
+
+
+def _as_guessed(report: Report, decision: accuracy.Verdict) -> str:
+    """What a verdict by inferred groups does not cover."""
+    if not decision.inferred or report.inferred_groups is None:
+        return ""
+    precision = report.inferred_groups.precision
+    looked = "nobody has looked how many of these images truly lack the pattern."
+    if precision is not None:
+        looked = (
+            f"by {precision.answers:,} answers of a person, at least {percent(precision.low)} of the images "
+            "that seem to lack the pattern do."
+        )
+    text = f"This is for the groups as guessed: {looked}"
+    if decision.verdict != "helped":
+        return text
+    return f"{text} {_OTHER_PATTERNS}"
 
 
 def _meaning(report: Report, decision: accuracy.Verdict) -> str:
