@@ -1,4 +1,4 @@
-"""What is said around a verdict: that another training may differ.
+"""What is said around a verdict: that another training may differ, that a person's answers confirm a guess.
 
 A row each: the rate at which a verdict is wrong, by the rule as it is and as it was or would be without it.
 """
@@ -14,6 +14,7 @@ from scipy.special import ndtri
 
 from benchmarks._common import TARGET, table
 from models.evaluation.paired import Difference, mean_over_seeds, paired_difference
+from models.statistics import clopper_pearson
 from models.types import Bools
 
 RESAMPLES = 1000
@@ -31,7 +32,7 @@ SHARED_ERRORS = 0.7
 def measure(draws: int, seed: int) -> list[dict[str, Any]]:
     """Every claim, printed: a row each."""
     rng = np.random.default_rng(seed)
-    rows = [trainings(n, min(draws, DRAWS), rng) for n in (300, 642)]
+    rows = [trainings(n, min(draws, DRAWS), rng) for n in (300, 642)] + [confirmed_guess(draws, rng)]
     print(table(rows))
     return rows
 
@@ -54,6 +55,15 @@ def trainings(n: int, draws: int, rng: np.random.Generator) -> dict[str, Any]:
         decided += [_is_decided(differences[0]), _is_decided(mean_over_seeds(differences))]
     without, rate = (decided / draws).tolist()
     return _row(f"equal procedures, {n} images, {SEEDS} seeds", draws, rate, without)
+
+
+def confirmed_guess(draws: int, rng: np.random.Generator) -> dict[str, Any]:
+    """How often a person's answers let groups decide, of which 24 % are right: by those for the 25 images
+    drawn at random, and by more than half of all 50, of which 20 of the 25 surest lack the pattern."""
+    lacking = rng.binomial(25, 0.24, draws)
+    low, _ = clopper_pearson(lacking, np.full(draws, 25), confidence=0.95)
+    decided, by_all = (low >= 0.5).mean(), (2 * (20 + lacking) > 50).mean()
+    return _row("a guess of which 24 % are right", draws, float(decided), float(by_all), level=0.025)
 
 
 def _of_seeds(sizes: tuple[int, ...], rng: np.random.Generator) -> list[Difference]:

@@ -28,6 +28,7 @@ def describe(row: ReviewRow) -> Review:
         updated_at=row.updated_at,
         gate="open" if 2 * lacking > len(answers) else "closed",
         lacking=lacking,
+        needed=row.needed,
         answers=[ReviewedImage(sample=sample, lacks_pattern=lacks) for sample, lacks in answers],
         label_right=sorted(int(sample) for sample, lacks in row.answers.items() if lacks is None),
     )

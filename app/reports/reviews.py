@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from sqlalchemy.orm import Session
@@ -21,6 +21,9 @@ from masktune.contract.report.review import ReportReview
 from masktune.contract.reviews import NewReview, Review, ReviewedImage
 from masktune.contract.vocabulary import Arm
 from models.statistics import clopper_pearson
+
+_LEAST_PRECISION = 0.5
+"""Of a guess that a verdict may rest on."""
 
 
 def show(session: Session, job: JobRow) -> Review:
@@ -82,7 +85,7 @@ def check(review: NewReview, report: Report) -> dict[int, bool | None]:
 
 def put(
     session: Session,
-    job_id: str,
+    report: Report,
     answers: dict[int, bool | None],
     caller: Caller,
     *,
@@ -92,6 +95,7 @@ def put(
 
     Raises `PreconditionFailed` if these no longer have the ETag, `NotFound` if the data set was deleted.
     """
+    job_id = report.job
     job = jobs.get(session, job_id, lock=True)
     datasets.keep(session, str(job.dataset_id))
     before = session.get(ReviewRow, job_id)
@@ -100,7 +104,8 @@ def put(
         require_match(if_match, partial(describe, before), changed)
     elif if_match is not None:
         raise PreconditionFailed(changed)
-    row = reviews.put(session, job, answers, by=public_id(caller.id), by_name=caller.name)
+    by = public_id(caller.id)
+    row = reviews.put(session, job, answers, needed=needed(report, answers), by=by, by_name=caller.name)
     return describe(row), before is not None
 
 
@@ -110,18 +115,40 @@ def guess_precision(report: Report, answers: Collection[ReviewedImage]) -> Guess
     Only of those that were drawn at random: the surest ones would flatter. None if there are none, or if the
     figures do not rest on inferred groups.
     """
-    inferred, groups = report.inferred_groups, report.groups
-    if inferred is None or not inferred.decide or groups is None:
+    inferred, (drawn, listed) = report.inferred_groups, _drawn(report)
+    lack = [one.lacks_pattern for one in answers if one.sample in drawn]
+    if inferred is None or not inferred.decide or not lack:
         return None
-    if not isinstance(groups.details, EarlyStageDetails):
-        return None
-    samples = groups.details.random_candidates
-    lack = [one.lacks_pattern for one in answers if one.sample in samples]
-    if not lack:
-        return None
-    low, _ = clopper_pearson(sum(lack), len(lack), confidence=0.95)  # either end at 97.5 %
-    at_bound = {} if inferred.test is None else _accuracy_at(float(low), inferred.test)
-    return GuessPrecision(answers=len(lack), lacking=sum(lack), low=float(low), at_bound=at_bound)
+    low = _low(sum(lack), len(lack), listed)
+    at_bound = {} if inferred.test is None else _accuracy_at(low, inferred.test)
+    return GuessPrecision(answers=len(lack), lacking=sum(lack), low=low, at_bound=at_bound)
+
+
+def needed(report: Report, answers: Mapping[int, bool | None]) -> int | None:
+    """As in `Review`: what the answers lack before a verdict may rest on them."""
+    drawn, listed = _drawn(report)
+    lack = [bool(answers[one]) for one in drawn if answers.get(one) is not None]
+    for more in range(len(drawn) + 1):
+        n = min(len(drawn), len(lack) + more)
+        if n and _low(min(n, sum(lack) + more), n, listed) >= _LEAST_PRECISION:
+            return more
+    return None
+
+
+def _drawn(report: Report) -> tuple[list[int], int]:
+    """The images that were drawn at random from all that seem to lack the pattern; how many are listed."""
+    details = None if report.groups is None else report.groups.details
+    if not isinstance(details, EarlyStageDetails):
+        return [], 0
+    return details.random_candidates, len(details.candidates)
+
+
+def _low(lacking: int, answers: int, listed: int) -> float:
+    """The least share of all such images that do lack the pattern, if so many of the `answers` say so: the
+    share itself where these are all that are listed, else a one-sided 97.5 % bound."""
+    if answers == listed:
+        return lacking / answers
+    return float(clopper_pearson(lacking, answers, confidence=0.95)[0])  # either end at 97.5 %
 
 
 def _accuracy_at(precision: float, split: InferredSplit) -> dict[Arm, float]:

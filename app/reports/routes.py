@@ -98,8 +98,9 @@ def set_review(
 ) -> Response:
     """The answers replace earlier ones. The next job on the data set goes by them, unless it is told its
     `head.gate`."""
-    answers = reviews.check(review, read_report(row, artifacts))
+    report = read_report(row, artifacts)
+    answers = reviews.check(review, report)
     with database.begin() as session:
-        stored, existed = reviews.put(session, row.id, answers, caller, if_match=if_match)
+        stored, existed = reviews.put(session, report, answers, caller, if_match=if_match)
     headers = {"Location": f"{root_path}/jobs/{row.id}/review"}
     return represent(stored, status=200 if existed else 201, headers=headers)

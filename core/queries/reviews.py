@@ -23,6 +23,7 @@ def put(
     job: JobRow,
     answers: Mapping[int, bool | None],
     *,
+    needed: int | None,
     by: str | None,
     by_name: str | None,
 ) -> ReviewRow:
@@ -31,7 +32,7 @@ def put(
     if row is None:
         row = ReviewRow(job_id=job.id, dataset_id=job.dataset_id)
         session.add(row)
-    row.answers = {str(sample): lacks for sample, lacks in answers.items()}
+    row.answers, row.needed = {str(sample): lacks for sample, lacks in answers.items()}, needed
     row.created_by, row.created_by_name, row.updated_at = by, by_name, db_now()
     session.flush()
     session.refresh(row)

@@ -161,6 +161,8 @@ class ReviewRow(Table):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
     answers: Mapped[dict[str, Any]]
     """Number of the sample → whether it lacks the pattern of its class; null: its label is right."""
+    needed: Mapped[int | None]
+    """As in `masktune.contract.reviews.Review`."""
     created_by: Mapped[str | None] = mapped_column(String(64))
     """Public id of the caller who answered."""
     created_by_name: Mapped[str | None] = mapped_column(String(100))

@@ -60,5 +60,17 @@ class Review(Shape):
         description="`open` if more than half of the answers say that the image lacks the pattern."
     )
     lacking: int = Field(description="Answers that say so.")
+    needed: int | None = Field(
+        None,
+        description="How many more of the images that were drawn at random must lack the pattern before a "
+        "verdict may rest on these answers: until at least half of all images that seem to lack it do, with "
+        "97.5 % confidence. 0: it may. Null: none was drawn at random.",
+    )
     answers: list[ReviewedImage] = Field(description="By sample.")
+
+    @property
+    def decides(self) -> bool:
+        """Whether a verdict may rest on groups that these answers confirm."""
+        return self.gate == "open" and self.needed == 0
+
     label_right: list[int] = Field([], description=_LABEL_RIGHT)

@@ -203,7 +203,7 @@ def too_few_mistakes() -> Json:
     )
     groups = early_stage_groups("stages_agree", divided=False).model_dump() | {"source": "cross_mistakes"}
     groups |= {"details": {}, "divided_by_seed": {7: False, 8: True}}
-    value |= {"kind": "retrain_head", "groups": groups, "review": review("open", 46)}
+    value |= {"kind": "retrain_head", "groups": groups, "review": review("open", 46) | {"needed": 3}}
     worse, looked_at = difference(HEAD_CONTROL, ERM, -0.34, -0.14), step("review_images", samples=[4, 2])
     return value | recommendation(ERM, "no_minority", looked_at, differences=[worse]) | section
 

@@ -47,7 +47,7 @@ _JUDGED_SPLITS = tuple(split for split in SPLITS if split != "train")
 
 class InferredFile(TypedDict):
     """The content of `inferred.json`. `details` are those of `Minority.explained_groups`; `confirmed`: a
-    person who looked at the images opened the gate."""
+    person's answers show that the guess is right often enough for a verdict."""
 
     model: str
     reason: str
@@ -117,7 +117,7 @@ def _facts(context: StageContext, model: str, minority: Minority) -> InferredFil
         "model": model,
         "reason": minority.reason,
         "stage": minority.stage,
-        "confirmed": context.spec.review is not None and context.spec.review.gate == "open",
+        "confirmed": context.spec.review is not None and context.spec.review.decides,
         "inferred": groups.inferred,
         "names": list(groups.names),
         "details": dict(groups.details),

@@ -1,5 +1,5 @@
-"""The evaluations of models are added. What version 0.1.0 wrote and nothing reads any longer goes:
-columns, and the field `gpus` of trainings.
+"""The evaluations of models are added, and what answers to a report lack before a verdict rests on them.
+What version 0.1.0 wrote and nothing reads any longer goes: columns, and the field `gpus` of trainings.
 
 Revision: v0002
 """
@@ -27,6 +27,7 @@ def upgrade() -> None:
         server_default="{}",  # also for what version 0.1.0 writes during a rolling update
     )
     op.add_column("models", evaluations)
+    op.add_column("reviews", sa.Column("needed", sa.Integer(), nullable=True))
     op.drop_index("review_items_nearest", "review_items")
     with op.batch_alter_table("review_items") as review_items:
         review_items.drop_column("nearest_dataset_id")

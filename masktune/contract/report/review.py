@@ -18,6 +18,7 @@ class ReportReview(Section):
     gate: Literal["open", "closed"]
     answered: int
     lacking: int
+    needed: int | None = None
 
     @classmethod
     def of(cls, review: Review) -> Self:
@@ -28,4 +29,5 @@ class ReportReview(Section):
             gate=review.gate,
             answered=len(review.answers),
             lacking=review.lacking,
+            needed=review.needed,
         )

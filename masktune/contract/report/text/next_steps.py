@@ -256,6 +256,11 @@ def _review_images(step: ReviewImages, report: Report) -> Step:
     used = "This job went by the opposite. Start it again: it then goes by these answers."
     if gate_of(report) == report.review.gate:
         used = "This job went by that already, and the next one on this data set goes by these answers."
+    if report.review.gate == "open" and report.review.needed:
+        used += (
+            f" No verdict rests on them yet: of the images that were drawn at random, {report.review.needed} "
+            "more would have to lack it."
+        )
     return Step(
         step.step,
         title,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from app.reports.reviews import guess_precision
+from app.reports.reviews import guess_precision, needed
 from masktune.contract.report import Report
 from masktune.contract.report.inferred import GuessPrecision
 from masktune.contract.reviews import ReviewedImage
@@ -22,7 +23,15 @@ def proportion(correct: int, n: int) -> dict[str, Any]:
     return {"n": n, "correct": correct, "accuracy": correct / max(n, 1), "low": 0.0, "high": 1.0}
 
 
-def reported(*, decide: bool = True, lacking: int = 30, n: int = 50, rest: int = 90) -> Report:
+def reported(
+    *,
+    decide: bool = True,
+    lacking: int = 30,
+    n: int = 50,
+    rest: int = 90,
+    candidates: Sequence[int] = CANDIDATES,
+    drawn: Sequence[int] = DRAWN,
+) -> Report:
     """`lacking` of the `n` test images without the pattern are answered right, `rest` of 100 with it."""
     parts = {"lacking": (lacking, n), "rest": (rest, 100)}
     test: dict[str, Any] = {
@@ -36,7 +45,7 @@ def reported(*, decide: bool = True, lacking: int = 30, n: int = 50, rest: int =
         "splits": {"test": test | {"n": n + 100, "labels_look_wrong": 0}},
     }
     groups = early_stage_groups(
-        "stages_agree", stage="layer2", candidates=CANDIDATES, random_candidates=DRAWN
+        "stages_agree", stage="layer2", candidates=list(candidates), random_candidates=list(drawn)
     )
     return Report.model_validate(report() | {"inferred_groups": inferred, "groups": groups.model_dump()})
 
@@ -50,6 +59,25 @@ def precision(of: Report, lacking: int) -> GuessPrecision:
     section = guess_precision(of, answers(lacking))
     assert section is not None
     return section
+
+
+@pytest.mark.parametrize(("drawn", "enough"), [(25, 18), (15, 12), (10, 9), (6, 6)])
+def test_a_verdict_rests_on_answers_that_show_half_of_the_guess_to_be_right(drawn: int, enough: int) -> None:
+    candidates = list(range(50))
+    of = reported(candidates=candidates, drawn=candidates[:drawn])
+    for lacking in range(drawn + 1):
+        of_drawn: dict[int, bool | None] = {one: one < lacking for one in range(drawn)}
+        surest: dict[int, bool | None] = dict.fromkeys(candidates[drawn:], True)
+        assert needed(of, of_drawn | surest) == max(0, enough - lacking)
+        assert needed(of, surest) == 6  # of 6
+
+
+def test_where_all_such_images_are_listed_the_share_itself_decides() -> None:
+    of = reported(candidates=[1, 2, 3, 4], drawn=[1, 2, 3, 4])
+    assert needed(of, {1: True, 2: True, 3: False, 4: False}) == 0
+    assert needed(of, {1: True, 2: False, 3: False, 4: False}) == 1
+    assert needed(of, {1: True, 2: None}) == 3
+    assert needed(reported(candidates=[1, 2], drawn=[]), {1: True}) is None
 
 
 def test_only_the_drawn_images_count_and_the_bound_is_exact() -> None:
