@@ -3,7 +3,7 @@
 A mask that does not hide what the model uses teaches the finetune nothing; one that hides the object leaves
 nothing to learn from. The deletion curve (after Petsiuk et al., RISE, BMVC 2018) shows both without groups:
 the accuracy on held-out images under the model's own masks, ever larger ones, and under the same masks
-elsewhere in the image. research/auto_sigmas.py measures what comes of it.
+elsewhere in the image.
 """
 
 from __future__ import annotations
@@ -31,8 +31,7 @@ LARGEST_MASK = 0.25
 """Largest mean share of an image that may be masked: more leaves too little to learn from."""
 TOLERATED = 0.03
 """Most accuracy that masks may cost by their size alone, elsewhere in the image. Where ERM uses no shortcut,
-larger masks hide the object: on digits where ERM has 0.987, MaskTune has 0.981 with 2 standard deviations,
-0.966 with 1.5 and 0.908 with 1; 0.03 stops at 1.75."""
+larger masks hide the object."""
 FEWEST_IMAGES, MOST_IMAGES = 100, 1024
 ITERATIONS = 3
 """Where one mask may not hide all that the model uses: what is left of a shortcut draws the next map."""
@@ -44,8 +43,7 @@ def fix_sigmas(
     """Replace `auto` by the number that suits `network`, the ERM model, and say how it was chosen. If larger
     masks are too large, mask and finetune `ITERATIONS` times.
 
-    The same weights and data give the same number, so a resumed run measures again. Later iterations keep it:
-    their models were trained on masked images, where accuracy under masks no longer shows what they use.
+    The same weights and data give the same number, so a resumed run measures again. Later iterations keep it.
     Without `auto`, or with a `share`, there is nothing to choose (None). Raises Stopped.
     """
     masking = config.masking

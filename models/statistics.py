@@ -38,8 +38,7 @@ def design_effect(
     It is the ratio of the variance between clusters (of a ratio estimator: clusters may differ in size) to
     that of as many independent samples, times the square of Student's t over the normal quantile at 95 %, as
     few clusters do not show well how much they differ (Korn and Graubard, Survey Methodology 1998). The
-    correction stops at Kish's design effect, that of clusters in which all outcomes are alike. Rare outcomes
-    do not show it either: with none, it is Kish's (`PRIOR_OUTCOMES`).
+    correction stops at Kish's design effect; without an outcome, it is that (`PRIOR_OUTCOMES`).
     """
     if clusters is None:
         return 1.0

@@ -1,8 +1,7 @@
 """The promise of a model: whether the risk that its review policy names is kept, by the answers to its audit
 sample.
 
-It is judged in the transaction that changes an answer, and the outcome stands in the model's row, as that of
-drift does: every replica reads it there with the model, so that a prediction costs no query for it.
+It is judged in the transaction that changes an answer. The outcome stands in the model's row: no query more.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 The counts of a model cover all replicas and must outlive each of them, so they are rows that one statement
 adds to. The same transaction judges whether inputs drift (`app.registry.drift`). A replica that is killed
-loses the seconds since its last write. A write per request would cost more than the prediction. `/metrics`
-reports this process's own counts since its start, as Prometheus expects; Prometheus sums over the replicas.
+loses the seconds since its last write. `/metrics` reports this process's own counts since its start.
 """
 
 from __future__ import annotations
@@ -76,9 +75,8 @@ class UsageBuffer:
 class CountedSubjects:
     """Which subjects this process has counted, for each calibration. Thread-safe.
 
-    Kept in memory alone, as hashes under a key of the process, so no name can be read or looked up. Once
-    `MOST` of a calibration are known, no other one counts: the counts stay independent and lose power. Of
-    more than `CALIBRATIONS`, the one that was met first is forgotten.
+    In memory alone, as hashes under a key of the process. Once `MOST` of a calibration are known, no other
+    one counts: the counts stay independent and lose power. Beyond `CALIBRATIONS`, the first is forgotten.
     """
 
     MOST, CALIBRATIONS = 100_000, 20

@@ -4,9 +4,8 @@ In order: who is asking (`Proxies`), whether the head is in order and no page of
 (`Guard`), whether there is a place for a prediction, whether the declared length of the body is within the
 limit. The rest, from the request's id to its line in the log, is for its `Exchange`.
 
-With a small network, overload saturates the event loop rather than the engine's queue. To refuse a prediction
-must then cost a small part of an answer; otherwise twice the rate would leave no time for answers, nor for
-/livez. So it is refused by its head, with an answer that was written before, and counted but not logged.
+With a small network, overload saturates the event loop rather than the engine's queue. So a prediction is
+refused by its head, with an answer that was written before, and counted but not logged.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ without a preflight (a simple request in CORS). A page whose name is re-pointed 
 (DNS rebinding) can also read the responses, because to the browser both are one site. The browser sends the
 page (`Origin`) and the name (`Host`), and no page can forge either.
 
-`$` in the patterns of Starlette's routes also matches before a final line break: they take `/predict%0a` for
-`/predict`, while `Edge`, its limits and the dashboard compare whole paths and see another one. None of our
-addresses has a control character, so a path that does is a 404 before anything else looks at it.
+`$` in the patterns of Starlette's routes also matches before a final line break, so a path with a control
+character, which none of our addresses has, is a 404 before anything else looks at it.
 """
 
 from __future__ import annotations

@@ -232,9 +232,8 @@ class Promise(Shape):
 
     status: PromiseStatus = Field(
         description="`holds`: the risk is below `max_risk` with confidence, if it did not change meanwhile. "
-        "`broken`: it is above. `unanswered`: it would be broken if the images that were skipped or deleted "
-        "unanswered were wrong, and is not by the others. Each may be read at any time: the chance of ever "
-        "being wrongly told `broken` is 1 − `risk_confidence`."
+        "`broken`: it is above. `unanswered`: only if all skipped and deleted images are wrong. The chance "
+        "of ever being wrongly told `broken` is 1 − `risk_confidence`."
     )
     answers: int = Field(description="Images that count.")
     errors: int = Field(description="Of these, those that count as wrong.")

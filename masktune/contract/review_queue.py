@@ -74,8 +74,7 @@ class ReviewedPrediction(Prediction):
 class ReviewItem(Shape):
     """An image of a review queue: what the model said of it, and what a person said.
 
-    The `prediction` of an image of the audit sample is null until the image is answered or deleted: whoever
-    sees the model's answer first finds fewer of its errors.
+    The `prediction` of an image of the audit sample is null until the image is answered or deleted.
     """
 
     id: str

@@ -62,9 +62,8 @@ class Review(Shape):
     lacking: int = Field(description="Answers that say so.")
     needed: int | None = Field(
         None,
-        description="How many more of the images that were drawn at random must lack the pattern before a "
-        "verdict may rest on these answers: until at least half of all images that seem to lack it do, with "
-        "97.5 % confidence. 0: it may. Null: none was drawn at random.",
+        description="How many more of the images drawn at random must lack the pattern to show, at 97.5 %, "
+        "that half of all such images do: a verdict may rest on 0. Null: none was drawn at random.",
     )
     answers: list[ReviewedImage] = Field(description="By sample.")
 

@@ -80,13 +80,11 @@ def paired_difference(
     Resampling a stratum's samples is the same as drawing its four counts (right or wrong, by a and by b)
     from a multinomial, which is what this does, with m − 1 draws for a stratum of m samples (Rao and Wu,
     JASA 1988): with m, many small strata would seem less uncertain than they are. Pseudo-counts are first
-    added to the two discordant counts (after Agresti and Min, Statistics in Medicine 2005), because with few
-    discordant pairs the plain bootstrap finds an effect too often.
+    added to the two discordant counts (after Agresti and Min, Statistics in Medicine 2005).
 
     A mean gets a percentile interval, a worst-case statistic that of `_worst_interval`. Samples in clusters
     count as fewer independent ones: for a mean, the counts are divided by their `design_effect`, for a worst
     case, accuracies are drawn as they vary between clusters (`ClusteredPairs`).
-    benchmarks/verdict.py simulates their error rates.
     """
     if statistic != "accuracy" and strata is None:
         raise ValueError(f"{statistic} needs strata")
@@ -218,10 +216,6 @@ def _worst_interval(
     """Interval for min a − min b over the strata, with at most the nominal error whatever the accuracies are.
 
     From counts (S, 4), `drawn` accuracies of a and of b, and the design effect (S, 2) of each.
-
-    The bootstrap difference of the two minima has no such guarantee: a minimum over several similar strata
-    is biased downwards in the sample, and more so in a resample, so that a model which is bad in one group
-    would be called better than one which is equally bad in many.
 
     The difference exceeds L if, for some stratum g, all accuracies of a exceed b_g by more than L. For each
     g, the lower bound is a percentile of min a − b_g, which is biased downwards if at all, and so

@@ -33,9 +33,9 @@ class Calibration(NamedTuple):
 
     `ece` and `mce` are the mean and the largest gap between confidence and accuracy over the bins.
 
-    A mean of absolute gaps is never 0 on a finite sample: `ece_by_chance` is the value that a model whose
-    probabilities are all true exceeds on 5 % of samples like this one. `overconfidence` is mean
-    probability − accuracy. `nll` is in nats, `brier` over all classes (0..2). Empty bins are left out.
+    `ece_by_chance` is what a model whose probabilities are all true exceeds on 5 % of samples like this one.
+    `overconfidence` is mean probability − accuracy. `nll` is in nats, `brier` over all classes (0..2).
+    Empty bins are left out.
     `n_subjects` is the number of clusters that the samples come in, None without any.
     `…_low`, `…_high`: 95 % intervals, for `ece` by bootstrap within the bins, otherwise of the mean.
     """

@@ -149,21 +149,13 @@ def verdict(
     `LEAST_SUBJECTS`. Else the rule uses the 95 % intervals of the differences in worst-group accuracy if
     groups can decide (`groups_reason`), or in balanced accuracy. All above 0: helped. If groups decided: hurt
     where it is below plain training, or below its control and not above plain training; else no detectable
-    effect. Without them, neither can be told: a test split that has the shortcut cannot show that a model
-    lost it, and a model that lost it is right less often there, as one that was harmed is
-    (`shortcut_or_harm`). Not testable. *Helped* needs both intervals, so that neither is corrected.
+    effect. Without them it is not testable: a test split that has the shortcut cannot show that a model lost
+    it (`shortcut_or_harm`). *Helped* needs both intervals, so that neither is corrected.
 
-    Error rates in simulated tests (benchmarks/verdict.py, docs/REPORT.md): helped without a true gain in at
-    most 3.0 %, hurt without a true loss in at most 3.7 %; over 2, 3 or 5 seeds (`mean_over_seeds`), in at
-    most 2.5 % and 2.3 %, whether their accuracies are equal or have a standard deviation of up to 10 points;
-    a model that guesses is above chance in at most 5.1 %. With twelve images per subject: helped in at most
-    4.3 %, hurt in at most 3.7 %, either in up to 56 % if the subjects are ignored. No detectable effect and
-    not testable claim nothing. The rule judges one statistic: a model that helped the worst group may have
-    lost on average, so that difference is returned too. Raises ValueError if a required difference is
-    missing.
+    How often it is wrong: docs/REPORT.md. A model that helped the worst group may have lost on average, so
+    that difference is returned too. Raises ValueError if a required difference is missing.
 
-    The verdict applies to these two models and inputs like these. Two trainings that differ only in the
-    seed differ too, and enough samples will show it; an interval over several seeds covers that as well.
+    The verdict applies to these two models and inputs like these; over several seeds, to others too.
     """
     named, to_plain = ({one.statistic: one for one in some} for some in (differences, plain))
     worst, average = named.get("worst_group_accuracy"), named.get("accuracy")

@@ -58,7 +58,7 @@ def find_mistakes(
        spurious label is then the most probable other class. Every other sample keeps its own label.
     3. `rounds` times: heads with the same penalty are fitted to the spurious labels, balanced over class ×
        mistake, which makes them rely on the shortcut instead of the class. The mistakes are then the samples
-       whose label they give a probability below one half. This finds more minority samples than step 2.
+       whose label they give a probability below one half.
 
     A class with mistakes in fewer than two clusters keeps its own labels in a round; without any other class,
     the rounds end. `clusters` (N,) come from `first_samples`: no head judges a cluster that it saw.

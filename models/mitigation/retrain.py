@@ -81,10 +81,8 @@ def retrain_head(
     Choosing the penalty needs no further group labels: each candidate is cross-fitted on `features` alone
     and scored by its held-out cross-entropy, balanced like the head, at its best temperature. The largest
     penalty within one standard error of the best is taken (Breiman et al. 1984, 3.4.3), within two if the
-    groups divide a class, but then of at most 10: a minority is a few dozen samples, which often show the
-    objects of those that the heads were fitted to, so that the held-out loss rewards remembering.
-    The error is that of the difference of two losses on the same samples: these rise and fall together, so
-    that the error of one alone would pass for equal what the samples do tell apart.
+    groups divide a class, but then of at most 10: the held-out loss of a small minority rewards remembering.
+    The error is that of the difference of two losses on the same samples, which rise and fall together.
     Samples with equal `clusters` (N,), of one subject or copies of one image, are held out together and count
     as one in that standard error.
     `check` is called at every step of a fit.

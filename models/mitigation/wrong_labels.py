@@ -3,8 +3,8 @@
 To judges that see an early stage, an image that lacks the pattern of its class looks like one with a wrong
 label: it shows another class's pattern. Late judges, balanced over label × pattern, go by the class: they
 agree with the label of the first, and contradict that of the second. How many are wrong, and the judges
-themselves, are found in turns: the expectation–maximisation of Saerens et al. (2002) for the share of a class
-among new samples, with judges that are fitted again as the wrong labels lose their weight.
+themselves, are found in turns: the expectation–maximisation of Saerens et al. (2002), with judges that are
+fitted again.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ class LabelJudge(NamedTuple):
         """Probability (N,) that a label is wrong, of samples that fitted no judge; 0 where the pattern shown
         is the label's own, or unknown (−1). `values` (N, D) are last features.
 
-        The samples are taken to be labelled as carefully as the training images: else hard images, of which
-        a split with many that lack their pattern has many, would pass for wrong labels.
+        The samples are taken to be labelled as carefully as the training images.
         """
         odds = _log_odds(self.head.logits(values), labels, patterns)
         contradicted = (patterns >= 0) & (patterns != labels)

@@ -1,8 +1,7 @@
 """Promises about every class at once: `risk` by the predicted class, `missed` by the true one.
 
 δ = 1 − confidence is divided evenly among the statements (Bonferroni): with probability `confidence`, all
-that are certified hold at once. Each is tested on the samples of its own class, which, given how many they
-are, are independent draws from it.
+that are certified hold at once. Each is tested on the samples of its own class.
 
 `missed`: the share of the true A that is answered as another class at or above a threshold, common to all of
 those, falls as the threshold rises. If the lowest threshold that passes the exact binomial test has too large

@@ -7,8 +7,7 @@ probability at most δ: one may look after every answer, and stop when one likes
 and Ramdas 2024 on betting). The evidence that the risk is below r is the same from the other side.
 
 Good answers are credit that later wrong ones would have to use up. So the evidence against r is a weighted
-mean over starts, the first answer and every 25th after it, of the ratio of the answers since; a start not yet
-reached counts 1. Whatever the weights, the expected factor of the mean is at most 1 again.
+mean over starts, every 25th answer, of the ratio of the answers since; a start not yet reached counts 1.
 """
 
 from __future__ import annotations
@@ -67,10 +66,8 @@ class RiskMonitor:
         return Judgement("holds" if holds else "not_enough", n, total, None)
 
     def answers_to_notice(self, history: int = 0, factor: float = 2.0) -> int | None:
-        """How many answers show, in nine cases of ten, that after `history` answers, whatever they were, the
-        risk has risen to `factor` times `max_risk`; None if it takes more than 20,000. Exact for the first
-        start that follows them, by the distribution of the errors; the answers between two starts are added.
-        """
+        """How many answers show, in nine cases of ten, that after `history` answers the risk has risen to
+        `factor` times `max_risk`; None: over 20,000. Exact for the next start, whose distance is added."""
         level = self.delta * float(_weights(-(-history // _EVERY) + 1)[-1])
         answers = _answers_to_notice(RiskMonitor(self.max_risk, level), min(factor * self.max_risk, 1.0))
         return None if answers is None else answers + _EVERY

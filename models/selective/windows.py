@@ -1,17 +1,13 @@
 """When drift is found: windows of inputs are compared with the calibration split, one after the other.
 
 A window ends once it has `WINDOW` independent inputs. Two windows that follow each other then make one of
-twice the length, and so on: short windows find a sudden change soon, long ones a small or a slow change,
-and usual inputs before or after dilute neither.
+twice the length, and so on: short windows find a sudden change soon, long ones a small or a slow change.
 
 Each window is one look, in which all tests of `compare` together have the level `look_level`. Over all
 looks the levels add up to `ALPHA`. Whatever the dependence between the looks (they share the calibration
 split, and long windows contain short ones), the probability that drift is *ever* found although nothing
 changed is therefore at most `ALPHA`, however long the model serves (Bonferroni over the looks, an
-alpha-spending sequence). Where a window ends depends on how many inputs came, never on their scores, so
-that each test stays exact. What that costs: the first window of 50 inputs has a level of 0.25 %, the
-five-hundredth (after 25,000 inputs) one of 2e-8, and the first of 25,600 inputs still one of 0.005 %: what
-is too small for a short window later is found by a long one.
+alpha-spending sequence). Where a window ends never depends on scores, so that each test stays exact.
 
 The test is exact, on counts, without labels.
 """

@@ -146,8 +146,7 @@ def check_properties(
     Its statistics are the effect over all classes and the effect for each class. Labels are permuted
     within the stratified folds, so that under the null hypothesis the observed labels are one more
     permutation; each statistic is standardised by its permutations, and the family's statistic is the
-    largest over all properties. The test is therefore exact: research/shortcuts.py counts its false
-    alarms.
+    largest over all properties. The test is therefore exact.
 
     `redraws` are further draws of the same N subjects in the same order. A statistic is then the mean over
     all draws, and a permutation gives a subject the labels of another one in each of them.

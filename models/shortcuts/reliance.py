@@ -29,20 +29,15 @@ SMALL_MASK, MANY_CHANGES = 0.15, 0.1
 
 RULE = (
     f"Signs of failure: accuracy is at least {100 * GAP:.0f} points lower in a group than on all samples, or "
-    "on the test split than on validation, and the 95 % intervals do not overlap. Signs of a cause: the "
-    f"model's own mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
-    f"{100 * MANY_CHANGES:.0f} points more of its answers than the same mask elsewhere (lower end of the "
-    "95 % interval); or one simple property of the image predicts the class, rated strong. Both kinds: signs "
-    "of a shortcut, a failure and a possible cause, either of which may be innocent. One kind: some signs; "
-    f"strong ones if a group of at least {LEAST_GROUP} is more than {100 * WEAK_GAP:.0f} points lower. "
-    f"Neither: no sign, if two groups or more, each of at least {LEAST_GROUP} images, or subjects where "
-    "there are any, hold at least half of the split, one that lacks the pattern among them where they were "
-    "inferred: without them, images that all have the shortcut show no failure, and the model is not "
-    "testable. Nor is it if a group "
-    f"is {100 * GAP:.0f} points lower, which may be chance, or if a metadata column is rated strong in "
-    "predicting the class: no check says whether the model uses what that column stands for. The failures of "
-    "a model that is no better than a guess on the validation split (the 95 % interval of its mean accuracy "
-    "over classes reaches chance) are no signs; without a sign of a cause, such a model is not testable."
+    "on the test split than on validation, with disjoint 95 % intervals. Signs of a cause: the model's own "
+    f"mask covers at most {100 * SMALL_MASK:.0f} % of the image and changes at least "
+    f"{100 * MANY_CHANGES:.0f} points more answers than the same mask elsewhere (lower end of the interval); "
+    "or one simple property predicts the class, rated strong. Both kinds: signs of a shortcut, either of "
+    "which may be innocent. One kind: some signs; strong ones if a group of at least "
+    f"{LEAST_GROUP} is over {100 * WEAK_GAP:.0f} points lower. Neither: no sign, if the groups of the split "
+    "could have shown a failure; images that all have the shortcut cannot. Nor can a model be tested whose "
+    f"group is {100 * GAP:.0f} points lower, which may be chance, or where a column of metadata is rated "
+    "strong: it may be used or not. Failures of a model that only guesses on validation are no signs."
 )
 
 

@@ -47,8 +47,7 @@ class FitConfig:
     `freeze_backbone` trains the last layer alone, on batches of its inputs
     (`models.training.frozen.FeatureLoader`); its checkpoints hold that layer alone. `batch_means` selects the
     best epoch as the paper's code does: the first with the highest mean of per-batch accuracies on val.
-    Otherwise it is the last with the highest accuracy: where many epochs tie, as on a small split, the
-    finetune continues from the last of them.
+    Otherwise it is the last with the highest accuracy.
     """
 
     epochs: int

@@ -130,10 +130,8 @@ class CurrentReview:
         if review is None:
             return
         try:
-            answered = await self._connection.reviews.answer(review.id, outcome, label)
+            await self._connection.reviews.answer(review.id, outcome, label)
             self._last = review.id
-            if review.prediction is None and answered.prediction is not None:
-                ui.notify(f"The model answered “{answered.prediction.label}”.")
         except ClientError as error:
             if not (isinstance(error, ProblemError) and error.status == 409):
                 self._review = review

@@ -165,9 +165,8 @@ class _Cells(NamedTuple):
 
 def rest_alike(right: Bools, labels: Labels, lacks: Bools) -> float | None:
     """The share of answers that are `right` (N,) on images that have the pattern of their class, each of the
-    classes `labels` (N,) as often as among the images that lack it, by `lacks` (N,): else a class that is
-    harder, and lacks it more often, would pass for harm by the pattern. None if no class has images of both
-    kinds; the others do not count."""
+    classes `labels` (N,) as often as among the images that lack it, by `lacks` (N,). None if no class has
+    images of both kinds; the others do not count."""
     cells = _Cells.of(right, labels, lacks)
     (without, of_rest), (_, rights) = cells.n.T, cells.right.T
     return float(without @ (rights / of_rest) / without.sum()) if len(without) else None
@@ -196,9 +195,8 @@ def mix_points(right: Bools, labels: Labels, lacks: Bools, clusters: Labels | No
 
 
 def _few_samples(n: Labels, weights: Floats) -> float:
-    """Factor on the variance of a mean of shares of `n` (S,) samples each, as small ones do not show theirs
-    well: Student's t over the normal quantile, squared, at Satterthwaite's degrees of freedom (Biometrics
-    Bulletin 1946), and what one more sample in each, as `mean_share` takes, hides."""
+    """Factor on the variance of a mean of shares of `n` (S,) samples each: Student's t over the normal
+    quantile, squared, at Satterthwaite's degrees of freedom (1946), and what `mean_share` smooths away."""
     parts = weights**2 / n
     freedom = parts.sum() ** 2 / (parts**2 / np.maximum(n - 1, 1)).sum()
     return float(few_clusters(freedom) * (parts * (n + 1) / n).sum() / parts.sum())

@@ -15,19 +15,16 @@ the model can tell which inputs are unlike its training images, and `tables.json
      "temperature": {"value", "split": "val", "n"}}
 
 `n` is the number of images that count: one per subject, drawn at random, and every image without a subject
-once, since a certificate assumes independent samples, and the images of a subject, like copies, err together.
-An image or a subject that is also in `train` or `val`, which the model was fitted to or selected on, does not
-count at all. `SampleCounts` has the numbers.
+once. An image or a subject that is also in `train` or `val` does not count at all. `SampleCounts` has the
+numbers.
 
 Images that are unlike the training images count as not answered, as with every policy, but in the tables
 `unlike_answered`, which are there if the model can tell which these are. That is fitted on `train` and `val`,
 so the rule that the tables certify does not depend on the images that they count. One image of each subject
 counts there too, and no image of `val` whose picture or subject is in `train`.
 
-The temperature is that of the model's probabilities, of which `max_softmax` and its tables are. It is fitted
-on `val`. Fitted on the calibration split, it would have seen the samples on which a certificate counts
-errors, and the guarantee is that nothing has. The checkpoint was selected on `val`, so its loss there is
-slightly optimistic.
+The temperature is that of the model's probabilities. It is fitted on `val`: a certificate holds only if
+nothing has seen the samples on which it counts errors.
 """
 
 from __future__ import annotations

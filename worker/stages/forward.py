@@ -5,8 +5,7 @@ The features of a frozen backbone are computed once for all stages and jobs that
 images of the split in stored order. `features/{data set}/{digest}-early` holds the early stages of the
 training split (`StageFeatures.load`), from which groups are inferred, and `{digest}-early-{split}` the
 coordinates of another split along the same axes, `early-N.npy`. The digest is of the weights
-below the last layer, the input size and the data set, so an artifact is never out of date. Deleting the data
-set deletes them all.
+below the last layer, the input size and the data set, so an artifact is never out of date.
 """
 
 from __future__ import annotations

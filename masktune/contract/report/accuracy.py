@@ -138,13 +138,7 @@ class Verdict(Section):
     With several `seeds`, the differences are means over them, `a_only` and `b_only` count all of them, and
     the intervals are for training with any seed.
 
-    `reason` says why it is `not_testable`. The groups of the test split cannot show that there is no effect:
-    there is none (`no_groups`) or a single one (`one_group`), fewer than two are large enough
-    (`small_groups`), or those hold less than half of the images (`few_in_groups`); or of the inferred groups,
-    no class has enough images that lack its pattern (`few_lacking`). Without them, a model that
-    is right less often may have lost a shortcut, or be worse (`shortcut_or_harm`). Or there are too few
-    subjects to show how much they differ, or images of one class alone, or the models `at_chance` have
-    learned nothing.
+    `reason` says why it is `not_testable`; docs/REPORT.md has them all.
     """
 
     verdict: VerdictName

@@ -30,9 +30,8 @@ class JudgedJob(Section):
     that stands, `undecided`, until these images decide. `breaks_pattern`: whoever brought them says that all
     of them lack the pattern which the other images of their class share.
 
-    `more` says how many more images of a class or group would decide with a chance of four in five, if the
-    difference is as large as measured; it is empty if some would take more than `most`, and where another
-    reason keeps them from deciding.
+    `more` says how many more images of a class or group would decide with a chance of four in five; it is
+    empty if some would take more than `most`, or another reason keeps them from deciding.
     """
 
     job: str

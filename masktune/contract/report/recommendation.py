@@ -22,11 +22,8 @@ RecommendationReason = Literal[
     "not_above_chance",
     "new_images",
 ]
-"""Why this model: the true groups of the validation split decided (`val_groups`); a last layer was balanced
-over groups; MaskTune helped on the test split. Or why a plain model, ERM or a control: no images were found
-that lack a pattern, nothing helped, or groups show that a plain model is better (`hurt`). Or why none: the
-plain models have learned nothing. `new_images`: images that were brought to judge the models of a job
-decided, or left its recommendation as it is (`judged_job`)."""
+"""Why this model: the groups of validation decided, a last layer was balanced, or MaskTune helped; or why a
+plain one, or none. `new_images`: they were brought to judge the models of a job."""
 
 
 class WeakGroup(Section):

@@ -223,11 +223,9 @@ def _compare_networks(step: CompareNetworks, report: Report) -> Step:
         step.step,
         "Compare with a small network",
         f"On the validation images, the best plain model has a balanced accuracy of "
-        f"{percent(step.balanced_accuracy)}, guessing {percent(step.chance)}. The network was trained on "
-        "photographs and only its last layer on these images. If they are no photographs, such as "
-        "spectrograms, a small network trained from random weights may be better. The command trains one on "
-        "a part of the training images, compares both on the validation images, and goes on with it if it is "
-        "better.",
+        f"{percent(step.balanced_accuracy)}, guessing {percent(step.chance)}. Its network was trained on "
+        "photographs. If these are none, such as spectrograms, a small network trained on them alone may be "
+        "better: the command compares both, and goes on with the better one.",
         f"masktune fix {report.dataset.id} --compare-networks",
     )
 

@@ -340,13 +340,11 @@ def _rule(decision: accuracy.Verdict, word: str) -> str:
     inferred = f" {_INFERRED_RULE}" if decision.inferred else ""
     return (
         f"One statistic, chosen beforehand, decides: {_statistic(decision)}. If the 95\u00a0% intervals of "
-        "the model's differences to plain training and to its control, where there is one, lie above zero, "
-        "the verdict is helped. Else groups of the test split must decide: below plain training, or below "
-        "the control and not above plain training, the verdict is hurt; otherwise it is no detectable "
-        "effect, which is not the same as no effect. Without such groups, it is not testable: a shortcut "
-        "that was given up cannot be told from harm, nor from no effect. It is not testable either if the "
-        "balanced accuracy of the model or of its control on the validation "
-        f"split is not above that of a guess by its 95\u00a0% interval. {control} "
+        "the differences to plain training and to the control, where there is one, lie above zero, the "
+        "verdict is helped. Else groups of the test split must decide: below plain training, or below the "
+        "control and not above plain training, it is hurt; otherwise no detectable effect, which is not the "
+        "same as no effect. Without such groups, or if a model is no better than a guess on validation, it "
+        f"is not testable. {control} "
         f"{_SEEDS_RULE if decision.seeds else _ONE_SEED_RULE}{inferred}{subjects}"
     )
 
