@@ -44,7 +44,7 @@ def test_keys_alone_answer_and_undo(visitor: Visitor, golden: Golden, client: Cl
     client.predict.images(model, [_picture(number) for number in range(IMAGES)], min_score=1.0)
     visitor.goto(f"/ui/reviews?model={model}")
     image = page.get_by_role("region", name="Image")
-    expect(page.get_by_text("a doubled risk is noticed within about")).to_be_visible()
+    expect(page.get_by_text("if the risk doubles, it is noticed within about")).to_be_visible()
     expect(image.get_by_text("the model abstained")).to_be_visible()
     visitor.loaded(".layers img")
     visitor.looked_at("reviews-with-an-image")
