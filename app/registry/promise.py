@@ -33,8 +33,10 @@ def state(row: ModelRow) -> Promise | None:
     of = monitored(row)
     if of is None:
         return None
-    known = {"answers_to_notice": (row.review_policy or {})["answers_to_notice"]} | _known(row, of)
-    known |= {"max_risk": of.max_risk, "risk_confidence": of.risk_confidence}
+    known = _known(row, of) | {"max_risk": of.max_risk, "risk_confidence": of.risk_confidence}
+    if "answers_to_notice" not in known:  # judged by version 0.1.0, whose number was for another monitor
+        to_notice = _monitor(of.max_risk, of.risk_confidence).answers_to_notice(known["answers"])
+        known["answers_to_notice"] = to_notice
     return Promise(**{name: known[name] for name in Promise.model_fields if name in known})
 
 

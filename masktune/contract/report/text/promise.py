@@ -20,8 +20,8 @@ def promise_statement(promise: Promise) -> str:
         )
     verdict = f"Not enough seen to tell whether {promised}"
     if promise.status == "holds":
-        on = "" if promise.judged_at is None else f" (last answer on {moment(promise.judged_at)})"
-        verdict = f"The promise has held over {promise.answers:,} answers{on}: {promised}"
+        as_of = "" if promise.judged_at is None else f" (as of {moment(promise.judged_at)})"
+        verdict = f"The promise has held over {promise.answers:,} answers{as_of}: {promised}"
     most = promise.answers_to_notice
     if most is None:
         return f"{verdict}. {counted}; a doubled risk is noticed only after more than 20,000 answers."
