@@ -83,6 +83,14 @@ def judge(session: Session, row: ModelRow) -> None:
     row.promise = judged | {"judged_at": now, "noticed_at": noticed_at}
 
 
+def add_left_out(row: ModelRow, images: int) -> None:
+    """Count images that were drawn for the audit sample and are copies of its own, or further ones of a
+    subject. The row is locked."""
+    if (of := monitored(row)) is not None:
+        known = _known(row, of)
+        row.promise = known | {"left_out": known.get("left_out", 0) + images}
+
+
 def _known(row: ModelRow, of: MonitoredPromise) -> dict[str, Any]:
     """What is known of this promise, and not of one before."""
     if row.promise is not None and row.promise["of"] == list(of):

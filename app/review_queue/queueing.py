@@ -77,9 +77,14 @@ def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], receiv
         if model is None or not (model.review_policy or {}).get("enabled"):
             return
         monitored = promise.monitored(model)
+        left_out = 0
         for one, row, content in zip(drawn, rows, contents, strict=True):
             if one.of in (None, monitored) and not _is_copy(session, row, one.of):
                 review_queue.add(session, row, content)
+            elif one.of is not None and one.of == monitored:
+                left_out += 1
+        if left_out:
+            promise.add_left_out(model, left_out)
 
 
 def _is_under(selection: Selection, of: MonitoredPromise, model: ModelRow) -> bool:

@@ -239,6 +239,9 @@ class Promise(Shape):
     errors: int = Field(description="Of these, those that count as wrong.")
     skipped: int = Field(0, description="Of the errors, images that a person skipped.")
     deleted: int = Field(0, description="Of the errors, images that were deleted unanswered.")
+    left_out: int = Field(
+        0, description="Copies, and further images of a subject, that were drawn and left out."
+    )
     recent_errors: int | None = Field(None, description="Errors among the last `answers_to_notice` images.")
     judged_at: Time | None = Field(None, description="When the images that count last changed.")
     noticed_at: Time | None = Field(None, description="When it was noticed that the promise is broken.")

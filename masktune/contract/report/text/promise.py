@@ -8,6 +8,12 @@ from masktune.contract.report.text.formats import moment, whole_percent
 
 def promise_statement(promise: Promise) -> str:
     """Whether the promise holds, by how many answers, and how soon a doubled risk would be noticed."""
+    if not promise.left_out:
+        return _statement(promise)
+    return f"{_statement(promise)} {promise.left_out:,} copies and further images of a subject were left out."
+
+
+def _statement(promise: Promise) -> str:
     promised = f"at most {whole_percent(promise.max_risk)} of the answers are wrong"
     counted = f"Audit sample of {promise.answers:,} images: {_errors(promise)}"
     if promise.status == "broken":

@@ -70,8 +70,10 @@ def test_a_copy_is_kept_once_of_each_kind(fresh_world: World) -> None:
     switch_on(world)
     send(world, *range(8), **PROMISE)
     once = listed(world)
+    assert promise(world)["left_out"] == 0
     send(world, *range(8), **PROMISE)
     assert listed(world) == once
+    assert promise(world)["left_out"] == len(listed(world, kind="audit"))
     send(world, *range(8), coverage=1e-9)  # abstains on more
     assert len({one["sha256"] for one in listed(world, kind="abstained")}) == len(
         listed(world, kind="abstained")
@@ -161,6 +163,7 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
             "answers": 0,
             "errors": 0,
             "skipped": 0,
+            "left_out": 0,
             "deleted": 0,
             "recent_errors": 0,
             "judged_at": promise(world)["judged_at"],
@@ -191,7 +194,8 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
     noticed = promise(world)["noticed_at"]
     (message,) = world.client.get(f"/webhooks/{webhook.id}/deliveries").json()["data"]
     assert (message["type"], message["data"]["id"]) == ("model.promise_broken", world.model)
-    assert send(world, 0, **PROMISE)["selection"]["promise"] == promise(world)
+    before = promise(world)
+    assert send(world, 0, **PROMISE)["selection"]["promise"] == before
     assert "masktune_promises_broken 1.0" in world.client.get("/metrics").text
     while (following := world.client.post("/reviews/next")).status_code == 200:
         say(world, following.json())
