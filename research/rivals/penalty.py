@@ -11,7 +11,7 @@ ERM's weights in place of zero, as in AFR (Qiu et al. 2023).
 
 The sets are those of `research.rivals`, with its arguments. Prints average / worst group on the test half,
 means over seeds or cuts, then the means over the sets of what each rule gains on the first, with the standard
-error over the sets. Ends with one JSON line; there are no targets.
+error over the sets, and the worst cell beside the product's rule. Ends with one JSON line; there are no targets.
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ RULES = (
     *(Rule(False, 0.1), Rule(True, 0.03), Rule(True, 0.01)),
     *(Rule(True, 0.03, errors, 10) for errors in (1, 1.5, 2)),
 )
+PRODUCT = RULES[-1]
+"""Where the groups divide a class."""
 _PENALTIES = CONFIG.penalties
 _HARDLY_PENALISED = 10.0  # times as large as the features
 Row = dict[str, Any]
@@ -96,6 +98,7 @@ def main() -> int:
             sep="\n\n",
             end="\n\n",
         )
+    print(table(_beside_the_product(rows)))
     return finish("rivals.penalty", make_run("cpu", arguments.seeds[0], "penalty"), rows=rows, aims={})
 
 
@@ -213,6 +216,22 @@ def _gains(means: Means) -> list[Row]:
         }
         for number, rule in enumerate(RULES)
     ]
+
+
+def _beside_the_product(rows: Sequence[Row]) -> list[Row]:
+    """What each rule, and each way to fit, gains in the worst group on the product's rule with the same groups:
+    the mean over sets and repeats, and the worst of these cells."""
+    by_cell: dict[tuple[str, str], dict[tuple[str, float, int], float]] = defaultdict(dict)
+    for row in rows:
+        by_cell[row["groups"], row["rule"]][row["set"], row["share"], row["repeat"]] = row["worst"]
+    lines = []
+    for (groups, rule), worst in by_cell.items():
+        product = by_cell[groups.partition(",")[0], str(PRODUCT)]
+        gains = np.array([worst[cell] - product[cell] for cell in worst if cell in product])
+        figures = {"cells": len(gains), "mean": gains.mean(), "worst cell": gains.min(), "best": gains.max()}
+        if groups != "classes":
+            lines.append({"groups": groups, "rule": rule} | figures)
+    return lines
 
 
 if __name__ == "__main__":
