@@ -47,6 +47,7 @@ def temperature(model: ModelRow, calibration: Calibration | None) -> float:
     return (model.calibration or {}).get("temperature") or 1.0
 
 
+@lru_cache(maxsize=256)  # a request computes bounds of every class else
 def prediction_sets(calibration: Calibration, coverage: float) -> PredictionSets:
     """Return the sets of this coverage."""
     counts = {name: table.n for name, table in calibration.classes[DEFAULT_SCORE].items()}
