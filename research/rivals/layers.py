@@ -13,13 +13,20 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 from torch import Tensor
 
-from models.mitigation.groups import Groups
 from models.mitigation.logistic import Standardised
 from models.mitigation.stages import as_grid, outputs_of
 from models.probabilities import of_label
 from models.types import Bools, Floats, Labels
 from research.rivals.features import image_batches
-from research.rivals.protocol import CONFIG, Fit, Training, cross_fit, retrain, reweighted_classes
+from research.rivals.protocol import (
+    CONFIG,
+    Fit,
+    Training,
+    cross_fit,
+    retrain,
+    retrain_over_clusters,
+    reweighted_classes,
+)
 
 _STRENGTHS = (1.0, 2.0, 3.0, 4.0, 6.0)
 _COMPONENTS, _MOST_CLUSTERS = 50, 5
@@ -37,15 +44,15 @@ def early_readouts(training: Training) -> Fit:
     """
     stage = Standardised.principal(training.features.early[-1].astype(np.float32))
     readouts = [cross_fit(training, penalty=penalty, standardised=stage) for penalty in CONFIG.penalties]
-    readout = max(readouts, key=lambda tried: float(of_label(tried, training.labels).mean()))
+    readout = max(readouts, key=lambda one: float(of_label(one, training.labels).mean()))
     wrong = np.asarray(readout.argmax(1) != training.labels)
-    tried = []
+    fits = []
     for strength in _STRENGTHS:
         weights = readout_weights(readout, training.labels, strength)
         fitted = retrain(training, reweighted_classes(training.labels, training.classes, weights))
         held_out = cross_fit(training, penalty=fitted.penalty, weights=weights)
-        tried.append((_cell_accuracy(held_out, training.labels, wrong), fitted.head))
-    return Fit(max(tried, key=lambda one: one[0])[1], wrong)
+        fits.append((_cell_accuracy(held_out, training.labels, wrong), fitted.head))
+    return Fit(max(fits, key=lambda one: one[0])[1], wrong)
 
 
 def readout_weights(log_probabilities: Floats, labels: Labels, strength: float) -> Floats:
@@ -68,21 +75,16 @@ def gram_clusters(training: Training) -> Fit:
     frozen network, their first 50 principal components within the class, k-means, as many clusters as have the
     best silhouette, at most five, and the head balanced over them. No group is read.
     """
-    matrices = _gram_matrices(training)
-    assigned, names = np.zeros(len(matrices), np.int64), list[str]()
-    for label, name in enumerate(training.classes):
-        mine = training.labels == label
-        clusters = clusters_by_silhouette(matrices[mine], training.seed)
-        assigned[mine] = len(names) + clusters
-        names += [f"{name} · cluster {number}" for number in range(int(clusters.max()) + 1)]
-    return Fit(retrain(training, Groups("cross_mistakes", True, assigned, tuple(names))).head)
+    return Fit(retrain_over_clusters(training, _gram_matrices(training), clusters_by_silhouette))
 
 
 def clusters_by_silhouette(points: NDArray[np.float32], seed: int) -> Labels:
     """The cluster (N,) of each of `points` (N, D)."""
-    kept = PCA(min(_COMPONENTS, *points.shape), random_state=seed).fit_transform(points)
-    tried = [KMeans(k, n_init=10, random_state=seed).fit_predict(kept) for k in range(2, _MOST_CLUSTERS + 1)]
-    return np.asarray(max(tried, key=lambda clusters: silhouette_score(kept, clusters)), np.int64)
+    components = PCA(min(_COMPONENTS, *points.shape), random_state=seed).fit_transform(points)
+    clusterings = (
+        KMeans(k, n_init=10, random_state=seed).fit_predict(components) for k in range(2, _MOST_CLUSTERS + 1)
+    )
+    return np.asarray(max(clusterings, key=lambda one: silhouette_score(components, one)), np.int64)
 
 
 def _gram_matrices(training: Training) -> NDArray[np.float32]:

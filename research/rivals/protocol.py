@@ -161,6 +161,19 @@ class _WeightedClasses(Groups):
         return np.asarray(np.eye(len(self.names))[labels] * self.weights[:, None])
 
 
+def retrain_over_clusters(
+    training: Training, points: NDArray[np.float32], cluster: Callable[[NDArray[np.float32], int], Labels]
+) -> Head:
+    """The fit balanced over the clusters (N,) of each class's `points` (N, D), with a seed."""
+    assigned, names = np.zeros(len(points), np.int64), list[str]()
+    for label, name in enumerate(training.classes):
+        mine = training.labels == label
+        clusters = cluster(points[mine], training.seed)
+        assigned[mine] = len(names) + clusters
+        names += [f"{name} · cluster {number}" for number in range(int(clusters.max()) + 1)]
+    return retrain(training, Groups("cross_mistakes", True, assigned, tuple(names))).head
+
+
 def standard_weights(standardised: Standardised, head: Head) -> Tensor:
     """`head` as weights (D + 1, K) on standardised features: the inverse of `Standardised.head`."""
     weight = torch.from_numpy(head.weight.T) * standardised.std[:, None]

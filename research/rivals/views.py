@@ -14,12 +14,11 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import kneighbors_graph
 
 from models.mitigation.features import Features
-from models.mitigation.groups import Groups
 from models.probabilities import of_label
 from models.mitigation.retrain import retrain_head
 from models.types import Labels
 from research.rivals.features import last_features
-from research.rivals.protocol import CONFIG, Fit, Training, retrain, reweighted_classes
+from research.rivals.protocol import CONFIG, Fit, Training, retrain_over_clusters, reweighted_classes
 
 _DAC_WEIGHT, _DAC_SHARE = 10.0, 0.6
 _DAC_QUANTILES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -114,13 +113,7 @@ def exmap(training: Training) -> Fit:
     maps = attention(training)
     small = F.adaptive_avg_pool2d(torch.from_numpy(maps)[:, None], training.activations.shape[2:]).flatten(1)
     scaled = (small / small.amax(1, keepdim=True).clamp_min(1e-12)).numpy()
-    assigned, names = np.zeros(len(scaled), np.int64), list[str]()
-    for label, name in enumerate(training.classes):
-        mine = training.labels == label
-        clusters = spectral_clusters(scaled[mine], training.seed)
-        assigned[mine] = len(names) + clusters
-        names += [f"{name} · cluster {number}" for number in range(int(clusters.max()) + 1)]
-    return Fit(retrain(training, Groups("cross_mistakes", True, assigned, tuple(names))).head)
+    return Fit(retrain_over_clusters(training, scaled, spectral_clusters))
 
 
 def spectral_clusters(points: NDArray[np.float32], seed: int) -> Labels:
