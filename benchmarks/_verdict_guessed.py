@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from benchmarks._common import TARGET
+from benchmarks._common import TARGET, Aim
 from models.evaluation.paired import paired_difference
 from models.types import Bools, Labels
 
@@ -154,6 +154,6 @@ def targets(figures: Sequence[dict[str, Any]], draws: int) -> dict[str, dict[str
     wrong = max(row["guessed wrong"] for row in (*few, *alone))
     least, most = 1 - TARGET - error, TARGET + error
     return {
-        "guessed groups: covers": {"value": covers, "at_least": least, "ok": covers >= least},
-        "guessed groups: wrong sign": {"value": wrong, "at_most": most, "ok": wrong <= most},
+        "guessed groups: covers": Aim(covers, at_least=least).to_json(),
+        "guessed groups: wrong sign": Aim(wrong, at_most=most).to_json(),
     }
