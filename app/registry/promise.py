@@ -54,20 +54,20 @@ def judge(session: Session, row: ModelRow) -> None:
         return
     known = _known(row, of)
     monitor, outcomes = _monitor(of.max_risk, of.risk_confidence), review_queue.audit_outcomes(session, of)
-    errors, noticed = [outcome != "right" for outcome in outcomes], known.get("noticed_answer")
-    judgement = monitor.judge(errors, noticed)
+    errors, noticed_answer = [outcome != "right" for outcome in outcomes], known.get("noticed_answer")
+    judgement = monitor.judge(errors, noticed_answer)
     status: PromiseStatus = judgement.status
     if status == "broken":
-        by_answers = monitor.judge([outcome == "wrong" for outcome in outcomes], noticed)
+        by_answers = monitor.judge([outcome == "wrong" for outcome in outcomes], noticed_answer)
         if by_answers.status != "broken":
             status = "unanswered"
         else:
             judgement = judgement._replace(noticed_at=by_answers.noticed_at)
-    to_notice = monitor.answers_to_notice(len(outcomes))
+    to_notice = monitor.answers_to_notice(judgement.answers)
     judged = known | {
         "status": status,
-        "answers": len(outcomes),
-        "errors": sum(errors),
+        "answers": judgement.answers,
+        "errors": judgement.errors,
         "skipped": outcomes.count("skipped"),
         "deleted": outcomes.count("deleted"),
         "recent_errors": None if to_notice is None else sum(errors[-to_notice:]),

@@ -121,9 +121,9 @@ def _mix(calibration: Calibration, name: ScoreName, share: float, thresholds: Se
         if group not in calibration.lacking
     }
     for group in tables.keys() & calibration.lacking:
-        called = [of_class for of_class in by_class if group.startswith(f"{of_class} · ")]
-        if called:
-            by_class[max(called, key=len)].lacking.append(tables[group])
+        classes = [of_class for of_class in by_class if group.startswith(f"{of_class} · ")]
+        if classes:
+            by_class[max(classes, key=len)].lacking.append(tables[group])
     both = [parts for parts in by_class.values() if parts.lacking]
     if not both:
         raise Conflict(

@@ -215,7 +215,8 @@ def _worst_interval(
 ) -> Interval:
     """Interval for min a − min b over the strata, with at most the nominal error whatever the accuracies are.
 
-    From counts (S, 4), `drawn` accuracies of a and of b, and the design effect (S, 2) of each.
+    From counts (S, 4), `drawn` accuracies of a and of b, and the design effect (S, 2) of each. The bootstrap
+    of two minima has no such guarantee: a model that is bad in one group would seem better than one in many.
 
     The difference exceeds L if, for some stratum g, all accuracies of a exceed b_g by more than L. For each
     g, the lower bound is a percentile of min a − b_g, which is biased downwards if at all, and so

@@ -176,13 +176,13 @@ def _as_guessed(report: Report, decision: accuracy.Verdict) -> str:
     if not decision.inferred or report.inferred_groups is None:
         return ""
     precision = report.inferred_groups.precision
-    looked = "nobody has looked how many of these images truly lack the pattern."
+    bound = "nobody has looked how many of these images truly lack the pattern."
     if precision is not None:
-        looked = (
+        bound = (
             f"by {precision.answers:,} answers of a person, at least {percent(precision.low)} of the images "
             "that seem to lack the pattern do."
         )
-    text = f"This is for the groups as guessed: {looked}"
+    text = f"This is for the groups as guessed: {bound}"
     if decision.verdict != "helped":
         return text
     return f"{text} {_OTHER_PATTERNS}"

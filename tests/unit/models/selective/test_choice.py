@@ -28,7 +28,7 @@ OF_CLASSES = {
 }
 
 
-def chosen(policy: Policy, number: float | None, *, of_subjects: bool = False) -> Selection:
+def selection(policy: Policy, number: float | None, *, of_subjects: bool = False) -> Selection:
     return select(
         policy,
         number,
@@ -57,7 +57,7 @@ EXPECTED: dict[Policy, tuple[float | None, Selection]] = {
 @pytest.mark.parametrize("policy", EXPECTED)
 def test_each_policy_is_that_of_its_function(policy: Policy) -> None:
     number, expected = EXPECTED[policy]
-    assert chosen(policy, number) == expected
-    of_subjects = chosen(policy, number, of_subjects=True)
+    assert selection(policy, number) == expected
+    of_subjects = selection(policy, number, of_subjects=True)
     assert of_subjects.method == expected.method + ONE_PER_SUBJECT
     assert of_subjects.threshold == expected.threshold
