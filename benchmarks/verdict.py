@@ -1,6 +1,6 @@
 """How often models.evaluation.verdict is wrong, and what it detects: simulated pairs of models.
 
-    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed|mix|claims]
+    python -m benchmarks.verdict [--draws N] [--quick] [--only images|subjects|guessed|mix|claims|looks]
 
 Null settings: both models have the same worst group (or the same mean over the classes) and err on partly
 different samples; in some they are equal in every group, in others one is bad in one group and the other in
@@ -13,7 +13,8 @@ answers ignore the images is taken for one that has learned something if its acc
 chance. Settings of subjects: images come in subjects, on whose images models err alike
 (benchmarks._verdict_subjects). Guessed groups: the judge of patterns errs, alone or with the control
 (benchmarks._verdict_guessed). Another mix: accuracies if more images lacked a pattern that has no effect
-(benchmarks._verdict_mix). What is said around a verdict: benchmarks._verdict_claims.
+(benchmarks._verdict_mix). What is said around a verdict: benchmarks._verdict_claims. Images brought again and
+again: benchmarks._verdict_looks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from benchmarks import _verdict_claims as claims
 from benchmarks import _verdict_guessed as guessed
+from benchmarks import _verdict_looks as looks
 from benchmarks import _verdict_mix as mix
 from benchmarks import _verdict_subjects as subjects
 from benchmarks._common import finish_simulation, simulation_parser
@@ -36,7 +38,7 @@ from models.evaluation.metrics import metrics
 from models.evaluation.paired import Statistic, mean_over_seeds, paired_difference
 from models.evaluation.verdict import VerdictName, decide, standing
 
-PARTS = {"subjects": subjects, "guessed": guessed, "mix": mix, "claims": claims}
+PARTS = {"subjects": subjects, "guessed": guessed, "mix": mix, "claims": claims, "looks": looks}
 RESAMPLES = 1000
 
 

@@ -189,13 +189,14 @@ class DatasetSpec:
 @dataclass(frozen=True)
 class JudgedJobSpec:
     """A job whose models another job judges: the key of its report, its models by arm, its data set, and the
-    keys of all data sets that trained these models."""
+    keys of all data sets that trained these models. `look`: by `number_look`; None for a job of 0.1.0."""
 
     id: str
     report: str
     models: dict[Arm, str]
     dataset: str
     trained_on: tuple[str, ...]
+    look: int | None = None
 
 
 Result = TypeVar("Result", bound=StageResult)

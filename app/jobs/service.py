@@ -201,6 +201,9 @@ def start(
         params, inputs = params_to_json(planned.params), planned.inputs_as_json()
         jobs.keep_inputs(session, inputs, params)
         registry.keep(session, jobs.models_read(inputs, params))
+        if planned.judged:
+            images = dataset.summary.get("images_digest", dataset.id)
+            inputs["look"] = jobs.number_look(session, params["job"], images)
         row = creation.add(
             session,
             kind,

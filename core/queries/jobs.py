@@ -142,6 +142,17 @@ def judging(session: Session, job_id: str) -> list[JobRow]:
     return list(session.scalars(select(JobRow).where(*done)))
 
 
+def number_look(session: Session, job_id: str, images: str) -> int:
+    """Number, from 1, the images that judge the job's models; equal `images` repeat theirs.
+    It stays taken when the judging job is deleted."""
+    row = get(session, job_id, lock=True)
+    judges: list[str] = row.inputs.get("judging_images", [])
+    if images not in judges:
+        judges = [*judges, images]
+        row.inputs = row.inputs | {"judging_images": judges}
+    return judges.index(images) + 1
+
+
 def keep_inputs(session: Session, inputs: Mapping[str, Any], params: Mapping[str, Any]) -> None:
     """Block the deletion of the jobs that a job with these `inputs` and `params` reads until the transaction
     ends, or raise `NotFound`."""

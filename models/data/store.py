@@ -156,6 +156,11 @@ class Store:
         digest.update(self._columns.digest())
         return digest.hexdigest()
 
+    @property
+    def images_digest(self) -> str:
+        """SHA-256 of the digests of all files in ascending order, in hexadecimal."""
+        return hashlib.sha256(b"".join(sorted(self._table["sha256"].to_pylist()))).hexdigest()
+
     def rows(
         self, split: str | None = None, label: int | None = None, group: int | None = None
     ) -> NDArray[np.int64]:

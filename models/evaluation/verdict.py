@@ -13,6 +13,8 @@ from models.evaluation.metrics import Metrics
 from models.evaluation.paired import Difference, Statistic, paired_difference, stratum_sizes
 from models.types import Bools, Labels
 
+CONFIDENCE = 0.95
+"""Of the intervals of a report on its job's own test images."""
 LEAST_GROUP = 10
 """Minimum size of a group that may decide, in subjects where there are any: in a smaller group, no model can
 be shown to be better, and the group would keep the worst of the others from being compared."""
@@ -29,6 +31,7 @@ def compare(
     train_group_weights: Mapping[int, float] | None = None,
     clusters: Labels | None = None,
     minority: Collection[int] = (),
+    confidence: float = CONFIDENCE,
     generator: Callable[[Statistic], np.random.Generator],
 ) -> tuple[Difference, ...]:
     """Compute a − b in every statistic that (N,) samples allow; `generator` makes a generator for each.
@@ -64,6 +67,7 @@ def compare(
             weights=weights,
             clusters=None if clusters is None else clusters[known],
             statistic=statistic,
+            confidence=confidence,
         )
         small = left_out if statistic == "worst_group_accuracy" else 0
         differences.append(difference._replace(left_out=small))
@@ -110,8 +114,17 @@ those that have hold less than half of all samples."""
 NotTestableReason = Literal[GroupsReason, "shortcut_or_harm", "not_above_chance", "few_subjects"]
 
 
+def look_confidence(look: int) -> float:
+    """Of intervals when a job's models are judged on other images, from 1 for the first:
+    1 − 0.05 / (look (look + 1)).
+
+    The errors of all looks add up to 0.05 (alpha spending: Lan and DeMets, Biometrika 1983).
+    """
+    return 1 - (1 - CONFIDENCE) / (look * (look + 1))
+
+
 Standing = Literal["above", "undetected", "below"]
-"""Where the 95 % interval of a difference lies: above zero, around it, or below."""
+"""Where the interval of a difference lies: above zero, around it, or below."""
 
 
 class Verdict(NamedTuple):
@@ -214,19 +227,27 @@ POWER = 0.8
 
 
 def growth_to_decide(
-    estimate: float, low: float, high: float, *, confidence: float = 0.95, power: float = POWER
+    estimate: float,
+    low: float,
+    high: float,
+    *,
+    confidence: float = CONFIDENCE,
+    next_confidence: float = CONFIDENCE,
+    power: float = POWER,
 ) -> float:
-    """How many times as large a sample must be so that the interval of a difference leaves out zero.
+    """How many times as large a sample must be so that the interval of a difference leaves out zero, at
+    `next_confidence`.
 
-    `estimate`, with the ends of its interval, is a difference of shares on the present samples. The width of
+    `estimate` is a difference of shares, with its interval at `confidence`. The width of
     an interval falls with the root of the number of samples, so that n samples, of standard error
-    s = (estimate − low) / z for a difference above zero, must become n ((z + z_power) s / estimate)²: the
-    sample size for paired proportions (Connor, Biometrics 1987) with the variance that was measured. At least
-    1; infinite for a difference of zero.
+    s = (estimate − low) / z for a difference above zero,
+    must become n ((z_next + z_power) s / estimate)²:
+    the sample size for paired proportions (Connor, Biometrics 1987) with the variance that was measured.
+    At least 1; infinite for a difference of zero.
     """
     if estimate == 0:
         return math.inf
-    normal = NormalDist()
-    z = normal.inv_cdf((1 + confidence) / 2)
+    z, of_next = (NormalDist().inv_cdf((1 + one) / 2) for one in (confidence, next_confidence))
     reach = estimate - low if estimate > 0 else high - estimate
-    return max(1.0, ((z + normal.inv_cdf(power)) / z * reach / abs(estimate)) ** 2)
+    z_power = NormalDist().inv_cdf(power)
+    return max(1.0, ((of_next + z_power) / z * reach / abs(estimate)) ** 2)

@@ -219,7 +219,12 @@ def guessing() -> Json:
 
 def judged_by_images() -> Json:
     value = plain_report(erm=RELIES, masktune_control=RELIES, masktune=(0.25, 0.99, 0.99, 0.27))
-    sections = judged_sections("undecided", MASKTUNE, undecided="few_images", more={"0-4": 120, "5-9": 1200})
+    level = {"confidence": 1 - 0.05 / 6}
+    more = {"0-4": 120, "5-9": 1200}
+    sections = judged_sections("undecided", MASKTUNE, undecided="few_images", more=more, look=2, **level)
+    deciding = value["verdict"]["deciding_difference"]
+    for one in (*value["differences"]["test"], deciding):
+        one.update(level)
     low = SIGNS[0] | {"present": True, "sentence": "Its accuracy is 30.0 % in one group and 68.0 % over all."}
     value["shortcut_reliance"] = {"evidence": "large_gap", "rule": "The rule.", "signs": [low, SIGNS[1]]}
     return value | sections | recommendation(MASKTUNE, "new_images", step("add_test_images", per_class=100))

@@ -25,6 +25,7 @@ from masktune.contract.report.sigmas import SigmasChoice
 from masktune.contract.vocabulary import CONTROLS, STAGES, Arm, Stage
 from models.data.splits import SPLITS, explained_split
 from models.data.store import Store
+from models.evaluation.verdict import CONFIDENCE
 from models.run import device_name
 from models.shortcuts import masking_cost
 from models.shortcuts.reliance import Sign, of_groups, of_mask, of_property, of_shift, read
@@ -71,6 +72,7 @@ def evaluate(context: StageContext) -> EvaluateResult:
             before=judged_models and judged_models.own.before,
             lacking=inferred.lacking,
             divided=balanced is None or balanced.divided,
+            confidence=CONFIDENCE if judged_models is None else judged_models.confidence,
         )
         network = cache.network(next(iter(models.values())))
         guess = make_inferred(own, inferred, logits, network, folder=folder)

@@ -27,7 +27,7 @@ from masktune.contract.report.text.formats import first_names
 from masktune.contract.report.text.names import arm_before
 from masktune.contract.vocabulary import Arm
 from models.data.store import Store
-from models.evaluation.verdict import LEAST_GROUP, decide, growth_to_decide
+from models.evaluation.verdict import CONFIDENCE, LEAST_GROUP, decide, growth_to_decide, look_confidence
 from worker.protocol import JudgedJobSpec
 from worker.report.metrics import VERDICT_SPLIT, Figures
 from worker.report.recommendation import TEST_IMAGES, by_groups, use_step
@@ -47,6 +47,11 @@ class JudgedModels(NamedTuple):
     known: KnownImages
     context: StageContext
     breaks_pattern: bool
+
+    @property
+    def confidence(self) -> float:
+        """Of each difference on these images."""
+        return CONFIDENCE if self.spec.look is None else look_confidence(self.spec.look)
 
     @classmethod
     def of(cls, context: StageContext, spec: JudgedJobSpec, own: Report) -> Self:
@@ -160,10 +165,10 @@ def _undecided(verdict: Verdict) -> UndecidedReason:
     return "few_images" if verdict.verdict == "no_detectable_effect" else "no_groups"
 
 
-def more_images(verdict: Verdict, figures: Figures) -> dict[str, int]:
-    """How many more images of each class or group would decide: of the groups where the models whose
-    difference can be chance are worst, or of each class in a mean over classes. Empty if some would take more
-    than `MOST_MORE`."""
+def more_images(verdict: Verdict, figures: Figures, *, look: int) -> dict[str, int]:
+    """How many more images of each class or group would decide at that look: of the groups where the models
+    whose difference can be chance are worst, or of each class in a mean over classes. Empty if some would
+    take more than `MOST_MORE`."""
     both = verdict.deciding_difference, verdict.erm_difference
     undecided = [one for one in both if one is not None and one.low <= 0 <= one.high]
     of_arm = figures.metrics[VERDICT_SPLIT][verdict.a]
@@ -171,8 +176,10 @@ def more_images(verdict: Verdict, figures: Figures) -> dict[str, int]:
     if by_groups(verdict.deciding_difference):
         worst = {name for one in undecided for name in (one.worst_a, one.worst_b)}
         sizes = {group.name: group.n for group in of_arm.groups if group.name in worst}
+    level = look_confidence(look)
     growth = max(
-        growth_to_decide(one.estimate, one.low, one.high, confidence=one.confidence) for one in undecided
+        growth_to_decide(one.estimate, one.low, one.high, confidence=one.confidence, next_confidence=level)
+        for one in undecided
     )
     if not sizes or growth * max(sizes.values()) > MOST_MORE:
         return {}
@@ -187,8 +194,8 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
     if judgement.outcome == "changed" and (arm := judgement.arm) is not None and arm in figures.plain_arms:
         judgement = judgement._replace(arm=_better_plain(figures, arm))
     about = verdicts[judgement.subject] if judgement.undecided == "few_images" and judgement.subject else None
-    more = {} if about is None else more_images(about, figures)
-    own = models.own
+    own, look = models.own, models.spec.look
+    more = {} if about is None else more_images(about, figures, look=(look or 0) + 1)
     return figures.sections(judgement.subject) | {
         "verdicts": verdicts,
         "verdict": judgement.subject and verdicts.get(judgement.subject),
@@ -204,6 +211,8 @@ def judged_sections(models: JudgedModels, figures: Figures) -> dict[str, Any]:
             undecided=judgement.undecided,
             more=more,
             most=MOST_MORE,
+            look=look,
+            confidence=models.confidence,
         ),
     }
 

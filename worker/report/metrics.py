@@ -16,7 +16,7 @@ from masktune.contract.report.accuracy import (
 from masktune.contract.vocabulary import CONTROL_OF, CONTROLS, Arm, JobKind
 from models.evaluation.metrics import Logits, Metrics, Names, metrics
 from models.evaluation.paired import Difference, mean_over_seeds
-from models.evaluation.verdict import compare, smallest_decisive, verdict
+from models.evaluation.verdict import CONFIDENCE, compare, smallest_decisive, verdict
 from models.types import Bools, Labels
 from worker.report.answers import at_chance, background_gaps, disagreement_of, plain_figures, reliability_of
 from worker.report.arms import BEFORE, TREATMENTS, clusters_of, rival_of, seeded, without_copies
@@ -34,7 +34,7 @@ class Figures:
     Verdicts are over all seeds if there are `further` ones; everything else is about these models. `before`
     is the arm that the treatments were made from, where a job's own report has named it. `lacking`: where
     nobody labelled the groups, those of images that lack the pattern of their class. `divided`: whether the
-    groups that the last layer was balanced over divide any class.
+    groups that the last layer was balanced over divide any class. `confidence`: of each difference.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Figures:
         before: Arm | None = None,
         lacking: Collection[int] = (),
         divided: bool = True,
+        confidence: float = CONFIDENCE,
     ) -> None:
         self._run, self._store, self._logits, self._further = context.run, context.store, logits, further
         source = context.spec.model if context.spec.kind is JobKind.RETRAIN_HEAD else None
@@ -68,7 +69,7 @@ class Figures:
         """Models that were made against no shortcut, the one before first; without any, the rivals."""
         self._plain = self.before if self.before in self.plain_arms else None
         """What the user would have had: plain training, unless the job started from a treatment."""
-        self.lacking, self._divided = lacking, divided
+        self.lacking, self._divided, self._confidence = lacking, divided, confidence
         self._decided: dict[tuple[str, Arm, Arm], section.Verdict] = {}
         in_train = self._store.groups[self._store.rows("train")]
         self._train_group_weights = dict(enumerate(np.bincount(in_train[in_train >= 0]).tolist()))
@@ -196,6 +197,7 @@ class Figures:
             train_group_weights=self._train_group_weights,
             clusters=clusters_of(self._store, distinct.rows),
             minority=self.lacking,
+            confidence=self._confidence,
             generator=lambda statistic: seeded(self._run, split, *others, rival, statistic, *seed),
         )
 

@@ -97,9 +97,10 @@ def _search_steps(stored: int) -> int:
 def _summary(
     report: ImportReport, folder: Path, *, seed: int, on_progress: Callable[[int, int], None]
 ) -> Json:
-    """The report without its lists of files, plus three entries for a usable data set.
+    """The report without its lists of files, plus four entries for a usable data set.
 
-    `sizes`, in pixels, is the basis for defaults. `metadata_columns` says what they hold. `shortcuts` names
+    `sizes`, in pixels, is the basis for defaults. `images_digest` tells images apart.
+    `metadata_columns` says what they hold. `shortcuts` names
     simple image properties that predict the class, which a network may learn instead of the object; it is
     left out where all images are test images.
     """
@@ -116,6 +117,7 @@ def _summary(
             "longer_side_median": int(np.median(longer)),
             "longer_side_max": int(longer.max()),
         }
+        facts["images_digest"] = store.images_digest
         facts["metadata_columns"] = [column.summary() for column in store.metadata.values()]
         if store.counts["train"]:
             check = find_shortcuts(store, rng=np.random.default_rng(seed), on_progress=on_progress)

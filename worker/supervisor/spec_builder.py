@@ -63,6 +63,7 @@ def _judged_job(session: Session, job: JobRow, params: AnyParams) -> JudgedJobSp
         models={Arm(arm): id for arm, id in job.inputs["judged"].items()},
         dataset=str(row.dataset_id),
         trained_on=tuple(map(str, trained_on)),
+        look=job.inputs.get("look"),
     )
 
 

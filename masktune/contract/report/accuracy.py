@@ -123,7 +123,7 @@ class SeedDifference(Section):
 
 
 Standing = Literal["above", "undetected", "below", "absent"]
-"""By the 95 % interval of the deciding difference to a model; `absent`: there is no such model."""
+"""By the interval of the deciding difference to a model; `absent`: there is no such model."""
 
 _AGAINST_ERM: Any = Field("absent", description="Where a stands to plain training.")
 _AGAINST_CONTROL: Any = Field("absent", description="Where a stands to its control.")
@@ -165,7 +165,7 @@ class Verdict(Section):
     control_cost: float | None = Field(
         None,
         description="How far b, a control, is below plain training in that statistic, if by more than the "
-        "95 % interval.",
+        "interval.",
     )
     accuracy_difference: Difference = Field(description="The difference in average accuracy.")
     seeds: list[SeedDifference] = Field(

@@ -72,6 +72,25 @@ def judged(front: Front, job: str, models: dict[str, str], groups: str | None) -
     return judging
 
 
+def test_looks_are_numbered_by_their_images(front: Front) -> None:
+    job, _ = trained(front, front.dataset())
+
+    def look(images: str) -> tuple[str, int]:
+        brought = only_test(front, ["left", "right"])
+        with front.services.database.begin() as session:
+            row = session.get_one(DatasetRow, brought)
+            row.summary = row.summary | {"images_digest": images}
+        body = start(front, "evaluate", job=job, dataset=brought).json()
+        return body["id"], inputs_of(front, body)["look"]
+
+    first, number = look("a")
+    assert number == 1
+    assert look("b")[1] == 2
+    front.client.post(f"/jobs/{first}/cancel")
+    assert front.client.delete(f"/jobs/{first}").status_code == 204
+    assert [look(images)[1] for images in ("c", "a", "b")] == [3, 1, 2]
+
+
 def test_the_current_verdict_is_of_the_judgement_that_rests_on_the_most(front: Front) -> None:
     job, models = trained(front, front.dataset())
     own = front.client.get(f"/jobs/{job}").json()

@@ -65,7 +65,13 @@ def confirming(golden_bench: Bench, golden_job: JobRow, breaking: Path) -> tuple
 
 
 def judged(
-    bench: Bench, job: JobRow, images: Path, *, breaks_pattern: bool = False, split: str | None = "test"
+    bench: Bench,
+    job: JobRow,
+    images: Path,
+    *,
+    breaks_pattern: bool = False,
+    split: str | None = "test",
+    look: int = 1,
 ) -> tuple[JobRow, DatasetRow]:
     """Import the images and judge the job's models on them."""
     _, dataset = bench.imported({"address": f"file://{images}"}, options={"split": split} if split else {})
@@ -78,6 +84,7 @@ def judged(
             "judged": job.done["evaluate"]["compared"],
             "trained_on": [bench.dataset_id],
             "model_ids": {},
+            "look": look,
         },
     )
     return bench.done(job_id)[0], dataset
@@ -160,8 +167,11 @@ def test_images_that_break_the_pattern_confirm_a_model_without_it(
 def test_labelled_groups_decide(golden_bench: Bench, golden_job: JobRow) -> None:
     images = make_new_digits(golden_bench.images / "images" / "grouped", slice(800, 1700))
     with_table(images, split="test", group="{label} against the pattern")
-    report = golden_bench.report(judged(golden_bench, golden_job, images, split=None)[0])
+    report = golden_bench.report(judged(golden_bench, golden_job, images, split=None, look=2)[0])
     assert report.verdict is not None
+    level = 1 - 0.05 / 6
+    assert (section(report).look, section(report).confidence) == (2, level)
+    assert {one.confidence for one in report.differences["test"]} == {level}
     assert report.verdict.deciding_difference.statistic == "worst_group_accuracy"
     assert {of.name for of in report.metrics["test"][Arm.ERM].groups} == {
         "low against the pattern",

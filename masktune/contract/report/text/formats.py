@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from masktune.contract.report.accuracy import Difference
 from masktune.contract.report.base import Proportion
 
 _HUNDRED = 100
@@ -68,6 +69,17 @@ def points_apart(difference: float) -> str:
 def percent_interval(low: float | None, high: float | None) -> str:
     """The interval of a share in percent, without the sign; empty if there is none."""
     return "" if low is None or high is None else f"{100 * low:.1f} – {100 * high:.1f}"
+
+
+def confidence_level(confidence: float) -> str:
+    """The confidence of an interval, "97.5 %"."""
+    return f"{100 * confidence:.4g}\u00a0%"
+
+
+def difference_interval(difference: Difference) -> str:
+    """The interval in points, with its confidence: "95 % interval +1.0 to +9.3"."""
+    ends = points_interval(difference.low, difference.high)
+    return f"{confidence_level(difference.confidence)} interval {ends}"
 
 
 def effect(size: float) -> str:

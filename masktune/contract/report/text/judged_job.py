@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from masktune.contract.report.judged_job import JudgedJob
 from masktune.contract.report.report import Report
+from masktune.contract.report.text.formats import confidence_level
 from masktune.contract.report.text.names import arm_after, within_sentence
 from masktune.contract.vocabulary import JobKind
 
@@ -52,6 +53,12 @@ def _notes(report: Report, judged: JudgedJob) -> Iterator[str]:
         names = ", ".join(paths) + (f" and {left_out - len(paths):,} more" if left_out > len(paths) else "")
         were = "was" if left_out == 1 else "were"
         yield f"{_images(left_out)} {were} left out, for they or their subjects trained the models: {names}."
+    if judged.look is not None:
+        yield (
+            f"This is look {judged.look} at these models on other images. Its differences have "
+            f"{confidence_level(judged.confidence)} intervals: over all looks together, a difference is seen "
+            "where there is none in at most 5 of 100 cases."
+        )
     if judged.breaks_pattern:
         yield (
             "Whoever brought the images says that all of them lack the pattern which the others of their "

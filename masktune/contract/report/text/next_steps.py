@@ -24,7 +24,7 @@ from masktune.contract.report.recommendation import (
 )
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import data_step
-from masktune.contract.report.text.formats import percent, points_apart, points_interval
+from masktune.contract.report.text.formats import difference_interval, percent, points_apart
 from masktune.contract.report.text.groups import groups_warning, review_sentence
 from masktune.contract.report.text.inferred import wrong_labels_sentence
 from masktune.contract.report.text.judged_job import (
@@ -141,11 +141,11 @@ def _against(one: SplitDifference, other: Arm) -> str:
     """How the recommended model compares with this one, which is not better."""
     if one.low <= 0 <= one.high:
         return f"{capitalised(model_name(other))} is not shown to be better than it."
-    low, high = (one.low, one.high) if one.b is other else (-one.high, -one.low)
+    ahead = one if one.b is other else one.model_copy(update={"low": -one.high, "high": -one.low})
     return (
         f"On the {one.split} split, its {STATISTICS[one.statistic][0].lower()} is "
         f"{points_apart(abs(one.estimate))} that of {model_name(other)} "
-        f"(95\u00a0% interval {points_interval(low, high)})."
+        f"({difference_interval(ahead)})."
     )
 
 

@@ -9,6 +9,8 @@ from masktune.contract.report import accuracy
 from masktune.contract.report.report import Report
 from masktune.contract.report.text.data_steps import column_sentence
 from masktune.contract.report.text.formats import (
+    confidence_level,
+    difference_interval,
     more_of_100,
     out_of_100,
     percent,
@@ -290,7 +292,7 @@ def _figures(report: Report, decision: accuracy.Verdict) -> str:
     text = (
         f"On {_distinct(difference, word)} of the {decision.split} split{over}, its "
         f"{_statistic(decision)} is {points_apart(difference.estimate)} that of {rival} "
-        f"(95\u00a0% interval {points_interval(difference.low, difference.high)})"
+        f"({difference_interval(difference)})"
         f"{_lowest(difference, rival, word)}. Its average accuracy is "
         f"{points_apart(decision.accuracy_difference.estimate)} that of {rival}."
     )
@@ -298,7 +300,7 @@ def _figures(report: Report, decision: accuracy.Verdict) -> str:
         text += (
             f" Its {_statistic(decision)} is {points_apart(to_erm.estimate)} "
             f"that of {plain_name(arm_before(report))} "
-            f"(95\u00a0% interval {points_interval(to_erm.low, to_erm.high)})."
+            f"({difference_interval(to_erm)})."
         )
     if not seeds:
         return text
@@ -338,8 +340,9 @@ def _rule(decision: accuracy.Verdict, word: str) -> str:
     control = _CONTROL_RULES.get(decision.b, _NO_CONTROL_RULE)
     subjects = "" if decision.deciding_difference.n_subjects is None else f" {_SUBJECTS_RULE.format(word)}"
     inferred = f" {_INFERRED_RULE}" if decision.inferred else ""
+    level = confidence_level(decision.deciding_difference.confidence)
     return (
-        f"One statistic, chosen beforehand, decides: {_statistic(decision)}. If the 95\u00a0% intervals of "
+        f"One statistic, chosen beforehand, decides: {_statistic(decision)}. If the {level} intervals of "
         "the differences to plain training and to the control, where there is one, lie above zero, the "
         "verdict is helped. Else groups of the test split must decide: below plain training, or below the "
         "control and not above plain training, it is hurt; otherwise no detectable effect, which is not the "

@@ -150,6 +150,15 @@ def test_a_sample_of_rows_is_evenly_spaced(rows: int, count: int, kept: list[int
     assert evenly(np.arange(rows) + 7, count).tolist() == [7 + place for place in kept]
 
 
+def test_the_digest_of_the_images_knows_no_order(store: Store, arrays: Arrays, tmp_path: Path) -> None:
+    backwards = Arrays(arrays.images[::-1], arrays.labels, arrays.splits, arrays.groups)
+    other = write_arrays(tmp_path / "backwards", backwards, INFO)
+    assert other.images_digest == store.images_digest
+    assert other.digest != store.digest
+    fewer = Arrays(arrays.images[:9], arrays.labels[:9], arrays.splits[:9])
+    assert write_arrays(tmp_path / "fewer", fewer, INFO).images_digest != store.images_digest
+
+
 def test_as_test_images_of_another_class_list(store: Store, arrays: Arrays) -> None:
     """The same in another process, and never taken for the data set itself."""
     view = store.as_test(("bird", "dog", "cat"), np.array([0, 9]))

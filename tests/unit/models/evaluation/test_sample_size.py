@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.evaluation.paired import paired_difference
-from models.evaluation.verdict import POWER, growth_to_decide
+from models.evaluation.verdict import POWER, growth_to_decide, look_confidence
 
 
 def test_it_grows_with_the_square_of_the_width() -> None:
@@ -16,6 +16,18 @@ def test_it_grows_with_the_square_of_the_width() -> None:
     assert narrow == pytest.approx(((1.959964 + 0.841621) / 1.959964) ** 2, rel=1e-5)
     assert growth_to_decide(0.1, -0.1, 0.3) == pytest.approx(4 * narrow)
     assert growth_to_decide(-0.1, -0.3, 0.1) == pytest.approx(4 * narrow)
+
+
+def test_the_next_look_needs_more_for_its_wider_interval() -> None:
+    same = growth_to_decide(0.1, -0.1, 0.3, confidence=0.975, next_confidence=0.975)
+    assert growth_to_decide(0.1, -0.1, 0.3, confidence=0.975, next_confidence=0.99) > same
+
+
+def test_all_looks_together_err_as_often_as_one() -> None:
+    errors = [1 - look_confidence(look) for look in range(1, 2000)]
+    assert errors[0] == pytest.approx(0.025)
+    assert sum(errors) == pytest.approx(0.05, rel=1e-3)
+    assert sum(errors) < 0.05
 
 
 def test_a_difference_that_is_clear_needs_no_more_and_none_can_never_be_shown() -> None:

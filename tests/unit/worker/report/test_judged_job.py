@@ -126,5 +126,7 @@ def test_more_images_are_for_the_difference_that_can_be_chance() -> None:
     about = Verdict.model_validate(
         SMALL.model_dump() | {"deciding_difference": of_control, "erm_difference": of_erm}
     )
-    assert set(more_images(about, figures)) == {"own"}
-    assert more_images(about, figures)["own"] > 90
+    more = more_images(about, figures, look=2)
+    assert set(more) == {"own"}
+    assert more["own"] > 90
+    assert more_images(about, figures, look=3)["own"] > more["own"]
