@@ -121,6 +121,15 @@ class Database:
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
+    def checkpoint(self) -> None:
+        """Empty the log of SQLite, in which deleted rows still stand; nothing on other databases."""
+        if self.engine.dialect.name == "sqlite":
+            connection = self.engine.raw_connection()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.close()
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -165,6 +174,7 @@ def _open_sqlite(url: str) -> Engine:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # a deleted image is overwritten
         connection.execute("PRAGMA busy_timeout=30000")
         # SQLite's own knows ASCII alone, and a search finds "zürich" in "Zürich" on PostgreSQL.
         connection.create_function("lower", 1, lambda text: text and text.lower(), deterministic=True)

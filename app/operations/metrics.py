@@ -101,6 +101,9 @@ class Metrics:
             registry=self.registry,
         )
         self.webhook_waiting = shared("masktune_webhook_messages_waiting", "Messages to webhooks that wait.")
+        self.reviews_lost = Counter(
+            "masktune_reviews_lost", "Drawn images that found no room.", registry=self.registry
+        )
         self.reviews_waiting = shared(
             "masktune_reviews_waiting", "Images of review queues that wait for an answer."
         )

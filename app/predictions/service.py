@@ -26,6 +26,7 @@ from app.predictions.request_images import RequestImages
 from app.predictions.stored_images import Stored
 from app.review_queue import queueing
 from app.review_queue.queueing import DrawnImage, ReceivedImages
+from app.review_queue.spool import Spool
 from app.selective import calibrations
 from app.selective.usage import UsageCounters, count
 from core.errors import NotFound
@@ -56,6 +57,7 @@ class PredictionService:
     stores: Stores
     inference: Inference
     counters: UsageCounters
+    spool: Spool
     threads: CapacityLimiter
     """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
     plans: SingleFlight[Plan]
@@ -112,9 +114,9 @@ class PredictionService:
         write = partial(_decide, plan, forward, query.top_k, count_inputs)
         small = forward.scores.maps is None and forward.scores.logits.size <= SMALL_ANSWER
         body, drawn = write() if small else await self.inference.draw(write)
-        if received is not None and drawn:  # stored before the response: a kill after it loses nothing
-            store = partial(queueing.store, self.database, plan.model.id, drawn, received)
-            await run_sync(store, limiter=self.threads)
+        if received is not None and drawn:  # kept before the response: a kill after it loses nothing
+            images = queueing.queued(plan.model.id, drawn, received)
+            await run_sync(self.spool.append, images, limiter=self.threads)
         return Response(body, media_type=JSON, headers=NOT_STORED)
 
     def _plan(self, query: PredictQuery) -> Plan:

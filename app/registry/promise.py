@@ -6,6 +6,7 @@ It is judged in the transaction that changes an answer. The outcome stands in th
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from sqlalchemy import select
@@ -73,6 +74,7 @@ def judge(session: Session, row: ModelRow) -> None:
         "recent_errors": None if to_notice is None else sum(errors[-to_notice:]),
         "answers_to_notice": to_notice,
         "noticed_answer": judgement.noticed_at,
+        "full_since": None,  # what was answered can make room
     }
     if judged == known:
         return
@@ -83,12 +85,16 @@ def judge(session: Session, row: ModelRow) -> None:
     row.promise = judged | {"judged_at": now, "noticed_at": noticed_at}
 
 
-def add_left_out(row: ModelRow, images: int) -> None:
-    """Count images that were drawn for the audit sample and are copies of its own, or further ones of a
-    subject. The row is locked."""
+def count(row: ModelRow, *, left_out: int, lost: int, is_full: bool) -> None:
+    """Count images that were drawn and are not in the queue, and note since when the audit sample has no
+    room. The row is locked."""
     if (of := monitored(row)) is not None:
         known = _known(row, of)
-        row.promise = known | {"left_out": known.get("left_out", 0) + images}
+        counts = {"left_out": left_out, "lost": lost}
+        counted = {name: known.get(name, 0) + n for name, n in counts.items()}
+        if is_full:
+            counted["full_since"] = known.get("full_since") or time.time()
+        row.promise = known | counted
 
 
 def _known(row: ModelRow, of: MonitoredPromise) -> dict[str, Any]:

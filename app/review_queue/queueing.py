@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, NamedTuple
@@ -33,6 +34,19 @@ class ReceivedImages(NamedTuple):
     subject: str | None
 
 
+class QueuedImage(NamedTuple):
+    """An image on its way into the queue of a model, with the id that it has there, and what was said of it,
+    as JSON. `drawn_at`, in seconds since 1970; `of` as in `DrawnImage`."""
+
+    id: str
+    model_id: str
+    of: MonitoredPromise | None
+    prediction: dict[str, Any]
+    subject: str | None
+    drawn_at: float
+    content: bytes
+
+
 class DrawnImage(NamedTuple):
     """An image of a request, by its number, and what was said of it, as JSON. `of` is the promise under which
     it was answered; None if it was not answered."""
@@ -61,30 +75,55 @@ def draw(model: ModelRow, answer: Answer, random: Callable[[], float] = _random)
     ]
 
 
-def store(database: Database, model_id: str, drawn: Sequence[DrawnImage], received: ReceivedImages) -> None:
-    """Store the drawn images of a request, in their order and in one transaction.
+def queued(model_id: str, drawn: Sequence[DrawnImage], received: ReceivedImages) -> list[QueuedImage]:
+    """The drawn images of a request, in their order."""
+    return [
+        QueuedImage(
+            id=new_id("rev"),
+            model_id=model_id,
+            of=one.of,
+            prediction=one.prediction,
+            subject=received.subject,
+            drawn_at=time.time(),
+            content=received.uploads[one.number].content,
+        )
+        for one in drawn
+    ]
+
+
+def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost: int = 0) -> None:
+    """Store images of the model's queue, in their order and in one transaction, with how many were `lost`.
 
     A copy of an image that is in the queue, and in the audit sample another image of a subject, are left out.
-    So is all of a model that was deleted or whose queue was switched off, and what was answered under a
-    promise that is no longer monitored.
+    So is all of a model that was deleted or whose queue was switched off or emptied since, what was answered
+    under a promise that is no longer monitored, and what is stored already. The audit sample has no room left
+    once its images that wait take the bytes of the policy: none of them is deleted for another one.
     """
-    rows = [_row(model_id, one, received) for one in drawn]
     # As data sets store them: without headers that may name a person.
-    contents = [stored_file(received.uploads[one.number].content, STORED) for one in drawn]
+    contents = [stored_file(one.content, STORED) for one in images]
     with database.begin() as session:
         # Gives out the places in the order of the audit sample; jobs that keep the model are not blocked.
         model = session.get(ModelRow, model_id, with_for_update={"key_share": True})
-        if model is None or not (model.review_policy or {}).get("enabled"):
+        policy = (model and model.review_policy) or {}
+        if model is None or not policy.get("enabled"):
             return
-        monitored = promise.monitored(model)
-        left_out = 0
-        for one, row, content in zip(drawn, rows, contents, strict=True):
-            if one.of in (None, monitored) and not _is_copy(session, row, one.of):
+        monitored, emptied_at = promise.monitored(model), policy.get("emptied_at", 0.0)
+        left_out = full = 0
+        for one, content in zip(images, contents, strict=True):
+            if one.of not in (None, monitored) or one.drawn_at < emptied_at:
+                continue
+            if review_queue.is_stored(session, one.id):
+                continue
+            row = _row(one)
+            if _is_copy(session, row, one.of):
+                left_out += one.of is not None
+            elif one.of is not None and review_queue.audit_bytes(session, one.of) >= policy["keep_bytes"]:
+                full += 1
+            else:
                 review_queue.add(session, row, content)
-            elif one.of is not None and one.of == monitored:
-                left_out += 1
-        if left_out:
-            promise.add_left_out(model, left_out)
+        if left_out or full or lost:
+            promise.count(model, left_out=left_out, lost=lost + full, is_full=full > 0)
+        review_queue.keep_within(session, model_id, policy["keep_bytes"])
 
 
 def _is_under(selection: Selection, of: MonitoredPromise, model: ModelRow) -> bool:
@@ -101,20 +140,21 @@ def _is_under(selection: Selection, of: MonitoredPromise, model: ModelRow) -> bo
     )
 
 
-def _row(model_id: str, drawn: DrawnImage, received: ReceivedImages) -> ReviewItemRow:
-    of, subject = drawn.of, received.subject
+def _row(image: QueuedImage) -> ReviewItemRow:
+    of, subject = image.of, image.subject
     return ReviewItemRow(
-        id=new_id("rev"),
-        model_id=model_id,
+        id=image.id,
+        model_id=image.model_id,
         kind=ReviewKind.ABSTAINED if of is None else ReviewKind.AUDIT,
         calibration_id=None if of is None else of.calibration_id,
         max_risk=None if of is None else of.max_risk,
         risk_confidence=None if of is None else of.risk_confidence,
-        sha256=hashlib.sha256(received.uploads[drawn.number].content).hexdigest(),
+        sha256=hashlib.sha256(image.content).hexdigest(),
         subject=subject,
         subject_sha256=None if subject is None else hashlib.sha256(subject.encode()).hexdigest(),
-        label=drawn.prediction["label"],
-        prediction=drawn.prediction,
+        label=image.prediction["label"],
+        prediction=image.prediction,
+        created_at=image.drawn_at,
     )
 
 

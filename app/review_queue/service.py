@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import time
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -83,7 +84,11 @@ def set_policy(database: Database, model_id: str, new: NewReviewPolicy) -> Revie
     to_notice = promise.answers_to_notice(new.max_risk, new.risk_confidence)
     with database.begin() as session:
         row = registry.get(session, model_id, lock=True)
-        row.review_policy = new.model_dump(mode="json") | {"answers_to_notice": to_notice}
+        emptied_at = (row.review_policy or {}).get("emptied_at", 0.0)
+        row.review_policy = new.model_dump(mode="json") | {
+            "answers_to_notice": to_notice,
+            "emptied_at": emptied_at,
+        }
         promise.judge(session, row)
         return policy(row)
 
@@ -132,6 +137,8 @@ def delete_all(session: Session, model_id: str) -> None:
     row = registry.get(session, model_id, lock=True)
     review_queue.forget(session, row.id)
     row.promise = None
+    if row.review_policy is not None:  # what processes have not stored yet goes too
+        row.review_policy = row.review_policy | {"emptied_at": time.time()}
 
 
 def expire(database: Database) -> None:
@@ -139,16 +146,25 @@ def expire(database: Database) -> None:
     try:
         with database.read() as session:
             model_ids = review_queue.models(session)
+        deleted = 0
         for model_id in model_ids:
-            with database.begin() as session:
-                row = registry.get(session, model_id, lock=True)
-                limits = policy(row)
-                if review_queue.expire(
-                    session, model_id, keep_days=limits.keep_days, keep_bytes=limits.keep_bytes
-                ):
-                    promise.judge(session, row)
+            while some := _expire_some(database, model_id):
+                deleted += some
+        if deleted:
+            database.checkpoint()
     except Exception:  # any error, such as that of a database which restarts
         logger.exception("images of review queues could not be deleted yet")
+
+
+def _expire_some(database: Database, model_id: str) -> int:
+    with database.begin() as session:
+        row = registry.get(session, model_id, lock=True)
+        limits = policy(row)
+        deleted = review_queue.expire(session, model_id, limits.keep_days)
+        deleted += review_queue.keep_within(session, model_id, limits.keep_bytes)
+        if deleted:
+            promise.judge(session, row)
+        return deleted
 
 
 def _check(answer: ReviewAnswer, classes: list[str]) -> None:

@@ -134,6 +134,17 @@ def has_audit_copy(session: Session, of: MonitoredPromise, sha256: str, subject_
     return session.scalar(select(Item.id).where(of.condition, same).limit(1)) is not None
 
 
+def is_stored(session: Session, item_id: str) -> bool:
+    """Whether the queue has this item."""
+    return session.scalar(select(Item.id).where(Item.id == item_id)) is not None
+
+
+def audit_bytes(session: Session, of: MonitoredPromise) -> int:
+    """Bytes of the images of the audit sample that wait for an answer."""
+    waiting = _CONDITIONS["waiting"] & of.condition
+    return session.scalar(select(func.sum(Item.bytes)).where(waiting)) or 0
+
+
 def add(session: Session, row: ReviewItemRow, content: bytes) -> None:
     """Add an item behind all others of its kind, and its image."""
     same_kind = (Item.model_id == row.model_id) & (Item.kind == row.kind)
@@ -239,16 +250,19 @@ def forget(session: Session, model_id: str) -> None:
     delete_where(session, ReviewItemRow, Item.model_id == model_id)
 
 
-def expire(session: Session, model_id: str, *, keep_days: float, keep_bytes: int) -> int:
-    """Delete what is older or takes more bytes than is kept, some at a time; return how many."""
+def expire(session: Session, model_id: str, keep_days: float) -> int:
+    """Delete what is older than is kept, some at a time; return how many."""
+    return discard(session, Item.model_id == model_id, Item.created_at < ago(86_400 * keep_days))
+
+
+def keep_within(session: Session, model_id: str, keep_bytes: int) -> int:
+    """Delete what takes more bytes than is kept, some at a time; return how many. Images of the audit sample
+    that wait for an answer stay: whoever sends many others could delete them unanswered."""
     of_model = Item.model_id == model_id
-    older = discard(session, of_model, Item.created_at < ago(86_400 * keep_days))
+    waits_for_audit = _UNANSWERED & (Item.kind == ReviewKind.AUDIT)
     # The last to go come first: what waits for an answer, of the audit sample before the abstained.
-    order = (
-        case((_UNANSWERED, 0), else_=1),
-        case((Item.kind == ReviewKind.AUDIT, 0), else_=1),
-        Item.seq.desc(),
-    )
+    order = (case((waits_for_audit, 0), (_UNANSWERED, 1), else_=2), Item.seq.desc())
     total = func.sum(Item.bytes).over(order_by=order)
     sizes = select(Item.id, total.label("total")).where(of_model, _STORED).subquery()
-    return older + discard(session, Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes)))
+    beyond = Item.id.in_(select(sizes.c.id).where(sizes.c.total > keep_bytes))
+    return discard(session, beyond, ~waits_for_audit)

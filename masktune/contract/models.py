@@ -242,6 +242,14 @@ class Promise(Shape):
     left_out: int = Field(
         0, description="Copies, and further images of a subject, that were drawn and left out."
     )
+    lost: int = Field(
+        0, description="Images that were drawn, and lost: the queue, the disk or the database was full."
+    )
+    full_since: Time | None = Field(
+        None,
+        description="Since when no image has joined the audit sample: those that wait for an answer take all "
+        "bytes of the policy.",
+    )
     recent_errors: int | None = Field(None, description="Errors among the last `answers_to_notice` images.")
     judged_at: Time | None = Field(None, description="When the images that count last changed.")
     noticed_at: Time | None = Field(None, description="When it was noticed that the promise is broken.")

@@ -193,7 +193,7 @@ def _drift() -> Rows:
 def _promises_of_a_review_policy() -> Rows:
     figures: Json = {"answers": 120, "errors": 4, "max_risk": 0.05, "risk_confidence": 0.95}
     later: Json = {"left_out": 5, "skipped": 1, "deleted": 2, "recent_errors": 3, "answers_to_notice": 90}
-    later |= {"judged_at": AT, "noticed_at": AT}
+    later |= {"judged_at": AT, "noticed_at": AT, "lost": 7, "full_since": AT}
     for status in get_args(models.PromiseStatus):
         for fields in ({}, {"answers_to_notice": 300, "noticed_at": AT}, later):
             promise = models.Promise.model_validate(figures | {"status": status} | fields)

@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 from masktune import Client, ReviewItem
 from tests.acceptance.dashboard.visitor import Visitor
 from tests.support.jobs.golden import Golden
+from tests.support.waits import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -42,6 +43,7 @@ def test_keys_alone_answer_and_undo(visitor: Visitor, golden: Golden, client: Cl
     classes = client.models.get(model).classes
     client.reviews.set_policy(model, enabled=True, max_risk=0.2)
     client.predict.images(model, [_picture(number) for number in range(IMAGES)], min_score=1.0)
+    wait_until(lambda: len(list(client.reviews.list(state="waiting"))) == IMAGES)
     visitor.goto(f"/ui/reviews?model={model}")
     image = page.get_by_role("region", name="Image")
     expect(page.get_by_text("if the risk doubles, it is noticed within about")).to_be_visible()
@@ -83,6 +85,7 @@ def test_the_keys_can_be_switched_off_and_the_buttons_remain(
     model = golden.models["retrained"]
     client.reviews.set_policy(model, enabled=True)
     client.predict.images(model, [_picture(1000)], min_score=1.0)
+    wait_until(lambda: bool(list(client.reviews.list(state="waiting"))))
     visitor.goto(f"/ui/reviews?model={model}")
     expect(visitor.page.get_by_role("region", name="Image").locator("img").first).to_be_visible()
     visitor.page.get_by_role("switch", name="Answer by keys").click()

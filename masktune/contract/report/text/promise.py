@@ -8,9 +8,15 @@ from masktune.contract.report.text.formats import moment, whole_percent
 
 def promise_statement(promise: Promise) -> str:
     """Whether the promise holds, by how many answers, and how soon a doubled risk would be noticed."""
-    if not promise.left_out:
-        return _statement(promise)
-    return f"{_statement(promise)} {promise.left_out:,} copies and further images of a subject were left out."
+    sentences = [_statement(promise)]
+    if promise.left_out:
+        sentences.append(f"{promise.left_out:,} copies and further images of a subject were left out.")
+    if promise.lost:
+        sentences.append(f"{promise.lost:,} drawn images were lost.")
+    if promise.full_since is not None:
+        since = moment(promise.full_since)
+        sentences.append(f"The queue is full since {since}: answer images, or no other one joins the sample.")
+    return " ".join(sentences)
 
 
 def _statement(promise: Promise) -> str:

@@ -17,10 +17,11 @@ def switch_on(world: World, **policy: Any) -> None:
 
 
 def send(world: World, *numbers: int, **query: Any) -> dict[str, Any]:
-    """Send these pictures in one request."""
+    """Send these pictures in one request, and store those that were drawn."""
     files = [("file", (f"{n}.png", picture(n), "image/png")) for n in numbers]
     answer = world.client.post("/predict", params={"model": world.model} | query, files=files)
     assert answer.status_code == 200, answer.text
+    world.services.predictions.spool.fill()
     body: dict[str, Any] = answer.json()
     return body
 

@@ -59,6 +59,7 @@ def test_images_of_review_queues_are_in_a_backup_that_asks_for_them(
     policy = {"enabled": True}
     assert fresh_world.client.put(f"/models/{fresh_world.model}/review-policy", json=policy).is_success
     assert fresh_world.post(picture(0), min_score=1).is_success
+    services.predictions.spool.fill()
     (item,) = fresh_world.client.get("/reviews").json()["data"]
     save(services.settings.database, services.artifacts, tmp_path / "backup", review_images=asked)
     settings = Settings(data_dir=tmp_path / "restored", threads=1)

@@ -164,6 +164,8 @@ def test_the_promise_is_judged_by_the_audit_sample_in_order_up_to_the_first_with
             "errors": 0,
             "skipped": 0,
             "left_out": 0,
+            "lost": 0,
+            "full_since": None,
             "deleted": 0,
             "recent_errors": 0,
             "judged_at": promise(world)["judged_at"],

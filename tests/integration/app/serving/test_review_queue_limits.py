@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
 from app.review_queue import service as reviews
 from core.session import db_now
 from core.tables import ReviewItemRow
-from tests.integration.app.serving.conftest import SAMPLES, World
+from tests.integration.app.serving.conftest import SAMPLES, World, picture
 from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
 
 
@@ -18,17 +14,15 @@ def _age(world: World, days: float) -> None:
         session.query(ReviewItemRow).update({"created_at": db_now() - 86_400 * days})
 
 
-@pytest.mark.parametrize("policy", [{"keep_days": 3.0}, {"keep_bytes": 0}])
-def test_images_are_kept_for_so_many_days_and_bytes(fresh_world: World, policy: dict[str, Any]) -> None:
+def test_images_are_kept_for_so_many_days(fresh_world: World) -> None:
     world = fresh_world
-    switch_on(world, **policy)
+    switch_on(world, keep_days=3.0)
     send(world, *range(8), **PROMISE)
     drawn = len(listed(world, kind="audit"))
-    _age(world, 2.9 if "keep_days" in policy else 0)
-    if "keep_days" in policy:
-        reviews.expire(world.services.database)
-        assert all(one["bytes"] for one in listed(world))
-        _age(world, 3.1)
+    _age(world, 2.9)
+    reviews.expire(world.services.database)
+    assert all(one["bytes"] for one in listed(world))
+    _age(world, 3.1)
     reviews.expire(world.services.database)
     items = listed(world)
     assert [one["kind"] for one in items] == ["audit"] * drawn
@@ -36,21 +30,53 @@ def test_images_are_kept_for_so_many_days_and_bytes(fresh_world: World, policy: 
     assert (promise(world)["answers"], promise(world)["errors"]) == (drawn, drawn)
 
 
-def test_answered_images_go_first_and_waiting_ones_of_the_audit_sample_last(fresh_world: World) -> None:
+def test_more_bytes_than_the_policy_allows_are_never_stored(fresh_world: World) -> None:
+    world = fresh_world
+    most = 6 * len(picture(0))
+    switch_on(world, keep_bytes=most)
+    for start in range(0, 60, 10):
+        send(world, *range(start, start + 10), min_score=1)
+        kept = [one for one in listed(world) if one["bytes"]]
+        assert kept
+        assert sum(one["bytes"] for one in kept) <= most
+
+
+def test_a_full_audit_sample_waits_for_answers_and_says_so(fresh_world: World) -> None:
+    """Nothing that others send deletes an image of it."""
+    world = fresh_world
+    switch_on(world, keep_bytes=1)
+    send(world, *range(SAMPLES), **PROMISE)
+    (waiting,) = [one for one in listed(world) if one["bytes"]]
+    assert (waiting["kind"], waiting["state"]) == ("audit", "waiting")
+    full = promise(world)
+    assert full["lost"] > 0
+    assert full["full_since"] is not None
+    send(world, *range(SAMPLES), min_score=1)
+    reviews.expire(world.services.database)
+    assert [one["id"] for one in listed(world) if one["bytes"]] == [waiting["id"]]
+    assert promise(world)["full_since"] == full["full_since"]
+    say(world, waiting)
+    assert promise(world)["full_since"] is None
+    reviews.expire(world.services.database)
+    send(world, *range(50, 60), **PROMISE)
+    assert len(listed(world, kind="audit")) > 1
+
+
+def test_answered_images_go_first_and_waiting_ones_of_the_audit_sample_stay(fresh_world: World) -> None:
     world = fresh_world
     switch_on(world)
     send(world, *range(8), **PROMISE)
     audit, abstained = listed(world, kind="audit"), listed(world, kind="abstained")
     say(world, audit[0])
     stored = {one["id"]: one["bytes"] for one in listed(world)}
-    order = [audit[0], *abstained, *audit[1:]]
+    order = [audit[0], *abstained]
     left = sum(stored.values())
     for gone, one in enumerate(order, start=1):
         left -= stored[one["id"]]
         switch_on(world, keep_bytes=left)
         reviews.expire(world.services.database)
         still = {item["id"] for item in listed(world) if item["bytes"]}
-        assert still == {other["id"] for other in order[gone:]}
+        assert still == {other["id"] for other in (*order[gone:], *audit[1:])}
 
 
 def test_a_table_has_the_images_and_what_people_said(fresh_world: World) -> None:

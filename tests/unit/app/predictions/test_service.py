@@ -57,6 +57,7 @@ class Rows:
             stores=nothing,
             inference=cast(Inference, self),
             counters=nothing,
+            spool=nothing,
             threads=nothing,
             plans=cast("SingleFlight[Plan]", self),
         )
