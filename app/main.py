@@ -39,7 +39,7 @@ from app.registry import service as model_rows
 from app.reports import routes as reports
 from app.review_queue import routes as review_queue
 from app.review_queue.service import EXPIRE_SECONDS, expire
-from app.review_queue.spool import FILL_SECONDS, Spool
+from app.review_queue.spool import FILL_SECONDS, PER_SECOND, Spool
 from app.selective.usage import FLUSH_SECONDS, CountedSubjects, UsageBuffer, UsageCounters, flush
 from app.server.cross_origin import CrossOrigin
 from app.server.edge import Edge, limit_of
@@ -139,7 +139,7 @@ def create_app(settings: Settings | None = None, tracing: Tracing | None = None)
                     Sender(services.database, services.destinations, counters.webhook_attempts).run()
                 ),
                 repeated(partial(flush, services.usage, services.database), FLUSH_SECONDS),
-                repeated(services.predictions.spool.fill, FILL_SECONDS),
+                repeated(partial(services.predictions.spool.fill, PER_SECOND), FILL_SECONDS),
                 repeated(partial(expire, services.database), EXPIRE_SECONDS),
                 repeated(
                     partial(counters.set_gauges, services.event_feed, services.inference), GAUGES_SECONDS

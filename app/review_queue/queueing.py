@@ -91,8 +91,9 @@ def queued(model_id: str, drawn: Sequence[DrawnImage], received: ReceivedImages)
     ]
 
 
-def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost: int = 0) -> None:
+def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost: int = 0) -> int:
     """Store images of the model's queue, in their order and in one transaction, with how many were `lost`.
+    Return how many may join it.
 
     A copy of an image that is in the queue, and in the audit sample another image of a subject, are left out.
     So is all of a model that was deleted or whose queue was switched off or emptied since, what was answered
@@ -106,15 +107,14 @@ def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost
         model = session.get(ModelRow, model_id, with_for_update={"key_share": True})
         policy = (model and model.review_policy) or {}
         if model is None or not policy.get("enabled"):
-            return
+            return 0
         monitored, emptied_at = promise.monitored(model), policy.get("emptied_at", 0.0)
-        left_out = full = 0
+        stored = review_queue.stored(session, [one.id for one in images])
+        checked = left_out = full = 0
         for one, content in zip(images, contents, strict=True):
-            if one.of not in (None, monitored) or one.drawn_at < emptied_at:
+            if one.id in stored or one.of not in (None, monitored) or one.drawn_at < emptied_at:
                 continue
-            if review_queue.is_stored(session, one.id):
-                continue
-            row = _row(one)
+            row, checked = _row(one), checked + 1
             if _is_copy(session, row, one.of):
                 left_out += one.of is not None
             elif one.of is not None and review_queue.audit_bytes(session, one.of) >= policy["keep_bytes"]:
@@ -124,6 +124,7 @@ def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost
         if left_out or full or lost:
             promise.count(model, left_out=left_out, lost=lost + full, is_full=full > 0)
         review_queue.keep_within(session, model_id, policy["keep_bytes"])
+        return checked
 
 
 def _is_under(selection: Selection, of: MonitoredPromise, model: ModelRow) -> bool:

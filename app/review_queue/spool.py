@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,8 +32,11 @@ FILL_SECONDS = 1.0
 """Between two times that the queues are filled."""
 MOST_BYTES = 256 * 2**20
 """Of the file of a process: further images are lost, and counted."""
+PER_SECOND = 50
+"""Images that a process puts into queues: each costs its answers a millisecond of the processor."""
+_AT_A_TIME = 50
 _PAGE = 4096
-_AT_A_TIME = 8
+_Row = tuple[int, str, bytes]
 _SETTINGS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=OFF", "secure_delete=ON")
 """The file is locked as long as its process runs. A kill harms no file in WAL mode, without any wait for the
 disk."""
@@ -69,14 +73,14 @@ class Spool:
                     logger.warning("an image is lost for its review queue: %s", error)
                     self._lose(image.model_id, 1)
 
-    def fill(self) -> None:
-        """Store all images. Logs errors: the next call tries again."""
+    def fill(self, at_most: int = sys.maxsize) -> None:
+        """Store the first images. Logs errors: the next call tries again."""
         with self._filling:
             try:
                 for path, file in list(self._files.items()):
-                    while self._store_some(file):
-                        pass
-                    if file is not self._own:
+                    while at_most > 0 and (rows := self._first(file)):
+                        at_most -= self._store(file, rows)
+                    if at_most > 0 and file is not self._own:
                         self._remove(path)
                 for model_id in list(self._lost_of):
                     queueing.store(self._database, model_id, [], lost=self._lost_of[model_id])
@@ -92,22 +96,24 @@ class Spool:
             else:
                 self._remove(path)
 
-    def _store_some(self, file: sqlite3.Connection) -> bool:
-        """Store the first images, if there are any."""
+    def _first(self, file: sqlite3.Connection) -> list[_Row]:
         with self._using:
             query = "SELECT id, image, content FROM images ORDER BY id LIMIT ?"
-            rows = file.execute(query, (_AT_A_TIME,)).fetchall()
-        images = [_decoded(image, content) for _, image, content in rows]
+            return file.execute(query, (_AT_A_TIME,)).fetchall()
+
+    def _store(self, file: sqlite3.Connection, rows: list[_Row]) -> int:
+        """Store these first images of the file; return how many may have joined a queue."""
+        images, checked = [_decoded(image, content) for _, image, content in rows], 0
         for model_id, batch in itertools.groupby(images, key=lambda image: image.model_id):
             of_model = list(batch)
             try:
-                queueing.store(self._database, model_id, of_model)
+                checked += queueing.store(self._database, model_id, of_model)
             except (DataError, IntegrityError):  # they would fail again
                 logger.exception("images cannot be put into the review queue of model %s", model_id)
                 self._lose(model_id, len(of_model))
         with self._using:
             file.executemany("DELETE FROM images WHERE id = ?", [row[:1] for row in rows])
-        return bool(rows)
+        return checked
 
     def _lose(self, model_id: str, images: int) -> None:
         self._lost.inc(images)

@@ -6,7 +6,7 @@ its kind itself: no caller can have one where it means the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, or_, select, update
@@ -134,9 +134,9 @@ def has_audit_copy(session: Session, of: MonitoredPromise, sha256: str, subject_
     return session.scalar(select(Item.id).where(of.condition, same).limit(1)) is not None
 
 
-def is_stored(session: Session, item_id: str) -> bool:
-    """Whether the queue has this item."""
-    return session.scalar(select(Item.id).where(Item.id == item_id)) is not None
+def stored(session: Session, item_ids: Sequence[str]) -> set[str]:
+    """Those of the items that the queue has."""
+    return set(session.scalars(select(Item.id).where(Item.id.in_(item_ids))))
 
 
 def audit_bytes(session: Session, of: MonitoredPromise) -> int:
