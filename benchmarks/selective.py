@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import bdtr
 
 from benchmarks import _selective_choice as choice
 from benchmarks import _selective_classes as classes
@@ -48,7 +49,7 @@ from benchmarks._needs import need_path
 from benchmarks._selective_populations import Population, bump, flat, power
 from benchmarks._selective_subjects import PolicyTarget
 from models.selective import CalibrationTable
-from models.selective.certify import allowed_errors, certified_step
+from models.selective.certify import certified_step
 
 POLICY_TARGETS = (PolicyTarget(0.02, 0.99), PolicyTarget(0.01, 0.95), PolicyTarget(0.05, 0.90))
 SIZES = (500, 2000, 5000)
@@ -92,11 +93,11 @@ def naive(table: CalibrationTable, target: PolicyTarget) -> float:
 def sgr(table: CalibrationTable, target: PolicyTarget) -> float:
     """Binary search over the ranks; each step uses an equal part of δ."""
     rounds = math.ceil(math.log2(table.n))
-    allowed = allowed_errors(table.n, target.max_risk, (1 - target.confidence) / rounds)
+    level = (1 - target.confidence) / rounds
     low, high, best = 0, len(table.answered) - 1, -1
     for _ in range(rounds):
         middle = (low + high + 1) // 2
-        if table.wrong[middle] <= allowed[table.answered[middle]]:
+        if bdtr(table.wrong[middle], table.answered[middle], target.max_risk) <= level:
             low, best = middle, max(best, middle)
         else:
             high = middle

@@ -19,6 +19,7 @@ threshold above the start of the walks is not certified.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -87,7 +88,8 @@ def _missed(label: str, table: CalibrationTable | None, share: float, confidence
     from scipy.special import bdtr  # not scipy.stats: half a second to import
 
     n = 0 if table is None else table.n
-    allowed = int((bdtr(np.arange(n), n, share) <= 1 - confidence).sum()) - 1  # that the exact test lets pass
+    # The most errors that the exact test lets pass: the more, the less rare.
+    allowed = bisect_right(range(n), 1 - confidence, key=lambda errors: bdtr(errors, n, share)) - 1
     if table is None or allowed < 0:
         least = samples_at_least(share, confidence)
         return ClassPromise(label, "missed", share, None, n, None, 0, least and least - n)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.selective.table import CalibrationTable
-from models.types import Counts
+from models.types import Floats
 
 _EARLY_SHARE = 0.25  # of δ, for the early start
 _EARLY_ERRORS = 2  # that the early start allows
@@ -30,21 +30,6 @@ class Walk(NamedTuple):
 
     start: int
     level: float
-
-
-@lru_cache(maxsize=32)  # 8 bytes a sample each, and a server is asked for any risk
-def allowed_errors(n: int, risk: float, level: float) -> Counts:
-    """The most errors among k answered that pass, for k = 0..n; −1 if no number passes. Read-only."""
-    from scipy.special import bdtr, bdtrik  # not scipy.stats: half a second to import
-
-    k = np.arange(n + 1)
-    near = np.floor(np.nan_to_num(bdtrik(level, k, risk)))
-    allowed = np.full(n + 1, -1, np.int64)
-    for errors in (near - 1, near, near + 1):  # in ascending order, since the inverse is not exact
-        passes = (errors >= 0) & (errors < k) & (bdtr(errors, k, risk) <= level)
-        allowed[passes] = errors[passes]
-    allowed.setflags(write=False)
-    return allowed
 
 
 def walks(n: int, risk: float, confidence: float) -> list[Walk]:
@@ -84,10 +69,14 @@ def certified_step(table: CalibrationTable, risk: float, confidence: float) -> i
 
 
 def _last_passing(table: CalibrationTable, walk: Walk, risk: float) -> int | None:
+    from scipy.special import bdtr  # not scipy.stats: half a second to import
+
     first = int(np.searchsorted(table.answered, walk.start))
     answered, wrong = table.answered[first:], table.wrong[first:]
-    passes = wrong <= allowed_errors(table.n, risk, walk.level)[answered]
-    length = len(passes) if passes.all() else int(passes.argmin())
+    # Only with a further error can a step fail after one that passes: among more, as few are rarer.
+    rises = np.flatnonzero(np.diff(wrong, prepend=-1))
+    fails = rises[bdtr(wrong[rises], answered[rises], risk) > walk.level]
+    length = int(fails[0]) if len(fails) else len(wrong)
     return first + length - 1 if length else None
 
 
@@ -146,21 +135,23 @@ def samples_needed(
     """
     if (table.wrong >= risk * table.answered).all():
         return None
+    curve = np.stack([np.append(0.0, table.answered), np.append(0.0, table.wrong)])
     n = max(samples_at_least(risk, confidence) or _LARGEST_SPLIT + 1, more_than + 1)
     while n <= _LARGEST_SPLIT:
-        if any(_expected_to_pass(table, walk, n, risk) for walk in walks(n, risk, confidence)):
+        starts = walks(n, risk, confidence)
+        if any(_expected_to_pass(curve, walk, risk, n=n, of=table.n) for walk in starts):
             return n
         n = math.ceil(n * 1.05)
     return None
 
 
-def _expected_to_pass(table: CalibrationTable, walk: Walk, n: int, risk: float) -> bool:
-    """Whether a start would pass on n samples whose errors are as frequent as in `table` at each coverage."""
+def _expected_to_pass(curve: Floats, walk: Walk, risk: float, *, n: int, of: int) -> bool:
+    """Whether a start would pass on n samples whose errors are as frequent at each coverage as in a split
+    `of` so many, whose `curve` (2, steps) has those answered and wrong, from 0."""
     from scipy.special import bdtr
 
-    answered = walk.start / n * table.n
-    if not len(table.answered) or answered > table.answered[-1]:
+    answered = walk.start / n * of
+    if answered > curve[0, -1]:
         return False
-    wrong = np.interp(answered, np.append(0, table.answered), np.append(0, table.wrong))
-    median = math.floor(wrong * n / table.n + 1 / 3)  # of a Poisson number of errors
+    median = math.floor(np.interp(answered, *curve) * n / of + 1 / 3)  # of a Poisson number of errors
     return bool(bdtr(median, walk.start, risk) <= walk.level)

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
 from models.selective import CalibrationTable
-from models.selective.certify import allowed_errors, certified_step, certifies_any
+from models.selective.by_class import certify_classes
+from models.selective.certify import certified_step, certifies_any, walks
 from tests.unit.models.selective.test_selective import fewest
 
 
-@pytest.mark.parametrize(
-    ("risk", "level"), [(0.02, 0.0025), (0.01, 0.05), (0.3, 0.1), (0.9, 0.5), (0.001, 0.01)]
-)
-def test_allowed_errors_are_those_that_pass_the_exact_test(risk: float, level: float) -> None:
-    allowed = allowed_errors(600, risk, level)
-    for k in range(601):
-        tail = binom.cdf(np.arange(k), k, risk)
-        assert allowed[k] == (tail <= level).sum() - 1
+def by_allowed_errors(table: CalibrationTable, risk: float, confidence: float) -> int | None:
+    """`certified_step` by the most errors that pass among k answered, worked out for every k of 0..n."""
+    steps = []
+    for walk in walks(table.n, risk, confidence):
+        tails = (binom.cdf(np.arange(k), k, risk) <= walk.level for k in range(table.n + 1))
+        allowed = np.array([tail.sum() - 1 for tail in tails])
+        passes = (table.wrong <= allowed[table.answered]) | (table.answered < walk.start)
+        last = len(passes) if passes.all() else int(passes.argmin())
+        steps += [step for step in range(last) if table.answered[step] >= walk.start]
+    return max(steps, default=None)
 
 
 def brute_force(table: CalibrationTable, risk: float, confidence: float) -> float | None:
@@ -58,7 +60,18 @@ def test_the_certificate_is_the_procedure_step_by_step(
     scores = -np.ceil(rank * 12) if ties else -rank
     table = CalibrationTable.build(scores, correct)
     step = certified_step(table, *target)
+    assert step == by_allowed_errors(table, *target)
     assert (None if step is None else float(table.thresholds[step])) == brute_force(table, *target)
     for risk in (1e-4, target[0], 0.2, 0.6, 0.99):
         some = certified_step(table, risk, target[1]) is not None
         assert certifies_any(table, risk, target[1]) == some
+
+
+def test_a_certificate_costs_by_the_steps_of_its_table_and_not_by_the_samples_that_it_counts() -> None:
+    """No memory has a number for each of so many samples."""
+    few = CalibrationTable(-np.arange(3.0), np.array([10, 1000, 10**6]), np.array([0, 0, 1]), 10**15)
+    assert certified_step(few, 0.05, 0.99) == 2
+    assert certified_step(few, 1e-7, 0.99) is None
+    tables = {"a": few, "b": few}
+    thresholds = certify_classes(("a", "b"), tables, tables, max_missed=0.05).class_thresholds
+    assert thresholds == {"a": -math.inf, "b": -math.inf}

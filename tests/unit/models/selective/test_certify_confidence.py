@@ -20,7 +20,7 @@ from models.selective import (
     threshold_for_coverage,
     threshold_for_score,
 )
-from models.selective.certify import allowed_errors, certified_step, walks
+from models.selective.certify import certified_step, walks
 from models.statistics import upper_bound
 from tests.support.tails import at_most
 
@@ -160,14 +160,6 @@ def test_the_starts_spend_no_more_than_the_whole_error(n: int, risk: float, conf
     for walk in found:
         assert walk.start <= n
         assert at_most(0, walk.start, risk) <= walk.level * (1 + 1e-9), "a start that no split passes"
-
-
-def test_what_is_allowed_is_kept_and_cannot_be_changed() -> None:
-    """It is shared by every certificate of the process that asks for as much."""
-    allowed = allowed_errors(300, RISK, 0.01)
-    assert allowed is allowed_errors(300, RISK, 0.01)
-    with pytest.raises(ValueError, match="read-only"):
-        allowed[-1] = 300
 
 
 def test_the_last_threshold_that_passes_is_taken_whichever_start_reaches_it() -> None:
