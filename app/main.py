@@ -217,6 +217,7 @@ def _open(
         spool,
         threads,
         SingleFlight(threads, keep=CACHE_SECONDS, written=lambda: database.commits),
+        CapacityLimiter(2),
     )
     return Services(
         settings=settings,

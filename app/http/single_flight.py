@@ -49,13 +49,14 @@ class SingleFlight(Generic[T]):
         self._keep, self._written, self._clock = keep, written, clock
         self._reads: dict[Hashable, _Read[T]] = {}
 
-    async def get(self, key: Hashable, read: Callable[[], T]) -> T:
-        """Return (or raise) the outcome of `read`, or of an equal one that is fresh."""
+    async def get(self, key: Hashable, read: Callable[[], T], limiter: CapacityLimiter | None = None) -> T:
+        """Return (or raise) the outcome of `read`, or of an equal one that is fresh. `limiter`: instead of
+        the usual one."""
         latest = self._reads.get(key)
         if latest is None or not self._is_fresh(latest):
             if len(self._reads) >= _MOST_READS:  # few can be fresh, and those are simply read again
                 self._reads.clear()
-            task = asyncio.create_task(run_sync(read, limiter=self._limiter))
+            task = asyncio.create_task(run_sync(read, limiter=limiter or self._limiter))
             task.add_done_callback(_retrieve_exception)
             latest = self._reads[key] = _Read(task, self._clock(), self._written())
         return await asyncio.shield(latest.task)  # one cancelled request must not affect others

@@ -34,7 +34,14 @@ from core.session import Database
 from core.settings import Settings
 from core.storage.artifacts import Artifacts
 from masktune.contract.hyperparameters import ScoreName
-from masktune.contract.predictions import Answer, PredictQuery, StoredPredictQuery, UploadedPredictQuery
+from masktune.contract.predictions import (
+    CERTIFIED_POLICIES,
+    Answer,
+    PredictQuery,
+    StoredPredictQuery,
+    UploadedPredictQuery,
+    policy_fields,
+)
 from models.selective import Scored, score
 
 Count = Callable[[Plan, Mapping[ScoreName, Scored], Answer], None]
@@ -62,6 +69,8 @@ class PredictionService:
     """Threads reserved for predictions' database reads; slow requests of other kinds cannot take them."""
     plans: SingleFlight[Plan]
     """Plans of uploaded images, shared by concurrent requests with the same query."""
+    certificates: CapacityLimiter
+    """Threads for plans that certify a risk, which takes long: none of `threads` waits for them."""
 
     async def predict_uploaded(self, request: Request, query: UploadedPredictQuery) -> Response:
         """Answer or abstain on each image in the body. These are real inputs, and are counted."""
@@ -75,7 +84,7 @@ class PredictionService:
         if subject is not None:  # it has no part in the plan
             query = query.model_copy(update={"subject": None})
         explain = Explain(EXPLAIN_METHOD) if query.explain else None
-        read_plan = partial(self.plans.get, query, partial(self._plan, query))
+        read_plan = partial(self.plans.get, query, partial(self._plan, query), self._planners(query))
         plan, again = await read_plan(), True
         while True:
             try:
@@ -95,7 +104,7 @@ class PredictionService:
     async def predict_stored(self, query: StoredPredictQuery) -> Response:
         """Answer or abstain on a sample of a data set."""
         explain = Explain(EXPLAIN_METHOD) if query.explain else None
-        plan, stored = await run_sync(self._plan_stored, query, limiter=self.threads)
+        plan, stored = await run_sync(self._plan_stored, query, limiter=self._planners(query))
         engine = await self.inference.engine(plan.pair)
         upload = await stored_images.read(
             stored, self.inference.admission, stores=self.stores, threads=self.threads
@@ -118,6 +127,10 @@ class PredictionService:
             images = queueing.queued(plan.model.id, drawn, received)
             await run_sync(self.spool.append, images, limiter=self.threads)
         return Response(body, media_type=JSON, headers=NOT_STORED)
+
+    def _planners(self, query: PredictQuery) -> CapacityLimiter:
+        certifies = CERTIFIED_POLICIES & {*policy_fields(query).values()}
+        return self.certificates if certifies else self.threads
 
     def _plan(self, query: PredictQuery) -> Plan:
         with self.database.read() as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 from anyio import to_thread
@@ -99,3 +100,28 @@ def test_slow_requests_of_other_kinds_do_not_take_the_threads_of_predictions(fre
         done.set()
         for one in held:
             one.result(10)
+
+
+def test_certificates_do_not_take_the_threads_of_predictions(fresh_world: World) -> None:
+    portal, done = fresh_world.client.portal, threading.Event()
+    assert portal is not None
+    certificates = fresh_world.services.predictions.certificates
+
+    async def certify() -> None:
+        await to_thread.run_sync(done.wait, limiter=certificates)
+
+    async def ask(**policy: float) -> int:
+        query = {"model": fresh_world.model} | policy
+        async with fresh_world.http() as http:
+            return (await http.post("/predict", params=query, content=picture(1), headers=PNG)).status_code
+
+    held = [portal.start_task_soon(certify) for _ in range(int(certificates.total_tokens))]
+    try:
+        promised = [portal.start_task_soon(partial(ask, max_risk=0.01 + n / 1000)) for n in range(30)]
+        for policy in ({}, {"coverage": 0.5}, {"min_score": 0.5}):
+            assert portal.start_task_soon(partial(ask, **policy)).result(30) == 200
+        assert not any(one.done() for one in promised)
+    finally:
+        done.set()
+    assert {one.result(30) for one in promised} == {200}
+    assert {one.result(30) for one in held} == {None}

@@ -36,7 +36,7 @@ class Rows:
         self.pairs: Iterator[Pair | None] = iter(pairs)
         self.asked: list[str] = []
 
-    async def get(self, key: object, read: Callable[[], Plan]) -> Plan:
+    async def get(self, key: object, read: Callable[[], Plan], limiter: object) -> Plan:
         pair = next(self.pairs)
         if pair is None:
             raise NotFound("there is no model any more")
@@ -60,6 +60,7 @@ class Rows:
             spool=nothing,
             threads=nothing,
             plans=cast("SingleFlight[Plan]", self),
+            certificates=nothing,
         )
         query = UploadedPredictQuery(model="newest")
         asyncio.run(service.answer_uploaded(cast(RequestImages, nothing), query))
