@@ -6,9 +6,11 @@ model's row: every replica reads it there with the model, so that an answer cost
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.inference import Calibration
@@ -28,6 +30,8 @@ from masktune.contract.vocabulary import AbstainReason, UsageKind, WebhookEvent
 from models.selective import ALPHA, WINDOW, Comparison, Share, Windows
 from models.selective.windows import inputs
 
+logger = logging.getLogger(__name__)
+
 METHOD = (
     "Fisher's exact test of each share, two-sided as twice the smaller tail, Bonferroni over the tests and "
     f"over all looks, whose levels add up to {ALPHA:g}"
@@ -41,7 +45,8 @@ def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> 
     """Add inputs to the windows of their models, and compare the windows that they complete.
 
     Inputs of a model that is deleted or calibrated anew are left out, and so are those of a model whose drift
-    is found and not acknowledged. Locks the rows of the models.
+    is found and not acknowledged. Locks the rows of the models. A model that cannot be judged loses the
+    inputs of its open window, and is logged.
     """
     for model_id, calibration_id in sorted({key[:2] for key in counts if key.calibration_id}):
         # Neither blocks jobs that keep the model nor is blocked by them.
@@ -51,12 +56,20 @@ def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> 
             continue
         if row.calibration["id"] != calibration_id or state.status == "drifted":
             continue
+        own = {key.what: n for key, n in counts.items() if key[:2] == (model_id, calibration_id)}
         try:
-            calibration = calibrations.get(row, artifacts)
+            with session.begin_nested():
+                calibration = calibrations.get(row, artifacts)
+                _add(session, row, _shares(own, calibration), _expected(row, calibration))
         except ArtifactMissing:  # it is being replaced
             continue
-        own = {key.what: n for key, n in counts.items() if key[:2] == (model_id, calibration_id)}
-        _add(session, row, _shares(own, calibration), _expected(row, calibration))
+        except SQLAlchemyError:  # of the database, for all models
+            raise
+        except Exception:  # whatever is wrong with one calibration must not end the counts of all models
+            logger.exception("model %s: drift could not be judged; its open window begins anew", model_id)
+            current = _current(session, model_id, calibration_id)
+            if current is not None:
+                current.windows = current.windows | {"open": {}}
 
 
 def acknowledge(

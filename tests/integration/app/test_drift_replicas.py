@@ -13,7 +13,7 @@ import pytest
 from app.registry import drift
 from app.selective.calibrations import FILE
 from app.selective.usage import UsageBuffer
-from core.queries import registry
+from core.queries import registry, served
 from core.queries.served import Key
 from core.session import Database
 from core.storage.artifacts import Artifacts
@@ -30,19 +30,31 @@ USUAL = {UsageKind.INPUTS: 20, UsageKind.ABOVE_50: 10, UsageKind.ABOVE_80: 16, U
 UNUSUAL = {UsageKind.INPUTS: 50}
 
 
+TABLE = CalibrationTable.build(-np.arange(200.0), np.ones(200, bool)).to_json()
+CALIBRATIONS: dict[str, object] = {
+    CALIBRATION: {"scores": {"max_softmax": TABLE}},
+    "cal_halves": {"scores": {"max_softmax": TABLE}, "agreement": {"disagree": 0.1, "n": 0.5}},
+    "cal_list": ["not", "tables"],
+}
+
+
 @pytest.fixture
 def artifacts(tmp_path: Path) -> Artifacts:
     store = Artifacts(f"file://{tmp_path}/store", cache=tmp_path / "cache")
-    table = CalibrationTable.build(-np.arange(200.0), np.ones(200, bool)).to_json()
-    with store.writing(f"calibrations/{CALIBRATION}") as folder:
-        (folder / FILE).write_text(json.dumps({"scores": {"max_softmax": table}}))
+    for name, tables in CALIBRATIONS.items():
+        with store.writing(f"calibrations/{name}") as folder:
+            (folder / FILE).write_text(json.dumps(tables))
     return store
 
 
 @pytest.fixture
 def model(database: Database) -> str:
+    return _add_model(database, CALIBRATION)
+
+
+def _add_model(database: Database, calibration_id: str) -> str:
     id = new_id("mdl")
-    calibration = {"id": CALIBRATION, "artifact": f"calibrations/{CALIBRATION}"}
+    calibration = {"id": calibration_id, "artifact": f"calibrations/{calibration_id}"}
     fields = {"backbone": "x", "classes": ["a", "b"], "image_size": 28, "artifact": f"models/{id}"}
     with database.begin() as session:
         registry.add(session, ModelRow(id=id, arm=Arm.ERM, calibration=calibration, **fields))
@@ -109,3 +121,34 @@ def test_counts_of_a_model_that_is_deleted_or_calibrated_anew_are_no_drift(
     _flush(database, artifacts, model, UNUSUAL)
     with database.read() as session:
         assert session.get(DriftRow, model) is None
+
+
+def test_models_whose_drift_cannot_be_judged_do_not_end_the_counts_of_others(
+    database: Database, artifacts: Artifacts, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of each, the window that it completes begins anew; what it was served is counted."""
+    names = {name: _add_model(database, name) for name in CALIBRATIONS}
+    replica = UsageBuffer(partial(drift.judge, artifacts))
+    for _ in range(4):
+        for name, model in names.items():
+            replica.add({Key(model, name, what): n for what, n in USUAL.items()})
+        replica.flush(database)
+    with database.read() as session:
+        counts = {name: served.totals(session, model, name, hours=1) for name, model in names.items()}
+        rows = {name: session.get(DriftRow, model) for name, model in names.items()}
+    four_times = {what: 4 * n for what, n in USUAL.items()}
+    assert all(total.counts == four_times for total in counts.values())
+    halves = {name: Windows.from_json(row.windows) for name, row in rows.items() if row is not None}
+    assert {name: inputs(window.open) for name, window in halves.items()} == {
+        CALIBRATION: 20,
+        "cal_halves": 20,
+    }
+    assert [window.look_counts for window in halves.values()] == [{0: 1}, {}]
+    assert _status(database, names[CALIBRATION]) == "no_sign_of_drift"
+    assert _status(database, names["cal_halves"]) is None
+    messages = [record.getMessage() for record in caplog.records]
+    assert sorted(messages) == sorted(
+        f"model {names[name]}: drift could not be judged; its open window begins anew"
+        for name, times in (("cal_halves", 1), ("cal_list", 4))
+        for _ in range(times)
+    )
