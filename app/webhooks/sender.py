@@ -14,6 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -36,6 +37,8 @@ T = TypeVar("T")
 HOUR = 3600.0
 WAITS = (5.0, 300.0, 1800.0, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24)))
 """Seconds before the second attempt, the third …; after the last the message is given up."""
+MOST_LOOKUPS = 4
+"""Names of hosts that are looked up at a time."""
 LONGEST_WAIT = 24 * HOUR  # that a receiver may ask for by `Retry-After`
 _BUSY, _GONE = (429, 503), 410
 
@@ -81,15 +84,21 @@ def prepare(
 @dataclass(frozen=True)
 class Sender:
     """`attempts` counts them by their outcome: `delivered`, `failed` or `given_up`. `timeout` is in seconds,
-    for all of an attempt from the host's name to the head of the answer, whose body is not read."""
+    for all of an attempt from the host's name to the head of the answer, whose body is not read;
+    `lookup_timeout` for the host's addresses alone."""
 
     database: Database
     destinations: Destinations
     attempts: Counter
     timeout: float = 15.0
+    lookup_timeout: float = 5.0
     poll_seconds: float = 1.0
     _busy: set[str] = field(default_factory=set)
     """Ids of the webhooks that are being sent to: one that hangs delays no other."""
+    _lookups: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(MOST_LOOKUPS, "webhook-lookups")
+    )
+    """For the hosts' names alone: a name server that does not answer holds a thread, whoever still waits."""
 
     async def run(self) -> None:
         """Send until cancelled. Attempts that are cut short are made again, when their lease has ended."""
@@ -120,14 +129,14 @@ class Sender:
         response, error = None, None
         try:
             async with asyncio.timeout(self.timeout):
-                http, request = await asyncio.to_thread(prepare, self.destinations, webhook, row)
+                http, request = await self._prepare(webhook, row)
                 async with http:
                     response = await http.send(request, stream=True)
                     await response.aclose()
         except InvalidInput as refusal:
             error = refusal.detail
-        except TimeoutError:
-            error = f"no answer within {self.timeout:g} s"
+        except TimeoutError as late:
+            error = str(late) or f"no answer within {self.timeout:g} s"
         except Exception as failure:  # noqa: BLE001  # whatever it is, it counts as an attempt
             error = f"no answer: {str(failure) or type(failure).__name__}"
         status = None if response is None else response.status_code
@@ -138,6 +147,16 @@ class Sender:
         await self._query(
             lambda session: webhooks.settle(session, row, status=status, error=error, wait=wait)
         )
+
+    async def _prepare(
+        self, webhook: WebhookRow, row: DeliveryRow
+    ) -> tuple[httpx2.AsyncClient, httpx2.Request]:
+        loop = asyncio.get_running_loop()
+        lookup = loop.run_in_executor(self._lookups, prepare, self.destinations, webhook, row)
+        try:
+            return await asyncio.wait_for(lookup, self.lookup_timeout)
+        except TimeoutError:
+            raise TimeoutError(f"no address within {self.lookup_timeout:g} s") from None
 
     def _due(self) -> list[str]:
         with self.database.read() as session:

@@ -30,11 +30,13 @@ def sending(
     *,
     allowed: str = "127.0.0.1",
     timeout: float = 15.0,
+    lookup_timeout: float = 15.0,
     resolve: Callable[[str], Sequence[str]] = resolve,
 ) -> Iterator[Counter]:
     """Run a sender while the block runs; its counter of attempts."""
     attempts = Counter("attempts", "", ("outcome",), registry=CollectorRegistry())
-    sender = Sender(database, Destinations(allowed, resolve), attempts, timeout=timeout, poll_seconds=0.02)
+    destinations = Destinations(allowed, resolve)
+    sender = Sender(database, destinations, attempts, timeout, lookup_timeout, poll_seconds=0.02)
     loop = asyncio.new_event_loop()
     task = loop.create_task(sender.run())
 

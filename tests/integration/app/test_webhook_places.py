@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from core.session import Database, db_now
-from tests.integration.app.outbox import add, change, publish, sending, wait_for
+from tests.integration.app.outbox import add, change, deliveries, publish, sending, wait_for
 from tests.support.receiver import Receiver, receiver
+from tests.support.waits import PATIENCE, wait_until
 
 
 @pytest.fixture
@@ -100,3 +102,22 @@ def test_a_name_that_leads_elsewhere_later_is_not_followed(database: Database, h
         change(database, next_attempt_at=db_now())
         wait_for(database, lambda row: "the host hooks.test is not public" in str(row.last_error))
     assert (hook.messages, answers) == ([], [])
+
+
+def test_a_name_server_that_does_not_answer_holds_no_thread_of_other_work(database: Database) -> None:
+    """The sender's own queries run where all short work of the process does."""
+    ended = threading.Event()
+
+    def look_up(name: str) -> list[str]:
+        ended.wait(PATIENCE)
+        return []
+
+    for number in range(40):  # more than there are threads for such work, on any machine
+        add(database, f"http://{number}.test/hook")
+    publish(database)
+    with sending(database, lookup_timeout=0.1, resolve=look_up):
+        try:
+            wait_until(lambda: all(row.last_error for row in deliveries(database)))
+        finally:
+            ended.set()
+    assert {row.last_error for row in deliveries(database)} == {"no address within 0.1 s"}
