@@ -25,7 +25,7 @@ def backup(
         bool, typer.Option("--tables-only", help="Skip the files: the store has its own backup.")
     ] = False,
     review_images: Annotated[
-        bool, typer.Option("--review-images", help="Include the images of review queues.")
+        bool, typer.Option("--review-images", help="Include the images of review queues and their subjects.")
     ] = False,
 ) -> None:
     """Back up the service into a folder. The service may keep running."""

@@ -65,8 +65,8 @@ def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> 
             continue
         except SQLAlchemyError:  # of the database, for all models
             raise
-        except Exception:  # whatever is wrong with one calibration must not end the counts of all models
-            logger.exception("model %s: drift could not be judged; its open window begins anew", model_id)
+        except Exception:  # whatever is wrong with this one
+            logger.exception("the drift of %s cannot be judged; its window begins anew", model_id)
             current = _current(session, model_id, calibration_id)
             if current is not None:
                 current.windows = current.windows | {"open": {}}

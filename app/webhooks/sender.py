@@ -98,7 +98,7 @@ class Sender:
     _lookups: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(MOST_LOOKUPS, "webhook-lookups")
     )
-    """For the hosts' names alone: a name server that does not answer holds a thread, whoever still waits."""
+    """Of their own: without an answer of the name server, each takes longer than anybody waits."""
 
     async def run(self) -> None:
         """Send until cancelled. Attempts that are cut short are made again, when their lease has ended."""

@@ -29,14 +29,16 @@ from core.session import Database
 from core.storage.artifacts import MARKER, ArtifactMissing, Artifacts
 from core.storage.backup_files import NotRestorable, check_contents, check_kinds, write_list
 from core.storage.copies import new_mark
-from core.tables import ReviewImageRow
+from core.tables import ReviewImageRow, ReviewItemRow
 
 logger = logging.getLogger(__name__)
 
 ABOUT, TABLES, FILES = "backup.json", "tables", "artifacts"
 _ROWS = 500
 """Rows read or inserted at a time."""
-_IMAGES = ReviewImageRow.__tablename__
+_IMAGES, _ITEMS = ReviewImageRow.__tablename__, ReviewItemRow.__tablename__
+_WITHOUT_IMAGE = {"bytes": None, "subject": None}
+"""As if the image had been deleted."""
 _TRIES = 3
 """How often to try to copy an artifact that is replaced meanwhile."""
 
@@ -60,8 +62,8 @@ def save(
 ) -> Contents:
     """Copy all rows and, if a store is given, all files into `folder`, which must be new or empty.
 
-    The images of review queues are left out unless `review_images` asks for them. The service may keep
-    running. `backup.json` is written last: a folder without it is not a backup.
+    The images of review queues and their subjects are left out unless `review_images` asks for them. The
+    service may keep running. `backup.json` is written last: a folder without it is not a backup.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
@@ -76,7 +78,7 @@ def save(
             raise NotRestorable("the database has no tables; there is nothing to back up")
         schema.refuse_earlier("the database", revision)
         rows = {
-            table.name: _write(connection, table, folder, skip=table.name == _IMAGES and not review_images)
+            table.name: _write(connection, table, folder, review_images=review_images)
             for table in _tables(connection)
         }
     sizes = [] if artifacts is None else list(_fetch(artifacts, folder / FILES))
@@ -131,13 +133,15 @@ def _rows_at_a_time(table: Table) -> int:
     return 1 if table.name == _IMAGES else _ROWS  # an image may have many megabytes
 
 
-def _write(connection: Connection, table: Table, folder: Path, *, skip: bool) -> int:
+def _write(connection: Connection, table: Table, folder: Path, *, review_images: bool) -> int:
     count = 0
+    partly = None if review_images else table.name
+    change = _WITHOUT_IMAGE if partly == _ITEMS else {}
     with (folder / TABLES / f"{table.name}.jsonl").open("w", encoding="utf-8") as file:
-        chosen = table.select().where(false()) if skip else table.select()
+        chosen = table.select().where(false()) if partly == _IMAGES else table.select()
         rows = connection.execution_options(yield_per=_rows_at_a_time(table)).execute(chosen)
         for row in rows.mappings():
-            file.write(json.dumps(dict(row), default=_text, ensure_ascii=False) + "\n")
+            file.write(json.dumps(dict(row) | change, default=_text, ensure_ascii=False) + "\n")
             count += 1
     return count
 

@@ -148,7 +148,7 @@ def test_models_whose_drift_cannot_be_judged_do_not_end_the_counts_of_others(
     assert _status(database, names["cal_halves"]) is None
     messages = [record.getMessage() for record in caplog.records]
     assert sorted(messages) == sorted(
-        f"model {names[name]}: drift could not be judged; its open window begins anew"
+        f"the drift of {names[name]} cannot be judged; its window begins anew"
         for name, times in (("cal_halves", 1), ("cal_list", 4))
         for _ in range(times)
     )
