@@ -63,6 +63,19 @@ def test_what_is_created_is_the_object(front: Front) -> None:
     ]
 
 
+def test_every_operation_that_changes_something_names_it(front: Front) -> None:
+    """In its path or as its location, without which there is no entry."""
+    nameless = set()
+    for path, operations in front.client.get("/openapi.json").json()["paths"].items():
+        for method in operations.keys() & {"post", "put", "patch", "delete"}:
+            answers = operations[method]["responses"]
+            created = [answer for status, answer in answers.items() if status in ("201", "202")]
+            located = created and all("Location" in answer["headers"] for answer in created)
+            if "{" not in path and not located:
+                nameless.add(operations[method]["operationId"])
+    assert nameless == {"predict_images", "explain_images", "claim_review"}
+
+
 def test_what_changes_nothing_has_no_entry(guarded: Front) -> None:
     _, own = make_key(guarded, "read", "predict")
     dataset, client = guarded.dataset(), guarded.client
