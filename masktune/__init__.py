@@ -56,6 +56,7 @@ __all__ = [
     "ImportReport",
     "InferredPattern",
     "Job",
+    "JobDrift",
     "JobEstimate",
     "JobNotSucceeded",
     "JobPlan",
@@ -179,7 +180,7 @@ if TYPE_CHECKING:
         SplitMetrics,
     )
     from masktune.contract.operations import Limits, Ready, Storage
-    from masktune.contract.prediction_table import PredictionCounts, PredictionRow
+    from masktune.contract.prediction_table import JobDrift, PredictionCounts, PredictionRow
     from masktune.contract.predictions import (
         Answer,
         Calibration,

@@ -16,9 +16,11 @@ from masktune import ClientError, Dataset, Job, Model, OwnKey, ProblemError
 from masktune.contract import upload_files
 from masktune.contract.deletion import deletion_question
 from masktune.contract.report.text import (
+    coverage_statement,
     drift_name,
     drift_warning,
     formats,
+    job_drift_statement,
     names,
     notes,
     promise_name,
@@ -70,6 +72,8 @@ _templates.globals |= {
     "drift_name": drift_name,
     "drift_warning": drift_warning,
     "promise_statement": promise_statement,
+    "coverage_statement": coverage_statement,
+    "job_drift_statement": job_drift_statement,
 }
 _templates.globals |= {"uncertified": uncertified, "upload_files": upload_files}
 _templates.globals |= {"promise_name": promise_name, "set_text": set_text, "sets_statement": sets_statement}

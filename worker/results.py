@@ -208,7 +208,8 @@ class EvaluateResult(StageResult):
 @dataclass(frozen=True, kw_only=True)
 class PredictResult(StageResult):
     """Of a predict job: the name of its file in `artifact`, the rows in it, how many have each decision, how
-    many were answered with each label, and how many were not for each reason."""
+    many were answered with each label, and how many were not for each reason. `drift` is a `JobDrift` of
+    `masktune.contract.prediction_table`, None without a calibration."""
 
     stage: Literal[Stage.PREDICT] = Stage.PREDICT
     artifact: str
@@ -219,6 +220,7 @@ class PredictResult(StageResult):
     unreadable: int
     labels: dict[str, int]
     abstain_reasons: dict[str, int] = field(default_factory=dict)
+    drift: Json | None = None
 
 
 AnyResult = Annotated[

@@ -57,7 +57,9 @@ def _counts(row: JobRow) -> dict[str, PredictionCounts]:
         return {}
     stage = row.done[Stage.PREDICT]
     known = {name: stage[name] for name in PredictionCounts.model_fields if name in stage}
-    return {"counts": PredictionCounts(**known)}
+    answered, abstained = known.get("answered", 0), known.get("abstained", 0)
+    coverage = answered / (answered + abstained or 1)
+    return {"counts": PredictionCounts(**known, coverage=coverage)}
 
 
 def _verdict(row: JobRow) -> JobVerdict | None:

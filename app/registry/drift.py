@@ -24,10 +24,10 @@ from core.session import Database, db_now
 from core.storage.artifacts import ArtifactMissing, Artifacts
 from core.tables import DriftRow, ModelRow
 from masktune.contract.models import DriftState
-from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served, ShareOf
+from masktune.contract.reject_option import Drift, DriftLook, DriftTest, Served
 from masktune.contract.report.text.drift import drift_statement
 from masktune.contract.vocabulary import AbstainReason, UsageKind, WebhookEvent
-from models.selective import ALPHA, WINDOW, Comparison, Share, Windows
+from models.selective import ALPHA, DISAGREEMENT, WINDOW, Share, Windows
 from models.selective.windows import inputs
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,6 @@ METHOD = (
 )
 DAYS = 7
 """How far back the counts go that are shown, by default."""
-DISAGREEMENT = "disagreement"
 
 
 def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> None:
@@ -152,12 +151,7 @@ def _add(session: Session, row: ModelRow, shares: dict[str, Share], expected: di
     if not new_looks:
         return
     now, last = _now(session), new_looks[-1]
-    drift_row.look = {
-        "at": now,
-        "inputs": last.inputs,
-        "level": last.level,
-        "tests": [_test(test, last.level).model_dump() for test in last.tests],
-    }
+    drift_row.look = {"at": now} | last.to_json()
     known = row.drift or {}
     if known.get("calibration") != calibration_id:
         nothing = dict.fromkeys(("found_at", "acknowledged_at", "acknowledged_by"))
@@ -198,21 +192,6 @@ def _expected(row: ModelRow, calibration: Calibration) -> dict[str, Share]:
     if calibration.disagreement is not None:
         shares[DISAGREEMENT] = calibration.disagreement
     return shares
-
-
-def _test(test: Comparison, level: float) -> DriftTest:
-    return DriftTest(
-        name=test.name,
-        calibration=_share(test.calibration),
-        deployed=_share(test.deployed),
-        p_value=test.p_value,
-        p_adjusted=test.p_adjusted,
-        drifted=test.p_adjusted <= level,
-    )
-
-
-def _share(of: Share) -> ShareOf:
-    return ShareOf(k=of.k, n=of.n, share=of.k / of.n if of.n else None)
 
 
 def _served(totals: Totals) -> Served:

@@ -10,11 +10,13 @@ from masktune.cli.importing import start_import, wait_for_import
 from masktune.cli.output import new_table
 from masktune.cli.progress import follow_to_end, require_success
 from masktune.cli.session import Session, plain
+from masktune.cli.tables.models import warning
+from masktune.contract.report.text import coverage_statement, job_drift_statement, promise_statement
 from masktune.contract.report.text.names import ABSTAIN_NAMES
 from masktune.contract.upload_files import TABLES
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".zst")
 
@@ -51,13 +53,22 @@ def predict_folder(
     target = output or Path(f"{job.id}.{written}")
     jobs.predictions(job.id, target)
     counts = (isinstance(job, masktune.PredictJob) and job.counts) or masktune.PredictionCounts()
+    promise = session.client.models.get(model).promise
     answer = {"dataset": job.dataset, "job": job.id, "path": str(target), "counts": plain(counts)}
-    session.show(answer, lambda _: table(counts))
+    session.show(
+        answer | {"requested_coverage": fields.get("coverage"), "promise": promise and plain(promise)},
+        lambda _: table(counts, fields.get("coverage"), promise),
+    )
     session.say(f"the predictions are in {target}")
 
 
-def table(counts: masktune.PredictionCounts) -> Table:
-    """How many files have each decision, and each answer or reason."""
+def table(
+    counts: masktune.PredictionCounts, coverage: float | None, promise: masktune.Promise | None
+) -> Group:
+    """How many files have each decision, and each answer or reason; then the `coverage` requested and
+    reached, whether the images drifted, and whether the model's promise holds."""
+    from rich.console import Group
+
     listing = new_table("decision", "files")
     listing.add_row("answered", f"{counts.answered:,}")
     for label, count in counts.labels.items():
@@ -66,4 +77,9 @@ def table(counts: masktune.PredictionCounts) -> Table:
     for reason, count in counts.abstain_reasons.items():
         listing.add_row(f"  {ABSTAIN_NAMES.get(reason, reason)}", f"{count:,}")
     listing.add_row("unreadable", f"{counts.unreadable:,}")
-    return listing
+    statements: list[tuple[str, str]] = [
+        *((job_drift_statement(drift), drift.status) for drift in [counts.drift] if drift),
+        *((promise_statement(one), one.status) for one in [promise] if one),
+    ]
+    lines = [warning(text) if status in ("drifted", "broken") else text for text, status in statements]
+    return Group(listing, coverage_statement(counts, coverage), *lines)

@@ -5,8 +5,23 @@ from __future__ import annotations
 from pydantic import Field
 
 from masktune.contract.base import AbstainReasonName, Shape
+from masktune.contract.models import DriftStatus
 from masktune.contract.predictions import Candidate
+from masktune.contract.reject_option import DriftTest
 from masktune.contract.vocabulary import Decision
+
+
+class JobDrift(Shape):
+    """Whether the images of a predict job are like the model's calibration split: one look at all of them.
+
+    It is no part of the model's `drift`, whose windows are of images in the order in which they came, each
+    once: a job may predict chosen images, and the same again.
+    """
+
+    status: DriftStatus
+    inputs: int = Field(description="Images that are compared: one of each subject, each picture once.")
+    level: float = Field(description="Probability that drift is found although nothing changed.")
+    tests: list[DriftTest]
 
 
 class PredictionCounts(Shape):
@@ -15,10 +30,16 @@ class PredictionCounts(Shape):
     rows: int = 0
     answered: int = 0
     abstained: int = 0
+    coverage: float = Field(
+        0.0, description="Share of the readable files; `params.coverage` is what was requested."
+    )
     unreadable: int = Field(0, description="Files that the import of the data set left out.")
     labels: dict[str, int] = Field({}, description="How many were answered with each label.")
     abstain_reasons: dict[AbstainReasonName, int] = Field(
         {}, description="How many were not answered for each reason."
+    )
+    drift: JobDrift | None = Field(
+        None, description="Null for a model without a calibration of the job's score."
     )
 
 

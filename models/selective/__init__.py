@@ -51,6 +51,7 @@ from models.selective.training_neighbours import (
 )
 from models.selective.windows import (
     ALPHA,
+    DISAGREEMENT,
     REFERENCES,
     WINDOW,
     Comparison,
@@ -58,6 +59,7 @@ from models.selective.windows import (
     Reference,
     Windows,
     compare,
+    look_once,
     references,
 )
 from models.statistics import Share
@@ -65,6 +67,7 @@ from models.statistics import Share
 __all__ = [
     "ALPHA",
     "DEFAULT_CONFIDENCE",
+    "DISAGREEMENT",
     "LEAST_HELD_OUT",
     "MOST_VECTORS",
     "NEIGHBOURS",
@@ -106,6 +109,7 @@ __all__ = [
     "fit_temperature",
     "log_probabilities",
     "log_softmax",
+    "look_once",
     "operating_point",
     "references",
     "reweighted",

@@ -21,9 +21,14 @@ from typing import Any, NamedTuple
 from models.selective.policies import threshold_for_coverage
 from models.selective.table import CalibrationTable
 from models.statistics import Share, fisher
+from models.types import Bools, Floats
 
 REFERENCES = (0.5, 0.8, 0.95)
 """Coverages whose thresholds are monitored, whatever the policy: each score is above or below them."""
+DISAGREEMENT = "disagreement"
+"""The test of how often the model and its ERM half disagree."""
+_ROUNDING = 1e-12
+"""Log-probabilities near 0 are not told apart once they were probabilities."""
 
 
 class Reference(NamedTuple):
@@ -55,6 +60,21 @@ class Comparison:
     p_adjusted: float
     decidable: bool
     """Whether some outcome with this many inputs could be significant; if not, the test says nothing."""
+
+    def to_json(self, level: float) -> dict[str, Any]:
+        """As the API's `DriftTest`; `level` is that of its look."""
+        return {
+            "name": self.name,
+            "calibration": _share(self.calibration),
+            "deployed": _share(self.deployed),
+            "p_value": self.p_value,
+            "p_adjusted": self.p_adjusted,
+            "drifted": self.p_adjusted <= level,
+        }
+
+
+def _share(of: Share) -> dict[str, Any]:
+    return {"k": of.k, "n": of.n, "share": of.k / of.n if of.n else None}
 
 
 def compare(shares: Mapping[str, tuple[Share, Share]], *, alpha: float) -> list[Comparison]:
@@ -105,6 +125,30 @@ class Look:
     @property
     def drifted(self) -> bool:
         return any(test.p_adjusted <= self.level for test in self.tests)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API's `DriftLook`, but for its time."""
+        return {
+            "inputs": self.inputs,
+            "level": self.level,
+            "tests": [test.to_json(self.level) for test in self.tests],
+        }
+
+
+def look_once(table: CalibrationTable, disagreement: Share | None, scores: Floats, disagree: Bools) -> Look:
+    """Compare inputs that came all at once with the calibration split: one look, at `ALPHA`.
+
+    `scores` (N,) are exact to `_ROUNDING`, NaN where no threshold answers the input. `disagree` has an entry
+    for each input that an ERM half answered too, `disagreement` is that of the split.
+    """
+    pairs = {}
+    for reference in references(table):
+        least, name = reference.threshold - _ROUNDING, f"surest_{100 * reference.coverage:g}"
+        of_split, reached = table.at(least)[0], int((scores >= least).sum())
+        pairs[name] = Share(of_split, table.n), Share(reached, len(scores))
+    if disagreement is not None:
+        pairs[DISAGREEMENT] = disagreement, Share(int(disagree.sum()), len(disagree))
+    return Look(len(scores), ALPHA, compare(pairs, alpha=ALPHA))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from masktune import Calibration, Model, OwnKey, RiskCoverage, Selection
 from masktune.contract import models
 from masktune.contract.jobs import JobVerdict
+from masktune.contract.prediction_table import JobDrift, PredictionCounts
 from masktune.contract.predictions import ClassPromise, PredictionSets
 from masktune.contract.reject_option import DriftLook
 from masktune.contract.report import Report, accuracy, groups, judged_job
@@ -190,6 +191,19 @@ def _drift() -> Rows:
     yield "no calibration", drift.drift_name(None) + drift.drift_warning(None)
 
 
+def _what_a_predict_job_counts() -> Rows:
+    """The coverage that was requested and reached, and whether the images are like the calibration split."""
+    counts = PredictionCounts(answered=213, abstained=87, coverage=0.71)
+    for requested in (None, 0.9):
+        yield f"coverage {requested}", certificates.coverage_statement(counts, requested)
+    share = {"k": 1, "n": 2, "share": 0.5}
+    found: Json = {"calibration": share, "deployed": share, "p_value": 0.0, "p_adjusted": 0.0}
+    tests = [found | {"name": name, "drifted": True} for name in ("surest_50", "surest_80", "disagreement")]
+    for status in get_args(models.DriftStatus):
+        look = {"status": status, "inputs": 1233, "level": 0.01, "tests": tests}
+        yield status, drift.job_drift_statement(JobDrift.model_validate(look))
+
+
 def _promises_of_a_review_policy() -> Rows:
     figures: Json = {"answers": 120, "errors": 4, "max_risk": 0.05, "risk_confidence": 0.95}
     later: Json = {"left_out": 5, "skipped": 1, "deleted": 2, "recent_errors": 3, "answers_to_notice": 90}
@@ -251,7 +265,7 @@ _SECTIONS = (
     _verdicts_that_are_not_testable, _verdicts_on_what_may_be_harm,
     _certificates_of_reports, _answers_on_training_images, _reasons_of_a_recommendation,
     _groups_of_a_last_layer, _images_that_judge_a_job, _drift, _promises_of_a_review_policy,
-    _certificates_of_answers, _thresholds_of_a_curve, _words_of_the_dashboard,
+    _what_a_predict_job_counts, _certificates_of_answers, _thresholds_of_a_curve, _words_of_the_dashboard,
 )  # fmt: skip
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from nicegui import ui
 
-from masktune import PredictionRow, PredictJob
-from web.shell import button, html, page, set_title
+from masktune import PredictionRow, PredictJob, ProblemError
+from web.shell import button, html, page, promise_notice, set_title
 from web.text import labels
 from web.transport.connection import api, dataset_name
 from web.widgets import FilteredList
@@ -26,6 +27,9 @@ async def show(job_id: str, decision: str = "", predicted: str = "", sort: str =
         html("predictions_title", job=job, dataset=dataset, counts=counts)
         with ui.element("div").classes("actions"):
             button("Download", lambda: ui.navigate.to(f"/files/jobs/{job.id}/predictions"), "second")
+    html("predictions_summary", job=job, counts=counts)
+    with suppress(ProblemError):  # the model may have been deleted
+        promise_notice(await api().models.get(job.inputs.model or ""))
 
     def draw(rows: list[PredictionRow]) -> None:
         html("predictions", rows=rows, dataset=job.dataset, model=job.inputs.model)

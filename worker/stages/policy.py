@@ -6,6 +6,8 @@ import math
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.errors import JobError
 from masktune.contract.hyperparameters import ScoreName
@@ -19,10 +21,12 @@ from models.selective import (
     PredictionSets,
     Scored,
     Selection,
+    Share,
     decide,
+    look_once,
     select,
 )
-from models.types import Bools
+from models.types import Bools, Labels
 from worker.results import Json, ModelSpec
 from worker.stages.calibrate import DEFAULT_SCORE, Tables, read_tables
 from worker.stages.context import StageContext
@@ -110,6 +114,33 @@ def abstain_reasons(
         AbstainReason.UNLIKE_TRAINING if is_unlike else reason
         for is_unlike, reason in zip(unlike, chosen, strict=True)
     ]
+
+
+COMPARED = ["row", "score", "unlike_training", "agreement"]
+"""Columns of predictions that `drift` reads."""
+
+
+def drift(
+    context: StageContext, model: ModelSpec, score_name: ScoreName, predictions: pa.Table, rows: Labels
+) -> Json | None:
+    """Whether these ascending `rows` are like the calibration split, by their `predictions`; None without a
+    calibration of this score."""
+    calibration = None if model.calibration_is_imported else model.calibration
+    tables = None if calibration is None else read_tables(context, calibration)
+    if tables is None or score_name not in tables["scores"]:
+        return None
+    independent = pa.array(rows[context.store.independent(rows)])
+    counted = predictions.filter(pc.is_in(predictions["row"], value_set=independent))
+    unlike = counted["unlike_training"].fill_null(False).to_numpy()
+    agreement = tables.get("agreement")
+    look = look_once(
+        CalibrationTable.from_json(tables["scores"][score_name]),
+        None if agreement is None else Share(agreement["disagree"], agreement["n"]),
+        np.where(unlike, math.nan, pc.ln(counted["score"]).to_numpy()),
+        pc.invert(counted["agreement"].drop_null()).to_numpy(),
+    )
+    tell = "no_sign_of_drift" if any(test.decidable for test in look.tests) else "too_few"
+    return {"status": "drifted" if look.drifted else tell} | look.to_json()
 
 
 def prediction_sets(context: StageContext, model: ModelSpec) -> PredictionSets | None:

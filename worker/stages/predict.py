@@ -62,7 +62,15 @@ from worker.results import ModelSpec, PredictResult
 from worker.stages.context import StageContext
 from worker.stages.features import cut, evaluation_settings
 from worker.stages.patterns import judged_model, pattern_names
-from worker.stages.policy import abstain_reasons, apply_policy, describe, prediction_sets, score_name
+from worker.stages.policy import (
+    COMPARED,
+    abstain_reasons,
+    apply_policy,
+    describe,
+    drift,
+    prediction_sets,
+    score_name,
+)
 from worker.stages.tables import least_sure_first, open_table, read_part, record_batch, write_part
 from worker.stages.training import load
 from worker.stages.unlike import unlike_training
@@ -83,7 +91,7 @@ def predict(context: StageContext) -> PredictResult:
         parts = chain(parts, [_unreadable(context.store, pair.schema)])
     files = [TABLE] if params.output == "parquet" else [TABLE, f"predictions.{params.output}"]
     decisions, labels, reasons = Counter[str](), Counter[str](), Counter[str]()
-    artifact = context.key("predictions")
+    artifact, compared = context.key("predictions"), list[pa.Table]()
     with context.artifacts.writing(artifact) as folder:
         with ExitStack() as stack:
             opened = [open_table(folder / name, pair.schema, model.classes) for name in files]
@@ -92,6 +100,7 @@ def predict(context: StageContext) -> PredictResult:
                 context.run.check()
                 for write in writes:
                     write(part)
+                compared.append(part.select(COMPARED))
                 decisions.update(part["decision"].to_pylist())
                 labels.update(part["predicted"].drop_null().to_pylist())
                 reasons.update(part["abstain_reason"].drop_null().to_pylist())
@@ -112,6 +121,7 @@ def predict(context: StageContext) -> PredictResult:
         unreadable=decisions[Decision.UNREADABLE],
         labels={label: labels[label] for label in model.classes if labels[label]},
         abstain_reasons={reason: reasons[reason] for reason in AbstainReason if reasons[reason]},
+        drift=drift(context, model, pair.score_name, pa.concat_tables(compared), sharded.rows),
         images_per_second=counts.images_per_second,
     )
 
@@ -127,7 +137,8 @@ class PredictionPass:
     def __init__(self, context: StageContext, pair: Pair, selection: Selection | None) -> None:
         self._context, self.pair, self.selection = context, pair, selection
         split = context.job_params(PredictParams).split
-        self.shards = cut(context.store.rows(None if split == EVERY_SPLIT else split))
+        self.rows = context.store.rows(None if split == EVERY_SPLIT else split)
+        self.shards = cut(self.rows)
         self.sizes: Sequence[int] = list(map(len, self.shards))
         self.arguments: Arguments | None = {}
         self.key = f"{context.workspace.key}/shards-{_basis(context, pair.model)}"

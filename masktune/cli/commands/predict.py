@@ -24,7 +24,13 @@ from masktune.cli.options import (
 from masktune.cli.output import REFUSED, USAGE, fail, figure, new_table
 from masktune.cli.session import Session, with_session
 from masktune.cli.tables.models import promises, warning
-from masktune.contract.report.text import drift_warning, set_text, sets_statement, uncertified
+from masktune.contract.report.text import (
+    drift_warning,
+    promise_statement,
+    set_text,
+    sets_statement,
+    uncertified,
+)
 from masktune.contract.report.text.formats import calibration_samples
 from masktune.contract.report.text.names import ABSTAIN_NAMES, SELECTION_NAMES
 
@@ -219,7 +225,8 @@ def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict
     for first in range(_MOST, len(images), _MOST):
         # By id: if an alias moves in the meantime, the answers of two models must not be mixed.
         piece = client.predict.images(answer.model, list(images[first : first + _MOST]), **options)
-        selection = selection.model_copy(update={"drift": piece.selection.drift})
+        now = {name: getattr(piece.selection, name) for name in ("drift", "promise")}
+        selection = selection.model_copy(update=now)
         if piece.selection != selection:
             fail(f"model {answer.model} was recalibrated in the meantime; try again", 1)
         predictions += piece.predictions
@@ -227,18 +234,20 @@ def _in_pieces(client: Client, model: str, images: Sequence[Path], options: dict
 
 
 def table(answer: Answer, names: list[str]) -> Group:
-    """One row per image, followed by the basis of the decisions; before them, a warning of drift."""
+    """One row per image, followed by the basis of the decisions; before them, warnings of drift and of a
+    broken promise."""
     from rich.console import Group
 
-    sets, promised = answer.selection.sets, answer.selection.promises
+    selection = answer.selection
+    sets, promised, promise = selection.sets, selection.promises, selection.promise
     listing = new_table("image", "answer", "score", "candidates", *(() if sets is None else ("may be",)))
     for name, one in zip(names, answer.predictions, strict=True):
         likely = ", ".join(f"{c.label} {c.probability:.2f}" for c in one.candidates)
         may_be = [] if one.labels is None else [set_text(one.labels)]
         listing.add_row(name, decision(one), figure(one.score), likely, *may_be)
-    doubt = drift_warning(answer.selection.drift)
+    broken = promise_statement(promise) if promise and promise.status == "broken" else ""
     return Group(
-        *([warning(doubt)] if doubt else []),
+        *map(warning, filter(None, (drift_warning(selection.drift), broken))),
         listing,
         *([promises(promised)] if promised else []),
         *filter(None, (basis(answer), "" if sets is None else sets_statement(sets))),
@@ -279,5 +288,6 @@ def basis(answer: Answer) -> str:
     confidence = f"{100 * calibration.risk_confidence:g} %"
     sentence += f", risk at most {figure(calibration.risk_upper)} with {confidence} confidence"
     if selection.status == "certified":
-        return sentence
+        is_broken = selection.promise is not None and selection.promise.status == "broken"
+        return f"{sentence}; but the model's promise is broken: see above" if is_broken else sentence
     return f"{sentence}, for this threshold alone if chosen before looking"

@@ -377,6 +377,7 @@ def test_the_rows_of_a_predict_job(front: Front) -> None:
     counts = {"rows": 3, "answered": 3, "abstained": 0, "unreadable": 0, "labels": {"left": 3}}
     counts |= {"abstain_reasons": {}}
     front.finish_stage(lease, Stage.PREDICT, artifact=key, file="predictions.parquet", **counts)
+    counts |= {"coverage": 1.0, "drift": None}
     front.end(lease)
     described = front.client.get(f"/jobs/{job}").json()
     assert (described["counts"], described["links"]["prediction_rows"]) == (counts, path)

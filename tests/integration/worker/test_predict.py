@@ -14,6 +14,7 @@ import pytest
 
 from core.queries import registry
 from core.tables import JobRow
+from masktune.contract.prediction_table import JobDrift
 from masktune.contract.vocabulary import JobKind
 from models.data.layout import DatasetInfo
 from models.data.store import Store
@@ -117,6 +118,23 @@ def test_why_a_row_has_no_answer(digits: Bench, masktune: JobRow) -> None:
     for job, rows in zip(ended, (below, uncertified), strict=True):
         reasons = Counter(row["abstain_reason"] for row in rows if row["abstain_reason"])
         assert job.done["predict"]["abstain_reasons"] == reasons
+
+
+def test_the_calibration_split_is_like_itself(digits: Bench, many: str) -> None:
+    """The test reads the scores from the table: it must count in them what the calibration counted."""
+    inputs = {"model": digits.untrained(CLASSES)}
+    (before,) = digits.succeed(digits.run(JobKind.PREDICT, inputs=inputs, params={"split": "calibration"}))
+    assert before.done["predict"]["drift"] is None
+    digits.succeed(digits.run(JobKind.EVALUATE, inputs=inputs, params={"splits": ["test"]}))
+    same, few = digits.succeed(
+        digits.run(JobKind.PREDICT, inputs=inputs, params={"split": "calibration", "order": "least_sure"}),
+        digits.run(JobKind.PREDICT, dataset_id=many, inputs=inputs, params={"split": "all"}),
+    )
+    look = JobDrift.model_validate(same.done["predict"]["drift"])
+    assert [test.name for test in look.tests] == ["surest_50", "surest_80", "surest_95"]
+    assert [test.calibration for test in look.tests] == [test.deployed for test in look.tests]
+    assert (look.status, look.inputs) == ("no_sign_of_drift", look.tests[0].calibration.n)
+    assert few.done["predict"]["drift"]["inputs"] == MANY
 
 
 def test_a_stopped_job_goes_on_with_its_missing_shards(digits: Bench, many: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from masktune import Dataset, Drift, Job, Model
+from masktune import Dataset, Drift, Job, Model, PredictionCounts
 from masktune.contract.report.text import evaluation_statement
 from tests.golden_texts.reports import golden_report
 from tests.golden_texts.visible_text import visible_text
@@ -80,3 +80,18 @@ def test_a_report_names_the_images_of_each_judgement_and_which_one_counts() -> N
     assert [f"/jobs/{job}/report" in page for job in ("job_3", "job_4")] == [True, True]
     assert "That on birds rests on more than this report" in page
     assert "rests on more" not in head(own)
+
+
+def test_a_predict_job_shows_its_coverage_its_reasons_and_its_drift() -> None:
+    drift = {"status": "drifted", "inputs": 8, "level": 0.01, "tests": []}
+    reasons = {"below_threshold": 1, "unlike_training": 2}
+    fields: dict[str, Any] = {"answered": 5, "abstained": 3, "coverage": 0.625, "abstain_reasons": reasons}
+    job = Job.model_validate(JOB | {"kind": "predict", "params": {"coverage": 0.9}})
+    counts = PredictionCounts.model_validate(fields | {"drift": drift})
+    page = render("predictions_summary", job=job, counts=counts)
+    shown = visible_text(page)
+    assert "62.5\u00a0% of the 8 readable images are answered; requested: 90\u00a0%" in shown
+    assert "Not answered: 1 below the threshold, 2 unlike the training images." in shown
+    assert "8 independent images of this job" in shown
+    assert "callout bad" in page
+    assert not visible_text(render("predictions_summary", job=job, counts=None)).strip()

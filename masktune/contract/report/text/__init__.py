@@ -6,6 +6,7 @@ percentages, differences of shares as percentage points.
 
 from masktune.contract.report.text.answers import Answer, answers
 from masktune.contract.report.text.certificates import (
+    coverage_statement,
     needs_erm,
     not_certifiable,
     promise_name,
@@ -16,7 +17,12 @@ from masktune.contract.report.text.certificates import (
     uncertified_promises,
     uncertified_table,
 )
-from masktune.contract.report.text.drift import drift_name, drift_statement, drift_warning
+from masktune.contract.report.text.drift import (
+    drift_name,
+    drift_statement,
+    drift_warning,
+    job_drift_statement,
+)
 from masktune.contract.report.text.evaluations import evaluation_statement
 from masktune.contract.report.text.formats import percent, points, whole_percent
 from masktune.contract.report.text.judged_job import judged_job_notes
@@ -30,10 +36,12 @@ __all__ = [
     "Step",
     "Verdict",
     "answers",
+    "coverage_statement",
     "drift_name",
     "drift_statement",
     "drift_warning",
     "evaluation_statement",
+    "job_drift_statement",
     "judged_job_notes",
     "needs_erm",
     "next_steps",

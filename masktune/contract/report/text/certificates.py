@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from masktune.contract.prediction_table import PredictionCounts
 from masktune.contract.predictions import ClassPromise, PredictionSets, Selection
 from masktune.contract.reject_option import RiskCoverage
 from masktune.contract.report.text.formats import first_names, percent, whole_percent
@@ -21,6 +22,15 @@ def certified(max_risk: float, confidence: float, n_subjects: int | None) -> str
     return (
         f"Certified: with {whole_percent(confidence)} confidence over the draw of the calibration split, at "
         f"most {whole_percent(max_risk)} of the answers are wrong, for {inputs} like those of the split."
+    )
+
+
+def coverage_statement(counts: PredictionCounts, requested: float | None) -> str:
+    """Which share of a job's images is answered, and which was `requested`, if any."""
+    target = "" if requested is None else f"; requested: {whole_percent(requested)} of images like those of "
+    return (
+        f"{percent(counts.coverage)} of the {counts.answered + counts.abstained:,} readable images are "
+        f"answered{target and target + 'the calibration split'}."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from masktune.contract.models import DriftState
+from masktune.contract.prediction_table import JobDrift
 from masktune.contract.reject_option import DriftLook
 from masktune.contract.report.text.formats import moment
 
@@ -15,6 +16,7 @@ DRIFT_NAMES = {
 }
 """The status in a few words; `drift_name` adds whether drift was acknowledged."""
 _DOUBT = "its certificates and coverages should no longer be trusted."
+_NO_PROOF = "These tests see only scores and disagreement: that does not prove that nothing has changed."
 _STEP = "Look at the inputs, label some, and calibrate on them; or acknowledge the drift."
 _UNNAMED = "Images of one patient or burst that no request names as its subject make false alarms likelier."
 
@@ -43,10 +45,7 @@ def drift_statement(
 ) -> str:
     """The result of the tests. `tests`: names of those that found drift."""
     if state.status == "drifted":
-        differences = dict.fromkeys(_TESTED.get(test, "how sure the model is") for test in tests)
-        where = (
-            "" if look is None else f" in {' and '.join(differences)}, over {look.inputs:,} inputs in a row"
-        )
+        where = "" if look is None else f" in {_differences(tests)}, over {look.inputs:,} inputs in a row"
         return (
             f"The inputs of this model differ from its calibration split{where}{_found(state)}: {_DOUBT} "
             f"{_STEP} Until then this stays, whatever inputs follow. {_UNNAMED}"
@@ -54,13 +53,29 @@ def drift_statement(
     if state.status == "no_sign_of_drift" and look is not None:
         return (
             f"There is no sign that inputs differ from the calibration split; {look.inputs:,} were compared "
-            "last. These tests see only scores and disagreement: that does not prove that nothing has "
-            f"changed.{_acknowledged(state)}"
+            f"last. {_NO_PROOF}{_acknowledged(state)}"
         )
     return (
         f"Too few inputs to tell: the next window has {open_inputs:,} of the {window_inputs:,} independent "
         f"inputs that complete it.{_acknowledged(state)}"
     )
+
+
+def job_drift_statement(drift: JobDrift) -> str:
+    """The result of the one look at all images of a job."""
+    differences = _differences([test.name for test in drift.tests if test.drifted])
+    outcomes = {
+        "drifted": f"they differ in {differences}. Do not trust certificates and coverages for them: look at "
+        "the images, label some, and calibrate on them.",
+        "no_sign_of_drift": f"there is no sign that they differ. {_NO_PROOF}",
+        "too_few": "they are too few to tell whether they differ.",
+    }
+    images = f"{drift.inputs:,} independent images of this job"
+    return f"{images} were compared with the calibration split: {outcomes[drift.status]}"
+
+
+def _differences(tests: Sequence[str]) -> str:
+    return " and ".join(dict.fromkeys(_TESTED.get(test, "how sure the model is") for test in tests))
 
 
 def _found(state: DriftState) -> str:

@@ -19,7 +19,12 @@ COUNTS = {
     "unreadable": 1,
     "labels": {"a": 2, "b": 1},
     "abstain_reasons": {"below_threshold": 2, "new_reason": 1},
+    "coverage": 0.5,
+    "drift": {"status": "drifted", "inputs": 6, "level": 0.01, "tests": []},
 }
+PROMISE: dict[str, Any] = {
+    "status": "broken", "answers": 257, "errors": 73, "max_risk": 0.05, "risk_confidence": 0.99
+}  # fmt: skip
 PREDICTED: dict[str, Any] = JOB | {"kind": "predict", "params": {"output": "csv"}, "counts": COUNTS}
 
 
@@ -29,6 +34,7 @@ def predicting(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     service.answers = {
         "GET /models/best": (200, MODEL),
+        "GET /models/mdl_2": (200, MODEL | {"promise": PROMISE}),
         "POST /datasets": (202, DATASET | {"state": "importing", "job": None}),
         "GET /datasets/ds_1": (200, DATASET),
         "POST /jobs/predict": (202, PREDICTED | {"state": "queued"}),
@@ -56,6 +62,12 @@ def test_an_address_becomes_a_data_set_without_labels_and_a_table(
     for line in ("answered 3", "a 2", "b 1", "abstained 3", "below the threshold 2", "new_reason 1"):
         assert line.split() in lines
     assert ["unreadable", "1"] in lines
+    for sentence in (
+        "50.0\u00a0% of the 6 readable images are answered; requested: 90\u00a0% of images like those",
+        "6 independent images of this job were compared with the calibration split: they differ in",
+        "The promise that at most 5\u00a0% of the answers are wrong is broken. Audit sample of 257 images",
+    ):
+        assert sentence in result.stdout
     assert "the predictions are in job_1.csv" in result.stdout
 
 
@@ -82,8 +94,10 @@ def test_the_file_and_its_format(
 ) -> None:
     result = predicting.masktune("predict", "s3://clinic/today", "-m", "best", "--json", *options)
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout) == {
-        "dataset": "ds_1", "job": "job_1", "path": name, "counts": COUNTS,
+    printed = json.loads(result.stdout)
+    assert PROMISE.items() <= printed.pop("promise").items()
+    assert printed == {
+        "dataset": "ds_1", "job": "job_1", "path": name, "counts": COUNTS, "requested_coverage": None,
     }  # fmt: skip
     assert (tmp_path / name).is_file()
     assert f'"output":"{output}"' in next(

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.selective import REFERENCES, CalibrationTable, Share, compare, decide, references
+from models.selective import (
+    ALPHA,
+    REFERENCES,
+    CalibrationTable,
+    Share,
+    compare,
+    decide,
+    look_once,
+    references,
+)
 from models.statistics import fisher
 from tests.support.tails import at_least
 
@@ -64,3 +73,29 @@ def test_too_few_inputs_can_show_nothing() -> None:
     few, more = ({"half": (Share(100, 200), Share(n, n))} for n in (4, 20))
     assert not compare(few, alpha=0.01)[0].decidable
     assert compare(more, alpha=0.01)[0].decidable
+
+
+def test_one_look_sees_what_differs_and_nothing_in_the_split_itself() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.log(rng.random(300))
+    table, disagreement = CalibrationTable.build(scores, np.ones(300, bool)), Share(30, 300)
+    disagree = np.arange(300) < 30
+    same = look_once(table, disagreement, np.log(np.exp(scores)), disagree)
+    assert [test.calibration for test in same.tests] == [test.deployed for test in same.tests]
+    assert (same.inputs, same.level, same.drifted) == (300, ALPHA, False)
+    unlike = look_once(table, disagreement, np.full(40, np.nan), disagree[:0])
+    assert [test.deployed.k for test in unlike.tests] == [0, 0, 0, 0]
+    assert [test.name for test in unlike.tests if test.p_adjusted <= ALPHA] == [
+        "surest_50",
+        "surest_80",
+        "surest_95",
+    ]
+    assert not any(test.decidable for test in look_once(table, None, scores[:2], disagree[:0]).tests)
+
+
+def test_scores_that_round_to_one_are_compared_as_rounded() -> None:
+    scores = -np.arange(1, 201) * 1e-19
+    table = CalibrationTable.build(scores, np.ones(200, bool))
+    look = look_once(table, None, np.zeros(200), np.zeros(0, bool))
+    assert [test.calibration.k for test in look.tests] == [200, 200, 200]
+    assert not look.drifted

@@ -56,6 +56,18 @@ def test_an_answer_begins_with_a_warning_once_drift_is_found() -> None:
         assert printed.get().startswith(warning) == (status == "drifted")
 
 
+def test_a_certificate_of_a_broken_promise_says_so() -> None:
+    promise = {"status": "broken", "answers": 257, "errors": 73, "max_risk": 0.05, "risk_confidence": 0.99}
+    certified = CALIBRATION | {"risk_upper": 0.05, "risk_confidence": 0.99}
+    selection = {"status": "certified", "threshold": 0.7, "calibration": certified, "promise": promise}
+    answer = Answer.model_validate({"model": "mdl_2", "predictions": [], "selection": selection})
+    terminal = Terminal(width=200)
+    with terminal.capture() as printed:
+        terminal.print(table(answer, []))
+    assert printed.get().startswith("The promise that at most 5\u00a0% of the answers are wrong is broken")
+    assert basis(answer).endswith("; but the model's promise is broken: see above")
+
+
 def test_without_a_confidence_or_an_answer_there_is_no_bound() -> None:
     for told in (said("target_coverage"), said("not_certifiable", n_answered=0, risk_confidence=0.99)):
         assert "risk at most" not in told
