@@ -44,12 +44,15 @@ serve: install ## the service on http://127.0.0.1:8000, data under ./var
 
 # Files of tests run beside each other, a process more than there are cores, for many tests wait: with two more, two
 # cores took no less time (922 s and 903), and each test longer. More than four would only fight for the disk. In the
-# order of their collection, which has the slowest first (tests/conftest.py).
+# order of their collection, which has the slow ones first (tests/conftest.py).
 SIDE_BY_SIDE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 3 ? n + 1 : 4))) --dist=loadfile --no-loadscope-reorder
 
 # Unit tests wait for nothing: another process than there are cores only reads the same modules once more. They share
 # nothing, so that a process without work takes tests from the middle of a file.
 ONE_A_CORE := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 3); echo $$((n < 4 ? n : 4))) --dist=worksteal
+
+# Tests of faults start workers and children of their own, and end leases by leaving them no time: a file a core.
+FAULTS := --numprocesses=$(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 4 ? n : 4))) --dist=loadfile --no-loadscope-reorder
 
 # Compiled files are kept, whatever the shell says: each of some hundred processes would compile ours anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -64,7 +67,7 @@ test-docs: install-dev ## every command of the documentation, the README, the de
 	@$(BIN)/python -m pytest -m docs $(SIDE_BY_SIDE) --durations=5 $(ARGS)
 
 test-faults: install-dev ## kills, outages, restarts, signals, a rolling update
-	@$(BIN)/python -m pytest -m faults $(SIDE_BY_SIDE) --durations=5 $(ARGS)
+	@$(BIN)/python -m pytest -m faults $(FAULTS) --durations=5 $(ARGS)
 
 test-library: install-dev ## saliency maps beside the grad-cam package's, and every network of timm and torchvision
 	@$(BIN)/python -m pytest -m library $(SIDE_BY_SIDE) --durations=5 $(ARGS)

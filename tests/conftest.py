@@ -6,7 +6,6 @@ import gc
 import os
 import random
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -62,15 +61,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first, so that no process is still busy with one when the others are done.
-
-    Of two files with tests that are `slow`, that whose mark names more `seconds` comes first.
-    """
-    seconds: dict[Path, int] = defaultdict(int)
-    for item in items:
-        if (slow := item.get_closest_marker("slow")) is not None:
-            seconds[item.path] = max(seconds[item.path], slow.kwargs.get("seconds", 1))
-    items.sort(key=lambda item: -seconds[item.path])
+    """Run files with slow tests first, so that no process is still busy with one when the others are done."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:

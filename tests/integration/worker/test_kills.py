@@ -7,7 +7,7 @@ import pytest
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.service import IN_ORDER, Backend, Reference, check_ended_once, kill
 
-pytestmark = [pytest.mark.trains, pytest.mark.faults, pytest.mark.slow(seconds=170)]
+pytestmark = [pytest.mark.trains, pytest.mark.faults, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("backend", ["embedded"], indirect=True)
