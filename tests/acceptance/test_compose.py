@@ -83,7 +83,7 @@ class Stack:
         return done.stdout if succeeds else done.stdout + done.stderr
 
     def up(self, *services: str) -> None:
-        self.compose("up", "--build", "--detach", "--wait", "--wait-timeout", "600", *services)
+        self.compose("up", "--build", "--detach", "--wait", "--wait-timeout", "180", *services)
 
     def lose(self, volume: str) -> None:
         """Stop everything and remove one volume."""
