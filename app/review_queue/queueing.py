@@ -95,10 +95,11 @@ def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost
     """Store images of the model's queue, in their order and in one transaction, with how many were `lost`.
     Return how many may join it.
 
-    A copy of an image that is in the queue, and in the audit sample another image of a subject, are left out.
-    So is all of a model that was deleted or whose queue was switched off or emptied since, what was answered
-    under a promise that is no longer monitored, and what is stored already. The audit sample has no room left
-    once its images that wait take the bytes of the policy: none of them is deleted for another one.
+    Left out are copies of an image in the queue, in the audit sample further images of a subject,
+    all of a model that was deleted or whose queue was switched off or emptied since,
+    what was answered under a promise that is no longer monitored, and what is stored already.
+    The audit sample is full once its images that wait take the bytes of the policy:
+    none of them is deleted for another one.
     """
     # As data sets store them: without headers that may name a person.
     contents = [stored_file(one.content, STORED) for one in images]

@@ -34,10 +34,15 @@ MOST_BYTES = 256 * 2**20
 """Of the file of a process: further images are lost, and counted."""
 PER_SECOND = 50
 """Images that a process puts into queues: each costs its answers a millisecond of the processor."""
-_AT_A_TIME = 50
-_PAGE = 4096
 _Row = tuple[int, str, bytes]
-_SETTINGS = ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=OFF", "secure_delete=ON")
+_SETTINGS = (
+    "page_size=4096",
+    "auto_vacuum=FULL",
+    "locking_mode=EXCLUSIVE",
+    "journal_mode=WAL",
+    "synchronous=OFF",
+    "secure_delete=ON",
+)
 """The file is locked as long as its process runs. A kill harms no file in WAL mode, without any wait for the
 disk."""
 
@@ -59,7 +64,7 @@ class Spool:
         path = folder / f"{new_id('spool')}.sqlite"
         os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
         self._own = self._files[path] = _open(path)
-        self._own.execute(f"PRAGMA max_page_count={most_bytes // _PAGE}")
+        self._own.execute(f"PRAGMA max_page_count={most_bytes // 4096}")
         self._own.execute("CREATE TABLE images (id INTEGER PRIMARY KEY, image TEXT, content BLOB)")
 
     def append(self, images: Sequence[QueuedImage]) -> None:
@@ -99,7 +104,7 @@ class Spool:
     def _first(self, file: sqlite3.Connection) -> list[_Row]:
         with self._using:
             query = "SELECT id, image, content FROM images ORDER BY id LIMIT ?"
-            return file.execute(query, (_AT_A_TIME,)).fetchall()
+            return file.execute(query, (PER_SECOND,)).fetchall()
 
     def _store(self, file: sqlite3.Connection, rows: list[_Row]) -> int:
         """Store these first images of the file; return how many may have joined a queue."""
@@ -127,8 +132,6 @@ class Spool:
 def _open(path: Path) -> sqlite3.Connection:
     """Open the file for this process alone. Raises sqlite3.OperationalError if another has it."""
     file = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    file.execute(f"PRAGMA page_size={_PAGE}")
-    file.execute("PRAGMA auto_vacuum=FULL")
     for setting in _SETTINGS:
         file.execute(f"PRAGMA {setting}")
     return file

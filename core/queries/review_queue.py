@@ -256,8 +256,9 @@ def expire(session: Session, model_id: str, keep_days: float) -> int:
 
 
 def keep_within(session: Session, model_id: str, keep_bytes: int) -> int:
-    """Delete what takes more bytes than is kept, some at a time; return how many. Images of the audit sample
-    that wait for an answer stay: whoever sends many others could delete them unanswered."""
+    """Delete what takes more bytes than is kept, some at a time; return how many.
+    Images of the audit sample that wait for an answer stay:
+    whoever sends many others could delete them unanswered."""
     of_model = Item.model_id == model_id
     waits_for_audit = _UNANSWERED & (Item.kind == ReviewKind.AUDIT)
     # The last to go come first: what waits for an answer, of the audit sample before the abstained.

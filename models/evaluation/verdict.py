@@ -242,7 +242,7 @@ def growth_to_decide(
     an interval falls with the root of the number of samples, so that n samples, of standard error
     s = (estimate − low) / z for a difference above zero,
     must become n ((z_next + z_power) s / estimate)²:
-    the sample size for paired proportions (Connor, Biometrics 1987) with the variance that was measured.
+    the sample size for paired proportions (Connor, Biometrics 1987) with the measured variance.
     At least 1; infinite for a difference of zero.
     """
     if estimate == 0:
