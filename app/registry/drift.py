@@ -68,6 +68,7 @@ def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> 
             logger.exception("the drift of %s cannot be judged; its window begins anew", model_id)
             current = _current(session, model_id, calibration_id)
             if current is not None:
+                session.refresh(current)  # what failed may have changed it in memory alone
                 current.windows = current.windows | {"open": {}}
 
 

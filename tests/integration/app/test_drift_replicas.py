@@ -33,7 +33,7 @@ UNUSUAL = {UsageKind.INPUTS: 50}
 TABLE = CalibrationTable.build(-np.arange(200.0), np.ones(200, bool)).to_json()
 CALIBRATIONS: dict[str, object] = {
     CALIBRATION: {"scores": {"max_softmax": TABLE}},
-    "cal_halves": {"scores": {"max_softmax": TABLE}, "agreement": {"disagree": 0.1, "n": 0.5}},
+    "cal_text": {"scores": {"max_softmax": TABLE}, "agreement": {"disagree": "1", "n": 5}},
     "cal_list": ["not", "tables"],
 }
 
@@ -138,17 +138,17 @@ def test_models_whose_drift_cannot_be_judged_do_not_end_the_counts_of_others(
         rows = {name: session.get(DriftRow, model) for name, model in names.items()}
     four_times = {what: 4 * n for what, n in USUAL.items()}
     assert all(total.counts == four_times for total in counts.values())
-    halves = {name: Windows.from_json(row.windows) for name, row in rows.items() if row is not None}
-    assert {name: inputs(window.open) for name, window in halves.items()} == {
+    windows = {name: Windows.from_json(row.windows) for name, row in rows.items() if row is not None}
+    assert {name: inputs(window.open) for name, window in windows.items()} == {
         CALIBRATION: 20,
-        "cal_halves": 20,
+        "cal_text": 20,
     }
-    assert [window.look_counts for window in halves.values()] == [{0: 1}, {}]
+    assert [window.look_counts for window in windows.values()] == [{0: 1}, {}]
     assert _status(database, names[CALIBRATION]) == "no_sign_of_drift"
-    assert _status(database, names["cal_halves"]) is None
+    assert _status(database, names["cal_text"]) is None
     messages = [record.getMessage() for record in caplog.records]
     assert sorted(messages) == sorted(
         f"the drift of {names[name]} cannot be judged; its window begins anew"
-        for name, times in (("cal_halves", 1), ("cal_list", 4))
+        for name, times in (("cal_text", 1), ("cal_list", 4))
         for _ in range(times)
     )
