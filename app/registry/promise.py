@@ -86,8 +86,8 @@ def judge(session: Session, row: ModelRow) -> None:
 
 
 def count(row: ModelRow, *, left_out: int, lost: int, is_full: bool) -> None:
-    """Count images that were drawn and are not in the queue, and note since when the audit sample has no
-    room. The row is locked."""
+    """Count images that were drawn and are not in the queue.
+    Note since when the audit sample has no room. The row is locked."""
     if (of := monitored(row)) is not None:
         known = _known(row, of)
         counts = {"left_out": left_out, "lost": lost}

@@ -35,8 +35,9 @@ class ReceivedImages(NamedTuple):
 
 
 class QueuedImage(NamedTuple):
-    """An image on its way into the queue of a model, with the id that it has there, and what was said of it,
-    as JSON. `drawn_at`, in seconds since 1970; `of` as in `DrawnImage`."""
+    """An image on its way into the queue of a model.
+    `id`: that it has there; `prediction` as JSON.
+    `drawn_at`, in seconds since 1970; `of` as in `DrawnImage`."""
 
     id: str
     model_id: str
@@ -92,8 +93,8 @@ def queued(model_id: str, drawn: Sequence[DrawnImage], received: ReceivedImages)
 
 
 def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost: int = 0) -> int:
-    """Store images of the model's queue, in their order and in one transaction, with how many were `lost`.
-    Return how many may join it.
+    """Store images of the model's queue, in order and in one transaction.
+    `lost` others are counted. Return how many may join it.
 
     Left out are copies of an image in the queue, in the audit sample further images of a subject,
     all of a model that was deleted or whose queue was switched off or emptied since,

@@ -1,7 +1,9 @@
 """Drawn images on their way into review queues: an answer waits for no queue.
 
-Each process puts them into a file of its own, which its user alone may read, and a thread stores what is in
-it. What a killed process left is stored when another one starts. A power cut may lose the last seconds.
+Each process puts them into a file of its own, which its user alone may read.
+A thread stores what is in it.
+What a killed process left is stored when another one starts.
+A power cut may lose the last seconds.
 """
 
 from __future__ import annotations
@@ -34,17 +36,12 @@ MOST_BYTES = 256 * 2**20
 """Of the file of a process: further images are lost, and counted."""
 PER_SECOND = 50
 """Images that a process puts into queues: each costs its answers a millisecond of the processor."""
-_Row = tuple[int, str, bytes]
-_SETTINGS = (
-    "page_size=4096",
-    "auto_vacuum=FULL",
-    "locking_mode=EXCLUSIVE",
-    "journal_mode=WAL",
-    "synchronous=OFF",
-    "secure_delete=ON",
-)
-"""The file is locked as long as its process runs. A kill harms no file in WAL mode, without any wait for the
-disk."""
+_SETTINGS = """
+PRAGMA page_size=4096; PRAGMA auto_vacuum=FULL; PRAGMA secure_delete=ON;
+PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;
+"""
+"""The file is locked as long as its process runs.
+A kill harms no file in WAL mode, without any wait for the disk."""
 
 
 class Spool:
@@ -71,9 +68,11 @@ class Spool:
         """Put in the images, in their order. What finds no room is lost: no error reaches the caller."""
         with self._using:
             for image in images:
-                row = json.dumps(image._asdict() | {"content": None}), image.content
                 try:
-                    self._own.execute("INSERT INTO images (image, content) VALUES (?, ?)", row)
+                    self._own.execute(
+                        "INSERT INTO images (image, content) VALUES (?, ?)",
+                        (json.dumps(image._asdict() | {"content": None}), image.content),
+                    )
                 except sqlite3.Error as error:  # the file or the disk is full
                     logger.warning("an image is lost for its review queue: %s", error)
                     self._lose(image.model_id, 1)
@@ -101,12 +100,12 @@ class Spool:
             else:
                 self._remove(path)
 
-    def _first(self, file: sqlite3.Connection) -> list[_Row]:
+    def _first(self, file: sqlite3.Connection) -> list[tuple[int, str, bytes]]:
         with self._using:
             query = "SELECT id, image, content FROM images ORDER BY id LIMIT ?"
             return file.execute(query, (PER_SECOND,)).fetchall()
 
-    def _store(self, file: sqlite3.Connection, rows: list[_Row]) -> int:
+    def _store(self, file: sqlite3.Connection, rows: list[tuple[int, str, bytes]]) -> int:
         """Store these first images of the file; return how many may have joined a queue."""
         images, checked = [_decoded(image, content) for _, image, content in rows], 0
         for model_id, batch in itertools.groupby(images, key=lambda image: image.model_id):
@@ -132,8 +131,7 @@ class Spool:
 def _open(path: Path) -> sqlite3.Connection:
     """Open the file for this process alone. Raises sqlite3.OperationalError if another has it."""
     file = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    for setting in _SETTINGS:
-        file.execute(f"PRAGMA {setting}")
+    file.executescript(_SETTINGS)
     return file
 
 
@@ -141,9 +139,11 @@ def _left_behind(folder: Path) -> Iterator[tuple[Path, sqlite3.Connection]]:
     """The files of processes that are gone."""
     for path in sorted(folder.glob("*.sqlite")):
         try:
+            if not path.stat().st_size:  # its process is about to write the first page
+                continue
             file = _open(path)
             file.execute("SELECT id FROM images LIMIT 1")
-        except sqlite3.Error:  # its process runs, or is about to write the first page
+        except (sqlite3.Error, FileNotFoundError):  # its process runs, or another has taken it
             continue
         yield path, file
 

@@ -260,6 +260,8 @@ def keep_within(session: Session, model_id: str, keep_bytes: int) -> int:
     Images of the audit sample that wait for an answer stay:
     whoever sends many others could delete them unanswered."""
     of_model = Item.model_id == model_id
+    if (session.scalar(select(func.sum(Item.bytes)).where(of_model)) or 0) <= keep_bytes:
+        return 0  # the order of all images costs much more
     waits_for_audit = _UNANSWERED & (Item.kind == ReviewKind.AUDIT)
     # The last to go come first: what waits for an answer, of the audit sample before the abstained.
     order = (case((waits_for_audit, 0), (_UNANSWERED, 1), else_=2), Item.seq.desc())

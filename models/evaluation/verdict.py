@@ -249,5 +249,4 @@ def growth_to_decide(
         return math.inf
     z, of_next = (NormalDist().inv_cdf((1 + one) / 2) for one in (confidence, next_confidence))
     reach = estimate - low if estimate > 0 else high - estimate
-    z_power = NormalDist().inv_cdf(power)
-    return max(1.0, ((of_next + z_power) / z * reach / abs(estimate)) ** 2)
+    return max(1.0, ((of_next + NormalDist().inv_cdf(power)) / z * reach / abs(estimate)) ** 2)
