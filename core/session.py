@@ -66,7 +66,8 @@ class db_now(GenericFunction[float]):
 def ago(seconds: float) -> ScalarSelect[float]:
     """The time `seconds` before `db_now`, as a subquery that is evaluated once per statement.
 
-    An index cannot be searched by a volatile expression: each sweep read a million ended jobs (1.2 s instead
+    An index cannot be searched by a volatile expression:
+    each sweep read a million ended jobs (1.2 s instead
     of 1 ms).
     """
     return select(db_now() - seconds).scalar_subquery()
@@ -102,7 +103,8 @@ class Database:
     def begin(self) -> Iterator[Session]:
         """One transaction, committed when the block ends and rolled back when it raises.
 
-        Callbacks registered with `after_commit` run after the commit. If one fails, the error is only logged,
+        Callbacks registered with `after_commit` run after the commit.
+        If one fails, the error is only logged,
         since the transaction itself has succeeded.
         """
         with Session(self.engine, expire_on_commit=False) as session:

@@ -33,7 +33,8 @@ class _Read(NamedTuple, Generic[T]):
 class SingleFlight(Generic[T]):
     """Blocking reads by key, in the threads of `limiter`. Use it only in the event loop's thread.
 
-    What is read is shared by several requests and must not be modified. `written` grows with each write of
+    What is read is shared by several requests and must not be modified.
+    `written` grows with each write of
     this process. A read is reused for `keep` seconds.
     """
 

@@ -49,7 +49,8 @@ class JobQueue:
     def admit(self, session: Session, job: JobRow) -> None:
         """Announce this job, which the transaction has queued, once it is committed.
 
-        Raises `TooManyRequests` if it exceeds the quota of the key that created it; the transaction is then
+        Raises `TooManyRequests` if it exceeds the quota of the key that created it;
+        the transaction is then
         rolled back. The response has no Retry-After, because nobody knows when a job ends.
         """
         most = self.max_active

@@ -44,7 +44,8 @@ def judge(artifacts: Artifacts, session: Session, counts: Mapping[Key, int]) -> 
     """Add inputs to the windows of their models, and compare the windows that they complete.
 
     Inputs of a model that is deleted or calibrated anew are left out, and so are those of a model whose drift
-    is found and not acknowledged. Locks the rows of the models. A model that cannot be judged loses the
+    is found and not acknowledged. Locks the rows of the models.
+    A model that cannot be judged loses the
     inputs of its open window, and is logged.
     """
     for model_id, calibration_id in sorted({key[:2] for key in counts if key.calibration_id}):

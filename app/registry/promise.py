@@ -1,7 +1,8 @@
 """The promise of a model: whether the risk that its review policy names is kept, by the answers to its audit
 sample.
 
-It is judged in the transaction that changes an answer. The outcome stands in the model's row: no query more.
+It is judged in the transaction that changes an answer.
+The outcome stands in the model's row: no query more.
 """
 
 from __future__ import annotations

@@ -170,7 +170,8 @@ def active_of(session: Session, caller: str) -> int:
     """The number of active jobs that this caller created.
 
     Until the transaction ends, other counts for the same caller wait, so that two concurrent requests cannot
-    both take the last place. PostgreSQL uses an advisory lock on the caller; SQLite has only one writer.
+    both take the last place. PostgreSQL uses an advisory lock on the caller;
+    SQLite has only one writer.
     """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(caller, 0))))
@@ -187,7 +188,8 @@ def counts(session: Session) -> dict[JobState, int]:
 def oldest_queued_seconds(session: Session) -> float:
     """Seconds that the longest-waiting job has waited for a worker; 0 if none waits.
 
-    The wait starts when the job was last queued (`not_before` for a requeued one). A job that is held back
+    The wait starts when the job was last queued (`not_before` for a requeued one).
+    A job that is held back
     after a crash, or that waits for an import, does not count.
     """
     # Read the clock first: an index cannot serve a comparison with a volatile expression.

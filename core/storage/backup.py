@@ -5,7 +5,8 @@
     artifacts/…          the store, file by file
     files.jsonl          the size and the SHA-256 of each of these files (`core.storage.backup_files`)
 
-The rows are read in one snapshot, then the files are copied. An artifact is written before the row that names
+The rows are read in one snapshot, then the files are copied.
+An artifact is written before the row that names
 it and never changes, so every file named by a row is in the backup, unless it was deleted meanwhile.
 """
 
@@ -90,7 +91,8 @@ def save(
 def restore(folder: Path, database: str, artifacts: Artifacts) -> Contents:
     """Fill an empty database and the store from `folder`, and bring the tables up to date.
 
-    The service must not run on them meanwhile. Raises `NotRestorable`, and changes nothing, if the folder is
+    The service must not run on them meanwhile.
+    Raises `NotRestorable`, and changes nothing, if the folder is
     not a complete backup or is from a newer version, if a file in it is missing, changed, added or a link, or
     if the database has rows; `EarlierCheckout` if it is from a checkout before the first release. An
     interrupted restore can be repeated: the rows are inserted in one transaction, after the files.
@@ -230,7 +232,8 @@ def _store(folder: Path, artifacts: Artifacts) -> None:
 def _marked(files: list[PurePosixPath]) -> set[PurePosixPath]:
     """The folders that get a marker: those that had one, or all folders of a backup from a local store.
 
-    Only its writer knows which folder is a key (`models/…`, `jobs/…/erm`); superfluous markers do no harm.
+    Only its writer knows which folder is a key (`models/…`, `jobs/…/erm`);
+    superfluous markers do no harm.
     """
     marked = {file.parent for file in files if file.name == MARKER}
     return marked or {parent for file in files for parent in file.parents if len(parent.parts) > 1}

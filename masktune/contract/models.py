@@ -226,7 +226,8 @@ class Promise(Shape):
     """Whether `max_risk` is kept for what the model is sent, by the answers to its audit sample alone.
 
     Images count in the order in which they were drawn, up to the first that waits for an answer. An image
-    that a person skipped, or that was deleted before anybody answered, counts as wrong: it could hide an
+    that a person skipped, or that was deleted before anybody answered, counts as wrong:
+    it could hide an
     error.
     """
 

@@ -67,7 +67,8 @@ class Difference(Section):
 
     `low` and `high` hold at `confidence`. `a_only` and `b_only` count the samples that only a or only b got
     right. `strata` classes or groups were compared, the smallest of `smallest` samples, or subjects where
-    there are any; `left_out` others had too few. `worst_a` and `worst_b` name the classes or groups where a
+    there are any; `left_out` others had too few.
+    `worst_a` and `worst_b` name the classes or groups where a
     and b are lowest, for a worst-case statistic.
     """
 
@@ -132,7 +133,8 @@ _AGAINST_CONTROL: Any = Field("absent", description="Where a stands to its contr
 class Verdict(Section):
     """Whether model a helped, against model b, by one statistic that was fixed beforehand.
 
-    It helped if it is above its control and above plain training, where these are there. Above plain training
+    It helped if it is above its control and above plain training, where these are there.
+    Above plain training
     alone, its groups or masks have done nothing; above its control alone, it makes good what that cost.
 
     With several `seeds`, the differences are means over them, `a_only` and `b_only` count all of them, and
