@@ -48,7 +48,7 @@ def add_training_of_a_head(service: Service) -> str:
 def add_masktune(service: Service) -> str:
     """Queue a training of the same network, its masks, and the finetuning on them."""
     quick = {"epochs": 1, "finetune": {"epochs": 1}, "control": False}
-    return service.add(params=hyperparameters(image_size=64, batch_size=256, **quick))
+    return service.add(params=hyperparameters(image_size=32, batch_size=256, **quick))
 
 
 def _add(service: Service, kind: JobKind, params: dict[str, Any]) -> str:

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from core.queries import jobs
 from core.storage.trash import discard
+from core.tables import JobRow
 from masktune.contract.vocabulary import JobState
 from tests.integration.worker.many_files import (
     add_masktune,
@@ -34,6 +36,29 @@ SHARDS, TRAINING_SHARDS = 8, 5
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_files(tmp_path_factory.mktemp("many"), 512 * SHARDS)
+
+
+@dataclass
+class Unhelped:
+    """What a service with one worker makes of each job, once for all tests."""
+
+    service: Service
+    jobs: dict[Callable[[Service], str], JobRow] = field(default_factory=dict)
+
+    def job(self, add: Callable[[Service], str]) -> JobRow:
+        if add not in self.jobs:
+            worker = self.service.start_worker()
+            self.jobs[add] = self.service.await_state(add(self.service), JobState.SUCCEEDED)
+            worker.terminate()
+            worker.wait()
+        return self.jobs[add]
+
+
+@pytest.fixture(scope="module")
+def unhelped(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[Unhelped]:
+    service = open_service(tmp_path_factory.mktemp("unhelped"), store)
+    yield Unhelped(service)
+    service.close()
 
 
 @pytest.fixture
@@ -105,19 +130,12 @@ def _table(service: Service, job_id: str) -> bytes:
     return service.artifacts.file(f"jobs/{job_id}/predictions", "predictions.parquet").read_bytes()
 
 
-def _check_equal_to_an_unhelped_job(service: Service, job_id: str) -> None:
-    """Of a worker that no other helps, since it alone is left."""
-    for worker in service.workers[1:]:
-        if worker.poll() is None:
-            worker.terminate()
-            worker.wait()
-    alone = add_prediction(service)
-    service.await_state(alone, JobState.SUCCEEDED)
-    assert service.log_lines(alone) == []
-    assert _table(service, job_id) == _table(service, alone)
+def _check_equal(service: Service, job_id: str, unhelped: Unhelped) -> None:
+    """The predictions of a helped job and of one that no other worker could help."""
+    assert _table(service, job_id) == _table(unhelped.service, unhelped.job(add_prediction).id)
 
 
-def test_an_idle_worker_computes_what_the_job_has_not(service: Service) -> None:
+def test_an_idle_worker_computes_what_the_job_has_not(service: Service, unhelped: Unhelped) -> None:
     job_id, child = _held_after_its_first_shard(service)
     helper = _helped_but_for_its_own(service, job_id, SHARDS)
     os.kill(child, signal.SIGCONT)
@@ -127,11 +145,11 @@ def test_an_idle_worker_computes_what_the_job_has_not(service: Service) -> None:
     assert helped.startswith("worker ")
     assert f":{helper.pid} " in helped
     assert "by other workers" in ended
-    _check_equal_to_an_unhelped_job(service, job_id)
+    _check_equal(service, job_id, unhelped)
     wait_until(lambda: not list(Path(service.artifacts.root, "jobs").glob("*/work")), service.log)
 
 
-def test_a_helper_is_killed_with_its_worker_and_another_goes_on(service: Service) -> None:
+def test_a_helper_is_killed_with_its_worker_and_another_goes_on(service: Service, unhelped: Unhelped) -> None:
     job_id, child = _held_after_its_first_shard(service)
     first = service.start_worker()
     _await_shards(service, job_id, 3)
@@ -142,10 +160,12 @@ def test_a_helper_is_killed_with_its_worker_and_another_goes_on(service: Service
     service.start_worker()
     os.kill(child, signal.SIGCONT)
     assert service.await_state(job_id, JobState.SUCCEEDED).attempt == 1
-    _check_equal_to_an_unhelped_job(service, job_id)
+    _check_equal(service, job_id, unhelped)
 
 
-def test_the_job_s_own_worker_is_killed_and_its_helper_takes_the_job(service: Service) -> None:
+def test_the_job_s_own_worker_is_killed_and_its_helper_takes_the_job(
+    service: Service, unhelped: Unhelped
+) -> None:
     job_id, child = _held_after_its_first_shard(service)
     service.start_worker()
     _helper_of(service, child)
@@ -154,47 +174,46 @@ def test_the_job_s_own_worker_is_killed_and_its_helper_takes_the_job(service: Se
     owner.wait()
     os.kill(child, signal.SIGCONT)  # its stdin has ended
     assert service.await_state(job_id, JobState.SUCCEEDED).attempt == 2
-    service.workers.pop(0)
-    _check_equal_to_an_unhelped_job(service, job_id)
+    _check_equal(service, job_id, unhelped)
 
 
-def test_the_broker_is_killed_and_forgets_the_shards(service: Service, redis: Redis) -> None:
+def test_the_broker_is_killed_and_forgets_the_shards(
+    service: Service, redis: Redis, unhelped: Unhelped
+) -> None:
     job_id, child = _held_after_its_first_shard(service)
     redis.kill()
     redis.start()
     service.start_worker()
     os.kill(child, signal.SIGCONT)
     assert service.await_state(job_id, JobState.SUCCEEDED).attempt == 1
-    _check_equal_to_an_unhelped_job(service, job_id)
+    _check_equal(service, job_id, unhelped)
 
 
 @pytest.mark.parametrize("workers", [2, 4])
-def test_workers_compute_the_features_of_a_training_together(service: Service, workers: int) -> None:
+def test_workers_compute_the_features_of_a_training_together(
+    service: Service, unhelped: Unhelped, workers: int
+) -> None:
     """Of early stages too, whose axes are fitted once all shards of the first images are there."""
     job_id, child = _held_after_its_first_shard(service, add_training_of_a_head)
     _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, helpers=workers - 1)
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
     assert any("early stages" in line and "by other workers" in line for line in service.log_lines(job_id))
-    for worker in service.workers[1:]:
-        worker.terminate()
-        worker.wait()
-    alone = service.await_state(add_training_of_a_head(service), JobState.SUCCEEDED)
-    weights = [job.done["retrain_head"]["weights"] for job in (together, alone)]
-    assert weights[0] == weights[1]
+    alone = unhelped.job(add_training_of_a_head)
+    assert together.done["retrain_head"]["weights"] == alone.done["retrain_head"]["weights"]
 
 
-def test_workers_compute_the_masks_of_a_training_together(service: Service) -> None:
+def test_workers_compute_the_masks_of_a_training_together(service: Service, unhelped: Unhelped) -> None:
     job_id, child = _held_after_its_first_shard(service, add_masktune, kind="masks")
     _helped_but_for_its_own(service, job_id, TRAINING_SHARDS, kind="masks")
     os.kill(child, signal.SIGCONT)
     together = service.await_state(job_id, JobState.SUCCEEDED)
     assert any(line.startswith("masks: ") and "by other" in line for line in service.log_lines(job_id))
-    for worker in service.workers[1:]:
-        worker.terminate()
-        worker.wait()
-    alone = service.await_state(add_masktune(service), JobState.SUCCEEDED)
-    masks = [service.artifacts.folder(job.done["mask"]["artifact"]) for job in (together, alone)]
+    alone = unhelped.job(add_masktune)
+    masks = [
+        made_by.artifacts.folder(job.done["mask"]["artifact"])
+        for made_by, job in ((service, together), (unhelped.service, alone))
+    ]
     for name in ("masks.npy", "mask_set.json"):
         assert (masks[0] / name).read_bytes() == (masks[1] / name).read_bytes()
     assert together.done["finetune"]["weights"] == alone.done["finetune"]["weights"]
