@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import re
@@ -78,7 +79,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Exclude the objects created by collection from garbage collection, and collect less often than usual:
-    Python's thresholds cost a tenth of the tests of routes."""
+    Python's thresholds cost a tenth of the tests of routes.
+
+    For each test pytest adds and removes six handlers at every logger that does not propagate: torch has 40.
+    """
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger) and logger.name.partition(".")[0] == "torch":
+            logger.propagate = True
     gc.freeze()
     gc.set_threshold(10_000, 20, 50)
     gc.enable()
