@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -113,4 +114,8 @@ def _call_within(budget: ProcessBudget, function: Callable[[], T]) -> T:
     except OSError as error:
         if error.errno == errno.ENOMEM:  # of `mmap`, say
             raise MemoryError from error
+        raise
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # Rust code's, often without memory: cannot be unpickled
+            raise BrokenProcessPool(str(error)) from None
         raise

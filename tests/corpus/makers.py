@@ -96,7 +96,11 @@ def _last_row_of_a_thousand_columns() -> bytes:
     """A few kB, of which a reader that makes up what is between makes a billion cells."""
     header = row(1, inline("A1", "path"), inline("B1", "label"), inline("ALL1", "last"))
     rows = (
-        row(number, inline("A1", f"{letter}.png"), inline("B1", "cat" if number % 2 else "dog"))
+        row(
+            number,
+            inline(f"A{number}", f"{letter}.png"),
+            inline(f"B{number}", "cat" if number % 2 else "dog"),
+        )
         for number, letter in zip((*range(2, 13), 1 << 20), "abcdefghijkl", strict=True)
     )
     return workbook(header + "".join(rows))

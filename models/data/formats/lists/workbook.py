@@ -1,68 +1,88 @@
-"""The sheets of an Excel workbook (.xlsx) as lists, within bounds: it is a zip archive of XML files."""
+"""The sheets of an Excel workbook (.xlsx) as lists, within bounds: it is a zip archive of XML files.
+
+calamine holds 32 bytes for every place from the first one with a value to the last. It aborts the process
+where memory ends, so whoever reads a stranger's workbook does it in a process of its own.
+"""
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
-from defusedxml.ElementTree import ParseError
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum
 
-from models.data.formats.lists.rows import (
-    MAX_COLUMNS,
-    Line,
-    Table,
-    cell_text,
-    require_few_columns,
-    strip_cells,
-)
-from models.data.formats.lists.workbook_parts import Cell, Workbook
+from models.data.formats.lists.rows import Line, Table, cell_text, require_few_columns, strip_cells
 from models.data.formats.manifest import MAX_LIST, FormatError
 from models.data.report import ProblemCode
 
 SUFFIX = ".xlsx"
-_MAX_WHOLE = 16 << 20  # bytes of the parts that are read whole: styles, properties
-_HEADER_ROWS = 100
-_MAX_ROWS = 1 << 20  # Excel's own limit; the numbers of rows in the file may claim any
+_MAX_WHOLE = 16 << 20  # bytes of the parts beside the cells and their texts: styles, properties
 _COMPRESSIONS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))  # others may inflate without a bound
-_ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!"))
-# What a damaged file makes Python and its libraries raise.
+_ERROR_CELL = re.compile(rb"""(<(?:\w+:)?c\s[^<>]*\bt=["'])e(?=["'])""")
+_ERRORS = frozenset(("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!"))
+# What a damaged file makes zipfile and calamine raise.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
-    ParseError,
+    CalamineError,
     EOFError,
     LookupError,
     ValueError,
-    TypeError,
-    AttributeError,
     ArithmeticError,
-    NotImplementedError,
+    RuntimeError,
+    OSError,  # a place before the start of the file
 )
 
 
 def sheets(path: Path) -> list[Table]:
     """The sheets that have a first row. Raises `FormatError`, and `lines` of a sheet too."""
     try:
-        _require_bounded(path)
-        book = Workbook(path)
+        with CalamineWorkbook.from_object(_copy(path)) as book:
+            read = [
+                book.get_sheet_by_index(place)
+                for place, each in enumerate(book.sheets_metadata)
+                if each.typ == SheetTypeEnum.WorkSheet
+            ]
     except _DAMAGE as error:
-        raise _damaged(path, error) from error
+        raise FormatError(
+            ProblemCode.BAD_LIST,
+            f"{path.name} is not a workbook that can be read: save it again without a password, or as CSV "
+            f"({type(error).__name__})",
+        ) from error
     tables = []
-    for name, part in book.sheets:
-        called = path.name if len(book.sheets) == 1 else f"the sheet {name!r} of {path.name}"
-        if first := next(_rows(book, part, columns=MAX_COLUMNS + 1, rows=_HEADER_ROWS), None):
+    for sheet in read:
+        called = path.name if len(read) == 1 else f"the sheet {sheet.name!r} of {path.name}"
+        if first := next(_rows(sheet, path.name), None):
             header = require_few_columns(tuple(cell or "" for cell in first.cells), called)
-            tables.append(Table(called, header, partial(_lines, book, part, first.number, len(header))))
+            tables.append(Table(called, header, partial(_lines, sheet, path.name, first.number, len(header))))
     return tables
 
 
-def _require_bounded(path: Path) -> None:
-    """Sizes are those that the directory claims, beyond which zipfile gives no bytes."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
+def _copy(path: Path) -> BytesIO:
+    """The parts of XML, of which zipfile reads no more than the sizes in the directory claim.
+
+    Errors of formulas are texts there. calamine takes them for empty cells, or for damage if they are newer
+    than those of its list.
+    """
+    copy = BytesIO()
+    with (
+        zipfile.ZipFile(path) as archive,
+        zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as parts,
+    ):
+        _require_bounded(path, archive.infolist())
+        for name in dict.fromkeys(archive.namelist()):
+            if name.endswith((".xml", ".rels")):
+                parts.writestr(name, _ERROR_CELL.sub(rb"\1str", archive.read(name)))
+    copy.seek(0)
+    return copy
+
+
+def _require_bounded(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     if any(entry.compress_type not in _COMPRESSIONS for entry in entries):
         raise FormatError(
             ProblemCode.BAD_LIST, f"{path.name} is compressed in an unusual way: save it again, or as CSV"
@@ -81,46 +101,29 @@ def _require_bounded(path: Path) -> None:
         )
 
 
-def _lines(book: Workbook, part: str, header_row: int, width: int) -> Iterator[Line]:
-    for line in _rows(book, part, columns=width + 1, rows=_MAX_ROWS):
+def _lines(sheet: CalamineSheet, name: str, header_row: int, width: int) -> Iterator[Line]:
+    for line in _rows(sheet, name, width + 1):
         if line.number > header_row:
             yield line._replace(cells=line.cells + ("",) * (width - len(line.cells)))
 
 
-def _rows(book: Workbook, part: str, *, columns: int, rows: int) -> Iterator[Line]:
-    """The first `columns` of the first `rows`, blank ones left out. Raises `FormatError`.
+def _rows(sheet: CalamineSheet, name: str, columns: int | None = None) -> Iterator[Line]:
+    """The first `columns` of the rows, blank ones left out. Raises `FormatError`.
 
     Only the first of merged cells has a value. A formula has one where the program that saved the file
     computed it.
     """
-    try:
-        for row in book.rows(part, rows):
-            texts: list[str] = []
-            for cell in row.cells:
-                if cell.column > columns:
-                    continue
-                if reason := _unusable(cell):
-                    place = f"row {row.number}, column {cell.column} of {book.path.name}"
-                    raise FormatError(ProblemCode.BAD_LIST, f"{place} {reason}")
-                texts += [""] * (cell.column - len(texts))
-                texts[cell.column - 1] = cell_text(cell.value) or ""
-            if cells := strip_cells(texts):
-                yield Line(row.number, cells)
-    except _DAMAGE as error:
-        raise _damaged(book.path, error) from error
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        texts = [_text(cell) for cell in row[:columns]]
+        for error in _ERRORS.intersection(texts):
+            column = texts.index(error) + 1 + (sheet.start or (0, 0))[1]
+            raise FormatError(
+                ProblemCode.BAD_LIST,
+                f"row {number}, column {column} of {name} is {error}: correct the formula",
+            )
+        if cells := strip_cells(texts):
+            yield Line(number, cells)
 
 
-def _unusable(cell: Cell) -> str | None:
-    if cell.value is None:
-        return "has a formula without a stored value: open the file in Excel or LibreOffice and save it"
-    if cell.value in _ERRORS:
-        return f"is {cell.value}: correct the formula"
-    return None
-
-
-def _damaged(path: Path, error: Exception) -> FormatError:
-    return FormatError(
-        ProblemCode.BAD_LIST,
-        f"{path.name} is not a workbook that can be read: save it again without a password, or as CSV "
-        f"({type(error).__name__})",
-    )
+def _text(cell: object) -> str:
+    return cell_text(int(cell) if isinstance(cell, float) and cell.is_integer() else cell) or ""

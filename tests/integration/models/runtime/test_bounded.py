@@ -17,6 +17,16 @@ from tests.support.misbehaviour import crash, swell
 BUDGET = ProcessBudget(cpu_seconds=1, memory=64 << 20)
 
 
+class PanicException(BaseException):
+    """Has no module that it could be imported from."""
+
+    __module__ = "pyo3_runtime"
+
+
+def panic() -> None:
+    raise PanicException("PyObject pointer is null")
+
+
 def refuse() -> None:
     raise ImportRefused(ProblemCode.BAD_LIST, "the list has no rows")
 
@@ -26,7 +36,9 @@ def test_a_call_has_a_process_of_its_own_and_returns_what_the_function_returns()
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(("function", "error"), [(swell, MemoryError), (crash, BrokenProcessPool)])
+@pytest.mark.parametrize(
+    ("function", "error"), [(swell, MemoryError), (crash, BrokenProcessPool), (panic, BrokenProcessPool)]
+)
 def test_a_call_that_swells_or_crashes_raises(function: Callable[[], None], error: type[Exception]) -> None:
     with pytest.raises(error):
         call_within(BUDGET, function)
