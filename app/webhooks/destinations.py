@@ -19,7 +19,22 @@ from core.addresses import entries, is_network
 from core.errors import InvalidInput
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # RFC 4291, 2.4: no mapped, translated or local address
-_6TO4 = ipaddress.ip_network("2002::/16")  # leads to any IPv4 address
+_SPECIAL = [
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # relays of 6to4, which are no more
+        "192.31.196.0/24",  # names of private addresses (AS112), each by the nearest server, and below again
+        "192.52.193.0/24",  # automatic multicast tunnels
+        "192.175.48.0/24",
+        "2001::/23",  # protocol assignments: Teredo and other tunnels
+        "2002::/16",  # 6to4: leads to any IPv4 address
+        "2620:4f:8000::/48",
+        "3fff::/20",  # documentation
+    )
+]
+"""Networks for special purposes that Python, or an older version of it, takes for public ones.
+https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry"""
 
 
 def resolve(name: str) -> Sequence[str]:
@@ -60,9 +75,10 @@ class Destinations:
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if address.version == 6 and (address not in _GLOBAL_UNICAST or address in _6TO4):
+    if address.version == 6 and address not in _GLOBAL_UNICAST:
         return False
-    return address.is_global and not address.is_multicast
+    is_special = address.is_multicast or any(address in network for network in _SPECIAL)
+    return address.is_global and not is_special
 
 
 def _refused(code: str, detail: str) -> InvalidInput:

@@ -62,6 +62,11 @@ def test_the_connection_is_made_to_the_address_that_was_checked(
         "255.255.255.255",
         "224.0.0.1",
         "192.0.2.1",
+        "192.0.0.9",
+        "192.31.196.1",
+        "192.52.193.1",
+        "192.88.99.1",
+        "192.175.48.1",
         "::",
         "::1",
         "fe80::1",
@@ -75,7 +80,10 @@ def test_the_connection_is_made_to_the_address_that_was_checked(
         "64:ff9b:1::7f00:1",
         "2002:7f00:1::",
         "2001::1",
+        "2001:1::1",
         "2001:db8::1",
+        "2620:4f:8000::1",
+        "3fff::1",
     ],
 )
 def test_hosts_that_are_not_public_are_refused(address: str) -> None:
