@@ -44,11 +44,11 @@ def _file(path: str, prefixes: list[str]) -> str:
     if not any(real.is_relative_to(os.path.realpath(prefix)) for prefix in prefixes):
         raise _not_allowed()
     try:
-        there = real.exists()
+        is_readable = real.is_file() or real.is_dir()  # no pipe, socket or device
     except OSError:  # the name is too long, or a folder cannot be read
-        there = False
-    if not there:
-        raise _refused("not-found", "there is nothing at this address that the service can read")
+        is_readable = False
+    if not is_readable:
+        raise _refused("not-found", "there is no file or folder at this address that the service can read")
     return f"file://{real}"
 
 

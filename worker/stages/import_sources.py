@@ -113,7 +113,16 @@ def _at(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
             "the operator does not allow this address (MASKTUNE_ALLOWED_SOURCES)",
         )
     scheme, _, rest = address.partition("://")
-    return Path(rest) if scheme == "file" else _fetched(copy, address)
+    if scheme != "file":
+        return _fetched(copy, address)
+    path = Path(rest)
+    if not (path.is_file() or path.is_dir()):
+        raise _nothing_there()
+    return path
+
+
+def _nothing_there() -> JobError:
+    return JobError("source_unavailable", "there is no file or folder at this address; check its spelling")
 
 
 def below(address: str, prefix: str) -> bool:
@@ -134,7 +143,7 @@ def _fetched(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
     scheme, _, path = address.partition("://")
     fs = fsspec.filesystem(scheme)  # not by the whole address: `::` in it would mean another one
     if not fs.exists(path):
-        raise JobError("source_unavailable", "there is nothing at this address; check its spelling")
+        raise _nothing_there()
     sizes = {name: info["size"] for name, info in fs.find(path, detail=True).items()}
     copy.check_count(len(sizes))
     for name, size in sizes.items():

@@ -1,5 +1,8 @@
 """Addresses: only below what the operator allows, whatever they are dressed as."""
 
+import os
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,17 @@ def test_a_file_below_an_allowed_folder(tmp_path: Path) -> None:
         assert code_of(f"file://{tmp_path}/data/{name}", allowed) == "not-found"
     assert code_of(f"file://{tmp_path}/data/a\0b", allowed) == "invalid-address"
     assert code_of(f"file://{tmp_path}/data/a.zip") == "not-allowed"
+
+
+def test_what_is_neither_a_file_nor_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        assert code_of(f"file://{tmp_path}/{name}", f"file://{tmp_path}") == "not-found"
+    with closing(socket.socket(socket.AF_UNIX)) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    assert code_of(f"file://{tmp_path}/socket", f"file://{tmp_path}") == "not-found"
+    assert code_of("file:///dev/zero", "file:///dev") == "not-found"
 
 
 def test_s3_addresses_match_by_whole_parts() -> None:

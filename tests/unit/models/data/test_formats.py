@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -79,13 +80,14 @@ def test_a_given_class_list_fixes_the_order(make_tree: MakeTree) -> None:
     assert rejections(manifest) == {"cow/1.png": FileCode.UNKNOWN_LABEL}
 
 
-def test_links_are_not_followed(make_tree: MakeTree, tmp_path: Path) -> None:
+def test_links_and_pipes_are_not_read(make_tree: MakeTree, tmp_path: Path) -> None:
     tree = make_tree({"cat/1.png": "", "dog/1.png": ""})
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "2.png").touch()
     (tree / "dog" / "2.png").symlink_to(tmp_path / "secret" / "2.png")
     (tree / "cow").symlink_to(tmp_path / "secret")
-    assert rejections(read(tree)) == {"dog/2.png": FileCode.LINK, "cow": FileCode.LINK}
+    os.mkfifo(tree / "cat" / "pipe.png")
+    assert rejections(read(tree)) == dict.fromkeys(("dog/2.png", "cow", "cat/pipe.png"), FileCode.LINK)
 
 
 CSV = "Path , label,split,group\na/1.png,cat,train,in\n./a/2.png,dog,valid,out\na/3.png,dog,test,\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ LIMIT = 2000  # bytes of an image
 
 @pytest.fixture
 def places(tmp_path: Path) -> Path:
-    """An allowed folder `in` with images, and one `out` that is not; the contents do not matter here."""
+    """An allowed folder `in` with images and a pipe, and one `out` that is not; the contents do not matter
+    here."""
     for name in ("in/1.png", "in/day/2.png", "in/notes.txt", "in/page", "out/3.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     with (tmp_path / "in/huge.png").open("wb") as huge:
         huge.truncate(3 << 30)  # without a block on the disk
     (tmp_path / "in/link.png").symlink_to(tmp_path / "out/3.png")
+    os.mkfifo(tmp_path / "in/pipe.png")
     return tmp_path
 
 
@@ -96,7 +99,8 @@ def test_a_second_address_in_an_entry_is_a_part_of_its_name(places: Path) -> Non
 
 
 def test_entries_that_are_no_images_are_named(places: Path) -> None:
-    read = listed(places, ["1.png", "1.png", "2.png", "notes.txt", "page", "day", "1.png/2.png", "huge.png"])
+    names = ["1.png", "1.png", "2.png", "notes.txt", "page", "day", "1.png/2.png", "huge.png", "pipe.png"]
+    read = listed(places, names)
     assert copied(read) == {"1.png"}
     assert [(rejection.path, rejection.code) for rejection in read.rejected] == [
         ("1.png", FileCode.LISTED_TWICE),
@@ -106,6 +110,7 @@ def test_entries_that_are_no_images_are_named(places: Path) -> None:
         ("day", FileCode.UNSUPPORTED_TYPE),
         ("1.png/2.png", FileCode.MISSING_FILE),
         ("huge.png", FileCode.TOO_LARGE),
+        ("pipe.png", FileCode.MISSING_FILE),
     ]
 
 
@@ -145,6 +150,13 @@ def test_a_file_that_is_no_table_is_refused(places: Path) -> None:
 def test_an_allowed_folder_is_read_in_place(places: Path) -> None:
     read = source(places, {"address": f"file://{places}/in"})
     assert read == (places / "in", [])
+
+
+@pytest.mark.parametrize("name", ["gone", "pipe.png"])
+def test_what_is_no_file_or_folder_any_more(places: Path, name: str) -> None:
+    with pytest.raises(JobError, match="there is no file or folder at this address") as refused:
+        source(places, {"address": f"file://{places}/in/{name}"})
+    assert refused.value.reason == "source_unavailable"
 
 
 @pytest.mark.parametrize(
