@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 from prometheus_client import Counter
@@ -39,8 +39,17 @@ WAITS = (5.0, 300.0, 1800.0, *(hours * HOUR for hours in (2, 5, 10, 14, 20, 24))
 """Seconds before the second attempt, the third …; after the last the message is given up."""
 MOST_LOOKUPS = 4
 """Names of hosts that are looked up at a time."""
+MOST_READ = 64 << 10
+"""Bytes that are read of an answer. Its head has some hundred, but any number of informational answers (1xx)
+may come before it."""
+_READ_AT_A_TIME = 4 << 10  # between two parts, the event loop serves requests
 LONGEST_WAIT = 24 * HOUR  # that a receiver may ask for by `Retry-After`
 _BUSY, _GONE = (429, 503), 410
+_FAILURES: dict[type[Exception], str] = {
+    httpx2.RemoteProtocolError: "the receiver sent no HTTP answer, or too long a one",
+    httpx2.ReadError: "the connection broke off",
+}
+"""In our own words: those of the library have what the receiver sent, and it may be any service inside."""
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
@@ -73,12 +82,30 @@ def prepare(
         "webhook-timestamp": str(now),
         "webhook-signature": " ".join(sign(secret, row.id, now, body) for secret in secrets),
     }
-    extensions = {"sni_hostname": url.raw_host.decode()}  # whose certificate is expected
+    # Whose certificate is expected, and what is called with the connection.
+    extensions = {"sni_hostname": url.raw_host.decode(), "trace": bound_reading}
     verify = httpx2.create_ssl_context()  # with the authorities of SSL_CERT_FILE, if it is set
     # The sender has a timeout, for the whole of an attempt.
     http = httpx2.AsyncClient(verify=verify, trust_env=False, timeout=None)
     request = http.build_request("POST", connect_to, content=body, headers=headers, extensions=extensions)
     return http, request
+
+
+async def bound_reading(event: str, info: dict[str, Any]) -> None:
+    """Bound what is read of a connection: beyond `MOST_READ`, it is as if the receiver had hung up.
+    For the extension `trace` of requests."""
+    if event not in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+        return
+    stream, left = info["return_value"], MOST_READ
+    read = stream.read
+
+    async def read_some(max_bytes: int, timeout: float | None = None) -> bytes:
+        nonlocal left
+        part: bytes = await read(min(max_bytes, _READ_AT_A_TIME), timeout) if left > 0 else b""
+        left -= len(part)
+        return part
+
+    stream.read = read_some
 
 
 @dataclass(frozen=True)
@@ -138,7 +165,8 @@ class Sender:
         except TimeoutError as late:
             error = str(late) or f"no answer within {self.timeout:g} s"
         except Exception as failure:  # noqa: BLE001  # whatever it is, it counts as an attempt
-            error = f"no answer: {str(failure) or type(failure).__name__}"
+            kind, text = type(failure), str(failure) * isinstance(failure, httpx2.ConnectError)
+            error = f"no answer: {text or _FAILURES.get(kind, kind.__name__)}"
         status = None if response is None else response.status_code
         if response is not None and not response.is_success:
             error = f"the answer was {status}" + (": redirects are not followed" * response.is_redirect)
