@@ -52,7 +52,8 @@ def serve(runtime: Runtime) -> int:
         if beside_broker:
             from worker.celery import run  # takes a third of a second; not needed without a broker
 
-            return run(runtime)
+            run(runtime)
+            return 0
         while True:  # the system may hand a signal to another thread, and then it ends no wait of this one
             time.sleep(_SIGNAL_SECONDS)
 

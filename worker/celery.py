@@ -6,6 +6,7 @@ Celery wakes the slots and carries shards of passes to them: no job state is sto
 from __future__ import annotations
 
 import logging
+import time
 
 from celery import Celery, signals
 from celery.exceptions import Reject
@@ -17,6 +18,9 @@ from worker.shard_tasks import ShardTask
 
 _OFFER_SECONDS = 1.0
 """How long a shard waits for a slot of this worker, and a message that wakes the slots at most behind it."""
+_AGAIN_SECONDS = 1.0
+"""Between the end of a consumer and the start of the next."""
+logger = logging.getLogger(__name__)
 
 
 def make_worker(runtime: Runtime) -> Celery:
@@ -55,8 +59,8 @@ def make_worker(runtime: Runtime) -> Celery:
     return app
 
 
-def run(runtime: Runtime) -> int:
-    """Wake the slots until SIGTERM or Ctrl-C; returns the exit code."""
+def run(runtime: Runtime) -> None:
+    """Wake the slots until SIGTERM or Ctrl-C, whatever is in the queue."""
     app = make_worker(runtime)
 
     def stop(**_: object) -> None:
@@ -70,17 +74,19 @@ def run(runtime: Runtime) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     signals.worker_shutting_down.connect(stop)
     signals.setup_logging.connect(keep_our_logging)
-    worker = app.Worker(
-        hostname=f"masktune@{runtime.name}",
-        queues=[QUEUE, SHARD_QUEUE],
-        loglevel=runtime.settings.log_level.upper(),
-        # These three exchange messages between workers; ours do not need to know of each other.
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        quiet=True,
-    )
-    worker.start()
-    if runtime.stopping.is_set():
-        return 0  # a requested stop (SIGTERM or Ctrl-C); Celery reports Ctrl-C as a failure
-    return int(worker.exitcode or 0)
+    while not runtime.stopping.is_set():
+        worker = app.Worker(
+            hostname=f"masktune@{runtime.name}",
+            queues=[QUEUE, SHARD_QUEUE],
+            loglevel=runtime.settings.log_level.upper(),
+            # These three exchange messages between workers; ours do not need to know of each other.
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
+        worker.start()
+        if not runtime.stopping.is_set():
+            # An entry of the queue that is no message of Celery's is gone then, and ends its consumer.
+            logger.warning("Celery's consumer ended; it starts again in %g s", _AGAIN_SECONDS)
+            time.sleep(_AGAIN_SECONDS)  # no wait for `stopping`: a handler of a signal sets it on this thread
