@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from typing import Any, Literal
 Format = Literal["text", "json"]
 LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _NOTHING: Mapping[str, str] = {}
 _bound: ContextVar[Mapping[str, str]] = ContextVar("masktune_log_fields", default=_NOTHING)
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "fields"}
@@ -77,7 +79,8 @@ class Fields(logging.Filter):
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one line for people, with the fields in brackets at its end."""
+    """Formats a record as one line for people, with the fields in brackets at its end. What steers a terminal
+    is escaped: names in messages may be anybody's."""
 
     def __init__(self) -> None:
         super().__init__(LINE)
@@ -85,7 +88,8 @@ class LineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # the library's name
         fields: Mapping[str, str] = getattr(record, "fields", _NOTHING)
         suffix = " ".join(f"{name}={text}" for name, text in fields.items())
-        return super().formatMessage(record) + (f" [{suffix}]" if suffix else "")
+        line = super().formatMessage(record) + (f" [{suffix}]" if suffix else "")
+        return _CONTROLS.sub(lambda control: control[0].encode("unicode_escape").decode(), line)
 
 
 class JsonFormatter(logging.Formatter):

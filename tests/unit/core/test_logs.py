@@ -72,6 +72,14 @@ def test_a_line_for_people_ends_with_the_fields() -> None:
     assert second.endswith("WARNING masktune.test: bare [job_id=job_1]")
 
 
+def test_a_line_for_people_stays_one_whatever_its_texts_are() -> None:
+    with handled("text") as (logger, written), logs.bind(request_id="a\nb"):
+        logger.info("helps with %s", "Öl\t\r\n2026-12-03 INFO: forged\x1b[31m\x85\u2028\u202e")
+    (line,) = written.getvalue().splitlines()
+    end = r"helps with Öl{}\r\n2026-12-03 INFO: forged\x1b[31m\x85\u2028\u202e [request_id=a\nb]"
+    assert line.endswith(end.format("\t"))
+
+
 def test_what_is_bound_ends_with_its_block_even_when_it_fails() -> None:
     with handled("text") as (logger, written):
         with pytest.raises(LookupError), logs.bind(request_id="abc"), logs.bind(job_id="job_2"):
