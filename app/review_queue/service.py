@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Path
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.auth.keyring import Caller
@@ -142,14 +143,20 @@ def delete_all(session: Session, model_id: str) -> None:
 
 
 def expire(database: Database) -> None:
-    """Delete the images that need no longer be there. Logs errors: the next call tries again."""
+    """Delete the images that need no longer be there. Logs errors, those of one model too: the next call
+    tries again."""
     try:
         with database.read() as session:
             model_ids = review_queue.models(session)
         deleted = 0
         for model_id in model_ids:
-            while some := _expire_some(database, model_id):
-                deleted += some
+            try:
+                while some := _expire_some(database, model_id):
+                    deleted += some
+            except SQLAlchemyError:  # of the database, for all models
+                raise
+            except Exception:  # whatever is wrong with this one
+                logger.exception("images in the review queue of %s could not be deleted", model_id)
         if deleted:
             database.checkpoint()
     except Exception:  # any error, such as that of a database which restarts

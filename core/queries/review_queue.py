@@ -25,6 +25,9 @@ AT_A_TIME = 500
 
 Item = ReviewItemRow
 _STORED = Item.bytes.is_not(None)
+_DELETABLE = _STORED | (Item.kind == ReviewKind.ABSTAINED)
+"""Whether anything is left of the item that its deletion takes away. A backup restores abstained ones without
+their images."""
 _UNANSWERED = Item.outcome.is_(None)
 _CONDITIONS = {
     "waiting": _UNANSWERED & _STORED,
@@ -84,8 +87,8 @@ def model_of(session: Session, item_id: str) -> str:
 
 
 def models(session: Session) -> list[str]:
-    """Ids of the models with images in their queues."""
-    return list(session.scalars(select(Item.model_id).where(_STORED).distinct()))
+    """Ids of the models with something to delete in their queues."""
+    return list(session.scalars(select(Item.model_id).where(_DELETABLE).distinct().order_by(Item.model_id)))
 
 
 def image(session: Session, item_id: str) -> bytes:
@@ -237,7 +240,7 @@ def training_examples(session: Session, model_id: str) -> Iterator[TrainingExamp
 def discard(session: Session, *conditions: ColumnElement[bool]) -> int:
     """Delete the images of these items, `AT_A_TIME` at most, and the rows of abstained ones; return how many.
     A row of the audit sample stays, without its subject's name, and counts as before."""
-    ids = list(session.scalars(select(Item.id).where(_STORED, *conditions).limit(AT_A_TIME)))
+    ids = list(session.scalars(select(Item.id).where(_DELETABLE, *conditions).limit(AT_A_TIME)))
     chosen = Item.id.in_(ids)
     delete_where(session, ReviewItemRow, chosen, Item.kind == ReviewKind.ABSTAINED)
     delete_where(session, ReviewImageRow, ReviewImageRow.item_id.in_(ids))

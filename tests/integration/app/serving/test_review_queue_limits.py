@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from app.review_queue import service as reviews
+from core.queries import review_queue
 from core.session import db_now
-from core.tables import ReviewItemRow
+from core.tables import ModelRow, ReviewImageRow, ReviewItemRow
+from masktune.contract.vocabulary import Arm, ReviewKind
 from tests.integration.app.serving.conftest import SAMPLES, World, picture
 from tests.integration.app.serving.reviews import PROMISE, listed, promise, say, send, switch_on
 
@@ -28,6 +30,42 @@ def test_images_are_kept_for_so_many_days(fresh_world: World) -> None:
     assert [one["kind"] for one in items] == ["audit"] * drawn
     assert all(one["bytes"] is None for one in items)
     assert (promise(world)["answers"], promise(world)["errors"]) == (drawn, drawn)
+
+
+def test_a_model_that_cannot_be_judged_leaves_the_images_of_others(fresh_world: World) -> None:
+    world, database = fresh_world, fresh_world.services.database
+    switch_on(world, keep_days=3.0)
+    send(world, *range(8), **PROMISE)
+    with database.begin() as session:  # a row whose queue comes first, and a policy that nobody can read
+        fields = {"backbone": "x", "classes": ["a"], "image_size": 28, "artifact": "models/0"}
+        session.add(ModelRow(id="mdl_0", arm=Arm.ERM, review_policy={"keep_days": "x"}, **fields))
+        row = session.query(ReviewItemRow).filter_by(kind=ReviewKind.ABSTAINED).first()
+        assert row is not None
+        row.model_id = "mdl_0"
+    _age(world, 3.1)
+    with database.read() as session:
+        assert review_queue.models(session)[0] == "mdl_0"
+    reviews.expire(database)
+    assert [one["model"] for one in listed(world) if one["bytes"]] == ["mdl_0"]
+
+
+def test_what_a_backup_restores_without_its_image_goes_as_others_do(fresh_world: World) -> None:
+    world, database = fresh_world, fresh_world.services.database
+    switch_on(world, keep_days=3.0)
+    send(world, *range(8), **PROMISE)
+    with database.begin() as session:
+        session.query(ReviewImageRow).delete()
+        session.query(ReviewItemRow).update({"bytes": None, "subject": None})
+    audit, abstained = listed(world, kind="audit"), listed(world, kind="abstained")
+    assert len(abstained) > 1
+    for one in (audit[0], abstained[0]):
+        assert world.client.delete(f"/reviews/{one['id']}").status_code == 204
+    assert listed(world, kind="abstained") == abstained[1:]
+    reviews.expire(database)
+    assert listed(world, kind="abstained") == abstained[1:]
+    _age(world, 3.1)
+    reviews.expire(database)
+    assert [one["id"] for one in listed(world)] == [one["id"] for one in audit]
 
 
 def test_more_bytes_than_the_policy_allows_are_never_stored(fresh_world: World) -> None:
