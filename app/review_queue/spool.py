@@ -112,7 +112,7 @@ class Spool:
             of_model = list(batch)
             try:
                 checked += queueing.store(self._database, model_id, of_model)
-            except (DataError, IntegrityError):  # they would fail again
+            except (DataError, IntegrityError, LookupError, TypeError, ValueError):  # they would fail again
                 logger.exception("images cannot be put into the review queue of model %s", model_id)
                 self._lose(model_id, len(of_model))
         with self._using:

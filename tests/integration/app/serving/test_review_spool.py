@@ -14,6 +14,8 @@ from app.inference import Upload
 from app.review_queue import queueing
 from app.review_queue.queueing import QueuedImage
 from app.review_queue.spool import Spool
+from core.tables import ModelRow
+from masktune.contract.vocabulary import Arm
 from tests.integration.app.serving.conftest import PNG, World, picture
 from tests.integration.app.serving.reviews import PROMISE, listed, promise, send, switch_on
 
@@ -137,5 +139,18 @@ def test_a_model_that_is_gone_holds_nobody_up(fresh_world: World, tmp_path: Path
     spool = _spool(world, tmp_path / "spool")
     gone = [image._replace(model_id="mdl_gone") for image in _images(world, 0)]
     spool.append([*gone, *_images(world, 1)])
+    spool.fill()
+    assert len(listed(world)) == 1
+
+
+def test_a_model_whose_row_nobody_can_read_holds_nobody_up(fresh_world: World, tmp_path: Path) -> None:
+    world = fresh_world
+    switch_on(world)
+    spool = _spool(world, tmp_path / "spool")
+    with world.services.database.begin() as session:
+        fields = {"backbone": "x", "classes": ["a"], "image_size": 28, "artifact": "models/0"}
+        policy = {"enabled": True, "keep_bytes": "x"}
+        session.add(ModelRow(id="mdl_0", arm=Arm.ERM, review_policy=policy, **fields))
+    spool.append([*(image._replace(model_id="mdl_0") for image in _images(world, 0)), *_images(world, 1)])
     spool.fill()
     assert len(listed(world)) == 1
