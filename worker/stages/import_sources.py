@@ -113,12 +113,10 @@ def _at(copy: SourceCopy, address: str) -> Path | RemoteZip | RemoteFolder:
             "the operator does not allow this address (MASKTUNE_ALLOWED_SOURCES)",
         )
     scheme, _, rest = address.partition("://")
-    if scheme != "file":
-        return _fetched(copy, address)
     path = Path(rest)
-    if not (path.is_file() or path.is_dir()):
+    if scheme == "file" and not (path.is_file() or path.is_dir()):
         raise _nothing_there()
-    return path
+    return path if scheme == "file" else _fetched(copy, address)
 
 
 def _nothing_there() -> JobError:
