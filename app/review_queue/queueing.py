@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from random import SystemRandom
 from typing import Any, NamedTuple
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.inference import Upload
@@ -15,7 +16,7 @@ from app.registry import promise
 from app.selective import calibrations
 from core.queries import review_queue
 from core.queries.review_queue import MonitoredPromise
-from core.session import Database
+from core.session import Database, db_now
 from core.tables import ModelRow, ReviewItemRow
 from masktune.contract.ids import new_id
 from masktune.contract.predictions import Answer, Selection
@@ -110,7 +111,9 @@ def store(database: Database, model_id: str, images: Sequence[QueuedImage], lost
         policy = (model and model.review_policy) or {}
         if model is None or not policy.get("enabled"):
             return 0
-        monitored, emptied_at = promise.monitored(model), policy.get("emptied_at", 0.0)
+        # `drawn_at` is by the clock of this host, `emptied_at` by the database's.
+        ahead = time.time() - session.execute(select(db_now())).scalar_one()
+        monitored, emptied_at = promise.monitored(model), policy.get("emptied_at", 0.0) + ahead
         stored = review_queue.stored(session, [one.id for one in images])
         checked = left_out = full = 0
         for one, content in zip(images, contents, strict=True):

@@ -8,11 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import time
 from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import Path
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -139,12 +139,11 @@ def delete_all(session: Session, model_id: str) -> None:
     review_queue.forget(session, row.id)
     row.promise = None
     if row.review_policy is not None:  # what processes have not stored yet goes too
-        row.review_policy = row.review_policy | {"emptied_at": time.time()}
+        row.review_policy = row.review_policy | {"emptied_at": session.scalar(select(db_now()))}
 
 
 def expire(database: Database) -> None:
-    """Delete the images that need no longer be there. Logs errors, those of one model too: the next call
-    tries again."""
+    """Delete the images that need no longer be there. Logs errors: the next call tries again."""
     try:
         with database.read() as session:
             model_ids = review_queue.models(session)

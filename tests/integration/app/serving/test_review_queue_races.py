@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 import pytest
@@ -149,6 +151,25 @@ def test_what_was_drawn_under_a_policy_before_is_not_stored(
     queueing.store(database, model, queueing.queued(model, [drawn], received))
     with database.read() as session:
         assert list(review_queue.every(session, [])) == []
+
+
+@pytest.mark.parametrize("ahead", [7200.0, -7200.0])
+def test_an_emptied_queue_gets_what_was_drawn_since_by_any_clock(database: Database, ahead: float) -> None:
+    model, clock = _model(database), time.time
+
+    def drawn(number: int) -> list[queueing.QueuedImage]:
+        time.sleep(0.01)  # SQLite's clock has milliseconds
+        abstained = queueing.DrawnImage(0, None, {"decision": "abstain", "label": None})
+        return queueing.queued(model, [abstained], queueing.ReceivedImages([Upload(picture(number))], None))
+
+    with patch.object(time, "time", lambda: clock() + ahead):  # of a replica
+        before = drawn(0)
+        time.sleep(0.01)
+        with patch.object(time, "time", clock), database.begin() as session:  # of another one
+            reviews.delete_all(session, model)
+        queueing.store(database, model, [*before, *(since := drawn(1))])
+    with database.read() as session:
+        assert [one.id for one in review_queue.every(session, [])] == [since[0].id]
 
 
 def test_what_is_kept_asked_and_taken_is_the_same_on_both_databases(database: Database) -> None:
