@@ -79,8 +79,8 @@ class Fields(logging.Filter):
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one line for people, with the fields in brackets at its end. What steers a terminal
-    is escaped: names in messages may be anybody's."""
+    """Formats a record as one line for people, with the fields in brackets at its end.
+    What steers a terminal is escaped: names in messages may be anybody's."""
 
     def __init__(self) -> None:
         super().__init__(LINE)

@@ -18,8 +18,6 @@ from worker.shard_tasks import ShardTask
 
 _OFFER_SECONDS = 1.0
 """How long a shard waits for a slot of this worker, and a message that wakes the slots at most behind it."""
-_AGAIN_SECONDS = 1.0
-"""Between the end of a consumer and the start of the next."""
 logger = logging.getLogger(__name__)
 
 
@@ -87,6 +85,6 @@ def run(runtime: Runtime) -> None:
         )
         worker.start()
         if not runtime.stopping.is_set():
-            # An entry of the queue that is no message of Celery's is gone then, and ends its consumer.
-            logger.warning("Celery's consumer ended; it starts again in %g s", _AGAIN_SECONDS)
-            time.sleep(_AGAIN_SECONDS)  # no wait for `stopping`: a handler of a signal sets it on this thread
+            # An entry of the queue that is no message of Celery's ends its consumer, and is gone then.
+            logger.warning("Celery's consumer ended; it starts again in a second")
+            time.sleep(1.0)  # a wait for `stopping` could deadlock: signals set it on this thread

@@ -24,12 +24,12 @@ _SPECIAL = [
     for network in (
         "192.0.0.0/24",  # protocol assignments
         "192.88.99.0/24",  # relays of 6to4, which are no more
-        "192.31.196.0/24",  # names of private addresses (AS112), each by the nearest server, and below again
+        "192.31.196.0/24",  # AS112
         "192.52.193.0/24",  # automatic multicast tunnels
-        "192.175.48.0/24",
+        "192.175.48.0/24",  # AS112
         "2001::/23",  # protocol assignments: Teredo and other tunnels
         "2002::/16",  # 6to4: leads to any IPv4 address
-        "2620:4f:8000::/48",
+        "2620:4f:8000::/48",  # AS112
         "3fff::/20",  # documentation
     )
 ]

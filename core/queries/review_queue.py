@@ -26,8 +26,7 @@ AT_A_TIME = 500
 Item = ReviewItemRow
 _STORED = Item.bytes.is_not(None)
 _DELETABLE = _STORED | (Item.kind == ReviewKind.ABSTAINED)
-"""Whether anything is left of the item that its deletion takes away. A backup restores abstained ones without
-their images."""
+"""What a deletion takes something away of. A backup restores items without their images."""
 _UNANSWERED = Item.outcome.is_(None)
 _CONDITIONS = {
     "waiting": _UNANSWERED & _STORED,
