@@ -164,9 +164,10 @@ class Sender:
             error = refusal.detail
         except TimeoutError as late:
             error = str(late) or f"no answer within {self.timeout:g} s"
+        except httpx2.ConnectError as failure:
+            error = f"no answer: {str(failure) or 'no connection'}"
         except Exception as failure:  # noqa: BLE001  # whatever it is, it counts as an attempt
-            kind, text = type(failure), str(failure) * isinstance(failure, httpx2.ConnectError)
-            error = f"no answer: {text or _FAILURES.get(kind, kind.__name__)}"
+            error = f"no answer: {_FAILURES.get(type(failure), type(failure).__name__)}"
         status = None if response is None else response.status_code
         if response is not None and not response.is_success:
             error = f"the answer was {status}" + (": redirects are not followed" * response.is_redirect)
