@@ -25,6 +25,7 @@ Statistic = Literal[
 class Difference(NamedTuple):
     """Statistic of a − statistic of b on the same `n` samples; `low` and `high` hold at `confidence`.
 
+    `accuracy_a` and `accuracy_b` are the statistic of each.
     `n_subjects` is the number of clusters, None without any. `a_only` and `b_only` count the discordant
     samples, which only a or only b got right. `strata` is the number of strata compared, `smallest` the size
     of the smallest, in clusters where there are any; `left_out` strata were too small. For a worst-case
@@ -47,6 +48,8 @@ class Difference(NamedTuple):
     left_out: int
     worst_a: int | None
     worst_b: int | None
+    accuracy_a: float
+    accuracy_b: float
 
 
 PAIRS_OF_MEAN = 1.0
@@ -101,7 +104,7 @@ def paired_difference(
     if statistic in _WORST:
         keys = np.unique(strata)
         worst_a, worst_b = int(keys[a.argmin()]), int(keys[b.argmin()])
-        estimate = float(a.min() - b.min())
+        of_a, of_b = float(a.min()), float(b.min())
         if together is None:
             drawn, effects = drawing.accuracies(table, pairs=PAIRS_OF_STRATUM), np.ones((len(table), 2))
         else:
@@ -112,10 +115,11 @@ def paired_difference(
     else:
         if statistic != "train_weighted_accuracy" or weights is None:
             weights = np.ones(len(table))
-        estimate = float((a - b) @ (weights / weights.sum()))
+        of_a, of_b = (float(one @ (weights / weights.sum())) for one in (a, b))
         outcomes = correct_a.astype(np.float64) - correct_b
         effect = design_effect(outcomes, together, strata=strata, weights=weights)
         interval = _mean_interval(table / effect, weights, drawing, tail=tail)
+    estimate = of_a - of_b
     return Difference(
         statistic=statistic,
         estimate=estimate,
@@ -132,6 +136,8 @@ def paired_difference(
         left_out=0,
         worst_a=worst_a,
         worst_b=worst_b,
+        accuracy_a=of_a,
+        accuracy_b=of_b,
     )
 
 
@@ -156,6 +162,8 @@ def mean_over_seeds(differences: Sequence[Difference]) -> Difference:
         b_only=sum(one.b_only for one in differences),
         worst_a=None,
         worst_b=None,
+        accuracy_a=fmean(one.accuracy_a for one in differences),
+        accuracy_b=fmean(one.accuracy_b for one in differences),
     )
 
 

@@ -30,8 +30,12 @@ def test_the_table_counts_pairs_by_stratum() -> None:
 
 def test_the_estimate_is_the_difference_of_the_statistics() -> None:
     a, b, strata = outcomes([[80, 10, 0, 10], [5, 0, 2, 3]])  # a: 0.9, 0.5; b: 0.8, 0.7
-    kinds = {"worst_group_accuracy": 0.5 - 0.7, "balanced_accuracy": 0.7 - 0.75, "accuracy": 8 / 110}
-    for statistic, expected in kinds.items():
+    kinds = {
+        "worst_group_accuracy": (0.5, 0.7),
+        "balanced_accuracy": (0.7, 0.75),
+        "accuracy": (95 / 110, 87 / 110),
+    }
+    for statistic, (of_a, of_b) in kinds.items():
         found = paired_difference(
             a,
             b,
@@ -40,7 +44,8 @@ def test_the_estimate_is_the_difference_of_the_statistics() -> None:
             generator=np.random.default_rng(0),
             resamples=100,
         )
-        assert found.estimate == pytest.approx(expected)
+        assert (found.accuracy_a, found.accuracy_b) == pytest.approx((of_a, of_b))
+        assert found.estimate == pytest.approx(of_a - of_b)
         assert (found.a_only, found.b_only, found.n) == (10, 2, 110)
 
 
@@ -70,6 +75,7 @@ def test_over_seeds_that_agree_only_the_images_are_uncertain() -> None:
     mean = mean_over_seeds([of_seed(0.1)] * 3)
     assert (mean.estimate, mean.low, mean.high) == pytest.approx((0.1, 0.06, 0.14))
     assert (mean.n, mean.a_only, mean.b_only) == (100, 30, 15)
+    assert (mean.accuracy_a, mean.accuracy_b) == pytest.approx((0.9, 0.85))
 
 
 def test_over_seeds_that_differ_the_interval_covers_them_by_students_t() -> None:
