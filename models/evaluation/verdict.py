@@ -129,22 +129,21 @@ Standing = Literal["above", "undetected", "below"]
 
 class Verdict(NamedTuple):
     """The verdict, why it is `not_testable` if it is, the difference that decided or would have, and the
-    difference in average accuracy. `to_plain` is that to plain training beside a control."""
+    difference in average accuracy. `to_plain` is that to plain training beside a control; `stands` says where
+    the model stands to its rival, and to plain training beside a control."""
 
     verdict: VerdictName
     reason: NotTestableReason | None
     deciding: Difference
     average: Difference
-    to_plain: Difference | None = None
+    to_plain: Difference | None
+    stands: tuple[Standing, ...]
 
     def standings(self, *, is_control: bool) -> dict[str, Any]:
         """Where the model stands, as `against_control` and `against_erm`, to those that are there;
         `is_control`: its rival is one."""
-        to_rival = standing(self.deciding)
-        if not is_control:
-            return {"against_erm": to_rival}
-        plain = {} if self.to_plain is None else {"against_erm": standing(self.to_plain)}
-        return {"against_control": to_rival, **plain}
+        rivals = ("against_control", "against_erm") if is_control else ("against_erm",)
+        return dict(zip(rivals, self.stands, strict=False))
 
 
 def verdict(
@@ -152,6 +151,7 @@ def verdict(
     *,
     plain: Sequence[Difference] = (),
     validation: Sequence[Metrics] = (),
+    by_column: bool = False,
 ) -> Verdict:
     """Decide whether MaskTune helped, from `differences` to its control on samples that trained neither.
 
@@ -165,6 +165,10 @@ def verdict(
     effect. Without them it is not testable: a test split that has the shortcut cannot show that a model lost
     it (`shortcut_or_harm`). *Helped* needs both intervals, so that neither is corrected.
 
+    `by_column`: the groups are class × a column of metadata. A model that gives up a pattern loses a few
+    points in each class, and so in the groups of a column that has no effect: there, it is below a rival only
+    if the interval lies below that of the difference in the worst class too.
+
     How often it is wrong: docs/REPORT.md. A model that helped the worst group may have lost on average, so
     that difference is returned too. Raises ValueError if a required difference is missing.
 
@@ -176,16 +180,20 @@ def verdict(
     deciding = named.get("balanced_accuracy") if missing else worst
     if deciding is None or average is None:
         raise ValueError("a verdict needs the difference in accuracy and in worst-group or balanced accuracy")
-    beside = deciding, average, to_plain.get(deciding.statistic)
+    stands = tuple(
+        standing(one[deciding.statistic], beyond=one["worst_class_accuracy"].low if by_column else 0.0)
+        for one in (named, to_plain)
+        if deciding.statistic in one
+    )
+    beside = deciding, average, to_plain.get(deciding.statistic), stands
     if not all(metrics.above_chance for metrics in validation):
         return Verdict("not_testable", "not_above_chance", *beside)
     if few_subjects(average):
         return Verdict("not_testable", "few_subjects", *beside)
-    standings = [standing(one) for one in (deciding, beside[2]) if one is not None]
-    name = decide(standings, by_groups=missing is None)
+    name = decide(stands, by_groups=missing is None)
     if name != "not_testable":
         return Verdict(name, None, *beside)
-    return Verdict(name, "shortcut_or_harm" if "below" in standings else missing, *beside)
+    return Verdict(name, "shortcut_or_harm" if "below" in stands else missing, *beside)
 
 
 def few_subjects(difference: Difference) -> bool:
@@ -205,9 +213,9 @@ def groups_reason(worst: Difference | None, average: Difference) -> GroupsReason
     return "few_in_groups" if 2 * worst.n < average.n else None
 
 
-def standing(difference: Difference) -> Standing:
-    """Where the interval lies."""
-    return "above" if difference.low > 0 else "below" if difference.high < 0 else "undetected"
+def standing(difference: Difference, *, beyond: float = 0.0) -> Standing:
+    """Where the interval lies; below `beyond` too, if it is below zero."""
+    return "above" if difference.low > 0 else "below" if difference.high < min(0.0, beyond) else "undetected"
 
 
 def decide(standings: Sequence[Standing], *, by_groups: bool) -> VerdictName:

@@ -321,6 +321,36 @@ def test_plain_training_and_the_control_decide_together(
 
 
 @pytest.mark.parametrize(
+    ("beyond", "expected"),
+    [(0.0, "below"), (0.5, "below"), (-0.04, "below"), (-0.05, "undetected"), (-0.1, "undetected")],
+)
+def test_a_difference_is_below_another_only_with_its_whole_interval(beyond: float, expected: str) -> None:
+    worst = compared(60, 40)["worst_group_accuracy"]._replace(low=-0.2, high=-0.05)
+    assert standing(worst, beyond=beyond) == expected
+    assert standing(worst._replace(high=0.1), beyond=beyond) == "undetected"
+    assert standing(worst._replace(low=0.01, high=0.1), beyond=beyond) == "above"
+
+
+@pytest.mark.parametrize(
+    ("lost", "by_groups", "by_column"),
+    [(0, "hurt", "no_detectable_effect"), (16, "hurt", "no_detectable_effect"), (200, "hurt", "hurt")],
+)
+def test_by_a_column_a_loss_counts_beyond_that_of_the_worst_class(
+    lost: int, by_groups: str, by_column: str
+) -> None:
+    """Each class loses 36 of 900 images where the column is usual, and so many of 400 where it is not."""
+    a, b, groups = outcomes([[864, 0, 36, 0], [400 - lost, 0, lost, 0]] * 2)
+    differences = compare(
+        a, b, classes=groups // 2, groups=groups, generator=lambda _: np.random.default_rng(0)
+    )
+    of_groups, of_column = verdict(differences), verdict(differences, by_column=True)
+    assert (of_groups.verdict, of_column.verdict) == (by_groups, by_column)
+    stands = "below" if by_column == "hurt" else "undetected"
+    assert of_column.standings(is_control=False) == {"against_erm": stands}
+    assert of_groups.standings(is_control=True) == {"against_control": "below"}
+
+
+@pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
         (1e-9, 0.2, ("helped", None)),
